@@ -1,0 +1,1 @@
+"""Latency of TFLite files on Android phones over ADB, every delegate."""

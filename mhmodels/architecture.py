@@ -1,0 +1,425 @@
+"""A network as data: the one currency that the zoo, the search, the exporter and the benchmarks exchange.
+
+Everything here is frozen, hashable and free of heavy imports. Blocks are declared at width multiplier 1.0; what a
+width multiplier makes of them is decided by the architecture's own `Rounding`, because published definitions differ
+there (TF Model Garden: divisor 8 with a 10 % guard; TuNAS: half-up to multiples of 32).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import os
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from mhmodels.errors import ArchitectureError, FileFormatError
+
+FORMAT: Literal["mhmodels.architecture/1"] = "mhmodels.architecture/1"
+
+Activation: TypeAlias = Literal["linear", "relu", "relu6", "hard_swish"]
+Gate: TypeAlias = Literal["hard_sigmoid", "sigmoid"]
+Scaling: TypeAlias = Literal["always", "above_one", "never"]
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+
+Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
+Stride: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4)]
+Filters: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
+
+MIN_INPUT, MAX_INPUT = 32, 4096
+MAX_WIDTH = 16.0
+
+
+class _Block(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True, tag_field="type"):
+    """What every block has: kernel and filters at width 1.0, a stride, and whether its output is a feature endpoint."""
+
+    type_name: ClassVar[str] = "block"
+
+    def __post_init__(self) -> None:
+        for field in ("kernel", "stride", "filters"):
+            value = getattr(self, field, 1)
+            if type(value) is not int or value < 1:
+                raise ArchitectureError(f"{self.type_name}: field '{field}' is {value!r}, expected a whole number of at least 1")
+        self._check()
+
+    def _check(self) -> None:
+        """Checks that only this block type needs."""
+
+
+class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
+    """A convolution, then batch normalisation and an activation.
+
+    `scaling` says what the width multiplier does to `filters`: `always`; `above_one` keeps the declared width for
+    multipliers below 1 (the last 1x1 of MobileNetV2 and its descendants); `never`.
+    """
+
+    type_name: ClassVar[str] = "conv"
+    filters: Filters
+    kernel: Kernel = 1
+    stride: Stride = 1
+    activation: Activation = "relu"
+    batch_norm: bool = True
+    bias: bool = False
+    groups: Annotated[int, msgspec.Meta(ge=1)] = 1
+    scaling: Scaling = "always"
+    endpoint: bool = False
+
+    def _check(self) -> None:
+        if self.filters % self.groups:
+            raise ArchitectureError(f"conv: field 'groups' is {self.groups}, which does not divide filters {self.filters}")
+
+
+class Separable(_Block, frozen=True, kw_only=True, tag="separable"):
+    """Depthwise then pointwise convolution, batch normalisation after each (MobileNetV1, arXiv 1704.04861).
+
+    `activation` follows the depthwise convolution, `pointwise_activation` the pointwise one.
+    """
+
+    type_name: ClassVar[str] = "separable"
+    filters: Filters
+    kernel: Kernel = 3
+    stride: Stride = 1
+    activation: Activation = "relu"
+    pointwise_activation: Activation = "relu"
+    residual: bool = False
+    endpoint: bool = False
+
+
+class SqueezeExcite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Squeeze-and-excitation on the expanded tensor: pool, reduce to `ratio` of it (rounded to `divisor`), gate."""
+
+    ratio: Ratio = 0.25
+    divisor: Annotated[int, msgspec.Meta(ge=1)] = 8
+    activation: Activation = "relu"
+    gate: Gate = "hard_sigmoid"
+
+
+class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottleneck"):
+    """1x1 expansion, depthwise kxk, linear 1x1 projection (MobileNetV2, arXiv 1801.04381).
+
+    The expanded width is `expansion` times the block's actual input width, or `expanded_filters` (absolute, scaled by
+    the width multiplier). With neither there is no expansion convolution at all. `residual` adds the input wherever the
+    stride is 1 and the two widths are equal after the width multiplier, as TF Model Garden and keras.applications do.
+    """
+
+    type_name: ClassVar[str] = "inverted_bottleneck"
+    filters: Filters
+    kernel: Kernel = 3
+    stride: Stride = 1
+    expansion: Ratio | None = None
+    expanded_filters: Filters | None = None
+    activation: Activation = "relu"
+    squeeze_excite: SqueezeExcite | None = None
+    residual: bool = True
+    endpoint: bool = False
+
+    def _check(self) -> None:
+        _check_expansion(self.type_name, self.expansion, self.expanded_filters, needed=False)
+
+
+class FusedInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="fused_inverted_bottleneck"):
+    """A full kxk convolution to the expanded width in place of expansion and depthwise, then the linear projection."""
+
+    type_name: ClassVar[str] = "fused_inverted_bottleneck"
+    filters: Filters
+    kernel: Kernel = 3
+    stride: Stride = 1
+    expansion: Ratio | None = None
+    expanded_filters: Filters | None = None
+    activation: Activation = "relu"
+    squeeze_excite: SqueezeExcite | None = None
+    residual: bool = True
+    endpoint: bool = False
+
+    def _check(self) -> None:
+        _check_expansion(self.type_name, self.expansion, self.expanded_filters, needed=True)
+
+
+class UniversalInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="universal_inverted_bottleneck"):
+    """MobileNetV4's block (arXiv 2404.10518): optional linear depthwise, expansion, optional depthwise, projection.
+
+    A kernel of 0 leaves that depthwise convolution out. The stride sits on the middle one if there is one, else on the
+    first.
+    """
+
+    type_name: ClassVar[str] = "universal_inverted_bottleneck"
+    filters: Filters
+    expansion: Ratio
+    start_kernel: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
+    middle_kernel: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
+    stride: Stride = 1
+    activation: Activation = "relu"
+    residual: bool = True
+    endpoint: bool = False
+
+    def _check(self) -> None:
+        if self.stride > 1 and not (self.start_kernel or self.middle_kernel):
+            raise ArchitectureError(
+                f"{self.type_name}: field 'stride' is {self.stride} but both depthwise kernels are 0, so nothing can stride"
+            )
+
+
+Block: TypeAlias = Conv | Separable | InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck
+
+
+class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What follows the stages: convolutions on the last map, global average pooling, convolutions on the 1x1 result.
+
+    The classifier, a 1x1 convolution with bias to `classes`, follows and is not listed.
+    """
+
+    features: tuple[Conv, ...] = ()
+    hidden: tuple[Conv, ...] = ()
+
+
+class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
+    """How a scaled width becomes a whole number of channels.
+
+    `guarded`: nearest multiple of `divisor` (half up), one more step where that would lose over 10 % (TF Model Garden).
+    `half_up`: nearest multiple of `divisor`, no guard (TuNAS). `floor`: cut off (keras.applications' MobileNetV1).
+    """
+
+    divisor: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    minimum: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
+    mode: Literal["guarded", "half_up", "floor"] = "guarded"
+
+    def __call__(self, value: float) -> int:
+        """Rounds a width in channels."""
+        d = self.divisor
+        if self.mode == "floor":
+            return max(self.minimum, int(value) // d * d)
+        if self.mode == "half_up":
+            return max(self.minimum, d * math.floor(value / d + 0.5))
+        rounded = max(self.minimum, int(value + d / 2) // d * d)
+        return rounded + d if rounded < 0.9 * value else rounded
+
+
+class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From a picture to the network's input: central crop, resize, then (pixel - mean) / std per channel.
+
+    Attributes:
+        mean: per channel, in pixel units (0 to 255).
+        std: per channel, in pixel units.
+        crop_fraction: share of the shorter side that the central square crop keeps.
+        interpolation: how the crop is resized.
+    """
+
+    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
+    std: tuple[float, ...] = (127.5, 127.5, 127.5)
+    crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875
+    interpolation: Interpolation = "bilinear"
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise ArchitectureError(f"preprocessing: 'mean' has {len(self.mean)} values and 'std' {len(self.std)}, expected the same")
+        if not all(math.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise ArchitectureError(f"preprocessing: 'std' is {self.std}, expected finite values above 0")
+
+
+class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
+    """A whole network: stem, stages, head, and how widths scale.
+
+    Attributes:
+        name: the zoo's or the user's name; not part of the identity.
+        input_size: (height, width) in pixels.
+        width_multiplier: applied to the declared filters by `rounding`.
+        preprocessing: what the trained network expects of its pictures; not part of the identity.
+    """
+
+    name: str
+    stem: tuple[Block, ...]
+    stages: tuple[tuple[Block, ...], ...]
+    head: Head = Head()
+    rounding: Rounding = Rounding()
+    width_multiplier: float = 1.0
+    input_size: tuple[int, int] = (224, 224)
+    input_channels: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 3
+    classes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    batch_norm_epsilon: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-3
+    preprocessing: Preprocessing = Preprocessing()
+
+    def __post_init__(self) -> None:
+        check_width_multiplier(self.width_multiplier)
+        for size in self.input_size:
+            check_input_size(size)
+        for field in ("input_channels", "classes"):
+            value = getattr(self, field)
+            if type(value) is not int or value < 1:
+                raise ArchitectureError(f"field '{field}' is {value!r}, expected a whole number of at least 1")
+        if not self.name or not self.name.isprintable():
+            raise ArchitectureError(f"field 'name' is {self.name!r}, expected printable text")
+        if not self.stem and not any(self.stages):
+            raise ArchitectureError("fields 'stem' and 'stages' are both empty: a network needs at least one block")
+
+    @property
+    def architecture_id(self) -> str:
+        """Hash of the content (16 hex digits): equal for equal networks, whatever their name or preprocessing."""
+        return _architecture_id(self)
+
+    def at(
+        self,
+        *,
+        width_multiplier: float | None = None,
+        input_size: int | tuple[int, int] | None = None,
+        input_channels: int | None = None,
+        classes: int | None = None,
+        name: str | None = None,
+    ) -> Architecture:
+        """The same network at another width, input size or class count; None keeps what is there.
+
+        Raises:
+            ArchitectureError: a value is out of range; the message names it.
+        """
+        if isinstance(input_size, int):
+            input_size = (input_size, input_size)
+        changes = {
+            "width_multiplier": None if width_multiplier is None else check_width_multiplier(width_multiplier),
+            "input_size": input_size,
+            "input_channels": input_channels,
+            "classes": classes,
+            "name": name,
+        }
+        given = {key: value for key, value in changes.items() if value is not None}
+        return msgspec.structs.replace(self, **given) if given else self
+
+    def to_json(self) -> bytes:
+        """The architecture file: indented JSON with its format version; fields at their defaults are left out."""
+        return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **_plain(self)}), indent=2) + b"\n"
+
+    @staticmethod
+    def from_json(data: bytes | str, source: str = "architecture") -> Architecture:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
+        """
+        return decode_json(data, Architecture, FORMAT, source)
+
+
+T = TypeVar("T")
+
+
+def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str) -> T:
+    """Decodes one of our JSON file formats.
+
+    Args:
+        data: the file's content.
+        kind: the struct to decode to.
+        file_format: the value that its `format` field must have.
+        source: the file's name, for messages.
+
+    Raises:
+        FileFormatError: with source, path of the field, what was found and expected.
+    """
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{source}: not a JSON file ({error})") from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != file_format:
+        raise FileFormatError(f"{source}: field 'format' is {found!r}, expected {file_format!r}")
+    try:
+        del document["format"]
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise FileFormatError(f"{source}: {_with_found(str(error), document)}") from error
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
+    """Reads a small file whole.
+
+    Raises:
+        FileFormatError: it cannot be read, or is larger than `limit` bytes.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > limit:
+            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, expected at most {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def load_architecture(path: str | os.PathLike[str]) -> Architecture:
+    """Reads an architecture file.
+
+    Raises:
+        FileFormatError: the file cannot be read or is not an architecture; the message names file and field.
+    """
+    return Architecture.from_json(read_bytes(path, limit=8 << 20), source=str(path))
+
+
+def check_width_multiplier(value: Any) -> float:
+    """Returns a width multiplier as float.
+
+    Raises:
+        ArchitectureError: not a number in (0, 16].
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_WIDTH:
+        raise ArchitectureError(f"width multiplier is {value!r}, expected a number above 0 and at most {MAX_WIDTH:g}")
+    return float(value)
+
+
+def check_input_size(value: Any) -> int:
+    """Returns one side of the input in pixels.
+
+    Raises:
+        ArchitectureError: not a whole number in 32..4096.
+    """
+    if type(value) is not int or not MIN_INPUT <= value <= MAX_INPUT:
+        raise ArchitectureError(f"input size is {value!r}, expected a whole number from {MIN_INPUT} to {MAX_INPUT} (pixels)")
+    return value
+
+
+def _check_expansion(block: str, expansion: float | None, expanded_filters: int | None, *, needed: bool) -> None:
+    given = [value for value in (expansion, expanded_filters) if value is not None]
+    if len(given) == 2:
+        raise ArchitectureError(f"{block}: fields 'expansion' and 'expanded_filters' are both given, expected one of them")
+    if needed and not given:
+        raise ArchitectureError(f"{block}: neither 'expansion' nor 'expanded_filters' is given")
+    if given and (isinstance(given[0], bool) or not isinstance(given[0], (int, float)) or given[0] <= 0):
+        raise ArchitectureError(f"{block}: field 'expansion' is {given[0]!r}, expected a number above 0")
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def _architecture_id(architecture: Architecture) -> str:
+    content = _plain(architecture)
+    content.pop("name")
+    content.pop("preprocessing", None)
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
+
+
+def _plain(value: Any) -> Any:
+    """Structs as dicts without fields at their defaults, so that a field added later does not change an identity."""
+    if isinstance(value, msgspec.Struct):
+        config, content = value.__struct_config__, {}
+        if config.tag is not None:
+            content[config.tag_field] = config.tag
+        for field in msgspec.structs.fields(value):
+            item = getattr(value, field.name)
+            if field.default is msgspec.NODEFAULT or item != field.default:
+                content[field.name] = _plain(item)
+        return content
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    # 6 and 6.0 are one ratio: JSON would print them differently.
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _with_found(message: str, document: Any) -> str:
+    """Adds to msgspec's message (`… at `$.stages[1][0].kernel``) what stands there, and in which type of block."""
+    _, _, path = message.partition("at `$.")
+    node, block = document, ""
+    for step in path.rstrip("`").replace("[", ".").replace("]", "").split("."):
+        try:
+            node = node[int(step)] if isinstance(node, list) else node[step]
+        except (KeyError, IndexError, ValueError, TypeError):
+            break
+        if isinstance(node, dict) and isinstance(node.get("type"), str):
+            block = node["type"]
+    found = "" if isinstance(node, (dict, list)) else f", found {str(node)[:80]!r}"
+    return f"{message}{found}{f' (block type {block})' if block else ''}"

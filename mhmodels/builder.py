@@ -1,0 +1,187 @@
+"""From an architecture to a Keras model: one builder that interprets the operations of `mhmodels.network`.
+
+Backend-neutral (TensorFlow, JAX and torch backends): only Keras 3 layers, no custom objects, so that a saved `.keras`
+file loads anywhere. Layer names are the operations' names; batch normalisation and activation add `_bn` and `_act`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from mhmodels.architecture import Architecture, check_input_size, check_width_multiplier
+from mhmodels.errors import ArchitectureError
+from mhmodels.network import IMAGE, LOGITS, Network, Op, lower
+from mhmodels.registry import resolve
+
+BATCH_NORM_MOMENTUM = 0.99
+
+ACTIVATIONS: dict[str, Callable[[str], keras.layers.Layer]] = {
+    "relu": lambda name: keras.layers.ReLU(name=name),
+    "relu6": lambda name: keras.layers.ReLU(max_value=6.0, name=name),
+    "hard_swish": lambda name: keras.layers.Activation("hard_silu", name=name),
+    "hard_sigmoid": lambda name: keras.layers.Activation("hard_sigmoid", name=name),
+    "sigmoid": lambda name: keras.layers.Activation("sigmoid", name=name),
+}
+
+
+def create_model(
+    model: str | Architecture,
+    *,
+    input_shape: Sequence[int | None] | None = None,
+    include_top: bool = True,
+    weights: str | None = None,
+    input_tensor: Any = None,
+    pooling: str | None = None,
+    classes: int | None = None,
+    classifier_activation: str | None = "softmax",
+    name: str | None = None,
+    width_multiplier: float | None = None,
+    dropout: float = 0.2,
+) -> keras.Model:
+    """Builds a Keras model of a zoo network or of any architecture.
+
+    Args:
+        model: a zoo name, `NAME@WIDTH`, the path of an architecture file, or an `Architecture`.
+        input_shape: (height, width, channels), channels last; sizes from 32, or None for unknown. Default: the
+            architecture's own.
+        include_top: whether to add pooling, the convolutions after it and the classifier.
+        weights: None for random initial weights, or the path of a `.weights.h5` file that Keras wrote for this model.
+        input_tensor: a Keras tensor to build upon instead of a new input.
+        pooling: without the top: None (the last map, 4D), `avg` or `max` (2D).
+        classes: number of classes, with the top.
+        classifier_activation: `softmax`, any Keras activation, or None for logits.
+        name: of the Keras model; default the architecture's.
+        width_multiplier: scales all widths by the architecture's own rounding rule.
+        dropout: rate before the classifier, in training only.
+
+    Returns:
+        A functional model from float32 pictures (batch, height, width, channels), preprocessed as
+        `architecture.preprocessing` says, to (batch, classes) scores, or to feature maps.
+
+    Raises:
+        MhmodelsError: an argument is out of range; the message says which and what is expected.
+    """
+    architecture = resolve(model) if isinstance(model, str) else model
+    if width_multiplier is not None:
+        architecture = architecture.at(width_multiplier=check_width_multiplier(width_multiplier))
+    if pooling not in (None, "avg", "max"):
+        raise ArchitectureError(f"pooling is {pooling!r}, expected None, 'avg' or 'max'")
+    if not 0 <= dropout < 1:
+        raise ArchitectureError(f"dropout is {dropout!r}, expected a number from 0 up to but not 1")
+    image, size, channels = _input(architecture, input_shape, input_tensor)
+    architecture = architecture.at(input_channels=channels, classes=classes)
+
+    network = lower(architecture, size=size, top=include_top)
+    tensors = {IMAGE: image}
+    for op in network.ops:
+        if op.name == LOGITS and dropout:
+            tensors[op.inputs[0]] = keras.layers.Dropout(dropout, name="dropout")(tensors[op.inputs[0]])
+        if op.kind == "softmax":
+            tensors[op.name] = _classifier_activation(classifier_activation, op.name)(tensors[op.inputs[0]])
+        else:
+            tensors[op.name] = apply_op(op, [tensors[source] for source in op.inputs], architecture)
+    output = _pooled(tensors[network.ops[-1].name], None if include_top else pooling)
+    source = image if input_tensor is None else keras.utils.get_source_inputs(image)
+    built = keras.Model(source, output, name=name or keras_name(architecture.name))
+    if weights is not None:
+        load_weights(built, weights)
+    return built
+
+
+def keras_name(name: str) -> str:
+    """A zoo name as Keras allows model names (no slashes, and dots read as attribute access in some tools)."""
+    return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
+
+
+def load_weights(model: keras.Model, path: str) -> None:
+    """Loads a `.weights.h5` file.
+
+    Raises:
+        ArchitectureError: the file is missing, unreadable, or of another network.
+    """
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ArchitectureError(f"weights '{path}' do not fit model '{model.name}': {str(error).splitlines()[0]}") from error
+
+
+def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
+    """Adds the Keras layers of one operation to their inputs and returns the output tensor."""
+    if op.kind == "conv" or op.kind == "depthwise":
+        x = _convolution(op)(inputs[0])
+        if op.batch_norm:
+            x = keras.layers.BatchNormalization(
+                momentum=BATCH_NORM_MOMENTUM, epsilon=architecture.batch_norm_epsilon, name=f"{op.name}_bn"
+            )(x)
+        return x if op.activation == "linear" else ACTIVATIONS[op.activation](f"{op.name}_act")(x)
+    if op.kind == "add":
+        return keras.layers.Add(name=op.name)(inputs)
+    if op.kind == "multiply":
+        return keras.layers.Multiply(name=op.name)(inputs)
+    if op.kind == "pool":
+        return keras.layers.GlobalAveragePooling2D(keepdims=True, name=op.name)(inputs[0])
+    if op.kind == "reshape":
+        return keras.layers.Reshape((op.channels,), name=op.name)(inputs[0])
+    raise ValueError(f"{op.name}: no Keras layer for operation kind '{op.kind}'")
+
+
+def _convolution(op: Op) -> keras.layers.Layer:
+    shared = {
+        "strides": op.stride,
+        "padding": "same",
+        "data_format": "channels_last",
+        "dilation_rate": op.dilation,
+        "use_bias": op.bias,
+        "name": op.name,
+    }
+    if op.kind == "depthwise":
+        # He-normal by hand: Keras takes a depthwise kernel's fan-in for kernel * kernel * channels.
+        init = keras.initializers.TruncatedNormal(stddev=math.sqrt(2.0) / op.kernel)
+        return keras.layers.DepthwiseConv2D(op.kernel, depthwise_initializer=init, **shared)
+    classifier = op.name == LOGITS
+    init = keras.initializers.RandomNormal(stddev=0.01) if classifier else keras.initializers.HeNormal()
+    return keras.layers.Conv2D(op.channels, op.kernel, groups=op.groups, kernel_initializer=init, **shared)
+
+
+def _classifier_activation(activation: str | None, name: str) -> keras.layers.Layer:
+    return keras.layers.Activation(activation or "linear", name=name, dtype="float32")
+
+
+def _pooled(features: Any, pooling: str | None) -> Any:
+    if pooling == "avg":
+        return keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
+    if pooling == "max":
+        return keras.layers.GlobalMaxPooling2D(name="max_pool")(features)
+    return features
+
+
+def _input(
+    architecture: Architecture, input_shape: Sequence[int | None] | None, input_tensor: Any
+) -> tuple[Any, tuple[int | None, int | None], int]:
+    """The input tensor, its (height, width) and its channels."""
+    shape = input_shape
+    if input_tensor is not None:
+        if not keras.backend.is_keras_tensor(input_tensor) or len(input_tensor.shape) != 4:
+            raise ArchitectureError(f"input_tensor is {input_tensor!r}, expected a Keras tensor (batch, height, width, channels)")
+        shape = tuple(input_tensor.shape[1:])
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise ArchitectureError(f"input_shape is {tuple(input_shape)}, but input_tensor has {shape}")
+    if shape is None:
+        shape = (*architecture.input_size, architecture.input_channels)
+    if len(shape) != 3:
+        raise ArchitectureError(f"input_shape is {tuple(shape)}, expected (height, width, channels)")
+    height, width, channels = shape
+    for side in (height, width):
+        if side is not None:
+            check_input_size(side)
+    if channels is None:
+        raise ArchitectureError(f"input_shape is {tuple(shape)}, expected a known number of channels")
+    image = keras.Input((height, width, channels), name=IMAGE) if input_tensor is None else input_tensor
+    return image, (height, width), channels
+
+
+__all__ = ["Network", "apply_op", "create_model", "load_weights"]

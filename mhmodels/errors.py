@@ -1,0 +1,36 @@
+"""The exceptions of the project: one tree, so that the command line can print any of them without a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MhmodelsError(Exception):
+    """Base of every error that a user can cause and mend. Its text is complete: what, where, found, expected, remedy."""
+
+
+class ArchitectureError(MhmodelsError, ValueError):
+    """An architecture that cannot be: a wrong field, a width of zero, an input too small."""
+
+
+class UnknownNameError(MhmodelsError, LookupError):
+    """A name that no table holds; the message offers the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+        known = sorted(known)
+        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:12])}"
+        super().__init__(f"unknown {kind} '{name}': {hint}{' ' + remedy if remedy else ''}")
+
+
+class FileFormatError(MhmodelsError, ValueError):
+    """A file that is not what it should be: truncated, another format, a wrong field."""
+
+
+class MeasurementError(MhmodelsError, RuntimeError):
+    """A latency that could not be obtained."""
+
+
+class StoreError(MhmodelsError, RuntimeError):
+    """The measurement store cannot be opened, is of another version, or is not a store at all."""

@@ -1,0 +1,1 @@
+"""The zoo: one table file per family."""

@@ -1,0 +1,34 @@
+"""MobileNet-EdgeTPU (arXiv 2003.02838): fused inverted bottlenecks where the maps are large, no squeeze-excite."""
+
+from __future__ import annotations
+
+from mhmodels.architecture import Architecture, Head
+from mhmodels.families.rows import SYMMETRIC, Published, ZooModel, conv, fused, ib
+
+MODELS = (
+    ZooModel(
+        Architecture(
+            name="mobilenet_edgetpu",
+            stem=(conv(3, 2, 32),),
+            stages=(
+                (conv(1, 1, 16, activation="linear"),),  # a fused block of expansion 1 is its projection
+                (fused(3, 2, 32, 8), fused(3, 1, 32, 4), fused(3, 1, 32, 4), fused(3, 1, 32, 4, endpoint=True)),
+                (fused(3, 2, 48, 8), fused(3, 1, 48, 4), fused(3, 1, 48, 4), fused(3, 1, 48, 4, endpoint=True)),
+                (ib(3, 2, 96, 8), ib(3, 1, 96, 4), ib(3, 1, 96, 4), ib(3, 1, 96, 4)),
+                (
+                    ib(3, 1, 96, 8, residual=False),
+                    ib(3, 1, 96, 4),
+                    ib(3, 1, 96, 4),
+                    ib(3, 1, 96, 4, endpoint=True),
+                ),
+                (ib(5, 2, 160, 8), ib(5, 1, 160, 4), ib(5, 1, 160, 4), ib(5, 1, 160, 4)),
+                (ib(3, 1, 192, 8, endpoint=True),),
+            ),
+            head=Head(features=(conv(1, 1, 1280, scaling="above_one"),)),
+            preprocessing=SYMMETRIC,
+        ),
+        "MobileNet-EdgeTPU",
+        "arXiv 2003.02838",
+        (Published(75.6, 1.0, "arXiv 2003.02838 (int8)"), Published(76.2, 1.0, "arXiv 2008.08178")),
+    ),
+)

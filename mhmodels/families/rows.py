@@ -1,0 +1,73 @@
+"""Short row constructors, so that a family reads like the table in its paper: kernel, stride, filters, expansion."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mhmodels.architecture import (
+    Architecture,
+    Block,
+    Conv,
+    FusedInvertedBottleneck,
+    InvertedBottleneck,
+    Preprocessing,
+    Separable,
+    UniversalInvertedBottleneck,
+)
+
+IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), interpolation="bicubic")
+"""Mean and standard deviation of ImageNet's training pictures: what the paper's and TuNAS's recipes subtract."""
+
+SYMMETRIC = Preprocessing()
+"""Pixels to -1..1: the original MobileNets and keras.applications."""
+
+
+class Published(NamedTuple):
+    """A published accuracy: ImageNet top-1 in percent, at which width, by whom."""
+
+    top1: float
+    width_multiplier: float
+    source: str
+
+
+class ZooModel(NamedTuple):
+    """One entry of the zoo: the network and where it comes from."""
+
+    architecture: Architecture
+    title: str
+    source: str
+    published: tuple[Published, ...] = ()
+
+
+def conv(kernel: int, stride: int, filters: int, **fields: Any) -> Conv:
+    """A convolution with batch normalisation."""
+    return Conv(kernel=kernel, stride=stride, filters=filters, **fields)
+
+
+def separable(kernel: int, stride: int, filters: int, **fields: Any) -> Separable:
+    """A depthwise-separable convolution."""
+    return Separable(kernel=kernel, stride=stride, filters=filters, **fields)
+
+
+def ib(kernel: int, stride: int, filters: int, expansion: float | None, **fields: Any) -> InvertedBottleneck:
+    """An inverted bottleneck; expansion None: no expansion convolution."""
+    return InvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
+
+
+def fused(kernel: int, stride: int, filters: int, expansion: float, **fields: Any) -> FusedInvertedBottleneck:
+    """A fused inverted bottleneck."""
+    return FusedInvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
+
+
+def uib(start: int, middle: int, stride: int, filters: int, expansion: float, **fields: Any) -> UniversalInvertedBottleneck:
+    """A universal inverted bottleneck; a depthwise kernel of 0 is left out."""
+    return UniversalInvertedBottleneck(
+        start_kernel=start, middle_kernel=middle, stride=stride, filters=filters, expansion=expansion, **fields
+    )
+
+
+def with_fields(stages: tuple[tuple[Block, ...], ...], **fields: Any) -> tuple[tuple[Block, ...], ...]:
+    """The same stages with these fields in every block: `with_fields(STAGES, activation="relu", kernel=3)`."""
+    return tuple(tuple(msgspec.structs.replace(block, **fields) for block in stage) for stage in stages)

@@ -1,0 +1,334 @@
+"""From blocks to operations: the one place that says what a block type computes.
+
+`lower` turns an `Architecture` into a flat list of operations with names, channels and sizes. The Keras builder, the
+parameter and MAdds counts, the exporter and the cost models all interpret this list and know nothing of blocks, so a
+new block type is one function here. Batch normalisation and activation ride on the convolution that they follow,
+because every runtime fuses them there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+from mhmodels.architecture import (
+    Activation,
+    Architecture,
+    Block,
+    Conv,
+    FusedInvertedBottleneck,
+    Gate,
+    InvertedBottleneck,
+    Rounding,
+    Separable,
+    SqueezeExcite,
+    UniversalInvertedBottleneck,
+)
+from mhmodels.errors import ArchitectureError
+
+Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "reshape", "softmax"]
+IMAGE = "image"
+LOGITS = "logits"
+
+
+class Op(NamedTuple):
+    """One operation with one output, which bears the operation's name.
+
+    Attributes:
+        name: unique; also the Keras layer's name.
+        kind: what it computes.
+        inputs: names of the operations (or `IMAGE`) that it reads.
+        in_channels, channels: channels read (of the first input) and written.
+        kernel, stride, dilation, groups: of a convolution; 1 elsewhere.
+        bias, batch_norm: whether the convolution has them.
+        activation: applied last; a squeeze-excite gate's is its gate function.
+        size: (height, width) of the output; None where the input's is unknown.
+    """
+
+    name: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    in_channels: int
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    bias: bool = False
+    batch_norm: bool = False
+    activation: Activation | Gate = "linear"
+    size: tuple[int | None, int | None] = (1, 1)
+
+
+class Endpoint(NamedTuple):
+    """A feature map that a decoder may use: the operation that makes it, its stride and channels."""
+
+    layer: str
+    stride: int
+    channels: int
+
+
+class Network(NamedTuple):
+    """The operations in execution order, and where the feature maps and the last map before pooling are."""
+
+    architecture: Architecture
+    ops: tuple[Op, ...]
+    endpoints: tuple[Endpoint, ...]
+    last_map: str
+
+
+class _Step(NamedTuple):
+    """An operation inside a block, before it has a place in a network: inputs are suffixes, '' is the block's input."""
+
+    suffix: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    in_channels: int
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    bias: bool = False
+    batch_norm: bool = False
+    activation: Activation | Gate = "linear"
+
+
+def lower(
+    architecture: Architecture,
+    *,
+    size: tuple[int | None, int | None] | None = None,
+    output_stride: int | None = None,
+    top: bool = True,
+) -> Network:
+    """The operations of a network.
+
+    Args:
+        architecture: what to lower.
+        size: input (height, width) in pixels instead of the architecture's own; None entries are unknown sizes.
+        output_stride: once the maps are this much smaller than the input, further strides become dilation of the
+            depthwise kernels instead (as TF Model Garden; plain convolutions keep their stride).
+        top: whether to lower pooling, the convolutions after it, the classifier and the softmax.
+
+    Returns:
+        The network. Its last operation is `predictions` (softmax) with `top`, else the last map before pooling.
+    """
+    assembly = _Assembly(architecture, size or architecture.input_size, output_stride)
+    for i, block in enumerate(architecture.stem, 1):
+        assembly.block("stem" if len(architecture.stem) == 1 else f"stem{i}", block)
+    for s, stage in enumerate(architecture.stages, 2):  # the stem is stage 1, as the paper counts
+        for b, block in enumerate(stage, 1):
+            assembly.block(f"stage{s}_block{b}", block)
+    for i, conv in enumerate(architecture.head.features, 1):
+        assembly.block(f"head{i}", conv)
+    last_map = assembly.at
+    if top:
+        assembly.top(architecture)
+    return Network(architecture, tuple(assembly.ops), tuple(assembly.endpoints), last_map)
+
+
+class _Assembly:
+    """The growing operation list, and the point in it where the next block attaches."""
+
+    def __init__(self, architecture: Architecture, size: tuple[int | None, int | None], output_stride: int | None) -> None:
+        self.rounding, self.width = architecture.rounding, architecture.width_multiplier
+        self.ops: list[Op] = []
+        self.endpoints: list[Endpoint] = []
+        self.at, self.channels, self.size = IMAGE, architecture.input_channels, size
+        self.stride, self.dilation, self.output_stride = 1, 1, output_stride
+
+    def block(self, name: str, block: Block) -> None:
+        """Appends a block's operations."""
+        stride, dilation = self._strides(block)
+        self.ops += _place(name, self.at, block, self.channels, self.rounding, self.width, self.size, stride, dilation)
+        last = self.ops[-1]
+        self.at, self.channels, self.size = last.name, last.channels, last.size
+        if block.endpoint:
+            self.endpoints.append(Endpoint(last.name, self.stride, last.channels))
+
+    def top(self, architecture: Architecture) -> None:
+        """Appends pooling, the convolutions after it, classifier and softmax."""
+        self._append(Op("pool", "pool", (self.at,), self.channels, self.channels))
+        for i, conv in enumerate(architecture.head.hidden, 1):
+            self.block(f"hidden{i}", conv)
+        classes = architecture.classes
+        self._append(Op(LOGITS, "conv", (self.at,), self.channels, classes, bias=True))
+        self._append(Op("flatten", "reshape", (self.at,), classes, classes))
+        self._append(Op("predictions", "softmax", (self.at,), classes, classes))
+
+    def _append(self, op: Op) -> None:
+        self.ops.append(op)
+        self.at, self.channels, self.size = op.name, op.channels, op.size
+
+    def _strides(self, block: Block) -> tuple[int, int]:
+        """The stride and dilation that this block gets, and the running stride and dilation after it."""
+        if self.output_stride is not None and self.stride >= self.output_stride and not isinstance(block, Conv):
+            before, self.dilation = self.dilation, self.dilation * block.stride
+            # As TF Model Garden: the first block that loses its stride already dilates, except separable ones.
+            return 1, before if before > 1 or isinstance(block, Separable) else self.dilation
+        self.stride *= block.stride
+        return block.stride, 1
+
+
+def _strided(size: tuple[int | None, int | None], stride: int) -> tuple[int | None, int | None]:
+    height, width = size
+    return (None if height is None else -(-height // stride), None if width is None else -(-width // stride))
+
+
+def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str = "always") -> int:
+    """Channels that a declared width becomes under a width multiplier; exactly itself at 1.0."""
+    if scaling == "never" or width == 1.0 or (scaling == "above_one" and width < 1.0):
+        return filters
+    return rounding(filters * width)
+
+
+# Searches repeat blocks, often in the same place, hence this cache and that of `_steps`.
+@functools.lru_cache(maxsize=1 << 16)
+def _place(
+    name: str,
+    enter: str,
+    block: Block,
+    channels: int,
+    rounding: Rounding,
+    width: float,
+    size: tuple[int | None, int | None],
+    stride: int,
+    dilation: int,
+) -> tuple[Op, ...]:
+    """A block's operations at a place in a network: under a name, behind `enter`, for an input of that size.
+
+    `stride` is the block's own, or 1 where dilation takes its place.
+    """
+    try:
+        steps = _steps(block, channels, rounding, width)
+    except ArchitectureError as error:
+        raise ArchitectureError(f"{name}: {error}") from None
+    sizes = {"": size}
+    ops = []
+    for step in steps:
+        own_stride = min(step.stride, stride)
+        out = (1, 1) if step.kind == "pool" else _strided(sizes[step.inputs[0]], own_stride)
+        sizes[step.suffix] = out
+        inputs = tuple([f"{name}_{source}" if source else enter for source in step.inputs])
+        own_dilation = dilation if step.kind == "depthwise" else 1
+        ops.append(Op(f"{name}_{step.suffix}", step.kind, inputs, *step[3:6], own_stride, own_dilation, *step[7:], out))
+    return tuple(ops)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _steps(block: Block, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
+    return _LOWERINGS[type(block)](block, channels, rounding, width)
+
+
+def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
+    filters = scaled_filters(block.filters, rounding, width, block.scaling)
+    if channels % block.groups or filters % block.groups:
+        raise ArchitectureError(
+            f"conv: field 'groups' is {block.groups}, expected a divisor of the {channels} channels read and {filters} written"
+        )
+    return (
+        _Step(
+            "conv", "conv", ("",), channels, filters, block.kernel, block.stride,
+            block.groups, block.bias, block.batch_norm, block.activation,
+        ),
+    )  # fmt: skip
+
+
+def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int, activation: Activation) -> _Step:
+    return _Step(suffix, "depthwise", (source,), channels, channels, kernel, stride, channels, False, True, activation)
+
+
+def _pointwise(suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear") -> _Step:
+    return _Step(suffix, "conv", (source,), channels, filters, batch_norm=True, activation=activation)
+
+
+def _residual(wanted: bool, stride: int, channels: int, filters: int, source: str) -> tuple[_Step, ...]:
+    if not wanted or stride != 1 or channels != filters:
+        return ()
+    return (_Step("add", "add", ("", source), filters, filters),)
+
+
+def _separable(block: Separable, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
+    filters = scaled_filters(block.filters, rounding, width)
+    return (
+        _depthwise("depthwise", "", channels, block.kernel, block.stride, block.activation),
+        _pointwise("project", "depthwise", channels, filters, block.pointwise_activation),
+        *_residual(block.residual, block.stride, channels, filters, "project"),
+    )
+
+
+def _expanded(
+    block: InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
+) -> int | None:
+    absolute = getattr(block, "expanded_filters", None)
+    if absolute is not None:
+        return scaled_filters(absolute, rounding, width)
+    return None if block.expansion is None else rounding(channels * block.expansion)
+
+
+def _squeeze_excite(se: SqueezeExcite, source: str, channels: int) -> tuple[_Step, ...]:
+    reduced = Rounding(divisor=se.divisor, minimum=se.divisor)(max(1, int(channels * se.ratio)))
+    return (
+        _Step("squeeze", "pool", (source,), channels, channels),
+        _Step("reduce", "conv", ("squeeze",), channels, reduced, bias=True, activation=se.activation),
+        _Step("gate", "conv", ("reduce",), reduced, channels, bias=True, activation=se.gate),
+        _Step("excite", "multiply", (source, "gate"), channels, channels),
+    )
+
+
+def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
+    filters = scaled_filters(block.filters, rounding, width)
+    expanded = _expanded(block, channels, rounding, width)
+    inner = channels if expanded is None else expanded
+    steps = () if expanded is None else (_pointwise("expand", "", channels, expanded, block.activation),)
+    depthwise = _depthwise("depthwise", "expand" if steps else "", inner, block.kernel, block.stride, block.activation)
+    return (*steps, depthwise, *_projected(block, depthwise.suffix, channels, inner, filters))
+
+
+def _fused_inverted_bottleneck(
+    block: FusedInvertedBottleneck, channels: int, rounding: Rounding, width: float
+) -> tuple[_Step, ...]:
+    filters = scaled_filters(block.filters, rounding, width)
+    inner = _expanded(block, channels, rounding, width)
+    assert inner is not None
+    fused = _Step(
+        "fused", "conv", ("",), channels, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
+    )
+    return (fused, *_projected(block, "fused", channels, inner, filters))
+
+
+def _projected(
+    block: InvertedBottleneck | FusedInvertedBottleneck, source: str, channels: int, inner: int, filters: int
+) -> tuple[_Step, ...]:
+    """Squeeze-excite if there is one, the linear projection, and the residual addition."""
+    excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, inner)
+    return (
+        *excite,
+        _pointwise("project", "excite" if excite else source, inner, filters),
+        *_residual(block.residual, block.stride, channels, filters, "project"),
+    )
+
+
+def _universal_inverted_bottleneck(
+    block: UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
+) -> tuple[_Step, ...]:
+    filters = scaled_filters(block.filters, rounding, width)
+    inner = rounding(channels * block.expansion)
+    steps: list[_Step] = []
+    if block.start_kernel:
+        stride = 1 if block.middle_kernel else block.stride
+        steps.append(_depthwise("start", "", channels, block.start_kernel, stride, "linear"))
+    steps.append(_pointwise("expand", "start" if steps else "", channels, inner, block.activation))
+    if block.middle_kernel:
+        steps.append(_depthwise("depthwise", "expand", inner, block.middle_kernel, block.stride, block.activation))
+    steps.append(_pointwise("project", steps[-1].suffix, inner, filters))
+    return (*steps, *_residual(block.residual, block.stride, channels, filters, "project"))
+
+
+_LOWERINGS: dict[type, Callable[..., tuple[_Step, ...]]] = {
+    Conv: _conv,
+    Separable: _separable,
+    InvertedBottleneck: _inverted_bottleneck,
+    FusedInvertedBottleneck: _fused_inverted_bottleneck,
+    UniversalInvertedBottleneck: _universal_inverted_bottleneck,
+}

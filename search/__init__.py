@@ -1,0 +1,1 @@
+"""Search spaces, cost models and the search for multi-hardware networks."""

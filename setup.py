@@ -1,0 +1,46 @@
+"""Packaging of mhmodels; everything declarative that setuptools reads from pyproject.toml lives there."""
+
+from setuptools import find_namespace_packages, setup
+
+# tflite-support has no wheels after Python 3.11 and needs protobuf < 4, which holds TensorFlow below 2.20. On later
+# Pythons the package installs without it and says so when metadata is asked for.
+INSTALL_REQUIRES = [
+    "adbutils>=2.8",
+    "ai-edge-litert>=2.1,<3",
+    "click>=8.1",
+    "ethos-u-vela>=4.3",
+    "flatbuffers>=24",
+    "jinja2>=3.1",
+    "keras>=3.10,<4",
+    "libusb-package>=1.0.26; python_version < '3.12'",
+    "matplotlib>=3.9",
+    "msgspec>=0.19",
+    "numpy>=2.0",
+    "pillow>=10.4",
+    "platformdirs>=4.2",
+    "rich>=13.7",
+    "scikit-learn>=1.5",
+    "scipy>=1.13",
+    "tensorflow>=2.19,<2.20; python_version < '3.12'",
+    "tensorflow>=2.19; python_version >= '3.12'",
+    "tflite-support==0.4.4; python_version < '3.12'",
+]
+
+EXTRAS_REQUIRE = {
+    "dev": [
+        "hypothesis>=6.100",
+        "mypy>=1.11",
+        "pytest>=8.2",
+        "pytest-benchmark>=5.0",
+        "ruff>=0.6",
+    ],
+}
+
+setup(
+    packages=find_namespace_packages(
+        include=["mhmodels", "mhmodels.*", "search", "search.*", "export", "export.*", "android_bench", "android_bench.*"]
+    ),
+    package_data={"": ["py.typed", "*.json", "*.jpg", "*.md", "*.html", "*.sh", "*.h5", "*.csv", "*.npz"]},
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+)
