@@ -37,7 +37,9 @@ class _Builder:
         self.model = model
         self.__doc__ = f"Builds `{model}`; arguments as `mhmodels.builder.create_model`, input shape and weights first."
 
-    def __call__(self, input_shape: Any = None, include_top: bool = True, weights: str | None = None, **arguments: Any) -> keras.Model:
+    def __call__(
+        self, input_shape: Any = None, include_top: bool = True, weights: str | None = None, **arguments: Any
+    ) -> keras.Model:
         return create_model(self.model, input_shape=input_shape, include_top=include_top, weights=weights, **arguments)
 
     def __repr__(self) -> str:

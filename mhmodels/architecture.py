@@ -215,7 +215,9 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or not self.mean:
-            raise ArchitectureError(f"preprocessing: 'mean' has {len(self.mean)} values and 'std' {len(self.std)}, expected the same")
+            raise ArchitectureError(
+                f"preprocessing: 'mean' has {len(self.mean)} values and 'std' {len(self.std)}, expected the same"
+            )
         if not all(math.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std) <= 0:
             raise ArchitectureError(f"preprocessing: 'std' is {self.std}, expected finite values above 0")
 

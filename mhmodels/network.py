@@ -211,7 +211,12 @@ def _place(
         sizes[step.suffix] = out
         inputs = tuple([f"{name}_{source}" if source else enter for source in step.inputs])
         own_dilation = dilation if step.kind == "depthwise" else 1
-        ops.append(Op(f"{name}_{step.suffix}", step.kind, inputs, *step[3:6], own_stride, own_dilation, *step[7:], out))
+        ops.append(
+            Op(
+                f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, own_stride,
+                own_dilation, step.groups, step.bias, step.batch_norm, step.activation, out,
+            )
+        )  # fmt: skip
     return tuple(ops)
 
 
@@ -258,7 +263,10 @@ def _separable(block: Separable, channels: int, rounding: Rounding, width: float
 
 
 def _expanded(
-    block: InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
+    block: InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck,
+    channels: int,
+    rounding: Rounding,
+    width: float,
 ) -> int | None:
     absolute = getattr(block, "expanded_filters", None)
     if absolute is not None:

@@ -81,5 +81,7 @@ def resolve(model: str) -> Architecture:
     try:
         multiplier = float(width)
     except ValueError:
-        raise ArchitectureError(f"model '{model}': width multiplier is '{width}', expected a number as in '{base}@1.25'") from None
+        raise ArchitectureError(
+            f"model '{model}': width multiplier is '{width}', expected a number as in '{base}@1.25'"
+        ) from None
     return architecture.at(width_multiplier=multiplier)

@@ -35,7 +35,9 @@ LARGE: tuple[tuple[Block, ...], ...] = (
 )
 
 
-def _architecture(name: str, stages: tuple[tuple[Block, ...], ...], widths: tuple[int, int], activation: Activation) -> Architecture:
+def _architecture(
+    name: str, stages: tuple[tuple[Block, ...], ...], widths: tuple[int, int], activation: Activation
+) -> Architecture:
     return Architecture(
         name=name,
         stem=(conv(3, 2, 16, activation=activation),),

@@ -54,7 +54,12 @@ def _tunas(name: str, stages: tuple[tuple[InvertedBottleneck, ...], ...]) -> Arc
 
 
 MODELS = (
-    ZooModel(_model_garden("multi_avg", AVG), "Multi-AVG", PAPER, (Published(75.8, 1.0, PAPER), Published(75.27, 1.0, "TF Model Garden"))),
+    ZooModel(
+        _model_garden("multi_avg", AVG),
+        "Multi-AVG",
+        PAPER,
+        (Published(75.8, 1.0, PAPER), Published(75.27, 1.0, "TF Model Garden")),
+    ),
     ZooModel(_tunas("multi_avg.tunas", AVG), "Multi-AVG as TuNAS defines it", PAPER, (Published(75.8, 1.0, PAPER),)),
     ZooModel(_model_garden("multi_max", MAX), "Multi-MAX", PAPER, (Published(74.9, 1.0, PAPER),)),
     ZooModel(_tunas("multi_max.tunas", MAX), "Multi-MAX as TuNAS defines it", PAPER, (Published(74.9, 1.0, PAPER),)),

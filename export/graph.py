@@ -1,0 +1,152 @@
+"""A network ready to be written: operations, and for each convolution one kernel and one bias.
+
+Batch normalisation is folded into the convolution that precedes it, as every runtime wants it and as fake quantisation
+needs it (folding before the weights are quantised; Jacob et al. 2018, section 3.2).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Architecture
+from mhmodels.errors import MhmodelsError
+from mhmodels.network import Op, lower
+
+if TYPE_CHECKING:
+    import keras
+
+Floats: TypeAlias = NDArray[np.float32]
+
+RANDOM_WEIGHTS = "random-v1"
+_RANDOM_BLOCK = 1 << 20
+_RANDOM_SIGMA = 20.0
+
+
+class ExportError(MhmodelsError, RuntimeError):
+    """A network or its weights that cannot become a file; the message names the layer."""
+
+
+class Graph(NamedTuple):
+    """Operations at batch 1 with folded weights.
+
+    Attributes:
+        architecture: what the operations were lowered from.
+        ops: in execution order; every size is known. The last is the softmax (or the logits' reshape without one).
+        kernels: float32 by operation name; convolutions (height, width, in_channels / groups, channels), depthwise ones
+            (height, width, channels, 1).
+        biases: float32 (channels,) by operation name, for every convolution.
+        weights: label of their origin: `random-v1`, or `sha256:…`.
+        kernel_steps: for kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
+            as the scale instead of the largest value.
+    """
+
+    architecture: Architecture
+    ops: tuple[Op, ...]
+    kernels: Mapping[str, Floats]
+    biases: Mapping[str, Floats]
+    weights: str
+    kernel_steps: Mapping[str, float]
+
+    @property
+    def convolutions(self) -> tuple[Op, ...]:
+        """The operations that have a kernel."""
+        return tuple(op for op in self.ops if op.kind in ("conv", "depthwise"))
+
+
+def kernel_shape(op: Op) -> tuple[int, int, int, int]:
+    """Shape of an operation's kernel in Keras' layout."""
+    if op.kind == "depthwise":
+        return (op.kernel, op.kernel, op.channels, 1)
+    return (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)
+
+
+def fold(model: keras.Model, architecture: Architecture) -> Graph:
+    """Takes the weights out of a Keras model of our builder and folds batch normalisation into them.
+
+    Args:
+        model: as `create_model(architecture)` built it, with the top.
+        architecture: at the model's input size and class count.
+
+    Raises:
+        ExportError: a layer is missing or of another shape, or holds NaN or infinite weights.
+    """
+    ops = lower(architecture).ops
+    kernels, biases = {}, {}
+    for op in ops:
+        if op.kind in ("conv", "depthwise"):
+            kernels[op.name], biases[op.name] = _folded(model, op, architecture.batch_norm_epsilon)
+    digest = hashlib.sha256()
+    for name in kernels:
+        digest.update(kernels[name].tobytes())
+        digest.update(biases[name].tobytes())
+    return Graph(architecture, ops, kernels, biases, f"sha256:{digest.hexdigest()}", {})
+
+
+def _folded(model: keras.Model, op: Op, epsilon: float) -> tuple[Floats, Floats]:
+    layer = _layer(model, op.name)
+    kernel = np.asarray(layer.kernel, np.float64)
+    if kernel.shape != kernel_shape(op):
+        raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")
+    bias = np.asarray(layer.bias, np.float64) if op.bias else np.zeros(op.channels)
+    if op.batch_norm:
+        norm = _layer(model, f"{op.name}_bn")
+        gamma, beta, mean, variance = (
+            np.asarray(v, np.float64) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+        )
+        factor = gamma / np.sqrt(variance + epsilon)
+        kernel = kernel * (factor[:, None] if op.kind == "depthwise" else factor)
+        bias = (bias - mean) * factor + beta
+    for what, values in (("kernel", kernel), ("bias", bias)):
+        if not np.isfinite(values).all():
+            raise ExportError(f"layer '{op.name}': the folded {what} has {np.sum(~np.isfinite(values))} NaN or infinite values")
+    return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+def _layer(model: keras.Model, name: str) -> Any:
+    try:
+        return model.get_layer(name)
+    except ValueError:
+        raise ExportError(f"model '{model.name}' has no layer '{name}': it was not built from this architecture") from None
+
+
+def random_graph(architecture: Architecture) -> Graph:
+    """The network with weights for latency work only: drawn N(0, 20 LSB), clipped to ±127, seeded by the architecture.
+
+    The kernels are slices of one shared block of integers, because drawing millions of numbers for each of thousands of
+    networks would cost more than writing them; an operation's offset depends on the architecture's id and its name. The
+    steps keep activations near unit variance, so that no runtime meets denormal or infinite numbers.
+    """
+    ops = lower(architecture).ops
+    rectified = {op.name for op in ops if op.activation in ("relu", "relu6", "hard_swish")}
+    kernels, steps = {}, {}
+    for op in ops:
+        if op.kind not in ("conv", "depthwise"):
+            continue
+        shape = kernel_shape(op)
+        fan_in = op.kernel * op.kernel * op.in_channels // op.groups
+        gain = 2.0 if op.inputs[0] in rectified else 1.0
+        steps[op.name] = float(np.float32(math.sqrt(gain / fan_in) / _RANDOM_SIGMA))
+        integers = _random_integers(f"{architecture.architecture_id}/{op.name}", math.prod(shape))
+        kernels[op.name] = integers.reshape(shape) * np.float32(steps[op.name])
+    biases = {name: np.zeros(next(op.channels for op in ops if op.name == name), np.float32) for name in kernels}
+    return Graph(architecture, ops, kernels, biases, RANDOM_WEIGHTS, steps)
+
+
+def _random_integers(seed: str, count: int) -> Floats:
+    block = _random_block()
+    offset = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") % _RANDOM_BLOCK
+    repeats = -(-(offset + count) // _RANDOM_BLOCK)
+    return (block if repeats == 1 else np.tile(block, repeats))[offset : offset + count]
+
+
+@functools.cache
+def _random_block() -> Floats:
+    drawn = np.random.default_rng(20080818).normal(0.0, _RANDOM_SIGMA, _RANDOM_BLOCK)
+    return np.clip(np.rint(drawn), -127, 127).astype(np.float32)

@@ -1,0 +1,222 @@
+"""From ranges to integers: scales, zero points, quantised weights and biases of every tensor of a network.
+
+Two schemes are data here. `int8`: symmetric weights, per channel by default, asymmetric int8 activations (TFLite's
+quantisation specification). `uint8`: asymmetric, one scale per tensor for weights too, as the paper's runs and the
+drivers of 2020 took it. Rules that hold for both: the softmax output has scale 1/256; pooling and reshaping share
+their input's parameters, else runtimes insert a requantisation; biases are int32 at input scale times weight scale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.graph import ExportError, Floats, Graph
+from mhmodels.architecture import Preprocessing
+from mhmodels.network import IMAGE, Op
+
+Range: TypeAlias = tuple[float, float]
+QuantisedFormat: TypeAlias = Literal["int8", "uint8"]
+Granularity: TypeAlias = Literal["channel", "tensor"]
+
+_LOWEST: dict[str, int] = {"int8": -128, "uint8": 0}
+_SHARING = ("pool", "reshape")
+_BIAS_LIMIT = 2**31 - 1
+
+
+class Quantisation(NamedTuple):
+    """How integers of a tensor stand for real numbers: real = scale * (integer - zero_point).
+
+    `scale` is float32 of shape (1,), or (channels,) for a kernel quantised per channel.
+    """
+
+    scale: Floats
+    zero_point: int
+
+
+class Kernel(NamedTuple):
+    """A convolution's integers: weights as `Graph.kernels` lays them out, bias int32 (channels,)."""
+
+    weights: NDArray[np.int16]
+    quantisation: Quantisation
+    bias: NDArray[np.int32]
+
+
+class QuantisedGraph(NamedTuple):
+    """A graph with every tensor's parameters.
+
+    Attributes:
+        graph: operations and float weights; gates are rewritten so that saturation does the clipping.
+        format: `int8` or `uint8`.
+        tensors: parameters by tensor name: `IMAGE`, every operation's output, and `NAME/pre` where the activation is an
+            operation of its own (hard-swish, sigmoid).
+        kernels: by operation name.
+    """
+
+    graph: Graph
+    format: QuantisedFormat
+    tensors: Mapping[str, Quantisation]
+    kernels: Mapping[str, Kernel]
+
+
+def separate_activation(op: Op) -> bool:
+    """Whether an integer runtime computes the activation as an operation of its own, on a quantised tensor."""
+    return op.activation in ("hard_swish", "sigmoid")
+
+
+def pre_activation(op: Op) -> str:
+    """Name of the tensor between a convolution and its separate activation."""
+    return f"{op.name}/pre"
+
+
+def calibrated_tensors(graph: Graph) -> tuple[str, ...]:
+    """Names of the tensors whose ranges must be observed; the others' follow from rules."""
+    names: list[str] = []
+    for op in graph.ops:
+        if op.kind in (*_SHARING, "softmax") or op.activation == "hard_sigmoid":
+            continue
+        if separate_activation(op):
+            names.append(pre_activation(op))
+        if op.activation != "sigmoid":
+            names.append(op.name)
+    return tuple(names)
+
+
+def input_quantisation(preprocessing: Preprocessing, fmt: QuantisedFormat) -> Quantisation:
+    """Parameters of the input picture, from the preprocessing alone.
+
+    With one whole mean and one std for all channels the integers are the pixels themselves (uint8; int8 is 128 lower).
+    Otherwise they cover the normalised picture's possible range.
+    """
+    mean, std = preprocessing.mean, preprocessing.std
+    if takes_pixels(preprocessing):
+        return Quantisation(np.array([1.0 / std[0]], np.float32), round(mean[0]) + _LOWEST[fmt])
+    low = min((0.0 - m) / s for m, s in zip(mean, std, strict=True))
+    high = max((255.0 - m) / s for m, s in zip(mean, std, strict=True))
+    return activation_quantisation((low, high), fmt)
+
+
+def takes_pixels(preprocessing: Preprocessing) -> bool:
+    """Whether raw uint8 pixels are exactly the quantised input: one whole mean, one std for every channel."""
+    return len(set(preprocessing.mean)) == 1 and len(set(preprocessing.std)) == 1 and float(preprocessing.mean[0]).is_integer()
+
+
+def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisation:
+    """Asymmetric parameters that cover a range and represent zero exactly.
+
+    Raises:
+        ExportError: the range is empty, reversed or not finite.
+    """
+    low, high = min(observed[0], 0.0), max(observed[1], 0.0)
+    if not np.isfinite([low, high]).all() or high <= low:
+        raise ExportError(f"range {observed} cannot be quantised: expected finite values that differ")
+    scale = np.float32((high - low) / 255.0)
+    zero_point = int(np.clip(round(-low / float(scale)), 0, 255)) + _LOWEST[fmt]
+    return Quantisation(np.array([scale], np.float32), zero_point)
+
+
+def representable(quantisation: Quantisation, fmt: QuantisedFormat) -> Range:
+    """Smallest and largest real number that a tensor's integers stand for."""
+    scale, lowest = float(quantisation.scale[0]), _LOWEST[fmt]
+    return (lowest - quantisation.zero_point) * scale, (lowest + 255 - quantisation.zero_point) * scale
+
+
+def quantise(
+    graph: Graph, ranges: Mapping[str, Range], fmt: QuantisedFormat, granularity: Granularity | None = None
+) -> QuantisedGraph:
+    """Fixes every integer of a network.
+
+    Args:
+        graph: folded weights.
+        ranges: (low, high) by the names of `calibrated_tensors`.
+        fmt: the scheme.
+        granularity: of the weights' scales; default per channel for int8. uint8 is per tensor always.
+
+    Raises:
+        ExportError: a range is missing or collapsed; the message names the tensor.
+    """
+    if fmt == "uint8" and granularity == "channel":
+        raise ExportError("granularity 'channel' does not exist in uint8 (asymmetric weights have one scale a tensor): use int8")
+    graph = _with_saturating_gates(graph)
+    tensors = {IMAGE: input_quantisation(graph.architecture.preprocessing, fmt)}
+    for op in graph.ops:
+        _add_tensors(op, tensors, ranges, fmt)
+    per_channel = fmt == "int8" and granularity != "tensor"
+    kernels = {op.name: _kernel(graph, op, tensors[op.inputs[0]], fmt, per_channel) for op in graph.convolutions}
+    return QuantisedGraph(graph, fmt, tensors, kernels)
+
+
+def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, Range], fmt: QuantisedFormat) -> None:
+    def observed(name: str) -> Quantisation:
+        if name not in ranges:
+            raise ExportError(f"tensor '{name}': no range was calibrated")
+        try:
+            return activation_quantisation(ranges[name], fmt)
+        except ExportError as error:
+            raise ExportError(f"tensor '{name}': {error}") from None
+
+    unit = Quantisation(np.array([1 / 256], np.float32), _LOWEST[fmt])
+    if separate_activation(op):
+        tensors[pre_activation(op)] = observed(pre_activation(op))
+    if op.kind in _SHARING:
+        tensors[op.name] = tensors[op.inputs[0]]
+    elif op.kind == "softmax" or op.activation == "sigmoid":
+        tensors[op.name] = unit
+    elif op.activation == "hard_sigmoid":
+        tensors[op.name] = activation_quantisation((0.0, 1.0), fmt)
+    else:
+        tensors[op.name] = observed(op.name)
+
+
+def _with_saturating_gates(graph: Graph) -> Graph:
+    """Rewrites hard-sigmoid gates: (x + 3) / 6 goes into the weights, and saturation at 0 and 1 is the clipping."""
+    kernels, biases = dict(graph.kernels), dict(graph.biases)
+    for op in graph.convolutions:
+        if op.activation == "hard_sigmoid":
+            kernels[op.name] = kernels[op.name] / np.float32(6.0)
+            biases[op.name] = (biases[op.name] + np.float32(3.0)) / np.float32(6.0)
+    steps = {op.name: graph.kernel_steps[op.name] / (6.0 if op.activation == "hard_sigmoid" else 1.0)
+             for op in graph.convolutions if op.name in graph.kernel_steps}  # fmt: skip
+    return graph._replace(kernels=kernels, biases=biases, kernel_steps=steps)
+
+
+def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, per_channel: bool) -> Kernel:
+    weights = graph.kernels[op.name]
+    if fmt == "uint8":
+        quantisation, lowest = _asymmetric(weights, graph.kernel_steps.get(op.name)), 1
+    else:
+        quantisation, lowest = _symmetric(op, weights, graph.kernel_steps.get(op.name), per_channel), -127
+    scale = _along_channels(op, quantisation.scale)
+    integers = np.clip(np.rint(weights / scale) + quantisation.zero_point, lowest, lowest + 254).astype(np.int16)
+    bias_scale = source.scale[0].astype(np.float64) * quantisation.scale.astype(np.float64)
+    bias = np.rint(graph.biases[op.name] / bias_scale)
+    return Kernel(integers, quantisation, np.clip(bias, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32))
+
+
+def _along_channels(op: Op, scale: Floats) -> Floats:
+    return scale[:, None] if op.kind == "depthwise" and len(scale) > 1 else scale
+
+
+def _symmetric(op: Op, weights: Floats, step: float | None, per_channel: bool) -> Quantisation:
+    """int8 weights use -127..127, so that kernels may assume that no product overflows 16 bits."""
+    channels = op.channels if per_channel else 1
+    if step is not None:
+        return Quantisation(np.full(channels, step, np.float32), 0)
+    if per_channel:
+        largest = np.abs(weights).max(axis=(0, 1, 3) if op.kind == "depthwise" else (0, 1, 2))
+    else:
+        largest = np.abs(weights).max(keepdims=True).reshape(1)
+    # A dead channel (all zeros after folding) still needs a scale above zero.
+    return Quantisation(np.maximum(largest / np.float32(127.0), np.float32(1e-9)).astype(np.float32), 0)
+
+
+def _asymmetric(weights: Floats, step: float | None) -> Quantisation:
+    """uint8 weights use 1..255, the narrow range of TensorFlow's fake quantisation."""
+    if step is not None:
+        return Quantisation(np.array([step], np.float32), 128)
+    low, high = min(float(weights.min()), 0.0), max(float(weights.max()), 0.0)
+    scale = max((high - low) / 254.0, 1e-9)
+    return Quantisation(np.array([scale], np.float32), int(np.clip(1 + round(-low / scale), 1, 255)))
