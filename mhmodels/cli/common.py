@@ -1,0 +1,55 @@
+"""What every command shares: the `--json` and `--store` options, and how results and messages reach people."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def json_option(command: F) -> F:
+    """Adds `--json`: one JSON document on stdout, everything else on stderr."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(command)
+
+
+def store_option(command: F) -> F:
+    """Adds `--store`: the measurements file."""
+    return click.option(
+        "--store",
+        type=click.Path(dir_okay=False),
+        default=None,
+        metavar="FILE",
+        help="Measurements file (SQLite). Default: results.db in the user's data folder, or in MHMODELS_HOME.",
+    )(command)
+
+
+def emit_json(document: Any) -> None:
+    """Prints a document of plain values and msgspec structs as JSON; NaN becomes null."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=2).decode())
+
+
+def note(message: str) -> None:
+    """A remark for people, on stderr so that stdout stays what was asked for."""
+    click.echo(message, err=True)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A rich console; wide enough for whole tables where the output is not a terminal."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(file=stream, highlight=False, soft_wrap=False, width=None if stream.isatty() else 160)
+
+
+def millions(value: float) -> str:
+    """A count in millions as tables print it."""
+    return f"{value / 1e6:.2f}"

@@ -1,0 +1,96 @@
+"""`mhmodels info`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mhmodels.architecture import Architecture
+from mhmodels.cli.common import console, emit_json, json_option, millions
+from mhmodels.complexity import layer_complexity, network_complexity
+from mhmodels.network import Network, lower
+from mhmodels.registry import resolve
+
+
+@click.command()
+@click.argument("model")
+@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
+@click.option("--input-size", type=int, default=None, help="Side of the square input in pixels.")
+@click.option("--classes", type=int, default=None, help="Number of classes.")
+@click.option("--layers", is_flag=True, help="List every operation with its parameters and MAdds.")
+@json_option
+def info(
+    model: str, width_multiplier: float | None, input_size: int | None, classes: int | None, layers: bool, as_json: bool
+) -> None:
+    """One network: size, work, feature endpoints, layers."""
+    architecture = resolve(model).at(width_multiplier=width_multiplier, input_size=input_size, classes=classes)
+    network = lower(architecture)
+    if as_json:
+        emit_json(_document(architecture, network))
+    else:
+        _print(architecture, network, layers)
+
+
+def _document(architecture: Architecture, network: Network) -> dict[str, Any]:
+    counts = network_complexity(network)
+    height, width = architecture.input_size
+    return {
+        "name": architecture.name,
+        "architecture_id": architecture.architecture_id,
+        "width_multiplier": architecture.width_multiplier,
+        "input_size": height if height == width else [height, width],
+        "classes": architecture.classes,
+        "params": counts.params,
+        "params_total": counts.params_total,
+        "madds": counts.madds,
+        "madds_paper": counts.madds_paper,
+        "endpoints": [{"stride": e.stride, "channels": e.channels, "layer": e.layer} for e in network.endpoints],
+        "preprocessing": architecture.preprocessing,
+        "layers": [
+            {
+                "name": op.name,
+                "kind": op.kind,
+                "kernel": op.kernel,
+                "stride": op.stride,
+                "in_channels": op.in_channels,
+                "channels": op.channels,
+                "size": op.size,
+                "activation": op.activation,
+                "params": layer.params,
+                "madds": layer.madds,
+            }
+            for op in network.ops
+            for layer in [layer_complexity(op)]
+        ],
+    }
+
+
+def _print(architecture: Architecture, network: Network, layers: bool) -> None:
+    counts = network_complexity(network)
+    height, width = architecture.input_size
+    click.echo(
+        f"{architecture.name}, width {architecture.width_multiplier:g}, input {height}x{width}, {architecture.classes} classes"
+    )
+    click.echo(f"  architecture id  {architecture.architecture_id}")
+    click.echo(f"  parameters       {millions(counts.params)} M in kernels, {millions(counts.params_total)} M in all")
+    click.echo(f"  MAdds            {millions(counts.madds)} M ({millions(counts.madds_paper)} M as the paper counts)")
+    for endpoint in network.endpoints:
+        click.echo(f"  endpoint         stride {endpoint.stride:2d}, {endpoint.channels:4d} channels, {endpoint.layer}")
+    if layers:
+        _print_layers(network)
+
+
+def _print_layers(network: Network) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table("layer", "operation", "output", "activation", "params", "MAdds (M)", box=box.SIMPLE)
+    for column in table.columns[4:]:
+        column.justify = "right"
+    for op in network.ops:
+        layer = layer_complexity(op)
+        what = f"{op.kind} {op.kernel}x{op.kernel}/{op.stride}" if op.kind in ("conv", "depthwise") else op.kind
+        output = f"{op.size[0]}x{op.size[1]}x{op.channels}"
+        table.add_row(op.name, what, output, op.activation, f"{layer.params:,}", f"{layer.madds / 1e6:.2f}")
+    console().print(table)

@@ -1,0 +1,100 @@
+"""The root of the command line. Commands are named by module and imported only when they run, so that help is fast."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+
+import click
+
+from mhmodels.errors import MhmodelsError
+
+# command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "list": ("mhmodels.cli.list", "list_command", "Names, parameters, MAdds and published accuracy of the zoo."),
+    "info": ("mhmodels.cli.info", "info", "One network: size, work, endpoints, layers."),
+    "export": ("export.cli", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
+    "verify": ("export.cli", "verify", "Compare a TFLite file with its model, or with another file, on pictures."),
+    "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
+    "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
+    "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules that are imported on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table: the order in which people need them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports a command's module."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds a command; an unknown one is answered with the nearest names."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else " `mhmodels --help` lists the commands."
+            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the command list from the table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from mhmodels import __version__
+
+        click.echo(f"mhmodels {__version__}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version and exit.")
+def cli() -> None:
+    """Multi-hardware mobile backbones: one network that runs well on a phone's CPU, GPU, DSP and NPU.
+
+    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH (mobilenet_v1@1.25), or the path of an architecture JSON file.
+    """
+
+
+def main() -> None:
+    """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
+    try:
+        cli.main(prog_name="mhmodels", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MhmodelsError as error:
+        _fail(str(error))
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was finished is kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) went away: not an error. Keep Python from complaining when it flushes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        _fail(f"{error.filename or 'output'}: {error.strerror}")
+
+
+def _fail(message: str) -> None:
+    click.echo(f"error: {message}", err=True)
+    sys.exit(1)
