@@ -1,0 +1,153 @@
+"""The direct writer: a folded or quantised graph to the bytes of a TFLite file, without TensorFlow.
+
+The TensorFlow converter is the reference: same operators in the same order, same shapes, same numbers.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from export.graph import ExportError, Graph
+from export.quantisation.scheme import QuantisedGraph, pre_activation
+from export.writer.flatbuffer import Model, Tensor, serialise
+from export.writer.numerics import Integer, Numerics, Real
+from export.writer.operators import IMAGE, SCORES, Emitter, Pooling, emit
+from export.writer.versions import oldest_runtime, version
+from mhmodels.network import Op, lower
+
+IO = Literal["uint8", "int8", "float32"]
+
+
+class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a file contains beside the network.
+
+    Attributes:
+        pooling: global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
+        softmax: whether the scores are probabilities; else they are the logits.
+        features: whether the file ends in the endpoints' feature maps (`stride4`, `stride8`, …), without a classifier.
+    """
+
+    pooling: Pooling = "mean"
+    softmax: bool = True
+    features: bool = False
+
+
+DEFAULT_OPTIONS = WriterOptions()
+
+
+def write_float(
+    graph: Graph, *, fmt: Literal["float32", "float16"] = "float32", options: WriterOptions = DEFAULT_OPTIONS
+) -> bytes:
+    """Writes a network of real numbers.
+
+    Args:
+        graph: folded weights.
+        fmt: how the weights are stored; float16 ones are widened when the file is loaded.
+        options: pooling, softmax, outputs.
+
+    Returns:
+        A TFLite file at batch 1: input `image` float32 (1, height, width, channels), output `scores` float32
+        (1, classes), or the feature maps.
+
+    Raises:
+        ExportError: a layer cannot be written, or does not fit float16; the message names it.
+    """
+    return _write(Real(graph, fmt), "float32", options)
+
+
+def write_quantised(quantised: QuantisedGraph, *, io: IO = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
+    """Writes a network of integers.
+
+    Args:
+        quantised: every tensor's parameters.
+        io: element type of input and outputs. Where it is not the network's own, the file begins and ends in QUANTIZE
+            (or DEQUANTIZE to float32) operators.
+        options: pooling, softmax, outputs.
+
+    Returns:
+        A TFLite file at batch 1, as `write_float`'s.
+
+    Raises:
+        ExportError: a layer cannot be written, or a uint8 network was asked for int8 input; the message says which.
+    """
+    if quantised.format == "uint8" and io == "int8":
+        raise ExportError("a uint8 file has uint8 or float32 input and output, not int8: use format int8")
+    return _write(Integer(quantised), io, options)
+
+
+def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
+    graph = numerics.graph
+    outputs = _outputs(graph, options)
+    emitter = Emitter(numerics, options.pooling)
+    entry = _entry(emitter, io)
+    if io == numerics.dtype:
+        emitter.renamed = {tensor: name for name, tensor in outputs.items()}
+    for op in _needed(graph.ops, set(outputs.values())):
+        emit(emitter, op)
+    exits = tuple([_exit(emitter, name, tensor, io) for name, tensor in outputs.items()])
+    operators = [*emitter.conversions, *emitter.operators]
+    oldest = oldest_runtime({(operator.code, operator.version) for operator in operators})
+    return bytes(serialise(Model(emitter.tensors, operators, (entry,), exits, (IMAGE,), tuple(outputs), oldest)))
+
+
+def _outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
+    """Operations by the names that their outputs have in the signature."""
+    if not options.features:
+        last = graph.ops[-1]
+        return {SCORES: last.inputs[0] if last.kind == "softmax" and not options.softmax else last.name}
+    endpoints = lower(graph.architecture, top=False).endpoints
+    if not endpoints:
+        raise ExportError(f"architecture '{graph.architecture.name}' has no endpoints: mark blocks with 'endpoint' for features")
+    outputs: dict[str, str] = {}
+    for endpoint in endpoints:
+        repeats = sum(other.stride == endpoint.stride for other in endpoints)
+        outputs[f"stride{endpoint.stride}" + (f"_{endpoint.layer}" if repeats > 1 else "")] = endpoint.layer
+    return outputs
+
+
+def _needed(ops: tuple[Op, ...], outputs: set[str]) -> list[Op]:
+    """The operations that outputs depend on, in order."""
+    wanted, needed = set(outputs), []
+    for op in reversed(ops):
+        if op.name in wanted:
+            wanted.update(op.inputs)
+            needed.append(op)
+    return needed[::-1]
+
+
+def _entry(emitter: Emitter, io: str) -> int:
+    """The input tensor; where its type is not the network's, the image that the network reads follows a QUANTIZE."""
+    architecture, dtype = emitter.numerics.graph.architecture, emitter.numerics.dtype
+    shape = (1, *architecture.input_size, architecture.input_channels)
+    if io == dtype:
+        return emitter.activation(IMAGE, shape)
+    image = emitter.numerics.activation(IMAGE, shape)
+    entry = emitter.add(_as(image, io))
+    emitter.renamed = {IMAGE: f"{IMAGE}/{dtype}"}
+    emitter.operator("QUANTIZE", (entry,), emitter.add(image))
+    emitter.renamed = {}
+    return entry
+
+
+def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
+    """The output tensor, behind a QUANTIZE or DEQUANTIZE where its type is not the network's."""
+    inner = emitter.index[tensor]
+    if io == emitter.numerics.dtype:
+        return inner
+    output = emitter.add(_as(emitter.tensors[inner], io)._replace(name=name))
+    emitter.operator("DEQUANTIZE" if io == "float32" else "QUANTIZE", (inner,), output)
+    return output
+
+
+def _as(tensor: Tensor, io: str) -> Tensor:
+    """An int8 tensor as it stands outside: uint8 with the zero point 128 higher, or real numbers."""
+    if io == "float32":
+        return tensor._replace(dtype=io, quantisation=None)
+    assert tensor.quantisation is not None
+    outside = tensor.quantisation._replace(zero_point=tensor.quantisation.zero_point + 128)
+    return tensor._replace(dtype=io, quantisation=outside)
+
+
+__all__ = ["DEFAULT_OPTIONS", "IO", "WriterOptions", "pre_activation", "version", "write_float", "write_quantised"]
