@@ -1,0 +1,114 @@
+"""The figures that the paper printed (arXiv 2008.08178, tables 1 and 2), as data. Every latency here has kind `published`."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from mhmodels.architecture import decode_json
+
+if TYPE_CHECKING:
+    from mhmodels.metrics import LatencyTable
+
+FORMAT = "mhmodels.published/1"
+FILE = "multi_hardware.json"
+
+TableNumber: TypeAlias = Literal[1, 2]
+
+
+class PublishedHardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A column: its id here, its heading in the paper, and whether float32 or uint8 files ran there."""
+
+    id: str
+    title: str
+    takes: Literal["float32", "uint8"]
+
+
+class PublishedReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The C_i of equations 4 and 5: derived, since the paper does not print them.
+
+    Attributes:
+        model: whose latencies they are: MobileNetV1 at width 1.0.
+        derivation: how they were found.
+        latency_ms: by hardware.
+        interval_ms: by hardware, the lowest and highest value that the printed figures admit.
+    """
+
+    model: str
+    derivation: str
+    latency_ms: dict[str, float]
+    interval_ms: dict[str, tuple[float, float]]
+
+
+class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One printed row.
+
+    Attributes:
+        table: 1 or 2.
+        title: the model's name in the paper.
+        models: what it is called here (`NAME[@WIDTH]`); empty for networks that were never published.
+        width_multiplier: as the table states.
+        top1: ImageNet top-1 accuracy of the float model in percent.
+        params_m, madds_m: millions; None where not printed.
+        latency_ms: by hardware; None where the whole network did not run.
+        mn_norm_avg, mn_norm_max: as printed; None where not printed.
+    """
+
+    table: TableNumber
+    title: str
+    models: tuple[str, ...]
+    width_multiplier: float
+    top1: float
+    params_m: float | None
+    madds_m: float | None
+    latency_ms: dict[str, float | None]
+    mn_norm_avg: float | None
+    mn_norm_max: float | None
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Both tables and where they come from."""
+
+    source: str
+    device: str
+    hardware: tuple[PublishedHardware, ...]
+    reference: PublishedReference
+    rows: tuple[PublishedRow, ...]
+
+
+@functools.cache
+def published() -> Published:
+    """Everything that was printed, read once.
+
+    Raises:
+        FileFormatError: the package's data file is damaged.
+    """
+    data = importlib.resources.files(__name__).joinpath(FILE).read_bytes()
+    return decode_json(data, Published, FORMAT, FILE)
+
+
+def published_table(number: TableNumber) -> LatencyTable:
+    """Table 1 or 2 of the paper as a latency table: rows by their titles, kind `published`, NaN where unsupported."""
+    from mhmodels.metrics import LatencyTable
+
+    hardware = [column.id for column in published().hardware]
+    rows = [row for row in published().rows if row.table == number]
+    latency = [[_or_nan(row.latency_ms[column]) for column in hardware] for row in rows]
+    return LatencyTable([row.title for row in rows], hardware, latency, "published")
+
+
+def published_reference() -> dict[str, float]:
+    """C_i by hardware in ms: MobileNetV1 at width 1.0 on the Pixel 4. Derived, not printed: see `PublishedReference`."""
+    return dict(published().reference.latency_ms)
+
+
+def published_row(model: str) -> PublishedRow | None:
+    """What the paper printed for a model (`multi_max`, `mobilenet_v1@1.25`; widths as %g, 1 left out), if anything."""
+    return next((row for row in published().rows if model in row.models), None)
+
+
+def _or_nan(value: float | None) -> float:
+    return float("nan") if value is None else value
