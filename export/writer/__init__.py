@@ -5,19 +5,20 @@ The TensorFlow converter is the reference: same operators in the same order, sam
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from export.graph import ExportError, Graph
-from export.quantisation.scheme import QuantisedGraph, pre_activation
+from export.quantisation.scheme import QuantisedGraph
 from export.writer.flatbuffer import Model, Tensor, serialise
 from export.writer.numerics import Integer, Numerics, Real
-from export.writer.operators import IMAGE, SCORES, Emitter, Pooling, emit
-from export.writer.versions import oldest_runtime, version
-from mhmodels.network import Op, lower
+from export.writer.operators import Emitter, Pooling, emit
+from export.writer.versions import file_versions
+from mhmodels.network import IMAGE, Op, lower
 
-IO = Literal["uint8", "int8", "float32"]
+IO: TypeAlias = Literal["uint8", "int8", "float32"]
+SCORES = "scores"
 
 
 class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -80,16 +81,15 @@ def write_quantised(quantised: QuantisedGraph, *, io: IO = "uint8", options: Wri
 def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
     graph = numerics.graph
     outputs = _outputs(graph, options)
-    emitter = Emitter(numerics, options.pooling)
+    names = {tensor: name for name, tensor in outputs.items()} if io == numerics.dtype else {}
+    emitter = Emitter(numerics, options.pooling, names)
     entry = _entry(emitter, io)
-    if io == numerics.dtype:
-        emitter.renamed = {tensor: name for name, tensor in outputs.items()}
     for op in _needed(graph.ops, set(outputs.values())):
         emit(emitter, op)
     exits = tuple([_exit(emitter, name, tensor, io) for name, tensor in outputs.items()])
     operators = [*emitter.conversions, *emitter.operators]
-    oldest = oldest_runtime({(operator.code, operator.version) for operator in operators})
-    return bytes(serialise(Model(emitter.tensors, operators, (entry,), exits, (IMAGE,), tuple(outputs), oldest)))
+    versions = file_versions((operator.code, operator.version) for operator in operators)
+    return serialise(Model(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
 
 
 def _outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
@@ -120,14 +120,11 @@ def _needed(ops: tuple[Op, ...], outputs: set[str]) -> list[Op]:
 def _entry(emitter: Emitter, io: str) -> int:
     """The input tensor; where its type is not the network's, the image that the network reads follows a QUANTIZE."""
     architecture, dtype = emitter.numerics.graph.architecture, emitter.numerics.dtype
-    shape = (1, *architecture.input_size, architecture.input_channels)
+    image = emitter.numerics.activation(IMAGE, (1, *architecture.input_size, architecture.input_channels))
     if io == dtype:
-        return emitter.activation(IMAGE, shape)
-    image = emitter.numerics.activation(IMAGE, shape)
+        return emitter.add(image)
     entry = emitter.add(_as(image, io))
-    emitter.renamed = {IMAGE: f"{IMAGE}/{dtype}"}
-    emitter.operator("QUANTIZE", (entry,), emitter.add(image))
-    emitter.renamed = {}
+    emitter.operator("QUANTIZE", (entry,), emitter.add(image, f"{IMAGE}/{dtype}"))
     return entry
 
 
@@ -136,7 +133,7 @@ def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
     inner = emitter.index[tensor]
     if io == emitter.numerics.dtype:
         return inner
-    output = emitter.add(_as(emitter.tensors[inner], io)._replace(name=name))
+    output = emitter.add(_as(emitter.tensors[inner], io), name)
     emitter.operator("DEQUANTIZE" if io == "float32" else "QUANTIZE", (inner,), output)
     return output
 
@@ -150,4 +147,4 @@ def _as(tensor: Tensor, io: str) -> Tensor:
     return tensor._replace(dtype=io, quantisation=outside)
 
 
-__all__ = ["DEFAULT_OPTIONS", "IO", "WriterOptions", "pre_activation", "version", "write_float", "write_quantised"]
+__all__ = ["DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "write_float", "write_quantised"]

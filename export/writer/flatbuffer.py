@@ -6,7 +6,7 @@ are built directly: the generated object interface would copy every weight twice
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ai_edge_litert.schema_py_generated as schema
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.graph import ExportError, Floats
+from export.writer.versions import oldest_runtime
 
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
@@ -67,7 +68,7 @@ class Options(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """One operator: `BuiltinOperator` name, its version, tensors by index, options."""
+    """One operator: `BuiltinOperator` name, the version that it needs, tensors by index, options."""
 
     code: str
     version: int
@@ -81,21 +82,21 @@ class Model(NamedTuple):
 
     Attributes:
         tensors, operators: in file order; operators in execution order.
+        versions: of each operator, by its `BuiltinOperator` name.
         inputs, outputs: tensor indices.
         input_names, output_names: their names in the signature.
-        min_runtime_version: oldest TensorFlow release whose runtime has all operator versions.
     """
 
     tensors: Sequence[Tensor]
     operators: Sequence[Operator]
+    versions: Mapping[str, int]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     input_names: tuple[str, ...]
     output_names: tuple[str, ...]
-    min_runtime_version: str
 
 
-def serialise(model: Model) -> bytearray:
+def serialise(model: Model) -> bytes:
     """The bytes of a TFLite file; equal for equal models.
 
     Raises:
@@ -125,7 +126,7 @@ def serialise(model: Model) -> bytearray:
     schema.ModelAddMetadata(builder, all_metadata)
     schema.ModelAddSignatureDefs(builder, signatures)
     builder.Finish(schema.ModelEnd(builder), FILE_IDENTIFIER)
-    return builder.Output()
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
 def _bytes(tensor: Tensor) -> int:
@@ -158,7 +159,7 @@ class _Writer:
     def buffers(self, model: Model) -> list[int]:
         """The empty buffer of all activations, one buffer a constant, then the metadata's."""
         version = np.zeros(_ALIGNMENT, np.uint8)
-        text = model.min_runtime_version.encode()
+        text = oldest_runtime(model.versions).encode()
         version[: len(text)] = np.frombuffer(text, np.uint8)
         metadata = self._buffer(Tensor(MIN_RUNTIME_VERSION, version.shape, "uint8", version))
         constants = [self._buffer(tensor) for tensor in reversed(model.tensors) if tensor.data is not None]
@@ -189,8 +190,8 @@ class _Writer:
 
     def subgraph(self, model: Model) -> tuple[int, list[int]]:
         """The subgraph, and the operator codes that its operators index."""
-        codes: dict[tuple[str, int], int] = {}
-        operators = [self._operator(op, codes.setdefault((op.code, op.version), len(codes))) for op in model.operators]
+        codes = {code: i for i, code in enumerate(model.versions)}
+        operators = [self._operator(operator, codes[operator.code]) for operator in model.operators]
         tensors, buffer = [], 0
         for tensor in model.tensors:
             buffer += tensor.data is not None
@@ -204,7 +205,7 @@ class _Writer:
         schema.SubGraphAddOutputs(self.builder, outputs)
         schema.SubGraphAddOperators(self.builder, all_operators)
         schema.SubGraphAddName(self.builder, name)
-        return schema.SubGraphEnd(self.builder), [self._code(*code) for code in codes]
+        return schema.SubGraphEnd(self.builder), [self._code(*code) for code in model.versions.items()]
 
     def _code(self, name: str, version: int) -> int:
         code = getattr(schema.BuiltinOperator, name)

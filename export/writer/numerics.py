@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.graph import ExportError, Graph
-from export.quantisation.scheme import QuantisedGraph
+from export.quantisation.scheme import Quantisation, QuantisedGraph
 from export.writer.flatbuffer import Tensor, TensorQuantisation
 from mhmodels.network import Op
 
@@ -26,6 +26,7 @@ class Numerics(Protocol):
         dtype: element type of activations.
         stored: element type of weights in the file; where it is float16, a DEQUANTIZE precedes each use.
         graph: the operations.
+        saturates: whether hard-sigmoid gates are rewritten so that their output's limits do the clipping.
     """
 
     @property
@@ -37,14 +38,14 @@ class Numerics(Protocol):
     @property
     def graph(self) -> Graph: ...
 
+    @property
+    def saturates(self) -> bool: ...
+
     def activation(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """The tensor that an operation writes."""
 
     def constants(self, op: Op) -> tuple[Tensor, Tensor]:
         """A convolution's kernel, in TFLite's layout, and its bias."""
-
-    def scale(self, name: str) -> float:
-        """A tensor's scale; 0 for real numbers."""
 
 
 def _layout(op: Op, kernel: NDArray[Any]) -> NDArray[Any]:
@@ -58,6 +59,7 @@ class Real:
     """float32 activations; weights in float32 or float16."""
 
     dtype = "float32"
+    saturates = False
 
     def __init__(self, graph: Graph, stored: Literal["float32", "float16"]) -> None:
         self.graph, self.stored = graph, stored
@@ -81,17 +83,16 @@ class Real:
             Tensor(f"{op.name}/bias", bias.shape, self.stored, bias),
         )
 
-    def scale(self, name: str) -> float:
-        """See `Numerics`."""
-        return 0.0
-
 
 class Integer:
     """Quantised throughout: int8 or uint8 activations and weights, int32 biases (TFLite's quantisation specification)."""
 
+    saturates = True
+
     def __init__(self, quantised: QuantisedGraph) -> None:
         self.quantised, self.graph = quantised, quantised.graph
         self.dtype = self.stored = quantised.format
+        self._lowest = -128 if quantised.format == "int8" else 0
 
     def activation(self, name: str, shape: tuple[int, ...]) -> Tensor:
         """See `Numerics`.
@@ -102,19 +103,25 @@ class Integer:
         parameters = self.quantised.tensors.get(name)
         if parameters is None:
             raise ExportError(f"layer '{name}': its output has no quantisation parameters")
-        return Tensor(name, shape, self.dtype, None, TensorQuantisation(parameters.scale, parameters.zero_point))
+        return Tensor(name, shape, self.dtype, None, TensorQuantisation(*parameters))
 
     def constants(self, op: Op) -> tuple[Tensor, Tensor]:
         """See `Numerics`; per-channel scales lie on axis 0 of a convolution's kernel and 3 of a depthwise one's."""
-        integers, (scale, zero_point), bias = self.quantised.kernels[op.name]
+        integers, weights, bias = self.quantised.kernels[op.name]
         kernel = _layout(op, integers)
-        axis = 3 if op.kind == "depthwise" and len(scale) > 1 else 0
-        bias_scale = self.quantised.tensors[op.inputs[0]].scale * scale
+        axis = 3 if op.kind == "depthwise" and len(weights.scale) > 1 else 0
+        source = self.quantised.tensors[op.inputs[0]]
+        bias_scale = _double(source, 255, self._lowest) * _double(weights, 254, self._lowest + 1)
         return (
-            Tensor(f"{op.name}/kernel", kernel.shape, self.dtype, kernel, TensorQuantisation(scale, zero_point, axis)),
-            Tensor(f"{op.name}/bias", bias.shape, "int32", bias, TensorQuantisation(bias_scale, 0)),
+            Tensor(f"{op.name}/kernel", kernel.shape, self.dtype, kernel, TensorQuantisation(*weights, axis)),
+            Tensor(f"{op.name}/bias", bias.shape, "int32", bias, TensorQuantisation(bias_scale.astype(np.float32), 0)),
         )
 
-    def scale(self, name: str) -> float:
-        """See `Numerics`."""
-        return float(self.quantised.tensors[name].scale[0])
+
+def _double(quantisation: Quantisation, steps: int, lowest: int) -> NDArray[np.float64]:
+    """A scale in double precision as the converter recovers it from the float32 ends of a range.
+
+    It multiplies these for a bias' scale; the product of the float32 scales would differ in the last bit.
+    """
+    low, high = ((lowest + step - quantisation.zero_point) * quantisation.scale for step in (0, steps))
+    return (high.astype(np.float64) - low.astype(np.float64)) / steps

@@ -6,80 +6,89 @@ ReLU6 fused into the convolution, hard-swish on its own, a hard-sigmoid gate as 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
 from export.graph import ExportError
-from export.quantisation.scheme import pre_activation, separate_activation
+from export.quantisation.scheme import pre_activation
 from export.writer.flatbuffer import Operator, Options, Tensor
 from export.writer.numerics import Numerics
 from export.writer.versions import version
-from mhmodels.network import IMAGE, Op
+from mhmodels.network import Op
 
 Pooling = Literal["mean", "avgpool"]
-SCORES = "scores"
-
-_FUSED = {
-    "relu": schema.ActivationFunctionType.RELU,
-    "relu6": schema.ActivationFunctionType.RELU6,
-    "hard_sigmoid": schema.ActivationFunctionType.RELU6,
-}
-_SEPARATE = {"hard_swish": "HARD_SWISH", "sigmoid": "LOGISTIC"}
 
 
 class Emitter:
     """The file as it grows.
 
     Attributes:
+        numerics: how numbers are stored.
+        pooling: the operator for global pooling.
+        names: names that tensors get in the file in place of their operation's.
         tensors, operators: in file order.
         conversions: DEQUANTIZE operators of float16 weights, which run before all others.
-        renamed: names that tensors get in place of their operation's.
+        index: where the tensors of operations, and shared constants, are.
     """
 
-    def __init__(self, numerics: Numerics, pooling: Pooling) -> None:
-        self.numerics, self.pooling = numerics, pooling
+    def __init__(self, numerics: Numerics, pooling: Pooling, names: Mapping[str, str]) -> None:
+        self.numerics, self.pooling, self.names = numerics, pooling, names
         self.tensors: list[Tensor] = []
         self.operators: list[Operator] = []
         self.conversions: list[Operator] = []
-        self.renamed: dict[str, str] = {}
         self.index: dict[str, int] = {}
 
-    def add(self, tensor: Tensor) -> int:
-        """Adds a tensor and returns its index."""
-        name = self.renamed.get(tensor.name, tensor.name)
+    def add(self, tensor: Tensor, name: str | None = None) -> int:
+        """Adds a tensor, under another name if one is given, and returns its index."""
         self.index[tensor.name] = len(self.tensors)
-        self.tensors.append(tensor._replace(name=name))
+        self.tensors.append(tensor._replace(name=name or self.names.get(tensor.name, tensor.name)))
         return len(self.tensors) - 1
 
     def activation(self, name: str, shape: tuple[int, ...]) -> int:
-        """Adds an activation and returns its index."""
+        """Adds what an operation writes and returns its index."""
         return self.add(self.numerics.activation(name, shape))
 
     def constant(self, tensor: Tensor) -> int:
         """Adds a constant; one stored in 16 bits is widened first, which runtimes do once, when they load the file."""
         if tensor.dtype != "float16":
             return self.add(tensor)
-        source = self.add(tensor._replace(name=f"{tensor.name}/float16"))
+        source = self.add(tensor, f"{tensor.name}/float16")
         widened = self.add(Tensor(tensor.name, tensor.shape, "float32"))
         self.conversions.append(Operator("DEQUANTIZE", version("DEQUANTIZE", "float16"), (source,), (widened,)))
         return widened
 
-    def axes(self, name: str, values: tuple[int, ...]) -> int:
-        """Adds a short constant of int32."""
-        return self.add(Tensor(name, (len(values),), "int32", np.array(values, np.int32)))
+    def shared(self, tensor: Tensor) -> int:
+        """Adds a constant that several operators read, once."""
+        known = self.index.get(tensor.name)
+        return self.constant(tensor) if known is None else known
 
-    def operator(self, code: str, inputs: tuple[int, ...], output: int, options: Options | None = None, *,
-                 groups: int = 1, dilation: int = 1, rescale: float = 0.0) -> None:  # fmt: skip
+    def operator(
+        self,
+        code: str,
+        inputs: tuple[int, ...],
+        output: int,
+        options: Options | None = None,
+        *,
+        groups: int = 1,
+        dilation: int = 1,
+    ) -> None:
         """Adds an operator at the oldest version that can do this."""
+        rescale = self._rescale(inputs, output) if code == "MUL" else 0.0
         number = version(code, self.tensors[inputs[0]].dtype, groups=groups, dilation=dilation, rescale=rescale)
         self.operators.append(Operator(code, number, inputs, (output,), options))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an operation's output, or of the image."""
         return self.tensors[self.index[name]].shape
+
+    def _rescale(self, inputs: tuple[int, ...], output: int) -> float:
+        """Product of the input scales over the output scale; 0 for real numbers."""
+        scales = [float(q.scale[0]) for t in (*inputs, output) if (q := self.tensors[t].quantisation) is not None]
+        return math.prod(scales[:-1]) / scales[-1] if len(scales) > 1 else 0.0
 
 
 def emit(emitter: Emitter, op: Op) -> None:
@@ -97,6 +106,10 @@ def emit(emitter: Emitter, op: Op) -> None:
     function(emitter, op)
 
 
+def _int32(name: str, values: tuple[int, ...]) -> Tensor:
+    return Tensor(name, (len(values),), "int32", np.array(values, np.int32))
+
+
 def _map_shape(op: Op) -> tuple[int, int, int, int]:
     height, width = op.size
     if height is None or width is None:
@@ -105,67 +118,76 @@ def _map_shape(op: Op) -> tuple[int, int, int, int]:
 
 
 def _convolution(emitter: Emitter, op: Op) -> None:
-    numerics, shape = emitter.numerics, _map_shape(op)
-    kernel, bias = numerics.constants(op)
+    # Gates of an integer network are rewritten: the output's saturation is their activation.
+    activation = "linear" if op.activation == "hard_sigmoid" and emitter.numerics.saturates else op.activation
+    if activation not in _ACTIVATIONS:
+        raise ExportError(f"layer '{op.name}': the direct writer has no activation '{activation}'; use the TensorFlow engine")
+    fused, following = _ACTIVATIONS[activation]
+    shape = _map_shape(op)
+    kernel, bias = emitter.numerics.constants(op)
     inputs = (emitter.index[op.inputs[0]], emitter.constant(kernel), emitter.constant(bias))
-    saturating = numerics.dtype != "float32"
-    gate = op.activation == "hard_sigmoid" and not saturating
-    written = pre_activation(op) if separate_activation(op) or gate else op.name
-    if written == op.name or numerics.dtype != "float32":
-        output = emitter.activation(written, shape)
-    else:
-        output = emitter.add(Tensor(written, shape, numerics.dtype))
-    fused = schema.ActivationFunctionType.NONE if op.activation == "hard_sigmoid" and saturating else _FUSED.get(op.activation, 0)
-    common = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
-    tail = (("FusedActivationFunction", fused), ("DilationWFactor", op.dilation), ("DilationHFactor", op.dilation))
+    output = emitter.activation(op.name if following is None else pre_activation(op), shape)
+    window = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
+    rest = (("FusedActivationFunction", fused), ("DilationWFactor", op.dilation), ("DilationHFactor", op.dilation))
     if op.kind == "depthwise":
-        options = Options("DepthwiseConv2DOptions", (*common, ("DepthMultiplier", 1), *tail))
+        options = Options("DepthwiseConv2DOptions", (*window, ("DepthMultiplier", 1), *rest))
         emitter.operator("DEPTHWISE_CONV_2D", inputs, output, options, dilation=op.dilation)
     else:
-        emitter.operator("CONV_2D", inputs, output, Options("Conv2DOptions", (*common, *tail)), groups=op.groups)
-    if gate:
-        sixth = emitter.constant(Tensor(f"{op.name}/sixth", (), numerics.stored, np.float32(1.0 / 6.0).reshape(())))
-        emitter.operator("MUL", (output, sixth), emitter.activation(op.name, shape), Options("MulOptions", ()))
-    elif separate_activation(op):
-        emitter.operator(_SEPARATE[op.activation], (output,), emitter.activation(op.name, shape))
+        emitter.operator("CONV_2D", inputs, output, Options("Conv2DOptions", (*window, *rest)), groups=op.groups)
+    if following is not None:
+        following(emitter, output, emitter.activation(op.name, shape))
 
 
-def _add(emitter: Emitter, op: Op) -> None:
+def _hard_swish(emitter: Emitter, source: int, output: int) -> None:
+    emitter.operator("HARD_SWISH", (source,), output)
+
+
+def _logistic(emitter: Emitter, source: int, output: int) -> None:
+    emitter.operator("LOGISTIC", (source,), output)
+
+
+def _sixth(emitter: Emitter, source: int, output: int) -> None:
+    """The rest of a hard-sigmoid after relu6(x + 3)."""
+    sixth = emitter.shared(Tensor("sixth", (), emitter.numerics.stored, np.array(1.0 / 6.0, np.float32)))
+    emitter.operator("MUL", (source, sixth), output, Options("MulOptions", ()))
+
+
+_ACTIVATIONS: dict[str, tuple[int, Callable[[Emitter, int, int], None] | None]] = {
+    "linear": (schema.ActivationFunctionType.NONE, None),
+    "relu": (schema.ActivationFunctionType.RELU, None),
+    "relu6": (schema.ActivationFunctionType.RELU6, None),
+    "hard_swish": (schema.ActivationFunctionType.NONE, _hard_swish),
+    "sigmoid": (schema.ActivationFunctionType.NONE, _logistic),
+    "hard_sigmoid": (schema.ActivationFunctionType.RELU6, _sixth),
+}
+"""Activation to what the convolution does itself, and the operator that does the rest."""
+
+
+def _elementwise(emitter: Emitter, op: Op) -> None:
+    code, table = _ELEMENTWISE[op.kind]
     inputs = (emitter.index[op.inputs[0]], emitter.index[op.inputs[1]])
-    emitter.operator("ADD", inputs, emitter.activation(op.name, _map_shape(op)), Options("AddOptions", ()))
+    emitter.operator(code, inputs, emitter.activation(op.name, _map_shape(op)), Options(table, ()))
 
 
-def _multiply(emitter: Emitter, op: Op) -> None:
-    scale = emitter.numerics.scale
-    inputs = (emitter.index[op.inputs[0]], emitter.index[op.inputs[1]])
-    output = emitter.activation(op.name, _map_shape(op))
-    rescale = scale(op.inputs[0]) * scale(op.inputs[1]) / (scale(op.name) or 1.0)
-    emitter.operator("MUL", inputs, output, Options("MulOptions", ()), rescale=rescale)
+_ELEMENTWISE = {"add": ("ADD", "AddOptions"), "multiply": ("MUL", "MulOptions")}
 
 
 def _pool(emitter: Emitter, op: Op) -> None:
     source, (_, height, width, channels) = emitter.index[op.inputs[0]], emitter.shape(op.inputs[0])
+    output = emitter.activation(op.name, (1, 1, 1, channels))
     if emitter.pooling == "mean":
-        axes = emitter.index.get("pool_axes")
-        axes = emitter.axes("pool_axes", (1, 2)) if axes is None else axes
-        output = emitter.activation(op.name, (1, 1, 1, channels))
+        axes = emitter.shared(_int32("pool_axes", (1, 2)))
         emitter.operator("MEAN", (source, axes), output, Options("ReducerOptions", (("KeepDims", True),)))
         return
-    fields = (
-        ("Padding", schema.Padding.VALID),
-        ("StrideW", 1),
-        ("StrideH", 1),
-        ("FilterWidth", width),
-        ("FilterHeight", height),
-    )
-    output = emitter.activation(op.name, (1, 1, 1, channels))
-    emitter.operator("AVERAGE_POOL_2D", (source,), output, Options("Pool2DOptions", fields))
+    # Stride 1 changes nothing where the window is the whole map, and every driver takes it.
+    window = (("Padding", schema.Padding.VALID), ("StrideW", 1), ("StrideH", 1))
+    options = Options("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
+    emitter.operator("AVERAGE_POOL_2D", (source,), output, options)
 
 
 def _reshape(emitter: Emitter, op: Op) -> None:
-    shape = emitter.axes(f"{op.name}/shape", (1, op.channels))
-    inputs = (emitter.index[op.inputs[0]], shape)
-    emitter.operator("RESHAPE", inputs, emitter.activation(op.name, (1, op.channels)))
+    shape = emitter.constant(_int32(f"{op.name}/shape", (1, op.channels)))
+    emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], shape), emitter.activation(op.name, (1, op.channels)))
 
 
 def _softmax(emitter: Emitter, op: Op) -> None:
@@ -176,11 +198,9 @@ def _softmax(emitter: Emitter, op: Op) -> None:
 _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {
     "conv": _convolution,
     "depthwise": _convolution,
-    "add": _add,
-    "multiply": _multiply,
+    "add": _elementwise,
+    "multiply": _elementwise,
     "pool": _pool,
     "reshape": _reshape,
     "softmax": _softmax,
 }
-
-__all__ = ["IMAGE", "SCORES", "Emitter", "Pooling", "emit"]

@@ -6,7 +6,7 @@ TensorFlow release brought it).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 OLDEST_RUNTIME: dict[tuple[str, int], str] = {
     ("ADD", 1): "1.5.0",
@@ -60,7 +60,15 @@ def version(code: str, dtype: str, *, groups: int = 1, dilation: int = 1, rescal
     return 2 if code == "DEPTHWISE_CONV_2D" and dilation > 1 else 1
 
 
-def oldest_runtime(operators: Iterable[tuple[str, int]]) -> str:
-    """The oldest TensorFlow release that runs all of these (operator, version) pairs."""
-    releases = {OLDEST_RUNTIME[operator] for operator in operators}
+def file_versions(operators: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """One version for each operator of a file, the highest that any use of it needs, as the converter writes it."""
+    versions: dict[str, int] = {}
+    for code, number in operators:
+        versions[code] = max(number, versions.get(code, 1))
+    return versions
+
+
+def oldest_runtime(versions: Mapping[str, int]) -> str:
+    """The oldest TensorFlow release that runs operators of these versions."""
+    releases = [OLDEST_RUNTIME[operator] for operator in versions.items()]
     return max(releases, key=lambda release: tuple(map(int, release.split("."))))
