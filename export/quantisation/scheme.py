@@ -140,7 +140,7 @@ def quantise(
     """
     if fmt == "uint8" and granularity == "channel":
         raise ExportError("granularity 'channel' does not exist in uint8 (asymmetric weights have one scale a tensor): use int8")
-    graph = _with_saturating_gates(graph)
+    graph = saturating_gates(graph)
     tensors = {IMAGE: input_quantisation(graph.architecture.preprocessing, fmt)}
     for op in graph.ops:
         _add_tensors(op, tensors, ranges, fmt)
@@ -171,8 +171,8 @@ def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, 
         tensors[op.name] = observed(op.name)
 
 
-def _with_saturating_gates(graph: Graph) -> Graph:
-    """Rewrites hard-sigmoid gates: (x + 3) / 6 goes into the weights, and saturation at 0 and 1 is the clipping."""
+def saturating_gates(graph: Graph) -> Graph:
+    """Rewrites hard-sigmoid gates: (x + 3) / 6 goes into the weights; the integers' saturation at 0 and 1 then clips."""
     kernels, biases = dict(graph.kernels), dict(graph.biases)
     for op in graph.convolutions:
         if op.activation == "hard_sigmoid":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -42,12 +43,18 @@ def note(message: str) -> None:
     click.echo(message, err=True)
 
 
-def console(*, stderr: bool = False) -> Console:
-    """A rich console; wide enough for whole tables where the output is not a terminal."""
+def console() -> Console:
+    """A rich console on stdout; wide enough for whole tables where that is not a terminal."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=False, width=None if stream.isatty() else 160)
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+
+
+def progress_console() -> Console:
+    """A rich console for progress, on stderr; it keeps working while native libraries are silenced (`mhmodels.quiet`)."""
+    from rich.console import Console
+
+    return Console(file=os.fdopen(os.dup(2), "w"), highlight=False)
 
 
 def millions(value: float) -> str:
