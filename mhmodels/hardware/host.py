@@ -1,0 +1,153 @@
+"""This machine's CPU through LiteRT: one pinned thread, with XNNPACK or with the built-in kernels."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mhmodels.hardware.host_session import HostSession
+from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.timing import steadiest
+
+REPEATS = 5
+
+
+def _cpu(name: str, file_format: str, kernels: str) -> Hardware:
+    return Hardware(
+        id=f"host-cpu-{name}",
+        format=file_format,
+        kind="measured",
+        description=f"this machine's CPU, {file_format}, LiteRT with {kernels} kernels",
+        configuration={"kernels": kernels},
+    )
+
+
+TABLE = (
+    _cpu("float32", "float32", "XNNPACK"),
+    _cpu("int8", "int8", "XNNPACK"),
+    _cpu("uint8", "uint8", "XNNPACK"),
+    _cpu("builtin", "float32", "built-in"),
+)
+
+
+class HostRunner:
+    """Times files on this machine's CPU."""
+
+    exclusive = True
+
+    def hardware(self) -> Sequence[Hardware]:
+        """The CPU with each format and set of kernels."""
+        return TABLE
+
+    def find(self, hardware_id: str) -> Hardware | None:
+        """The entry of the table."""
+        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+
+    def unavailable(self, hardware: Hardware) -> str:
+        """Why not: LiteRT is missing."""
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            return f"{hardware.id} needs LiteRT, which is not installed (pip install ai-edge-litert)"
+        return ""
+
+    def environment(self, hardware: Hardware) -> Environment:
+        """The CPU's model, LiteRT's version and the kernels."""
+        return Environment(
+            device=cpu_identity(),
+            runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
+            configuration=hardware.configuration,
+        )
+
+    def measure(self, job: Job, hardware: Hardware) -> Measurement:
+        """Warm-up, then blocks of `job.runs` until one is steady or five are made; the steadiest counts.
+
+        Raises:
+            MeasurementError: the runtime refuses the file, dies on it or takes too long.
+        """
+        before = os.getloadavg()[0]
+        xnnpack = hardware.configuration["kernels"] == "XNNPACK"
+        with HostSession(job.path, xnnpack=xnnpack, threads=job.threads) as session:
+            summary = steadiest(lambda: session.block(job.runs), REPEATS)
+        about, environment = session.about, self.environment(hardware)
+        return Measurement(
+            model_hash=job.model_hash,
+            architecture_id=job.architecture_id,
+            model=job.model,
+            hardware=hardware.id,
+            format=job.format,
+            kind=hardware.kind,
+            weights=job.weights,
+            file_bytes=job.file_bytes,
+            threads=job.threads,
+            batch=job.batch,
+            median_ms=summary.median_ms,
+            mean_ms=summary.mean_ms,
+            min_ms=summary.min_ms,
+            max_ms=summary.max_ms,
+            std_ms=summary.std_ms,
+            p95_ms=summary.p95_ms,
+            init_ms=about["init_ns"] / 1e6,
+            first_ms=about["first_ns"] / 1e6,
+            runs=summary.runs,
+            warmup=about["warmup"],
+            noisy=summary.noisy,
+            mad_ratio=summary.mad_ratio,
+            delegated_nodes=about["delegated"],
+            total_nodes=about["total"],
+            device=environment.device,
+            runtime=environment.runtime,
+            configuration=environment.configuration,
+            device_state={"load_before": before, **_state(session.cores)},
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+
+
+@functools.cache
+def cpu_identity() -> str:
+    """Model, family and stepping of the CPU with a hash of its flags: a CPU of another identity is other hardware."""
+    fields = _cpuinfo()
+    model = fields.get("model name") or fields.get("Hardware") or f"{platform.machine()} {platform.processor()}".strip()
+    numbers = ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant", "CPU revision")
+    details = " ".join(fields[name] for name in numbers if fields.get(name))
+    flags = " ".join(sorted((fields.get("flags") or fields.get("Features") or "").split()))
+    return f"{model} ({details or platform.machine()}, flags {hashlib.sha256(flags.encode()).hexdigest()[:8]})"
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is none."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _state(cores: Sequence[int]) -> dict[str, Any]:
+    return {
+        "load_after": os.getloadavg()[0],
+        "cores": list(cores),
+        "cpus": os.cpu_count(),
+        "mhz": _cpuinfo().get("cpu MHz", ""),
+        "governor": _governor(cores[0]),
+        "system": f"{platform.system()} {platform.release()}",
+        "host": platform.node(),
+    }
+
+
+def _governor(core: int) -> str:
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+RUNNER = HostRunner()

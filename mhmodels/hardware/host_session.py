@@ -1,0 +1,140 @@
+"""A file loaded in a child process of its own, timed block by block."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mhmodels.errors import MeasurementError
+
+CHILD = Path(__file__).with_name("host_child.py")
+TIMEOUT_S = 600.0
+_MOST_ANSWER_BYTES = 64 << 20
+
+
+def timing_cores(threads: int) -> list[int]:
+    """The cores to pin to, one a thread: the last that this process may use, since the first serve interrupts.
+
+    Raises:
+        MeasurementError: more threads than cores, or none.
+    """
+    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    if not 1 <= threads <= len(allowed):
+        raise MeasurementError(f"threads is {threads}, expected 1 to {len(allowed)}: that many cores are free to this process")
+    return allowed[-threads:]
+
+
+class HostSession:
+    """A child process that holds an interpreter, warmed up, pinned, and limited in time and memory.
+
+    A file that crashes the runtime kills the child and is one MeasurementError here. Use as a context manager.
+
+    Attributes:
+        about: what the child told after warming up: init_ns, first_ns, warmup, delegated, total.
+        cores: the cores that it is pinned to.
+    """
+
+    def __init__(self, path: Path, *, xnnpack: bool = True, threads: int = 1, timeout_s: float = TIMEOUT_S) -> None:
+        """Starts the child and waits until it is warm.
+
+        Args:
+            path: the .tflite file.
+            xnnpack: LiteRT's default delegate; else its built-in kernels.
+            threads: of the runtime, each with a core.
+            timeout_s: for everything this session does.
+
+        Raises:
+            MeasurementError: the runtime refuses the file, dies on it, or takes too long.
+        """
+        self.path, self.cores = path, timing_cores(threads)
+        self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
+        self._pending = b""
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
+        settings = {"path": str(path.absolute()), "xnnpack": xnnpack, "threads": threads, "cores": self.cores}
+        # -P: neither the working directory nor the script's own folder may stand before the installed packages.
+        command = [sys.executable, "-P", str(CHILD), json.dumps(settings)]
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0)
+        try:
+            self.about = self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def block(self, runs: int) -> list[float]:
+        """Times `runs` inferences, in ms each.
+
+        Raises:
+            MeasurementError: the child died or the session's time is over.
+        """
+        assert self._child.stdin is not None
+        try:
+            self._child.stdin.write(json.dumps({"runs": runs}).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._death() from None
+        return [time_ns / 1e6 for time_ns in self._answer()["ns"]]
+
+    def close(self) -> None:
+        """Ends the child."""
+        self._child.kill()
+        self._child.wait()
+        for stream in (self._child.stdin, self._child.stdout, self._errors):
+            if stream is not None:
+                stream.close()
+
+    def __enter__(self) -> HostSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._line()
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise MeasurementError(f"{self.path}: the measuring process answered {line[:80]!r}, expected JSON") from None
+        if "error" in answer:
+            raise MeasurementError(f"{self.path}: LiteRT refuses this file: {_one_line(answer['error'])}")
+        return answer
+
+    def _line(self) -> bytes:
+        """One line from the child, however it arrives in pieces, before the deadline."""
+        assert self._child.stdout is not None
+        output = self._child.stdout.fileno()
+        while b"\n" not in self._pending:
+            left = self._deadline - time.monotonic()
+            if left <= 0 or not select.select([output], [], [], left)[0]:
+                raise MeasurementError(f"{self.path}: not measured within {self._timeout_s:g} s; ask for fewer runs")
+            piece = os.read(output, 1 << 16)
+            if not piece:
+                raise self._death()
+            self._pending += piece
+            if len(self._pending) > _MOST_ANSWER_BYTES:
+                raise MeasurementError(f"{self.path}: the measuring process answers without end; the file is hostile")
+        line, _, self._pending = self._pending.partition(b"\n")
+        return line
+
+    def _death(self) -> MeasurementError:
+        code = self._child.wait()
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        self._errors.seek(0)
+        said = _one_line(self._errors.read().decode("utf-8", "replace")[-2000:])
+        return MeasurementError(
+            f"{self.path}: the measuring process ended {how}{f' ({said})' if said else ''}; "
+            "the file is damaged, or asks for more than LiteRT or this machine's memory can give"
+        )
+
+
+def _one_line(text: str, most: int = 300) -> str:
+    """The end of a text on one line: runtimes put what matters last."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= most else "…" + joined[-most:]

@@ -1,0 +1,132 @@
+"""One measured, estimated or refused latency, as data."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from mhmodels.errors import MeasurementError
+
+Kind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "published"]
+
+UNSUPPORTED = "×"
+NOISY_MAD_RATIO = 0.02
+
+_TIMES = ("median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p95_ms", "init_ms", "first_ms", "mad_ratio")
+_COUNTS = (
+    "threads", "batch", "runs", "warmup", "file_bytes", "sram_bytes", "dram_bytes", "flash_bytes",
+    "delegated_nodes", "total_nodes",
+)  # fmt: skip
+
+
+class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a latency depends on besides file, hardware id and threads: two rows compare only if these are equal.
+
+    Attributes:
+        device: which piece of hardware; for a host its CPU model and a hash of its flags, since every model is another one.
+        runtime: name and version of what runs the file ("LiteRT 2.3.0"); empty where nothing runs it.
+        driver: version of the delegate's driver; empty where there is none.
+        compiler: name and version of the compiler ("Vela 5.2.0"); empty where there is none.
+        configuration: settings of runtime or compiler, JSON values only.
+    """
+
+    device: str
+    runtime: str = ""
+    driver: str = ""
+    compiler: str = ""
+    configuration: dict[str, Any] = {}
+
+
+class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One row of the store. `median_ms` is None where the whole network did not run there; `reason` then says why.
+
+    Attributes:
+        model_hash: sha256 of the .tflite file.
+        architecture_id: content hash of the architecture, None for a file of unknown origin.
+        model: label for tables.
+        hardware: hardware id.
+        format: what the file is: float32, float16, int8, uint8, …
+        kind: how the latency came about; never shown without it.
+        threads, batch: as run.
+        weights: `random-v1`, the sha256 of trained weights, or `unknown`.
+        median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: over `runs` inferences; only the first for an estimate.
+        init_ms, first_ms: creation of the interpreter with its tensors, and the first inference.
+        sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler tells.
+        file_bytes: size of the .tflite file.
+        runs, warmup: timed inferences in the block that was kept, and those before the first block.
+        noisy: no block came to `mad_ratio` <= 0.02 within the repeats allowed.
+        mad_ratio: median absolute deviation over median.
+        delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
+        reason: why there is no latency, or "".
+        device, runtime, driver, compiler, configuration: see `Environment`.
+        device_state: load, clock, pinned cores and the like when it ran; informative only.
+        time: UTC, ISO 8601.
+
+    Raises:
+        MeasurementError: a latency is zero, negative, infinite or NaN, or there is neither a latency nor a reason.
+    """
+
+    model_hash: str
+    model: str
+    hardware: str
+    format: str
+    kind: Kind
+    file_bytes: int
+    device: str
+    time: str
+    architecture_id: str | None = None
+    weights: str = "unknown"
+    threads: int = 1
+    batch: int = 1
+    median_ms: float | None = None
+    mean_ms: float | None = None
+    min_ms: float | None = None
+    max_ms: float | None = None
+    std_ms: float | None = None
+    p95_ms: float | None = None
+    init_ms: float | None = None
+    first_ms: float | None = None
+    sram_bytes: int | None = None
+    dram_bytes: int | None = None
+    flash_bytes: int | None = None
+    runs: int = 0
+    warmup: int = 0
+    noisy: bool = False
+    mad_ratio: float | None = None
+    delegated_nodes: int | None = None
+    total_nodes: int | None = None
+    reason: str = ""
+    runtime: str = ""
+    driver: str = ""
+    compiler: str = ""
+    configuration: dict[str, Any] = {}
+    device_state: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        where = f"measurement of '{self.model}' on {self.hardware}"
+        for field in _TIMES:
+            value = getattr(self, field)
+            if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+                raise MeasurementError(f"{where}: field '{field}' is {value!r}, expected a finite number of at least 0")
+        for field in _COUNTS:
+            value = getattr(self, field)
+            if value is not None and (type(value) is not int or value < 0):
+                raise MeasurementError(f"{where}: field '{field}' is {value!r}, expected a whole number of at least 0")
+        if self.median_ms == 0:
+            raise MeasurementError(f"{where}: field 'median_ms' is 0, which is no latency")
+        if (self.median_ms is None) != bool(self.reason):
+            raise MeasurementError(f"{where}: expected either a latency or a reason why there is none, found {self.reason!r}")
+
+    @property
+    def supported(self) -> bool:
+        """Whether the whole network ran there, so that there is a latency."""
+        return self.median_ms is not None
+
+    @property
+    def environment(self) -> Environment:
+        """What this row depends on besides file, hardware and threads."""
+        return Environment(
+            device=self.device, runtime=self.runtime, driver=self.driver, compiler=self.compiler, configuration=self.configuration
+        )

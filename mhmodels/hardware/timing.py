@@ -1,0 +1,78 @@
+"""Statistics of repeated timings. Times are in ms."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware.measurement import NOISY_MAD_RATIO
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A block of timings in numbers; all in ms but `runs` and the ratio."""
+
+    median_ms: float
+    mean_ms: float
+    min_ms: float
+    max_ms: float
+    std_ms: float
+    p95_ms: float
+    mad_ratio: float
+    runs: int
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the median absolute deviation is over 2 % of the median."""
+        return self.mad_ratio > NOISY_MAD_RATIO
+
+
+def summarise(times_ms: Sequence[float]) -> Summary:
+    """Median, spread and tail of a block.
+
+    Args:
+        times_ms: one entry an inference, each above 0.
+
+    Raises:
+        MeasurementError: no entry, or one that is not a finite number above 0.
+    """
+    if not times_ms:
+        raise MeasurementError("a block of timings is empty, expected at least one")
+    wrong = next((time for time in times_ms if not (math.isfinite(time) and time > 0)), None)
+    if wrong is not None:
+        raise MeasurementError(f"a timing of {wrong!r} ms is not one: expected a finite number above 0")
+    ordered = sorted(times_ms)
+    median = statistics.median(ordered)
+    return Summary(
+        median_ms=median,
+        # fmean may round to one ulp outside its own data.
+        mean_ms=min(max(statistics.fmean(ordered), ordered[0]), ordered[-1]),
+        min_ms=ordered[0],
+        max_ms=ordered[-1],
+        std_ms=statistics.pstdev(ordered),
+        # Nearest rank: always one of the timings, also for few of them.
+        p95_ms=ordered[math.ceil(0.95 * len(ordered)) - 1],
+        mad_ratio=statistics.median(abs(time - median) for time in ordered) / median,
+        runs=len(ordered),
+    )
+
+
+def steadiest(block: Callable[[], Sequence[float]], repeats: int = 5) -> Summary:
+    """Repeats a block until its spread is at most 2 % of its median, else keeps the least noisy one.
+
+    Args:
+        block: makes one block of timings, ms.
+        repeats: how often at most.
+
+    Raises:
+        MeasurementError: as `summarise`.
+    """
+    best = summarise(block())
+    for _ in range(repeats - 1):
+        if not best.noisy:
+            break
+        best = min(best, summarise(block()), key=lambda summary: summary.mad_ratio)
+    return best

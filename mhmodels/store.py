@@ -1,0 +1,278 @@
+"""The measurement store: one SQLite file, one row a measurement, each committed as it arrives.
+
+SQLite's write-ahead log makes a killed writer lose nothing that was committed. A file that is not a store, or comes from
+a newer version, is named and left as it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from mhmodels.errors import MeasurementError, StoreError
+from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.places import data_path
+
+if TYPE_CHECKING:
+    from mhmodels.hardware.registry import Job
+
+# "MHMS" in the header's application id: how we and `file` know our own.
+APPLICATION_ID = 0x4D484D53
+VERSION = 1
+FILE_NAME = "results.db"
+REMEDY = "give another path with --store"
+_MAGIC = b"SQLite format 3\x00"
+# Columns are what is searched by; `document` is the whole row as JSON, so that a new field needs no new table.
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE measurements (
+    id INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    model_hash TEXT NOT NULL,
+    architecture_id TEXT,
+    model TEXT NOT NULL,
+    weights TEXT NOT NULL,
+    hardware TEXT NOT NULL,
+    format TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    threads INTEGER NOT NULL,
+    batch INTEGER NOT NULL,
+    runs INTEGER NOT NULL,
+    median_ms REAL CHECK (median_ms IS NULL OR (median_ms > 0 AND median_ms < 1e300)),
+    environment TEXT NOT NULL,
+    document TEXT NOT NULL
+);
+CREATE INDEX measurements_by_file ON measurements (model_hash, hardware);
+CREATE INDEX measurements_by_architecture ON measurements (architecture_id, hardware);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+_COLUMNS = (
+    "time", "model_hash", "architecture_id", "model", "weights", "hardware", "format", "kind", "threads", "batch", "runs",
+    "median_ms",
+)  # fmt: skip
+
+
+def default_path() -> Path:
+    """Where the store is if nobody says otherwise: `results.db` in `$MHMODELS_HOME`, else in the user's data folder."""
+    return data_path() / FILE_NAME
+
+
+class Store:
+    """An open store; use it as a context manager. One object belongs to one thread; processes may share the file."""
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 30.0) -> None:
+        """Opens a store, or makes one where there is no file (or an empty one).
+
+        Args:
+            path: the file; None for `default_path()`.
+            timeout_s: how long to wait for another process that is writing.
+
+        Raises:
+            StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written.
+        """
+        self.path = Path(path) if path is not None else default_path()
+        self._check_file()
+        with self._errors():
+            self._connection = sqlite3.connect(self.path, timeout=timeout_s, isolation_level=None)
+        try:
+            with self._errors():
+                self._set_up()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def add(self, measurement: Measurement) -> None:
+        """Keeps a row; it is on the disk when this returns.
+
+        Raises:
+            StoreError: it cannot be written; the store stays as it was.
+        """
+        values = [getattr(measurement, column) for column in _COLUMNS]
+        document = msgspec.json.encode(measurement).decode()
+        marks = ", ".join("?" * (len(_COLUMNS) + 2))
+        with self._errors():
+            self._connection.execute(
+                f"INSERT INTO measurements ({', '.join(_COLUMNS)}, environment, document) VALUES ({marks})",
+                [*values, _key(measurement.environment), document],
+            )
+
+    def find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
+        """The latest row that answers a request: same file, hardware, threads and environment, as many runs or more.
+
+        A row without a latency answers any number of runs, and so does one that was not timed. If the job knows its
+        architecture or its weights, so must the row, because tables look rows up by them.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        rows = self._rows(
+            "model_hash = ? AND hardware = ? AND threads = ? AND environment = ? AND (? IS NULL OR architecture_id = ?)"
+            " AND (? = 'unknown' OR weights = ?) AND (runs >= ? OR median_ms IS NULL OR kind != 'measured')"
+            " ORDER BY id DESC LIMIT 1",
+            (
+                job.model_hash,
+                hardware_id,
+                job.threads,
+                _key(environment),
+                *(job.architecture_id,) * 2,
+                *(job.weights,) * 2,
+                job.runs,
+            ),
+        )
+        return next(rows, None)
+
+    def latest(
+        self,
+        hardware: Iterable[str] | None = None,
+        architecture_ids: Iterable[str] | None = None,
+        *,
+        format: str | None = None,
+        weights: str | None = None,
+        environment: Environment | None = None,
+    ) -> list[Measurement]:
+        """The latest row for each architecture and hardware, for a latency table; rows of unknown networks are left out.
+
+        Args:
+            hardware: ids; None for all.
+            architecture_ids: None for all.
+            format: of the files; None for the latest of any, which may mix them.
+            weights: as in `Measurement`; None for any.
+            environment: None for any: then a CPU of another model may be among them.
+
+        Returns:
+            In order of hardware, then architecture.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        conditions, values = ["architecture_id IS NOT NULL"], list[str]()
+        for column, wanted in (("hardware", hardware), ("architecture_id", architecture_ids)):
+            if wanted is not None:
+                # As one JSON value: SQLite bounds the number of parameters, and searches ask for thousands.
+                conditions.append(f"{column} IN (SELECT value FROM json_each(?))")
+                values.append(msgspec.json.encode(list(wanted)).decode())
+        for column, value in (
+            ("format", format),
+            ("weights", weights),
+            ("environment", _key(environment) if environment else None),
+        ):
+            if value is not None:
+                conditions.append(f"{column} = ?")
+                values.append(value)
+        where = " AND ".join(conditions)
+        return list(
+            self._rows(
+                f"id IN (SELECT max(id) FROM measurements WHERE {where} GROUP BY hardware, architecture_id)"
+                " ORDER BY hardware, architecture_id",
+                values,
+            )
+        )
+
+    def __iter__(self) -> Iterator[Measurement]:
+        """All rows, oldest first."""
+        return self._rows("1 ORDER BY id", ())
+
+    def __len__(self) -> int:
+        with self._errors():
+            return int(self._connection.execute("SELECT count(*) FROM measurements").fetchone()[0])
+
+    def close(self) -> None:
+        """Closes the file; further use is an error."""
+        self._connection.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _rows(self, condition: str, values: Iterable[object]) -> Iterator[Measurement]:
+        with self._errors():
+            found = self._connection.execute(f"SELECT id, document FROM measurements WHERE {condition}", tuple(values)).fetchall()
+        for number, document in found:
+            try:
+                yield msgspec.json.decode(document, type=Measurement)
+            except (msgspec.DecodeError, MeasurementError) as error:
+                raise StoreError(f"{self.path}: row {number} is not a measurement ({error})") from error
+
+    def _check_file(self) -> None:
+        """Looks at the file before SQLite does, which would turn a stray empty or foreign file into its own."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and not self.path.is_file():
+                raise StoreError(f"{self.path}: not a file, expected a measurement store or nothing; {REMEDY}")
+            if self.path.exists():
+                with self.path.open("rb") as file:
+                    start = file.read(len(_MAGIC))
+                if start and start != _MAGIC:
+                    raise self._foreign(f"starts with {start[:8]!r}")
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be opened ({error.strerror}); {REMEDY}") from error
+        # SQLite keeps its log beside the file, so the folder counts too.
+        for place in (self.path, self.path.parent):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise StoreError(f"{self.path}: cannot be written ('{place}' is read-only); {REMEDY}")
+
+    def _set_up(self) -> None:
+        if not self._is_ours():
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            try:
+                self._connection.executescript(_SCHEMA)
+            except sqlite3.OperationalError:
+                # Another process may have made it between our look and our lock.
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                if not self._is_ours():
+                    raise
+        # A row costs seconds to measure and a millisecond to sync.
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute("SELECT max(id) FROM measurements").fetchone()
+
+    def _is_ours(self) -> bool:
+        """Whether the tables are there; False for a new file."""
+        application, version, tables = (
+            self._connection.execute(query).fetchone()[0]
+            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
+        )
+        if application == APPLICATION_ID and version > VERSION:
+            raise StoreError(
+                f"{self.path}: a store of version {version}, expected at most {VERSION}; upgrade mhmodels, or {REMEDY}"
+            )
+        if application != APPLICATION_ID and (application or version or tables):
+            raise self._foreign(f"an SQLite file of something else, with application id {application:#x} and {tables} tables")
+        return bool(application)
+
+    def _foreign(self, found: str) -> StoreError:
+        return StoreError(f"{self.path}: not a measurement store ({found}); it is left as it is, {REMEDY}")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns SQLite's errors into ours, with the file and what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            text = str(error)
+            if "locked" in text:
+                hint = f"another process holds it; wait for that process, or {REMEDY}"
+            elif "readonly" in text or "unable to open" in text:
+                hint = f"it cannot be written; {REMEDY}"
+            elif "full" in text:
+                hint = "the disk is full; free some space, what was stored before is kept"
+            elif "malformed" in text or "not a database" in text:
+                hint = "the file is damaged; `sqlite3 FILE .recover` may save its rows"
+            else:
+                hint = "the store stays as it was"
+            raise StoreError(f"{self.path}: {text}: {hint}") from error
+
+
+def _key(environment: Environment) -> str:
+    return msgspec.json.encode(environment, order="sorted").decode()
