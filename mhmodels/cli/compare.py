@@ -1,0 +1,236 @@
+"""`mhmodels compare`."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+
+import click
+
+from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
+from mhmodels.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from mhmodels.hardware import Hardware, Job, Measurement, Runner
+    from mhmodels.report.comparison import Comparison, Row, Subject
+    from mhmodels.store import Store
+
+Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@click.option(
+    "--hardware",
+    "listed",
+    multiple=True,
+    metavar="ID...",
+    help="Hardware to measure on; may be repeated. Default: two of this host's CPU and three Ethos-U (`mhmodels hardware`).",
+)
+@click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Whose latency counts as 1.")
+@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50.")
+@click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
+@click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
+@store_option
+@json_option
+def compare(
+    models: tuple[str, ...],
+    listed: tuple[str, ...],
+    reference: str,
+    runs: int,
+    fresh: bool,
+    paper: bool,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
+
+    Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
+    measured again. The last two columns divide every latency by the reference's on the same hardware: their mean, and
+    the worst of them.
+    """
+    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
+    from mhmodels.registry import resolve
+    from mhmodels.report.comparison import subjects
+    from mhmodels.report.table import ComparisonTable
+    from mhmodels.store import Store
+
+    targets, ids = split_hardware(models, listed)
+    if not targets:
+        raise click.UsageError("Missing argument 'MODEL...': every word names a hardware.")
+    base, *compared = subjects(resolve(model) for model in (reference, *targets))
+    places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
+    refuse_unavailable(places)
+    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, Store(store) as rows:
+        bench = Bench(places, Path(folder), runs, rows, fresh)
+        with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
+            result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)
+    if bench.known:
+        note(f"{bench.known} of {bench.asked} latencies from the store; --fresh measures them again")
+    if as_json:
+        emit_json(document(result))
+    else:
+        console().print(ComparisonTable(result, paper=paper))
+
+
+def refuse_unavailable(places: Places) -> None:
+    """Stops before the first measurement if any hardware cannot be measured from here.
+
+    Raises:
+        MeasurementError: with every such hardware and its reason.
+    """
+    reasons = [(name, runner.unavailable(hardware)) for name, (hardware, runner) in places.items()]
+    missing = [f"{name}: {reason}" for name, reason in reasons if reason]
+    if missing:
+        raise MeasurementError(
+            f"cannot measure on {'; '.join(missing)} (choose others with --hardware; `mhmodels hardware` lists them)"
+        )
+
+
+class Bench:
+    """Measures one cell after the other, from files that it writes as they are needed.
+
+    Attributes:
+        hardware: ids of the columns.
+        asked: latencies asked for.
+        known: those of them that the store had.
+    """
+
+    def __init__(self, places: Places, folder: Path, runs: int, store: Store, fresh: bool) -> None:
+        self.hardware = tuple(places)
+        self.asked = self.known = 0
+        self._places, self._folder, self._runs, self._store, self._fresh = places, folder, runs, store, fresh
+        self._jobs: dict[tuple[str, str], Job] = {}
+
+    def cell(self, subject: Subject, hardware_id: str) -> Measurement:
+        """One latency, or a row that says why there is none.
+
+        Raises:
+            ExportError, MeasurementError, StoreError: it cannot be written, measured or kept.
+        """
+        from mhmodels.hardware import answer
+
+        hardware, runner = self._places[hardware_id]
+        measurement, from_store = answer(self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh)
+        self.asked += 1
+        self.known += from_store
+        return measurement
+
+    def _job(self, subject: Subject, hardware: Hardware) -> Job:
+        from export.latency import LatencyFormat, latency_file
+        from mhmodels.hardware import prepare
+
+        if hardware.format not in get_args(LatencyFormat):
+            known = ", ".join(get_args(LatencyFormat))
+            raise MeasurementError(
+                f"{hardware.id} takes {hardware.format} files, expected one of {known}: measure it with `bench FILE`"
+            )
+        key = subject.id, hardware.format
+        if key not in self._jobs:
+            path = latency_file(subject.architecture, cast("LatencyFormat", hardware.format), self._folder)
+            self._jobs[key] = prepare(path, label=subject.label, architecture_id=subject.id, weights="random-v1", runs=self._runs)
+        return self._jobs[key]
+
+
+class Screen:
+    """Tells people how far it is; this one says nothing."""
+
+    def cell(self, subject: Subject, hardware_id: str) -> None:
+        """A latency is about to be measured."""
+
+    def row(self, comparison: Comparison, finished: Row) -> None:
+        """A row of the table is complete."""
+
+
+def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Screen) -> Comparison:
+    """Measures row by row, the reference first so that every later row has its norms at once.
+
+    Args:
+        base: the reference.
+        compared: each once; `base` may be one of them and is measured once.
+        bench: answers for every cell.
+        screen: is told of every cell and every row.
+    """
+    from mhmodels.report.comparison import compare as build
+
+    cells: dict[tuple[str, str], Measurement] = {}
+    result = None
+    for subject in dict.fromkeys((base, *compared)):
+        for hardware_id in bench.hardware:
+            if (subject.id, hardware_id) not in cells:
+                screen.cell(subject, hardware_id)
+                cells[subject.id, hardware_id] = bench.cell(subject, hardware_id)
+        result = build(compared, base, bench.hardware, cells)
+        screen.row(result, next(row for row in (*result.rows, result.reference) if row.label == subject.label))
+    assert result is not None
+    return result
+
+
+def document(comparison: Comparison) -> dict[str, Any]:
+    """The JSON document: the comparison's own fields, the reference's row in short."""
+    reference = comparison.reference
+    return {
+        "hardware": comparison.hardware,
+        "reference": {
+            "model": reference.model,
+            "width_multiplier": reference.width_multiplier,
+            "latency_ms": reference.latency_ms,
+            "kind": reference.kind,
+            "reason": reference.reason,
+        },
+        "rows": comparison.rows,
+        "origins": comparison.origins,
+    }
+
+
+class _Lines(Screen):
+    """For logs: one line a finished row."""
+
+    def row(self, comparison: Comparison, finished: Row) -> None:
+        from mhmodels.report.table import line
+
+        note(line(finished))
+
+
+@contextmanager
+def _screen(cells: int, paper: bool) -> Iterator[Screen]:
+    """A progress bar over a growing table where stderr is a terminal, lines where it is not."""
+    if not sys.stderr.isatty():
+        yield _Lines()
+        return
+    terminal = progress_console()
+    from rich.console import Group
+    from rich.live import Live
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from mhmodels.report.table import ComparisonTable
+
+    progress = Progress(
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        console=terminal,
+        auto_refresh=False,
+    )
+    task = progress.add_task("", total=cells)
+    # Drawn between measurements only: a thread that redraws would disturb what is timed on this host.
+    live = Live(progress, console=terminal, auto_refresh=False, transient=True)
+
+    class Drawn(Screen):
+        started = 0
+
+        def cell(self, subject: Subject, hardware_id: str) -> None:
+            progress.update(task, completed=self.started, description=f"{subject.label} on {hardware_id}")
+            self.started += 1
+            live.refresh()
+
+        def row(self, comparison: Comparison, finished: Row) -> None:
+            live.update(Group(progress, ComparisonTable(comparison, paper=paper)), refresh=True)
+
+    with live:
+        yield Drawn()

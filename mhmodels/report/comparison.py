@@ -1,0 +1,222 @@
+"""The multi-hardware comparison as data: models by hardware, with norms against a reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import msgspec
+
+from mhmodels.architecture import Architecture
+from mhmodels.complexity import complexity
+from mhmodels.hardware.measurement import Kind, Measurement
+from mhmodels.metrics import LatencyTable
+from mhmodels.published import published, published_row
+
+Cells: TypeAlias = Mapping[tuple[str, str], Measurement]
+"""Measurements by (architecture id, hardware id)."""
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that is compared.
+
+    Attributes:
+        label: unique in its comparison; `NAME@WIDTH`, the width left out where it is 1.
+        params: elements of convolution kernels.
+        madds: multiply-accumulates at the architecture's input size, batch 1.
+    """
+
+    label: str
+    architecture: Architecture
+    params: int
+    madds: int
+
+    @property
+    def id(self) -> str:
+        """The architecture's content hash: equal for equal networks under different names."""
+        return self.architecture.architecture_id
+
+
+class PublishedNorms(msgspec.Struct, frozen=True, kw_only=True):
+    """What the paper printed for the same model."""
+
+    source: str
+    device: str
+    mn_norm_avg: float | None
+    mn_norm_max: float | None
+    latency_ms: dict[str, float | None]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One model's line.
+
+    Attributes:
+        latency_ms: by hardware; None where the whole network did not run there.
+        kind: by hardware: how the latency came about.
+        reason: by hardware, only where there is no latency: why.
+        noisy: hardware whose timings were unsteady.
+        weights: by hardware: `random-v1`, or the sha256 of trained ones.
+        mn_norm_avg, mn_norm_max: None where any latency, of the model or the reference, is missing.
+        slowest: the hardware that gives mn_norm_max.
+        published: the paper's figures for this model, if it has any.
+    """
+
+    model: str
+    label: str
+    architecture_id: str
+    width_multiplier: float
+    input_size: tuple[int, int]
+    classes: int
+    params: int
+    madds: int
+    latency_ms: dict[str, float | None]
+    kind: dict[str, Kind]
+    reason: dict[str, str]
+    noisy: tuple[str, ...]
+    weights: dict[str, str]
+    mn_norm_avg: float | None
+    mn_norm_max: float | None
+    slowest: str | None
+    published: PublishedNorms | None
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """What produced one hardware's latencies."""
+
+    hardware: str
+    kind: Kind
+    device: str
+    runtime: str
+    compiler: str
+    format: str
+    threads: int
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole table. `reference` is the row whose latencies count as 1; `rows` holds it only if it was asked for."""
+
+    hardware: tuple[str, ...]
+    reference: Row
+    rows: tuple[Row, ...]
+    origins: tuple[Origin, ...]
+
+
+def subjects(architectures: Iterable[Architecture]) -> tuple[Subject, ...]:
+    """Labels and sizes, one subject an architecture; equal networks of one name give equal subjects.
+
+    Two different networks of one name and width get their architecture id into their labels.
+    """
+    found: dict[str, Subject] = {}
+    result = []
+    for architecture in architectures:
+        label = (
+            architecture.name if architecture.width_multiplier == 1 else f"{architecture.name}@{architecture.width_multiplier:g}"
+        )
+        if label in found and found[label].id != architecture.architecture_id:
+            label = f"{label}#{architecture.architecture_id[:8]}"
+        if label not in found:
+            counts = complexity(architecture)
+            found[label] = Subject(label=label, architecture=architecture, params=counts.params, madds=counts.madds)
+        result.append(found[label])
+    return tuple(result)
+
+
+def compare(compared: Sequence[Subject], reference: Subject, hardware: Sequence[str], cells: Cells) -> Comparison:
+    """Builds the comparison of those models whose every cell is there; others are left out, so that a table can grow.
+
+    Args:
+        compared: the models, in the order of the table.
+        reference: whose latencies count as 1; its cells must all be there.
+        hardware: ids of the columns.
+        cells: measurements of `compared` and `reference` on `hardware`.
+
+    Raises:
+        KeyError: a measurement of the reference is missing.
+        MetricsError: the latencies on one hardware do not compare: other device, format, threads or version.
+    """
+    ready = [subject for subject in compared if all((subject.id, column) in cells for column in hardware)]
+    # Rows may come from a store that knew the same file by another name.
+    every = {subject.label: subject for subject in (*ready, reference)}
+    measurements = [
+        msgspec.structs.replace(cells[subject.id, column], model=label) for label, subject in every.items() for column in hardware
+    ]
+    table = LatencyTable.from_measurements(measurements, list(every), hardware)
+    lines = {label: _row(subject, reference, hardware, cells, table) for label, subject in every.items()}
+    return Comparison(
+        hardware=tuple(hardware),
+        reference=lines[reference.label],
+        rows=tuple(lines[subject.label] for subject in ready),
+        origins=tuple(_origin(column, [cells[subject.id, column] for subject in every.values()]) for column in hardware),
+    )
+
+
+def _row(subject: Subject, reference: Subject, hardware: Sequence[str], cells: Cells, table: LatencyTable) -> Row:
+    architecture = subject.architecture
+    row = {column: cells[subject.id, column] for column in hardware}
+    norms = table.select([subject.label]).norms(table.reference(reference.label)) if _runs(reference, hardware, cells) else None
+    average, maximum = (None, None) if norms is None else (_number(norms.average[0]), _number(norms.maximum[0]))
+    slowest = None
+    if maximum is not None:
+        slowest = max(hardware, key=lambda column: (row[column].median_ms or 0) / (cells[reference.id, column].median_ms or 1))
+    return Row(
+        model=architecture.name,
+        label=subject.label,
+        architecture_id=subject.id,
+        width_multiplier=architecture.width_multiplier,
+        input_size=architecture.input_size,
+        classes=architecture.classes,
+        params=subject.params,
+        madds=subject.madds,
+        latency_ms={column: cell.median_ms for column, cell in row.items()},
+        kind={column: cell.kind for column, cell in row.items()},
+        reason={column: cell.reason for column, cell in row.items() if not cell.supported},
+        noisy=tuple(column for column, cell in row.items() if cell.noisy),
+        weights={column: cell.weights for column, cell in row.items()},
+        mn_norm_avg=average,
+        mn_norm_max=maximum,
+        slowest=slowest,
+        published=_published(subject),
+    )
+
+
+def _runs(reference: Subject, hardware: Sequence[str], cells: Cells) -> bool:
+    return all(cells[reference.id, column].supported for column in hardware)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _published(subject: Subject) -> PublishedNorms | None:
+    """The paper's row of that name, unless the user's file only borrows the name or runs at another input size."""
+    from mhmodels.errors import MhmodelsError
+    from mhmodels.registry import get_architecture
+
+    row = published_row(subject.label)
+    try:
+        zoo = get_architecture(subject.architecture.name)
+    except MhmodelsError:
+        return None
+    if row is None or zoo.at(width_multiplier=subject.architecture.width_multiplier).architecture_id != subject.id:
+        return None
+    return PublishedNorms(
+        source=published().source,
+        device=published().device,
+        mn_norm_avg=row.mn_norm_avg,
+        mn_norm_max=row.mn_norm_max,
+        latency_ms=row.latency_ms,
+    )
+
+
+def _origin(hardware: str, cells: Sequence[Measurement]) -> Origin:
+    cell = next((cell for cell in cells if cell.supported), cells[0])
+    return Origin(
+        hardware=hardware,
+        kind=cell.kind,
+        device=cell.device,
+        runtime=cell.runtime,
+        compiler=cell.compiler,
+        format=cell.format,
+        threads=cell.threads,
+    )
