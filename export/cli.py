@@ -150,3 +150,46 @@ def _print(exported: list[Exported]) -> None:
     console().print(table)
     click.echo(f"weights: {exported[0].manifest.weights}")
     click.echo(f"folder: {exported[0].path.parent}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--against", metavar="MODEL|FILE", default=None, help="A model, or another .tflite file, to compare with.")
+@click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
+              help="Folder of pictures. Default: the bundled photographs.")  # fmt: skip
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), default=None,
+              help="Weights of the model. Without it: the seeded random ones that `export` uses.")  # fmt: skip
+@click.option("--tolerance", type=click.FloatRange(min=0), default=None,
+              help="Largest difference at the logits, as a share of their spread. "
+                   "Default 0.001 between floats; else a correlation of 0.95 is asked for.")  # fmt: skip
+@json_option
+def verify(
+    file: Path, against: str | None, images: Path | None, weights: Path | None, tolerance: float | None, as_json: bool
+) -> None:
+    """Check a TFLite file: is it whole, does it belong to its manifest, does it agree with a model or another file?
+
+    Exit code 1 where it does not.
+    """
+    from mhmodels.quiet import load_tensorflow
+
+    with progress_console().status(f"verifying {file.name}"):
+        if against is not None and not against.endswith(".tflite"):
+            load_tensorflow()
+        from export.checking import verify_file
+
+        report = verify_file(file, against, images, weights, tolerance)
+    if as_json:
+        emit_json(report)
+        return
+    operators = ", ".join(f"{count} {kind}" for kind, count in report.operators.items())
+    click.echo(f"{report.file}: {report.precision}, {operators}")
+    click.echo(f"  manifest           {report.manifest}")
+    click.echo(
+        f"  XNNPACK against builtin kernels on {report.pictures} pictures: largest difference {report.runtimes_agree:.2g} of the spread"
+    )
+    if report.against is not None:
+        p = report.against
+        click.echo(
+            f"  against {p.reference}: correlation {p.correlation:.5f}, error mean {p.mean_error:.2g} max {p.max_error:.2g} "
+            f"of the spread, same top-1 on {p.top1_agreement:.0%}"
+        )

@@ -232,3 +232,63 @@ def _find(file: TFLiteFile, name: str, kinds: tuple[str, ...], inputs: list[int]
             used.add(operator.position)
             return operator
     raise ParityError(f"layer '{name}': the file has no {' or '.join(kinds)} where the network has it")
+
+
+class FileReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `mhmodels verify` found of a file.
+
+    Attributes:
+        precision: what its convolutions compute with.
+        operators: count by kind.
+        manifest: `agrees`, `absent`, or what differs.
+        runtimes_differ: largest difference at the output between LiteRT with and without XNNPACK, in `runtimes_unit`:
+            `lsb` (steps of an integer output) or `spread` (standard deviations of a float one).
+        against: comparison at the logits, where one was asked for.
+    """
+
+    file: str
+    sha256: str
+    precision: str
+    operators: dict[str, int]
+    pictures: int
+    manifest: str
+    runtimes_differ: float
+    runtimes_unit: str
+    against: Parity | None
+
+
+def file_logits(path: str | os.PathLike[str], images: Floats) -> Floats:
+    """A file's logits (scores, where it has no softmax) on normalised pictures: float32 (n, classes)."""
+    file = read_tflite(path)
+    tensor = _logits_tensor(file)
+    return dequantise(run_file(path, encode_input(file, images), [tensor.position])[0], tensor).reshape(len(images), -1)
+
+
+def compare_logits(found: Floats, expected: Floats, reference: str) -> Parity:
+    """Compares two sets of logits, float32 (n, classes) each.
+
+    Raises:
+        ParityError: their class counts differ, or the reference does not vary.
+    """
+    if found.shape != expected.shape:
+        raise ParityError(f"the file gives {found.shape[1]} scores a picture, {reference} gives {expected.shape[1]}")
+    return _compare(found, expected, reference)
+
+
+def runtimes_differ(path: str | os.PathLike[str], images: Floats) -> tuple[float, str]:
+    """Largest difference at the first output between LiteRT with XNNPACK and without, and its unit (see `FileReport`).
+
+    Raises:
+        ParityError: the output has NaN or infinite values.
+    """
+    file = read_tflite(path)
+    output, inputs = file.tensors[file.outputs[0]], encode_input(file, images)
+    with_xnnpack, without = (
+        dequantise(run_file(path, inputs, [output.position], kernels=kernels)[0], output) for kernels in ("xnnpack", "builtin")
+    )
+    if not np.isfinite(with_xnnpack).all():
+        raise ParityError(f"{path}: output '{output.name}' has NaN or infinite values on {len(images)} pictures")
+    difference = float(np.abs(with_xnnpack - without).max())
+    if len(output.scale):
+        return difference / float(output.scale[0]), "lsb"
+    return difference / max(float(without.std()), 1e-30), "spread"

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from export.graph import ExportError, Graph
+from export.graph import ExportError, Graph, kernel_shape
 from export.quantisation.scheme import Quantisation, QuantisedGraph
 from export.writer.flatbuffer import Tensor, TensorQuantisation
 from mhmodels.network import Op
@@ -50,6 +50,8 @@ class Numerics(Protocol):
 
 def _layout(op: Op, kernel: NDArray[Any]) -> NDArray[Any]:
     """A view in TFLite's layout: (channels, h, w, in / groups); depthwise (1, h, w, channels)."""
+    if kernel.shape != kernel_shape(op):
+        raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")
     if op.kind == "depthwise":
         return kernel[..., 0][None]
     return kernel.transpose(3, 0, 1, 2)
