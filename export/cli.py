@@ -184,8 +184,9 @@ def verify(
     operators = ", ".join(f"{count} {kind}" for kind, count in report.operators.items())
     click.echo(f"{report.file}: {report.precision}, {operators}")
     click.echo(f"  manifest           {report.manifest}")
+    unit = "steps" if report.runtimes_unit == "lsb" else "of the spread"
     click.echo(
-        f"  XNNPACK against builtin kernels on {report.pictures} pictures: largest difference {report.runtimes_agree:.2g} of the spread"
+        f"  LiteRT with and without XNNPACK differ by at most {report.runtimes_differ:.2g} {unit} on {report.pictures} pictures"
     )
     if report.against is not None:
         p = report.against

@@ -1,0 +1,41 @@
+# `make demo` and `make test` set everything up in .venv and need only Python 3.11, pip and make.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+MHMODELS_HOME ?= $(CURDIR)/build/home
+
+.PHONY: demo test slow lint types bench clean
+
+demo: $(STAMP)
+	MHMODELS_HOME="$(MHMODELS_HOME)" $(BIN)/python -P examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -P -m pytest
+
+slow: $(STAMP)
+	$(BIN)/python -P -m pytest -m slow
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/python -P -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m "slow or not slow"
+
+# Debian's Python comes without ensurepip; virtualenv, installed beside, does the same without root.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV) 2>/dev/null || { \
+	  rm -rf $(VENV) && \
+	  $(PYTHON) -m pip install --quiet --target build/bootstrap virtualenv && \
+	  PYTHONPATH=build/bootstrap $(PYTHON) -m virtualenv --quiet $(VENV); }
+
+$(STAMP): $(VENV)/bin/python setup.py pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
