@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,6 @@ from mhmodels.cli.common import console, emit_json, json_option, note, progress_
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mhmodels.architecture import Architecture
     from mhmodels.hardware import Answer, Hardware, Job, Runner
 
 
@@ -52,14 +52,22 @@ def bench(
     it arrives; an identical request is answered from there. × means that the whole network does not run there.
     """
     from mhmodels.hardware import answer, split_hardware
+    from mhmodels.hardware.measuring import check
     from mhmodels.store import Store
 
     words, ids = split_hardware(targets, hardware_ids)
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
     answers = []
-    with Store(store) as rows, _progress() as advance:
-        requests = _requests(words, ids, runs, threads, advance)
+    with Store(store) as rows, tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, _progress() as advance:
+        requests: list[_Request] = []
+        for place, word in enumerate(words):
+            advance(f"preparing {word}", place, len(words))
+            requests += (
+                _file_requests(word, ids, runs, threads) if _is_file(word) else _model_requests(word, ids, runs, threads, folder)
+            )
+        for request in requests:
+            check(*request)
         for place, request in enumerate(requests):
             advance(f"{request.job.model} on {request.hardware.id}", place, len(requests))
             answers.append(answer(*request, store=rows, fresh=fresh))
@@ -86,57 +94,47 @@ def _progress() -> Iterator[Callable[[str, int, int], None]]:
         yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
 
 
-def _requests(
-    targets: Sequence[str], ids: Sequence[str], runs: int, threads: int, advance: Callable[[str, int, int], None]
-) -> list[_Request]:
-    """Every target on every hardware, all checked before the first is measured."""
-    from mhmodels.errors import UnknownNameError
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware
-    from mhmodels.hardware.measuring import check, prepare
-    from mhmodels.hardware.registry import list_hardware
-    from mhmodels.registry import resolve
-
-    requests: list[_Request] = []
-    for place, target in enumerate(targets):
-        advance(f"preparing {target}", place, len(targets))
-        if _is_file(target):
-            job = prepare(target, runs=runs, threads=threads)
-            chosen = ids or [i for i in DEFAULT_HARDWARE if get_hardware(i)[0].format == job.format]
-            if not chosen:
-                known = [entry.id for entry, _ in list_hardware() if entry.format == job.format]
-                raise UnknownNameError("default hardware for format", job.format, known, "(choose one with --hardware)")
-            jobs = {get_hardware(name)[0].format: job for name in chosen}
-        else:
-            architecture = resolve(target)
-            chosen = ids or list(DEFAULT_HARDWARE)
-            formats = dict.fromkeys(get_hardware(name)[0].format for name in chosen)
-            jobs = {fmt: _model_job(architecture, target, fmt, runs, threads) for fmt in formats}
-        for name in chosen:
-            entry, runner = get_hardware(name)
-            check(jobs[entry.format], entry, runner)
-            requests.append(_Request(jobs[entry.format], entry, runner))
-    return requests
-
-
 def _is_file(target: str) -> bool:
     return target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
 
 
-def _model_job(architecture: Architecture, label: str, fmt: str, runs: int, threads: int) -> Job:
-    """A network with random weights as a file in the cache, where it is written once."""
+def _file_requests(file: str, ids: Sequence[str], runs: int, threads: int) -> list[_Request]:
+    """A file on every hardware that was asked for, or on those of the default five that take its format."""
+    from mhmodels.errors import MeasurementError
+    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, list_hardware, prepare
+
+    job = prepare(file, runs=runs, threads=threads)
+    requests = [_Request(job, *get_hardware(name)) for name in ids or DEFAULT_HARDWARE]
+    if not ids:
+        requests = [request for request in requests if request.hardware.format == job.format]
+    if not requests:
+        others = " or ".join(entry.id for entry, _ in list_hardware() if entry.format == job.format) or "none known"
+        raise MeasurementError(
+            f"{file}: computes in {job.format}, which none of the default five takes; choose --hardware ({others})"
+        )
+    return requests
+
+
+def _model_requests(model: str, ids: Sequence[str], runs: int, threads: int, folder: str) -> list[_Request]:
+    """A network on every hardware, as a file with random weights in the format that each takes."""
     from typing import cast, get_args
 
     from export.latency import LatencyFormat, latency_file
     from mhmodels.errors import MeasurementError
-    from mhmodels.hardware import prepare
-    from mhmodels.hardware.places import cache_path
+    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, prepare
+    from mhmodels.registry import resolve
 
-    if fmt not in get_args(LatencyFormat):
-        raise MeasurementError(f"{label}: no file with random weights can be made in {fmt}; export it and give the FILE")
-    path = latency_file(architecture, cast("LatencyFormat", fmt), cache_path() / "latency")
-    return prepare(
-        path, label=label, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
-    )
+    architecture = resolve(model)
+    places = [get_hardware(name) for name in ids or DEFAULT_HARDWARE]
+    jobs: dict[str, Job] = {}
+    for fmt in dict.fromkeys(hardware.format for hardware, _ in places):
+        if fmt not in get_args(LatencyFormat):
+            raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
+        path = latency_file(architecture, cast("LatencyFormat", fmt), Path(folder))
+        jobs[fmt] = prepare(
+            path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
+        )
+    return [_Request(jobs[hardware.format], hardware, runner) for hardware, runner in places]
 
 
 def _print(answers: Sequence[Answer]) -> None:

@@ -1,0 +1,90 @@
+"""`bench` and `hardware` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mhmodels.cli.bench import bench
+from mhmodels.cli.hardware import hardware
+from mhmodels.errors import FileFormatError, StoreError, UnknownNameError
+from mhmodels.hardware import DEFAULT_HARDWARE, vela
+
+Files = dict[str, Path]
+
+
+def run(*words: str | Path) -> Any:
+    result = CliRunner().invoke(bench, [str(word) for word in words], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_one_json_document(tiny_tflite: Files, tmp_path: Path) -> None:
+    store = tmp_path / "mine.db"
+    words = (tiny_tflite["int8"], "--hardware", "host-cpu-int8", "--hardware", "ethos-u55-128", "--store", store, "--json")
+    first = json.loads(run(*words).stdout)
+    assert [row["hardware"] for row in first["rows"]] == ["host-cpu-int8", "ethos-u55-128"]
+    assert [row["kind"] for row in first["rows"]] == ["measured", "estimated"]
+    assert all(row["median_ms"] > 0 and not row["from_store"] for row in first["rows"])
+    assert first["store"] == str(store)
+    again = json.loads(run(*words).stdout)
+    assert all(row["from_store"] for row in again["rows"])
+    assert [row["median_ms"] for row in again["rows"]] == [row["median_ms"] for row in first["rows"]]
+    assert not json.loads(run(*words, "--fresh").stdout)["rows"][0]["from_store"]
+
+
+def test_a_cross_where_the_network_does_not_run(tiny_tflite: Files) -> None:
+    words = (tiny_tflite["float32"], "--hardware", "ethos-u85-256")
+    table = run(*words).stdout
+    assert "×" in table
+    assert "estimated" in table
+    assert json.loads(run(*words, "--json").stdout)["rows"][0]["median_ms"] is None
+
+
+def test_a_model_gets_its_files_by_itself() -> None:
+    (row,) = json.loads(run("mobilenet_v1@0.25", "ethos-u65-256", "--json").stdout)["rows"]
+    assert (row["model"], row["weights"], row["format"]) == ("mobilenet_v1@0.25", "random-v1", "int8")
+    assert len(row["architecture_id"]) == 16
+    assert row["median_ms"] > 0
+
+
+def test_a_file_goes_to_those_of_the_default_five_that_take_it(tiny_tflite: Files) -> None:
+    rows = json.loads(run(tiny_tflite["float32"], "--json").stdout)["rows"]
+    assert [row["hardware"] for row in rows] == ["host-cpu-float32"]
+
+
+def test_everything_is_checked_before_anything_is_measured(tiny_tflite: Files, tmp_path: Path, home: Path) -> None:
+    text = tmp_path / "text.tflite"
+    text.write_text("hello")
+    for words, error in (
+        ((tiny_tflite["int8"], text), FileFormatError),
+        ((tiny_tflite["int8"], tiny_tflite["float32"], "--hardware", "host-cpu-int8"), FileFormatError),
+        ((tiny_tflite["int8"], "--hardware", "host-cpu-int9"), UnknownNameError),
+        ((tiny_tflite["int8"], "no_such_model"), UnknownNameError),
+        ((tiny_tflite["int8"], "--store", text), StoreError),
+    ):
+        with pytest.raises(error):
+            CliRunner().invoke(bench, [str(word) for word in words], catch_exceptions=False)
+    assert not (home / "cache").exists()
+
+
+def test_nothing_but_hardware_is_wrong_usage() -> None:
+    assert CliRunner().invoke(bench, ["host-cpu-int8"]).exit_code == 2
+    assert CliRunner().invoke(bench, ["x.tflite", "--runs", "0"]).exit_code == 2
+
+
+def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = json.loads(CliRunner().invoke(hardware, ["--json"]).stdout)["hardware"]
+    assert tuple(row["id"] for row in rows if row["default"]) == DEFAULT_HARDWARE
+    assert all(row["available"] and row["environment"] for row in rows)
+    monkeypatch.setattr(vela.importlib.util, "find_spec", lambda name: None if name == "ethosu.vela" else object())
+    rows = json.loads(CliRunner().invoke(hardware, ["--json"]).stdout)["hardware"]
+    for row in rows:
+        missing = row["id"].startswith("ethos")
+        assert row["available"] is not missing
+        assert ("pip install ethos-u-vela" in row["reason"]) is missing
+    assert "pip install ethos-u-vela" in CliRunner().invoke(hardware, []).stdout
