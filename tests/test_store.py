@@ -162,6 +162,16 @@ def test_many_processes_make_one_store(path: Path) -> None:
         assert len(store) == 0
 
 
+def test_a_full_disk_keeps_what_was_stored(path: Path) -> None:
+    with Store(path) as store:
+        store.add(row())
+        store._connection.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreError, match=r"full.*free some space"):
+            store.add(row(device_state={"long": "x" * 100_000}))
+    with Store(path) as store:
+        assert list(store) == [row()]
+
+
 def test_two_writers_share_a_file(path: Path) -> None:
     with Store(path) as one, Store(path) as two:
         one.add(row(median_ms=1.0))

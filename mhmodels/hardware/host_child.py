@@ -1,36 +1,19 @@
-"""The process in which a file is timed. Run by path, never imported: it knows the standard library, NumPy and LiteRT only.
+"""The process in which a file is timed. Run by path through `contained.py`, never imported:
+it knows the standard library, NumPy and LiteRT only.
 
 Settings come as JSON in the first argument; then one JSON line on stdin asks for one block, and one on stdout answers it.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import json
 import os
-import resource
-import signal
 import sys
 import time
 from typing import IO, Any
 
 WARMUP_RUNS, WARMUP_NS, WARMUP_MOST = 10, 250_000_000, 2000
-PR_SET_PDEATHSIG = 1
-
-
-def contain(cores: list[int]) -> None:
-    """Ties this process to its cores, to its parent's life and to the memory that the machine has."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    # A crash is an answer here; its core file would be litter.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def fill(interpreter: Any) -> list[tuple[int, Any]]:
@@ -144,7 +127,6 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    contain(settings["cores"])
     serve(settings, answers)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 from mhmodels.errors import MeasurementError
 
 CHILD = Path(__file__).with_name("host_child.py")
+CONTAINED = Path(__file__).with_name("contained.py")
 TIMEOUT_S = 600.0
 _MOST_ANSWER_BYTES = 64 << 20
 
@@ -59,9 +60,9 @@ class HostSession:
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
-        settings = {"path": str(path.absolute()), "xnnpack": xnnpack, "threads": threads, "cores": self.cores}
+        settings = {"path": str(path.absolute()), "xnnpack": xnnpack, "threads": threads}
         # -P: neither the working directory nor the script's own folder may stand before the installed packages.
-        command = [sys.executable, "-P", str(CHILD), json.dumps(settings)]
+        command = [sys.executable, "-P", str(CONTAINED), json.dumps(self.cores), str(CHILD), json.dumps(settings)]
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0)
         try:
             self.about = self._answer()

@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
+from mhmodels.hardware.host_session import CONTAINED
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.tflite_file import read_tflite
@@ -163,7 +164,7 @@ def compile_for_npu(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S
         # A name of our own: Vela puts the network's into the names and lines of what it writes.
         network = Path(folder, "network.tflite")
         network.symlink_to(path.absolute())
-        command = [sys.executable, "-P", "-m", "ethosu.vela", *options, "--output-dir=output", network.name]
+        command = [sys.executable, "-P", str(CONTAINED), "[]", "ethosu.vela", *options, "--output-dir=output", network.name]
         said = _run(command, folder, path, timeout_s)
         return _read(Path(folder, "output"), said, path)
 
