@@ -1,0 +1,174 @@
+"""The direct writer against its reference, the TensorFlow converter, and against Keras."""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import pytest
+from writer_helpers import TINY, Tensor, operators, pixels, random_weights, run, runtime_version
+
+from export.graph import fold
+from export.latency import latency_ranges
+from export.quantisation.scheme import quantise
+from export.writer import WriterOptions, write_float, write_quantised
+from mhmodels.registry import list_models, resolve
+
+pytestmark = pytest.mark.tensorflow
+
+ZOO = ("tiny", "multi_max", "mobilenet_v1", "mobilenet_v3_large")
+FLOATS = {0: np.float32, 1: np.float16}
+
+
+def architecture(name):
+    return TINY if name == "tiny" else resolve(name).at(width_multiplier=0.25, input_size=64, classes=10)
+
+
+@functools.cache
+def keras_model(name):
+    """A model whose batch normalisation has the statistics of its inputs, and whose scales and biases do something."""
+    import keras
+
+    from mhmodels.builder import create_model
+
+    keras.utils.set_random_seed(1)
+    rng, model = np.random.default_rng(1), create_model(architecture(name))
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            n, layer.momentum = layer.gamma.shape[0], 0.0
+            layer.gamma.assign(rng.uniform(0.5, 1.5, n))
+            layer.beta.assign(rng.normal(0, 0.3, n))
+        elif getattr(layer, "use_bias", False):
+            layer.bias.assign(rng.normal(0, 0.3, layer.bias.shape))
+    model(rng.normal(size=(8, *model.input_shape[1:])).astype(np.float32), training=True)
+    return model
+
+
+def values(tensor):
+    return np.frombuffer(tensor.data, FLOATS[tensor.type]).astype(np.float64)
+
+
+def assert_same_operators(ours: bytes, reference: bytes) -> None:
+    """Same operators, versions, options, shapes and types in the same order; DEQUANTIZE of weights may stand in any."""
+    widened = [[o for o in operators(f) if o.inputs[0].type == 1] for f in (ours, reference)]
+    got, expected = ([o for o in operators(f) if o.inputs[0].type != 1] for f in (ours, reference))
+    assert [(o.code, o.version) for o in got] == [(o.code, o.version) for o in expected]
+    assert runtime_version(ours) == runtime_version(reference)
+    for mine, theirs in zip(got, expected, strict=True):
+        assert mine.options == theirs.options, mine
+        for a, b in zip((*mine.inputs, *mine.outputs), (*theirs.inputs, *theirs.outputs), strict=True):
+            assert (a.type, a.shape, a.data is None) == (b.type, b.shape, b.data is None), (mine.code, a.name)
+    assert sorted(o.inputs[0].shape for o in widened[0]) == sorted(o.inputs[0].shape for o in widened[1])
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_float_logits_are_keras_logits(name):
+    import keras
+
+    model = keras_model(name)
+    images = np.random.default_rng(2).normal(size=(4, *architecture(name).input_size, 3)).astype(np.float32)
+    expected = keras.Model(model.input, model.get_layer("flatten").output)(images).numpy()
+    content = write_float(fold(model, architecture(name)), options=WriterOptions(softmax=False))
+    for kernels in ("xnnpack", "reference"):
+        got = np.concatenate([run(content, image[None], kernels)["scores"] for image in images])
+        assert np.sqrt(np.mean(np.square(got - expected))) < 1e-5 * expected.std()
+
+
+@pytest.mark.parametrize("float16", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_float_file_is_the_converters(float16):
+    from export.converter import convert_float
+
+    model = keras_model("tiny")
+    ours = write_float(fold(model, TINY), fmt="float16" if float16 else "float32")
+    reference = convert_float(model, float16=float16)
+    assert_same_operators(ours, reference)
+    for mine, theirs in zip(operators(ours), operators(reference), strict=True):
+        for a, b in zip(mine.inputs, theirs.inputs, strict=True):
+            if a.data is not None and a.type == 0:
+                assert np.abs(values(a) - values(b)).max() <= 1e-5 * np.abs(values(b)).max(), a.name
+    assert len(ours) <= len(reference)
+
+
+@functools.cache
+def both(name, fmt):
+    """Our file and the converter's for one quantised graph.
+
+    The converter gets the numbers that the integers stand for: it rounds with a scale of its own in double precision,
+    where a real number halfway between two integers may fall to the other one (about one in 100,000).
+    """
+    from export.converter import convert_quantised
+    from export.fake_quant import dequantised_bias, dequantised_kernel
+
+    graph = random_weights(architecture(name))
+    quantised = quantise(graph, latency_ranges(graph), fmt)
+    rewritten = quantised.graph
+    exact = rewritten._replace(
+        kernels={op.name: dequantised_kernel(quantised, op) for op in rewritten.convolutions},
+        biases={op.name: dequantised_bias(quantised, op) for op in rewritten.convolutions},
+    )
+    return write_quantised(quantised), convert_quantised(quantised._replace(graph=exact))
+
+
+@pytest.mark.parametrize("fmt", ["int8", "uint8"])
+@pytest.mark.parametrize("name", ZOO)
+def test_quantised_file_is_the_converters(name, fmt):
+    ours, reference = both(name, fmt)
+    assert_same_operators(ours, reference)
+    for mine, theirs in zip(operators(ours), operators(reference), strict=True):
+        for a, b in zip((*mine.inputs, *mine.outputs), (*theirs.inputs, *theirs.outputs), strict=True):
+            assert_same_numbers(a, b, fmt)
+    assert len(ours) <= len(reference)
+
+
+def assert_same_numbers(ours: Tensor, reference: Tensor, fmt: str) -> None:
+    assert ours.data == reference.data, ours.name
+    assert (ours.zero_point, ours.dimension) == (reference.zero_point, reference.dimension), ours.name
+    # The ends of an asymmetric range are rounded to float32 on their way to the converter: one bit of the scale.
+    tolerance = 2.5e-7 if fmt == "uint8" else 0.0
+    np.testing.assert_allclose(ours.scale, reference.scale, rtol=tolerance, atol=0, err_msg=ours.name)
+
+
+@pytest.mark.parametrize("kernels", ["reference", "xnnpack"])
+@pytest.mark.parametrize("fmt", ["int8", "uint8"])
+@pytest.mark.parametrize("name", ZOO)
+def test_quantised_scores_are_the_converters(name, fmt, kernels):
+    ours, reference = both(name, fmt)
+    for seed in range(3):
+        image = pixels(architecture(name), seed)
+        (expected,) = run(reference, image, kernels).values()
+        got = run(ours, image, kernels)["scores"]
+        assert np.array_equal(got, expected)
+        assert len(np.unique(got)) > 2
+
+
+def test_dilated_depthwise_is_tensorflows():
+    import tensorflow as tf
+
+    from export.fake_quant import run_graph
+    from mhmodels.network import lower
+
+    plain = random_weights(architecture("multi_max"))
+    graph = plain._replace(ops=lower(plain.architecture, output_stride=16).ops)
+    assert any(op.dilation > 1 for op in graph.ops)
+    image = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    tensors = run_graph(
+        graph,
+        tf.constant(image),
+        lambda op: graph.kernels[op.name],
+        lambda op: graph.biases[op.name],
+        lambda x, _: x,
+    )
+    expected = tensors["flatten"].numpy()
+    content = write_float(graph, options=WriterOptions(softmax=False))
+    assert np.abs(run(content, image, "reference")["scores"] - expected).max() < 1e-5 * expected.std()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list_models("*"))
+def test_zoo_operators_are_the_converters(name):
+    from export.converter import convert_float
+
+    model = keras_model(name)
+    assert_same_operators(write_float(fold(model, architecture(name))), convert_float(model))
+    for fmt in ("int8", "uint8"):
+        assert_same_operators(*both(name, fmt))
