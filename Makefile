@@ -24,7 +24,7 @@ types: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python -P -m pytest tests/benchmarks --benchmark-enable --benchmark-only -m "slow or not slow"
+	$(BIN)/python -P -m pytest -o addopts="" -q --strict-markers tests/benchmarks --benchmark-only
 
 # Debian's Python comes without ensurepip; virtualenv, installed beside, does the same without root.
 $(VENV)/bin/python:

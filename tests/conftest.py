@@ -1,0 +1,34 @@
+"""What all tests share: a home of their own, quiet libraries, and the command line as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+COMMAND = Path(sys.executable).with_name("mhmodels")
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps every test away from the user's store, cache and lock."""
+    monkeypatch.setenv("MHMODELS_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture
+def mhmodels(tmp_path: Path) -> Run:
+    """Runs the installed command in an empty folder; returns exit code, stdout and stderr."""
+
+    def run(*arguments: str, cwd: Path = tmp_path, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False)
+
+    return run
