@@ -13,7 +13,6 @@ import ai_edge_litert.schema_py_generated as schema
 import msgspec
 import numpy as np
 import pytest
-from writer_helpers import RESOLVERS, TINY, operators, pixels, random_weights, run, runtime_version
 
 from export.graph import ExportError, random_graph
 from export.latency import latency_bytes, latency_file, latency_ranges
@@ -21,6 +20,7 @@ from export.quantisation.scheme import quantise
 from export.writer import WriterOptions, write_float, write_quantised
 from export.writer.versions import OLDEST_RUNTIME, version
 from mhmodels.registry import list_models, resolve
+from tests.export.writer_helpers import RESOLVERS, TINY, operators, pixels, random_weights, run, runtime_version
 
 GRAPH = random_weights(TINY)
 QUANTISED = {fmt: quantise(GRAPH, latency_ranges(GRAPH), fmt) for fmt in ("int8", "uint8")}

@@ -6,13 +6,13 @@ import functools
 
 import numpy as np
 import pytest
-from writer_helpers import TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 
 from export.graph import fold
 from export.latency import latency_ranges
 from export.quantisation.scheme import quantise
 from export.writer import WriterOptions, write_float, write_quantised
 from mhmodels.registry import list_models, resolve
+from tests.export.writer_helpers import TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 
 pytestmark = pytest.mark.tensorflow
 
