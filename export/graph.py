@@ -142,8 +142,8 @@ def random_graph(architecture: Architecture) -> Graph:
 def _random_integers(seed: str, count: int) -> Floats:
     block = _random_block()
     offset = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") % _RANDOM_BLOCK
-    repeats = -(-(offset + count) // _RANDOM_BLOCK)
-    return (block if repeats == 1 else np.tile(block, repeats))[offset : offset + count]
+    more = (offset + count - 1) // _RANDOM_BLOCK
+    return block[offset : offset + count] if not more else np.concatenate([block[offset:], *[block] * more])[:count]
 
 
 @functools.cache
