@@ -28,6 +28,10 @@ class FileFormatError(MhmodelsError, ValueError):
     """A file that is not what it should be: truncated, another format, a wrong field."""
 
 
+class WeightsError(MhmodelsError, ValueError):
+    """Weights that cannot be had or do not fit: a corrupt or foreign file, another network, a hash that differs."""
+
+
 class MeasurementError(MhmodelsError, RuntimeError):
     """A latency that could not be obtained."""
 
