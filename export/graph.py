@@ -79,9 +79,10 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
     """
     ops = lower(architecture).ops
     kernels, biases = {}, {}
+    layers = {layer.name: layer for layer in model.layers}  # Keras' get_layer searches them all each time
     for op in ops:
         if op.kind in ("conv", "depthwise"):
-            kernels[op.name], biases[op.name] = _folded(model, op, architecture.batch_norm_epsilon)
+            kernels[op.name], biases[op.name] = _folded(model.name, layers, op, architecture.batch_norm_epsilon)
     digest = hashlib.sha256()
     for name in kernels:
         digest.update(kernels[name].tobytes())
@@ -89,31 +90,33 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
     return Graph(architecture, ops, kernels, biases, f"sha256:{digest.hexdigest()}", {})
 
 
-def _folded(model: keras.Model, op: Op, epsilon: float) -> tuple[Floats, Floats]:
-    layer = _layer(model, op.name)
-    kernel = np.asarray(layer.kernel, np.float64)
+def _folded(model: str, layers: Mapping[str, Any], op: Op, epsilon: float) -> tuple[Floats, Floats]:
+    layer = _layer(model, layers, op.name)
+    kernel = np.asarray(layer.kernel, np.float32)
     if kernel.shape != kernel_shape(op):
         raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")
     bias = np.asarray(layer.bias, np.float64) if op.bias else np.zeros(op.channels)
     if op.batch_norm:
-        norm = _layer(model, f"{op.name}_bn")
+        norm = _layer(model, layers, f"{op.name}_bn")
         gamma, beta, mean, variance = (
             np.asarray(v, np.float64) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
         )
         factor = gamma / np.sqrt(variance + epsilon)
-        kernel = kernel * (factor[:, None] if op.kind == "depthwise" else factor)
-        bias = (bias - mean) * factor + beta
+        # Multiplied in double precision and rounded once, without a double-precision copy of the kernel.
+        scaled = np.empty_like(kernel)
+        np.multiply(kernel, factor[:, None] if op.kind == "depthwise" else factor, out=scaled, casting="same_kind")
+        kernel, bias = scaled, (bias - mean) * factor + beta
     for what, values in (("kernel", kernel), ("bias", bias)):
         if not np.isfinite(values).all():
             raise ExportError(f"layer '{op.name}': the folded {what} has {np.sum(~np.isfinite(values))} NaN or infinite values")
-    return kernel.astype(np.float32), bias.astype(np.float32)
+    # A copy where nothing was folded: the array may be the variable's own memory.
+    return (kernel if op.batch_norm else kernel.copy()), bias.astype(np.float32)
 
 
-def _layer(model: keras.Model, name: str) -> Any:
-    try:
-        return model.get_layer(name)
-    except ValueError:
-        raise ExportError(f"model '{model.name}' has no layer '{name}': it was not built from this architecture") from None
+def _layer(model: str, layers: Mapping[str, Any], name: str) -> Any:
+    if name not in layers:
+        raise ExportError(f"model '{model}' has no layer '{name}': it was not built from this architecture")
+    return layers[name]
 
 
 def random_graph(architecture: Architecture) -> Graph:
