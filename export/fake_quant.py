@@ -94,7 +94,7 @@ def simulate(quantised: QuantisedGraph, images: Floats, names: tuple[str, ...]) 
     def weights(op: Op) -> Any:
         return tf.constant(dequantised_kernel(quantised, op))
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
+    # Eagerly: tracing a network once costs more than running it on a few dozen pictures.
     def run(batch: Any) -> dict[str, Any]:
         tensors = run_graph(quantised.graph, batch, weights, lambda op: dequantised_bias(quantised, op), rounding)
         return {name: tensors[name] for name in names}
@@ -152,7 +152,6 @@ def observe(graph: Graph, images: Floats, names: tuple[str, ...], visit: Callabl
     graph = saturating_gates(graph)
     gates = {op.name for op in graph.ops if op.activation == "hard_sigmoid"}
 
-    @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]
     def run(batch: Any) -> dict[str, Any]:
         tensors = run_graph(
             graph,

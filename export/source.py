@@ -33,8 +33,8 @@ class Source(NamedTuple):
     def logits(self, images: Floats) -> Floats:
         """The Keras model's scores before the softmax, float32 (n, classes)."""
         outputs = keras.Model(self.model.input, self.model.get_layer("flatten").output)
-        logits: Floats = outputs.predict(images, batch_size=8, verbose=0)
-        return logits
+        # Called directly, not through `predict`, which compiles a function for a handful of pictures.
+        return np.concatenate([np.asarray(outputs(images[i : i + 8], training=False)) for i in range(0, len(images), 8)])
 
 
 def load_source(architecture: Architecture, weights: Path | None, images: Floats) -> Source:
