@@ -33,9 +33,24 @@ def machine_lock(timeout_s: float = 3600.0) -> Iterator[None]:
     Raises:
         MeasurementError: the lock file cannot be made, or nobody let go within `timeout_s` seconds.
     """
+    with file_lock(lock_path(), "this machine", timeout_s):
+        yield
+
+
+@contextmanager
+def file_lock(path: Path, subject: str, timeout_s: float = 3600.0) -> Iterator[None]:
+    """Holds the lock of anything that must be measured by one process at a time; as `machine_lock`.
+
+    Args:
+        path: the lock file; made if missing.
+        subject: what it stands for, in messages.
+        timeout_s: how long to wait.
+
+    Raises:
+        MeasurementError: as `machine_lock`.
+    """
     import fcntl
 
-    path = lock_path()
     with _open(path) as file:
         start, told = time.monotonic(), False
         while True:
@@ -50,7 +65,7 @@ def machine_lock(timeout_s: float = 3600.0) -> Iterator[None]:
             if waited > timeout_s:
                 raise MeasurementError(f"{path}: {_holder(file)} has been measuring for over {timeout_s:.0f} s; stop it or wait")
             if waited > SILENT_S and not told:
-                print(f"waiting for {_holder(file)}, which is measuring on this machine ({path})", file=sys.stderr, flush=True)
+                print(f"waiting for {_holder(file)}, which is measuring on {subject} ({path})", file=sys.stderr, flush=True)
                 told = True
             time.sleep(POLL_S)
         file.seek(0)

@@ -1,0 +1,243 @@
+"""One device behind adb: scripts with an exit code, long runs, files; lost transports are waited for."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from android_bench.adb import Adb, Listed, diagnose
+from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
+from android_bench.process import Finished, Stopped
+
+SCRIPT_S = 20.0
+ATTEMPTS = 3
+# Devices without the second shell protocol take a service name of one old packet.
+OLD_SCRIPT_BYTES = 4000
+_ADDRESS = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+$")
+
+
+class Said(NamedTuple):
+    """A script's exit code on the device, and its two streams (one on old devices)."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class ToolRun(NamedTuple):
+    """How a program on the device ended.
+
+    Attributes:
+        rc: its exit code there, 128 + n for a signal; None where it is not known.
+        stdout, stderr: raw; old devices send both as stdout.
+        wall_s: as this machine saw it, with adb's own time.
+        stopped: why we ended it, or "".
+        dropped: bytes that are missing from the streams.
+        lost: what adb said if the transport broke, or "".
+    """
+
+    rc: int | None
+    stdout: bytes
+    stderr: bytes
+    wall_s: float
+    stopped: Stopped = ""
+    dropped: int = 0
+    lost: str = ""
+
+
+class Phone:
+    """A device by its serial.
+
+    Args:
+        adb: executable and server.
+        serial: as `adb devices` lists it.
+        wait_s: how long a device that went away is waited for.
+    """
+
+    def __init__(self, adb: Adb, serial: str, *, wait_s: float = 30.0) -> None:
+        self.adb, self.serial, self.wait_s = adb, serial, wait_s
+        self._features: frozenset[str] | None = None
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the device's adbd can do, such as `shell_v2`.
+
+        Raises:
+            AdbError: the device cannot be asked.
+        """
+        if self._features is None:
+            done = self._retrying(["features"], SCRIPT_S, "asking for features")
+            self._features = frozenset(done.stdout.decode(errors="replace").split())
+        return self._features
+
+    def listed(self) -> Listed | None:
+        """The server's line about this device, None if it has none."""
+        return next((line for line in self.adb.devices() if line.serial == self.serial), None)
+
+    def script(self, text: str, *, timeout_s: float = SCRIPT_S) -> Said:
+        """Runs a short shell script that may be run again, and is if the transport breaks.
+
+        Args:
+            text: POSIX shell; what comes from outside must be quoted (`quote`).
+            timeout_s: for one attempt.
+
+        Raises:
+            DeviceUnauthorizedError, DeviceLostError, AdbError: there is no whole answer.
+        """
+        if "shell_v2" not in self.features and len(text) > OLD_SCRIPT_BYTES:
+            raise AdbError(f"device '{self.serial}': a script of {len(text)} bytes is too long for its old adbd")
+        for attempt in range(ATTEMPTS):
+            mark = f"mh-{secrets.token_hex(8)}"
+            # An exit code of our own: old devices have none, and a broken transport looks like one.
+            done = self._adb(["shell", f"(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
+            body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+            if found and rc.strip().isdigit():
+                return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
+            self._recover(done, "running a script", attempt)
+        raise DeviceLostError(f"device '{self.serial}': the connection broke {ATTEMPTS} times in a row")
+
+    def tool(self, text: str, *, timeout_s: float) -> ToolRun:
+        """Runs a script that ends in `exec PROGRAM …`, once, for as long as it takes; failing is an answer here.
+
+        Raises:
+            AdbError: adb itself cannot be run.
+            CancelledError: somebody asked to stop.
+        """
+        modern = "shell_v2" in self.features
+        mark = f"mh-{secrets.token_hex(8)}"
+        # Without `exec` the program would outlive the connection; old devices need a shell around it for the exit code.
+        command = text if modern else f"sh -c {quote(text)}\necho {mark} $?"
+        done = self._adb(["shell", command], timeout_s)
+        rc: int | None = done.rc
+        stdout = done.stdout
+        if not modern:
+            body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+            rc = int(code) if found and code.strip().isdigit() else None
+            stdout = body if found else stdout
+        lost = "" if done.stopped else self._loss(done, rc)
+        return ToolRun(None if done.stopped or lost else rc, stdout, done.stderr, done.wall_s, done.stopped, done.dropped, lost)
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
+        """Copies a file to the device.
+
+        Raises:
+            DeviceLostError, NoSpaceError, AdbError: it is not there as a whole.
+        """
+        self._retrying(["push", str(local.absolute()), remote], timeout_s, f"pushing '{local.name}'")
+
+    def pull(self, remote: str, local: Path, *, timeout_s: float = 120.0) -> None:
+        """Copies a file or folder from the device.
+
+        Raises:
+            DeviceLostError, AdbError: it is not here as a whole.
+        """
+        self._retrying(["pull", remote, str(local.absolute())], timeout_s, f"pulling '{remote}'")
+
+    def wait_back(self) -> None:
+        """Waits until the device answers again; a device on the network is connected to again.
+
+        Raises:
+            DeviceLostError: it stays away.
+            DeviceUnauthorizedError: it is back and refuses.
+            CancelledError: somebody asked to stop.
+        """
+        deadline = time.monotonic() + self.wait_s
+        while True:
+            self._check_cancelled()
+            line = self.listed()
+            if line is not None and line.state == "unauthorized":
+                raise DeviceUnauthorizedError(line.problem)
+            if line is not None and line.state == "device" and self._adb(["shell", "echo here"], 5.0).stdout.startswith(b"here"):
+                return
+            if time.monotonic() > deadline:
+                raise DeviceLostError(
+                    f"device '{self.serial}' did not come back within {self.wait_s:.0f} s"
+                    + (f"; {line.problem}" if line and line.problem else "; check its cable, or its power if it restarted")
+                )
+            if _ADDRESS.match(self.serial):
+                if line is not None:
+                    self.adb.run(["disconnect", self.serial])
+                self.adb.connect(self.serial)
+            time.sleep(0.5)
+
+    def _adb(self, words: Sequence[str], timeout_s: float) -> Finished:
+        done = self.adb.run(words, serial=self.serial, timeout_s=timeout_s)
+        if done.stopped == "cancelled":
+            raise CancelledError(f"device '{self.serial}': stopped on request")
+        return done
+
+    def _retrying(self, words: Sequence[str], timeout_s: float, what: str) -> Finished:
+        what = f"device '{self.serial}': {what}"
+        for attempt in range(ATTEMPTS):
+            done = self._adb(words, timeout_s)
+            if done.rc == 0 and not done.stopped:
+                return done
+            self._recover(done, what, attempt)
+        raise DeviceLostError(f"{what}: the connection broke {ATTEMPTS} times in a row")
+
+    def _recover(self, done: Finished, what: str, attempt: int) -> None:
+        """Waits for a device whose transport broke; anything else is raised."""
+        if done.rc == 0 and not done.stopped:
+            # The client was content, yet the script's last line never came: the stream was cut.
+            error: Exception = DeviceLostError(f"{what}: the answer is incomplete")
+        else:
+            error = diagnose(done, what)
+        if not isinstance(error, DeviceLostError) or attempt + 1 == ATTEMPTS:
+            raise error
+        self.wait_back()
+
+    def _loss(self, done: Finished, rc: int | None) -> str:
+        """What adb said of a broken transport; "" if the program itself ended."""
+        if rc is None or rc == 255:
+            # adb's own code for a cut connection; no benchmark tool ends with it.
+            said = " ".join(done.stderr.decode(errors="replace").split())[-200:]
+            return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
+        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        # The tool may itself print words that adb also uses: only adb's own lines count, and they start so.
+        if rc == 1 and tail and tail[0].startswith(("error:", "adb:")):
+            error = diagnose(done, f"device '{self.serial}'")
+            if isinstance(error, (DeviceLostError, DeviceUnauthorizedError)):
+                return str(error)
+        return ""
+
+    def _check_cancelled(self) -> None:
+        cancel: threading.Event | None = self.adb.cancel
+        if cancel is not None and cancel.is_set():
+            raise CancelledError(f"device '{self.serial}': stopped on request")
+
+
+def quote(value: str | Path) -> str:
+    """One word of a device's shell, whatever is in it.
+
+    Raises:
+        AdbError: it holds a NUL, which no command line can.
+    """
+    text = str(value)
+    if "\0" in text:
+        raise AdbError(f"{text!r} holds a NUL character, which cannot be passed to a device")
+    return shlex.quote(text)
+
+
+def sections(commands: Mapping[str, str]) -> tuple[str, str]:
+    """A script that runs several commands and keeps their outputs apart; for `split_sections`.
+
+    Returns:
+        The script and the separator's secret.
+    """
+    secret = secrets.token_hex(6)
+    return "\n".join(f"echo; echo '@@{secret} {name}'\n{command}" for name, command in commands.items()), secret
+
+
+def split_sections(text: str, secret: str) -> dict[str, str]:
+    """The outputs by name of what `sections` made."""
+    found = {}
+    for part in text.split(f"@@{secret} ")[1:]:
+        name, _, body = part.partition("\n")
+        found[name.strip()] = body.strip("\r\n")
+    return found

@@ -1,0 +1,132 @@
+"""Running a program with a total time limit, bounded memory and a way to stop it from another thread."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from typing import IO, Literal, NamedTuple, TypeAlias
+
+Stopped: TypeAlias = Literal["", "timeout", "flood", "cancelled"]
+
+HEAD_BYTES, TAIL_BYTES = 1 << 20, 1 << 20
+FLOOD_BYTES = 64 << 20
+_SLICE_S = 0.2
+
+
+class Finished(NamedTuple):
+    """How a program ended and what it said.
+
+    Attributes:
+        rc: exit code; negative for a signal on this machine.
+        stdout, stderr: the first and the last mebibyte of each; whole lines only where something is missing between.
+        wall_s: from start to end.
+        stopped: why we ended it, or "".
+        dropped: bytes of both streams that are missing.
+    """
+
+    rc: int
+    stdout: bytes
+    stderr: bytes
+    wall_s: float
+    stopped: Stopped
+    dropped: int
+
+
+class Capture:
+    """Keeps the beginning and the end of a stream, whatever comes between."""
+
+    def __init__(self, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
+        self._limits = head, tail
+        self._head, self._tail = bytearray(), bytearray()
+        self.total = 0
+
+    def feed(self, data: bytes) -> None:
+        """Takes the next bytes."""
+        self.total += len(data)
+        head, tail = self._limits
+        room = head - len(self._head)
+        if room > 0:
+            self._head += data[:room]
+            data = data[room:]
+        self._tail += data
+        # Twice the size before cutting, so that a long stream is not copied for every chunk.
+        if len(self._tail) > 2 * tail:
+            del self._tail[: len(self._tail) - tail]
+
+    def result(self) -> tuple[bytes, int]:
+        """What was kept, and how many bytes are missing: nothing between, or whole lines on both sides of the gap."""
+        tail = bytes(self._tail[-self._limits[1] :])
+        head = bytes(self._head)
+        if len(head) + len(tail) < self.total:
+            # Half a line at the seam could read as another number.
+            head, tail = head[: head.rfind(b"\n") + 1], tail[tail.find(b"\n") + 1 :] if b"\n" in tail else b""
+        return head + tail, self.total - len(head) - len(tail)
+
+
+def run_program(
+    command: Sequence[str],
+    *,
+    timeout_s: float,
+    cancel: threading.Event | None = None,
+    flood_bytes: int = FLOOD_BYTES,
+) -> Finished:
+    """Runs a program without input to its end, or to ours.
+
+    Args:
+        command: program and arguments; no shell is involved.
+        timeout_s: for the whole of it, whether it talks or not.
+        cancel: ends it when set.
+        flood_bytes: ends it when it has said more than this.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    start = time.monotonic()
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        captures = {process.stdout: Capture(), process.stderr: Capture()}
+        try:
+            stopped = _drain(captures, start + timeout_s, cancel, flood_bytes)
+            if not stopped:
+                stopped = _await(process, start + timeout_s)
+        finally:
+            if process.poll() is None:
+                process.kill()
+        rc = process.wait()
+        (out, lost_out), (err, lost_err) = captures[process.stdout].result(), captures[process.stderr].result()
+    return Finished(rc, out, err, time.monotonic() - start, stopped, lost_out + lost_err)
+
+
+def _drain(captures: dict[IO[bytes], Capture], deadline: float, cancel: threading.Event | None, most: int) -> Stopped:
+    with selectors.DefaultSelector() as selector:
+        for pipe in captures:
+            selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "timeout"
+            if cancel is not None and cancel.is_set():
+                return "cancelled"
+            for key, _ in selector.select(min(left, _SLICE_S)):
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fileobj)
+                    continue
+                captures[key.fileobj].feed(data)  # type: ignore[index]
+                if sum(capture.total for capture in captures.values()) > most:
+                    return "flood"
+    return ""
+
+
+def _await(process: subprocess.Popen[bytes], deadline: float) -> Stopped:
+    """Waits for a program that has closed both its streams; usually it is gone already."""
+    try:
+        process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    return ""
