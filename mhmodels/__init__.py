@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mhmodels.architecture import Architecture, load_architecture
 from mhmodels.complexity import complexity
 from mhmodels.errors import MhmodelsError
-from mhmodels.registry import get_architecture, list_models, resolve
+from mhmodels.registry import endpoints, get_architecture, list_models, resolve, zoo
 
 if TYPE_CHECKING:
     import keras
@@ -46,29 +46,29 @@ class _Builder:
         return f"<builder of {self.model}>"
 
 
-MultiAVG = _Builder("MultiAVG", "multi_avg")
-MultiMAX = _Builder("MultiMAX", "multi_max")
-MobileNetV1 = _Builder("MobileNetV1", "mobilenet_v1")
-MobileNetV2 = _Builder("MobileNetV2", "mobilenet_v2")
-MobileNetV3Large = _Builder("MobileNetV3Large", "mobilenet_v3_large")
-MobileNetV3LargeMinimalistic = _Builder("MobileNetV3LargeMinimalistic", "mobilenet_v3_large_minimalistic")
-MobileNetEdgeTPU = _Builder("MobileNetEdgeTPU", "mobilenet_edgetpu")
-ProxylessNASMobile = _Builder("ProxylessNASMobile", "proxylessnas_mobile")
+def _builders() -> dict[str, str]:
+    """Zoo names by the names of their builders, as the families' tables declare them."""
+    return {entry.builder: name for name, entry in zoo().items() if entry.builder}
+
+
+def __getattr__(name: str) -> _Builder:
+    """`mhmodels.MultiMAX` and its like: every zoo entry with a builder name, so that a new family needs no line here."""
+    if name[:1].isupper() and name in (builders := _builders()):
+        return _Builder(name, builders[name])
+    raise AttributeError(f"module 'mhmodels' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_builders()})
+
 
 __all__ = [
     "Architecture",
     "MhmodelsError",
-    "MobileNetEdgeTPU",
-    "MobileNetV1",
-    "MobileNetV2",
-    "MobileNetV3Large",
-    "MobileNetV3LargeMinimalistic",
-    "MultiAVG",
-    "MultiMAX",
-    "ProxylessNASMobile",
     "__version__",
     "complexity",
     "create_model",
+    "endpoints",
     "get_architecture",
     "list_models",
     "load_architecture",

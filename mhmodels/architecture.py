@@ -11,12 +11,13 @@ import functools
 import hashlib
 import math
 import os
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mhmodels.errors import ArchitectureError, FileFormatError
+from mhmodels.errors import ArchitectureError
+from mhmodels.json_files import decode_json as decode_json  # re-exported: other file formats read themselves with these
+from mhmodels.json_files import read_bytes as read_bytes
 
 FORMAT: Literal["mhmodels.architecture/1"] = "mhmodels.architecture/1"
 
@@ -54,7 +55,8 @@ class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
     """A convolution, then batch normalisation and an activation.
 
     `scaling` says what the width multiplier does to `filters`: `always`; `above_one` keeps the declared width for
-    multipliers below 1 (the last 1x1 of MobileNetV2 and its descendants); `never`.
+    multipliers below 1 (the last 1x1 of MobileNetV2 and its descendants); `never`. With `expansion` the width is that
+    many times the channels read, rounded, and `filters` is what this gives at multiplier 1 (keras.applications' V3).
     """
 
     type_name: ClassVar[str] = "conv"
@@ -66,6 +68,7 @@ class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
     bias: bool = False
     groups: Annotated[int, msgspec.Meta(ge=1)] = 1
     scaling: Scaling = "always"
+    expansion: Ratio | None = None
     endpoint: bool = False
 
     def _check(self) -> None:
@@ -90,9 +93,14 @@ class Separable(_Block, frozen=True, kw_only=True, tag="separable"):
 
 
 class SqueezeExcite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Squeeze-and-excitation on the expanded tensor: pool, reduce to `ratio` of it (rounded to `divisor`), gate."""
+    """Squeeze-and-excitation on the expanded tensor: pool, reduce, gate.
+
+    The reduced width is `ratio` times the `expanded` width (MobileNetV3) or the block's `input` width (MnasNet), rounded
+    to `divisor`.
+    """
 
     ratio: Ratio = 0.25
+    of: Literal["expanded", "input"] = "expanded"
     divisor: Annotated[int, msgspec.Meta(ge=1)] = 8
     activation: Activation = "relu"
     gate: Gate = "hard_sigmoid"
@@ -181,11 +189,14 @@ class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     `guarded`: nearest multiple of `divisor` (half up), one more step where that would lose over 10 % (TF Model Garden).
     `half_up`: nearest multiple of `divisor`, no guard (TuNAS). `floor`: cut off (keras.applications' MobileNetV1).
+    `whole_blocks` cuts a block's scaled width to whole channels before it is rounded, those of plain convolutions not
+    (keras.applications' MobileNetV2).
     """
 
     divisor: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     minimum: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     mode: Literal["guarded", "half_up", "floor"] = "guarded"
+    whole_blocks: bool = False
 
     def __call__(self, value: float) -> int:
         """Rounds a width in channels."""
@@ -302,50 +313,6 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return decode_json(data, Architecture, FORMAT, source)
 
 
-T = TypeVar("T")
-
-
-def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str) -> T:
-    """Decodes one of our JSON file formats.
-
-    Args:
-        data: the file's content.
-        kind: the struct to decode to.
-        file_format: the value that its `format` field must have.
-        source: the file's name, for messages.
-
-    Raises:
-        FileFormatError: with source, path of the field, what was found and expected.
-    """
-    try:
-        document = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{source}: not a JSON file ({error})") from error
-    found = document.get("format") if isinstance(document, dict) else None
-    if found != file_format:
-        raise FileFormatError(f"{source}: field 'format' is {found!r}, expected {file_format!r}")
-    try:
-        del document["format"]
-        return msgspec.convert(document, kind)
-    except msgspec.ValidationError as error:
-        raise FileFormatError(f"{source}: {_with_found(str(error), document)}") from error
-
-
-def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
-    """Reads a small file whole.
-
-    Raises:
-        FileFormatError: it cannot be read, or is larger than `limit` bytes.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > limit:
-            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, expected at most {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
-
-
 def load_architecture(path: str | os.PathLike[str]) -> Architecture:
     """Reads an architecture file.
 
@@ -410,18 +377,3 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     # 6 and 6.0 are one ratio: JSON would print them differently.
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _with_found(message: str, document: Any) -> str:
-    """Adds to msgspec's message (`… at `$.stages[1][0].kernel``) what stands there, and in which type of block."""
-    _, _, path = message.partition("at `$.")
-    node, block = document, ""
-    for step in path.rstrip("`").replace("[", ".").replace("]", "").split("."):
-        try:
-            node = node[int(step)] if isinstance(node, list) else node[step]
-        except (KeyError, IndexError, ValueError, TypeError):
-            break
-        if isinstance(node, dict) and isinstance(node.get("type"), str):
-            block = node["type"]
-    found = "" if isinstance(node, (dict, list)) else f", found {str(node)[:80]!r}"
-    return f"{message}{found}{f' (block type {block})' if block else ''}"

@@ -7,15 +7,16 @@ file loads anywhere. Layer names are the operations' names; batch normalisation 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
 
 from mhmodels.architecture import Architecture, check_input_size, check_width_multiplier
 from mhmodels.errors import ArchitectureError
-from mhmodels.network import IMAGE, LOGITS, Network, Op, lower
+from mhmodels.network import IMAGE, LOGITS, Network, Op, lower, select_endpoints
 from mhmodels.registry import resolve
+from mhmodels.weights.loading import ATTRIBUTE, load_weights
 
 BATCH_NORM_MOMENTUM = 0.99
 
@@ -41,6 +42,9 @@ def create_model(
     name: str | None = None,
     width_multiplier: float | None = None,
     dropout: float = 0.2,
+    features: bool = False,
+    out_strides: Collection[int] | None = None,
+    output_stride: int | None = None,
 ) -> keras.Model:
     """Builds a Keras model of a zoo network or of any architecture.
 
@@ -49,7 +53,7 @@ def create_model(
         input_shape: (height, width, channels), channels last; sizes from 32, or None for unknown. Default: the
             architecture's own.
         include_top: whether to add pooling, the convolutions after it and the classifier.
-        weights: None for random initial weights, or the path of a `.weights.h5` file that Keras wrote for this model.
+        weights: None for random initial weights, the path of a weights file, or a registered name (docs/weights.md).
         input_tensor: a Keras tensor to build upon instead of a new input.
         pooling: without the top: None (the last map, 4D), `avg` or `max` (2D).
         classes: number of classes, with the top.
@@ -57,10 +61,16 @@ def create_model(
         name: of the Keras model; default the architecture's.
         width_multiplier: scales all widths by the architecture's own rounding rule.
         dropout: rate before the classifier, in training only.
+        features: whether to give feature maps for a detector or a segmenter instead of scores; there is no top then.
+        out_strides: with `features`, the strides wanted, for example (4, 8, 16, 32): one map for each, in this order, the
+            last endpoint at that stride. None: every endpoint, the finest first. `mhmodels.endpoints` lists them.
+        output_stride: 8, 16 or 32: the maps do not get smaller than the input divided by this; further depthwise kernels
+            are dilated instead, as in TF Model Garden. With the top too, the classifier then pools larger maps.
 
     Returns:
         A functional model from float32 pictures (batch, height, width, channels), preprocessed as
-        `architecture.preprocessing` says, to (batch, classes) scores, or to feature maps.
+        `architecture.preprocessing` says, to (batch, classes) scores; without the top, to the last map before pooling;
+        with `features`, to a list of maps (batch, height / stride, width / stride, channels), sizes rounded up.
 
     Raises:
         MhmodelsError: an argument is out of range; the message says which and what is expected.
@@ -68,45 +78,45 @@ def create_model(
     architecture = resolve(model) if isinstance(model, str) else model
     if width_multiplier is not None:
         architecture = architecture.at(width_multiplier=check_width_multiplier(width_multiplier))
-    if pooling not in (None, "avg", "max"):
-        raise ArchitectureError(f"pooling is {pooling!r}, expected None, 'avg' or 'max'")
-    if not 0 <= dropout < 1:
-        raise ArchitectureError(f"dropout is {dropout!r}, expected a number from 0 up to but not 1")
+    _check_options(pooling, dropout, features, out_strides)
     image, size, channels = _input(architecture, input_shape, input_tensor)
     architecture = architecture.at(input_channels=channels, classes=classes)
 
-    network = lower(architecture, size=size, top=include_top)
+    network = lower(architecture, size=size, output_stride=output_stride, top=include_top and not features)
+    maps = [endpoint.layer for endpoint in select_endpoints(network, out_strides)] if features else []
+    tensors = _tensors(network, image, maps, dropout, classifier_activation)
+    if features:
+        output = [tensors[layer] for layer in maps]
+    else:
+        output = _pooled(tensors[network.ops[-1].name], None if include_top else pooling)
+    source = image if input_tensor is None else keras.utils.get_source_inputs(image)
+    built = keras.Model(source, output, name=name or keras_name(architecture.name))
+    setattr(built, ATTRIBUTE, architecture)
+    if weights is not None:
+        load_weights(built, weights, architecture)
+    return built
+
+
+def _tensors(
+    network: Network, image: Any, maps: Collection[str], dropout: float, classifier_activation: str | None
+) -> dict[str, Any]:
+    """The output of every operation by its name; where `maps` are wanted, nothing is built after the last of them."""
     tensors = {IMAGE: image}
     for op in network.ops:
+        if maps and tensors.keys() >= set(maps):
+            break
         if op.name == LOGITS and dropout:
             tensors[op.inputs[0]] = keras.layers.Dropout(dropout, name="dropout")(tensors[op.inputs[0]])
         if op.kind == "softmax":
             tensors[op.name] = _classifier_activation(classifier_activation, op.name)(tensors[op.inputs[0]])
         else:
-            tensors[op.name] = apply_op(op, [tensors[source] for source in op.inputs], architecture)
-    output = _pooled(tensors[network.ops[-1].name], None if include_top else pooling)
-    source = image if input_tensor is None else keras.utils.get_source_inputs(image)
-    built = keras.Model(source, output, name=name or keras_name(architecture.name))
-    if weights is not None:
-        load_weights(built, weights)
-    return built
+            tensors[op.name] = apply_op(op, [tensors[source] for source in op.inputs], network.architecture)
+    return tensors
 
 
 def keras_name(name: str) -> str:
     """A zoo name as Keras allows model names (no slashes, and dots read as attribute access in some tools)."""
     return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
-
-
-def load_weights(model: keras.Model, path: str) -> None:
-    """Loads a `.weights.h5` file.
-
-    Raises:
-        ArchitectureError: the file is missing, unreadable, or of another network.
-    """
-    try:
-        model.load_weights(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ArchitectureError(f"weights '{path}' do not fit model '{model.name}': {str(error).splitlines()[0]}") from error
 
 
 def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
@@ -149,6 +159,17 @@ def _convolution(op: Op) -> keras.layers.Layer:
 
 def _classifier_activation(activation: str | None, name: str) -> keras.layers.Layer:
     return keras.layers.Activation(activation or "linear", name=name, dtype="float32")
+
+
+def _check_options(pooling: str | None, dropout: float, features: bool, out_strides: Collection[int] | None) -> None:
+    if pooling not in (None, "avg", "max"):
+        raise ArchitectureError(f"pooling is {pooling!r}, expected None, 'avg' or 'max'")
+    if not 0 <= dropout < 1:
+        raise ArchitectureError(f"dropout is {dropout!r}, expected a number from 0 up to but not 1")
+    if features and pooling is not None:
+        raise ArchitectureError(f"pooling is {pooling!r} and features is True: expected one of them")
+    if out_strides is not None and not features:
+        raise ArchitectureError("out_strides is given without features=True, expected both or none")
 
 
 def _pooled(features: Any, pooling: str | None) -> Any:

@@ -9,8 +9,10 @@ because every runtime fuses them there.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
 
 from mhmodels.architecture import (
     Activation,
@@ -30,6 +32,7 @@ from mhmodels.errors import ArchitectureError
 Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "reshape", "softmax"]
 IMAGE = "image"
 LOGITS = "logits"
+OUTPUT_STRIDES = (8, 16, 32)
 
 
 class Op(NamedTuple):
@@ -60,13 +63,32 @@ class Op(NamedTuple):
     activation: Activation | Gate = "linear"
     size: tuple[int | None, int | None] = (1, 1)
 
+    @property
+    def keras_layer(self) -> str:
+        """The last of the Keras layers that the builder makes of this operation."""
+        if self.kind not in ("conv", "depthwise"):
+            return self.name
+        return f"{self.name}_act" if self.activation != "linear" else f"{self.name}_bn" if self.batch_norm else self.name
+
 
 class Endpoint(NamedTuple):
-    """A feature map that a decoder may use: the operation that makes it, its stride and channels."""
+    """A feature map that a decoder may use.
+
+    Attributes:
+        layer: name of the operation that makes it.
+        stride: how many times smaller than the input it is.
+        channels: its width.
+        level: its key in TF Model Garden's endpoint dictionary: 2, 3, … in order. Once `output_stride` is reached all
+            further ones share a level, and there the last one counts.
+        keras_layer: the layer of the Keras model whose output it is: an operation's batch normalisation and activation are
+            layers of their own.
+    """
 
     layer: str
     stride: int
     channels: int
+    level: int
+    keras_layer: str
 
 
 class Network(NamedTuple):
@@ -106,13 +128,19 @@ def lower(
     Args:
         architecture: what to lower.
         size: input (height, width) in pixels instead of the architecture's own; None entries are unknown sizes.
-        output_stride: once the maps are this much smaller than the input, further strides become dilation of the
-            depthwise kernels instead (as TF Model Garden; plain convolutions keep their stride).
+        output_stride: 8, 16 or 32: once the maps are this much smaller than the input, further strides become dilation
+            of the depthwise kernels that follow (as TF Model Garden: a fused block's full convolution loses its stride
+            and is not dilated).
         top: whether to lower pooling, the convolutions after it, the classifier and the softmax.
 
     Returns:
         The network. Its last operation is `predictions` (softmax) with `top`, else the last map before pooling.
+
+    Raises:
+        ArchitectureError: a block cannot be, `output_stride` is none of those, or a plain convolution strides past it.
     """
+    if output_stride is not None and output_stride not in OUTPUT_STRIDES:
+        raise ArchitectureError(f"output_stride is {output_stride!r}, expected 8, 16, 32 or None")
     assembly = _Assembly(architecture, size or architecture.input_size, output_stride)
     for i, block in enumerate(architecture.stem, 1):
         assembly.block("stem" if len(architecture.stem) == 1 else f"stem{i}", block)
@@ -135,16 +163,22 @@ class _Assembly:
         self.ops: list[Op] = []
         self.endpoints: list[Endpoint] = []
         self.at, self.channels, self.size = IMAGE, architecture.input_channels, size
-        self.stride, self.dilation, self.output_stride = 1, 1, output_stride
+        self.stride, self.dilation, self.output_stride, self.level = 1, 1, output_stride, 2
 
     def block(self, name: str, block: Block) -> None:
         """Appends a block's operations."""
-        stride, dilation = self._strides(block)
-        self.ops += _place(name, self.at, block, self.channels, self.rounding, self.width, self.size, stride, dilation)
+        dilated = self.output_stride is not None and self.stride >= self.output_stride
+        dilation = 1
+        if dilated:
+            block, dilation = self._dilated(name, block)
+        else:
+            self.stride *= block.stride
+        self.ops += _place(name, self.at, block, self.channels, self.rounding, self.width, self.size, dilation)
         last = self.ops[-1]
         self.at, self.channels, self.size = last.name, last.channels, last.size
         if block.endpoint:
-            self.endpoints.append(Endpoint(last.name, self.stride, last.channels))
+            self.endpoints.append(Endpoint(last.name, self.stride, last.channels, self.level, last.keras_layer))
+            self.level += self.stride != self.output_stride
 
     def top(self, architecture: Architecture) -> None:
         """Appends pooling, the convolutions after it, classifier and softmax."""
@@ -160,14 +194,46 @@ class _Assembly:
         self.ops.append(op)
         self.at, self.channels, self.size = op.name, op.channels, op.size
 
-    def _strides(self, block: Block) -> tuple[int, int]:
-        """The stride and dilation that this block gets, and the running stride and dilation after it."""
-        if self.output_stride is not None and self.stride >= self.output_stride and not isinstance(block, Conv):
-            before, self.dilation = self.dilation, self.dilation * block.stride
-            # As TF Model Garden: the first block that loses its stride already dilates, except separable ones.
-            return 1, before if before > 1 or isinstance(block, Separable) else self.dilation
-        self.stride *= block.stride
-        return block.stride, 1
+    def _dilated(self, name: str, block: Block) -> tuple[Block, int]:
+        """The block without its stride, which is 1 for its residual too, and the dilation that it gets."""
+        if block.stride == 1:
+            return block, self.dilation
+        if isinstance(block, Conv):
+            raise ArchitectureError(
+                f"{name}: a plain convolution of stride {block.stride} cannot be dilated, so output_stride is"
+                f" {self.output_stride} at least here; expected {self.stride * block.stride} or more"
+            )
+        before, self.dilation = self.dilation, self.dilation * block.stride
+        # As TF Model Garden: the first block that loses its stride already dilates, except separable ones.
+        dilation = before if before > 1 or isinstance(block, Separable) else self.dilation
+        return msgspec.structs.replace(block, stride=1), dilation
+
+
+def select_endpoints(network: Network, out_strides: Collection[int] | None = None) -> tuple[Endpoint, ...]:
+    """The feature maps that a model gives: by stride, or all.
+
+    Args:
+        network: as `lower` made it.
+        out_strides: strides, one map for each in this order: the last endpoint at that stride. None: every endpoint, the
+            finest first, one for each level.
+
+    Raises:
+        ArchitectureError: no endpoint has such a stride; the message lists those that there are.
+    """
+    if out_strides is None:
+        chosen = {endpoint.level: endpoint for endpoint in network.endpoints}
+        if not chosen:
+            raise ArchitectureError(f"architecture '{network.architecture.name}' has no endpoints: mark blocks with 'endpoint'")
+        return tuple(chosen.values())
+    by_stride = {endpoint.stride: endpoint for endpoint in network.endpoints}
+    wanted = tuple(out_strides)
+    missing = [stride for stride in wanted if stride not in by_stride]
+    if missing or not wanted or len(set(wanted)) < len(wanted):
+        raise ArchitectureError(
+            f"out_strides is {wanted}, expected different strides out of {', '.join(map(str, by_stride)) or 'none'}"
+            f" (the endpoints of '{network.architecture.name}')"
+        )
+    return tuple(by_stride[stride] for stride in wanted)
 
 
 def _strided(size: tuple[int | None, int | None], stride: int) -> tuple[int | None, int | None]:
@@ -182,6 +248,13 @@ def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str 
     return rounding(filters * width)
 
 
+def _block_filters(filters: int, rounding: Rounding, width: float) -> int:
+    """As `scaled_filters`, for the output of a block that is not a plain convolution."""
+    if width == 1.0:
+        return filters
+    return rounding(int(filters * width) if rounding.whole_blocks else filters * width)
+
+
 # Searches repeat blocks, often in the same place, hence this cache and that of `_steps`.
 @functools.lru_cache(maxsize=1 << 16)
 def _place(
@@ -192,13 +265,9 @@ def _place(
     rounding: Rounding,
     width: float,
     size: tuple[int | None, int | None],
-    stride: int,
     dilation: int,
 ) -> tuple[Op, ...]:
-    """A block's operations at a place in a network: under a name, behind `enter`, for an input of that size.
-
-    `stride` is the block's own, or 1 where dilation takes its place.
-    """
+    """A block's operations at a place in a network: under a name, behind `enter`, for an input of that size."""
     try:
         steps = _steps(block, channels, rounding, width)
     except ArchitectureError as error:
@@ -206,14 +275,13 @@ def _place(
     sizes = {"": size}
     ops = []
     for step in steps:
-        own_stride = min(step.stride, stride)
-        out = (1, 1) if step.kind == "pool" else _strided(sizes[step.inputs[0]], own_stride)
+        out = (1, 1) if step.kind == "pool" else _strided(sizes[step.inputs[0]], step.stride)
         sizes[step.suffix] = out
         inputs = tuple([f"{name}_{source}" if source else enter for source in step.inputs])
         own_dilation = dilation if step.kind == "depthwise" else 1
         ops.append(
             Op(
-                f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, own_stride,
+                f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, step.stride,
                 own_dilation, step.groups, step.bias, step.batch_norm, step.activation, out,
             )
         )  # fmt: skip
@@ -226,7 +294,10 @@ def _steps(block: Block, channels: int, rounding: Rounding, width: float) -> tup
 
 
 def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    filters = scaled_filters(block.filters, rounding, width, block.scaling)
+    if block.expansion is None:
+        filters = scaled_filters(block.filters, rounding, width, block.scaling)
+    else:
+        filters = block.filters if width == 1.0 else rounding(channels * block.expansion)
     if channels % block.groups or filters % block.groups:
         raise ArchitectureError(
             f"conv: field 'groups' is {block.groups}, expected a divisor of the {channels} channels read and {filters} written"
@@ -254,7 +325,7 @@ def _residual(wanted: bool, stride: int, channels: int, filters: int, source: st
 
 
 def _separable(block: Separable, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    filters = scaled_filters(block.filters, rounding, width)
+    filters = _block_filters(block.filters, rounding, width)
     return (
         _depthwise("depthwise", "", channels, block.kernel, block.stride, block.activation),
         _pointwise("project", "depthwise", channels, filters, block.pointwise_activation),
@@ -274,8 +345,9 @@ def _expanded(
     return None if block.expansion is None else rounding(channels * block.expansion)
 
 
-def _squeeze_excite(se: SqueezeExcite, source: str, channels: int) -> tuple[_Step, ...]:
-    reduced = Rounding(divisor=se.divisor, minimum=se.divisor)(max(1, int(channels * se.ratio)))
+def _squeeze_excite(se: SqueezeExcite, source: str, entering: int, channels: int) -> tuple[_Step, ...]:
+    base = channels if se.of == "expanded" else entering
+    reduced = Rounding(divisor=se.divisor, minimum=se.divisor)(max(1, int(base * se.ratio)))
     return (
         _Step("squeeze", "pool", (source,), channels, channels),
         _Step("reduce", "conv", ("squeeze",), channels, reduced, bias=True, activation=se.activation),
@@ -285,7 +357,7 @@ def _squeeze_excite(se: SqueezeExcite, source: str, channels: int) -> tuple[_Ste
 
 
 def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    filters = scaled_filters(block.filters, rounding, width)
+    filters = _block_filters(block.filters, rounding, width)
     expanded = _expanded(block, channels, rounding, width)
     inner = channels if expanded is None else expanded
     steps = () if expanded is None else (_pointwise("expand", "", channels, expanded, block.activation),)
@@ -296,7 +368,7 @@ def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rou
 def _fused_inverted_bottleneck(
     block: FusedInvertedBottleneck, channels: int, rounding: Rounding, width: float
 ) -> tuple[_Step, ...]:
-    filters = scaled_filters(block.filters, rounding, width)
+    filters = _block_filters(block.filters, rounding, width)
     inner = _expanded(block, channels, rounding, width)
     assert inner is not None
     fused = _Step(
@@ -309,7 +381,7 @@ def _projected(
     block: InvertedBottleneck | FusedInvertedBottleneck, source: str, channels: int, inner: int, filters: int
 ) -> tuple[_Step, ...]:
     """Squeeze-excite if there is one, the linear projection, and the residual addition."""
-    excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, inner)
+    excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, channels, inner)
     return (
         *excite,
         _pointwise("project", "excite" if excite else source, inner, filters),
@@ -320,7 +392,7 @@ def _projected(
 def _universal_inverted_bottleneck(
     block: UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
 ) -> tuple[_Step, ...]:
-    filters = scaled_filters(block.filters, rounding, width)
+    filters = _block_filters(block.filters, rounding, width)
     inner = rounding(channels * block.expansion)
     steps: list[_Step] = []
     if block.start_kernel:

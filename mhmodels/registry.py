@@ -5,34 +5,31 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib
-from collections.abc import Mapping
+import pkgutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
+from mhmodels import families
 from mhmodels.architecture import Architecture, load_architecture
 from mhmodels.errors import ArchitectureError, UnknownNameError
 from mhmodels.families.rows import ZooModel
 
-FAMILIES = (
-    "multi_hardware",
-    "mobilenet_v1",
-    "mobilenet_v2",
-    "mobilenet_v3",
-    "mobilenet_edgetpu",
-    "proxylessnas",
-)
+if TYPE_CHECKING:
+    from mhmodels.network import Endpoint
 
 
 @functools.cache
 def zoo() -> Mapping[str, ZooModel]:
-    """Every network of the zoo by name.
+    """Every network of the zoo by name: the `MODELS` of every module in `mhmodels/families`.
 
     Raises:
         ArchitectureError: two tables declare one name.
     """
     entries: dict[str, ZooModel] = {}
-    for family in FAMILIES:
-        for entry in importlib.import_module(f"mhmodels.families.{family}").MODELS:
+    for family in sorted(module.name for module in pkgutil.iter_modules(families.__path__)):
+        for entry in getattr(importlib.import_module(f"{families.__name__}.{family}"), "MODELS", ()):
             name = entry.architecture.name
             if name in entries:
                 raise ArchitectureError(f"family '{family}' declares '{name}', which another family declares already")
@@ -40,13 +37,66 @@ def zoo() -> Mapping[str, ZooModel]:
     return MappingProxyType(entries)
 
 
-def list_models(pattern: str = "*") -> list[str]:
-    """Names that match a shell pattern (`mobilenet_v3*`), sorted; variants such as `multi_max.tunas` included."""
-    return sorted(name for name in zoo() if fnmatch.fnmatchcase(name, pattern.lower()))
+def list_models(
+    pattern: str = "*",
+    *,
+    max_params: float | None = None,
+    max_madds: float | None = None,
+    max_input_size: int | None = None,
+) -> list[str]:
+    """Names of the zoo, sorted; variants such as `multi_max.tunas` included.
+
+    Args:
+        pattern: shell pattern, for example `mobilenet_v3*`.
+        max_params: at most so many parameters (convolution kernels, as `Complexity.params`) at width 1.0.
+        max_madds: at most so many multiply-accumulates at width 1.0 and the network's own input size.
+        max_input_size: at most so many pixels a side.
+    """
+    from mhmodels.complexity import complexity
+
+    names = sorted(name for name in zoo() if fnmatch.fnmatchcase(name, pattern.lower()))
+    if max_input_size is not None:
+        names = [name for name in names if max(zoo()[name].architecture.input_size) <= max_input_size]
+    if max_params is None and max_madds is None:
+        return names
+    counts = {name: complexity(zoo()[name].architecture) for name in names}
+    return [
+        name
+        for name in names
+        if (max_params is None or counts[name].params <= max_params) and (max_madds is None or counts[name].madds <= max_madds)
+    ]
+
+
+def endpoints(
+    model: str | Architecture,
+    *,
+    width_multiplier: float | None = None,
+    out_strides: Collection[int] | None = None,
+    output_stride: int | None = None,
+) -> tuple[Endpoint, ...]:
+    """The feature maps that `create_model(model, features=True, …)` gives, without building anything.
+
+    Args:
+        model: a zoo name, `NAME@WIDTH`, an architecture file, or an `Architecture`.
+        width_multiplier: instead of the model's own.
+        out_strides: as in `create_model`; None for all.
+        output_stride: as in `create_model`: 8, 16, 32 or None.
+
+    Returns:
+        Stride, channels, layer name and level of each, in the order of the model's outputs.
+
+    Raises:
+        MhmodelsError: an argument is out of range; the message says which and what there is.
+    """
+    from mhmodels.network import lower, select_endpoints
+
+    architecture = resolve(model) if isinstance(model, str) else model
+    network = lower(architecture.at(width_multiplier=width_multiplier), output_stride=output_stride, top=False)
+    return select_endpoints(network, out_strides)
 
 
 def get_architecture(name: str) -> Architecture:
-    """The architecture that the zoo has under a name, at width 1.0, 224x224 and 1000 classes.
+    """The architecture that the zoo has under a name, at width 1.0, its published input size and 1000 classes.
 
     Raises:
         UnknownNameError: no such name; the message offers the nearest.

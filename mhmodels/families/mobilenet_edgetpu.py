@@ -30,5 +30,6 @@ MODELS = (
         "MobileNet-EdgeTPU",
         "arXiv 2003.02838",
         (Published(75.6, 1.0, "arXiv 2003.02838 (int8)"), Published(76.2, 1.0, "arXiv 2008.08178")),
+        "MobileNetEdgeTPU",
     ),
 )

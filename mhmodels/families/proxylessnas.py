@@ -33,5 +33,6 @@ MODELS = (
         "ProxylessNAS-Mobile",
         "arXiv 1812.00332",
         (Published(74.9, 1.0, "arXiv 2008.08178"),),
+        "ProxylessNASMobile",
     ),
 )

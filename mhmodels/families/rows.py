@@ -32,13 +32,33 @@ class Published(NamedTuple):
     source: str
 
 
+class PublicWeights(NamedTuple):
+    """Trained ImageNet weights that others publish: where, and at which widths."""
+
+    origin: str
+    width_multipliers: tuple[float, ...]
+
+
 class ZooModel(NamedTuple):
-    """One entry of the zoo: the network and where it comes from."""
+    """One entry of the zoo: the network and where it comes from.
+
+    Attributes:
+        architecture: at width 1.0 and the input size of the published figures.
+        title: the name in its publication.
+        source: the publication.
+        published: accuracies, with who published them.
+        builder: name of the callable in `mhmodels` that builds it; "" for a variant, which is built by its zoo name.
+        weights: where trained weights can be had; empty if nowhere.
+        note: what distinguishes a variant, or what one must know to compare its figures.
+    """
 
     architecture: Architecture
     title: str
     source: str
     published: tuple[Published, ...] = ()
+    builder: str = ""
+    weights: tuple[PublicWeights, ...] = ()
+    note: str = ""
 
 
 def conv(kernel: int, stride: int, filters: int, **fields: Any) -> Conv:
@@ -66,6 +86,11 @@ def uib(start: int, middle: int, stride: int, filters: int, expansion: float, **
     return UniversalInvertedBottleneck(
         start_kernel=start, middle_kernel=middle, stride=stride, filters=filters, expansion=expansion, **fields
     )
+
+
+def variant(base: Architecture, suffix: str, **fields: Any) -> Architecture:
+    """The same network with other fields, under the name `BASE.SUFFIX`."""
+    return msgspec.structs.replace(base, name=f"{base.name}.{suffix}", **fields)
 
 
 def with_fields(stages: tuple[tuple[Block, ...], ...], **fields: Any) -> tuple[tuple[Block, ...], ...]:

@@ -1,0 +1,69 @@
+"""Reading our JSON file formats: every failure names the file, the field, what was found and what was expected."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mhmodels.errors import FileFormatError
+
+T = TypeVar("T")
+
+
+def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str) -> T:
+    """Decodes one of our JSON file formats.
+
+    Args:
+        data: the file's content.
+        kind: the struct to decode to.
+        file_format: the value that its `format` field must have.
+        source: the file's name, for messages.
+
+    Raises:
+        FileFormatError: with source, path of the field, what was found and expected.
+    """
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{source}: not a JSON file ({error})") from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != file_format:
+        raise FileFormatError(f"{source}: field 'format' is {found!r}, expected {file_format!r}")
+    try:
+        del document["format"]
+        return msgspec.convert(document, kind)
+    except msgspec.ValidationError as error:
+        raise FileFormatError(f"{source}: {_with_found(str(error), document)}") from error
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
+    """Reads a small file whole.
+
+    Raises:
+        FileFormatError: it cannot be read, or is larger than `limit` bytes.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > limit:
+            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, expected at most {limit}")
+        return path.read_bytes()
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def _with_found(message: str, document: Any) -> str:
+    """Adds to msgspec's message (`… at `$.stages[1][0].kernel``) what stands there, and in which type of block."""
+    _, _, path = message.partition("at `$.")
+    node, block = document, ""
+    for step in path.rstrip("`").replace("[", ".").replace("]", "").split("."):
+        try:
+            node = node[int(step)] if isinstance(node, list) else node[step]
+        except (KeyError, IndexError, ValueError, TypeError):
+            break
+        if isinstance(node, dict) and isinstance(node.get("type"), str):
+            block = node["type"]
+    found = "" if isinstance(node, (dict, list)) else f", found {str(node)[:80]!r}"
+    return f"{message}{found}{f' (block type {block})' if block else ''}"
