@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("export.cli", "verify", "Compare a TFLite file with its model, or with another file, on pictures."),
     "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
     "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
+    "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
     "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
 }
 

@@ -1,0 +1,199 @@
+"""`mhmodels weights import | inspect | list`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mhmodels.cli.common import console, emit_json, json_option, note
+
+if TYPE_CHECKING:
+    from mhmodels.weights import Imported, WeightsInfo
+    from mhmodels.weights.source import Layer, Source
+
+SHOWN_NAMES = 10
+
+
+@click.group()
+def weights() -> None:
+    """Weights: take over trained ones, look into files."""
+
+
+@weights.command("import")
+@click.argument("checkpoint")
+@click.option("--model", required=True, help="Which network it is: a zoo name, NAME@WIDTH, or an architecture file.")
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NAME.weights.h5 to write.")
+@click.option("--width-multiplier", type=float, default=None, help="It must have. Default: what its shapes say.")
+@click.option("--classes", type=int, default=None, help="It must have. Default: what its shapes say.")
+@click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
+@click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
+              help="It was trained with. Default: TF Model Garden's for a checkpoint, else the network's.")  # fmt: skip
+@click.option("--labels", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Class names, one per line.")
+@click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
+@click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
+              help="Which output is no class. Default: none, or unknown for 1001 outputs.")  # fmt: skip
+@click.option("--licence", default=None, help="Of the weights, for example Apache-2.0.")
+@click.option("--source", "description", default=None, help="Where they come from. Default: the file's name.")
+@click.option("--top1", type=click.FloatRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
+@click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="That --top1 is claimed on.")
+@json_option
+def import_command(checkpoint: str, model: str, output: Path, as_json: bool, **options: Any) -> None:
+    """Take over weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
+
+    CHECKPOINT is a checkpoint's prefix, one of its files or its folder, or a .h5, .weights.h5 or .keras file, for example
+    of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported.
+    """
+    from mhmodels.quiet import load_tensorflow
+
+    load_tensorflow()
+    from mhmodels.weights import Claim, import_weights
+    from mhmodels.weights.labels import read_labels
+
+    labels, top1, dataset = options.pop("labels"), options.pop("top1"), options.pop("dataset")
+    accuracy = () if top1 is None else (Claim(top1=top1, dataset=dataset, source="given at import"),)
+    names = () if labels is None else read_labels(labels)
+    done = import_weights(checkpoint, model, output, names=names, accuracy=accuracy, **options)
+    if as_json:
+        emit_json(_imported(done))
+    else:
+        _print_imported(done)
+
+
+@weights.command("inspect")
+@click.argument("file")
+@click.option("--layers", is_flag=True, help="List every layer with its variables.")
+@json_option
+def inspect(file: str, layers: bool, as_json: bool) -> None:
+    """What a weights file or a checkpoint holds, and whether it is intact."""
+    from mhmodels.quiet import load_tensorflow
+    from mhmodels.weights.checkpoint import find_checkpoint
+    from mhmodels.weights.importing import open_source
+    from mhmodels.weights.matching import candidates
+
+    if find_checkpoint(file) is not None:
+        load_tensorflow()
+    info = _checked_info(file)
+    with open_source(file) as source:
+        fits = [] if info is not None else candidates(source)
+    if as_json:
+        emit_json(_document(source, info, fits))
+        return
+    _print(source, info, fits)
+    if layers:
+        _print_layers(source)
+
+
+def _checked_info(file: str) -> WeightsInfo | None:
+    """The description of a file of ours, whose content has been checked against it; None for anything else."""
+    from mhmodels.weights.checkpoint import find_checkpoint
+    from mhmodels.weights.files import open_weights, read_arrays
+
+    if find_checkpoint(file) is not None or not Path(file).is_file():
+        return None
+    with open_weights(file) as opened:
+        if opened.info is not None:
+            read_arrays(opened, file)
+        return opened.info
+
+
+def _imported(done: Imported) -> dict[str, Any]:
+    return {
+        "path": done.path,
+        "model": done.architecture.name,
+        "width_multiplier": done.architecture.width_multiplier,
+        "classes": done.architecture.classes,
+        "architecture_id": done.info.architecture_id,
+        "sha256": done.info.sha256,
+        "holds": done.info.holds,
+        "labels": {**_labels(done.info), "count": len(done.info.labels.names)},
+        "format": done.source,
+        "part": done.part,
+        "used": done.used,
+        "unused": done.unused,
+        "training_state": done.training_state,
+        "averages": done.averages,
+    }
+
+
+def _labels(info: WeightsInfo) -> dict[str, Any]:
+    return {"name": info.labels.name, "background": info.labels.background, "offset": info.labels.offset}
+
+
+def _print_imported(done: Imported) -> None:
+    network = done.architecture
+    click.echo(f"{done.path}: {network.name} at width {network.width_multiplier:g}, {done.info.holds}")
+    click.echo(f"  from     {done.source}, its {done.part}: {done.used} variables, each used once")
+    click.echo(f"  sha256   {done.info.sha256}")
+    if done.info.holds == "the whole network":
+        click.echo(f"  classes  {network.classes}, background {done.info.labels.background}")
+    if done.training_state:
+        click.echo(f"  left     {done.training_state} variables of the training (optimizer, counters)")
+    if done.unused:
+        more = f" and {len(done.unused) - SHOWN_NAMES} more" if len(done.unused) > SHOWN_NAMES else ""
+        click.echo(f"  unused   {len(done.unused)}: {', '.join(done.unused[:SHOWN_NAMES])}{more}")
+    if done.averages is False:
+        note("note: the optimizer keeps moving averages, which its trainer evaluates with; --averages takes them")
+    if done.info.labels.background == "unknown":
+        note("note: 1001 outputs: say where the background is with --background first (slim, most TFRecords) or last")
+
+
+def _document(source: Source, info: WeightsInfo | None, fits: list[str]) -> dict[str, Any]:
+    return {
+        "path": source.path,
+        "format": source.kind,
+        "info": None if info is None else {**_plain(info), "preprocessing": info.preprocessing},
+        "fits": fits,
+        "variables": len(source.variables),
+        "training_state": len(source.training_state),
+        "averages": len(source.averages),
+        "step": source.step,
+        "parts": [{"name": part.name, "layers": [_layer(layer) for layer in part.layers]} for part in source.parts],
+    }
+
+
+def _plain(info: WeightsInfo) -> dict[str, Any]:
+    import msgspec
+
+    return {key: value for key, value in msgspec.to_builtins(info).items() if key != "architecture"}
+
+
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {
+        "name": layer.name,
+        "kind": layer.kind,
+        "variables": {role: list(variable.shape) for role, variable in layer.variables.items()},
+    }
+
+
+def _print(source: Source, info: WeightsInfo | None, fits: list[str]) -> None:
+    click.echo(f"{source.path}: {source.kind}, {len(source.variables)} variables")
+    if source.training_state:
+        step = "" if source.step is None else f", step {source.step}"
+        averages = f", {len(source.averages)} moving averages among them" if source.averages else ""
+        click.echo(f"  training  {len(source.training_state)} variables{averages}{step}")
+    if info is None:
+        click.echo(f"  fits      {', '.join(fits) if fits else 'no network of the zoo at a published width'}")
+        return
+    network = info.network(source.path)
+    click.echo(f"  network   {network.name} at width {network.width_multiplier:g} ({info.architecture_id}): {info.holds}")
+    click.echo(f"  classes   {network.classes}, labels {info.labels.name or 'unnamed'}, background {info.labels.background}")
+    rule = network.preprocessing
+    click.echo(f"  pictures  mean {list(rule.mean)}, std {list(rule.std)}, crop {rule.crop_fraction:g}, {rule.interpolation}")
+    click.echo(f"  source    {info.source or 'not stated'}; licence {info.licence or 'not stated'}")
+    for claim in info.accuracy:
+        click.echo(f"  claimed   {claim.top1:g} % top-1 on {claim.dataset} ({claim.source})")
+    click.echo(f"  sha256    {info.sha256} (checked)")
+
+
+def _print_layers(source: Source) -> None:
+    from rich import box
+    from rich.table import Table
+
+    table = Table("part", "layer", "kind", "variables", box=box.SIMPLE)
+    for part in source.parts:
+        for layer in part.layers:
+            shapes = ", ".join(f"{role} {list(variable.shape)}" for role, variable in layer.variables.items())
+            table.add_row(part.name, layer.name, layer.kind, shapes)
+    console().print(table)

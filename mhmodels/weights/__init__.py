@@ -1,0 +1,22 @@
+"""Weights: their files, where they come from, and how they get into a model."""
+
+from mhmodels.weights.files import open_weights, read_info, read_weights, write_weights
+from mhmodels.weights.importing import Imported, import_weights
+from mhmodels.weights.info import Claim, Labels, WeightsInfo, content_hash
+from mhmodels.weights.loading import load_weights, model_arrays, save_weights
+
+__all__ = [
+    "Claim",
+    "Imported",
+    "Labels",
+    "WeightsInfo",
+    "content_hash",
+    "import_weights",
+    "load_weights",
+    "model_arrays",
+    "open_weights",
+    "read_info",
+    "read_weights",
+    "save_weights",
+    "write_weights",
+]

@@ -1,0 +1,255 @@
+"""Weight files: `.weights.h5` as Keras 3 lays it out, with our description inside. No TensorFlow needed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Architecture
+from mhmodels.errors import WeightsError
+from mhmodels.weights.info import Arrays, Claim, Labels, WeightsInfo, content_hash
+from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
+from mhmodels.weights.matching import EXTENTS, Target, targets
+from mhmodels.weights.source import Role, Source, Variable
+
+SUFFIX = ".weights.h5"
+LARGEST_INFO = 4 << 20
+KERAS_CLASSES = {"conv": "conv2d", "depthwise": "depthwise_conv2d", "batch_norm": "batch_normalization"}
+
+
+class WeightsFile(NamedTuple):
+    """A weights file that is open.
+
+    Attributes:
+        info: our description; None in a plain Keras file.
+        source: layers and variables.
+        variables: by (layer name, role).
+    """
+
+    info: WeightsInfo | None
+    source: Source
+    variables: dict[tuple[str, Role], Variable]
+
+
+def write_weights(
+    path: str | os.PathLike[str],
+    architecture: Architecture,
+    arrays: Mapping[tuple[str, Role], NDArray[Any]],
+    *,
+    labels: Labels | None = None,
+    source: str = "",
+    licence: str | None = None,
+    accuracy: tuple[Claim, ...] = (),
+    step: int | None = None,
+) -> WeightsInfo:
+    """Writes a weights file that Keras and we load.
+
+    The file appears whole or not at all: it is written beside the target and renamed.
+
+    Args:
+        path: ends with `.weights.h5`.
+        architecture: the network, at its width, class count and preprocessing.
+        arrays: by (Keras layer name, role); every one of the network's, or all but the classifier's, or all but the top's.
+            Stored as float32.
+        labels: what the outputs mean.
+        source: where the weights come from, in words.
+        licence: of the weights, as an SPDX name where there is one.
+        accuracy: what is claimed for them.
+        step: training steps behind them.
+
+    Returns:
+        The description that the file carries.
+
+    Raises:
+        WeightsError: arrays that are not the network's, or not finite; a path that Keras would refuse; a full disk.
+    """
+    target = Path(path)
+    if not target.name.endswith(SUFFIX):
+        raise WeightsError(f"{path}: expected a name that ends with {SUFFIX}, because Keras loads no other; give {path}{SUFFIX}")
+    wanted, holds = _extent(architecture, arrays)
+    floats: Arrays = {key: np.asarray(array, np.float32) for key, array in arrays.items()}
+    for (layer, role), array in floats.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{layer}/{role}: NaN or infinite values, expected finite weights")
+    labels = labels or Labels()
+    labels.check(architecture.classes)
+    info = WeightsInfo(
+        sha256=content_hash(floats),
+        architecture_id=architecture.architecture_id,
+        architecture=msgspec.json.decode(architecture.to_json()),
+        holds=holds,
+        labels=labels,
+        source=source,
+        licence=licence,
+        accuracy=accuracy,
+        step=step,
+        created_by=f"mhmodels {_version()}",
+    )
+    with atomic(target) as temporary:
+        _write(temporary, wanted, floats, info)
+    return info
+
+
+@contextlib.contextmanager
+def open_weights(path: str | os.PathLike[str]) -> Iterator[WeightsFile]:
+    """Opens a weights file; variables can be read while it is open. Nothing is checked but that it is one.
+
+    Raises:
+        WeightsError: unreadable or foreign.
+        FileFormatError: its description is of another format or has a wrong field.
+    """
+    with open_h5(path) as file:
+        source = read_h5(file, str(path))
+        variables = {
+            (layer.name, role): variable for layer in source.parts[0].layers for role, variable in layer.variables.items()
+        }
+        yield WeightsFile(_info(file, str(path)), source, variables)
+
+
+def read_weights(path: str | os.PathLike[str]) -> tuple[WeightsInfo, Arrays]:
+    """Reads a file of ours whole and checks it: description, shapes, hash.
+
+    Returns:
+        The description, and the arrays by (Keras layer name, role), float32.
+
+    Raises:
+        WeightsError: unreadable, without description, altered, or not what its description says.
+        FileFormatError: its description is of another format or has a wrong field.
+    """
+    with open_weights(path) as file:
+        if file.info is None:
+            raise WeightsError(
+                f"{path}: a plain Keras file that does not say what it holds; `mhmodels weights import {path} --model NAME -o …` "
+                "makes a described one"
+            )
+        return file.info, read_arrays(file, str(path))
+
+
+def read_info(path: str | os.PathLike[str]) -> WeightsInfo | None:
+    """A file's description without its arrays, or None if it is a plain Keras file.
+
+    Raises:
+        WeightsError: unreadable or foreign.
+        FileFormatError: its description is of another format or has a wrong field.
+    """
+    with open_h5(path) as file:
+        return _info(file, str(path))
+
+
+def read_arrays(file: WeightsFile, path: str) -> Arrays:
+    """The arrays of an open file of ours, checked against its description: names and shapes first, then the hash.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    assert file.info is not None
+    network = file.info.network(path)
+    extent = next((extent for extent in EXTENTS if extent.name == file.info.holds), EXTENTS[0])
+    wanted = {
+        (target.name, role): shape
+        for target in targets(network, top=extent.top, classifier=extent.classifier)
+        for role, shape in target.shapes.items()
+    }
+    found = {key: variable.shape for key, variable in file.variables.items()}
+    for key in sorted(wanted.keys() | found.keys()):
+        if wanted.get(key) != found.get(key):
+            raise WeightsError(
+                f"{path}: {'/'.join(key)} is {_shape(found.get(key))}, its own description says {_shape(wanted.get(key))}: "
+                "the file was altered or truncated; get it anew"
+            )
+    arrays: Arrays = {key: np.asarray(variable.read(), np.float32) for key, variable in file.variables.items()}
+    actual = content_hash(arrays)
+    if actual != file.info.sha256:
+        raise WeightsError(
+            f"{path}: its content has sha256 {actual}, its description says {file.info.sha256}: the file was altered or "
+            "damaged; get it anew"
+        )
+    return arrays
+
+
+@contextlib.contextmanager
+def atomic(target: Path) -> Iterator[Path]:
+    """A temporary file beside the target that replaces it if the block succeeds, and else vanishes.
+
+    Raises:
+        WeightsError: the folder cannot be written to, or the disk is full; what stood at the target still does.
+    """
+    temporary: Path | None = None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=SUFFIX)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
+    except (OSError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["unknown"])[0][:200]
+        kept = "; the file that was there is unchanged" if target.exists() else ""
+        raise WeightsError(f"{target}: cannot be written ({reason}){kept}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _write(path: Path, wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> None:
+    numbers = dict.fromkeys(KERAS_CLASSES.values(), 0)
+    with h5py.File(path, "w") as file:
+        for target in wanted:
+            class_name = KERAS_CLASSES[target.kind]
+            number = numbers[class_name]
+            numbers[class_name] += 1
+            group = file.create_group(f"layers/{class_name}_{number}/vars" if number else f"layers/{class_name}/vars")
+            group.attrs["name"] = target.name
+            for i, role in enumerate(target.shapes):
+                group[str(i)] = arrays[target.name, role]
+        file[INFO_PATH] = np.frombuffer(info.to_json(), np.uint8)
+
+
+def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> tuple[tuple[Target, ...], str]:
+    """The layers that the arrays are of, and how much of the network that is."""
+    found = {key: tuple(array.shape) for key, array in arrays.items()}
+    shapes: dict[tuple[str, Role], tuple[int, ...]] = {}
+    for extent in reversed(EXTENTS):
+        wanted = targets(architecture, top=extent.top, classifier=extent.classifier)
+        shapes = {(target.name, role): shape for target in wanted for role, shape in target.shapes.items()}
+        if shapes == found:
+            return wanted, extent.name
+    key = next(key for key in sorted(shapes.keys() | found.keys()) if shapes.get(key) != found.get(key))
+    raise WeightsError(f"{architecture.name}: {'/'.join(key)} is {_shape(found.get(key))}, expected {_shape(shapes.get(key))}")
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else str(list(shape))
+
+
+def _info(file: h5py.File, path: str) -> WeightsInfo | None:
+    if INFO_PATH not in file:
+        return None
+    stored = dataset_variable(file, INFO_PATH, path)
+    if len(stored.shape) != 1 or stored.shape[0] > LARGEST_INFO or stored.dtype != "uint8":
+        raise WeightsError(f"{path}: '{INFO_PATH}' is {stored.dtype} {list(stored.shape)}, expected at most 4 MiB of uint8")
+    return WeightsInfo.from_json(stored.read().tobytes(), path)
+
+
+def _version() -> str:
+    from mhmodels import __version__
+
+    return __version__

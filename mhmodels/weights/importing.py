@@ -1,0 +1,187 @@
+"""Foreign weights become a weights file of ours: TensorFlow checkpoints, Keras files, Keras model objects."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.errors import UnknownNameError, WeightsError
+from mhmodels.families.rows import IMAGENET, SYMMETRIC
+from mhmodels.network import LOGITS
+from mhmodels.registry import resolve
+from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
+from mhmodels.weights.files import write_weights
+from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
+from mhmodels.weights.matching import EXTENTS, Match, match
+from mhmodels.weights.source import Source, Variable
+
+MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
+"""What TF Model Garden's classification input does for every network: ImageNet mean and deviation, bilinear resizing."""
+
+PREPROCESSINGS: dict[str, Preprocessing] = {"tf_model_garden": MODEL_GARDEN, "imagenet": IMAGENET, "symmetric": SYMMETRIC}
+IMAGENET_CLASSES = 1000
+EVERYTHING = EXTENTS[0].name
+
+
+class Imported(NamedTuple):
+    """What became of an import.
+
+    Attributes:
+        path: the file that was written.
+        info: its description.
+        architecture: the network.
+        source: format of what was read, in words.
+        part: the model in it that was taken.
+        used: variables taken, each once.
+        unused: names of variables that no layer of the network takes.
+        training_state: number of optimizer slots, counters and the like.
+        averages: whether moving averages were taken; None where there are none.
+    """
+
+    path: str
+    info: WeightsInfo
+    architecture: Architecture
+    source: str
+    part: str
+    used: int
+    unused: tuple[str, ...]
+    training_state: int
+    averages: bool | None
+
+
+@contextlib.contextmanager
+def open_source(origin: Any) -> Iterator[Source]:
+    """Opens foreign weights.
+
+    Args:
+        origin: the path of a TensorFlow checkpoint (prefix, one of its files, folder) or of a Keras file (`.h5`,
+            `.weights.h5`, `.keras`), or a Keras model.
+
+    Raises:
+        WeightsError: unreadable, corrupt, or neither.
+    """
+    if not isinstance(origin, (str, os.PathLike)):
+        from mhmodels.weights.keras_file import read_model
+
+        yield read_model(origin)
+        return
+    prefix = find_checkpoint(origin)
+    if prefix is not None:
+        yield read_checkpoint(prefix)
+        return
+    path = Path(origin)
+    if not path.is_file():
+        kind = "a folder without a TensorFlow checkpoint" if path.is_dir() else "no such file or checkpoint"
+        raise WeightsError(f"{path}: {kind}; expected PREFIX of PREFIX.index and PREFIX.data-…, or a .h5 or .keras file")
+    from mhmodels.weights.keras_file import open_h5, read_h5
+
+    with open_h5(path) as file:
+        yield read_h5(file, str(path))
+
+
+def import_weights(
+    origin: Any,
+    model: str,
+    path: str | os.PathLike[str],
+    *,
+    width_multiplier: float | None = None,
+    classes: int | None = None,
+    averages: bool = False,
+    preprocessing: str | None = None,
+    label_set: str | None = None,
+    names: tuple[str, ...] = (),
+    background: Background | None = None,
+    licence: str | None = None,
+    description: str | None = None,
+    accuracy: tuple[Claim, ...] = (),
+) -> Imported:
+    """Reads foreign weights and writes them as a weights file.
+
+    Nothing is read but names and shapes until the network has been found in them.
+
+    Args:
+        origin: see `open_source`.
+        model: which network it is: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
+        path: of the file to write, ending with `.weights.h5`.
+        width_multiplier: that it must have; None takes what the shapes say.
+        classes: that it must have; None takes what the shapes say.
+        averages: take the optimizer's moving averages where it keeps them, in place of the trained variables.
+        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
+            a checkpoint, the network's own for a Keras file.
+        label_set: name of the label set, such as `imagenet-1k`.
+        names: of the classes, in order, without background.
+        background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
+        licence: of the weights.
+        description: where they come from; None names the file.
+        accuracy: what is claimed for them.
+
+    Raises:
+        WeightsError: corrupt, foreign, another family, width or class count, or not finite; a full disk.
+        MhmodelsError: `model` means nothing.
+    """
+    architecture, width = _wanted(model, width_multiplier)
+    with open_source(origin) as source:
+        found = match(source, architecture, width=width, classes=classes)
+        if averages and not source.averages:
+            raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
+        arrays, used = _read(found, source.averages if averages else {})
+    network = found.architecture
+    rule = _preprocessing(preprocessing, source, network)
+    network = msgspec.structs.replace(network, preprocessing=rule)
+    if background is None:
+        background = "unknown" if network.classes == IMAGENET_CLASSES + 1 and found.holds == EVERYTHING else "none"
+    info = write_weights(
+        path,
+        network,
+        arrays,
+        labels=Labels(name=label_set or "", names=names, background=background),
+        source=description or f"{source.kind} {Path(source.path).name}{', moving averages' if averages else ''}",
+        licence=licence,
+        accuracy=accuracy,
+        step=source.step,
+    )
+    return Imported(
+        path=str(path),
+        info=info,
+        architecture=network,
+        source=source.kind,
+        part=found.part.name,
+        used=len(used),
+        unused=tuple(name for name in source.variables if name not in used),
+        training_state=len(source.training_state),
+        averages=averages if source.averages else None,
+    )
+
+
+def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None]:
+    """The named network, and the width that it must have if one was stated."""
+    try:
+        architecture = resolve(model)
+    except UnknownNameError as error:
+        raise WeightsError(f"--model: {error}") from error
+    stated = "@" in model or model.endswith(".json")
+    return architecture, architecture.width_multiplier if width is None and stated else width
+
+
+def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]]:
+    """The network's arrays, in the shapes that it has them, and the names of the variables that they came from."""
+    arrays: Arrays = {}
+    used = set()
+    for (layer, role), variable in found.variables.items():
+        value = np.asarray(averages.get(variable.name, variable).read(), np.float32)
+        arrays[layer, role] = value[None, None] if layer == LOGITS and role == "kernel" and value.ndim == 2 else value
+        used.add(variable.name)
+    return arrays, used
+
+
+def _preprocessing(name: str | None, source: Source, network: Architecture) -> Preprocessing:
+    if name is not None:
+        return PREPROCESSINGS[name]
+    return MODEL_GARDEN if source.origin == "tf_model_garden" else network.preprocessing

@@ -1,0 +1,141 @@
+"""What a weights file says of itself, as JSON inside the HDF5 file: whose weights, of which network, for which labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Architecture, Preprocessing, decode_json
+from mhmodels.errors import WeightsError
+from mhmodels.weights.source import Role
+
+FORMAT: Literal["mhmodels.weights/1"] = "mhmodels.weights/1"
+
+Background: TypeAlias = Literal["none", "first", "last", "unknown"]
+Arrays: TypeAlias = dict[tuple[str, Role], NDArray[np.float32]]
+"""Arrays by (Keras layer name, role)."""
+
+
+class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a classifier's outputs mean.
+
+    Attributes:
+        name: of the label set, for example `imagenet-1k`; empty if nobody said.
+        names: of the classes in order, without background; empty if the file does not carry them.
+        background: the output that is no class of the set: `none`, the `first` (slim: labels from 1), the `last`
+            (TuNAS: an output that is never trained), or `unknown`.
+    """
+
+    name: str = ""
+    names: tuple[str, ...] = ()
+    background: Background = "none"
+
+    @property
+    def offset(self) -> int:
+        """Output of class 0."""
+        return 1 if self.background == "first" else 0
+
+    def check(self, outputs: int) -> None:
+        """Checks the names against a classifier's number of outputs.
+
+        Raises:
+            WeightsError: more or fewer names than classes.
+        """
+        classes = outputs - (self.background in ("first", "last"))
+        if self.names and self.background != "unknown" and len(self.names) != classes:
+            raise WeightsError(
+                f"labels: {len(self.names)} names for {outputs} outputs with background '{self.background}', expected {classes}; "
+                "give other names, or say where the background output is"
+            )
+
+
+class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom."""
+
+    top1: float
+    dataset: str
+    source: str
+
+
+class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A weights file's own description.
+
+    Attributes:
+        sha256: of the content, see `content_hash`.
+        architecture_id: of the network, its width, input size and class count included.
+        architecture: the network itself, as an architecture file has it.
+        holds: `the whole network`, or what is missing.
+        labels: what the outputs mean.
+        source: where the weights come from, in words.
+        licence: of the weights, as an SPDX name where there is one; None if nobody said.
+        accuracy: what is claimed for them.
+        step: training steps behind them, if known.
+        created_by: the program and version that wrote the file.
+    """
+
+    sha256: str
+    architecture_id: str
+    architecture: dict[str, Any]
+    holds: str = "the whole network"
+    labels: Labels = Labels()
+    source: str = ""
+    licence: str | None = None
+    accuracy: tuple[Claim, ...] = ()
+    step: int | None = None
+    created_by: str = ""
+
+    def network(self, source: str = "weights file") -> Architecture:
+        """The embedded architecture, with the preprocessing that the weights expect.
+
+        Raises:
+            FileFormatError: it is not one.
+            WeightsError: it does not have the stated id.
+        """
+        architecture = Architecture.from_json(msgspec.json.encode(self.architecture), f"{source}: field 'architecture'")
+        if architecture.architecture_id != self.architecture_id:
+            raise WeightsError(
+                f"{source}: field 'architecture_id' is {self.architecture_id}, but the architecture beside it has "
+                f"{architecture.architecture_id}: the file was altered; get it anew"
+            )
+        return architecture
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the weights expect of their pictures."""
+        return self.network().preprocessing
+
+    def to_json(self) -> bytes:
+        """The description as it is stored."""
+        return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)})
+
+    @staticmethod
+    def from_json(data: bytes, source: str) -> WeightsInfo:
+        """Decodes a stored description.
+
+        Raises:
+            FileFormatError: another format, or a wrong field.
+        """
+        return decode_json(data, WeightsInfo, FORMAT, source)
+
+
+def content_hash(arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> str:
+    """sha256 of weights, whatever file holds them.
+
+    Over every array in the order of `layer/role`: that name, dtype (little-endian, as `float32`) and shape as one line of
+    text, then the values in C order.
+
+    Returns:
+        64 hex digits.
+    """
+    digest = hashlib.sha256()
+    for (layer, role), array in sorted(arrays.items()):
+        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+        shape = "x".join(str(side) for side in array.shape)
+        digest.update(f"{layer}/{role} {array.dtype.name} {shape}\n".encode())
+        digest.update(little.tobytes())
+    return digest.hexdigest()

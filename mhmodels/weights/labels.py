@@ -1,0 +1,110 @@
+"""Class names from files, and scores turned into names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import read_bytes
+from mhmodels.errors import WeightsError
+from mhmodels.weights.info import Labels
+
+LARGEST_FILE = 16 << 20
+BACKGROUND = "background"
+
+LabelSource: TypeAlias = Labels | Sequence[str] | str | os.PathLike[str] | None
+
+
+class Prediction(NamedTuple):
+    """One class of a picture's ranking.
+
+    Attributes:
+        class_index: of the class in its label set, from 0; -1 for the background output.
+        label: its name; the index as text where nobody named the classes.
+        score: as the network gave it.
+    """
+
+    class_index: int
+    label: str
+    score: float
+
+
+def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Class names from a text file, one per line; empty lines at the end do not count.
+
+    Raises:
+        WeightsError: no text, no names, or an empty line among them.
+        FileFormatError: it cannot be read.
+    """
+    try:
+        text = read_bytes(path, LARGEST_FILE).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{path}: not a text file in UTF-8 (byte {error.start}), expected one class name per line") from error
+    names = tuple(line.strip() for line in text.rstrip().splitlines())
+    if not all(names) or not names:
+        line = names.index("") + 1 if "" in names else 1
+        raise WeightsError(f"{path}: line {line} is empty, expected one class name per line")
+    return names
+
+
+def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
+    """The best classes of every picture.
+
+    Args:
+        scores: (n, outputs) or (outputs,), a network's probabilities or logits.
+        labels: a `Labels` (a weights file's), class names in order, the path of a labels file (text, one name per line) or
+            of a weights file, or None: then classes are called by their index. With one name fewer than outputs say which
+            output is the background with a `Labels`.
+        top: how many per picture.
+
+    Returns:
+        For each picture `top` predictions, the best first; equal scores in the order of their index.
+
+    Raises:
+        WeightsError: scores of another shape, a number of names that does not fit, or an unknown background output.
+    """
+    values: NDArray[Any] = np.asarray(scores)
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or values.shape[1] == 0 or not np.issubdtype(values.dtype, np.number):
+        raise WeightsError(f"scores are {values.dtype} of shape {values.shape}, expected numbers of shape (pictures, outputs)")
+    if top < 1:
+        raise WeightsError(f"top is {top}, expected at least 1")
+    known = _labels(labels)
+    if known.background == "unknown":
+        raise WeightsError(
+            f"labels: which of the {values.shape[1]} outputs is the background is unknown; import the weights with --background "
+            "first or last, or give Labels(background=…)"
+        )
+    known.check(values.shape[1])
+    order = np.argsort(-values, axis=1, kind="stable")[:, :top]
+    return [[_prediction(int(i), float(row[i]), len(row), known) for i in best] for row, best in zip(values, order, strict=True)]
+
+
+def _prediction(output: int, score: float, outputs: int, labels: Labels) -> Prediction:
+    background = {"first": 0, "last": outputs - 1}.get(labels.background)
+    if output == background:
+        return Prediction(-1, BACKGROUND, score)
+    index = output - labels.offset
+    return Prediction(index, labels.names[index] if labels.names else str(index), score)
+
+
+def _labels(labels: LabelSource) -> Labels:
+    if labels is None:
+        return Labels()
+    if isinstance(labels, Labels):
+        return labels
+    if isinstance(labels, (str, os.PathLike)):
+        if not Path(labels).name.endswith((".h5", ".keras")):
+            return Labels(names=read_labels(labels))
+        from mhmodels.weights.files import read_info
+
+        info = read_info(labels)
+        if info is None:
+            raise WeightsError(f"{labels}: a plain Keras file, which carries no labels; give a labels file")
+        return info.labels
+    return Labels(names=tuple(labels))

@@ -1,0 +1,172 @@
+"""Weights into a Keras model and out of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mhmodels.architecture import Architecture
+from mhmodels.errors import WeightsError
+from mhmodels.network import LOGITS, lower
+from mhmodels.weights.checkpoint import find_checkpoint
+from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
+from mhmodels.weights.info import Arrays, Claim, Labels, WeightsInfo
+from mhmodels.weights.matching import Target, match, targets
+
+ATTRIBUTE = "mhmodels_architecture"
+"""Attribute of a model that `create_model` built: its architecture, with the preprocessing of the weights in it."""
+
+
+def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Architecture | None = None) -> WeightsInfo | None:
+    """Loads weights into a model that `create_model` built; all of it or none.
+
+    A file of ours is checked: hash, network, class count. In a plain Keras file (of ours or of `keras.applications`) the
+    network is found by its structure. A model without the top takes what it has from a file with more, whatever its
+    class count.
+
+    Args:
+        model: with layers named after the network's operations.
+        weights: path of a `.weights.h5`, `.h5` or `.keras` file, or a registered name.
+        architecture: of the model; None takes what `create_model` noted on it.
+
+    Returns:
+        The file's description; None for a plain Keras file.
+
+    Raises:
+        WeightsError: missing, unreadable, altered, of another network or class count, or not downloadable.
+    """
+    architecture = architecture or getattr(model, ATTRIBUTE, None)
+    if architecture is None:
+        raise WeightsError(f"model '{model.name}' does not say what network it is: give load_weights its architecture")
+    path = _locate(weights, architecture)
+    wanted = _layers_of(model, architecture)
+    with open_weights(path) as file:
+        if file.info is None:
+            arrays = _plain_arrays(file, architecture, wanted)
+        else:
+            _check_network(path, file.info, architecture, wanted)
+            arrays = read_arrays(file, path)
+        info = file.info
+    _assign(model, path, wanted, arrays)
+    if info is not None:
+        setattr(model, ATTRIBUTE, _with_preprocessing(architecture, info))
+    return info
+
+
+def save_weights(
+    model: Any,
+    architecture: Architecture,
+    path: str | os.PathLike[str],
+    *,
+    labels: Labels | None = None,
+    source: str = "",
+    licence: str | None = None,
+    accuracy: tuple[Claim, ...] = (),
+    step: int | None = None,
+) -> WeightsInfo:
+    """Writes a model's weights, described and whole or not at all; see `mhmodels.weights.files.write_weights`.
+
+    Raises:
+        WeightsError: the model is not that network; the weights are not finite; the file cannot be written.
+    """
+    arrays = model_arrays(model, architecture)
+    return write_weights(path, architecture, arrays, labels=labels, source=source, licence=licence, accuracy=accuracy, step=step)
+
+
+def model_arrays(model: Any, architecture: Architecture) -> Arrays:
+    """A model's arrays by (layer name, role), float32, copied."""
+    return {
+        (target.name, role): np.array(getattr(model.get_layer(target.name), role).numpy(), np.float32)
+        for target in _layers_of(model, architecture)
+        for role in target.shapes
+    }
+
+
+def _locate(weights: str | os.PathLike[str], architecture: Architecture) -> str:
+    """The file that `weights=` means."""
+    text = os.fspath(weights)
+    if Path(text).is_file() and not text.endswith(".index"):
+        return text
+    if find_checkpoint(text) is not None:
+        raise WeightsError(
+            f"{text}: a TensorFlow checkpoint; import it first: mhmodels weights import {text} --model {architecture.name} "
+            f"-o {architecture.name}.weights.h5"
+        )
+    raise WeightsError(f"weights '{text}': no such file")
+
+
+def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
+    """The network's layers with variables that a model has: all of them, or those below the top, or below an endpoint."""
+    names = {layer.name for layer in model.layers}
+    return tuple(target for target in targets(architecture) if target.name in names)
+
+
+def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> Arrays:
+    """The network's arrays from a Keras file that says nothing of itself."""
+    classes = architecture.classes if any(target.name == LOGITS for target in wanted) else None
+    found = match(file.source, architecture, width=architecture.width_multiplier, classes=classes)
+    arrays: Arrays = {}
+    for (layer, role), variable in found.variables.items():
+        value = np.asarray(variable.read(), np.float32)
+        arrays[layer, role] = value[None, None] if layer == LOGITS and value.ndim == 2 else value
+    return arrays
+
+
+def _check_network(path: str, info: WeightsInfo, architecture: Architecture, wanted: tuple[Target, ...]) -> None:
+    """Checks that a file is of a model's network, at any input size and, without the classifier, any class count."""
+    stored = info.network(path)
+    if stored.input_channels != architecture.input_channels:
+        raise WeightsError(
+            f"{path}: for pictures of {stored.input_channels} channels, expected {architecture.input_channels} as the model "
+            f"reads; build it with input_shape=(…, …, {stored.input_channels})"
+        )
+    if any(target.name == LOGITS for target in wanted) and stored.classes != architecture.classes:
+        raise WeightsError(
+            f"{path}: {stored.classes} classes, expected {architecture.classes} as the model has; build it with "
+            f"classes={stored.classes}, or with include_top=False and a classifier of your own"
+        )
+    if not same_network(stored, architecture):
+        raise WeightsError(
+            f"{path}: weights of {stored.name} at width {stored.width_multiplier:g} ({info.architecture_id}), expected "
+            f"{architecture.name} at width {architecture.width_multiplier:g}; build '{stored.name}@{stored.width_multiplier:g}', "
+            "or give weights of the network that you build"
+        )
+
+
+def same_network(one: Architecture, other: Architecture) -> bool:
+    """Whether two architectures compute the same but for input size and class count.
+
+    Compared after lowering, because several width multipliers can round to one network.
+    """
+    size, classes = one.input_size, one.classes
+    return one.batch_norm_epsilon == other.batch_norm_epsilon and (
+        lower(one).ops == lower(other.at(input_size=size, classes=classes)).ops
+    )
+
+
+def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
+    """Assigns every variable, after all have been found to be there with the right shape."""
+    pairs = []
+    for target in wanted:
+        layer = model.get_layer(target.name)
+        for role in target.shapes:
+            variable, value = getattr(layer, role), arrays.get((target.name, role))
+            if value is None:
+                remedy = "build with include_top=False" if target.name == LOGITS else "give a file with the whole network"
+                raise WeightsError(f"{path}: no {target.name}/{role} in it, the model has one; {remedy}")
+            if tuple(variable.shape) != value.shape:
+                raise WeightsError(
+                    f"{path}: {target.name}/{role} is {list(value.shape)}, expected {list(variable.shape)} as the model has"
+                )
+            pairs.append((variable, value))
+    for variable, value in pairs:
+        variable.assign(value)
+
+
+def _with_preprocessing(architecture: Architecture, info: WeightsInfo) -> Architecture:
+    import msgspec
+
+    return msgspec.structs.replace(architecture, preprocessing=info.preprocessing)

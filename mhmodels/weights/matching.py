@@ -1,0 +1,242 @@
+"""Which network a source holds, and which of its variables goes where: by order, kind and shape, never by name.
+
+Convolutions, depthwise convolutions and batch normalisations are three sequences; a network's lowered operations give
+the same three. They match if each has the same length, the same variables and the same shapes, one by one. Width and
+class count follow from the shapes.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from mhmodels.architecture import Architecture, Head
+from mhmodels.errors import WeightsError
+from mhmodels.network import LOGITS, Op, lower
+from mhmodels.registry import zoo
+from mhmodels.weights.source import NORM_ROLES, Kind, Layer, Part, Role, Source, Variable
+
+COMMON_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
+"""Tried first: published multipliers. Several multipliers can round to one network; the first that fits is taken."""
+
+WIDTH_STEPS = (20, 100, 1000)
+"""Then multiples of 1/20, of 1/100 and of 1/1000, up to `LARGEST_WIDTH`."""
+LARGEST_WIDTH = 4
+
+KINDS: tuple[Kind, ...] = ("conv", "depthwise", "batch_norm")
+KIND_NAMES = {"conv": "convolution", "depthwise": "depthwise convolution", "batch_norm": "batch normalisation"}
+
+
+class Target(NamedTuple):
+    """A layer of our network: its Keras name, and the shape of each of its variables."""
+
+    kind: Kind
+    name: str
+    shapes: dict[Role, tuple[int, ...]]
+
+
+class Match(NamedTuple):
+    """A source's part and the network that it is.
+
+    Attributes:
+        architecture: at the width, class count and input channels of the source.
+        part: the source's model.
+        variables: (layer, role) of our network to the source's variable; every one of the network's, or all but the
+            classifier's, or all but the top's.
+        holds: how much of the network there is.
+    """
+
+    architecture: Architecture
+    part: Part
+    variables: dict[tuple[str, Role], Variable]
+    holds: str
+
+
+class Extent(NamedTuple):
+    """How much of a network a source may hold."""
+
+    name: str
+    top: bool
+    classifier: bool
+
+
+EXTENTS = (
+    Extent("the whole network", True, True),
+    Extent("the network without its classifier", True, False),
+    Extent("the network without its top", False, False),
+)
+
+
+def targets(architecture: Architecture, *, top: bool = True, classifier: bool = True) -> tuple[Target, ...]:
+    """The layers with variables that our Keras model of a network has, in order."""
+    return tuple(
+        target for op in lower(architecture, top=top).ops if classifier or op.name != LOGITS for target in op_targets(op)
+    )
+
+
+@functools.lru_cache(maxsize=1 << 14)
+def op_targets(op: Op) -> tuple[Target, ...]:
+    """The Keras layers with variables that one operation becomes: a convolution, and its batch normalisation."""
+    if op.kind == "conv":
+        shapes: dict[Role, tuple[int, ...]] = {"kernel": (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)}
+    elif op.kind == "depthwise":
+        shapes = {"kernel": (op.kernel, op.kernel, op.channels, 1)}
+    else:
+        return ()
+    if op.bias:
+        shapes["bias"] = (op.channels,)
+    convolution = Target(op.kind, op.name, shapes)
+    if not op.batch_norm:
+        return (convolution,)
+    norm: dict[Role, tuple[int, ...]] = dict.fromkeys(NORM_ROLES, (op.channels,))
+    return (convolution, Target("batch_norm", f"{op.name}_bn", norm))
+
+
+def match(source: Source, architecture: Architecture, *, width: float | None = None, classes: int | None = None) -> Match:
+    """Finds the network in a source and maps every variable.
+
+    Args:
+        source: what was read.
+        architecture: the expected network, at any width.
+        width: the width multiplier that it must have; None reads it off the shapes.
+        classes: the number of classes that it must have; None reads it off the shapes.
+
+    Raises:
+        WeightsError: no model inside, another family, another width or class count; the message says which, and what
+            of the zoo fits instead.
+    """
+    if not source.parts or not any(part.layers for part in source.parts):
+        raise WeightsError(f"{source.path}: a {source.kind} with {len(source.variables)} variables, but no Keras model in it")
+    parts = sorted(source.parts, key=lambda part: -len(part.layers))
+    for part in parts:
+        found = fit(part, architecture, _widths() if width is None else (width,))
+        if found is not None:
+            if classes is not None and found.holds == EXTENTS[0].name and found.architecture.classes != classes:
+                raise WeightsError(f"{source.path}: {found.architecture.classes} classes, expected {classes} as given")
+            return found
+    raise WeightsError(_explain(source, parts, architecture, width))
+
+
+def fit(part: Part, architecture: Architecture, widths: Iterator[float] | tuple[float, ...]) -> Match | None:
+    """The first of the widths at which a network has exactly a part's layers, or None."""
+    shapes = {kind: [_shapes(layer) for layer in part.layers if layer.kind == kind] for kind in KINDS}
+    extents = [extent for extent in EXTENTS if _counts(architecture, extent) == {k: len(v) for k, v in shapes.items()}]
+    if not extents or any(layer.kind == "other" for layer in part.layers):
+        return None
+    first, last = shapes["conv"][0]["kernel"], shapes["conv"][-1]["kernel"]
+    for width in widths:
+        scaled = architecture.at(width_multiplier=width, input_channels=max(1, first[2]))
+        if _stem_channels(scaled) != first[3]:
+            continue
+        for extent in extents:
+            network = scaled.at(classes=max(1, last[3])) if extent.classifier else scaled
+            wanted = targets(network, top=extent.top, classifier=extent.classifier)
+            if all([t.shapes for t in wanted if t.kind == kind] == shapes[kind] for kind in KINDS):
+                return Match(network, part, _assign(part, wanted), extent.name)
+    return None
+
+
+def candidates(source: Source) -> list[str]:
+    """Networks of the zoo that a source may be, as NAME@WIDTH, at the common widths; variants (`NAME.variant`) last."""
+    parts = sorted(source.parts, key=lambda part: -len(part.layers))
+    found = []
+    for name, entry in zoo().items():
+        fits = next((m for part in parts if (m := fit(part, entry.architecture, COMMON_WIDTHS)) is not None), None)
+        if fits is not None:
+            found.append(f"{name}@{fits.architecture.width_multiplier:g}")
+    return sorted(found, key=lambda name: ("." in name.partition("@")[0], name))
+
+
+def _assign(part: Part, wanted: tuple[Target, ...]) -> dict[tuple[str, Role], Variable]:
+    pairs = (
+        (target, layer)
+        for kind in KINDS
+        for target, layer in zip(
+            [t for t in wanted if t.kind == kind], [found for found in part.layers if found.kind == kind], strict=True
+        )
+    )
+    return {(target.name, role): layer.variables[role] for target, layer in pairs for role in target.shapes}
+
+
+def _shapes(layer: Layer) -> dict[Role, tuple[int, ...]]:
+    """A layer's shapes as a convolution has them: a dense kernel (in, out) is a 1x1 one."""
+    return {
+        role: (1, 1, *variable.shape) if role == "kernel" and len(variable.shape) == 2 else variable.shape
+        for role, variable in layer.variables.items()
+    }
+
+
+def _counts(architecture: Architecture, extent: Extent) -> dict[Kind, int]:
+    kinds = [target.kind for target in targets(architecture, top=extent.top, classifier=extent.classifier)]
+    return {kind: kinds.count(kind) for kind in KINDS}
+
+
+def _stem_channels(architecture: Architecture) -> int:
+    """Output channels of the first convolution: what tells most widths apart at once."""
+    alone = msgspec.structs.replace(architecture, stages=(), head=Head()) if architecture.stem else architecture
+    return next(op.channels for op in lower(alone, top=False).ops if op.kind == "conv")
+
+
+def _widths() -> Iterator[float]:
+    yield from COMMON_WIDTHS
+    for step in WIDTH_STEPS:
+        yield from (i / step for i in range(1, LARGEST_WIDTH * step + 1))
+
+
+def _explain(source: Source, parts: list[Part], architecture: Architecture, width: float | None) -> str:
+    """Why nothing fits: another width than given, another family, or where the first difference is."""
+    if width is not None:
+        for part in parts:
+            other = fit(part, architecture, _widths())
+            if other is not None:
+                actual = other.architecture.width_multiplier
+                return (
+                    f"{source.path}: holds {architecture.name} at width {actual:g}, expected {width:g} as given; leave the "
+                    f"width out or give {actual:g}"
+                )
+    what = f"{source.path}: not {architecture.name}" + ("" if width is None else f" at width {width:g}")
+    others = [name for name in candidates(source) if name.partition("@")[0] != architecture.name]
+    hint = f"; it fits {', '.join(others[:4])}: give --model {others[0]}" if others else ""
+    return f"{what}: {_difference(parts, architecture, width)}{hint}"
+
+
+def _difference(parts: list[Part], architecture: Architecture, width: float | None) -> str:
+    """The counts that differ, or the first shape that does, at the width that gets furthest."""
+    part = parts[0]
+    other = [layer.name for layer in part.layers if layer.kind == "other"]
+    if other:
+        return f"'{part.name}' has layers that no network here has ({', '.join(other[:3])})"
+    counts = {kind: sum(layer.kind == kind for layer in part.layers) for kind in KINDS}
+    extent = next((e for e in EXTENTS if _counts(architecture, e) == counts), None)
+    if extent is None:
+        found = ", ".join(f"{counts[kind]} {KIND_NAMES[kind]}s" for kind in KINDS)
+        wanted = _counts(architecture, EXTENTS[0])
+        return f"it has {found}; expected " + ", ".join(f"{wanted[kind]}" for kind in KINDS)
+    widths = COMMON_WIDTHS if width is None else (width,)
+    return max(_first_difference(part, architecture, extent, w) for w in widths)[1]
+
+
+def _first_difference(part: Part, architecture: Architecture, extent: Extent, width: float) -> tuple[int, str]:
+    """How many layers agree at a width, and the first that does not."""
+    channels = next(layer.variables["kernel"].shape[-2] for layer in part.layers if layer.kind == "conv")
+    scaled = architecture.at(width_multiplier=width, input_channels=max(1, channels))
+    agreed = 0
+    for kind in KINDS:
+        layers = [layer for layer in part.layers if layer.kind == kind]
+        wanted = [t for t in targets(scaled, top=extent.top, classifier=extent.classifier) if t.kind == kind]
+        for i, (layer, target) in enumerate(zip(layers, wanted, strict=True), 1):
+            shapes = _shapes(layer)
+            if shapes != target.shapes and not (target.name == LOGITS and shapes.keys() == target.shapes.keys()):
+                return agreed, (
+                    f"{KIND_NAMES[kind]} {i} of {len(layers)} ({layer.name}) has {_text(shapes)}, expected "
+                    f"{_text(target.shapes)} ({target.name} at width {width:g})"
+                )
+            agreed += 1
+    return agreed, "its last convolution does not read what the network ends with"
+
+
+def _text(shapes: dict[Role, tuple[int, ...]]) -> str:
+    return " and ".join(f"{role} {list(shape)}" for role, shape in shapes.items())

@@ -1,0 +1,86 @@
+"""What weights look like before they are ours: layers in order, whatever file or object they come from.
+
+A reader (`checkpoint`, `keras_file`) turns its format into a `Source`; `matching` maps a source onto a network. Nothing is
+read but names and shapes until a mapping is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from numpy.typing import NDArray
+
+Kind: TypeAlias = Literal["conv", "depthwise", "batch_norm", "other"]
+Role: TypeAlias = str
+
+KERNEL_ROLES = ("kernel", "bias")
+NORM_ROLES = ("gamma", "beta", "moving_mean", "moving_variance")
+
+
+class Variable(NamedTuple):
+    """One stored array.
+
+    Attributes:
+        name: as the source calls it.
+        shape: as stored; a dense kernel is (in, out).
+        dtype: NumPy's name of it, or the source's own.
+        read: gives the array.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], NDArray[Any]]
+
+
+class Layer(NamedTuple):
+    """A convolution, dense layer (kind `conv`: it is a 1x1 convolution) or batch normalisation, with its variables by role."""
+
+    kind: Kind
+    name: str
+    variables: dict[Role, Variable]
+
+
+class Part(NamedTuple):
+    """A model inside a source: `model`, `backbone`; its layers in the order of execution within each kind."""
+
+    name: str
+    layers: tuple[Layer, ...]
+
+
+class Source(NamedTuple):
+    """Where weights come from.
+
+    Attributes:
+        path: file, checkpoint prefix, or the name of a model object.
+        kind: the format in words.
+        parts: models that may be the wanted one, outermost first.
+        variables: names of everything that is stored and not training state.
+        training_state: names of optimizer slots, counters and the like.
+        averages: variable name to its exponential moving average, where the optimizer keeps one.
+        step: of the training, if stored.
+        origin: who defines such networks: `tf_model_garden` or `keras`.
+    """
+
+    path: str
+    kind: str
+    parts: tuple[Part, ...]
+    variables: tuple[str, ...]
+    training_state: tuple[str, ...] = ()
+    averages: dict[str, Variable] = {}  # noqa: RUF012 - never written to
+    step: int | None = None
+    origin: Literal["tf_model_garden", "keras"] = "keras"
+
+
+def layer_of(name: str, variables: dict[Role, Variable]) -> Layer:
+    """Names the kind of a layer by the variables that it has."""
+    roles = set(variables)
+    if "depthwise_kernel" in roles and roles <= {"depthwise_kernel", "bias"}:
+        renamed = {"kernel" if role == "depthwise_kernel" else role: value for role, value in variables.items()}
+        return Layer("depthwise", name, renamed)
+    if "kernel" in roles and roles <= set(KERNEL_ROLES) and len(variables["kernel"].shape) in (2, 4):
+        return Layer("conv", name, variables)
+    if roles & set(NORM_ROLES) and roles <= set(NORM_ROLES):
+        return Layer("batch_norm", name, variables)
+    return Layer("other", name, variables)
