@@ -198,6 +198,10 @@ class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     mode: Literal["guarded", "half_up", "floor"] = "guarded"
     whole_blocks: bool = False
 
+    def __post_init__(self) -> None:
+        if self.minimum % self.divisor:
+            raise ArchitectureError(f"rounding: field 'minimum' is {self.minimum}, expected a multiple of divisor {self.divisor}")
+
     def __call__(self, value: float) -> int:
         """Rounds a width in channels."""
         d = self.divisor

@@ -1,35 +1,22 @@
-"""From blocks to operations: the one place that says what a block type computes.
+"""From blocks to operations: an architecture as a flat list with names, channels and sizes.
 
-`lower` turns an `Architecture` into a flat list of operations with names, channels and sizes. The Keras builder, the
-parameter and MAdds counts, the exporter and the cost models all interpret this list and know nothing of blocks, so a
-new block type is one function here. Batch normalisation and activation ride on the convolution that they follow,
-because every runtime fuses them there.
+The Keras builder, the parameter and MAdds counts, the exporter and the cost models all interpret this list and know
+nothing of blocks; what a block type computes stands in `mhmodels.blocks` alone. Batch normalisation and activation ride on
+the convolution that they follow, because every runtime fuses them there.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Collection
+from typing import NamedTuple
 
 import msgspec
 
-from mhmodels.architecture import (
-    Activation,
-    Architecture,
-    Block,
-    Conv,
-    FusedInvertedBottleneck,
-    Gate,
-    InvertedBottleneck,
-    Rounding,
-    Separable,
-    SqueezeExcite,
-    UniversalInvertedBottleneck,
-)
+from mhmodels.architecture import Activation, Architecture, Block, Conv, Gate, Rounding, Separable
+from mhmodels.blocks import Kind, block_steps
 from mhmodels.errors import ArchitectureError
 
-Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "reshape", "softmax"]
 IMAGE = "image"
 LOGITS = "logits"
 OUTPUT_STRIDES = (8, 16, 32)
@@ -98,22 +85,6 @@ class Network(NamedTuple):
     ops: tuple[Op, ...]
     endpoints: tuple[Endpoint, ...]
     last_map: str
-
-
-class _Step(NamedTuple):
-    """An operation inside a block, before it has a place in a network: inputs are suffixes, '' is the block's input."""
-
-    suffix: str
-    kind: Kind
-    inputs: tuple[str, ...]
-    in_channels: int
-    channels: int
-    kernel: int = 1
-    stride: int = 1
-    groups: int = 1
-    bias: bool = False
-    batch_norm: bool = False
-    activation: Activation | Gate = "linear"
 
 
 def lower(
@@ -241,21 +212,7 @@ def _strided(size: tuple[int | None, int | None], stride: int) -> tuple[int | No
     return (None if height is None else -(-height // stride), None if width is None else -(-width // stride))
 
 
-def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str = "always") -> int:
-    """Channels that a declared width becomes under a width multiplier; exactly itself at 1.0."""
-    if scaling == "never" or width == 1.0 or (scaling == "above_one" and width < 1.0):
-        return filters
-    return rounding(filters * width)
-
-
-def _block_filters(filters: int, rounding: Rounding, width: float) -> int:
-    """As `scaled_filters`, for the output of a block that is not a plain convolution."""
-    if width == 1.0:
-        return filters
-    return rounding(int(filters * width) if rounding.whole_blocks else filters * width)
-
-
-# Searches repeat blocks, often in the same place, hence this cache and that of `_steps`.
+# Searches repeat blocks, often in the same place, hence this cache and that of `block_steps`.
 @functools.lru_cache(maxsize=1 << 16)
 def _place(
     name: str,
@@ -269,7 +226,7 @@ def _place(
 ) -> tuple[Op, ...]:
     """A block's operations at a place in a network: under a name, behind `enter`, for an input of that size."""
     try:
-        steps = _steps(block, channels, rounding, width)
+        steps = block_steps(block, channels, rounding, width)
     except ArchitectureError as error:
         raise ArchitectureError(f"{name}: {error}") from None
     sizes = {"": size}
@@ -286,129 +243,3 @@ def _place(
             )
         )  # fmt: skip
     return tuple(ops)
-
-
-@functools.lru_cache(maxsize=1 << 16)
-def _steps(block: Block, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    return _LOWERINGS[type(block)](block, channels, rounding, width)
-
-
-def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    if block.expansion is None:
-        filters = scaled_filters(block.filters, rounding, width, block.scaling)
-    else:
-        filters = block.filters if width == 1.0 else rounding(channels * block.expansion)
-    if channels % block.groups or filters % block.groups:
-        raise ArchitectureError(
-            f"conv: field 'groups' is {block.groups}, expected a divisor of the {channels} channels read and {filters} written"
-        )
-    return (
-        _Step(
-            "conv", "conv", ("",), channels, filters, block.kernel, block.stride,
-            block.groups, block.bias, block.batch_norm, block.activation,
-        ),
-    )  # fmt: skip
-
-
-def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int, activation: Activation) -> _Step:
-    return _Step(suffix, "depthwise", (source,), channels, channels, kernel, stride, channels, False, True, activation)
-
-
-def _pointwise(suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear") -> _Step:
-    return _Step(suffix, "conv", (source,), channels, filters, batch_norm=True, activation=activation)
-
-
-def _residual(wanted: bool, stride: int, channels: int, filters: int, source: str) -> tuple[_Step, ...]:
-    if not wanted or stride != 1 or channels != filters:
-        return ()
-    return (_Step("add", "add", ("", source), filters, filters),)
-
-
-def _separable(block: Separable, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    filters = _block_filters(block.filters, rounding, width)
-    return (
-        _depthwise("depthwise", "", channels, block.kernel, block.stride, block.activation),
-        _pointwise("project", "depthwise", channels, filters, block.pointwise_activation),
-        *_residual(block.residual, block.stride, channels, filters, "project"),
-    )
-
-
-def _expanded(
-    block: InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck,
-    channels: int,
-    rounding: Rounding,
-    width: float,
-) -> int | None:
-    absolute = getattr(block, "expanded_filters", None)
-    if absolute is not None:
-        return scaled_filters(absolute, rounding, width)
-    return None if block.expansion is None else rounding(channels * block.expansion)
-
-
-def _squeeze_excite(se: SqueezeExcite, source: str, entering: int, channels: int) -> tuple[_Step, ...]:
-    base = channels if se.of == "expanded" else entering
-    reduced = Rounding(divisor=se.divisor, minimum=se.divisor)(max(1, int(base * se.ratio)))
-    return (
-        _Step("squeeze", "pool", (source,), channels, channels),
-        _Step("reduce", "conv", ("squeeze",), channels, reduced, bias=True, activation=se.activation),
-        _Step("gate", "conv", ("reduce",), reduced, channels, bias=True, activation=se.gate),
-        _Step("excite", "multiply", (source, "gate"), channels, channels),
-    )
-
-
-def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rounding, width: float) -> tuple[_Step, ...]:
-    filters = _block_filters(block.filters, rounding, width)
-    expanded = _expanded(block, channels, rounding, width)
-    inner = channels if expanded is None else expanded
-    steps = () if expanded is None else (_pointwise("expand", "", channels, expanded, block.activation),)
-    depthwise = _depthwise("depthwise", "expand" if steps else "", inner, block.kernel, block.stride, block.activation)
-    return (*steps, depthwise, *_projected(block, depthwise.suffix, channels, inner, filters))
-
-
-def _fused_inverted_bottleneck(
-    block: FusedInvertedBottleneck, channels: int, rounding: Rounding, width: float
-) -> tuple[_Step, ...]:
-    filters = _block_filters(block.filters, rounding, width)
-    inner = _expanded(block, channels, rounding, width)
-    assert inner is not None
-    fused = _Step(
-        "fused", "conv", ("",), channels, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
-    )
-    return (fused, *_projected(block, "fused", channels, inner, filters))
-
-
-def _projected(
-    block: InvertedBottleneck | FusedInvertedBottleneck, source: str, channels: int, inner: int, filters: int
-) -> tuple[_Step, ...]:
-    """Squeeze-excite if there is one, the linear projection, and the residual addition."""
-    excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, channels, inner)
-    return (
-        *excite,
-        _pointwise("project", "excite" if excite else source, inner, filters),
-        *_residual(block.residual, block.stride, channels, filters, "project"),
-    )
-
-
-def _universal_inverted_bottleneck(
-    block: UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
-) -> tuple[_Step, ...]:
-    filters = _block_filters(block.filters, rounding, width)
-    inner = rounding(channels * block.expansion)
-    steps: list[_Step] = []
-    if block.start_kernel:
-        stride = 1 if block.middle_kernel else block.stride
-        steps.append(_depthwise("start", "", channels, block.start_kernel, stride, "linear"))
-    steps.append(_pointwise("expand", "start" if steps else "", channels, inner, block.activation))
-    if block.middle_kernel:
-        steps.append(_depthwise("depthwise", "expand", inner, block.middle_kernel, block.stride, block.activation))
-    steps.append(_pointwise("project", steps[-1].suffix, inner, filters))
-    return (*steps, *_residual(block.residual, block.stride, channels, filters, "project"))
-
-
-_LOWERINGS: dict[type, Callable[..., tuple[_Step, ...]]] = {
-    Conv: _conv,
-    Separable: _separable,
-    InvertedBottleneck: _inverted_bottleneck,
-    FusedInvertedBottleneck: _fused_inverted_bottleneck,
-    UniversalInvertedBottleneck: _universal_inverted_bottleneck,
-}

@@ -1,0 +1,184 @@
+"""What each block type computes, as steps: a new block type is one function here and a line in the table below it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
+
+from mhmodels.architecture import (
+    Activation,
+    Block,
+    Conv,
+    FusedInvertedBottleneck,
+    Gate,
+    InvertedBottleneck,
+    Rounding,
+    Separable,
+    SqueezeExcite,
+    UniversalInvertedBottleneck,
+)
+from mhmodels.errors import ArchitectureError
+
+Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "reshape", "softmax"]
+
+
+class Step(NamedTuple):
+    """An operation inside a block, before it has a place in a network: inputs are suffixes, '' is the block's input."""
+
+    suffix: str
+    kind: Kind
+    inputs: tuple[str, ...]
+    in_channels: int
+    channels: int
+    kernel: int = 1
+    stride: int = 1
+    groups: int = 1
+    bias: bool = False
+    batch_norm: bool = False
+    activation: Activation | Gate = "linear"
+
+
+def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str = "always") -> int:
+    """Channels that a declared width becomes under a width multiplier; exactly itself at 1.0."""
+    if scaling == "never" or width == 1.0 or (scaling == "above_one" and width < 1.0):
+        return filters
+    return rounding(filters * width)
+
+
+def _block_filters(filters: int, rounding: Rounding, width: float) -> int:
+    """As `scaled_filters`, for the output of a block that is not a plain convolution."""
+    if width == 1.0:
+        return filters
+    return rounding(int(filters * width) if rounding.whole_blocks else filters * width)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def block_steps(block: Block, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+    """The steps of a block that reads so many channels, at a width multiplier.
+
+    Raises:
+        ArchitectureError: the widths do not go together; the message names the block type and the field.
+    """
+    return _LOWERINGS[type(block)](block, channels, rounding, width)
+
+
+def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+    if block.expansion is None:
+        filters = scaled_filters(block.filters, rounding, width, block.scaling)
+    else:
+        filters = block.filters if width == 1.0 else rounding(channels * block.expansion)
+    if channels % block.groups or filters % block.groups:
+        raise ArchitectureError(
+            f"conv: field 'groups' is {block.groups}, expected a divisor of the {channels} channels read and {filters} written"
+        )
+    return (
+        Step(
+            "conv", "conv", ("",), channels, filters, block.kernel, block.stride,
+            block.groups, block.bias, block.batch_norm, block.activation,
+        ),
+    )  # fmt: skip
+
+
+def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int, activation: Activation) -> Step:
+    return Step(suffix, "depthwise", (source,), channels, channels, kernel, stride, channels, False, True, activation)
+
+
+def _pointwise(suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear") -> Step:
+    return Step(suffix, "conv", (source,), channels, filters, batch_norm=True, activation=activation)
+
+
+def _residual(wanted: bool, stride: int, channels: int, filters: int, source: str) -> tuple[Step, ...]:
+    if not wanted or stride != 1 or channels != filters:
+        return ()
+    return (Step("add", "add", ("", source), filters, filters),)
+
+
+def _separable(block: Separable, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+    filters = _block_filters(block.filters, rounding, width)
+    return (
+        _depthwise("depthwise", "", channels, block.kernel, block.stride, block.activation),
+        _pointwise("project", "depthwise", channels, filters, block.pointwise_activation),
+        *_residual(block.residual, block.stride, channels, filters, "project"),
+    )
+
+
+def _expanded(
+    block: InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck,
+    channels: int,
+    rounding: Rounding,
+    width: float,
+) -> int | None:
+    absolute = getattr(block, "expanded_filters", None)
+    if absolute is not None:
+        return scaled_filters(absolute, rounding, width)
+    return None if block.expansion is None else rounding(channels * block.expansion)
+
+
+def _squeeze_excite(se: SqueezeExcite, source: str, entering: int, channels: int) -> tuple[Step, ...]:
+    base = channels if se.of == "expanded" else entering
+    reduced = Rounding(divisor=se.divisor, minimum=se.divisor)(max(1, int(base * se.ratio)))
+    return (
+        Step("squeeze", "pool", (source,), channels, channels),
+        Step("reduce", "conv", ("squeeze",), channels, reduced, bias=True, activation=se.activation),
+        Step("gate", "conv", ("reduce",), reduced, channels, bias=True, activation=se.gate),
+        Step("excite", "multiply", (source, "gate"), channels, channels),
+    )
+
+
+def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+    filters = _block_filters(block.filters, rounding, width)
+    expanded = _expanded(block, channels, rounding, width)
+    inner = channels if expanded is None else expanded
+    steps = () if expanded is None else (_pointwise("expand", "", channels, expanded, block.activation),)
+    depthwise = _depthwise("depthwise", "expand" if steps else "", inner, block.kernel, block.stride, block.activation)
+    return (*steps, depthwise, *_projected(block, depthwise.suffix, channels, inner, filters))
+
+
+def _fused_inverted_bottleneck(
+    block: FusedInvertedBottleneck, channels: int, rounding: Rounding, width: float
+) -> tuple[Step, ...]:
+    filters = _block_filters(block.filters, rounding, width)
+    inner = _expanded(block, channels, rounding, width)
+    assert inner is not None
+    fused = Step(
+        "fused", "conv", ("",), channels, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
+    )
+    return (fused, *_projected(block, "fused", channels, inner, filters))
+
+
+def _projected(
+    block: InvertedBottleneck | FusedInvertedBottleneck, source: str, channels: int, inner: int, filters: int
+) -> tuple[Step, ...]:
+    """Squeeze-excite if there is one, the linear projection, and the residual addition."""
+    excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, channels, inner)
+    return (
+        *excite,
+        _pointwise("project", "excite" if excite else source, inner, filters),
+        *_residual(block.residual, block.stride, channels, filters, "project"),
+    )
+
+
+def _universal_inverted_bottleneck(
+    block: UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
+) -> tuple[Step, ...]:
+    filters = _block_filters(block.filters, rounding, width)
+    inner = rounding(channels * block.expansion)
+    steps: list[Step] = []
+    if block.start_kernel:
+        stride = 1 if block.middle_kernel else block.stride
+        steps.append(_depthwise("start", "", channels, block.start_kernel, stride, "linear"))
+    steps.append(_pointwise("expand", "start" if steps else "", channels, inner, block.activation))
+    if block.middle_kernel:
+        steps.append(_depthwise("depthwise", "expand", inner, block.middle_kernel, block.stride, block.activation))
+    steps.append(_pointwise("project", steps[-1].suffix, inner, filters))
+    return (*steps, *_residual(block.residual, block.stride, channels, filters, "project"))
+
+
+_LOWERINGS: dict[type, Callable[..., tuple[Step, ...]]] = {
+    Conv: _conv,
+    Separable: _separable,
+    InvertedBottleneck: _inverted_bottleneck,
+    FusedInvertedBottleneck: _fused_inverted_bottleneck,
+    UniversalInvertedBottleneck: _universal_inverted_bottleneck,
+}
