@@ -20,6 +20,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
     "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
     "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
+    "train": ("mhmodels.cli.train", "train", "Train a network on pictures, resumable to the step."),
+    "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Accuracy of weights on pictures."),
     "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
 }
 

@@ -1,0 +1,85 @@
+"""`mhmodels evaluate`."""
+
+from __future__ import annotations
+
+import click
+
+from mhmodels.cli.common import emit_json, json_option, note
+from mhmodels.registry import resolve
+
+
+@click.command("evaluate")
+@click.argument("model")
+@click.option("--weights", required=True, metavar="FILE|NAME", help="A weights file, or a registered name such as digits64.")
+@click.option("--data", required=True, metavar="DIR|TFRECORDS|digits64", help="As in `mhmodels train`; its test part is judged.")
+@click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
+@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
+@click.option("--input-size", type=int, default=None, help="Side of the square input in pixels; default the weights'.")
+@click.option("--classes", type=int, default=None, help="Number of classes; default the weights'.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures at once.")
+@click.option(
+    "--max-bad-share",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="Of the pictures that may be unreadable.",
+)
+@json_option
+def evaluate(
+    model: str,
+    weights: str,
+    data: str,
+    label_offset: int | None,
+    width_multiplier: float | None,
+    input_size: int | None,
+    classes: int | None,
+    batch_size: int,
+    max_bad_share: float,
+    as_json: bool,
+) -> None:
+    """Accuracy of weights on pictures: top-1, top-5, loss.
+
+    Pictures are cropped, resized and normalised as the weights file says. Where DATA has a test part (val/, validation/,
+    test/, or files that begin so), that is judged, else all of it.
+    """
+    from mhmodels.training.errors import DataError
+    from mhmodels.training.sources import open_data
+
+    opened = open_data(data, label_offset=label_offset)
+    source = opened.test or opened.train
+    if source is None:
+        raise DataError(f"{data}: no pictures")
+    architecture = resolve(model).at(width_multiplier=width_multiplier)
+    from mhmodels.quiet import load_tensorflow
+
+    load_tensorflow()
+    from mhmodels.training.session import evaluate_network, stated_network
+
+    stated = stated_network(weights)
+    architecture = architecture.at(
+        input_size=input_size or (stated.input_size if stated else None),
+        classes=classes or (stated.classes if stated else source.classes),
+    )
+    judged = evaluate_network(architecture, weights, source, batch_size=batch_size, max_bad_share=max_bad_share)
+    if judged.skipped:
+        named = "; ".join(f"{picture.path} ({picture.reason})" for picture in judged.skipped[:10])
+        note(f"{len(judged.skipped)} pictures could not be read: {named}")
+    if as_json:
+        emit_json(
+            {
+                "model": architecture.name,
+                "architecture_id": architecture.architecture_id,
+                "weights": weights,
+                "data": source.name,
+                "input_size": list(architecture.input_size),
+                "classes": architecture.classes,
+                "pictures": judged.pictures,
+                "top1": judged.top1,
+                "top5": judged.top5,
+                "loss": judged.loss,
+                "skipped": [{"path": picture.path, "reason": picture.reason} for picture in judged.skipped],
+            }
+        )
+        return
+    click.echo(f"{architecture.name} on {source.name}: top-1 {judged.top1:.2%}, top-5 {judged.top5:.2%}, loss {judged.loss:.4f}")
+    click.echo(f"{judged.pictures} pictures")

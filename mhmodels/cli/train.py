@@ -1,0 +1,194 @@
+"""`mhmodels train`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mhmodels.architecture import Architecture
+from mhmodels.cli.common import emit_json, json_option, note, progress_console
+from mhmodels.registry import resolve
+
+if TYPE_CHECKING:
+    from mhmodels.training.checkpoint import EpochResult
+    from mhmodels.training.recipes import Recipe
+    from mhmodels.training.run_folder import Metrics
+    from mhmodels.training.sources import Data
+    from mhmodels.training.watching import Status
+
+
+@click.command("train")
+@click.argument("model")
+@click.option(
+    "--data",
+    required=True,
+    metavar="DIR|TFRECORDS|digits64",
+    help="A folder of class folders (perhaps in train/ and val/), TFRecord files (a folder or a pattern), digits64 or "
+    "digits64-hard (drawn as they are needed).",
+)
+@click.option(
+    "--recipe",
+    default=None,
+    metavar="NAME|FILE.json",
+    help="paper, short, digits, or a recipe file.  [default: digits for digits64, else paper]",
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR", help="Folder of the run.")
+@click.option("--test-data", default=None, metavar="DIR|TFRECORDS", help="What to test on, where DATA does not hold it.")
+@click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
+@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
+@click.option("--input-size", type=int, default=None, help="Side of the square input in pixels.")
+@click.option("--classes", type=int, default=None, help="Number of classes; default the data's, where they say it.")
+@click.option("--weights", default=None, metavar="FILE|NAME", help="Begin with these; of other classes, all but the classifier.")
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
+@click.option(
+    "--batch-size", type=click.IntRange(1), default=None, help="Pictures a step over all replicas, instead of the recipe's."
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Of first weights, order, augmentation, dropout.",
+)
+@click.option(
+    "--strategy",
+    type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
+    default="none",
+    show_default=True,
+    help="mirrored: all GPUs of this machine; multi_worker: one process a machine, by TF_CONFIG; tpu: not exercised.",
+)
+@click.option(
+    "--mixed-precision",
+    type=click.Choice(["none", "float16", "bfloat16"]),
+    default="none",
+    show_default=True,
+    help="Compute in 16 bit.",
+)
+@click.option(
+    "--checkpoint-minutes", type=click.FloatRange(0), default=10.0, show_default=True, help="Between checkpoints within an epoch."
+)
+@click.option("--resume", is_flag=True, help="Continue the run in RUNDIR, exact to the step.")
+@json_option
+def train(
+    model: str,
+    data: str,
+    recipe: str | None,
+    output: Path,
+    test_data: str | None,
+    label_offset: int | None,
+    epochs: int | None,
+    batch_size: int | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train a network: run folder, checkpoints, curve, weights.
+
+    The same command with --resume continues after any interruption and ends with the same weights as a run that was not
+    interrupted. RUNDIR gets metrics.json, model.weights.h5, curve.png, TensorBoard logs and the checkpoints.
+    """
+    chosen = _recipe(recipe, data, epochs, batch_size)
+    architecture = resolve(model).at(width_multiplier=options["width_multiplier"], input_size=options["input_size"])
+    from mhmodels.training.sources import open_data
+
+    opened = open_data(data, label_offset=label_offset, test=test_data)
+    metrics = _run(_with_classes(architecture, opened, options["classes"]), opened, chosen, output, options)
+    if as_json:
+        import msgspec
+
+        emit_json({"folder": str(output), **msgspec.to_builtins(metrics)})
+    else:
+        _print(metrics, output)
+
+
+def _recipe(name: str | None, data: str, epochs: int | None, batch_size: int | None) -> Recipe:
+    import msgspec
+
+    from mhmodels.training.recipes import load_recipe
+
+    recipe = load_recipe(name or ("digits" if data.startswith("digits64") else "paper"))
+    given = {key: value for key, value in {"epochs": epochs, "batch_size": batch_size}.items() if value is not None}
+    return msgspec.structs.replace(recipe, **given) if given else recipe
+
+
+def _with_classes(architecture: Architecture, data: Data, classes: int | None) -> Architecture:
+    source = data.train or data.test
+    return architecture.at(classes=classes or (source.classes if source else None))
+
+
+def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, options: dict[str, Any]) -> Metrics:
+    from mhmodels.quiet import load_tensorflow
+
+    load_tensorflow()
+    from mhmodels.training.session import Request, train_network
+
+    request = Request(
+        architecture=architecture,
+        data=data,
+        recipe=recipe,
+        folder=output,
+        seed=options["seed"],
+        strategy=options["strategy"],
+        precision="float32" if options["mixed_precision"] == "none" else options["mixed_precision"],
+        weights=options["weights"],
+        checkpoint_seconds=60 * options["checkpoint_minutes"],
+        resume=options["resume"],
+    )
+    with _watch() as observer:
+        return train_network(request, observer)
+
+
+class _Watcher:
+    """Shows a run on stderr: a live line on a terminal, one line an epoch in any case."""
+
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar, self._task = bar, task
+
+    def stepped(self, status: Status) -> None:
+        rate = f"{status.images_per_second:.0f} images/s" if status.images_per_second else "compiling"
+        text = f"epoch {status.epoch}/{status.epochs}  loss {status.mean_loss:.4f}  accuracy {status.accuracy:.2%}  {rate}"
+        left = "" if status.remaining_s is None else f"{_duration(status.remaining_s)} left"
+        self._bar.update(self._task, description=text, left=left, completed=status.step, total=status.steps)
+
+    def epoch_done(self, result: EpochResult) -> None:
+        tested = (
+            "" if result.test_accuracy is None else f", test loss {result.test_loss:.4f}, accuracy {result.test_accuracy:.2%}"
+        )
+        self.note(f"epoch {result.epoch}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%}{tested}; {result.seconds:.1f} s")
+
+    def note(self, message: str) -> None:
+        self._bar.console.print(message)
+
+
+@contextmanager
+def _watch() -> Iterator[_Watcher]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+    err = progress_console()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]}"),
+    )
+    # Without a terminal nothing is live, but notes must still come through.
+    with Progress(*columns, console=err, transient=True, refresh_per_second=4, disable=not err.is_terminal) as bar:
+        yield _Watcher(bar, bar.add_task("building", total=None, left=""))
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def _print(metrics: Metrics, output: Path) -> None:
+    tested = "no test data" if metrics.test_accuracy is None else f"test accuracy {metrics.test_accuracy:.2%}"
+    click.echo(f"{metrics.setup.model}: {tested}, {metrics.steps} steps in {_duration(metrics.seconds)}")
+    click.echo(f"weights in {output / metrics.weights_file}")
+    if metrics.skipped:
+        note(f"{len(metrics.skipped)} pictures could not be read: {'; '.join(metrics.skipped[:10])}")

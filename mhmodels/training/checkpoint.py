@@ -1,0 +1,131 @@
+"""Checkpoints: every variable of a run in one file, whole or not there.
+
+A NumPy `.npz` archive whose members carry checksums, so that a truncated or damaged file is seen when it is read; the
+two newest are kept, so that the last good one outlives a failure while the next is written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mhmodels.training.errors import CheckpointError
+from mhmodels.training.files import replaced
+
+KEEP = 2
+_NAME = re.compile(r"step_(\d{8,})\.npz")
+_STATE = "state"
+
+
+class EpochResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One epoch in the run's history; accuracies are shares (0 to 1), of training pictures as augmented.
+
+    `test_…` are None where the epoch was not evaluated.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+    seconds: float
+    test_loss: float | None = None
+    test_accuracy: float | None = None
+    test_top5: float | None = None
+
+
+class Progress(msgspec.Struct, kw_only=True):
+    """Where a run stands, besides its variables: what an exact continuation needs.
+
+    Attributes:
+        step: steps done since the start.
+        loss_sum, correct, pictures: of the epoch under way.
+        seconds: spent so far, interruptions not counted.
+        epoch_seconds: of those, in the epoch under way.
+        history: the epochs done.
+    """
+
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: float = 0.0
+    pictures: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    history: list[EpochResult] = msgspec.field(default_factory=list)
+
+
+def save(folder: Path, progress: Progress, variables: Mapping[str, Any]) -> Path:
+    """Writes a checkpoint and removes all but the two newest.
+
+    Args:
+        folder: of the run's checkpoints.
+        progress: where the run stands.
+        variables: by unique name; anything that NumPy takes.
+
+    Raises:
+        CheckpointError: it could not be written, for example because the disk is full; older ones stay.
+    """
+    path = folder / f"step_{progress.step:08d}.npz"
+    arrays = {name: np.asarray(value) for name, value in variables.items()}
+    arrays[_STATE] = np.frombuffer(msgspec.json.encode(progress), np.uint8)
+    try:
+        with replaced(path) as beside, beside.open("wb") as stream:
+            np.savez(stream, **arrays)
+    except OSError as error:
+        good = latest(folder)
+        remains = f"the last good one stays ({good.name}): mend this and run again with --resume" if good else "there is none yet"
+        raise CheckpointError(f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains}") from error
+    for old in checkpoints(folder)[:-KEEP]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what a killed process left half-written."""
+    for path in folder.glob(".step_*"):
+        path.unlink(missing_ok=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(path for path in folder.glob("step_*.npz") if _NAME.fullmatch(path.name))
+
+
+def latest(folder: Path) -> Path | None:
+    """The newest checkpoint, if there is one."""
+    found = checkpoints(folder)
+    return found[-1] if found else None
+
+
+def load(path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Progress, dict[str, Any]]:
+    """Reads a checkpoint.
+
+    Args:
+        path: of the file.
+        expected: name and shape of every variable of the run.
+
+    Raises:
+        CheckpointError: damaged, or of another network or optimizer.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        progress = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=Progress)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
+        raise CheckpointError(f"{path}: damaged checkpoint ({error}); remove it to resume from the one before") from error
+    for name, shape in expected:
+        found = arrays[name].shape if name in arrays else None
+        if found != shape:
+            what = "is missing" if found is None else f"has shape {found}"
+            raise CheckpointError(f"{path}: variable '{name}' {what}, expected shape {shape}: of another network or optimizer")
+    if len(arrays) != len(expected):
+        strange = sorted(set(arrays) - {name for name, _ in expected})
+        raise CheckpointError(f"{path}: holds {len(strange)} variables that this run has not: {', '.join(strange[:5])}")
+    return progress, arrays

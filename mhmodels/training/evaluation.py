@@ -1,0 +1,93 @@
+"""Accuracy of a model on a source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from mhmodels.architecture import Preprocessing
+from mhmodels.preprocessing import SkippedPicture
+from mhmodels.training.feed import Feed, Pipeline
+from mhmodels.training.optimisation import cross_entropy
+
+
+class Evaluation(NamedTuple):
+    """What a model made of a source's pictures.
+
+    Attributes:
+        pictures: how many were judged; unreadable ones are in `skipped`.
+        top1, top5: shares of them, 0 to 1.
+        loss: mean cross-entropy in nats, without smoothing.
+    """
+
+    pictures: int
+    top1: float
+    top5: float
+    loss: float
+    skipped: tuple[SkippedPicture, ...]
+
+
+def normaliser(preprocessing: Preprocessing) -> Callable[[tf.Tensor], tf.Tensor]:
+    """(pixel - mean) / std in float32, as `mhmodels.preprocessing.preprocess`, inside a graph."""
+    mean = tf.constant(preprocessing.mean, tf.float32)
+    std = tf.constant(preprocessing.std, tf.float32)
+    return lambda pixels: (tf.cast(pixels, tf.float32) - mean) / std
+
+
+def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Any:
+    """A function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
+    normalise = normaliser(preprocessing)
+
+    def replica_step(pixels: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        logits = tf.cast(model(normalise(pixels), training=False), tf.float32)
+        # A placeholder (weight 0) has no meaning; nothing of it may count, not even a NaN.
+        judged = weights > 0
+        hits = [tf.math.in_top_k(labels, logits, k) for k in (1, min(5, logits.shape[-1]))]
+        losses = tf.where(judged, cross_entropy(labels, logits, 0.0), 0.0)
+        right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]
+        return tf.stack([tf.reduce_sum(weights), *right, tf.reduce_sum(losses)])
+
+    def step(batch: Any) -> tf.Tensor:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
+
+    return tf.function(step, reduce_retracing=True)
+
+
+def run_test(test_step: Any, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
+    """Judges all pictures of a feed.
+
+    Raises:
+        DataError: too many of them are unreadable.
+    """
+    batches = strategy.distribute_datasets_from_function(
+        lambda context: feed.evaluation(pipeline._replace(worker=context.input_pipeline_id, workers=context.num_input_pipelines))
+    )
+    sums = [0.0] * 4
+    for batch in batches:
+        feed.check()
+        sums = [total + float(part) for total, part in zip(sums, test_step(batch), strict=True)]
+    feed.check()
+    pictures, top1, top5, loss = sums
+    # A feed in which nothing is readable has failed its check, unless its recipe allows even that.
+    judged = max(pictures, 1.0)
+    return Evaluation(int(pictures), top1 / judged, top5 / judged, loss / judged, feed.skipped)
+
+
+def evaluate(model: keras.Model, feed: Feed, preprocessing: Preprocessing, batch_size: int = 64) -> Evaluation:
+    """Judges a model with logits (no softmax) on all pictures of a feed, in this process.
+
+    Args:
+        model: from float32 (n, height, width, 3) to logits (n, classes).
+        feed: of the test pictures, at the model's input size.
+        preprocessing: mean and std.
+        batch_size: pictures at once; no effect on the result beyond rounding.
+
+    Raises:
+        DataError: too many pictures are unreadable, or a label is outside the classes.
+    """
+    strategy = tf.distribute.get_strategy()
+    step = make_test_step(model, preprocessing, strategy)
+    return run_test(step, feed, Pipeline(batch_size, batch_size), strategy)

@@ -1,0 +1,321 @@
+"""The training loop: steps, checkpoints, evaluation; the same result whether or not it was interrupted.
+
+It is our own because Keras' `fit` fails under MultiWorkerMirroredStrategy. Keras' `apply_gradients` sums gradients over
+replicas itself, so each replica divides its loss by the global batch and nothing is reduced twice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mhmodels.architecture import Preprocessing
+from mhmodels.training import checkpoint
+from mhmodels.training.checkpoint import EpochResult, Progress
+from mhmodels.training.errors import TrainingError
+from mhmodels.training.evaluation import Evaluation, make_test_step, normaliser, run_test
+from mhmodels.training.feed import Feed, Pipeline
+from mhmodels.training.optimisation import (
+    cross_entropy,
+    decayed_kernels,
+    l2_penalty,
+    make_optimizer,
+    make_schedule,
+    set_batch_norm,
+)
+from mhmodels.training.run_folder import RunFolder, Setup
+from mhmodels.training.strategies import Precision, is_chief, precision_policy
+from mhmodels.training.watching import Clock, Observer, Silent, Status
+
+Transform = Callable[[keras.Model], keras.Model]
+
+
+class Job(NamedTuple):
+    """What to train, on what, where to.
+
+    Attributes:
+        build: makes the model with logits as output (no softmax); called once, within the strategy's scope.
+        setup: the record that a resumed run is compared with; `recipe`, `seed` and `precision` are taken from it.
+        train, test: the feeds; without `test` nothing is evaluated.
+        preprocessing: mean and std by which pixels are normalised.
+        folder: of the run.
+        strategy: from `strategies.make_strategy`.
+        transform: takes the built model and gives the one to train, sharing its variables (quantisation-aware training).
+        checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this long has passed.
+        resume: continue the run in the folder.
+    """
+
+    build: Callable[[], keras.Model]
+    setup: Setup
+    train: Feed
+    test: Feed | None
+    preprocessing: Preprocessing
+    folder: Path
+    strategy: Any
+    transform: Transform | None = None
+    checkpoint_seconds: float = 600.0
+    resume: bool = False
+
+
+class Outcome(NamedTuple):
+    """What a run ends with.
+
+    Attributes:
+        model: the built model, with the trained weights (their moving average where the recipe says so).
+        trained: what the transform made of it; the same model without one.
+        progress: steps, seconds, history.
+        evaluation: of the last epoch, None without test data.
+        chief: whether this process is the one that writes files.
+    """
+
+    model: keras.Model
+    trained: keras.Model
+    progress: Progress
+    evaluation: Evaluation | None
+    chief: bool
+
+
+def train(job: Job, observer: Observer | None = None) -> Outcome:
+    """Trains a model from where its folder stands to the recipe's last epoch.
+
+    Raises:
+        TrainingError: the folder holds another run, the batch does not divide over the replicas, or the loss became
+            infinite or NaN (the last good checkpoint stays).
+        DataError: the data do not fit, or too many pictures are unreadable.
+        CheckpointError: a checkpoint cannot be written or read.
+    """
+    run = _Run(job, observer or Silent())
+    run.restore()
+    return run.to_end()
+
+
+class _Run:
+    """A run under way."""
+
+    def __init__(self, job: Job, observer: Observer) -> None:
+        recipe = job.setup.recipe
+        self.job, self.observer, self.recipe = job, observer, recipe
+        self.strategy = job.strategy
+        self.chief = is_chief(job.strategy)
+        self.folder = RunFolder(job.folder)
+        self.replicas = job.strategy.num_replicas_in_sync
+        if recipe.batch_size % self.replicas:
+            raise TrainingError(f"batch size is {recipe.batch_size}, expected a multiple of the {self.replicas} replicas")
+        self.pipeline = Pipeline(recipe.batch_size, recipe.batch_size // self.replicas)
+        self.epoch_steps = len(job.train.source) // recipe.batch_size
+        self.steps = self.epoch_steps * recipe.epochs
+        # Raises before anything is built if there is less than one batch.
+        job.train.training(self.pipeline, start=0, stop=0)
+        self.folder.begin(job.setup, resume=job.resume, write=self.chief)
+        self._build()
+        self.progress = Progress()
+        self.evaluation: Evaluation | None = None
+        self.summaries = tf.summary.create_file_writer(str(self.folder.tensorboard)) if self.chief else None
+
+    def _build(self) -> None:
+        recipe, setup = self.recipe, self.job.setup
+        precision: Precision = setup.precision  # type: ignore[assignment]
+        keras.utils.set_random_seed(setup.seed)
+        with self.strategy.scope(), precision_policy(precision):
+            self.model = self.job.build()
+            set_batch_norm(self.model, recipe.batch_norm_momentum, recipe.synchronised_batch_norm)
+            self.trained = self.job.transform(self.model) if self.job.transform else self.model
+            set_batch_norm(self.trained, recipe.batch_norm_momentum, recipe.synchronised_batch_norm)
+            self.schedule = make_schedule(recipe.learning_rate, recipe.batch_size, self.steps)
+            self.optimizer = make_optimizer(recipe, self.schedule)
+            if precision == "float16":
+                self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
+            self.optimizer.build(self.trained.trainable_variables)
+        self.train_step = self._make_train_step()
+        self.test_step = make_test_step(self.trained, self.job.preprocessing, self.strategy)
+
+    def _make_train_step(self) -> Any:
+        model, optimizer, recipe = self.trained, self.optimizer, self.recipe
+        normalise = normaliser(self.job.preprocessing)
+        kernels = decayed_kernels(model) if recipe.l2 else []
+
+        def replica_step(pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            with tf.GradientTape() as tape:
+                logits = tf.cast(model(normalise(pixels), training=True), tf.float32)
+                losses = cross_entropy(labels, logits, recipe.label_smoothing)
+                total = tf.reduce_sum(losses) / recipe.batch_size
+                penalties = [*model.losses, *([l2_penalty(kernels, recipe.l2)] if kernels else [])]
+                if penalties:
+                    total += tf.add_n(penalties) / self.replicas
+                scaled = optimizer.scale_loss(total)
+            gradients = tape.gradient(scaled, model.trainable_variables)
+            optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+            correct = tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32))
+            return tf.stack([tf.reduce_sum(losses), correct])
+
+        def step(batch: Any) -> tf.Tensor:
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(replica_step, args=batch), axis=None)
+
+        return tf.function(step, reduce_retracing=True)
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, if there is one."""
+        found = checkpoint.latest(self.folder.checkpoints)
+        if found is not None and self.job.resume:
+            variables = self._variables()
+            expected = [(name, tuple(variable.shape)) for name, variable in variables.items()]
+            self.progress, arrays = checkpoint.load(found, expected)
+            for name, variable in variables.items():
+                variable.assign(arrays[name])
+            self.observer.note(f"resuming at step {self.progress.step} of {self.steps}")
+        if self.chief:
+            checkpoint.remove_unfinished(self.folder.checkpoints)
+        self._agree_on_step()
+
+    def _agree_on_step(self) -> None:
+        """Workers that begin at different steps would train on different batches and never know."""
+        total = self.strategy.reduce(
+            tf.distribute.ReduceOp.SUM,
+            self.strategy.run(lambda: tf.identity(tf.constant(float(self.progress.step)))),
+            axis=None,
+        )
+        if float(total) != self.progress.step * self.replicas:
+            raise TrainingError(
+                f"this worker begins at step {self.progress.step}, others elsewhere: all workers need the same run folder, on "
+                "storage that they share"
+            )
+
+    def to_end(self) -> Outcome:
+        """Trains what is left."""
+        batches = self.strategy.distribute_datasets_from_function(
+            lambda context: self.job.train.training(
+                self.pipeline._replace(worker=context.input_pipeline_id, workers=context.num_input_pipelines),
+                start=self.progress.step,
+                stop=self.steps,
+            )
+        )
+        clock = Clock(self.progress, self.recipe.batch_size)
+        for batch in batches:
+            loss, correct = self.train_step(batch).numpy().tolist()
+            self._count(loss, correct)
+            clock.tick()
+            self.observer.stepped(self._status(loss, clock))
+            if self.progress.step % self.epoch_steps == 0:
+                self._end_epoch(clock)
+            elif clock.since_checkpoint() >= self.job.checkpoint_seconds:
+                self._save()
+                clock.checkpointed()
+        if self.job.test is not None and self.evaluation is None:
+            self.evaluation = self._evaluate()
+        if self.recipe.ema is not None:
+            self.optimizer.finalize_variable_values(self.trained.trainable_variables)
+        return Outcome(self.model, self.trained, self.progress, self.evaluation, self.chief)
+
+    def _count(self, loss: float, correct: float) -> None:
+        progress = self.progress
+        self.job.train.check()
+        progress.step += 1
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss became {loss}")
+        progress.loss_sum += loss
+        progress.correct += correct
+        progress.pictures += self.recipe.batch_size
+
+    def _diverged(self, what: str) -> TrainingError:
+        good = checkpoint.latest(self.folder.checkpoints)
+        kept = f"the last good checkpoint is {good}" if good else "no checkpoint was written before"
+        return TrainingError(
+            f"step {self.progress.step} of {self.steps}: {what}; {kept}. A lower learning rate, a longer warm-up or another "
+            "seed may help, in a new run"
+        )
+
+    def _status(self, loss: float, clock: Clock) -> Status:
+        progress, rate = self.progress, clock.images_per_second()
+        left = (self.steps - progress.step) * self.recipe.batch_size
+        return Status(
+            step=progress.step,
+            steps=self.steps,
+            epoch=(progress.step - 1) // self.epoch_steps + 1,
+            epochs=self.recipe.epochs,
+            loss=loss / self.recipe.batch_size,
+            mean_loss=progress.loss_sum / progress.pictures,
+            accuracy=progress.correct / progress.pictures,
+            images_per_second=rate,
+            remaining_s=left / rate if rate else None,
+        )
+
+    def _end_epoch(self, clock: Clock) -> None:
+        progress = self.progress
+        epoch = progress.step // self.epoch_steps
+        due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
+        self.evaluation = self._evaluate() if due and self.job.test is not None else None
+        clock.stop()
+        result = EpochResult(
+            epoch=epoch,
+            step=progress.step,
+            loss=progress.loss_sum / progress.pictures,
+            accuracy=progress.correct / progress.pictures,
+            learning_rate=self._learning_rate(progress.step - 1),
+            seconds=progress.epoch_seconds,
+            test_loss=self.evaluation.loss if self.evaluation else None,
+            test_accuracy=self.evaluation.top1 if self.evaluation else None,
+            test_top5=self.evaluation.top5 if self.evaluation else None,
+        )
+        progress.history.append(result)
+        progress.loss_sum = progress.correct = progress.epoch_seconds = 0.0
+        progress.pictures = 0
+        self._save()
+        self._summarise(result)
+        clock.checkpointed()
+        self.observer.epoch_done(result)
+
+    def _evaluate(self) -> Evaluation:
+        """Judges the model, with the averaged weights where the recipe has them; the live ones are put back."""
+        assert self.job.test is not None
+        pipeline = self.pipeline
+        variables = self.trained.trainable_variables
+        if self.recipe.ema is None:
+            return run_test(self.test_step, self.job.test, pipeline, self.strategy)
+        live = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        self.optimizer.finalize_variable_values(variables)
+        try:
+            return run_test(self.test_step, self.job.test, pipeline, self.strategy)
+        finally:
+            for variable, value in zip(variables, live, strict=True):
+                variable.assign(value)
+
+    def _learning_rate(self, step: int) -> float:
+        return float(self.schedule(step)) if callable(self.schedule) else float(self.schedule)
+
+    def _variables(self) -> dict[str, Any]:
+        """Everything that changes during training: weights, statistics, dropout's counters, the optimizer's slots."""
+        model = {f"model/{i:05d}/{variable.path}": variable for i, variable in enumerate(self.trained.variables)}
+        optimizer = {f"optimizer/{i:05d}/{variable.path}": variable for i, variable in enumerate(self.optimizer.variables)}
+        return model | optimizer
+
+    def _save(self) -> None:
+        if not self.chief:
+            return
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        for name, array in arrays.items():
+            # A finite loss says nothing of the update that followed it.
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise self._diverged(f"variable '{name}' is no longer finite")
+        checkpoint.save(self.folder.checkpoints, self.progress, arrays)
+
+    def _summarise(self, result: EpochResult) -> None:
+        if self.summaries is None:
+            return
+        values = {
+            "loss/train": result.loss,
+            "accuracy/train": result.accuracy,
+            "learning_rate": result.learning_rate,
+            "loss/test": result.test_loss,
+            "accuracy/test": result.test_accuracy,
+        }
+        with self.summaries.as_default():
+            for name, value in values.items():
+                if value is not None:
+                    tf.summary.scalar(name, value, step=result.step)
+        self.summaries.flush()

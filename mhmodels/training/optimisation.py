@@ -1,0 +1,84 @@
+"""From a recipe to Keras objects: schedule, optimizer, loss terms, batch normalisation's settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mhmodels.network import LOGITS
+from mhmodels.training.recipes import SGD, Adam, LearningRate, Recipe, RMSProp
+
+
+def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Any:
+    """The learning rate by step, over a whole run of `steps`."""
+    peak, warmup = rate.peak_at(batch_size), round(rate.warmup * steps)
+    if rate.decay == "cosine":
+        if not warmup:
+            return keras.optimizers.schedules.CosineDecay(peak, steps)
+        return keras.optimizers.schedules.CosineDecay(0.0, max(1, steps - warmup), warmup_target=peak, warmup_steps=warmup)
+    if not warmup:
+        return peak
+    return keras.optimizers.schedules.PolynomialDecay(0.0, warmup, peak)
+
+
+def make_optimizer(recipe: Recipe, schedule: Any) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer; with `ema`, it also averages the weights."""
+    shared: dict[str, Any] = {"learning_rate": schedule}
+    if recipe.ema is not None:
+        shared |= {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
+    chosen = recipe.optimizer
+    if isinstance(chosen, RMSProp):
+        return keras.optimizers.RMSprop(rho=chosen.decay, momentum=chosen.momentum, epsilon=chosen.epsilon, **shared)
+    if isinstance(chosen, Adam):
+        return keras.optimizers.Adam(beta_1=chosen.beta_1, beta_2=chosen.beta_2, epsilon=chosen.epsilon, **shared)
+    assert isinstance(chosen, SGD)
+    return keras.optimizers.SGD(momentum=chosen.momentum, nesterov=chosen.nesterov, **shared)
+
+
+def set_batch_norm(model: keras.Model, momentum: float, synchronised: bool) -> None:
+    """Gives all batch normalisations of a model the recipe's settings, before the model is traced."""
+    for layer in _layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = momentum
+            layer.synchronized = synchronised
+
+
+def decayed_kernels(model: keras.Model) -> list[Any]:
+    """The variables that L2 applies to: kernels of convolutions, full and depthwise, except the classifier's."""
+    return [
+        variable
+        for variable in model.trainable_variables
+        if variable.name == "kernel" and len(variable.shape) == 4 and LOGITS not in variable.path.split("/")
+    ]
+
+
+def l2_penalty(kernels: list[Any], l2: float) -> tf.Tensor:
+    """l2 / 2 times the sum of squares, a scalar."""
+    return tf.add_n([tf.nn.l2_loss(tf.cast(kernel.value, tf.float32)) for kernel in kernels]) * l2
+
+
+def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Softmax cross-entropy of each picture.
+
+    Args:
+        labels: int32 (n,).
+        logits: float32 (n, classes).
+        smoothing: share of the target that is spread over all classes.
+
+    Returns:
+        float32 (n,), in nats.
+    """
+    classes = logits.shape[-1]
+    target = tf.one_hot(labels, classes, on_value=1 - smoothing + smoothing / classes, off_value=smoothing / classes)
+    return tf.nn.softmax_cross_entropy_with_logits(target, logits)
+
+
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
+    """All layers, those of models inside models too."""
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)

@@ -1,0 +1,186 @@
+"""Training recipes as data: optimizer, schedule, regularisation, augmentation; JSON in and out.
+
+`paper` is how the multi-hardware models were trained (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120, and
+its code); `short` is TuNAS's 90-epoch schedule; `digits` trains on the cluttered digits of `digits64`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from mhmodels.architecture import Interpolation, Preprocessing, decode_json, read_bytes
+from mhmodels.errors import UnknownNameError
+
+FORMAT: Literal["mhmodels.recipe/1"] = "mhmodels.recipe/1"
+
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
+NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class RMSProp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="rmsprop"):
+    """RMSProp; `epsilon` stands under the root, as in TensorFlow 1."""
+
+    decay: Share = 0.9
+    momentum: Share = 0.9
+    epsilon: Positive = 1.0
+
+
+class Adam(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="adam"):
+    """Adam (arXiv 1412.6980)."""
+
+    beta_1: Share = 0.9
+    beta_2: Share = 0.999
+    epsilon: Positive = 1e-7
+
+
+class SGD(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="sgd"):
+    """Gradient descent with momentum."""
+
+    momentum: Share = 0.9
+    nesterov: bool = False
+
+
+class LearningRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Linear warm-up from 0 to the peak, then cosine to 0 or constant.
+
+    Attributes:
+        peak: for `reference_batch` pictures a step, scaled in proportion to the batch; as it is where that is None.
+        warmup: share of all steps.
+        decay: what follows the warm-up.
+    """
+
+    peak: Positive
+    reference_batch: Count | None = None
+    warmup: Share = 0.0
+    decay: Literal["cosine", "constant"] = "cosine"
+
+    def peak_at(self, batch_size: int) -> float:
+        """The highest learning rate at a global batch size."""
+        return self.peak if self.reference_batch is None else self.peak * batch_size / self.reference_batch
+
+
+class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A random part of the picture, resized to the input, as for Inception and ResNet.
+
+    Attributes:
+        area: least and largest share of the picture's area.
+        aspect: least and largest width by height.
+        attempts: draws before the central crop is taken instead.
+        flip: mirror every second picture.
+        interpolation: how the part is resized.
+    """
+
+    area: tuple[Positive, Positive] = (0.08, 1.0)
+    aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    attempts: Count = 10
+    flip: bool = True
+    interpolation: Interpolation = "bicubic"
+
+
+class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides how weights come from data, except the network, the data and the seed.
+
+    Attributes:
+        batch_size: pictures a step, over all replicas.
+        label_smoothing: share of the target that is spread over all classes.
+        l2: added to the loss is l2 / 2 times the sum of squared weights, of convolution and depthwise kernels only: not
+            the classifier's, no biases, no batch normalisation.
+        dropout: before the classifier.
+        batch_norm_momentum: of the moving statistics.
+        synchronised_batch_norm: statistics over all replicas' pictures instead of each its own.
+        ema: decay of an exponential moving average of the weights, which is then evaluated and saved; None for none.
+        augmentation: None feeds the central crop.
+        preprocessing: replaces the network's own, and is written to the weight file; None keeps it.
+        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
+        max_bad_share: share of the pictures that may be unreadable before the run fails.
+    """
+
+    name: str
+    epochs: Count
+    batch_size: Count
+    optimizer: RMSProp | Adam | SGD
+    learning_rate: LearningRate
+    label_smoothing: Share = 0.0
+    l2: NotNegative = 0.0
+    dropout: Share = 0.0
+    batch_norm_momentum: Share = 0.99
+    synchronised_batch_norm: bool = False
+    ema: Share | None = None
+    augmentation: Augmentation | None = None
+    preprocessing: Preprocessing | None = None
+    evaluate_every: Count = 1
+    max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+
+    def to_json(self) -> bytes:
+        """The recipe file: indented JSON with every field, so that it can be copied and changed."""
+        document = {"format": FORMAT, **msgspec.to_builtins(self)}
+        return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+
+    @staticmethod
+    def from_json(data: bytes | str, source: str = "recipe") -> Recipe:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
+        """
+        return decode_json(data, Recipe, FORMAT, source)
+
+
+IMAGENET_PREPROCESSING = Preprocessing(
+    mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop_fraction=0.875, interpolation="bicubic"
+)
+"""The statistics of ImageNet's pixels, (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) times 255; crop 224 of 256."""
+
+PAPER = Recipe(
+    name="paper",
+    epochs=360,
+    batch_size=4096,
+    optimizer=RMSProp(),
+    learning_rate=LearningRate(peak=0.165, reference_batch=256, warmup=0.025),
+    label_smoothing=0.1,
+    l2=4e-5,
+    dropout=0.25,
+    augmentation=Augmentation(),
+    preprocessing=IMAGENET_PREPROCESSING,
+    evaluate_every=10,
+)
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        PAPER,
+        # TuNAS trains without dropout below 150 epochs.
+        msgspec.structs.replace(PAPER, name="short", epochs=90, dropout=0.0),
+        Recipe(
+            name="digits",
+            epochs=24,
+            batch_size=64,
+            optimizer=Adam(),
+            learning_rate=LearningRate(peak=4e-3),
+            dropout=0.2,
+            batch_norm_momentum=0.9,
+            preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
+        ),
+    )
+}
+
+
+def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
+    """What a `--recipe` argument means: a name of `RECIPES`, or the path of a recipe file.
+
+    Raises:
+        UnknownNameError: neither a name nor a .json file.
+        FileFormatError: the file cannot be read or is not a recipe.
+    """
+    name = os.fspath(recipe)
+    if name in RECIPES:
+        return RECIPES[name]
+    if not name.endswith(".json") and not Path(name).is_file():
+        raise UnknownNameError("recipe", name, RECIPES, "(or give the path of a recipe .json file)")
+    return Recipe.from_json(read_bytes(name, limit=1 << 20), source=name)

@@ -1,0 +1,231 @@
+"""From names to a finished run folder: what `mhmodels train` does, as one call."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import msgspec
+
+from mhmodels import __version__
+from mhmodels.architecture import Architecture
+from mhmodels.builder import create_model
+from mhmodels.network import LOGITS, lower
+from mhmodels.training.curve import plot_curve
+from mhmodels.training.errors import DataError
+from mhmodels.training.evaluation import Evaluation, evaluate
+from mhmodels.training.feed import Feed
+from mhmodels.training.loop import Job, Outcome, Transform, train
+from mhmodels.training.recipes import Recipe
+from mhmodels.training.run_folder import Metrics, RunFolder, Setup
+from mhmodels.training.sources import Data, Source
+from mhmodels.training.strategies import Precision, StrategyName, make_strategy
+from mhmodels.training.watching import Observer, Silent
+from mhmodels.weights import Claim, Labels, load_weights, read_info, save_weights
+
+_LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+class Request(NamedTuple):
+    """A training run by names.
+
+    Attributes:
+        architecture: at its width and input size; its classes must be the data's.
+        data: from `sources.open_data`.
+        folder: of the run.
+        weights: what to begin with: a weights file or a registered name; of another number of classes, all but the
+            classifier is taken. None begins at random.
+        transform, transform_name: what is done to the built model before training, and how the record calls it.
+        checkpoint_seconds: as in `loop.Job`.
+    """
+
+    architecture: Architecture
+    data: Data
+    recipe: Recipe
+    folder: Path
+    seed: int = 0
+    strategy: StrategyName = "none"
+    precision: Precision = "float32"
+    weights: str | None = None
+    transform: Transform | None = None
+    transform_name: str | None = None
+    checkpoint_seconds: float = 600.0
+    resume: bool = False
+
+
+def train_network(request: Request, observer: Observer | None = None) -> Metrics:
+    """Trains and writes weights, metrics and curve into the run's folder.
+
+    Raises:
+        DataError: nothing to train on, or data that do not fit.
+        TrainingError, CheckpointError: as `loop.train`.
+        WeightsError: the weights to begin with do not fit.
+    """
+    observer = observer or Silent()
+    # First of all: the collective operations of several workers must be set up before TensorFlow is used.
+    strategy = make_strategy(request.strategy)
+    job = _job(request, strategy, observer)
+    outcome = train(job, observer)
+    metrics = _metrics(job, outcome)
+    if outcome.chief:
+        _write(job, outcome, metrics, with_preprocessing(request.architecture, request.recipe))
+    return metrics
+
+
+def evaluate_network(
+    architecture: Architecture, weights: str, source: Source, *, batch_size: int = 64, max_bad_share: float = 0.01
+) -> Evaluation:
+    """Judges weights on a source, with the preprocessing that the weights file states.
+
+    Args:
+        architecture: of the weights.
+        weights: a weights file or a registered name.
+        source: the pictures.
+        batch_size: pictures at once.
+        max_bad_share: of the pictures that may be unreadable.
+
+    Raises:
+        WeightsError: the weights do not fit the network.
+        DataError: the data do not fit, or too many pictures are unreadable.
+    """
+    model = create_model(architecture, classifier_activation=None)
+    info = load_weights(model, weights, architecture)
+    preprocessing = info.preprocessing if info else architecture.preprocessing
+    feed = Feed(
+        source,
+        classes=architecture.classes,
+        size=architecture.input_size,
+        preprocessing=preprocessing,
+        max_bad_share=max_bad_share,
+    )
+    return evaluate(model, feed, preprocessing, batch_size)
+
+
+def stated_network(weights: str) -> Architecture | None:
+    """The network that a weights file states, at its input size, class count and preprocessing; None where it states none.
+
+    Raises:
+        WeightsError: the file is damaged or foreign.
+    """
+    info = read_info(weights) if Path(weights).is_file() else None
+    return info.network(weights) if info else None
+
+
+def with_preprocessing(architecture: Architecture, recipe: Recipe) -> Architecture:
+    """The architecture with the preprocessing that a recipe trains it for."""
+    if recipe.preprocessing is None:
+        return architecture
+    return msgspec.structs.replace(architecture, preprocessing=recipe.preprocessing)
+
+
+def _job(request: Request, strategy: Any, observer: Observer) -> Job:
+    recipe, data = request.recipe, request.data
+    if data.train is None:
+        raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
+    architecture = with_preprocessing(request.architecture, recipe)
+    shared: dict[str, Any] = {
+        "classes": architecture.classes,
+        "size": architecture.input_size,
+        "preprocessing": architecture.preprocessing,
+        "max_bad_share": recipe.max_bad_share,
+    }
+    return Job(
+        build=lambda: _build(architecture, recipe, request.weights, observer),
+        setup=Setup(
+            model=architecture.name,
+            architecture_id=architecture.architecture_id,
+            recipe=recipe,
+            train=_identity(data.train),
+            test=_identity(data.test) if data.test else None,
+            seed=request.seed,
+            strategy=request.strategy,
+            replicas=strategy.num_replicas_in_sync,
+            precision=request.precision,
+            weights=_weights_identity(request.weights),
+            transform=request.transform_name,
+        ),
+        train=Feed(data.train, augmentation=recipe.augmentation, seed=request.seed, **shared),
+        test=Feed(data.test, **shared) if data.test else None,
+        preprocessing=architecture.preprocessing,
+        folder=request.folder,
+        strategy=strategy,
+        transform=request.transform,
+        checkpoint_seconds=request.checkpoint_seconds,
+        resume=request.resume,
+    )
+
+
+def _build(architecture: Architecture, recipe: Recipe, weights: str | None, observer: Observer) -> keras.Model:
+    model = create_model(architecture, classifier_activation=None, dropout=recipe.dropout)
+    if weights is None:
+        return model
+    stated = stated_network(weights)
+    if stated is None or stated.classes == architecture.classes:
+        load_weights(model, weights, architecture)
+        return model
+    observer.note(f"{weights} has {stated.classes} classes: the classifier for {architecture.classes} begins anew")
+    before = next(op.inputs[0] for op in lower(architecture).ops if op.name == LOGITS)
+    load_weights(keras.Model(model.input, _output_of(model, before)), weights, architecture)
+    return model
+
+
+def _output_of(model: keras.Model, operation: str) -> Any:
+    """The tensor that an operation ends with, its activation included."""
+    names = {layer.name for layer in model.layers}
+    return model.get_layer(next(name for name in (f"{operation}_act", f"{operation}_bn", operation) if name in names)).output
+
+
+def _identity(source: Source) -> str:
+    return f"{source.name}: {source.fingerprint()}"
+
+
+def _weights_identity(weights: str | None) -> str | None:
+    if weights is None or not Path(weights).is_file():
+        return weights
+    return f"sha256 {hashlib.sha256(Path(weights).read_bytes()).hexdigest()}"
+
+
+def _metrics(job: Job, outcome: Outcome) -> Metrics:
+    progress, judged = outcome.progress, outcome.evaluation
+    last = progress.history[-1]
+    feeds = [feed for feed in (job.train, job.test) if feed is not None]
+    return Metrics(
+        setup=job.setup,
+        steps=progress.step,
+        seconds=round(progress.seconds, 3),
+        images_per_second=round(progress.step * job.setup.recipe.batch_size / max(progress.seconds, 1e-9), 2),
+        loss=last.loss,
+        accuracy=last.accuracy,
+        test_loss=judged.loss if judged else None,
+        test_accuracy=judged.top1 if judged else None,
+        test_top5=judged.top5 if judged else None,
+        history=tuple(progress.history),
+        skipped=tuple(f"{picture.path} ({picture.reason})" for feed in feeds for picture in feed.skipped),
+        weights_file=RunFolder(job.folder).weights.name,
+        versions={"mhmodels": __version__} | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+    )
+
+
+def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architecture) -> None:
+    folder, setup, source = RunFolder(job.folder), job.setup, job.train.source
+    how = f"mhmodels train, recipe {setup.recipe.name}, {setup.recipe.epochs} epochs, seed {setup.seed}"
+    claims: tuple[Claim, ...] = ()
+    if job.test is not None and metrics.test_accuracy is not None:
+        claims = (Claim(top1=round(100 * metrics.test_accuracy, 2), dataset=job.test.source.name, source=how),)
+    labels = Labels(name=Path(source.name).name, names=source.labels) if len(source.labels) == architecture.classes else None
+    save_weights(
+        outcome.model,
+        architecture,
+        folder.weights,
+        labels=labels or Labels(background="unknown"),
+        source=f"{how}, on {source.name}",
+        accuracy=claims,
+        step=metrics.steps,
+    )
+    if outcome.trained is not outcome.model:
+        outcome.trained.save_weights(str(folder.transformed_weights))
+    plot_curve(metrics.history, folder.curve, f"{setup.model}, {how.removeprefix('mhmodels train, ')}")
+    folder.finish(metrics)
