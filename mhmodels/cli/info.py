@@ -19,14 +19,31 @@ from mhmodels.registry import resolve
 @click.option("--input-size", type=int, default=None, help="Side of the square input in pixels.")
 @click.option("--classes", type=int, default=None, help="Number of classes.")
 @click.option("--layers", is_flag=True, help="List every operation with its parameters and MAdds.")
+@click.option(
+    "--card", is_flag=True, help="Print a model card in Markdown: origin, sizes, maps, preprocessing, accuracy, weights."
+)
 @json_option
 def info(
-    model: str, width_multiplier: float | None, input_size: int | None, classes: int | None, layers: bool, as_json: bool
+    model: str,
+    width_multiplier: float | None,
+    input_size: int | None,
+    classes: int | None,
+    layers: bool,
+    card: bool,
+    as_json: bool,
 ) -> None:
     """One network: size, work, feature endpoints, layers."""
     architecture = resolve(model).at(width_multiplier=width_multiplier, input_size=input_size, classes=classes)
     network = lower(architecture)
-    if as_json:
+    if card:
+        from mhmodels.model_card import model_card
+
+        text = model_card(architecture)
+        if as_json:
+            emit_json({"name": architecture.name, "card": text})
+        else:
+            click.echo(text, nl=False)
+    elif as_json:
         emit_json(_document(architecture, network))
     else:
         _print(architecture, network, layers)
@@ -45,7 +62,7 @@ def _document(architecture: Architecture, network: Network) -> dict[str, Any]:
         "params_total": counts.params_total,
         "madds": counts.madds,
         "madds_paper": counts.madds_paper,
-        "endpoints": [{"stride": e.stride, "channels": e.channels, "layer": e.layer} for e in network.endpoints],
+        "endpoints": [endpoint._asdict() for endpoint in network.endpoints],
         "preprocessing": architecture.preprocessing,
         "layers": [
             {

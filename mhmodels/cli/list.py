@@ -2,48 +2,94 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from mhmodels.cli.common import emit_json, json_option, millions
+from mhmodels.cli.common import emit_json, json_option, millions, note
 from mhmodels.complexity import complexity
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import list_models, zoo
 
+# The smallest and cheapest first, the most accurate first.
+SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "name": lambda row: row["name"],
+    "params": lambda row: (row["params"], row["name"]),
+    "madds": lambda row: (row["madds"], row["name"]),
+    "top1": lambda row: (-max((p["top1"] for p in row["published"]), default=0), row["name"]),
+}
+SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
+
+
+def parse_count(text: str) -> float:
+    """Reads a number above 0, with k, M or G for thousands, millions or thousands of millions: 5M, 1.2G, 350e6.
+
+    Raises:
+        click.BadParameter: it is none.
+    """
+    factor = SUFFIXES.get(text[-1:], 1.0)
+    try:
+        count = float(text[:-1] if factor > 1 else text) * factor
+    except ValueError:
+        count = 0.0
+    if not 0 < count < float("inf"):
+        raise click.BadParameter(f"{text!r} is not a count above 0 such as 5M, 1.2G or 350000000.")
+    return count
+
 
 @click.command("list")
 @click.argument("pattern", default="*")
+@click.option("--sort", type=click.Choice(list(SORTS)), default="name", show_default=True, help="Order of the rows.")
+@click.option("--max-params", type=parse_count, metavar="COUNT", help="At most so many parameters, for example 5M.")
+@click.option("--max-madds", type=parse_count, metavar="COUNT", help="At most so many multiply-accumulates, for example 350M.")
+@click.option("--max-input-size", type=int, metavar="N", help="At most so many pixels a side.")
 @json_option
-def list_command(pattern: str, as_json: bool) -> None:
+def list_command(
+    pattern: str,
+    sort: str,
+    max_params: float | None,
+    max_madds: float | None,
+    max_input_size: int | None,
+    as_json: bool,
+) -> None:
     """Names, parameters, MAdds and published accuracy of the zoo.
 
-    PATTERN is a shell pattern such as 'mobilenet_v3*'. Counts are at width 1.0, 224x224 and 1000 classes; parameters
-    are convolution kernels, as the paper counts them.
+    PATTERN is a shell pattern such as 'mobilenet_v3*'. Counts are at width 1.0, the network's own input size and 1000
+    classes; parameters are convolution kernels, as the paper counts them.
     """
-    names = list_models(pattern)
-    if not names:
+    if not list_models(pattern):
         raise UnknownNameError("model pattern", pattern, zoo(), "(`mhmodels list` shows all)")
-    rows = [_row(name) for name in names]
+    names = list_models(pattern, max_params=max_params, max_madds=max_madds, max_input_size=max_input_size)
+    rows = sorted((_row(name) for name in names), key=SORTS[sort])
     if as_json:
         emit_json({"models": rows})
-        return
-    width = max(len(row["name"]) for row in rows)
-    click.echo(f"{'name':{width}}  {'params (M)':>10}  {'MAdds (M)':>9}  published top-1")
-    for row in rows:
-        published = ", ".join(f"{p['top1']} @{p['width_multiplier']:g} ({p['source']})" for p in row["published"])
-        click.echo(f"{row['name']:{width}}  {millions(row['params']):>10}  {row['madds'] / 1e6:9.1f}  {published}")
+    elif not rows:
+        note("no network is as small as that; `mhmodels list --sort params` and `--sort madds` show the smallest first")
+    else:
+        _print(rows)
 
 
 def _row(name: str) -> dict[str, Any]:
     entry = zoo()[name]
     counts = complexity(entry.architecture)
+    height, width = entry.architecture.input_size
     return {
         "name": name,
         "title": entry.title,
         "source": entry.source,
+        "input_size": height if height == width else [height, width],
         "params": counts.params,
         "params_total": counts.params_total,
         "madds": counts.madds,
         "published": [published._asdict() for published in entry.published],
     }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    width = max(len(row["name"]) for row in rows)
+    click.echo(f"{'name':{width}}  {'input':>5}  {'params (M)':>10}  {'MAdds (M)':>9}  published top-1")
+    for row in rows:
+        published = ", ".join(f"{p['top1']} @{p['width_multiplier']:g} ({p['source']})" for p in row["published"])
+        counts = f"{millions(row['params']):>10}  {row['madds'] / 1e6:9.1f}"
+        click.echo(f"{row['name']:{width}}  {row['input_size']!s:>5}  {counts}  {published}".rstrip())

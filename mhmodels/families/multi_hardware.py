@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, InvertedBottleneck, Rounding
-from mhmodels.families.rows import IMAGENET, Published, ZooModel, conv, ib
+from mhmodels.families.rows import IMAGENET, PublicWeights, Published, ZooModel, conv, ib
 
 PAPER = "arXiv 2008.08178"
 
@@ -60,6 +60,11 @@ def _tunas(name: str, stages: tuple[tuple[InvertedBottleneck, ...], ...]) -> Arc
 
 
 SEG_NOTE = "Half the width after the last stride, for dense prediction; the convolution before pooling is an endpoint too."
+SEG_WEIGHTS = PublicWeights(
+    "TF Model Garden, gs://tf_model_garden/vision/mobilenet/v3.5multiavg_seg_float/ (users report the bucket closed:"
+    " tensorflow/models #13610)",
+    (1.0,),
+)
 TUNAS_NOTE = (
     "Every width rounds to multiples of 32, half up; no residual on the first block of a stage; a bias instead of batch"
     " normalisation on the last convolution. Equal in kernels and MAdds at width 1.0."
@@ -86,7 +91,8 @@ MODELS = (
         "TF Model Garden",
         (Published(73.35, 1.0, "TF Model Garden"),),
         "MultiAVGSeg",
-        note=SEG_NOTE,
+        (SEG_WEIGHTS,),
+        SEG_NOTE,
     ),
     ZooModel(_model_garden("multi_max", MAX), "Multi-MAX", PAPER, (Published(74.9, 1.0, PAPER),), "MultiMAX"),
     ZooModel(

@@ -33,7 +33,7 @@ class Published(NamedTuple):
 
 
 class PublicWeights(NamedTuple):
-    """Trained ImageNet weights that others publish: where, and at which widths."""
+    """Trained ImageNet weights that others publish and `mhmodels weights import` reads: where, and at which widths."""
 
     origin: str
     width_multipliers: tuple[float, ...]
