@@ -1,0 +1,199 @@
+"""Delegates as data: flags, libraries, environment, formats, and what counts as proof that one ran.
+
+Adding a delegate is adding an entry, to `delegate_table.TABLE` or to a file of one's own (`load_delegates`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from android_bench.errors import DelegateError
+from mhmodels.errors import UnknownNameError
+
+Tool: TypeAlias = Literal["benchmark_model", "benchmark_litert_model"]
+FORMATS = ("float32", "float16", "int8", "uint8")
+_ID = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
+_FLAG = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*$")
+
+
+class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the tool must have said before its time counts as this delegate's.
+
+    Attributes:
+        names: delegate names in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
+        kernels: patterns of the names in `Replacing X out of Y node(s) with delegate (NAME)`.
+        must: patterns that some line has to match, each with the reason why the run does not count without it.
+        never: patterns that no line may match, each with the reason if one does.
+        plain: no delegate may be applied at all: the proof is their absence and the `must` lines.
+    """
+
+    names: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    must: dict[str, str] = {}
+    never: dict[str, str] = {}
+    plain: bool = False
+
+
+class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One way to run a network on a phone.
+
+    Attributes:
+        id: as in `--delegate`.
+        title: for tables.
+        tool: the program that runs it.
+        formats: of the files it takes, that of `SERIAL/id` first; the others are `SERIAL/id-FORMAT`.
+        flags: of the tool; `{folder}` stands for where `files` were pushed to.
+        accelerator_flag: the flag that takes what follows the colon in `id:ACCELERATOR`; "" where nothing may.
+        files: names or glob patterns of libraries that must be pushed, from the user's folder of them.
+        environment: variables; `{folder}` as in `flags`.
+        libraries: paths on the device of which at least one must be there; empty for none.
+        platforms: pattern for the SoC's model or platform name; "" for any.
+        min_sdk: first Android version (API level).
+        deprecated_sdk: API level from which on it is on its way out, 0 for never.
+        note: what to know, such as why it is deprecated.
+        successor: id of what replaces it, or "".
+        proof: see `Proof`.
+    """
+
+    id: str
+    title: str
+    formats: tuple[str, ...]
+    proof: Proof
+    tool: Tool = "benchmark_model"
+    flags: dict[str, str] = {}
+    accelerator_flag: str = ""
+    files: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    libraries: tuple[str, ...] = ()
+    platforms: str = ""
+    min_sdk: int = 21
+    deprecated_sdk: int = 0
+    note: str = ""
+    successor: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"delegate '{self.id}'"
+        if not _ID.match(self.id):
+            raise DelegateError(f"{where}: field 'id' must be lower-case words and digits joined by '-'")
+        if any(self.id.endswith(f"-{name}") for name in FORMATS):
+            raise DelegateError(f"{where}: field 'id' ends like a format ({', '.join(FORMATS)}), which is written after it")
+        wrong = [name for name in self.formats if name not in FORMATS]
+        if wrong or not self.formats:
+            raise DelegateError(f"{where}: field 'formats' is {self.formats!r}, expected some of {', '.join(FORMATS)}")
+        for name in (*self.flags, *((self.accelerator_flag,) if self.accelerator_flag else ())):
+            if not _FLAG.match(name):
+                raise DelegateError(f"{where}: field 'flags' has '{name}', expected a flag's name without dashes")
+        for pattern in (*self.proof.kernels, *self.proof.must, *self.proof.never, self.platforms):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise DelegateError(f"{where}: pattern '{pattern}' is not a regular expression ({error})") from error
+        if not (self.proof.plain or self.proof.names or self.proof.kernels):
+            raise DelegateError(f"{where}: field 'proof' needs names, kernels or plain: without proof no run can count")
+
+
+class Choice(NamedTuple):
+    """A delegate, the accelerator behind it (or ""), and the format of the files."""
+
+    delegate: Delegate
+    accelerator: str
+    format: str
+
+    @property
+    def id(self) -> str:
+        """As in a hardware id: `nnapi:google-edgetpu`, `xnnpack-int8`."""
+        name = f"{self.delegate.id}:{self.accelerator}" if self.accelerator else self.delegate.id
+        return name if self.format == self.delegate.formats[0] else f"{name}-{self.format}"
+
+    def flags(self, folder: str) -> dict[str, str]:
+        """The tool's flags, with the folder of the pushed files filled in."""
+        flags = {name: value.replace("{folder}", folder) for name, value in self.delegate.flags.items()}
+        return {**flags, self.delegate.accelerator_flag: self.accelerator} if self.accelerator else flags
+
+    def environment(self, folder: str) -> dict[str, str]:
+        """Environment variables, filled in likewise."""
+        return {name: value.replace("{folder}", folder) for name, value in self.delegate.environment.items()}
+
+
+class Delegates:
+    """A set of delegates by id: the built-in table and a user's own.
+
+    Args:
+        own: a user's entries; they replace built-in ones of the same id.
+    """
+
+    def __init__(self, own: Iterable[Delegate] = ()) -> None:
+        from android_bench.delegate_table import TABLE
+
+        self._known = {delegate.id: delegate for delegate in (*TABLE, *own)}
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._known.values())
+
+    def find(self, text: str) -> Choice | None:
+        """What `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for; None if it is none of them."""
+        fmt = next((name for name in FORMATS if text.endswith(f"-{name}")), "")
+        base, colon, accelerator = (text[: -len(fmt) - 1] if fmt else text).partition(":")
+        delegate = self._known.get(base)
+        if delegate is None or bool(colon) != bool(accelerator) or (colon and not delegate.accelerator_flag):
+            return None
+        if fmt and fmt not in delegate.formats:
+            return None
+        return Choice(delegate, accelerator, fmt or delegate.formats[0])
+
+    def get(self, text: str) -> Choice:
+        """As `find`.
+
+        Raises:
+            UnknownNameError: it stands for nothing; the message offers the nearest ids.
+        """
+        choice = self.find(text)
+        if choice is None:
+            base = text.partition(":")[0]
+            known = self._known.get(base)
+            if known is not None and not known.accelerator_flag:
+                raise DelegateError(f"delegate '{text}': {base} takes no accelerator, expected '{base}'")
+            raise UnknownNameError(
+                "delegate", text, self._known, "(nnapi takes an accelerator as nnapi:NAME, all take a format as ID-int8)"
+            )
+        return choice
+
+    def for_format(self, text: str, fmt: str) -> Choice:
+        """The delegate of that id with files of a format, by the delegate's own rule.
+
+        Raises:
+            UnknownNameError: no such delegate.
+            DelegateError: it does not take that format.
+        """
+        choice = self.get(text)
+        if choice.format == fmt or any(text.endswith(f"-{name}") for name in FORMATS):
+            return choice
+        if fmt not in choice.delegate.formats:
+            raise DelegateError(f"delegate '{text}' takes {', '.join(choice.delegate.formats)} files, found {fmt}")
+        return choice._replace(format=fmt)
+
+
+def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
+    """Reads a user's delegates: JSON or TOML, `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
+
+    Raises:
+        DelegateError: it cannot be read, or an entry cannot be; the message names file and field.
+    """
+    file = Path(path)
+    decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
+    try:
+        return tuple(decode(file.read_bytes(), type=_File).delegates)
+    except OSError as error:
+        raise DelegateError(f"{file}: cannot be read ({error.strerror})") from error
+    except (msgspec.DecodeError, DelegateError, UnicodeDecodeError) as error:
+        raise DelegateError(f"{file}: not a delegate file: {error}") from error
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    delegates: list[Delegate]

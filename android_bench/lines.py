@@ -1,0 +1,57 @@
+"""From raw bytes of a phone's shell to clean lines of text."""
+
+from __future__ import annotations
+
+import re
+
+MAX_LINE_BYTES = 1 << 16
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_LOGCAT = re.compile(r"^\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\s+(?:\S+\s+)?\d+\s+\d+\s+[VDIWEFA]\s+[^:]{1,64}?\s*: ?")
+_BRIEF_LOGCAT = re.compile(r"^[VDIWEFA]/[^(:]{1,64}\(\s*\d+\): ?")
+_LEVEL = re.compile(r"^(?:INFO|WARN|WARNING|ERROR|FATAL|VERBOSE): ?")
+
+
+class LineAssembler:
+    """Puts lines together from chunks of any size; a line that never ends costs no memory and comes out as nothing."""
+
+    def __init__(self) -> None:
+        self._open = bytearray()
+        self._skipping = False
+        self.oversized = 0
+
+    def feed(self, data: bytes) -> list[str]:
+        """The lines that these bytes complete, clean."""
+        found = []
+        *ended, rest = data.split(b"\n")
+        for part in ended:
+            self._append(part)
+            if self._skipping:
+                self.oversized += 1
+            else:
+                found.append(clean(bytes(self._open)))
+            self._open.clear()
+            self._skipping = False
+        self._append(rest)
+        return found
+
+    def close(self) -> None:
+        """Ends the stream. What has no line end was cut off and is no line: half a number reads like another number."""
+        self.oversized += self._skipping
+        self._open.clear()
+
+    def _append(self, part: bytes) -> None:
+        if self._skipping or len(self._open) + len(part) > MAX_LINE_BYTES:
+            self._skipping = True
+            self._open.clear()
+        else:
+            self._open += part
+
+
+def clean(raw: bytes) -> str:
+    """A line without carriage returns, terminal codes, logcat's and the log level's prefix."""
+    text = _ANSI.sub("", raw.decode("utf-8", errors="replace")).strip("\r\0 \t")
+    # A progress display overwrites its line: what stands last is what counts.
+    text = text.rsplit("\r", 1)[-1]
+    for prefix in (_LOGCAT, _BRIEF_LOGCAT, _LEVEL):
+        text = prefix.sub("", text, count=1)
+    return text.strip()
