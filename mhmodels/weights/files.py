@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
-from mhmodels.weights.info import Arrays, Claim, Labels, WeightsInfo, content_hash
+from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
 from mhmodels.weights.matching import EXTENTS, Target, targets
 from mhmodels.weights.source import Role, Source, Variable
@@ -50,6 +50,7 @@ def write_weights(
     licence: str | None = None,
     accuracy: tuple[Claim, ...] = (),
     step: int | None = None,
+    learned: Learned | None = None,
 ) -> WeightsInfo:
     """Writes a weights file that Keras and we load.
 
@@ -65,6 +66,7 @@ def write_weights(
         licence: of the weights, as an SPDX name where there is one.
         accuracy: what is claimed for them.
         step: training steps behind them.
+        learned: ranges of quantisation-aware training.
 
     Returns:
         The description that the file carries.
@@ -92,6 +94,7 @@ def write_weights(
         licence=licence,
         accuracy=accuracy,
         step=step,
+        learned=learned,
         created_by=f"mhmodels {_version()}",
     )
     with atomic(target) as temporary:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -62,6 +63,27 @@ class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     source: str
 
 
+class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What quantisation-aware training learned besides the weights.
+
+    Attributes:
+        format: `int8` or `uint8`: the scheme that the weights were trained for.
+        granularity: of the weights' scales.
+        steps: of quantisation-aware training.
+        ranges: (low, high) by tensor name, as the exporter calibrates them.
+    """
+
+    format: Literal["int8", "uint8"]
+    granularity: Literal["channel", "tensor"]
+    steps: int
+    ranges: dict[str, tuple[float, float]]
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in self.ranges.items():
+            if not -math.inf < low < high < math.inf:
+                raise ValueError(f"range of tensor '{name}' is ({low}, {high}), expected two finite ascending numbers")
+
+
 class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A weights file's own description.
 
@@ -75,6 +97,7 @@ class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         licence: of the weights, as an SPDX name where there is one; None if nobody said.
         accuracy: what is claimed for them.
         step: training steps behind them, if known.
+        learned: ranges of quantisation-aware training; None for float training.
         created_by: the program and version that wrote the file.
     """
 
@@ -87,6 +110,7 @@ class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     licence: str | None = None
     accuracy: tuple[Claim, ...] = ()
     step: int | None = None
+    learned: Learned | None = None
     created_by: str = ""
 
     def network(self, source: str = "weights file") -> Architecture:
