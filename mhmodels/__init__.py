@@ -18,6 +18,10 @@ from mhmodels.registry import endpoints, get_architecture, list_models, resolve,
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mhmodels.weights.labels import LabelSource, Prediction
 
 __version__ = "0.1.0"
 
@@ -27,6 +31,20 @@ def create_model(model: str | Architecture, **arguments: Any) -> keras.Model:
     from mhmodels.builder import create_model as build
 
     return build(model, **arguments)
+
+
+def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
+    """Pixels as a model, an architecture or a weights file wants them; see `mhmodels.inference.preprocess_input`."""
+    from mhmodels.inference import preprocess_input as preprocess
+
+    return preprocess(pixels, model)
+
+
+def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
+    """The best classes of every picture; see `mhmodels.weights.labels.decode_predictions`."""
+    from mhmodels.weights.labels import decode_predictions as decode
+
+    return decode(scores, labels, top)
 
 
 class _Builder:
@@ -68,9 +86,11 @@ __all__ = [
     "__version__",
     "complexity",
     "create_model",
+    "decode_predictions",
     "endpoints",
     "get_architecture",
     "list_models",
     "load_architecture",
+    "preprocess_input",
     "resolve",
 ]

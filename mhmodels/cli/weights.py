@@ -85,6 +85,43 @@ def inspect(file: str, layers: bool, as_json: bool) -> None:
         _print_layers(source)
 
 
+@weights.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """Registered weights: what `weights=NAME` can be, for which networks, from where."""
+    from mhmodels.weights.registered import entries
+
+    if as_json:
+        emit_json({"weights": entries()})
+        return
+    from rich import box
+    from rich.table import Table
+
+    table = Table("name", "model", "claimed top-1", "licence", "from", box=box.SIMPLE)
+    for entry in entries():
+        claims = ", ".join(f"{claim.top1:g} ({claim.dataset})" for claim in entry.accuracy)
+        table.add_row(entry.name, entry.model, claims, entry.licence or "not stated", entry.url or "this package")
+    console().print(table)
+    click.echo("keras.applications also has weights of MobileNetV1 and V2: docs/weights.md says how to take them over.")
+
+
+@weights.command("fetch")
+@click.argument("name")
+@click.option("--model", required=True, help="Of which network: a zoo name or NAME@WIDTH.")
+@json_option
+def fetch_command(name: str, model: str, as_json: bool) -> None:
+    """Download registered weights now, for a machine or a moment without network."""
+    from mhmodels.registry import resolve
+    from mhmodels.weights.registered import fetch, find
+
+    entry = find(name, resolve(model))
+    path = fetch(entry)
+    if as_json:
+        emit_json({"name": name, "model": entry.model, "path": str(path)})
+    else:
+        click.echo(f"{name} for {entry.model}: {path}")
+
+
 def _checked_info(file: str) -> WeightsInfo | None:
     """The description of a file of ours, whose content has been checked against it; None for anything else."""
     from mhmodels.weights.checkpoint import find_checkpoint

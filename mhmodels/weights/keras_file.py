@@ -76,8 +76,8 @@ def read_h5(file: h5py.File, path: str) -> Source:
     if LAYERS_GROUP in file or "_layer_checkpoint_dependencies" in file:
         layers, kind = list(_keras3_layers(file, path)), "Keras weights file"
     else:
-        root = file["model_weights"] if "layer_names" not in file.attrs and "model_weights" in file else file
-        if "layer_names" not in root.attrs:
+        root = group_at(file, "model_weights", path) if "model_weights" in file else file
+        if not any(name.startswith("layer_names") for name in root.attrs):
             raise WeightsError(f"{path}: an HDF5 file, but not one that Keras wrote (neither 'layers' nor 'layer_names' in it)")
         layers, kind = list(_legacy_layers(root, path)), "Keras HDF5 file"
     layers = [layer for layer in layers if layer.variables]
@@ -147,12 +147,12 @@ def _split(name: str) -> tuple[str, int]:
 
 def _legacy_layers(root: h5py.Group, path: str) -> Iterator[Layer]:
     """Layers of an older file: names in attributes, in the order of the model."""
-    for layer_name in _texts(root.attrs["layer_names"]):
+    for layer_name in _texts(root, "layer_names"):
         if layer_name not in root:
             raise WeightsError(f"{path}: truncated: layer '{layer_name}' is listed but not stored")
         group = group_at(root, layer_name, path)
         variables = {}
-        for weight_name in _texts(group.attrs.get("weight_names", ())):
+        for weight_name in _texts(group, "weight_names"):
             variable = dataset_variable(group, weight_name, path)
             role = weight_name.split("/")[-1].removesuffix(":0")
             spatial = len(variable.shape) == 4 and variable.shape[0] > 1
@@ -162,8 +162,10 @@ def _legacy_layers(root: h5py.Group, path: str) -> Iterator[Layer]:
         yield layer_of(layer_name, variables)
 
 
-def _texts(values: Any) -> list[str]:
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+def _texts(group: h5py.Group, name: str) -> list[str]:
+    """A list of names in an attribute, or in several (`NAME0`, `NAME1`, …) where it was too long for one."""
+    parts = [name] if name in group.attrs else sorted((k for k in group.attrs if k.startswith(name)), key=lambda k: (len(k), k))
+    return [value.decode() if isinstance(value, bytes) else str(value) for part in parts for value in group.attrs[part]]
 
 
 def group_at(parent: h5py.Group, name: str, path: str) -> h5py.Group:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
-from mhmodels.network import LOGITS, lower
-from mhmodels.weights.checkpoint import find_checkpoint
+from mhmodels.network import LOGITS
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
 from mhmodels.weights.info import Arrays, Claim, Labels, WeightsInfo
-from mhmodels.weights.matching import Target, match, targets
+from mhmodels.weights.matching import Target, match, same_network, targets
+from mhmodels.weights.registered import locate
 
 ATTRIBUTE = "mhmodels_architecture"
 """Attribute of a model that `create_model` built: its architecture, with the preprocessing of the weights in it."""
@@ -41,7 +41,7 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
     architecture = architecture or getattr(model, ATTRIBUTE, None)
     if architecture is None:
         raise WeightsError(f"model '{model.name}' does not say what network it is: give load_weights its architecture")
-    path = _locate(weights, architecture)
+    path = str(locate(weights, architecture))
     wanted = _layers_of(model, architecture)
     with open_weights(path) as file:
         if file.info is None:
@@ -85,19 +85,6 @@ def model_arrays(model: Any, architecture: Architecture) -> Arrays:
     }
 
 
-def _locate(weights: str | os.PathLike[str], architecture: Architecture) -> str:
-    """The file that `weights=` means."""
-    text = os.fspath(weights)
-    if Path(text).is_file() and not text.endswith(".index"):
-        return text
-    if find_checkpoint(text) is not None:
-        raise WeightsError(
-            f"{text}: a TensorFlow checkpoint; import it first: mhmodels weights import {text} --model {architecture.name} "
-            f"-o {architecture.name}.weights.h5"
-        )
-    raise WeightsError(f"weights '{text}': no such file")
-
-
 def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
     """The network's layers with variables that a model has: all of them, or those below the top, or below an endpoint."""
     names = {layer.name for layer in model.layers}
@@ -136,17 +123,6 @@ def _check_network(path: str, info: WeightsInfo, architecture: Architecture, wan
         )
 
 
-def same_network(one: Architecture, other: Architecture) -> bool:
-    """Whether two architectures compute the same but for input size and class count.
-
-    Compared after lowering, because several width multipliers can round to one network.
-    """
-    size, classes = one.input_size, one.classes
-    return one.batch_norm_epsilon == other.batch_norm_epsilon and (
-        lower(one).ops == lower(other.at(input_size=size, classes=classes)).ops
-    )
-
-
 def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
     """Assigns every variable, after all have been found to be there with the right shape."""
     pairs = []
@@ -167,6 +143,4 @@ def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -
 
 
 def _with_preprocessing(architecture: Architecture, info: WeightsInfo) -> Architecture:
-    import msgspec
-
     return msgspec.structs.replace(architecture, preprocessing=info.preprocessing)

@@ -139,6 +139,17 @@ def fit(part: Part, architecture: Architecture, widths: Iterator[float] | tuple[
     return None
 
 
+def same_network(one: Architecture, other: Architecture) -> bool:
+    """Whether two architectures compute the same but for input size and class count.
+
+    Compared after lowering, because several width multipliers can round to one network.
+    """
+    size, classes = one.input_size, one.classes
+    return one.batch_norm_epsilon == other.batch_norm_epsilon and (
+        lower(one).ops == lower(other.at(input_size=size, classes=classes)).ops
+    )
+
+
 def candidates(source: Source) -> list[str]:
     """Networks of the zoo that a source may be, as NAME@WIDTH, at the common widths; variants (`NAME.variant`) last."""
     parts = sorted(source.parts, key=lambda part: -len(part.layers))

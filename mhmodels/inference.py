@@ -1,0 +1,85 @@
+"""From pixels to a network's input and from its scores to names, as the weights want it: the two ends of a prediction."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.preprocessing import PictureError, preprocess
+from mhmodels.registry import resolve
+from mhmodels.weights.labels import Prediction, decode_predictions
+from mhmodels.weights.loading import ATTRIBUTE
+
+__all__ = ["Prediction", "decode_predictions", "preprocess_input", "preprocessing_of"]
+
+
+def preprocessing_of(model: Any) -> Preprocessing:
+    """Crop, resizing and normalisation that a model expects.
+
+    Args:
+        model: a Keras model that `create_model` built (after loading weights: what those expect), an `Architecture`, a
+            `Preprocessing`, the path of a weights file, or a MODEL name.
+
+    Raises:
+        PictureError: a Keras model that carries none, such as one read from a `.keras` file.
+        MhmodelsError: a name or path that means nothing.
+    """
+    if isinstance(model, Preprocessing):
+        return model
+    if isinstance(model, Architecture):
+        return model.preprocessing
+    if isinstance(model, (str, os.PathLike)):
+        return _preprocessing_at(os.fspath(model))
+    architecture = getattr(model, ATTRIBUTE, None)
+    if not isinstance(architecture, Architecture):
+        raise PictureError(
+            f"model '{getattr(model, 'name', model)}' carries no preprocessing (a .keras file does not keep it); give its "
+            "architecture, its name, or its weights file instead"
+        )
+    return architecture.preprocessing
+
+
+def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
+    """Pixels as a model wants them: (pixel - mean) / std per channel. Neither crops nor resizes.
+
+    `mhmodels.preprocessing.fit_picture` crops and resizes a picture by the same rule; `load_pictures` does all of it.
+
+    Args:
+        pixels: uint8, or floats from 0 to 255; shape (…, height, width, channels), RGB.
+        model: whose rule to follow, see `preprocessing_of`.
+
+    Returns:
+        float32 of the same shape.
+
+    Raises:
+        PictureError: no pixels, values outside 0 to 255 (already normalised ones among them), or channels that do not fit.
+        MhmodelsError: `model` means nothing.
+    """
+    rule = preprocessing_of(model)
+    array: NDArray[Any] = np.asarray(pixels)
+    if array.dtype == np.uint8:
+        return preprocess(array, rule)
+    if not np.issubdtype(array.dtype, np.floating) or array.ndim < 3:
+        raise PictureError(
+            f"pixels are {array.dtype} of shape {array.shape}, expected uint8 or floats of shape (…, height, width, channels)"
+        )
+    if array.size and not (array.min() >= 0 and array.max() <= 255):
+        raise PictureError(f"pixels go from {array.min():g} to {array.max():g}, expected 0 to 255: are they normalised already?")
+    if len(rule.mean) not in (1, array.shape[-1]):
+        raise PictureError(f"pixels have {array.shape[-1]} channels, the model's preprocessing {len(rule.mean)}")
+    return (array.astype(np.float32) - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)
+
+
+def _preprocessing_at(text: str) -> Preprocessing:
+    if text.endswith((".h5", ".keras")):
+        from mhmodels.weights.files import read_info
+
+        info = read_info(text)
+        if info is None:
+            raise PictureError(f"{text}: a plain Keras file, which says nothing of preprocessing; give the network's name")
+        return info.preprocessing
+    return resolve(text).preprocessing
