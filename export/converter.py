@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from export.fake_quant import run_graph
+from export.fake_quant import dequantised_bias, dequantised_kernel, run_graph
 from export.graph import ExportError, Floats
 from export.quantisation.scheme import QuantisedGraph, representable
 from mhmodels.network import IMAGE, Op
@@ -105,14 +105,16 @@ def _fake_quantised(quantised: QuantisedGraph, image: Any) -> Any:
         quantised.graph,
         image,
         lambda op: _fake_quantised_kernel(quantised, op),
-        lambda op: tf.constant(_varied(quantised.graph.biases[op.name])),
+        lambda op: tf.constant(_varied(dequantised_bias(quantised, op))),
         rounding,
     )
     return tensors[quantised.graph.ops[-1].name]
 
 
 def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> Any:
-    weights = quantised.graph.kernels[op.name]
+    # The numbers that the integers stand for, not the raw weights: the converter rounds with a scale of its own in double
+    # precision, where a number halfway between two integers (about one in 100,000) falls to the other one.
+    weights = dequantised_kernel(quantised, op)
     kernel = quantised.kernels[op.name].quantisation
     # 1..255 and -127..127: TensorFlow's narrow range in both schemes.
     lowest = 1 if quantised.format == "uint8" else -127

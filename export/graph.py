@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Floats: TypeAlias = NDArray[np.float32]
 
 RANDOM_WEIGHTS = "random-v1"
+MODEL_WEIGHTS = "model"
 _RANDOM_BLOCK = 1 << 20
 _RANDOM_SIGMA = 20.0
 
@@ -42,7 +43,7 @@ class Graph(NamedTuple):
         kernels: float32 by operation name; convolutions (height, width, in_channels / groups, channels), depthwise ones
             (height, width, channels, 1).
         biases: float32 (channels,) by operation name, for every convolution.
-        weights: label of their origin: `random-v1`, or `sha256:…`.
+        weights: label of their origin: `random-v1`, or `model` for those of a Keras model.
         kernel_steps: for kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
             as the scale instead of the largest value.
     """
@@ -58,6 +59,14 @@ class Graph(NamedTuple):
     def convolutions(self) -> tuple[Op, ...]:
         """The operations that have a kernel."""
         return tuple(op for op in self.ops if op.kind in ("conv", "depthwise"))
+
+    def digest(self) -> str:
+        """sha256 of the folded weights, 64 hex digits; not kept with the graph because it costs more than folding."""
+        digest = hashlib.sha256()
+        for name in self.kernels:
+            digest.update(np.ascontiguousarray(self.kernels[name]).data)
+            digest.update(np.ascontiguousarray(self.biases[name]).data)
+        return digest.hexdigest()
 
 
 def kernel_shape(op: Op) -> tuple[int, int, int, int]:
@@ -83,23 +92,26 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
     for op in ops:
         if op.kind in ("conv", "depthwise"):
             kernels[op.name], biases[op.name] = _folded(model.name, layers, op, architecture.batch_norm_epsilon)
-    digest = hashlib.sha256()
-    for name in kernels:
-        digest.update(kernels[name].tobytes())
-        digest.update(biases[name].tobytes())
-    return Graph(architecture, ops, kernels, biases, f"sha256:{digest.hexdigest()}", {})
+    return Graph(architecture, ops, kernels, biases, MODEL_WEIGHTS, {})
+
+
+def _read(variable: Any) -> NDArray[Any]:
+    """A Keras variable's values; may share memory with it."""
+    value = variable.value
+    # TensorFlow's variables copy twice on their way to NumPy; the tensor that they hold does not copy.
+    return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
 
 
 def _folded(model: str, layers: Mapping[str, Any], op: Op, epsilon: float) -> tuple[Floats, Floats]:
     layer = _layer(model, layers, op.name)
-    kernel = np.asarray(layer.kernel, np.float32)
+    kernel = _read(layer.kernel)
     if kernel.shape != kernel_shape(op):
         raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")
-    bias = np.asarray(layer.bias, np.float64) if op.bias else np.zeros(op.channels)
+    bias = _read(layer.bias).astype(np.float64) if op.bias else np.zeros(op.channels)
     if op.batch_norm:
         norm = _layer(model, layers, f"{op.name}_bn")
         gamma, beta, mean, variance = (
-            np.asarray(v, np.float64) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+            _read(v).astype(np.float64) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
         )
         factor = gamma / np.sqrt(variance + epsilon)
         # Multiplied in double precision and rounded once, without a double-precision copy of the kernel.
