@@ -221,5 +221,17 @@ def _asymmetric(weights: Floats, step: float | None) -> Quantisation:
     if step is not None:
         return Quantisation(np.array([step], np.float32), 128)
     low, high = min(float(weights.min()), 0.0), max(float(weights.max()), 0.0)
-    scale = max((high - low) / 254.0, 1e-9)
-    return Quantisation(np.array([scale], np.float32), int(np.clip(1 + round(-low / scale), 1, 255)))
+    scale = np.float32(max((high - low) / 254.0, 1e-9))
+    zero_point = int(np.clip(1 + round(-low / float(scale)), 1, 255))
+    return Quantisation(np.array([_reproducible(scale, zero_point)], np.float32), zero_point)
+
+
+def _reproducible(scale: np.float32, zero_point: int) -> np.float32:
+    """The nearest scale that can be had again from the float32 ends of its range, which is how the converter gets it."""
+    for _ in range(8):
+        low, high = (np.float32((end - zero_point) * scale) for end in (1, 255))
+        again = np.float32((np.float64(high) - np.float64(low)) / 254.0)
+        if again == scale:
+            break
+        scale = again
+    return scale
