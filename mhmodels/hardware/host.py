@@ -16,7 +16,7 @@ from typing import Any
 from mhmodels.hardware.host_session import HostSession
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
-from mhmodels.hardware.timing import steadiest
+from mhmodels.hardware.timing import steadiest, summarise
 
 REPEATS = 5
 
@@ -75,7 +75,7 @@ class HostRunner:
         before = os.getloadavg()[0]
         xnnpack = hardware.configuration["kernels"] == "XNNPACK"
         with HostSession(job.path, xnnpack=xnnpack, threads=job.threads) as session:
-            summary = steadiest(lambda: session.block(job.runs), REPEATS)
+            summary = steadiest(lambda: summarise(session.block(job.runs), session.stolen), REPEATS)
         about, environment = session.about, self.environment(hardware)
         return Measurement(
             model_hash=job.model_hash,
@@ -105,7 +105,7 @@ class HostRunner:
             device=environment.device,
             runtime=environment.runtime,
             configuration=environment.configuration,
-            device_state={"load_before": before, **_state(session.cores)},
+            device_state={"load_before": before, "stolen": summary.stolen, **_state(session.cores)},
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 

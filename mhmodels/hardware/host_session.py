@@ -42,6 +42,8 @@ class HostSession:
     Attributes:
         about: what the child told after warming up: init_ns, first_ns, warmup, delegated, total.
         cores: the cores that it is pinned to.
+        stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads, whose
+            share one clock cannot tell.
     """
 
     def __init__(self, path: Path, *, xnnpack: bool = True, threads: int = 1, timeout_s: float = TIMEOUT_S) -> None:
@@ -58,6 +60,7 @@ class HostSession:
         """
         self.path, self.cores = path, timing_cores(threads)
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
+        self.stolen = 0.0
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
         settings = {"path": str(path.absolute()), "xnnpack": xnnpack, "threads": threads}
@@ -81,7 +84,10 @@ class HostSession:
             self._child.stdin.write(json.dumps({"runs": runs}).encode() + b"\n")
         except BrokenPipeError:
             raise self._death() from None
-        return [time_ns / 1e6 for time_ns in self._answer()["ns"]]
+        answer = self._answer()
+        if len(self.cores) == 1:
+            self.stolen = max(0.0, 1.0 - answer["own_ns"] / max(sum(answer["ns"]), 1))
+        return [time_ns / 1e6 for time_ns in answer["ns"]]
 
     def close(self) -> None:
         """Ends the child."""

@@ -56,7 +56,8 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler tells.
         file_bytes: size of the .tflite file.
         runs, warmup: timed inferences in the block that was kept, and those before the first block.
-        noisy: no block came to `mad_ratio` <= 0.02 within the repeats allowed.
+        noisy: no block came to `mad_ratio` <= 0.02, with at most 2 % of its time lost to other processes on the core (a
+            host's `device_state["stolen"]`), within the repeats allowed.
         mad_ratio: median absolute deviation over median.
         delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
         reason: why there is no latency, or "".

@@ -13,7 +13,7 @@ from mhmodels.hardware.measurement import NOISY_MAD_RATIO
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A block of timings in numbers; all in ms but `runs` and the ratio."""
+    """A block of timings in numbers; all in ms but `runs`, the ratio and `stolen` (share of the time lost to others)."""
 
     median_ms: float
     mean_ms: float
@@ -23,18 +23,25 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float
     mad_ratio: float
     runs: int
+    stolen: float = 0.0
+
+    @property
+    def unrest(self) -> float:
+        """The larger of spread (MAD over median) and time lost to others: steady company moves a median without spread."""
+        return max(self.mad_ratio, self.stolen)
 
     @property
     def noisy(self) -> bool:
-        """Whether the median absolute deviation is over 2 % of the median."""
-        return self.mad_ratio > NOISY_MAD_RATIO
+        """Whether spread or time lost to others is over 2 %."""
+        return self.unrest > NOISY_MAD_RATIO
 
 
-def summarise(times_ms: Sequence[float]) -> Summary:
+def summarise(times_ms: Sequence[float], stolen: float = 0.0) -> Summary:
     """Median, spread and tail of a block.
 
     Args:
         times_ms: one entry an inference, each above 0.
+        stolen: share of the block's time in which the core worked for somebody else.
 
     Raises:
         MeasurementError: no entry, or one that is not a finite number above 0.
@@ -57,22 +64,20 @@ def summarise(times_ms: Sequence[float]) -> Summary:
         p95_ms=ordered[math.ceil(0.95 * len(ordered)) - 1],
         mad_ratio=statistics.median(abs(time - median) for time in ordered) / median,
         runs=len(ordered),
+        stolen=stolen,
     )
 
 
-def steadiest(block: Callable[[], Sequence[float]], repeats: int = 5) -> Summary:
-    """Repeats a block until its spread is at most 2 % of its median, else keeps the least noisy one.
+def steadiest(block: Callable[[], Summary], repeats: int = 5) -> Summary:
+    """Repeats a block until it is not noisy, else keeps the one with the least unrest.
 
     Args:
-        block: makes one block of timings, ms.
+        block: makes one block of timings.
         repeats: how often at most.
-
-    Raises:
-        MeasurementError: as `summarise`.
     """
-    best = summarise(block())
+    best = block()
     for _ in range(repeats - 1):
         if not best.noisy:
             break
-        best = min(best, summarise(block()), key=lambda summary: summary.mad_ratio)
+        best = min(best, block(), key=lambda summary: summary.unrest)
     return best

@@ -114,7 +114,7 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     if comparison.reference.reason:
         yield f"The reference {comparison.reference.label} did not run everywhere, so no model has an MN-Norm."
     if any(row.noisy for row in rows):
-        yield f"{NOISY} noisy: the spread stayed over 2 % of the median; read that figure as approximate."
+        yield f"{NOISY} noisy: over 2 % spread, or over 2 % of the time lost to other processes; read that figure as approximate."
     if any(weights == "random-v1" for row in rows for weights in row.weights.values()):
         yield "Files carry random weights (random-v1): good for latency only; trained ones can move an estimate by 12 to 17 %."
     if paper:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.timing import steadiest, summarise
+from mhmodels.hardware.timing import Summary, steadiest, summarise
 
 times = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=200)
 
@@ -54,18 +54,26 @@ STEADY, WORSE, WORST = [10.0, 10.0, 10.1], [10.0, 10.5, 9.5], [10.0, 13.0, 7.0]
 
 def test_stops_at_the_first_steady_block() -> None:
     blocks = iter([WORST, STEADY])
-    assert steadiest(lambda: next(blocks)).noisy is False
+    assert steadiest(lambda: summarise(next(blocks))).noisy is False
     assert next(blocks, None) is None
 
 
 def test_keeps_the_least_noisy_of_five() -> None:
     made = []
 
-    def block() -> list[float]:
+    def block() -> Summary:
         made.append([WORST, WORSE, WORST, WORST, WORST][len(made)])
-        return made[-1]
+        return summarise(made[-1])
 
     summary = steadiest(block, repeats=5)
     assert len(made) == 5
     assert summary == summarise(WORSE)
     assert summary.noisy
+
+
+def test_a_steady_block_that_shared_its_core_is_noisy() -> None:
+    """Company that takes its turn in every inference moves the median and leaves no spread."""
+    shared, alone = summarise(STEADY, stolen=0.4), summarise(STEADY, stolen=0.01)
+    assert (shared.noisy, alone.noisy) == (True, False)
+    blocks = iter([shared, alone])
+    assert steadiest(lambda: next(blocks)) == alone
