@@ -76,13 +76,28 @@ def calibrated_tensors(graph: Graph) -> tuple[str, ...]:
     """Names of the tensors whose ranges must be observed; the others' follow from rules."""
     names: list[str] = []
     for op in graph.ops:
-        if op.kind in (*_SHARING, "softmax") or op.activation == "hard_sigmoid":
-            continue
         if separate_activation(op):
             names.append(pre_activation(op))
-        if op.activation != "sigmoid":
+        if op.kind not in _SHARING and fixed_range(op) is None:
             names.append(op.name)
     return tuple(names)
+
+
+def fixed_range(op: Op) -> Range | None:
+    """The range of an operation's output that follows from a rule; None where it must be observed or is shared."""
+    if op.kind == "softmax" or op.activation == "sigmoid":
+        return 0.0, 255 / 256
+    return (0.0, 1.0) if op.activation == "hard_sigmoid" else None
+
+
+def check_granularity(fmt: QuantisedFormat, granularity: Granularity | None) -> None:
+    """Raises where a scheme has no such granularity.
+
+    Raises:
+        ExportError: see above.
+    """
+    if fmt == "uint8" and granularity == "channel":
+        raise ExportError("granularity 'channel' does not exist in uint8 (asymmetric weights have one scale a tensor): use int8")
 
 
 def input_quantisation(preprocessing: Preprocessing, fmt: QuantisedFormat) -> Quantisation:
@@ -138,8 +153,7 @@ def quantise(
     Raises:
         ExportError: a range is missing or collapsed; the message names the tensor.
     """
-    if fmt == "uint8" and granularity == "channel":
-        raise ExportError("granularity 'channel' does not exist in uint8 (asymmetric weights have one scale a tensor): use int8")
+    check_granularity(fmt, granularity)
     graph = saturating_gates(graph)
     tensors = {IMAGE: input_quantisation(graph.architecture.preprocessing, fmt)}
     for op in graph.ops:
@@ -158,15 +172,12 @@ def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, 
         except ExportError as error:
             raise ExportError(f"tensor '{name}': {error}") from None
 
-    unit = Quantisation(np.array([1 / 256], np.float32), _LOWEST[fmt])
     if separate_activation(op):
         tensors[pre_activation(op)] = observed(pre_activation(op))
     if op.kind in _SHARING:
         tensors[op.name] = tensors[op.inputs[0]]
-    elif op.kind == "softmax" or op.activation == "sigmoid":
-        tensors[op.name] = unit
-    elif op.activation == "hard_sigmoid":
-        tensors[op.name] = activation_quantisation((0.0, 1.0), fmt)
+    elif (fixed := fixed_range(op)) is not None:
+        tensors[op.name] = activation_quantisation(fixed, fmt)
     else:
         tensors[op.name] = observed(op.name)
 
