@@ -23,6 +23,8 @@ SLOT_MARK = "/.OPTIMIZER_SLOT/"
 TRAINING = ("optimizer", "save_counter", "global_step", "keras_api", "train_loss", "validation_loss")
 STEP_KEYS = ("global_step", "optimizer/iterations", "optimizer/_iterations", "optimizer/iter")
 AVERAGE_SLOT = "average"
+READ_ERRORS = (ValueError, RuntimeError, LookupError, TypeError)
+"""What TensorFlow's reader raises for broken files, besides its own errors."""
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> str | None:
@@ -82,7 +84,8 @@ def read_checkpoint(prefix: str) -> Source:
     reader, graph = _open(prefix)
     shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items() if name != GRAPH_KEY}
     dtypes = {name: dtype.name for name, dtype in reader.get_variable_to_dtype_map().items()}
-    tree = _Tree(graph, {name: _variable(prefix, reader, name, shapes[name], dtypes[name]) for name in shapes})
+    variables = {name: _variable(prefix, reader, name, shapes[name], dtypes[name]) for name in shapes}
+    tree = _Tree(graph, variables)
     training = tuple(sorted(name for name in shapes if _is_training_state(name)))
     return Source(
         path=prefix,
@@ -91,7 +94,7 @@ def read_checkpoint(prefix: str) -> Source:
         variables=tuple(sorted(set(shapes) - set(training))),
         training_state=training,
         averages=tree.averages(),
-        step=_step(reader, shapes),
+        step=_step(variables),
         origin="tf_model_garden",
     )
 
@@ -112,7 +115,7 @@ def _open(prefix: str) -> tuple[Any, Any]:
         graph = trackable_object_graph_pb2.TrackableObjectGraph()
         if GRAPH_KEY in names:
             graph.ParseFromString(reader.get_tensor(GRAPH_KEY))
-    except (tf.errors.OpError, ValueError, RuntimeError, DecodeError) as error:
+    except (tf.errors.OpError, *READ_ERRORS, DecodeError) as error:
         raise _unreadable(prefix, error) from error
     if GRAPH_KEY not in names:
         raise WeightsError(
@@ -135,7 +138,7 @@ def _variable(prefix: str, reader: Any, name: str, shape: tuple[int, ...], dtype
 
         try:
             return reader.get_tensor(name)
-        except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        except (tf.errors.OpError, *READ_ERRORS) as error:
             raise _unreadable(prefix, error) from error
 
     return Variable(name, shape, dtype, read)
@@ -145,11 +148,11 @@ def _is_training_state(name: str) -> bool:
     return SLOT_MARK in name or name.split("/", 1)[0] in TRAINING or "/keras_api/" in name or "/optimizer/" in name
 
 
-def _step(reader: Any, shapes: dict[str, tuple[int, ...]]) -> int | None:
+def _step(variables: dict[str, Variable]) -> int | None:
     for key in STEP_KEYS:
-        name = f"{key}{VALUE_SUFFIX}"
-        if shapes.get(name) == ():
-            return int(reader.get_tensor(name))
+        counter = variables.get(f"{key}{VALUE_SUFFIX}")
+        if counter is not None and counter.shape == ():
+            return int(counter.read())
     return None
 
 
