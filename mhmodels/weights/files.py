@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -97,8 +98,7 @@ def write_weights(
         learned=learned,
         created_by=f"mhmodels {_version()}",
     )
-    with atomic(target) as temporary:
-        _write(temporary, wanted, floats, info)
+    _replace(target, _encode(wanted, floats, info))
     return info
 
 
@@ -179,9 +179,8 @@ def read_arrays(file: WeightsFile, path: str) -> Arrays:
     return arrays
 
 
-@contextlib.contextmanager
-def atomic(target: Path) -> Iterator[Path]:
-    """A temporary file beside the target that replaces it if the block succeeds, and else vanishes.
+def _replace(target: Path, content: bytes) -> None:
+    """Puts a file in place whole: beside the target first, then renamed.
 
     Raises:
         WeightsError: the folder cannot be written to, or the disk is full; what stood at the target still does.
@@ -189,18 +188,17 @@ def atomic(target: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=SUFFIX)
-        os.close(handle)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
         temporary = Path(name)
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
-    except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or ["unknown"])[0][:200]
-        kept = "; the file that was there is unchanged" if target.exists() else ""
-        raise WeightsError(f"{target}: cannot be written ({reason}){kept}") from error
+    except OSError as error:
+        kept = "; the file that was there is unchanged" if target.is_file() else ""
+        raise WeightsError(f"{target}: cannot be written ({error.strerror}){kept}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -212,9 +210,11 @@ def _umask() -> int:
     return mask
 
 
-def _write(path: Path, wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> None:
+def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> bytes:
+    """The file's content. Made in memory, because HDF5's library does not recover from a full disk."""
     numbers = dict.fromkeys(KERAS_CLASSES.values(), 0)
-    with h5py.File(path, "w") as file:
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
         for target in wanted:
             class_name = KERAS_CLASSES[target.kind]
             number = numbers[class_name]
@@ -224,6 +224,7 @@ def _write(path: Path, wanted: tuple[Target, ...], arrays: Arrays, info: Weights
             for i, role in enumerate(target.shapes):
                 group[str(i)] = arrays[target.name, role]
         file[INFO_PATH] = np.frombuffer(info.to_json(), np.uint8)
+    return content.getvalue()
 
 
 def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> tuple[tuple[Target, ...], str]:
