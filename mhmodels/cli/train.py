@@ -71,6 +71,22 @@ if TYPE_CHECKING:
 @click.option(
     "--checkpoint-minutes", type=click.FloatRange(0), default=10.0, show_default=True, help="Between checkpoints within an epoch."
 )
+@click.option(
+    "--quantize-aware",
+    type=click.Choice(["int8", "uint8"]),
+    default=None,
+    help="Fine-tune --weights with the roundings of such a file in the network; model.weights.h5 then carries its ranges.",
+)
+@click.option(
+    "--granularity", type=click.Choice(["channel", "tensor"]), default=None, help="With --quantize-aware: scales of int8 weights."
+)
+@click.option(
+    "--freeze-after",
+    type=click.IntRange(0),
+    default=None,
+    metavar="STEPS",
+    help="With --quantize-aware: steps with batch statistics before the moving ones are frozen.  [default: half of the run]",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in RUNDIR, exact to the step.")
 @json_option
 def train(
@@ -95,6 +111,7 @@ def train(
     from mhmodels.training.sources import open_data
 
     opened = open_data(data, label_offset=label_offset, test=test_data)
+    _check_aware(options)
     metrics = _run(_with_classes(architecture, opened, options["classes"]), opened, chosen, output, options)
     if as_json:
         import msgspec
@@ -102,6 +119,18 @@ def train(
         emit_json({"folder": str(output), **msgspec.to_builtins(metrics)})
     else:
         _print(metrics, output)
+
+
+def _check_aware(options: dict[str, Any]) -> None:
+    if options["quantize_aware"]:
+        if options["weights"] is None:
+            raise click.UsageError("--quantize-aware needs --weights: a network learns in floating point first")
+        if options["mixed_precision"] != "none":
+            raise click.UsageError(
+                "--quantize-aware needs --mixed-precision none: the steps of 8 bits are finer than 16-bit floats"
+            )
+    elif options["granularity"] or options["freeze_after"] is not None:
+        raise click.UsageError("--granularity and --freeze-after belong to --quantize-aware")
 
 
 def _recipe(name: str | None, data: str, epochs: int | None, batch_size: int | None) -> Recipe:
@@ -137,6 +166,10 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
         checkpoint_seconds=60 * options["checkpoint_minutes"],
         resume=options["resume"],
     )
+    if options["quantize_aware"]:
+        from mhmodels.cli.quantised_training import quantise_aware
+
+        request = quantise_aware(request, options["quantize_aware"], options["granularity"], options["freeze_after"])
     with _watch() as observer:
         return train_network(request, observer)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from mhmodels.training.run_folder import Metrics, RunFolder, Setup
 from mhmodels.training.sources import Data, Source
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
 from mhmodels.training.watching import Observer, Silent
-from mhmodels.weights import Claim, Labels, load_weights, read_info, save_weights
+from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
@@ -39,6 +40,7 @@ class Request(NamedTuple):
         weights: what to begin with: a weights file or a registered name; of another number of classes, all but the
             classifier is taken. None begins at random.
         transform, transform_name: what is done to the built model before training, and how the record calls it.
+        learned: what the transformed model learned besides the weights, for the weights file.
         checkpoint_seconds: as in `loop.Job`.
     """
 
@@ -52,6 +54,7 @@ class Request(NamedTuple):
     weights: str | None = None
     transform: Transform | None = None
     transform_name: str | None = None
+    learned: Callable[[keras.Model], Learned] | None = None
     checkpoint_seconds: float = 600.0
     resume: bool = False
 
@@ -71,7 +74,8 @@ def train_network(request: Request, observer: Observer | None = None) -> Metrics
     outcome = train(job, observer)
     metrics = _metrics(job, outcome)
     if outcome.chief:
-        _write(job, outcome, metrics, with_preprocessing(request.architecture, request.recipe))
+        learned = request.learned(outcome.trained) if request.learned else None
+        _write(job, outcome, metrics, with_preprocessing(request.architecture, request.recipe), learned)
     return metrics
 
 
@@ -209,7 +213,7 @@ def _metrics(job: Job, outcome: Outcome) -> Metrics:
     )
 
 
-def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architecture) -> None:
+def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architecture, learned: Learned | None) -> None:
     folder, setup, source = RunFolder(job.folder), job.setup, job.train.source
     how = f"mhmodels train, recipe {setup.recipe.name}, {setup.recipe.epochs} epochs, seed {setup.seed}"
     claims: tuple[Claim, ...] = ()
@@ -224,6 +228,7 @@ def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architect
         source=f"{how}, on {source.name}",
         accuracy=claims,
         step=metrics.steps,
+        learned=learned,
     )
     if outcome.trained is not outcome.model:
         outcome.trained.save_weights(str(folder.transformed_weights))

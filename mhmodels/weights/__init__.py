@@ -2,13 +2,14 @@
 
 from mhmodels.weights.files import open_weights, read_info, read_weights, write_weights
 from mhmodels.weights.importing import Imported, import_weights
-from mhmodels.weights.info import Claim, Labels, WeightsInfo, content_hash
+from mhmodels.weights.info import Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.loading import load_weights, model_arrays, save_weights
 
 __all__ = [
     "Claim",
     "Imported",
     "Labels",
+    "Learned",
     "WeightsInfo",
     "content_hash",
     "import_weights",

@@ -12,7 +12,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
 from mhmodels.network import LOGITS
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
-from mhmodels.weights.info import Arrays, Claim, Labels, WeightsInfo
+from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, same_network, targets
 from mhmodels.weights.registered import locate
 
@@ -66,6 +66,7 @@ def save_weights(
     licence: str | None = None,
     accuracy: tuple[Claim, ...] = (),
     step: int | None = None,
+    learned: Learned | None = None,
 ) -> WeightsInfo:
     """Writes a model's weights, described and whole or not at all; see `mhmodels.weights.files.write_weights`.
 
@@ -73,7 +74,17 @@ def save_weights(
         WeightsError: the model is not that network; the weights are not finite; the file cannot be written.
     """
     arrays = model_arrays(model, architecture)
-    return write_weights(path, architecture, arrays, labels=labels, source=source, licence=licence, accuracy=accuracy, step=step)
+    return write_weights(
+        path,
+        architecture,
+        arrays,
+        labels=labels,
+        source=source,
+        licence=licence,
+        accuracy=accuracy,
+        step=step,
+        learned=learned,
+    )
 
 
 def model_arrays(model: Any, architecture: Architecture) -> Arrays:

@@ -1,0 +1,271 @@
+"""Keras layers that compute in floating point what an integer file will compute, and learn through it.
+
+After Jacob et al. (arXiv 1712.05877, section 3): weights and activations are rounded to their grids in the forward pass,
+gradients pass as if they were not (straight-through), and batch normalisation is folded into the weights before these
+are rounded. Scales and zero points follow `export.quantisation.scheme` to the letter. Keras operations only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import keras
+from keras import ops
+
+from export.graph import ExportError
+
+Grid: TypeAlias = Literal["channel", "tensor", "asymmetric"]
+"""Of a kernel: symmetric per channel, symmetric per tensor, or asymmetric per tensor (uint8)."""
+
+Interval: TypeAlias = tuple[float, float]
+
+GATE_OFFSET, GATE_SLOPE = 3.0, 6.0
+_SMALLEST_SPAN = 1e-6
+_SMALLEST_WEIGHT_STEP = 1e-9  # as scheme: a dead channel still needs a scale
+
+
+def nudged(low: Any, high: Any) -> tuple[Any, Any]:
+    """The smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
+    low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
+    scale = ops.maximum(high - low, _SMALLEST_SPAN) / 255.0
+    zero_point = ops.clip(ops.round(-low / scale), 0.0, 255.0)
+    return -zero_point * scale, (255.0 - zero_point) * scale
+
+
+def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
+    """A kernel as its integers represent it; the gradient is the identity's, at the largest weights too.
+
+    Args:
+        kernel: folded weights, float32.
+        grid: how its integers lie.
+        channel_axis: of the output channels.
+    """
+    values = ops.stop_gradient(kernel)
+    axis = None
+    if grid == "asymmetric":
+        low, high = ops.minimum(ops.min(values), 0.0), ops.maximum(ops.max(values), 0.0)
+        scale = ops.maximum((high - low) / 254.0, _SMALLEST_WEIGHT_STEP)
+        zero_point = ops.clip(1.0 + ops.round(-low / scale), 1.0, 255.0)
+        low, high = (1.0 - zero_point) * scale, (255.0 - zero_point) * scale
+    else:
+        axis = channel_axis if grid == "channel" else None
+        others = None if axis is None else [i for i in range(4) if i != axis]
+        high = ops.maximum(ops.max(ops.abs(values), axis=others), 127.0 * _SMALLEST_WEIGHT_STEP)
+        low = -high
+    rounded = keras.quantizers.fake_quant_with_min_max_vars(values, low, high, num_bits=8, narrow_range=True, axis=axis)
+    return kernel + ops.stop_gradient(rounded - values)
+
+
+@keras.saving.register_keras_serializable(package="mhmodels")
+class Quantise(keras.layers.Layer):
+    """Rounds a tensor to the 256 values of its grid, and learns its range as a moving average of batch extremes.
+
+    The gradient passes inside the grid's range and is zero outside.
+
+    Args:
+        tensor: name of the tensor, as `scheme.calibrated_tensors` has it.
+        ema: share of the old range that a step keeps. The first batch, where there is no range yet, sets it.
+        fixed: a range that follows from a rule and is never learned.
+    """
+
+    def __init__(self, tensor: str, ema: float = 0.99, fixed: Interval | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.tensor, self.ema = tensor, ema
+        self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the range (low, high) and the number of times that it was set or updated."""
+        if self.fixed is None:
+            shared = {"initializer": "zeros", "trainable": False, "dtype": "float32", "autocast": False}
+            self.range = self.add_weight(shape=(2,), name="range", aggregation="mean", **shared)
+            self.seen = self.add_weight(shape=(), name="seen", aggregation="only_first_replica", **shared)
+        self.built = True
+
+    def set_range(self, low: float, high: float) -> None:
+        """Starts from a calibrated range."""
+        self.range.assign([low, high])
+        self.seen.assign(1.0)
+
+    def call(self, x: Any, training: bool | None = None, observe: bool = True) -> Any:
+        """Rounds `x`; in training the range is updated first, unless the tensor only shares it (`observe=False`)."""
+        if self.fixed is not None:
+            return keras.quantizers.fake_quant_with_min_max_vars(x, *self.fixed)
+        if training and observe:
+            batch = self._extremes(x)
+            keep = ops.where(self.seen > 0, self.ema, 0.0)
+            current = self.range * keep + batch * (1.0 - keep)
+            self.range.assign(current)
+            self.seen.assign(self.seen + 1.0)
+        else:
+            # A range that nobody has set or learned yet: that of the batch itself.
+            current = ops.cond(self.seen > 0, lambda: ops.convert_to_tensor(self.range), lambda: self._extremes(x))
+        return keras.quantizers.fake_quant_with_min_max_vars(x, *nudged(current[0], current[1]))
+
+    def _extremes(self, x: Any) -> Any:
+        x = ops.stop_gradient(x)
+        return ops.stack([ops.min(x), ops.max(x)])
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the input."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {**super().get_config(), "tensor": self.tensor, "ema": self.ema, "fixed": self.fixed}
+
+
+@keras.saving.register_keras_serializable(package="mhmodels")
+class QuantisedImage(Quantise):
+    """The input's rounding; it also carries the model's record, so that a saved model knows what it is.
+
+    Args:
+        record: plain data: architecture and scheme.
+    """
+
+    def __init__(self, record: Mapping[str, Any], **settings: Any) -> None:
+        super().__init__(**settings)
+        self.record = dict(record)
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {**super().get_config(), "record": self.record}
+
+
+@keras.saving.register_keras_serializable(package="mhmodels")
+class FoldedConvolution(keras.layers.Layer):
+    """A convolution whose batch normalisation is folded into its kernel before this is rounded (section 3.2).
+
+    The two layers are those of the float model, so that both models share their variables. In training the moving
+    variance scales the kernel, which keeps its grid steady, and the result is corrected to the batch's own statistics
+    (as Krishnamoorthi, arXiv 1806.08342, section 3.2.2, does); after `freeze_after` steps, as in inference, the
+    statistics stay what they are.
+
+    Args:
+        convolution: `Conv2D` or `DepthwiseConv2D`.
+        norm: its batch normalisation, if it has one.
+        grid: of the kernel.
+        gate: whether a hard-sigmoid follows: (x + 3) / 6 is then part of the weights, and its clipping the next layer's.
+        freeze_after: training steps with batch statistics.
+    """
+
+    def __init__(
+        self,
+        convolution: keras.layers.Layer,
+        norm: keras.layers.Layer | None,
+        grid: Grid,
+        gate: bool = False,
+        freeze_after: int = 0,
+        **settings: Any,
+    ) -> None:
+        super().__init__(**settings)
+        self.convolution, self.norm = convolution, norm
+        self.grid, self.gate, self.freeze_after = grid, gate, freeze_after
+        self.depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+
+    def build(self, input_shape: Any) -> None:
+        """Builds the wrapped layers where they are not, and the step counter."""
+        if not self.convolution.built:
+            self.convolution.build(input_shape)
+        if self.norm is not None:
+            if not self.norm.built:
+                self.norm.build(self.convolution.compute_output_shape(input_shape))
+            self.steps = self.add_weight(
+                shape=(),
+                name="steps",
+                initializer="zeros",
+                trainable=False,
+                dtype="float32",
+                autocast=False,
+                aggregation="only_first_replica",
+            )
+        if self.compute_dtype != "float32" or self.convolution.compute_dtype != "float32":
+            raise ExportError(
+                f"layer '{self.name}' computes in {self.convolution.compute_dtype}, expected float32: 8 bits have finer steps"
+                " than half precision; train with --precision float32"
+            )
+        self.built = True
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        """The result before the activation, not yet rounded."""
+        kernel, bias = ops.convert_to_tensor(self.convolution.kernel), 0.0
+        if self.convolution.use_bias:
+            bias = ops.convert_to_tensor(self.convolution.bias)
+        if self.norm is None:
+            return self._convolve(x, self._rounded(kernel)) + self._through_gate(bias)
+        norm = self.norm
+        gamma, beta = ops.convert_to_tensor(norm.gamma), ops.convert_to_tensor(norm.beta)
+        moving_mean, moving_variance = (ops.convert_to_tensor(v) for v in (norm.moving_mean, norm.moving_variance))
+        deviation = ops.sqrt(moving_variance + norm.epsilon)
+        factor = gamma / deviation
+        folded = self._rounded(kernel * (factor[:, None] if self.depthwise else factor))
+        y = self._convolve(x, folded)
+        if not training or not norm.trainable:
+            return y + self._through_gate(beta + (bias - moving_mean) * factor)
+        mean, variance = self._statistics(x, kernel, bias)
+        own_deviation = ops.sqrt(variance + norm.epsilon)
+        return y * (deviation / own_deviation) + self._through_gate(beta + (bias - mean) * gamma / own_deviation)
+
+    def _statistics(self, x: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
+        """This step's mean and variance: the batch's, or the moving ones once frozen; the moving ones are updated."""
+        norm = self.norm
+        assert norm is not None
+        frozen = self.steps >= self.freeze_after
+        moving = ops.convert_to_tensor(norm.moving_mean), ops.convert_to_tensor(norm.moving_variance)
+
+        def of_batch() -> tuple[Any, Any]:
+            return ops.moments(self._convolve(x, kernel) + bias, axes=[0, 1, 2], synchronized=norm.synchronized)
+
+        if norm.synchronized:  # replicas cannot exchange values inside a branch
+            mean, variance = (ops.where(frozen, old, new) for old, new in zip(moving, of_batch(), strict=True))
+        else:
+            mean, variance = ops.cond(frozen, lambda: moving, of_batch)
+        keep = ops.where(frozen, 1.0, norm.momentum)
+        for variable, old, new in zip((norm.moving_mean, norm.moving_variance), moving, (mean, variance), strict=True):
+            variable.assign(old * keep + ops.stop_gradient(new) * (1.0 - keep))
+        self.steps.assign(self.steps + 1.0)
+        return mean, variance
+
+    def _rounded(self, kernel: Any) -> Any:
+        if self.gate:
+            kernel = kernel / GATE_SLOPE
+        return rounded_kernel(kernel, self.grid, channel_axis=2 if self.depthwise else 3)
+
+    def _through_gate(self, bias: Any) -> Any:
+        return (bias + GATE_OFFSET) / GATE_SLOPE if self.gate else bias
+
+    def _convolve(self, x: Any, kernel: Any) -> Any:
+        layer = self.convolution
+        convolve = ops.depthwise_conv if self.depthwise else ops.conv
+        return convolve(
+            x,
+            kernel,
+            strides=layer.strides,
+            padding=layer.padding,
+            dilation_rate=layer.dilation_rate,
+            data_format="channels_last",
+        )
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """That of the convolution."""
+        return self.convolution.compute_output_shape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """For saving."""
+        return {
+            **super().get_config(),
+            "convolution": keras.saving.serialize_keras_object(self.convolution),
+            "norm": None if self.norm is None else keras.saving.serialize_keras_object(self.norm),
+            "grid": self.grid,
+            "gate": self.gate,
+            "freeze_after": self.freeze_after,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> FoldedConvolution:
+        """From what `get_config` gave."""
+        settings = dict(config)
+        for name in ("convolution", "norm"):
+            if settings[name] is not None:
+                settings[name] = keras.saving.deserialize_keras_object(settings[name])
+        return cls(**settings)

@@ -1,0 +1,64 @@
+"""`mhmodels train --quantize-aware`: where training meets the exporter, which may not know each other."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.quantisation.aware import aware_transform, learned
+from export.quantisation.scheme import Granularity, QuantisedFormat, check_granularity
+from mhmodels.preprocessing import PictureError, fit_picture, preprocess
+from mhmodels.training.errors import DataError
+from mhmodels.training.session import Request, with_preprocessing
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mhmodels.architecture import Architecture
+    from mhmodels.training.sources import Source
+
+PICTURES = 256
+"""Training pictures, evenly spaced, from which activation ranges start."""
+
+
+def quantise_aware(request: Request, fmt: QuantisedFormat, granularity: Granularity | None, freeze_after: int | None) -> Request:
+    """The request with quantisation-aware training in it.
+
+    Args:
+        request: float training from trained weights.
+        fmt, granularity: the scheme.
+        freeze_after: training steps with batch statistics; None for half of the run.
+
+    Raises:
+        ExportError: uint8 per channel.
+        DataError: nothing to train on.
+    """
+    check_granularity(fmt, granularity)
+    if request.data.train is None:
+        raise DataError("quantisation-aware training: only pictures to test on, expected some to train on")
+    recipe = request.recipe
+    if freeze_after is None:
+        freeze_after = recipe.epochs * (len(request.data.train) // recipe.batch_size) // 2
+    architecture = with_preprocessing(request.architecture, recipe)
+    granularity = granularity or ("channel" if fmt == "int8" else "tensor")
+    return request._replace(
+        transform=aware_transform(
+            _pictures(request.data.train, architecture), fmt, architecture, granularity=granularity, freeze_after=freeze_after
+        ),
+        transform_name=f"quantisation-aware, {fmt} per {granularity}, statistics frozen after {freeze_after} steps",
+        learned=learned,
+    )
+
+
+def _pictures(source: Source, architecture: Architecture) -> NDArray[np.float32]:
+    """Normalised pictures, without those that cannot be read: training counts them."""
+    fitted = []
+    for index in np.unique(np.linspace(0, len(source) - 1, PICTURES).astype(int)).tolist():
+        with contextlib.suppress(PictureError, OSError):
+            picture = source.read(index, 0)[0]
+            fitted.append(fit_picture(picture, architecture.input_size, architecture.preprocessing))
+    if not fitted:
+        raise DataError(f"{source.name}: none of {PICTURES} pictures can be read, so that nothing tells the activations' ranges")
+    return preprocess(np.stack(fitted), architecture.preprocessing)
