@@ -7,14 +7,15 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from android_bench.errors import AdbError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
 from android_bench.process import Finished, run_program
 from mhmodels.errors import MhmodelsError
 
+T = TypeVar("T")
 CALL_S = 15.0
 _LINE = re.compile(r"^(?P<serial>\S+)\s+(?P<state>no permissions(?:[^;]*;[^\[]*\[[^\]]*\])?|\S+)(?P<details>.*)$")
 _LOST = re.compile(
@@ -74,6 +75,8 @@ class Adb:
         self.cancel = cancel
         self._server = _server_words(server)
         self._started = False
+        # Devices are measured from one thread each; only that thread's tidying goes on.
+        self._ignoring = threading.local()
         self._guard = threading.Lock()
 
     def run(self, words: Sequence[str], *, serial: str | None = None, timeout_s: float = CALL_S) -> Finished:
@@ -99,9 +102,21 @@ class Adb:
         """Asks the server to connect to a device on the network; adb's answer, which tells whether it did."""
         return self.run(["connect", address]).stdout.decode(errors="replace").strip()
 
+    def uncancelled(self, action: Callable[[], T]) -> T:
+        """Does something in spite of a request to stop: tidying up must not be stopped by what made it necessary."""
+        self._ignoring.value = True
+        try:
+            return action()
+        finally:
+            self._ignoring.value = False
+
+    def cancelled(self) -> bool:
+        """Whether the calling thread was asked to stop."""
+        return self.cancel is not None and self.cancel.is_set() and not getattr(self._ignoring, "value", False)
+
     def _call(self, words: Sequence[str], timeout_s: float) -> Finished:
         try:
-            return run_program([str(self.executable), *self._server, *words], timeout_s=timeout_s, cancel=self.cancel)
+            return run_program([str(self.executable), *self._server, *words], timeout_s=timeout_s, cancelled=self.cancelled)
         except OSError as error:
             raise AdbError(f"{self.executable}: cannot be run ({error.strerror})") from error
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -207,8 +206,7 @@ class Phone:
         return ""
 
     def _check_cancelled(self) -> None:
-        cancel: threading.Event | None = self.adb.cancel
-        if cancel is not None and cancel.is_set():
+        if self.adb.cancelled():
             raise CancelledError(f"device '{self.serial}': stopped on request")
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import selectors
 import subprocess
-import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import IO, Literal, NamedTuple, TypeAlias
 
 Stopped: TypeAlias = Literal["", "timeout", "flood", "cancelled"]
@@ -71,7 +70,7 @@ def run_program(
     command: Sequence[str],
     *,
     timeout_s: float,
-    cancel: threading.Event | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
     flood_bytes: int = FLOOD_BYTES,
 ) -> Finished:
     """Runs a program without input to its end, or to ours.
@@ -79,7 +78,7 @@ def run_program(
     Args:
         command: program and arguments; no shell is involved.
         timeout_s: for the whole of it, whether it talks or not.
-        cancel: ends it when set.
+        cancelled: is asked now and then; ends it when true.
         flood_bytes: ends it when it has said more than this.
 
     Raises:
@@ -91,7 +90,7 @@ def run_program(
         assert process.stderr is not None
         captures = {process.stdout: Capture(), process.stderr: Capture()}
         try:
-            stopped = _drain(captures, start + timeout_s, cancel, flood_bytes)
+            stopped = _drain(captures, start + timeout_s, cancelled, flood_bytes)
             if not stopped:
                 stopped = _await(process, start + timeout_s)
         finally:
@@ -102,7 +101,7 @@ def run_program(
     return Finished(rc, out, err, time.monotonic() - start, stopped, lost_out + lost_err)
 
 
-def _drain(captures: dict[IO[bytes], Capture], deadline: float, cancel: threading.Event | None, most: int) -> Stopped:
+def _drain(captures: dict[IO[bytes], Capture], deadline: float, cancelled: Callable[[], bool], most: int) -> Stopped:
     with selectors.DefaultSelector() as selector:
         for pipe in captures:
             selector.register(pipe, selectors.EVENT_READ)
@@ -110,7 +109,7 @@ def _drain(captures: dict[IO[bytes], Capture], deadline: float, cancel: threadin
             left = deadline - time.monotonic()
             if left <= 0:
                 return "timeout"
-            if cancel is not None and cancel.is_set():
+            if cancelled():
                 return "cancelled"
             for key, _ in selector.select(min(left, _SLICE_S)):
                 data = os.read(key.fd, 1 << 16)

@@ -118,6 +118,7 @@ def furnish(root: Path, props: dict[str, str], python: str) -> None:
         core = root / f"sys/devices/system/cpu/cpu{number}"
         (core / "cpufreq").mkdir(parents=True)
         (core / "cpufreq/cpuinfo_max_freq").write_text(f"{frequency}\n")
+        (core / "cpufreq/scaling_max_freq").write_text(f"{frequency}\n")
         (core / "cpufreq/scaling_cur_freq").write_text(f"{frequency}\n")
         (core / "cpu_capacity").write_text(f"{capacity}\n")
     (root / "sys/devices/system/cpu/online").write_text("0-7\n")

@@ -1,0 +1,122 @@
+"""One run of the tool on a phone, from the look before to the look after, with what it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from android_bench.command import PLACEMENT, RESULT, Prepared, Timing, arguments, script
+from android_bench.condition import Condition, condition_script, parse_condition
+from android_bench.delegates import Choice
+from android_bench.device import restarted
+from android_bench.errors import AdbError
+from android_bench.phone import Phone, ToolRun, split_sections
+from android_bench.protos import Placement, Result, read_placement, read_result
+from android_bench.verdict import Status, Verdict, decide
+from android_bench.workspace import SWEEP, Workspace
+from mhmodels.errors import FileFormatError
+
+Cool = Callable[[], tuple[Condition, float, str]]
+
+
+class Block(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        script: what ran on the device.
+        before, after: the phone's condition; no `after` where the phone was gone.
+        waited_s: for it to cool down.
+        hot: why it was still too warm, or "".
+    """
+
+    verdict: Verdict
+    run: ToolRun
+    script: str
+    before: Condition
+    after: Condition | None
+    waited_s: float
+    hot: str
+
+
+class BlockRunner:
+    """Runs blocks on one phone.
+
+    Args:
+        phone, workspace: the device and our folder there.
+        mask: of the cores to use, 0 for all.
+        timing: how long a block is.
+        timeout_s: for a run in all.
+        cool: waits until the phone may run.
+    """
+
+    def __init__(self, phone: Phone, workspace: Workspace, *, mask: int, timing: Timing, timeout_s: float, cool: Cool) -> None:
+        self.phone, self.workspace = phone, workspace
+        self.mask, self.timing, self.timeout_s, self._cool = mask, timing, timeout_s, cool
+
+    def block(self, choice: Choice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> Block:
+        """A timed run; once more if the phone went away during it and came back.
+
+        Raises:
+            DeviceLostError, DeviceUnauthorizedError, AdbError: the phone stays away.
+            CancelledError: somebody asked to stop.
+        """
+        block = self._once(choice, prepared, runs, threads, placement)
+        if block.verdict.status is Status.DEVICE_LOST:
+            # Once is a cable, twice is the phone.
+            self.phone.wait_back()
+            self.workspace.sweep()
+            block = self._once(choice, prepared, runs, threads, placement)
+        return block
+
+    def plain(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
+        """A run for something else than its time, with given flags; whatever it leaves running is ended."""
+        text = script(prepared, run, flags, choice.environment(prepared.folder), mask=self.mask, timeout_s=self.timeout_s)
+        done = self.phone.tool(text, timeout_s=self.timeout_s)
+        self.workspace.sweep()
+        return done
+
+    def _once(self, choice: Choice, prepared: Prepared, runs: int, threads: int, placement: bool) -> Block:
+        before, waited, hot = self._cool()
+        folder = self.workspace.new_run()
+        flags = arguments(choice, prepared, folder, runs=runs, threads=threads, timing=self.timing, placement=placement)
+        text = script(prepared, folder, flags, choice.environment(prepared.folder), mask=self.mask, timeout_s=self.timeout_s)
+        try:
+            run = self.phone.tool(text, timeout_s=self.timeout_s)
+        except BaseException:
+            self._sweep_if_possible()
+            raise
+        if run.lost:
+            return Block(decide(run, choice), run, text, before, None, waited, hot)
+        after = self._after()
+        result, where = self._fetch(folder) if run.rc == 0 else (None, None)
+        verdict = decide(run, choice, result=result, placement=where)
+        if restarted(before.boot_id, after.boot_id):
+            verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
+        return Block(verdict, run, text, before, after, waited, hot)
+
+    def _after(self) -> Condition:
+        """How the phone is now, and in the same breath an end to what the run left behind."""
+        text, secret = condition_script(sweep=SWEEP)
+        return parse_condition(split_sections(self.phone.script(text).stdout, secret))
+
+    def _fetch(self, folder: str) -> tuple[Result | None, Placement | None]:
+        """The binary results, where the tool wrote any; a damaged one is as good as none."""
+        with tempfile.TemporaryDirectory(prefix="mhmodels-") as place:
+            local = Path(place, "run")
+            self.phone.pull(folder, local)
+            result, where = local / RESULT, local / PLACEMENT
+            try:
+                return (
+                    read_result(result.read_bytes()) if result.is_file() and result.stat().st_size else None,
+                    read_placement(where.read_bytes()) if where.is_file() and where.stat().st_size else None,
+                )
+            except FileFormatError:
+                return None, None
+
+    def _sweep_if_possible(self) -> None:
+        """After an interruption; the next session sweeps too, so a phone that is gone is no further trouble."""
+        with contextlib.suppress(AdbError):
+            self.phone.adb.uncancelled(self.workspace.sweep)

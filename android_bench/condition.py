@@ -1,0 +1,191 @@
+"""How a phone is right now: heat, battery, clocks; and whether it may be measured like that."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from android_bench.phone import Phone, sections, split_sections
+
+_HAL = re.compile(r"Current temperatures from HAL:(.*?)(?:\n\S|\Z)", re.DOTALL)
+_SENSOR = re.compile(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+), mName=([^,}]*), mStatus=(\d+)\}")
+_STATUS = re.compile(r"Thermal Status: (\d+)")
+_BATTERY = re.compile(r"^\s*(level|status|temperature): (-?\d+)\s*$", re.MULTILINE)
+STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+BATTERY_SENSOR, SKIN_SENSOR = 2, 3
+CLOCK_DROP = 0.85
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """A moment in a phone's life; None where it does not tell.
+
+    Attributes:
+        thermal_status: 0 (none) to 6 (shutdown).
+        skin_c, battery_c: °C.
+        sensors_c: every sensor that is fitted, °C by name.
+        battery_level: percent.
+        charging: whether it is.
+        power_save: whether its power-saving mode is on.
+        awake: whether the screen is on.
+        clock_limits_khz: highest clock that each core is allowed at this moment.
+        load: of the last minute.
+        boot_id: changes with every start.
+    """
+
+    thermal_status: int | None = None
+    skin_c: float | None = None
+    battery_c: float | None = None
+    sensors_c: dict[str, float] = {}
+    battery_level: int | None = None
+    charging: bool | None = None
+    power_save: bool | None = None
+    awake: bool | None = None
+    clock_limits_khz: tuple[int, ...] = ()
+    load: float | None = None
+    boot_id: str = ""
+
+    @property
+    def temperature_c(self) -> float | None:
+        """What stands for its heat: the skin's sensor, else the battery's."""
+        return self.skin_c if self.skin_c is not None else self.battery_c
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """When a phone may be measured.
+
+    Attributes:
+        battery_level: percent, at least, unless it is charging.
+        temperature_c: at most.
+        thermal_status: at most.
+        above_start_c: how much warmer than at the start a block may begin.
+        cool_down_s: how long to wait for that at most; 0 not to wait.
+        poll_s: between two looks.
+    """
+
+    battery_level: int = 30
+    temperature_c: float = 40.0
+    thermal_status: int = 1
+    above_start_c: float = 1.5
+    cool_down_s: float = 300.0
+    poll_s: float = 5.0
+
+
+def condition_script(**more: str) -> tuple[str, str]:
+    """The script that asks, and does more in the same breath; and its secret, see `sections`."""
+    return sections(
+        {
+            **more,
+            "thermal": "dumpsys thermalservice 2>/dev/null",
+            "battery": "dumpsys battery 2>/dev/null",
+            "saver": "settings get global low_power 2>/dev/null",
+            "power": "dumpsys power 2>/dev/null | grep -m1 mWakefulness=",
+            "clocks": "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq 2>/dev/null",
+            "load": "cat /proc/loadavg 2>/dev/null",
+            "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
+        }
+    )
+
+
+def read_condition(phone: Phone) -> Condition:
+    """Asks a phone how it is.
+
+    Raises:
+        AdbError: it does not answer.
+    """
+    script, secret = condition_script()
+    return parse_condition(split_sections(phone.script(script).stdout, secret))
+
+
+def parse_condition(found: dict[str, str]) -> Condition:
+    """Reads what the script printed."""
+    thermal = found.get("thermal", "").replace("\r", "")
+    # What stands under "cached" may be hours old.
+    current = _HAL.search(thermal)
+    sensors: dict[str, float] = {}
+    by_type: dict[int, list[float]] = {}
+    for value, kind, name, _ in _SENSOR.findall(current[1] if current else ""):
+        # Exactly zero is a sensor that is not fitted.
+        if float(value):
+            sensors[name] = float(value)
+            by_type.setdefault(int(kind), []).append(float(value))
+    status = _STATUS.search(thermal)
+    battery = {name: int(value) for name, value in _BATTERY.findall(found.get("battery", "").replace("\r", ""))}
+    battery_c = battery["temperature"] / 10 if "temperature" in battery else max(by_type.get(BATTERY_SENSOR, []), default=None)
+    saver, power = found.get("saver", "").strip(), found.get("power", "")
+    load = found.get("load", "").split()
+    return Condition(
+        thermal_status=int(status[1]) if status else None,
+        skin_c=max(by_type.get(SKIN_SENSOR, []), default=None),
+        battery_c=battery_c,
+        sensors_c=sensors,
+        battery_level=battery.get("level"),
+        charging=battery["status"] in (2, 5) if "status" in battery else None,
+        power_save={"1": True, "0": False}.get(saver),
+        awake="Awake" in power if "mWakefulness=" in power else None,
+        clock_limits_khz=tuple(int(word) for word in found.get("clocks", "").split() if word.isdigit()),
+        load=float(load[0]) if load and re.fullmatch(r"\d+\.\d+", load[0]) else None,
+        boot_id=found.get("boot", "").strip()[:64],
+    )
+
+
+def obstacles(condition: Condition, limits: Limits) -> list[str]:
+    """Why a phone must not be measured now."""
+    found = []
+    level = condition.battery_level
+    if level is not None and level < limits.battery_level and not condition.charging:
+        found.append(f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it (or --min-battery)")
+    if condition.power_save:
+        found.append("its power-saving mode is on: turn it off")
+    return found
+
+
+def too_hot(condition: Condition, limits: Limits, start_c: float | None = None) -> str:
+    """Why a block must not begin yet; "" if it may."""
+    status, heat = condition.thermal_status, condition.temperature_c
+    if status is not None and status > limits.thermal_status:
+        return f"thermal status {STATUS_NAMES[min(status, 6)]}"
+    allowed = limits.temperature_c if start_c is None else min(limits.temperature_c, start_c + limits.above_start_c)
+    return f"{heat:.1f} °C, expected at most {allowed:.1f}" if heat is not None and heat > allowed else ""
+
+
+def warnings(condition: Condition, cores: int) -> list[str]:
+    """What will make the figures worse than they could be, though they can be taken."""
+    found = []
+    if condition.awake is False:
+        found.append("its screen is off: some phones then keep programs on the slow cores")
+    if condition.load is not None and cores and condition.load > cores / 2:
+        found.append(f"something else is running on it (load {condition.load:.1f})")
+    if condition.thermal_status is None:
+        found.append("it does not tell its thermal status (Android 10 and later do)")
+    return found
+
+
+def throttled(before: Condition, after: Condition) -> bool:
+    """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited."""
+    if max(before.thermal_status or 0, after.thermal_status or 0) >= 2:
+        return True
+    pairs = zip(before.clock_limits_khz, after.clock_limits_khz, strict=False)
+    return any(late < CLOCK_DROP * early for early, late in pairs)
+
+
+def cool_down(
+    read: Callable[[], Condition], limits: Limits, start_c: float | None, cancel: threading.Event | None = None
+) -> tuple[Condition, float, str]:
+    """Waits until a phone is cool enough, or has been waited for long enough.
+
+    Returns:
+        Its condition then, the seconds waited, and why it is still too hot ("" if it is not).
+    """
+    begin = time.monotonic()
+    pause = cancel or threading.Event()
+    while True:
+        condition = read()
+        reason = too_hot(condition, limits, start_c)
+        waited = time.monotonic() - begin
+        if not reason or waited >= limits.cool_down_s or pause.is_set():
+            return condition, waited, reason
+        pause.wait(min(limits.poll_s, limits.cool_down_s - waited))

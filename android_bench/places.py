@@ -1,0 +1,70 @@
+"""Names that people give to their phones, and where raw logs and libraries are."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware.places import data_path
+
+_NAME = re.compile(r"^[A-Za-z0-9][\w.-]{0,40}$")
+
+
+def names_path() -> Path:
+    """The file of the phones' names."""
+    return data_path() / "phones.json"
+
+
+def read_names() -> dict[str, str]:
+    """Names by serial.
+
+    Raises:
+        MeasurementError: the file is damaged.
+    """
+    path = names_path()
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except FileNotFoundError:
+        return {}
+    except (OSError, msgspec.DecodeError) as error:
+        raise MeasurementError(f"{path}: not the names of phones ({error}); remove it and name them again") from error
+
+
+def set_name(serial: str, name: str) -> None:
+    """Gives a phone a name for `NAME/delegate`; "" takes it away.
+
+    Raises:
+        MeasurementError: the name cannot be one, or is another phone's.
+    """
+    names = {known: value for known, value in read_names().items() if known != serial}
+    if name:
+        if not _NAME.match(name):
+            raise MeasurementError(f"phone name '{name}' must be up to 41 letters, digits and '._-'")
+        if name in names.values() or name in names:
+            raise MeasurementError(f"phone name '{name}' is another phone's")
+        names[serial] = name
+    write_whole(names_path(), msgspec.json.format(msgspec.json.encode(names, order="sorted"), indent=2))
+
+
+def serial_of(phone: str) -> str:
+    """The serial behind a name; a serial stands for itself."""
+    return next((serial for serial, name in read_names().items() if name == phone), phone)
+
+
+def name_of(serial: str) -> str:
+    """A phone's name, or its serial if it has none: what stands in hardware ids."""
+    return read_names().get(serial, serial)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    Path(temporary).replace(path)

@@ -1,0 +1,228 @@
+"""Phones as hardware: `SERIAL/delegate` ids, and the runner that the registry takes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from android_bench.adb import Adb
+from android_bench.binary import find_binary, user_folder
+from android_bench.delegates import Choice, Delegate, Delegates
+from android_bench.device import PhoneFacts, core_mask, read_facts, remark
+from android_bench.errors import AdbError
+from android_bench.phone import Phone
+from android_bench.places import name_of, serial_of
+from android_bench.rows import PhoneFailure, measurement
+from android_bench.session import Kit, Plan, Session, Task
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware import Environment, Hardware, Job, Measurement
+from mhmodels.hardware.places import data_path
+
+Result = Measurement | PhoneFailure
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Where things are, and how to measure.
+
+    Attributes:
+        adb: the executable, None to look for one.
+        adb_server: `HOST:PORT`, None for the usual one.
+        binaries: benchmark tools.
+        libraries: folders with delegates' libraries.
+        delegates: a user's own delegates.
+        logs: folder for raw logs, None for the usual one.
+        plan: how to measure.
+        wait_s: how long a phone that went away is waited for.
+    """
+
+    adb: str | None = None
+    adb_server: str | None = None
+    binaries: tuple[str, ...] = ()
+    libraries: tuple[str, ...] = ()
+    delegates: tuple[Delegate, ...] = ()
+    logs: str | None = None
+    plan: Plan = Plan()
+    wait_s: float = 30.0
+
+
+class PhoneRunner:
+    """Measures on every phone that adb sees. Nothing is asked of adb before a phone's id is used.
+
+    Args:
+        options: see there.
+        tell: is told what is going on, for people.
+    """
+
+    exclusive = False
+
+    def __init__(self, options: Options | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.options = options or Options()
+        self.delegates = Delegates(self.options.delegates)
+        self.cancel = threading.Event()
+        self.tell = tell
+        self._adb: Adb | None = None
+        self._facts: dict[str, PhoneFacts] = {}
+        self._kits: dict[tuple[str, str], Kit] = {}
+        self._guard = threading.Lock()
+
+    @property
+    def adb(self) -> Adb:
+        """The adb executable.
+
+        Raises:
+            AdbError: there is none.
+        """
+        with self._guard:
+            if self._adb is None:
+                self._adb = Adb(self.options.adb, self.options.adb_server, self.cancel)
+            return self._adb
+
+    def hardware(self) -> Sequence[Hardware]:
+        """None: `mhmodels devices` lists phones, so that a list of hardware starts no adb server."""
+        return ()
+
+    def find(self, hardware_id: str) -> Hardware | None:
+        """What `SERIAL/delegate` or `NAME/delegate` stands for, whether the phone is there or not."""
+        phone, slash, text = hardware_id.rpartition("/")
+        choice = self.delegates.find(text) if slash and phone and "/" not in phone else None
+        if choice is None:
+            return None
+        return Hardware(
+            id=f"{name_of(serial_of(phone))}/{choice.id}",
+            format=choice.format,
+            kind="measured",
+            description=f"phone {phone}, {choice.delegate.title}",
+            configuration={"serial": serial_of(phone), "delegate": choice.id},
+        )
+
+    def phone(self, serial: str) -> Phone:
+        """A device by its serial."""
+        return Phone(self.adb, serial, wait_s=self.options.wait_s)
+
+    def facts(self, serial: str) -> PhoneFacts:
+        """What a phone is; asked once.
+
+        Raises:
+            AdbError: it does not answer.
+        """
+        if serial not in self._facts:
+            self._facts[serial] = read_facts(self.phone(serial), self.delegates)
+        return self._facts[serial]
+
+    def unavailable(self, hardware: Hardware) -> str:
+        """Why not: no adb, no such device, or one that refuses."""
+        serial = str(hardware.configuration["serial"])
+        try:
+            listed = self.phone(serial).listed()
+        except AdbError as error:
+            return str(error)
+        if listed is None:
+            return f"no device '{serial}': connect it with its cable, or `adb connect HOST:PORT` (`mhmodels devices` lists them)"
+        return listed.problem
+
+    def environment(self, hardware: Hardware) -> Environment:
+        """The phone's build, the tool's hash, the driver behind the delegate, and how it is measured.
+
+        Raises:
+            MeasurementError: the phone does not answer, or there is no tool for it.
+        """
+        serial, choice = str(hardware.configuration["serial"]), self.choice(hardware)
+        facts, kit, plan = self.facts(serial), self.kit(serial, choice), self.options.plan
+        configuration = {
+            "delegate": choice.id,
+            "flags": choice.flags("{folder}"),
+            "cores": f"{core_mask(facts):x}",
+            "mode": plan.mode,
+            "fixed_clocks": plan.fixed_clocks,
+            "require_full_delegation": plan.require_full,
+        }
+        if kit.libraries:
+            configuration["libraries"] = _digest(kit)
+        gpu = facts.gpu if "gpu" in choice.delegate.id else ""
+        return Environment(
+            device=f"{facts.title} ({facts.fingerprint or facts.serial})",
+            runtime=f"{kit.binary.tool} {kit.binary.sha256[:16]}",
+            driver=gpu or (choice.accelerator if choice.accelerator else ""),
+            configuration=configuration,
+        )
+
+    def measure(self, job: Job, hardware: Hardware) -> Measurement:
+        """One network on one delegate.
+
+        Raises:
+            PhoneFailure: it came to nothing that lasts, such as a lost phone.
+            MeasurementError: the phone must not be measured now.
+        """
+        for result in self.batch(str(hardware.configuration["serial"]), [(job, hardware)]):
+            if isinstance(result[2], PhoneFailure):
+                raise result[2]
+            return result[2]
+        raise MeasurementError(f"{hardware.id}: nothing was measured")
+
+    def batch(self, serial: str, requests: Sequence[tuple[Job, Hardware]]) -> Iterator[tuple[Job, Hardware, Result]]:
+        """Networks on the delegates of one phone, in turns; one result a request, as each is settled.
+
+        Raises:
+            MeasurementError: the phone must not be measured now, or somebody asked to stop.
+        """
+        facts = self.facts(serial)
+        tasks: dict[Task, tuple[Job, Hardware]] = {}
+        for job, hardware in requests:
+            tasks[Task(job, self.choice(hardware))] = (job, hardware)
+        for choice in {task.choice.id: task.choice for task in tasks}.values():
+            if note := remark(choice.delegate, facts):
+                self.tell(f"{facts.title}, {choice.id}: {note}")
+        logs = Path(self.options.logs) if self.options.logs else data_path() / "logs"
+        session = Session(
+            self.phone(serial), facts, self.options.plan, lambda c: self.kit(serial, c), cancel=self.cancel, tell=self.tell
+        )
+        with session:
+            for outcome in session.measure(tasks):
+                job, hardware = tasks[outcome.task]
+                result: Result
+                try:
+                    result = measurement(outcome, hardware, self.environment, logs)
+                except PhoneFailure as failure:
+                    result = failure
+                yield job, hardware, result
+
+    def choice(self, hardware: Hardware) -> Choice:
+        """The delegate of a hardware of ours."""
+        return self.delegates.get(str(hardware.configuration["delegate"]))
+
+    def kit(self, serial: str, choice: Choice) -> Kit:
+        """The tool and the libraries for a delegate on a phone; found once.
+
+        Raises:
+            MeasurementError: one is missing; the message says where to get it.
+        """
+        key = serial, choice.delegate.id
+        if key not in self._kits:
+            facts = self.facts(serial)
+            binary = find_binary(choice.delegate.tool, facts, self.phone(serial), self.options.binaries)
+            self._kits[key] = Kit(binary, self._libraries(choice.delegate, facts))
+        return self._kits[key]
+
+    def _libraries(self, delegate: Delegate, facts: PhoneFacts) -> dict[str, Path]:
+        folders = [*map(Path, self.options.libraries), *(user_folder() / abi for abi in facts.abis)]
+        found: dict[str, Path] = {}
+        for pattern in delegate.files:
+            paths = [path for folder in folders for path in sorted(folder.glob(pattern)) if path.is_file()]
+            if not paths:
+                where = ", ".join(str(folder) for folder in folders[:2])
+                raise MeasurementError(
+                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder with --libraries"
+                    + (f" ({delegate.note})" if delegate.note else "")
+                )
+            for path in paths:
+                found.setdefault(path.name, path)
+        return found
+
+
+def _digest(kit: Kit) -> str:
+    parts = sorted(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in kit.libraries.items())
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

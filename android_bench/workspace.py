@@ -1,0 +1,205 @@
+"""Our folder on a phone: pushed files by content, run folders, our processes, and settings to be put back."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import msgspec
+
+from android_bench.errors import AdbError, NoSpaceError
+from android_bench.phone import Phone, quote
+
+ROOT = "/data/local/tmp/mhmodels"
+_SAFE = re.compile(r"^[\w.+-]{1,100}$")
+_VALUE = re.compile(r"^[\w.:,+-]{0,80}$")
+# The pattern must not match the command line of the shell that runs this script.
+SWEEP = r"""
+for f in $(grep -l '/data/local/tmp/mhmodel[s]/' /proc/[0-9]*/cmdline 2>/dev/null); do
+  p=${f%/cmdline}; p=${p##*/}
+  [ "$p" = "$$" ] && continue
+  read -r s < "${f%cmdline}stat" 2>/dev/null || continue
+  set -- ${s##*) }
+  kill -9 "-$3" 2>/dev/null || kill -9 "$p" 2>/dev/null
+  echo "killed $p"
+done
+"""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """One of Android's settings that is changed while measuring.
+
+    Attributes:
+        namespace, key: as `settings` takes them; namespace `power` stands for the fixed performance mode.
+        value: while measuring.
+    """
+
+    namespace: str
+    key: str
+    value: str
+
+
+# Less light, less heat; a phone that sleeps is measured on its slow cores.
+SETTINGS = (
+    Setting("system", "screen_brightness_mode", "0"),
+    Setting("system", "screen_brightness", "0"),
+    Setting("global", "stay_on_while_plugged_in", "3"),
+)
+FIXED_CLOCKS = Setting("power", "fixed-performance-mode", "true")
+
+
+class Workspace:
+    """Our folder on one phone. Everything in it can be made again.
+
+    Args:
+        phone: the device; nobody else may use the folder meanwhile (see the device lock).
+    """
+
+    def __init__(self, phone: Phone) -> None:
+        self.phone = phone
+        self._placed: set[str] = set()
+
+    def open(self) -> list[str]:
+        """Makes the folder, ends what a killed session left running, puts back its settings, removes its run folders.
+
+        Returns:
+            What had to be tidied up, for people.
+
+        Raises:
+            AdbError: the device does not answer or does not let us write.
+        """
+        killed = self.sweep()
+        # Names in two pieces: the shell's own command line must not look like a process of ours.
+        said = self.phone.script(
+            f'r={quote(ROOT[:-1])}; r="${{r}}s"\nrm -rf "$r/run" "$r"/files/*.part 2>/dev/null\n'
+            'mkdir -p "$r/run" "$r/files" || exit 1\ncat "$r/restore" 2>/dev/null || true'
+        )
+        if said.rc:
+            raise _refused(f"device '{self.phone.serial}': cannot make {ROOT}", said.stdout + said.stderr)
+        restored = self._put_back(said.stdout)
+        return [f"ended process {pid} of an earlier session" for pid in killed] + [
+            f"put back {name} of an earlier session" for name in restored
+        ]
+
+    def sweep(self) -> list[str]:
+        """Ends every process of ours on the device; their ids."""
+        return re.findall(r"^killed (\d+)", self.phone.script(SWEEP).stdout.replace("\r", ""), re.MULTILINE)
+
+    def place(self, files: Mapping[str, Path], *, free_bytes: int | None = None) -> str:
+        """Puts files side by side into a folder that is named after their content, unless it is there.
+
+        Args:
+            files: names on the device (letters, digits, `._+-`) and where they are here.
+            free_bytes: room on the device, None if it is not known.
+
+        Returns:
+            The folder on the device.
+
+        Raises:
+            NoSpaceError: it does not fit.
+            AdbError: it did not arrive as it is here.
+        """
+        wrong = next((name for name in files if not _SAFE.match(name)), None)
+        if wrong is not None:
+            raise AdbError(f"file name '{wrong}' cannot be used on a device, expected letters, digits and '._+-'")
+        digests = {name: _digest(path) for name, path in sorted(files.items())}
+        folder = f"{ROOT}/files/{hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:32]}"
+        if folder in self._placed or self.phone.script(f"[ -d {quote(folder)} ]").rc == 0:
+            self._placed.add(folder)
+            return folder
+        size = sum(path.stat().st_size for path in files.values())
+        if free_bytes is not None and free_bytes < size + (16 << 20):
+            raise NoSpaceError(
+                f"device '{self.phone.serial}': {free_bytes >> 20} MiB are free, {(size >> 20) + 17} MiB are needed: "
+                "remove something, or `mhmodels devices --clean` what was pushed before"
+            )
+        self._push(files, digests, folder)
+        self._placed.add(folder)
+        return folder
+
+    def new_run(self) -> str:
+        """A name for a run's folder; the folder is made by the script that begins the run."""
+        return f"{ROOT}/run/{secrets.token_hex(6)}"
+
+    def clean(self) -> None:
+        """Removes everything of ours from the device."""
+        self.sweep()
+        self.phone.script(f"rm -rf {quote(ROOT)}")
+        self._placed.clear()
+
+    def change(self, settings: Iterable[Setting]) -> list[str]:
+        """Changes settings, after what they were is written down on the device itself.
+
+        Returns:
+            Those that could not be read or changed, for people.
+        """
+        settings = list(settings)
+        old = {setting: self._read(setting) for setting in settings}
+        usable = {setting: value for setting, value in old.items() if _VALUE.match(value)}
+        journal = "".join(f"{s.namespace} {s.key} {value}\n" for s, value in usable.items())
+        path = f"{ROOT}/restore"
+        said = self.phone.script(f"printf %s {quote(journal)} > {path}.part && mv {path}.part {path}")
+        if said.rc:
+            return [f"settings stay as they are: {path} cannot be written"]
+        failed = [setting for setting in usable if self.phone.script(_put(setting, setting.value)).rc]
+        return [f"{s.namespace} {s.key} cannot be changed" for s in (*failed, *(s for s in settings if s not in usable))]
+
+    def restore(self) -> list[str]:
+        """Puts back every setting that is written down; their names."""
+        return self._put_back(self.phone.script(f"cat {ROOT}/restore 2>/dev/null || true").stdout)
+
+    def _put_back(self, journal: str) -> list[str]:
+        names = []
+        for line in journal.replace("\r", "").splitlines():
+            namespace, _, rest = line.partition(" ")
+            key, _, value = rest.partition(" ")
+            if namespace in ("system", "global", "secure", "power") and _VALUE.match(key) and _VALUE.match(value):
+                self.phone.script(_put(Setting(namespace, key, value), value))
+                names.append(f"{namespace} {key}")
+        if names:
+            self.phone.script(f"rm -f {ROOT}/restore")
+        return names
+
+    def _read(self, setting: Setting) -> str:
+        if setting.namespace == "power":
+            return "false"
+        return self.phone.script(f"settings get {quote(setting.namespace)} {quote(setting.key)}").stdout.strip()
+
+    def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
+        part = f"{folder}.part"
+        made = self.phone.script(f"rm -rf {part} && mkdir -p {part}")
+        if made.rc:
+            raise _refused(f"device '{self.phone.serial}': cannot make {part}", made.stdout + made.stderr)
+        for name, path in files.items():
+            self.phone.push(path, f"{part}/{name}")
+        # Some hosts lose the mode, old phones have no sha256sum; a size is better than nothing.
+        names = " ".join(quote(name) for name in files)
+        said = self.phone.script(
+            f"cd {part} && chmod 755 {names} && (sha256sum {names} 2>/dev/null || wc -c {names}) && cd .. && mv {part} {folder}"
+        )
+        for name, path in files.items():
+            if digests[name] not in said.stdout and not re.search(rf"\b{path.stat().st_size}\s+{re.escape(name)}\b", said.stdout):
+                self.phone.script(f"rm -rf {part} {folder}")
+                raise AdbError(f"device '{self.phone.serial}': '{path.name}' did not arrive whole; is its storage full?")
+        if said.rc:
+            raise _refused(f"device '{self.phone.serial}': cannot make {folder}", said.stdout + said.stderr)
+
+
+def _put(setting: Setting, value: str) -> str:
+    if setting.namespace == "power":
+        return f"cmd power set-fixed-performance-mode-enabled {quote(value)}"
+    place = f"{quote(setting.namespace)} {quote(setting.key)}"
+    return f"settings delete {place}" if value == "null" else f"settings put {place} {quote(value)}"
+
+
+def _refused(what: str, said: str) -> AdbError:
+    text = " ".join(said.split())[-200:]
+    return (NoSpaceError if "No space left" in text else AdbError)(f"{what} ({text})")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
