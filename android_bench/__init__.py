@@ -1,1 +1,9 @@
-"""Latency of TFLite files on Android phones over ADB, every delegate."""
+"""Latency of TFLite files on Android phones over ADB, every delegate, with proof of what was timed.
+
+    from android_bench.runner import Options, PhoneRunner
+    from mhmodels.hardware import measure, register
+    register("phones", PhoneRunner(Options(binaries=("benchmark_model",))))
+    row = measure("multi_max.tflite", "0A1B2C3D/gpu-opencl")
+
+Takes paths of `.tflite` files and imports `mhmodels` only; `mhmodels.cli.phones` wires it to models and the store.
+"""

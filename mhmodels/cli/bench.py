@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
+from mhmodels.cli.phones import Failure, PhoneOptions, Phones, Request, hardware_ids, install, phone_options, read_matrix, wanted
+from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from android_bench.runner import PhoneRunner
     from mhmodels.hardware import Answer, Hardware, Job, Runner
+    from mhmodels.store import Store
+
+    Advance = Callable[[str, int, int], None]
+
+REFERENCE = "mobilenet_v1"
 
 
 class _Request(NamedTuple):
@@ -23,10 +32,25 @@ class _Request(NamedTuple):
     hardware: Hardware
     runner: Runner
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.job.model_hash, self.job.model, self.hardware.id
+
+
+class _Places(NamedTuple):
+    """Where to measure: hardware ids, and phones with delegates, whose format depends on the file."""
+
+    ids: Sequence[str]
+    pairs: Sequence[tuple[str, str]]
+    phones: PhoneRunner
+
+    def names(self, fmt: str | None = None) -> list[str]:
+        return list(dict.fromkeys((*self.ids, *hardware_ids(self.pairs, self.phones, fmt))))
+
 
 @click.command("bench")
-@click.argument("targets", nargs=-1, required=True, metavar="FILE|MODEL...")
-@click.option("--hardware", "hardware_ids", multiple=True, metavar="ID...", help="Where to measure; see `mhmodels hardware`.")
+@click.argument("targets", nargs=-1, metavar="FILE|MODEL...")
+@click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure; see `mhmodels hardware`.")
 @click.option(
     "--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50 are made."
 )
@@ -34,14 +58,20 @@ class _Request(NamedTuple):
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime, each with a core."
 )
 @click.option("--fresh", is_flag=True, help="Measure even if the store has an answer.")
+@click.option(
+    "--matrix", type=click.Path(exists=True, dir_okay=False), help="TOML or JSON with models, devices and delegates to measure."
+)
+@phone_options
 @store_option
 @json_option
 def bench(
     targets: tuple[str, ...],
-    hardware_ids: tuple[str, ...],
+    listed: tuple[str, ...],
     runs: int,
     threads: int,
     fresh: bool,
+    matrix: str | None,
+    phones: PhoneOptions,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -50,40 +80,78 @@ def bench(
     A MODEL is measured with random weights, in the format that each hardware takes; a FILE is a .tflite file. Without
     --hardware a MODEL goes to the default five and a FILE to those of them that take its format. Each row is stored as
     it arrives; an identical request is answered from there. × means that the whole network does not run there.
+
+    On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
+    shared out over its blocks. Exit code 1 if a phone's run came to nothing, after all others are done.
     """
-    from mhmodels.hardware import answer, split_hardware
-    from mhmodels.hardware.measuring import check
+    from mhmodels.hardware import split_hardware
     from mhmodels.store import Store
 
-    words, ids = split_hardware(targets, hardware_ids)
+    runner = install(phones, store)
+    grid = read_matrix(matrix) if matrix else None
+    words, ids = split_hardware((*targets, *(grid.models if grid else ())), listed)
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
-    answers = []
+    places = _Places(ids, wanted(phones, runner, grid), runner)
     with Store(store) as rows, tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, _progress() as advance:
-        requests: list[_Request] = []
-        for place, word in enumerate(words):
-            advance(f"preparing {word}", place, len(words))
-            requests += (
-                _file_requests(word, ids, runs, threads) if _is_file(word) else _model_requests(word, ids, runs, threads, folder)
-            )
-        for request in requests:
-            check(*request)
-        for place, request in enumerate(requests):
-            advance(f"{request.job.model} on {request.hardware.id}", place, len(requests))
-            answers.append(answer(*request, store=rows, fresh=fresh))
+        requests = _requests(words, places, runs, threads, folder, advance)
+        results = _measure(requests, runner, rows, fresh, advance)
         where = str(rows.path)
+    answers = [result for result in results if not isinstance(result, Failure)]
+    failures = [result for result in results if isinstance(result, Failure)]
     if as_json:
         import msgspec
 
         rows_json = [{**msgspec.structs.asdict(row), "from_store": from_store} for row, from_store in answers]
-        emit_json({"store": where, "rows": rows_json})
-        return
-    _print(answers)
-    note(f"stored in {where}")
+        emit_json({"store": where, "rows": rows_json, "failures": failures})
+    else:
+        _print(answers)
+        _print_tables(words, answers)
+        note(f"stored in {where}")
+    if failures:
+        raise MhmodelsError("\n".join(f"{failure.hardware}: {failure.status}: {failure.reason}" for failure in failures))
+
+
+def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: str, advance: Advance) -> list[_Request]:
+    """Everything to measure, refused as a whole if anything of it cannot be."""
+    from mhmodels.hardware.measuring import check, check_format
+
+    requests: list[_Request] = []
+    for place, word in enumerate(words):
+        advance(f"preparing {word}", place, len(words))
+        make = _file_requests if _is_file(word) else _model_requests
+        requests += make(word, places, runs, threads, folder)
+    for job, hardware, runner in requests:
+        # A phone that is not there must not keep the others from being measured.
+        (check_format(job, hardware) if runner is places.phones else check(job, hardware, runner))
+    return list({request.key: request for request in requests}.values())
+
+
+def _measure(
+    requests: Sequence[_Request], phones: PhoneRunner, store: Store, fresh: bool, advance: Advance
+) -> list[Answer | Failure]:
+    """Answers in the order of the requests; this machine first, then all phones at the same time."""
+    from mhmodels.hardware import answer
+
+    results: dict[tuple[str, str, str], Answer | Failure] = {}
+    for request in requests:
+        if request.runner is not phones:
+            advance(f"{request.job.model} on {request.hardware.id}", len(results), len(requests))
+            results[request.key] = answer(*request, store=store, fresh=fresh)
+    on_phones = [Request(request.job, request.hardware) for request in requests if request.runner is phones]
+
+    def tell(text: str) -> None:
+        advance(text, len(results), len(requests))
+        if not sys.stderr.isatty():
+            note(text)
+
+    for (job, hardware), result in Phones(phones, store, fresh=fresh, tell=tell).answers(on_phones):
+        results[job.model_hash, job.model, hardware.id] = result
+    return [results[request.key] for request in requests]
 
 
 @contextmanager
-def _progress() -> Iterator[Callable[[str, int, int], None]]:
+def _progress() -> Iterator[Advance]:
     """A bar on stderr, gone when done; silent where stderr is no terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -98,14 +166,15 @@ def _is_file(target: str) -> bool:
     return target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
 
 
-def _file_requests(file: str, ids: Sequence[str], runs: int, threads: int) -> list[_Request]:
+def _file_requests(file: str, places: _Places, runs: int, threads: int, _: str) -> list[_Request]:
     """A file on every hardware that was asked for, or on those of the default five that take its format."""
     from mhmodels.errors import MeasurementError
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, list_hardware, prepare
 
     job = prepare(file, runs=runs, threads=threads)
-    requests = [_Request(job, *get_hardware(name)) for name in ids or DEFAULT_HARDWARE]
-    if not ids:
+    names = places.names(job.format)
+    requests = [_Request(job, *get_hardware(name)) for name in names or DEFAULT_HARDWARE]
+    if not names:
         requests = [request for request in requests if request.hardware.format == job.format]
     if not requests:
         others = " or ".join(entry.id for entry, _ in list_hardware() if entry.format == job.format) or "none known"
@@ -115,7 +184,7 @@ def _file_requests(file: str, ids: Sequence[str], runs: int, threads: int) -> li
     return requests
 
 
-def _model_requests(model: str, ids: Sequence[str], runs: int, threads: int, folder: str) -> list[_Request]:
+def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: str) -> list[_Request]:
     """A network on every hardware, as a file with random weights in the format that each takes."""
     from typing import cast, get_args
 
@@ -125,19 +194,37 @@ def _model_requests(model: str, ids: Sequence[str], runs: int, threads: int, fol
     from mhmodels.registry import resolve
 
     architecture = resolve(model)
-    places = [get_hardware(name) for name in ids or DEFAULT_HARDWARE]
+    where = [get_hardware(name) for name in places.names() or DEFAULT_HARDWARE]
     jobs: dict[str, Job] = {}
-    for fmt in dict.fromkeys(hardware.format for hardware, _ in places):
+    for fmt in dict.fromkeys(hardware.format for hardware, _ in where):
         if fmt not in get_args(LatencyFormat):
             raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
         path = latency_file(architecture, cast("LatencyFormat", fmt), Path(folder))
         jobs[fmt] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )
-    return [_Request(jobs[hardware.format], hardware, runner) for hardware, runner in places]
+    return [_Request(jobs[hardware.format], hardware, runner) for hardware, runner in where]
+
+
+def _print_tables(words: Sequence[str], answers: Sequence[Answer]) -> None:
+    """The paper's table for every phone on which several models ran everywhere."""
+    from mhmodels.registry import resolve
+    from mhmodels.report.comparison import compare, subjects
+    from mhmodels.report.table import ComparisonTable
+
+    rows = [row for row, _ in answers if "/" in row.hardware and row.architecture_id]
+    known = subjects(resolve(word) for word in words if not _is_file(word))
+    for phone in dict.fromkeys(row.hardware.rpartition("/")[0] for row in rows):
+        cells = {(row.architecture_id or "", row.hardware): row for row in rows if row.hardware.rpartition("/")[0] == phone}
+        columns = tuple(dict.fromkeys(column for _, column in cells))
+        whole = [subject for subject in known if all((subject.id, column) in cells for column in columns)]
+        if len(whole) > 1:
+            base = next((subject for subject in whole if subject.label == REFERENCE), whole[0])
+            console().print(ComparisonTable(compare(whole, base, columns, cells)))
 
 
 def _print(answers: Sequence[Answer]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from mhmodels.hardware import UNSUPPORTED
@@ -148,16 +235,17 @@ def _print(answers: Sequence[Answer]) -> None:
         spread = "" if row.mad_ratio is None else f"{row.mad_ratio:.1%}"
         extremes = "" if row.min_ms is None or row.max_ms is None else f"{row.min_ms:.4g} … {row.max_ms:.4g}"
         nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
-        remarks = [row.reason, "noisy" if row.noisy else "", "from store" if from_store else ""]
+        part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
+        remarks = [row.reason, part, "noisy" if row.noisy else "", "from store" if from_store else ""]
         table.add_row(
-            row.model,
+            escape(row.model),
             row.format,
-            row.hardware,
+            escape(row.hardware),
             latency,
             row.kind,
             spread,
             extremes,
             nodes,
-            ", ".join(remark for remark in remarks if remark),
+            escape(", ".join(remark for remark in remarks if remark)),
         )
     console().print(table)

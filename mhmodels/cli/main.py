@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
     "train": ("mhmodels.cli.train", "train", "Train a network on pictures, resumable to the step."),
     "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Accuracy of weights on pictures."),
+    "devices": ("android_bench.cli", "devices", "Phones that adb sees, and which delegates can run on them."),
     "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
 }
 
