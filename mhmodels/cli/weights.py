@@ -45,9 +45,6 @@ def import_command(checkpoint: str, model: str, output: Path, as_json: bool, **o
     CHECKPOINT is a checkpoint's prefix, one of its files or its folder, or a .h5, .weights.h5 or .keras file, for example
     of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported.
     """
-    from mhmodels.quiet import load_tensorflow
-
-    load_tensorflow()
     from mhmodels.weights import Claim, import_weights
     from mhmodels.weights.labels import read_labels
 
@@ -67,13 +64,9 @@ def import_command(checkpoint: str, model: str, output: Path, as_json: bool, **o
 @json_option
 def inspect(file: str, layers: bool, as_json: bool) -> None:
     """What a weights file or a checkpoint holds, and whether it is intact."""
-    from mhmodels.quiet import load_tensorflow
-    from mhmodels.weights.checkpoint import find_checkpoint
     from mhmodels.weights.importing import open_source
     from mhmodels.weights.matching import candidates
 
-    if find_checkpoint(file) is not None:
-        load_tensorflow()
     info = _checked_info(file)
     with open_source(file) as source:
         fits = [] if info is not None else candidates(source)
