@@ -1,47 +1,226 @@
-"""Activation ranges from real pictures."""
+"""Activation ranges from real pictures, by one of several methods or by whichever serves the scores best.
+
+One pass over the pictures is enough for all methods: of every tensor it keeps the outermost values and a moving average
+of each picture's extremes. Wide ranges cost resolution, narrow ones cut outliers off; which hurts more depends on the
+network, so `choose` tries the methods on pictures that they have not seen.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from export.graph import ExportError, Floats, Graph
-from export.quantisation.scheme import Range, calibrated_tensors
+from export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
+
+Method: TypeAlias = str
+"""`min-max`, `moving-average`, or `percentile-P` with P in percent."""
+
+METHODS: tuple[Method, ...] = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9")
+"""What `choose` tries."""
+
+FEWEST_PICTURES = 4
+FEWEST_TO_CHOOSE = 8
+HELD_OUT = 4
+"""Every fourth picture judges."""
+
+DECAY = 0.95
+"""Share of the average that a further picture leaves."""
+
+_REMEDY = "give pictures like those of the deployment (--calibration)"
 
 
-def calibrate(graph: Graph, images: Floats) -> dict[str, Range]:
-    """Smallest and largest value of every tensor over a set of pictures.
+class Calibrated(NamedTuple):
+    """Ranges, and how they were found.
+
+    Attributes:
+        ranges: (low, high) by tensor name, for `scheme.quantise`.
+        method: the method; in words where it was chosen.
+        errors: where methods were compared: mean absolute error at the scores by method, as a share of their spread.
+    """
+
+    ranges: dict[str, Range]
+    method: str
+    errors: Mapping[Method, float]
+
+
+class _Seen:
+    """What is kept of one tensor: its `tail` lowest and highest values, ascending, and the average extremes."""
+
+    def __init__(self, tail: int) -> None:
+        self.tail = tail
+        self.lowest = self.highest = np.empty(0, np.float32)
+        self.average: tuple[float, float] | None = None
+
+    def add(self, values: Floats) -> None:
+        """Takes in a batch."""
+        each = values.reshape(len(values), -1)
+        for low, high in zip(each.min(1).tolist(), each.max(1).tolist(), strict=True):
+            before = self.average or (low, high)
+            self.average = (DECAY * before[0] + (1 - DECAY) * low, DECAY * before[1] + (1 - DECAY) * high)
+        flat = values.ravel()
+        low, high = _tails(flat, min(self.tail, flat.size))
+        self.lowest = np.sort(np.concatenate([self.lowest, low]))[: self.tail]
+        self.highest = np.sort(np.concatenate([self.highest, high]))[-self.tail :]
+
+    def range(self, method: Method, cut: int) -> Range:
+        """The range by a method; a percentile drops `cut` values at each end."""
+        extremes = float(self.lowest[0]), float(self.highest[-1])
+        if method == "moving-average":
+            assert self.average is not None
+            return self.average
+        if cut:
+            low, high = float(self.lowest[cut]), float(self.highest[-1 - cut])
+            # A tensor that is nearly always zero would lose its range altogether.
+            return (low, high) if max(high, 0.0) > min(low, 0.0) else extremes
+        return extremes
+
+
+def calibrate(graph: Graph, images: Floats, method: Method = "min-max") -> dict[str, Range]:
+    """Ranges of every tensor over a set of pictures.
 
     Args:
         graph: folded weights.
         images: float32 (n, height, width, channels), normalised as the network expects.
+        method: `min-max`: the extremes. `moving-average`: of each picture's extremes. `percentile-P`: what P percent of all
+            values do not exceed, and what P percent are not below.
 
     Returns:
         (low, high) by tensor name, for `scheme.quantise`.
 
     Raises:
-        ExportError: a tensor is not finite or never changes; the pictures or the weights are to blame.
+        ExportError: unsuitable pictures (too few, of one value, all the same), a tensor that is not finite or never
+            changes, or an unknown method; the message names pictures, tensor or method.
     """
+    check_pictures(images)
+    return _by_methods(graph, images, (method,))[method]
+
+
+def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
+    """The ranges of that method whose quantised network gives scores nearest to the float network's.
+
+    A quarter of the pictures judges, the others calibrate.
+
+    Args:
+        graph: folded weights.
+        images: float32 (n, height, width, channels), normalised.
+        fmt, granularity: as `scheme.quantise`; what is best for one need not be for the other.
+
+    Raises:
+        ExportError: as `calibrate`; fewer than 8 pictures.
+    """
+    check_pictures(images, FEWEST_TO_CHOOSE)
+    from export.fake_quant import observe, simulate
+
+    judges = np.arange(len(images)) % HELD_OUT == HELD_OUT - 1
+    candidates = _by_methods(graph, images[~judges], METHODS)
+    last = graph.ops[-1]
+    scores = last.inputs[0] if last.kind == "softmax" else last.name
+    seen: list[Floats] = []
+    observe(graph, images[judges], (scores,), lambda tensors: seen.append(tensors[scores]))
+    expected = np.concatenate(seen)
+    errors = {}
+    for method, ranges in candidates.items():
+        found = simulate(quantise(graph, ranges, fmt, granularity), images[judges], (scores,))[scores]
+        errors[method] = float(np.abs(found - expected).mean() / max(float(expected.std()), 1e-30))
+    best = min(errors, key=lambda method: errors[method])
+    listed = ", ".join(f"{method} {error:.4f}" for method, error in errors.items())
+    words = f"{best}, chosen by the mean error at the scores of {int(judges.sum())} held-out pictures ({listed})"
+    return Calibrated(candidates[best], words, errors)
+
+
+def calibrate_by(
+    graph: Graph, images: Floats, method: Method | None, fmt: QuantisedFormat, granularity: Granularity | None = None
+) -> Calibrated:
+    """As `calibrate`, or as `choose` for the method `auto`; None is min-max."""
+    if method == "auto":
+        return choose(graph, images, fmt, granularity)
+    return Calibrated(calibrate(graph, images, method or METHODS[0]), method or METHODS[0], {})
+
+
+def check_method(method: Method) -> float:
+    """The share of values that a method drops at each end.
+
+    Raises:
+        ExportError: unknown method.
+    """
+    if method in ("min-max", "moving-average"):
+        return 0.0
+    name, _, percent = method.partition("-")
+    try:
+        share = 1.0 - float(percent) / 100.0
+    except ValueError:
+        share = -1.0
+    if name != "percentile" or not 0.0 < share <= 0.5:
+        raise ExportError(
+            f"calibration method is '{method}', expected min-max, moving-average, percentile-P (P from 50 to below 100, such as "
+            "percentile-99.99) or auto"
+        )
+    return share
+
+
+def check_pictures(images: Floats, fewest: int = FEWEST_PICTURES) -> None:
+    """Refuses pictures from which no range could be trusted.
+
+    Raises:
+        ExportError: fewer than `fewest`; NaN or infinite values; most of one value, such as black; all the same.
+    """
+    if len(images) < fewest:
+        raise ExportError(f"{len(images)} calibration pictures, expected at least {fewest}, better 100 or more: {_REMEDY}")
+    each = images.reshape(len(images), -1)
+    low, high = each.min(1), each.max(1)
+    if not np.isfinite([low, high]).all():
+        raise ExportError(
+            f"{int((~np.isfinite(low + high)).sum())} calibration pictures have NaN or infinite values, expected none"
+        )
+    plain = int((low == high).sum())
+    if 2 * plain > len(images):
+        raise ExportError(
+            f"{plain} of {len(images)} calibration pictures are of one single value each (such as all black), expected at most "
+            f"half: the ranges would collapse; {_REMEDY}"
+        )
+    if (each == each[0]).all():
+        raise ExportError(f"all {len(images)} calibration pictures are the same, expected different ones: {_REMEDY}")
+
+
+def _by_methods(graph: Graph, images: Floats, methods: tuple[Method, ...]) -> dict[Method, dict[str, Range]]:
     from export.fake_quant import observe
 
-    ranges: dict[str, Range] = {}
+    shares = {method: check_method(method) for method in methods}
+    seen: dict[str, _Seen] = {}
+    sizes: dict[str, int] = {}
 
     def visit(tensors: Mapping[str, Floats]) -> None:
         for name, values in tensors.items():
-            low, high = float(values.min()), float(values.max())
-            before = ranges.get(name, (low, high))
-            ranges[name] = (min(before[0], low), max(before[1], high))
+            if name not in seen:
+                sizes[name] = len(images) * (values.size // len(values))
+                seen[name] = _Seen(math.floor(sizes[name] * max(shares.values())) + 1)
+            seen[name].add(values)
 
     observe(graph, images, calibrated_tensors(graph), visit)
-    for name, (low, high) in ranges.items():
-        if not np.isfinite([low, high]).all():
-            raise ExportError(
-                f"tensor '{name}': values from {low} to {high} over {len(images)} calibration pictures, expected finite"
-            )
-        if low == high == 0.0:
-            raise ExportError(
-                f"tensor '{name}' is zero on all {len(images)} calibration pictures, so it has no range: "
-                "give pictures like those of the deployment (--calibration), or check the weights"
-            )
-    return ranges
+    for name, kept in seen.items():
+        _check_range(name, float(kept.lowest[0]), float(kept.highest[-1]), len(images))
+    return {
+        method: {name: kept.range(method, math.floor(sizes[name] * share)) for name, kept in seen.items()}
+        for method, share in shares.items()
+    }
+
+
+def _check_range(name: str, low: float, high: float, pictures: int) -> None:
+    if not np.isfinite([low, high]).all():
+        raise ExportError(f"tensor '{name}': values from {low} to {high} over {pictures} calibration pictures, expected finite")
+    if low == high == 0.0:
+        raise ExportError(
+            f"tensor '{name}' is zero on all {pictures} calibration pictures, so it has no range: {_REMEDY}, or check the weights"
+        )
+
+
+def _tails(flat: Floats, k: int) -> tuple[Floats, Floats]:
+    """The k lowest and the k highest values, in any order."""
+    if k == 1:
+        return flat.min(keepdims=True), flat.max(keepdims=True)
+    parted = np.partition(flat, (k - 1, flat.size - k))
+    return parted[:k], parted[flat.size - k :]
