@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
+from mhmodels.cli.phones import Failure, PhoneOptions, Phones, Request, hardware_ids, install, phone_options, wanted
 from mhmodels.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from mhmodels.hardware import Hardware, Job, Measurement, Runner
+    from android_bench.runner import PhoneRunner
+    from mhmodels.hardware import Answer, Hardware, Job, Measurement, Runner
     from mhmodels.report.comparison import Comparison, Row, Subject
     from mhmodels.store import Store
 
@@ -35,6 +37,7 @@ Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
 @click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50.")
 @click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
 @click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
+@phone_options
 @store_option
 @json_option
 def compare(
@@ -44,6 +47,7 @@ def compare(
     runs: int,
     fresh: bool,
     paper: bool,
+    phones: PhoneOptions,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -51,7 +55,7 @@ def compare(
 
     Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
     measured again. The last two columns divide every latency by the reference's on the same hardware: their mean, and
-    the worst of them.
+    the worst of them. Phones are columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
     from mhmodels.registry import resolve
@@ -59,7 +63,9 @@ def compare(
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
 
+    runner = install(phones, store)
     targets, ids = split_hardware(models, listed)
+    ids += hardware_ids(wanted(phones, runner), runner)
     if not targets:
         raise click.UsageError("Missing argument 'MODEL...': every word names a hardware.")
     base, *compared = subjects(resolve(model) for model in (reference, *targets))
@@ -67,6 +73,7 @@ def compare(
     refuse_unavailable(places)
     with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, Store(store) as rows:
         bench = Bench(places, Path(folder), runs, rows, fresh)
+        bench.measure_on_phones((base, *compared), runner)
         with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
             result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)
     if bench.known:
@@ -105,6 +112,29 @@ class Bench:
         self.asked = self.known = 0
         self._places, self._folder, self._runs, self._store, self._fresh = places, folder, runs, store, fresh
         self._jobs: dict[tuple[str, str], Job] = {}
+        self._ready: dict[tuple[str, str], Answer] = {}
+
+    def measure_on_phones(self, subjects: Sequence[Subject], phones: PhoneRunner) -> None:
+        """Measures the cells of phones ahead of all others: phones side by side, each one's delegates in turns.
+
+        Raises:
+            ExportError, MeasurementError, StoreError: as `cell`; what was measured is kept.
+        """
+        asked: dict[tuple[str, str], tuple[str, str]] = {}
+        requests = []
+        for subject in dict.fromkeys(subjects):
+            for hardware_id, (hardware, runner) in self._places.items():
+                if runner is phones:
+                    requests.append(Request(self._job(subject, hardware), hardware))
+                    asked[subject.label, hardware.id] = subject.id, hardware_id
+        failures = []
+        for (job, hardware), result in Phones(phones, self._store, fresh=self._fresh).answers(requests):
+            if isinstance(result, Failure):
+                failures.append(f"{result.hardware}: {result.status}: {result.reason}")
+            else:
+                self._ready[asked[job.model, hardware.id]] = result
+        if failures:
+            raise MeasurementError("\n".join(failures))
 
     def cell(self, subject: Subject, hardware_id: str) -> Measurement:
         """One latency, or a row that says why there is none.
@@ -115,7 +145,9 @@ class Bench:
         from mhmodels.hardware import answer
 
         hardware, runner = self._places[hardware_id]
-        measurement, from_store = answer(self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh)
+        measurement, from_store = self._ready.get((subject.id, hardware_id)) or answer(
+            self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh
+        )
         self.asked += 1
         self.known += from_store
         return measurement

@@ -56,6 +56,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         kind: by hardware: how the latency came about.
         reason: by hardware, only where there is no latency: why.
         noisy: hardware whose timings were unsteady.
+        partial: by phone: nodes on the delegate out of all, where the CPU ran the rest.
         weights: by hardware: `random-v1`, or the sha256 of trained ones.
         mn_norm_avg, mn_norm_max: None where any latency, of the model or the reference, is missing.
         slowest: the hardware that gives mn_norm_max.
@@ -74,6 +75,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     kind: dict[str, Kind]
     reason: dict[str, str]
     noisy: tuple[str, ...]
+    partial: dict[str, str]
     weights: dict[str, str]
     mn_norm_avg: float | None
     mn_norm_max: float | None
@@ -172,12 +174,17 @@ def _row(subject: Subject, reference: Subject, hardware: Sequence[str], cells: C
         kind={column: cell.kind for column, cell in row.items()},
         reason={column: cell.reason for column, cell in row.items() if not cell.supported},
         noisy=tuple(column for column, cell in row.items() if cell.noisy),
+        partial={column: _share(cell) for column, cell in row.items() if cell.device_state.get("status") == "PARTIAL"},
         weights={column: cell.weights for column, cell in row.items()},
         mn_norm_avg=average,
         mn_norm_max=maximum,
         slowest=slowest,
         published=_published(subject),
     )
+
+
+def _share(cell: Measurement) -> str:
+    return f"{cell.delegated_nodes}/{cell.total_nodes}" if cell.total_nodes else "part"
 
 
 def _runs(reference: Subject, hardware: Sequence[str], cells: Cells) -> bool:

@@ -14,6 +14,7 @@ from mhmodels.hardware.measurement import UNSUPPORTED, Kind
 from mhmodels.report.comparison import Comparison, Row
 
 NOISY = "~"
+PARTIAL = "*"
 NOTHING = "-"
 
 
@@ -115,6 +116,9 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
         yield f"The reference {comparison.reference.label} did not run everywhere, so no model has an MN-Norm."
     if any(row.noisy for row in rows):
         yield f"{NOISY} noisy: over 2 % spread, or over 2 % of the time lost to other processes; read that figure as approximate."
+    partial = {f"{column} {share}" for row in rows for column, share in row.partial.items() if row.latency_ms[column] is not None}
+    if partial:
+        yield f"{PARTIAL} only in part on the delegate, the CPU ran the rest (nodes: {', '.join(sorted(partial))})."
     if any(weights == "random-v1" for row in rows for weights in row.weights.values()):
         yield "Files carry random weights (random-v1): good for latency only; trained ones can move an estimate by 12 to 17 %."
     if paper:
@@ -187,7 +191,9 @@ def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[Rend
 
 def _cell(row: Row, column: str) -> str:
     value = row.latency_ms[column]
-    return UNSUPPORTED if value is None else f"{NOISY if column in row.noisy else ''}{three_digits(value)}"
+    if value is None:
+        return UNSUPPORTED
+    return f"{NOISY if column in row.noisy else ''}{three_digits(value)}{PARTIAL if column in row.partial else ''}"
 
 
 def _norm(value: float | None) -> str:
