@@ -123,6 +123,7 @@ class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottle
     activation: Activation = "relu"
     squeeze_excite: SqueezeExcite | None = None
     residual: bool = True
+    groups: Annotated[int, msgspec.Meta(ge=1)] = 1
     endpoint: bool = False
 
     def _check(self) -> None:

@@ -84,8 +84,12 @@ def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int
     return Step(suffix, "depthwise", (source,), channels, channels, kernel, stride, channels, False, True, activation)
 
 
-def _pointwise(suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear") -> Step:
-    return Step(suffix, "conv", (source,), channels, filters, batch_norm=True, activation=activation)
+def _pointwise(suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear", groups: int = 1) -> Step:
+    if channels % groups or filters % groups:
+        raise ArchitectureError(
+            f"field 'groups' is {groups}, expected a divisor of the {channels} channels read and {filters} written by '{suffix}'"
+        )
+    return Step(suffix, "conv", (source,), channels, filters, groups=groups, batch_norm=True, activation=activation)
 
 
 def _residual(wanted: bool, stride: int, channels: int, filters: int, source: str) -> tuple[Step, ...]:
@@ -130,7 +134,7 @@ def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rou
     filters = _block_filters(block.filters, rounding, width)
     expanded = _expanded(block, channels, rounding, width)
     inner = channels if expanded is None else expanded
-    steps = () if expanded is None else (_pointwise("expand", "", channels, expanded, block.activation),)
+    steps = () if expanded is None else (_pointwise("expand", "", channels, expanded, block.activation, block.groups),)
     depthwise = _depthwise("depthwise", "expand" if steps else "", inner, block.kernel, block.stride, block.activation)
     return (*steps, depthwise, *_projected(block, depthwise.suffix, channels, inner, filters))
 
@@ -152,9 +156,10 @@ def _projected(
 ) -> tuple[Step, ...]:
     """Squeeze-excite if there is one, the linear projection, and the residual addition."""
     excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, channels, inner)
+    groups = block.groups if isinstance(block, InvertedBottleneck) else 1
     return (
         *excite,
-        _pointwise("project", "excite" if excite else source, inner, filters),
+        _pointwise("project", "excite" if excite else source, inner, filters, groups=groups),
         *_residual(block.residual, block.stride, channels, filters, "project"),
     )
 
