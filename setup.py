@@ -10,6 +10,7 @@ INSTALL_REQUIRES = [
     "click>=8.1",
     "ethos-u-vela>=4.3",
     "flatbuffers>=24",
+    "h5py>=3.11",
     "jinja2>=3.1",
     "keras>=3.10,<4",
     "libusb-package>=1.0.26; python_version < '3.12'",

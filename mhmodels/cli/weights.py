@@ -30,7 +30,9 @@ def weights() -> None:
 @click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
 @click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
               help="It was trained with. Default: TF Model Garden's for a checkpoint, else the network's.")  # fmt: skip
-@click.option("--labels", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Class names, one per line.")
+@click.option(
+    "--labels", "label_file", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Class names, one per line."
+)
 @click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
 @click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
               help="Which output is no class. Default: none, or unknown for 1001 outputs.")  # fmt: skip
@@ -39,19 +41,38 @@ def weights() -> None:
 @click.option("--top1", type=click.FloatRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
 @click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="That --top1 is claimed on.")
 @json_option
-def import_command(checkpoint: str, model: str, output: Path, as_json: bool, **options: Any) -> None:
+def import_command(
+    checkpoint: str,
+    model: str,
+    output: Path,
+    width_multiplier: float | None,
+    classes: int | None,
+    averages: bool,
+    label_file: Path | None,
+    top1: float | None,
+    dataset: str,
+    as_json: bool,
+    **stated: Any,
+) -> None:
     """Take over weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
 
     CHECKPOINT is a checkpoint's prefix, one of its files or its folder, or a .h5, .weights.h5 or .keras file, for example
     of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported.
     """
-    from mhmodels.weights import Claim, import_weights
+    from mhmodels.weights import Claim, Stated, import_weights
     from mhmodels.weights.labels import read_labels
 
-    labels, top1, dataset = options.pop("labels"), options.pop("top1"), options.pop("dataset")
     accuracy = () if top1 is None else (Claim(top1=top1, dataset=dataset, source="given at import"),)
-    names = () if labels is None else read_labels(labels)
-    done = import_weights(checkpoint, model, output, names=names, accuracy=accuracy, **options)
+    names = () if label_file is None else read_labels(label_file)
+    done = import_weights(
+        checkpoint,
+        model,
+        output,
+        width_multiplier=width_multiplier,
+        classes=classes,
+        averages=averages,
+        stated=Stated(names=names, accuracy=accuracy, **stated),
+    )
     if as_json:
         emit_json(_imported(done))
     else:

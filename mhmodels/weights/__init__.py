@@ -1,7 +1,7 @@
 """Weights: their files, where they come from, and how they get into a model."""
 
 from mhmodels.weights.files import open_weights, read_info, read_weights, write_weights
-from mhmodels.weights.importing import Imported, import_weights
+from mhmodels.weights.importing import Imported, Stated, import_weights
 from mhmodels.weights.info import Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.loading import load_weights, model_arrays, save_weights
 
@@ -10,6 +10,7 @@ __all__ = [
     "Imported",
     "Labels",
     "Learned",
+    "Stated",
     "WeightsInfo",
     "content_hash",
     "import_weights",

@@ -30,6 +30,32 @@ IMAGENET_CLASSES = 1000
 EVERYTHING = EXTENTS[0].name
 
 
+class Stated(NamedTuple):
+    """What foreign weights do not say of themselves and whoever imports them may.
+
+    Attributes:
+        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
+            a checkpoint, the network's own for a Keras file.
+        label_set: name of the label set, such as `imagenet-1k`.
+        names: of the classes, in order, without background.
+        background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
+        licence: of the weights.
+        description: where they come from; None names the file.
+        accuracy: what is claimed for them.
+    """
+
+    preprocessing: str | None = None
+    label_set: str | None = None
+    names: tuple[str, ...] = ()
+    background: Background | None = None
+    licence: str | None = None
+    description: str | None = None
+    accuracy: tuple[Claim, ...] = ()
+
+
+NOTHING_STATED = Stated()
+
+
 class Imported(NamedTuple):
     """What became of an import.
 
@@ -94,13 +120,7 @@ def import_weights(
     width_multiplier: float | None = None,
     classes: int | None = None,
     averages: bool = False,
-    preprocessing: str | None = None,
-    label_set: str | None = None,
-    names: tuple[str, ...] = (),
-    background: Background | None = None,
-    licence: str | None = None,
-    description: str | None = None,
-    accuracy: tuple[Claim, ...] = (),
+    stated: Stated = NOTHING_STATED,
 ) -> Imported:
     """Reads foreign weights and writes them as a weights file.
 
@@ -113,14 +133,7 @@ def import_weights(
         width_multiplier: that it must have; None takes what the shapes say.
         classes: that it must have; None takes what the shapes say.
         averages: take the optimizer's moving averages where it keeps them, in place of the trained variables.
-        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
-            a checkpoint, the network's own for a Keras file.
-        label_set: name of the label set, such as `imagenet-1k`.
-        names: of the classes, in order, without background.
-        background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
-        licence: of the weights.
-        description: where they come from; None names the file.
-        accuracy: what is claimed for them.
+        stated: what the origin does not say.
 
     Raises:
         WeightsError: corrupt, foreign, another family, width or class count, or not finite; a full disk.
@@ -132,32 +145,20 @@ def import_weights(
         if averages and not source.averages:
             raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
         arrays, used = _read(found, source.averages if averages else {})
-    network = found.architecture
-    rule = _preprocessing(preprocessing, source, network)
-    network = msgspec.structs.replace(network, preprocessing=rule)
-    if background is None:
-        background = "unknown" if network.classes == IMAGENET_CLASSES + 1 and found.holds == EVERYTHING else "none"
+    network = msgspec.structs.replace(found.architecture, preprocessing=_preprocessing(stated, source, found.architecture))
     info = write_weights(
         path,
         network,
         arrays,
-        labels=Labels(name=label_set or "", names=names, background=background),
-        source=description or f"{source.kind} {Path(source.path).name}{', moving averages' if averages else ''}",
-        licence=licence,
-        accuracy=accuracy,
+        labels=_labels(stated, found),
+        source=stated.description or f"{source.kind} {Path(source.path).name}{', moving averages' if averages else ''}",
+        licence=stated.licence,
+        accuracy=stated.accuracy,
         step=source.step,
     )
-    return Imported(
-        path=str(path),
-        info=info,
-        architecture=network,
-        source=source.kind,
-        part=found.part.name,
-        used=len(used),
-        unused=tuple(name for name in source.variables if name not in used),
-        training_state=len(source.training_state),
-        averages=averages if source.averages else None,
-    )
+    unused = tuple(name for name in source.variables if name not in used)
+    taken = averages if source.averages else None
+    return Imported(str(path), info, network, source.kind, found.part.name, len(used), unused, len(source.training_state), taken)
 
 
 def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None]:
@@ -181,7 +182,15 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(name: str | None, source: Source, network: Architecture) -> Preprocessing:
-    if name is not None:
-        return PREPROCESSINGS[name]
+def _preprocessing(stated: Stated, source: Source, network: Architecture) -> Preprocessing:
+    if stated.preprocessing is not None:
+        return PREPROCESSINGS[stated.preprocessing]
     return MODEL_GARDEN if source.origin == "tf_model_garden" else network.preprocessing
+
+
+def _labels(stated: Stated, found: Match) -> Labels:
+    background = stated.background
+    if background is None:
+        with_one_more = found.holds == EVERYTHING and found.architecture.classes == IMAGENET_CLASSES + 1
+        background = "unknown" if with_one_more else "none"
+    return Labels(name=stated.label_set or "", names=stated.names, background=background)

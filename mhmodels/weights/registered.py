@@ -20,7 +20,7 @@ from mhmodels.hardware.places import cache_path, data_path
 from mhmodels.registry import resolve
 from mhmodels.weights.checkpoint import find_checkpoint
 from mhmodels.weights.download import Digest, download, hash_file
-from mhmodels.weights.importing import import_weights
+from mhmodels.weights.importing import Stated, import_weights
 from mhmodels.weights.info import Background, Claim
 from mhmodels.weights.matching import same_network
 
@@ -138,10 +138,11 @@ def fetch(entry: Entry) -> Path:
     converted = folder / f"{stem}.weights.h5"
     if not converted.is_file():
         raw = download(entry.url, folder / f"{stem}{Path(entry.url).suffix}", entry.digest)
-        import_weights(
-            raw, entry.model, converted, label_set=entry.label_set, background=entry.background, licence=entry.licence,
+        stated = Stated(
+            label_set=entry.label_set, background=entry.background, licence=entry.licence,
             description=f"{entry.description} ({entry.url})", accuracy=entry.accuracy,
         )  # fmt: skip
+        import_weights(raw, entry.model, converted, stated=stated)
     return converted
 
 

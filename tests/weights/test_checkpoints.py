@@ -10,7 +10,7 @@ import pytest
 
 from mhmodels.errors import WeightsError
 from mhmodels.registry import resolve
-from mhmodels.weights import import_weights, read_weights
+from mhmodels.weights import Stated, import_weights, read_weights
 from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
 from tests.weights.helpers import backbone, classifier, optimizer, random_arrays, save, write_checkpoint
 
@@ -104,10 +104,11 @@ def test_1001_outputs_leave_the_background_open_until_someone_says(tmp_path: Pat
     prefix = write_checkpoint(tmp_path / "ckpt", architecture, random_arrays(architecture))
     done = import_weights(prefix, "mobilenet_v1", tmp_path / "x.weights.h5")
     assert (done.info.labels.background, done.info.preprocessing.mean) == ("unknown", (123.675, 116.28, 103.53))
-    said = import_weights(prefix, "mobilenet_v1", tmp_path / "x.weights.h5", background="first", preprocessing="symmetric")
+    stated = Stated(background="first", preprocessing="symmetric")
+    said = import_weights(prefix, "mobilenet_v1", tmp_path / "x.weights.h5", stated=stated)
     assert (said.info.labels.offset, said.info.preprocessing.mean) == (1, (127.5, 127.5, 127.5))
     with pytest.raises(WeightsError, match=r"2 names for 1001 outputs.*expected 1000"):
-        import_weights(prefix, "mobilenet_v1", tmp_path / "x.weights.h5", background="last", names=("a", "b"))
+        import_weights(prefix, "mobilenet_v1", tmp_path / "x.weights.h5", stated=Stated(background="last", names=("a", "b")))
 
 
 def test_a_network_that_is_none_of_ours(tmp_path: Path) -> None:

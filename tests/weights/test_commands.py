@@ -54,9 +54,12 @@ def test_a_checkpoint_becomes_a_file_from_the_shell(mhmodels: Callable[..., Any]
     assert "moving averages among them, step 1234" in shown.output
     assert "fits      multi_max@0.25" in shown.output
 
-    wrong = mhmodels("weights", "import", prefix, "--model", "multi_max@1.25", "-o", "z.weights.h5")
+
+def test_what_does_not_fit_is_one_line_and_exit_code_1(mhmodels: Callable[..., Any], file: Path, tmp_path: Path) -> None:
+    wrong = mhmodels("weights", "import", str(file), "--model", "multi_max@1.25", "-o", "z.weights.h5")
     assert (wrong.returncode, wrong.stdout) == (1, "")
     assert wrong.stderr.startswith("error: ")
+    assert wrong.stderr.count("\n") == 1
     assert "holds multi_max at width 0.25, expected 1.25 as given" in wrong.stderr
     assert not (tmp_path / "z.weights.h5").exists()
 
