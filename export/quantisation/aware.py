@@ -234,13 +234,17 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     """
     arrays: dict[Any, Floats] = {}
     for layer in _folded(model):
-        arrays[layer.name, "kernel"] = np.array(layer.convolution.kernel, np.float32)
+        arrays[layer.name, "kernel"] = _values(layer.convolution.kernel)
         if layer.convolution.use_bias:
-            arrays[layer.name, "bias"] = np.array(layer.convolution.bias, np.float32)
+            arrays[layer.name, "bias"] = _values(layer.convolution.bias)
         if layer.norm is not None:
             for role in ("gamma", "beta", "moving_mean", "moving_variance"):
-                arrays[layer.norm.name, role] = np.array(getattr(layer.norm, role), np.float32)
+                arrays[layer.norm.name, role] = _values(getattr(layer.norm, role))
     return write_weights(path, made_as(model).architecture, arrays, learned=learned(model), **description)
+
+
+def _values(variable: Any) -> Floats:
+    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
 def _known_architecture(model: keras.Model, architecture: Architecture | None) -> Architecture:
@@ -267,7 +271,7 @@ def _learning(model: keras.Model) -> list[Quantise]:
 def _learned_range(layer: Quantise) -> Range:
     if float(layer.seen) == 0:
         raise ExportError(f"tensor '{layer.tensor}' has no range yet: train the model, or give quantize_aware calibrated ranges")
-    low, high = (float(value) for value in np.array(layer.range))
+    low, high = (float(value) for value in keras.ops.convert_to_numpy(layer.range))
     if not np.isfinite([low, high]).all() or max(high, 0.0) <= min(low, 0.0):
         raise ExportError(
             f"tensor '{layer.tensor}': its learned range is {low:g} to {high:g}, so that nothing passes through it any more; "
