@@ -153,6 +153,8 @@ def decide(run: ToolRun, choice: Choice, *, result: Result | None = None, placem
     if status is not None:
         return Verdict(status, reason, None, None, None, output)
     try:
+        if run.dropped:
+            raise _Doubt(f"{run.dropped} bytes of what it said are missing")
         latency = _latency(output, result)
         _plausible(latency, run.wall_s)
         status, reason, delegated, total = _delegation(choice, output, placement)

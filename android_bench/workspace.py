@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from android_bench.errors import AdbError, NoSpaceError
-from android_bench.phone import Phone, quote
+from android_bench.phone import Phone, quote, sections, split_sections
 
 ROOT = "/data/local/tmp/mhmodels"
 _SAFE = re.compile(r"^[\w.+-]{1,100}$")
@@ -137,36 +137,35 @@ class Workspace:
             Those that could not be read or changed, for people.
         """
         settings = list(settings)
-        old = {setting: self._read(setting) for setting in settings}
-        usable = {setting: value for setting, value in old.items() if _VALUE.match(value)}
+        script, secret = sections({f"{s.namespace} {s.key}": _get(s) for s in settings})
+        old = split_sections(self.phone.script(script).stdout, secret)
+        usable = {s: value for s in settings if _VALUE.match(value := old.get(f"{s.namespace} {s.key}", "\n").strip())}
         journal = "".join(f"{s.namespace} {s.key} {value}\n" for s, value in usable.items())
         path = f"{ROOT}/restore"
-        said = self.phone.script(f"printf %s {quote(journal)} > {path}.part && mv {path}.part {path}")
+        puts = [f"{_put(s, s.value)} || echo 'refused {s.namespace} {s.key}'" for s in usable]
+        said = self.phone.script(
+            "\n".join([f"printf %s {quote(journal)} > {path}.part && mv {path}.part {path} || exit 9", *puts, ":"])
+        )
         if said.rc:
             return [f"settings stay as they are: {path} cannot be written"]
-        failed = [setting for setting in usable if self.phone.script(_put(setting, setting.value)).rc]
-        return [f"{s.namespace} {s.key} cannot be changed" for s in (*failed, *(s for s in settings if s not in usable))]
+        failed = re.findall(r"^refused (.*?)\r?$", said.stdout, re.MULTILINE)
+        failed += [f"{s.namespace} {s.key}" for s in settings if s not in usable]
+        return [f"{name} cannot be changed" for name in failed]
 
     def restore(self) -> list[str]:
         """Puts back every setting that is written down; their names."""
         return self._put_back(self.phone.script(f"cat {ROOT}/restore 2>/dev/null || true").stdout)
 
     def _put_back(self, journal: str) -> list[str]:
-        names = []
+        found: list[Setting] = []
         for line in journal.replace("\r", "").splitlines():
             namespace, _, rest = line.partition(" ")
             key, _, value = rest.partition(" ")
             if namespace in ("system", "global", "secure", "power") and _VALUE.match(key) and _VALUE.match(value):
-                self.phone.script(_put(Setting(namespace, key, value), value))
-                names.append(f"{namespace} {key}")
-        if names:
-            self.phone.script(f"rm -f {ROOT}/restore")
-        return names
-
-    def _read(self, setting: Setting) -> str:
-        if setting.namespace == "power":
-            return "false"
-        return self.phone.script(f"settings get {quote(setting.namespace)} {quote(setting.key)}").stdout.strip()
+                found.append(Setting(namespace, key, value))
+        if found:
+            self.phone.script("\n".join([*(_put(setting, setting.value) for setting in found), f"rm -f {ROOT}/restore"]))
+        return [f"{setting.namespace} {setting.key}" for setting in found]
 
     def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
         part = f"{folder}.part"
@@ -186,6 +185,12 @@ class Workspace:
                 raise AdbError(f"device '{self.phone.serial}': '{path.name}' did not arrive whole; is its storage full?")
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {folder}", said.stdout + said.stderr)
+
+
+def _get(setting: Setting) -> str:
+    # Android does not tell whether the fixed performance mode is on; off is what every phone starts with.
+    known = setting.namespace == "power"
+    return "echo false" if known else f"settings get {quote(setting.namespace)} {quote(setting.key)}"
 
 
 def _put(setting: Setting, value: str) -> str:

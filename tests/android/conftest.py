@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from android_bench.adb import Adb, find_adb
+from android_bench.condition import Limits
 from android_bench.errors import AdbError
 from android_bench.phone import Phone
+from android_bench.rows import PhoneFailure
+from android_bench.runner import Options, PhoneRunner, Result
+from android_bench.session import Plan
+from mhmodels.hardware import Job, prepare
 
+from ..hardware import tiny
 from .double import MODERN, Double, Server
+from .tools import GOOD, tool
 
 MakeDevice = Callable[..., Double]
 
@@ -70,3 +77,49 @@ def adb(server: Server) -> Adb:
 def phone(adb: Adb, device: Double) -> Phone:
     """The modern phone as the harness sees it."""
     return Phone(adb, device.address, wait_s=5)
+
+
+class Bench:
+    """A runner with a scripted tool, and a way to run networks on a device with it."""
+
+    def __init__(self, server: Server, folder: Path) -> None:
+        self._server, self._folder = server, folder
+        self.told: list[str] = []
+        self.network = tiny.convolutions(folder / "net.tflite", "float32")
+
+    def runner(self, body: str = GOOD, **plan: object) -> PhoneRunner:
+        settings: dict[str, object] = {"blocks": 2, "timeout_s": 20.0, "limits": Limits(poll_s=0.05, cool_down_s=2.0), **plan}
+        folder = self._folder / f"tool{len(list(self._folder.iterdir()))}"
+        folder.mkdir()
+        options = Options(
+            adb_server=self._server.address,
+            binaries=(str(tool(folder, body)),),
+            plan=Plan(**settings),  # type: ignore[arg-type]
+            wait_s=3.0,
+        )
+        return PhoneRunner(options, tell=self.told.append)
+
+    def job(self, label: str = "net", file: Path | None = None) -> Job:
+        return prepare(file or self.network, label=label)
+
+    def run(self, device: Double, body: str = GOOD, delegates: tuple[str, ...] = ("xnnpack",), **plan: object) -> list[Result]:
+        return self.batch(self.runner(body, **plan), device, delegates)
+
+    def batch(self, runner: PhoneRunner, device: Double, delegates: tuple[str, ...], label: str = "net") -> list[Result]:
+        hardware = [runner.find(f"{device.address}/{delegate}") for delegate in delegates]
+        job = self.job(label)
+        results = {h.id: result for _, h, result in runner.batch(device.address, [(job, h) for h in hardware if h is not None])}
+        return [results[f"{device.address}/{delegate}"] for delegate in delegates]
+
+
+@pytest.fixture
+def bench(server: Server, tmp_path: Path) -> Bench:
+    """Measures scripted tools on a device."""
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    return Bench(server, folder)
+
+
+def status(result: Result) -> str:
+    """The name of the status of a row or failure."""
+    return result.status if isinstance(result, PhoneFailure) else str(result.device_state["status"])

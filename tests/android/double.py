@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from .phone_files import PIXEL, furnish
+from .phone_files import PIXEL, THERMAL, furnish
 from .wire import Connection, Device, Gone, Stream, Sync
 
 ROOTS = "data|sdcard|sys|vendor|system|proc|odm|product"
@@ -104,6 +104,15 @@ class Double(Device):
                     if mark in (entry / "environ").read_bytes() and (entry / "cmdline").read_bytes():
                         found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         return found
+
+    def set_temperature(self, celsius: float, status: int = 0) -> None:
+        """Makes the skin that warm."""
+        text = THERMAL.replace("29.4", f"{celsius}").replace("Thermal Status: 0", f"Thermal Status: {status}")
+        (self.root / "state/thermalservice").write_text(text)
+
+    def runs(self, pattern: str = "") -> list[str]:
+        """Commands that ran the tool, in their order."""
+        return [command for command in self.commands if "\nexec " in command and pattern in command]
 
     def kill_processes(self) -> None:
         for pid in self.processes():

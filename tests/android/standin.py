@@ -4,10 +4,10 @@
 It lies where the real one lies: unknown flags are a warning, a platform without GPU or NNAPI runs on the CPU, exit code 0.
 """
 
-import os
 import struct
 import sys
 import time
+from pathlib import Path
 
 KNOWN = {
     "graph": str, "num_threads": int, "num_runs": int, "min_secs": float, "max_secs": float, "warmup_runs": int,
@@ -61,9 +61,8 @@ def statistics(times):
 
 
 def stage(invoke, runs, seconds, most):
-    say(
-        f"Running benchmark for at least {runs} iterations and at least {seconds:g} seconds but terminate if exceeding {most:g} seconds."
-    )
+    least = f"at least {runs} iterations and at least {seconds:g} seconds"
+    say(f"Running benchmark for {least} but terminate if exceeding {most:g} seconds.")
     times, start = [], time.perf_counter()
     while (len(times) < runs or time.perf_counter() - start < seconds) and time.perf_counter() - start <= most:
         before = time.perf_counter_ns()
@@ -111,8 +110,7 @@ def inputs(interpreter, options):
         kind = np.dtype(detail["dtype"])
         file = files.get(detail["name"].replace(":", "::"))
         if file:
-            with open(file, "rb") as stream:
-                values = np.frombuffer(stream.read(), kind).reshape(detail["shape"])
+            values = np.frombuffer(Path(file).read_bytes(), kind).reshape(detail["shape"])
         else:
             values = (random.uniform(0, 1, detail["shape"]) * (1 if kind.kind == "f" else 100)).astype(kind)
         interpreter.set_tensor(detail["index"], values)
@@ -127,7 +125,7 @@ def main():
             say(f"{name.replace('_', ' ').capitalize()}: [{int(options[name])}]")
     if "graph" not in options:
         fail("Please specify the name of your TF Lite input file with --graph")
-    if not os.path.exists(options["graph"]):
+    if not Path(options["graph"]).exists():
         print(f"ERROR: Could not open '{options['graph']}'.", file=sys.stderr)
         fail(f"Failed to load model {options['graph']}")
     for name, title in (("use_gpu", "GPU"), ("use_nnapi", "NNAPI")):
@@ -147,41 +145,38 @@ def main():
             "yielding 1 partitions for subgraph 0.",
             file=sys.stderr,
         )
-        if delegated == total:
-            say("Explicitly applied XNNPACK delegate, and the model graph will be completely executed by the delegate.")
-        elif delegated:
-            say(
-                "Explicitly applied XNNPACK delegate, and the model graph will be partially executed by the delegate w/ 1 delegate kernels."
-            )
+        how = (
+            "completely executed by the delegate."
+            if delegated == total
+            else "partially executed by the delegate w/ 1 delegate kernels."
+        )
+        if delegated:
+            say(f"Explicitly applied XNNPACK delegate, and the model graph will be {how}")
         else:
             say("Though XNNPACK delegate is explicitly applied, the model graph will not be executed by the delegate.")
-    say(f"The input model file size (MB): {os.path.getsize(options['graph']) / 1e6:g}")
+    say(f"The input model file size (MB): {Path(options['graph']).stat().st_size / 1e6:g}")
     say(f"Initialized session in {init_us / 1e3:g}ms.")
     inputs(interpreter, options)
     most = options.get("max_secs", 150.0)
     warm, warm_mean, _, _ = stage(interpreter.invoke, options.get("warmup_runs", 1), options.get("warmup_min_secs", 0.5), most)
     times, mean, part, std = stage(interpreter.invoke, options.get("num_runs", 50), options.get("min_secs", 1.0), most)
-    say(
-        f"Inference timings in us: Init: {init_us}, First inference: {warm[0]}, Warmup (avg): {warm_mean:g}, Inference (avg): {mean:g}"
-    )
+    firsts = f"Init: {init_us}, First inference: {warm[0]}, Warmup (avg): {warm_mean:g}"
+    say(f"Inference timings in us: {firsts}, Inference (avg): {mean:g}")
     say("Memory footprint delta from the start of the tool (MB): init=6.25 overall=10.5")
     if "output_filepath" in options:
-        with open(options["output_filepath"], "wb") as stream:
-            for detail in interpreter.get_output_details():
-                stream.write(interpreter.get_tensor(detail["index"]).tobytes())
+        outputs = (interpreter.get_tensor(detail["index"]).tobytes() for detail in interpreter.get_output_details())
+        Path(options["output_filepath"]).write_bytes(b"".join(outputs))
     if "result_file_path" in options:
         numbers = mean, min(times), max(times), std, part[50], part[5], part[95], init_us, warm[0], warm_mean
         latency = b"".join(varint(i + 1 << 3 | 5) + struct.pack("<f", value / 1e3) for i, value in enumerate(numbers))
         misc = b"\x10" + varint(len(times)) + b"\x18" + varint(len(warm))
-        with open(options["result_file_path"], "wb") as stream:
-            stream.write(message(1, b"m") + message(2, latency) + message(4, misc))
+        Path(options["result_file_path"]).write_bytes(message(1, b"m") + message(2, latency) + message(4, misc))
     if "model_runtime_info_output_file" in options:
         nodes = b"".join(message(3, b"\x08" + varint(i)) for i in range(total))
         if delegated:
             details = message(1, b"TfLiteXNNPackDelegate") + b"".join(b"\x10" + varint(i) for i in range(delegated))
             nodes += message(3, message(8, details))
-        with open(options["model_runtime_info_output_file"], "wb") as stream:
-            stream.write(message(2, nodes))
+        Path(options["model_runtime_info_output_file"]).write_bytes(message(2, nodes))
 
 
 main()
