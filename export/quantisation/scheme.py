@@ -25,6 +25,7 @@ Granularity: TypeAlias = Literal["channel", "tensor"]
 _LOWEST: dict[str, int] = {"int8": -128, "uint8": 0}
 _SHARING = ("pool", "reshape")
 _BIAS_LIMIT = 2**31 - 1
+_LARGEST_BIAS = 2**30  # leaves room for the products that are added to it
 
 
 class Quantisation(NamedTuple):
@@ -199,7 +200,8 @@ def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, pe
     if fmt == "uint8":
         quantisation, lowest = _asymmetric(weights, graph.kernel_steps.get(op.name)), 1
     else:
-        quantisation, lowest = _symmetric(op, weights, graph.kernel_steps.get(op.name), per_channel), -127
+        finest = np.abs(graph.biases[op.name]) / (source.scale[0] * np.float32(_LARGEST_BIAS))
+        quantisation, lowest = _symmetric(op, weights, graph.kernel_steps.get(op.name), per_channel, finest), -127
     scale = _along_channels(op, quantisation.scale)
     values = weights / scale  # and on in place: fresh pages cost more than the arithmetic
     np.rint(values, out=values)
@@ -214,17 +216,21 @@ def _along_channels(op: Op, scale: Floats) -> Floats:
     return scale[:, None] if op.kind == "depthwise" and len(scale) > 1 else scale
 
 
-def _symmetric(op: Op, weights: Floats, step: float | None, per_channel: bool) -> Quantisation:
-    """int8 weights use -127..127, so that kernels may assume that no product overflows 16 bits."""
+def _symmetric(op: Op, weights: Floats, step: float | None, per_channel: bool, finest: Floats) -> Quantisation:
+    """int8 weights use -127..127, so that kernels may assume that no product overflows 16 bits.
+
+    Scales are at least `finest`, (channels,): a channel whose weights died would else have a scale at which its bias does not
+    fit into 32 bits, and lose it.
+    """
     channels = op.channels if per_channel else 1
     if step is not None:
         return Quantisation(np.full(channels, step, np.float32), 0)
     if per_channel:
         largest = np.abs(weights).max(axis=(0, 1, 3) if op.kind == "depthwise" else (0, 1, 2))
     else:
-        largest = np.abs(weights).max(keepdims=True).reshape(1)
-    # A dead channel (all zeros after folding) still needs a scale above zero.
-    return Quantisation(np.maximum(largest / np.float32(127.0), np.float32(1e-9)).astype(np.float32), 0)
+        largest, finest = np.abs(weights).max(keepdims=True).reshape(1), finest.max(keepdims=True)
+    scale = np.maximum(largest / np.float32(127.0), np.float32(1e-9))
+    return Quantisation(np.maximum(scale, finest).astype(np.float32), 0)
 
 
 def _asymmetric(weights: Floats, step: float | None) -> Quantisation:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from export.graph import ExportError, Graph, random_graph
 from export.quantisation.scheme import (
+    Granularity,
     QuantisedFormat,
     QuantisedGraph,
     activation_quantisation,
@@ -133,6 +134,23 @@ def test_a_dead_channel_still_has_a_scale() -> None:
     q = quantised("int8", graph=graph._replace(kernels=dead, kernel_steps={}))
     assert (q.kernels["stem_conv"].quantisation.scale > 0).all()
     assert not q.kernels["stem_conv"].weights.any()
+
+
+@pytest.mark.parametrize("granularity", ["channel", "tensor"])
+def test_a_dead_channel_keeps_its_bias(granularity: Granularity) -> None:
+    graph = random_graph(resolve("multi_max@0.35").at(input_size=64))
+    name = "stage3_block1_expand"
+    dead, biases = graph.kernels[name].copy(), np.full_like(graph.biases[name], 0.7)
+    dead[..., 3] = 0.0
+    dead[..., 4] *= 1e-9
+    if granularity == "tensor":
+        dead[:] = 0.0
+    graph = graph._replace(kernels={**graph.kernels, name: dead}, biases={**graph.biases, name: biases}, kernel_steps={})
+    q = quantise(graph, dict.fromkeys(calibrated_tensors(graph), (-3.0, 5.0)), "int8", granularity)
+    source = next(op.inputs[0] for op in q.graph.ops if op.name == name)
+    kernel = q.kernels[name]
+    assert np.abs(kernel.bias).max() <= 2**30 + 64
+    assert kernel.bias * kernel.quantisation.scale * q.tensors[source].scale == pytest.approx(biases, rel=0.01)
 
 
 def test_a_missing_range_names_the_tensor() -> None:
