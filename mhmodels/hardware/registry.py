@@ -89,7 +89,11 @@ class Runner(Protocol):
         """
 
 
-_BUILT_IN = {"host": "mhmodels.hardware.host", "vela": "mhmodels.hardware.vela"}
+_BUILT_IN = {
+    "host": "mhmodels.hardware.host",
+    "vela": "mhmodels.hardware.vela",
+    "roofline": "mhmodels.hardware.roofline",
+}
 _registered: dict[str, Runner] = {}
 
 

@@ -1,0 +1,8 @@
+"""Cost models: latency on one hardware as a function of the architecture, fitted to measurements of random samples."""
+
+from __future__ import annotations
+
+from search.cost_model.fitting import FitOptions, fit
+from search.cost_model.model import CostModel, load_cost_model
+
+__all__ = ["CostModel", "FitOptions", "fit", "load_cost_model"]

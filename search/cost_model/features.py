@@ -1,0 +1,97 @@
+"""What the structural cost model sees of a network: sums over its operations, by kind of kernel.
+
+For every kind of kernel: how many there are, their MACs (exact, and as hardware that works on blocks of channels counts
+them), elements read, written and stored, and roofline terms max(MACs, ridge * bytes) for a few ridge points
+(arXiv 2404.10518: time is a sum of such terms). Beside that, a signature names what a block computes at its place, so that
+a model can learn how a block departs from its features, wherever in a network it stands.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.complexity import layer_complexity
+from mhmodels.network import Op
+from search.pieces import Piece
+
+VERSION = 1
+"""Goes into every model file: features of another version mean something else."""
+
+RIDGES = (4.0, 16.0, 64.0, 256.0)
+_KINDS = (
+    "pointwise", "grouped", "conv3", "conv5", "conv7", "depthwise3", "depthwise3s2", "depthwise5", "depthwise5s2",
+    "depthwise7", "depthwise7s2", "dense", "add", "multiply", "pool", "softmax", "hard_swish",
+)  # fmt: skip
+_QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
+NAMES = tuple(f"{kind}.{quantity}" for kind in _KINDS for quantity in _QUANTITIES)
+_START = {kind: i * len(_QUANTITIES) for i, kind in enumerate(_KINDS)}
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def structural(piece: Piece) -> NDArray[np.float64]:
+    """The features of a piece, in the order of `NAMES`; those of a network are their sum."""
+    result = np.zeros(len(NAMES))
+    for op in piece.ops:
+        if op.kind == "reshape":
+            continue
+        kind, values = _kind(op), _quantities(op, piece.read_size(op))
+        result[_START[kind] : _START[kind] + len(values)] += values
+        if op.activation == "hard_swish":
+            written = _area(op.size) * op.channels
+            extra = _values(0.0, 0.0, 0.0, written, written, 0.0)
+            result[_START["hard_swish"] : _START["hard_swish"] + len(extra)] += extra
+    result.flags.writeable = False
+    return result
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def signature(piece: Piece) -> str:
+    """Hash of what a piece computes and on which sizes; names do not count (12 hex digits)."""
+    place = {op.name: i for i, op in enumerate(piece.ops)}
+    content = [[place.get(source, -1) for source in op.inputs] + [str(field) for field in op[1:2] + op[3:]] for op in piece.ops]
+    return hashlib.sha256(repr((piece.size, content)).encode()).hexdigest()[:12]
+
+
+def _kind(op: Op) -> str:
+    if op.kind == "depthwise":
+        size = 3 if op.kernel <= 3 else 5 if op.kernel <= 5 else 7
+        return f"depthwise{size}{'s2' if op.stride > 1 else ''}"
+    if op.kind == "conv":
+        if op.size == (1, 1):
+            return "dense"
+        if op.groups > 1:
+            return "grouped"
+        return "pointwise" if op.kernel == 1 else "conv3" if op.kernel <= 3 else "conv5" if op.kernel <= 5 else "conv7"
+    return op.kind
+
+
+def _quantities(op: Op, read_size: tuple[int, int]) -> tuple[float, ...]:
+    area = _area(op.size)
+    layer = layer_complexity(op)
+    read = _area(read_size) * op.in_channels * (2 if op.kind == "add" else 1)
+    window = op.kernel * op.kernel * area
+    if op.kind == "depthwise":
+        blocks = [window * _up(op.channels, size) for size in (8, 32)]
+    elif op.kind == "conv":
+        inputs = op.in_channels // op.groups
+        blocks = [window * _up(inputs, i) * _up(op.channels, o) for i, o in ((8, 8), (16, 32))]
+    else:
+        blocks = [0.0, 0.0]
+    return _values(layer.madds, blocks[0], blocks[1], read, area * op.channels, layer.params)
+
+
+def _values(macs: float, small: float, large: float, read: float, written: float, stored: float) -> tuple[float, ...]:
+    moved = read + written + stored
+    return (1.0, macs, small, large, read, written, stored, *(max(macs, ridge * moved) for ridge in RIDGES))
+
+
+def _up(channels: int, multiple: int) -> int:
+    return -(-channels // multiple) * multiple
+
+
+def _area(size: tuple[int | None, int | None]) -> int:
+    return (size[0] or 1) * (size[1] or 1)

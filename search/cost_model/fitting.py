@@ -1,0 +1,308 @@
+"""From latencies of sampled networks to a cost model, and an honest report on networks that it has not seen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mhmodels.hardware.measurement import Environment, Kind
+from search.cost_model import features
+from search.cost_model.model import CostModel, CurvePoint, Floats, Form, form_row_count, form_rows
+from search.cost_model.statistics import Statistics, statistics
+from search.errors import CostModelError
+from search.space import Encodings, Space
+from search.template import ArchitectureSpace
+
+MINIMUM_SAMPLES = 20
+CURVE = (30, 100, 300, 1000, 3000, 10_000)
+# How far a block may depart from what its features say, relative to its own cost; cross-validation chooses.
+_DEVIATIONS = (0.0, 0.03, 0.1, 0.3)
+
+
+class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How to fit.
+
+    Attributes:
+        form: None for the best that the space has: structural, or pairwise for tabular spaces.
+        error: which squared error is least: (predicted - true) / true, or in ms.
+        nonnegative: rules out weights below 0.
+        held_out: share of the architectures kept for the report.
+        seed: of the split.
+        curve: whether to fit to fewer samples too, for the learning curve.
+    """
+
+    form: Form | None = None
+    error: Literal["relative", "absolute"] = "relative"
+    nonnegative: bool = False
+    held_out: float = 0.2
+    seed: int = 0
+    curve: bool = True
+
+
+class Origin(NamedTuple):
+    """Where latencies come from, as in `Measurement`."""
+
+    hardware: str
+    kind: Kind = "measured"
+    file_format: str = ""
+    environment: Environment | None = None
+
+
+class Fit(NamedTuple):
+    """A model, and what it was judged by.
+
+    Attributes:
+        model: fitted to the training part only, so that its statistics are its own.
+        true_ms, predicted_ms: of the held-out architectures, in the same order.
+        held_out: their places in the data.
+        warnings: for people, with numbers.
+    """
+
+    model: CostModel
+    true_ms: Floats
+    predicted_ms: Floats
+    held_out: NDArray[np.int64]
+    warnings: tuple[str, ...]
+
+
+class _Solution(NamedTuple):
+    intercept: float
+    structural: Floats
+    deviations: dict[str, float]
+    rows: dict[int, float]
+    strength: float
+    deviation_scale: float
+
+
+def fit(
+    space: Space,
+    encodings: ArrayLike,
+    latency_ms: ArrayLike,
+    origin: Origin,
+    options: FitOptions = FitOptions(),
+    distributions: Sequence[str] = (),
+) -> Fit:
+    """Fits a cost model by ridge regression, its strength chosen by leave-one-out.
+
+    Args:
+        space: of the encodings.
+        encodings: (n, decisions), different networks.
+        latency_ms: (n,), above 0.
+        origin: of the latencies.
+        options: how to fit.
+        distributions: (n,), what each was drawn from; empty if unknown.
+
+    Raises:
+        CostModelError: a latency that is NaN, infinite, zero or negative; too few samples; a form that the space lacks.
+        SpaceError: encodings that are no members.
+    """
+    rows, ms = _checked(space, encodings, latency_ms)
+    form: Form = options.form or ("pairwise" if space.tabular else "structural")
+    if (form == "pairwise") != space.tabular and form != "coupled":
+        raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
+    order = np.random.default_rng(options.seed).permutation(len(ms))
+    count = round(len(ms) * options.held_out)
+    held, train = np.sort(order[:count]), order[count:]
+    if len(train) < MINIMUM_SAMPLES or count < 5:
+        raise CostModelError(
+            f"{len(ms)} different architectures leave {len(train)} to train on and {count} to test on, expected at least "
+            f"{MINIMUM_SAMPLES} and 5: sample and measure more"
+        )
+    design = _Design(space, rows, form)
+    solution = design.solve(train, ms, options)
+    model = _model(space, form, solution, origin, options, rows[train], ms[train], statistics([1.0], [1.0]))
+    curve = []
+    for n in [n for n in CURVE if n < len(train)] if options.curve else []:
+        part = _model(space, form, design.solve(train[:n], ms, options), origin, options, rows[:1], ms[train[:n]], model.held_out)
+        curve.append(CurvePoint(n=n, statistics=statistics(ms[held], part.bind(space).predict(rows[held]))))
+    predicted = model.bind(space).predict(rows[held])
+    report = statistics(ms[held], predicted)
+    model = msgspec.structs.replace(
+        model,
+        held_out=report,
+        by_distribution=_by_distribution(distributions, held, ms[held], predicted),
+        learning_curve=(*curve, CurvePoint(n=len(train), statistics=report)),
+    )
+    return Fit(model, ms[held], predicted, held, tuple(_warnings(design, train, form)))
+
+
+def _checked(space: Space, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
+    rows, ms = space.canonical(space.check(encodings)), np.asarray(latency_ms, np.float64)
+    if ms.shape != (len(rows),):
+        raise CostModelError(f"{len(rows)} encodings and latencies of shape {ms.shape}, expected one for each")
+    bad = np.flatnonzero(~(np.isfinite(ms) & (ms > 0)))
+    if len(bad):
+        raise CostModelError(
+            f"{len(bad)} of {len(ms)} latencies are no latencies, the first is {ms[bad[0]]} at {space.label(rows[bad[0]])}: "
+            "expected finite milliseconds above 0; leave architectures that do not run out"
+        )
+    return rows, ms
+
+
+class _Design:
+    """The regression's columns for all samples; fits to different parts share them."""
+
+    def __init__(self, space: Space, encodings: Encodings, form: Form) -> None:
+        from scipy import sparse
+
+        self.space, self.form = space, form
+        touched = form_rows(space, encodings, form)
+        n, width = touched.shape
+        pointers = np.arange(0, n * width + 1, width)
+        shape = (n, form_row_count(space, form))
+        # A row touched twice by a network counts twice.
+        self.touched = sparse.csr_array((np.ones(n * width), touched.ravel(), pointers), shape=shape)
+        if form == "structural":
+            assert isinstance(space, ArchitectureSpace)
+            self.names, self.groups = _signatures(space)
+            self.structural = self.touched @ space.table(features.structural, len(features.NAMES))
+            self.tied = (self.touched @ self.groups).tocsr()
+
+    def solve(self, train: NDArray[np.int64], ms: Floats, options: FitOptions) -> _Solution:
+        """Fits to some samples; for relative errors every sample's equation is divided by its latency."""
+        from scipy import sparse
+
+        typical = float(np.median(ms[train]))
+        factor = 1.0 / (ms[train] if options.error == "relative" else np.full(len(train), typical))
+        weight, target = sparse.diags_array(factor), ms[train] * factor
+        if self.form == "structural":
+            return self._solve_structural(train, weight, target, typical, options.nonnegative)
+        from search.cost_model.ridge import ridge
+
+        part = self.touched[train]
+        used = np.unique(part.indices)
+        columns = weight @ sparse.hstack([np.ones((len(train), 1)), part[:, used]], format="csr")
+        scales = np.full(len(used) + 1, typical / part[[0]].sum())
+        scales[0] = 10 * typical
+        found = ridge(columns, target, scales, nonnegative=options.nonnegative)
+        rows = {int(row): float(value) for row, value in zip(used, found.weights[1:], strict=True) if value}
+        return _Solution(float(found.weights[0]), np.zeros(0), {}, rows, found.strength, 0.0)
+
+    def _solve_structural(
+        self, train: NDArray[np.int64], weight: Any, target: Floats, typical: float, nonnegative: bool
+    ) -> _Solution:
+        from scipy import sparse
+
+        from search.cost_model.ridge import ridge
+
+        dense = weight @ np.hstack([np.ones((len(train), 1)), self.structural[train]])
+        root = np.sqrt((dense**2).mean(axis=0))
+        scales = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+        scales[0] = 10 * typical
+        best, scale = ridge(dense, target, scales, nonnegative=nonnegative), 0.0
+        intercept, weights = float(best.weights[0]), best.weights[1:]
+        tied = self.tied[train]
+        used = np.flatnonzero(np.asarray(tied.sum(axis=0)).ravel())
+        # A block is allowed to depart from its features in proportion to what they say that it costs.
+        cost = np.abs(self._signature_features()[used] @ weights)
+        cost = np.maximum(cost, 0.1 * cost.mean())
+        deviations = np.zeros(len(used))
+        columns = sparse.hstack([dense, weight @ tied[:, used]], format="csr")
+        for factor in _DEVIATIONS[1:]:
+            found = ridge(columns, target, np.concatenate([scales, factor * cost]), nonnegative=nonnegative)
+            if found.loo_error < best.loo_error:
+                best, scale = found, factor
+                intercept, weights = float(found.weights[0]), found.weights[1 : dense.shape[1]]
+                deviations = found.weights[dense.shape[1] :]
+        by_name = {self.names[i]: float(value) for i, value in zip(used, deviations, strict=True) if value}
+        return _Solution(intercept, weights, by_name, {}, best.strength, scale)
+
+    def _signature_features(self) -> Floats:
+        assert isinstance(self.space, ArchitectureSpace)
+        table = self.space.table(features.structural, len(features.NAMES))
+        counts = np.asarray(self.groups.sum(axis=0)).ravel()
+        result: Floats = (self.groups.T @ table) / counts[:, None]
+        return result
+
+    def parameters(self, train: NDArray[np.int64]) -> tuple[int, str]:
+        """How many weights the samples touch, and what they are."""
+        used = len(np.unique(self.touched[train].indices))
+        if self.form != "structural":
+            return used, f"{used} of {self.touched.shape[1]} weights of the {self.form} form occur in them"
+        live = int((np.abs(self.structural[train]).sum(axis=0) > 0).sum())
+        return live, f"{live} structural features occur in them"
+
+
+def _signatures(space: ArchitectureSpace) -> tuple[list[str], Any]:
+    """Every different block of a space by signature, and (rows, signatures) which row is which."""
+    from scipy import sparse
+
+    names: dict[str, int] = {}
+    pairs = [
+        (row, names.setdefault(features.signature(piece), len(names)))
+        for row, piece in enumerate(space.pieces())
+        if piece is not None
+    ]
+    rows, columns = np.array(pairs).T
+    groups = sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(space.row_count, len(names)))
+    return list(names), groups
+
+
+def _model(
+    space: Space,
+    form: Form,
+    solution: _Solution,
+    origin: Origin,
+    options: FitOptions,
+    rows: Encodings,
+    ms: Floats,
+    held_out: Statistics,
+) -> CostModel:
+    from mhmodels import __version__
+
+    rows_used = sorted(solution.rows)
+    return CostModel(
+        form=form,
+        space=space.name,
+        schema=space.schema,
+        input_sizes=space.input_sizes if isinstance(space, ArchitectureSpace) else (),
+        hardware=origin.hardware,
+        kind=origin.kind,
+        file_format=origin.file_format,
+        environment=origin.environment,
+        intercept_ms=solution.intercept,
+        floor_ms=float(ms.min()) / 10,
+        weights={name: float(w) for name, w in zip(features.NAMES, solution.structural, strict=False) if w},
+        deviations=dict(sorted(solution.deviations.items())),
+        row_index=tuple(rows_used),
+        row_weights=tuple(solution.rows[row] for row in rows_used),
+        strength=solution.strength,
+        deviation_scale=solution.deviation_scale,
+        error=options.error,
+        nonnegative=options.nonnegative,
+        n=len(ms),
+        held_out=held_out,
+        data_sha256=_digest(space, rows, ms) if len(rows) == len(ms) else "",
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        mhmodels_version=__version__,
+    )
+
+
+def _digest(space: Space, rows: Encodings, ms: Floats) -> str:
+    lines = sorted(f"{space.label(row)} {value!r}" for row, value in zip(rows, ms.tolist(), strict=True))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _by_distribution(names: Sequence[str], held: NDArray[np.int64], true: Floats, predicted: Floats) -> dict[str, Statistics]:
+    if not names:
+        return {}
+    own = np.array([names[i] for i in held])
+    return {
+        str(name): statistics(true[own == name], predicted[own == name])
+        for name in sorted(set(own.tolist()))
+        if (own == name).sum() > 1 and name
+    }
+
+
+def _warnings(design: _Design, train: NDArray[np.int64], form: Form) -> list[str]:
+    count, text = design.parameters(train)
+    if len(train) >= count:
+        return []
+    remedy = "the penalty fills in; measure more, or see the learning curve for what more would give"
+    return [f"{len(train)} architectures are fewer than the weights: {text}; {remedy}"]

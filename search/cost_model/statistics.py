@@ -1,0 +1,48 @@
+"""How well predictions meet latencies."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Over n architectures that were not trained on.
+
+    Attributes:
+        n: how many.
+        mape: mean of |predicted - true| / true.
+        rmse_ms: root mean square error.
+        hit_rate_10: share within 10 % of the truth (nn-Meter's measure).
+        r2: coefficient of determination; None for a constant truth.
+        spearman, kendall: rank correlations; None where either side is constant.
+    """
+
+    n: int
+    mape: float
+    rmse_ms: float
+    hit_rate_10: float
+    r2: float | None
+    spearman: float | None
+    kendall: float | None
+
+
+def statistics(true_ms: ArrayLike, predicted_ms: ArrayLike) -> Statistics:
+    """Compares latencies (n,) with predictions (n,), in ms."""
+    from scipy.stats import kendalltau, spearmanr
+
+    true, predicted = np.asarray(true_ms, np.float64), np.asarray(predicted_ms, np.float64)
+    error = predicted - true
+    relative = np.abs(error) / true
+    spread = float(((true - true.mean()) ** 2).sum())
+    ranked = len(true) > 1 and np.ptp(true) > 0 and np.ptp(predicted) > 0
+    return Statistics(
+        n=len(true),
+        mape=float(relative.mean()),
+        rmse_ms=float(np.sqrt((error**2).mean())),
+        hit_rate_10=float((relative <= 0.1).mean()),
+        r2=1 - float((error**2).sum()) / spread if spread else None,
+        spearman=float(spearmanr(true, predicted)[0]) if ranked else None,
+        kendall=float(kendalltau(true, predicted)[0]) if ranked else None,
+    )
