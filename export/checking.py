@@ -3,129 +3,237 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from export.facts import contradictions, operator_counts
+from export.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from export.graph import ExportError, Floats
+from export.layers import LayerReport, against_file, against_network, saturation
 from export.manifest import Manifest, manifest_path, read_manifest
-from export.verify import FileReport, Parity, ParityError, compare_logits, file_logits, runtimes_differ
-from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.preprocessing import load_pictures, sample_pictures
+from export.parity import Parity, ParityError, compare_outputs
+from export.runtime import run_file
+from export.writer import SCORES, WriterOptions
+from mhmodels.architecture import Architecture, Conv, Preprocessing
 from mhmodels.tflite_file import TFLiteFile, read_tflite
+
+if TYPE_CHECKING:
+    from export.source import Source
 
 PICTURES = 26
 FLOAT_TOLERANCE = 1e-3
 QUANTISED_CORRELATION = 0.95
+LARGEST_INPUT = 1 << 26
+"""Values of all pictures together: a hostile file's input must not fill the memory."""
 
 
-def verify_file(
-    path: Path, against: str | None, images: Path | None, weights: Path | None, tolerance: float | None
-) -> FileReport:
+class FileReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `mhmodels verify` found of a file.
+
+    Attributes:
+        precision: what its convolutions compute with.
+        operators: count by kind.
+        manifest: `agrees` or `absent`.
+        runtimes_differ: largest difference at the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`:
+            `lsb` (steps of an integer output) or `spread` (standard deviations of a float one).
+        saturation: share of each integer tensor's values at an end of its range, the largest first.
+        against: comparison at the outputs, where one was asked for.
+        layers: comparison layer by layer, where one was asked for.
+    """
+
+    file: str
+    sha256: str
+    precision: str
+    operators: dict[str, int]
+    pictures: int
+    manifest: str
+    runtimes_differ: float
+    runtimes_unit: str
+    saturation: Mapping[str, float]
+    against: Parity | None
+    layers: LayerReport | None
+
+
+class _Subject(msgspec.Struct, frozen=True):
+    """A file that is being verified, and pictures as its network takes them."""
+
+    path: Path
+    file: TFLiteFile
+    manifest: Manifest | None
+    frame: Architecture
+    images: Floats
+
+
+def verify_file(path: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None) -> FileReport:
     """Checks a file; see `FileReport`.
 
     Args:
         path: the TFLite file.
-        against: a zoo name, an architecture file, or another TFLite file; None to check the file alone.
+        against: a zoo name, an architecture file, a `.keras` file, or another TFLite file; None to check the file alone.
         images: folder of pictures; None for the bundled photographs.
         weights: of the model in `against`; None for the seeded random weights that `mhmodels export` uses.
-        tolerance: largest difference at the logits as a share of their spread. Default: 1e-3 between float networks;
+        tolerance: largest difference at the outputs as a share of their spread. Default: 1e-3 between float networks;
             where one is quantised, a correlation of at least 0.95 instead.
 
     Raises:
         ParityError: the file contradicts its manifest, is not finite, or departs further than allowed.
         FileFormatError: a file is damaged or of another kind.
     """
-    file = read_tflite(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    file, data = read_tflite(path), path.read_bytes()
     manifest = read_manifest(manifest_path(path)) if manifest_path(path).is_file() else None
-    state = _check_manifest(path, file, digest, manifest)
-    pictures = _pictures(file, path, manifest, images)
-    difference, unit = runtimes_differ(path, pictures)
-    parity = None if against is None else _compare(path, file, against, pictures, weights, manifest, tolerance)
+    if manifest is not None:
+        _check_manifest(path, contradictions(manifest, file, data))
+    subject = _subject(path, file, manifest, images)
+    encoded = encode_input(file, subject.images)
+    difference, unit = _runtimes_differ(subject, encoded)
+    parity, layers = (None, None) if against is None else _against(subject, encoded, against, weights, tolerance)
     return FileReport(
         file=str(path),
-        sha256=digest,
+        sha256=hashlib.sha256(data).hexdigest(),
         precision=file.format(),
-        operators=_operators(file),
-        pictures=len(pictures),
-        manifest=state,
+        operators=operator_counts(file),
+        pictures=len(subject.images),
+        manifest="absent" if manifest is None else "agrees",
         runtimes_differ=difference,
         runtimes_unit=unit,
+        saturation=saturation(path, file, encoded),
         against=parity,
+        layers=layers,
     )
 
 
-def _operators(file: TFLiteFile) -> dict[str, int]:
-    return dict(sorted(Counter(operator.kind for operator in file.operators).items()))
+def _check_manifest(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
+    for field, (claimed, found) in differing.items():
+        raise ParityError(
+            f"{path}: the manifest's field '{field}' is {str(claimed)[:200]}, the file has {str(found)[:200]}: "
+            f"they do not belong together{_also(differing, field)}"
+        )
 
 
-def _check_manifest(path: Path, file: TFLiteFile, digest: str, manifest: Manifest | None) -> str:
-    if manifest is None:
-        return "absent"
-    claims = {
-        "sha256": (manifest.sha256, digest),
-        "precision": (manifest.precision, file.format()),
-        "operators": (manifest.operators, _operators(file)),
-        "architecture_id": (manifest.architecture_id, manifest.network().architecture_id),
-    }
-    for field, (claimed, found) in claims.items():
-        if claimed != found:
-            raise ParityError(
-                f"{path}: the manifest's field '{field}' is {claimed!r}, the file has {found!r}: they do not belong together"
-            )
-    return "agrees"
+def _also(differing: Mapping[str, Any], first: str) -> str:
+    others = [field for field in differing if field != first]
+    return f" ({', '.join(others)} differ too)" if others else ""
 
 
-def _pictures(file: TFLiteFile, path: Path, manifest: Manifest | None, folder: Path | None) -> Floats:
+def _subject(path: Path, file: TFLiteFile, manifest: Manifest | None, folder: Path | None) -> _Subject:
     """Pictures in the file's own size, preprocessed as its manifest says."""
+    from export.pictures import fit_preprocessing, photographs, read_pictures
+
     shape = file.tensors[file.inputs[0]].shape
-    if len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-        raise ExportError(f"{path}: input is {shape}, expected one colour picture (1, height, width, 3)")
-    preprocessing = Preprocessing() if manifest is None else manifest.network().preprocessing
-    size = (shape[1], shape[2])
-    return sample_pictures(PICTURES, size, preprocessing) if folder is None else load_pictures(folder, size, preprocessing)[0]
+    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
+        raise ExportError(f"{path}: input is {shape}, expected one picture (1, height, width, channels)")
+    rule = Preprocessing() if manifest is None else manifest.input.preprocessing()
+    frame = fit_preprocessing(
+        Architecture(
+            name=path.stem or "file",
+            stem=(Conv(filters=1),),
+            stages=(),
+            input_size=(shape[1], shape[2]),
+            input_channels=shape[3],
+            preprocessing=rule,
+        )
+    )
+    one = shape[1] * shape[2] * shape[3]
+    if one > LARGEST_INPUT:
+        raise ExportError(f"{path}: input is {shape}, {one} values a picture, expected at most {LARGEST_INPUT}")
+    count = min(PICTURES, LARGEST_INPUT // one)
+    images = photographs(count, frame) if folder is None else read_pictures(folder, frame).images
+    return _Subject(path, file, manifest, frame, images)
 
 
-def _compare(
-    path: Path,
-    file: TFLiteFile,
-    against: str,
-    images: Floats,
-    weights: Path | None,
-    manifest: Manifest | None,
-    tolerance: float | None,
-) -> Parity:
-    found = file_logits(path, images)
+def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, str]:
+    """Largest difference at the outputs between LiteRT with XNNPACK and without, and its unit (see `FileReport`)."""
+    file = subject.file
+    outputs = [file.tensors[position] for position in file.outputs]
+    sides = [run_file(subject.path, encoded, list(file.outputs), kernels=kernels) for kernels in ("xnnpack", "builtin")]
+    worst, unit = 0.0, "spread"
+    for tensor, *pair in zip(outputs, *sides, strict=True):
+        with_xnnpack, without = (dequantise(values, tensor) for values in pair)
+        if not np.isfinite(with_xnnpack).all() or not np.isfinite(without).all():
+            raise ParityError(f"{subject.path}: output '{tensor.name}' has NaN or infinite values on {len(encoded)} pictures")
+        scale = float(tensor.scale[0]) if len(tensor.scale) else max(float(without.std()), 1e-30)
+        unit = "lsb" if len(tensor.scale) else "spread"
+        worst = max(worst, float(np.abs(with_xnnpack - without).max()) / scale)
+    return worst, unit
+
+
+def _against(
+    subject: _Subject, encoded: NDArray[Any], against: str, weights: str | None, tolerance: float | None
+) -> tuple[Parity, LayerReport]:
+    tensors = compared_tensors(subject.file)
+    found = file_outputs(subject.path, subject.images)
     if against.endswith(".tflite"):
         other = read_tflite(against)
-        expected, exact = file_logits(against, images), other.format() == "float32"
+        expected, exact = file_outputs(against, subject.images), other.format() == "float32"
+        layers = against_file(subject.path, subject.file, against, other, (encoded, encode_input(other, subject.images)))
     else:
-        expected, exact = _model_logits(_architecture(against, file, found.shape[1], manifest), weights, images), True
-    parity = compare_logits(found, expected, against)
-    if tolerance is None and not (exact and file.format() == "float32"):
+        expected, layers, exact = *_against_model(subject, encoded, found, against, weights), True
+    parity = compare_outputs(found, expected, against, steps(tensors))
+    _judge(subject, parity, layers, exact, against, tolerance)
+    return parity, layers
+
+
+def _judge(subject: _Subject, parity: Parity, layers: LayerReport, exact: bool, against: str, tolerance: float | None) -> None:
+    where = "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
+    if tolerance is None and not (exact and subject.file.format() == "float32"):
         if not parity.correlation >= QUANTISED_CORRELATION:
             raise ParityError(
-                f"{path}: logits correlate with {against} by {parity.correlation:.4f}, expected at least {QUANTISED_CORRELATION}"
+                f"{subject.path}: outputs correlate with {against} by {parity.correlation:.4f}, "
+                f"expected at least {QUANTISED_CORRELATION}{where}"
             )
-        return parity
+        return
     allowed = FLOAT_TOLERANCE if tolerance is None else tolerance
     if not parity.max_error <= allowed:
         raise ParityError(
-            f"{path}: logits depart from {against} by up to {parity.max_error:.2g} of their spread, expected at most {allowed:g}"
+            f"{subject.path}: outputs depart from {against} by up to {parity.max_error:.2g} of their spread, "
+            f"expected at most {allowed:g}{where}"
         )
-    return parity
 
 
-def _architecture(model: str, file: TFLiteFile, classes: int, manifest: Manifest | None) -> Architecture:
+def _against_model(
+    subject: _Subject, encoded: NDArray[Any], found: Mapping[str, Floats], against: str, weights: str | None
+) -> tuple[dict[str, Floats], LayerReport]:
+    """The model's outputs on the pictures, and the file's layers beside the model's."""
+    from export.file_graph import flat
+    from export.rewrite import normalise_in_graph
+    from export.verify import compared_ops
+    from export.writer import written_ops
+
+    source = _source(subject, found, against, weights)
+    graph, images, manifest = source.known, subject.images, subject.manifest
+    normalised = manifest is not None and manifest.normalise_in_model
+    if normalised:
+        rule = source.architecture.preprocessing
+        images = ((images - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)).astype(np.float32)
+        graph = normalise_in_graph(graph)
+    options = WriterOptions(features=SCORES not in found, softmax=manifest is None or manifest.softmax)
+    places = compared_ops(graph, options)
+    computed = source.compute(images, tuple(places.values()))
+    expected = {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
+    return expected, against_network(subject.path, subject.file, written_ops(graph, options), graph, encoded)
+
+
+def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weights: str | None) -> Source:
+    from export.pictures import fit_preprocessing, read_pictures
+    from export.source import keras_source, load_source, weights_info
     from mhmodels.registry import resolve
 
-    shape = file.tensors[file.inputs[0]].shape
-    width = None if manifest is None or "@" in model else manifest.network().width_multiplier
-    return resolve(model).at(input_size=(shape[1], shape[2]), classes=classes, width_multiplier=width)
-
-
-def _model_logits(architecture: Architecture, weights: Path | None, images: Floats) -> Floats:
-    from export.pipeline import read_pictures
-    from export.source import load_source
-
-    return load_source(architecture, weights, read_pictures(None, architecture).images).logits(images)
+    if against.endswith(".keras"):
+        return keras_source(against, subject.frame.input_size)
+    manifest, frame = subject.manifest, subject.frame
+    network = None if manifest is None else manifest.network()
+    width = None if network is None or "@" in against else network.width_multiplier
+    classes = found[SCORES].shape[1] if SCORES in found else None if network is None else network.classes
+    architecture = resolve(against).at(
+        input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width
+    )
+    info = weights_info(weights, architecture)
+    if info is not None:
+        architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
+    architecture = fit_preprocessing(architecture)
+    return load_source(architecture, weights, read_pictures(None, architecture).images)

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mhmodels.architecture import check_input_size
+from export.cli_options import InputSize, model_options
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
-from mhmodels.errors import ArchitectureError
+from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:
-    from export.pipeline import Exported, Options
+    from export.checking import FileReport
+    from export.layers import LayerReport
+    from export.options import Options
+    from export.pipeline import Exported
+    from export.source import Source
     from mhmodels.architecture import Architecture
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
+_SHOWN_SATURATED = 0.001
 
 
-class InputSize(click.ParamType):  # type: ignore[type-arg]
-    """`224`, or `HEIGHTxWIDTH`."""
+class Failure(NamedTuple):
+    """A network of a batch that could not be exported."""
 
-    name = "N|HxW"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parses and checks both sides."""
-        parts = str(value).lower().split("x")
-        if len(parts) > 2 or not all(part.isdecimal() for part in parts):
-            self.fail(f"{value!r} is not an input size: expected whole pixels, 224 or 192x256", param, ctx)
-        try:
-            sides = [check_input_size(int(part)) for part in parts]
-        except ArchitectureError as error:
-            self.fail(str(error), param, ctx)
-        return sides[0], sides[-1]
+    model: str
+    error: str
 
 
 @click.command()
@@ -44,17 +41,23 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]
 )  # fmt: skip
 @click.option("--io", type=click.Choice(("uint8", "int8", "float32")), default="uint8", show_default=True,
               help="Input and output type of int8 files.")  # fmt: skip
-@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
-@click.option("--input-size", type=InputSize(), default=None, help="Input in pixels.")
-@click.option("--classes", type=int, default=None, help="Number of classes.")
-@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), default=None,
-              help=".weights.h5 file. Without it: seeded random weights, labelled as such.")  # fmt: skip
+@model_options
+@click.option("--weights", default=None, metavar="PATH|NAME",
+              help="Weights file, or a registered name. Without it: seeded random weights, labelled as such.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures for the ranges. Default: the bundled photographs.")  # fmt: skip
+              help="Folder of pictures (.npy arrays, if not of 3 channels) for the ranges. Default: photographs.")  # fmt: skip
+@click.option("--labels", "labels_file", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
+              help="Class names, one per line. They go into the manifest and, as metadata, into the file.")  # fmt: skip
+@click.option("--label-offset", type=click.IntRange(0, 1_000_000), default=0, show_default=True,
+              help="Output of the first label: 1 where output 0 is a background class.")  # fmt: skip
+@click.option("--metadata/--no-metadata", default=None,
+              help="tflite-support's metadata in the file. Default: where there are labels.")  # fmt: skip
 @click.option("--granularity", type=click.Choice(("channel", "tensor")), default=None, help="Scales of int8 weights.")
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
               help="Global pooling as MEAN or AVERAGE_POOL_2D.")  # fmt: skip
 @click.option("--no-softmax", is_flag=True, help="End in the logits.")
+@click.option("--features", is_flag=True, help="End in the feature maps, named by stride, without a classifier.")
+@click.option("--normalise-in-model", is_flag=True, help="Take raw pixels 0..255; a 1x1 depthwise convolution normalises them.")
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
               help="Our own writer, or TensorFlow's converter.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
@@ -63,6 +66,7 @@ def export(
     models: tuple[str, ...],
     output: Path,
     input_size: tuple[int, int] | None,
+    input_channels: int | None,
     width_multiplier: float | None,
     classes: int | None,
     as_json: bool,
@@ -70,49 +74,114 @@ def export(
 ) -> None:
     """Write TFLite files and verify each at once on real pictures.
 
-    Each file gets a manifest beside it. A file that does not agree with its network is not kept, and the exit code is 1.
+    MODEL may also be a .keras file of our builders, with a head of your own. Each file gets a manifest beside it. A file
+    that does not agree with its network is not kept, and the exit code is 1; of several networks the others are exported.
     """
+    changes = {
+        "width_multiplier": width_multiplier, "input_size": input_size, "input_channels": input_channels, "classes": classes,
+    }  # fmt: skip
+    openers = [_opener(model, changes) for model in models]
+    exported, failed = _export_all(models, openers, _options(output, **settings))
+    if as_json:
+        document: dict[str, Any] = {"files": [_document(one) for one in exported]}
+        emit_json(document | ({"failed": [failure._asdict() for failure in failed]} if failed else {}))
+    elif exported:
+        _print(exported)
+    for failure in failed:
+        note(f"error: {failure.model}: {failure.error}")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def _opener(model: str, changes: dict[str, Any]) -> Callable[[], Architecture | Source]:
+    """What opens a MODEL once TensorFlow is loaded; names and sizes are checked before."""
     from mhmodels.registry import resolve
 
-    architectures = [
-        resolve(model).at(width_multiplier=width_multiplier, input_size=input_size, classes=classes) for model in models
-    ]
-    exported = _export_all(architectures, output, **settings)
-    if as_json:
-        emit_json({"files": [_document(one) for one in exported]})
-    else:
-        _print(exported)
+    if not model.endswith(".keras"):
+        architecture = resolve(model).at(**changes)
+        return lambda: architecture
+    given = [name for name in ("width_multiplier", "input_channels", "classes") if changes[name] is not None]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')}: {model} is a built model, which has its own")
+
+    def load() -> Source:
+        from export.source import keras_source
+
+        return keras_source(model, changes["input_size"])
+
+    return load
 
 
-def _options(output: Path, formats: tuple[Any, ...], pooling: Any, no_softmax: bool, **settings: Any) -> Options:
-    from export.pipeline import Options
+def _options(
+    output: Path,
+    formats: tuple[Any, ...],
+    pooling: Any,
+    no_softmax: bool,
+    features: bool,
+    labels_file: Path | None,
+    label_offset: int,
+    **settings: Any,
+) -> Options:
+    from export.labels import NO_LABELS, labels_from_file
+    from export.options import Options
     from export.writer import WriterOptions
 
-    unique = tuple(dict.fromkeys(formats))
-    return Options(directory=output, formats=unique, writer=WriterOptions(pooling=pooling, softmax=not no_softmax), **settings)
+    if label_offset and labels_file is None:
+        raise click.UsageError("--label-offset says where the labels of --labels begin, and there is none")
+    options = Options(
+        directory=output,
+        formats=tuple(dict.fromkeys(formats)),
+        writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
+        labels=NO_LABELS if labels_file is None else labels_from_file(labels_file, label_offset),
+        **settings,
+    )
+    options.check()
+    return options
 
 
-def _export_all(architectures: list[Architecture], output: Path, **settings: Any) -> list[Exported]:
+def _export_all(
+    models: tuple[str, ...], openers: list[Callable[[], Architecture | Source]], options: Options
+) -> tuple[list[Exported], list[Failure]]:
+    """Every network in turn. The failure of one of several is told at the end; that of a single one is raised."""
     from mhmodels.quiet import load_tensorflow
 
     exported: list[Exported] = []
-    with progress_console().status("loading TensorFlow") as status:
+    failed: list[Failure] = []
+    with ExitStack() as stack:
+        status = stack.enter_context(progress_console().status("loading TensorFlow"))
         load_tensorflow()
+        from export.metadata import MetadataWriter
         from export.pipeline import export_model
 
-        options = _options(output, **settings)
-        for architecture in architectures:
-            for one in export_model(architecture, options, status.update):
-                exported.append(one)
-                if one.manifest.calibration is not None:
-                    _tell_skipped(one.manifest.calibration.skipped)
-    return exported
+        metadata, taken = stack.enter_context(MetadataWriter()), set[Path]()
+        for model, opener in zip(models, openers, strict=True):
+            try:
+                for one in export_model(opener(), options, status.update, taken=taken, metadata=metadata):
+                    exported.append(one)
+                    _tell(one, options)
+            except MhmodelsError as error:
+                if len(models) == 1:
+                    raise
+                failed.append(Failure(model, str(error)))
+    return exported, failed
 
 
-def _tell_skipped(skipped: tuple[str, ...]) -> None:
+def _tell(one: Exported, options: Options) -> None:
+    """Remarks on a file that nobody must miss."""
+    manifest = one.manifest
+    skipped = () if manifest.calibration is None else manifest.calibration.skipped
     if skipped:
         shown = "; ".join(skipped[:3]) + (f"; and {len(skipped) - 3} more" if len(skipped) > 3 else "")
         note(f"{len(skipped)} calibration pictures could not be read and were skipped: {shown}")
+    if manifest.labels.names and not manifest.metadata and options.metadata is None:
+        note(f"{one.path.name}: no metadata, because tflite-support is not installed; the labels are in the manifest")
+    if manifest.architecture is None:
+        known = (
+            f"recognised: {manifest.backbone}"
+            if manifest.backbone
+            else "unknown, so the default mean and std of 127.5 are assumed"
+        )
+        note(f"{one.path.name}: a network that is in no table; its backbone is {known}")
 
 
 def _document(one: Exported) -> dict[str, Any]:
@@ -123,6 +192,8 @@ def _document(one: Exported) -> dict[str, Any]:
         "sha256": manifest.sha256,
         "bytes": manifest.file_bytes,
         "weights": manifest.weights,
+        "metadata": manifest.metadata,
+        "outputs": manifest.outputs,
         "parity": manifest.parity,
     }
 
@@ -132,7 +203,7 @@ def _print(exported: list[Exported]) -> None:
     from rich.table import Table
 
     table = Table(
-        "file", "MB", "logits against", "correlation", "mean error (LSB)", "top-1 same", "against float", "top-1 same",
+        "file", "MB", "outputs against", "correlation", "mean error (LSB)", "top-1 same", "against float", "top-1 same",
         box=box.SIMPLE, title="Exported and verified on real photographs",
     )  # fmt: skip
     for column in table.columns[1:2] + table.columns[3:]:
@@ -140,16 +211,19 @@ def _print(exported: list[Exported]) -> None:
     for one in exported:
         p = one.manifest.parity
         lsb = "-" if p.mean_error_lsb is None else f"{p.mean_error_lsb:.2f}"
-        against_float = ("-", "-")
-        if p.float_correlation is not None and p.float_top1_agreement is not None:
-            against_float = (f"{p.float_correlation:.4f}", f"{p.float_top1_agreement:.0%}")
+        against_float = "-" if p.float_correlation is None else f"{p.float_correlation:.4f}"
         table.add_row(
             one.path.name, f"{one.manifest.file_bytes / 1e6:.2f}", p.reference, f"{p.correlation:.4f}", lsb,
-            f"{p.top1_agreement:.0%}", *against_float,
+            _share(p.top1_agreement), against_float, _share(p.float_top1_agreement),
         )  # fmt: skip
     console().print(table)
-    click.echo(f"weights: {exported[0].manifest.weights}")
+    for weights in dict.fromkeys(one.manifest.weights for one in exported):
+        click.echo(f"weights: {weights}")
     click.echo(f"folder: {exported[0].path.parent}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 @click.command()
@@ -157,18 +231,18 @@ def _print(exported: list[Exported]) -> None:
 @click.option("--against", metavar="MODEL|FILE", default=None, help="A model, or another .tflite file, to compare with.")
 @click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Folder of pictures. Default: the bundled photographs.")  # fmt: skip
-@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False), default=None,
+@click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights of the model. Without it: the seeded random ones that `export` uses.")  # fmt: skip
 @click.option("--tolerance", type=click.FloatRange(min=0), default=None,
-              help="Largest difference at the logits, as a share of their spread. "
+              help="Largest difference at the outputs, as a share of their spread. "
                    "Default 0.001 between floats; else a correlation of 0.95 is asked for.")  # fmt: skip
 @json_option
 def verify(
-    file: Path, against: str | None, images: Path | None, weights: Path | None, tolerance: float | None, as_json: bool
+    file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool
 ) -> None:
     """Check a TFLite file: is it whole, does it belong to its manifest, does it agree with a model or another file?
 
-    Exit code 1 where it does not.
+    Exit code 1 where it does not; the message then names the first layer that departs.
     """
     from mhmodels.quiet import load_tensorflow
 
@@ -180,17 +254,45 @@ def verify(
         report = verify_file(file, against, images, weights, tolerance)
     if as_json:
         emit_json(report)
-        return
+    else:
+        _print_report(report)
+
+
+def _print_report(report: FileReport) -> None:
     operators = ", ".join(f"{count} {kind}" for kind, count in report.operators.items())
     click.echo(f"{report.file}: {report.precision}, {operators}")
-    click.echo(f"  manifest           {report.manifest}")
+    click.echo(f"  manifest     {report.manifest}")
     unit = "steps" if report.runtimes_unit == "lsb" else "of the spread"
     click.echo(
-        f"  LiteRT with and without XNNPACK differ by at most {report.runtimes_differ:.2g} {unit} on {report.pictures} pictures"
+        f"  runtimes     LiteRT with and without XNNPACK differ by at most {report.runtimes_differ:.2g} {unit} on "
+        f"{report.pictures} pictures"
     )
-    if report.against is not None:
-        p = report.against
+    if report.saturation:
+        worst = [f"{name} {share:.2%}" for name, share in report.saturation.items() if share > _SHOWN_SATURATED][:3]
+        click.echo(f"  saturation   {', '.join(worst) if worst else 'no tensor above 0.1 %'}")
+    if report.against is None:
+        return
+    p = report.against
+    agreement = "" if p.top1_agreement is None else f", same top-1 on {p.top1_agreement:.0%}"
+    agreement += "" if p.top5_agreement is None else f", {p.top5_agreement:.0%} of the top-5"
+    click.echo(f"  against      {p.reference} on {p.pictures} pictures{agreement}")
+    for output in p.outputs:
+        lsb = "" if output.mean_error_lsb is None else f", mean {output.mean_error_lsb:.2f} steps"
         click.echo(
-            f"  against {p.reference}: correlation {p.correlation:.5f}, error mean {p.mean_error:.2g} max {p.max_error:.2g} "
-            f"of the spread, same top-1 on {p.top1_agreement:.0%}"
+            f"    {output.name}: correlation {output.correlation:.5f}, error mean {output.mean_error:.2g} max "
+            f"{output.max_error:.2g} of the spread{lsb}"
         )
+    if report.layers is not None:
+        click.echo(f"  layers       {_layers(report.layers)}")
+
+
+def _layers(report: LayerReport) -> str:
+    if report.reason:
+        return f"not compared: {report.reason}"
+    worst = max(report.layers, key=lambda layer: layer.error)
+    if report.first_departing is not None:
+        return f"the first that departs from {report.method} is {report.first_departing}"
+    return f"{len(report.layers)}, none departs from {report.method} (worst: {worst.layer}, {worst.error:.2g} of its spread)"
+
+
+__all__ = ["InputSize", "export", "verify"]

@@ -33,7 +33,7 @@ def convert_float(model: keras.Model, *, float16: bool = False) -> bytes:
         ExportError: the converter refuses the model.
     """
     signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, IMAGE)]
-    function = tf.function(lambda image: {OUTPUT: model(image, training=False)}, input_signature=signature)
+    function = tf.function(lambda image: {OUTPUT: model(image, training=False)}, input_signature=signature, autograph=False)
     with quiet_native():
         # Frozen first: by way of a SavedModel, as `from_keras_model` goes, the same conversion takes five times as long.
         frozen = convert_variables_to_constants_v2(function.get_concrete_function())
@@ -65,6 +65,7 @@ def _convert_int8(quantised: QuantisedGraph, io: IO) -> bytes:
     function = tf.function(
         lambda image: {OUTPUT: _fake_quantised(quantised, image)},
         input_signature=[tf.TensorSpec(_input_shape(quantised), tf.float32, IMAGE)],
+        autograph=False,
     )
     with quiet_native():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()])

@@ -124,6 +124,23 @@ def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Floats]
     return {pre: x.numpy(), op.name: _activate(op, tf.constant(values[pre])).numpy()}
 
 
+def float_layer(graph: Graph, op: Op, values: Mapping[str, Floats]) -> Floats:
+    """One operation of a float network computed from given inputs.
+
+    Args:
+        graph: folded weights.
+        op: the operation.
+        values: what its inputs hold, float32 (n, height, width, channels).
+    """
+    inputs = [tf.constant(values[name]) for name in op.inputs]
+    if op.kind not in ("conv", "depthwise"):
+        return _PLAIN[op.kind](op, inputs).numpy()
+    x = _convolve(op, inputs[0], graph.kernels[op.name]) + graph.biases[op.name]
+    if op.activation == "hard_sigmoid":
+        return (tf.nn.relu6(x + 3.0) * (1.0 / 6.0)).numpy()
+    return _activate(op, x).numpy()
+
+
 def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Floats:
     """The real numbers that a kernel's integers stand for, in Keras' layout."""
     kernel = quantised.kernels[op.name]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
-from mhmodels.network import Op, lower
+from mhmodels.network import Endpoint, Op, lower
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +46,7 @@ class Graph(NamedTuple):
         weights: label of their origin: `random-v1`, or `model` for those of a Keras model.
         kernel_steps: for kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
             as the scale instead of the largest value.
+        endpoints: operations whose outputs are feature maps, the finest first.
     """
 
     architecture: Architecture
@@ -54,6 +55,7 @@ class Graph(NamedTuple):
     biases: Mapping[str, Floats]
     weights: str
     kernel_steps: Mapping[str, float]
+    endpoints: tuple[Endpoint, ...] = ()
 
     @property
     def convolutions(self) -> tuple[Op, ...]:
@@ -86,13 +88,24 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
     Raises:
         ExportError: a layer is missing or of another shape, or holds NaN or infinite weights.
     """
-    ops = lower(architecture).ops
-    kernels, biases = {}, {}
+    network = lower(architecture)
     layers = {layer.name: layer for layer in model.layers}  # Keras' get_layer searches them all each time
+    return fold_layers(model.name, layers, architecture, network.ops, network.endpoints)
+
+
+def fold_layers(
+    name: str, layers: Mapping[str, Any], architecture: Architecture, ops: tuple[Op, ...], endpoints: tuple[Endpoint, ...]
+) -> Graph:
+    """As `fold`, from layers by the names of operations; `NAME_bn` is the batch normalisation of NAME.
+
+    Raises:
+        ExportError: as `fold`.
+    """
+    kernels, biases = {}, {}
     for op in ops:
         if op.kind in ("conv", "depthwise"):
-            kernels[op.name], biases[op.name] = _folded(model.name, layers, op, architecture.batch_norm_epsilon)
-    return Graph(architecture, ops, kernels, biases, MODEL_WEIGHTS, {})
+            kernels[op.name], biases[op.name] = _folded(name, layers, op)
+    return Graph(architecture, ops, kernels, biases, MODEL_WEIGHTS, {}, endpoints)
 
 
 def _read(variable: Any) -> NDArray[Any]:
@@ -102,18 +115,20 @@ def _read(variable: Any) -> NDArray[Any]:
     return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
 
 
-def _folded(model: str, layers: Mapping[str, Any], op: Op, epsilon: float) -> tuple[Floats, Floats]:
+def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Floats, Floats]:
     layer = _layer(model, layers, op.name)
     kernel = _read(layer.kernel)
+    kernel = kernel[None, None] if kernel.ndim == 2 else kernel  # a dense layer is a convolution of one pixel
     if kernel.shape != kernel_shape(op):
         raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")
     bias = _read(layer.bias).astype(np.float64) if op.bias else np.zeros(op.channels)
     if op.batch_norm:
         norm = _layer(model, layers, f"{op.name}_bn")
         gamma, beta, mean, variance = (
-            _read(v).astype(np.float64) for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+            _read(v).astype(np.float64) if v is not None else absent
+            for v, absent in ((norm.gamma, 1.0), (norm.beta, 0.0), (norm.moving_mean, 0.0), (norm.moving_variance, 1.0))
         )
-        factor = gamma / np.sqrt(variance + epsilon)
+        factor = gamma / np.sqrt(variance + norm.epsilon)
         # Multiplied in double precision and rounded once, without a double-precision copy of the kernel.
         scaled = np.empty_like(kernel)
         np.multiply(kernel, factor[:, None] if op.kind == "depthwise" else factor, out=scaled, casting="same_kind")
@@ -138,7 +153,8 @@ def random_graph(architecture: Architecture) -> Graph:
     networks would cost more than writing them; an operation's offset depends on the architecture's id and its name. The
     steps keep activations near unit variance, so that no runtime meets denormal or infinite numbers.
     """
-    ops = lower(architecture).ops
+    network = lower(architecture)
+    ops = network.ops
     rectified = {op.name for op in ops if op.activation in ("relu", "relu6", "hard_swish")}
     kernels, steps = {}, {}
     for op in ops:
@@ -151,7 +167,7 @@ def random_graph(architecture: Architecture) -> Graph:
         integers = _random_integers(f"{architecture.architecture_id}/{op.name}", math.prod(shape))
         kernels[op.name] = integers.reshape(shape) * np.float32(steps[op.name])
     biases = {name: np.zeros(next(op.channels for op in ops if op.name == name), np.float32) for name in kernels}
-    return Graph(architecture, ops, kernels, biases, RANDOM_WEIGHTS, steps)
+    return Graph(architecture, ops, kernels, biases, RANDOM_WEIGHTS, steps, network.endpoints)
 
 
 def _random_integers(seed: str, count: int) -> Floats:

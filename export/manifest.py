@@ -10,18 +10,27 @@ from typing import Any, Literal
 
 import msgspec
 
-from export.verify import Parity
-from mhmodels.architecture import Architecture, decode_json, read_bytes
+from export.labels import NO_LABELS, OutputLabels
+from export.parity import Parity
+from mhmodels.architecture import Architecture, Preprocessing, decode_json, read_bytes
 
 FORMAT = "mhmodels.manifest/1"
-TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers")
+TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
+LARGEST = 64 << 20
+
+
+class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a tensor's integers stand for real numbers: real = scale * (integer - zero_point)."""
+
+    scale: float
+    zero_point: int
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the input tensor takes: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
-        takes_pixels: raw uint8 pixels are exactly the input (or, for int8, pixels minus 128).
+        takes_pixels: raw uint8 pixels are exactly the input (or, for int8, pixels minus 128; for float32 their values).
     """
 
     dtype: str
@@ -34,12 +43,33 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     crop_fraction: float
     interpolation: str
 
+    def preprocessing(self) -> Preprocessing:
+        """The rule from a picture to the input.
+
+        Raises:
+            ArchitectureError: it is none.
+        """
+        return Preprocessing(
+            mean=self.mean, std=self.std, crop_fraction=self.crop_fraction,
+            interpolation="bicubic" if self.interpolation == "bicubic" else "bilinear",
+        )  # fmt: skip
+
+
+class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An output tensor: real = scale * (integer - zero_point)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The pictures that ranges were taken from.
 
     Attributes:
-        source: the folder, or `bundled photographs`.
+        source: the folder, `bundled photographs`, or `quantisation-aware training`.
         method: how ranges follow from what was seen.
         skipped: picture files that could not be read.
     """
@@ -51,7 +81,15 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that is known of one exported file."""
+    """Everything that is known of one exported file.
+
+    Attributes:
+        architecture: the network as an architecture file has it; null for a network with a head of the user's own.
+        backbone: what such a network was built on, as far as it was recognised.
+        normalise_in_model: whether the file takes raw pixels and normalises them itself.
+        quantisation: of every computed tensor of an integer file, by its name in the file.
+        params, params_total, madds: null where the network could only be read by the TensorFlow engine.
+    """
 
     file: str
     sha256: str
@@ -61,14 +99,21 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     granularity: str | None
     pooling: str
     softmax: bool
-    architecture: dict[str, Any]
-    architecture_id: str
+    features: bool = False
+    normalise_in_model: bool = False
+    architecture: dict[str, Any] | None
+    architecture_id: str | None
+    backbone: str | None = None
     weights: str
     input: InputSpec
+    outputs: tuple[OutputSpec, ...]
+    quantisation: dict[str, TensorSpec]
     calibration: Calibration | None
-    params: int
-    params_total: int
-    madds: int
+    labels: OutputLabels = NO_LABELS
+    metadata: bool = False
+    params: int | None
+    params_total: int | None
+    madds: int | None
     operators: dict[str, int]
     parity: Parity
     tools: dict[str, str]
@@ -77,12 +122,14 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         """The manifest file's content."""
         return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}), indent=2) + b"\n"
 
-    def network(self) -> Architecture:
-        """The embedded architecture.
+    def network(self) -> Architecture | None:
+        """The embedded architecture, if there is one.
 
         Raises:
             FileFormatError: it is not one.
         """
+        if self.architecture is None:
+            return None
         return Architecture.from_json(
             msgspec.json.encode(self.architecture), source=f"{self.file}: manifest, field 'architecture'"
         )
@@ -99,7 +146,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     Raises:
         FileFormatError: unreadable, or not a manifest; the message names the field.
     """
-    return decode_json(read_bytes(path), Manifest, FORMAT, str(path))
+    return decode_json(read_bytes(path, LARGEST), Manifest, FORMAT, str(path))
 
 
 def tool_versions() -> dict[str, str]:

@@ -1,58 +1,38 @@
-"""From an architecture and weights to verified files on disk."""
+"""From an architecture or a model and weights to verified files on disk."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import msgspec
 
-from export.graph import ExportError, Floats
+from export.facts import input_facts, operator_counts, output_specs, quantisation_specs
+from export.file_graph import flat
+from export.graph import ExportError, Floats, Graph
+from export.labels import OutputLabels, labels_of_weights
 from export.manifest import Calibration, InputSpec, Manifest, manifest_path, tool_versions
+from export.metadata import MetadataWriter, describe
+from export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
+from export.parity import Parity
+from export.pictures import fit_preprocessing, pixels_of, read_pictures
 from export.quantisation.calibration import calibrate
 from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
-from export.source import Source, load_source
-from export.verify import Parity, parity_of_float, parity_of_quantised
-from export.writer import IO, WriterOptions, write_float, write_quantised
+from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
+from export.source import Source, load_source, weights_info
+from export.verify import FLOAT_TOLERANCE, compared_ops, parity_of_float, parity_of_quantised
+from export.writer import SCORES, write_float, write_quantised
 from mhmodels.architecture import Architecture
-from mhmodels.complexity import complexity
-from mhmodels.preprocessing import load_pictures, sample_pictures
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.complexity import layer_complexity
+from mhmodels.tflite_file import read_tflite
 
-Format: TypeAlias = Literal["float32", "float16", "int8", "uint8"]
-Engine: TypeAlias = Literal["direct", "tensorflow"]
-
-FORMATS: tuple[Format, ...] = ("float32", "float16", "int8", "uint8")
-CALIBRATION_PICTURES = 64
 PARITY_PICTURES = 26
 # float16 stores weights with 11 significant bits; through a deep network their roundings add up.
-FLOAT16_TOLERANCE = 0.1
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What to export besides the network.
-
-    Attributes:
-        io: element type of input and output of int8 files; uint8 files always have uint8, float files float32.
-        weights: a `.weights.h5` file; None for seeded random weights.
-        calibration: folder of pictures; None for the bundled photographs.
-        granularity: of int8 weights' scales.
-    """
-
-    directory: Path
-    formats: tuple[Format, ...] = ("float32",)
-    io: IO = "uint8"
-    weights: Path | None = None
-    calibration: Path | None = None
-    granularity: Granularity | None = None
-    writer: WriterOptions = WriterOptions()
-    engine: Engine = "direct"
-    overwrite: bool = False
+TOLERANCES = {"float32": FLOAT_TOLERANCE, "float16": 0.1}
 
 
 class Exported(NamedTuple):
@@ -62,22 +42,42 @@ class Exported(NamedTuple):
     manifest: Manifest
 
 
-class Pictures(NamedTuple):
-    """Normalised pictures, and where they come from."""
+class _Job(NamedTuple):
+    """A network that is being exported.
 
-    images: Floats
+    Attributes:
+        graph: what is written: the network's, or that with the normalisation in front; None with TensorFlow's engine only.
+        feed: pictures as the file takes them, for calibration and parity.
+        expected: the Keras model's outputs on the first `PARITY_PICTURES` of them, by name.
+    """
+
+    source: Source
+    architecture: Architecture
+    graph: Graph | None
+    feed: Floats
+    expected: Mapping[str, Floats]
+    labels: OutputLabels
     calibration: Calibration
+    options: Options
+    progress: Callable[[str], None]
 
 
 def export_model(
-    architecture: Architecture, options: Options, progress: Callable[[str], None] = lambda _: None
+    model: Architecture | Source,
+    options: Options,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    taken: set[Path] | None = None,
+    metadata: MetadataWriter | None = None,
 ) -> Iterator[Exported]:
     """Exports one network in every wanted format; each file is verified before it gets its name.
 
     Args:
-        architecture: at the wanted width, input size and class count.
+        model: an architecture at the wanted width, input size and class count, or a Keras model as a source.
         options: formats and the rest.
         progress: told each stage as it begins.
+        taken: paths of files exported before in the same call; the new ones are added.
+        metadata: a writer to share between networks; it takes seconds to start.
 
     Yields:
         Each file as soon as it stands.
@@ -86,98 +86,144 @@ def export_model(
         ExportError: a file exists already, cannot be written, or fails its verification; nothing half-made is left.
         PictureError: no readable calibration pictures.
     """
-    paths = {fmt: options.directory / file_name(architecture, fmt, options) for fmt in options.formats}
-    _check_targets(list(paths.values()), options.overwrite)
+    options.check()
+    architecture = _architecture(model, options)
+    paths = target_paths(architecture, options, set() if taken is None else taken)
+    options.labels.check(architecture.classes)
+    job = _prepare(model, architecture, options, progress)
+    with contextlib.ExitStack() as stack:
+        writer = _metadata_writer(job, metadata, stack)
+        ranges: dict[str, Range] = {}
+        for fmt, path in paths.items():
+            quantised, calibration = None, None
+            if fmt in INTEGER_FORMATS:
+                quantised, calibration = _quantised(job, "int8" if fmt == "int8" else "uint8", ranges)
+            yield _export_file(job, fmt, path, quantised, calibration, writer)
+
+
+def _architecture(model: Architecture | Source, options: Options) -> Architecture:
+    """The network as it will be exported: with the preprocessing that its weights expect, one mean a channel."""
+    if isinstance(model, Source):
+        return fit_preprocessing(model.architecture)
+    info = weights_info(options.weights, model)
+    if info is not None:
+        model = msgspec.structs.replace(model, preprocessing=info.preprocessing)
+    return fit_preprocessing(model)
+
+
+def _prepare(model: Architecture | Source, architecture: Architecture, options: Options, progress: Callable[[str], None]) -> _Job:
     progress("reading pictures")
     pictures = read_pictures(options.calibration, architecture)
-    progress(f"building {architecture.name}")
-    source = load_source(architecture, options.weights, pictures.images)
-    images = pictures.images[:PARITY_PICTURES]
-    logits = source.logits(images)
-    ranges: dict[str, Range] = {}
-    for fmt, path in paths.items():
-        quantised = None
-        if fmt in ("int8", "uint8"):
-            if not ranges:
-                progress(f"calibrating on {len(pictures.images)} pictures")
-                ranges = calibrate(source.graph, pictures.images)
-            quantised = quantise(
-                source.graph, ranges, "int8" if fmt == "int8" else "uint8", options.granularity if fmt == "int8" else None
-            )
-        progress(f"writing {path.name}")
-        data = _write(source, quantised, fmt, options)
-        with _partial(path, data) as partial:
-            progress(f"verifying {path.name}")
-            parity = _verify(partial, quantised, fmt, images, logits)
-            manifest = _manifest(path.name, partial, architecture, source, pictures, parity, fmt, options)
-            with _partial(manifest_path(path), manifest.to_json()) as partial_manifest:
-                partial.replace(path)
-                partial_manifest.replace(manifest_path(path))
-        yield Exported(path, manifest)
+    if isinstance(model, Source):
+        source = model
+    else:
+        progress(f"building {architecture.name}")
+        source = load_source(architecture, options.weights, pictures.images)
+    needs_graph = options.engine == "direct" or any(fmt in INTEGER_FORMATS for fmt in options.formats)
+    graph = source.known if needs_graph else source.graph
+    feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
+    places = {SCORES: SCORES} if graph is None else compared_ops(graph, options.writer)
+    _check_ending(graph, options)
+    computed = source.compute(images, tuple(places.values()))
+    expected = {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
+    if graph is not None:
+        graph = graph._replace(architecture=msgspec.structs.replace(graph.architecture, preprocessing=architecture.preprocessing))
+    if graph is not None and options.normalise_in_model:
+        graph, feed = normalise_in_graph(graph), pixels_of(feed, architecture.preprocessing)
+    labels = options.labels
+    if not labels.names and not options.writer.features:
+        labels = labels_of_weights(source.labels)
+        labels.check(architecture.classes)
+    _check_calibration(architecture, source, options)
+    return _Job(source, architecture, graph, feed, expected, labels, pictures.calibration, options, progress)
 
 
-def file_name(architecture: Architecture, fmt: str, options: Options) -> str:
-    """NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite."""
-    height, width = architecture.input_size
-    size = f"{height}" if height == width else f"{height}x{width}"
-    marks = [
-        ("-feat", options.writer.features),
-        ("-avgpool", options.writer.pooling == "avgpool"),
-        ("-pt", fmt == "int8" and options.granularity == "tensor"),
-        ("-nosm", not options.writer.softmax),
-    ]
-    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)
-    return f"{name}_w{architecture.width_multiplier:g}_{size}_{fmt}{''.join(mark for mark, on in marks if on)}.tflite"
+def _check_ending(graph: Graph | None, options: Options) -> None:
+    if graph is not None and not options.writer.features and graph.ops[-1].size != (1, 1):
+        raise ExportError(f"layer '{graph.ops[-1].name}' gives a map, not scores: give --features, or a model with a classifier")
 
 
-def read_pictures(folder: Path | None, architecture: Architecture) -> Pictures:
-    """Calibration pictures: of a folder, or the bundled photographs.
-
-    Raises:
-        PictureError: no such folder, or nothing readable in it.
-        ExportError: the network does not take colour pictures.
-    """
-    if architecture.input_channels != 3:
-        raise ExportError(f"'{architecture.name}' takes {architecture.input_channels} channels; pictures for calibration have 3")
-    if folder is None:
-        images = sample_pictures(CALIBRATION_PICTURES, architecture.input_size, architecture.preprocessing)
-        return Pictures(images, Calibration(source="bundled photographs", pictures=len(images)))
-    images, report = load_pictures(folder, architecture.input_size, architecture.preprocessing, limit=CALIBRATION_PICTURES * 8)
-    skipped = tuple(f"{picture.path}: {picture.reason}" for picture in report.skipped)
-    return Pictures(images, Calibration(source=str(folder), pictures=len(images), skipped=skipped))
+def _check_calibration(architecture: Architecture, source: Source, options: Options) -> None:
+    """Integer files need pictures of the network's own kind; photographs in three colours do not stand for other channels."""
+    integer = {fmt for fmt in options.formats if fmt in INTEGER_FORMATS}
+    learned = {source.learned.format} if source.learned is not None else set()
+    if architecture.input_channels != 3 and options.calibration is None and integer - learned:
+        shape = (*architecture.input_size, architecture.input_channels)
+        raise ExportError(
+            f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
+            f"calibrate it: give --calibration FOLDER with .npy arrays of shape {shape}, uint8 (pixels) or float32 (normalised)"
+        )
 
 
-def _check_targets(paths: list[Path], overwrite: bool) -> None:
-    for path in paths:
-        if path.exists() and not overwrite:
-            raise ExportError(f"{path}: exists already; give --overwrite to replace it, or another folder with -o")
-    directory = paths[0].parent
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(f"{directory}: cannot be made a folder for the files ({error.strerror})") from error
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise ExportError(f"{directory}: cannot be written to (permission denied); give another folder with -o")
+def _metadata_writer(job: _Job, shared: MetadataWriter | None, stack: contextlib.ExitStack) -> MetadataWriter | None:
+    wanted = bool(job.labels.names) if job.options.metadata is None else job.options.metadata
+    if not wanted:
+        return None
+    reason = MetadataWriter.unavailable()
+    if reason is None:
+        return shared or stack.enter_context(MetadataWriter())
+    if job.options.metadata:
+        raise ExportError(f"--metadata: {reason}")
+    job.progress(f"no metadata in the files: {reason}")
+    return None
 
 
-def _write(source: Source, quantised: QuantisedGraph | None, fmt: Format, options: Options) -> bytes:
+def _quantised(job: _Job, fmt: str, ranges: dict[str, Range]) -> tuple[QuantisedGraph, Calibration]:
+    """The integers of a format: from ranges that training left, else from the calibration pictures (once for all formats)."""
+    assert job.graph is not None
+    granularity: Granularity | None = job.options.granularity if fmt == "int8" else None
+    learned, calibration, used = job.source.learned, job.calibration, ranges
+    if learned is not None and learned.format == fmt and granularity in (None, learned.granularity):
+        used, granularity = dict(learned.ranges), learned.granularity if fmt == "int8" else None
+        calibration = Calibration(source="quantisation-aware training", pictures=0, method="learned")
+    elif not ranges:
+        job.progress(f"calibrating on {len(job.feed)} pictures")
+        ranges.update(calibrate(job.graph, job.feed))
+    if job.options.normalise_in_model:
+        used[NORMALISE] = normalised_range(job.graph)
+    return quantise(job.graph, used, "int8" if fmt == "int8" else "uint8", granularity), calibration
+
+
+def _export_file(
+    job: _Job,
+    fmt: Format,
+    path: Path,
+    quantised: QuantisedGraph | None,
+    calibration: Calibration | None,
+    metadata: MetadataWriter | None,
+) -> Exported:
+    job.progress(f"writing {path.name}")
+    data = _write(job, quantised, fmt)
+    if metadata is not None:
+        preprocessing = (job.architecture if job.graph is None else job.graph.architecture).preprocessing
+        data = metadata.attach(data, describe(job.architecture, preprocessing, job.labels, fmt, job.source.label))
+    with _partial(path, data) as partial:
+        job.progress(f"verifying {path.name}")
+        images = job.feed[:PARITY_PICTURES]
+        if quantised is not None:
+            parity = parity_of_quantised(partial, quantised, images, job.expected, job.options.writer)
+        else:
+            parity = parity_of_float(partial, images, job.expected, TOLERANCES[fmt])
+        manifest = _manifest(job, path.name, partial, parity, fmt, quantised, calibration, metadata is not None)
+        with _partial(manifest_path(path), manifest.to_json()) as partial_manifest:
+            partial.replace(path)
+            partial_manifest.replace(manifest_path(path))
+    return Exported(path, manifest)
+
+
+def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
+    options = job.options
+    io = options.io if fmt == "int8" else "uint8"
     if options.engine == "direct":
         if quantised is not None:
-            return write_quantised(quantised, io=options.io if fmt == "int8" else "uint8", options=options.writer)
-        return write_float(source.graph, fmt="float16" if fmt == "float16" else "float32", options=options.writer)
-    if options.writer != WriterOptions():
-        raise ExportError("--pooling, --no-softmax and --features are the direct engine's; leave out --engine tensorflow")
+            return write_quantised(quantised, io=io, options=options.writer)
+        return write_float(job.source.known if job.graph is None else job.graph,
+                           fmt="float16" if fmt == "float16" else "float32", options=options.writer)  # fmt: skip
     from export.converter import convert_float, convert_quantised
 
     if quantised is not None:
-        return convert_quantised(quantised, io=options.io if fmt == "int8" else "uint8")
-    return convert_float(source.model, float16=fmt == "float16")
-
-
-def _verify(partial: Path, quantised: QuantisedGraph | None, fmt: Format, images: Floats, logits: Floats) -> Parity:
-    if quantised is not None:
-        return parity_of_quantised(partial, quantised, images, logits)
-    return parity_of_float(partial, images, logits, *([FLOAT16_TOLERANCE] if fmt == "float16" else []))
+        return convert_quantised(quantised, io=io)
+    return convert_float(job.source.model, float16=fmt == "float16")
 
 
 @contextlib.contextmanager
@@ -195,51 +241,65 @@ def _partial(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def _manifest(
+    job: _Job,
     name: str,
     file: Path,
-    architecture: Architecture,
-    source: Source,
-    pictures: Pictures,
     parity: Parity,
     fmt: Format,
-    options: Options,
+    quantised: QuantisedGraph | None,
+    calibration: Calibration | None,
+    metadata: bool,
 ) -> Manifest:
-    data, parsed, counts = file.read_bytes(), read_tflite(file), complexity(architecture)
-    integer = fmt in ("int8", "uint8")
+    data, parsed, options, whole = file.read_bytes(), read_tflite(file), job.options, job.source.whole
+    counts = None if job.source.graph is None else [layer_complexity(op) for op in job.source.graph.ops]
+    granularity = None
+    if quantised is not None:
+        # One scale a channel shows in any kernel of more than one channel.
+        granularity = "channel" if any(len(kernel.quantisation.scale) > 1 for kernel in quantised.kernels.values()) else "tensor"
     return Manifest(
         file=name,
         sha256=hashlib.sha256(data).hexdigest(),
         file_bytes=len(data),
         precision=fmt,
         engine=options.engine,
-        granularity={"int8": options.granularity or "channel", "uint8": "tensor"}.get(fmt),
+        granularity=granularity,
         pooling=options.writer.pooling,
         softmax=options.writer.softmax,
-        architecture=msgspec.json.decode(architecture.to_json()),
-        architecture_id=architecture.architecture_id,
-        weights=source.label,
-        input=_input_spec(parsed, architecture),
-        calibration=pictures.calibration if integer else None,
-        params=counts.params,
-        params_total=counts.params_total,
-        madds=counts.madds,
-        operators=dict(sorted(Counter(operator.kind for operator in parsed.operators).items())),
+        features=options.writer.features,
+        normalise_in_model=options.normalise_in_model,
+        architecture=msgspec.json.decode(job.architecture.to_json()) if whole else None,
+        architecture_id=job.architecture.architecture_id if whole else None,
+        backbone=None if whole else job.source.backbone,
+        weights=job.source.label,
+        input=_input_spec(job, input_facts(parsed)),
+        outputs=output_specs(parsed),
+        quantisation=quantisation_specs(parsed) if quantised is not None else {},
+        calibration=calibration,
+        labels=job.labels,
+        metadata=metadata,
+        params=None if counts is None else sum(layer.params for layer in counts),
+        params_total=None if counts is None else sum(layer.params + layer.biases + layer.batch_norm for layer in counts),
+        madds=None if counts is None else sum(layer.madds for layer in counts),
+        operators=operator_counts(parsed),
         parity=parity,
         tools=tool_versions(),
     )
 
 
-def _input_spec(file: TFLiteFile, architecture: Architecture) -> InputSpec:
-    entry, preprocessing = file.tensors[file.inputs[0]], architecture.preprocessing
-    quantised = len(entry.scale) > 0
-    return InputSpec(
-        dtype=entry.dtype,
-        shape=entry.shape,
-        scale=float(entry.scale[0]) if quantised else None,
-        zero_point=int(entry.zero_point[0]) if quantised else None,
-        takes_pixels=quantised and takes_pixels(preprocessing),
-        mean=preprocessing.mean,
-        std=preprocessing.std,
-        crop_fraction=preprocessing.crop_fraction,
-        interpolation=preprocessing.interpolation,
+def _input_spec(job: _Job, facts: dict[str, object]) -> InputSpec:
+    preprocessing = (job.architecture if job.graph is None else job.graph.architecture).preprocessing
+    pixels = facts["scale"] is not None and takes_pixels(preprocessing)
+    return msgspec.convert(
+        {
+            **facts,
+            "takes_pixels": pixels or job.options.normalise_in_model,
+            "mean": preprocessing.mean,
+            "std": preprocessing.std,
+            "crop_fraction": preprocessing.crop_fraction,
+            "interpolation": preprocessing.interpolation,
+        },
+        InputSpec,
     )
+
+
+__all__ = ["FORMATS", "Engine", "Exported", "Format", "Options", "export_model", "file_name", "read_pictures"]

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.graph import ExportError
+from mhmodels.hardware.contained import contain
 
 Kernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
@@ -73,6 +74,8 @@ def _death(child: subprocess.CompletedProcess[bytes]) -> str:
 def _serve(request: str, result: str) -> None:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+    # No more memory than the machine has, no core file, and no life after the parent's: the file may be hostile.
+    contain([])
     with np.load(request) as arrays:
         inputs, settings = arrays["inputs"], json.loads(str(arrays["settings"]))
     resolver = {

@@ -1,63 +1,227 @@
-"""Where an export's weights come from: a weights file, or seeded random numbers that behave like a trained network."""
+"""What an export starts from: a network with weights, as a Keras model and as a folded graph.
+
+Weights come from a file, from a user's own `.keras` model, or are seeded random numbers that behave like trained ones.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from export.graph import ExportError, Floats, Graph, fold
-from mhmodels.architecture import Architecture
-from mhmodels.builder import create_model
-from mhmodels.network import lower
+from export.graph import ExportError, Floats, Graph, fold, fold_layers
+from export.keras_graph import Read, read_model
+from mhmodels.architecture import Architecture, Conv, Head
+from mhmodels.builder import create_model, keras_name
+from mhmodels.errors import WeightsError
+from mhmodels.network import Endpoint, lower
+from mhmodels.registry import zoo
+from mhmodels.weights.info import Labels, Learned, WeightsInfo
+from mhmodels.weights.loading import ATTRIBUTE, load_weights
+from mhmodels.weights.matching import COMMON_WIDTHS
+from mhmodels.weights.registered import locate
 
 SEED = 0
+_ANY_WIDTH = tuple(step / 20 for step in range(1, 41))
 
 
 class Source(NamedTuple):
     """A network with weights, ready to be exported and to be compared with.
 
     Attributes:
-        model: the Keras model, with the top.
-        graph: the same, folded.
+        model: the Keras model.
+        architecture: its name, width, input and preprocessing; the network itself where `whole` says so.
+        graph: the model's operations with folded weights; None where a layer of a user's model has no operation.
+        missing: why there is no graph.
         label: where the weights come from, in words.
+        tensors: Keras tensors of the model to compare with, by the name of the operation.
+        labels: what the outputs mean, if the weights say so.
+        learned: ranges that quantisation-aware training left with the weights.
+        backbone: NAME@WIDTH of what a user's model was built on, if it was recognised.
     """
 
     model: keras.Model
-    graph: Graph
+    architecture: Architecture
+    graph: Graph | None
     label: str
+    tensors: Mapping[str, keras.KerasTensor]
+    missing: str = ""
+    labels: Labels = Labels()
+    learned: Learned | None = None
+    backbone: str | None = None
 
-    def logits(self, images: Floats) -> Floats:
-        """The Keras model's scores before the softmax, float32 (n, classes)."""
-        outputs = keras.Model(self.model.input, self.model.get_layer("flatten").output)
+    @property
+    def known(self) -> Graph:
+        """The graph.
+
+        Raises:
+            ExportError: there is none; the message names the layer.
+        """
+        if self.graph is None:
+            raise ExportError(self.missing)
+        return self.graph
+
+    @property
+    def whole(self) -> bool:
+        """Whether `architecture` is exactly this network, rather than what its backbone was built from."""
+        return self.graph is not None and lower(self.architecture).ops == self.graph.ops
+
+    def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
+        """What the Keras model gives on pictures.
+
+        Args:
+            images: float32 (n, height, width, channels), normalised.
+            names: operations; with no graph any one name stands for the model's output.
+
+        Returns:
+            float32 arrays by name, batch first.
+        """
+        wanted = {name: self.model.outputs[0] if self.graph is None else self.tensors[name] for name in names}
+        try:
+            outputs = keras.Model(self.model.inputs[0], wanted)
+        except ValueError as error:  # Keras: the tensor belongs to a model that is used as a layer
+            raise ExportError(
+                f"{', '.join(names)}: inside a model that is used as a layer, so not to be compared with"
+            ) from error
         # Called directly, not through `predict`, which compiles a function for a handful of pictures.
-        return np.concatenate([np.asarray(outputs(images[i : i + 8], training=False)) for i in range(0, len(images), 8)])
+        parts = [outputs(images[i : i + 8], training=False) for i in range(0, len(images), 8)]
+        return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in names}
 
 
-def load_source(architecture: Architecture, weights: Path | None, images: Floats) -> Source:
-    """Builds the network and gives it weights.
+def load_source(architecture: Architecture, weights: str | Path | None, images: Floats) -> Source:
+    """Builds a network and gives it weights.
 
     Args:
         architecture: at the wanted width, input size and class count.
-        weights: a `.weights.h5` file, or None for seeded random weights.
+        weights: path of a weights file, a registered name, or None for seeded random weights.
         images: float32 (n, height, width, channels), normalised; random weights take their batch statistics from them.
 
     Raises:
-        ArchitectureError: the weights do not fit.
-        ExportError: the weights are not finite.
+        MhmodelsError: the weights do not fit, or are not finite; the message says which.
     """
     if weights is None:
         keras.utils.set_random_seed(SEED)
         model = create_model(architecture, dropout=0.0)
         _calibrate_statistics(model, architecture, images)
         label = f"random, seed {SEED}, batch statistics from {len(images)} pictures (untrained: scores mean nothing)"
-    else:
-        model = create_model(architecture, weights=str(weights), dropout=0.0)
-        label = f"{weights.name}, sha256 {hashlib.sha256(weights.read_bytes()).hexdigest()}"
-    return Source(model, fold(model, architecture), label)
+        graph = fold(model, architecture)
+        return Source(model, architecture, graph, label, _built_tensors(model, graph))
+    model = create_model(architecture, dropout=0.0)
+    path = locate(weights, architecture)
+    info = load_weights(model, path, architecture)
+    architecture = getattr(model, ATTRIBUTE, architecture)
+    label = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    graph = fold(model, architecture)
+    tensors = _built_tensors(model, graph)
+    if info is None:
+        return Source(model, architecture, graph, label, tensors)
+    return Source(model, architecture, graph, label, tensors, labels=info.labels, learned=info.learned)
+
+
+def _built_tensors(model: keras.Model, graph: Graph) -> dict[str, keras.KerasTensor]:
+    layers = {layer.name: layer for layer in model.layers}
+    return {op.name: layers[op.keras_layer].output for op in graph.ops}
+
+
+def weights_info(weights: str | Path | None, architecture: Architecture) -> WeightsInfo | None:
+    """What a weights file says of itself; None for a plain Keras file, or without weights."""
+    from mhmodels.weights.files import read_info
+
+    return None if weights is None else read_info(locate(weights, architecture))
+
+
+def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Source:
+    """Reads a `.keras` file: a network of `create_model`, possibly with a head of the user's own.
+
+    Args:
+        path: the file.
+        size: (height, width) for a model that takes any.
+
+    Raises:
+        WeightsError: it cannot be read as a Keras model.
+        ExportError: its input is not one picture, or its weights are not finite.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise WeightsError(f"{path}: no such file, expected a .keras file")
+    try:
+        # Never with code from the file: a lambda layer could do anything.
+        model = keras.models.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its reading meets: ValueError, KeyError, OSError, BadZipFile, …
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(f"{path}: cannot be read as a Keras model ({reason})") from error
+    label = f"{file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    return model_source(model, label, size)
+
+
+def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> Source:
+    """A Keras model in memory as a source; see `keras_source`."""
+    try:
+        read = read_model(model, size)
+    except ExportError as error:
+        return Source(model, _unknown_frame(model, size, error), None, label, {}, missing=str(error))
+    architecture, backbone = _identify(model, read)
+    endpoints = () if backbone is None else lower(backbone, top=False).endpoints
+    if len(read.outputs) > 1:
+        endpoints = tuple(_endpoint(read, name) for name in read.outputs)
+    graph = fold_layers(model.name, read.layers, architecture, read.ops, endpoints)
+    known = None if backbone is None else f"{backbone.name}@{backbone.width_multiplier:g}"
+    return Source(model, architecture, graph, label, read.tensors, backbone=known)
+
+
+def _endpoint(read: Read, name: str) -> Endpoint:
+    op = next(op for op in read.ops if op.name == name)
+    stride = max(1, round(read.size[0] / (op.size[0] or 1)))
+    return Endpoint(name, stride, op.channels, read.outputs.index(name), op.keras_layer)
+
+
+def _identify(model: keras.Model, read: Read) -> tuple[Architecture, Architecture | None]:
+    """The architecture that a model is of, and that of its backbone; without one a frame that only carries sizes."""
+    ops = {op.name: op for op in read.ops}
+    classes = read.ops[-1].channels
+    names = {model.name, *(layer.name for layer in model.layers)}
+    named = [entry.architecture for entry in zoo().values() if keras_name(entry.architecture.name) in names]
+    others = [entry.architecture for entry in zoo().values()]
+    for candidates, widths in ((named, (*COMMON_WIDTHS, *_ANY_WIDTH)), (others, COMMON_WIDTHS)):
+        for candidate in candidates:
+            for width in widths:
+                found = candidate.at(width_multiplier=width, input_size=read.size, input_channels=read.channels, classes=classes)
+                backbone = {op.name: op for op in lower(found, top=False).ops}
+                # A model of feature maps ends before its backbone does.
+                if backbone.items() <= ops.items() or ops.items() <= backbone.items():
+                    whole = lower(found).ops == read.ops
+                    return (found if whole else found.at(name=model.name)), found
+    first = next((op for op in read.ops if op.kind == "conv"), None)
+    if first is None:
+        raise ExportError(f"model '{model.name}' has no convolution")
+    return _frame(model.name, read.size, read.channels, classes), None
+
+
+def _frame(name: str, size: tuple[int, int], channels: int, classes: int) -> Architecture:
+    """Carries what an export needs to know of a network that is in no table: sizes and the default preprocessing."""
+    return Architecture(
+        name=name,
+        stem=(Conv(filters=classes),),
+        stages=(),
+        head=Head(),
+        input_size=size,
+        input_channels=channels,
+        classes=classes,
+    )
+
+
+def _unknown_frame(model: keras.Model, size: tuple[int, int] | None, error: ExportError) -> Architecture:
+    shape, output = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
+    if len(shape) != 4 or len(model.outputs) != 1 or output[-1] is None:
+        raise error
+    height, width = size or (shape[1], shape[2])
+    if height is None or width is None or shape[3] is None:
+        raise error
+    return _frame(model.name, (height, width), shape[3], output[-1])
 
 
 def _calibrate_statistics(model: keras.Model, architecture: Architecture, images: Floats) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from mhmodels.errors import FileFormatError
 
 MAX_BYTES = 1 << 31
+MAX_ENTRIES = 100_000
+"""Tensors, operators, operator codes, buffers: real files have a few hundred."""
+MAX_RANK = 16
 _DTYPES: dict[str, Any] = {
     "FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16,
     "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
@@ -53,6 +57,9 @@ class Operator(NamedTuple):
     activation: str
 
 
+_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+
 class TFLiteFile(NamedTuple):
     """The main graph of a file."""
 
@@ -65,7 +72,7 @@ class TFLiteFile(NamedTuple):
     def format(self) -> str:
         """`float32`, `float16`, `int8`, `uint8`: the type of what the convolutions compute with."""
         for operator in self.operators:
-            if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            if operator.kind in _WEIGHTED and len(operator.inputs) > 1 and operator.inputs[1] >= 0:
                 kind = self.tensors[operator.inputs[1]].dtype
                 return self._float_format() if kind == "float32" else kind
         return self.tensors[self.inputs[0]].dtype
@@ -98,76 +105,157 @@ def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:
     from ai_edge_litert import schema_py_generated as schema
 
     try:
-        model = schema.Model.GetRootAs(data, 0)
-        return _read(model, schema)
+        return _Reader(schema.Model.GetRootAs(data, 0), schema, len(data)).file()
     except FileFormatError as error:
         raise FileFormatError(f"{source}: {error}") from None
     except Exception as error:  # flatbuffers has no verifier in Python: whatever it trips over, the file is at fault
         raise FileFormatError(f"{source}: truncated or damaged TFLite file ({type(error).__name__}: {error})") from error
 
 
-def _read(model: Any, schema: Any) -> TFLiteFile:
-    if model.SubgraphsLength() < 1:
-        raise FileFormatError("has no graph")
-    graph = model.Subgraphs(0)
-    kinds = _operator_kinds(model, schema)
-    dtypes = {value: name for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
-    activations = {value: name for name, value in vars(schema.ActivationFunctionType).items() if isinstance(value, int)}
-    count = graph.TensorsLength()
-    if count > 1_000_000 or graph.OperatorsLength() > 1_000_000:
-        raise FileFormatError(f"claims {count} tensors and {graph.OperatorsLength()} operators")
-    tensors = tuple(_tensor(model, graph.Tensors(i), i, dtypes) for i in range(count))
-    operators = tuple(_operator(graph.Operators(i), i, kinds, activations, schema) for i in range(graph.OperatorsLength()))
-    inputs = tuple(int(i) for i in np.atleast_1d(graph.InputsAsNumpy()))
-    outputs = tuple(int(i) for i in np.atleast_1d(graph.OutputsAsNumpy()))
-    if not inputs or not outputs:
-        raise FileFormatError("has no input or no output")
-    for where, indices in (
-        ("inputs", inputs),
-        ("outputs", outputs),
-        *((f"operator {o.position}", o.inputs + o.outputs) for o in operators),
-    ):
-        for i in indices:
-            if not -1 <= i < count:
-                raise FileFormatError(f"{where}: tensor {i} does not exist (there are {count})")
-    description = model.Description()
-    return TFLiteFile(tensors, operators, inputs, outputs, description.decode(errors="replace") if description else "")
+class _Reader:
+    """Reads one file's tables. Whatever a hostile file claims, no more is copied out of it than it has bytes, four times."""
 
+    def __init__(self, model: Any, schema: Any, size: int) -> None:
+        self.model, self.schema, self.size = model, schema, size
+        self.budget = 4 * size + (1 << 16)
+        self.dtypes, self.activations = _names(schema.TensorType), _names(schema.ActivationFunctionType)
 
-def _operator_kinds(model: Any, schema: Any) -> list[tuple[str, int]]:
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
-    kinds = []
-    for i in range(model.OperatorCodesLength()):
-        code = model.OperatorCodes(i)
-        # Codes over 127 live in the wide field only; old writers filled the narrow one only.
-        value = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        custom = code.CustomCode()
-        kind = f"CUSTOM:{custom.decode(errors='replace')}" if custom else names.get(value, f"UNKNOWN_{value}")
-        kinds.append((kind, code.Version()))
-    return kinds
-
-
-def _tensor(model: Any, tensor: Any, index: int, dtypes: dict[int, str]) -> Tensor:
-    name = tensor.Name().decode(errors="replace") if tensor.Name() else f"tensor {index}"
-    kind = dtypes.get(tensor.Type(), f"type {tensor.Type()}")
-    dtype = _DTYPES.get(kind)
-    shape = tuple(int(v) for v in np.atleast_1d(tensor.ShapeAsNumpy())) if tensor.ShapeLength() else ()
-    scale, zero_point, axis = np.zeros(0, np.float32), np.zeros(0, np.int64), 0
-    quantisation = tensor.Quantization()
-    if quantisation is not None and quantisation.ScaleLength():
-        scale = np.array(quantisation.ScaleAsNumpy(), np.float32)
-        zero_point = (
-            np.array(quantisation.ZeroPointAsNumpy(), np.int64) if quantisation.ZeroPointLength() else np.zeros(1, np.int64)
+    def file(self) -> TFLiteFile:
+        """The main graph."""
+        model = self.model
+        self.buffers = self.count(model.BuffersLength(), "buffers")
+        if self.count(model.SubgraphsLength(), "graphs") < 1:
+            raise FileFormatError("has no graph")
+        graph = model.Subgraphs(0)
+        kinds = self.operator_kinds()
+        tensors = tuple(self.tensor(graph.Tensors(i), i) for i in range(self.count(graph.TensorsLength(), "tensors")))
+        operators = tuple(
+            self.operator(graph.Operators(i), i, kinds) for i in range(self.count(graph.OperatorsLength(), "operators"))
         )
-        axis = quantisation.QuantizedDimension()
+        inputs = self.integers(graph.InputsLength(), graph.InputsAsNumpy, "inputs")
+        outputs = self.integers(graph.OutputsLength(), graph.OutputsAsNumpy, "outputs")
+        if not inputs or not outputs:
+            raise FileFormatError("has no input or no output")
+        _check_indices(inputs, outputs, operators, len(tensors))
+        return TFLiteFile(tensors, operators, inputs, outputs, self.text(model.Description()))
+
+    def count(self, claimed: int, what: str) -> int:
+        """A number of tables, checked: each takes at least four bytes."""
+        if not 0 <= claimed <= min(MAX_ENTRIES, self.size // 4):
+            raise FileFormatError(f"claims {claimed} {what}")
+        return claimed
+
+    def spend(self, amount: int, what: str) -> None:
+        """Counts what is copied: tables of a hostile file may all point to the same long vector."""
+        self.budget -= amount
+        if self.budget < 0:
+            raise FileFormatError(f"{what}: the file's tables refer to more than it holds")
+
+    def text(self, raw: bytes | None) -> str:
+        """A name."""
+        self.spend(len(raw or b""), "names")
+        return raw.decode(errors="replace") if raw else ""
+
+    def integers(self, length: int, read: Callable[[], Any], what: str) -> tuple[int, ...]:
+        """A vector of whole numbers; none where it is absent."""
+        if not length:
+            return ()
+        self.spend(8 * length, what)
+        return tuple(int(value) for value in read())
+
+    def operator_kinds(self) -> list[tuple[str, int]]:
+        """Name and version of each operator code."""
+        names = _names(self.schema.BuiltinOperator)
+        kinds = []
+        for i in range(self.count(self.model.OperatorCodesLength(), "operator codes")):
+            code = self.model.OperatorCodes(i)
+            # Codes over 127 live in the wide field only; old writers filled the narrow one only.
+            value = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            custom = self.text(code.CustomCode())
+            kinds.append((f"CUSTOM:{custom}" if custom else names.get(value, f"UNKNOWN_{value}"), code.Version()))
+        return kinds
+
+    def tensor(self, tensor: Any, index: int) -> Tensor:
+        """One tensor, with a view of its constant."""
+        name = self.text(tensor.Name()) or f"tensor {index}"
+        kind = self.dtypes.get(tensor.Type(), f"type {tensor.Type()}")
+        dtype = _DTYPES.get(kind)
+        if tensor.ShapeLength() > MAX_RANK:
+            raise FileFormatError(f"tensor '{name}': {tensor.ShapeLength()} dimensions, expected at most {MAX_RANK}")
+        shape = self.integers(tensor.ShapeLength(), tensor.ShapeAsNumpy, name)
+        scale, zero_point, axis = self.quantisation(tensor.Quantization(), name, shape, dtype)
+        if not 0 <= tensor.Buffer() < self.buffers:
+            raise FileFormatError(f"tensor '{name}': buffer {tensor.Buffer()} does not exist (there are {self.buffers})")
+        data = _data(self.model.Buffers(tensor.Buffer()), name, shape, dtype)
+        return Tensor(index, name, shape, np.dtype(dtype).name if dtype else kind.lower(), scale, zero_point, axis, data)
+
+    def quantisation(
+        self, table: Any, name: str, shape: tuple[int, ...], dtype: Any
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+        """Scales, zero points and axis of a tensor."""
+        if table is None or not table.ScaleLength():
+            return np.zeros(0, np.float32), np.zeros(0, np.int64), 0
+        count, zeros = table.ScaleLength(), table.ZeroPointLength()
+        self.spend(4 * count + 8 * zeros, name)
+        scale = np.array(table.ScaleAsNumpy(), np.float32)
+        zero_point = np.array(table.ZeroPointAsNumpy(), np.int64) if zeros else np.zeros(1, np.int64)
+        axis = table.QuantizedDimension()
         if not np.isfinite(scale).all() or (scale < 0).any():
             raise FileFormatError(f"tensor '{name}': scales are not finite numbers of at least 0")
         if len(scale) > 1 and not (0 <= axis < len(shape) and shape[axis] == len(scale)):
             raise FileFormatError(f"tensor '{name}': {len(scale)} scales for axis {axis} of shape {shape}")
-    if not 0 <= tensor.Buffer() < model.BuffersLength():
-        raise FileFormatError(f"tensor '{name}': buffer {tensor.Buffer()} does not exist (there are {model.BuffersLength()})")
-    data = _data(model.Buffers(tensor.Buffer()), name, shape, dtype)
-    return Tensor(index, name, shape, np.dtype(dtype).name if dtype else kind.lower(), scale, zero_point, axis, data)
+        if len(zero_point) not in (1, len(scale)):
+            raise FileFormatError(f"tensor '{name}': {len(zero_point)} zero points for {len(scale)} scales")
+        if dtype is not None and np.issubdtype(dtype, np.integer):
+            info = np.iinfo(dtype)
+            if zero_point.min() < info.min or zero_point.max() > info.max:
+                raise FileFormatError(f"tensor '{name}': zero point {zero_point[0]} is no {np.dtype(dtype).name}")
+        return scale, zero_point, axis
+
+    def operator(self, operator: Any, index: int, kinds: list[tuple[str, int]]) -> Operator:
+        """One operator."""
+        if not 0 <= operator.OpcodeIndex() < len(kinds):
+            raise FileFormatError(f"operator {index}: code {operator.OpcodeIndex()} does not exist (there are {len(kinds)})")
+        kind, version = kinds[operator.OpcodeIndex()]
+        inputs = self.integers(operator.InputsLength(), operator.InputsAsNumpy, f"operator {index}")
+        outputs = self.integers(operator.OutputsLength(), operator.OutputsAsNumpy, f"operator {index}")
+        return Operator(index, kind, version, inputs, outputs, self.fused_activation(operator, kind))
+
+    def fused_activation(self, operator: Any, kind: str) -> str:
+        """Name of the activation that an operator applies itself."""
+        options, table = _FUSING.get(kind), operator.BuiltinOptions()
+        if options is None or table is None:
+            return "NONE"
+        read = getattr(self.schema, options)()
+        read.Init(table.Bytes, table.Pos)
+        return self.activations.get(read.FusedActivationFunction(), "UNKNOWN")
+
+
+_FUSING = {
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    "FULLY_CONNECTED": "FullyConnectedOptions",
+    "ADD": "AddOptions",
+    "MUL": "MulOptions",
+    "AVERAGE_POOL_2D": "Pool2DOptions",
+}
+"""Operators that have an activation, and the table of the schema that says which."""
+
+
+def _names(enum: Any) -> dict[int, str]:
+    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
+
+
+def _check_indices(inputs: tuple[int, ...], outputs: tuple[int, ...], operators: tuple[Operator, ...], count: int) -> None:
+    """Every index must be of a tensor; only an operator's input may be absent (-1)."""
+    places = [("inputs", inputs, 0), ("outputs", outputs, 0)]
+    for operator in operators:
+        where = f"operator {operator.position}"
+        places += [(where, operator.inputs, -1), (where, operator.outputs, 0)]
+    for where, indices, lowest in places:
+        for i in indices:
+            if not lowest <= i < count:
+                raise FileFormatError(f"{where}: tensor {i} does not exist (there are {count})")
 
 
 def _data(buffer: Any, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any] | None:
@@ -176,31 +264,5 @@ def _data(buffer: Any, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray
     raw = buffer.DataAsNumpy()
     if min(shape, default=1) < 0 or math.prod(shape) * np.dtype(dtype).itemsize != len(raw):
         raise FileFormatError(f"tensor '{name}': {len(raw)} bytes of data for shape {shape} of {np.dtype(dtype).name}")
-    values: NDArray[Any] = np.frombuffer(raw.tobytes(), dtype).reshape(shape)
+    values: NDArray[Any] = raw.view(dtype).reshape(shape)  # a view: many tensors may share one buffer
     return values
-
-
-def _operator(operator: Any, index: int, kinds: list[tuple[str, int]], activations: dict[int, str], schema: Any) -> Operator:
-    if not 0 <= operator.OpcodeIndex() < len(kinds):
-        raise FileFormatError(f"operator {index}: code {operator.OpcodeIndex()} does not exist (there are {len(kinds)})")
-    kind, version = kinds[operator.OpcodeIndex()]
-    inputs = tuple(int(i) for i in np.atleast_1d(operator.InputsAsNumpy())) if operator.InputsLength() else ()
-    outputs = tuple(int(i) for i in np.atleast_1d(operator.OutputsAsNumpy())) if operator.OutputsLength() else ()
-    return Operator(index, kind, version, inputs, outputs, _fused_activation(operator, kind, activations, schema))
-
-
-def _fused_activation(operator: Any, kind: str, activations: dict[int, str], schema: Any) -> str:
-    options = {
-        "CONV_2D": schema.Conv2DOptions,
-        "DEPTHWISE_CONV_2D": schema.DepthwiseConv2DOptions,
-        "FULLY_CONNECTED": schema.FullyConnectedOptions,
-        "ADD": schema.AddOptions,
-        "MUL": schema.MulOptions,
-        "AVERAGE_POOL_2D": schema.Pool2DOptions,
-    }.get(kind)
-    table = operator.BuiltinOptions()
-    if options is None or table is None:
-        return "NONE"
-    read = options()
-    read.Init(table.Bytes, table.Pos)
-    return activations.get(read.FusedActivationFunction(), "UNKNOWN")

@@ -15,7 +15,7 @@ from export.writer.flatbuffer import Model, Tensor, serialise
 from export.writer.numerics import Integer, Numerics, Real
 from export.writer.operators import Emitter, Pooling, emit
 from export.writer.versions import file_versions
-from mhmodels.network import IMAGE, Op, lower
+from mhmodels.network import IMAGE, Op
 
 IO: TypeAlias = Literal["uint8", "int8", "float32"]
 SCORES = "scores"
@@ -80,11 +80,11 @@ def write_quantised(quantised: QuantisedGraph, *, io: IO = "uint8", options: Wri
 
 def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
     graph = numerics.graph
-    outputs = _outputs(graph, options)
+    outputs = graph_outputs(graph, options)
     names = {tensor: name for name, tensor in outputs.items()} if io == numerics.dtype else {}
     emitter = Emitter(numerics, options.pooling, names)
     entry = _entry(emitter, io)
-    for op in _needed(graph.ops, set(outputs.values())):
+    for op in written_ops(graph, options):
         emit(emitter, op)
     exits = tuple([_exit(emitter, name, tensor, io) for name, tensor in outputs.items()])
     operators = [*emitter.conversions, *emitter.operators]
@@ -92,12 +92,16 @@ def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
     return serialise(Model(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
 
 
-def _outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
-    """Operations by the names that their outputs have in the signature."""
+def graph_outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
+    """Operations by the names that their outputs have in the file.
+
+    Raises:
+        ExportError: features are wanted of a network without endpoints.
+    """
     if not options.features:
         last = graph.ops[-1]
         return {SCORES: last.inputs[0] if last.kind == "softmax" and not options.softmax else last.name}
-    endpoints = lower(graph.architecture, top=False).endpoints
+    endpoints = graph.endpoints
     if not endpoints:
         raise ExportError(f"architecture '{graph.architecture.name}' has no endpoints: mark blocks with 'endpoint' for features")
     outputs: dict[str, str] = {}
@@ -107,14 +111,14 @@ def _outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
     return outputs
 
 
-def _needed(ops: tuple[Op, ...], outputs: set[str]) -> list[Op]:
-    """The operations that outputs depend on, in order."""
-    wanted, needed = set(outputs), []
-    for op in reversed(ops):
+def written_ops(graph: Graph, options: WriterOptions) -> tuple[Op, ...]:
+    """The operations that the file's outputs depend on, in order."""
+    wanted, needed = set(graph_outputs(graph, options).values()), []
+    for op in reversed(graph.ops):
         if op.name in wanted:
             wanted.update(op.inputs)
             needed.append(op)
-    return needed[::-1]
+    return tuple(needed[::-1])
 
 
 def _entry(emitter: Emitter, io: str) -> int:
@@ -147,4 +151,6 @@ def _as(tensor: Tensor, io: str) -> Tensor:
     return tensor._replace(dtype=io, quantisation=outside)
 
 
-__all__ = ["DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "write_float", "write_quantised"]
+__all__ = [
+    "DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "graph_outputs", "write_float", "write_quantised", "written_ops",
+]  # fmt: skip

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export.file_graph import encode_input, file_logits
 from export.graph import ExportError
 from export.manifest import read_manifest
+from export.parity import ParityError
 from export.pipeline import Options, export_model, file_name
-from export.verify import ParityError, encode_input, file_logits
 from export.writer import WriterOptions
 from mhmodels.preprocessing import sample_pictures
 from mhmodels.registry import resolve

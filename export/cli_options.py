@@ -1,0 +1,40 @@
+"""Options that say which network: shared by the commands that export one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from mhmodels.architecture import check_input_size
+from mhmodels.cli.common import F
+from mhmodels.errors import ArchitectureError
+
+
+class InputSize(click.ParamType):  # type: ignore[type-arg]
+    """`224`, or `HEIGHTxWIDTH`."""
+
+    name = "N|HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """Parses and checks both sides."""
+        parts = str(value).lower().split("x")
+        if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+            self.fail(f"{value!r} is not an input size: expected whole pixels, 224 or 192x256", param, ctx)
+        try:
+            sides = [check_input_size(int(part)) for part in parts]
+        except ArchitectureError as error:
+            self.fail(str(error), param, ctx)
+        return sides[0], sides[-1]
+
+
+def model_options(command: F) -> F:
+    """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
+    for option in (
+        click.option("--classes", type=int, default=None, help="Number of classes."),
+        click.option("--input-channels", type=int, default=None, help="Channels of the picture; 3 unless the network says."),
+        click.option("--input-size", type=InputSize(), default=None, help="Input in pixels."),
+        click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH."),
+    ):
+        command = option(command)
+    return command

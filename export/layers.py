@@ -1,0 +1,142 @@
+"""Where a file departs: its layers against a network's, each computed from the file's own inputs, or against another file's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from export.file_graph import BORDERS, dequantise, map_tensors
+from export.graph import Floats, Graph
+from export.parity import ParityError
+from export.runtime import run_file
+from mhmodels.network import Op
+from mhmodels.tflite_file import Operator, TFLiteFile
+
+PICTURES = 2
+LIMITS = {"float32": 1e-3, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
+"""Root mean square difference of a layer, as a share of its spread, above which it departs. Rounding to 8 bits costs a few
+hundredths; another weight or a wrong padding far more."""
+
+
+class LayerParity(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer: root mean square difference as a share of the reference's standard deviation."""
+
+    layer: str
+    error: float
+
+
+class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A file's layers in order.
+
+    Attributes:
+        method: what each was compared with.
+        limit: error above which a layer departs.
+        first_departing: name of the first such layer; null if there is none.
+        layers: all of them; empty where they cannot be told apart, and then `reason` says why.
+    """
+
+    method: str
+    limit: float
+    first_departing: str | None
+    layers: tuple[LayerParity, ...]
+    reason: str = ""
+
+
+def against_network(
+    path: str | os.PathLike[str], file: TFLiteFile, ops: Sequence[Op], graph: Graph, encoded: NDArray[Any]
+) -> LayerReport:
+    """Computes every layer with the network's weights from the file's own inputs to it.
+
+    Args:
+        path, file: the file.
+        ops: of the network, as far as the file has them.
+        graph: the network.
+        encoded: pictures as the file's input takes them, (n, height, width, channels).
+    """
+    from export.fake_quant import float_layer
+
+    method, limit = "the network's layer on the file's own inputs", LIMITS.get(file.format(), LIMITS["int8"])
+    try:
+        places = map_tensors(file, tuple(ops))
+    except ParityError as error:
+        return LayerReport(method=method, limit=limit, first_departing=None, layers=(), reason=str(error))
+    arrays = run_file(path, encoded[:PICTURES], list(places.values()))
+    values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
+    pairs = ((op.name, values[op.name], float_layer(graph, op, values)) for op in ops)
+    return _report(method, limit, pairs)
+
+
+def against_file(
+    path: str | os.PathLike[str],
+    file: TFLiteFile,
+    other_path: str | os.PathLike[str],
+    other: TFLiteFile,
+    inputs: tuple[NDArray[Any], NDArray[Any]],
+) -> LayerReport:
+    """Compares what the operators of two files give, one by one in order; differences add up on the way.
+
+    Args:
+        inputs: the same pictures as each of the files takes them.
+    """
+    method = "the other file's operator at the same place"
+    limit = max(LIMITS.get(one.format(), LIMITS["int8"]) for one in (file, other))
+    ours, theirs = _inner(file), _inner(other)
+    if [operator.kind for operator in ours] != [operator.kind for operator in theirs]:
+        reason = "the two files do not have the same operators in the same order"
+        return LayerReport(method=method, limit=limit, first_departing=None, layers=(), reason=reason)
+    sides = []
+    for where, one, operators, encoded in ((path, file, ours, inputs[0]), (other_path, other, theirs, inputs[1])):
+        tensors = [one.tensors[operator.outputs[0]] for operator in operators]
+        arrays = run_file(where, encoded[:PICTURES], [tensor.position for tensor in tensors])
+        sides.append([dequantise(array, tensor) for array, tensor in zip(arrays, tensors, strict=True)])
+    names = [file.tensors[operator.outputs[0]].name for operator in ours]
+    return _report(method, limit, zip(names, *sides, strict=True))
+
+
+def _inner(file: TFLiteFile) -> list[Operator]:
+    """The operators that compute: without conversions at the ends or of stored weights."""
+    return [operator for operator in file.operators if operator.kind not in BORDERS and operator.outputs]
+
+
+def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats]]) -> LayerReport:
+    layers: list[LayerParity] = []
+    for name, found, expected in pairs:
+        if found.shape != expected.shape:
+            reason = f"layer '{name}': {found.shape[1:]} here, {expected.shape[1:]} there"
+            return LayerReport(method=method, limit=limit, first_departing=name, layers=tuple(layers), reason=reason)
+        difference = float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64))))
+        layers.append(LayerParity(layer=name, error=difference / max(float(expected.std()), 1e-12)))
+    first = next((layer.layer for layer in layers if not layer.error <= limit), None)
+    return LayerReport(method=method, limit=limit, first_departing=first, layers=tuple(layers))
+
+
+def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[Any]) -> Mapping[str, float]:
+    """Share of each computed tensor's values that lie at an end of its integers, the largest first.
+
+    The lower end does not count where it stands for zero: that is what a ReLU gives.
+
+    Args:
+        path, file: the file; without integer tensors the result is empty.
+        encoded: pictures as the file's input takes them.
+    """
+    tensors = [
+        tensor
+        for operator in _inner(file)
+        for tensor in (file.tensors[operator.outputs[0]],)
+        if tensor.data is None and len(tensor.scale) == 1 and tensor.dtype in ("int8", "uint8")
+    ]
+    if not tensors:
+        return {}
+    shares = {}
+    for tensor, values in zip(tensors, run_file(path, encoded[:PICTURES], [t.position for t in tensors]), strict=True):
+        info = np.iinfo(tensor.dtype)
+        ends = values == info.max
+        if tensor.zero_point[0] != info.min:
+            ends |= values == info.min
+        shares[tensor.name] = float(ends.mean())
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))

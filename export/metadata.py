@@ -1,0 +1,229 @@
+"""tflite-support's metadata in our files: what an app's generated code and task libraries read.
+
+tflite-support composes the metadata in a child process: its import pulls TensorFlow in, takes seconds, and needs libusb,
+which the wheel of `libusb-package` carries. What it composed is put into the file here, because its own populator writes
+the whole file anew and so moves the weights off the 16-byte boundaries that runtimes rely on.
+As a program (`python -m export.metadata`) this module is that child: one JSON request a line, one answer a line.
+"""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import msgspec
+
+from export.attach import attach_buffer, attach_files
+from export.graph import ExportError
+from export.labels import OutputLabels
+from mhmodels.architecture import Architecture, Preprocessing
+
+FIELD = "TFLITE_METADATA"
+LABELS_FILE = "labels.txt"
+AUTHOR = "mhmodels"
+
+
+class Description(msgspec.Struct, frozen=True, kw_only=True):
+    """What the metadata says.
+
+    Attributes:
+        mean, std: normalisation of the input, in pixel units: (pixel - mean) / std.
+        labels: one line for each output; empty without labels.
+        colour: whether the input is an RGB picture.
+    """
+
+    name: str
+    version: str
+    description: str
+    author: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...]
+    colour: bool
+
+
+def describe(
+    architecture: Architecture, preprocessing: Preprocessing, labels: OutputLabels, fmt: str, weights: str
+) -> Description:
+    """The description of an exported file.
+
+    Args:
+        architecture: of the network.
+        preprocessing: what the file's input takes; mean 0 and std 1 for raw pixels.
+        labels: of its outputs.
+        fmt: its format.
+        weights: where they come from, in words.
+    """
+    from mhmodels import __version__
+
+    height, width = architecture.input_size
+    crop = f"central crop of {preprocessing.crop_fraction:.1%}, {preprocessing.interpolation} resizing"
+    return Description(
+        name=f"{architecture.name} (width {architecture.width_multiplier:g}, {fmt})",
+        version=__version__,
+        description=f"{architecture.classes} scores for a picture of {width} x {height} pixels ({crop}). Weights: {weights}",
+        author=AUTHOR,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        labels=labels.lines() if labels.names else (),
+        colour=architecture.input_channels == 3,
+    )
+
+
+class MetadataWriter:
+    """Puts metadata into files; use it as a context. The child process starts with the first file and serves them all."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[str] | None = None
+        self._errors: IO[bytes] | None = None
+
+    @staticmethod
+    def unavailable() -> str | None:
+        """Why metadata cannot be written in this installation; None if it can."""
+        if importlib.util.find_spec("tensorflow_lite_support") is None:
+            later = sys.version_info >= (3, 12)
+            remedy = "it has no wheels after Python 3.11; export there" if later else "pip install tflite-support"
+            return f"tflite-support is not installed ({remedy})"
+        return None
+
+    def __enter__(self) -> MetadataWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._child is not None:
+            assert self._child.stdin is not None
+            self._child.stdin.close()
+            try:
+                self._child.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                self._child.kill()
+                self._child.wait()
+        if self._errors is not None:
+            self._errors.close()
+
+    def attach(self, content: bytes, description: Description) -> bytes:
+        """A TFLite file with metadata and, if there are labels, the labels file packed behind it.
+
+        Raises:
+            ExportError: tflite-support refuses, or its process dies.
+        """
+        buffer = self._compose(content, description)
+        described = attach_buffer(content, FIELD, buffer)
+        if not description.labels:
+            return described
+        return attach_files(described, {LABELS_FILE: ("\n".join(description.labels) + "\n").encode()})
+
+    def _compose(self, content: bytes, description: Description) -> bytes:
+        child = self._child or self._start()
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with tempfile.NamedTemporaryFile(prefix="mhmodels-", suffix=".tflite") as file:
+            file.write(content)
+            file.flush()
+            request = {"file": file.name, **msgspec.to_builtins(description)}
+            try:
+                child.stdin.write(json.dumps(request) + "\n")
+                child.stdin.flush()
+                answer = child.stdout.readline()
+            except OSError:
+                answer = ""
+        if not answer:
+            raise ExportError(f"metadata: tflite-support's process died ({self._last_words()})")
+        said = json.loads(answer)
+        if "error" in said:
+            raise ExportError(f"metadata: tflite-support refuses the file ({said['error']})")
+        return base64.b64decode(said["metadata"])
+
+    def _start(self) -> subprocess.Popen[str]:
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        # -P: a working directory with its own `export/` must not stand before ours.
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "export.metadata"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
+        )  # fmt: skip
+        return self._child
+
+    def _last_words(self) -> str:
+        if self._errors is None:
+            return "no message"
+        self._errors.seek(0)
+        lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+        return lines[-1].strip()[:300] if lines else "no message"
+
+
+def _serve() -> None:
+    """Answers requests until stdin ends. What libraries print goes to stderr, away from the answers."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    compose = _composer()
+    for line in sys.stdin:
+        try:
+            said = {"metadata": base64.b64encode(compose(json.loads(line))).decode()}
+        except Exception as error:  # whatever tflite-support trips over is one file's trouble
+            said = {"error": f"{type(error).__name__}: {error}"}
+        answers.write(json.dumps(said) + "\n")
+        answers.flush()
+
+
+def _composer() -> Any:
+    import ctypes
+
+    import libusb_package
+
+    # tflite-support's import wants libusb-1.0, whatever is done with it; the wheel's copy serves.
+    ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+    # Not `import tflite_support`: its package loads the task library, which clashes with TensorFlow.
+    from tensorflow_lite_support.metadata import metadata_schema_py_generated as schema
+    from tensorflow_lite_support.metadata.python import metadata
+    from tensorflow_lite_support.metadata.python.metadata_writers import metadata_info, metadata_writer, writer_utils
+
+    def compose(request: dict[str, Any]) -> bytes:
+        model = bytearray(Path(request["file"]).read_bytes())
+        general = metadata_info.GeneralMd(
+            name=request["name"], version=request["version"], description=request["description"], author=request["author"]
+        )
+        picture = metadata_info.InputImageTensorMd(
+            name="image",
+            description="Picture to be classified.",
+            norm_mean=request["mean"],
+            norm_std=request["std"],
+            color_space_type=schema.ColorSpaceType.RGB if request["colour"] else schema.ColorSpaceType.UNKNOWN,
+            tensor_type=writer_utils.get_input_tensor_types(model)[0],
+        )
+        with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
+            labels = []
+            if request["labels"]:
+                path = Path(folder, LABELS_FILE)
+                path.write_text("\n".join(request["labels"]) + "\n")
+                labels.append(metadata_info.LabelFileMd(file_path=str(path)))
+            names, types = writer_utils.get_output_tensor_names(model), writer_utils.get_output_tensor_types(model)
+            single = len(names) == 1
+            outputs = [
+                metadata_info.ClassificationTensorMd(
+                    name="probability" if single else name,
+                    description="Score of each class." if single else "Feature map.",
+                    label_files=labels if single else [],
+                    tensor_type=kind,
+                )
+                for name, kind in zip(names, types, strict=True)
+            ]
+            writer = metadata_writer.MetadataWriter.create_from_metadata_info(
+                model, general, [picture], outputs, [file.file_path for file in labels] if single else []
+            )
+            populated = metadata.MetadataDisplayer.with_model_buffer(writer.populate())
+            return bytes(populated.get_metadata_buffer())
+
+    return compose
+
+
+if __name__ == "__main__":
+    _serve()
