@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from android_bench.verdict import Status, Verdict, decide
 from android_bench.workspace import SWEEP, Workspace
 from mhmodels.errors import FileFormatError
 
+FRESH_S = 1.0
 Cool = Callable[[], tuple[Condition, float, str]]
 
 
@@ -55,6 +57,7 @@ class BlockRunner:
     def __init__(self, phone: Phone, workspace: Workspace, *, mask: int, timing: Timing, timeout_s: float, cool: Cool) -> None:
         self.phone, self.workspace = phone, workspace
         self.mask, self.timing, self.timeout_s, self._cool = mask, timing, timeout_s, cool
+        self._last: tuple[Condition | None, float] = (None, 0.0)
 
     def block(self, choice: Choice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> Block:
         """A timed run; once more if the phone went away during it and came back.
@@ -90,33 +93,52 @@ class BlockRunner:
             raise
         if run.lost:
             return Block(decide(run, choice), run, text, before, None, waited, hot)
-        after = self._after()
-        result, where = self._fetch(folder) if run.rc == 0 else (None, None)
+        after, result = self._after(folder)
+        where = self._placement(folder) if placement and run.rc == 0 else None
         verdict = decide(run, choice, result=result, placement=where)
         if restarted(before.boot_id, after.boot_id):
             verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
         return Block(verdict, run, text, before, after, waited, hot)
 
-    def _after(self) -> Condition:
-        """How the phone is now, and in the same breath an end to what the run left behind."""
-        text, secret = condition_script(sweep=SWEEP)
-        return parse_condition(split_sections(self.phone.script(text).stdout, secret))
+    def _after(self, folder: str) -> tuple[Condition, Result | None]:
+        """How the phone is now and what the result file says, and in the same breath an end to what the run left behind."""
+        text, secret = condition_script(sweep=SWEEP, result=f"od -An -v -tx1 {_apart(folder)}/{RESULT} 2>/dev/null")
+        found = split_sections(self.phone.script(text).stdout, secret)
+        condition = parse_condition(found)
+        self._last = condition, time.monotonic()
+        return condition, _result(found.get("result", ""))
 
-    def _fetch(self, folder: str) -> tuple[Result | None, Placement | None]:
-        """The binary results, where the tool wrote any; a damaged one is as good as none."""
+    def take_last(self) -> Condition | None:
+        """The condition after the last run, once and only while it is fresh."""
+        (condition, when), self._last = self._last, (None, 0.0)
+        return condition if time.monotonic() - when < FRESH_S else None
+
+    def _placement(self, folder: str) -> Placement | None:
+        """Where each node ran, if the tool wrote it; a damaged file is as good as none."""
         with tempfile.TemporaryDirectory(prefix="mhmodels-") as place:
             local = Path(place, "run")
             self.phone.pull(folder, local)
-            result, where = local / RESULT, local / PLACEMENT
+            file = local / PLACEMENT
             try:
-                return (
-                    read_result(result.read_bytes()) if result.is_file() and result.stat().st_size else None,
-                    read_placement(where.read_bytes()) if where.is_file() and where.stat().st_size else None,
-                )
+                return read_placement(file.read_bytes()) if file.is_file() and file.stat().st_size else None
             except FileFormatError:
-                return None, None
+                return None
 
     def _sweep_if_possible(self) -> None:
         """After an interruption; the next session sweeps too, so a phone that is gone is no further trouble."""
         with contextlib.suppress(AdbError):
             self.phone.adb.uncancelled(self.workspace.sweep)
+
+
+def _apart(path: str) -> str:
+    """A path for a script that also sweeps: in two words for the shell, so that its own command line is none of ours."""
+    return path.replace("/mhmodels/", "/mhmodel''s/")
+
+
+def _result(hexadecimal: str) -> Result | None:
+    """A result file from `od`; none, or a damaged one, is no result."""
+    try:
+        data = bytes.fromhex("".join(hexadecimal.split()))
+        return read_result(data) if data else None
+    except (ValueError, FileFormatError):
+        return None

@@ -46,6 +46,7 @@ _BLOCK = re.compile(
     rf"\s+({_NUMBER})(?: ms)?(?: \((\d+) runs\))?$"
 )
 MAX_NOTES = 40
+READABLE = 2000
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,7 +154,8 @@ class OutputParser:
     def _line(self, line: str) -> None:
         # LiteRT names the source file of every line.
         line = _SOURCE.sub("", line)
-        if not line:
+        # What the tool says for us to read is short; noise can be long, and patterns slow on it.
+        if not line or len(line) > READABLE:
             return
         for pattern, expression in self._watch:
             if pattern not in self.output.watched and expression.search(line):

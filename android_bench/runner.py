@@ -65,6 +65,7 @@ class PhoneRunner:
         self.cancel = threading.Event()
         self.tell = tell
         self._adb: Adb | None = None
+        self._phones: dict[str, Phone] = {}
         self._facts: dict[str, PhoneFacts] = {}
         self._kits: dict[tuple[str, str], Kit] = {}
         self._guard = threading.Lock()
@@ -101,7 +102,9 @@ class PhoneRunner:
 
     def phone(self, serial: str) -> Phone:
         """A device by its serial."""
-        return Phone(self.adb, serial, wait_s=self.options.wait_s)
+        if serial not in self._phones:
+            self._phones[serial] = Phone(self.adb, serial, wait_s=self.options.wait_s)
+        return self._phones[serial]
 
     def facts(self, serial: str) -> PhoneFacts:
         """What a phone is; asked once.

@@ -288,12 +288,15 @@ class Session:
         limits = self.plan.limits
         if self.plan.mode == "sustained" and self._start_c is not None:
             limits = msgspec.structs.replace(limits, cool_down_s=0.0)
-        return conditions.cool_down(lambda: conditions.read_condition(self.phone), limits, self._start_c, self._cancel)
+        return conditions.cool_down(self._look, limits, self._start_c, self._cancel)
+
+    def _look(self) -> Condition:
+        """The phone's condition; what the end of the last run told a moment ago is still true."""
+        return self._runner.take_last() or conditions.read_condition(self.phone)
 
     def _tidy(self) -> None:
         """Puts settings back and ends what runs; what a vanished phone keeps is for the next session to tidy."""
         try:
-            self.phone.adb.uncancelled(self.workspace.restore)
-            self.phone.adb.uncancelled(self.workspace.sweep)
+            self.phone.adb.uncancelled(self.workspace.close)
         except AdbError as error:
             self._tell(f"{self.facts.title}: could not be tidied up, the next session will do it ({error})")

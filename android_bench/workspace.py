@@ -15,7 +15,7 @@ from android_bench.phone import Phone, quote, sections, split_sections
 
 ROOT = "/data/local/tmp/mhmodels"
 _SAFE = re.compile(r"^[\w.+-]{1,100}$")
-_VALUE = re.compile(r"^[\w.:,+-]{0,80}$")
+_VALUE = re.compile(r"^[\w.:,+-]{1,80}$")
 # The pattern must not match the command line of the shell that runs this script.
 SWEEP = r"""
 for f in $(grep -l '/data/local/tmp/mhmodel[s]/' /proc/[0-9]*/cmdline 2>/dev/null); do
@@ -61,6 +61,7 @@ class Workspace:
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
         self._placed: set[str] = set()
+        self._changed: list[Setting] = []
 
     def open(self) -> list[str]:
         """Makes the folder, ends what a killed session left running, puts back its settings, removes its run folders.
@@ -71,22 +72,29 @@ class Workspace:
         Raises:
             AdbError: the device does not answer or does not let us write.
         """
-        killed = self.sweep()
         # Names in two pieces: the shell's own command line must not look like a process of ours.
-        said = self.phone.script(
-            f'r={quote(ROOT[:-1])}; r="${{r}}s"\nrm -rf "$r/run" "$r"/files/*.part 2>/dev/null\n'
-            'mkdir -p "$r/run" "$r/files" || exit 1\ncat "$r/restore" 2>/dev/null || true'
+        script, secret = sections(
+            {
+                "sweep": SWEEP,
+                "folder": f'r={quote(ROOT[:-1])}; r="${{r}}s"; rm -rf "$r/run" "$r"/files/*.part 2>/dev/null\n'
+                'mkdir -p "$r/run" "$r/files" || exit 1',
+                "restore": 'cat "$r/restore" 2>/dev/null || true',
+            }
         )
+        said = self.phone.script(script)
+        found = split_sections(said.stdout, secret)
         if said.rc:
-            raise _refused(f"device '{self.phone.serial}': cannot make {ROOT}", said.stdout + said.stderr)
-        restored = self._put_back(said.stdout)
-        return [f"ended process {pid} of an earlier session" for pid in killed] + [
-            f"put back {name} of an earlier session" for name in restored
+            raise _refused(f"device '{self.phone.serial}': cannot make {ROOT}", found.get("folder", "") + said.stderr)
+        old = _journal(found.get("restore", ""))
+        if old:
+            self._put_back(old)
+        return [f"ended process {pid} of an earlier session" for pid in _killed(found.get("sweep", ""))] + [
+            f"put back {setting.namespace} {setting.key} of an earlier session" for setting in old
         ]
 
     def sweep(self) -> list[str]:
         """Ends every process of ours on the device; their ids."""
-        return re.findall(r"^killed (\d+)", self.phone.script(SWEEP).stdout.replace("\r", ""), re.MULTILINE)
+        return _killed(self.phone.script(SWEEP).stdout)
 
     def place(self, files: Mapping[str, Path], *, free_bytes: int | None = None) -> str:
         """Puts files side by side into a folder that is named after their content, unless it is there.
@@ -139,7 +147,8 @@ class Workspace:
         settings = list(settings)
         script, secret = sections({f"{s.namespace} {s.key}": _get(s) for s in settings})
         old = split_sections(self.phone.script(script).stdout, secret)
-        usable = {s: value for s in settings if _VALUE.match(value := old.get(f"{s.namespace} {s.key}", "\n").strip())}
+        usable = {s: value for s in settings if _VALUE.match(value := old.get(f"{s.namespace} {s.key}", "").strip())}
+        self._changed = [Setting(s.namespace, s.key, value) for s, value in usable.items()]
         journal = "".join(f"{s.namespace} {s.key} {value}\n" for s, value in usable.items())
         path = f"{ROOT}/restore"
         puts = [f"{_put(s, s.value)} || echo 'refused {s.namespace} {s.key}'" for s in usable]
@@ -147,25 +156,21 @@ class Workspace:
             "\n".join([f"printf %s {quote(journal)} > {path}.part && mv {path}.part {path} || exit 9", *puts, ":"])
         )
         if said.rc:
+            self._changed = []
             return [f"settings stay as they are: {path} cannot be written"]
         failed = re.findall(r"^refused (.*?)\r?$", said.stdout, re.MULTILINE)
         failed += [f"{s.namespace} {s.key}" for s in settings if s not in usable]
         return [f"{name} cannot be changed" for name in failed]
 
-    def restore(self) -> list[str]:
-        """Puts back every setting that is written down; their names."""
-        return self._put_back(self.phone.script(f"cat {ROOT}/restore 2>/dev/null || true").stdout)
+    def close(self) -> None:
+        """Puts back what `change` changed, and ends what still runs."""
+        self._put_back(self._changed)
+        self._changed = []
 
-    def _put_back(self, journal: str) -> list[str]:
-        found: list[Setting] = []
-        for line in journal.replace("\r", "").splitlines():
-            namespace, _, rest = line.partition(" ")
-            key, _, value = rest.partition(" ")
-            if namespace in ("system", "global", "secure", "power") and _VALUE.match(key) and _VALUE.match(value):
-                found.append(Setting(namespace, key, value))
-        if found:
-            self.phone.script("\n".join([*(_put(setting, setting.value) for setting in found), f"rm -f {ROOT}/restore"]))
-        return [f"{setting.namespace} {setting.key}" for setting in found]
+    def _put_back(self, settings: Iterable[Setting]) -> None:
+        puts = [_put(setting, setting.value) for setting in settings]
+        # The path is of a shape that no process of ours has, or the sweep would end this very shell.
+        self.phone.script("\n".join([*puts, *(["r=" + quote(ROOT[:-1]) + '; rm -f "${r}s/restore"'] if puts else []), SWEEP]))
 
     def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
         part = f"{folder}.part"
@@ -185,6 +190,21 @@ class Workspace:
                 raise AdbError(f"device '{self.phone.serial}': '{path.name}' did not arrive whole; is its storage full?")
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {folder}", said.stdout + said.stderr)
+
+
+def _killed(text: str) -> list[str]:
+    return re.findall(r"^killed (\d+)", text.replace("\r", ""), re.MULTILINE)
+
+
+def _journal(text: str) -> list[Setting]:
+    """Settings that were written down; what is none is left alone."""
+    found = []
+    for line in text.replace("\r", "").splitlines():
+        namespace, _, rest = line.partition(" ")
+        key, _, value = rest.partition(" ")
+        if namespace in ("system", "global", "secure", "power") and _VALUE.match(key) and _VALUE.match(value):
+            found.append(Setting(namespace, key, value))
+    return found
 
 
 def _get(setting: Setting) -> str:

@@ -26,7 +26,7 @@ ZERO = NUMBERS.replace(
     "count=50 first=0 curr=0 min=0 max=0 avg=0 std=0 p5=0 median=0 p95=0",
 ).replace("(avg): 120.5", "(avg): 0")
 BACK = NUMBERS.replace("min=118 max=131", "min=-3599999880 max=131")
-GARBAGE = "seq 1 200000 | gzip -n\n"
+GARBAGE = "seq 1 20000 | gzip -n\n"
 
 # name: what the tool does, its status. None of them may give a latency.
 HOSTILE = {
