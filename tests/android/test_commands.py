@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +233,33 @@ def test_what_is_wrong_usage(call: Caller, tmp_path: Path) -> None:
     help_text = " ".join(CliRunner().invoke(bench, ["--help"]).stdout.split())
     assert "arm64 or arm32" in help_text
     assert "--device" in CliRunner().invoke(compare, ["--help"]).stdout
+
+
+SCRIPT = Path(__file__).parents[2] / "android_bench/scripts/bench.sh"
+
+
+def test_the_script_passes_words_on_unchanged(tmp_path: Path) -> None:
+    echo = tmp_path / "mhmodels"
+    echo.write_text('#!/bin/sh\nfor word in "$@"; do printf "%s\\n" "<$word>"; done\n')
+    echo.chmod(0o755)
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "MHMODELS": str(echo)}
+        return subprocess.run(["sh", str(SCRIPT), *words], capture_output=True, text=True, env=environment, check=False)
+
+    said = call("-s", "0A 1", "a b.tflite", "-d", "cpu", "$(id).tflite", "--", "--store", "x y", "--json").stdout.splitlines()
+    words = ["bench", "--device", "0A 1", "a b.tflite", "--delegate", "cpu", "$(id).tflite", "--store", "x y", "--json"]
+    assert said == [f"<{word}>" for word in words]
+    assert call("a.tflite").stdout.splitlines()[1:] == ["<a.tflite>", "<--delegate>", "<xnnpack>", "<--delegate>", "<gpu-opencl>"]
+    assert [call(*words).returncode for words in ((), ("-s",), ("-x", "a"))] == [2, 2, 2]
+
+
+def test_the_script_on_a_phone(server: Server, device: Double, tmp_path: Path) -> None:
+    network = tiny.convolutions(tmp_path / "my net.tflite", "float32")
+    mhmodels = Path(sys.executable).with_name("mhmodels")
+    environment = {**os.environ, "MHMODELS": str(mhmodels)}
+    words = ["-s", device.address, "-b", str(tool(tmp_path)), str(network), "--", "--adb-server", server.address, "--blocks", "1"]
+    done = subprocess.run(["sh", str(SCRIPT), *words], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "my net" in done.stdout
+    assert done.stdout.count("0.12") >= 2
