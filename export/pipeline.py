@@ -19,8 +19,8 @@ from export.manifest import Calibration, InputSpec, Manifest, manifest_path, too
 from export.metadata import MetadataWriter, describe
 from export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
 from export.parity import Parity
-from export.pictures import fit_preprocessing, pixels_of, read_pictures
-from export.quantisation.calibration import calibrate
+from export.pictures import Pictures, fit_preprocessing, pixels_of, read_pictures
+from export.quantisation.calibration import METHODS, calibrate_by
 from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
 from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
 from export.source import Source, load_source, weights_info
@@ -90,7 +90,33 @@ def export_model(
     architecture = _architecture(model, options)
     paths = target_paths(architecture, options, set() if taken is None else taken)
     options.labels.check(architecture.classes)
-    job = _prepare(model, architecture, options, progress)
+    progress("reading pictures")
+    pictures = read_pictures(options.calibration, architecture)
+    if isinstance(model, Source):
+        source = model
+    else:
+        progress(f"building {architecture.name}")
+        source = load_source(architecture, options.weights, pictures.images)
+    yield from _export(_prepare(source, architecture, pictures, options, progress), paths, metadata)
+
+
+def export_source(
+    source: Source, pictures: Pictures, options: Options, progress: Callable[[str], None] = lambda _: None
+) -> Iterator[Exported]:
+    """As `export_model`, with pictures that are already there.
+
+    Args:
+        source: the network.
+        pictures: normalised as the network expects, for calibration and parity.
+        options, progress: as `export_model`.
+    """
+    options.check()
+    architecture = _architecture(source, options)
+    paths = target_paths(architecture, options, set())
+    yield from _export(_prepare(source, architecture, pictures, options, progress), paths, None)
+
+
+def _export(job: _Job, paths: Mapping[Format, Path], metadata: MetadataWriter | None) -> Iterator[Exported]:
     with contextlib.ExitStack() as stack:
         writer = _metadata_writer(job, metadata, stack)
         ranges: dict[str, Range] = {}
@@ -111,14 +137,9 @@ def _architecture(model: Architecture | Source, options: Options) -> Architectur
     return fit_preprocessing(model)
 
 
-def _prepare(model: Architecture | Source, architecture: Architecture, options: Options, progress: Callable[[str], None]) -> _Job:
-    progress("reading pictures")
-    pictures = read_pictures(options.calibration, architecture)
-    if isinstance(model, Source):
-        source = model
-    else:
-        progress(f"building {architecture.name}")
-        source = load_source(architecture, options.weights, pictures.images)
+def _prepare(
+    source: Source, architecture: Architecture, pictures: Pictures, options: Options, progress: Callable[[str], None]
+) -> _Job:
     needs_graph = options.engine == "direct" or any(fmt in INTEGER_FORMATS for fmt in options.formats)
     graph = source.known if needs_graph else source.graph
     feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
@@ -176,9 +197,14 @@ def _quantised(job: _Job, fmt: str, ranges: dict[str, Range]) -> tuple[Quantised
     if learned is not None and learned.format == fmt and granularity in (None, learned.granularity):
         used, granularity = dict(learned.ranges), learned.granularity if fmt == "int8" else None
         calibration = Calibration(source="quantisation-aware training", pictures=0, method="learned")
-    elif not ranges:
-        job.progress(f"calibrating on {len(job.feed)} pictures")
-        ranges.update(calibrate(job.graph, job.feed))
+    else:
+        words = method = job.options.calibration_method or METHODS[0]
+        if not ranges or method == "auto":  # which is another for each format
+            job.progress(f"calibrating on {len(job.feed)} pictures")
+            found = calibrate_by(job.graph, job.feed, method, "int8" if fmt == "int8" else "uint8", granularity)
+            ranges.update(found.ranges)
+            words = found.method
+        calibration = msgspec.structs.replace(calibration, method=words)
     if job.options.normalise_in_model:
         used[NORMALISE] = normalised_range(job.graph)
     return quantise(job.graph, used, "int8" if fmt == "int8" else "uint8", granularity), calibration

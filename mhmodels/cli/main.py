@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("mhmodels.cli.info", "info", "One network: size, work, endpoints, layers."),
     "export": ("export.cli", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
     "verify": ("export.cli", "verify", "Compare a TFLite file with its model, or with another file, on pictures."),
+    "consistency": ("export.cli_consistency", "consistency", "Does a network say the same in every format, on every runner?"),
     "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
     "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
     "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
