@@ -46,6 +46,8 @@ class Failure(NamedTuple):
               help="Weights file, or a registered name. Without it: seeded random weights, labelled as such.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Folder of pictures (.npy arrays, if not of 3 channels) for the ranges. Default: photographs.")  # fmt: skip
+@click.option("--calibration-method", default=None, metavar="METHOD",
+              help="min-max (default), moving-average, percentile-P, or auto: the best on held-out pictures.")  # fmt: skip
 @click.option("--labels", "labels_file", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
               help="Class names, one per line. They go into the manifest and, as metadata, into the file.")  # fmt: skip
 @click.option("--label-offset", type=click.IntRange(0, 1_000_000), default=0, show_default=True,

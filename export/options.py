@@ -10,6 +10,7 @@ import msgspec
 
 from export.graph import ExportError
 from export.labels import NO_LABELS, OutputLabels
+from export.quantisation.calibration import check_method
 from export.quantisation.scheme import Granularity
 from export.writer import IO, WriterOptions
 from mhmodels.architecture import Architecture
@@ -28,6 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         io: element type of input and output of int8 files; uint8 files always have uint8, float files float32.
         weights: a weights file, or a registered name; None for seeded random weights.
         calibration: folder of pictures; None for the bundled photographs.
+        calibration_method: how ranges follow from pictures: one of `calibration.check_method`'s, or `auto`; None is min-max.
         granularity: of int8 weights' scales.
         normalise_in_model: files take raw pixels from 0 to 255, and a 1x1 depthwise convolution normalises them.
         labels: what the scores mean; with none, what the weights file says.
@@ -39,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     io: IO = "uint8"
     weights: str | Path | None = None
     calibration: Path | None = None
+    calibration_method: str | None = None
     granularity: Granularity | None = None
     writer: WriterOptions = WriterOptions()
     engine: Engine = "direct"
@@ -53,6 +56,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ExportError: an option that the engine or the format does not have; the message names it.
         """
+        if self.calibration_method not in (None, "auto"):
+            check_method(self.calibration_method)
         refused = {
             "--pooling avgpool": self.writer.pooling != "mean",
             "--no-softmax": not self.writer.softmax,
