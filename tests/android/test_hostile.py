@@ -119,3 +119,19 @@ def test_a_killed_harness(bench: Bench, server: Server, device: Double, phone: P
     # And the lock went with its holder.
     (result,) = bench.run(device, blocks=1)
     assert status(result) == "OK"
+
+
+def test_an_interrupted_command(bench: Bench, server: Server, device: Double, tmp_path: Path) -> None:
+    binary = tool(tmp_path, "sleep 30\n" + GOOD)
+    words = ["bench", str(bench.network), "--device", device.address, "--delegate", "xnnpack", "--benchmark-binary", str(binary)]
+    command = [sys.executable, "-m", "mhmodels", *words, "--adb-server", server.address, "--store", str(tmp_path / "r.db")]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not any("benchmark_model" in command for command in device.processes().values()) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "what was finished is kept" in said
+    assert device.processes() == {}
+    assert not (device.root / "state/settings/system/screen_brightness").exists()

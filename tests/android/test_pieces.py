@@ -1,0 +1,224 @@
+"""The small parts: statistics over blocks, a phone's condition, tables of operators, tools, names."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from android_bench.adb import Adb
+from android_bench.binary import inspect, tool_of
+from android_bench.condition import Condition, Limits, obstacles, parse_condition, throttled, too_hot, warnings
+from android_bench.lines import LineAssembler, clean
+from android_bench.places import name_of, names_path, read_names, serial_of, set_name
+from android_bench.profile import parse_profile
+from android_bench.runner import PhoneRunner
+from android_bench.series import summarise_blocks
+from android_bench.verdict import Latency
+from mhmodels.errors import MeasurementError
+
+from .double import Server
+from .phone_files import BATTERY, THERMAL
+
+times = st.floats(0.01, 1000)
+blocks = st.lists(
+    st.builds(lambda mean, runs: Latency(mean=mean, runs=runs, std=0.0), times, st.integers(1, 100)), min_size=1, max_size=9
+)
+
+
+@settings(deadline=None, max_examples=50)
+@given(blocks)
+def test_means_are_weighted_by_their_counts(series: list[Latency]) -> None:
+    found = summarise_blocks(series)
+    count = sum(block.runs for block in series)
+    assert found.runs == count
+    assert found.mean_ms == pytest.approx(sum(block.mean * block.runs for block in series) / count)
+    assert found.low_ms <= found.median_ms <= found.high_ms
+    assert min(found.blocks_ms) <= found.median_ms <= max(found.blocks_ms)
+    # What the single inferences would give, had the tool told them: each block's are all alike here.
+    every = [block.mean for block in series for _ in range(block.runs)]
+    spread = math.sqrt(sum((value - found.mean_ms) ** 2 for value in every) / count)
+    assert found.std_ms == pytest.approx(spread, abs=1e-6)
+
+
+def test_drift_and_noise() -> None:
+    steady = [Latency(mean=10 + 0.01 * i % 2, runs=10, median=10.0, min=9, max=11) for i in range(6)]
+    assert not summarise_blocks(steady).drifting
+    assert not summarise_blocks(steady).noisy
+    slower = [Latency(mean=10.0 + i, runs=10, median=10.0 + i) for i in range(6)]
+    assert summarise_blocks(slower).drifting
+    assert summarise_blocks(slower).drift > 0
+    assert summarise_blocks(slower).noisy
+
+
+def test_medians_and_means_are_not_mixed() -> None:
+    mixed = summarise_blocks([Latency(mean=10, runs=1, median=5), Latency(mean=12, runs=1)])
+    assert (mixed.statistic, mixed.blocks_ms, mixed.p95_ms) == ("mean", (10, 12), None)
+    assert summarise_blocks([Latency(mean=10, runs=1, median=5)]).statistic == "median"
+
+
+def test_conditions() -> None:
+    found = parse_condition(
+        {"thermal": THERMAL, "battery": BATTERY, "saver": "0", "power": "mWakefulness=Asleep", "load": "5.25 1 1"}
+    )
+    # Not the cached 55 °C, and not the sensor that reads exactly zero.
+    assert (found.skin_c, found.battery_c, found.thermal_status) == (29.4, 27.1, 0)
+    assert "GPU0" not in found.sensors_c
+    assert (found.battery_level, found.charging, found.power_save, found.awake, found.load) == (83, True, False, False, 5.25)
+    assert len(warnings(found, 8)) == 2
+    assert parse_condition({}) == Condition()
+    assert (
+        parse_condition({name: "garbage \x00 {mValue=" for name in ("thermal", "battery", "clocks", "load", "boot")}).skin_c
+        is None
+    )
+
+
+def test_gates() -> None:
+    limits = Limits()
+    assert obstacles(Condition(), limits) == []
+    assert obstacles(Condition(battery_level=5, charging=True), limits) == []
+    assert "charge it" in obstacles(Condition(battery_level=5), limits)[0]
+    assert too_hot(Condition(skin_c=31.0), limits, 29.0)
+    assert not too_hot(Condition(skin_c=30.0), limits, 29.0)
+    assert too_hot(Condition(battery_c=41.0), limits)
+    assert "critical" in too_hot(Condition(thermal_status=4), limits)
+    assert throttled(Condition(), Condition(thermal_status=2))
+    assert throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2000)))
+    assert not throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2700)))
+
+
+HEADINGS = ["[node type]", "[first]", "[avg ms]", "[%]", "[cdf%]", "[mem KB]", "[times called]", "[Name]"]
+ROWS = [
+    ["CONV_2D", "1.25", "1.2", "60.0%", "60.0%", "0.0", "1", "[a;b, c]:0"],
+    ["TfLiteGpuDelegateV2", "0.9", "0.8", "40.0%", "100.0%", "4.5", "2", "[d]:1"],
+]
+
+
+def table(rows: list[list[str]], headings: list[str]) -> str:
+    return "".join("\t" + "\t".join(f"{cell:>12}" for cell in row) + "\n" for row in [headings, *rows])
+
+
+def profile(headings: list[str], rows: list[list[str]], nodes: int = 2) -> str:
+    first = table([["INIT", *row[1:]] for row in rows], headings)
+    return (
+        "Profiling Info for Benchmark Initialization:\n"
+        f"============================== Run Order ==============================\n{first}\nNumber of nodes executed: 2\n"
+        "Operator-wise Profiling Info for Regular Benchmark Runs:\n"
+        f"============================== Run Order ==============================\n{table(rows, headings)}\n"
+        f"============================== Top by Computation Time ==============================\n{table(rows[::-1], headings)}\n"
+        f"Number of nodes executed: {nodes}\n"
+        "============================== Summary by node type ==============================\n"
+        "\t[Node type]\t[count]\n\tCONV_2D\t1\n"
+        "Timings (microseconds): count=50 first=1 curr=1 min=1 max=1 avg=1 std=0\nMemory (bytes): count=0\n2 nodes observed\n"
+    )
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_operators(older: bool, ending: str) -> None:
+    extra = (lambda row, cell: [row[0], cell, *row[1:]]) if older else (lambda row, _: row)
+    text = profile(extra(HEADINGS, "[start]"), [extra(row, "0.000") for row in ROWS])
+    found = parse_profile(text.replace("\n", ending).encode())
+    assert [(o.kind, o.name, o.avg_ms, o.percent, o.mem_kb, o.calls) for o in found] == [
+        ("CONV_2D", "[a;b, c]:0", 1.2, 60.0, 0.0, 1),
+        ("TfLiteGpuDelegateV2", "[d]:1", 0.8, 40.0, 4.5, 2),
+    ]
+
+
+def test_operators_as_csv() -> None:
+    lines = ["node type, first, avg_ms, %, cdf%, mem KB, times called, name", *(", ".join(row) for row in ROWS)]
+    text = "Operator-wise Profiling Info for Regular Benchmark Runs:\n===== Run Order =====\n" + "\n".join(lines) + "\n\n"
+    assert [(o.kind, o.name) for o in parse_profile(text.encode())] == [
+        ("CONV_2D", "[a;b, c]:0"),
+        ("TfLiteGpuDelegateV2", "[d]:1"),
+    ]
+
+
+def test_no_operators() -> None:
+    whole = profile(HEADINGS, ROWS)
+    assert parse_profile(b"") == ()
+    assert parse_profile(whole.partition("Operator-wise")[0].encode()) == ()
+    # A table that lost a line is none.
+    assert parse_profile(profile(HEADINGS, ROWS, nodes=3).encode()) == ()
+
+
+@given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5))
+def test_lines_do_not_depend_on_chunks(data: bytes, cuts: list[int]) -> None:
+    whole, parts = LineAssembler(), LineAssembler()
+    edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+    lines = [line for start, end in pairwise(edges) for line in parts.feed(data[start:end])]
+    assert lines == whole.feed(data)
+
+
+def test_lines_without_end_cost_no_memory() -> None:
+    lines = LineAssembler()
+    for _ in range(200):
+        assert lines.feed(b"x" * 65536) == []
+    assert lines.feed(b"\nshort\nopen") == ["short"]
+    lines.close()
+    assert lines.oversized == 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "text"),
+    [
+        (b"INFO: hello\r", "hello"),
+        (b"11-21 10:13:00.542  4000  4017 I tflite  : count=1 curr=2", "count=1 curr=2"),
+        (b"I/tflite  ( 4000): count=1 curr=2", "count=1 curr=2"),
+        (b"\x1b[1;32mWARN: x\x1b[0m", "x"),
+        (b"10%\r20%\rINFO: done", "done"),
+    ],
+)
+def test_clean_lines(raw: bytes, text: str) -> None:
+    assert clean(raw) == text
+
+
+def test_tools(tmp_path: Path) -> None:
+    for machine, kind, abi in ((183, 2, "arm64-v8a"), (40, 1, "armeabi-v7a"), (62, 2, "x86_64"), (8, 1, "machine 8")):
+        file = tmp_path / f"tool{machine}"
+        file.write_bytes(b"\x7fELF" + bytes([kind]) + bytes(13) + machine.to_bytes(2, "little") + bytes(40))
+        assert inspect(file, "benchmark_model").abi == abi
+    with pytest.raises(MeasurementError, match="cannot be read"):
+        inspect(tmp_path / "none", "benchmark_model")
+    assert tool_of(Path("android_aarch64_benchmark_model")) == "benchmark_model"
+    assert tool_of(Path("benchmark_litert_model-v2")) == "benchmark_litert_model"
+
+
+def test_names_of_phones() -> None:
+    set_name("0A1B", "pixel4")
+    assert (name_of("0A1B"), serial_of("pixel4"), serial_of("0A1B"), name_of("other")) == ("pixel4", "0A1B", "0A1B", "other")
+    for serial, name in (("other", "pixel4"), ("other", "a/b"), ("other", " ")):
+        with pytest.raises(MeasurementError):
+            set_name(serial, name)
+    set_name("0A1B", "")
+    assert read_names() == {}
+    names_path().write_text("[1]")
+    with pytest.raises(MeasurementError, match=r"phones\.json"):
+        read_names()
+
+
+@pytest.mark.parametrize("hardware_id", ["a/b/xnnpack", "/xnnpack", "xnnpack", "x/", "x/unknown", "models/net.json", "x/nnapi:"])
+def test_what_is_no_phone(hardware_id: str) -> None:
+    assert PhoneRunner().find(hardware_id) is None
+
+
+def test_ids_of_phones() -> None:
+    runner = PhoneRunner()
+    found = runner.find("192.168.1.5:5555/nnapi:google-edgetpu-uint8")
+    assert found is not None
+    assert (found.format, found.configuration["serial"]) == ("uint8", "192.168.1.5:5555")
+    assert found.configuration["delegate"] == "nnapi:google-edgetpu-uint8"
+    # No adb was asked for any of this.
+    assert runner._adb is None
+
+
+def test_the_environments_own_server(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:127.0.0.1:{server.port}")
+    assert Adb().devices() == []
+    monkeypatch.setenv("ADB_SERVER_SOCKET", "tcp:127.0.0.1:9")
+    with pytest.raises(MeasurementError, match="adb start-server"):
+        Adb().devices()
