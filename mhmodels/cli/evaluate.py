@@ -55,7 +55,7 @@ def evaluate(
     load_tensorflow()
     from mhmodels.training.session import evaluate_network, stated_network
 
-    stated = stated_network(weights)
+    stated = stated_network(weights, architecture)
     architecture = architecture.at(
         input_size=input_size or (stated.input_size if stated else None),
         classes=classes or (stated.classes if stated else source.classes),

@@ -193,7 +193,7 @@ class _Watcher:
         self.note(f"epoch {result.epoch}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%}{tested}; {result.seconds:.1f} s")
 
     def note(self, message: str) -> None:
-        self._bar.console.print(message)
+        self._bar.console.print(message, soft_wrap=True, markup=False)
 
 
 @contextmanager

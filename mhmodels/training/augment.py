@@ -46,10 +46,14 @@ def _random_box(
     for _ in range(augmentation.attempts):
         aspect = rng.uniform(*augmentation.aspect)
         least, most = (math.sqrt(width * height * share / aspect) for share in augmentation.area)
+        most = min(most, height, width / aspect)
+        if least > most:
+            continue
         # As TensorFlow's sample_distorted_bounding_box: the height is uniform, not the area.
-        crop_height = round(rng.uniform(least, max(least, min(most, height, width / aspect))))
+        crop_height = round(rng.uniform(least, most))
         crop_width = round(crop_height * aspect)
-        if 0 < crop_width <= width and 0 < crop_height <= height:
+        large_enough = crop_width * crop_height >= augmentation.area[0] * width * height
+        if large_enough and crop_width <= width and crop_height <= height:
             left, top = int(rng.integers(width - crop_width + 1)), int(rng.integers(height - crop_height + 1))
             return left, top, left + crop_width, top + crop_height
     return None

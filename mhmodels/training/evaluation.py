@@ -53,7 +53,7 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
     def step(batch: Any) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
 
-    return tf.function(step, reduce_retracing=True)
+    return tf.function(step, reduce_retracing=True, autograph=False)
 
 
 def run_test(test_step: Any, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:

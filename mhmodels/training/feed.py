@@ -164,12 +164,13 @@ class Feed:
 
     def _train_example(self, epoch: int, place: int) -> tuple[NDArray[np.uint8], np.int32]:
         order = self._order(epoch)
-        for substitute in range(min(SUBSTITUTES, len(order))):
+        tried = min(SUBSTITUTES, len(order))
+        for substitute in range(tried):
             index = int(order[(place + substitute) % len(order)])
             read = self._read(index, epoch)
             if read is not None:
                 return read
-        raise DataError(f"{self.source.name}: {SUBSTITUTES} pictures in a row cannot be read, {self.source.where(index)} last")
+        raise DataError(f"{self.source.name}: {tried} pictures in a row cannot be read, {self.source.where(index)} last")
 
     def _test_example(self, index: int) -> tuple[NDArray[np.uint8], np.int32, np.float32]:
         read = self._read(index, 0) if index < len(self.source) else None

@@ -157,7 +157,7 @@ class _Run:
         def step(batch: Any) -> tf.Tensor:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(replica_step, args=batch), axis=None)
 
-        return tf.function(step, reduce_retracing=True)
+        return tf.function(step, reduce_retracing=True, autograph=False)
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, if there is one."""
@@ -277,7 +277,7 @@ class _Run:
         variables = self.trained.trainable_variables
         if self.recipe.ema is None:
             return run_test(self.test_step, self.job.test, pipeline, self.strategy)
-        live = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        live = [variable.value.numpy() for variable in variables]
         self.optimizer.finalize_variable_values(variables)
         try:
             return run_test(self.test_step, self.job.test, pipeline, self.strategy)
@@ -290,14 +290,15 @@ class _Run:
 
     def _variables(self) -> dict[str, Any]:
         """Everything that changes during training: weights, statistics, dropout's counters, the optimizer's slots."""
-        model = {f"model/{i:05d}/{variable.path}": variable for i, variable in enumerate(self.trained.variables)}
-        optimizer = {f"optimizer/{i:05d}/{variable.path}": variable for i, variable in enumerate(self.optimizer.variables)}
+        # Not by path: Keras numbers unnamed layers and optimizers by what the process has built before.
+        model = {f"model/{i:05d}/{variable.name}": variable for i, variable in enumerate(self.trained.variables)}
+        optimizer = {f"optimizer/{i:05d}": variable for i, variable in enumerate(self.optimizer.variables)}
         return model | optimizer
 
     def _save(self) -> None:
         if not self.chief:
             return
-        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in self._variables().items()}
+        arrays = {name: variable.value.numpy() for name, variable in self._variables().items()}
         for name, array in arrays.items():
             # A finite loss says nothing of the update that followed it.
             if array.dtype.kind == "f" and not np.isfinite(array).all():

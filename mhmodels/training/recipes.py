@@ -159,10 +159,10 @@ RECIPES = {
         msgspec.structs.replace(PAPER, name="short", epochs=90, dropout=0.0),
         Recipe(
             name="digits",
-            epochs=24,
+            epochs=40,
             batch_size=64,
             optimizer=Adam(),
-            learning_rate=LearningRate(peak=4e-3),
+            learning_rate=LearningRate(peak=4e-3, warmup=0.05),
             dropout=0.2,
             batch_norm_momentum=0.9,
             preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),

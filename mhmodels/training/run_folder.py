@@ -89,6 +89,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = path / "run.json"
+        self.recipe = path / "recipe.json"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
         self.metrics = path / "metrics.json"
@@ -115,6 +116,7 @@ class RunFolder:
             if self.path.exists() and not self.path.is_dir():
                 raise TrainingError(f"{self.path}: is a file, expected a folder or a new name")
             self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.recipe, setup.recipe.to_json())
             write_atomically(self.record, _encode(RUN_FORMAT, setup))
 
     def finish(self, metrics: Metrics) -> None:

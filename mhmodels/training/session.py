@@ -26,6 +26,7 @@ from mhmodels.training.sources import Data, Source
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
 from mhmodels.training.watching import Observer, Silent
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
+from mhmodels.weights.registered import locate
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
@@ -108,14 +109,20 @@ def evaluate_network(
     return evaluate(model, feed, preprocessing, batch_size)
 
 
-def stated_network(weights: str) -> Architecture | None:
-    """The network that a weights file states, at its input size, class count and preprocessing; None where it states none.
+def stated_network(weights: str, architecture: Architecture) -> Architecture | None:
+    """The network that weights state, at their input size, class count and preprocessing; None where they state none.
+
+    Args:
+        weights: a weights file or a registered name.
+        architecture: whose weights a registered name means.
 
     Raises:
-        WeightsError: the file is damaged or foreign.
+        WeightsError: they cannot be had, or the file is damaged or foreign.
+        UnknownNameError: neither a file nor a registered name.
     """
-    info = read_info(weights) if Path(weights).is_file() else None
-    return info.network(weights) if info else None
+    path = locate(weights, architecture)
+    info = read_info(path)
+    return info.network(str(path)) if info else None
 
 
 def with_preprocessing(architecture: Architecture, recipe: Recipe) -> Architecture:
@@ -148,7 +155,7 @@ def _job(request: Request, strategy: Any, observer: Observer) -> Job:
             strategy=request.strategy,
             replicas=strategy.num_replicas_in_sync,
             precision=request.precision,
-            weights=_weights_identity(request.weights),
+            weights=_weights_identity(request.weights, architecture),
             transform=request.transform_name,
         ),
         train=Feed(data.train, augmentation=recipe.augmentation, seed=request.seed, **shared),
@@ -166,7 +173,7 @@ def _build(architecture: Architecture, recipe: Recipe, weights: str | None, obse
     model = create_model(architecture, classifier_activation=None, dropout=recipe.dropout)
     if weights is None:
         return model
-    stated = stated_network(weights)
+    stated = stated_network(weights, architecture)
     if stated is None or stated.classes == architecture.classes:
         load_weights(model, weights, architecture)
         return model
@@ -186,10 +193,8 @@ def _identity(source: Source) -> str:
     return f"{source.name}: {source.fingerprint()}"
 
 
-def _weights_identity(weights: str | None) -> str | None:
-    if weights is None or not Path(weights).is_file():
-        return weights
-    return f"sha256 {hashlib.sha256(Path(weights).read_bytes()).hexdigest()}"
+def _weights_identity(weights: str | None, architecture: Architecture) -> str | None:
+    return None if weights is None else f"sha256 {hashlib.sha256(locate(weights, architecture).read_bytes()).hexdigest()}"
 
 
 def _metrics(job: Job, outcome: Outcome) -> Metrics:
@@ -219,7 +224,7 @@ def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architect
     claims: tuple[Claim, ...] = ()
     if job.test is not None and metrics.test_accuracy is not None:
         claims = (Claim(top1=round(100 * metrics.test_accuracy, 2), dataset=job.test.source.name, source=how),)
-    labels = Labels(name=Path(source.name).name, names=source.labels) if len(source.labels) == architecture.classes else None
+    labels = Labels(name=source.label_set, names=source.labels) if len(source.labels) == architecture.classes else None
     save_weights(
         outcome.model,
         architecture,

@@ -19,6 +19,9 @@ from mhmodels.training import digits64
 from mhmodels.training.errors import DataError
 from mhmodels.training.tfrecords import RecordSource, record_files
 
+_TRAIN = ("train", "training")
+_TEST = ("val", "validation", "test", "valid")
+
 
 class Source(Protocol):
     """Labelled pictures by index.
@@ -27,11 +30,13 @@ class Source(Protocol):
         name: for messages and the run's record.
         classes: how many labels there can be; None where the data do not say.
         labels: their names, in order; empty where unknown.
+        label_set: what the labels are called together; empty where unknown.
     """
 
     name: str
     classes: int | None
     labels: tuple[str, ...]
+    label_set: str
 
     def __len__(self) -> int: ...
 
@@ -67,6 +72,7 @@ class DigitsSource:
         self.name = f"{setting.name} {'test' if test else 'train'}"
         self.classes: int | None = digits64.CLASSES
         self.labels = tuple(str(digit) for digit in range(digits64.CLASSES))
+        self.label_set = "digits"
         self._setting = setting
         self._test = test
 
@@ -108,6 +114,7 @@ class FolderSource:
             raise DataError(f"{folder}: {len(classes)} folders in it, expected one a class, at least 2")
         self.name = str(folder)
         self.labels = tuple(classes)
+        self.label_set = (root.parent if root.name in (*_TRAIN, *_TEST) else root).resolve().name
         self.classes: int | None = len(classes) + label_offset
         self._root = root
         self._files: list[tuple[str, int]] = []
@@ -137,10 +144,6 @@ class FolderSource:
     def fingerprint(self) -> str:
         digest = hashlib.sha256("\n".join(f"{label} {file}" for file, label in self._files).encode())
         return f"{len(self)} pictures, {digest.hexdigest()[:16]}"
-
-
-_TRAIN = ("train", "training")
-_TEST = ("val", "validation", "test", "valid")
 
 
 def open_data(data: str, *, label_offset: int | None = None, test: str | None = None) -> Data:

@@ -61,6 +61,7 @@ class RecordSource:
         self.name = name
         self.classes: int | None = None
         self.labels: tuple[str, ...] = ()
+        self.label_set = ""
         self._files = list(files)
         self._label_offset = label_offset
         found = [scan(file) for file in files]
