@@ -12,8 +12,6 @@ from mhmodels.families.rows import conv, ib
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from export.latency import LatencyFormat
 
 _SIDE = 32
@@ -33,12 +31,11 @@ def probes() -> Mapping[str, Architecture]:
     return {name: _network(name, block) for name, block in blocks.items()}
 
 
-def probe(hardware_id: str, advance: Callable[[str], None] = lambda name: None) -> Capabilities:
+def probe(hardware_id: str) -> Capabilities:
     """Measures the probes on a hardware; one that does not run as a whole is a limit.
 
     Args:
         hardware_id: as `mhmodels hardware` lists them.
-        advance: told the name of each probe before it runs.
 
     Raises:
         MhmodelsError: the hardware is unknown or cannot be reached, or not even the plain network runs.
@@ -51,7 +48,6 @@ def probe(hardware_id: str, advance: Callable[[str], None] = lambda name: None) 
     refused: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="mhmodels-probe-") as folder:
         for name, architecture in probes().items():
-            advance(name)
             path = latency_file(architecture, cast("LatencyFormat", hardware.format), Path(folder))
             row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner).measurement
             if row.reason:

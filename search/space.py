@@ -357,7 +357,8 @@ def describe(choice: Any) -> str:
     fields = [
         f"{field.name}={describe(value) if isinstance(value, msgspec.Struct) else _number(value)}"
         for field in msgspec.structs.fields(choice)
-        if field.name not in ("filters", "endpoint") and (value := getattr(choice, field.name)) != field.default
+        if field.name not in ("filters", "endpoint")
+        and ((value := getattr(choice, field.name)) != field.default or field.name == "kernel")
     ]
     name = choice.__struct_config__.tag
     return " ".join([str(name) if name else "(" + ", ".join(fields) + ")", *(fields if name else ())])

@@ -22,7 +22,7 @@ from mhmodels.complexity import layer_complexity
 from mhmodels.network import lower
 from search.errors import SpaceError
 from search.pieces import Piece
-from search.space import SKIP, Encodings, OneOf, Space
+from search.space import SKIP, Encodings, OneOf, Space, describe
 
 Part: TypeAlias = Literal["stem", "stage", "features", "hidden"]
 Features: TypeAlias = Callable[[Piece], NDArray[np.float64]]
@@ -305,7 +305,7 @@ class ArchitectureSpace(Space):
             where = f"{group.part} '{group.width.name.rpartition('_')[0]}'"
             channels = self._match_group(row, number, group, blocks, channels, architecture, where)
             if group.part == "stage" and blocks:
-                raise SpaceError(f"space '{self.name}': {where} has {len(blocks)} more blocks than fit ({blocks[0]})")
+                raise SpaceError(f"space '{self.name}': {where} has {len(blocks)} more blocks than fit ({describe(blocks[0])})")
         left = [*stages, *(block for rest in lists.values() for block in rest)]
         if left:
             raise SpaceError(f"space '{self.name}': {len(left)} stages or blocks too many, the first is {left[0]}")
@@ -334,7 +334,7 @@ class ArchitectureSpace(Space):
             elif SKIP in slot.choices:
                 self._set(row, slot, slot.choices.index(SKIP))
             else:
-                here = f"{blocks[0]} reading {channels} channels" if blocks else "nothing"
+                here = f"{describe(blocks[0])} reading {channels} channels" if blocks else "nothing"
                 widths = ", ".join(map(str, group.width.choices))
                 raise SpaceError(
                     f"space '{self.name}': {where}: found {here}, expected one of {len(slot.choices)} choices of "

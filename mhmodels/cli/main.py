@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("mhmodels.cli.train", "train", "Train a network on pictures, resumable to the step."),
     "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Accuracy of weights on pictures."),
     "devices": ("android_bench.cli", "devices", "Phones that adb sees, and which delegates can run on them."),
+    "search": ("search.cli", "search", "Search spaces, samples, cost models."),
     "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
 }
 

@@ -75,10 +75,10 @@ def _quantities(op: Op, read_size: tuple[int, int]) -> tuple[float, ...]:
     read = _area(read_size) * op.in_channels * (2 if op.kind == "add" else 1)
     window = op.kernel * op.kernel * area
     if op.kind == "depthwise":
-        blocks = [window * _up(op.channels, size) for size in (8, 32)]
+        blocks = [float(window * _up(op.channels, size)) for size in (8, 32)]
     elif op.kind == "conv":
         inputs = op.in_channels // op.groups
-        blocks = [window * _up(inputs, i) * _up(op.channels, o) for i, o in ((8, 8), (16, 32))]
+        blocks = [float(window * _up(inputs, i) * _up(op.channels, o)) for i, o in ((8, 8), (16, 32))]
     else:
         blocks = [0.0, 0.0]
     return _values(layer.madds, blocks[0], blocks[1], read, area * op.channels, layer.params)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.hardware.measurement import Environment, Kind
 from search.cost_model import features
-from search.cost_model.model import CostModel, CurvePoint, Floats, Form, form_row_count, form_rows
+from search.cost_model.model import CostModel, CurvePoint, Floats, Form, encoding_hashes, form_row_count, form_rows
 from search.cost_model.statistics import Statistics, statistics
 from search.errors import CostModelError
 from search.space import Encodings, Space
@@ -43,6 +43,9 @@ class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     held_out: float = 0.2
     seed: int = 0
     curve: bool = True
+
+
+DEFAULT_OPTIONS = FitOptions()
 
 
 class Origin(NamedTuple):
@@ -85,7 +88,7 @@ def fit(
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: Origin,
-    options: FitOptions = FitOptions(),
+    options: FitOptions = DEFAULT_OPTIONS,
     distributions: Sequence[str] = (),
 ) -> Fit:
     """Fits a cost model by ridge regression, its strength chosen by leave-one-out.
@@ -126,10 +129,11 @@ def fit(
     model = msgspec.structs.replace(
         model,
         held_out=report,
+        trained_on=tuple(encoding_hashes(space, rows[train])),
         by_distribution=_by_distribution(distributions, held, ms[held], predicted),
         learning_curve=(*curve, CurvePoint(n=len(train), statistics=report)),
     )
-    return Fit(model, ms[held], predicted, held, tuple(_warnings(design, train, form)))
+    return Fit(model, ms[held], predicted, held, tuple(_warnings(design, train)))
 
 
 def _checked(space: Space, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
@@ -300,7 +304,7 @@ def _by_distribution(names: Sequence[str], held: NDArray[np.int64], true: Floats
     }
 
 
-def _warnings(design: _Design, train: NDArray[np.int64], form: Form) -> list[str]:
+def _warnings(design: _Design, train: NDArray[np.int64]) -> list[str]:
     count, text = design.parameters(train)
     if len(train) >= count:
         return []

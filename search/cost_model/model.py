@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -57,6 +58,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         by_distribution: the same for each distribution that they were drawn from.
         learning_curve: the same for fits to fewer samples.
         data_sha256: of encodings and latencies, canonical and sorted.
+        trained_on: a short hash of every encoding that it was fitted to, so that a validation can leave them out.
         created: UTC, ISO 8601.
         mhmodels_version: that fitted it.
     """
@@ -87,6 +89,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     nonnegative: bool = False
     by_distribution: dict[str, Statistics] = {}
     learning_curve: tuple[CurvePoint, ...] = ()
+    trained_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = [self.intercept_ms, self.floor_ms, *self.weights.values(), *self.deviations.values(), *self.row_weights]
@@ -157,6 +160,13 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 )
         return self.bind(space).predict(np.array([space.encode(one) for one in listed]))
 
+    def unseen(self, architecture: Architecture) -> tuple[str, ...]:
+        """Kinds of kernels in a network of which a structural model saw none in training, so that it ignores them."""
+        seen = {name.partition(".")[0] for name in self.weights}
+        total = np.sum([features.structural(piece) for piece in pieces_of(architecture)], axis=0)
+        kinds = dict.fromkeys(name.partition(".")[0] for name, value in zip(features.NAMES, total, strict=True) if value)
+        return tuple(kind for kind in kinds if kind not in seen) if self.form == "structural" else ()
+
     def piece_ms(self, piece: Piece) -> float:
         """What a block costs at its place, by the structural form."""
         return float(features.structural(piece) @ self._vector()) + self.deviations.get(features.signature(piece), 0.0)
@@ -226,6 +236,11 @@ def form_row_count(space: Space, form: Form) -> int:
     cards = space.cardinalities
     pairs = sum(int(cards[i]) * int(cards[j]) for i in range(len(cards)) for j in range(i))
     return int(cards.sum()) + (pairs if form == "pairwise" else 0)
+
+
+def encoding_hashes(space: Space, encodings: Encodings) -> list[str]:
+    """A short hash of each canonical encoding (8 hex digits)."""
+    return [hashlib.sha256(row.astype("<i2").tobytes()).hexdigest()[:8] for row in space.canonical(encodings)]
 
 
 def load_cost_model(path: str | os.PathLike[str]) -> CostModel:

@@ -1,0 +1,321 @@
+"""`mhmodels search`: spaces, samples, cost models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mhmodels.cli.common import console, emit_json, json_option, note, store_option
+
+if TYPE_CHECKING:
+    from search.cost_model.data import Latencies
+    from search.cost_model.fitting import Fit, Origin
+    from search.cost_model.model import CostModel
+    from search.cost_model.statistics import Statistics
+    from search.space import Space
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _space_option(command: F) -> F:
+    return click.option("--space", "space_name", required=True, metavar="NAME", help="See `mhmodels search space`.")(command)
+
+
+def _limits_options(command: F) -> F:
+    command = click.option(
+        "--hardware",
+        "limits",
+        multiple=True,
+        metavar="ID...",
+        help="Only what all of these run: declared profiles (pixel4-edgetpu-2020, hexagon-2020), or hardware ids.",
+    )(command)
+    return click.option("--probe", is_flag=True, help="Find out what hardware without a profile runs, by exported probes.")(
+        command
+    )
+
+
+@click.group("search", context_settings={"help_option_names": ["-h", "--help"]})
+def search() -> None:
+    """Search spaces, cost models, and the search for networks that suit several hardware.
+
+    From nothing to a cost model: `sample` networks, measure them, `fit`, `validate`, `predict`.
+    """
+
+
+@search.command("space")
+@click.argument("words", nargs=-1, metavar="[NAME]")
+@_limits_options
+@click.option("--member", "members", multiple=True, metavar="MODEL", help="Say whether MODEL is a member and runs there.")
+@json_option
+def space_command(words: tuple[str, ...], limits: tuple[str, ...], probe: bool, members: tuple[str, ...], as_json: bool) -> None:
+    """One search space: its decisions, its exact size, what hardware takes away from it. Without NAME: all of them."""
+    from search import space_cli
+    from search.spaces import get_space, space_makers
+
+    spaces = [get_space(words[0])] if words else [get_space(one) for one in space_makers()]
+    if not words:
+        if limits or members:
+            raise click.UsageError("--hardware and --member need the NAME of a space")
+        if as_json:
+            emit_json({"spaces": [space_cli.document(space) for space in spaces]})
+            return
+        console().print(space_cli.listing(spaces))
+        return
+    profiles = space_cli.profiles((*limits, *words[1:]), probe)  # `--hardware A B` as well as A,B
+    space, removals = space_cli.restricted(spaces[0], profiles)
+    checked = [space_cli.membership(space, model, profiles) for model in members]
+    if as_json:
+        emit_json({**space_cli.document(space), "removed": [removal._asdict() for removal in removals], "members": checked})
+        return
+    space_cli.show(space, removals, checked)
+
+
+@search.command("sample")
+@_space_option
+@click.option("-n", "count", type=click.IntRange(1, 10_000_000), required=True, help="How many networks.")
+@click.option(
+    "--distribution",
+    default=None,
+    metavar="uniform|depth-uniform|window=A:B|mixed",
+    help="Window in MAdds of MobileNetV1; mixed is half depth-uniform, half window=0.5:2.  [default: mixed; tables: uniform]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
+@_limits_options
+@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE.jsonl", help="JSON lines, one a network.")
+@json_option
+def sample_command(
+    space_name: str,
+    count: int,
+    distribution: str | None,
+    seed: int,
+    limits: tuple[str, ...],
+    probe: bool,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Draw different networks from a space, reproducibly."""
+    from search import space_cli
+    from search.cost_model.data import write_samples
+    from search.sampling import sample
+    from search.spaces import get_space
+
+    space, _ = space_cli.restricted(get_space(space_name), space_cli.profiles(limits, probe))
+    drawn = sample(space, count, seed, distribution)
+    write_samples(drawn, space, output)
+    counts = {name: drawn.distributions.count(name) for name in dict.fromkeys(drawn.distributions)}
+    if as_json:
+        emit_json({"path": str(output), "space": space.name, "schema": space.schema, "n": count, "distributions": counts})
+        return
+    note(f"{output}: {count} networks of {space.name} ({', '.join(f'{n} {name}' for name, n in counts.items())})")
+
+
+@search.command("fit")
+@click.option("--data", type=_FILE, default=None, metavar="FILE", help="JSON lines or CSV: encoding or architecture, and ms.")
+@store_option
+@_space_option
+@click.option("--hardware", "hardware_id", required=True, metavar="ID", help="Where the latencies are from.")
+@click.option("--form", type=click.Choice(["structural", "coupled", "pairwise"]), default=None, help="Default: the best one.")
+@click.option(
+    "--error", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True, help="What is least."
+)
+@click.option("--nonnegative", is_flag=True, help="Rule out weights below 0.")
+@click.option("--held-out", type=click.FloatRange(0.01, 0.9), default=0.2, show_default=True, help="Share kept for the report.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split.")
+@click.option("--kind", type=click.Choice(["measured", "estimated", "simulated"]), default=None, help="Of latencies in --data.")
+@click.option("--plot", type=_FILE, default=None, metavar="FILE.png", help="Predicted against true, held-out networks.")
+@click.option("-o", "--output", type=_FILE, required=True, metavar="model.json", help="The cost model.")
+@json_option
+def fit_command(
+    data: Path | None,
+    store: str | None,
+    space_name: str,
+    hardware_id: str,
+    form: Any,
+    error: Any,
+    nonnegative: bool,
+    held_out: float,
+    seed: int,
+    kind: Any,
+    plot: Path | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Fit a cost model to latencies of sampled networks, and say how well it does on networks that it has not seen."""
+    from mhmodels.training.files import write_atomically
+    from search.cost_model.fitting import FitOptions, fit
+    from search.spaces import get_space
+
+    space = get_space(space_name)
+    found = _latencies(space, data, store, hardware_id, kind)
+    for remark in found.remarks:
+        note(remark)
+    options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
+    result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions)
+    for warning in result.warnings:
+        note(f"warning: {warning}")
+    write_atomically(output, result.model.to_json())
+    _plot(plot, result.model, result)
+    if as_json:
+        emit_json(_fit_document(result, output, plot))
+        return
+    _show_fit(result.model)
+    note(f"written to {output}")
+
+
+@search.command("validate")
+@click.option("--cost-model", "model_path", type=_FILE, required=True, metavar="model.json", help="The cost model.")
+@click.option("--data", type=_FILE, default=None, metavar="FILE", help="Other networks with latencies, as for `fit`.")
+@store_option
+@click.option("--space", "space_name", default=None, metavar="NAME", help="Of the encodings in the data; default the model's.")
+@click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Where the latencies are from; default the model's.")
+@click.option("--plot", type=_FILE, default=None, metavar="FILE.png", help="Predicted against true.")
+@json_option
+def validate_command(
+    model_path: Path,
+    data: Path | None,
+    store: str | None,
+    space_name: str | None,
+    hardware_id: str | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Compare a cost model with latencies that it was not fitted to."""
+    import msgspec
+
+    from search.cost_model.data import unseen_latencies
+    from search.cost_model.fitting import Fit
+    from search.cost_model.model import load_cost_model
+    from search.cost_model.statistics import statistics
+    from search.spaces import get_space
+
+    model = load_cost_model(model_path)
+    space = get_space(space_name or model.space)
+    model.check(space=space, hardware=hardware_id)
+    found = unseen_latencies(_latencies(space, data, store, model.hardware, None), model, space)
+    predicted = model.bind(space).predict(found.encodings)
+    report = statistics(found.ms, predicted)
+    judged = msgspec.structs.replace(model, held_out=report)
+    import numpy as np
+
+    _plot(plot, judged, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), ()))
+    if as_json:
+        emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
+        return
+    for remark in found.remarks:
+        note(remark)
+    console().print(_statistics_table([(f"{report.n} networks", report)]))
+
+
+@search.command("predict")
+@click.argument("models", nargs=-1, metavar="MODEL...")
+@click.option("--cost-model", "paths", type=_FILE, multiple=True, required=True, metavar="model.json", help="One or several.")
+@click.option("--hardware", "hardware_ids", multiple=True, metavar="ID", help="Refuse cost models of any other hardware.")
+@click.option("--samples", type=_FILE, default=None, metavar="FILE.jsonl", help="Networks as `search sample` writes them.")
+@json_option
+def predict_command(
+    models: tuple[str, ...], paths: tuple[Path, ...], hardware_ids: tuple[str, ...], samples: Path | None, as_json: bool
+) -> None:
+    """Latency from cost models, without building or measuring anything.
+
+    A structural model takes any network at the input size that it was fitted for. Networks unlike the space that it was
+    fitted on are predicted less well, and are marked as outside.
+    """
+    if not models and samples is None:
+        raise click.UsageError("nothing to predict: give a MODEL or --samples")
+    from search.cost_model.model import load_cost_model
+    from search.cost_model.predicting import predict_models, predict_samples
+
+    loaded = [load_cost_model(path) for path in paths]
+    for model in loaded:
+        if hardware_ids and model.hardware not in hardware_ids:
+            model.check(hardware=hardware_ids[0])
+    rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])
+    if as_json:
+        emit_json({"rows": rows})
+        return
+    from rich.table import Table
+
+    table = Table("model", *(f"{model.hardware}\nms, predicted" for model in loaded), "")
+    for row in rows:
+        cells = [f"{row['latency_ms'][i]['ms']:.4g}" for i in range(len(loaded))]
+        outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
+        unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
+        remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
+        table.add_row(row["model"], *cells, "; ".join(remark for remark in remarks if remark))
+    console().print(table)
+
+
+def _latencies(space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any) -> Latencies:
+    from mhmodels.store import Store
+    from search.cost_model.data import read_latencies, stored_latencies
+    from search.cost_model.fitting import Origin
+
+    if data is None:
+        with Store(store) as rows:
+            return stored_latencies(rows, space, hardware_id)
+    origin = _stated(Origin(hardware_id), kind)
+    if store is None:
+        return read_latencies(data, space, origin)
+    with Store(store) as rows:
+        return read_latencies(data, space, origin, rows)
+
+
+def _stated(origin: Origin, kind: Any) -> Origin:
+    """The kind as stated, else that of known hardware: a compiler's estimates are not measurements."""
+    from mhmodels.errors import UnknownNameError
+    from mhmodels.hardware import get_hardware
+
+    try:
+        known = get_hardware(origin.hardware)[0]
+    except UnknownNameError:
+        return origin._replace(kind=kind or "measured")
+    return origin._replace(kind=kind or known.kind, file_format=known.format)
+
+
+def _plot(path: Path | None, model: CostModel, result: Fit) -> None:
+    if path is not None:
+        from search.cost_model.plot import scatter
+
+        scatter(model, result.true_ms, result.predicted_ms, path)
+        note(f"drawn to {path}")
+
+
+def _fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]:
+    model = result.model
+    return {
+        "path": str(output),
+        "plot": None if plot is None else str(plot),
+        "space": model.space,
+        "schema": model.schema,
+        "hardware": model.hardware,
+        "kind": model.kind,
+        "form": model.form,
+        "n": model.n,
+        "strength": model.strength,
+        "held_out": model.held_out,
+        "by_distribution": model.by_distribution,
+        "learning_curve": model.learning_curve,
+        "warnings": result.warnings,
+    }
+
+
+def _show_fit(model: CostModel) -> None:
+    out = console()
+    out.print(f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, fitted to {model.n} networks")
+    rows = [("held out", model.held_out), *((f"  {name}", report) for name, report in model.by_distribution.items())]
+    rows += [(f"fitted to {point.n}", point.statistics) for point in model.learning_curve[:-1]]
+    out.print(_statistics_table(rows))
+
+
+def _statistics_table(rows: list[tuple[str, Statistics]]) -> Any:
+    from rich.table import Table
+
+    table = Table("", "networks", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
+    for name, report in rows:
+        ranks = ["" if value is None else f"{value:.4f}" for value in (report.r2, report.spearman, report.kendall)]
+        table.add_row(name, str(report.n), f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}", *ranks)
+    return table

@@ -1,0 +1,283 @@
+"""Latencies to fit to: JSON lines, CSV, or the measurement store."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Architecture
+from mhmodels.errors import FileFormatError, MhmodelsError
+from mhmodels.hardware.measurement import Measurement
+from mhmodels.json_files import read_bytes
+from mhmodels.registry import resolve
+from mhmodels.store import Store
+from search.cost_model.fitting import Origin
+from search.cost_model.model import CostModel, encoding_hashes
+from search.errors import CostModelError, SpaceError
+from search.sampling import Sample
+from search.space import Encodings, Space
+from search.template import ArchitectureSpace
+
+LATENCIES = ("ms", "latency_ms", "median_ms")
+MAX_BYTES = 2 << 30
+_NONE = ("", "null", "none", "×")
+
+
+class Latencies(NamedTuple):
+    """What was read.
+
+    Attributes:
+        encodings: (n, decisions), canonical, each once.
+        ms: (n,).
+        distributions: (n,), "" where unknown; empty if all are.
+        origin: of the latencies.
+        remarks: for people: what was left out or put together.
+    """
+
+    encodings: Encodings
+    ms: NDArray[np.float64]
+    distributions: tuple[str, ...]
+    origin: Origin
+    remarks: tuple[str, ...]
+
+
+def write_samples(sample: Sample, space: Space, path: Path) -> None:
+    """Writes JSON lines, one a network: what `read_latencies` reads once `ms` is added. The file appears whole or not at all.
+
+    A network of an architecture space carries its architecture file, id and MAdds, so that others can build and time it.
+    """
+    from mhmodels.training.files import replaced
+
+    madds = space.madds(sample.encodings) if isinstance(space, ArchitectureSpace) else None
+    with replaced(path) as beside, beside.open("wb") as file:
+        for i, row in enumerate(sample.encodings):
+            line: dict[str, Any] = {
+                "space": space.name,
+                "schema": space.schema,
+                "encoding": row.tolist(),
+                "distribution": sample.distributions[i],
+            }
+            if isinstance(space, ArchitectureSpace) and madds is not None:
+                architecture = space.build(row)
+                line |= {"architecture_id": architecture.architecture_id, "madds": int(madds[i])}
+                line["architecture"] = msgspec.Raw(msgspec.json.format(architecture.to_json(), indent=-1))
+            file.write(msgspec.json.encode(line) + b"\n")
+
+
+def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, store: Store | None = None) -> Latencies:
+    """Reads JSON lines, or CSV with a header (`.csv`).
+
+    Every row has `encoding` (a list, or `3:0:…`) or `architecture` (an architecture file's content; in CSV its path or a zoo
+    name), and `ms` (or `latency_ms`, `median_ms`). Where it has no latency but the store has one of that architecture on the
+    hardware, that counts. `distribution` may name what it was drawn from.
+
+    Args:
+        path: the file.
+        space: what encodings belong to.
+        origin: of the latencies; of those in the store kind, format and environment are taken from there.
+        store: for rows without a latency.
+
+    Raises:
+        FileFormatError: it cannot be read, or a row is wrong; the message has the line.
+        SpaceError: a row is no member of the space.
+        CostModelError: a latency that is zero, negative or infinite, or none at all.
+    """
+    path = Path(path)
+    text = read_bytes(path, limit=MAX_BYTES)
+    rows = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    stored: dict[str, Measurement] = {}
+    if store is not None:
+        stored = {str(row.architecture_id): row for row in _comparable(store.latest([origin.hardware]), origin.hardware)}
+        origin = _origin(list(stored.values()), origin)
+    encodings, ms, names, absent = [], [], [], 0
+    for number, row in rows:
+        where = f"{path}: line {number}"
+        encoding = _placed(row, space, where)
+        value = _latency(row, where)
+        if value is None and stored and isinstance(space, ArchitectureSpace):
+            value = getattr(stored.get(space.build(encoding).architecture_id), "median_ms", None)
+        if value is None:
+            absent += 1
+            continue
+        encodings.append(encoding)
+        ms.append(value)
+        names.append(str(row.get("distribution") or ""))
+    remarks = [f"{absent} of {len(rows)} architectures have no latency and were left out"] if absent else []
+    if not encodings:
+        raise CostModelError(
+            f"{path}: none of {len(rows)} architectures has a latency: add 'ms' to each line, or give the store that was measured"
+        )
+    return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
+
+
+def read_members(path: str | os.PathLike[str], space: Space) -> Encodings:
+    """Encodings (n, decisions) of a file of samples; latencies do not matter. Errors as `read_latencies`."""
+    path = Path(path)
+    text = read_bytes(path, limit=MAX_BYTES)
+    rows = _csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path)
+    encodings = [_placed(row, space, f"{path}: line {number}") for number, row in rows]
+    if not encodings:
+        raise FileFormatError(f"{path}: no networks, expected one a line")
+    return np.array(encodings)
+
+
+def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
+    """The store's rows of a space's samples on a hardware: their models are named by `Space.label`.
+
+    Raises:
+        CostModelError: there are none, or they come from different environments.
+    """
+    found = [row for row in store.latest([hardware]) if row.model.startswith(f"{space.name}:")]
+    if not found:
+        raise CostModelError(
+            f"{store.path}: no samples of space '{space.name}' on {hardware}; measure some of `mhmodels search sample`, "
+            "or give a file of latencies with --data"
+        )
+    rows = _comparable(found, hardware)
+    encodings, ms = [], []
+    for row in rows:
+        if row.median_ms is not None:
+            encodings.append(space.parse(row.model))
+            ms.append(row.median_ms)
+    remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
+    if not ms:
+        raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
+    return _merged(space, np.array(encodings), np.array(ms), [], _origin(rows, Origin(hardware)), remarks)
+
+
+def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latencies:
+    """Leaves out what a model was fitted to.
+
+    Raises:
+        CostModelError: nothing else is left.
+    """
+    known = set(model.trained_on)
+    keep = np.array([digest not in known for digest in encoding_hashes(space, found.encodings)])
+    if not keep.any():
+        raise CostModelError(
+            f"all {len(keep)} architectures were trained on, expected others: the held-out statistics in the model file are of "
+            "those that were not"
+        )
+    if keep.all():
+        return found
+    remark = f"{len(keep) - keep.sum()} of {len(keep)} architectures were trained on and are left out"
+    names = tuple(name for name, kept in zip(found.distributions, keep, strict=False) if kept)
+    return Latencies(found.encodings[keep], found.ms[keep], names, found.origin, (*found.remarks, remark))
+
+
+def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]:
+    """Refuses rows of one hardware that come from different devices, versions, formats or settings."""
+    places = {(row.environment.device, row.runtime, row.compiler, row.driver, row.format, row.threads, row.kind) for row in rows}
+    if len(places) > 1:
+        first, second, *_ = sorted(places)
+        raise CostModelError(
+            f"latencies on {hardware} come from {len(places)} different places and do not go together, for example {first} and "
+            f"{second}; use a store of one of them (--store)"
+        )
+    return list(rows)
+
+
+def _origin(rows: Sequence[Measurement], origin: Origin) -> Origin:
+    if not rows:
+        return origin
+    return Origin(origin.hardware, rows[0].kind, rows[0].format, rows[0].environment)
+
+
+def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise FileFormatError(f"{path}: line {number}: not JSON ({error}); expected one object a line") from error
+        if not isinstance(row, dict):
+            raise FileFormatError(f"{path}: line {number}: found {line[:40]!r}, expected an object")
+        yield number, row
+
+
+def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    try:
+        reader = csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline=""))
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path}: not UTF-8 text ({error})") from error
+    names = set(reader.fieldnames or ())
+    if not names & {"encoding", "architecture"}:
+        raise FileFormatError(f"{path}: columns are {sorted(names)}, expected 'encoding' or 'architecture', and 'ms'")
+    for row in reader:
+        yield reader.line_num, {key: value for key, value in row.items() if value not in (None, "")}
+
+
+def _placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
+    try:
+        return _encoding(row, space)
+    except (SpaceError, FileFormatError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    except MhmodelsError as error:
+        raise FileFormatError(f"{where}: {error}") from error
+
+
+def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
+    schema = row.get("schema")
+    if schema not in (None, space.schema):
+        raise SpaceError(f"field 'schema' is {schema!r}, but space '{space.name}' has {space.schema}: another space or version")
+    encoding = row.get("encoding")
+    if isinstance(encoding, str):
+        return space.parse(encoding)
+    if isinstance(encoding, list):
+        if not all(isinstance(value, int) and abs(value) < 1 << 15 for value in encoding):
+            raise FileFormatError(f"field 'encoding' is {str(encoding)[:60]}, expected whole numbers")
+        return space.check(encoding)[0]
+    architecture = row.get("architecture")
+    if architecture is None:
+        raise FileFormatError("neither 'encoding' nor 'architecture' is given")
+    if not isinstance(space, ArchitectureSpace):
+        raise SpaceError(f"space '{space.name}' is tabular: expected 'encoding', not 'architecture'")
+    if isinstance(architecture, str):
+        return space.encode(resolve(architecture))
+    return space.encode(Architecture.from_json(msgspec.json.encode(architecture), source="architecture"))
+
+
+def _latency(row: Mapping[str, Any], where: str) -> float | None:
+    """The latency, None where there is none; a number that is no latency is refused, since it means a broken measurement."""
+    for name in LATENCIES:
+        value = row.get(name)
+        if value is None or (isinstance(value, str) and value.strip().lower() in _NONE):
+            continue
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise FileFormatError(f"{where}: field '{name}' is {value!r}, expected milliseconds") from None
+        if isinstance(value, bool) or not (math.isfinite(number) and number > 0):
+            raise CostModelError(
+                f"{where}: field '{name}' is {value!r}, expected finite milliseconds above 0; leave it empty where the network "
+                "does not run"
+            )
+        return number
+    return None
+
+
+def _merged(
+    space: Space, encodings: Encodings, ms: NDArray[np.float64], names: Sequence[str], origin: Origin, remarks: list[str]
+) -> Latencies:
+    """Puts several latencies of one network together as their median."""
+    unique, first, place = np.unique(space.canonical(encodings), axis=0, return_index=True, return_inverse=True)
+    if len(unique) < len(ms):
+        remarks.append(f"{len(ms) - len(unique)} repeated architectures: the median of their latencies counts")
+    order = np.argsort(first)
+    place = place.ravel()
+    by_place: list[list[float]] = [[] for _ in range(len(unique))]
+    for i, value in zip(place.tolist(), ms.tolist(), strict=True):
+        by_place[i].append(value)
+    medians = np.array([float(np.median(values)) for values in by_place])
+    known = tuple(names[first[i]] for i in order) if any(names) else ()
+    return Latencies(unique[order], medians[order], known, origin, tuple(remarks))

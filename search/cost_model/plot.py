@@ -1,0 +1,44 @@
+"""Figure 4 of the paper: predicted against true latency of networks that the model has not seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.training.files import replaced
+from search.cost_model.model import CostModel
+
+
+def scatter(model: CostModel, true_ms: NDArray[np.float64], predicted_ms: NDArray[np.float64], path: Path) -> None:
+    """Draws held-out networks, the diagonal and the ±10 % band; the suffix of the path chooses the format.
+
+    Args:
+        model: for title and statistics.
+        true_ms, predicted_ms: (n,) in ms.
+        path: .png, .svg or .pdf; appears whole or not at all.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.6, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    low = 0.95 * float(min(true_ms.min(), predicted_ms.min()))
+    high = 1.05 * float(max(true_ms.max(), predicted_ms.max()))
+    line = np.array([low, high])
+    axes.fill_between(line, 0.9 * line, 1.1 * line, color="0.9", label="±10 %")
+    axes.plot(line, line, color="0.5", linewidth=1)
+    axes.scatter(
+        true_ms, predicted_ms, s=10, alpha=0.6, color="tab:blue", linewidths=0, label=f"{len(true_ms)} held-out networks"
+    )
+    axes.set(xlim=line, ylim=line, xlabel=f"{model.kind} latency (ms)", ylabel="predicted latency (ms)", aspect="equal")
+    report = model.held_out
+    spearman = "" if report.spearman is None else f", Spearman {report.spearman:.4f}"
+    axes.set_title(
+        f"{model.hardware}: {model.space}, {model.form} model of {model.n}\n"
+        f"MAPE {report.mape:.1%}, within 10 %: {report.hit_rate_10:.1%}{spearman}",
+        fontsize=9,
+    )
+    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    with replaced(path) as beside:
+        figure.savefig(beside, dpi=150)
