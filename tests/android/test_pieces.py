@@ -72,8 +72,7 @@ def test_conditions() -> None:
     assert len(warnings(found, 8)) == 2
     assert parse_condition({}) == Condition()
     assert (
-        parse_condition({name: "garbage \x00 {mValue=" for name in ("thermal", "battery", "clocks", "load", "boot")}).skin_c
-        is None
+        parse_condition(dict.fromkeys(("thermal", "battery", "clocks", "load", "boot"), "garbage \x00 {mValue=")).skin_c is None
     )
 
 

@@ -153,7 +153,7 @@ def test_a_warm_phone_is_waited_for(bench: Bench, device: Double) -> None:
 
 def test_each_block_begins_as_cool_as_the_first(bench: Bench, device: Double) -> None:
     heat = "sed -i s/29.4/35.0/ $DEVICE_ROOT/state/thermalservice"
-    threading.Timer(3, device.set_temperature, [29.0]).start()
+    threading.Timer(2, device.set_temperature, [29.0]).start()
     (result,) = bench.run(device, GOOD + heat, limits=Limits(poll_s=0.05, cool_down_s=30))
     assert row(result).device_state["waited_s"] > 0.3
     (result,) = bench.run(
@@ -196,6 +196,7 @@ def test_a_phone_that_keeps_going_away(bench: Bench, device: Double) -> None:
     assert [failure(result).status for result in results] == ["DEVICE_LOST"] * 2
 
 
+@pytest.mark.slow
 def test_a_phone_that_stays_away(bench: Bench, device: Double) -> None:
     device.drop_on, device.drop_after_s, device.away_s = "exec taskset", 0.2, 60
     results = bench.run(device, "sleep 5" + GOOD, delegates=("xnnpack", "cpu"))
@@ -271,6 +272,7 @@ def test_a_tool_for_another_processor(bench: Bench, device: Double, tmp_path: Pa
     assert not device.runs()
 
 
+@pytest.mark.slow
 def test_where_the_tool_comes_from(bench: Bench, device: Double, home: Path, tmp_path: Path) -> None:
     bare = PhoneRunner(Options(adb_server=bench.runner().options.adb_server, plan=Plan(blocks=1, prepare=False)))
     (result,) = bench.batch(bare, device, ("xnnpack",))
