@@ -83,7 +83,7 @@ def trained(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-50, 1), st.floats(0.01, 50), st.sampled_from(["int8", "uint8"]), st.integers(0, 2**32 - 1))
 def test_activations_are_rounded_to_the_files_integers(low: float, high: float, fmt: QuantisedFormat, seed: int) -> None:
-    from export.quantisation.aware_layers import Quantise
+    from export.quantisation.aware_layers import Quantise, nudged
 
     low, high = float(np.float32(low)), float(np.float32(high))
     layer = Quantise("x")
@@ -91,7 +91,11 @@ def test_activations_are_rounded_to_the_files_integers(low: float, high: float, 
     layer(x)
     layer.set_range(low, high)
     rounded = np.asarray(layer(x))
-    quantisation = activation_quantisation((low, high), fmt)
+    ends = nudged(np.float32(low), np.float32(high))  # what the exporter is given
+    quantisation, direct = (activation_quantisation(r, fmt) for r in ((float(ends[0]), float(ends[1])), (low, high)))
+    assert quantisation.scale == pytest.approx(direct.scale, rel=1e-6)
+    # A zero point halfway between two integers may go either way; once it has, it stays.
+    assert abs(quantisation.zero_point - direct.zero_point) <= (abs((-low / direct.scale[0]) % 1 - 0.5) < 1e-3)
     scale, (bottom, top) = float(quantisation.scale[0]), representable(quantisation, fmt)
     exact = np.clip(x.astype(np.float64), bottom, top) / scale
     # A number halfway between two integers may go either way.
