@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mhmodels.cli.common import console, emit_json, json_option
+from mhmodels.cli.common import console, emit_json, json_option, note
 
 
 @click.command("hardware")
@@ -47,3 +47,4 @@ def hardware(as_json: bool) -> None:
             row["reason"] or row["description"],
         )
     console().print(table)
+    note("phones: `mhmodels devices` lists them, SERIAL/delegate measures on them")
