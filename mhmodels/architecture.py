@@ -367,13 +367,19 @@ def _architecture_id(architecture: Architecture) -> str:
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:16]
 
 
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """A struct's fields; msgspec evaluates all annotations anew on every call, which takes a millisecond."""
+    return msgspec.structs.fields(kind)
+
+
 def _plain(value: Any) -> Any:
     """Structs as dicts without fields at their defaults, so that a field added later does not change an identity."""
     if isinstance(value, msgspec.Struct):
         config, content = value.__struct_config__, {}
         if config.tag is not None:
             content[config.tag_field] = config.tag
-        for field in msgspec.structs.fields(value):
+        for field in _fields(type(value)):
             item = getattr(value, field.name)
             if field.default is msgspec.NODEFAULT or item != field.default:
                 content[field.name] = _plain(item)

@@ -348,6 +348,7 @@ class Space:
                 rows[:, column] = np.where(place < depth, blocks[rng.integers(len(blocks), size=len(rows))], np.int16(skip))
 
 
+@functools.lru_cache(maxsize=1 << 16, typed=True)
 def describe(choice: Any) -> str:
     """A choice in words that do not change when a block type gets a new field: `inverted_bottleneck kernel=5 …`."""
     if choice is SKIP:
@@ -356,12 +357,15 @@ def describe(choice: Any) -> str:
         return str(choice)
     fields = [
         f"{field.name}={describe(value) if isinstance(value, msgspec.Struct) else _number(value)}"
-        for field in msgspec.structs.fields(choice)
+        for field in _fields(type(choice))
         if field.name not in ("filters", "endpoint")
         and ((value := getattr(choice, field.name)) != field.default or field.name == "kernel")
     ]
     name = choice.__struct_config__.tag
     return " ".join([str(name) if name else "(" + ", ".join(fields) + ")", *(fields if name else ())])
+
+
+_fields = functools.cache(msgspec.structs.fields)
 
 
 def _number(value: Any) -> str:

@@ -118,7 +118,7 @@ class ArchitectureSpace(Space):
             raise SpaceError(f"space '{self.name}': input size is {architecture.input_size}, expected one of {sides}")
         self._set(row, self.template.input_size, sides.index(side))
         self._match(row, architecture)
-        return self.check(self.canonical(row[None]))[0]
+        return self.check(row)[0]  # canonical already: blocks fill a group from its beginning
 
     def contains(self, member: Any) -> bool:
         """Whether an encoding (1-D) or an architecture is a member."""
@@ -368,6 +368,7 @@ def _lookup(slot: OneOf, channels: int, width: int, rounding: Rounding) -> dict[
     return found
 
 
+@functools.lru_cache(maxsize=ARCHITECTURE_CACHE)  # the blocks of a stage after its first are the same pieces
 def _piece(block: Block | None, channels: int, side: int, rounding: Rounding) -> Piece | None:
     if block is SKIP:
         return None

@@ -19,7 +19,8 @@ def predict_models(names: Sequence[str], models: Sequence[CostModel]) -> list[di
     """Predicts MODEL arguments: zoo names, `NAME@WIDTH`, architecture files.
 
     Returns:
-        Of each the name, and for each cost model hardware, ms, whether it lies inside the model's space, and what kernels the model never saw.
+        Of each the name, and for each cost model hardware, ms, whether it lies inside the model's space, and what kernels
+        the model never saw.
 
     Raises:
         MhmodelsError: an unknown model, or one that a cost model does not apply to; the message names both.

@@ -1,0 +1,187 @@
+"""`mhmodels search …` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mhmodels.architecture import Architecture
+from mhmodels.cli.main import cli
+from mhmodels.hardware import get_hardware
+from mhmodels.hardware.roofline import simulate
+from search.cost_model.model import encoding_hashes
+from search.space import Space
+from search.spaces import get_space
+from tests.conftest import Run
+
+HARDWARE = "roofline-31.2"
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["search", *arguments], catch_exceptions=True)
+
+
+def document(*arguments: str) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exception is None, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sample whose latencies are simulated: what a user has after measuring."""
+    path = tmp_path_factory.mktemp("samples") / "samples.jsonl"
+    assert run("sample", "--space", "multi_hardware", "-n", "150", "--seed", "3", "-o", str(path)).exit_code == 0
+    hardware, _ = get_hardware(HARDWARE)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows:
+        row["ms"] = simulate(Architecture.from_json(json.dumps(row["architecture"])), hardware)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(measured: Path) -> Path:
+    path = measured.with_name("model.json")
+    result = run("fit", "--data", str(measured), "--space", "multi_hardware", "--hardware", HARDWARE, "-o", str(path))
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def test_spaces_are_listed_and_sized_exactly() -> None:
+    spaces = {space["name"]: space for space in document("space")["spaces"]}
+    assert set(spaces) >= {"multi_hardware", "proxylessnas", "mobilenet_v3_like", "ofa_mobilenet_v3", "fbnet", "nas_bench_201"}
+    assert spaces["multi_hardware"]["sizes"]["product"] == (24 * 48**3) ** 5 * 900
+    assert spaces["proxylessnas"]["coupled_features"] == {"declared": 144, "effective": 144}
+    assert math.prod(len(d["choices"]) for d in spaces["nas_bench_201"]["decisions"]) == 15_625
+    assert "multi_hardware" in run("space").output
+
+
+def test_limits_give_an_account_and_a_cross() -> None:
+    arguments = ("multi_hardware_unrestricted", "--hardware", "pixel4-edgetpu-2020", "hexagon-2020")
+    found = document("space", *arguments, "--member", "mobilenet_v3_large", "--member", "multi_max")
+    assert found["sizes"] == document("space", "multi_hardware")["sizes"]
+    assert {removal["hardware"] for removal in found["removed"]} == {"pixel4-edgetpu-2020", "hexagon-2020"}
+    large, multi_max = found["members"]
+    assert large["hardware"]["pixel4-edgetpu-2020"]["mark"] == "×"
+    assert large["hardware"]["hexagon-2020"]["mark"] == "slow"
+    assert multi_max["member"]
+    assert {entry["mark"] for entry in multi_max["hardware"].values()} == {"runs"}
+    text = run("space", *arguments, "--member", "mobilenet_v3_large").stdout
+    assert "removed by hexagon-2020: kernel 7, above 5" in text
+    assert "pixel4-edgetpu-2020 × (hard_swish, squeeze-excite)" in text
+
+
+def test_limits_are_found_by_probes() -> None:
+    """This one's limits are declared, but files are refused by its runner, which is what probes see."""
+    from search.probing import probe
+
+    found = probe("roofline-pixel4-edgetpu")
+    assert set(found.without) == {"squeeze-excite", "hard_swish"}
+    assert found.max_kernel is None
+    everything = run("space", "multi_hardware_unrestricted", "--hardware", "roofline-40", "--probe")
+    assert everything.exit_code == 0
+    assert "removed by" not in everything.stdout
+
+
+def test_samples_are_reproducible(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run("sample", "--space", "fbnet", "-n", "20", "--distribution", "uniform", "-o", str(tmp_path / name))
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    counts = document("sample", "--space", "fbnet", "-n", "10", "-o", str(tmp_path / "c"))["distributions"]
+    assert counts == {"depth-uniform": 5, "window=0.5:2": 5}
+
+
+def test_restricted_samples_stay_within_the_limits(tmp_path: Path) -> None:
+    path = tmp_path / "samples.jsonl"
+    found = document(
+        "sample", "--space", "multi_hardware_unrestricted", "-n", "30", "--hardware", "pixel4-edgetpu-2020,hexagon-2020",
+        "-o", str(path),
+    )  # fmt: skip
+    text = path.read_text()
+    assert found["n"] == len(text.splitlines()) == 30
+    assert "hard_swish" not in text
+    assert "squeeze_excite" not in text
+
+
+def test_fit_reports_and_draws(measured: Path, tmp_path: Path) -> None:
+    found = document(
+        "fit", "--data", str(measured), "--space", "multi_hardware", "--hardware", HARDWARE, "-o", str(tmp_path / "model.json"),
+        "--plot", str(tmp_path / "figure4.png"),
+    )  # fmt: skip
+    assert found["held_out"]["n"] == 30
+    assert found["held_out"]["hit_rate_10"] == 1.0
+    assert found["held_out"]["spearman"] > 0.99
+    assert set(found["by_distribution"]) == {"depth-uniform", "window=0.5:2"}
+    assert [point["n"] for point in found["learning_curve"]] == [30, 100, 120]
+    assert (found["kind"], found["form"], found["n"]) == ("simulated", "structural", 120)
+    assert (tmp_path / "figure4.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_predict_models_and_samples(model: Path, measured: Path) -> None:
+    rows = document("predict", "multi_max", "mobilenet_v3_large", "--cost-model", str(model))["rows"]
+    inside, outside = (row["latency_ms"][0] for row in rows)
+    assert (inside["inside"], outside["inside"], inside["kind"], inside["hardware"]) == (True, False, "predicted", HARDWARE)
+    assert outside["unseen"] == ["multiply", "hard_swish"] or set(outside["unseen"]) == {"multiply", "hard_swish"}
+    samples = document("predict", "--samples", str(measured), "--cost-model", str(model))["rows"]
+    truth = [json.loads(line)["ms"] for line in measured.read_text().splitlines()]
+    assert [row["latency_ms"][0]["ms"] for row in samples] == pytest.approx(truth, rel=0.05)
+    assert "kernels never seen" in run("predict", "mobilenet_v3_large", "--cost-model", str(model)).stdout
+
+
+def test_validate_leaves_out_what_was_trained_on(model: Path, measured: Path, tmp_path: Path) -> None:
+    fitted = json.loads(model.read_text())
+    found = document("validate", "--cost-model", str(model), "--data", str(measured))
+    assert found["statistics"] == fitted["held_out"]
+    space = get_space("multi_hardware")
+    known = set(fitted["trained_on"])
+    lines = [line for line in measured.read_text().splitlines() if hash_of(space, line) in known]
+    assert len(lines) == fitted["n"]
+    trained = tmp_path / "trained.jsonl"
+    trained.write_text("\n".join(lines))
+    result = run("validate", "--cost-model", str(model), "--data", str(trained))
+    assert "all 120 architectures were trained on, expected others" in str(result.exception)
+
+
+def hash_of(space: Space, line: str) -> str:
+    return encoding_hashes(space, space.check(json.loads(line)["encoding"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("space", "nothing"), 1, "unknown search space 'nothing'"),
+        (("space", "nas_bench_201", "--hardware", "hexagon-2020"), 1, "is tabular"),
+        (("space", "multi_hardware", "--hardware", "hexagon-2021"), 1, "did you mean hexagon-2020"),
+        (("space", "--hardware", "hexagon-2020"), 2, "need the NAME of a space"),
+        (("sample", "--space", "fbnet", "-n", "5", "--distribution", "odd", "-o", "x"), 1, "distribution is 'odd'"),
+        (("sample", "--space", "fbnet", "-n", "0", "-o", "x"), 2, "0 is not in the range"),
+        (("fit", "--data", "missing", "--space", "fbnet", "--hardware", "a", "-o", "x"), 1, "missing: cannot be read"),
+        (("fit", "--space", "fbnet", "--hardware", "a", "-o", "x"), 1, "no samples of space 'fbnet' on a"),
+        (("predict", "--cost-model", "x"), 2, "nothing to predict"),
+        (("predict", "multi_max", "--cost-model", "missing.json"), 1, "missing.json: cannot be read"),
+    ],
+)
+def test_what_a_user_gets_wrong(mhmodels: Run, arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = mhmodels("search", *arguments)
+    assert result.returncode == code, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_cost_model_of_other_hardware_or_size_is_refused(mhmodels: Run, model: Path) -> None:
+    result = mhmodels("search", "predict", "multi_max", "--cost-model", str(model), "--hardware", "ethos-u55-128")
+    assert result.returncode == 1
+    assert "is for hardware 'roofline-31.2', not 'ethos-u55-128'" in result.stderr
+    result = mhmodels("search", "predict", "mobilenet_v4_conv_large", "--cost-model", str(model))
+    assert result.returncode == 1
+    assert "knows input sizes 224, 'mobilenet_v4_conv_large' has (384, 384)" in result.stderr
+
+
+def test_help_of_the_root_imports_no_search(mhmodels: Run) -> None:
+    assert "Search spaces, samples, cost models." in mhmodels("--help").stdout

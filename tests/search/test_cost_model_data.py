@@ -1,0 +1,169 @@
+"""Latencies from files and from the store."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mhmodels.errors import FileFormatError, MhmodelsError
+from mhmodels.hardware import Measurement
+from mhmodels.registry import get_architecture
+from mhmodels.store import Store
+from search.cost_model.data import read_latencies, stored_latencies, write_samples
+from search.cost_model.fitting import Origin
+from search.errors import CostModelError
+from search.sampling import sample
+from search.spaces import get_space
+from search.template import ArchitectureSpace
+
+ORIGIN = Origin("some-phone")
+
+
+def space_of(name: str) -> ArchitectureSpace:
+    space = get_space(name)
+    assert isinstance(space, ArchitectureSpace)
+    return space
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def row_of(model: str, architecture_id: str, ms: float | None, **fields: Any) -> Measurement:
+    values = {"device": "phone", "runtime": "LiteRT 2", "hardware": "some-phone", "format": "int8", "kind": "measured", **fields}
+    return Measurement(
+        model_hash=architecture_id, model=model, file_bytes=1, time="2026-01-01T00:00:00+00:00", architecture_id=architecture_id,
+        median_ms=ms, reason="" if ms else "a part runs elsewhere", **values,
+    )  # fmt: skip
+
+
+def test_samples_with_latencies_come_back(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    drawn = sample(space, 30, 1)
+    path = tmp_path / "samples.jsonl"
+    write_samples(drawn, space, path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for i, row in enumerate(rows):
+        row["ms"] = 1.0 + i if i != 4 else None
+    found = read_latencies(lines(path, rows), space, ORIGIN)
+    assert found.ms.tolist() == [1.0 + i for i in range(30) if i != 4]
+    assert (found.encodings == drawn.encodings[[i for i in range(30) if i != 4]]).all()
+    assert found.distributions == tuple(name for i, name in enumerate(drawn.distributions) if i != 4)
+    assert found.remarks == ("1 of 30 architectures have no latency and were left out",)
+
+
+def test_a_sample_file_s_architectures_are_whole(tmp_path: Path) -> None:
+    space = space_of("ofa_mobilenet_v3")
+    drawn = sample(space, 5, 1)
+    write_samples(drawn, space, tmp_path / "samples.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "samples.jsonl").read_text().splitlines()]
+    assert [row["architecture_id"] for row in rows] == [one.architecture_id for one in space.build_all(drawn.encodings)]
+    for row in rows:
+        del row["encoding"]
+        row["latency_ms"] = 3
+    found = read_latencies(lines(tmp_path / "others.jsonl", rows), space, ORIGIN)
+    assert (found.encodings == drawn.encodings).all()
+
+
+def test_csv_by_encoding_and_by_name(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    label = space.label(space.encode(get_architecture("multi_avg")))
+    path = tmp_path / "latencies.csv"
+    path.write_text(f"encoding,architecture,median_ms\n{label},,4.5\n,multi_max,3.25\n")
+    found = read_latencies(path, space, ORIGIN)
+    assert found.ms.tolist() == [4.5, 3.25]
+    assert [space.build(row).architecture_id for row in found.encodings] == [
+        get_architecture(name).architecture_id for name in ("multi_avg", "multi_max")
+    ]
+
+
+def test_repeated_networks_count_once_with_their_median(tmp_path: Path) -> None:
+    """Also where the repetition has its skips elsewhere."""
+    space = space_of("multi_hardware")
+    own = space.encode(get_architecture("multi_max"))
+    moved = own.copy()
+    group = list(space.groups[1])
+    moved[group] = own[group][::-1]
+    moved_again = space.canonical(moved[None])[0]
+    assert (moved != own).any()
+    rows = [{"encoding": row.tolist(), "ms": ms} for row, ms in ((moved, 2.0), (moved_again, 4.0), (moved, 9.0), (own, 1.0))]
+    found = read_latencies(lines(tmp_path / "a.jsonl", rows), space, ORIGIN)
+    assert found.ms.tolist() == [3.0]
+    assert "repeated architectures" in found.remarks[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"encoding": [1, 2], "ms": 1}', r"line 2: .*expected whole numbers \(n, 25\)"),
+        ('{"encoding": "0:1", "ms": 1}', "line 2"),
+        ('{"ms": 1}', "line 2: neither 'encoding' nor 'architecture'"),
+        ('{"encoding": ENCODING, "ms": -1}', "line 2: field 'ms' is -1, expected finite milliseconds above 0"),
+        ('{"encoding": ENCODING, "ms": 0}', "line 2: field 'ms' is 0"),
+        ('{"encoding": ENCODING, "ms": NaN}', "line 2: not JSON"),
+        ('{"encoding": ENCODING, "ms": "fast"}', "line 2: field 'ms' is 'fast'"),
+        ('{"encoding": ENCODING, "ms": "nan"}', "line 2: field 'ms' is 'nan'"),
+        ('{"encoding": ENCODING, "ms": 1, "schema": "0000"}', "line 2: field 'schema' is '0000'"),
+        ('{"architecture": {"format": "x"}, "ms": 1}', "line 2: architecture: field 'format'"),
+        ('{"architecture": "multi_mox", "ms": 1}', "line 2: unknown model 'multi_mox'"),
+        ("[1, 2]", "line 2: found .* expected an object"),
+        ("{", "line 2: not JSON"),
+    ],
+)
+def test_wrong_lines_are_named(tmp_path: Path, line: str, message: str) -> None:
+    space = space_of("multi_hardware")
+    good = json.dumps(space.encode(get_architecture("multi_max")).tolist())
+    path = tmp_path / "latencies.jsonl"
+    path.write_text(f'{{"encoding": {good}, "ms": 2}}\n' + line.replace("ENCODING", good) + "\n")
+    with pytest.raises(MhmodelsError, match=message) as caught:
+        read_latencies(path, space, ORIGIN)
+    assert str(path) in str(caught.value)
+
+
+def test_no_latency_at_all_and_no_file(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    write_samples(sample(space, 5, 0), space, tmp_path / "samples.jsonl")
+    with pytest.raises(CostModelError, match="none of 5 architectures has a latency"):
+        read_latencies(tmp_path / "samples.jsonl", space, ORIGIN)
+    with pytest.raises(FileFormatError, match="cannot be read"):
+        read_latencies(tmp_path / "missing.jsonl", space, ORIGIN)
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(FileFormatError, match="expected 'encoding' or 'architecture'"):
+        read_latencies(tmp_path / "other.csv", space, ORIGIN)
+
+
+def test_the_store_s_samples_and_a_file_s_missing_latencies(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    drawn = sample(space, 12, 3)
+    write_samples(drawn, space, tmp_path / "samples.jsonl")
+    with Store(tmp_path / "results.db") as store:
+        with pytest.raises(CostModelError, match="no samples of space 'multi_hardware' on some-phone"):
+            stored_latencies(store, space, "some-phone")
+        for i, one in enumerate(space.build_all(drawn.encodings)):
+            store.add(row_of(one.name, one.architecture_id, None if i == 2 else 5.0 + i))
+            store.add(row_of(one.name, one.architecture_id, 50.0 + i, hardware="another"))
+        store.add(row_of("mobilenet_v1", "1234", 7.0))
+        found = stored_latencies(store, space, "some-phone")
+        joined = read_latencies(tmp_path / "samples.jsonl", space, ORIGIN, store)
+    assert sorted(found.ms.tolist()) == [5.0 + i for i in range(12) if i != 2]
+    assert found.remarks == ("1 of 12 architectures do not run there",)
+    assert found.origin.environment is not None
+    assert (found.origin.environment.device, found.origin.file_format) == ("phone", "int8")
+    assert joined.ms.tolist() == [5.0 + i for i in range(12) if i != 2]
+    assert joined.origin == found.origin
+    assert {space.label(row): ms for row, ms in zip(found.encodings, found.ms, strict=True)} == {
+        space.label(row): ms for row, ms in zip(joined.encodings, joined.ms, strict=True)
+    }
+
+
+def test_latencies_of_different_devices_are_not_mixed(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    with Store(tmp_path / "results.db") as store:
+        for i, one in enumerate(space.build_all(sample(space, 4, 3).encodings)):
+            store.add(row_of(one.name, one.architecture_id, 5.0, device=f"phone {i % 2}"))
+        with pytest.raises(CostModelError, match=r"come from 2 different places .*phone 0.*phone 1"):
+            stored_latencies(store, space, "some-phone")
