@@ -63,7 +63,8 @@ def create_model(
         dropout: rate before the classifier, in training only.
         features: whether to give feature maps for a detector or a segmenter instead of scores; there is no top then.
         out_strides: with `features`, the strides wanted, for example (4, 8, 16, 32): one map for each, in this order, the
-            last endpoint at that stride. None: every endpoint, the finest first. `mhmodels.endpoints` lists them.
+            last endpoint at that stride. None: every endpoint, the finest first, and of those that `output_stride` brings to
+            one stride the last. `mhmodels.endpoints` lists them.
         output_stride: 8, 16 or 32: the maps do not get smaller than the input divided by this; further depthwise kernels
             are dilated instead, as in TF Model Garden. With the top too, the classifier then pools larger maps.
 

@@ -214,7 +214,7 @@ def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
 def learned(model: keras.Model) -> Learned:
     """The ranges of a quantisation-aware model as a weights file carries them."""
     made, (_, ranges) = made_as(model), aware_graph(model)
-    steps = max((int(layer.steps) for layer in _folded(model) if layer.norm is not None), default=0)
+    steps = max((int(_values(layer.steps)) for layer in _folded(model) if layer.norm is not None), default=0)
     return Learned(format=made.format, granularity=made.granularity, steps=steps, ranges=ranges)
 
 
@@ -269,9 +269,9 @@ def _learning(model: keras.Model) -> list[Quantise]:
 
 
 def _learned_range(layer: Quantise) -> Range:
-    if float(layer.seen) == 0:
+    if float(_values(layer.seen)) == 0:
         raise ExportError(f"tensor '{layer.tensor}' has no range yet: train the model, or give quantize_aware calibrated ranges")
-    low, high = (float(value) for value in keras.ops.convert_to_numpy(layer.range))
+    low, high = (float(value) for value in _values(layer.range))
     if not np.isfinite([low, high]).all() or max(high, 0.0) <= min(low, 0.0):
         raise ExportError(
             f"tensor '{layer.tensor}': its learned range is {low:g} to {high:g}, so that nothing passes through it any more; "

@@ -6,6 +6,7 @@ two newest are kept, so that the last good one outlives a failure while the next
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import zipfile
@@ -76,8 +77,11 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, Any]) -> Path
     arrays = {name: np.asarray(value) for name, value in variables.items()}
     arrays[_STATE] = np.frombuffer(msgspec.json.encode(progress), np.uint8)
     try:
-        with replaced(path) as beside, beside.open("wb") as stream:
-            np.savez(stream, **arrays)
+        # In memory first: a zip archive that a full disk interrupts complains again when it is closed.
+        archive = io.BytesIO()
+        np.savez(archive, **arrays)
+        with replaced(path) as beside:
+            beside.write_bytes(archive.getbuffer())
     except OSError as error:
         good = latest(folder)
         remains = f"the last good one stays ({good.name}): mend this and run again with --resume" if good else "there is none yet"

@@ -22,6 +22,10 @@ def replaced(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         beside.replace(path)
         _sync_folder(path.parent)
+    except OSError as error:
+        # A failed write does not say of which file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -237,5 +237,5 @@ def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architect
     )
     if outcome.trained is not outcome.model:
         outcome.trained.save_weights(str(folder.transformed_weights))
-    plot_curve(metrics.history, folder.curve, f"{setup.model}, {how.removeprefix('mhmodels train, ')}")
     folder.finish(metrics)
+    plot_curve(metrics.history, folder.curve, f"{setup.model}, {how.removeprefix('mhmodels train, ')}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -42,11 +41,13 @@ def test_the_two_newest_are_kept(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save(tmp_path, Progress(step=1), VARIABLES)
 
-    def full(stream: Any, **_: Any) -> None:
-        stream.write(b"half of it")
+    real = Path.write_bytes
+
+    def full(path: Path, content: bytes) -> int:
+        real(path, content[: len(content) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CheckpointError, match=r"step_00000002\.npz.*No space left.*step_00000001\.npz.*--resume"):
         checkpoint.save(tmp_path, Progress(step=2), VARIABLES)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.npz"]

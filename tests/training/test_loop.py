@@ -179,10 +179,10 @@ def test_a_loss_that_diverges_stops_at_its_step(tmp_path: Path) -> None:
 def test_a_disk_that_fills_during_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = np.savez
 
-    def full(stream: Any, **arrays: Any) -> None:
+    def full(archive: Any, **arrays: Any) -> None:
         if checkpoint.latest(tmp_path / "run" / "checkpoints") is not None:
             raise OSError(28, "No space left on device")
-        real(stream, **arrays)
+        real(archive, **arrays)
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(CheckpointError, match=r"step_00000012\.npz.*No space left.*stays \(step_00000006\.npz\)"):

@@ -1,0 +1,65 @@
+"""What the export tests share: one small network in every format, and the command line inside this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from click.testing import CliRunner
+
+from mhmodels.cli.main import cli
+from mhmodels.errors import MhmodelsError
+from tests.export.writer_helpers import TINY
+
+FORMATS = ("float32", "float16", "int8", "uint8")
+
+
+class Said(NamedTuple):
+    """What a command left behind, as a shell would see it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Command = Callable[..., Said]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs `mhmodels …` in an empty folder of this process, which has TensorFlow loaded already."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Said:
+        result = CliRunner().invoke(cli, arguments)
+        if isinstance(result.exception, MhmodelsError):  # what `mhmodels.cli.main.main` makes of it
+            return Said(1, result.stdout, f"{result.stderr}error: {result.exception}\n")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny network in four formats, and its architecture file."""
+    from export.options import Options
+    from export.pipeline import export_model
+
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "tiny.json").write_bytes(TINY.to_json())
+    for _ in export_model(TINY, Options(directory=folder, formats=FORMATS)):
+        pass
+    return folder
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    """An architecture file of the tiny network in the working folder."""
+    path = tmp_path / "tiny.json"
+    path.write_bytes(TINY.to_json())
+    return os.fspath(path)

@@ -1,0 +1,163 @@
+"""Keras models of our builders, with heads of the user's own, as files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.file_graph import file_logits
+from export.graph import ExportError
+from export.keras_graph import read_model
+from export.manifest import read_manifest
+from export.options import Options
+from export.pipeline import export_model
+from export.source import keras_source, model_source
+from mhmodels.errors import WeightsError
+from mhmodels.network import lower
+from mhmodels.preprocessing import sample_pictures
+from mhmodels.registry import list_models, resolve
+from tests.export.conftest import Command
+from tests.export.writer_helpers import TINY
+
+pytestmark = pytest.mark.tensorflow
+
+
+def backbone(**options: Any) -> Any:
+    import keras
+
+    from mhmodels.builder import create_model
+
+    keras.utils.set_random_seed(0)
+    return create_model("mobilenet_v3_small@0.35", input_shape=(32, 32, 3), include_top=False, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["tiny", "mobilenet_v3_small", *(pytest.param(n, marks=pytest.mark.slow) for n in list_models())]
+)
+def test_a_built_model_reads_back_as_its_operations(name: str) -> None:
+    from mhmodels.builder import create_model
+
+    architecture = TINY if name == "tiny" else resolve(name).at(width_multiplier=0.25, input_size=64)
+    read = read_model(create_model(architecture))
+    assert read.ops == lower(architecture).ops
+
+
+def test_a_head_of_ones_own(tmp_path: Path, command: Command) -> None:
+    """Dense layers with and without batch normalisation, and a softmax that is the last layer's activation."""
+    import keras
+
+    base = backbone()
+    x = keras.layers.GlobalAveragePooling2D()(base.output)
+    x = keras.layers.Dense(24, name="first", activation="relu")(x)
+    x = keras.layers.Dropout(0.3)(x)
+    x = keras.layers.Dense(16, name="second", use_bias=False)(x)
+    x = keras.layers.ReLU(max_value=6.0)(keras.layers.BatchNormalization()(x))
+    model = keras.Model(base.input, keras.layers.Dense(7, name="mine", activation="softmax")(x), name="flowers")
+    model.save("flowers.keras")
+    done = command("export", "flowers.keras", "--format", "float32", "--format", "int8", "-o", "out", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "mobilenet_v3_small@0.35" in done.stderr
+    path = Path("out", "flowers_w0.35_32_float32.tflite")
+    assert [Path(file["path"]).name for file in json.loads(done.stdout)["files"]][0] == path.name
+    manifest = read_manifest("out/flowers_w0.35_32_int8.manifest.json")
+    assert (manifest.architecture, manifest.backbone) == (None, "mobilenet_v3_small@0.35")
+    assert manifest.params_total == model.count_params()
+    pictures = sample_pictures(5, (32, 32), resolve("mobilenet_v3_small").preprocessing)
+    logits = file_logits(path, pictures)
+    scores = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_allclose(scores, np.asarray(model(pictures, training=False)), atol=1e-5)
+    against = command("verify", str(path), "--against", "flowers.keras")
+    assert against.returncode == 0, against.stderr
+    assert "none departs" in against.stdout
+
+
+def test_a_model_used_as_a_layer(tmp_path: Path) -> None:
+    import keras
+
+    nested = keras.Sequential(
+        [
+            keras.Input((32, 32, 3)),
+            backbone(),
+            keras.layers.GlobalAveragePooling2D(keepdims=True),
+            keras.layers.Conv2D(5, 1, name="out"),
+            keras.layers.Flatten(),
+            keras.layers.Softmax(),
+        ],
+        name="nested",
+    )
+    source = model_source(nested, "in memory")
+    (one,) = export_model(source, Options(directory=tmp_path))
+    assert one.manifest.parity.max_error < 1e-3
+    assert one.manifest.backbone == "mobilenet_v3_small@0.35"
+
+
+def test_a_model_of_feature_maps(tmp_path: Path) -> None:
+    from mhmodels.builder import create_model
+
+    model = create_model("mobilenet_v2@0.35", input_shape=(64, 64, 3), features=True)
+    source = model_source(model, "in memory")
+    with pytest.raises(ExportError, match="--features"):
+        list(export_model(source, Options(directory=tmp_path)))
+    from export.writer import WriterOptions
+
+    (one,) = export_model(source, Options(directory=tmp_path, writer=WriterOptions(features=True)))
+    expected = [tuple(tensor.shape[1:]) for tensor in model.outputs]
+    assert [output.shape[1:] for output in one.manifest.outputs] == expected
+
+
+def strange(layer: Any) -> Any:
+    import keras
+
+    base = backbone()
+    x = layer(keras.layers.GlobalAveragePooling2D(name="pooled")(base.output))
+    return keras.Model(base.input, keras.layers.Dense(4, name="scores")(x), name="strange")
+
+
+def test_a_layer_without_operator_is_named_and_tensorflow_takes_it(tmp_path: Path, command: Command) -> None:
+    import keras
+
+    strange(keras.layers.LayerNormalization(name="odd")).save("strange.keras")
+    done = command("export", "strange.keras", "-o", "out")
+    assert done.returncode == 1
+    assert "layer 'odd' (LayerNormalization): the direct writer has no operator" in done.stderr
+    assert "--engine tensorflow" in done.stderr
+    assert command("export", "strange.keras", "-o", "out", "--engine", "tensorflow").returncode == 0
+    integer = command("export", "strange.keras", "-o", "int8", "--engine", "tensorflow", "--format", "int8")
+    assert integer.returncode == 1
+    assert "'odd'" in integer.stderr
+
+
+def test_layers_that_cannot_be_fused_are_named() -> None:
+    import keras
+
+    def refused(model: Any) -> str:
+        with pytest.raises(ExportError) as caught:
+            read_model(model)
+        return str(caught.value)
+
+    assert "'tanh' has no operator" in refused(strange(keras.layers.Activation("tanh", name="t")))
+    assert "layer 'alone'" in refused(strange(keras.layers.ReLU(name="alone")))
+    assert "layer 'bn'" in refused(strange(keras.layers.BatchNormalization(name="bn")))
+    image = keras.Input((32, 32, 3))
+    before = keras.layers.Conv2D(4, 3, padding="same", name="conv")(image)
+    after = keras.layers.ReLU(name="act")(before)
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Add(name="sum")([before, after]))
+    assert "'sum' reads it before" in refused(keras.Model(image, pooled))
+    valid = keras.layers.Conv2D(4, 3, name="valid")(image)
+    assert "padding is 'valid'" in refused(keras.Model(image, valid))
+    flat = keras.layers.Flatten(name="flat")(before)
+    assert "layer 'flat'" in refused(keras.Model(image, keras.layers.Dense(3)(flat)))
+
+
+def test_files_that_are_no_keras_models_are_one_message(tmp_path: Path, command: Command) -> None:
+    Path("text.keras").write_text("no zip")
+    with pytest.raises(WeightsError, match=r"text\.keras: cannot be read as a Keras model"):
+        keras_source("text.keras")
+    done = command("export", "missing.keras", "-o", "out")
+    assert done.returncode == 1
+    assert "missing.keras: no such file" in done.stderr
+    assert command("export", "text.keras", "-o", "out", "--classes", "3").returncode == 2

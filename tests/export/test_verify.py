@@ -1,0 +1,157 @@
+"""`mhmodels verify` and `mhmodels consistency`: what they see, and what they must not overlook."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.checking import verify_file
+from export.graph import fold
+from export.parity import ParityError
+from export.source import load_source
+from export.writer import write_float
+from mhmodels.preprocessing import sample_pictures
+from tests.conftest import Run
+from tests.export.conftest import Command
+from tests.export.writer_helpers import TINY
+
+pytestmark = pytest.mark.tensorflow
+
+STEM = "tiny_w1_65x48"
+
+
+def test_a_file_against_its_model_layer_by_layer(exported: Path, command: Command) -> None:
+    path = exported / f"{STEM}_int8.tflite"
+    done = command("verify", str(path), "--against", str(exported / "tiny.json"), "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["manifest"], report["precision"]) == ("agrees", "int8")
+    assert report["against"]["top1_agreement"] > 0.5
+    assert report["against"]["top5_agreement"] > 0.5
+    assert report["against"]["outputs"][0]["mean_error_lsb"] > 0
+    assert report["layers"]["first_departing"] is None
+    assert report["layers"]["layers"][0]["layer"] == "stem_conv"
+    assert 0 < max(layer["error"] for layer in report["layers"]["layers"]) < 0.25
+    assert 0 <= max(report["saturation"].values()) < 0.05
+
+
+def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
+    """A file with one wrong kernel in the middle: everything after it is wrong too, and it is the one that is named."""
+    source = load_source(TINY, None, sample_pictures(64, TINY.input_size, TINY.preprocessing))
+    graph = fold(source.model, TINY)
+    kernels = dict(graph.kernels)
+    kernels["stage4_block2_depthwise"] = np.flip(kernels["stage4_block2_depthwise"], 0).copy()
+    (tmp_path / "wrong.tflite").write_bytes(write_float(graph._replace(kernels=kernels)))
+    (tmp_path / "right.tflite").write_bytes(write_float(graph))
+    (tmp_path / "tiny.json").write_bytes(TINY.to_json())
+    for against in ("tiny.json", "right.tflite"):
+        with pytest.raises(ParityError, match="the first layer that departs is 'stage4_block2_depthwise'"):
+            verify_file(tmp_path / "wrong.tflite", str(tmp_path / against), None, None, None)
+
+
+def test_saturation_is_counted_where_values_are_cut(tmp_path: Path) -> None:
+    from export.graph import random_graph
+    from export.latency import latency_ranges
+    from export.quantisation.scheme import quantise
+    from export.writer import write_quantised
+
+    graph = random_graph(TINY)
+    ranges = {**latency_ranges(graph), "stage2_block1_project": (0.0, 0.05)}
+    (tmp_path / "cut.tflite").write_bytes(write_quantised(quantise(graph, ranges, "uint8")))
+    report = verify_file(tmp_path / "cut.tflite", None, None, None, None)
+    assert next(iter(report.saturation)) == "stage2_block1_project"
+    assert report.saturation["stage2_block1_project"] > 0.2
+
+
+def test_files_are_compared_operator_by_operator(exported: Path, command: Command) -> None:
+    ours, other = str(exported / f"{STEM}_int8.tflite"), str(exported / f"{STEM}_float32.tflite")
+    done = command("verify", ours, "--against", other)
+    assert done.returncode == 0, done.stderr
+    assert "same top-1" in done.stdout
+    assert "not compared" in done.stdout  # hard-sigmoid gates are two operators in a float file and one in an int8 file
+    twins = command("verify", ours, "--against", str(exported / f"{STEM}_uint8.tflite"), "--json")
+    assert twins.returncode == 0, twins.stderr
+    assert len(json.loads(twins.stdout)["layers"]["layers"]) > 20
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("sha256", "0" * 64),
+        ("file_bytes", 1),
+        ("precision", "uint8"),
+        ("operators", {"CONV_2D": 1}),
+        ("params", 1),
+        ("madds", 1),
+        ("architecture_id", "0" * 16),
+        ("quantisation", {}),
+        ("outputs", []),
+    ],
+)
+def test_a_manifest_is_recomputed_field_by_field(exported: Path, tmp_path: Path, field: str, value: Any) -> None:
+    for name in (f"{STEM}_int8.tflite", f"{STEM}_int8.manifest.json"):
+        shutil.copy(exported / name, tmp_path)
+    manifest = tmp_path / f"{STEM}_int8.manifest.json"
+    document = json.loads(manifest.read_text())
+    document[field] = value
+    manifest.write_text(json.dumps(document))
+    with pytest.raises(ParityError, match=f"field '{field}'"):
+        verify_file(tmp_path / f"{STEM}_int8.tflite", None, None, None, None)
+
+
+def test_another_files_manifest_and_another_model_are_told(exported: Path, tmp_path: Path, command: Command) -> None:
+    float_file, int8_file = (exported / f"{STEM}_{fmt}.tflite" for fmt in ("float32", "int8"))
+    swapped = tmp_path / int8_file.name
+    shutil.copy(float_file, swapped)
+    shutil.copy(int8_file.with_name(f"{STEM}_int8.manifest.json"), tmp_path)
+    bad = command("verify", str(swapped))
+    assert bad.returncode == 1
+    assert "'sha256'" in bad.stderr
+    assert "differ too" in bad.stderr
+
+    (tmp_path / "other.json").write_bytes(TINY.at(width_multiplier=0.5, name="other").to_json())
+    other = command("verify", str(float_file), "--against", "other.json")
+    assert other.returncode == 1
+    assert "expected at most" in other.stderr
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, 0.5, 0.999])
+def test_verify_of_a_truncated_file_is_one_message(exported: Path, tmp_path: Path, command: Command, keep: float) -> None:
+    data = (exported / f"{STEM}_int8.tflite").read_bytes()
+    size = int(len(data) * keep) if isinstance(keep, float) else keep
+    (tmp_path / "cut.tflite").write_bytes(data[:size])
+    done = command("verify", "cut.tflite")
+    assert done.returncode == 1
+    assert "cut.tflite" in done.stderr
+
+
+def test_verify_runs_without_tensorflow_as_a_user_runs_it(exported: Path, mhmodels: Run) -> None:
+    done = mhmodels("verify", str(exported / f"{STEM}_uint8.tflite"))
+    assert done.returncode == 0, done.stderr
+    assert "manifest     agrees" in done.stdout
+    assert "saturation" in done.stdout
+
+
+def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
+    model = str(exported / "tiny.json")
+    done = command("consistency", model, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    names = [runner["name"] for runner in report["runners"]]
+    assert len(names) == 13
+    assert names[0] == "float32 keras"
+    assert {"int8 xnnpack", "uint8 reference"} <= set(names)
+    assert np.allclose(np.array(report["agreement"]), np.array(report["agreement"]).T)
+    drift = {runner["name"]: runner["mean_drift"] for runner in report["runners"]}
+    assert drift["float32 builtin"] < 1e-5 < drift["float16 builtin"] < drift["uint8 builtin"] == pytest.approx(0.03, abs=0.03)
+    assert report["not_run"]
+    assert report["consistent"]
+    strict = command("consistency", model, "--tolerance", "0.0001", "--format", "float32", "--format", "uint8")
+    assert strict.returncode == 1
+    assert "logits of a runner drift" in strict.stderr
+    assert "threshold" in strict.stdout
