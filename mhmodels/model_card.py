@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import complexity
 from mhmodels.families.rows import ZooModel
 from mhmodels.network import lower
 from mhmodels.registry import zoo
+
+if TYPE_CHECKING:
+    from mhmodels.weights.info import Claim
 
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.25, 1.4)
 NO_WEIGHTS = "None that the zoo knows of and `mhmodels weights import` reads: train the network, or bring a checkpoint."
@@ -97,13 +101,24 @@ def _accuracies(entry: ZooModel) -> str:
 
 
 def _weights(entry: ZooModel) -> str:
-    if not entry.weights:
-        return NO_WEIGHTS
+    # Here, not above: it reads weight files, and with them numpy and h5py.
+    from mhmodels.weights.registered import entries
+
+    name = entry.architecture.name
     lines = [
-        f"- {weights.origin}, at widths {', '.join(f'{width:g}' for width in weights.width_multipliers)}"
+        f'- `weights="{known.name}"` with `{known.model}`: {known.description}{_claims(known.accuracy)}'
+        for known in entries()
+        if known.model.partition("@")[0] == name
+    ]
+    lines += [
+        f"- {weights.origin}, at widths {_numbers(weights.width_multipliers)}, read by `mhmodels weights import`"
         for weights in entry.weights
     ]
-    return "\n".join(["Published by others; `mhmodels weights import` reads them.", "", *lines])
+    return "\n".join(lines) or NO_WEIGHTS
+
+
+def _claims(claims: Iterable[Claim]) -> str:
+    return "".join(f"; {claim.top1:g} % top-1 on {claim.dataset} ({claim.source})" for claim in claims)
 
 
 def _numbers(values: Iterable[float]) -> str:

@@ -73,6 +73,11 @@ def test_card(mhmodels: Run) -> None:
     }
 
 
+def test_card_names_the_weights_that_create_model_takes() -> None:
+    assert '- `weights="digits64"` with `multi_max@0.25`' in model_card(get_architecture("multi_max"))
+    assert "None that the zoo knows of" in model_card(get_architecture("mnasnet_b1"))
+
+
 @pytest.mark.parametrize("name", list_models())
 def test_every_card_is_complete(name: str) -> None:
     entry = zoo()[name]
