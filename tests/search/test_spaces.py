@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mhmodels.architecture import Architecture
+from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.complexity import complexity
-from mhmodels.errors import UnknownNameError
+from mhmodels.errors import ArchitectureError, UnknownNameError
 from mhmodels.network import lower
 from mhmodels.registry import get_architecture, resolve
 from search.errors import SpaceError
@@ -313,3 +314,38 @@ def test_tabular_space_looks_up_and_does_not_build() -> None:
         space.attach(rows[[0, 0]], value=[1, 2])
     with pytest.raises(SpaceError, match="not in the table"):
         space.attach(rows[:10], value=values[:10]).evaluate(rows[20:21], "value")
+
+
+def grouped_network() -> Architecture:
+    """A member of FBNet's space that has grouped convolutions in every stage."""
+    space = building("fbnet")
+    return space.build(np.tile([1, 5], 11))
+
+
+def test_grouped_bottlenecks_cost_half_their_pointwise_work() -> None:
+    space = building("fbnet")
+    grouped, plain = grouped_network(), space.build(np.tile([0, 4], 11))
+    ops = {op.name: op for op in operations(grouped)}
+    assert {op.groups for name, op in ops.items() if name.endswith(("_expand", "_project"))} == {2}
+    pointwise = sum(op.in_channels * op.channels for op in operations(plain) if op.name.endswith(("_expand", "_project")))
+    assert complexity(plain).params - complexity(grouped).params == pointwise // 2
+    with pytest.raises(ArchitectureError, match="field 'groups' is 3, expected a divisor of the 32 channels read"):
+        lower(odd_groups())
+
+
+def odd_groups() -> Architecture:
+    block = InvertedBottleneck(filters=32, expansion=2, groups=3)
+    return Architecture(name="odd", stem=(Conv(filters=32, stride=2),), stages=((block,),))
+
+
+@pytest.mark.tensorflow
+def test_grouped_bottlenecks_build_and_export(tmp_path: Path) -> None:
+    from export.latency import latency_file
+    from mhmodels.builder import create_model
+    from mhmodels.tflite_file import read_tflite
+
+    network = grouped_network()
+    assert create_model(network).count_params() == complexity(network).params_total
+    content = read_tflite(latency_file(network, "int8", tmp_path))
+    kernels = [content.tensors[operator.inputs[1]].shape for operator in content.operators if operator.kind == "CONV_2D"]
+    assert kernels[1] == (16, 1, 1, 8)  # TFLite tells groups by kernels that read a part of the channels
