@@ -221,13 +221,14 @@ def _against_model(
 def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weights: str | None) -> Source:
     from export.pictures import fit_preprocessing, read_pictures
     from export.source import keras_source, load_source, weights_info
-    from mhmodels.registry import resolve
+    from mhmodels.registry import resolve, zoo
 
     if against.endswith(".keras"):
         return keras_source(against, subject.frame.input_size)
     manifest, frame = subject.manifest, subject.frame
     network = None if manifest is None else manifest.network()
-    width = None if network is None or "@" in against else network.width_multiplier
+    named = network is not None and against in zoo()  # a plain name of the zoo means it at the file's own width
+    width = network.width_multiplier if network is not None and named else None
     classes = found[SCORES].shape[1] if SCORES in found else None if network is None else network.classes
     architecture = resolve(against).at(
         input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width

@@ -82,8 +82,9 @@ def export(
     changes = {
         "width_multiplier": width_multiplier, "input_size": input_size, "input_channels": input_channels, "classes": classes,
     }  # fmt: skip
-    openers = [_opener(model, changes) for model in models]
-    exported, failed = _export_all(models, openers, _options(output, **settings))
+    options = _options(output, **settings)
+    openers = [_opener(model, changes, options, len(models) == 1) for model in models]
+    exported, failed = _export_all(models, openers, options)
     if as_json:
         document: dict[str, Any] = {"files": [_document(one) for one in exported]}
         emit_json(document | ({"failed": [failure._asdict() for failure in failed]} if failed else {}))
@@ -95,12 +96,16 @@ def export(
         raise click.exceptions.Exit(1)
 
 
-def _opener(model: str, changes: dict[str, Any]) -> Callable[[], Architecture | Source]:
-    """What opens a MODEL once TensorFlow is loaded; names and sizes are checked before."""
+def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) -> Callable[[], Architecture | Source]:
+    """What opens a MODEL once TensorFlow is loaded; names, sizes and, for a single one, its files are checked before."""
+    from export.options import target_paths
     from mhmodels.registry import resolve
 
     if not model.endswith(".keras"):
         architecture = resolve(model).at(**changes)
+        if alone:
+            options.labels.check(architecture.classes)
+            target_paths(architecture, options, set())
         return lambda: architecture
     given = [name for name in ("width_multiplier", "input_channels", "classes") if changes[name] is not None]
     if given:

@@ -16,7 +16,7 @@ import pytest
 
 from export.attach import attach_buffer
 from export.file_graph import file_logits, file_outputs
-from export.graph import ExportError, random_graph
+from export.graph import ExportError
 from export.latency import latency_bytes
 from export.manifest import read_manifest
 from export.metadata import MetadataWriter
@@ -29,7 +29,7 @@ from mhmodels.preprocessing import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite_file import read_tflite
 from tests.export.conftest import FORMATS, Command
-from tests.export.writer_helpers import RESOLVERS, TINY, pixels, run
+from tests.export.writer_helpers import RESOLVERS, TINY, pixels, random_weights, run
 
 pytestmark = pytest.mark.tensorflow
 
@@ -66,30 +66,33 @@ def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
             assert difference < tolerance, (fmt, name)
 
 
-@pytest.mark.parametrize("fmt", ["float32", "int8", "uint8"])
-def test_raw_pixels_go_in_where_the_file_normalises(tmp_path: Path, fmt: str) -> None:
-    plain = export(COLOURFUL, tmp_path / "plain", fmt)[fmt]
-    inside = export(COLOURFUL, tmp_path / "inside", fmt, normalise_in_model=True)[fmt]
-    entry = read_tflite(inside.path).tensors[0]
-    assert (inside.manifest.normalise_in_model, inside.manifest.input.takes_pixels) == (True, True)
-    assert inside.manifest.input.mean == (0.0, 0.0, 0.0)
-    if fmt != "float32":
-        assert (entry.dtype, list(entry.scale), list(entry.zero_point)) == ("uint8", [1.0], [0])
-        assert not plain.manifest.input.takes_pixels
+def test_raw_pixels_go_in_where_the_file_normalises(tmp_path: Path) -> None:
+    formats = ("float32", "int8", "uint8")
+    plain = export(COLOURFUL, tmp_path / "plain", *formats)
+    inside = export(COLOURFUL, tmp_path / "inside", *formats, normalise_in_model=True)
     raw = sample_pixels(13, TINY.input_size, IMAGENET).astype(np.float32)
     normalised = sample_pictures(13, TINY.input_size, IMAGENET)
-    found, expected = file_logits(inside.path, raw), file_logits(plain.path, normalised)
-    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > {"float32": 0.999999}.get(fmt, 0.97)
-    assert inside.manifest.operators["DEPTHWISE_CONV_2D"] == plain.manifest.operators["DEPTHWISE_CONV_2D"] + 1
+    for fmt, one in inside.items():
+        manifest, entry = one.manifest, read_tflite(one.path).tensors[0]
+        assert (manifest.normalise_in_model, manifest.input.takes_pixels) == (True, True)
+        assert manifest.input.mean == (0.0, 0.0, 0.0)
+        if fmt != "float32":
+            assert (entry.dtype, list(entry.scale), list(entry.zero_point)) == ("uint8", [1.0], [0])
+            assert not plain[fmt].manifest.input.takes_pixels
+        found, expected = file_logits(one.path, raw), file_logits(plain[fmt].path, normalised)
+        assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > {"float32": 0.999999}.get(fmt, 0.97), fmt
+        depthwise = (files[fmt].manifest.operators["DEPTHWISE_CONV_2D"] for files in (inside, plain))
+        assert next(depthwise) == next(depthwise) + 1
 
 
 def test_padding_is_the_mean_and_not_black() -> None:
     """A picture of exactly the mean is zero everywhere, edges included: its logits are those of a zero input."""
-    graph = random_graph(msgspec.structs.replace(TINY, preprocessing=Preprocessing(mean=(120.0,) * 3, std=(60.0,) * 3)))
+    graph = random_weights(msgspec.structs.replace(TINY, preprocessing=Preprocessing(mean=(120.0,) * 3, std=(60.0,) * 3)))
     options = WriterOptions(softmax=False)
     zero = run(write_float(graph, options=options), np.zeros((1, 65, 48, 3), np.float32))["scores"]
     mean = run(write_float(normalise_in_graph(graph), options=options), np.full((1, 65, 48, 3), 120.0, np.float32))["scores"]
-    np.testing.assert_allclose(mean, zero, atol=1e-5 * np.abs(zero).max())
+    assert np.abs(zero).max() > 0.1
+    np.testing.assert_allclose(mean, zero, atol=1e-4 * np.abs(zero).max())
 
 
 def test_float_ends_of_an_int8_file(tmp_path: Path) -> None:
@@ -162,7 +165,7 @@ def test_metadata_is_read_back_and_changes_nothing_else(command: Command, tiny: 
     names = [f"class {i}" for i in range(9)]
     Path("labels.txt").write_text("\n".join(names))
     labels = ("--labels", "labels.txt", "--label-offset", "1")
-    with_metadata = command("export", tiny, "--format", "float32", "--format", "uint8", *labels, "-o", "with", "--json")
+    with_metadata = command("export", tiny, "--format", "uint8", *labels, "-o", "with", "--json")
     assert with_metadata.returncode == 0, with_metadata.stderr
     assert command("export", tiny, "--format", "uint8", *labels, "--no-metadata", "-o", "without").returncode == 0
     path = Path("with", "tiny_w1_65x48_uint8.tflite")

@@ -157,7 +157,7 @@ def test_the_tensorflow_engine_passes_the_same_check(fmt: str, tmp_path: Path) -
     assert not PLUMBING & set(one.manifest.operators)
 
 
-def test_a_batch_goes_on_after_a_failure(tmp_path: Path, command: Command, tiny: str) -> None:
+def test_a_batch_goes_on_after_a_failure(command: Command, tiny: str) -> None:
     other = msgspec.structs.replace(TINY, name="other")
     Path("other.json").write_bytes(other.to_json())
     Path("out").mkdir()
@@ -178,7 +178,7 @@ def test_two_networks_of_one_name_do_not_overwrite_each_other(command: Command, 
     assert manifest_of(Path("out", f"{STEM}_float32.tflite")).network() == TINY
 
 
-def test_weights_that_do_not_fit_or_are_not_finite_are_one_message(tmp_path: Path, command: Command, tiny: str) -> None:
+def test_weights_that_do_not_fit_or_are_not_finite_are_one_message(command: Command, tiny: str) -> None:
     import keras
 
     from mhmodels.builder import create_model
