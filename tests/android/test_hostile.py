@@ -128,7 +128,12 @@ def test_an_interrupted_command(bench: Bench, server: Server, device: Double, tm
     binary = tool(tmp_path, "sleep 30\n" + GOOD)
     words = ["bench", str(bench.network), "--device", device.address, "--delegate", "xnnpack", "--benchmark-binary", str(binary)]
     command = [sys.executable, "-m", "mhmodels", *words, "--adb-server", server.address, "--store", str(tmp_path / "r.db")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+
+    def heed_interrupts() -> None:
+        # A background job of a script starts with the interrupt ignored, and its children inherit that.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts) as process:
         deadline = time.monotonic() + 60
         while not any("benchmark_model" in command for command in device.processes().values()) and time.monotonic() < deadline:
             time.sleep(0.05)
