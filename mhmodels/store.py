@@ -239,10 +239,15 @@ class Store:
 
     def _is_ours(self) -> bool:
         """Whether the tables are there; False for a new file."""
-        application, version, tables = (
-            self._connection.execute(query).fetchone()[0]
-            for query in ("PRAGMA application_id", "PRAGMA user_version", "SELECT count(*) FROM sqlite_master")
-        )
+        # One transaction, hence one state of the file: another process may be making the tables at this moment.
+        self._connection.execute("BEGIN")
+        try:
+            tables, application, version = (
+                self._connection.execute(query).fetchone()[0]
+                for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
+            )
+        finally:
+            self._connection.execute("ROLLBACK")
         if application == APPLICATION_ID and version > VERSION:
             raise StoreError(
                 f"{self.path}: a store of version {version}, expected at most {VERSION}; upgrade mhmodels, or {REMEDY}"
