@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MHMODELS_HOME ?= $(CURDIR)/build/home
 
-.PHONY: demo test slow lint types bench clean
+# The slow tests that CI runs inside 40 minutes; those of the export layer take as long again: `make slow-export`.
+SLOW := tests/android tests/training tests/weights tests/test_builder.py tests/test_keras_applications.py tests/test_jax_backend.py
+
+.PHONY: demo test slow slow-export lint types bench clean
 
 demo: $(STAMP)
 	MHMODELS_HOME="$(MHMODELS_HOME)" $(BIN)/python -P examples/demo.py
@@ -14,7 +17,10 @@ test: $(STAMP)
 	$(BIN)/python -P -m pytest
 
 slow: $(STAMP)
-	$(BIN)/python -P -m pytest -m slow
+	$(BIN)/python -P -m pytest -m slow $(SLOW)
+
+slow-export: $(STAMP)
+	$(BIN)/python -P -m pytest -m slow tests/export
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
