@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
 
 EXTRAS_REQUIRE = {
     "dev": [
+        "ai-edge-quantizer>=0.10,<1",
         "hypothesis>=6.100",
         "mypy>=1.11",
         "pytest>=8.2",

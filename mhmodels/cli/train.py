@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--recipe",
     default=None,
     metavar="NAME|FILE.json",
-    help="paper, short, digits, or a recipe file.  [default: digits for digits64, else paper]",
+    help="paper, short, digits, digits-finetune, or a recipe file.  [default: digits for digits64, else paper]",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR", help="Folder of the run.")
 @click.option("--test-data", default=None, metavar="DIR|TFRECORDS", help="What to test on, where DATA does not hold it.")

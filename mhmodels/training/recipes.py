@@ -1,7 +1,8 @@
 """Training recipes as data: optimizer, schedule, regularisation, augmentation; JSON in and out.
 
 `paper` is how the multi-hardware models were trained (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120, and
-its code); `short` is TuNAS's 90-epoch schedule; `digits` trains on the cluttered digits of `digits64`.
+its code); `short` is TuNAS's 90-epoch schedule; `digits` trains on the cluttered digits of `digits64` and
+`digits-finetune` goes on from trained weights, as quantisation-aware training does.
 """
 
 from __future__ import annotations
@@ -151,22 +152,25 @@ PAPER = Recipe(
     evaluate_every=10,
 )
 
+DIGITS = Recipe(
+    name="digits",
+    epochs=40,
+    batch_size=64,
+    optimizer=Adam(),
+    learning_rate=LearningRate(peak=4e-3, warmup=0.05),
+    dropout=0.2,
+    batch_norm_momentum=0.9,
+    preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
         PAPER,
         # TuNAS trains without dropout below 150 epochs.
         msgspec.structs.replace(PAPER, name="short", epochs=90, dropout=0.0),
-        Recipe(
-            name="digits",
-            epochs=40,
-            batch_size=64,
-            optimizer=Adam(),
-            learning_rate=LearningRate(peak=4e-3, warmup=0.05),
-            dropout=0.2,
-            batch_norm_momentum=0.9,
-            preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
-        ),
+        DIGITS,
+        msgspec.structs.replace(DIGITS, name="digits-finetune", epochs=3, learning_rate=LearningRate(peak=5e-4)),
     )
 }
 
