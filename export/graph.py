@@ -98,6 +98,9 @@ def fold_layers(
 ) -> Graph:
     """As `fold`, from layers by the names of operations; `NAME_bn` is the batch normalisation of NAME.
 
+    A layer is whatever has `kernel` and `bias`, or `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`: Keras
+    variables or arrays.
+
     Raises:
         ExportError: as `fold`.
     """
@@ -109,8 +112,8 @@ def fold_layers(
 
 
 def _read(variable: Any) -> NDArray[Any]:
-    """A Keras variable's values; may share memory with it."""
-    value = variable.value
+    """The values of a Keras variable, or of an array in its place; may share memory with it."""
+    value = getattr(variable, "value", variable)
     # TensorFlow's variables copy twice on their way to NumPy; the tensor that they hold does not copy.
     return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
 
@@ -129,10 +132,9 @@ def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Floats, Floa
             for v, absent in ((norm.gamma, 1.0), (norm.beta, 0.0), (norm.moving_mean, 0.0), (norm.moving_variance, 1.0))
         )
         factor = gamma / np.sqrt(variance + norm.epsilon)
-        # Multiplied in double precision and rounded once, without a double-precision copy of the kernel.
-        scaled = np.empty_like(kernel)
-        np.multiply(kernel, factor[:, None] if op.kind == "depthwise" else factor, out=scaled, casting="same_kind")
-        kernel, bias = scaled, (bias - mean) * factor + beta
+        single = factor.astype(np.float32)
+        kernel = kernel * (single[:, None] if op.kind == "depthwise" else single)
+        bias = (bias - mean) * factor + beta
     for what, values in (("kernel", kernel), ("bias", bias)):
         if not np.isfinite(values).all():
             raise ExportError(f"layer '{op.name}': the folded {what} has {np.sum(~np.isfinite(values))} NaN or infinite values")

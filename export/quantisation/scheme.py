@@ -160,7 +160,9 @@ def quantise(
     for op in graph.ops:
         _add_tensors(op, tensors, ranges, fmt)
     per_channel = fmt == "int8" and granularity != "tensor"
-    kernels = {op.name: _kernel(graph, op, tensors[op.inputs[0]], fmt, per_channel) for op in graph.convolutions}
+    # One piece of memory for the arithmetic of all kernels: fresh pages cost more than it does.
+    scratch = np.empty(max((graph.kernels[op.name].size for op in graph.convolutions), default=0), np.float32)
+    kernels = {op.name: _kernel(graph, op, tensors[op.inputs[0]], fmt, per_channel, scratch) for op in graph.convolutions}
     return QuantisedGraph(graph, fmt, tensors, kernels)
 
 
@@ -195,7 +197,7 @@ def saturating_gates(graph: Graph) -> Graph:
     return graph._replace(kernels=kernels, biases=biases, kernel_steps=steps)
 
 
-def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, per_channel: bool) -> Kernel:
+def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, per_channel: bool, scratch: Floats) -> Kernel:
     weights = graph.kernels[op.name]
     if fmt == "uint8":
         quantisation, lowest = _asymmetric(weights, graph.kernel_steps.get(op.name)), 1
@@ -203,7 +205,7 @@ def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, pe
         finest = np.abs(graph.biases[op.name]) / (source.scale[0] * np.float32(_LARGEST_BIAS))
         quantisation, lowest = _symmetric(op, weights, graph.kernel_steps.get(op.name), per_channel, finest), -127
     scale = _along_channels(op, quantisation.scale)
-    values = weights / scale  # and on in place: fresh pages cost more than the arithmetic
+    values = np.divide(weights, scale, out=scratch[: weights.size].reshape(weights.shape))
     np.rint(values, out=values)
     values += quantisation.zero_point
     integers = np.clip(values, lowest, lowest + 254, out=values).astype(np.int16)
