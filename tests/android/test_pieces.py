@@ -30,7 +30,7 @@ blocks = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(blocks)
 def test_means_are_weighted_by_their_counts(series: list[Latency]) -> None:
     found = summarise_blocks(series)

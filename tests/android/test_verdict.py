@@ -437,7 +437,7 @@ GOOD_STDERR = (
 ).encode()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(0, len(GOOD) + len(GOOD_STDERR)), max_size=30), st.randoms(use_true_random=False))
 def test_chunks_of_any_size_in_any_interleaving(cuts: list[int], random: object) -> None:
     whole = parse_output(GOOD, GOOD_STDERR, ["Initialized TensorFlow"])
@@ -457,7 +457,7 @@ def test_chunks_of_any_size_in_any_interleaving(cuts: list[int], random: object)
     assert read == whole
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=60, max_size=60))
 def test_old_phones_mix_the_streams_line_by_line(picks: list[bool]) -> None:
     out, err = GOOD.splitlines(keepends=True), GOOD_STDERR.splitlines(keepends=True)
@@ -480,7 +480,7 @@ def test_cut_off_at_every_byte(number: int) -> None:
             assert verdict.status is Status.UNKNOWN
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 def test_a_flipped_byte_gives_no_other_status_of_success(place: int, flip: int) -> None:
     text = bytearray(GOOD)
@@ -492,7 +492,6 @@ def test_a_flipped_byte_gives_no_other_status_of_success(place: int, flip: int) 
         assert verdict.latency.mean == pytest.approx(56.0124, rel=3e-5)
 
 
-@settings(deadline=None)
 @given(
     st.binary(max_size=2000), st.binary(max_size=2000), st.sampled_from(["cpu", "xnnpack", "gpu-opencl", "litert-gpu", "nnapi"])
 )

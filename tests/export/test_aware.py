@@ -80,7 +80,7 @@ def trained(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 # --- one layer -------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(-50, 1), st.floats(0.01, 50), st.sampled_from(["int8", "uint8"]), st.integers(0, 2**32 - 1))
 def test_activations_are_rounded_to_the_files_integers(low: float, high: float, fmt: QuantisedFormat, seed: int) -> None:
     from export.quantisation.aware_layers import Quantise, nudged

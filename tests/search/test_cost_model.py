@@ -234,7 +234,7 @@ def test_features_are_additive_and_know_no_names() -> None:
     assert sum(len(piece.ops) for piece in pieces) == len(lower(get_architecture("multi_avg")).ops)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(15, 40), st.integers(3, 60))
 def test_leave_one_out_errors_are_exact(seed: int, n: int, features: int) -> None:
     """Against fitting n times, for more samples than features and for fewer."""

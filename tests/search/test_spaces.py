@@ -204,7 +204,7 @@ def test_iteration_gives_every_network_once() -> None:
     assert set(rows) == everything
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 24), min_size=3, max_size=3), st.permutations(range(3)))
 def test_skips_do_not_count_where_they_stand(blocks: list[int], order: list[int]) -> None:
     """Moving skips past blocks, and only that, leaves the network what it is."""

@@ -11,7 +11,7 @@ from mhmodels.training.augment import _random_box, random_crop
 from mhmodels.training.recipes import Augmentation
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(width=st.integers(1, 600), height=st.integers(1, 600), seed=st.integers(0, 2**31))
 def test_boxes_are_inside_and_of_the_stated_shape(width: int, height: int, seed: int) -> None:
     box = _random_box(width, height, Augmentation(), np.random.default_rng(seed))

@@ -85,7 +85,7 @@ def test_no_test_digit_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all((one == two).all() for one, two in zip(wanted, found, strict=True))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.lists(st.integers(0, 2**31), min_size=2, max_size=4), digit=st.integers(0, 1796))
 def test_a_canvas_is_a_function_of_its_seed(seed: list[int], digit: int) -> None:
     for setting in (DIGITS64, DIGITS64_HARD):
@@ -95,7 +95,7 @@ def test_a_canvas_is_a_function_of_its_seed(seed: list[int], digit: int) -> None
         assert (one != digits64.canvas([*seed, 1], digit, setting)).any()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**31), digit=st.integers(0, 1796))
 def test_colours_size_and_place_without_clutter(seed: int, digit: int) -> None:
     """Without clutter and noise the canvas shows exactly one digit, whole, 28 to 48 pixels large, in the stated colours."""

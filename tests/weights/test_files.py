@@ -68,7 +68,7 @@ def test_the_hash_is_not_of_the_layout(file: Path, tmp_path: Path) -> None:
     assert read_weights(copy)[0].sha256 == read_weights(file)[0].sha256
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(key=st.sampled_from(sorted(ARRAYS)), bit=st.integers(0, 31), data=st.data())
 def test_every_bit_counts(key: tuple[str, str], bit: int, data: st.DataObject) -> None:
     changed = ARRAYS[key].copy()
@@ -117,7 +117,7 @@ def test_altered_files_are_told(file: Path, what: str) -> None:
         read_weights(file)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.floats(0, 0.999), flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(1, 255)), max_size=4))
 def test_broken_files_are_an_error_or_intact(file: Path, cut: float, flips: list[tuple[float, int]]) -> None:
     good = file.read_bytes()
