@@ -11,3 +11,7 @@ class SpaceError(MhmodelsError, ValueError):
 
 class CostModelError(MhmodelsError, ValueError):
     """Latencies that no cost model can be fitted to, or a cost model that does not apply."""
+
+
+class SearchError(MhmodelsError, ValueError):
+    """A search that cannot be run as asked: a target out of reach, values that are no numbers, settings that differ."""
