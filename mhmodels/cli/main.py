@@ -80,9 +80,8 @@ def cli() -> None:
 def main() -> None:
     """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
     try:
-        cli.main(prog_name="mhmodels", standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # What a command raises as click's Exit comes back as its code, and a finished command gives None.
+        code = cli.main(prog_name="mhmodels", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -99,6 +98,8 @@ def main() -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
             raise
         _fail(f"{error.filename or 'output'}: {error.strerror}")
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str) -> None:

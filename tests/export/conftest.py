@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from click.testing import CliRunner
 
-from mhmodels.cli.main import cli
-from mhmodels.errors import MhmodelsError
+from mhmodels.cli.main import main
 from tests.export.writer_helpers import TINY
 
 FORMATS = ("float32", "float16", "int8", "uint8")
@@ -34,12 +35,11 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Said:
-        result = CliRunner().invoke(cli, arguments)
-        if isinstance(result.exception, MhmodelsError):  # what `mhmodels.cli.main.main` makes of it
-            return Said(1, result.stdout, f"{result.stderr}error: {result.exception}\n")
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return Said(result.exit_code, result.stdout, result.stderr)
+        monkeypatch.setattr(sys, "argv", ["mhmodels", *arguments])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
+            main()
+        return Said(int(stop.value.code or 0), out.getvalue(), err.getvalue())
 
     return run
 
