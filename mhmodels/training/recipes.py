@@ -163,6 +163,8 @@ DIGITS = Recipe(
     preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
 )
 
+DIGITS_FINETUNE = msgspec.structs.replace(DIGITS, name="digits-finetune", epochs=3, learning_rate=LearningRate(peak=5e-4))
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -170,7 +172,7 @@ RECIPES = {
         # TuNAS trains without dropout below 150 epochs.
         msgspec.structs.replace(PAPER, name="short", epochs=90, dropout=0.0),
         DIGITS,
-        msgspec.structs.replace(DIGITS, name="digits-finetune", epochs=3, learning_rate=LearningRate(peak=5e-4)),
+        DIGITS_FINETUNE,
     )
 }
 
