@@ -28,12 +28,15 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS_REQUIRE = {
+    "search": ["pymoo>=0.6.2"],
     "dev": [
         "ai-edge-quantizer>=0.10,<1",
         "hypothesis>=6.100",
         "mypy>=1.11",
+        "pymoo>=0.6.2",
         "pytest>=8.2",
         "pytest-benchmark>=5.0",
+        "pytest-xdist>=3.6",
         "ruff>=0.6",
     ],
 }

@@ -310,12 +310,12 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     @staticmethod
     def from_json(data: bytes | str, source: str = "architecture") -> Architecture:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote; a search's `provenance` beside it is passed over, it is not the network.
 
         Raises:
             FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
         """
-        return decode_json(data, Architecture, FORMAT, source)
+        return decode_json(data, Architecture, FORMAT, source, beside=("provenance",))
 
 
 def load_architecture(path: str | os.PathLike[str]) -> Architecture:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +14,7 @@ from mhmodels.errors import FileFormatError
 T = TypeVar("T")
 
 
-def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str) -> T:
+def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str, beside: Collection[str] = ()) -> T:
     """Decodes one of our JSON file formats.
 
     Args:
@@ -21,6 +22,7 @@ def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str)
         kind: the struct to decode to.
         file_format: the value that its `format` field must have.
         source: the file's name, for messages.
+        beside: fields that may stand there too and belong to somebody else.
 
     Raises:
         FileFormatError: with source, path of the field, what was found and expected.
@@ -33,7 +35,8 @@ def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str)
     if found != file_format:
         raise FileFormatError(f"{source}: field 'format' is {found!r}, expected {file_format!r}")
     try:
-        del document["format"]
+        for field in ("format", *beside):
+            document.pop(field, None)
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise FileFormatError(f"{source}: {_with_found(str(error), document)}") from error

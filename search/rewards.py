@@ -11,6 +11,7 @@ Equation 6 is the absolute reward with one hardware, 7 that with the average and
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
@@ -211,6 +212,15 @@ class Objective:
         """Milliseconds (n, hardware) of encodings (n, decisions)."""
         rows = self.space.check(encodings)
         return np.stack([source.predict(rows) for source in self.sources.values()], axis=1)
+
+    def identities(self) -> dict[str, str]:
+        """By hardware what its latencies come from: a cost model's SHA-256, or what the source says of itself."""
+        return {
+            hardware: f"sha256:{hashlib.sha256(source.model.to_json()).hexdigest()}"
+            if isinstance(source, Predictor)
+            else str(getattr(source, "identity", type(source).__name__))
+            for hardware, source in self.sources.items()
+        }
 
     def f(self, encodings: ArrayLike) -> Floats:
         """Norms (n,) of encodings; errors as `Reward.f`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -39,10 +40,10 @@ class TabularSpace(Space):
 
 
 class Table:
-    """Known values of a tabular space's members."""
+    """Known values of a small space's members."""
 
-    def __init__(self, space: TabularSpace, encodings: ArrayLike, columns: dict[str, ArrayLike]) -> None:
-        """See `TabularSpace.attach`."""
+    def __init__(self, space: Space, encodings: ArrayLike, columns: Mapping[str, ArrayLike]) -> None:
+        """See `TabularSpace.attach`; of any space that is small enough."""
         self.space = space
         rows = space.canonical(space.check(encodings))
         self.columns = {name: np.asarray(values, np.float64) for name, values in columns.items()}

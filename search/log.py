@@ -1,0 +1,236 @@
+"""The log of a search: an SQLite file, a row for every evaluation as it arrives.
+
+It begins with the settings of the search. A search that finds its log goes on from there; one with other settings is
+refused, with the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.errors import StoreError
+from search.errors import SearchError
+from search.space import Encodings
+
+APPLICATION_ID = 0x4D485352
+"""`MHSR`: how we and `file` know our own."""
+VERSION = 1
+REMEDY = "give another path with --log"
+_SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE header (document TEXT NOT NULL);
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY,
+    phase TEXT NOT NULL,
+    encoding BLOB NOT NULL,
+    accuracy REAL NOT NULL,
+    latency_ms TEXT NOT NULL,
+    f REAL NOT NULL,
+    reward REAL NOT NULL,
+    binding TEXT NOT NULL
+);
+CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""
+
+
+class Evaluated(NamedTuple):
+    """Rows of the log, in order.
+
+    Attributes:
+        phases: (n,) of the method.
+        encodings: (n, decisions).
+        accuracy, f, rewards: (n,).
+        latencies: (n, hardware), ms.
+        binding: (n,) the hardware on which the network is worst.
+    """
+
+    phases: tuple[str, ...]
+    encodings: Encodings
+    accuracy: NDArray[np.float64]
+    latencies: NDArray[np.float64]
+    f: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    binding: tuple[str, ...]
+
+
+class SearchLog:
+    """An open log; use it as a context manager."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Opens a log, or makes one where there is no file.
+
+        Raises:
+            StoreError: the file is something else, of a newer version, locked, or cannot be read and written.
+        """
+        self.path = Path(path)
+        with self._errors():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
+        try:
+            with self._errors():
+                self._set_up()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def header(self) -> dict[str, Any] | None:
+        """The settings with which the search began; None in a new log."""
+        with self._errors():
+            row = self._connection.execute("SELECT document FROM header").fetchone()
+        return None if row is None else msgspec.json.decode(row[0])
+
+    def begin(self, header: Mapping[str, Any]) -> None:
+        """Writes the settings into a new log, compares them in one that was begun.
+
+        Raises:
+            SearchError: the log is of a search with other settings; the message names what differs.
+        """
+        wanted = msgspec.json.decode(msgspec.json.encode(header))
+        found = self.header()
+        if found is None:
+            with self._errors():
+                self._connection.execute("INSERT INTO header VALUES (?)", [msgspec.json.encode(wanted).decode()])
+            return
+        there, now = _flat(found), _flat(wanted)
+        differing = [
+            f"{name} is {_short(there.get(name))} there and {_short(now.get(name))} now"
+            for name in {**there, **now}
+            if there.get(name) != now.get(name)
+        ]
+        if differing:
+            raise SearchError(
+                f"{self.path}: this log is of a search with other settings: {'; '.join(differing)}; continue it with those "
+                f"(`mhmodels search resume {self.path}`), or {REMEDY}"
+            )
+
+    def add(self, phase: str, rows: Evaluated, statistics: Mapping[str, Any]) -> None:
+        """Keeps evaluations; they are in the file when this returns, all of them or none.
+
+        Raises:
+            StoreError: they cannot be written; what was there stays.
+        """
+        documents = [msgspec.json.encode(values.tolist()).decode() for values in rows.latencies]
+        values = zip(
+            [phase] * len(rows.accuracy),
+            [row.astype("<i2").tobytes() for row in rows.encodings],
+            rows.accuracy.tolist(),
+            documents,
+            rows.f.tolist(),
+            rows.rewards.tolist(),
+            rows.binding,
+            strict=True,
+        )
+        with self._errors():
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                if statistics:
+                    self._connection.execute(
+                        "INSERT INTO statistics SELECT coalesce(max(id), 0), ? FROM evaluations",
+                        [msgspec.json.encode(statistics).decode()],
+                    )
+                self._connection.executemany(
+                    "INSERT INTO evaluations (phase, encoding, accuracy, latency_ms, f, reward, binding)"
+                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    values,
+                )
+                self._connection.execute("COMMIT")
+            except BaseException:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+                raise
+
+    def evaluated(self) -> Evaluated:
+        """All evaluations, in order."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations ORDER BY id"
+            ).fetchall()
+        columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+        encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
+        return Evaluated(
+            phases=columns[0],
+            encodings=np.array(encodings, np.int16).reshape(len(rows), -1),
+            accuracy=np.array(columns[2], np.float64),
+            latencies=np.array([msgspec.json.decode(one) for one in columns[3]], np.float64).reshape(len(rows), -1),
+            f=np.array(columns[4], np.float64),
+            rewards=np.array(columns[5], np.float64),
+            binding=columns[6],
+        )
+
+    def statistics(self) -> Iterator[dict[str, Any]]:
+        """What the method said of itself, each with `after`, the number of evaluations before it."""
+        with self._errors():
+            rows = self._connection.execute("SELECT after, document FROM statistics ORDER BY rowid").fetchall()
+        for after, document in rows:
+            yield {"after": after, **msgspec.json.decode(document)}
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._connection.close()
+
+    def __enter__(self) -> SearchLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _set_up(self) -> None:
+        ask = self._connection.execute
+        tables, application, version = (
+            int(ask(query).fetchone()[0])
+            for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
+        )
+        if application == APPLICATION_ID and version > VERSION:
+            raise StoreError(f"{self.path}: a search log of version {version}, expected at most {VERSION}; upgrade, or {REMEDY}")
+        if application != APPLICATION_ID and (application or version or tables):
+            raise StoreError(f"{self.path}: not a search log but another SQLite file; it is left as it is, {REMEDY}")
+        ask("PRAGMA journal_mode = WAL")
+        # A killed process loses nothing that was committed, and evaluations from tables take less than a sync.
+        ask("PRAGMA synchronous = NORMAL")
+        if not application:
+            self._connection.executescript(_SCHEMA)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turns SQLite's and the system's errors into ours, with the file and what to do."""
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be opened ({error.strerror}); {REMEDY}") from error
+        except sqlite3.Error as error:
+            text = str(error)
+            hints = {
+                "locked": "another search writes it; wait for that one",
+                "full": "the disk is full; free some space and resume, what was evaluated before is kept",
+                "not a database": "the file is something else; it is left as it is",
+                "unable to open": "it cannot be written",
+                "readonly": "it cannot be written",
+            }
+            hint = next((hint for part, hint in hints.items() if part in text), "the log stays as it was")
+            raise StoreError(f"{self.path}: {text}: {hint}, or {REMEDY}") from error
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as `outer.inner`, so that a difference is named where it is."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 160 else f"{text[:157]}…"

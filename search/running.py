@@ -1,0 +1,216 @@
+"""Runs a method of search: asks the evaluator, keeps the log, finds its way back into an interrupted search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+import mhmodels
+from search.errors import SearchError
+from search.evaluators import Evaluator
+from search.log import Evaluated, SearchLog
+from search.rewards import Floats, Objective
+from search.space import Encodings
+from search.strategies import Ask, Batch, Method
+
+
+class Found(NamedTuple):
+    """What a search found.
+
+    Attributes:
+        encoding: (decisions,), canonical.
+        accuracy: fraction.
+        latencies: (hardware,), ms.
+        f: the norm.
+        reward: of it.
+        binding: the hardware on which it is worst.
+        evaluations: networks asked for, repetitions included.
+        networks: different ones among them.
+        log: all of them, in order.
+    """
+
+    encoding: Encodings
+    accuracy: float
+    latencies: Floats
+    f: float
+    reward: float
+    binding: str
+    evaluations: int
+    networks: int
+    log: Evaluated
+
+
+Progress = Callable[[int, str, float], None]
+
+
+def header(objective: Objective, evaluator: Evaluator, method: Method, seed: int) -> dict[str, Any]:
+    """Everything that decides what a search does: what a log begins with, and a result's provenance.
+
+    Hashes of cost models are those of their files.
+    """
+    return {
+        "space": objective.space.name,
+        "schema": objective.space.schema,
+        "restrictions": list(objective.space.restrictions),
+        "allowed": [len(allowed) for allowed in objective.space.allowed],
+        "reward": msgspec.to_builtins(objective.reward),
+        "latencies": objective.identities(),
+        "accuracies": evaluator.identity,
+        "method": msgspec.to_builtins(method),
+        "seed": seed,
+        "mhmodels": mhmodels.__version__,
+    }
+
+
+def search(
+    objective: Objective,
+    evaluator: Evaluator,
+    method: Method,
+    seed: int = 0,
+    log: SearchLog | None = None,
+    progress: Progress | None = None,
+) -> Found:
+    """Searches; with a log that was begun before, from where that one ends.
+
+    Networks are evaluated once; a method that asks again is told the same. A resumed search repeats the method's part from
+    the beginning, with the values of the log in place of evaluations, and ends as if it had never been interrupted.
+
+    Args:
+        objective: space, latencies, reward.
+        evaluator: of accuracy.
+        method: from `search.strategies`.
+        seed: of all that the method draws.
+        log: kept as evaluations arrive; None for none.
+        progress: called with the number of evaluations, the phase and the best reward so far.
+
+    Raises:
+        SearchError: accuracies that are no fractions; a log of a search with other settings.
+        StoreError: the log cannot be written.
+    """
+    before: Evaluated | None = None
+    if log is not None:
+        log.begin(header(objective, evaluator, method, seed))
+        before = log.evaluated()
+    known = _Known(objective, evaluator)
+    parts: list[Evaluated] = []
+    run = method.run(objective, seed)
+    done, best = 0, -np.inf
+    try:
+        ask = next(run)
+        while True:
+            there = 0 if before is None else min(len(ask.encodings), max(0, len(before.accuracy) - done))
+            part = known.recall(ask, before, done) if before is not None and there == len(ask.encodings) else known.evaluate(ask)
+            if log is not None and not there:
+                log.add(ask.phase, part, ask.statistics)
+            parts.append(part)
+            done += len(part.accuracy)
+            best = max(best, float(part.rewards.max()))
+            if progress is not None:
+                progress(done, ask.phase, best)
+            ask = run.send(Batch(part.accuracy, part.latencies, part.f, part.rewards))
+    except StopIteration as stop:
+        found = objective.space.canonical(np.asarray(stop.value)[None])
+    return _found(found, known, parts)
+
+
+def front(rows: Evaluated, costs: Floats) -> NDArray[np.int64]:
+    """Indices of the networks that no other beats in accuracy and every cost (n, k), most accurate first."""
+    goals = np.column_stack([-rows.accuracy, costs])
+    _, first = np.unique(goals, axis=0, return_index=True)
+    order = first[np.lexsort(goals[first].T[::-1])]
+    kept: list[int] = []
+    for place in order:
+        if not any((goals[other] <= goals[place]).all() for other in kept):
+            kept.append(int(place))
+    return np.array(kept, np.int64)
+
+
+class _Known:
+    """Values of networks that were evaluated, by canonical encoding."""
+
+    def __init__(self, objective: Objective, evaluator: Evaluator) -> None:
+        self.objective, self.evaluator = objective, evaluator
+        self.accuracy: dict[bytes, float] = {}
+
+    def evaluate(self, ask: Ask) -> Evaluated:
+        """Asks the evaluator for what is not known yet."""
+        space = self.objective.space
+        rows = space.canonical(space.check(ask.encodings))
+        keys = [row.tobytes() for row in rows]
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self.accuracy}
+        if new:
+            wanted = np.array(list(new.values()), np.int16)
+            values = np.asarray(self.evaluator.evaluate(wanted), np.float64)
+            if values.shape != (len(wanted),):
+                raise SearchError(f"evaluator gave accuracies of shape {values.shape}, expected ({len(wanted)},)")
+            bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+            if len(bad):
+                raise SearchError(
+                    f"evaluator gave accuracy {values[bad[0]]} for {space.label(wanted[bad[0]])}, expected a fraction from 0 to 1"
+                )
+            self.accuracy.update(zip(new, values.tolist(), strict=True))
+        accuracy = np.array([self.accuracy[key] for key in keys])
+        return self._worth(ask, rows, accuracy)
+
+    def recall(self, ask: Ask, log: Evaluated, start: int) -> Evaluated:
+        """The same from a log, which must hold what is asked for now."""
+        space = self.objective.space
+        rows = space.canonical(space.check(ask.encodings))
+        part = slice(start, start + len(rows))
+        if not np.array_equal(rows, log.encodings[part]):
+            raise SearchError(
+                f"the log's evaluation {start + 1} is {space.label(log.encodings[start])} and this search would evaluate "
+                f"{space.label(rows[0])}: the log is of another version; begin a new one (--log)"
+            )
+        self.accuracy.update(zip((row.tobytes() for row in rows), log.accuracy[part].tolist(), strict=True))
+        return self._worth(ask, rows, log.accuracy[part])
+
+    def _worth(self, ask: Ask, rows: Encodings, accuracy: Floats) -> Evaluated:
+        reward, latencies = self.objective.reward, self.objective.latencies(rows)
+        norm = reward.f(latencies)
+        binding = tuple(reward.hardware[i] for i in reward.binding(latencies))
+        phases = (ask.phase,) * len(rows)
+        return Evaluated(phases, rows, accuracy, latencies, norm, reward.of_norm(accuracy, norm), binding)
+
+
+def _found(encoding: Encodings, known: _Known, parts: list[Evaluated]) -> Found:
+    log = Evaluated(
+        phases=tuple(phase for part in parts for phase in part.phases),
+        encodings=np.concatenate([part.encodings for part in parts]),
+        accuracy=np.concatenate([part.accuracy for part in parts]),
+        latencies=np.concatenate([part.latencies for part in parts]),
+        f=np.concatenate([part.f for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        binding=tuple(name for part in parts for name in part.binding),
+    )
+    own = known.evaluate(Ask(encoding, "found"))
+    return Found(
+        encoding=encoding[0],
+        accuracy=float(own.accuracy[0]),
+        latencies=own.latencies[0],
+        f=float(own.f[0]),
+        reward=float(own.rewards[0]),
+        binding=own.binding[0],
+        evaluations=len(log.accuracy),
+        networks=len(np.unique(log.encodings, axis=0)),
+        log=log,
+    )
+
+
+def provenance(settings: Mapping[str, Any], found: Found, objective: Objective) -> dict[str, Any]:
+    """What a result's file says of where it comes from."""
+    return {
+        **settings,
+        "encoding": found.encoding.tolist(),
+        "accuracy": found.accuracy,
+        "latency_ms": dict(zip(objective.sources, found.latencies.tolist(), strict=True)),
+        f"f_{objective.reward.aggregate}": found.f,
+        "reward_value": found.reward,
+        "binding": found.binding,
+        "evaluations": found.evaluations,
+        "networks": found.networks,
+    }
