@@ -134,7 +134,7 @@ def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     if op.kind == "multiply":
         return keras.layers.Multiply(name=op.name)(inputs)
     if op.kind == "pool":
-        return keras.layers.GlobalAveragePooling2D(keepdims=True, name=op.name)(inputs[0])
+        return keras.layers.GlobalAveragePooling2D(keepdims=True, data_format="channels_last", name=op.name)(inputs[0])
     if op.kind == "reshape":
         return keras.layers.Reshape((op.channels,), name=op.name)(inputs[0])
     raise ValueError(f"{op.name}: no Keras layer for operation kind '{op.kind}'")
@@ -175,9 +175,9 @@ def _check_options(pooling: str | None, dropout: float, features: bool, out_stri
 
 def _pooled(features: Any, pooling: str | None) -> Any:
     if pooling == "avg":
-        return keras.layers.GlobalAveragePooling2D(name="avg_pool")(features)
+        return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(features)
     if pooling == "max":
-        return keras.layers.GlobalMaxPooling2D(name="max_pool")(features)
+        return keras.layers.GlobalMaxPooling2D(data_format="channels_last", name="max_pool")(features)
     return features
 
 
