@@ -28,7 +28,7 @@ VERSION = 1
 REMEDY = "give another path with --log"
 _SCHEMA = f"""
 BEGIN IMMEDIATE;
-CREATE TABLE header (document TEXT NOT NULL);
+CREATE TABLE header (document TEXT NOT NULL, request TEXT NOT NULL);
 CREATE TABLE evaluations (
     id INTEGER PRIMARY KEY,
     phase TEXT NOT NULL,
@@ -69,13 +69,17 @@ class Evaluated(NamedTuple):
 class SearchLog:
     """An open log; use it as a context manager."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], request: Mapping[str, Any] | None = None) -> None:
         """Opens a log, or makes one where there is no file.
+
+        Args:
+            path: the file.
+            request: from which the search can be made again, kept beside its settings (`mhmodels search resume`).
 
         Raises:
             StoreError: the file is something else, of a newer version, locked, or cannot be read and written.
         """
-        self.path = Path(path)
+        self.path, self._request = Path(path), request
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
@@ -92,6 +96,13 @@ class SearchLog:
             row = self._connection.execute("SELECT document FROM header").fetchone()
         return None if row is None else msgspec.json.decode(row[0])
 
+    def request(self) -> dict[str, Any] | None:
+        """From what the search can be made again; None in a log that was not begun, or without a request."""
+        with self._errors():
+            row = self._connection.execute("SELECT request FROM header").fetchone()
+        found: dict[str, Any] | None = None if row is None else msgspec.json.decode(row[0])
+        return found
+
     def begin(self, header: Mapping[str, Any]) -> None:
         """Writes the settings into a new log, compares them in one that was begun.
 
@@ -102,7 +113,8 @@ class SearchLog:
         found = self.header()
         if found is None:
             with self._errors():
-                self._connection.execute("INSERT INTO header VALUES (?)", [msgspec.json.encode(wanted).decode()])
+                documents = [msgspec.json.encode(one).decode() for one in (wanted, self._request)]
+                self._connection.execute("INSERT INTO header VALUES (?, ?)", documents)
             return
         there, now = _flat(found), _flat(wanted)
         differing = [
@@ -162,9 +174,9 @@ class SearchLog:
         encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
         return Evaluated(
             phases=columns[0],
-            encodings=np.array(encodings, np.int16).reshape(len(rows), -1),
+            encodings=np.array(encodings, np.int16).reshape(len(rows), -1 if rows else 0),
             accuracy=np.array(columns[2], np.float64),
-            latencies=np.array([msgspec.json.decode(one) for one in columns[3]], np.float64).reshape(len(rows), -1),
+            latencies=np.array([msgspec.json.decode(one) for one in columns[3]], np.float64).reshape(len(rows), -1 if rows else 0),
             f=np.array(columns[4], np.float64),
             rewards=np.array(columns[5], np.float64),
             binding=columns[6],
@@ -176,6 +188,25 @@ class SearchLog:
             rows = self._connection.execute("SELECT after, document FROM statistics ORDER BY rowid").fetchall()
         for after, document in rows:
             yield {"after": after, **msgspec.json.decode(document)}
+
+    def truncate(self, evaluations: int) -> None:
+        """Forgets everything behind so many evaluations: a search that goes on from a checkpoint makes it again.
+
+        Raises:
+            SearchError: fewer are there, so this is not the checkpoint's log.
+            StoreError: the log cannot be written.
+        """
+        with self._errors():
+            (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
+            if found < evaluations:
+                raise SearchError(
+                    f"{self.path}: {found} evaluations, but the checkpoint was written after {evaluations}: the log is of "
+                    f"another search or was lost; {REMEDY}, or begin anew"
+                )
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute("DELETE FROM statistics WHERE after >= ?", [evaluations])
+            self._connection.execute("DELETE FROM evaluations WHERE id > ?", [evaluations])
+            self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Closes the file."""

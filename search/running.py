@@ -130,31 +130,23 @@ def front(rows: Evaluated, costs: Floats) -> NDArray[np.int64]:
 
 
 class _Known:
-    """Values of networks that were evaluated, by canonical encoding."""
+    """Accuracy and latencies of networks that were evaluated, by canonical encoding."""
 
     def __init__(self, objective: Objective, evaluator: Evaluator) -> None:
         self.objective, self.evaluator = objective, evaluator
-        self.accuracy: dict[bytes, float] = {}
+        self.values: dict[bytes, tuple[float, Floats]] = {}
 
     def evaluate(self, ask: Ask) -> Evaluated:
         """Asks the evaluator for what is not known yet."""
         space = self.objective.space
         rows = space.canonical(space.check(ask.encodings))
         keys = [row.tobytes() for row in rows]
-        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self.accuracy}
+        new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self.values}
         if new:
             wanted = np.array(list(new.values()), np.int16)
-            values = np.asarray(self.evaluator.evaluate(wanted), np.float64)
-            if values.shape != (len(wanted),):
-                raise SearchError(f"evaluator gave accuracies of shape {values.shape}, expected ({len(wanted)},)")
-            bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
-            if len(bad):
-                raise SearchError(
-                    f"evaluator gave accuracy {values[bad[0]]} for {space.label(wanted[bad[0]])}, expected a fraction from 0 to 1"
-                )
-            self.accuracy.update(zip(new, values.tolist(), strict=True))
-        accuracy = np.array([self.accuracy[key] for key in keys])
-        return self._worth(ask, rows, accuracy)
+            latencies = self.objective.latencies(wanted)
+            self.values.update(zip(new, zip(self._accuracies(wanted), latencies, strict=True), strict=True))
+        return self._worth(ask, rows, [self.values[key] for key in keys])
 
     def recall(self, ask: Ask, log: Evaluated, start: int) -> Evaluated:
         """The same from a log, which must hold what is asked for now."""
@@ -166,11 +158,25 @@ class _Known:
                 f"the log's evaluation {start + 1} is {space.label(log.encodings[start])} and this search would evaluate "
                 f"{space.label(rows[0])}: the log is of another version; begin a new one (--log)"
             )
-        self.accuracy.update(zip((row.tobytes() for row in rows), log.accuracy[part].tolist(), strict=True))
-        return self._worth(ask, rows, log.accuracy[part])
+        values = list(zip(log.accuracy[part].tolist(), log.latencies[part], strict=True))
+        self.values.update(zip((row.tobytes() for row in rows), values, strict=True))
+        return self._worth(ask, rows, values)
 
-    def _worth(self, ask: Ask, rows: Encodings, accuracy: Floats) -> Evaluated:
-        reward, latencies = self.objective.reward, self.objective.latencies(rows)
+    def _accuracies(self, rows: Encodings) -> list[float]:
+        values = np.asarray(self.evaluator.evaluate(rows), np.float64)
+        if values.shape != (len(rows),):
+            raise SearchError(f"evaluator gave accuracies of shape {values.shape}, expected ({len(rows)},)")
+        bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+        if len(bad):
+            raise SearchError(
+                f"evaluator gave accuracy {values[bad[0]]} for {self.objective.space.label(rows[bad[0]])}, "
+                "expected a fraction from 0 to 1"
+            )
+        return values.tolist()
+
+    def _worth(self, ask: Ask, rows: Encodings, values: list[tuple[float, Floats]]) -> Evaluated:
+        reward = self.objective.reward
+        accuracy, latencies = np.array([one for one, _ in values]), np.array([row for _, row in values])
         norm = reward.f(latencies)
         binding = tuple(reward.hardware[i] for i in reward.binding(latencies))
         phases = (ask.phase,) * len(rows)

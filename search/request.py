@@ -1,0 +1,204 @@
+"""What `mhmodels search run` is asked for, as data: kept in the log, so that `search resume` needs nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mhmodels.errors import FileFormatError
+from mhmodels.json_files import read_bytes
+from search.benchmark_tables import table_of
+from search.cost_model.model import CostModel, load_cost_model
+from search.errors import SearchError
+from search.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
+from search.rewards import Aggregate, LatencySource, Objective, Reward, RewardKind
+from search.space import Space
+from search.spaces import get_space
+from search.strategies import Method
+
+DEFAULT_REFERENCE = "mobilenet_v1"
+MEDIAN = "median"
+
+
+class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A search.
+
+    Attributes:
+        space: its name.
+        method: with its settings.
+        evaluator: of accuracy: FILE.npz[:COLUMN] or FILE.csv, a published table; FILE.jsonl, lines of encoding and
+            accuracy that a predictor is trained on; MODULE:FUNCTION, called with the space and encodings.
+        seed: of all chance.
+        cost_models: files, one a hardware.
+        latencies, hardware: a published table and its columns, in the place of cost models.
+        limits: profiles or hardware that networks must run on.
+        references: C in ms by hardware; of hardware that is not named, `reference`.
+        reference: a network whose predicted latencies are the C, or `median` of a table; None for what fits.
+        kind, aggregate, beta, target, weights: of the reward.
+        options: of a super-network (`search.supernet`): preset, data.
+    """
+
+    space: str
+    method: Method
+    evaluator: str
+    seed: int = 0
+    cost_models: tuple[str, ...] = ()
+    latencies: str = ""
+    hardware: tuple[str, ...] = ()
+    limits: tuple[str, ...] = ()
+    references: dict[str, float] = {}
+    reference: str | None = None
+    kind: RewardKind = "absolute"
+    aggregate: Aggregate = "avg"
+    beta: float = -0.07
+    target: float = 1.0
+    weights: dict[str, float] = {}
+    options: dict[str, Any] = {}
+
+
+def make_objective(request: Request) -> Objective:
+    """Space, latencies and reward of a request.
+
+    Raises:
+        MhmodelsError: a file or name that is not there, cost models that do not fit the space, no reference.
+    """
+    from search import space_cli
+
+    space, _ = space_cli.restricted(get_space(request.space), space_cli.profiles(request.limits, False))
+    if bool(request.cost_models) == bool(request.latencies):
+        raise SearchError(
+            "latencies come from --cost-model files or from a table (--latencies with --hardware): give one of both"
+        )
+    sources, references = _cost_models(request, space) if request.cost_models else _table(request, space)
+    unknown = next((name for name in request.references if name not in sources), None)
+    if unknown is not None:
+        raise SearchError(f"reference for '{unknown}', of which no latencies are given; hardware: {', '.join(sources)}")
+    references = {hardware: request.references.get(hardware, references.get(hardware, 0.0)) for hardware in sources}
+    reward = Reward(
+        references=references,
+        kind=request.kind,
+        aggregate=request.aggregate,
+        beta=request.beta,
+        target=request.target,
+        weights=request.weights,
+    )
+    return Objective(space, sources, reward)
+
+
+def make_evaluator(request: Request, space: Space) -> Evaluator:
+    """Where accuracies come from.
+
+    Raises:
+        MhmodelsError: no such file or function, or a table of another space.
+    """
+    name, _, column = request.evaluator.rpartition(":")
+    path = Path(name or request.evaluator)
+    if Path(request.evaluator).suffix in (".npz", ".csv", ".jsonl"):
+        path, column = Path(request.evaluator), ""
+    if path.suffix in (".npz", ".csv"):
+        table, identity = table_of(path)
+        _check_space(table.space, space, path)
+        column = column or next(iter(table.columns))
+        if column not in table.columns:
+            raise SearchError(f"{path}: no column '{column}', expected one of {', '.join(table.columns)}")
+        return TableAccuracy(table, column, f"{identity}:{column}")
+    if path.suffix == ".jsonl":
+        return _predictor(path, space)
+    if not name or not column.isidentifier():
+        raise SearchError(f"evaluator '{request.evaluator}': expected FILE.npz[:COLUMN], FILE.csv, FILE.jsonl or MODULE:FUNCTION")
+    return CallableAccuracy(space, _function(name, column), request.evaluator)
+
+
+def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict[str, float]:
+    """C by hardware: what cost models predict for a network at its own input size.
+
+    Raises:
+        SearchError: a model that cannot predict it.
+    """
+    from mhmodels.registry import resolve
+
+    architecture = resolve(reference)
+    try:
+        return {hardware: float(model.predict([architecture])[0]) for hardware, model in models.items()}
+    except ValueError as error:
+        raise SearchError(
+            f"reference '{reference}': {error}; give latencies (--reference ID=MS for every hardware), or fit structural "
+            "cost models, which predict any network"
+        ) from error
+
+
+def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
+    loaded = [load_cost_model(path) for path in request.cost_models]
+    models = {model.hardware: model for model in loaded}
+    if len(models) < len(loaded):
+        names = ", ".join(model.hardware for model in loaded)
+        raise SearchError(f"two cost models are for one hardware ({names}), expected one each")
+    if request.hardware and set(request.hardware) - set(models):
+        raise SearchError(
+            f"no cost model for {', '.join(sorted(set(request.hardware) - set(models)))}; there is {', '.join(models)}"
+        )
+    models = {name: models[name] for name in request.hardware or models}
+    sources: dict[str, LatencySource] = {hardware: model.bind(space) for hardware, model in models.items()}
+    missing = {hardware: model for hardware, model in models.items() if hardware not in request.references}
+    return sources, reference_latencies(missing, request.reference or DEFAULT_REFERENCE) if missing else {}
+
+
+def _table(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
+    path = Path(request.latencies)
+    table, identity = table_of(path)
+    _check_space(table.space, space, path)
+    hardware = request.hardware or tuple(table.columns)
+    unknown = next((name for name in hardware if name not in table.columns), None)
+    if unknown is not None:
+        raise SearchError(f"{path}: no complete column '{unknown}', expected some of {', '.join(table.columns)}")
+    if request.reference not in (None, MEDIAN):
+        raise SearchError(f"a table's references are its medians or given (--reference ID=MS), not '{request.reference}'")
+    sources: dict[str, LatencySource] = {name: TableLatency(table, name, f"{identity}:{name}") for name in hardware}
+    return sources, {name: float(np.median(table.columns[name])) for name in hardware}
+
+
+def _check_space(found: Space, wanted: Space, path: Path) -> None:
+    if found.schema != wanted.schema:
+        raise SearchError(f"{path}: a table of space '{found.name}', not of '{wanted.name}'")
+
+
+def _predictor(path: Path, space: Space) -> PredictedAccuracy:
+    rows, values = [], []
+    for number, line in enumerate(read_bytes(path, limit=1 << 30).splitlines(), 1):
+        if line.strip():
+            try:
+                row = msgspec.json.decode(line)
+                encoding, accuracy = row["encoding"], float(row["accuracy"])
+            except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+                raise FileFormatError(
+                    f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
+                    '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
+                ) from error
+            rows.append(space.parse(encoding) if isinstance(encoding, str) else space.check(np.array(encoding))[0])
+            values.append(accuracy)
+    if not rows:
+        raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
+    return PredictedAccuracy(space, np.array(rows), values)
+
+
+def _function(module: str, name: str) -> Any:
+    folder = str(Path.cwd())
+    added = folder not in sys.path
+    if added:
+        sys.path.append(folder)  # last, so that a file of the user's shadows none of ours
+    try:
+        function = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise SearchError(f"evaluator '{module}:{name}': {error}") from error
+    finally:
+        if added:
+            sys.path.remove(folder)
+    if not callable(function):
+        raise SearchError(f"evaluator '{module}:{name}': module {module} has no function '{name}'")
+    return function

@@ -1,0 +1,277 @@
+"""`mhmodels search run`, `resume` and `show`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
+
+if TYPE_CHECKING:
+    from search.request import Request
+    from search.rewards import Objective
+    from search.running import Found, Progress
+    from search.strategies import Method
+
+F = TypeVar("F", bound=Callable[..., Any])
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_EVALUATIONS = {"evolution": 1000, "nsga2": 2000, "random": 1000}
+
+
+def _output_options(command: F) -> F:
+    for option in (
+        click.option("-o", "--output", type=_FILE, default=None, metavar="FILE.json", help="The network that was found."),
+        click.option("--front", "front_path", type=_FILE, default=None, metavar="FILE.json", help="All that nothing beats."),
+        click.option("--name", default=None, help="Of the architecture; default the output file's stem."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command("run")
+@click.option("--space", required=True, metavar="NAME", help="See `mhmodels search space`.")
+@click.option(
+    "--method", type=click.Choice(["reinforce", "evolution", "nsga2", "random"]), default="reinforce", show_default=True
+)
+@click.option(
+    "--evaluator",
+    required=True,
+    metavar="FILE|MODULE:FUNCTION",
+    help="Accuracies: FILE.npz[:COLUMN] or FILE.csv (published tables), FILE.jsonl (trains a predictor), or a function.",
+)
+@click.option("--cost-model", "cost_models", type=_FILE, multiple=True, metavar="model.json", help="Latencies, one a hardware.")
+@click.option("--latencies", type=_FILE, default=None, metavar="FILE.npz", help="Latencies from a published table instead.")
+@click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
+@click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
+@click.option("--aggregate", type=click.Choice(["avg", "max"]), default="avg", show_default=True, help="Of L/C over hardware.")
+@click.option(
+    "--reward",
+    "kind",
+    type=click.Choice(["absolute", "soft-exponential", "hard-exponential"]),
+    default="absolute",
+    show_default=True,
+)
+@click.option("--beta", type=float, default=-0.07, show_default=True, help="What latency costs.")
+@click.option("--target", type=float, default=1.0, show_default=True, help="Norm of latency that costs nothing.")
+@click.option("--reference", "references", multiple=True, metavar="MODEL|ID=MS", help="The C.  [default: mobilenet_v1; median]")
+@click.option("--weight", "weights", multiple=True, metavar="ID=W", help="Importance of a hardware.")
+@click.option("--evaluations", type=click.IntRange(1), default=None, help="Networks, for all methods but reinforce.")
+@click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Updates of the controller.")
+@click.option("--replicas", type=click.IntRange(1), default=1, show_default=True, help="Samples for each update.")
+@click.option("--learning-rate", type=float, default=4.8e-3, show_default=True, help="Of the controller.")
+@click.option("--delay", type=float, default=0.25, show_default=True, help="Share of the steps before it learns.")
+@click.option("--refinement", type=click.IntRange(0), default=1000, show_default=True, help="Evaluations after the controller.")
+@click.option("--population", type=click.IntRange(2), default=None, help="Of evolution.  [default: 50; nsga2: 100]")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--log", "log_path", type=_FILE, default=None, metavar="FILE.db", help="SQLite; continues the search that it holds."
+)
+@_output_options
+@json_option
+def run_command(
+    output: Path | None, front_path: Path | None, name: str | None, log_path: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Search a space for the network of the best reward: accuracy, less what latency on all hardware takes from it.
+
+    Accuracies come from a table, a predictor or a function, latencies from cost models or a table.
+    """
+    request = make_request(options)
+    execute(request, log_path, output, front_path, name, as_json)
+
+
+@click.command("resume")
+@click.argument("log_path", type=_FILE, metavar="LOG.db")
+@_output_options
+@json_option
+def resume_command(log_path: Path, output: Path | None, front_path: Path | None, name: str | None, as_json: bool) -> None:
+    """Continue the search that a log holds, with its own settings, to the result that it would have had uninterrupted."""
+    import msgspec
+
+    from search.errors import SearchError
+    from search.log import SearchLog
+    from search.request import Request
+
+    if not log_path.is_file():
+        raise SearchError(f"{log_path}: no such file, expected the log of a search (`mhmodels search run --log`)")
+    with SearchLog(log_path) as log:
+        document = log.request()
+    if document is None:
+        raise SearchError(f"{log_path}: holds no search that was begun from the command line")
+    execute(msgspec.convert(document, Request), log_path, output, front_path, name, as_json)
+
+
+@click.command("show")
+@click.argument("model", metavar="FILE|MODEL")
+@click.option("--png", type=_FILE, default=None, metavar="FILE.png", help="Draw it: stages, blocks, widths.")
+@json_option
+def show_command(model: str, png: Path | None, as_json: bool) -> None:
+    """Show a network that was found, or any other: its stages, blocks and widths, and where it comes from."""
+    from search import drawing
+    from search.results import Result, read_result
+
+    path = Path(model)
+    if path.suffix == ".json" and path.is_file():
+        result = read_result(path)
+    else:
+        from mhmodels.registry import resolve
+
+        result = Result(resolve(model), None, None, {})
+    if png is not None:
+        drawing.draw(result, png)
+        note(f"drawn to {png}")
+    if as_json:
+        emit_json(drawing.document(result))
+    else:
+        drawing.show(console(), result)
+
+
+def make_request(options: dict[str, Any]) -> Request:
+    """A request from the command's options."""
+    from search.request import Request
+
+    reference, references = None, {}
+    for value in options["references"]:
+        if "=" in value:
+            references.update(_numbers((value,), "--reference"))
+        else:
+            reference = value
+    return Request(
+        space=options["space"],
+        method=_method(options),
+        evaluator=options["evaluator"],
+        seed=options["seed"],
+        cost_models=tuple(str(path.absolute()) for path in options["cost_models"]),
+        latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
+        hardware=tuple(part for value in options["hardware"] for part in value.split(",")),
+        limits=options["limits"],
+        references=references,
+        reference=reference,
+        kind=options["kind"],
+        aggregate=options["aggregate"],
+        beta=options["beta"],
+        target=options["target"],
+        weights=_numbers(options["weights"], "--weight"),
+    )
+
+
+def execute(
+    request: Request, log_path: Path | None, output: Path | None, front_path: Path | None, name: str | None, as_json: bool
+) -> None:
+    """Runs a request and writes what it finds."""
+    import msgspec
+
+    from mhmodels.training.files import write_atomically
+    from search.log import SearchLog
+    from search.request import make_evaluator, make_objective
+    from search.results import front_document, result_file
+    from search.running import header, provenance, search
+
+    objective = make_objective(request)
+    reach = objective.check_target(request.seed)
+    evaluator = make_evaluator(request, objective.space)
+    _tell(objective, evaluator.identity, reach.near)
+    with _bar(request.method) as progress:
+        if log_path is None:
+            found = search(objective, evaluator, request.method, request.seed, None, progress)
+        else:
+            with SearchLog(log_path, msgspec.to_builtins(request)) as log:
+                found = search(objective, evaluator, request.method, request.seed, log, progress)
+    told = provenance(header(objective, evaluator, request.method, request.seed), found, objective)
+    if output is not None:
+        write_atomically(output, result_file(objective.space, found.encoding, told, name or output.stem))
+    if front_path is not None:
+        document = front_document(objective, found, getattr(request.method, "each", True))
+        write_atomically(front_path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    if as_json:
+        emit_json({**told, "label": objective.space.label(found.encoding), "path": None if output is None else str(output)})
+        return
+    _print(objective, found)
+    if output is not None:
+        note(f"written to {output}")
+
+
+def _method(options: dict[str, Any]) -> Method:
+    from search.controller import ControllerSettings
+    from search.strategies import Evolution, NonDominated, Random, Reinforce
+
+    kind, population = options["method"], options["population"]
+    if kind == "reinforce":
+        if options["evaluations"] is not None:
+            raise click.UsageError("--evaluations is not for reinforce: its budget is --steps, --replicas and --refinement")
+        controller = ControllerSettings(
+            steps=options["steps"],
+            learning_rate=options["learning_rate"],
+            delay=options["delay"],
+            operation_warm_up=0.0,
+            width_warm_up=0.0,
+        )
+        size = population or 50
+        return Reinforce(
+            controller=controller,
+            replicas=options["replicas"],
+            refinement=options["refinement"],
+            population=size,
+            tournament=max(2, size // 2),
+        )
+    evaluations = options["evaluations"] or _EVALUATIONS[kind]
+    if kind == "random":
+        return Random(evaluations=evaluations)
+    if kind == "nsga2":
+        return NonDominated(evaluations=evaluations, population=population or 100)
+    return Evolution(evaluations=evaluations, population=population or 50, tournament=max(2, (population or 50) // 2))
+
+
+def _numbers(values: tuple[str, ...], option: str) -> dict[str, float]:
+    found = {}
+    for value in values:
+        name, _, number = value.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER") from None
+    return found
+
+
+def _tell(objective: Objective, accuracies: str, near: float) -> None:
+    reward = objective.reward
+    equation = f", equation {reward.equation}" if reward.equation else ""
+    note(f"{objective.space!r} on {', '.join(objective.sources)}")
+    note(f"reward: {reward.kind} of f_{reward.aggregate}{equation}, β = {reward.beta:g}, target {reward.target:g}")
+    note(f"accuracies: {accuracies}")
+    if near < 0.001:
+        note(f"warning: {near:.2%} of 10 000 samples are within 5 % of the target; it can be met, at the edge of the space")
+
+
+@contextmanager
+def _bar(method: Method) -> Iterator[Progress]:
+    """A bar with phase and best reward."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    err = progress_console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True, refresh_per_second=4, disable=not err.is_terminal) as bar:
+        task = bar.add_task("search", total=method.budget)
+
+        def advance(done: int, phase: str, best: float) -> None:
+            bar.update(task, completed=done, description=f"{phase}, best reward {best:.4f}")
+
+        yield advance
+
+
+def _print(objective: Objective, found: Found) -> None:
+    from rich.table import Table
+
+    out, reward = console(), objective.reward
+    out.print(
+        f"{objective.space.label(found.encoding)}: accuracy {found.accuracy:.2%}, f_{reward.aggregate} {found.f:.3f} "
+        f"(target {reward.target:g}), reward {found.reward:.4f}, {found.evaluations} evaluations of {found.networks} networks"
+    )
+    table = Table("hardware", "ms", "C, ms", "L/C", "")
+    for hardware, ms in zip(objective.sources, found.latencies, strict=True):
+        c = reward.references[hardware]
+        table.add_row(hardware, f"{ms:.4g}", f"{c:.4g}", f"{ms / c:.3f}", "binds" if hardware == found.binding else "")
+    out.print(table)
