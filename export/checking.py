@@ -174,24 +174,32 @@ def _against(
     else:
         expected, layers, exact = *_against_model(subject, encoded, found, against, weights), True
     parity = compare_outputs(found, expected, against, steps(tensors))
-    _judge(subject, parity, layers, exact, against, tolerance)
+    _judge(subject, parity, _remarks(subject, layers, against, weights), exact, against, tolerance)
     return parity, layers
 
 
-def _judge(subject: _Subject, parity: Parity, layers: LayerReport, exact: bool, against: str, tolerance: float | None) -> None:
-    where = "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
+def _remarks(subject: _Subject, layers: LayerReport, against: str, weights: str | None) -> str:
+    """What to say besides the figure where a file departs."""
+    remarks = "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
+    made_from = "random" if subject.manifest is None else subject.manifest.weights
+    if weights is None and not against.endswith((".tflite", ".keras")) and not made_from.startswith("random"):
+        remarks += f"; the file was made from '{made_from}', and without --weights the model has random ones"
+    return remarks
+
+
+def _judge(subject: _Subject, parity: Parity, remarks: str, exact: bool, against: str, tolerance: float | None) -> None:
     if tolerance is None and not (exact and subject.file.format() == "float32"):
         if not parity.correlation >= QUANTISED_CORRELATION:
             raise ParityError(
                 f"{subject.path}: outputs correlate with {against} by {parity.correlation:.4f}, "
-                f"expected at least {QUANTISED_CORRELATION}{where}"
+                f"expected at least {QUANTISED_CORRELATION}{remarks}"
             )
         return
     allowed = FLOAT_TOLERANCE if tolerance is None else tolerance
     if not parity.max_error <= allowed:
         raise ParityError(
             f"{subject.path}: outputs depart from {against} by up to {parity.max_error:.2g} of their spread, "
-            f"expected at most {allowed:g}{where}"
+            f"expected at most {allowed:g}{remarks}"
         )
 
 

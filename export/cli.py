@@ -89,7 +89,7 @@ def export(
         document: dict[str, Any] = {"files": [_document(one) for one in exported]}
         emit_json(document | ({"failed": [failure._asdict() for failure in failed]} if failed else {}))
     elif exported:
-        _print(exported)
+        _print(exported, options)
     for failure in failed:
         note(f"error: {failure.model}: {failure.error}")
     if failed:
@@ -143,6 +143,8 @@ def _options(
         **settings,
     )
     options.check()
+    if options.io != "uint8" and "int8" not in options.formats:
+        note(f"--io {options.io} is for int8 files, of which there are none; uint8 files take uint8, float files float32")
     return options
 
 
@@ -205,13 +207,14 @@ def _document(one: Exported) -> dict[str, Any]:
     }
 
 
-def _print(exported: list[Exported]) -> None:
+def _print(exported: list[Exported], options: Options) -> None:
     from rich import box
     from rich.table import Table
 
+    pictures = "real photographs" if options.calibration is None else f"pictures of {options.calibration}"
     table = Table(
         "file", "MB", "outputs against", "correlation", "mean error (LSB)", "top-1 same", "against float", "top-1 same",
-        box=box.SIMPLE, title="Exported and verified on real photographs",
+        box=box.SIMPLE, title=f"Exported and verified on {pictures}",
     )  # fmt: skip
     for column in table.columns[1:2] + table.columns[3:]:
         column.justify = "right"

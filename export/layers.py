@@ -21,10 +21,12 @@ PICTURES = 2
 LIMITS = {"float32": 1e-3, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
 """Root mean square difference of a layer, as a share of its spread, above which it departs. Rounding to 8 bits costs a few
 hundredths; another weight or a wrong padding far more."""
+FLOOR_STEPS = 4
+"""A spread of fewer steps counts as these: a gate that hardly varies is all rounding, and one step of it is no departure."""
 
 
 class LayerParity(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer: root mean square difference as a share of the reference's standard deviation."""
+    """One layer: root mean square difference as a share of the reference's standard deviation (see also `FLOOR_STEPS`)."""
 
     layer: str
     error: float
@@ -67,7 +69,8 @@ def against_network(
         return LayerReport(method=method, limit=limit, first_departing=None, layers=(), reason=str(error))
     arrays = run_file(path, encoded[:PICTURES], list(places.values()))
     values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
-    pairs = ((op.name, values[op.name], float_layer(graph, op, values)) for op in ops)
+    steps = {name: file.tensors[place].scale for name, place in places.items()}
+    pairs = ((op.name, values[op.name], float_layer(graph, op, values), _floor(steps[op.name])) for op in ops)
     return _report(method, limit, pairs)
 
 
@@ -94,8 +97,9 @@ def against_file(
         tensors = [one.tensors[operator.outputs[0]] for operator in operators]
         arrays = run_file(where, encoded[:PICTURES], [tensor.position for tensor in tensors])
         sides.append([dequantise(array, tensor) for array, tensor in zip(arrays, tensors, strict=True)])
-    names = [file.tensors[operator.outputs[0]].name for operator in ours]
-    return _report(method, limit, zip(names, *sides, strict=True))
+    results = [file.tensors[operator.outputs[0]] for operator in ours]
+    floors = [_floor(tensor.scale) for tensor in results]
+    return _report(method, limit, zip([tensor.name for tensor in results], *sides, floors, strict=True))
 
 
 def _inner(file: TFLiteFile) -> list[Operator]:
@@ -103,14 +107,19 @@ def _inner(file: TFLiteFile) -> list[Operator]:
     return [operator for operator in file.operators if operator.kind not in BORDERS and operator.outputs]
 
 
-def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats]]) -> LayerReport:
+def _floor(scale: Floats) -> float:
+    """The smallest spread that a difference is a share of."""
+    return FLOOR_STEPS * float(scale[0]) if len(scale) else 1e-12
+
+
+def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats, float]]) -> LayerReport:
     layers: list[LayerParity] = []
-    for name, found, expected in pairs:
+    for name, found, expected, floor in pairs:
         if found.shape != expected.shape:
             reason = f"layer '{name}': {found.shape[1:]} here, {expected.shape[1:]} there"
             return LayerReport(method=method, limit=limit, first_departing=name, layers=tuple(layers), reason=reason)
         difference = float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64))))
-        layers.append(LayerParity(layer=name, error=difference / max(float(expected.std()), 1e-12)))
+        layers.append(LayerParity(layer=name, error=difference / max(float(expected.std()), floor)))
     first = next((layer.layer for layer in layers if not layer.error <= limit), None)
     return LayerReport(method=method, limit=limit, first_departing=first, layers=tuple(layers))
 

@@ -251,7 +251,8 @@ def _known_architecture(model: keras.Model, architecture: Architecture | None) -
     architecture = architecture or getattr(model, ATTRIBUTE, None)
     if architecture is None:
         raise ExportError(f"model '{model.name}' does not say what network it is: give quantize_aware its architecture")
-    return architecture
+    height, width = model.input_shape[1:3]
+    return architecture if height is None or width is None else architecture.at(input_size=(height, width))
 
 
 def _float_layers(model: keras.Model) -> Any:

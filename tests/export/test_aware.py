@@ -272,6 +272,37 @@ def test_ranges_are_where_training_left_them(trained: tuple[Any, Any]) -> None:
             assert scale * 255 == pytest.approx(max(high, 0) - min(low, 0), rel=1e-5), name
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("fmt", "granularity"), SCHEMES, ids=["-".join(scheme) for scheme in SCHEMES])
+def test_a_trained_network_agrees_with_its_file_end_to_end(
+    fmt: QuantisedFormat, granularity: Granularity, tmp_path: Path
+) -> None:
+    """Roundings cascade through 59 operations, so single logits may be steps apart; the mean and the best class may not."""
+    from export.file_graph import file_logits
+    from export.graph import fold
+    from export.quantisation.aware import made_as, quantize_aware
+    from export.quantisation.calibration import calibrate
+    from export.writer import write_quantised
+    from mhmodels import create_model
+    from mhmodels.preprocessing import preprocess
+    from mhmodels.training.digits64 import test_set, validation_set
+
+    model = create_model("multi_max@0.25", weights="digits64", input_shape=(64, 64, 3), classes=10, classifier_activation=None)
+    network = made_as(quantize_aware(model)).architecture
+    canvases = preprocess(validation_set().pixels[::12], network.preprocessing)
+    ranges = calibrate(fold(model, network), canvases)
+    aware = quantize_aware(model, fmt=fmt, granularity=granularity, ranges=ranges)
+    quantised = integers(aware)
+    (tmp_path / "file.tflite").write_bytes(write_quantised(quantised))
+    held_out = test_set()
+    images = preprocess(held_out.pixels[::5], network.preprocessing)
+    trained, file = aware.predict(images, batch_size=60, verbose=0), file_logits(tmp_path / "file.tflite", images)
+    off = np.abs(trained - file) / quantised.tensors["flatten"].scale[0]
+    assert off.mean() <= 1.0
+    assert (trained.argmax(1) == file.argmax(1)).mean() >= 0.99
+    assert (file.argmax(1) == held_out.labels[::5]).mean() > 0.95
+
+
 # --- files and commands ----------------------------------------------------------------------------------------------
 
 

@@ -144,6 +144,12 @@ def test_what_does_not_go_together_is_told_before_anything_is_built(
     assert not list(Path("out").glob("*"))
 
 
+def test_the_ends_of_int8_files_asked_for_without_one_are_remarked(command: Command, tiny: str) -> None:
+    done = command("export", tiny, "--format", "float32", "--io", "int8", "-o", "out")
+    assert done.returncode == 0
+    assert "--io int8 is for int8 files, of which there are none" in done.stderr
+
+
 def test_label_offset_without_labels_is_wrong_usage(command: Command, tiny: str) -> None:
     done = command("export", tiny, "--label-offset", "1", "-o", "out")
     assert done.returncode == 2

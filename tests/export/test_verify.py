@@ -55,6 +55,17 @@ def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
             verify_file(tmp_path / "wrong.tflite", str(tmp_path / against), None, None, None)
 
 
+def test_a_gate_that_hardly_varies_departs_only_by_more_than_a_step() -> None:
+    """A tensor of two neighbouring integers is all rounding: a share of its own spread would blame it."""
+    from export.layers import LIMITS, _floor, _report
+
+    step = np.array([0.01], np.float32)
+    flat = np.full((1, 4), 0.5, np.float32)
+    for off, departs in ((0.005, None), (0.011, "gate")):
+        report = _report("test", LIMITS["int8"], iter([("gate", flat + np.float32(off), flat, _floor(step))]))
+        assert report.first_departing == departs
+
+
 def test_saturation_is_counted_where_values_are_cut(tmp_path: Path) -> None:
     from export.graph import random_graph
     from export.latency import latency_ranges
@@ -114,6 +125,15 @@ def test_another_files_manifest_and_another_model_are_told(exported: Path, tmp_p
     assert bad.returncode == 1
     assert "'sha256'" in bad.stderr
     assert "differ too" in bad.stderr
+
+    document = int8_file.with_name(f"{STEM}_int8.manifest.json").read_text().replace("random, seed 0", "mine.weights.h5")
+    (tmp_path / "mine.tflite").write_bytes(int8_file.read_bytes())
+    (tmp_path / "mine.manifest.json").write_text(document)
+    (tmp_path / "wide.json").write_bytes(TINY.at(width_multiplier=1.5, name="wide").to_json())
+    forgotten = command("verify", "mine.tflite", "--against", "wide.json")
+    assert forgotten.returncode == 1
+    assert "made from 'mine.weights.h5" in forgotten.stderr
+    assert "without --weights the model has random ones" in forgotten.stderr
 
     (tmp_path / "other.json").write_bytes(TINY.at(width_multiplier=0.5, name="other").to_json())
     other = command("verify", str(float_file), "--against", "other.json")
