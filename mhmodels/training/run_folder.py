@@ -125,7 +125,7 @@ class RunFolder:
 
     def _check(self, setup: Setup) -> None:
         found = decode_json(read_bytes(self.record), Setup, RUN_FORMAT, str(self.record))
-        differences = list(_differences("", msgspec.to_builtins(found), msgspec.to_builtins(setup)))
+        differences = list(differences("", msgspec.to_builtins(found), msgspec.to_builtins(setup)))
         if differences:
             raise TrainingError(
                 f"{self.path}: holds a run with other settings: {'; '.join(differences)}. Resume with the settings of "
@@ -146,10 +146,10 @@ def _encode(file_format: str, value: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"format": file_format, **msgspec.to_builtins(value)}), indent=2) + b"\n"
 
 
-def _differences(path: str, before: Any, now: Any) -> Iterator[str]:
-    """`recipe.epochs was 2, now 3` for every field that differs."""
+def differences(path: str, before: Any, now: Any) -> Iterator[str]:
+    """`recipe.epochs was 2, now 3` for every field of nested plain values that differs, `path` before its name."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
-            yield from _differences(f"{path}.{key}" if path else key, before.get(key), now.get(key))
+            yield from differences(f"{path}.{key}" if path else key, before.get(key), now.get(key))
     elif before != now:
         yield f"{path} was {before!r}, now {now!r}"

@@ -1,0 +1,401 @@
+"""The search by weight sharing: train a sampled network's part of the weights, judge networks, teach the controller.
+
+A search that was interrupted, by kill -9 as well, ends as if it had not been: a checkpoint holds weights, optimizer and
+controller (with its generator), every batch is a function of its step, and rows of the log behind the checkpoint are
+written again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import msgspec
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+import mhmodels
+from mhmodels.architecture import Preprocessing
+from mhmodels.training import checkpoint
+from mhmodels.training.checkpoint import Progress
+from mhmodels.training.feed import Feed, Pipeline
+from mhmodels.training.strategies import is_chief
+from search.controller import Controller, ControllerStatistics
+from search.errors import SearchError
+from search.log import Evaluated, SearchLog
+from search.rewards import Objective
+from search.space import Encodings
+from search.supernet.data import SearchData, identity
+from search.supernet.network import SuperNetwork
+from search.supernet.plan import Path as NetworkPath
+from search.supernet.plan import Plan
+from search.supernet.presets import Preset
+from search.supernet.training import Trainer, share
+from search.supernet.watching import Observer, Silent, Status
+from search.template import ArchitectureSpace
+
+PHASE = "supernet"
+_GENERATOR_BYTES = 512
+
+
+class Request(NamedTuple):
+    """A search by weight sharing.
+
+    Attributes:
+        space: that yields architectures.
+        objective: of the same space; prices networks at their own width and input size.
+        data: to train on and to judge by.
+        preset: how.
+        folder: for checkpoints and TensorBoard; one for each search.
+        log: open, of this search; None for workers that are not the chief, and for none.
+        seed: of first weights, pictures' order and samples.
+        classes: of the classifier; None for the data's.
+        strategy: from `mhmodels.training.strategies.make_strategy`.
+        recompute: less memory for more time; see `SuperNetwork`.
+        checkpoint_seconds: between checkpoints.
+        resume: whether a search in the folder is to be continued.
+    """
+
+    space: ArchitectureSpace
+    objective: Objective
+    data: SearchData
+    preset: Preset
+    folder: Path
+    strategy: Any
+    log: SearchLog | None = None
+    seed: int = 0
+    classes: int | None = None
+    recompute: bool = False
+    checkpoint_seconds: float = 300.0
+    resume: bool = False
+
+
+class Outcome(NamedTuple):
+    """What a search ends with.
+
+    Attributes:
+        encoding: (decisions,), canonical: of the result.
+        accuracy: of it on all validation pictures with shared weights, a share.
+        latencies: (hardware,), ms, by the cost models.
+        f, reward: of it.
+        argmax: (decisions,), canonical: the controller's most probable network.
+        logits: of the controller.
+        progress: steps and seconds.
+        chief: whether this process is the one that writes files.
+    """
+
+    encoding: Encodings
+    accuracy: float
+    latencies: NDArray[np.float64]
+    f: float
+    reward: float
+    argmax: Encodings
+    logits: NDArray[np.float64]
+    progress: Progress
+    chief: bool
+
+
+def settings(request: Request) -> dict[str, Any]:
+    """Everything that decides what a search finds: what its log begins with, and a result's provenance."""
+    space, data = request.space, request.data
+    return {
+        "space": space.name,
+        "schema": space.schema,
+        "restrictions": list(space.restrictions),
+        "allowed": [len(allowed) for allowed in space.allowed],
+        "reward": msgspec.to_builtins(request.objective.reward),
+        "latencies": request.objective.identities(),
+        "accuracies": f"super-network trained on {identity(data.train)}, judged by {identity(data.validation)}",
+        "method": {"method": PHASE, **msgspec.to_builtins(request.preset)},
+        "seed": request.seed,
+        "replicas": request.strategy.num_replicas_in_sync,
+        "recompute": request.recompute,
+        "mhmodels": mhmodels.__version__,
+    }
+
+
+def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
+    """Searches from where the folder stands to the preset's last step.
+
+    Raises:
+        SearchError: the folder holds a search with other settings, or one and `resume` is not set; architectures that do not
+            divide over the replicas; a loss that became infinite or NaN (the last good checkpoint stays).
+        DataError: the data do not fit, or too many pictures are unreadable.
+        CheckpointError, StoreError: a checkpoint or the log cannot be written or read.
+    """
+    run = _Run(request, observer or Silent())
+    run.restore()
+    return run.to_end()
+
+
+class _Run:
+    """A search under way."""
+
+    def __init__(self, request: Request, observer: Observer) -> None:
+        self.request, self.observer, self.preset = request, observer, request.preset
+        self.chief = is_chief(request.strategy)
+        self.checkpoints = request.folder / "checkpoints"
+        preset = request.preset
+        for count, what in ((preset.architectures, "architectures"), (preset.scored or preset.architectures, "scored")):
+            share(request.strategy, count, what)
+        plan = Plan(request.space, preset.width_multiplier, request.classes or request.data.train.classes or 1000)
+        self.train_feed, self.judge_feed = self._feeds(plan)
+        self._claim()
+        keras.utils.set_random_seed(request.seed)
+        self.trainer = Trainer(
+            lambda: SuperNetwork(plan, recompute=request.recompute), preset, self._preprocessing, request.strategy
+        )
+        self.plan = plan
+        self.controller = Controller(request.space, preset.controller_settings(), request.seed)
+        self.progress = Progress()
+        self.judged: Evaluated | None = None
+        self.statistics: ControllerStatistics | None = None
+        self.summaries = tf.summary.create_file_writer(str(request.folder / "tensorboard")) if self.chief else None
+
+    @property
+    def _preprocessing(self) -> Preprocessing:
+        return self.preset.preprocessing or self.request.space.template.preprocessing
+
+    def _feeds(self, plan: Plan) -> tuple[Feed, Feed]:
+        preset, data = self.preset, self.request.data
+        side = preset.input_size or max(self.request.space.input_sizes)
+        shared: dict[str, Any] = {
+            "classes": plan.classes,
+            "size": (side, side),
+            "preprocessing": self._preprocessing,
+            "seed": self.request.seed,
+            "max_bad_share": preset.max_bad_share,
+        }
+        feeds = Feed(data.train, augmentation=preset.augmentation, **shared), Feed(data.validation, **shared)
+        for feed, pipeline in zip(feeds, self._pipelines(), strict=True):
+            feed.training(pipeline, start=0, stop=0)  # raises before anything is built if there is less than one batch
+        return feeds
+
+    def _pipelines(self) -> tuple[Pipeline, Pipeline]:
+        preset, n = self.preset, self.preset.architectures
+        judged = 1 if preset.scored else n
+        return (
+            Pipeline(preset.batch_size * n, preset.batch_size),
+            Pipeline(preset.validation_batch * judged, preset.validation_batch),
+        )
+
+    def _claim(self) -> None:
+        """Makes sure that folder and log are of this search, or of none."""
+        request = self.request
+        there = checkpoint.latest(self.checkpoints) is not None or (request.log is not None and request.log.header() is not None)
+        if there and not request.resume:
+            raise SearchError(f"{request.folder}: holds a search already; resume it, or give another folder")
+        record = request.folder / "settings.json"
+        own = msgspec.json.encode(settings(request))
+        if record.exists():
+            _compare(record, msgspec.json.decode(record.read_bytes()), msgspec.json.decode(own))
+        elif self.chief:
+            from mhmodels.training.files import write_atomically
+
+            write_atomically(record, msgspec.json.format(own, indent=2) + b"\n")
+        if request.log is not None:
+            request.log.begin(settings(request))
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, if there is one."""
+        found = checkpoint.latest(self.checkpoints)
+        if found is not None:
+            variables = self.trainer.variables()
+            state = {f"controller/{name}": value for name, value in self._controller_state().items()}
+            expected = [(name, tuple(value.shape)) for name, value in (variables | state).items()]
+            self.progress, arrays = checkpoint.load(found, expected)
+            for name, variable in variables.items():
+                variable.assign(arrays[name])
+            self.controller.restore({name: arrays[f"controller/{name}"] for name in self._controller_state()})
+            self.observer.note(f"resuming at step {self.progress.step} of {self.preset.steps}")
+        if self.chief:
+            checkpoint.remove_unfinished(self.checkpoints)
+        if self.request.log is not None:
+            self.request.log.truncate(
+                self.preset.updates_at(self.progress.step) * (self.preset.scored or self.preset.architectures)
+            )
+
+    def to_end(self) -> Outcome:
+        """Searches what is left."""
+        progress, preset = self.progress, self.preset
+        train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
+        judge = self._judge_batches()
+        last, saved, begun, timed = time.monotonic(), time.monotonic(), progress.step, 0.0
+        while progress.step < preset.steps:
+            rows, replaced = self.controller.sample_warm(preset.architectures)
+            paths = self._paths(rows, replaced)
+            trained = self.trainer.train(paths, train)
+            progress.step += 1
+            self._check(rows, trained.loss)
+            if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):
+                self._update(rows, replaced, paths, judge)
+            now = time.monotonic()
+            progress.seconds, timed, last = progress.seconds + now - last, timed + now - last, now
+            self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), timed / (progress.step - begun))
+            if now - saved >= self.request.checkpoint_seconds:
+                self._save()
+                saved = time.monotonic()
+        self._save()
+        return self._outcome()
+
+    def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[NetworkPath], batches: Any) -> None:
+        """Judges networks and teaches the controller."""
+        fresh = self.preset.scored
+        if fresh:
+            rows, replaced = self.controller.sample(fresh), np.zeros((fresh, rows.shape[1]), bool)
+            paths = self._paths(rows, replaced)
+        accuracy = self.trainer.judge(paths, batches, one_batch=bool(fresh))
+        self.judge_feed.check()
+        self.judged = self._worth(rows, accuracy)
+        self.statistics = self.controller.update(rows, self.judged.rewards, replaced)
+        if self.request.log is not None:
+            self.request.log.add(PHASE, self.judged, msgspec.structs.asdict(self.statistics))
+
+    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[NetworkPath]:
+        decisions = self.request.space.decisions
+        operations = np.array([decision.tag == "operation" for decision in decisions], bool)
+        mixed = replaced & operations if self.preset.mixed_operations else np.zeros_like(replaced)
+        return [self.plan.path(row, np.flatnonzero(which).tolist()) for row, which in zip(rows, mixed, strict=True)]
+
+    def _worth(self, rows: Encodings, accuracy: NDArray[np.float64]) -> Evaluated:
+        reward, latencies = self.request.objective.reward, self.request.objective.latencies(rows)
+        f = reward.f(latencies)
+        binding = tuple(reward.hardware[i] for i in reward.binding(latencies))
+        return Evaluated((PHASE,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
+
+    def _batches(self, feed: Feed, pipeline: Pipeline, start: int, stop: int) -> Any:
+        return iter(
+            self.request.strategy.distribute_datasets_from_function(
+                lambda context: feed.training(
+                    pipeline._replace(worker=context.input_pipeline_id, workers=context.num_input_pipelines),
+                    start=start,
+                    stop=stop,
+                )
+            )
+        )
+
+    def _judge_batches(self) -> Any:
+        preset, done = self.preset, self.preset.updates_at(self.progress.step)
+        if preset.scored:  # every worker reads all of it
+            return iter(self.judge_feed.training(self._pipelines()[1], start=done, stop=preset.updates))
+        return self._batches(self.judge_feed, self._pipelines()[1], done, preset.updates)
+
+    def _check(self, rows: Encodings, losses: NDArray[np.float64]) -> None:
+        self.train_feed.check()
+        bad = np.flatnonzero(~np.isfinite(losses))
+        if len(bad):
+            raise self._diverged(f"the loss of {self.request.space.label(rows[bad[0]])} became {losses[bad[0]]}")
+
+    def _diverged(self, what: str) -> SearchError:
+        good = checkpoint.latest(self.checkpoints)
+        kept = f"the last good checkpoint is {good}" if good else "no checkpoint was written before"
+        return SearchError(
+            f"step {self.progress.step} of {self.preset.steps}: {what}; {kept}. A lower learning rate or a longer warm-up in "
+            "the preset, or another seed, may help, in a new search"
+        )
+
+    def _controller_state(self) -> dict[str, NDArray[Any]]:
+        """The controller's state with shapes that never change."""
+        state = self.controller.state()
+        padded = np.full(_GENERATOR_BYTES, ord(" "), np.uint8)
+        padded[: len(state["generator"])] = state["generator"]
+        return {**state, "generator": padded}
+
+    def _save(self) -> None:
+        if not self.chief:
+            return
+        arrays = {name: variable.numpy() for name, variable in self.trainer.variables().items()}
+        for name, array in arrays.items():
+            # A finite loss says nothing of the update that followed it.
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise self._diverged(f"variable '{name}' is no longer finite")
+        state = {f"controller/{name}": value for name, value in self._controller_state().items()}
+        checkpoint.save(self.checkpoints, self.progress, arrays | state)
+
+    def _report(self, loss: float, accuracy: float, seconds_a_step: float) -> None:
+        judged, progress = self.judged, self.progress
+        means = None if judged is None else [float(values.mean()) for values in (judged.rewards, judged.accuracy, judged.f)]
+        names = self.request.objective.reward.hardware
+        status = Status(
+            step=progress.step,
+            steps=self.preset.steps,
+            updates=self.controller.step,
+            all_updates=self.preset.updates,
+            loss=loss,
+            training_accuracy=accuracy,
+            reward=means[0] if means else None,
+            accuracy=means[1] if means else None,
+            f=means[2] if means else None,
+            latency_ms={} if judged is None else dict(zip(names, judged.latencies.mean(axis=0).tolist(), strict=True)),
+            binding={} if judged is None else {name: judged.binding.count(name) for name in names},
+            baseline=self.statistics.baseline if self.statistics else None,
+            entropy=self.controller.entropy,
+            seconds=progress.seconds,
+            remaining_s=(self.preset.steps - progress.step) * seconds_a_step,
+        )
+        self.observer.stepped(status)
+        self._summarise(status)
+
+    def _summarise(self, status: Status) -> None:
+        if self.summaries is None:
+            return
+        values: Mapping[str, float | None] = {
+            "loss/train": status.loss,
+            "accuracy/train": status.training_accuracy,
+            "accuracy/validation": status.accuracy,
+            "reward": status.reward,
+            "f": status.f,
+            "entropy": status.entropy,
+            **{f"latency_ms/{name}": value for name, value in status.latency_ms.items()},
+        }
+        with self.summaries.as_default():
+            for name, value in values.items():
+                if value is not None:
+                    tf.summary.scalar(name, value, step=status.step)
+
+    def _outcome(self) -> Outcome:
+        """The result: the policy's argmax, or the best of it and some samples on all validation pictures."""
+        space = self.request.space
+        argmax = self.controller.argmax()
+        drawn = self.controller.sample(self.preset.finalists) if self.preset.finalists else argmax[None][:0]
+        rows = np.unique(np.concatenate([argmax[None], space.canonical(drawn)]), axis=0)
+        accuracy = np.array([self._validated(row) for row in rows])
+        worth = self._worth(rows, accuracy)
+        best = int(worth.rewards.argmax()) if self.preset.finalists else 0
+        if self.summaries is not None:
+            self.summaries.flush()
+        return Outcome(
+            encoding=rows[best],
+            accuracy=float(accuracy[best]),
+            latencies=worth.latencies[best],
+            f=float(worth.f[best]),
+            reward=float(worth.rewards[best]),
+            argmax=argmax,
+            logits=self.controller.logits,
+            progress=self.progress,
+            chief=self.chief,
+        )
+
+    def _validated(self, row: Encodings) -> float:
+        """Share of right answers on the validation pictures, in whole batches."""
+        pipeline = self._pipelines()[1]._replace(batch_size=self.preset.validation_batch)
+        batches = len(self.request.data.validation) // pipeline.batch_size
+        path = self.plan.path(row)
+        found = [self.trainer.accuracy(path, *batch) for batch in self.judge_feed.training(pipeline, start=0, stop=batches)]
+        self.judge_feed.check()
+        return float(np.mean(found))
+
+
+def _compare(record: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    from mhmodels.training.run_folder import differences
+
+    differing = list(differences("", found, wanted))
+    if differing:
+        raise SearchError(
+            f"{record.parent}: holds a search with other settings: {'; '.join(differing)}. Resume with the settings of {record}, "
+            "or begin a new search in another folder"
+        )

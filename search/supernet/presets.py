@@ -1,0 +1,192 @@
+"""How a super-network is trained and asked, as data: presets, JSON in and out.
+
+`paper` is the multi-hardware paper's search (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120) and pure TuNAS;
+`quick` fits into three quarters of an hour on two CPU cores.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from mhmodels.architecture import MAX_WIDTH, MIN_INPUT, Preprocessing, decode_json, read_bytes
+from mhmodels.errors import UnknownNameError
+from mhmodels.training.recipes import (
+    IMAGENET_PREPROCESSING,
+    SGD,
+    Adam,
+    Augmentation,
+    Count,
+    LearningRate,
+    NotNegative,
+    RMSProp,
+    Share,
+)
+from search.controller import ControllerSettings
+from search.errors import SearchError
+
+FORMAT: Literal["mhmodels.supernet_preset/1"] = "mhmodels.supernet_preset/1"
+
+
+class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The controller's settings but for the number of its updates; see `search.controller.ControllerSettings`."""
+
+    learning_rate: float = 4.8e-3
+    growth: float = 10.0
+    delay: Share = 0.25
+    momentum: Share = 0.95
+    operation_warm_up: Share = 0.25
+    width_warm_up: Share = 0.25
+    skip: float | None = 0.5
+
+
+class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that decides a search by weight sharing, except space, reward, data and seed.
+
+    Attributes:
+        steps: training steps of the shared weights.
+        architectures: sampled for each step, each trained on its own batch; their gradients are averaged. TuNAS has one on
+            each of 32 TPU cores; here any number of replicas shares them, one replica one after the other.
+        batch_size: pictures for each of them.
+        width_multiplier, input_size: of the networks in training; what they cost is asked at the space's own. The input size
+            is None for the space's own, too.
+        augmentation: of training pictures; None feeds the central crop.
+        preprocessing: of all pictures; None keeps the space's.
+        validation_batch: pictures on which an architecture is judged; TuNAS has four times the training batch.
+        scored: None judges the architectures of the step, each on a batch of its own (TuNAS); a number samples as many anew
+            and compares them on one batch.
+        train_only: share of the steps before anything is judged; the controller's schedule begins behind it.
+        update_every: training steps for each update of the controller.
+        mixed_operations: while operations are warmed up, run all choices and average them (TuNAS), instead of one at random.
+        finalists: 0 ends with the controller's most probable network (TuNAS); a number also draws as many from the policy,
+            judges all of them on all validation pictures, and ends with the best reward.
+        policy: of the controller.
+        max_bad_share: share of the pictures that may be unreadable before the search fails.
+    """
+
+    name: str
+    steps: Count
+    batch_size: Count
+    validation_batch: Count
+    optimizer: RMSProp | Adam | SGD
+    learning_rate: LearningRate
+    policy: Policy
+    architectures: Count = 1
+    width_multiplier: Annotated[float, msgspec.Meta(gt=0, le=MAX_WIDTH)] = 1.0
+    input_size: Annotated[int, msgspec.Meta(ge=MIN_INPUT)] | None = None
+    label_smoothing: Share = 0.0
+    l2: NotNegative = 0.0
+    augmentation: Augmentation | None = None
+    preprocessing: Preprocessing | None = None
+    scored: Count | None = None
+    train_only: Share = 0.0
+    update_every: Count = 1
+    mixed_operations: bool = False
+    finalists: Annotated[int, msgspec.Meta(ge=0)] = 0
+    max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
+
+    def __post_init__(self) -> None:
+        if self.scored is None and self.update_every > 1:
+            raise SearchError(
+                f"preset '{self.name}': field 'update_every' is {self.update_every}, expected 1 where 'scored' is null"
+            )
+        self.controller_settings()
+
+    @property
+    def unjudged_steps(self) -> int:
+        """Training steps before the controller's schedule begins."""
+        return int(self.train_only * self.steps)
+
+    @property
+    def updates(self) -> int:
+        """Updates of the controller in the whole search."""
+        return (self.steps - self.unjudged_steps) // self.update_every
+
+    def updates_at(self, step: int) -> int:
+        """Updates of the controller that are done after so many training steps."""
+        return max(0, step - self.unjudged_steps) // self.update_every
+
+    def controller_settings(self) -> ControllerSettings:
+        """What the controller is made with.
+
+        Raises:
+            SearchError: settings that cannot be, or no update at all.
+        """
+        return ControllerSettings(steps=self.updates, **msgspec.structs.asdict(self.policy))
+
+    def to_json(self) -> bytes:
+        """The preset file: indented JSON with every field, so that it can be copied and changed."""
+        return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}), indent=2) + b"\n"
+
+    @staticmethod
+    def from_json(data: bytes | str, source: str = "preset") -> Preset:
+        """Reads what `to_json` wrote.
+
+        Raises:
+            FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
+            SearchError: fields that do not go together.
+        """
+        return decode_json(data, Preset, FORMAT, source)
+
+
+PAPER = Preset(
+    name="paper",
+    steps=108_203,  # 360 epochs of 1,231,121 pictures in batches of 4096
+    architectures=32,
+    batch_size=128,
+    validation_batch=512,
+    optimizer=RMSProp(),
+    # For each of the 32 parts of a batch: half of TuNAS' 0.165 for 256 pictures.
+    learning_rate=LearningRate(peak=1.32, warmup=0.025),
+    label_smoothing=0.1,
+    l2=4e-5,
+    augmentation=Augmentation(),
+    preprocessing=IMAGENET_PREPROCESSING,
+    mixed_operations=True,
+    policy=Policy(delay=0.5),
+)
+
+PRESETS = {
+    preset.name: preset
+    for preset in (
+        PAPER,
+        # TuNAS with one hardware: 90 epochs, logits wait a quarter of them.
+        msgspec.structs.replace(
+            PAPER, name="tunas", steps=27_050, learning_rate=LearningRate(peak=2.64, warmup=0.025), policy=Policy()
+        ),
+        Preset(
+            name="quick",
+            steps=1600,
+            batch_size=64,
+            validation_batch=250,
+            optimizer=Adam(),
+            learning_rate=LearningRate(peak=4e-3, warmup=0.05),
+            width_multiplier=0.25,
+            input_size=64,
+            preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
+            scored=8,
+            train_only=0.5,
+            update_every=4,
+            finalists=32,
+            policy=Policy(learning_rate=0.1, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0),
+        ),
+    )
+}
+
+
+def load_preset(preset: str | os.PathLike[str]) -> Preset:
+    """What a `--preset` argument means: a name of `PRESETS`, or the path of a preset file.
+
+    Raises:
+        UnknownNameError: neither a name nor a .json file.
+        FileFormatError: the file cannot be read or is not a preset.
+    """
+    name = os.fspath(preset)
+    if name in PRESETS:
+        return PRESETS[name]
+    if not name.endswith(".json") and not Path(name).is_file():
+        raise UnknownNameError("preset", name, PRESETS, "(or give the path of a preset .json file)")
+    return Preset.from_json(read_bytes(name, limit=1 << 20), source=name)

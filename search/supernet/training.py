@@ -1,0 +1,193 @@
+"""Training and judging the shared weights: architectures of a step on the replicas, their gradients averaged.
+
+Every process knows all architectures of a step (equal controllers draw equal samples) and runs its own part of them, one
+after the other on each replica. Their number is that of the preset, whatever the number of replicas, so two workers and
+one process compute the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Preprocessing
+from mhmodels.training.evaluation import normaliser
+from mhmodels.training.optimisation import cross_entropy
+from search.errors import SearchError
+from search.supernet.network import SuperNetwork
+from search.supernet.plan import Path
+from search.supernet.presets import Preset
+
+Floats = NDArray[np.float64]
+
+
+class Trained(NamedTuple):
+    """A step: of each architecture the mean cross-entropy in nats and the share of right answers, (architectures,)."""
+
+    loss: Floats
+    accuracy: Floats
+
+
+class Share(NamedTuple):
+    """Which of n architectures this process runs, and on which of its replicas."""
+
+    first: int
+    count: int
+    replicas: int
+
+    def turns(self) -> Iterator[list[int]]:
+        """For each turn the architecture of each local replica."""
+        for turn in range(self.count // self.replicas):
+            yield [self.first + turn * self.replicas + replica for replica in range(self.replicas)]
+
+
+def share(strategy: Any, count: int, what: str) -> Share:
+    """This process' part of `count` architectures.
+
+    Raises:
+        SearchError: they do not divide over the replicas.
+    """
+    replicas = strategy.num_replicas_in_sync
+    if count % replicas:
+        raise SearchError(f"preset: {what} is {count}, expected a multiple of the {replicas} replicas")
+    local = len(strategy.extended.worker_devices)
+    resolver = strategy.cluster_resolver
+    worker = resolver.task_id if resolver is not None and resolver.task_type == "worker" else 0
+    each = count * local // replicas
+    return Share(worker * each, each, local)
+
+
+class Trainer:
+    """Shared weights, their optimizer, and what both do with architectures."""
+
+    def __init__(self, network: Callable[[], SuperNetwork], preset: Preset, preprocessing: Preprocessing, strategy: Any) -> None:
+        """Builds network and optimizer in the strategy's scope."""
+        from mhmodels.training.optimisation import make_schedule
+
+        self.preset, self.strategy = preset, strategy
+        with strategy.scope():
+            self.network = network()
+            self.weights = list(self.network.variables.values())
+            rate = make_schedule(preset.learning_rate, preset.batch_size, preset.steps)
+            self.optimizer = _optimizer(preset, rate)
+            self.optimizer.build(self.weights)
+        self._normalise = normaliser(preprocessing)
+        self._apply = tf.function(self._applied, autograph=False)
+
+    def train(self, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
+        """One step: every architecture on the next batch of its replica, then one update with the mean of the gradients.
+
+        Args:
+            paths: of all architectures of the step.
+            batches: (pixels, labels) of one architecture for each local replica.
+
+        Returns:
+            Losses and accuracies of all architectures, from all workers.
+        """
+        part = share(self.strategy, len(paths), "architectures")
+        values = np.zeros((2, len(paths)))
+        sums: list[Any] = [None] * part.replicas
+        for turn in part.turns():
+            for replica, (which, batch) in enumerate(zip(turn, self._local(next(batches), part), strict=True)):
+                gradients, loss, accuracy = self._gradients(paths[which], *batch, replica, len(paths))
+                known = sums[replica]
+                sums[replica] = gradients if known is None else [a + b for a, b in zip(known, gradients, strict=True)]
+                values[:, which] = loss, accuracy
+        self._apply(self._distributed(sums))
+        return Trained(*self._shared(values))
+
+    def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
+        """Accuracies (architectures,) with the weights as they are.
+
+        Args:
+            paths: of all architectures.
+            batches: as of `train`; with `one_batch` a single (pixels, labels) for all of them.
+            one_batch: whether every architecture sees the same pictures.
+        """
+        part = share(self.strategy, len(paths), "scored" if one_batch else "architectures")
+        right = np.zeros(len(paths))
+        same = next(batches) if one_batch else None
+        for turn in part.turns():
+            own = [same] * part.replicas if one_batch else self._local(next(batches), part)
+            for replica, (which, batch) in enumerate(zip(turn, own, strict=True)):
+                assert batch is not None
+                right[which] = self.accuracy(paths[which], *batch, replica)
+        return self._shared(right)
+
+    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int = 0) -> float:
+        """Share of right answers on one batch."""
+        with tf.device(self._device(replica)):
+            logits, _ = self.network(self._normalise(pixels), path, replica)
+            return float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32)))
+
+    def variables(self) -> dict[str, Any]:
+        """Everything that training changes, by name."""
+        weights = {f"weights/{name}": variable for name, variable in self.network.variables.items()}
+        return weights | {f"optimizer/{i:05d}": variable for i, variable in enumerate(self.optimizer.variables)}
+
+    def _gradients(
+        self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
+    ) -> tuple[list[tf.Tensor], float, float]:
+        preset = self.preset
+        with tf.device(self._device(replica)):
+            read = self.network.local(replica)
+            with tf.GradientTape() as tape:
+                logits, squares = self.network(self._normalise(pixels), path, replica)
+                loss = tf.reduce_mean(cross_entropy(labels, logits, preset.label_smoothing))
+                total = (loss + preset.l2 * squares) / count
+            gradients = tape.gradient(total, read, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            accuracy = tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32))
+        return gradients, float(loss), float(accuracy)
+
+    def _applied(self, gradients: Any) -> None:
+        def update(replica_gradients: list[tf.Tensor]) -> None:
+            # Keras sums over the replicas.
+            self.optimizer.apply_gradients(zip(replica_gradients, self.weights, strict=True))
+
+        self.strategy.run(update, args=(gradients,))
+
+    def _local(self, batch: Any, part: Share) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        columns = [self.strategy.experimental_local_results(column) for column in batch]
+        return list(zip(*columns, strict=True))
+
+    def _device(self, replica: int) -> str:
+        devices = self.strategy.extended.worker_devices
+        return devices[replica] if len(devices) > 1 else ""
+
+    def _distributed(self, values: list[Any]) -> Any:
+        """What each local replica has, as `strategy.run` takes it."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return values[0]
+        first = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").first
+        return [
+            self.strategy.experimental_distribute_values_from_function(
+                lambda context, i=i: values[context.replica_id_in_sync_group - first][i]
+            )
+            for i in range(len(values[0]))
+        ]
+
+    def _shared(self, values: Floats) -> Floats:
+        """Adds up what the workers have: each knows its own architectures' values, and zeros for the others'."""
+        if self.strategy.num_replicas_in_sync == 1:
+            return values
+        first = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").first
+        parts = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(values if context.replica_id_in_sync_group == first else np.zeros_like(values))
+        )
+        total: Floats = self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
+        return total
+
+
+def _optimizer(preset: Preset, rate: Any) -> keras.optimizers.Optimizer:
+    from mhmodels.training.optimisation import make_optimizer
+    from mhmodels.training.recipes import Recipe
+
+    recipe = Recipe(
+        name=preset.name, epochs=1, batch_size=preset.batch_size, optimizer=preset.optimizer, learning_rate=preset.learning_rate
+    )
+    return make_optimizer(recipe, rate)

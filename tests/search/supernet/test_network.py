@@ -1,0 +1,203 @@
+"""The super-network computes what the networks in it compute, with their part of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mhmodels.architecture import Architecture
+from mhmodels.network import lower
+from search.errors import SpaceError
+from search.space import SKIP
+from search.spaces import get_space
+from search.supernet.plan import Plan
+from search.template import ArchitectureSpace
+
+from . import tiny
+
+pytestmark = pytest.mark.tensorflow
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Any:
+    return np.random.default_rng(3).normal(size=(32, 64, 64, 3)).astype(np.float32)
+
+
+def _super(plan: Plan, **options: Any) -> Any:
+    import keras
+
+    from search.supernet.network import SuperNetwork
+
+    keras.utils.set_random_seed(7)
+    network = SuperNetwork(plan, **options)
+    rng = np.random.default_rng(0)
+    for name, variable in network.variables.items():  # none may be neutral
+        if name.endswith(("gamma", "beta", "bias")):
+            variable.assign(variable.numpy() + 0.1 * rng.normal(size=variable.shape))
+    return network
+
+
+def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
+    """The stand-alone Keras model with the weights that a path reads."""
+    from mhmodels.builder import create_model
+
+    model = create_model(architecture, classifier_activation=None, dropout=0.0)
+    layers = [layer for place in path for layer in place.branches[0] if layer.reads]
+    ops = [op for op in lower(architecture).ops if op.kind in ("conv", "depthwise")]
+    assert len(layers) == len(ops)
+    for op, layer in zip(ops, layers, strict=True):
+        values = {
+            name.rpartition("/")[2]: network.variables[name].numpy()[tuple(slice(size) for size in shape)]
+            for name, shape in layer.reads
+        }
+        kernel = model.get_layer(op.name)
+        kernel.set_weights([values[role] for role in ("kernel", "bias") if role in values])
+        if op.batch_norm:
+            norm = model.get_layer(f"{op.name}_bn")
+            norm.set_weights([values["gamma"], values["beta"], *norm.get_weights()[2:]])
+    return model
+
+
+@pytest.fixture
+def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Everything in 64 bits, so that dozens of layers agree to the last digits; the fused kernel knows 32 bits at most."""
+    import keras
+    import tensorflow as tf
+
+    from search.supernet import network
+
+    def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
+        return tf.nn.batch_normalization(x, *tf.nn.moments(x, (0, 1, 2)), beta, gamma, epsilon)
+
+    monkeypatch.setattr(network, "_batch_norm", batch_norm)
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx("float32")
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize(
+    ("name", "width"), [("multi_hardware", 0.25), ("mobilenet_v3_like", 0.25), ("proxylessnas_enlarged", 0.5)]
+)
+def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, double: None) -> None:
+    space = get_space(name)
+    assert isinstance(space, ArchitectureSpace)
+    plan = Plan(space, width, 10)
+    network = _super(plan)
+    for encoding in space.draw(2, np.random.default_rng(11)):
+        architecture = space.build(encoding).at(width_multiplier=width, input_size=64, classes=10)
+        path = plan.path(encoding)
+        expected = _alone(network, path, architecture)(pictures[:4], training=True).numpy()
+        logits, _ = network(pictures[:4].astype(np.float64), path)
+        np.testing.assert_allclose(logits.numpy(), expected, atol=1e-7)
+        assert np.abs(expected).max() > 1e-2
+
+
+def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> None:
+    """As in TuNAS: places, not the networks' canonical forms, own the weights."""
+    space = tiny.space()
+    plan = Plan(space, 1.0, 3)
+    columns = [i for i, decision in enumerate(space.decisions) if decision.name.startswith("stage2_block")]
+    row = space.draw(1, np.random.default_rng(0))[0]
+    row[columns[1]], row[columns[2]] = space.decisions[columns[1]].choices.index(SKIP), 1
+    read = {name.partition("/")[0] for place in plan.path(row) for layer in place.branches[0] for name, _ in layer.reads}
+    assert "stage2_block3" in read
+    assert "stage2_block2" not in read
+    network = _super(plan)
+    expected = _alone(network, plan.path(row), space.build(row).at(input_size=64, classes=3))(pictures, training=True)
+    np.testing.assert_allclose(network(pictures, plan.path(row))[0].numpy(), expected.numpy().reshape(32, 3), atol=1e-5)
+
+
+def test_kernels_are_apart_and_pointwise_convolutions_shared() -> None:
+    plan = Plan(get_space("multi_hardware"))
+    there = {name.removeprefix("stage3_block2/") for name in plan.weights if name.startswith("stage3_block2/")}
+    kernels = {name.removesuffix("/kernel") for name in there if name.endswith("/kernel")}
+    assert kernels == {
+        "inverted_bottleneck/expand", "inverted_bottleneck/depthwise_3x3", "inverted_bottleneck/depthwise_5x5",
+        "inverted_bottleneck/project", "fused_inverted_bottleneck/fused_3x3", "fused_inverted_bottleneck/fused_5x5",
+        "fused_inverted_bottleneck/project",
+    }  # fmt: skip
+    widest = plan.weights["stage6_block2/inverted_bottleneck/expand/kernel"].shape
+    assert widest == (1, 1, 320, 6 * 320)
+    assert 150e6 < plan.parameters < 160e6
+
+
+def test_a_restricted_space_has_no_weights_for_what_it_lacks() -> None:
+    space = tiny.space()
+    allowed = [
+        [i for i in some if decision.tag == "width" or decision.choices[i] is SKIP or decision.choices[i].kernel == 3]
+        for decision, some in zip(space.decisions, space.allowed, strict=True)
+    ]
+    plan = Plan(space.restricted(allowed))
+    assert not [name for name in plan.weights if "5x5" in name]
+    assert plan.parameters < Plan(space).parameters
+
+
+def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
+    import tensorflow as tf
+
+    space = tiny.space()
+    plan = Plan(space, 1.0, 3)
+    network = _super(plan)
+    row = space.draw(1, np.random.default_rng(5))[0]
+    path = plan.path(row)
+    with tf.GradientTape() as tape:
+        logits, squares = network(pictures, path)
+        loss = tf.reduce_sum(logits**2) + squares
+    gradients = tape.gradient(loss, network.local(), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    read = {name: shape for place in path for layer in place.branches[0] for name, shape in layer.reads}
+    total = 0.0
+    for name, gradient in zip(plan.weights, gradients, strict=True):
+        inactive = gradient.numpy().copy()
+        if name in read:
+            part = tuple(slice(size) for size in read[name])
+            assert np.abs(inactive[part]).max() > 0, name
+            if plan.weights[name].role in ("kernel", "depthwise"):
+                total += float(np.sum(network.variables[name].numpy()[part].astype(np.float64) ** 2)) / 2
+            inactive[part] = 0
+        assert not inactive.any(), name
+    assert float(squares) == pytest.approx(total, rel=1e-5)
+
+
+def test_recomputing_changes_no_gradient(pictures: Any) -> None:
+    import tensorflow as tf
+
+    space = tiny.space()
+    plan = Plan(space, 1.0, 3)
+    path = plan.path(space.draw(1, np.random.default_rng(5))[0])
+    found = []
+    for recompute in (False, True):
+        network = _super(plan, recompute=recompute)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(network(pictures, path)[0] ** 2)
+        found.append(tape.gradient(loss, network.local(), unconnected_gradients=tf.UnconnectedGradients.ZERO))
+    for kept, again in zip(*found, strict=True):
+        np.testing.assert_allclose(again.numpy(), kept.numpy(), rtol=1e-4, atol=1e-5 * float(tf.reduce_max(tf.abs(kept)) + 1e-9))
+
+
+def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
+    """TuNAS' warm-up: an optional block's output is its input plus the mean of what the choices add, nothing for skip."""
+    space = tiny.space()
+    plan = Plan(space, 1.0, 3)
+    network = _super(plan)
+    column = next(i for i, decision in enumerate(space.decisions) if decision.name == "stage3_block2")
+    row = space.draw(1, np.random.default_rng(5))[0]
+    path = plan.path(row, mixed=[column])
+    at = next(i for i, place in enumerate(path) if place.name == "stage3_block2")
+    assert len(path[at].branches) == len(space.decisions[column].choices)
+    choices = []
+    for choice in range(len(space.decisions[column].choices)):
+        row[column] = choice
+        choices.append([place for place in plan.path(row)[at:] if place.name == "stage3_block2"])
+    before, _ = network.run(pictures, path[:at])
+    mean = np.mean([network.run(before, places)[0].numpy() for places in choices], axis=0)
+    np.testing.assert_allclose(network.run(before, path[at : at + 1])[0].numpy(), mean, atol=1e-5)
+
+
+def test_spaces_that_cannot_share_are_refused() -> None:
+    with pytest.raises(SpaceError, match="tabular"):
+        Plan(get_space("nas_bench_201"))
