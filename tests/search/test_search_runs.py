@@ -1,0 +1,288 @@
+"""Whole searches on small spaces: budgets, optima, logs that resume, bad input."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from mhmodels.errors import StoreError
+from search.controller import ControllerSettings
+from search.errors import SearchError
+from search.evaluators import CallableAccuracy, PredictedAccuracy
+from search.log import Evaluated, SearchLog
+from search.running import Found, front, search
+from search.strategies import Evolution, Method, NonDominated, Random, Reinforce
+from tests.search import toys
+
+CONTROLLER = ControllerSettings(steps=40, delay=0.1, operation_warm_up=0.1, width_warm_up=0.0, learning_rate=0.05)
+METHODS: dict[str, Method] = {
+    "random": Random(evaluations=150),
+    "evolution": Evolution(evaluations=150, population=20, tournament=10),
+    "parallel evolution": Evolution(evaluations=150, population=20, tournament=10, children=8),
+    "nsga2": NonDominated(evaluations=150, population=20),
+    "nsga2, norm": NonDominated(evaluations=150, population=20, each=False),
+    "reinforce": Reinforce(controller=CONTROLLER, replicas=3, refinement=30, population=10, tournament=5),
+}
+
+
+class Stop(Exception):
+    """The machine goes away."""
+
+
+def run(method: Method, seed: int = 1, log: SearchLog | None = None, evaluator: Any = None) -> Found:
+    return search(toys.objective(), evaluator or toys.Share(), method, seed, log)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_budgets_are_kept_to_the_network(name: str) -> None:
+    method, evaluator = METHODS[name], toys.Share()
+    found = run(method, evaluator=evaluator)
+    assert found.evaluations == method.budget == len(found.log.accuracy)
+    assert found.networks == evaluator.count == len(np.unique(found.log.encodings, axis=0))
+    if not isinstance(method, Reinforce):
+        assert found.networks == method.budget  # no network twice
+    np.testing.assert_allclose(found.log.rewards, toys.objective()(found.log.accuracy, found.log.encodings))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_equal_seeds_give_equal_searches_and_others_do_not(name: str) -> None:
+    one, same, other = (run(METHODS[name], seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one.log.encodings, same.log.encodings)
+    np.testing.assert_array_equal(one.encoding, same.encoding)
+    assert not np.array_equal(one.log.encodings, other.log.encodings)
+
+
+@pytest.mark.parametrize("name", ["random", "evolution", "nsga2"])
+def test_a_space_that_is_exhausted_ends_the_search(name: str) -> None:
+    """4^2 networks and a budget of 150."""
+    small = toys.objective(toys.space(decisions=2), target=2.0)
+    rows = np.array(list(small.space))
+    found = search(small, toys.Share(), METHODS[name], 0)
+    assert found.networks <= 16
+    if name == "random":
+        assert found.networks == 16
+        assert found.reward == pytest.approx(small(toys.Share().evaluate(rows), rows).max())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_evolution_and_refinement_find_the_toy_optimum(seed: int) -> None:
+    """All decisions on BEST is the best: it is on target (f_max = 4) and has accuracy 1."""
+    for method in (Evolution(evaluations=300, population=20, tournament=10), METHODS["reinforce"]):
+        found = run(method, seed)
+        assert found.reward >= 0.79
+    assert run(Evolution(evaluations=500, population=20, tournament=10), seed).reward == pytest.approx(1.0)
+
+
+def test_the_result_is_the_best_that_was_evaluated() -> None:
+    for method in (METHODS["random"], METHODS["evolution"], METHODS["nsga2"]):
+        found = run(method)
+        assert found.reward == pytest.approx(found.log.rewards.max())
+        assert found.binding == "b"
+
+
+def test_without_refinement_the_result_is_the_argmax() -> None:
+    method = Reinforce(
+        controller=ControllerSettings(
+            steps=1500, delay=0.0, operation_warm_up=0.0, width_warm_up=0.0, learning_rate=0.02, growth=1.0
+        ),
+        replicas=4,
+        refinement=0,
+    )
+    found = run(method)
+    assert (found.encoding == toys.BEST).all()
+    assert found.log.phases[-1] == "argmax"
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("stop", [1, 37, 100])
+def test_an_interrupted_search_ends_as_if_nothing_had_happened(name: str, stop: int, tmp_path: Path) -> None:
+    whole = run(METHODS[name])
+
+    def fail(count: int) -> None:
+        if count == stop:
+            raise Stop
+
+    with SearchLog(tmp_path / "run.db") as log, pytest.raises(Stop):
+        run(METHODS[name], log=log, evaluator=toys.Share(fail))
+    with SearchLog(tmp_path / "run.db") as log:
+        kept = np.unique(log.evaluated().encodings, axis=0)
+        evaluator = toys.Share()
+        resumed = run(METHODS[name], log=log, evaluator=evaluator)
+        assert evaluator.count == whole.networks - len(kept)  # what the log has is not evaluated again
+        stored = log.evaluated()
+    for one in (resumed.log, stored):
+        np.testing.assert_array_equal(one.encodings, whole.log.encodings)
+        np.testing.assert_array_equal(one.rewards, whole.log.rewards)
+        assert tuple(one.phases) == tuple(whole.log.phases)
+    np.testing.assert_array_equal(resumed.encoding, whole.encoding)
+
+
+KILLED = """
+import sys, time
+sys.path.insert(0, {root!r})
+from tests.search import toys
+from tests.search.test_search_runs import METHODS
+from search.log import SearchLog
+from search.running import search
+with SearchLog({path!r}) as log:
+    search(toys.objective(), toys.Share(lambda count: time.sleep(0.005)), METHODS["reinforce"], 1, log)
+"""
+
+
+def test_a_search_that_was_killed_resumes(tmp_path: Path) -> None:
+    path, root = tmp_path / "run.db", str(Path(__file__).parents[2])
+    process = subprocess.Popen([sys.executable, "-P", "-c", KILLED.format(root=root, path=str(path))])
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if path.exists() and _rows(path) > 30:
+            break
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert 30 < _rows(path) < METHODS["reinforce"].budget
+    with SearchLog(path) as log:
+        resumed = run(METHODS["reinforce"], log=log)
+    np.testing.assert_array_equal(resumed.log.encodings, run(METHODS["reinforce"]).log.encodings)
+
+
+def _rows(path: Path) -> int:
+    try:
+        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+            return int(connection.execute("SELECT count(*) FROM evaluations").fetchone()[0])
+    except sqlite3.OperationalError:
+        return 0
+
+
+def test_a_log_of_other_settings_is_refused_with_the_difference(tmp_path: Path) -> None:
+    with SearchLog(tmp_path / "run.db") as log:
+        run(METHODS["random"], log=log)
+        before = log.evaluated()
+        with pytest.raises(SearchError, match=r"seed is 1 there and 2 now"):
+            run(METHODS["random"], 2, log)
+        with pytest.raises(SearchError, match=r"method\.evaluations is 150 there and 151 now"):
+            run(Random(evaluations=151), log=log)
+        with pytest.raises(SearchError, match=r"reward\.target is 4\.0 there and 3\.0 now"):
+            search(toys.objective(target=3.0), toys.Share(), METHODS["random"], 1, log)
+        with pytest.raises(SearchError, match="method"):
+            run(METHODS["evolution"], log=log)
+        np.testing.assert_array_equal(log.evaluated().encodings, before.encodings)
+
+
+def test_foreign_files_are_left_as_they_are(tmp_path: Path) -> None:
+    text, other = tmp_path / "notes.txt", tmp_path / "other.db"
+    text.write_text("not a database, and long enough that SQLite looks at it" * 20)
+    with sqlite3.connect(other) as connection:
+        connection.execute("CREATE TABLE mine (value)")
+    for path, message in ((text, "not a database"), (other, "not a search log"), (tmp_path, "cannot be")):
+        content = path.read_bytes() if path.is_file() else b""
+        with pytest.raises(StoreError, match=message):
+            SearchLog(path)
+        assert not content or path.read_bytes() == content
+    newer = tmp_path / "newer.db"
+    SearchLog(newer).close()
+    with sqlite3.connect(newer) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="version 99"):
+        SearchLog(newer)
+
+
+def test_a_full_disk_keeps_what_was_there_and_the_search_resumes(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    with SearchLog(path) as log:
+        pages = log._connection.execute("PRAGMA page_count").fetchone()[0]
+        log._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StoreError, match="disk is full; free some space and resume"):
+            run(METHODS["random"], log=log)
+        kept = len(log.evaluated().accuracy)
+    with SearchLog(path) as log:
+        resumed = run(METHODS["random"], log=log)
+    assert kept < 150
+    np.testing.assert_array_equal(resumed.log.encodings, run(METHODS["random"]).log.encodings)
+
+
+def test_the_log_says_how_the_method_stood(tmp_path: Path) -> None:
+    with SearchLog(tmp_path / "run.db") as log:
+        run(METHODS["reinforce"], log=log)
+        told = list(log.statistics())
+    assert len(told) == CONTROLLER.steps
+    assert [one["step"] for one in told] == list(range(1, CONTROLLER.steps + 1))
+    assert all(one["after"] == 3 * one["step"] for one in told)
+    assert told[-1]["entropy"] < told[0]["entropy"]
+    assert np.allclose(np.sum(told[-1]["probabilities"], axis=1), 1, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [(np.nan, "accuracy nan for toy:"), (93.6, "accuracy 93.6 for toy:"), (None, r"shape \(\)")],
+)
+def test_evaluators_that_give_no_accuracy_stop_the_search(values: Any, text: str) -> None:
+    function = CallableAccuracy(toys.space(), lambda _, rows: 0.5 if values is None else np.full(len(rows), values), "bad")
+    with pytest.raises(SearchError, match=text):
+        run(METHODS["evolution"], evaluator=function)
+
+
+def test_evolution_without_pymoo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymoo", None)
+    for name in [name for name in sys.modules if name.startswith(("pymoo.", "search.pymoo"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("search.pymoo_operators", raising=False)
+    with pytest.raises(SearchError, match=r"mhmodels\[search\]"):
+        run(METHODS["evolution"])
+    assert run(METHODS["random"]).networks == 150
+
+
+@given(arrays(np.float64, (12, 3), elements=st.integers(0, 4).map(float)))
+def test_fronts_hold_exactly_what_nothing_beats(goals: Any) -> None:
+    """Accuracy and two costs on a grid, so that there are many ties."""
+    blank = np.zeros(12)
+    rows = Evaluated(("",) * 12, np.zeros((12, 1), np.int16), goals[:, 0], goals[:, 1:], blank, blank, ("",) * 12)
+    kept = front(rows, goals[:, 1:])
+    signed = goals * [-1, 1, 1]
+
+    def beaten(i: int) -> bool:
+        return any((signed[j] <= signed[i]).all() and (signed[j] < signed[i]).any() for j in range(12))
+
+    assert {tuple(signed[i]) for i in kept} == {tuple(signed[i]) for i in range(12) if not beaten(i)}
+    assert len({tuple(signed[i]) for i in kept}) == len(kept)
+    assert (np.diff(goals[kept, 0]) <= 0).all()
+
+
+def test_a_predictor_ranks_what_it_has_not_seen() -> None:
+    space, rng = toys.space(), np.random.default_rng(0)
+    rows = np.unique(space.draw(300, rng), axis=0)
+    noise = rng.normal(0, 0.02, len(rows))
+    predictor = PredictedAccuracy(space, rows, np.clip(0.5 + 0.1 * (rows == toys.BEST).sum(axis=1) + noise, 0, 1))
+    assert predictor.spearman > 0.85
+    assert predictor.rmse < 0.04
+    found = run(Evolution(evaluations=500, population=20, tournament=10), evaluator=predictor)
+    assert (found.encoding == toys.BEST).sum() >= 4
+    with pytest.raises(SearchError, match="at least 10"):
+        PredictedAccuracy(space, rows[:5], np.full(5, 0.5))
+    with pytest.raises(SearchError, match="fractions"):
+        PredictedAccuracy(space, rows, np.full(len(rows), 93.0))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Random(evaluations=0),
+        lambda: Evolution(population=0),
+        lambda: NonDominated(evaluations=-5),
+        lambda: Reinforce(controller=CONTROLLER, replicas=0),
+    ],
+)
+def test_methods_that_cannot_be(make: Any) -> None:
+    with pytest.raises(SearchError, match="expected a whole number"):
+        make()
