@@ -28,9 +28,11 @@ INSTALL_REQUIRES = [
 ]
 
 EXTRAS_REQUIRE = {
+    "cluster": ["distributed>=2024.8"],
     "search": ["pymoo>=0.6.2"],
     "dev": [
         "ai-edge-quantizer>=0.10,<1",
+        "distributed>=2024.8",
         "hypothesis>=6.100",
         "mypy>=1.11",
         "pymoo>=0.6.2",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, store_option
+from mhmodels.cli.phones import PhoneOptions, phone_options
+from search.run_cli import resume_command, run_command, show_command
 
 if TYPE_CHECKING:
     from search.cost_model.data import Latencies
@@ -42,8 +44,12 @@ def _limits_options(command: F) -> F:
 def search() -> None:
     """Search spaces, cost models, and the search for networks that suit several hardware.
 
-    From nothing to a cost model: `sample` networks, measure them, `fit`, `validate`, `predict`.
+    From nothing to a cost model: `collect` latencies of sampled networks, `fit`, `validate`, `predict`.
     """
+
+
+for _command in (run_command, resume_command, show_command):
+    search.add_command(_command)
 
 
 @search.command("space")
@@ -111,6 +117,74 @@ def sample_command(
         emit_json({"path": str(output), "space": space.name, "schema": space.schema, "n": count, "distributions": counts})
         return
     note(f"{output}: {count} networks of {space.name} ({', '.join(f'{n} {name}' for name, n in counts.items())})")
+
+
+@search.command("collect")
+@click.argument("words", nargs=-1, metavar="[ID]...")
+@_space_option
+@click.option("-n", "count", type=click.IntRange(1, 10_000_000), default=None, help="How many networks; drawn as by `sample`.")
+@click.option("--distribution", default=None, metavar="NAME", help="As of `sample`.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
+@click.option("--samples", type=_FILE, default=None, metavar="FILE.jsonl", help="These networks in place of drawn ones.")
+@click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure. [default: the default five]")
+@click.option("--runs", type=click.IntRange(50, 100_000), default=50, show_default=True, help="Timed runs a block.")
+@click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
+@click.option("--reference", default=None, metavar="MODEL", help="Measured at intervals to see drift. [default: mobilenet_v2]")
+@click.option("--interval", type=click.IntRange(1), default=20, show_default=True, help="Networks between two of these.")
+@click.option("--patience", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
+@click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="Of a dask.distributed cluster that measures instead.")
+@phone_options
+@store_option
+@json_option
+def collect_command(
+    words: tuple[str, ...],
+    space_name: str,
+    count: int | None,
+    distribution: str | None,
+    seed: int,
+    samples: Path | None,
+    listed: tuple[str, ...],
+    runs: int,
+    threads: int,
+    reference: str | None,
+    interval: int,
+    patience: float,
+    once: bool,
+    scheduler: str | None,
+    phones: PhoneOptions,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Measure many networks on much hardware, for cost models.
+
+    Every row is stored as it comes and no network is measured twice on a hardware, so a run that ended, however it ended,
+    goes on when the same command is given again. Networks that were noisy are then tried once more. Exit code 1 if a
+    hardware vanished or networks failed, after all others are done.
+    """
+    if (count is None) == (samples is None):
+        raise click.UsageError("give either -n or --samples")
+    if samples is not None and distribution is not None:
+        raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
+    from mhmodels.cli.phones import hardware_ids, install, wanted
+    from mhmodels.hardware import DEFAULT_HARDWARE
+    from search import collect_cli
+    from search.collecting.plan import REFERENCE, Settings
+    from search.spaces import get_space
+
+    runner = install(phones, store)
+    ids = [part for value in (*listed, *words) for part in value.split(",") if part]
+    ids += hardware_ids(wanted(phones, runner), runner)
+    settings = Settings(
+        runs=runs,
+        threads=threads,
+        reference=REFERENCE if reference is None else reference,
+        interval=interval,
+        patience_s=patience,
+        again=not once,
+    )
+    draw = samples if samples is not None else (count or 0, seed, distribution)
+    collect_cli.run(get_space(space_name), draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, as_json)
 
 
 @search.command("fit")

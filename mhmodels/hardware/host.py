@@ -75,7 +75,7 @@ class HostRunner:
         before = os.getloadavg()[0]
         xnnpack = hardware.configuration["kernels"] == "XNNPACK"
         with HostSession(job.path, xnnpack=xnnpack, threads=job.threads) as session:
-            summary = steadiest(lambda: summarise(session.block(job.runs), session.stolen), REPEATS)
+            summary = steadiest(lambda: summarise(session.block(job.runs), session.stolen, session.company), REPEATS)
         about, environment = session.about, self.environment(hardware)
         return Measurement(
             model_hash=job.model_hash,
@@ -105,7 +105,7 @@ class HostRunner:
             device=environment.device,
             runtime=environment.runtime,
             configuration=environment.configuration,
-            device_state={"load_before": before, "stolen": summary.stolen, **_state(session.cores)},
+            device_state={"load_before": before, "stolen": summary.stolen, "company": summary.company, **_state(session.cores)},
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 

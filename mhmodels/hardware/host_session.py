@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware.company import company, core_ticks
 
 CHILD = Path(__file__).with_name("host_child.py")
 CONTAINED = Path(__file__).with_name("contained.py")
@@ -44,6 +45,7 @@ class HostSession:
         cores: the cores that it is pinned to.
         stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads, whose
             share one clock cannot tell.
+        company: busy share of the other cores during the last block.
     """
 
     def __init__(self, path: Path, *, xnnpack: bool = True, threads: int = 1, timeout_s: float = TIMEOUT_S) -> None:
@@ -60,7 +62,7 @@ class HostSession:
         """
         self.path, self.cores = path, timing_cores(threads)
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
-        self.stolen = 0.0
+        self.stolen = self.company = 0.0
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
         settings = {"path": str(path.absolute()), "xnnpack": xnnpack, "threads": threads}
@@ -80,11 +82,13 @@ class HostSession:
             MeasurementError: the child died or the session's time is over.
         """
         assert self._child.stdin is not None
+        before = core_ticks()
         try:
             self._child.stdin.write(json.dumps({"runs": runs}).encode() + b"\n")
         except BrokenPipeError:
             raise self._death() from None
         answer = self._answer()
+        self.company = company(before, core_ticks(), self.cores)
         if len(self.cores) == 1:
             self.stolen = max(0.0, 1.0 - answer["own_ns"] / max(sum(answer["ns"]), 1))
         return [time_ns / 1e6 for time_ns in answer["ns"]]

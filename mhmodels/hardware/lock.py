@@ -25,37 +25,44 @@ def lock_path() -> Path:
 
 
 @contextmanager
-def machine_lock(timeout_s: float = 3600.0) -> Iterator[None]:
+def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator[None]:
     """Holds the machine's lock; waits for it, and says so on stderr after 2 seconds. Not reentrant.
 
     The kernel drops the lock with its holder, so a killed process leaves nothing behind to clean up.
 
+    Args:
+        timeout_s: how long to wait.
+        shared: beside others that share it too, as compilers do, whose estimates do not depend on the time they take.
+
     Raises:
         MeasurementError: the lock file cannot be made, or nobody let go within `timeout_s` seconds.
     """
-    with file_lock(lock_path(), "this machine", timeout_s):
+    with file_lock(lock_path(), "this machine", timeout_s, shared=shared):
         yield
 
 
 @contextmanager
-def file_lock(path: Path, subject: str, timeout_s: float = 3600.0) -> Iterator[None]:
+def file_lock(path: Path, subject: str, timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator[None]:
     """Holds the lock of anything that must be measured by one process at a time; as `machine_lock`.
 
     Args:
         path: the lock file; made if missing.
         subject: what it stands for, in messages.
         timeout_s: how long to wait.
+        shared: see `machine_lock`.
 
     Raises:
         MeasurementError: as `machine_lock`.
     """
     import fcntl
 
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+
     with _open(path) as file:
         start, told = time.monotonic(), False
         while True:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, mode | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 pass

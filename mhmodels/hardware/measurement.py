@@ -57,7 +57,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         file_bytes: size of the .tflite file.
         runs, warmup: timed inferences in the block that was kept, and those before the first block.
         noisy: no block came to `mad_ratio` <= 0.02, with at most 2 % of its time lost to other processes on the core (a
-            host's `device_state["stolen"]`), within the repeats allowed.
+            host's `device_state["stolen"]`) and other cores busy for at most 5 % (`"company"`), within the repeats allowed.
         mad_ratio: median absolute deviation over median.
         delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
         reason: why there is no latency, or "".

@@ -163,7 +163,7 @@ def answer(job: Job, hardware: Hardware, runner: Runner, *, store: Store | None 
     found = _stored(job, hardware, environment, look_up)
     if found is not None:
         return Answer(found, True)
-    with machine_lock() if runner.exclusive else nullcontext():
+    with machine_lock(shared=hardware.kind != "measured") if runner.exclusive else nullcontext():
         # Whoever held the lock may have measured just this.
         found = _stored(job, hardware, environment, look_up)
         if found is not None:

@@ -64,7 +64,7 @@ class Runner(Protocol):
     """Measures on one family of hardware.
 
     Attributes:
-        exclusive: it uses this machine, so nothing else may be timed or compiled meanwhile.
+        exclusive: it uses this machine, so nothing else may be timed meanwhile; compilers may run beside each other.
     """
 
     exclusive: bool

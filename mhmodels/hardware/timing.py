@@ -9,11 +9,17 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.measurement import NOISY_MAD_RATIO
+from mhmodels.hardware.company import QUIET_SHARE
+from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Measurement
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A block of timings in numbers; all in ms but `runs`, the ratio and `stolen` (share of the time lost to others)."""
+    """A block of timings in numbers; all in ms but `runs`, the ratio, and two shares.
+
+    Attributes:
+        stolen: share of the block's time in which the core worked for somebody else.
+        company: busy share of the cores beside it.
+    """
 
     median_ms: float
     mean_ms: float
@@ -24,24 +30,28 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     mad_ratio: float
     runs: int
     stolen: float = 0.0
+    company: float = 0.0
 
     @property
     def unrest(self) -> float:
-        """The larger of spread (MAD over median) and time lost to others: steady company moves a median without spread."""
-        return max(self.mad_ratio, self.stolen)
+        """The largest of spread (MAD over median), time lost to others, and company, which moves a median without spread.
+
+        Company counts in proportion: as much as is allowed of it weighs what is allowed of the others.
+        """
+        return _unrest(self.mad_ratio, self.stolen, self.company)
 
     @property
     def noisy(self) -> bool:
-        """Whether spread or time lost to others is over 2 %."""
+        """Whether spread or time lost to others is over 2 %, or other cores were busy for over 5 % of the time."""
         return self.unrest > NOISY_MAD_RATIO
 
 
-def summarise(times_ms: Sequence[float], stolen: float = 0.0) -> Summary:
+def summarise(times_ms: Sequence[float], stolen: float = 0.0, company: float = 0.0) -> Summary:
     """Median, spread and tail of a block.
 
     Args:
         times_ms: one entry an inference, each above 0.
-        stolen: share of the block's time in which the core worked for somebody else.
+        stolen, company: see `Summary`.
 
     Raises:
         MeasurementError: no entry, or one that is not a finite number above 0.
@@ -65,6 +75,7 @@ def summarise(times_ms: Sequence[float], stolen: float = 0.0) -> Summary:
         mad_ratio=statistics.median(abs(time - median) for time in ordered) / median,
         runs=len(ordered),
         stolen=stolen,
+        company=company,
     )
 
 
@@ -81,3 +92,12 @@ def steadiest(block: Callable[[], Summary], repeats: int = 5) -> Summary:
             break
         best = min(best, block(), key=lambda summary: summary.unrest)
     return best
+
+
+def unrest(row: Measurement) -> float:
+    """`Summary.unrest` of a stored row; 0 where nothing was timed."""
+    return _unrest(row.mad_ratio or 0.0, row.device_state.get("stolen", 0.0), row.device_state.get("company", 0.0))
+
+
+def _unrest(mad_ratio: float, stolen: float, company: float) -> float:
+    return max(mad_ratio, stolen, company * NOISY_MAD_RATIO / QUIET_SHARE)

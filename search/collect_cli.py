@@ -1,0 +1,110 @@
+"""How `mhmodels search collect` shows what it does."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mhmodels.cli.common import console, emit_json, note, progress_console
+from mhmodels.store import Store
+from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
+from search.collecting.plan import Plan, Settings, make_plan
+from search.cost_model.data import read_members
+from search.sampling import sample
+from search.space import Space
+
+QUIET_S = 30.0
+
+
+def run(
+    space: Space,
+    draw: tuple[int, int, str | None] | Path,
+    hardware: Sequence[str],
+    store: str | None,
+    settings: Settings,
+    scheduler: str | None,
+    as_json: bool,
+) -> None:
+    """Samples or reads networks, measures what the store lacks, reports.
+
+    Args:
+        space: what they are of.
+        draw: count, seed and distribution, or a file of samples.
+        hardware: ids.
+        store: the measurements file; None for the default.
+        settings: how to measure.
+        scheduler: address of a dask.distributed scheduler, or None for this machine.
+        as_json: prints a document instead of a table.
+
+    Raises:
+        MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
+    """
+    encodings = read_members(draw, space) if isinstance(draw, Path) else sample(space, *draw).encodings
+    with Store(store) as rows:
+        plan = make_plan(space, encodings, hardware, rows, remote=scheduler is not None)
+        _introduce(plan)
+        with _progress(plan) as (advance, tell):
+            events = None
+            if scheduler is not None:
+                from search.collecting.remote import remote_events
+
+                plan, events = remote_events(scheduler, plan, rows, settings, tell)
+            report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
+        where = str(rows.path)
+    if as_json:
+        emit_json({"store": where, "space": space.name, "seconds": report.seconds, "hardware": report.tallies})
+    else:
+        console().print(_table(report))
+        note(f"stored in {where}")
+    raise_problems(report)
+
+
+def _introduce(plan: Plan) -> None:
+    for target in plan.targets:
+        if target.rows:
+            note(f"{target.hardware.id}: {len(target.rows)} of {len(plan.networks)} networks are in the store and are skipped")
+    for name, reason in plan.absent.items():
+        note(f"{name} is left out: {reason}")
+
+
+@contextmanager
+def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """A bar for each hardware; where stderr is no terminal, a line for each every half minute."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bars
+
+    err = progress_console()
+    columns = (TextColumn("{task.fields[name]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
+        tasks = {
+            target.hardware.id: bars.add_task(
+                "starting", total=len(plan.networks), completed=len(target.rows), name=target.hardware.id
+            )
+            for target in plan.targets
+        }
+        told = dict.fromkeys(tasks, time.monotonic())
+
+        def advance(progress: Progress) -> None:
+            tally, now = progress.tally, time.monotonic()
+            bars.update(tasks[tally.hardware], completed=tally.done, description=progress.text)
+            if not err.is_terminal and now - told[tally.hardware] > QUIET_S:
+                told[tally.hardware] = now
+                note(f"{tally.hardware}: {tally.done}/{tally.wanted}, {progress.text}")
+
+        yield advance, (bars.console.print if err.is_terminal else note)
+
+
+def _table(report: Report) -> Any:
+    from rich.table import Table
+
+    table = Table("hardware", "kind", "networks", "from store", "new", "again", "noisy", "remarks")
+    for tally in report.tallies:
+        failed = f"{tally.failed} failed" if tally.failed else ""
+        checks = f"{tally.checks} checks of drift" if tally.checks else ""
+        remarks = [unsupported_text(tally), failed, checks, tally.trouble]
+        numbers = (tally.wanted, tally.stored, tally.measured, tally.again, tally.noisy)
+        table.add_row(tally.hardware, tally.kind, *map(str, numbers), "; ".join(remark for remark in remarks if remark))
+    return table

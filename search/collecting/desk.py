@@ -1,0 +1,170 @@
+"""One hardware being measured: noise, drift, outliers, and noticing that it is gone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from mhmodels.errors import MhmodelsError
+from mhmodels.hardware import Job, Measurement, answer
+from mhmodels.hardware.company import wait_for_quiet
+from mhmodels.hardware.host_session import timing_cores
+from mhmodels.hardware.timing import unrest
+from search.collecting.plan import Network, Settings, Target, notes, with_notes
+from search.cost_model.fitting import FitOptions, Origin, fit
+from search.space import Space
+
+FAILURES = 3
+"""So many networks in a row that come to nothing mean that it is the hardware's fault."""
+OUTLIER, OUTLIER_SPREADS, ENOUGH = 0.1, 5.0, 60
+
+
+class Row(NamedTuple):
+    """A row to keep. `again`: it takes the place of an earlier one; `reference`: it is of the network that shows drift."""
+
+    hardware: str
+    measurement: Measurement
+    again: bool = False
+    reference: bool = False
+
+
+class Trouble(NamedTuple):
+    """A network that came to nothing lasting, or (`gone`) a hardware that is given up."""
+
+    hardware: str
+    reason: str
+    gone: bool = False
+
+
+Event: TypeAlias = Row | Trouble
+Emit: TypeAlias = Callable[[Event], None]
+
+
+class Desk:
+    """Measures networks on one hardware; belongs to one lane.
+
+    Attributes:
+        gone: whether it is given up.
+        queue: what is to be measured again, and why: `noisy`, `drift` or `outlier`.
+    """
+
+    def __init__(
+        self, target: Target, settings: Settings, emit: Emit, tell: Callable[[str], None], stop: threading.Event
+    ) -> None:
+        self.target, self.settings, self.gone = target, settings, False
+        self.queue: dict[str, str] = {name: "noisy" for name, row in target.rows.items() if target.timed and row.noisy}
+        self._emit, self._tell, self._stop = emit, tell, stop
+        self._rows = dict(target.rows)
+        self._failures = self._count = 0
+        self._reference: Measurement | None = None
+        self._since: list[str] = []
+        self._guard = threading.Lock()
+
+    @property
+    def id(self) -> str:
+        """The hardware's id."""
+        return self.target.hardware.id
+
+    @property
+    def check_due(self) -> bool:
+        """Whether the reference network is to be measured now."""
+        return self.target.timed and bool(self.settings.reference) and self._count % self.settings.interval == 0 and not self.gone
+
+    def first(self, job: Job, network: Network) -> None:
+        """Measures a network for the first time."""
+        row = self._measure(job)
+        if row is None:
+            return
+        reference = self._reference
+        if reference is not None:
+            row = with_notes(row, reference=reference.model, reference_ms=reference.median_ms)
+        if row.noisy and self.target.timed:
+            self.queue[network.id] = "noisy"
+        with self._guard:
+            self._count += 1
+            self._since.append(network.id)
+            self._rows[network.id] = row
+        self._emit(Row(self.id, row))
+
+    def check(self, job: Job) -> None:
+        """Measures the reference network; if it drifted, everything since its last measurement is to be measured again."""
+        row = self._measure(job)
+        if row is not None and row.noisy:
+            row = min(row, self._measure(job) or row, key=unrest)
+        if row is None or row.median_ms is None:
+            return
+        before, self._reference = self._reference, row
+        if before is not None and before.median_ms is not None:
+            change = row.median_ms / before.median_ms - 1
+            if abs(change) > self.settings.tolerance:
+                self._tell(
+                    f"{self.id}: {row.model} takes {change:+.1%}: the {len(self._since)} networks since are measured again"
+                )
+                self.queue |= dict.fromkeys(self._since, "drift")
+        self._since = []
+        self._count += 1
+        self._emit(Row(self.id, row, reference=True))
+
+    def second(self, job: Job, network: Network) -> None:
+        """Measures a network of the queue again; a noisy row is replaced by a steadier one only."""
+        why, before = self.queue.pop(network.id), self._rows[network.id]
+        row = self._measure(job)
+        if row is None or (row.noisy and unrest(row) >= unrest(before)):
+            return
+        values = {"why": why, "before_ms": before.median_ms}
+        if self._reference is not None:
+            values |= {"reference": self._reference.model, "reference_ms": self._reference.median_ms}
+        row = with_notes(row, **values)
+        self._rows[network.id] = row
+        self._count += 1
+        self._emit(Row(self.id, row, again=True))
+
+    def find_outliers(self, space: Space, networks: Sequence[Network]) -> None:
+        """Queues rows far from a cost model of all rows, unless they were measured again for that already."""
+        known = [n for n in networks if n.id in self._rows and self._rows[n.id].median_ms is not None]
+        if len(known) < ENOUGH or not self.target.timed:
+            return
+        ms = np.array([self._rows[network.id].median_ms for network in known], np.float64)
+        encodings = np.array([network.encoding for network in known])
+        model = fit(space, encodings, ms, Origin(self.id), FitOptions(curve=False)).model
+        errors = np.abs(model.bind(space).predict(encodings) / ms - 1)
+        limit = max(OUTLIER, OUTLIER_SPREADS * float(np.median(errors)))
+        for network, error in zip(known, errors, strict=True):
+            if error > limit and notes(self._rows[network.id]).get("why") != "outlier":
+                self.queue[network.id] = "outlier"
+
+    def _measure(self, job: Job) -> Measurement | None:
+        if self.gone or self._stop.is_set():
+            return None
+        target = self.target
+        try:
+            if target.timed and target.runner.exclusive and self.settings.patience_s:
+                wait_for_quiet(timing_cores(job.threads), self.settings.patience_s)
+            row = answer(job, target.hardware, target.runner).measurement
+        except (MhmodelsError, OSError) as error:
+            self._failed(job, error)
+            return None
+        self._failures = 0
+        return row
+
+    def _failed(self, job: Job, error: Exception) -> None:
+        if self._stop.is_set():
+            return
+        with self._guard:
+            self._failures += 1
+            why = self._why_not()
+            if not self.gone and (why or self._failures >= FAILURES):
+                self.gone = True
+                reason = why or f"{self._failures} networks in a row came to nothing, the last: {error}"
+                self._emit(Trouble(self.id, reason, gone=True))
+            elif not self.gone:
+                self._emit(Trouble(self.id, f"{job.model}: {error}"))
+
+    def _why_not(self) -> str:
+        try:
+            return self.target.runner.unavailable(self.target.hardware)
+        except (MhmodelsError, OSError) as error:
+            return str(error)

@@ -1,0 +1,174 @@
+"""Lanes: hardware that shares something takes turns in one thread, the others run beside it.
+
+This machine is one lane: its timings come one at a time, its compilers beside each other, because an estimate does not
+depend on the time that it takes. Every phone is a lane.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import cast
+
+from export.graph import ExportError
+from export.latency import LatencyFormat, latency_file
+from mhmodels.architecture import Architecture
+from mhmodels.errors import MhmodelsError
+from mhmodels.hardware import Job, prepare
+from mhmodels.registry import resolve
+from search.collecting.desk import Desk, Emit, Event, Trouble
+from search.collecting.plan import WEIGHTS, Network, Plan, Settings
+from search.space import Space
+
+CHUNK = 8
+
+
+class Files:
+    """Files with random weights, written when first asked for and gone after each chunk."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder, self.settings = folder, settings
+        self._jobs: dict[tuple[str, str], Job] = {}
+
+    def job(self, architecture: Architecture, file_format: str, *, keep: bool = False) -> Job:
+        """The request to measure a network.
+
+        Args:
+            architecture: named as its rows are to be.
+            file_format: float32, int8 or uint8.
+            keep: beyond the chunk.
+
+        Raises:
+            ExportError: no such file can be made.
+        """
+        key = architecture.architecture_id, file_format
+        if key not in self._jobs:
+            folder = self.folder / ("kept" if keep else "chunk")
+            path = latency_file(architecture, cast("LatencyFormat", file_format), folder)
+            self._jobs[key] = prepare(
+                path,
+                label=architecture.name,
+                architecture_id=architecture.architecture_id,
+                weights=WEIGHTS,
+                runs=self.settings.runs,
+                threads=self.settings.threads,
+            )
+        return self._jobs[key]
+
+    def clear(self) -> None:
+        """Ends a chunk."""
+        for key, job in list(self._jobs.items()):
+            if job.path.parent.name == "chunk":
+                job.path.unlink(missing_ok=True)
+                del self._jobs[key]
+
+
+class Lane:
+    """Hardware that takes turns."""
+
+    def __init__(
+        self, desks: Sequence[Desk], plan: Plan, space: Space, settings: Settings, emit: Emit, stop: threading.Event
+    ) -> None:
+        self.desks, self.plan, self.space, self.settings = desks, plan, space, settings
+        self._emit, self._stop = emit, stop
+        self._reference = resolve(settings.reference) if settings.reference else None
+
+    def run(self) -> None:
+        """Everything pending, then everything that is to be measured again."""
+        with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder:
+            files = Files(Path(folder), self.settings)
+            waiting = {desk.id: {network.id for network in desk.target.pending} for desk in self.desks}
+            wanted = [n for n in self.plan.networks if any(n.id in ids for ids in waiting.values())]
+            for chunk in _chunks(wanted, CHUNK):
+                self._chunk(files, [(desk, n) for desk in self.desks for n in chunk if n.id in waiting[desk.id]])
+            if self.settings.again:
+                for desk in self.desks:
+                    self._again(files, desk)
+
+    def _chunk(self, files: Files, work: list[tuple[Desk, Network]]) -> None:
+        """Timings one by one, network by network so that formats see the same conditions; then the compilers."""
+        order = {network.id: place for place, (_, network) in enumerate(work)}
+        for desk, network in sorted((pair for pair in work if pair[0].target.timed), key=lambda pair: order[pair[1].id]):
+            if desk.check_due and self._reference is not None:
+                self._with_job(files, desk, self._reference, desk.check, keep=True)
+            self._with_job(files, desk, network.architecture, lambda job, d=desk, n=network: d.first(job, n))  # type: ignore[misc]
+        compiled = [pair for pair in work if not pair[0].target.timed]
+        if compiled:
+            with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as pool:
+                for desk, network in compiled:
+                    self._with_job(files, desk, network.architecture, lambda job, d=desk, n=network: pool.submit(d.first, job, n))  # type: ignore[misc]
+        files.clear()
+
+    def _again(self, files: Files, desk: Desk) -> None:
+        if not desk.gone and not self._stop.is_set():
+            desk.find_outliers(self.space, self.plan.networks)
+        for place, network in enumerate([n for n in self.plan.networks if n.id in desk.queue]):
+            if place % self.settings.interval == 0 and self._reference is not None:
+                self._with_job(files, desk, self._reference, desk.check, keep=True)
+            self._with_job(files, desk, network.architecture, lambda job, n=network: desk.second(job, n))  # type: ignore[misc]
+            files.clear()
+
+    def _with_job(
+        self, files: Files, desk: Desk, architecture: Architecture, use: Callable[[Job], object], *, keep: bool = False
+    ) -> None:
+        if desk.gone or self._stop.is_set():
+            return
+        try:
+            job = files.job(architecture, desk.target.hardware.format, keep=keep)
+        except ExportError as error:
+            self._emit(Trouble(desk.id, f"{architecture.name}: {error}"))
+            return
+        use(job)
+
+
+def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str], None]) -> Iterator[Event]:
+    """A thread a lane; what they find out, as it comes. When the caller leaves, they end with what they are at.
+
+    Raises:
+        MhmodelsError: a lane could not go on, for example because the disk is full.
+    """
+    events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
+    stop = threading.Event()
+    lanes: dict[str, list[Desk]] = {}
+    for target in plan.targets:
+        lanes.setdefault(target.lane, []).append(Desk(target, settings, events.put, tell, stop))
+
+    def run(desks: list[Desk]) -> None:
+        try:
+            Lane(desks, plan, space, settings, events.put, stop).run()
+        except Exception as error:  # the main thread raises it again
+            events.put(error)
+        finally:
+            events.put(None)
+
+    threads = [threading.Thread(target=run, args=(desks,), name=name) for name, desks in lanes.items()]
+    for thread in threads:
+        thread.start()
+    try:
+        left = len(threads)
+        while left:
+            event = events.get()
+            if event is None:
+                left -= 1
+            elif isinstance(event, OSError) and not isinstance(event, MhmodelsError):
+                raise MhmodelsError(
+                    f"{event.filename or 'a temporary file'}: {event.strerror}; what was measured is kept"
+                ) from event
+            elif isinstance(event, Exception):
+                raise event
+            else:
+                yield event
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def _chunks(items: list[Network], size: int) -> Iterator[list[Network]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

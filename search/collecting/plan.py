@@ -1,0 +1,162 @@
+"""What is to be measured, and what the store has already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, get_args
+
+import msgspec
+
+from export.latency import LatencyFormat
+from mhmodels.architecture import Architecture
+from mhmodels.errors import MeasurementError, MhmodelsError
+from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
+from mhmodels.store import Store
+from search.errors import SpaceError
+from search.space import Encodings, Space
+from search.template import ArchitectureSpace
+
+WEIGHTS = "random-v1"
+NOTES = "collect"
+"""The key of `Measurement.device_state` under which a row says how it was collected."""
+REFERENCE = "mobilenet_v2"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to collect.
+
+    Attributes:
+        runs, threads: as in `mhmodels.hardware.measure`.
+        reference: zoo network that is measured at intervals where latencies are measured; "" for none.
+        interval: networks between two of its measurements.
+        tolerance: by how much it may differ between two of them before what lies between is measured again.
+        patience_s: how long to wait for a busy machine to become quiet, for each timing.
+        again: whether noisy, drifted and outlying networks are measured once more.
+    """
+
+    runs: int = 50
+    threads: int = 1
+    reference: str = REFERENCE
+    interval: int = 20
+    tolerance: float = 0.03
+    patience_s: float = 10.0
+    again: bool = True
+
+
+class Network(NamedTuple):
+    """A member of a space, as rows name it."""
+
+    label: str
+    encoding: Encodings
+    architecture: Architecture
+
+    @property
+    def id(self) -> str:
+        """The architecture's id."""
+        return self.architecture.architecture_id
+
+
+class Target(NamedTuple):
+    """A hardware, and what is left to do on it.
+
+    Attributes:
+        environment: that rows must have come from to count as there already; None if it is not known from here.
+        pending: networks without a row, in order.
+        rows: those of the store, by architecture id.
+    """
+
+    hardware: Hardware
+    runner: Runner
+    environment: Environment | None
+    pending: list[Network]
+    rows: dict[str, Measurement]
+
+    @property
+    def lane(self) -> str:
+        """What it shares with others, one after the other: a phone's delegates the phone, the rest this machine."""
+        return str(self.hardware.configuration.get("serial", "")) or "this machine"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is timed, so that noise and drift matter."""
+        return self.hardware.kind == "measured"
+
+
+class Plan(NamedTuple):
+    """Everything to do.
+
+    Attributes:
+        absent: hardware that cannot be measured from here, with the reason.
+    """
+
+    networks: list[Network]
+    targets: list[Target]
+    absent: dict[str, str]
+
+
+def make_plan(space: Space, encodings: Encodings, hardware_ids: Sequence[str], store: Store, *, remote: bool = False) -> Plan:
+    """Looks up what the store has; an architecture with a row of the same environment is not measured again.
+
+    Args:
+        space: of the encodings.
+        encodings: (n, decisions).
+        hardware_ids: as `mhmodels hardware` lists them, or `SERIAL/delegate`.
+        store: of the rows.
+        remote: they are measured elsewhere, so whether they can be measured from here does not matter.
+
+    Raises:
+        SpaceError: a tabular space.
+        UnknownNameError: no such hardware.
+        MeasurementError: none of the hardware can be measured, or one takes files that cannot be made with random weights.
+        StoreError: the store cannot be read.
+    """
+    if not isinstance(space, ArchitectureSpace):
+        raise SpaceError(f"space '{space.name}' is tabular: its members are looked up, not built, so there is nothing to measure")
+    distinct = {row.tobytes(): row for row in space.canonical(space.check(encodings))}
+    networks = [Network(space.label(row), row, space.build(row)) for row in distinct.values()]
+    targets, absent = [], {}
+    for name in dict.fromkeys(hardware_ids):
+        hardware, runner = get_hardware(name)
+        if hardware.format not in get_args(LatencyFormat):
+            raise MeasurementError(
+                f"{hardware.id} takes {hardware.format} files, which cannot be made with random weights; "
+                f"choose hardware for {', '.join(get_args(LatencyFormat))}"
+            )
+        environment, why_not = (None, "") if remote else _environment(hardware, runner)
+        if why_not:
+            absent[hardware.id] = why_not
+        else:
+            targets.append(target(hardware, runner, environment, networks, store))
+    if not targets:
+        raise MeasurementError("none of the hardware can be measured: " + "; ".join(absent.values() or ["none was named"]))
+    return Plan(networks, targets, absent)
+
+
+def target(
+    hardware: Hardware, runner: Runner, environment: Environment | None, networks: Sequence[Network], store: Store
+) -> Target:
+    """What is left to do on one hardware."""
+    stored = store.latest([hardware.id], [network.id for network in networks], weights=WEIGHTS, environment=environment)
+    rows = {str(row.architecture_id): row for row in stored if row.format == hardware.format}
+    return Target(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
+
+
+def notes(row: Measurement) -> dict[str, Any]:
+    """How a row was collected; empty for one that was measured otherwise."""
+    found = row.device_state.get(NOTES)
+    return found if isinstance(found, dict) else {}
+
+
+def with_notes(row: Measurement, **values: Any) -> Measurement:
+    """A row with more notes."""
+    return msgspec.structs.replace(row, device_state={**row.device_state, NOTES: {**notes(row), **values}})
+
+
+def _environment(hardware: Hardware, runner: Runner) -> tuple[Environment | None, str]:
+    why_not = runner.unavailable(hardware)
+    if why_not:
+        return None, why_not
+    try:
+        return runner.environment(hardware), ""
+    except MhmodelsError as error:
+        return None, str(error)
