@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from android_bench.errors import AdbError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
+from android_bench.lines import printable
 from android_bench.process import Finished, run_program
 from mhmodels.errors import MhmodelsError
 
@@ -165,7 +166,7 @@ def find_adb(given: str | os.PathLike[str] | None = None) -> Path:
 def parse_devices(text: str) -> list[Listed]:
     """Reads what `adb devices -l` prints."""
     found = []
-    for line in text.splitlines():
+    for line in printable(text).splitlines():
         match = _LINE.match(line.strip())
         if match is None or line.startswith(("List of devices", "*", "adb server")):
             continue
@@ -188,7 +189,7 @@ def check(done: Finished, what: str) -> None:
 def diagnose(done: Finished, what: str) -> MhmodelsError:
     """The error that a failed call of adb stands for."""
     said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
-    last = " ".join(said.split())[-300:]
+    last = printable(" ".join(said.split()))[-300:]
     if done.stopped:
         return DeviceLostError(f"{what}: no answer within {done.wall_s:.0f} s ({done.stopped})")
     if _UNAUTHORIZED.search(said):

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from android_bench.command import PLACEMENT, RESULT, Prepared, Timing, arguments, script
+from android_bench.command import PLACEMENT, RESULT, TAKEN_RC, Prepared, Timing, arguments, script
 from android_bench.condition import Condition, condition_script, parse_condition
 from android_bench.delegates import Choice
 from android_bench.device import restarted
 from android_bench.errors import AdbError
 from android_bench.phone import Phone, ToolRun, split_sections
-from android_bench.protos import Placement, Result, read_placement, read_result
+from android_bench.protos import read_placement, read_result
 from android_bench.verdict import Status, Verdict, decide
-from android_bench.workspace import SWEEP, Workspace
+from android_bench.workspace import SWEEP, TAKEN, Workspace
 from mhmodels.errors import FileFormatError
 
+T = TypeVar("T")
 FRESH_S = 1.0
+# As hexadecimal text they must fit into what is kept of a script's output; a network of 1,000 nodes takes 100 KiB.
+FILE_BYTES = {RESULT: 1 << 14, PLACEMENT: 1 << 18}
 Cool = Callable[[], tuple[Condition, float, str]]
 
 
@@ -76,8 +77,8 @@ class BlockRunner:
 
     def plain(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
         """A run for something else than its time, with given flags; whatever it leaves running is ended."""
-        text = script(prepared, run, flags, choice.environment(prepared.folder), mask=self.mask, timeout_s=self.timeout_s)
-        done = self.phone.tool(text, timeout_s=self.timeout_s)
+        done = self.phone.tool(self._script(choice, prepared, run, flags), timeout_s=self.timeout_s)
+        self.workspace.check_taken(done.rc == TAKEN_RC)
         self.workspace.sweep()
         return done
 
@@ -85,7 +86,7 @@ class BlockRunner:
         before, waited, hot = self._cool()
         folder = self.workspace.new_run()
         flags = arguments(choice, prepared, folder, runs=runs, threads=threads, timing=self.timing, placement=placement)
-        text = script(prepared, folder, flags, choice.environment(prepared.folder), mask=self.mask, timeout_s=self.timeout_s)
+        text = self._script(choice, prepared, folder, flags)
         try:
             run = self.phone.tool(text, timeout_s=self.timeout_s)
         except BaseException:
@@ -93,36 +94,33 @@ class BlockRunner:
             raise
         if run.lost:
             return Block(decide(run, choice), run, text, before, None, waited, hot)
-        after, result = self._after(folder)
-        where = self._placement(folder) if placement and run.rc == 0 else None
-        verdict = decide(run, choice, result=result, placement=where)
+        self.workspace.check_taken(run.rc == TAKEN_RC)
+        after, files = self._after(folder)
+        verdict = decide(run, choice, result=_read(files[RESULT], read_result), placement=_read(files[PLACEMENT], read_placement))
         if restarted(before.boot_id, after.boot_id):
             verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
         return Block(verdict, run, text, before, after, waited, hot)
 
-    def _after(self, folder: str) -> tuple[Condition, Result | None]:
-        """How the phone is now and what the result file says, and in the same breath an end to what the run left behind."""
-        text, secret = condition_script(sweep=SWEEP, result=f"od -An -v -tx1 {_apart(folder)}/{RESULT} 2>/dev/null")
+    def _script(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
+        environment = choice.environment(prepared.folder)
+        owned = self.workspace.owned
+        return script(prepared, run, flags, environment, owned=owned, mask=self.mask, timeout_s=self.timeout_s)
+
+    def _after(self, folder: str) -> tuple[Condition, dict[str, str]]:
+        """How the phone is now and what the result files say, and in the same breath an end to what the run left behind."""
+        # One breath: a connection that breaks between two of them would cost a run that is done.
+        reads = {name: f"od -An -v -tx1 -N {most} {_apart(folder)}/{name} 2>/dev/null" for name, most in FILE_BYTES.items()}
+        text, secret = condition_script(sweep=self.workspace.mine(SWEEP), **reads)
         found = split_sections(self.phone.script(text).stdout, secret)
+        self.workspace.check_taken(found.get("sweep", "").strip() == TAKEN)
         condition = parse_condition(found)
         self._last = condition, time.monotonic()
-        return condition, _result(found.get("result", ""))
+        return condition, {name: found.get(name, "") for name in reads}
 
     def take_last(self) -> Condition | None:
         """The condition after the last run, once and only while it is fresh."""
         (condition, when), self._last = self._last, (None, 0.0)
         return condition if time.monotonic() - when < FRESH_S else None
-
-    def _placement(self, folder: str) -> Placement | None:
-        """Where each node ran, if the tool wrote it; a damaged file is as good as none."""
-        with tempfile.TemporaryDirectory(prefix="mhmodels-") as place:
-            local = Path(place, "run")
-            self.phone.pull(folder, local)
-            file = local / PLACEMENT
-            try:
-                return read_placement(file.read_bytes()) if file.is_file() and file.stat().st_size else None
-            except FileFormatError:
-                return None
 
     def _sweep_if_possible(self) -> None:
         """After an interruption; the next session sweeps too, so a phone that is gone is no further trouble."""
@@ -135,10 +133,10 @@ def _apart(path: str) -> str:
     return path.replace("/mhmodels/", "/mhmodel''s/")
 
 
-def _result(hexadecimal: str) -> Result | None:
-    """A result file from `od`; none, or a damaged one, is no result."""
+def _read(hexadecimal: str, decode: Callable[[bytes], T]) -> T | None:
+    """A result file from `od`; none, a cut or a damaged one is no result."""
     try:
         data = bytes.fromhex("".join(hexadecimal.split()))
-        return read_result(data) if data else None
+        return decode(data) if data else None
     except (ValueError, FileFormatError):
         return None

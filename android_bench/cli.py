@@ -33,7 +33,7 @@ def devices(
     from android_bench.delegates import load_delegates
     from android_bench.places import serial_of, set_name
     from android_bench.runner import Options, PhoneRunner
-    from android_bench.workspace import Workspace
+    from android_bench.workspace import Workspace, device_lock
 
     for pair in names:
         serial, equals, name = pair.partition("=")
@@ -43,9 +43,15 @@ def devices(
     own = load_delegates(delegates_file) if delegates_file else ()
     runner = PhoneRunner(Options(adb=adb, adb_server=adb_server, delegates=own, wait_s=5.0))
     for phone in cleaned:
-        Workspace(runner.phone(serial_of(phone))).clean()
+        # A session that measures there now is waited for, not swept away.
+        with device_lock(serial_of(phone)):
+            Workspace(runner.phone(serial_of(phone))).clean()
         note(f"removed everything of ours from {phone}")
-    rows = [_row(runner, line) for line in runner.adb.devices()]
+    listed = runner.adb.devices()
+    for serial, _, name in (pair.partition("=") for pair in names):
+        if name and serial not in [line.serial for line in listed]:
+            note(f"{name} stands for '{serial}' from now on, which is not connected: is that its serial?")
+    rows = [_row(runner, line) for line in listed]
     if as_json:
         emit_json({"adb": str(runner.adb.executable), "devices": rows})
         return

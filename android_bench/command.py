@@ -11,6 +11,7 @@ from android_bench.phone import quote
 Mode: TypeAlias = Literal["burst", "sustained"]
 RESULT, PLACEMENT, OUTPUTS = "result.pb", "placement.pb", "outputs.bin"
 WATCHDOG_S = 30
+TAKEN_RC = 124
 
 
 class Timing(NamedTuple):
@@ -71,12 +72,25 @@ def arguments(
 
 
 def script(
-    prepared: Prepared, run: str, flags: Mapping[str, str], environment: Mapping[str, str], *, mask: int, timeout_s: float
+    prepared: Prepared,
+    run: str,
+    flags: Mapping[str, str],
+    environment: Mapping[str, str],
+    *,
+    owned: str,
+    mask: int,
+    timeout_s: float,
 ) -> str:
     """The shell script of a run: a folder, a watchdog, the environment, and the program in place of the shell.
 
     `exec` makes the program the process that the connection's end reaches; the watchdog is for a connection that ends
     without the phone noticing. Both are swept up after the run.
+
+    Args:
+        prepared, run, flags, environment: what to run, where and how.
+        owned: test whether the phone is still this session's; nothing is run if it is not.
+        mask: of the cores to run on, 0 for all.
+        timeout_s: after which the watchdog ends it, and a while.
     """
     words: Sequence[str] = (
         *(("taskset", f"{mask:x}") if mask else ()),
@@ -84,6 +98,7 @@ def script(
         *(quote(f"--{name}={value}") for name, value in flags.items()),
     )
     lines = [
+        f"{owned} || exit {TAKEN_RC}",
         f"mkdir -p {quote(run)} && cd {quote(run)} || exit 125",
         *(f"export {name}={quote(value)}" for name, value in environment.items()),
         f"(sleep {timeout_s + WATCHDOG_S:.0f}; kill -9 -$$ $$) </dev/null >/dev/null 2>&1 &",

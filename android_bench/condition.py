@@ -9,12 +9,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from android_bench.lines import printable
 from android_bench.phone import Phone, sections, split_sections
 
 _HAL = re.compile(r"Current temperatures from HAL:(.*?)(?:\n\S|\Z)", re.DOTALL)
-_SENSOR = re.compile(r"Temperature\{mValue=(-?[\d.]+), mType=(\d+), mName=([^,}]*), mStatus=(\d+)\}")
-_STATUS = re.compile(r"Thermal Status: (\d+)")
-_BATTERY = re.compile(r"^\s*(level|status|temperature): (-?\d+)\s*$", re.MULTILINE)
+_SENSOR = re.compile(r"Temperature\{mValue=(-?\d{1,6}(?:\.\d+)?), mType=(\d{1,6}), mName=([^,}]*), mStatus=(\d+)\}", re.ASCII)
+_STATUS = re.compile(r"Thermal Status: (\d{1,3})\b", re.ASCII)
+_BATTERY = re.compile(r"^\s*(level|status|temperature): (-?\d{1,6})\s*$", re.MULTILINE | re.ASCII)
+IDENTITY = "getprop ro.serialno; getprop ro.build.fingerprint"
 STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 BATTERY_SENSOR, SKIN_SENSOR = 2, 3
 CLOCK_DROP = 0.85
@@ -34,6 +36,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         clock_limits_khz: highest clock that each core is allowed at this moment.
         load: of the last minute.
         boot_id: changes with every start.
+        identity: serial number and build, see `identity_of`.
     """
 
     thermal_status: int | None = None
@@ -47,6 +50,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     clock_limits_khz: tuple[int, ...] = ()
     load: float | None = None
     boot_id: str = ""
+    identity: str = ""
 
     @property
     def temperature_c(self) -> float | None:
@@ -86,6 +90,7 @@ def condition_script(**more: str) -> tuple[str, str]:
             "clocks": "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq 2>/dev/null",
             "load": "cat /proc/loadavg 2>/dev/null",
             "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
+            "identity": IDENTITY,
         }
     )
 
@@ -110,7 +115,7 @@ def parse_condition(found: dict[str, str]) -> Condition:
     for value, kind, name, _ in _SENSOR.findall(current[1] if current else ""):
         # Exactly zero is a sensor that is not fitted.
         if float(value):
-            sensors[name] = float(value)
+            sensors[printable(name)[:80]] = float(value)
             by_type.setdefault(int(kind), []).append(float(value))
     status = _STATUS.search(thermal)
     battery = {name: int(value) for name, value in _BATTERY.findall(found.get("battery", "").replace("\r", ""))}
@@ -126,10 +131,20 @@ def parse_condition(found: dict[str, str]) -> Condition:
         charging=battery["status"] in (2, 5) if "status" in battery else None,
         power_save={"1": True, "0": False}.get(saver),
         awake="Awake" in power if "mWakefulness=" in power else None,
-        clock_limits_khz=tuple(int(word) for word in found.get("clocks", "").split() if word.isdigit()),
-        load=float(load[0]) if load and re.fullmatch(r"\d+\.\d+", load[0]) else None,
+        clock_limits_khz=_clocks(found.get("clocks", "")),
+        load=float(load[0]) if load and re.fullmatch(r"[0-9]{1,6}\.[0-9]+", load[0]) else None,
         boot_id=found.get("boot", "").strip()[:64],
+        identity=identity_of(found.get("identity", "")),
     )
+
+
+def identity_of(text: str) -> str:
+    """One line for what `IDENTITY` prints."""
+    return printable(" ".join(text.split()))[:300]
+
+
+def _clocks(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split() if re.fullmatch("[0-9]{1,12}", word))
 
 
 def obstacles(condition: Condition, limits: Limits) -> list[str]:

@@ -41,7 +41,10 @@ def _gpu(backend: str, title: str, line: str, other: str, flag: str) -> Delegate
             names=("GPU",),
             kernels=(_GPU_KERNEL,),
             must={rf"Initialized {line}-based API": f"nothing says that {title} was used"},
-            never={rf"Initialized {other}-based API": f"the GPU delegate used {other} instead of {line}"},
+            never={
+                rf"Initialized {other}-based API": f"the GPU delegate used {other} instead of {line}",
+                r"^Created 0 GPU delegate kernels": "the GPU delegate made no kernels",
+            },
         ),
         min_sdk=21 if flag == "cl" else 26,
         successor="litert-gpu",
@@ -144,7 +147,7 @@ TABLE: tuple[Delegate, ...] = (
         flags={"use_gpu": "true", "use_cpu": "false", "require_full_delegation": "true"},
         files=("libLiteRt*.so",),
         environment={"LD_LIBRARY_PATH": "{folder}:/vendor/lib64"},
-        proof=Proof(kernels=(r"(?!TfLiteXNNPack).*",)),
+        proof=Proof(kernels=(r"(?!TfLiteXNNPack|.*(?i:dispatch|npu)).+",)),
         min_sdk=26,
     ),
     Delegate(
@@ -161,7 +164,8 @@ TABLE: tuple[Delegate, ...] = (
         },
         files=("libLiteRt*.so",),
         environment={"LD_LIBRARY_PATH": "{folder}:/vendor/lib64", "ADSP_LIBRARY_PATH": "{folder}"},
-        proof=Proof(kernels=(r"(?!TfLiteXNNPack).*",)),
+        # LiteRT may hand the rest to its GPU accelerator, which is not the NPU.
+        proof=Proof(kernels=(r"(?!TfLiteXNNPack|.*(?i:gpu|open[cg]l)).+",)),
         min_sdk=31,
     ),
 )

@@ -18,8 +18,20 @@ from mhmodels.errors import UnknownNameError
 
 Tool: TypeAlias = Literal["benchmark_model", "benchmark_litert_model"]
 FORMATS = ("float32", "float16", "int8", "uint8")
-_ID = re.compile(r"^[a-z0-9]+(-[a-z0-9]+)*$")
-_FLAG = re.compile(r"^[A-Za-z][A-Za-z0-9_-]*$")
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCELERATOR = re.compile(r"[\w.+@-]{1,80}", re.ASCII)
+# Names or patterns in one folder, and paths on the device: nothing that leads elsewhere or that a shell reads.
+_FILE = re.compile(r"[\w.+*?\[\]-]*[\w*?][\w.+*?\[\]-]*", re.ASCII)
+_PATH = re.compile(r"/[\w./+@-]+", re.ASCII)
+# The harness's own flags: with another value the figure would be of another network, another file or no run at all.
+RESERVED = frozenset((
+    "graph", "signature_to_run_for", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs",
+    "run_delay", "run_frequency", "dry_run", "gpu_invoke_loop_times", "input_layer", "input_layer_shape",
+    "input_layer_value_range", "input_layer_value_files", "output_filepath", "output_proto_filepath", "result_file_path",
+    "enable_op_profiling", "export_model_runtime_info", "model_runtime_info_output_file", "list_signatures",
+))  # fmt: skip
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -79,16 +91,14 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     def __post_init__(self) -> None:
         where = f"delegate '{self.id}'"
-        if not _ID.match(self.id):
+        if not _ID.fullmatch(self.id):
             raise DelegateError(f"{where}: field 'id' must be lower-case words and digits joined by '-'")
         if any(self.id.endswith(f"-{name}") for name in FORMATS):
             raise DelegateError(f"{where}: field 'id' ends like a format ({', '.join(FORMATS)}), which is written after it")
         wrong = [name for name in self.formats if name not in FORMATS]
         if wrong or not self.formats:
             raise DelegateError(f"{where}: field 'formats' is {self.formats!r}, expected some of {', '.join(FORMATS)}")
-        for name in (*self.flags, *((self.accelerator_flag,) if self.accelerator_flag else ())):
-            if not _FLAG.match(name):
-                raise DelegateError(f"{where}: field 'flags' has '{name}', expected a flag's name without dashes")
+        self._check_words(where)
         for pattern in (*self.proof.kernels, *self.proof.must, *self.proof.never, self.platforms):
             try:
                 re.compile(pattern)
@@ -96,6 +106,25 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise DelegateError(f"{where}: pattern '{pattern}' is not a regular expression ({error})") from error
         if not (self.proof.plain or self.proof.names or self.proof.kernels):
             raise DelegateError(f"{where}: field 'proof' needs names, kernels or plain: without proof no run can count")
+
+    def _check_words(self, where: str) -> None:
+        """Refuses what a shell, a folder or the tool would take for something else."""
+        for name in (*self.flags, *((self.accelerator_flag,) if self.accelerator_flag else ())):
+            if not _FLAG.fullmatch(name):
+                raise DelegateError(f"{where}: field 'flags' has '{name}', expected a flag's name without dashes")
+            if name.replace("-", "_") in RESERVED:
+                raise DelegateError(f"{where}: field 'flags' has '{name}', which is the harness's own; leave it out")
+        for field, words, shape, expected in (
+            ("environment", self.environment, _VARIABLE, "the name of a variable"),
+            ("files", self.files, _FILE, "a name or pattern without folders, such as libmine*.so"),
+            ("libraries", self.libraries, _PATH, "an absolute path on the device"),
+        ):
+            for word in words:
+                if not shape.fullmatch(word):
+                    raise DelegateError(f"{where}: field '{field}' has {word!r}, expected {expected}")
+        for text in (self.title, self.note, *self.flags.values(), *self.environment.values()):
+            if not text.isprintable():
+                raise DelegateError(f"{where}: {text!r} holds a control character")
 
 
 class Choice(NamedTuple):
@@ -141,7 +170,7 @@ class Delegates:
         fmt = next((name for name in FORMATS if text.endswith(f"-{name}")), "")
         base, colon, accelerator = (text[: -len(fmt) - 1] if fmt else text).partition(":")
         delegate = self._known.get(base)
-        if delegate is None or bool(colon) != bool(accelerator) or (colon and not delegate.accelerator_flag):
+        if delegate is None or (colon and not (delegate.accelerator_flag and _ACCELERATOR.fullmatch(accelerator))):
             return None
         if fmt and fmt not in delegate.formats:
             return None
@@ -188,11 +217,16 @@ def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
     file = Path(path)
     decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
     try:
-        return tuple(decode(file.read_bytes(), type=_File).delegates)
+        delegates = tuple(decode(file.read_bytes(), type=_File).delegates)
     except OSError as error:
         raise DelegateError(f"{file}: cannot be read ({error.strerror})") from error
-    except (msgspec.DecodeError, DelegateError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, DelegateError, UnicodeDecodeError, RecursionError) as error:
         raise DelegateError(f"{file}: not a delegate file: {error}") from error
+    ids = [delegate.id for delegate in delegates]
+    twice = next((name for place, name in enumerate(ids) if name in ids[:place]), None)
+    if twice is not None:
+        raise DelegateError(f"{file}: delegate '{twice}' stands there twice, expected each id once")
+    return delegates
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

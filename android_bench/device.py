@@ -7,14 +7,17 @@ from collections.abc import Iterable
 
 import msgspec
 
+from android_bench.condition import IDENTITY, identity_of
 from android_bench.delegates import Delegate
-from android_bench.phone import Phone, sections, split_sections
+from android_bench.lines import printable
+from android_bench.phone import Phone, quote, sections, split_sections
 
 # One slow cluster and something faster: what is within a tenth of the slowest is of its kind.
 _SAME_KIND = 1.1
 _PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]$", re.MULTILINE)
 _AIDL = re.compile(r"android\.hardware\.neuralnetworks\.IDevice/([\w.-]+)")
 _HIDL = re.compile(r"android\.hardware\.neuralnetworks@[\d.]+::IDevice/([\w.-]+)")
+MOST_CORES = 64
 _WRONG_BOOT = ("", "null")
 
 
@@ -42,6 +45,7 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
         libraries: of the paths that delegates need, those that are there.
         free_bytes: room below /data/local/tmp.
         boot_id: changes with every start.
+        identity: serial number and build.
         pinned: whether programs can be tied to the big cores.
     """
 
@@ -61,6 +65,7 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
     libraries: frozenset[str]
     free_bytes: int | None
     boot_id: str
+    identity: str
     pinned: bool
 
     @property
@@ -111,11 +116,13 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
         "services": "service list 2>/dev/null | grep neuralnetworks; lshal 2>/dev/null | grep neuralnetworks",
         "df": "df -k /data/local/tmp 2>/dev/null",
         "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
-        "libraries": f"ls -d {' '.join(paths)} 2>/dev/null" if paths else ":",
+        "identity": IDENTITY,
+        "libraries": f"ls -d {' '.join(quote(path) for path in paths)} 2>/dev/null" if paths else ":",
     }
     script, secret = sections(commands)
-    found = split_sections(phone.script(script).stdout, secret)
-    props = dict(_PROPERTY.findall(found.get("props", "").replace("\r", "")))
+    # It goes to terminals, tables and the store.
+    found = split_sections(printable(phone.script(script).stdout.replace("\r", "")), secret)
+    props = {name: value[:200] for name, value in _PROPERTY.findall(found.get("props", ""))}
     services = found.get("services", "")
     accelerators = dict.fromkeys(_AIDL.findall(services) + _HIDL.findall(services))
     present = found.get("libraries", "").split()
@@ -137,6 +144,7 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
         libraries=frozenset(path for path in paths if any(line.endswith(path) for line in present)),
         free_bytes=_free(found.get("df", "")),
         boot_id=found.get("boot", "").strip()[:64],
+        identity=identity_of(found.get("identity", "")),
         pinned=True,
     )
     # A mask that the kernel refuses would end every run.
@@ -174,16 +182,19 @@ def _cores(text: str) -> tuple[Core, ...]:
     found = []
     for line in text.splitlines():
         words = line.split()
-        if len(words) == 3 and all(word.isdigit() for word in words):
-            found.append(Core(*(int(word) for word in words)))
+        numbers = [_number(word) for word in words]
+        # A mask of a thousand cores is no phone's.
+        if len(numbers) == 3 and None not in numbers and (numbers[0] or 0) < MOST_CORES:
+            found.append(Core(*(number or 0 for number in numbers)))
     return tuple(sorted(found, key=lambda core: core.number))
 
 
 def _free(text: str) -> int | None:
     """Room from `df -k`: the fourth column of the last line."""
     words = text.splitlines()[-1].split() if text.strip() else []
-    return int(words[3]) * 1024 if len(words) > 3 and words[3].isdigit() else None
+    blocks = _number(words[3]) if len(words) > 3 else None
+    return None if blocks is None else blocks * 1024
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.strip().isdigit() else None
+    return int(text) if re.fullmatch("[0-9]{1,12}", text.strip()) else None

@@ -17,6 +17,10 @@ class DeviceUnauthorizedError(AdbError):
     """The device has not allowed this machine to debug it."""
 
 
+class TakenError(AdbError):
+    """Another session uses the device."""
+
+
 class NoSpaceError(AdbError):
     """The device's storage is full."""
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 
 MAX_LINE_BYTES = 1 << 16
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_LOGCAT = re.compile(r"^\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}\s+(?:\S+\s+)?\d+\s+\d+\s+[VDIWEFA]\s+[^:]{1,64}?\s*: ?")
-_BRIEF_LOGCAT = re.compile(r"^[VDIWEFA]/[^(:]{1,64}\(\s*\d+\): ?")
+_ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]")
+# Only the tool's own tags: what another program wrote into the log keeps its prefix and so is no line of the tool's.
+_TAG = r"(?:tflite|litert|tensorflow|native)[\w.-]{0,40}"
+_LOGCAT = re.compile(
+    rf"^\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}}\s+(?:\S+\s+)?\d+\s+\d+\s+[VDIWEFA]\s+{_TAG}\s*: ?", re.ASCII | re.IGNORECASE
+)
+_BRIEF_LOGCAT = re.compile(rf"^[VDIWEFA]/{_TAG}\s*\(\s*\d+\): ?", re.ASCII | re.IGNORECASE)
 _LEVEL = re.compile(r"^(?:INFO|WARN|WARNING|ERROR|FATAL|VERBOSE): ?")
 
 
@@ -54,4 +58,14 @@ def clean(raw: bytes) -> str:
     text = text.rsplit("\r", 1)[-1]
     for prefix in (_LOGCAT, _BRIEF_LOGCAT, _LEVEL):
         text = prefix.sub("", text, count=1)
-    return text.strip()
+    return printable(text.strip())
+
+
+def printable(text: str) -> str:
+    """The same without what moves a terminal's cursor or turns its text around; a mark stands where something was.
+
+    Tabs and line ends stay. Leaving nothing would join the digits on both sides to another number.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)

@@ -7,43 +7,55 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
 from android_bench.lines import LineAssembler
 
+T = TypeVar("T")
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-_COUNT = re.compile(r"^count=(\d+)\b(.*)$")
-_PAIR = re.compile(rf"^(first|curr|min|max|avg|std|p5|median|p95)=({_NUMBER})(\s*\(all same\))?$")
-_STAGE = re.compile(r"^Running benchmark for at least (\d+) iterations? and at least ")
-_TIMINGS = re.compile(r"^(?:Average inference|Inference) timings in us: (.+)$")
-_TIMING = re.compile(rf"^(Warmup \(avg\)|Warmup|Init|First inference|Inference \(avg\)|Inference|no stats): ({_NUMBER})$")
-_APPLIED = re.compile(
+# More digits than this are no count of anything, and no number that a store takes.
+_WHOLE = r"\d{1,9}"
+
+
+def _line(pattern: str) -> re.Pattern[str]:
+    # The tool prints ASCII digits; others would read as numbers too.
+    return re.compile(pattern.replace("<number>", _NUMBER).replace("<whole>", _WHOLE), re.ASCII)
+
+
+_COUNT = _line(r"^count=(\d{1,18})(?!\w)(.*)$")
+_PAIR = _line(r"^(first|curr|min|max|avg|std|p5|median|p95)=(<number>)(\s*\(all same\))?$")
+_STAGE = _line(
+    r"^Running benchmark for at least (<whole>) iterations? and at least (<number>) seconds"
+    r"(?: but terminate if exceeding (<number>) seconds)?"
+)
+_TIMINGS = _line(r"^(?:Average inference|Inference) timings in us: (.+)$")
+_TIMING = _line(r"^(Warmup \(avg\)|Warmup|Init|First inference|Inference \(avg\)|Inference|no stats): (<number>)$")
+_APPLIED = _line(
     r"^(?:Explicitly a|A)pplied (\S+) delegate, and the model graph will be (completely|partially) executed "
     r"(?:by|w/) the delegate"
 )
-_NOT_APPLIED = re.compile(
-    r"^Though (\S+) delegate is (?:explicitly )?applied, the model graph will not be executed by the delegate"
+_NOT_APPLIED = _line(r"^Though (\S+) delegate is (?:explicitly )?applied, the model graph will not be executed by the delegate")
+_REPLACING = _line(
+    r"^Replacing (<whole>) (?:out of (<whole>) )?node\(s\) with delegate \(([^)]*)\) node, yielding (<whole>) partitions?"
+    r"(?: for (?:the whole graph|subgraph (<whole>)))?"
 )
-_REPLACING = re.compile(
-    r"^Replacing (\d+) (?:out of (\d+) )?node\(s\) with delegate \(([^)]*)\) node, yielding (\d+) partitions?"
-    r"(?: for (?:the whole graph|subgraph (\d+)))?"
+_SPLIT = _line(r"^(<whole>) operations will run on the GPU, and the remaining (<whole>) operations will run on the CPU")
+_NO_SPLIT = _line(r"^No operations will run on the GPU, and all (<whole>) operations will run on the CPU")
+_SIMPLE = _line(r"(?<!\S)(\S{1,80}) delegate: (<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions")
+_CREATED = _line(r"^(\S+) delegate created\.")
+_PARAMETER = _line(r"^([A-Za-z#][\w #/().-]{0,80}?)\s*:\s*\[(.*)\]$")
+_ACCELERATORS = _line(r"^NNAPI accelerators available: \[(.*)\]$")
+_UNCONSUMED = _line(r"^Unconsumed cmdline flags: (.*)$")
+_MEMORY = _line(
+    r"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init=(<number>) overall=(<number>)"
 )
-_SPLIT = re.compile(r"^(\d+) operations will run on the GPU, and the remaining (\d+) operations will run on the CPU")
-_NO_SPLIT = re.compile(r"^No operations will run on the GPU, and all (\d+) operations will run on the CPU")
-_SIMPLE = re.compile(r"(\S+) delegate: (\d+) nodes delegated out of (\d+) nodes with (\d+) partitions")
-_CREATED = re.compile(r"^(\S+) delegate created\.")
-_PARAMETER = re.compile(r"^([A-Za-z#][\w #/().-]{0,80}?)\s*:\s*\[(.*)\]$")
-_ACCELERATORS = re.compile(r"^NNAPI accelerators available: \[(.*)\]$")
-_UNCONSUMED = re.compile(r"^Unconsumed cmdline flags: (.*)$")
-_MEMORY = re.compile(
-    rf"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init=({_NUMBER}) overall=({_NUMBER})"
-)
-_PEAK = re.compile(rf"^Overall peak memory footprint \(MB\) via periodic monitoring: ({_NUMBER})")
-_SOURCE = re.compile(r"^\[[\w./-]+:\d+\]\s*")
-_BLOCK = re.compile(
-    rf"^(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|std)\)):"
-    rf"\s+({_NUMBER})(?: ms)?(?: \((\d+) runs\))?$"
+_PEAK = _line(r"^Overall peak memory footprint \(MB\) via periodic monitoring: (<number>)")
+_SOURCE = _line(r"^\[[\w./-]+:\d+\]\s*")
+_BLOCK = _line(
+    r"^(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|std)\)):"
+    r"\s+(<number>)( ms)?(?: \((<whole>) runs\))?$"
 )
 MAX_NOTES = 40
 READABLE = 2000
@@ -65,6 +77,14 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     sound: bool = True
 
 
+class Stage(msgspec.Struct, frozen=True):
+    """What a stage was to be: so many inferences and seconds at least, and so many seconds at most (None: not told)."""
+
+    iterations: int
+    min_secs: float
+    max_secs: float | None
+
+
 class Replaced(msgspec.Struct, frozen=True):
     """`Replacing X out of Y node(s)`: by which delegate, in which subgraph. `total` is None in old versions."""
 
@@ -81,13 +101,16 @@ class Output(msgspec.Struct, kw_only=True):
     Attributes:
         sequence: `R` for a stage's heading, `C` for a statistics line, `T` for the final timings, `B` for LiteRT's block, as
             they came on their stream.
+        stages: headings, warm-up first.
         counts: statistics, warm-up first.
+        voices: the streams on which the tool itself spoke; it uses one.
+        conflicts: lines that say otherwise than an earlier one.
         timings: the final line by its own words.
         block: LiteRT's block by its own words, in milliseconds.
         block_runs: inferences that the block's average is of.
         applied: by delegate name: `completely`, `partially` or `not`.
         created: names of delegates that were made.
-        replaced, split, simple: three ways of telling what was delegated: nodes; (on the GPU, on the CPU); (name, nodes, all).
+        replaced, split, simple: three ways of telling what was delegated: nodes; (on the GPU, all); by name (nodes, all).
         parameters: echoed settings by title.
         accelerators: what NNAPI offers; None if it did not say.
         unconsumed: flags that the tool does not know, with dashes and values.
@@ -98,7 +121,10 @@ class Output(msgspec.Struct, kw_only=True):
     """
 
     sequence: str = ""
+    stages: list[Stage] = []
     counts: list[Count] = []
+    voices: set[str] = set()
+    conflicts: list[str] = []
     timings: dict[str, float] | None = None
     block: dict[str, float] = {}
     block_runs: int | None = None
@@ -106,7 +132,7 @@ class Output(msgspec.Struct, kw_only=True):
     created: list[str] = []
     replaced: list[Replaced] = []
     split: tuple[int, int] | None = None
-    simple: list[tuple[str, int, int]] = []
+    simple: dict[str, tuple[int, int]] = {}
     parameters: dict[str, str] = {}
     accelerators: list[str] | None = None
     unconsumed: list[str] = []
@@ -126,23 +152,12 @@ class OutputParser:
     def __init__(self, watch: Iterable[str] = ()) -> None:
         self._watch = [(pattern, re.compile(pattern)) for pattern in watch]
         self._streams = {"stdout": LineAssembler(), "stderr": LineAssembler()}
-        self.output = Output(
-            counts=[],
-            block={},
-            applied={},
-            created=[],
-            replaced=[],
-            simple=[],
-            parameters={},
-            unconsumed=[],
-            watched={},
-            errors=[],
-        )
+        self.output = Output()
 
     def feed(self, stream: str, data: bytes) -> None:
         """Takes the next bytes of `stdout` or `stderr`; an old phone sends both as one."""
         for line in self._streams[stream].feed(data):
-            self._line(line)
+            self._line(line, stream)
 
     def close(self) -> Output:
         """Ends both streams."""
@@ -151,37 +166,39 @@ class OutputParser:
         self.output.oversized = sum(assembler.oversized for assembler in self._streams.values())
         return self.output
 
-    def _line(self, line: str) -> None:
+    def _line(self, line: str, stream: str) -> None:
         # LiteRT names the source file of every line.
         line = _SOURCE.sub("", line)
-        # What the tool says for us to read is short; noise can be long, and patterns slow on it.
-        if not line or len(line) > READABLE:
+        if not line:
             return
+        # What the tool says for us to read is short, but for a name at its end; noise can be long, and patterns slow on it.
+        start = line[:READABLE]
         for pattern, expression in self._watch:
-            if pattern not in self.output.watched and expression.search(line):
-                self.output.watched[pattern] = line[:300]
-        if not (self._numbers(line) or self._delegation(line)):
+            if pattern not in self.output.watched and expression.search(start):
+                self.output.watched[pattern] = start[:300]
+        if self._delegation(start, stream) or len(line) > READABLE:
+            return
+        if not self._numbers(line, stream):
             self._rest(line)
 
-    def _numbers(self, line: str) -> bool:
+    def _numbers(self, line: str, stream: str) -> bool:
         out = self.output
-        if _STAGE.match(line):
-            out.sequence += "R"
+        if match := _STAGE.match(line):
+            self._speaks("R", stream)
+            if len(out.stages) < MAX_NOTES:
+                out.stages.append(Stage(int(match[1]), float(match[2]), float(match[3]) if match[3] else None))
         elif match := _COUNT.match(line):
-            out.sequence += "C"
+            self._speaks("C", stream)
             # A tool gone wild must not fill our memory with statistics.
             if len(out.counts) < MAX_NOTES:
-                out.counts.append(_count(int(match[1][:18]), match[2]))
+                out.counts.append(_count(int(match[1]), match[2]))
         elif match := _TIMINGS.match(line):
-            out.sequence += "T"
+            self._speaks("T", stream)
             found = [_TIMING.match(part.strip()) for part in match[1].split(",")]
             if all(found) and out.timings is None:
                 out.timings = {m[1]: float(m[2]) for m in found if m}
         elif match := _BLOCK.match(line):
-            out.sequence += "" if out.sequence.endswith("B") else "B"
-            out.block[match[1]] = float(match[2])
-            if match[1] == "Inference (avg)" and match[3]:
-                out.block_runs = int(match[3])
+            self._block(line, match)
         elif match := _MEMORY.match(line):
             out.memory_mb.update(init=float(match[1]), overall=float(match[2]))
         elif match := _PEAK.match(line):
@@ -190,29 +207,53 @@ class OutputParser:
             return False
         return True
 
-    def _delegation(self, line: str) -> bool:
+    def _speaks(self, what: str, stream: str) -> None:
+        self.output.voices.add(stream)
+        if len(self.output.sequence) < MAX_NOTES:
+            self.output.sequence += what
+
+    def _block(self, line: str, match: re.Match[str]) -> None:
+        """A line of LiteRT's block; a second block, or another unit than milliseconds, makes it worth nothing."""
         out = self.output
-        if match := _APPLIED.match(line):
-            out.applied[match[1]] = match[2]
-        elif match := _NOT_APPLIED.match(line):
-            out.applied[match[1]] = "not"
+        if match[1] in out.block or not (match[3] or match[1] == "Inference (std)"):
+            self._conflict(line)
+        if not out.sequence.endswith("B") and len(out.sequence) < MAX_NOTES:
+            out.sequence += "B"
+        out.block[match[1]] = float(match[2])
+        if match[1] == "Inference (avg)" and match[4]:
+            out.block_runs = int(match[4])
+
+    def _delegation(self, line: str, stream: str) -> bool:
+        out = self.output
+        if match := _APPLIED.match(line) or _NOT_APPLIED.match(line):
+            out.voices.add(stream)
+            self._once(out.applied, match[1], match[2] if match.re is _APPLIED else "not", line)
         elif match := _REPLACING.match(line):
             total = int(match[2]) if match[2] else None
             if len(out.replaced) < MAX_NOTES:
                 out.replaced.append(Replaced(match[3], int(match[1]), total, int(match[4]), int(match[5] or 0)))
-        elif match := _SPLIT.match(line):
-            out.split = int(match[1]), int(match[1]) + int(match[2])
-        elif match := _NO_SPLIT.match(line):
-            out.split = 0, int(match[1])
+        elif match := _SPLIT.match(line) or _NO_SPLIT.match(line):
+            split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is _SPLIT else (0, int(match[1]))
+            if out.split not in (None, split):
+                self._conflict(line)
+            out.split = split
         elif match := _SIMPLE.search(line):
-            if len(out.simple) < MAX_NOTES:
-                out.simple.append((match[1], int(match[2]), int(match[3])))
+            self._once(out.simple, match[1], (int(match[2]), int(match[3])), line)
         elif match := _CREATED.match(line):
             if len(out.created) < MAX_NOTES:
                 out.created.append(match[1])
         else:
             return False
         return True
+
+    def _once(self, known: dict[str, T], name: str, value: T, line: str) -> None:
+        """Keeps the first of what may be said once; another value for the same name is a contradiction."""
+        if len(known) < MAX_NOTES and known.setdefault(name, value) != value:
+            self._conflict(line)
+
+    def _conflict(self, line: str) -> None:
+        if len(self.output.conflicts) < MAX_NOTES:
+            self.output.conflicts.append(line[:300])
 
     def _rest(self, line: str) -> None:
         out = self.output

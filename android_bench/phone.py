@@ -12,12 +12,14 @@ from typing import NamedTuple
 
 from android_bench.adb import Adb, Listed, diagnose
 from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
+from android_bench.lines import printable
 from android_bench.process import Finished, Stopped
 
 SCRIPT_S = 20.0
 ATTEMPTS = 3
 # Devices without the second shell protocol take a service name of one old packet.
 OLD_SCRIPT_BYTES = 4000
+_CODE = re.compile(rb"[0-9]{1,3}")
 _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+$")
 
 
@@ -96,7 +98,7 @@ class Phone:
             # An exit code of our own: old devices have none, and a broken transport looks like one.
             done = self._adb(["shell", f"(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
             body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
-            if found and rc.strip().isdigit():
+            if found and _CODE.fullmatch(rc.strip()):
                 return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
             self._recover(done, "running a script", attempt)
         raise DeviceLostError(f"device '{self.serial}': the connection broke {ATTEMPTS} times in a row")
@@ -117,7 +119,7 @@ class Phone:
         stdout = done.stdout
         if not modern:
             body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
-            rc = int(code) if found and code.strip().isdigit() else None
+            rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
             stdout = body if found else stdout
         lost = "" if done.stopped else self._loss(done, rc)
         return ToolRun(None if done.stopped or lost else rc, stdout, done.stderr, done.wall_s, done.stopped, done.dropped, lost)
@@ -195,7 +197,7 @@ class Phone:
         """What adb said of a broken transport; "" if the program itself ended."""
         if rc is None or rc == 255:
             # adb's own code for a cut connection; no benchmark tool ends with it.
-            said = " ".join(done.stderr.decode(errors="replace").split())[-200:]
+            said = printable(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
             return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         # The tool may itself print words that adb also uses: only adb's own lines count, and they start so.

@@ -12,7 +12,7 @@ import msgspec
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.places import data_path
 
-_NAME = re.compile(r"^[A-Za-z0-9][\w.-]{0,40}$")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,40}", re.ASCII)
 
 
 def names_path() -> Path:
@@ -43,8 +43,8 @@ def set_name(serial: str, name: str) -> None:
     """
     names = {known: value for known, value in read_names().items() if known != serial}
     if name:
-        if not _NAME.match(name):
-            raise MeasurementError(f"phone name '{name}' must be up to 41 letters, digits and '._-'")
+        if not _NAME.fullmatch(name):
+            raise MeasurementError(f"phone name {name!r} must be up to 41 letters, digits and '._-'")
         if name in names.values() or name in names:
             raise MeasurementError(f"phone name '{name}' is another phone's")
         names[serial] = name

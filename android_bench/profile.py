@@ -11,7 +11,8 @@ from android_bench.lines import clean
 
 _REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs"
 _SECTION = re.compile(r"=+ (Run Order|Top by Computation Time|Summary by node type) =+")
-_NODES = re.compile(r"^Number of nodes executed: (\d+)")
+_NODES = re.compile(r"^Number of nodes executed: ([0-9]{1,9})")
+MOST_CALLS = 1e9
 _COLUMNS = {
     "node type": "kind", "avg ms": "avg_ms", "avg_ms": "avg_ms", "%": "percent", "mem kb": "mem_kb", "times called": "calls",
     "name": "name",
@@ -100,10 +101,10 @@ def _operator(cells: Sequence[str], columns: dict[str, int]) -> Operator | None:
         avg_ms=average,
         percent=_number(cell("percent")),
         mem_kb=_number(cell("mem_kb")),
-        calls=None if calls is None else int(calls),
+        calls=None if calls is None or calls > MOST_CALLS else int(calls),
     )
 
 
 def _number(text: str) -> float | None:
     text = text.removesuffix("%").strip()
-    return float(text) if re.fullmatch(r"\d+(\.\d+)?(e[+-]?\d+)?", text) else None
+    return float(text) if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?(e[+-]?[0-9]{1,2})?", text) else None

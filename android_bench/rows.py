@@ -17,17 +17,20 @@ from android_bench.session import Outcome
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Measurement
 
+MOST_MB = 1e7
+
 
 class PhoneFailure(MeasurementError):
     """A run that says nothing lasting of network and hardware: it may succeed when it is asked for again.
 
     Attributes:
         status: the name of a `Status`.
+        reason: why, without what was measured where.
     """
 
     def __init__(self, hardware: str, model: str, status: str, reason: str) -> None:
         super().__init__(f"{model} on {hardware}: {status}: {reason}")
-        self.status = status
+        self.status, self.reason = status, reason
 
 
 def measurement(
@@ -48,9 +51,17 @@ def measurement(
     job = outcome.task.job
     file = write_log(outcome, hardware, log)
     series = outcome.series
-    if series is None and not (outcome.status.lasting):
+    if series is None and not outcome.lasting:
         raise PhoneFailure(hardware.id, job.model, outcome.status, f"{outcome.reason} (log: {file})")
-    environment = environment_of(hardware)
+    try:
+        return _row(outcome, hardware, environment_of(hardware), file)
+    except MeasurementError as error:
+        # A number that no row can hold costs this one; what is measured next has its own.
+        raise PhoneFailure(hardware.id, job.model, "UNKNOWN", f"{error} (log: {file})") from error
+
+
+def _row(outcome: Outcome, hardware: Hardware, environment: Environment, file: Path) -> Measurement:
+    job, series = outcome.task.job, outcome.series
     first = outcome.blocks[0].verdict if outcome.blocks else None
     latency = first.latency if first else None
     return Measurement(
@@ -131,7 +142,7 @@ def _block(block: Block) -> dict[str, Any]:
 def _memory(outcome: Outcome) -> int | None:
     """What the tool says that the network took, over its start, in bytes."""
     overall = outcome.blocks[0].verdict.output.memory_mb.get("overall") if outcome.blocks else None
-    return round(overall * (1 << 20)) if overall is not None and overall >= 0 else None
+    return round(overall * (1 << 20)) if overall is not None and 0 <= overall < MOST_MB else None
 
 
 def _state(outcome: Outcome, log: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from android_bench.verdict import Latency
+from android_bench.latency import Latency
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO
 
 RESAMPLES = 2000

@@ -24,12 +24,10 @@ from android_bench.extras import Comparison, compare_outputs, profile_operators
 from android_bench.phone import Phone
 from android_bench.profile import Operator
 from android_bench.series import Series, summarise_blocks
-from android_bench.verdict import Status
-from android_bench.workspace import FIXED_CLOCKS, SETTINGS, Workspace
+from android_bench.verdict import FROM_OUTSIDE, Status
+from android_bench.workspace import FIXED_CLOCKS, SETTINGS, Workspace, device_lock
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job
-from mhmodels.hardware.lock import file_lock
-from mhmodels.hardware.places import cache_path
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +91,12 @@ class Outcome(NamedTuple):
     remarks: tuple[str, ...] = ()
 
     @property
+    def lasting(self) -> bool:
+        """Whether it says something of network and hardware; a tool that was ended from outside does not."""
+        ended = self.status is Status.CRASH and bool(self.blocks) and self.blocks[-1].run.rc in FROM_OUTSIDE
+        return self.status.lasting and not ended
+
+    @property
     def throttled(self) -> bool:
         """Whether heat held the phone back during any block."""
         return any(conditions.throttled(block.before, block.after) for block in self.blocks if block.after)
@@ -130,8 +134,7 @@ class Session:
         )
 
     def __enter__(self) -> Session:
-        name = "".join(c if c.isalnum() or c in "._-" else "_" for c in self.phone.serial)
-        self._stack.enter_context(file_lock(cache_path() / f"phone-{name}.lock", f"device {self.phone.serial}"))
+        self._stack.enter_context(device_lock(self.phone.serial))
         try:
             for line in self.workspace.open():
                 self._tell(f"{self.facts.title}: {line}")
@@ -183,6 +186,8 @@ class Session:
                 self._tell(f"{task.job.model} on {self.facts.title}, {task.choice.id}: block {turn + 1}/{self.plan.blocks}")
                 runs = -(-task.job.runs // self.plan.blocks)
                 block = self._runner.block(task.choice, ready[task], runs=runs, threads=task.job.threads, placement=turn == 0)
+                if block.after is not None:
+                    self._check_identity(block.after)
                 blocks[task].append(block)
                 if not block.verdict.status.runs:
                     del ready[task]
@@ -250,8 +255,10 @@ class Session:
         try:
             tool = binary.remote
             if binary.local is not None:
-                tool = f"{self.workspace.place({binary.tool: binary.local}, free_bytes=free)}/{binary.tool}"
-            graph = self.workspace.place({"model.tflite": task.job.path}, free_bytes=free)
+                expected = {binary.tool: binary.sha256}
+                tool = self.workspace.place({binary.tool: binary.local}, expected=expected, free_bytes=free) + f"/{binary.tool}"
+            expected = {"model.tflite": task.job.model_hash}
+            graph = self.workspace.place({"model.tflite": task.job.path}, expected=expected, free_bytes=free)
             folder = self.workspace.place(libraries, free_bytes=free) if libraries else graph
         except (DeviceLostError, DeviceUnauthorizedError, CancelledError):
             raise
@@ -265,7 +272,7 @@ class Session:
         Raises:
             MeasurementError: it may not be measured; the message says what to do.
         """
-        now = conditions.read_condition(self.phone)
+        now = self._look()
         reasons = conditions.obstacles(now, self.plan.limits)
         if reasons:
             raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
@@ -292,7 +299,21 @@ class Session:
 
     def _look(self) -> Condition:
         """The phone's condition; what the end of the last run told a moment ago is still true."""
-        return self._runner.take_last() or conditions.read_condition(self.phone)
+        now = self._runner.take_last() or conditions.read_condition(self.phone)
+        self._check_identity(now)
+        return now
+
+    def _check_identity(self, now: Condition) -> None:
+        """An address on the network may be another phone's after a break, and its figures are not this one's.
+
+        Raises:
+            DeviceLostError: it is.
+        """
+        known = self.facts.identity
+        if known and now.identity and known != now.identity:
+            raise DeviceLostError(
+                f"device '{self.phone.serial}' is another one now ({now.identity} instead of {known}): connect to the right one"
+            )
 
     def _tidy(self) -> None:
         """Puts settings back and ends what runs; what a vanished phone keeps is for the next session to tidy."""

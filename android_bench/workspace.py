@@ -6,27 +6,39 @@ import hashlib
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
-from android_bench.errors import AdbError, NoSpaceError
+from android_bench.errors import AdbError, NoSpaceError, TakenError
 from android_bench.phone import Phone, quote, sections, split_sections
+from mhmodels.hardware.lock import file_lock
+from mhmodels.hardware.places import cache_path
 
 ROOT = "/data/local/tmp/mhmodels"
-_SAFE = re.compile(r"^[\w.+-]{1,100}$")
-_VALUE = re.compile(r"^[\w.:,+-]{1,80}$")
-# The pattern must not match the command line of the shell that runs this script.
+_SAFE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
+_VALUE = re.compile(r"[\w.:,+-]{1,80}", re.ASCII)
+TAKEN = "mh-taken"
+# The pattern must not match the command line of the shell that runs this script, nor people's own commands on the folder.
 SWEEP = r"""
-for f in $(grep -l '/data/local/tmp/mhmodel[s]/' /proc/[0-9]*/cmdline 2>/dev/null); do
+q='/data/local/tmp/mhmodel[s]/(run/[0-9a-f]{12}|files/[0-9a-f]{32})'
+for f in $(grep -lE "$q" /proc/[0-9]*/cmdline 2>/dev/null); do
   p=${f%/cmdline}; p=${p##*/}
   [ "$p" = "$$" ] && continue
   read -r s < "${f%cmdline}stat" 2>/dev/null || continue
   set -- ${s##*) }
-  kill -9 "-$3" 2>/dev/null || kill -9 "$p" 2>/dev/null
+  grep -qE "$q" "$f" 2>/dev/null || continue
+  [ "$3" -gt 1 ] 2>/dev/null && kill -9 "-$3" 2>/dev/null || kill -9 "$p" 2>/dev/null
   echo "killed $p"
 done
 """
+
+
+def device_lock(serial: str) -> AbstractContextManager[None]:
+    """One user of a device at a time, among the processes of this computer; see `file_lock`."""
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in serial)
+    return file_lock(cache_path() / f"phone-{name}.lock", f"device {serial}")
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -60,6 +72,7 @@ class Workspace:
 
     def __init__(self, phone: Phone) -> None:
         self.phone = phone
+        self.token = secrets.token_hex(8)
         self._placed: set[str] = set()
         self._changed: list[Setting] = []
 
@@ -75,9 +88,11 @@ class Workspace:
         # Names in two pieces: the shell's own command line must not look like a process of ours.
         script, secret = sections(
             {
+                "folder": f'r={quote(ROOT[:-1])}; r="${{r}}s"\n'
+                '[ -L "$r" ] && echo "it is a link: remove it" && exit 1\n'
+                f'mkdir -p "$r/run" "$r/files" && echo {self.token} > "$r/owner" || exit 1',
                 "sweep": SWEEP,
-                "folder": f'r={quote(ROOT[:-1])}; r="${{r}}s"; rm -rf "$r/run" "$r"/files/*.part 2>/dev/null\n'
-                'mkdir -p "$r/run" "$r/files" || exit 1',
+                "rest": 'rm -rf "$r/run" "$r"/files/*.part 2>/dev/null; mkdir -p "$r/run"',
                 "restore": 'cat "$r/restore" 2>/dev/null || true',
             }
         )
@@ -92,15 +107,43 @@ class Workspace:
             f"put back {setting.namespace} {setting.key} of an earlier session" for setting in old
         ]
 
+    @property
+    def owned(self) -> str:
+        """A test for scripts: whether the folder is still this session's.
+
+        Another computer may use the same device; what runs there then is not ours to disturb or to end.
+        """
+        # The path is of a shape that no process of ours has, or a sweep would end this very shell.
+        return f'o=; r={quote(ROOT[:-1])}; read -r o 2>/dev/null < "${{r}}s/owner"; [ "$o" = {self.token} ]'
+
+    def mine(self, script: str) -> str:
+        """A script that does something if the folder is still this session's, and says so if it is not."""
+        return f"if {self.owned}; then\n{script}\nelse echo {TAKEN}\nfi"
+
     def sweep(self) -> list[str]:
         """Ends every process of ours on the device; their ids."""
-        return _killed(self.phone.script(SWEEP).stdout)
+        return _killed(self.phone.script(self.mine(SWEEP)).stdout)
 
-    def place(self, files: Mapping[str, Path], *, free_bytes: int | None = None) -> str:
+    def check_taken(self, taken: bool) -> None:
+        """Heeds what `owned` found.
+
+        Raises:
+            TakenError: another session has the device now.
+        """
+        if taken:
+            raise TakenError(
+                f"device '{self.phone.serial}': another session of mhmodels took it over, or removed {ROOT}: "
+                "use it from one computer at a time"
+            )
+
+    def place(
+        self, files: Mapping[str, Path], *, expected: Mapping[str, str] | None = None, free_bytes: int | None = None
+    ) -> str:
         """Puts files side by side into a folder that is named after their content, unless it is there.
 
         Args:
             files: names on the device (letters, digits, `._+-`) and where they are here.
+            expected: sha256 of those that must still be what they were.
             free_bytes: room on the device, None if it is not known.
 
         Returns:
@@ -108,14 +151,17 @@ class Workspace:
 
         Raises:
             NoSpaceError: it does not fit.
-            AdbError: it did not arrive as it is here.
+            AdbError: it did not arrive as it is here, or is not what it was.
         """
-        wrong = next((name for name in files if not _SAFE.match(name)), None)
+        wrong = next((name for name in files if not _SAFE.fullmatch(name)), None)
         if wrong is not None:
             raise AdbError(f"file name '{wrong}' cannot be used on a device, expected letters, digits and '._+-'")
         digests = {name: _digest(path) for name, path in sorted(files.items())}
+        changed = next((name for name, digest in (expected or {}).items() if digests[name] != digest), None)
+        if changed is not None:
+            raise AdbError(f"{files[changed]}: changed since it was read; run again to measure what it is now")
         folder = f"{ROOT}/files/{hashlib.sha256(repr(sorted(digests.items())).encode()).hexdigest()[:32]}"
-        if folder in self._placed or self.phone.script(f"[ -d {quote(folder)} ]").rc == 0:
+        if folder in self._placed or self._whole(files, digests, f"cd {folder} 2>/dev/null"):
             self._placed.add(folder)
             return folder
         size = sum(path.stat().st_size for path in files.values())
@@ -134,7 +180,7 @@ class Workspace:
 
     def clean(self) -> None:
         """Removes everything of ours from the device."""
-        self.sweep()
+        self.phone.script(SWEEP)
         self.phone.script(f"rm -rf {quote(ROOT)}")
         self._placed.clear()
 
@@ -147,7 +193,7 @@ class Workspace:
         settings = list(settings)
         script, secret = sections({f"{s.namespace} {s.key}": _get(s) for s in settings})
         old = split_sections(self.phone.script(script).stdout, secret)
-        usable = {s: value for s in settings if _VALUE.match(value := old.get(f"{s.namespace} {s.key}", "").strip())}
+        usable = {s: value for s in settings if _VALUE.fullmatch(value := old.get(f"{s.namespace} {s.key}", "").strip())}
         self._changed = [Setting(s.namespace, s.key, value) for s, value in usable.items()]
         journal = "".join(f"{s.namespace} {s.key} {value}\n" for s, value in usable.items())
         path = f"{ROOT}/restore"
@@ -169,27 +215,37 @@ class Workspace:
 
     def _put_back(self, settings: Iterable[Setting]) -> None:
         puts = [_put(setting, setting.value) for setting in settings]
-        # The path is of a shape that no process of ours has, or the sweep would end this very shell.
-        self.phone.script("\n".join([*puts, *(["r=" + quote(ROOT[:-1]) + '; rm -f "${r}s/restore"'] if puts else []), SWEEP]))
+        self.phone.script(self.mine("\n".join([*puts, *(['rm -f "${r}s/restore"'] if puts else []), SWEEP])))
 
     def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
         part = f"{folder}.part"
-        made = self.phone.script(f"rm -rf {part} && mkdir -p {part}")
+        made = self.phone.script(f"rm -rf {part} {folder} && mkdir -p {part}")
         if made.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {part}", made.stdout + made.stderr)
         for name, path in files.items():
             self.phone.push(path, f"{part}/{name}")
-        # Some hosts lose the mode, old phones have no sha256sum; a size is better than nothing.
+        # Some hosts lose the mode.
         names = " ".join(quote(name) for name in files)
-        said = self.phone.script(
-            f"cd {part} && chmod 755 {names} && (sha256sum {names} 2>/dev/null || wc -c {names}) && cd .. && mv {part} {folder}"
-        )
-        for name, path in files.items():
-            if digests[name] not in said.stdout and not re.search(rf"\b{path.stat().st_size}\s+{re.escape(name)}\b", said.stdout):
-                self.phone.script(f"rm -rf {part} {folder}")
-                raise AdbError(f"device '{self.phone.serial}': '{path.name}' did not arrive whole; is its storage full?")
+        if not self._whole(files, digests, f"cd {part} && chmod 755 {names}"):
+            self.phone.script(f"rm -rf {part}")
+            wanted = ", ".join(path.name for path in files.values())
+            raise AdbError(f"device '{self.phone.serial}': '{wanted}' did not arrive whole; is its storage full?")
+        said = self.phone.script(f"mv {part} {folder}")
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {folder}", said.stdout + said.stderr)
+
+    def _whole(self, files: Mapping[str, Path], digests: Mapping[str, str], enter: str) -> bool:
+        """Whether a folder of the device holds these files with this content.
+
+        Args:
+            files, digests: what should be there.
+            enter: script that goes there, and may do more; failing means that they are not.
+        """
+        names = " ".join(quote(name) for name in files)
+        # Old phones have no sha256sum; a size is better than nothing.
+        said = self.phone.script(f"{enter} && (sha256sum {names} 2>/dev/null || wc -c {names})", timeout_s=120.0)
+        found = {words[-1]: words[0] for line in said.stdout.splitlines() if len(words := line.split()) == 2}
+        return said.rc == 0 and all(found.get(name) in (digests[name], str(files[name].stat().st_size)) for name in files)
 
 
 def _killed(text: str) -> list[str]:
@@ -202,7 +258,8 @@ def _journal(text: str) -> list[Setting]:
     for line in text.replace("\r", "").splitlines():
         namespace, _, rest = line.partition(" ")
         key, _, value = rest.partition(" ")
-        if namespace in ("system", "global", "secure", "power") and _VALUE.match(key) and _VALUE.match(value):
+        # Only what is ever changed: the file lies where others may write.
+        if (namespace, key) in ((s.namespace, s.key) for s in (*SETTINGS, FIXED_CLOCKS)) and _VALUE.fullmatch(value):
             found.append(Setting(namespace, key, value))
     return found
 

@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phones import Failure, PhoneOptions, Phones, Request, hardware_ids, install, phone_options, read_matrix, wanted
+from mhmodels.cli.phones import (
+    Failure,
+    PhoneOptions,
+    Phones,
+    Request,
+    failure_text,
+    hardware_ids,
+    install,
+    phone_options,
+    read_matrix,
+    wanted,
+)
 from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:
@@ -105,11 +116,12 @@ def bench(
         rows_json = [{**msgspec.structs.asdict(row), "from_store": from_store} for row, from_store in answers]
         emit_json({"store": where, "rows": rows_json, "failures": failures})
     else:
-        _print(answers)
-        _print_tables(words, answers)
-        note(f"stored in {where}")
+        if answers:
+            _print(answers)
+            _print_tables(words, answers)
+            note(f"stored in {where}")
     if failures:
-        raise MhmodelsError("\n".join(f"{failure.hardware}: {failure.status}: {failure.reason}" for failure in failures))
+        raise MhmodelsError(failure_text(failures))
 
 
 def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: str, advance: Advance) -> list[_Request]:

@@ -204,6 +204,9 @@ def wanted(phones: PhoneOptions, runner: PhoneRunner, matrix: Matrix | None = No
         if len(usable) != 1:
             raise click.UsageError(f"--delegate needs a --device: {len(usable)} phones are there ({', '.join(usable) or 'none'})")
         devices = tuple(usable)
+    wrong = next((device for device in devices if not device or "/" in device), None)
+    if wrong is not None:
+        raise MhmodelsError(f"device '{wrong}': expected a serial or name as `mhmodels devices` lists them")
     for delegate in delegates:
         runner.delegates.get(delegate)
     return [(device, delegate) for device in devices for delegate in delegates]
@@ -241,7 +244,7 @@ def read_matrix(path: str) -> Matrix:
     decode = msgspec.json.decode if file.suffix == ".json" else msgspec.toml.decode
     try:
         return decode(file.read_bytes(), type=Matrix)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MhmodelsError(f"{file}: not a matrix of models, devices and delegates ({error})") from error
 
 
@@ -331,7 +334,7 @@ class Phones:
                 request = Request(job, hardware)
                 left.remove(request)
                 failed = isinstance(result, Exception)
-                queue.put((request, _failure(request, result.status, str(result)) if failed else result))  # type: ignore[arg-type, union-attr]
+                queue.put((request, _failure(request, result.status, result.reason) if failed else result))  # type: ignore[arg-type, union-attr]
         except Exception as error:  # whatever it is, the other phones go on, and it is told
             for request in left:
                 queue.put((request, _failure(request, _status(error, "UNKNOWN"), str(error) or repr(error))))
@@ -341,6 +344,14 @@ class Phones:
 
 def _failure(request: Request, status: str, reason: str) -> Failure:
     return Failure(model=request.job.model, hardware=request.hardware.id, status=status, reason=reason)
+
+
+def failure_text(failures: Sequence[Failure]) -> str:
+    """What came to nothing, a line for each reason with everything that it holds for."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for failure in failures:
+        grouped.setdefault((failure.status, failure.reason), []).append(f"{failure.model} on {failure.hardware}")
+    return "\n".join(f"{', '.join(places)}: {status}: {reason}" for (status, reason), places in grouped.items())
 
 
 def _status(error: Exception, otherwise: str) -> str:

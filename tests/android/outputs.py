@@ -45,7 +45,9 @@ def generation(number: int, facts: Sequence[str] = (), *, runs: str = RUNS, aver
         *facts,
         "Loaded model /data/local/tmp/m.tflite",
     ]
-    stages = STAGES if number > 1 else tuple(stage.partition(" but ")[0] for stage in STAGES)
+    count = runs.partition(" ")[0].removeprefix("count=")
+    stages = STAGES[0], STAGES[1].replace("least 50", f"least {min(50, int(count))}")
+    stages = stages if number > 1 else (stages[0].partition(" but ")[0], stages[1].partition(" but ")[0])
     body = ["Initialized session in 24.08ms.", stages[0], WARMUP + (extra.replace("55", "56") if extra else ""), "", stages[1]]
     body += [runs + extra, ""]
     if number == 1:

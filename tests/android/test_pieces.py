@@ -18,7 +18,7 @@ from android_bench.places import name_of, names_path, read_names, serial_of, set
 from android_bench.profile import parse_profile
 from android_bench.runner import PhoneRunner
 from android_bench.series import summarise_blocks
-from android_bench.verdict import Latency
+from android_bench.latency import Latency
 from mhmodels.errors import MeasurementError
 
 from .double import Server
