@@ -228,7 +228,7 @@ class _Run:
         while progress.step < preset.steps:
             rows, replaced = self.controller.sample_warm(preset.architectures)
             paths = self._paths(rows, replaced)
-            trained = self.trainer.train(paths, train)
+            trained = self.trainer.train(progress.step, paths, train)
             progress.step += 1
             self._check(rows, trained.loss)
             if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):

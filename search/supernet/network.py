@@ -10,16 +10,18 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from mhmodels.blocks import Step
 from search.supernet.plan import Layer, Path, Plan, Weight
 
+Slices: TypeAlias = dict[str, tf.Tensor]
+
 _ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "linear": tf.identity,
     "relu": tf.nn.relu,
     "relu6": tf.nn.relu6,
     "hard_swish": lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
@@ -32,6 +34,7 @@ _OTHERS: dict[str, Callable[..., tf.Tensor]] = {
     "multiply": tf.multiply,
     "pool": lambda x: tf.reduce_mean(x, (1, 2), keepdims=True),
 }
+_NONE = {rank: tf.zeros((0,) * rank) for rank in (1, 4)}
 DECAYED = ("kernel", "depthwise")
 """Roles that L2 applies to, as in stand-alone training."""
 
@@ -39,69 +42,123 @@ DECAYED = ("kernel", "depthwise")
 class SuperNetwork:
     """Shared weights and what a path makes of them.
 
-    Args:
-        plan: of a space.
+    Attributes:
+        plan: of the space.
         recompute: compute each place anew in the backward pass instead of keeping its inner activations: less memory,
             about a third more time.
+        weights: by name, as the plan has them.
     """
 
     def __init__(self, plan: Plan, *, recompute: bool = False) -> None:
+        """Makes the weights, at random; see the attributes."""
         self.plan, self.recompute = plan, recompute
-        self.variables: dict[str, keras.Variable] = {
-            name: keras.Variable(_initialiser(weight), shape=weight.shape, name=name.replace("/", "_"))
-            for name, weight in plan.weights.items()
+        self.weights: dict[str, tf.Variable] = {
+            name: tf.Variable(_initialiser(weight)(weight.shape), name=name) for name, weight in plan.weights.items()
         }
+        self._names = {name: i for i, name in enumerate(plan.weights)}
+        self._slicers: dict[int, Any] = {}
 
-    def __call__(self, images: tf.Tensor, path: Path, replica: int = 0) -> tuple[tf.Tensor, tf.Tensor]:
+    def read(self, path: Path, replica: int = 0) -> Slices:
+        """The parts of the weights that a path reads, by name; of one that several branches read, the largest.
+
+        Args:
+            path: from `Plan.path`.
+            replica: which local copy of the weights is read, under a distribution strategy.
+        """
+        largest: dict[str, tuple[int, ...]] = {}
+        for place in path:
+            for branch in place.branches:
+                for layer in branch:
+                    for name, shape in layer.reads:
+                        known = largest.get(name)
+                        largest[name] = shape if known is None else tuple(map(max, known, shape))
+        sizes = np.zeros((len(self._names), 4), np.int32)
+        for name, shape in largest.items():
+            sizes[self._names[name], : len(shape)] = shape
+        # One call for all: hundreds of slices, each with its own way through Python, cost more than the convolutions.
+        read = self._slicer(replica)(tf.constant(sizes))
+        return {name: read[self._names[name]] for name in largest}
+
+    def __call__(self, images: tf.Tensor, path: Path, slices: Slices) -> tf.Tensor:
         """Runs one network on a batch.
 
         Args:
             images: float32 (n, height, width, channels), normalised.
             path: from `Plan.path`.
-            replica: which local copy of the variables is read, under a distribution strategy.
+            slices: its weights, from `read`.
 
         Returns:
-            Logits, float32 (n, classes), and half the sum of squares of the kernels that were read, a scalar.
+            Logits, float32 (n, classes).
         """
-        x, kernels = self.run(images, path, replica)
-        squares = tf.add_n([tf.nn.l2_loss(kernel) for kernel in kernels.values()])
-        return tf.reshape(x, (-1, self.plan.classes)), squares
+        return tf.reshape(self.run(images, path, slices), (-1, self.plan.classes))
 
-    def run(self, x: tf.Tensor, places: Path, replica: int = 0) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        """Runs some places of a path on a map.
-
-        Args:
-            x: float32 (n, height, width, channels).
-            places: in order.
-            replica: as of `__call__`.
-
-        Returns:
-            The last place's map, and by name the kernels that L2 applies to; of one that several branches read, the
-            largest part.
-        """
-        kernels: dict[str, tf.Tensor] = {}
+    def run(self, x: tf.Tensor, places: Path, slices: Slices) -> tf.Tensor:
+        """Runs some places of a path on a map, float32 (n, height, width, channels), and gives the last one's."""
         for place in places:
             outputs = []
             for branch in place.branches:
                 reads = [read for layer in branch for read in layer.reads]
-                weights = [self._read(name, shape, replica) for name, shape in reads]
-                for (name, shape), weight in zip(reads, weights, strict=True):
-                    if self.plan.weights[name].role in DECAYED and (name not in kernels or shape > tuple(kernels[name].shape)):
-                        kernels[name] = weight
+                weights = [_leading(slices[name], shape) for name, shape in reads]
                 run = functools.partial(_branch, branch, self.plan.epsilon)
                 outputs.append((tf.recompute_grad(run) if self.recompute and branch else run)(x, *weights))
             x = outputs[0] if len(outputs) == 1 else tf.add_n(outputs) * (1 / len(outputs))
-        return x, kernels
+        return x
 
-    def local(self, replica: int = 0) -> list[Any]:
-        """The variables as a local replica has them, in order: what gradients are taken of."""
-        return [_local(variable, replica) for variable in self.variables.values()]
+    def spread(self, gradients: Slices, l2: float, replica: int = 0) -> list[tf.Tensor]:
+        """Gradients of slices as gradients of whole weights, those of L2 on active kernels added.
 
-    def _read(self, name: str, shape: tuple[int, ...], replica: int) -> tf.Tensor:
-        variable = _local(self.variables[name], replica)
-        if tuple(variable.shape) == shape:
-            return tf.convert_to_tensor(variable)
-        return variable[tuple(slice(size) for size in shape)]
+        Args:
+            gradients: by name, of what `read` gave.
+            l2: the penalty is l2 / 2 times the sum of the squares of all kernels' active parts.
+            replica: as of `read`.
+
+        Returns:
+            For every weight, in order, a tensor of its shape.
+        """
+        rows = [gradients.get(name, _NONE[len(weight.shape)]) for name, weight in self.plan.weights.items()]
+        spread: list[tf.Tensor] = self._spreader(replica, l2)(rows)
+        return spread
+
+    def _slicer(self, replica: int) -> Any:
+        if replica not in self._slicers:
+            variables = [local(variable, replica) for variable in self.weights.values()]
+
+            def slices(sizes: tf.Tensor) -> list[tf.Tensor]:
+                return [
+                    tf.slice(variable, [0] * len(variable.shape), sizes[i, : len(variable.shape)])
+                    for i, variable in enumerate(variables)
+                ]
+
+            signature = [tf.TensorSpec((len(variables), 4), tf.int32)]
+            self._slicers[replica] = tf.function(slices, autograph=False, input_signature=signature)
+        return self._slicers[replica]
+
+    @functools.lru_cache(maxsize=64)  # noqa: B019 (as long-lived as the network)
+    def _spreader(self, replica: int, l2: float) -> Any:
+        weights = list(self.plan.weights.values())
+        variables = [local(variable, replica) for variable in self.weights.values()]
+
+        def one(gradient: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
+            size = tf.shape(gradient)
+            if l2 and weight.role in DECAYED:
+                gradient += l2 * tf.slice(variable, [0] * len(weight.shape), size)
+            return tf.ensure_shape(tf.pad(gradient, tf.stack([tf.zeros_like(size), weight.shape - size], 1)), weight.shape)
+
+        def dense(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
+            return [one(*each) for each in zip(gradients, weights, variables, strict=True)]
+
+        signature = [
+            [
+                tf.TensorSpec([None] * len(weight.shape), variable.dtype)
+                for weight, variable in zip(weights, variables, strict=True)
+            ]
+        ]
+        return tf.function(dense, autograph=False, input_signature=signature)
+
+
+def local(variable: Any, replica: int) -> Any:
+    """One replica's part of a distributed variable; any other as it is."""
+    return variable.values[replica] if isinstance(variable, tf.distribute.DistributedValues) else variable
 
 
 def _initialiser(weight: Weight) -> Any:
@@ -112,13 +169,11 @@ def _initialiser(weight: Weight) -> Any:
         return keras.initializers.TruncatedNormal(stddev=math.sqrt(2.0) / weight.shape[0])
     if weight.role == "classifier":
         return keras.initializers.RandomNormal(stddev=0.01)
-    return "ones" if weight.role == "gamma" else "zeros"
+    return keras.initializers.Ones() if weight.role == "gamma" else keras.initializers.Zeros()
 
 
-def _local(variable: keras.Variable, replica: int) -> Any:
-    """One replica's part of a distributed variable; any other as it is."""
-    value = variable.value
-    return value.values[replica] if isinstance(value, tf.distribute.DistributedValues) else value
+def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
+    return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
 
 
 def _branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
@@ -136,16 +191,22 @@ def _branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.
 
 def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
     kernel, *others = weights
-    strides = (1, step.stride, step.stride, 1)
-    operation = tf.nn.conv2d if step.kind == "conv" else tf.nn.depthwise_conv2d
-    x = operation(x, kernel, strides, "SAME")
+    strides = [1, step.stride, step.stride, 1]
+    # Raw operations: in eager execution the checks of tf.nn take as long as a small convolution.
+    if step.kind == "conv":
+        x = tf.raw_ops.Conv2D(input=x, filter=kernel, strides=strides, padding="SAME")
+    else:
+        x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=strides, padding="SAME")
     if step.bias:
-        x = tf.nn.bias_add(x, others.pop(0))
+        x = tf.raw_ops.BiasAdd(value=x, bias=others.pop(0))
     if step.batch_norm:
         x = _batch_norm(x, *others, epsilon)
-    return _ACTIVATIONS[step.activation](x)
+    return x if step.activation == "linear" else _ACTIVATIONS[step.activation](x)
 
 
 def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """By the statistics of this batch; fused, because in eager execution every operation writes its output to memory."""
-    return tf.raw_ops.FusedBatchNormV3(x=x, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon, is_training=True).y
+    """By the statistics of this batch."""
+    none = _NONE[1]
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
+    ).y

@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.training.evaluation import normaliser
-from mhmodels.training.optimisation import cross_entropy
+from mhmodels.training.optimisation import cross_entropy, make_schedule
 from search.errors import SearchError
 from search.supernet.network import SuperNetwork
+from search.supernet.optimizers import make_rule
 from search.supernet.plan import Path
 from search.supernet.presets import Preset
 
@@ -55,11 +55,16 @@ def share(strategy: Any, count: int, what: str) -> Share:
     replicas = strategy.num_replicas_in_sync
     if count % replicas:
         raise SearchError(f"preset: {what} is {count}, expected a multiple of the {replicas} replicas")
-    local = len(strategy.extended.worker_devices)
+    local = len(_devices(strategy))
     resolver = strategy.cluster_resolver
     worker = resolver.task_id if resolver is not None and resolver.task_type == "worker" else 0
     each = count * local // replicas
     return Share(worker * each, each, local)
+
+
+def _devices(strategy: Any) -> tuple[str, ...]:
+    """The devices of this process' replicas; the default strategy has none of its own and takes what there is."""
+    return ("",) if strategy.num_replicas_in_sync == 1 else tuple(strategy.extended.worker_devices)
 
 
 class Trainer:
@@ -67,22 +72,24 @@ class Trainer:
 
     def __init__(self, network: Callable[[], SuperNetwork], preset: Preset, preprocessing: Preprocessing, strategy: Any) -> None:
         """Builds network and optimizer in the strategy's scope."""
-        from mhmodels.training.optimisation import make_schedule
-
         self.preset, self.strategy = preset, strategy
         with strategy.scope():
             self.network = network()
-            self.weights = list(self.network.variables.values())
-            rate = make_schedule(preset.learning_rate, preset.batch_size, preset.steps)
-            self.optimizer = _optimizer(preset, rate)
-            self.optimizer.build(self.weights)
+            self.rule = make_rule(preset.optimizer)
+            self.slots = {
+                f"{name}/{slot}": tf.Variable(tf.zeros(variable.shape), trainable=False)
+                for name, variable in self.network.weights.items()
+                for slot in self.rule.slots
+            }
+        self.schedule = make_schedule(preset.learning_rate, preset.batch_size, preset.steps)
         self._normalise = normaliser(preprocessing)
         self._apply = tf.function(self._applied, autograph=False)
 
-    def train(self, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
+    def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
         """One step: every architecture on the next batch of its replica, then one update with the mean of the gradients.
 
         Args:
+            step: steps done before.
             paths: of all architectures of the step.
             batches: (pixels, labels) of one architecture for each local replica.
 
@@ -98,7 +105,8 @@ class Trainer:
                 known = sums[replica]
                 sums[replica] = gradients if known is None else [a + b for a, b in zip(known, gradients, strict=True)]
                 values[:, which] = loss, accuracy
-        self._apply(self._distributed(sums))
+        rate = self.schedule(step) if callable(self.schedule) else self.schedule
+        self._apply(self._distributed(sums), tf.constant(float(rate)), tf.constant(step + 1.0))
         return Trained(*self._shared(values))
 
     def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
@@ -122,32 +130,38 @@ class Trainer:
     def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int = 0) -> float:
         """Share of right answers on one batch."""
         with tf.device(self._device(replica)):
-            logits, _ = self.network(self._normalise(pixels), path, replica)
+            logits = self.network(self._normalise(pixels), path, self.network.read(path, replica))
             return float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32)))
 
     def variables(self) -> dict[str, Any]:
         """Everything that training changes, by name."""
-        weights = {f"weights/{name}": variable for name, variable in self.network.variables.items()}
-        return weights | {f"optimizer/{i:05d}": variable for i, variable in enumerate(self.optimizer.variables)}
+        weights = {f"weights/{name}": variable for name, variable in self.network.weights.items()}
+        return weights | {f"slots/{name}": variable for name, variable in self.slots.items()}
 
     def _gradients(
         self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
     ) -> tuple[list[tf.Tensor], float, float]:
-        preset = self.preset
+        """One architecture's share of the step's gradient, its loss and accuracy."""
         with tf.device(self._device(replica)):
-            read = self.network.local(replica)
-            with tf.GradientTape() as tape:
-                logits, squares = self.network(self._normalise(pixels), path, replica)
-                loss = tf.reduce_mean(cross_entropy(labels, logits, preset.label_smoothing))
-                total = (loss + preset.l2 * squares) / count
-            gradients = tape.gradient(total, read, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+            slices = self.network.read(path, replica)
+            images = self._normalise(pixels)
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(list(slices.values()))
+                logits = self.network(images, path, slices)
+                loss = tf.reduce_mean(cross_entropy(labels, logits, self.preset.label_smoothing))
+                total = loss / count
+            gradients = tape.gradient(total, slices)
             accuracy = tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32))
-        return gradients, float(loss), float(accuracy)
+            return self.network.spread(gradients, self.preset.l2 / count, replica), float(loss), float(accuracy)
 
-    def _applied(self, gradients: Any) -> None:
-        def update(replica_gradients: list[tf.Tensor]) -> None:
-            # Keras sums over the replicas.
-            self.optimizer.apply_gradients(zip(replica_gradients, self.weights, strict=True))
+    def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> None:
+        def update(own: list[tf.Tensor]) -> None:
+            context = tf.distribute.get_replica_context()
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, own) if context.num_replicas_in_sync > 1 else own
+            slots = iter(self.slots.values())
+            for variable, gradient in zip(self.network.weights.values(), summed, strict=True):
+                handles = [next(slots).handle for _ in self.rule.slots]
+                self.rule.update(variable.handle, handles, gradient, rate, step)
 
         self.strategy.run(update, args=(gradients,))
 
@@ -156,7 +170,7 @@ class Trainer:
         return list(zip(*columns, strict=True))
 
     def _device(self, replica: int) -> str:
-        devices = self.strategy.extended.worker_devices
+        devices = _devices(self.strategy)
         return devices[replica] if len(devices) > 1 else ""
 
     def _distributed(self, values: list[Any]) -> Any:
@@ -181,13 +195,3 @@ class Trainer:
         )
         total: Floats = self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
         return total
-
-
-def _optimizer(preset: Preset, rate: Any) -> keras.optimizers.Optimizer:
-    from mhmodels.training.optimisation import make_optimizer
-    from mhmodels.training.recipes import Recipe
-
-    recipe = Recipe(
-        name=preset.name, epochs=1, batch_size=preset.batch_size, optimizer=preset.optimizer, learning_rate=preset.learning_rate
-    )
-    return make_optimizer(recipe, rate)

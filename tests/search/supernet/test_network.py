@@ -34,7 +34,7 @@ def _super(plan: Plan, **options: Any) -> Any:
     keras.utils.set_random_seed(7)
     network = SuperNetwork(plan, **options)
     rng = np.random.default_rng(0)
-    for name, variable in network.variables.items():  # none may be neutral
+    for name, variable in network.weights.items():  # none may be neutral
         if name.endswith(("gamma", "beta", "bias")):
             variable.assign(variable.numpy() + 0.1 * rng.normal(size=variable.shape))
     return network
@@ -50,7 +50,7 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
     assert len(layers) == len(ops)
     for op, layer in zip(ops, layers, strict=True):
         values = {
-            name.rpartition("/")[2]: network.variables[name].numpy()[tuple(slice(size) for size in shape)]
+            name.rpartition("/")[2]: network.weights[name].numpy()[tuple(slice(size) for size in shape)]
             for name, shape in layer.reads
         }
         kernel = model.get_layer(op.name)
@@ -92,7 +92,7 @@ def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, dou
         architecture = space.build(encoding).at(width_multiplier=width, input_size=64, classes=10)
         path = plan.path(encoding)
         expected = _alone(network, path, architecture)(pictures[:4], training=True).numpy()
-        logits, _ = network(pictures[:4].astype(np.float64), path)
+        logits = network(pictures[:4].astype(np.float64), path, network.read(path))
         np.testing.assert_allclose(logits.numpy(), expected, atol=1e-7)
         assert np.abs(expected).max() > 1e-2
 
@@ -108,8 +108,9 @@ def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> No
     assert "stage2_block3" in read
     assert "stage2_block2" not in read
     network = _super(plan)
+    logits = network(pictures, plan.path(row), network.read(plan.path(row)))
     expected = _alone(network, plan.path(row), space.build(row).at(input_size=64, classes=3))(pictures, training=True)
-    np.testing.assert_allclose(network(pictures, plan.path(row))[0].numpy(), expected.numpy().reshape(32, 3), atol=1e-5)
+    np.testing.assert_allclose(logits.numpy(), expected.numpy().reshape(32, 3), atol=1e-5)
 
 
 def test_kernels_are_apart_and_pointwise_convolutions_shared() -> None:
@@ -145,22 +146,25 @@ def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
     network = _super(plan)
     row = space.draw(1, np.random.default_rng(5))[0]
     path = plan.path(row)
+    slices = network.read(path)
     with tf.GradientTape() as tape:
-        logits, squares = network(pictures, path)
-        loss = tf.reduce_sum(logits**2) + squares
-    gradients = tape.gradient(loss, network.local(), unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        tape.watch(slices)
+        loss = tf.reduce_sum(network(pictures, path, slices) ** 2)
+    gradients = tape.gradient(loss, slices)
+    l2 = 0.5
+    dense = network.spread(gradients, l2)
     read = {name: shape for place in path for layer in place.branches[0] for name, shape in layer.reads}
-    total = 0.0
-    for name, gradient in zip(plan.weights, gradients, strict=True):
-        inactive = gradient.numpy().copy()
+    assert read == {name: tuple(slice_.shape) for name, slice_ in slices.items()}
+    for (name, weight), gradient in zip(plan.weights.items(), dense, strict=True):
+        assert gradient.shape == weight.shape
+        rest = gradient.numpy().copy()
         if name in read:
             part = tuple(slice(size) for size in read[name])
-            assert np.abs(inactive[part]).max() > 0, name
-            if plan.weights[name].role in ("kernel", "depthwise"):
-                total += float(np.sum(network.variables[name].numpy()[part].astype(np.float64) ** 2)) / 2
-            inactive[part] = 0
-        assert not inactive.any(), name
-    assert float(squares) == pytest.approx(total, rel=1e-5)
+            decay = l2 * slices[name].numpy() if weight.role in ("kernel", "depthwise") else 0.0
+            np.testing.assert_allclose(rest[part], gradients[name].numpy() + decay, rtol=1e-5, atol=1e-7)
+            assert np.abs(gradients[name]).max() > 0, name
+            rest[part] = 0
+        assert not rest.any(), name
 
 
 def test_recomputing_changes_no_gradient(pictures: Any) -> None:
@@ -172,11 +176,13 @@ def test_recomputing_changes_no_gradient(pictures: Any) -> None:
     found = []
     for recompute in (False, True):
         network = _super(plan, recompute=recompute)
+        slices = network.read(path)
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(network(pictures, path)[0] ** 2)
-        found.append(tape.gradient(loss, network.local(), unconnected_gradients=tf.UnconnectedGradients.ZERO))
-    for kept, again in zip(*found, strict=True):
-        np.testing.assert_allclose(again.numpy(), kept.numpy(), rtol=1e-4, atol=1e-5 * float(tf.reduce_max(tf.abs(kept)) + 1e-9))
+            tape.watch(slices)
+            loss = tf.reduce_sum(network(pictures, path, slices) ** 2)
+        found.append(tape.gradient(loss, slices))
+    for name, kept in found[0].items():
+        np.testing.assert_allclose(found[1][name].numpy(), kept.numpy(), rtol=1e-4, atol=1e-5 * np.abs(kept).max())
 
 
 def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
@@ -193,9 +199,10 @@ def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
     for choice in range(len(space.decisions[column].choices)):
         row[column] = choice
         choices.append([place for place in plan.path(row)[at:] if place.name == "stage3_block2"])
-    before, _ = network.run(pictures, path[:at])
-    mean = np.mean([network.run(before, places)[0].numpy() for places in choices], axis=0)
-    np.testing.assert_allclose(network.run(before, path[at : at + 1])[0].numpy(), mean, atol=1e-5)
+    slices = network.read(path)
+    before = network.run(pictures, path[:at], slices)
+    mean = np.mean([network.run(before, places, slices).numpy() for places in choices], axis=0)
+    np.testing.assert_allclose(network.run(before, path[at : at + 1], slices).numpy(), mean, atol=1e-5)
 
 
 def test_spaces_that_cannot_share_are_refused() -> None:
