@@ -1,0 +1,207 @@
+"""`mhmodels search run`, `resume` and `show` as a user runs them, and what other commands make of the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from mhmodels.architecture import Architecture, load_architecture
+from mhmodels.cli.main import cli
+from mhmodels.complexity import complexity
+from mhmodels.hardware import get_hardware, list_hardware
+from mhmodels.hardware.roofline import simulate
+from mhmodels.registry import get_architecture
+from search.cost_model.fitting import FitOptions, Origin, fit
+from search.spaces import get_space
+from tests.conftest import Run
+
+EVALUATOR = """
+import numpy as np
+
+def accuracy(space, encodings):
+    return 0.5 + 0.4 * np.tanh(space.madds(encodings) / 3e7)
+
+def broken(space, encodings):
+    return np.full(len(encodings), np.nan)
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, ["search", *map(str, arguments)], catch_exceptions=True)
+
+
+def document(*arguments: str | Path) -> Any:
+    result = run(*arguments, "--json")
+    assert result.exception is None, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture(scope="module")
+def hardware_ids() -> tuple[str, ...]:
+    return tuple(entry.id for entry, _ in list_hardware() if entry.id.startswith("roofline"))[:2]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, hardware_ids: tuple[str, ...]) -> Path:
+    """Cost models of two simulated hardware for NAS-Bench-Macro, and an evaluator of the user's."""
+    path = tmp_path_factory.mktemp("search")
+    space = get_space("nas_bench_macro")
+    rows = np.unique(space.draw(120, np.random.default_rng(0)), axis=0)
+    for hardware_id in hardware_ids:
+        hardware, _ = get_hardware(hardware_id)
+        ms = [simulate(architecture, hardware) for architecture in space.build_all(rows)]  # type: ignore[attr-defined]
+        model = fit(space, rows, ms, Origin(hardware_id, kind="simulated"), FitOptions(curve=False)).model
+        (path / f"{hardware_id}.json").write_bytes(model.to_json())
+    (path / "evaluating.py").write_text(EVALUATOR)
+    return path
+
+
+@pytest.fixture
+def arguments(folder: Path, hardware_ids: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> list[str | Path]:
+    monkeypatch.chdir(folder)
+    models = [part for one in hardware_ids for part in ("--cost-model", folder / f"{one}.json", "--reference", f"{one}=1.0")]
+    return ["run", "--space", "nas_bench_macro", "--evaluator", "evaluating:accuracy", *models]
+
+
+def target(arguments: list[str | Path], value: float = 1.0) -> list[str | Path]:
+    return [*arguments, "--target", str(value)]
+
+
+@pytest.fixture
+def middle(arguments: list[str | Path]) -> list[str | Path]:
+    """A target that the space has: what the message about an impossible one says is its median."""
+    message = str(run(*target(arguments, 1e9), "--method", "random").exception)
+    assert "out of reach in space 'nas_bench_macro'" in message
+    return target(arguments, float(message.split("median ")[1].split(")")[0]))
+
+
+def test_a_search_gives_an_architecture_that_other_commands_take(middle: list[str | Path], tmp_path: Path) -> None:
+    output, front = tmp_path / "found.json", tmp_path / "front.json"
+    found = document(*middle, "--method", "evolution", "--evaluations", "120", "-o", output, "--front", front)
+    architecture = load_architecture(output)
+    assert architecture.name == "found"
+    assert architecture.input_size == (32, 32)
+    space = get_space("nas_bench_macro")
+    assert space.encode(architecture).tolist() == found["encoding"]  # type: ignore[attr-defined]
+    told = json.loads(output.read_text())["provenance"]
+    assert told["seed"] == 0
+    assert told["evaluations"] == 120
+    assert told["method"]["method"] == "evolution"
+    assert all(value.startswith("sha256:") for value in told["latencies"].values())
+    assert abs(told["f_avg"] / told["reward"]["target"] - 1) < 0.3
+    info = CliRunner().invoke(cli, ["info", str(output), "--json"])
+    assert json.loads(info.stdout)["madds"] == complexity(architecture).madds
+    exported = CliRunner().invoke(cli, ["export", str(output), "-o", str(tmp_path), "--format", "float32", "--json"])
+    assert exported.exception is None, exported.output
+    assert Path(json.loads(exported.stdout)["files"][0]["path"]).is_file()
+    networks = json.loads(front.read_text())["networks"]
+    assert [one["accuracy"] for one in networks] == sorted((one["accuracy"] for one in networks), reverse=True)
+    assert len(networks) >= 3
+
+
+@pytest.mark.parametrize("method", ["random", "nsga2", "reinforce"])
+def test_every_method_runs_and_resumes(method: str, middle: list[str | Path], tmp_path: Path) -> None:
+    budget = ["--steps", "50", "--refinement", "20", "--population", "8"] if method == "reinforce" else ["--evaluations", "60"]
+    log = tmp_path / "run.db"
+    first = document(*middle, "--method", method, *budget, "--log", log, "--aggregate", "max")
+    again = document("resume", log)
+    assert {key: value for key, value in first.items() if key != "path"} == {
+        key: value for key, value in again.items() if key != "path"
+    }
+    other = run(*middle, "--method", method, *budget, "--log", log, "--aggregate", "max", "--seed", "1")
+    assert "seed is 0 there and 1 now" in str(other.exception)
+
+
+def test_a_predictor_is_trained_on_lines(middle: list[str | Path], folder: Path, tmp_path: Path) -> None:
+    space = get_space("nas_bench_macro")
+    rows = np.unique(space.draw(200, np.random.default_rng(1)), axis=0)
+    accuracy = 0.5 + 0.4 * np.tanh(space.madds(rows) / 3e7)  # type: ignore[attr-defined]
+    lines = [json.dumps({"encoding": space.label(row), "accuracy": float(a)}) for row, a in zip(rows, accuracy, strict=True)]
+    samples = tmp_path / "accuracies.jsonl"
+    samples.write_text("\n".join(lines) + "\n")
+    options = [str(samples) if part == "evaluating:accuracy" else part for part in middle]
+    found = document(*options, "--method", "evolution", "--evaluations", "100")
+    assert found["accuracies"].startswith("ridge on ")
+    truth = 0.5 + 0.4 * np.tanh(space.madds(space.parse(found["label"]))[0] / 3e7)  # type: ignore[attr-defined]
+    assert found["accuracy"] == pytest.approx(truth, abs=0.06)
+    samples.write_text(lines[0] + "\n{}\n")
+    assert "line 2 is not an object with encoding and accuracy" in str(run(*options, "--method", "random").exception)
+
+
+def test_show_draws_any_network(tmp_path: Path) -> None:
+    text = run("show", "multi_max", "--png", tmp_path / "multi_max.png")
+    assert text.exception is None, text.output
+    assert (tmp_path / "multi_max.png").read_bytes().startswith(b"\x89PNG")
+    assert "IB k5 e6!" in text.stdout
+    blocks = document("show", "multi_max")["blocks"]
+    assert [box["channels"] for box in blocks if box["part"] == "stage 4"] == [128] * 4
+    assert [box["side"] for box in blocks] == [112, 56, 28, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7, 7, 1]
+    assert "no-such" in str(run("show", "no-such").exception)
+    assert "xyz" in str(run("show", "multi_max", "--png", tmp_path / "x.xyz").exception)
+
+
+def test_show_says_where_a_network_comes_from(middle: list[str | Path], tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    document(*middle, "--method", "random", "--evaluations", "20", "-o", output)
+    text = run("show", output).stdout
+    assert "found in space nas_bench_macro, seed 0, 20 evaluations" in text
+    assert document("show", output)["provenance"]["networks"] == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (("evaluating:accuracy", "evaluating:missing"), "has no function 'missing'"),
+        (("evaluating:accuracy", "nowhere:f"), "No module named 'nowhere'"),
+        (("evaluating:accuracy", "evaluating:broken"), "accuracy nan for nas_bench_macro:"),
+        (("evaluating:accuracy", "table.csv"), "cannot be read"),
+        (("evaluating:accuracy", "plain"), "expected FILE.npz"),
+        (("nas_bench_macro", "nas_bench_201"), "cost model"),
+        (("nas_bench_macro", "multi_hardware"), "input sizes"),
+        (("nas_bench_macro", "nothing"), "unknown search space 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_message(change: tuple[str, str], text: str, middle: list[str | Path]) -> None:
+    changed = [change[1] if part == change[0] else part for part in middle]
+    result = run(*changed, "--method", "random")
+    assert text in str(result.exception)
+    assert type(result.exception).__module__.startswith(("search", "mhmodels"))
+
+
+def test_references_that_cost_models_cannot_predict_are_asked_for(arguments: list[str | Path]) -> None:
+    """MobileNetV1 runs at 224 pixels, these cost models know 32."""
+    without = [part for i, part in enumerate(arguments) if part != "--reference" and arguments[i - 1] != "--reference"]
+    message = str(run(*without, "--method", "random").exception)
+    assert "reference 'mobilenet_v1'" in message
+    assert "--reference ID=MS" in message
+
+
+def test_usage_errors(middle: list[str | Path]) -> None:
+    assert run(*middle, "--method", "reinforce", "--evaluations", "5").exit_code == 2
+    assert run(*middle, "--weight", "x=y").exit_code == 2
+    assert run("resume", "nothing.db").exit_code == 1
+    assert "log of a search" in str(run("resume", "nothing.db").exception)
+
+
+def test_from_a_shell(mhmodels: Run, middle: list[str | Path], folder: Path, tmp_path: Path) -> None:
+    """A folder with a `search.py` of the user's does not get in the way."""
+    (folder / "search.py").write_text("raise SystemExit('not this one')")
+    done = mhmodels("search", *map(str, middle), "--method", "random", "--evaluations", "15", "--json", cwd=folder)
+    (folder / "search.py").unlink()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["networks"] == 15
+    assert "equation 7" in done.stderr
+    refused = mhmodels("search", *map(str, target(middle, 1e9)), "--method", "random", cwd=folder)
+    assert refused.returncode == 1
+    assert refused.stderr.strip().splitlines()[-1].startswith("error: target f_avg = 1e+09 is out of reach")
+
+
+def test_architectures_with_provenance_keep_their_identity(tmp_path: Path) -> None:
+    plain = get_architecture("multi_avg")
+    beside = json.loads(plain.to_json()) | {"provenance": {"seed": 3}}
+    assert Architecture.from_json(json.dumps(beside)) == plain
