@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
 MACHINE = "machine"
-CONNECT_S, POLL_S, DESERTED_S = 10, 1.0, 60.0
+CONNECT_S, POLL_S, DESERTED_S = 5, 1.0, 60.0
 AHEAD = 2
 """Tasks handed out for each worker: one to work on, one to wait."""
 
@@ -187,7 +187,7 @@ def _events(client: Client, places: Sequence[_Place], settings: Settings) -> Ite
                 place, network = waiting.pop()
                 if place.target.hardware.id not in gone:
                     flying[_submit(client, place, network, settings)] = place, network
-            finished = _finished(flying)
+            finished = _finished(client, flying)
             for future in finished:
                 place, _ = flying.pop(future)
                 yield from _settle(future, place.target.hardware.id, failures, gone)
@@ -226,13 +226,15 @@ def _submit(client: Client, place: _Place, network: Network, settings: Settings)
     )
 
 
-def _finished(flying: dict[Any, Any]) -> list[Any]:
+def _finished(client: Client, flying: dict[Any, Any]) -> list[Any]:
     from distributed import wait
 
     if not flying:
         return []
     try:
-        return list(wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done)
+        # `wait` asks for a current client, which this one is for nobody else.
+        with client.as_current():
+            return list(wait(list(flying), timeout=POLL_S, return_when="FIRST_COMPLETED").done)
     except TimeoutError:
         return []
 

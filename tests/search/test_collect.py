@@ -1,0 +1,325 @@
+"""Collecting: resumption, noise, drift, outliers, lanes, hardware that vanishes, bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from mhmodels.cli.main import cli
+from mhmodels.errors import MhmodelsError
+from mhmodels.hardware import Job, Measurement, register
+from mhmodels.hardware.registry import _registered
+from mhmodels.store import Store
+from search.collecting import Progress, Report, Settings, collect, make_plan
+from search.sampling import sample
+from search.spaces import get_space
+
+from .fake_hardware import FakeRunner, Script, plain
+
+SPACE = "multi_hardware"
+Fake = Callable[..., FakeRunner]
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MHMODELS_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def fake() -> Iterator[Fake]:
+    """Registers fake hardware for one test."""
+
+    def make(ids: Sequence[str], script: Script = plain, seconds: float = 0.0) -> FakeRunner:
+        runner = FakeRunner(ids, script, seconds)
+        register("fake", runner)
+        return runner
+
+    yield make
+    _registered.pop("fake", None)
+
+
+def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[Report, list[str]]:
+    space, told = get_space(SPACE), list[str]()
+    with Store(store) as rows:
+        plan = make_plan(space, sample(space, n).encodings, ids, rows)
+        report = collect(plan, space, rows, Settings(**settings), tell=told.append, advance=lambda _: None)
+    return report, told
+
+
+def rows_of(store: Path) -> list[Measurement]:
+    with Store(store) as rows:
+        return list(rows)
+
+
+def members(rows: Sequence[Measurement]) -> list[Measurement]:
+    return [row for row in rows if row.model.startswith(f"{SPACE}:")]
+
+
+def test_each_network_once_on_each_hardware_and_never_again(fake: Fake, tmp_path: Path) -> None:
+    runner = fake(["fake-npu", "fake-cpu"])
+    first, _ = run(tmp_path / "r.db", 5, ["fake-npu", "fake-cpu"])
+    assert [(t.hardware, t.kind, t.measured, t.stored) for t in first.tallies] == [
+        ("fake-npu", "estimated", 5, 0),
+        ("fake-cpu", "measured", 5, 0),
+    ]
+    before = len(runner.made)
+    second, _ = run(tmp_path / "r.db", 8, ["fake-npu", "fake-cpu"])
+    assert [(t.measured, t.stored) for t in second.tallies] == [(3, 5), (3, 5)]
+    assert len([made for made in runner.made[before:] if made[0] != "mobilenet_v2"]) == 6
+    rows = members(rows_of(tmp_path / "r.db"))
+    assert set(Counter((row.model, row.hardware) for row in rows).values()) == {1}
+    space = get_space(SPACE)
+    drawn = {space.label(row) for row in sample(space, 8).encodings}
+    assert {row.model for row in rows} == drawn
+    assert {row.weights for row in rows} == {"random-v1"}
+
+
+def test_a_noisy_row_is_measured_again_and_only_a_steadier_one_takes_its_place(fake: Fake, tmp_path: Path) -> None:
+    calls: Counter[str] = Counter()
+    names = [get_space(SPACE).label(row) for row in sample(get_space(SPACE), 3).encodings]
+
+    def script(job: Job, hardware: object) -> dict[str, Any]:
+        calls[job.model] += 1
+        if job.model == names[0]:
+            return {"noisy": True, "mad_ratio": 0.05, "median_ms": 5.0} if calls[job.model] == 1 else {"median_ms": 4.0}
+        if job.model == names[1]:
+            return {"noisy": True, "mad_ratio": 0.05 * calls[job.model], "median_ms": 6.0 + calls[job.model]}
+        return {}
+
+    fake(["fake-cpu"], script)
+    report, _ = run(tmp_path / "r.db", 3, ["fake-cpu"], reference="")
+    assert (report.tallies[0].again, report.tallies[0].noisy) == (1, 1)
+    with Store(tmp_path / "r.db") as store:
+        latest = {row.model: row for row in store.latest(["fake-cpu"])}
+    assert (latest[names[0]].median_ms, latest[names[1]].median_ms) == (4.0, 7.0)
+    assert latest[names[0]].device_state["collect"] == {"why": "noisy", "before_ms": 5.0}
+    assert calls[names[2]] == 1
+    # What is noisy still gets another chance in the next run, nothing else does.
+    run(tmp_path / "r.db", 3, ["fake-cpu"], reference="")
+    assert (calls[names[0]], calls[names[1]], calls[names[2]]) == (2, 3, 1)
+
+
+def test_drift_between_two_looks_at_the_reference_is_measured_again(fake: Fake, tmp_path: Path) -> None:
+    looks: list[float] = []
+
+    def script(job: Job, hardware: object) -> dict[str, Any]:
+        if job.model == "mobilenet_v2":
+            looks.append(10.0 if len(looks) < 1 else 11.0)
+            return {"median_ms": looks[-1]}
+        return {}
+
+    runner = fake(["fake-cpu"], script)
+    report, told = run(tmp_path / "r.db", 6, ["fake-cpu"], interval=4)
+    made = [model for model, _ in runner.made if model != "mobilenet_v2"]
+    # Three networks lie between the first look and the second, at which it takes 10 % longer.
+    assert made[6:] == made[:3]
+    assert report.tallies[0].again == 3
+    assert any("mobilenet_v2 takes +10.0%" in text and "3 networks" in text for text in told)
+    rows = members(rows_of(tmp_path / "r.db"))
+    assert [row.device_state["collect"]["reference_ms"] for row in rows] == [10.0] * 3 + [11.0] * 6
+    assert [row.device_state["collect"].get("why") for row in rows[6:]] == ["drift"] * 3
+
+
+def test_an_outlier_is_measured_again_once(fake: Fake, tmp_path: Path) -> None:
+    space = get_space(SPACE)
+    odd = space.label(sample(space, 70).encodings[7])
+    calls: Counter[str] = Counter()
+
+    def script(job: Job, hardware: object) -> dict[str, Any]:
+        calls[job.model] += 1
+        wrong = job.model == odd and calls[odd] == 1
+        return {"median_ms": job.file_bytes / 1e6 * (3 if wrong else 1)}
+
+    fake(["fake-cpu"], script)
+    run(tmp_path / "r.db", 70, ["fake-cpu"], reference="")
+    with Store(tmp_path / "r.db") as store:
+        (row,) = [row for row in store.latest(["fake-cpu"]) if row.model == odd]
+    assert row.median_ms == row.file_bytes / 1e6
+    assert row.device_state["collect"]["why"] == "outlier"
+    assert row.device_state["collect"]["before_ms"] == pytest.approx(3 * row.median_ms)
+    assert calls[odd] == 2
+
+
+def test_networks_that_do_not_run_there_are_rows_too(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-npu"], lambda *_: {"median_ms": None, "reason": "no depthwise", "runs": 0})
+    report, _ = run(tmp_path / "r.db", 3, ["fake-npu"])
+    assert (report.tallies[0].measured, report.tallies[0].unsupported, report.problems) == (3, 3, [])
+    again, _ = run(tmp_path / "r.db", 3, ["fake-npu"])
+    assert (again.tallies[0].measured, again.tallies[0].stored) == (0, 3)
+
+
+def test_timings_come_one_at_a_time_and_compilers_beside_each_other(fake: Fake, tmp_path: Path) -> None:
+    runner = fake(["fake-npu", "fake-npu-2", "fake-cpu", "fake-cpu-2"], seconds=0.05)
+    run(tmp_path / "r.db", 3, ["fake-npu", "fake-npu-2", "fake-cpu", "fake-cpu-2"])
+    assert {pair for pair in runner.together if pair[0]} == {(1, 0)}
+    cores = len(os.sched_getaffinity(0))
+    assert max(compilers for _, compilers in runner.together) == min(cores, 6)
+
+
+def test_phones_go_beside_this_machine(fake: Fake, tmp_path: Path) -> None:
+    runner = fake(["phone-1", "phone-2", "fake-cpu"], seconds=0.1)
+    run(tmp_path / "r.db", 3, ["phone-1", "phone-2", "fake-cpu"], reference="")
+    assert max(timings for timings, _ in runner.together) == 3
+    for name in ("phone-1", "phone-2"):
+        assert len([1 for _, hardware in runner.made if hardware == name]) == 3
+
+
+def test_a_hardware_that_vanishes_is_told_and_the_others_go_on(fake: Fake, tmp_path: Path) -> None:
+    def script(job: Job, hardware: Any) -> dict[str, Any]:
+        if hardware.id == "phone-1" and len([1 for _, name in runner.made if name == "phone-1"]) == 2:
+            runner.lost.add("phone-1")
+        return {}
+
+    runner = fake(["phone-1", "fake-cpu"], script)
+    report, told = run(tmp_path / "r.db", 6, ["phone-1", "fake-cpu"], reference="")
+    assert [(t.hardware, t.measured, t.trouble) for t in report.tallies] == [
+        ("phone-1", 2, "phone-1 was unplugged"),
+        ("fake-cpu", 6, ""),
+    ]
+    assert report.problems == ["phone-1: phone-1 was unplugged"]
+    assert any("phone-1 is given up" in text for text in told)
+    runner.lost.clear()
+    again, _ = run(tmp_path / "r.db", 6, ["phone-1", "fake-cpu"], reference="")
+    assert [t.measured for t in again.tallies] == [4, 0]
+    assert not again.problems
+
+
+def invoke(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["search", "collect", *arguments])
+
+
+def said(result: Result) -> str:
+    """Messages of the command, and what `main` prints of the error that ended it."""
+    assert result.exception is None or isinstance(result.exception, MhmodelsError | SystemExit), result.exception
+    return " ".join(f"{result.stderr} {result.exception}".split())
+
+
+def test_the_command_says_what_it_did_and_ends_with_1_if_a_hardware_vanished(fake: Fake, tmp_path: Path) -> None:
+    runner = fake(["phone-1", "fake-npu"])
+    runner.lost.add("phone-1")
+    result = invoke("--space", SPACE, "-n", "3", "--hardware", "phone-1", "fake-npu", "--store", str(tmp_path / "r.db"), "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert [(t["hardware"], t["measured"]) for t in document["hardware"]] == [("fake-npu", 3), ("phone-1", 0)]
+    assert "phone-1 was unplugged" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_samples_from_a_file(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-npu"])
+    file = tmp_path / "s.jsonl"
+    assert (
+        CliRunner().invoke(cli, ["search", "sample", "--space", SPACE, "-n", "4", "--seed", "3", "-o", str(file)]).exit_code == 0
+    )
+    result = invoke("--space", SPACE, "--samples", str(file), "--hardware", "fake-npu", "--store", str(tmp_path / "r.db"))
+    assert result.exit_code == 0, result.output
+    wanted = {":".join([SPACE, *map(str, json.loads(line)["encoding"])]) for line in file.read_text().splitlines()}
+    assert {row.model for row in rows_of(tmp_path / "r.db")} == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--space", "nas_bench_201", "-n", "3"], 1, "'nas_bench_201' is tabular"),
+        (["--space", SPACE, "-n", "3", "--hardware", "ethos-u56-128"], 1, "unknown hardware 'ethos-u56-128': did you mean"),
+        (["--space", SPACE, "-n", "3", "--hardware", "fake-half"], 1, "fake-half takes float16 files"),
+        (["--space", SPACE], 2, "give either -n or --samples"),
+        (
+            ["--space", SPACE, "-n", "3", "--distribution", "window=2:1", "--hardware", "fake-npu"],
+            1,
+            "window=A:B with 0 <= A < B",
+        ),
+        (["--space", SPACE, "-n", "3", "--hardware", "fake-npu", "--reference", "mobilnet_v2"], 1, "did you mean mobilenet_v2"),
+        (
+            ["--space", SPACE, "-n", "3", "--hardware", "fake-gone"],
+            1,
+            "none of the hardware can be measured: fake-gone was unplugged",
+        ),
+    ],
+)
+def test_bad_input(fake: Fake, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    fake(["fake-npu", "fake-half", "fake-gone"]).lost.add("fake-gone")
+    result = invoke(*arguments, "--store", str(tmp_path / "r.db"))
+    assert (result.exit_code, message in said(result)) == (code, True), said(result)
+
+
+def test_samples_of_another_space_and_foreign_stores_are_refused(fake: Fake, tmp_path: Path) -> None:
+    runner = fake(["fake-npu"])
+    other = tmp_path / "o.jsonl"
+    CliRunner().invoke(cli, ["search", "sample", "--space", "proxylessnas", "-n", "2", "-o", str(other)])
+    result = invoke("--space", SPACE, "--samples", str(other), "--hardware", "fake-npu", "--store", str(tmp_path / "r.db"))
+    assert (result.exit_code, "another space or version" in said(result)) == (1, True)
+    newer = tmp_path / "newer.db"
+    Store(newer).close()
+    with sqlite3.connect(newer) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    content = newer.read_bytes()
+    result = invoke("--space", SPACE, "-n", "2", "--hardware", "fake-npu", "--store", str(newer))
+    assert (result.exit_code, "version 99" in said(result)) == (1, True)
+    assert newer.read_bytes() == content
+    assert not runner.made
+
+
+def test_a_store_locked_by_another_process_ends_the_run_with_its_name(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-npu"])
+    space = get_space(SPACE)
+    with Store(tmp_path / "r.db", timeout_s=0.1) as rows:
+        plan = make_plan(space, sample(space, 3).encodings, ["fake-npu"], rows)
+        holder = sqlite3.connect(tmp_path / "r.db", isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(Exception, match=r"r\.db: database is locked: another process holds it"):
+            collect(plan, space, rows, Settings(), tell=print, advance=lambda _: None)
+        holder.execute("ROLLBACK")
+        holder.close()
+    report, _ = run(tmp_path / "r.db", 3, ["fake-npu"])
+    assert report.tallies[0].done == 3
+
+
+def test_kill_9_loses_no_row_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """A real process, killed while rows come."""
+    store = tmp_path / "r.db"
+    command = [sys.executable, "-P", "-c", "from mhmodels.cli.main import main; main()", "search", "collect", "--space", SPACE]
+    command += ["-n", "24", "--hardware", "roofline-pixel6-cpu", "roofline-s23-cpu", "--store", str(store)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 60
+    while time.monotonic() < end and (not store.exists() or _count(store) < 5):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {(row.model, row.hardware): row.time for row in rows_of(store)}
+    assert 5 <= len(before) < 48
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "networks are in the store and are skipped" in done.stderr
+    after = rows_of(store)
+    assert Counter((row.model, row.hardware) for row in after) == dict.fromkeys({(r.model, r.hardware) for r in after}, 1)
+    assert len(after) == 48
+    assert {key: time for key, time in ((((row.model, row.hardware)), row.time) for row in after) if key in before} == before
+
+
+def _count(store: Path) -> int:
+    try:
+        with sqlite3.connect(store) as connection:
+            return int(connection.execute("SELECT count(*) FROM measurements").fetchone()[0])
+    except sqlite3.Error:
+        return 0
+
+
+def test_rate_and_time_left() -> None:
+    from search.collecting import Tally
+
+    tally = Tally(hardware="x", kind="measured", wanted=100, stored=20, measured=30, failures=[])
+    assert Progress(tally, 60.0).text == "2.0 s each, 2 min left"
