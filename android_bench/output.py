@@ -232,6 +232,9 @@ class OutputParser:
             total = int(match[2]) if match[2] else None
             if len(out.replaced) < MAX_NOTES:
                 out.replaced.append(Replaced(match[3], int(match[1]), total, int(match[4]), int(match[5] or 0)))
+        elif line.startswith("Replacing ") and "node(s) with delegate" in line:
+            # Of this kind, and not as any version writes it: what it meant to say is not known.
+            self._conflict(line)
         elif match := _SPLIT.match(line) or _NO_SPLIT.match(line):
             split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is _SPLIT else (0, int(match[1]))
             if out.split not in (None, split):

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from android_bench.adb import Adb
 from android_bench.binary import inspect, tool_of
 from android_bench.condition import Condition, Limits, obstacles, parse_condition, throttled, too_hot, warnings
+from android_bench.latency import Latency
 from android_bench.lines import LineAssembler, clean
 from android_bench.places import name_of, names_path, read_names, serial_of, set_name
 from android_bench.profile import parse_profile
 from android_bench.runner import PhoneRunner
 from android_bench.series import summarise_blocks
-from android_bench.latency import Latency
 from mhmodels.errors import MeasurementError
 
 from .double import Server
