@@ -76,7 +76,7 @@ def test_a_space_that_is_exhausted_ends_the_search(name: str) -> None:
         assert found.reward == pytest.approx(small(toys.Share().evaluate(rows), rows).max())
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_evolution_and_refinement_find_the_toy_optimum(seed: int) -> None:
     """All decisions on BEST is the best: it is on target (f_max = 4) and has accuracy 1."""
     for method in (Evolution(evaluations=300, population=20, tournament=10), METHODS["reinforce"]):
