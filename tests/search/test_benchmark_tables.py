@@ -103,7 +103,7 @@ def test_evolution_beats_random_search_on_real_networks(aggregate: Any, example:
     objective = benchmark_201.objective(example.HARDWARE, aggregate)
     best = benchmark_201.optimum(objective)
     evolved, drawn = [], []
-    for seed in range(3):
+    for seed in range(5):
         for found, method in ((evolved, example.Evolution()), (drawn, example.Random())):
             found.append(100 * (best - example.search(objective, benchmark_201.accuracy, method, seed).reward))
     assert min(evolved) >= -1e-9
