@@ -122,11 +122,13 @@ def front(rows: Evaluated, costs: Floats) -> NDArray[np.int64]:
     goals = np.column_stack([-rows.accuracy, costs])
     _, first = np.unique(goals, axis=0, return_index=True)
     order = first[np.lexsort(goals[first].T[::-1])]
-    kept: list[int] = []
-    for place in order:
-        if not any((goals[other] <= goals[place]).all() for other in kept):
-            kept.append(int(place))
-    return np.array(kept, np.int64)
+    kept = np.empty(len(order), np.int64)
+    count = 0
+    for place in order:  # what beats a network comes before it
+        if not (goals[kept[:count]] <= goals[place]).all(axis=1).any():
+            kept[count] = place
+            count += 1
+    return kept[:count]
 
 
 class _Known:
