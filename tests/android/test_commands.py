@@ -207,6 +207,22 @@ def test_no_phones(server: Server) -> None:
     assert CliRunner().invoke(devices, ["--name", "nonsense", "--adb-server", server.address]).exit_code == 2
 
 
+def test_what_failed_is_told_once(call: Caller, device: Double, tmp_path: Path) -> None:
+    networks = [tiny.convolutions(tmp_path / f"net{number}.tflite", "float32") for number in range(2)]
+    words = ("bench", *networks, "--device", device.address, "--delegate", "litert-gpu", "--delegate", "qnn-gpu")
+    result = call(*words, code=1)
+    first, second = str(result.exception).splitlines()
+    assert first.startswith(f"net0 on {device.address}/litert-gpu, net1 on {device.address}/litert-gpu: NOT_EXECUTABLE: no ")
+    assert "needs libQnnTFLiteDelegate.so" in second
+    assert "median" not in result.stdout
+
+
+def test_a_name_for_a_phone_that_is_not_there(server: Server) -> None:
+    named = CliRunner().invoke(devices, ["--name", "0A1B=pixel4", "--adb-server", server.address])
+    assert named.exit_code == 0
+    assert "'0A1B' from now on, which is not connected" in named.stderr
+
+
 def test_names_stand_in_rows(call: Caller, device: Double, server: Server, tmp_path: Path) -> None:
     CliRunner().invoke(devices, ["--name", f"{device.address}=pixel4", "--adb-server", server.address])
     network = tiny.convolutions(tmp_path / "net.tflite", "float32")
@@ -228,6 +244,10 @@ def test_what_is_wrong_usage(call: Caller, tmp_path: Path) -> None:
     matrix = tmp_path / "m.toml"
     matrix.write_text("modells = []")
     assert "modells" in str(call("bench", "--matrix", matrix, code=1).exception)
+    matrix.write_text("models = " + "[" * 3000)
+    assert "not a matrix" in str(call("bench", "--matrix", matrix, code=1).exception)
+    for device in ("", "a/b"):
+        assert "expected a serial or name" in str(call("bench", network, "--device", device, code=1).exception)
     with pytest.raises(UnknownNameError):
         get_hardware("SERIAL/no-such-delegate")
     help_text = " ".join(CliRunner().invoke(bench, ["--help"]).stdout.split())

@@ -106,6 +106,18 @@ def test_a_users_own(tmp_path: Path) -> None:
         (('{names = ["EXTERNAL"], kernels = ["Ethosu.*"]}', "{}"), "without proof"),
         (("external_delegate_path =", '"--x y" ='), "without dashes"),
         (("[[delegates]]", "[[delegates"), "delegate file"),
+        (("[[delegates]]", "delegates = " + "[" * 3000), "delegate file"),
+        (("external_delegate_path =", "graph ="), "the harness's own"),
+        (("external_delegate_path =", "num-runs ="), "the harness's own"),
+        (("LD_LIBRARY_PATH =", '"A=1; touch x; B" ='), "name of a variable"),
+        (('"libethosu.so"', '"../../etc/pass*"'), "without folders"),
+        (('"libethosu.so"', '"/etc/passwd"'), "without folders"),
+        (('"libethosu.so"', '""'), "without folders"),
+        (('"libethosu.so"', '"."'), "without folders"),
+        (("title =", 'libraries = ["$(reboot)"]\ntitle ='), "absolute path"),
+        (("title =", 'libraries = ["lib.so"]\ntitle ='), "absolute path"),
+        (("Arm Ethos-U", "Arm\\u001b[2J"), "control character"),
+        (('id = "ethos"', 'id = "ethos\\n"'), "lower-case"),
     ],
 )
 def test_a_users_mistakes(tmp_path: Path, change: tuple[str, str], told: str) -> None:
@@ -114,6 +126,18 @@ def test_a_users_mistakes(tmp_path: Path, change: tuple[str, str], told: str) ->
     with pytest.raises(DelegateError, match=told) as caught:
         load_delegates(file)
     assert "mine.toml" in str(caught.value)
+
+
+def test_each_id_stands_once(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(OWN * 2)
+    with pytest.raises(DelegateError, match="'ethos' stands there twice"):
+        load_delegates(file)
+
+
+@pytest.mark.parametrize("accelerator", ["a/b", "a b", "$(id)", "a\n", "é", "x" * 100])
+def test_what_is_no_accelerator(accelerator: str) -> None:
+    assert Delegates().find(f"nnapi:{accelerator}") is None
 
 
 def test_no_such_file(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from .test_verdict import judge
 
 X, G = FULL.format("XNNPACK"), FULL.format("GPU")
 CL = b"INFO: Initialized OpenCL-based API.\n"
+NO_NODES = b"INFO: TfLiteQnnDelegate delegate: 0 nodes delegated out of 31 nodes with 0 partitions.\n"
+BACK = b"WARNING: clEnqueue failed, falling back to CPU\n"
 RUNS = outputs.RUNS
 ARABIC = str.maketrans("0123456789", "٠١٢٣٤٥٦٧٨٩")
 BLOCK = b"".join(litert().partition(b"INFO: [benchmark")[1:])
@@ -80,14 +82,14 @@ LIES = {
         generation(4, [FULL.format("Hexagon")]),
         replacing(31, 31, "TfLiteXNNPackDelegate"),
     ),
-    "proof, then a way back to the CPU": ("gpu-opencl", generation(4, [G]), CL + b"WARNING: clEnqueue failed, falling back to CPU\n"),
+    "proof, then a way back to the CPU": ("gpu-opencl", generation(4, [G]), CL + BACK),
     "more nodes than there are": ("qnn-htp", generation(4, [PART.format("EXTERNAL", 1)]), replacing(40, 31, "TfLiteQnnDelegate")),
     "nodes beyond all numbers": ("xnnpack", generation(4, [X]), replacing(10**30, 10**30, "TfLiteXNNPackDelegate")),
     "nodes below none": ("xnnpack", generation(4, [X]), replacing(-31, -31, "TfLiteXNNPackDelegate")),
     "31 of 31 and none of 31": (
         "qnn-htp",
         generation(4, [FULL.format("EXTERNAL")]),
-        replacing(31, 31, "TfLiteQnnDelegate") + b"INFO: TfLiteQnnDelegate delegate: 0 nodes delegated out of 31 nodes with 0 partitions.\n",
+        replacing(31, 31, "TfLiteQnnDelegate") + NO_NODES,
     ),
     "twice, with different counts": (
         "qnn-htp",
@@ -100,8 +102,11 @@ LIES = {
     "two splits": (
         "gpu-opencl",
         generation(4, [PART.format("GPU", 1)]),
-        CL + b"".join(f"{n} operations will run on the GPU, and the remaining {31 - n} operations will run on the CPU.\n".encode()
-        for n in (4, 30)),
+        CL
+        + b"".join(
+            f"{n} operations will run on the GPU, and the remaining {31 - n} operations will run on the CPU.\n".encode()
+            for n in (4, 30)
+        ),
     ),
     "another accelerator than asked for": (
         "nnapi:google-edgetpu",
@@ -116,18 +121,22 @@ LIES = {
     "LiteRT: two blocks": ("litert-gpu", BLOCK.replace(b"56.01 ms", b"56.00 ms") + BLOCK, replacing(31, 31, "LiteRtGpu")),
     "LiteRT: seconds": ("litert-gpu", BLOCK.replace(b" ms", b" s"), replacing(31, 31, "LiteRtGpu")),
     "LiteRT: no unit": ("litert-gpu", BLOCK.replace(b" ms", b""), replacing(31, 31, "LiteRtGpu")),
-    "LiteRT: other runs than counted": ("litert-gpu", litert().replace(b"(50 runs)", b"(5 runs)"), replacing(31, 31, "LiteRtGpu")),
+    "LiteRT: other runs than counted": (
+        "litert-gpu",
+        litert().replace(b"(50 runs)", b"(5 runs)"),
+        replacing(31, 31, "LiteRtGpu"),
+    ),
     "LiteRT: the NPU's work on the GPU": ("litert-npu", litert(), replacing(31, 31, "LiteRtGpu")),
     "LiteRT: a delegate without a name": ("litert-gpu", litert(), replacing(31, 31, "")),
     **{
         f"LiteRT: a block without {line.decode()}": (
             "litert-gpu",
-            b"".join(l for l in BLOCK.splitlines(keepends=True) if line not in l),
+            b"".join(other for other in BLOCK.splitlines(keepends=True) if line not in other),
             replacing(31, 31, "LiteRtGpu"),
         )
         for line in (b"Inference (avg)", b"Inference (min)", b"Inference (max)")
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LIES)
