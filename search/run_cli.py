@@ -32,6 +32,35 @@ def _output_options(command: F) -> F:
     return command
 
 
+def supernet_options(command: F) -> F:
+    """The options of `search run` that a super-network adds."""
+    for option in (
+        click.option(
+            "--recompute", is_flag=True, help="With --data: compute activations again in the backward pass; less memory."
+        ),
+        click.option(
+            "--strategy",
+            type=click.Choice(["none", "mirrored", "multi_worker"]),
+            default="none",
+            show_default=True,
+            help="With --data: how training is distributed, as for `mhmodels train`.",
+        ),
+        click.option("--classes", type=int, default=None, help="With --data: of the classifier; default the data's."),
+        click.option("--label-offset", type=int, default=None, help="With --data: added to the labels of TFRecords."),
+        click.option(
+            "--preset", default=None, metavar="NAME|FILE.json", help="With --data: quick, paper, tunas, or a preset file."
+        ),
+        click.option(
+            "--data",
+            default=None,
+            metavar="DIR|TFRECORDS|digits64",
+            help="Train a super-network on these pictures and judge networks by its shared weights.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @click.command("run")
 @click.option("--space", required=True, metavar="NAME", help="See `mhmodels search space`.")
 @click.option(
@@ -39,7 +68,7 @@ def _output_options(command: F) -> F:
 )
 @click.option(
     "--evaluator",
-    required=True,
+    default=None,
     metavar="FILE|MODULE:FUNCTION",
     help="Accuracies: FILE.npz[:COLUMN] or FILE.csv (published tables), FILE.jsonl (trains a predictor), or a function.",
 )
@@ -70,6 +99,7 @@ def _output_options(command: F) -> F:
 @click.option(
     "--log", "log_path", type=_FILE, default=None, metavar="FILE.db", help="SQLite; continues the search that it holds."
 )
+@supernet_options
 @_output_options
 @json_option
 def run_command(
@@ -77,7 +107,8 @@ def run_command(
 ) -> None:
     """Search a space for the network of the best reward: accuracy, less what latency on all hardware takes from it.
 
-    Accuracies come from a table, a predictor or a function, latencies from cost models or a table.
+    Accuracies come from a table, a predictor or a function (--evaluator), or from a super-network that is trained on pictures
+    (--data); latencies from cost models or a table.
     """
     request = make_request(options)
     execute(request, log_path, output, front_path, name, as_json)
@@ -133,6 +164,15 @@ def make_request(options: dict[str, Any]) -> Request:
     """A request from the command's options."""
     from search.request import Request
 
+    if (options["evaluator"] is None) == (options["data"] is None):
+        raise click.UsageError("accuracies come from an --evaluator or from a super-network trained on --data: give one of both")
+    if options["data"] is None and options["preset"] is not None:
+        raise click.UsageError("--preset belongs to --data")
+    supernet = {}
+    if options["data"] is not None:
+        from search.supernet_cli import request_options
+
+        supernet = request_options(options)
     reference, references = None, {}
     for value in options["references"]:
         if "=" in value:
@@ -142,7 +182,7 @@ def make_request(options: dict[str, Any]) -> Request:
     return Request(
         space=options["space"],
         method=_method(options),
-        evaluator=options["evaluator"],
+        evaluator=options["evaluator"] or "",
         seed=options["seed"],
         cost_models=tuple(str(path.absolute()) for path in options["cost_models"]),
         latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
@@ -155,6 +195,7 @@ def make_request(options: dict[str, Any]) -> Request:
         beta=options["beta"],
         target=options["target"],
         weights=_numbers(options["weights"], "--weight"),
+        options=supernet,
     )
 
 
@@ -165,9 +206,36 @@ def execute(
     import msgspec
 
     from mhmodels.training.files import write_atomically
+    from search.results import front_document, result_file
+
+    if request.options:
+        from search import supernet_cli
+
+        result = supernet_cli.search(request, log_path or (output or Path("search.json")).with_suffix(".db"))
+        if result is None:
+            return
+        objective, found, told = result
+    else:
+        objective, found, told = _evaluated(request, log_path)
+    if output is not None:
+        write_atomically(output, result_file(objective.space, found.encoding, told, name or output.stem))
+    if front_path is not None:
+        document = front_document(objective, found, getattr(request.method, "each", True))
+        write_atomically(front_path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
+    if as_json:
+        emit_json({**told, "label": objective.space.label(found.encoding), "path": None if output is None else str(output)})
+        return
+    _print(objective, found)
+    if output is not None:
+        note(f"written to {output}")
+
+
+def _evaluated(request: Request, log_path: Path | None) -> tuple[Objective, Found, dict[str, Any]]:
+    """Searches with accuracies of an evaluator; gives what was found and its provenance."""
+    import msgspec
+
     from search.log import SearchLog
     from search.request import make_evaluator, make_objective
-    from search.results import front_document, result_file
     from search.running import header, provenance, search
 
     objective = make_objective(request)
@@ -180,18 +248,7 @@ def execute(
         else:
             with SearchLog(log_path, msgspec.to_builtins(request)) as log:
                 found = search(objective, evaluator, request.method, request.seed, log, progress)
-    told = provenance(header(objective, evaluator, request.method, request.seed), found, objective)
-    if output is not None:
-        write_atomically(output, result_file(objective.space, found.encoding, told, name or output.stem))
-    if front_path is not None:
-        document = front_document(objective, found, getattr(request.method, "each", True))
-        write_atomically(front_path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-    if as_json:
-        emit_json({**told, "label": objective.space.label(found.encoding), "path": None if output is None else str(output)})
-        return
-    _print(objective, found)
-    if output is not None:
-        note(f"written to {output}")
+    return objective, found, provenance(header(objective, evaluator, request.method, request.seed), found, objective)
 
 
 def _method(options: dict[str, Any]) -> Method:

@@ -40,6 +40,7 @@ from search.template import ArchitectureSpace
 
 PHASE = "supernet"
 _GENERATOR_BYTES = 512
+_DRAWN_A_FINALIST, _NEAR = 64, 0.05
 
 
 class Request(NamedTuple):
@@ -253,7 +254,8 @@ class _Run:
         self.judged = self._worth(rows, accuracy)
         self.statistics = self.controller.update(rows, self.judged.rewards, replaced)
         if self.request.log is not None:
-            self.request.log.add(PHASE, self.judged, msgspec.structs.asdict(self.statistics))
+            canonical = self.judged._replace(encodings=self.request.space.canonical(rows))
+            self.request.log.add(PHASE, canonical, msgspec.structs.asdict(self.statistics))
 
     def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[NetworkPath]:
         decisions = self.request.space.decisions
@@ -358,19 +360,16 @@ class _Run:
                     tf.summary.scalar(name, value, step=status.step)
 
     def _outcome(self) -> Outcome:
-        """The result: the policy's argmax, or the best of it and some samples on all validation pictures."""
-        space = self.request.space
+        """The result: the policy's argmax, or the best of its finalists on all validation pictures."""
         argmax = self.controller.argmax()
-        drawn = self.controller.sample(self.preset.finalists) if self.preset.finalists else argmax[None][:0]
-        rows = np.unique(np.concatenate([argmax[None], space.canonical(drawn)]), axis=0)
-        accuracy = np.array([self._validated(row) for row in rows])
-        worth = self._worth(rows, accuracy)
-        best = int(worth.rewards.argmax()) if self.preset.finalists else 0
+        rows = self._finalists() if self.preset.finalists else argmax[None]
+        worth = self._worth(rows, np.array([self._validated(row) for row in rows]))
+        best = int(worth.rewards.argmax())
         if self.summaries is not None:
             self.summaries.flush()
         return Outcome(
             encoding=rows[best],
-            accuracy=float(accuracy[best]),
+            accuracy=float(worth.accuracy[best]),
             latencies=worth.latencies[best],
             f=float(worth.f[best]),
             reward=float(worth.rewards[best]),
@@ -379,6 +378,14 @@ class _Run:
             progress=self.progress,
             chief=self.chief,
         )
+
+    def _finalists(self) -> Encodings:
+        """Different samples of the policy, those near the target first: what they cost is known without judging them."""
+        objective, count = self.request.objective, self.preset.finalists
+        drawn = self.request.space.canonical(self.controller.sample(_DRAWN_A_FINALIST * count))
+        rows = np.unique(drawn, axis=0)
+        off = np.maximum(np.abs(objective.f(rows) / objective.reward.target - 1), _NEAR)
+        return rows[np.argsort(off, kind="stable")][:count]
 
     def _validated(self, row: Encodings) -> float:
         """Share of right answers on the validation pictures, in whole batches."""

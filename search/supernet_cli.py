@@ -1,0 +1,112 @@
+"""`mhmodels search run --data …`: a search by weight sharing, from the request to the result's file."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from search.errors import SearchError
+from search.request import Request, make_objective
+from search.rewards import Objective
+from search.running import Found
+from search.supernet.presets import Preset, load_preset
+
+if TYPE_CHECKING:
+    from search.log import SearchLog
+    from search.supernet.loop import Outcome
+    from search.supernet.loop import Request as LoopRequest
+
+
+def request_options(options: dict[str, Any]) -> dict[str, Any]:
+    """What a request keeps of the command's options, the preset as data, so that a changed file changes nothing."""
+    preset = load_preset(options["preset"] or ("quick" if options["data"].startswith("digits64") else "paper"))
+    data = options["data"]
+    return {
+        "preset": msgspec.to_builtins(preset),
+        "data": str(Path(data).absolute()) if Path(data).exists() else data,
+        "label_offset": options["label_offset"],
+        "classes": options["classes"],
+        "strategy": options["strategy"],
+        "recompute": options["recompute"],
+    }
+
+
+def search(request: Request, log_path: Path) -> tuple[Objective, Found, dict[str, Any]] | None:
+    """Runs a request with a super-network, from where the folder beside its log stands.
+
+    Returns:
+        The objective, what was found, and its provenance; None in workers that are not the first.
+
+    Raises:
+        MhmodelsError: as `search.supernet.loop.search_supernet`.
+    """
+    from mhmodels.quiet import load_tensorflow
+
+    load_tensorflow()
+    from mhmodels.training.strategies import is_chief, make_strategy
+    from search.log import SearchLog
+    from search.running import provenance
+    from search.supernet import loop
+    from search.supernet.panel import watch
+
+    # First of all: the collective operations of several workers must be set up before TensorFlow is used.
+    strategy = make_strategy(request.options["strategy"])
+    objective = make_objective(request)
+    objective.check_target(request.seed)
+    chief = is_chief(strategy)
+    with SearchLog(log_path, msgspec.to_builtins(request)) if chief else nullcontext() as log:
+        asked = _asked(request, objective, strategy, log, log_path)
+        with watch() as panel:
+            outcome = loop.search_supernet(asked, panel)
+        if log is None:
+            return None
+        found = _found(objective, outcome, log)
+    return objective, found, {**provenance(loop.settings(asked), found, objective), "seconds": round(outcome.progress.seconds, 1)}
+
+
+def _asked(request: Request, objective: Objective, strategy: Any, log: SearchLog | None, log_path: Path) -> LoopRequest:
+    from search.supernet import loop
+    from search.supernet.data import open_search_data
+    from search.template import ArchitectureSpace
+
+    given = request.options
+    if not isinstance(objective.space, ArchitectureSpace):
+        raise SearchError(f"space '{objective.space.name}' is tabular: a super-network needs a space of architectures")
+    return loop.Request(
+        space=objective.space,
+        objective=objective,
+        data=open_search_data(given["data"], label_offset=given["label_offset"]),
+        preset=msgspec.convert(given["preset"], Preset),
+        folder=folder_of(log_path),
+        strategy=strategy,
+        log=log,
+        seed=request.seed,
+        classes=given["classes"],
+        recompute=given["recompute"],
+        resume=True,
+    )
+
+
+def folder_of(log: Path) -> Path:
+    """Where checkpoints and TensorBoard's files are: beside the log."""
+    return log.with_suffix(".search")
+
+
+def _found(objective: Objective, outcome: Outcome, log: SearchLog) -> Found:
+    rows = log.evaluated()
+    worst = objective.reward.binding(outcome.latencies[None])[0]
+    return Found(
+        encoding=outcome.encoding,
+        accuracy=outcome.accuracy,
+        latencies=outcome.latencies,
+        f=outcome.f,
+        reward=outcome.reward,
+        binding=objective.reward.hardware[worst],
+        evaluations=len(rows.accuracy),
+        networks=len(np.unique(objective.space.canonical(rows.encodings), axis=0)),
+        log=rows,
+    )
