@@ -148,7 +148,12 @@ def _draw_box(axes: Any, box: Box, x: float, highest: int) -> None:
 
     height = min(1.0, 0.15 + 0.85 * box.channels / highest)
     hatch = "///" if box.kernel >= 5 else None
-    style = {"facecolor": _LOOKS[box.kind][1], "edgecolor": "black", "hatch": hatch, "linewidth": 1.6 if box.stride > 1 else 0.7}
+    style: dict[str, Any] = {
+        "facecolor": _LOOKS[box.kind][1],
+        "edgecolor": "black",
+        "hatch": hatch,
+        "linewidth": 1.6 if box.stride > 1 else 0.7,
+    }
     axes.add_patch(Rectangle((x, 0), _BOX, height, **style))
     lines = [_LOOKS[box.kind][0], *box.text.split(), *(["/2"] if box.stride == 2 else []), *(["+"] if box.residual else [])]
     axes.text(x + _BOX / 2, height + 0.02, "\n".join(lines), ha="center", va="bottom", fontsize=7)
