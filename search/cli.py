@@ -134,6 +134,7 @@ def sample_command(
 @click.option("--patience", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
 @click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Of a dask.distributed cluster that measures instead.")
+@click.option("-o", "--output", type=_FILE, default=None, metavar="FILE.csv", help="Write all rows of these networks as a table.")
 @phone_options
 @store_option
 @json_option
@@ -152,6 +153,7 @@ def collect_command(
     patience: float,
     once: bool,
     scheduler: str | None,
+    output: Path | None,
     phones: PhoneOptions,
     store: str | None,
     as_json: bool,
@@ -184,7 +186,7 @@ def collect_command(
         again=not once,
     )
     draw = samples if samples is not None else (count or 0, seed, distribution)
-    collect_cli.run(get_space(space_name), draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, as_json)
+    collect_cli.run(get_space(space_name), draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
 
 
 @search.command("fit")

@@ -12,8 +12,9 @@ from mhmodels.cli.common import console, emit_json, note, progress_console
 from mhmodels.store import Store
 from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
 from search.collecting.plan import Plan, Settings, make_plan
+from search.collecting.table import write_table
 from search.cost_model.data import read_members
-from search.sampling import sample
+from search.sampling import Sample, sample
 from search.space import Space
 
 QUIET_S = 30.0
@@ -26,6 +27,7 @@ def run(
     store: str | None,
     settings: Settings,
     scheduler: str | None,
+    output: Path | None,
     as_json: bool,
 ) -> None:
     """Samples or reads networks, measures what the store lacks, reports.
@@ -37,14 +39,20 @@ def run(
         store: the measurements file; None for the default.
         settings: how to measure.
         scheduler: address of a dask.distributed scheduler, or None for this machine.
+        output: a CSV file for all rows of these networks; None for none.
         as_json: prints a document instead of a table.
 
     Raises:
         MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
     """
-    encodings = read_members(draw, space) if isinstance(draw, Path) else sample(space, *draw).encodings
+    if isinstance(draw, Path):
+        drawn = Sample(read_members(draw, space), ())
+        about: dict[str, Any] = {"samples": draw.name}
+    else:
+        drawn = sample(space, *draw)
+        about = {"n": draw[0], "seed": draw[1], "distribution": draw[2] or "default"}
     with Store(store) as rows:
-        plan = make_plan(space, encodings, hardware, rows, remote=scheduler is not None)
+        plan = make_plan(space, drawn.encodings, hardware, rows, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):
             events = None
@@ -53,6 +61,9 @@ def run(
 
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
             report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
+        if output is not None:
+            write_table(output, plan, space, rows, drawn.distributions, about)
+            note(f"written to {output}, provenance to {output.with_suffix('.json')}")
         where = str(rows.path)
     if as_json:
         emit_json({"store": where, "space": space.name, "seconds": report.seconds, "hardware": report.tallies})

@@ -103,6 +103,7 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[
             "init_ns": init,
             "first_ns": first,
             "warmup": warmup,
+            "warmup_ns": time.perf_counter_ns() - begin + first,
             "delegated": delegated,
             "total": total,
         },

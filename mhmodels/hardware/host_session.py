@@ -41,7 +41,7 @@ class HostSession:
     A file that crashes the runtime kills the child and is one MeasurementError here. Use as a context manager.
 
     Attributes:
-        about: what the child told after warming up: init_ns, first_ns, warmup, delegated, total.
+        about: what the child told after warming up: init_ns, first_ns, warmup, warmup_ns, delegated, total.
         cores: the cores that it is pinned to.
         stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads, whose
             share one clock cannot tell.

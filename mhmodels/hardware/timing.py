@@ -99,5 +99,10 @@ def unrest(row: Measurement) -> float:
     return _unrest(row.mad_ratio or 0.0, row.device_state.get("stolen", 0.0), row.device_state.get("company", 0.0))
 
 
+def disturbed(row: Measurement) -> bool:
+    """Whether other processes took part of the core's time, or kept other cores busy."""
+    return row.device_state.get("stolen", 0.0) > NOISY_MAD_RATIO or row.device_state.get("company", 0.0) > QUIET_SHARE
+
+
 def _unrest(mad_ratio: float, stolen: float, company: float) -> float:
     return max(mad_ratio, stolen, company * NOISY_MAD_RATIO / QUIET_SHARE)

@@ -78,7 +78,8 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
 
     Every row has `encoding` (a list, or `3:0:…`) or `architecture` (an architecture file's content; in CSV its path or a zoo
     name), and `ms` (or `latency_ms`, `median_ms`). Where it has no latency but the store has one of that architecture on the
-    hardware, that counts. `distribution` may name what it was drawn from.
+    hardware, that counts. `distribution` may name what it was drawn from, and `hardware` where it was measured: rows of other
+    hardware are left out.
 
     Args:
         path: the file.
@@ -93,7 +94,11 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     """
     path = Path(path)
     text = read_bytes(path, limit=MAX_BYTES)
-    rows = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    rows = [
+        (number, row)
+        for number, row in (_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+        if row.get("hardware") in (None, origin.hardware)
+    ]
     stored: dict[str, Measurement] = {}
     if store is not None:
         stored = {str(row.architecture_id): row for row in _comparable(store.latest([origin.hardware]), origin.hardware)}

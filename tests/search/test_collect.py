@@ -23,6 +23,8 @@ from mhmodels.hardware import Job, Measurement, register
 from mhmodels.hardware.registry import _registered
 from mhmodels.store import Store
 from search.collecting import Progress, Report, Settings, collect, make_plan
+from search.cost_model.data import read_latencies
+from search.cost_model.fitting import Origin
 from search.sampling import sample
 from search.spaces import get_space
 
@@ -323,3 +325,20 @@ def test_rate_and_time_left() -> None:
 
     tally = Tally(hardware="x", kind="measured", wanted=100, stored=20, measured=30, failures=[])
     assert Progress(tally, 60.0).text == "2.0 s each, 2 min left"
+
+
+def test_a_table_of_the_rows_is_what_fit_reads(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-npu", "fake-cpu"], lambda job, hardware: {"median_ms": job.file_bytes / (1e6 if hardware.id == "fake-npu" else 5e5)})
+    ids, table = ["fake-npu", "fake-cpu"], tmp_path / "t.csv"
+    result = invoke("--space", SPACE, "-n", "30", "--hardware", *ids, "--store", str(tmp_path / "r.db"), "-o", str(table))
+    assert result.exit_code == 0, said(result)
+    provenance = json.loads(table.with_suffix(".json").read_text())
+    assert (provenance["rows"], provenance["seed"]) == ({"fake-npu": 30, "fake-cpu": 30}, 0)
+    assert provenance["environments"]["fake-npu"]["device"] == "fake-npu"
+    space = get_space(SPACE)
+    tables = [read_latencies(table, space, Origin(name)) for name in ids]
+    assert [len(found.ms) for found in tables] == [30, 30]
+    assert tables[1].ms / tables[0].ms == pytest.approx([2.0] * 30, rel=1e-6)
+    assert sorted(set(tables[0].distributions)) == ["depth-uniform", "window=0.5:2"]
+    drawn = sample(space, 30).encodings
+    assert (tables[0].encodings == drawn).all()

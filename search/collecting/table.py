@@ -1,0 +1,99 @@
+"""A collection as a table for others: CSV, with what it came from in a JSON file beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mhmodels import __version__
+from mhmodels.hardware import Environment, Measurement
+from mhmodels.hardware.timing import unrest
+from mhmodels.store import Store
+from mhmodels.training.files import write_atomically
+from search.collecting.plan import WEIGHTS, Plan
+from search.errors import CostModelError
+from search.space import Space
+
+FORMAT = "mhmodels.latencies/1"
+COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "time")
+
+
+def write_table(
+    path: Path, plan: Plan, space: Space, store: Store, distributions: Sequence[str], about: Mapping[str, Any]
+) -> dict[str, int]:
+    """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
+
+    `unrest` is the largest of spread and disturbance (`mhmodels.hardware.timing.Summary`), empty where nothing was timed;
+    `ms` is empty where a network does not run.
+
+    Args:
+        path: `FILE.csv`; `FILE.json` beside it gets the provenance.
+        plan: whose networks and hardware.
+        space: of the networks.
+        store: with the rows.
+        distributions: what each network was drawn from; empty if unknown.
+        about: how they were drawn, for the provenance.
+
+    Returns:
+        Rows by hardware.
+
+    Raises:
+        CostModelError: rows of one hardware come from several environments.
+        OSError: it cannot be written.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    counts, environments = {}, {}
+    for target in plan.targets:
+        name = target.hardware.id
+        found = store.latest([name], [network.id for network in plan.networks], weights=WEIGHTS, environment=target.environment)
+        rows = {str(row.architecture_id): row for row in found}
+        environments[name] = _environment(name, list(rows.values()))
+        counts[name] = len(rows)
+        for place, network in enumerate(plan.networks):
+            if network.id in rows:
+                label = network.label.partition(":")[2]
+                writer.writerow([label, distributions[place] if distributions else "", *_cells(rows[network.id])])
+    provenance = {
+        "format": FORMAT,
+        "space": space.name,
+        "schema": space.schema,
+        **about,
+        "networks": len(plan.networks),
+        "rows": counts,
+        "weights": WEIGHTS,
+        "environments": environments,
+        "mhmodels_version": __version__,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_atomically(path, text.getvalue().encode())
+    write_atomically(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(provenance), indent=1) + b"\n")
+    return counts
+
+
+def _cells(row: Measurement) -> list[str]:
+    timed = row.mad_ratio is not None
+    return [
+        row.hardware,
+        row.kind,
+        "" if row.median_ms is None else f"{row.median_ms:.7g}",
+        f"{unrest(row):.4f}" if timed else "",
+        row.time[:19],
+    ]
+
+
+def _environment(name: str, rows: Sequence[Measurement]) -> Environment | None:
+    found = {msgspec.json.encode(row.environment, order="sorted"): row.environment for row in rows}
+    if len(found) > 1:
+        first, second, *_ = found.values()
+        raise CostModelError(
+            f"rows of {name} come from {len(found)} environments, {first} and {second}: write one of them at a time"
+        )
+    return next(iter(found.values()), None)

@@ -1,0 +1,35 @@
+"""Cost models that come with the package: fitted to its own collection (`search/data`), for a start without measuring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mhmodels.errors import UnknownNameError
+from search.cost_model.model import CostModel, load_cost_model
+from search.space import Space
+
+FOLDER = Path(__file__).with_name("shipped")
+
+
+def shipped_hardware(space: Space | str) -> tuple[str, ...]:
+    """Hardware ids for which a model of a space comes with the package."""
+    name = space if isinstance(space, str) else space.name
+    return tuple(sorted(path.stem.removeprefix(f"{name}_") for path in FOLDER.glob(f"{name}_*.json")))
+
+
+def shipped_model(space: Space | str, hardware: str) -> CostModel:
+    """The cost model of a space and a hardware that comes with the package.
+
+    A host's model is of the CPU in its `environment`, not of the one at hand: fit one for it (`mhmodels search collect`, `fit`).
+
+    Raises:
+        UnknownNameError: there is none; the message says for which hardware there are.
+        CostModelError: the space is not the one that it was fitted on.
+    """
+    name = space if isinstance(space, str) else space.name
+    path = FOLDER / f"{name}_{hardware}.json"
+    if not path.is_file():
+        raise UnknownNameError(f"hardware with a shipped cost model of '{name}'", hardware, shipped_hardware(space))
+    model = load_cost_model(path)
+    model.check(space=None if isinstance(space, str) else space, hardware=hardware)
+    return model
