@@ -17,8 +17,8 @@ from search.supernet.presets import Preset, load_preset
 
 if TYPE_CHECKING:
     from search.log import SearchLog
-    from search.supernet.loop import Outcome
-    from search.supernet.loop import Request as LoopRequest
+    from search.supernet.record import Outcome
+    from search.supernet.record import Request as LoopRequest
 
 
 def request_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -50,8 +50,9 @@ def search(request: Request, log_path: Path) -> tuple[Objective, Found, dict[str
     from mhmodels.training.strategies import is_chief, make_strategy
     from search.log import SearchLog
     from search.running import provenance
-    from search.supernet import loop
+    from search.supernet.loop import search_supernet
     from search.supernet.panel import watch
+    from search.supernet.record import settings
 
     # First of all: the collective operations of several workers must be set up before TensorFlow is used.
     strategy = make_strategy(request.options["strategy"])
@@ -61,22 +62,22 @@ def search(request: Request, log_path: Path) -> tuple[Objective, Found, dict[str
     with SearchLog(log_path, msgspec.to_builtins(request)) if chief else nullcontext() as log:
         asked = _asked(request, objective, strategy, log, log_path)
         with watch() as panel:
-            outcome = loop.search_supernet(asked, panel)
+            outcome = search_supernet(asked, panel)
         if log is None:
             return None
         found = _found(objective, outcome, log)
-    return objective, found, {**provenance(loop.settings(asked), found, objective), "seconds": round(outcome.progress.seconds, 1)}
+    return objective, found, {**provenance(settings(asked), found, objective), "seconds": round(outcome.progress.seconds, 1)}
 
 
 def _asked(request: Request, objective: Objective, strategy: Any, log: SearchLog | None, log_path: Path) -> LoopRequest:
-    from search.supernet import loop
+    from search.supernet import record
     from search.supernet.data import open_search_data
     from search.template import ArchitectureSpace
 
     given = request.options
     if not isinstance(objective.space, ArchitectureSpace):
         raise SearchError(f"space '{objective.space.name}' is tabular: a super-network needs a space of architectures")
-    return loop.Request(
+    return record.Request(
         space=objective.space,
         objective=objective,
         data=open_search_data(given["data"], label_offset=given["label_offset"]),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import msgspec
@@ -18,7 +17,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-import mhmodels
 from mhmodels.architecture import Preprocessing
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import Progress
@@ -26,97 +24,16 @@ from mhmodels.training.feed import Feed, Pipeline
 from mhmodels.training.strategies import is_chief
 from search.controller import Controller, ControllerStatistics
 from search.errors import SearchError
-from search.log import Evaluated, SearchLog
-from search.rewards import Objective
+from search.log import Evaluated
 from search.space import Encodings
-from search.supernet.data import SearchData, identity
 from search.supernet.network import SuperNetwork
-from search.supernet.plan import Path as NetworkPath
-from search.supernet.plan import Plan
-from search.supernet.presets import Preset
+from search.supernet.plan import Path, Plan
+from search.supernet.record import PHASE, Outcome, Request, claim
 from search.supernet.training import Trainer, share
 from search.supernet.watching import Observer, Silent, Status
-from search.template import ArchitectureSpace
 
-PHASE = "supernet"
 _GENERATOR_BYTES = 512
 _DRAWN_A_FINALIST, _NEAR = 64, 0.05
-
-
-class Request(NamedTuple):
-    """A search by weight sharing.
-
-    Attributes:
-        space: that yields architectures.
-        objective: of the same space; prices networks at their own width and input size.
-        data: to train on and to judge by.
-        preset: how.
-        folder: for checkpoints and TensorBoard; one for each search.
-        log: open, of this search; None for workers that are not the chief, and for none.
-        seed: of first weights, pictures' order and samples.
-        classes: of the classifier; None for the data's.
-        strategy: from `mhmodels.training.strategies.make_strategy`.
-        recompute: less memory for more time; see `SuperNetwork`.
-        checkpoint_seconds: between checkpoints.
-        resume: whether a search in the folder is to be continued.
-    """
-
-    space: ArchitectureSpace
-    objective: Objective
-    data: SearchData
-    preset: Preset
-    folder: Path
-    strategy: Any
-    log: SearchLog | None = None
-    seed: int = 0
-    classes: int | None = None
-    recompute: bool = False
-    checkpoint_seconds: float = 300.0
-    resume: bool = False
-
-
-class Outcome(NamedTuple):
-    """What a search ends with.
-
-    Attributes:
-        encoding: (decisions,), canonical: of the result.
-        accuracy: of it on all validation pictures with shared weights, a share.
-        latencies: (hardware,), ms, by the cost models.
-        f, reward: of it.
-        argmax: (decisions,), canonical: the controller's most probable network.
-        logits: of the controller.
-        progress: steps and seconds.
-        chief: whether this process is the one that writes files.
-    """
-
-    encoding: Encodings
-    accuracy: float
-    latencies: NDArray[np.float64]
-    f: float
-    reward: float
-    argmax: Encodings
-    logits: NDArray[np.float64]
-    progress: Progress
-    chief: bool
-
-
-def settings(request: Request) -> dict[str, Any]:
-    """Everything that decides what a search finds: what its log begins with, and a result's provenance."""
-    space, data = request.space, request.data
-    return {
-        "space": space.name,
-        "schema": space.schema,
-        "restrictions": list(space.restrictions),
-        "allowed": [len(allowed) for allowed in space.allowed],
-        "reward": msgspec.to_builtins(request.objective.reward),
-        "latencies": request.objective.identities(),
-        "accuracies": f"super-network trained on {identity(data.train)}, judged by {identity(data.validation)}",
-        "method": {"method": PHASE, **msgspec.to_builtins(request.preset)},
-        "seed": request.seed,
-        "replicas": request.strategy.num_replicas_in_sync,
-        "recompute": request.recompute,
-        "mhmodels": mhmodels.__version__,
-    }
 
 
 def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
@@ -128,12 +45,12 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
         DataError: the data do not fit, or too many pictures are unreadable.
         CheckpointError, StoreError: a checkpoint or the log cannot be written or read.
     """
-    run = _Run(request, observer or Silent())
+    run = Search(request, observer or Silent())
     run.restore()
     return run.to_end()
 
 
-class _Run:
+class Search:
     """A search under way."""
 
     def __init__(self, request: Request, observer: Observer) -> None:
@@ -145,7 +62,7 @@ class _Run:
             share(request.strategy, count, what)
         plan = Plan(request.space, preset.width_multiplier, request.classes or request.data.train.classes or 1000)
         self.train_feed, self.judge_feed = self._feeds(plan)
-        self._claim()
+        claim(request, write=self.chief)
         keras.utils.set_random_seed(request.seed)
         self.trainer = Trainer(
             lambda: SuperNetwork(plan, recompute=request.recompute), preset, self._preprocessing, request.strategy
@@ -183,23 +100,6 @@ class _Run:
             Pipeline(preset.batch_size * n, preset.batch_size),
             Pipeline(preset.validation_batch * judged, preset.validation_batch),
         )
-
-    def _claim(self) -> None:
-        """Makes sure that folder and log are of this search, or of none."""
-        request = self.request
-        there = checkpoint.latest(self.checkpoints) is not None or (request.log is not None and request.log.header() is not None)
-        if there and not request.resume:
-            raise SearchError(f"{request.folder}: holds a search already; resume it, or give another folder")
-        record = request.folder / "settings.json"
-        own = msgspec.json.encode(settings(request))
-        if record.exists():
-            _compare(record, msgspec.json.decode(record.read_bytes()), msgspec.json.decode(own))
-        elif self.chief:
-            from mhmodels.training.files import write_atomically
-
-            write_atomically(record, msgspec.json.format(own, indent=2) + b"\n")
-        if request.log is not None:
-            request.log.begin(settings(request))
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, if there is one."""
@@ -243,7 +143,7 @@ class _Run:
         self._save()
         return self._outcome()
 
-    def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[NetworkPath], batches: Any) -> None:
+    def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
         """Judges networks and teaches the controller."""
         fresh = self.preset.scored
         if fresh:
@@ -257,7 +157,7 @@ class _Run:
             canonical = self.judged._replace(encodings=self.request.space.canonical(rows))
             self.request.log.add(PHASE, canonical, msgspec.structs.asdict(self.statistics))
 
-    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[NetworkPath]:
+    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[Path]:
         decisions = self.request.space.decisions
         operations = np.array([decision.tag == "operation" for decision in decisions], bool)
         mixed = replaced & operations if self.preset.mixed_operations else np.zeros_like(replaced)
@@ -310,7 +210,7 @@ class _Run:
     def _save(self) -> None:
         if not self.chief:
             return
-        arrays = {name: variable.numpy() for name, variable in self.trainer.variables().items()}
+        arrays = self.trainer.values()
         for name, array in arrays.items():
             # A finite loss says nothing of the update that followed it.
             if array.dtype.kind == "f" and not np.isfinite(array).all():
@@ -395,14 +295,3 @@ class _Run:
         found = [self.trainer.accuracy(path, *batch) for batch in self.judge_feed.training(pipeline, start=0, stop=batches)]
         self.judge_feed.check()
         return float(np.mean(found))
-
-
-def _compare(record: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    from mhmodels.training.run_folder import differences
-
-    differing = list(differences("", found, wanted))
-    if differing:
-        raise SearchError(
-            f"{record.parent}: holds a search with other settings: {'; '.join(differing)}. Resume with the settings of {record}, "
-            "or begin a new search in another folder"
-        )

@@ -200,7 +200,8 @@ def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon
     if step.bias:
         x = tf.raw_ops.BiasAdd(value=x, bias=others.pop(0))
     if step.batch_norm:
-        x = _batch_norm(x, *others, epsilon)
+        gamma, beta = others
+        x = _batch_norm(x, gamma, beta, epsilon)
     return x if step.activation == "linear" else _ACTIVATIONS[step.activation](x)
 
 

@@ -18,7 +18,7 @@ from mhmodels.architecture import Preprocessing
 from mhmodels.training.evaluation import normaliser
 from mhmodels.training.optimisation import cross_entropy, make_schedule
 from search.errors import SearchError
-from search.supernet.network import SuperNetwork
+from search.supernet.network import SuperNetwork, local
 from search.supernet.optimizers import make_rule
 from search.supernet.plan import Path
 from search.supernet.presets import Preset
@@ -33,20 +33,20 @@ class Trained(NamedTuple):
     accuracy: Floats
 
 
-class Share(NamedTuple):
+class Part(NamedTuple):
     """Which of n architectures this process runs, and on which of its replicas."""
 
     first: int
-    count: int
+    number: int
     replicas: int
 
     def turns(self) -> Iterator[list[int]]:
         """For each turn the architecture of each local replica."""
-        for turn in range(self.count // self.replicas):
+        for turn in range(self.number // self.replicas):
             yield [self.first + turn * self.replicas + replica for replica in range(self.replicas)]
 
 
-def share(strategy: Any, count: int, what: str) -> Share:
+def share(strategy: Any, count: int, what: str) -> Part:
     """This process' part of `count` architectures.
 
     Raises:
@@ -59,7 +59,7 @@ def share(strategy: Any, count: int, what: str) -> Share:
     resolver = strategy.cluster_resolver
     worker = resolver.task_id if resolver is not None and resolver.task_type == "worker" else 0
     each = count * local // replicas
-    return Share(worker * each, each, local)
+    return Part(worker * each, each, local)
 
 
 def _devices(strategy: Any) -> tuple[str, ...]:
@@ -124,7 +124,8 @@ class Trainer:
             own = [same] * part.replicas if one_batch else self._local(next(batches), part)
             for replica, (which, batch) in enumerate(zip(turn, own, strict=True)):
                 assert batch is not None
-                right[which] = self.accuracy(paths[which], *batch, replica)
+                pixels, labels = batch
+                right[which] = self.accuracy(paths[which], pixels, labels, replica)
         return self._shared(right)
 
     def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int = 0) -> float:
@@ -137,6 +138,10 @@ class Trainer:
         """Everything that training changes, by name."""
         weights = {f"weights/{name}": variable for name, variable in self.network.weights.items()}
         return weights | {f"slots/{name}": variable for name, variable in self.slots.items()}
+
+    def values(self) -> dict[str, NDArray[Any]]:
+        """The first local replica's values of `variables`; all replicas have the same."""
+        return {name: local(variable, 0).numpy() for name, variable in self.variables().items()}
 
     def _gradients(
         self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
@@ -165,7 +170,7 @@ class Trainer:
 
         self.strategy.run(update, args=(gradients,))
 
-    def _local(self, batch: Any, part: Share) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def _local(self, batch: Any, part: Part) -> list[tuple[tf.Tensor, tf.Tensor]]:
         columns = [self.strategy.experimental_local_results(column) for column in batch]
         return list(zip(*columns, strict=True))
 

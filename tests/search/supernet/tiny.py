@@ -69,7 +69,7 @@ def data(count: int = 96) -> SearchData:
 
 def request(folder: Path, **changes: Any) -> Any:
     from mhmodels.training.strategies import make_strategy
-    from search.supernet.loop import Request
+    from search.supernet.record import Request
 
     own = space()
     fields: dict[str, Any] = {

@@ -1,0 +1,129 @@
+"""What a search by weight sharing is asked for, what it ends with, and the record that guards its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+import mhmodels
+from mhmodels.training import checkpoint
+from mhmodels.training.checkpoint import Progress
+from mhmodels.training.files import write_atomically
+from mhmodels.training.run_folder import differences
+from search.errors import SearchError
+from search.log import SearchLog
+from search.rewards import Objective
+from search.space import Encodings
+from search.supernet.data import SearchData, identity
+from search.supernet.presets import Preset
+from search.template import ArchitectureSpace
+
+PHASE = "supernet"
+
+
+class Request(NamedTuple):
+    """A search by weight sharing.
+
+    Attributes:
+        space: that yields architectures.
+        objective: of the same space; prices networks at their own width and input size.
+        data: to train on and to judge by.
+        preset: how.
+        folder: for checkpoints and TensorBoard; one for each search.
+        log: open, of this search; None for workers that are not the chief, and for none.
+        seed: of first weights, pictures' order and samples.
+        classes: of the classifier; None for the data's.
+        strategy: from `mhmodels.training.strategies.make_strategy`.
+        recompute: less memory for more time; see `SuperNetwork`.
+        checkpoint_seconds: between checkpoints.
+        resume: whether a search in the folder is to be continued.
+    """
+
+    space: ArchitectureSpace
+    objective: Objective
+    data: SearchData
+    preset: Preset
+    folder: Path
+    strategy: Any
+    log: SearchLog | None = None
+    seed: int = 0
+    classes: int | None = None
+    recompute: bool = False
+    checkpoint_seconds: float = 300.0
+    resume: bool = False
+
+
+class Outcome(NamedTuple):
+    """What a search ends with.
+
+    Attributes:
+        encoding: (decisions,), canonical: of the result.
+        accuracy: of it on all validation pictures with shared weights, a share.
+        latencies: (hardware,), ms, by the cost models.
+        f, reward: of it.
+        argmax: (decisions,), canonical: the controller's most probable network.
+        logits: of the controller.
+        progress: steps and seconds.
+        chief: whether this process is the one that writes files.
+    """
+
+    encoding: Encodings
+    accuracy: float
+    latencies: NDArray[np.float64]
+    f: float
+    reward: float
+    argmax: Encodings
+    logits: NDArray[np.float64]
+    progress: Progress
+    chief: bool
+
+
+def settings(request: Request) -> dict[str, Any]:
+    """Everything that decides what a search finds: what its log begins with, and a result's provenance."""
+    space, data = request.space, request.data
+    return {
+        "space": space.name,
+        "schema": space.schema,
+        "restrictions": list(space.restrictions),
+        "allowed": [len(allowed) for allowed in space.allowed],
+        "reward": msgspec.to_builtins(request.objective.reward),
+        "latencies": request.objective.identities(),
+        "accuracies": f"super-network trained on {identity(data.train)}, judged by {identity(data.validation)}",
+        "method": {"method": PHASE, **msgspec.to_builtins(request.preset)},
+        "seed": request.seed,
+        "replicas": request.strategy.num_replicas_in_sync,
+        "recompute": request.recompute,
+        "mhmodels": mhmodels.__version__,
+    }
+
+
+def claim(request: Request, *, write: bool) -> None:
+    """Makes sure that folder and log are of this search, or of none.
+
+    Args:
+        request: of the search that begins or goes on.
+        write: whether this process writes files.
+
+    Raises:
+        SearchError: they hold a search with other settings (named), or one and `resume` is not set.
+    """
+    record, log = request.folder / "settings.json", request.log
+    there = checkpoint.latest(request.folder / "checkpoints") is not None or (log is not None and log.header() is not None)
+    if there and not request.resume:
+        raise SearchError(f"{request.folder}: holds a search already; resume it, or give another folder")
+    own = msgspec.json.encode(settings(request))
+    if record.exists():
+        differing = list(differences("", msgspec.json.decode(record.read_bytes()), msgspec.json.decode(own)))
+        if differing:
+            raise SearchError(
+                f"{request.folder}: holds a search with other settings: {'; '.join(differing)}. Resume with the settings of "
+                f"{record}, or begin a new search in another folder"
+            )
+    elif write:
+        write_atomically(record, msgspec.json.format(own, indent=2) + b"\n")
+    if log is not None:
+        log.begin(settings(request))

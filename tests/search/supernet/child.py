@@ -1,0 +1,80 @@
+"""A search in a process of its own, for what cannot be had in the test's: kill -9, several devices, several workers.
+
+    python -m tests.search.supernet.child FOLDER '{"kill_at": 5, "devices": 2, …}'
+
+Prints one JSON document: a hash of all variables, the losses, the controller's logits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from mhmodels.quiet import load_tensorflow
+from search.supernet.presets import Preset
+from search.supernet.watching import Silent, Status
+
+from . import tiny
+
+
+def main(folder: Path, options: dict[str, Any]) -> None:
+    load_tensorflow()
+    import tensorflow as tf
+
+    if options.get("devices"):
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options["devices"])
+    from mhmodels.training.strategies import is_chief, make_strategy
+    from search.log import SearchLog
+    from search.supernet import loop
+
+    strategy = make_strategy(options.get("strategy", "none"))
+    losses: list[float] = []
+
+    class Watcher(Silent):
+        def stepped(self, status: Status) -> None:
+            losses.append(status.loss)
+            if status.step == options.get("kill_at"):
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    preset = msgspec.convert(msgspec.to_builtins(tiny.preset()) | options.get("preset", {}), Preset)
+    log = SearchLog(folder / "search.db") if is_chief(strategy) else None
+    request = tiny.request(
+        folder,
+        preset=preset,
+        strategy=strategy,
+        log=log,
+        data=tiny.data(options.get("pictures", 96)),
+        resume=options.get("resume", False),
+        checkpoint_seconds=options.get("checkpoint_seconds", 600.0),
+    )
+    run = loop.Search(request, Watcher())
+    run.restore()
+    outcome = run.to_end()
+    weights = hashlib.sha256()
+    values = [np.asarray(value) for value in run.trainer.values().values()]
+    for value in values:
+        weights.update(value.tobytes())
+    print(
+        json.dumps(
+            {
+                "hash": weights.hexdigest(),
+                "norm": float(np.sqrt(sum(float((value.astype(np.float64) ** 2).sum()) for value in values))),
+                "losses": losses,
+                "logits": outcome.logits.tolist(),
+                "encoding": outcome.encoding.tolist(),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))
