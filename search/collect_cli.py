@@ -52,7 +52,7 @@ def run(
         drawn = sample(space, *draw)
         about = {"n": draw[0], "seed": draw[1], "distribution": draw[2] or "default"}
     with Store(store) as rows:
-        plan = make_plan(space, drawn.encodings, hardware, rows, remote=scheduler is not None)
+        plan = make_plan(space, drawn, hardware, rows, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):
             events = None
@@ -62,7 +62,7 @@ def run(
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
             report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
         if output is not None:
-            write_table(output, plan, space, rows, drawn.distributions, about)
+            write_table(output, plan, space, rows, about)
             note(f"written to {output}, provenance to {output.with_suffix('.json')}")
         where = str(rows.path)
     if as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -78,9 +78,7 @@ class Desk:
         row = self._measure(job)
         if row is None:
             return
-        reference = self._reference
-        if reference is not None:
-            row = with_notes(row, reference=reference.model, reference_ms=reference.median_ms)
+        row = with_notes(row, **self._notes(network))
         if row.noisy and self.target.timed:
             self.queue[network.id] = "noisy"
         with self._guard:
@@ -114,10 +112,7 @@ class Desk:
         row = self._measure(job)
         if row is None or (row.noisy and unrest(row) >= unrest(before)):
             return
-        values = {"why": why, "before_ms": before.median_ms}
-        if self._reference is not None:
-            values |= {"reference": self._reference.model, "reference_ms": self._reference.median_ms}
-        row = with_notes(row, **values)
+        row = with_notes(row, **self._notes(network), why=why, before_ms=before.median_ms)
         self._rows[network.id] = row
         self._count += 1
         self._emit(Row(self.id, row, again=True))
@@ -135,6 +130,11 @@ class Desk:
         for network, error in zip(known, errors, strict=True):
             if error > limit and notes(self._rows[network.id]).get("why") != "outlier":
                 self.queue[network.id] = "outlier"
+
+    def _notes(self, network: Network) -> dict[str, Any]:
+        reference = self._reference
+        drift = {} if reference is None else {"reference": reference.model, "reference_ms": reference.median_ms}
+        return ({"distribution": network.distribution} if network.distribution else {}) | drift
 
     def _measure(self, job: Job) -> Measurement | None:
         if self.gone or self._stop.is_set():

@@ -13,6 +13,7 @@ from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
 from mhmodels.store import Store
 from search.errors import SpaceError
+from search.sampling import Sample
 from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
@@ -44,11 +45,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Network(NamedTuple):
-    """A member of a space, as rows name it."""
+    """A member of a space, as rows name it; `distribution` is what it was drawn from, if known."""
 
     label: str
     encoding: Encodings
     architecture: Architecture
+    distribution: str = ""
 
     @property
     def id(self) -> str:
@@ -94,12 +96,12 @@ class Plan(NamedTuple):
     absent: dict[str, str]
 
 
-def make_plan(space: Space, encodings: Encodings, hardware_ids: Sequence[str], store: Store, *, remote: bool = False) -> Plan:
+def make_plan(space: Space, drawn: Sample, hardware_ids: Sequence[str], store: Store, *, remote: bool = False) -> Plan:
     """Looks up what the store has; an architecture with a row of the same environment is not measured again.
 
     Args:
-        space: of the encodings.
-        encodings: (n, decisions).
+        space: of the networks.
+        drawn: the networks.
         hardware_ids: as `mhmodels hardware` lists them, or `SERIAL/delegate`.
         store: of the rows.
         remote: they are measured elsewhere, so whether they can be measured from here does not matter.
@@ -112,8 +114,10 @@ def make_plan(space: Space, encodings: Encodings, hardware_ids: Sequence[str], s
     """
     if not isinstance(space, ArchitectureSpace):
         raise SpaceError(f"space '{space.name}' is tabular: its members are looked up, not built, so there is nothing to measure")
-    distinct = {row.tobytes(): row for row in space.canonical(space.check(encodings))}
-    networks = [Network(space.label(row), row, space.build(row)) for row in distinct.values()]
+    names = drawn.distributions or ("",) * len(drawn.encodings)
+    rows = space.canonical(space.check(drawn.encodings))
+    distinct = {row.tobytes(): (row, name) for row, name in zip(rows, names, strict=True)}
+    networks = [Network(space.label(row), row, space.build(row), name) for row, name in distinct.values()]
     targets, absent = [], {}
     for name in dict.fromkeys(hardware_ids):
         hardware, runner = get_hardware(name)

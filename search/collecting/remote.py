@@ -22,7 +22,7 @@ from mhmodels.hardware import Environment, Hardware, Measurement, Runner, answer
 from mhmodels.hardware.registry import runners
 from mhmodels.store import Store
 from search.collecting.desk import FAILURES, Event, Row, Trouble
-from search.collecting.plan import WEIGHTS, Network, Plan, Settings, Target, target
+from search.collecting.plan import WEIGHTS, Network, Plan, Settings, Target, target, with_notes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -189,8 +189,8 @@ def _events(client: Client, places: Sequence[_Place], settings: Settings) -> Ite
                     flying[_submit(client, place, network, settings)] = place, network
             finished = _finished(client, flying)
             for future in finished:
-                place, _ = flying.pop(future)
-                yield from _settle(future, place.target.hardware.id, failures, gone)
+                place, network = flying.pop(future)
+                yield from _settle(future, place.target.hardware.id, network, failures, gone)
                 future.release()
             deserted = _deserted(client, deserted) if not finished else None
     finally:
@@ -254,7 +254,7 @@ def _deserted(client: Client, since: float | None) -> float | None:
     return since if since is not None else now
 
 
-def _settle(future: Any, hardware: str, failures: dict[str, int], gone: set[str]) -> Iterator[Event]:
+def _settle(future: Any, hardware: str, network: Network, failures: dict[str, int], gone: set[str]) -> Iterator[Event]:
     if hardware in gone:
         return
     if future.status == "finished":
@@ -263,7 +263,8 @@ def _settle(future: Any, hardware: str, failures: dict[str, int], gone: set[str]
         outcome = Outcome(None, f"the task was lost ({future.exception() if future.status == 'error' else future.status})")
     if outcome.row is not None:
         failures[hardware] = 0
-        yield Row(hardware, msgspec.json.decode(outcome.row, type=Measurement))
+        row = msgspec.json.decode(outcome.row, type=Measurement)
+        yield Row(hardware, with_notes(row, distribution=network.distribution) if network.distribution else row)
         return
     failures[hardware] += 1
     if outcome.gone or failures[hardware] >= FAILURES:

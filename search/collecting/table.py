@@ -16,28 +16,25 @@ from mhmodels.hardware import Environment, Measurement
 from mhmodels.hardware.timing import unrest
 from mhmodels.store import Store
 from mhmodels.training.files import write_atomically
-from search.collecting.plan import WEIGHTS, Plan
+from search.collecting.plan import WEIGHTS, Plan, notes
 from search.errors import CostModelError
 from search.space import Space
 
 FORMAT = "mhmodels.latencies/1"
-COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "time")
+COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")
 
 
-def write_table(
-    path: Path, plan: Plan, space: Space, store: Store, distributions: Sequence[str], about: Mapping[str, Any]
-) -> dict[str, int]:
+def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mapping[str, Any]) -> dict[str, int]:
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
     `unrest` is the largest of spread and disturbance (`mhmodels.hardware.timing.Summary`), empty where nothing was timed;
-    `ms` is empty where a network does not run.
+    `reference_ms` is what the reference network took around that time; `ms` is empty where a network does not run.
 
     Args:
         path: `FILE.csv`; `FILE.json` beside it gets the provenance.
         plan: whose networks and hardware.
         space: of the networks.
         store: with the rows.
-        distributions: what each network was drawn from; empty if unknown.
         about: how they were drawn, for the provenance.
 
     Returns:
@@ -57,10 +54,9 @@ def write_table(
         rows = {str(row.architecture_id): row for row in found}
         environments[name] = _environment(name, list(rows.values()))
         counts[name] = len(rows)
-        for place, network in enumerate(plan.networks):
+        for network in plan.networks:
             if network.id in rows:
-                label = network.label.partition(":")[2]
-                writer.writerow([label, distributions[place] if distributions else "", *_cells(rows[network.id])])
+                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(rows[network.id])])
     provenance = {
         "format": FORMAT,
         "space": space.name,
@@ -85,6 +81,7 @@ def _cells(row: Measurement) -> list[str]:
         row.kind,
         "" if row.median_ms is None else f"{row.median_ms:.7g}",
         f"{unrest(row):.4f}" if timed else "",
+        f"{reference:.7g}" if isinstance(reference := notes(row).get("reference_ms"), float) else "",
         row.time[:19],
     ]
 

@@ -148,15 +148,17 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
             "or give a file of latencies with --data"
         )
     rows = _comparable(found, hardware)
-    encodings, ms = [], []
+    encodings, ms, names = [], [], []
     for row in rows:
         if row.median_ms is not None:
             encodings.append(space.parse(row.model))
             ms.append(row.median_ms)
+            # As `search collect` leaves it.
+            names.append(str(row.device_state.get("collect", {}).get("distribution", "")))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
     if not ms:
         raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
-    return _merged(space, np.array(encodings), np.array(ms), [], _origin(rows, Origin(hardware)), remarks)
+    return _merged(space, np.array(encodings), np.array(ms), names, _origin(rows, Origin(hardware)), remarks)
 
 
 def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latencies:

@@ -33,7 +33,7 @@ def collected(hardware: str, folder: Path) -> float:
     """Collects and gives the seconds that it took."""
     space = get_space("multi_hardware")
     with Store(folder / "r.db") as rows:
-        plan = make_plan(space, sample(space, NETWORKS).encodings, [hardware], rows)
+        plan = make_plan(space, sample(space, NETWORKS), [hardware], rows)
         start = time.perf_counter()
         report = collect(plan, space, rows, Settings(reference="", again=False), tell=print, advance=lambda _: None)
         taken = time.perf_counter() - start

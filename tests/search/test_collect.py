@@ -56,7 +56,7 @@ def fake() -> Iterator[Fake]:
 def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[Report, list[str]]:
     space, told = get_space(SPACE), list[str]()
     with Store(store) as rows:
-        plan = make_plan(space, sample(space, n).encodings, ids, rows)
+        plan = make_plan(space, sample(space, n), ids, rows)
         report = collect(plan, space, rows, Settings(**settings), tell=told.append, advance=lambda _: None)
     return report, told
 
@@ -107,7 +107,7 @@ def test_a_noisy_row_is_measured_again_and_only_a_steadier_one_takes_its_place(f
     with Store(tmp_path / "r.db") as store:
         latest = {row.model: row for row in store.latest(["fake-cpu"])}
     assert (latest[names[0]].median_ms, latest[names[1]].median_ms) == (4.0, 7.0)
-    assert latest[names[0]].device_state["collect"] == {"why": "noisy", "before_ms": 5.0}
+    assert latest[names[0]].device_state["collect"] == {"distribution": "depth-uniform", "why": "noisy", "before_ms": 5.0}
     assert calls[names[2]] == 1
     # What is noisy still gets another chance in the next run, nothing else does.
     run(tmp_path / "r.db", 3, ["fake-cpu"], reference="")
@@ -279,7 +279,7 @@ def test_a_store_locked_by_another_process_ends_the_run_with_its_name(fake: Fake
     fake(["fake-npu"])
     space = get_space(SPACE)
     with Store(tmp_path / "r.db", timeout_s=0.1) as rows:
-        plan = make_plan(space, sample(space, 3).encodings, ["fake-npu"], rows)
+        plan = make_plan(space, sample(space, 3), ["fake-npu"], rows)
         holder = sqlite3.connect(tmp_path / "r.db", isolation_level=None)
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(Exception, match=r"r\.db: database is locked: another process holds it"):
@@ -328,7 +328,10 @@ def test_rate_and_time_left() -> None:
 
 
 def test_a_table_of_the_rows_is_what_fit_reads(fake: Fake, tmp_path: Path) -> None:
-    fake(["fake-npu", "fake-cpu"], lambda job, hardware: {"median_ms": job.file_bytes / (1e6 if hardware.id == "fake-npu" else 5e5)})
+    fake(
+        ["fake-npu", "fake-cpu"],
+        lambda job, hardware: {"median_ms": job.file_bytes / (1e6 if hardware.id == "fake-npu" else 5e5)},
+    )
     ids, table = ["fake-npu", "fake-cpu"], tmp_path / "t.csv"
     result = invoke("--space", SPACE, "-n", "30", "--hardware", *ids, "--store", str(tmp_path / "r.db"), "-o", str(table))
     assert result.exit_code == 0, said(result)
