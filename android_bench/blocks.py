@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-from android_bench.command import PLACEMENT, RESULT, TAKEN_RC, Prepared, Timing, arguments, script
-from android_bench.condition import Condition, condition_script, parse_condition
+from android_bench.command import CLOCKS, PLACEMENT, RESULT, TAKEN_RC, Prepared, Timing, arguments, script
+from android_bench.condition import Condition, condition_script, lowest_clocks, parse_condition, throttled
 from android_bench.delegates import Choice
 from android_bench.device import restarted
 from android_bench.errors import AdbError
@@ -19,6 +19,7 @@ from android_bench.workspace import SWEEP, TAKEN, Workspace
 from mhmodels.errors import FileFormatError
 
 T = TypeVar("T")
+CLOCK_BYTES = 1 << 15
 FRESH_S = 1.0
 # As hexadecimal text they must fit into what is kept of a script's output; a network of 1,000 nodes takes 100 KiB.
 FILE_BYTES = {RESULT: 1 << 14, PLACEMENT: 1 << 18}
@@ -33,6 +34,7 @@ class Block(NamedTuple):
         before, after: the phone's condition; no `after` where the phone was gone.
         waited_s: for it to cool down.
         hot: why it was still too warm, or "".
+        lowest_khz: lowest limit of each core's clock meanwhile; empty where it was not told.
     """
 
     verdict: Verdict
@@ -42,6 +44,12 @@ class Block(NamedTuple):
     after: Condition | None
     waited_s: float
     hot: str
+    lowest_khz: tuple[int, ...] = ()
+
+    @property
+    def throttled(self) -> bool:
+        """Whether heat held the phone back before, during or after it."""
+        return self.after is not None and throttled(self.before, self.after, self.lowest_khz)
 
 
 class BlockRunner:
@@ -50,14 +58,17 @@ class BlockRunner:
     Args:
         phone, workspace: the device and our folder there.
         mask: of the cores to use, 0 for all.
+        rest: of the others, 0 for none.
         timing: how long a block is.
         timeout_s: for a run in all.
         cool: waits until the phone may run.
     """
 
-    def __init__(self, phone: Phone, workspace: Workspace, *, mask: int, timing: Timing, timeout_s: float, cool: Cool) -> None:
+    def __init__(
+        self, phone: Phone, workspace: Workspace, *, mask: int, rest: int, timing: Timing, timeout_s: float, cool: Cool
+    ) -> None:
         self.phone, self.workspace = phone, workspace
-        self.mask, self.timing, self.timeout_s, self._cool = mask, timing, timeout_s, cool
+        self.mask, self.rest, self.timing, self.timeout_s, self._cool = mask, rest, timing, timeout_s, cool
         self._last: tuple[Condition | None, float] = (None, 0.0)
 
     def block(self, choice: Choice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> Block:
@@ -99,17 +110,18 @@ class BlockRunner:
         verdict = decide(run, choice, result=_read(files[RESULT], read_result), placement=_read(files[PLACEMENT], read_placement))
         if restarted(before.boot_id, after.boot_id):
             verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
-        return Block(verdict, run, text, before, after, waited, hot)
+        return Block(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before))
 
     def _script(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
         environment = choice.environment(prepared.folder)
-        owned = self.workspace.owned
-        return script(prepared, run, flags, environment, owned=owned, mask=self.mask, timeout_s=self.timeout_s)
+        cores = {"mask": self.mask, "rest": self.rest}
+        return script(prepared, run, flags, environment, owned=self.workspace.owned, timeout_s=self.timeout_s, **cores)
 
     def _after(self, folder: str) -> tuple[Condition, dict[str, str]]:
         """How the phone is now and what the result files say, and in the same breath an end to what the run left behind."""
         # One breath: a connection that breaks between two of them would cost a run that is done.
         reads = {name: f"od -An -v -tx1 -N {most} {_apart(folder)}/{name} 2>/dev/null" for name, most in FILE_BYTES.items()}
+        reads[CLOCKS] = f"head -c {CLOCK_BYTES} {_apart(folder)}/{CLOCKS} 2>/dev/null"
         text, secret = condition_script(sweep=self.workspace.mine(SWEEP), **reads)
         found = split_sections(self.phone.script(text).stdout, secret)
         self.workspace.check_taken(found.get("sweep", "").strip() == TAKEN)

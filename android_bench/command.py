@@ -9,7 +9,7 @@ from android_bench.delegates import Choice
 from android_bench.phone import quote
 
 Mode: TypeAlias = Literal["burst", "sustained"]
-RESULT, PLACEMENT, OUTPUTS = "result.pb", "placement.pb", "outputs.bin"
+RESULT, PLACEMENT, OUTPUTS, CLOCKS = "result.pb", "placement.pb", "outputs.bin", "limits.txt"
 WATCHDOG_S = 30
 TAKEN_RC = 124
 
@@ -22,6 +22,15 @@ class Timing(NamedTuple):
     max_secs: float
 
 
+CLOCK_LIMITS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq"
+# Once a second, with nothing started but `sleep`, and a line only where something changed.
+_SAMPLER = f"""n=0; m=
+while [ $n -lt SECONDS ]; do
+  l=
+  for f in {CLOCK_LIMITS}; do read -r k < $f && l="$l $k"; done
+  [ "$l" = "$m" ] || echo "$l"
+  m=$l; n=$((n+1)); sleep 1
+done"""
 # Short blocks between pauses show what a phone can do at once; a minute each without pauses what it can keep up.
 TIMINGS: dict[Mode, Timing] = {"burst": Timing(0.3, 0.3, 60.0), "sustained": Timing(60.0, 1.0, 120.0)}
 
@@ -79,17 +88,19 @@ def script(
     *,
     owned: str,
     mask: int,
+    rest: int,
     timeout_s: float,
 ) -> str:
     """The shell script of a run: a folder, a watchdog, the environment, and the program in place of the shell.
 
     `exec` makes the program the process that the connection's end reaches; the watchdog is for a connection that ends
-    without the phone noticing. Both are swept up after the run.
+    without the phone noticing, and another process notes how high the clocks may go meanwhile. All are swept up after.
 
     Args:
         prepared, run, flags, environment: what to run, where and how.
         owned: test whether the phone is still this session's; nothing is run if it is not.
         mask: of the cores to run on, 0 for all.
+        rest: of the other cores, for what runs beside; 0 if there are none, or they cannot be chosen.
         timeout_s: after which the watchdog ends it, and a while.
     """
     words: Sequence[str] = (
@@ -97,11 +108,15 @@ def script(
         quote(prepared.tool),
         *(quote(f"--{name}={value}") for name, value in flags.items()),
     )
+    seconds = f"{timeout_s + WATCHDOG_S:.0f}"
+    aside = f"taskset {rest:x} " if rest else ""
     lines = [
         f"{owned} || exit {TAKEN_RC}",
         f"mkdir -p {quote(run)} && cd {quote(run)} || exit 125",
         *(f"export {name}={quote(value)}" for name, value in environment.items()),
-        f"(sleep {timeout_s + WATCHDOG_S:.0f}; kill -9 -$$ $$) </dev/null >/dev/null 2>&1 &",
+        # Where the program leads no group, its number may be another program's by then.
+        f"(sleep {seconds}; kill -9 -$$ || {{ grep -q mhmodels/ /proc/$$/cmdline && kill -9 $$; }}) </dev/null >/dev/null 2>&1 &",
+        f"{aside}sh -c {quote(_SAMPLER.replace('SECONDS', seconds))} </dev/null >{CLOCKS} 2>/dev/null &",
         f"exec {' '.join(words)}",
     ]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from android_bench.command import CLOCK_LIMITS
 from android_bench.lines import printable
 from android_bench.phone import Phone, sections, split_sections
 
@@ -87,7 +88,7 @@ def condition_script(**more: str) -> tuple[str, str]:
             "battery": "dumpsys battery 2>/dev/null",
             "saver": "settings get global low_power 2>/dev/null",
             "power": "dumpsys power 2>/dev/null | grep -m1 mWakefulness=",
-            "clocks": "cat /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq 2>/dev/null",
+            "clocks": f"cat {CLOCK_LIMITS} 2>/dev/null",
             "load": "cat /proc/loadavg 2>/dev/null",
             "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
             "identity": IDENTITY,
@@ -131,7 +132,7 @@ def parse_condition(found: dict[str, str]) -> Condition:
         charging=battery["status"] in (2, 5) if "status" in battery else None,
         power_save={"1": True, "0": False}.get(saver),
         awake="Awake" in power if "mWakefulness=" in power else None,
-        clock_limits_khz=_clocks(found.get("clocks", "")),
+        clock_limits_khz=parse_clocks(found.get("clocks", "")),
         load=float(load[0]) if load and re.fullmatch(r"[0-9]{1,6}\.[0-9]+", load[0]) else None,
         boot_id=found.get("boot", "").strip()[:64],
         identity=identity_of(found.get("identity", "")),
@@ -143,8 +144,16 @@ def identity_of(text: str) -> str:
     return printable(" ".join(text.split()))[:300]
 
 
-def _clocks(text: str) -> tuple[int, ...]:
+def parse_clocks(text: str) -> tuple[int, ...]:
+    """Clocks of the cores, kHz, as sysfs lists them."""
     return tuple(int(word) for word in text.split() if re.fullmatch("[0-9]{1,12}", word))
+
+
+def lowest_clocks(text: str, before: Condition) -> tuple[int, ...]:
+    """The lowest limit of each core during a run, from a sampler's lines; what is not a line of all cores is none."""
+    samples = [parse_clocks(line) for line in text.splitlines()]
+    whole = [sample for sample in samples if len(sample) == len(before.clock_limits_khz)]
+    return tuple(min(clocks) for clocks in zip(*whole, strict=True))
 
 
 def obstacles(condition: Condition, limits: Limits) -> list[str]:
@@ -179,12 +188,12 @@ def warnings(condition: Condition, cores: int) -> list[str]:
     return found
 
 
-def throttled(before: Condition, after: Condition) -> bool:
-    """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited."""
+def throttled(before: Condition, after: Condition, lowest_khz: tuple[int, ...] = ()) -> bool:
+    """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited at the end or on the way."""
     if max(before.thermal_status or 0, after.thermal_status or 0) >= 2:
         return True
-    pairs = zip(before.clock_limits_khz, after.clock_limits_khz, strict=False)
-    return any(late < CLOCK_DROP * early for early, late in pairs)
+    pairs = (zip(before.clock_limits_khz, later, strict=False) for later in (after.clock_limits_khz, lowest_khz))
+    return any(late < CLOCK_DROP * early for both in pairs for early, late in both)
 
 
 def cool_down(

@@ -94,6 +94,12 @@ def core_mask(facts: PhoneFacts) -> int:
     return facts.big_mask if facts.pinned else 0
 
 
+def rest_mask(facts: PhoneFacts) -> int:
+    """Bit mask of the cores that are not measured on, 0 if there are none or they cannot be chosen."""
+    every = sum(1 << core.number for core in facts.cores)
+    return every & ~facts.big_mask if facts.pinned else 0
+
+
 def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
     """Asks a device what it is, in one go.
 

@@ -91,8 +91,7 @@ class Phone:
         Raises:
             DeviceUnauthorizedError, DeviceLostError, AdbError: there is no whole answer.
         """
-        if "shell_v2" not in self.features and len(text) > OLD_SCRIPT_BYTES:
-            raise AdbError(f"device '{self.serial}': a script of {len(text)} bytes is too long for its old adbd")
+        self._check_length(text)
         for attempt in range(ATTEMPTS):
             mark = f"mh-{secrets.token_hex(8)}"
             # An exit code of our own: old devices have none, and a broken transport looks like one.
@@ -114,6 +113,7 @@ class Phone:
         mark = f"mh-{secrets.token_hex(8)}"
         # Without `exec` the program would outlive the connection; old devices need a shell around it for the exit code.
         command = text if modern else f"sh -c {quote(text)}\necho {mark} $?"
+        self._check_length(command)
         done = self._adb(["shell", command], timeout_s)
         rc: int | None = done.rc
         stdout = done.stdout
@@ -206,6 +206,10 @@ class Phone:
             if isinstance(error, (DeviceLostError, DeviceUnauthorizedError)):
                 return str(error)
         return ""
+
+    def _check_length(self, text: str) -> None:
+        if "shell_v2" not in self.features and len(text.encode()) > OLD_SCRIPT_BYTES:
+            raise AdbError(f"device '{self.serial}': a script of {len(text.encode())} bytes is too long for its old adbd")
 
     def _check_cancelled(self) -> None:
         if self.adb.cancelled():

@@ -136,6 +136,7 @@ def _block(block: Block) -> dict[str, Any]:
         "before": block.before,
         "after": block.after,
         "waited_s": block.waited_s,
+        "lowest_khz": block.lowest_khz,
     }
 
 

@@ -18,7 +18,7 @@ from android_bench.blocks import Block, BlockRunner
 from android_bench.command import TIMINGS, Mode, Prepared
 from android_bench.condition import Condition, Limits
 from android_bench.delegates import Choice
-from android_bench.device import PhoneFacts, core_mask
+from android_bench.device import PhoneFacts, core_mask, rest_mask
 from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
 from android_bench.extras import Comparison, compare_outputs, profile_operators
 from android_bench.phone import Phone
@@ -99,7 +99,7 @@ class Outcome(NamedTuple):
     @property
     def throttled(self) -> bool:
         """Whether heat held the phone back during any block."""
-        return any(conditions.throttled(block.before, block.after) for block in self.blocks if block.after)
+        return any(block.throttled for block in self.blocks)
 
 
 class Session:
@@ -130,7 +130,13 @@ class Session:
         self._start_c: float | None = None
         self._stack = ExitStack()
         self._runner = BlockRunner(
-            phone, self.workspace, mask=core_mask(facts), timing=TIMINGS[plan.mode], timeout_s=plan.timeout_s, cool=self._cool
+            phone,
+            self.workspace,
+            mask=core_mask(facts),
+            rest=rest_mask(facts),
+            timing=TIMINGS[plan.mode],
+            timeout_s=plan.timeout_s,
+            cool=self._cool,
         )
 
     def __enter__(self) -> Session:

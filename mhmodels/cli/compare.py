@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phones import Failure, PhoneOptions, Phones, Request, hardware_ids, install, phone_options, wanted
+from mhmodels.cli.phones import (
+    Failure,
+    PhoneOptions,
+    Phones,
+    Request,
+    failure_text,
+    hardware_ids,
+    install,
+    phone_options,
+    wanted,
+)
 from mhmodels.errors import MeasurementError
 
 if TYPE_CHECKING:
@@ -70,7 +80,8 @@ def compare(
         raise click.UsageError("Missing argument 'MODEL...': every word names a hardware.")
     base, *compared = subjects(resolve(model) for model in (reference, *targets))
     places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
-    refuse_unavailable(places)
+    # Phones that are not there may still have rows.
+    refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
     with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, Store(store) as rows:
         bench = Bench(places, Path(folder), runs, rows, fresh)
         bench.measure_on_phones((base, *compared), runner)
@@ -128,13 +139,13 @@ class Bench:
                     requests.append(Request(self._job(subject, hardware), hardware))
                     asked[subject.label, hardware.id] = subject.id, hardware_id
         failures = []
-        for (job, hardware), result in Phones(phones, self._store, fresh=self._fresh).answers(requests):
+        for (job, hardware), result in Phones(phones, self._store, fresh=self._fresh, remember=True).answers(requests):
             if isinstance(result, Failure):
-                failures.append(f"{result.hardware}: {result.status}: {result.reason}")
+                failures.append(result)
             else:
                 self._ready[asked[job.model, hardware.id]] = result
         if failures:
-            raise MeasurementError("\n".join(failures))
+            raise MeasurementError(failure_text(failures))
 
     def cell(self, subject: Subject, hardware_id: str) -> Measurement:
         """One latency, or a row that says why there is none.

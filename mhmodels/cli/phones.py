@@ -255,12 +255,16 @@ class Phones:
         runner: of the phones.
         store: looked into first, and given each row as it arrives.
         fresh: measures even if the store has an answer.
+        remember: takes a phone's latest rows for a report if it cannot be asked what it is now: not connected, no tool given.
         tell: is told what is going on.
     """
 
-    def __init__(self, runner: PhoneRunner, store: Store, *, fresh: bool, tell: Callable[[str], None] = note) -> None:
-        self._runner, self._store, self._fresh = runner, store, fresh
-        runner.tell = tell
+    def __init__(
+        self, runner: PhoneRunner, store: Store, *, fresh: bool, remember: bool = False, tell: Callable[[str], None] = note
+    ) -> None:
+        self._runner, self._store, self._fresh, self._remember = runner, store, fresh, remember and not fresh
+        self._tell = runner.tell = tell
+        self._told: set[str] = set()
 
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
         """One answer a request, those from the store first.
@@ -295,13 +299,27 @@ class Phones:
             problems[serial] = self._runner.unavailable(hardware)
         if problems[serial]:
             status = "UNAUTHORIZED" if "unauthorized" in problems[serial] else "DEVICE_LOST"
-            return _failure(request, status, problems[serial])
+            return self._remembered(request, problems[serial]) or _failure(request, status, problems[serial])
         try:
             environment: Environment = self._runner.environment(hardware)
         except MhmodelsError as error:
-            return _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
+            return self._remembered(request, str(error)) or _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
         found = None if self._fresh else self._store.find(job, hardware.id, environment)
         return None if found is None else Answer(msgspec.structs.replace(found, model=job.model), True)
+
+    def _remembered(self, request: Request, problem: str) -> Answer | None:
+        """The latest row of the same file there, whatever phone and tool were then."""
+        from mhmodels.hardware import Answer
+
+        job, hardware = request
+        if not self._remember or job.architecture_id is None:
+            return None
+        rows = self._store.latest([hardware.id], [job.architecture_id], format=job.format, weights=job.weights)
+        row = next((row for row in rows if row.model_hash == job.model_hash and row.threads == job.threads), None)
+        if row is not None and problem not in self._told:
+            self._told.add(problem)
+            self._tell(f"{hardware.id.rpartition('/')[0]}: from the store, {row.time[:10]}; not asked again: {problem}")
+        return None if row is None else Answer(msgspec.structs.replace(row, model=job.model), True)
 
     def _side_by_side(self, waiting: Mapping[str, list[Request]]) -> Iterator[tuple[Request, Measurement | Failure]]:
         """A thread a phone; the store belongs to this one."""

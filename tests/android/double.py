@@ -19,7 +19,8 @@ from pathlib import Path
 from .phone_files import PIXEL, THERMAL, furnish
 from .wire import Connection, Device, Gone, Stream, Sync
 
-ROOTS = "data|sdcard|sys|vendor|system|proc|odm|product"
+# A process may look at itself.
+ROOTS = r"data|sdcard|sys|vendor|system|proc(?!/\$\$)|odm|product"
 _ABSOLUTE = re.compile(rf"(?<![\w./-])/({ROOTS})(?=[/\s'\";:)]|$)")
 MODERN = "shell_v2,cmd,stat_v2,ls_v2,fixed_push_mkdir"
 

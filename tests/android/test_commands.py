@@ -283,3 +283,23 @@ def test_the_script_on_a_phone(server: Server, device: Double, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "my net" in done.stdout
     assert done.stdout.count("0.12") >= 2
+
+
+def test_a_table_of_phones_that_were_unplugged(call: Caller, device: Double, server: Server) -> None:
+    words = ("mobilenet_v1@0.25", "--reference", "mobilenet_v1@0.25", "--hardware", f"{device.address}/xnnpack")
+    (row,) = call.json("bench", words[0], "--device", device.address, "--delegate", "xnnpack")["rows"]
+
+    def compare_again(*more: str, code: int = 0) -> Any:
+        options = ["--adb-server", server.address, "--store", str(call.store), "--json"]
+        result = CliRunner().invoke(cli, ["compare", *words, *options, *more])
+        assert (result.exit_code != 0) == (code != 0), result.output
+        return result
+
+    # The phone is there, the tool that was given then is not.
+    without_tool = compare_again()
+    assert json.loads(without_tool.stdout)["rows"][0]["latency_ms"] == {f"{device.address}/xnnpack": row["median_ms"]}
+    assert f"from the store, {row['time'][:10]}; not asked again: no benchmark_model" in without_tool.stderr
+    server.disconnect(device)
+    assert "not asked again: no device" in compare_again().stderr
+    assert isinstance(compare_again("--fresh", code=1).exception, MhmodelsError)
+    server.connect(device)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from android_bench.adb import Adb
 from android_bench.binary import inspect, tool_of
-from android_bench.condition import Condition, Limits, obstacles, parse_condition, throttled, too_hot, warnings
+from android_bench.condition import Condition, Limits, lowest_clocks, obstacles, parse_condition, throttled, too_hot, warnings
 from android_bench.latency import Latency
 from android_bench.lines import LineAssembler, clean
 from android_bench.places import name_of, names_path, read_names, serial_of, set_name
@@ -88,6 +88,15 @@ def test_gates() -> None:
     assert throttled(Condition(), Condition(thermal_status=2))
     assert throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2000)))
     assert not throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2700)))
+
+
+def test_clocks_on_the_way() -> None:
+    before, after = Condition(clock_limits_khz=(1800, 2800)), Condition(clock_limits_khz=(1800, 2800))
+    lowest = lowest_clocks(" 1800 2800\n 1800 2000\n 1800\n\nnonsense here\n 1700 2500\n", before)
+    assert lowest == (1700, 2000)
+    assert throttled(before, after, lowest)
+    assert not throttled(before, after, (1700, 2700))
+    assert lowest_clocks("", before) == lowest_clocks("1 2 3\n", before) == ()
 
 
 HEADINGS = ["[node type]", "[first]", "[avg ms]", "[%]", "[cdf%]", "[mem KB]", "[times called]", "[Name]"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from android_bench.adb import Adb
+from android_bench.command import Prepared, script
 from android_bench.condition import Limits
 from android_bench.delegates import Delegates, load_delegates
 from android_bench.device import read_facts
@@ -27,7 +28,7 @@ from mhmodels.store import Store
 
 from ..hardware import tiny
 from .conftest import Bench, MakeDevice, status
-from .double import Double
+from .double import MODERN, Double
 from .tools import APPLIED, GOOD, NUMBERS, PROFILE, tool
 
 
@@ -80,7 +81,8 @@ def test_one_thread_on_the_big_cores_in_place_of_the_shell(bench: Bench, device:
     assert words[:3] == ["exec", "taskset", "f0"]
     assert {"--num_threads=1", "--num_runs=25", "--use_xnnpack=true"} <= set(words)
     assert len({word.partition("=")[0] for word in words[4:]}) == len(words[4:])
-    assert (device.root / "state/taskset.log").read_text().split()[-1] == "f0"
+    # What watches the clocks keeps off those cores.
+    assert set((device.root / "state/taskset.log").read_text().split()) == {"f0", "f"}
 
 
 def test_files_are_pushed_once(bench: Bench, device: Double) -> None:
@@ -169,10 +171,34 @@ def test_throttling_shows(bench: Bench, device: Double) -> None:
     assert row(result).noisy
 
 
+def test_throttling_within_a_block_shows(bench: Bench, device: Double) -> None:
+    limit = "$DEVICE_ROOT/sys/devices/system/cpu/cpu7/cpufreq/scaling_max_freq"
+    dip = f"sleep 0.3; echo 1000000 > {limit}; sleep 1.2; echo 2841600 > {limit}\n"
+    (result,) = bench.run(device, dip + GOOD, blocks=1)
+    assert row(result).device_state["throttled"]
+    (result,) = bench.run(device, "sleep 1.2\n" + GOOD, blocks=1)
+    assert not row(result).device_state["throttled"]
+
+
 def test_a_run_that_never_ends(bench: Bench, device: Double) -> None:
     stubborn = "trap '' HUP TERM; (trap '' HUP TERM; sleep 300) & sleep 300"
     (result,) = bench.run(device, stubborn, timeout_s=1.0)
     assert failure(result).status == "TIMEOUT"
+    assert device.processes() == {}
+
+
+@pytest.mark.parametrize("features", [MODERN, "cmd"])
+def test_the_watchdog_on_the_device(make_device: MakeDevice, adb: Adb, monkeypatch: pytest.MonkeyPatch, features: str) -> None:
+    monkeypatch.setattr("android_bench.command.WATCHDOG_S", 1)
+    device = make_device(features=features)
+    stubborn = tool(device.root / "data/local/tmp", "trap '' HUP TERM; while :; do sleep 1; done")
+    prepared = Prepared(f"/data/local/tmp/{stubborn.name}", f"{ROOT}/files/x", "/data")
+    text = script(prepared, f"{ROOT}/run/0123456789ab", {"graph": prepared.graph}, {}, owned="true", mask=0, rest=0, timeout_s=0)
+    run = Phone(adb, device.address).tool(text, timeout_s=20)
+    assert run.rc == 137
+    deadline = time.monotonic() + 10
+    while device.processes() and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert device.processes() == {}
 
 
