@@ -131,8 +131,9 @@ def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisati
     if not np.isfinite([low, high]).all() or high <= low:
         raise ExportError(f"range {observed} cannot be quantised: expected finite values that differ")
     scale = np.float32((high - low) / 255.0)
-    zero_point = int(np.clip(round(-low / float(scale)), 0, 255)) + _LOWEST[fmt]
-    return Quantisation(np.array([scale], np.float32), zero_point)
+    zero_point = int(np.clip(round(-low / float(scale)), 0, 255))
+    scale = _reproducible(scale, 0 - zero_point, 255 - zero_point)
+    return Quantisation(np.array([scale], np.float32), zero_point + _LOWEST[fmt])
 
 
 def representable(quantisation: Quantisation, fmt: QuantisedFormat) -> Range:
@@ -248,14 +249,20 @@ def _asymmetric(weights: Floats, step: float | None) -> Quantisation:
     low, high = min(float(weights.min()), 0.0), max(float(weights.max()), 0.0)
     scale = np.float32(max((high - low) / 254.0, 1e-9))
     zero_point = int(np.clip(1 + round(-low / float(scale)), 1, 255))
-    return Quantisation(np.array([_reproducible(scale, zero_point)], np.float32), zero_point)
+    scale = _reproducible(scale, 1 - zero_point, 255 - zero_point)
+    return Quantisation(np.array([scale], np.float32), zero_point)
 
 
-def _reproducible(scale: np.float32, zero_point: int) -> np.float32:
-    """The nearest scale that can be had again from the float32 ends of its range, which is how the converter gets it."""
+def _reproducible(scale: np.float32, lowest: int, highest: int) -> np.float32:
+    """The nearest scale that can be had again from the float32 ends of its range, which is how the converter gets it.
+
+    Args:
+        scale: wanted.
+        lowest, highest: integers of the range's ends, counted from the zero point.
+    """
     for _ in range(8):
-        low, high = (np.float32((end - zero_point) * scale) for end in (1, 255))
-        again = np.float32((np.float64(high) - np.float64(low)) / 254.0)
+        low, high = np.float32(lowest * scale), np.float32(highest * scale)
+        again = np.float32((np.float64(high) - np.float64(low)) / (highest - lowest))
         if again == scale:
             break
         scale = again

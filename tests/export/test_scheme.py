@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.graph import ExportError, Graph, random_graph
@@ -44,6 +44,15 @@ def test_a_range_is_covered_and_zero_is_exact(low: float, high: float, fmt: Quan
     assert bottom <= low + step
     assert top >= high - step
     assert step == pytest.approx((high - low) / 255, rel=1e-6)
+
+
+@settings(max_examples=300)
+@given(st.floats(-50, 0), st.floats(0.01, 50), st.sampled_from(FORMATS))
+def test_a_scale_comes_back_from_the_float32_ends_of_its_range(low: float, high: float, fmt: QuantisedFormat) -> None:
+    """The converter is given the ends and divides again: one bit less and its files would not be ours."""
+    q = activation_quantisation((low, high), fmt)
+    bottom, top = (np.float64(np.float32(end)) for end in representable(q, fmt))
+    assert np.float32((top - bottom) / 255.0) == q.scale[0]
 
 
 @pytest.mark.parametrize("bad", [(0.0, 0.0), (float("nan"), 1.0), (-1.0, float("inf"))])

@@ -161,7 +161,8 @@ def test_every_network_of_the_zoo_is_the_converters(name):
     """Prints the second table of docs/export.md (`-s`)."""
     import keras
 
-    found = list(pairs(architecture(name)))
+    # At a quarter of the width, single gates with random weights are dead on all pictures, and have no range.
+    found = list(pairs(resolve(name).at(width_multiplier=0.5, input_size=64, classes=10)))
     print("\n" + row(name, found), end="")
     for pair in found:
         assert pair.same_operators, pair.fmt
