@@ -305,7 +305,15 @@ class Phones:
         except MhmodelsError as error:
             return self._remembered(request, str(error)) or _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
         found = None if self._fresh else self._store.find(job, hardware.id, environment)
-        return None if found is None else Answer(msgspec.structs.replace(found, model=job.model), True)
+        if found is None or self._lacks(found):
+            return None
+        return Answer(msgspec.structs.replace(found, model=job.model), True)
+
+    def _lacks(self, row: Measurement) -> bool:
+        """Whether something was asked for besides the latency that a row was measured without."""
+        plan = self._runner.options.plan
+        asked = [name for name, wanted in (("operators", plan.profile), ("outputs", plan.compare)) if wanted]
+        return row.supported and not all(name in row.device_state for name in asked)
 
     def _remembered(self, request: Request, problem: str) -> Answer | None:
         """The latest row of the same file there, whatever phone and tool were then."""

@@ -22,7 +22,7 @@ from mhmodels.hardware import get_hardware
 from ..hardware import tiny
 from .conftest import MakeDevice
 from .double import Double, Server
-from .tools import GOOD, tool
+from .tools import GOOD, PROFILE, tool
 
 STANDIN = Path(__file__).with_name("standin.py")
 
@@ -283,6 +283,20 @@ def test_the_script_on_a_phone(server: Server, device: Double, tmp_path: Path) -
     assert done.returncode == 0, done.stderr
     assert "my net" in done.stdout
     assert done.stdout.count("0.12") >= 2
+
+
+def test_what_was_measured_without_a_profile_is_measured_again_with_one(call: Caller, device: Double, tmp_path: Path) -> None:
+    network = tiny.convolutions(tmp_path / "net.tflite", "float32")
+    words = ("bench", network, "--device", device.address, "--delegate", "xnnpack")
+    profiled = tool(tmp_path, GOOD + PROFILE)
+    call.json(*words, binary=profiled)
+    (row,) = call.json(*words, "--profile", binary=profiled)["rows"]
+    assert len(row["device_state"]["operators"]) == 2
+    assert not row["from_store"]
+    for more in ((), ("--profile",)):
+        (again,) = call.json(*words, *more, binary=profiled)["rows"]
+        assert again["from_store"]
+        assert again["device_state"]["operators"]
 
 
 def test_a_table_of_phones_that_were_unplugged(call: Caller, device: Double, server: Server) -> None:
