@@ -34,7 +34,6 @@ _OTHERS: dict[str, Callable[..., tf.Tensor]] = {
     "multiply": tf.multiply,
     "pool": lambda x: tf.reduce_mean(x, (1, 2), keepdims=True),
 }
-_NONE = {rank: tf.zeros((0,) * rank) for rank in (1, 4)}
 DECAYED = ("kernel", "depthwise")
 """Roles that L2 applies to, as in stand-alone training."""
 
@@ -115,7 +114,7 @@ class SuperNetwork:
         Returns:
             For every weight, in order, a tensor of its shape.
         """
-        rows = [gradients.get(name, _NONE[len(weight.shape)]) for name, weight in self.plan.weights.items()]
+        rows = [gradients.get(name, _nothing(len(weight.shape))) for name, weight in self.plan.weights.items()]
         spread: list[tf.Tensor] = self._spreader(replica, l2)(rows)
         return spread
 
@@ -172,6 +171,13 @@ def _initialiser(weight: Weight) -> Any:
     return keras.initializers.Ones() if weight.role == "gamma" else keras.initializers.Zeros()
 
 
+@functools.cache
+def _nothing(rank: int) -> tf.Tensor:
+    """An empty tensor; not made at import, because several workers must find TensorFlow unused."""
+    with tf.init_scope():
+        return tf.zeros((0,) * rank)
+
+
 def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
 
@@ -207,7 +213,7 @@ def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon
 
 def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
     """By the statistics of this batch."""
-    none = _NONE[1]
+    none = _nothing(1)
     return tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
     ).y

@@ -161,8 +161,10 @@ class Trainer:
 
     def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> None:
         def update(own: list[tf.Tensor]) -> None:
-            context = tf.distribute.get_replica_context()
-            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, own) if context.num_replicas_in_sync > 1 else own
+            context, summed = tf.distribute.get_replica_context(), own
+            if context.num_replicas_in_sync > 1:
+                # A function's arguments are on no device; what is reduced must be on the replica's.
+                summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(gradient) for gradient in own])
             slots = iter(self.slots.values())
             for variable, gradient in zip(self.network.weights.values(), summed, strict=True):
                 handles = [next(slots).handle for _ in self.rule.slots]
