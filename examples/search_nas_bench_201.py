@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,12 @@ class Benchmark:
         return float(objective(self.accuracy.evaluate(self.members), self.members).max())
 
 
-def regrets(benchmark: Benchmark, aggregate: Aggregate, seeds: int) -> dict[str, list[float]]:
+def regrets(benchmark: Benchmark, aggregate: Aggregate, seeds: Iterable[int]) -> dict[str, list[float]]:
     """By method the regret in accuracy points for each seed."""
     objective = benchmark.objective(HARDWARE, aggregate)
     best = benchmark.optimum(objective)
     found: dict[str, list[float]] = {"random": [], "evolution": [], "controller": [], "controller + refinement": []}
-    for seed in range(seeds):
+    for seed in seeds:
         for name, method in (("random", Random(evaluations=EVALUATIONS)), ("evolution", Evolution(evaluations=EVALUATIONS))):
             found[name].append(100 * (best - search(objective, benchmark.accuracy, method, seed).reward))
         result = search(objective, benchmark.accuracy, CONTROLLER, seed)
@@ -88,7 +89,7 @@ def paired(values: list[float], baseline: list[float]) -> float:
     return float(wilcoxon(values, baseline, alternative="less").pvalue)
 
 
-def hardware_rows(benchmark: Benchmark, seeds: int) -> dict[str, list[dict[str, Any]]]:
+def hardware_rows(benchmark: Benchmark, seeds: Sequence[int]) -> dict[str, list[dict[str, Any]]]:
     """By search and seed: accuracy, L/C by hardware, both norms and both multi-hardware rewards of what it found."""
     searches: dict[str, tuple[tuple[str, ...], Aggregate]] = {f"single, {name}": ((name,), "avg") for name in HARDWARE}
     searches |= {"multi, average": (HARDWARE, "avg"), "multi, maximum": (HARDWARE, "max")}
@@ -97,7 +98,7 @@ def hardware_rows(benchmark: Benchmark, seeds: int) -> dict[str, list[dict[str, 
     for name, (hardware, aggregate) in searches.items():
         objective = benchmark.objective(hardware, aggregate)
         found[name] = []
-        for seed in range(seeds):
+        for seed in seeds:
             result = search(objective, benchmark.accuracy, Evolution(evaluations=EVALUATIONS), seed)
             row: dict[str, Any] = {"accuracy": result.accuracy}
             latencies = judges["avg"].latencies(result.encoding)[0]
@@ -140,10 +141,10 @@ def main() -> None:
     norms: tuple[Aggregate, Aggregate] = ("avg", "max")
     for aggregate in norms:
         if arguments.only in (None, f"r_{aggregate}"):
-            results[f"r_{aggregate}"] = regrets(benchmark, aggregate, arguments.seeds)
+            results[f"r_{aggregate}"] = regrets(benchmark, aggregate, range(arguments.seeds))
             print(regret_table(aggregate, results[f"r_{aggregate}"]), end="\n\n", flush=True)
     if arguments.only in (None, "hardware"):
-        results["hardware"] = hardware_rows(benchmark, arguments.seeds)
+        results["hardware"] = hardware_rows(benchmark, range(arguments.seeds))
         print(hardware_table(results["hardware"]), flush=True)
     if arguments.output is not None:
         arguments.output.write_text(json.dumps(results, indent=1))

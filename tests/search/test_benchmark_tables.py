@@ -126,7 +126,7 @@ def test_refinement_mends_the_local_optimum_of_a_factorised_policy(example: Any,
 @needs_data
 def test_one_search_for_all_hardware_serves_them_better_than_one_for_each(example: Any, benchmark_201: Any) -> None:
     """Tables 2 and 3 of the paper: a network made for one hardware costs more in both norms than one made for all."""
-    rows = example.hardware_rows(benchmark_201, 1)
+    rows = example.hardware_rows(benchmark_201, [0])
     single = [rows[f"single, {name}"][0] for name in example.HARDWARE]
     assert rows["multi, average"][0]["r_avg"] > max(row["r_avg"] for row in single)
     assert rows["multi, maximum"][0]["r_max"] > max(row["r_max"] for row in single)
@@ -139,7 +139,7 @@ def test_one_search_for_all_hardware_serves_them_better_than_one_for_each(exampl
 @pytest.mark.slow
 @pytest.mark.parametrize("aggregate", Aggregates)
 def test_regrets_over_20_seeds_are_within_their_bars(aggregate: Any, example: Any, benchmark_201: Any) -> None:
-    found = example.regrets(benchmark_201, aggregate, 20)
+    found = example.regrets(benchmark_201, aggregate, range(20))
     assert np.median(found["evolution"]) <= BARS[aggregate]
     assert example.paired(found["evolution"], found["random"]) < 0.01
     assert np.median(found["controller + refinement"]) <= 0.3
