@@ -176,7 +176,9 @@ class SearchLog:
             phases=columns[0],
             encodings=np.array(encodings, np.int16).reshape(len(rows), -1 if rows else 0),
             accuracy=np.array(columns[2], np.float64),
-            latencies=np.array([msgspec.json.decode(one) for one in columns[3]], np.float64).reshape(len(rows), -1 if rows else 0),
+            latencies=np.array([msgspec.json.decode(one) for one in columns[3]], np.float64).reshape(
+                len(rows), -1 if rows else 0
+            ),
             f=np.array(columns[4], np.float64),
             rewards=np.array(columns[5], np.float64),
             binding=columns[6],
