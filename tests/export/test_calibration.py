@@ -14,7 +14,7 @@ from export.manifest import read_manifest
 from export.quantisation.calibration import METHODS, calibrate, calibrate_by, check_method, choose
 from export.quantisation.scheme import calibrated_tensors
 from mhmodels.preprocessing import sample_pictures
-from tests.conftest import Run
+from tests.export.conftest import Command
 from tests.export.writer_helpers import TINY, random_weights
 
 pytestmark = pytest.mark.tensorflow
@@ -127,17 +127,16 @@ def test_unknown_methods(method: str) -> None:
         check_method(method)
 
 
-def test_the_method_is_recorded(tmp_path: Path, mhmodels: Run) -> None:
-    common = ["export", "multi_max@0.25", "--input-size", "64", "--classes", "10", "--format", "int8", "-o", "out", "--overwrite"]
+def test_the_method_is_recorded(command: Command, tiny: str) -> None:
     recorded = {}
     for method in ("auto", "percentile-99.9"):
-        done = mhmodels(*common, "--calibration-method", method)
+        done = command("export", tiny, "--format", "int8", "-o", "out", "--overwrite", "--calibration-method", method)
         assert done.returncode == 0, done.stderr
-        manifest = read_manifest(tmp_path / "out" / "multi_max_w0.25_64_int8.manifest.json")
+        manifest = read_manifest(Path("out", "tiny_w1_65x48_int8.manifest.json"))
         assert manifest.calibration is not None
         recorded[method] = manifest.calibration.method
     assert recorded["percentile-99.9"] == "percentile-99.9"
     assert "chosen by the mean error at the scores of 16 held-out pictures" in recorded["auto"]
-    bad = mhmodels(*common, "--calibration-method", "best")
+    bad = command("export", tiny, "--format", "int8", "-o", "out", "--overwrite", "--calibration-method", "best")
     assert bad.returncode == 1
     assert "calibration method is 'best'" in bad.stderr
