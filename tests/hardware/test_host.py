@@ -15,6 +15,7 @@ import pytest
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware import host, host_session, measure
 from mhmodels.hardware.host_session import HostSession
+from mhmodels.hardware.timing import unrest
 
 Files = dict[str, Path]
 
@@ -42,7 +43,8 @@ def test_each_hardware(tiny_tflite: Files, file: str, hardware: str, delegated: 
     assert row.file_bytes == tiny_tflite[file].stat().st_size
     assert row.mad_ratio is not None
     assert 0 <= row.device_state["stolen"] < 1
-    assert row.noisy == (max(row.mad_ratio, row.device_state["stolen"]) > 0.02)
+    assert 0 <= row.device_state["company"] <= 1
+    assert row.noisy == (unrest(row) > 0.02)
     assert row.device == host.cpu_identity()
     assert row.runtime.startswith("LiteRT ")
     assert len(row.device_state["cores"]) == 1

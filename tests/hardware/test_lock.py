@@ -63,3 +63,13 @@ def test_a_home_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHMODELS_HOME", "/dev/null/home")
     with pytest.raises(MeasurementError, match=r"cannot make the lock file.*MHMODELS_HOME"), lock.machine_lock():
         pass
+
+
+def test_compilers_share_the_machine_and_timings_do_not() -> None:
+    with lock.machine_lock(shared=True):
+        with lock.machine_lock(timeout_s=0.1, shared=True):
+            pass
+        with pytest.raises(MeasurementError, match="has been measuring"), lock.machine_lock(timeout_s=0.1):
+            pytest.fail("a timing beside a compiler")
+    with another_holder(), pytest.raises(MeasurementError), lock.machine_lock(timeout_s=0.1, shared=True):
+        pytest.fail("a compiler beside a timing")

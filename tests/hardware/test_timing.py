@@ -77,3 +77,11 @@ def test_a_steady_block_that_shared_its_core_is_noisy() -> None:
     assert (shared.noisy, alone.noisy) == (True, False)
     blocks = iter([shared, alone])
     assert steadiest(lambda: next(blocks)) == alone
+
+
+def test_a_steady_block_beside_a_busy_core_is_noisy() -> None:
+    """A neighbour on the other thread of a core slows every inference alike."""
+    beside, alone = summarise(STEADY, company=0.5), summarise(STEADY, company=0.04)
+    assert (beside.noisy, alone.noisy) == (True, False)
+    blocks = iter([beside, alone])
+    assert steadiest(lambda: next(blocks)) == alone
