@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import click
@@ -51,7 +52,9 @@ def devices(
     for serial, _, name in (pair.partition("=") for pair in names):
         if name and serial not in [line.serial for line in listed]:
             note(f"{name} stands for '{serial}' from now on, which is not connected: is that its serial?")
-    rows = [_row(runner, line) for line in listed]
+    # All at once: one that hangs is waited for a minute.
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        rows = list(pool.map(lambda line: _row(runner, line), listed))
     if as_json:
         emit_json({"adb": str(runner.adb.executable), "devices": rows})
         return

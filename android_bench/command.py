@@ -115,7 +115,9 @@ def script(
         f"mkdir -p {quote(run)} && cd {quote(run)} || exit 125",
         *(f"export {name}={quote(value)}" for name, value in environment.items()),
         # Where the program leads no group, its number may be another program's by then.
-        f"(sleep {seconds}; kill -9 -$$ || {{ grep -q mhmodels/ /proc/$$/cmdline && kill -9 $$; }}) </dev/null >/dev/null 2>&1 &",
+        # Android's shell keeps what a redirection behind the bracket replaces: the connection would stay open as long.
+        f"(exec </dev/null >/dev/null 2>&1; sleep {seconds}; kill -9 -$$ || "
+        "{ grep -q mhmodels/ /proc/$$/cmdline && kill -9 $$; }) &",
         f"{aside}sh -c {quote(_SAMPLER.replace('SECONDS', seconds))} </dev/null >{CLOCKS} 2>/dev/null &",
         f"exec {' '.join(words)}",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from android_bench.delegates import Delegates, load_delegates
 from android_bench.device import read_facts
 from android_bench.errors import AdbError, CancelledError
 from android_bench.phone import Phone
+from android_bench.process import run_program
 from android_bench.rows import PhoneFailure
 from android_bench.runner import Options, PhoneRunner
 from android_bench.session import Plan, Session
@@ -200,6 +202,18 @@ def test_the_watchdog_on_the_device(make_device: MakeDevice, adb: Adb, monkeypat
     while device.processes() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert device.processes() == {}
+
+
+@pytest.mark.parametrize("shell", ["sh", "mksh", "busybox"])
+def test_what_runs_beside_does_not_keep_the_connection(shell: str, tmp_path: Path) -> None:
+    """Android's shell is mksh, which keeps copies of redirected streams in other places than the shells of most machines."""
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f"no {shell} on this machine (Debian: apt install {shell})")
+    prepared = Prepared("/bin/echo", "g", "/data")
+    text = script(prepared, str(tmp_path / "run"), {"graph": "g"}, {}, owned="true", mask=0, rest=0, timeout_s=0)
+    done = run_program([path, *(["sh"] if shell == "busybox" else []), "-c", text], timeout_s=20)
+    assert (done.rc, done.stdout, done.stderr, done.stopped) == (0, b"--graph=g\n", b"", "")
 
 
 def test_what_a_run_leaves_running_is_ended(bench: Bench, device: Double) -> None:
