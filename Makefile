@@ -4,23 +4,23 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MHMODELS_HOME ?= $(CURDIR)/build/home
+# Processes that run tests beside each other; each may take 3 GB.
+JOBS ?= 2
+PYTEST := $(BIN)/python -P -m pytest -n $(JOBS) --dist worksteal
 
-# The slow tests that CI runs inside 40 minutes; those of the export layer take as long again: `make slow-export`.
-SLOW := tests/android tests/training tests/weights tests/test_builder.py tests/test_keras_applications.py tests/test_jax_backend.py
+# The slow tests that CI runs inside 40 minutes.
+SLOW := tests/android tests/export tests/training tests/weights tests/test_builder.py tests/test_keras_applications.py tests/test_jax_backend.py
 
-.PHONY: demo test slow slow-export lint types bench clean
+.PHONY: demo test slow lint types bench clean
 
 demo: $(STAMP)
 	MHMODELS_HOME="$(MHMODELS_HOME)" $(BIN)/python -P examples/demo.py
 
 test: $(STAMP)
-	$(BIN)/python -P -m pytest
+	$(PYTEST)
 
 slow: $(STAMP)
-	$(BIN)/python -P -m pytest -m slow $(SLOW)
-
-slow-export: $(STAMP)
-	$(BIN)/python -P -m pytest -m slow tests/export
+	$(PYTEST) -m slow $(SLOW)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

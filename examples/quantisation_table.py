@@ -1,0 +1,120 @@
+"""Accuracy of float, post-training and quantisation-aware files on the cluttered digits: the table of docs/quantisation.md.
+
+Trains with the commands that it prints (a run folder that is finished is used as it is), exports, and runs every .tflite
+file over the 1,800 test canvases. About an hour on one core: `python examples/quantisation_table.py [FOLDER]`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from export.file_graph import file_logits
+from export.manifest import Calibration
+from export.options import Options
+from export.pictures import Pictures, read_pictures
+from export.pipeline import export_source
+from export.source import Source, load_source
+from mhmodels.architecture import Architecture
+from mhmodels.preprocessing import preprocess
+from mhmodels.quiet import load_tensorflow
+from mhmodels.registry import resolve
+from mhmodels.training.digits64 import CLASSES, SIDE, epoch_canvas, test_set
+from mhmodels.training.recipes import DIGITS, DIGITS_FINETUNE
+from mhmodels.weights.files import read_info
+
+CANVASES = 256
+
+
+class Case(NamedTuple):
+    """A network and the integer files that are compared.
+
+    Attributes:
+        training: options of its float training; none where the weights come with the package.
+    """
+
+    model: str
+    weights: str
+    training: tuple[str, ...]
+    formats: tuple[str, ...]
+
+
+CASES = (
+    Case("multi_max@0.25", "digits64", (), ("int8", "uint8")),
+    Case("mobilenet_v1@0.25", "mobilenet_v1/model.weights.h5", ("--epochs", "16"), ("uint8",)),
+)
+
+
+def train(folder: Path, model: str, *options: str) -> Path:
+    """Runs `mhmodels train` unless the run is there; returns its weights."""
+    weights = folder / "model.weights.h5"
+    command = ["train", model, "--data", "digits64", "--input-size", str(SIDE), *options, "-o", str(folder)]
+    print(f"\n$ mhmodels {' '.join(command)}", flush=True)
+    if not weights.is_file():
+        subprocess.run([sys.executable, "-P", "-m", "mhmodels", *command], check=True)
+    return weights
+
+
+def network(model: str) -> Architecture:
+    return msgspec.structs.replace(resolve(model).at(input_size=SIDE, classes=CLASSES), preprocessing=DIGITS.preprocessing)
+
+
+def files(source: Source, folder: Path, what: str, formats: tuple[str, ...], pictures: Pictures, method: str) -> None:
+    """Exports, runs over the test canvases, and prints a row each."""
+    test: Any = test_set()
+    settings: Any = {"formats": formats, "calibration_method": method, "metadata": False, "overwrite": True}
+    options = Options(directory=folder / what, **settings)
+    for one in export_source(source, pictures, options):
+        images = preprocess(test.pixels, source.architecture.preprocessing)
+        right = int((file_logits(one.path, images).argmax(1) == test.labels).sum())
+        size = one.manifest.file_bytes / 1000
+        name, fmt = one.manifest.file.split("_w")[0], one.manifest.precision
+        print(f"| `{name}@0.25` | {fmt} | {what} | {right / len(images):.2%} ({right}) | {size:.0f} |", flush=True)
+
+
+def rows(case: Case, folder: Path) -> None:
+    """One network's part of the table."""
+    weights = folder / case.weights if case.training else Path(case.weights)
+    if case.training:
+        train(weights.parent, case.model, *case.training)
+    finetune = ("--recipe", DIGITS_FINETUNE.name, "--weights", str(weights))
+    tuned = {"float": train(folder / f"{case.model}_float", case.model, *finetune)}
+    for fmt in case.formats:
+        tuned[fmt] = train(folder / f"{case.model}_{fmt}", case.model, *finetune, "--quantize-aware", fmt)
+    architecture = network(case.model)
+    canvases = preprocess(
+        np.stack([epoch_canvas(0, i).pixels for i in np.linspace(0, 8621, CANVASES).astype(int)]), architecture.preprocessing
+    )
+    digits = Pictures(canvases, Calibration(source="training canvases", pictures=CANVASES))
+    photographs = read_pictures(None, architecture)
+    source = load_source(architecture, weights, canvases)
+    print()
+    files(source, folder, "float", ("float32",), digits, "min-max")
+    files(
+        load_source(architecture, tuned["float"], canvases), folder, "float, fine-tuned as long", ("float32",), digits, "min-max"
+    )
+    for pictures, what in ((digits, "training canvases"), (photographs, "bundled photographs")):
+        for method in ("min-max", "auto"):
+            files(source, folder, f"post-training, {what}, {method}", case.formats, pictures, method)
+    for fmt in case.formats:
+        info = read_info(tuned[fmt])
+        assert info is not None
+        assert info.learned is not None, f"{tuned[fmt]} carries no ranges"
+        files(load_source(architecture, tuned[fmt], canvases), folder, "quantisation-aware", (fmt,), digits, "min-max")
+
+
+def main() -> None:
+    """Prints the table, network by network."""
+    load_tensorflow()
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/quantisation")
+    for case in CASES:
+        rows(case, folder)
+
+
+if __name__ == "__main__":
+    main()
