@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from .phone_files import PIXEL, THERMAL, furnish
+from .phone_files import PIXEL, SHELL, THERMAL, furnish
 from .wire import Connection, Device, Gone, Stream, Sync
 
 # A process may look at itself.
@@ -156,7 +156,7 @@ class Double(Device):
             self._show_processes()
         rewritten = _ABSOLUTE.sub(lambda match: f"{self.root}/{match[1]}", command)
         return subprocess.Popen(
-            ["/bin/sh", "-c", rewritten],
+            [SHELL, "-c", rewritten],
             cwd=self.root,
             env=self._environment(),
             stdin=subprocess.DEVNULL,

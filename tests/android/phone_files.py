@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from pathlib import Path
+
+# Android's own shell where this machine has it (Debian: apt install mksh).
+SHELL = shutil.which("mksh") or "/bin/sh"
 
 PIXEL = {
     "ro.product.manufacturer": "Double",
@@ -100,7 +104,7 @@ def furnish(root: Path, props: dict[str, str], python: str) -> None:
         program = root / "system/bin" / name
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
-    (root / "system/bin/sh").symlink_to("/bin/sh")
+    (root / "system/bin/sh").symlink_to(SHELL)
     wrapper = root / "system/bin/python3"
     wrapper.write_text(f'#!/bin/sh\nexec "{python}" -P "$@"\n')
     wrapper.chmod(0o755)
