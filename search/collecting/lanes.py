@@ -6,12 +6,13 @@ depend on the time that it takes. Every phone is a lane.
 
 from __future__ import annotations
 
+import functools
 import os
 import queue
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
 
@@ -96,12 +97,16 @@ class Lane:
         for desk, network in sorted((pair for pair in work if pair[0].target.timed), key=lambda pair: order[pair[1].id]):
             if desk.check_due and self._reference is not None:
                 self._with_job(files, desk, self._reference, desk.check, keep=True)
-            self._with_job(files, desk, network.architecture, lambda job, d=desk, n=network: d.first(job, n))  # type: ignore[misc]
+            self._with_job(files, desk, network.architecture, functools.partial(desk.first, network=network))
         compiled = [pair for pair in work if not pair[0].target.timed]
         if compiled:
+            futures: list[Future[None]] = []
             with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as pool:
                 for desk, network in compiled:
-                    self._with_job(files, desk, network.architecture, lambda job, d=desk, n=network: pool.submit(d.first, job, n))  # type: ignore[misc]
+                    start = functools.partial(_submit, pool, futures, desk, network)
+                    self._with_job(files, desk, network.architecture, start)
+            for future in futures:
+                future.result()  # what went wrong there in an unforeseen way must not pass in silence
         files.clear()
 
     def _again(self, files: Files, desk: Desk) -> None:
@@ -110,7 +115,7 @@ class Lane:
         for place, network in enumerate([n for n in self.plan.networks if n.id in desk.queue]):
             if place % self.settings.interval == 0 and self._reference is not None:
                 self._with_job(files, desk, self._reference, desk.check, keep=True)
-            self._with_job(files, desk, network.architecture, lambda job, n=network: desk.second(job, n))  # type: ignore[misc]
+            self._with_job(files, desk, network.architecture, functools.partial(desk.second, network=network))
             files.clear()
 
     def _with_job(
@@ -167,6 +172,10 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def _submit(pool: ThreadPoolExecutor, futures: list[Future[None]], desk: Desk, network: Network, job: Job) -> None:
+    futures.append(pool.submit(desk.first, job, network))
 
 
 def _chunks(items: list[Network], size: int) -> Iterator[list[Network]]:

@@ -180,7 +180,7 @@ def _events(client: Client, places: Sequence[_Place], settings: Settings) -> Ite
     flying: dict[Any, tuple[_Place, Network]] = {}
     failures = dict.fromkeys((place.target.hardware.id for place in places), 0)
     gone: set[str] = set()
-    deserted: float | None = None
+    away: dict[str, float] = {}
     try:
         while waiting or flying:
             while waiting and len(flying) < most:
@@ -192,7 +192,13 @@ def _events(client: Client, places: Sequence[_Place], settings: Settings) -> Ite
                 place, network = flying.pop(future)
                 yield from _settle(future, place.target.hardware.id, network, failures, gone)
                 future.release()
-            deserted = _deserted(client, deserted) if not finished else None
+            for name in [] if finished else _stranded(client, flying, away):
+                gone.add(name)
+                yield Trouble(name, f"its workers have been away for {DESERTED_S:.0f} s", gone=True)
+                for future in [one for one, (place, _) in flying.items() if place.target.hardware.id == name]:
+                    future.cancel()
+                    del flying[future]
+                del away[name]
     finally:
         for future in flying:
             future.cancel()
@@ -239,19 +245,26 @@ def _finished(client: Client, flying: dict[Any, Any]) -> list[Any]:
         return []
 
 
-def _deserted(client: Client, since: float | None) -> float | None:
-    """Notices a scheduler that ended, and a cluster without workers for a minute."""
+def _stranded(client: Client, flying: dict[Any, tuple[_Place, Network]], since: dict[str, float]) -> list[str]:
+    """Hardware whose workers have all been away for a minute; `since` remembers from when on.
+
+    Raises:
+        MeasurementError: the scheduler itself is gone.
+    """
+    lost = MeasurementError("the dask scheduler is gone; what was measured is stored, the same command goes on from there")
     if client.status not in ("running", "connecting"):
-        raise MeasurementError("the dask scheduler is gone; what was measured is stored, the same command goes on from there")
-    if client.status == "running" and client.scheduler_info(n_workers=-1)["workers"]:
-        return None
+        raise lost
+    try:
+        living = set(client.scheduler_info(n_workers=-1)["workers"]) if client.status == "running" else set()
+    except OSError:
+        raise lost from None
     now = time.monotonic()
-    if since is not None and now - since > DESERTED_S:
-        raise MeasurementError(
-            f"the cluster has had no worker for {DESERTED_S:.0f} s; what was measured is stored, the same command goes on from "
-            "there"
-        )
-    return since if since is not None else now
+    for place, _ in flying.values():
+        if living.isdisjoint(place.workers):
+            since.setdefault(place.target.hardware.id, now)
+        else:
+            since.pop(place.target.hardware.id, None)
+    return [name for name, start in since.items() if now - start > DESERTED_S]
 
 
 def _settle(future: Any, hardware: str, network: Network, failures: dict[str, int], gone: set[str]) -> Iterator[Event]:

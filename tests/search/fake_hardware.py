@@ -103,4 +103,4 @@ def _hardware(name: str) -> Hardware:
 
 def dask_setup(worker: object) -> None:
     """What `dask worker --preload` calls."""
-    register("fake", FakeRunner(["fake-npu", "fake-cpu"], seconds=float(os.environ.get("FAKE_SECONDS", "0.05"))))
+    register("fake", FakeRunner(["fake-npu", "fake-cpu", "phone-1"], seconds=float(os.environ.get("FAKE_SECONDS", "0.05"))))

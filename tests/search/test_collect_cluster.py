@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -161,6 +163,34 @@ def test_devices_are_resources_and_what_nobody_offers_is_told(cluster: Cluster) 
     again = invoke(cluster, "-n", "2", "--hardware", "fake-npu")
     assert again.exit_code == 0
     assert len(cluster.measured()) == 2
+
+
+@pytest.mark.slow
+def test_hardware_whose_only_worker_dies_is_given_up_and_the_others_go_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.collecting.remote.DESERTED_S", 2.0)
+    runner = FakeRunner(["fake-npu", "phone-1"])
+    register("fake", runner)
+    phone = cluster.worker("phone-phone-1=1")
+    cluster.worker()
+    cluster.wait_for(2)
+    killer = threading.Timer(0.0, lambda: _kill_after(cluster, phone, "phone-1", 3))
+    killer.start()
+    result = invoke(cluster, "-n", "40", "--hardware", "fake-npu", "phone-1", "--json")
+    killer.join()
+    assert result.exit_code == 1, result.output
+    npu, lost = json.loads(result.stdout)["hardware"]
+    assert (npu["measured"], npu["trouble"]) == (40, "")
+    assert 0 < lost["measured"] < 40
+    assert "workers have been away" in lost["trouble"]
+
+
+def _kill_after(cluster: Cluster, process: subprocess.Popen[bytes], hardware: str, count: int) -> None:
+    end = time.monotonic() + WAIT_S
+    while sum(line.endswith(hardware) for line in cluster.measured()) < count and time.monotonic() < end:
+        time.sleep(0.02)
+    process.kill()
 
 
 def test_no_scheduler_there(tmp_path: Path) -> None:
