@@ -113,6 +113,7 @@ class Search:
                 variable.assign(arrays[name])
             self.controller.restore({name: arrays[f"controller/{name}"] for name in self._controller_state()})
             self.observer.note(f"resuming at step {self.progress.step} of {self.preset.steps}")
+        self.trainer.agree_on(self.progress.step)
         if self.chief:
             checkpoint.remove_unfinished(self.checkpoints)
         if self.request.log is not None:

@@ -134,6 +134,20 @@ class Trainer:
             logits = self.network(self._normalise(pixels), path, self.network.read(path, replica))
             return float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32)))
 
+    def agree_on(self, step: int) -> None:
+        """Refuses workers that begin at different steps: they would train on different batches and never know.
+
+        Raises:
+            SearchError: another worker begins elsewhere.
+        """
+        workers = self.strategy.num_replicas_in_sync // len(_devices(self.strategy))
+        total = self._shared(np.array([float(step)]))[0]
+        if total != step * workers:
+            raise SearchError(
+                f"this worker begins at step {step}, others elsewhere: all workers need the same folder, on storage that they "
+                "share"
+            )
+
     def variables(self) -> dict[str, Any]:
         """Everything that training changes, by name."""
         weights = {f"weights/{name}": variable for name, variable in self.network.weights.items()}

@@ -1,0 +1,53 @@
+"""What a person sees of a search while it runs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from search.supernet import panel
+from search.supernet.watching import Status
+
+EARLY = Status(
+    step=3, steps=10, updates=0, all_updates=4, loss=2.3, training_accuracy=0.1, reward=None, accuracy=None, f=None,
+    latency_ms={}, binding={}, baseline=None, entropy=56.9, seconds=2.0, remaining_s=None,
+)  # fmt: skip
+LATE = EARLY._replace(
+    step=10, updates=4, reward=0.8123, accuracy=0.85, f=1.043, latency_ms={"cpu": 12.345, "npu": 3.2},
+    binding={"cpu": 6, "npu": 2}, baseline=0.79, seconds=70.0, remaining_s=3725.0,
+)  # fmt: skip
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    text = io.StringIO()
+    monkeypatch.setattr(panel, "progress_console", lambda: Console(file=text, force_terminal=True, width=100, highlight=False))
+    return text
+
+
+def test_the_panel_has_all_that_the_search_knows(screen: io.StringIO) -> None:
+    with panel.watch() as shown:
+        shown.stepped(EARLY)
+        shown._live.refresh()
+        assert "56.9 nats" in screen.getvalue()
+        assert "reward" not in screen.getvalue()
+        shown.stepped(LATE)
+        shown._live.refresh()
+        shown.note("resuming at step 3 of 10")
+    for part in ("10/10", "0.8123", "0.7900", "85.0%", "1.043", "12.35 ms, worst for 6", "3.2 ms, worst for 2", "1:02:05"):
+        assert part in screen.getvalue()
+    assert "resuming at step 3 of 10" in screen.getvalue()
+
+
+def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(panel, "progress_console", lambda: Console(file=text, width=400, highlight=False))
+    with panel.watch() as shown:
+        for status in (EARLY, EARLY._replace(step=4), LATE):
+            shown.stepped(status)
+    lines = text.getvalue().strip().splitlines()
+    assert len(lines) == 1
+    assert "step 10/10" in lines[0]
+    assert "f 1.043" in lines[0]
