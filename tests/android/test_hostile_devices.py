@@ -66,7 +66,7 @@ def test_two_computers_on_one_device(bench: Bench, device: Double, tmp_path: Pat
     until(lambda: any("benchmark_model" in command for command in device.processes().values()))
     # Another home stands for another computer: the first one's lock is not seen from there.
     monkeypatch.setenv("MHMODELS_HOME", str(tmp_path / "other"))
-    (result,) = bench.run(device, "sleep 1\n" + GOOD, blocks=3)
+    (result,) = bench.run(device, "sleep 0.3\n" + GOOD, blocks=3)
     thread.join()
     assert found
     assert status(result) == "OK"
@@ -77,7 +77,7 @@ def test_two_computers_on_one_device(bench: Bench, device: Double, tmp_path: Pat
 
 def test_cleaning_waits_for_a_session(bench: Bench, device: Double, server: Server) -> None:
     results: list[object] = []
-    thread = threading.Thread(target=lambda: results.extend(bench.run(device, "sleep 1\n" + GOOD)))
+    thread = threading.Thread(target=lambda: results.extend(bench.run(device, "sleep 0.7\n" + GOOD, blocks=1)))
     thread.start()
     until(lambda: any("benchmark_model" in command for command in device.processes().values()))
     cleaned = CliRunner().invoke(devices, ["--clean", device.address, "--adb-server", server.address])
@@ -177,10 +177,10 @@ def test_another_phone_at_the_same_address(bench: Bench, device: Double) -> None
 
 def test_another_phone_after_a_break(bench: Bench, device: Double) -> None:
     device.drop_on, device.drop_after_s = "exec taskset", 0.2
-    runner = bench.runner("sleep 2\n" + GOOD)
+    runner = bench.runner("sleep 1.2\n" + GOOD)
     runner.facts(device.address)
     props = device.root / "state/props"
-    threading.Timer(1.0, lambda: props.write_text(props.read_text().replace("DOUBLE0001", "DOUBLE0002"))).start()
+    threading.Timer(0.8, lambda: props.write_text(props.read_text().replace("DOUBLE0001", "DOUBLE0002"))).start()
     results = bench.batch(runner, device, ("xnnpack",))
     assert [failure(result).status for result in results] == ["DEVICE_LOST"]
 
