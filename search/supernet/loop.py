@@ -34,6 +34,7 @@ from search.supernet.watching import Observer, Silent, Status
 
 _GENERATOR_BYTES = 512
 _DRAWN_A_FINALIST, _NEAR = 64, 0.05
+_DRAWN = 1000
 
 
 def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
@@ -70,6 +71,7 @@ class Search:
         self.plan = plan
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
         self.progress = Progress()
+        self.common = self._common()
         self.judged: Evaluated | None = None
         self.statistics: ControllerStatistics | None = None
         self.summaries = tf.summary.create_file_writer(str(request.folder / "tensorboard")) if self.chief else None
@@ -128,7 +130,7 @@ class Search:
         judge = self._judge_batches()
         last, saved, begun, timed = time.monotonic(), time.monotonic(), progress.step, 0.0
         while progress.step < preset.steps:
-            rows, replaced = self.controller.sample_warm(preset.architectures)
+            rows, replaced = self._sampled()
             paths = self._paths(rows, replaced)
             trained = self.trainer.train(progress.step, paths, train)
             progress.step += 1
@@ -143,6 +145,22 @@ class Search:
                 saved = time.monotonic()
         self._save()
         return self._outcome()
+
+    def _sampled(self) -> tuple[Encodings, NDArray[np.bool_]]:
+        """Architectures to train in this step, and which of their decisions warm-ups made."""
+        rows, replaced = self.controller.sample_warm(self.preset.architectures)
+        length = self.preset.common_warm_up * self.preset.steps
+        if self.progress.step >= length:
+            return rows, replaced
+        chance = np.random.default_rng([self.request.seed, self.progress.step]).random(rows.shape)
+        common = chance < 1 - self.progress.step / length
+        return np.where(common, self.common, rows).astype(np.int16), replaced | common
+
+    def _common(self) -> Encodings:
+        """A network near the target, the same for equal seeds."""
+        objective = self.request.objective
+        rows = self.request.space.draw(_DRAWN, np.random.default_rng(self.request.seed), depth="uniform")
+        return rows[np.abs(objective.f(rows) / objective.reward.target - 1).argmin()]
 
     def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
         """Judges networks and teaches the controller."""

@@ -52,7 +52,9 @@ def _frame(status: Status) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in _rows(status):
         table.add_row(Text(name, style="dim"), value)
-    return Frame(Group(ProgressBar(total=status.steps, completed=status.step, width=60), table), title="search", width=78)
+    bar = Table.grid()
+    bar.add_row(ProgressBar(total=status.steps, completed=status.step, width=60))
+    return Frame(Group(bar, table), title="search", width=78)
 
 
 def _rows(status: Status) -> Iterator[tuple[str, str]]:

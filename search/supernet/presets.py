@@ -60,6 +60,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             and compares them on one batch.
         train_only: share of the steps before anything is judged; the controller's schedule begins behind it.
         update_every: training steps for each update of the controller.
+        common_warm_up: share of the steps over which every decision of a trained network is, with a probability that falls from
+            1 to 0, that of one network near the target: what many networks share is hard to begin with.
         mixed_operations: while operations are warmed up, run all choices and average them (TuNAS), instead of one at random.
         finalists: 0 ends with the controller's most probable network (TuNAS), which a short search has not settled; a number
             judges as many samples of the policy, those within 5 % of the target first, on all validation pictures, and ends
@@ -85,6 +87,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     scored: Count | None = None
     train_only: Share = 0.0
     update_every: Count = 1
+    common_warm_up: Share = 0.0
     mixed_operations: bool = False
     finalists: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
@@ -94,6 +97,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise SearchError(
                 f"preset '{self.name}': field 'update_every' is {self.update_every}, expected 1 where 'scored' is null"
             )
+        if self.mixed_operations and self.common_warm_up:
+            raise SearchError(f"preset '{self.name}': fields 'mixed_operations' and 'common_warm_up' are both set, expected one")
         self.controller_settings()
 
     @property
@@ -171,6 +176,7 @@ PRESETS = {
             scored=8,
             train_only=0.65,
             update_every=5,
+            common_warm_up=0.4,
             finalists=32,
             policy=Policy(learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0),
         ),

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.tensorflow
 ROOT = Path(__file__).parents[3]
 NO_WARM_UP = {"operation_warm_up": 0.0, "width_warm_up": 0.0}
 QUICK: dict[str, Any] = {
-    "scored": 4, "update_every": 2, "train_only": 0.5, "finalists": 4,
+    "scored": 4, "update_every": 2, "train_only": 0.5, "finalists": 4, "common_warm_up": 0.7,
     "policy": Policy(learning_rate=0.1, growth=1.0, delay=0.0, **NO_WARM_UP),
 }  # fmt: skip
 
