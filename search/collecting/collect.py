@@ -125,27 +125,20 @@ def collect(
         for target in plan.targets
     }
     noisy: dict[tuple[str, str | None], bool] = {}
-    source = run_lanes(plan, space, settings, tell) if events is None else events
-    for event in source:
+    for event in run_lanes(plan, space, settings, tell) if events is None else events:
         tally = tallies[event.hardware]
-        if not isinstance(event, Row):
-            if event.gone:
-                tally.trouble = event.reason
-                tell(f"{event.hardware} is given up: {event.reason}")
-            else:
-                tally.failed += 1
-                tally.failures = [*tally.failures, event.reason][:5]
-            continue
-        row = event.measurement
-        store.add(row)
-        if event.reference:
-            tally.checks += 1
-            continue
-        noisy[event.hardware, row.architecture_id] = row.noisy
-        tally.again += event.again
-        tally.measured += not event.again
-        tally.unsupported += not event.again and not row.supported
-        advance(Progress(tally, time.monotonic() - start))
+        if isinstance(event, Row):
+            store.add(event.measurement)
+            _count(tally, event)
+            if not event.reference:
+                noisy[event.hardware, event.measurement.architecture_id] = event.measurement.noisy
+                advance(Progress(tally, time.monotonic() - start))
+        elif event.gone:
+            tally.trouble = event.reason
+            tell(f"{event.hardware} is given up: {event.reason}")
+        else:
+            tally.failed += 1
+            tally.failures = [*tally.failures, event.reason][:5]
     for (hardware, _), still in noisy.items():
         tallies[hardware].noisy += still
     absent = [
@@ -153,6 +146,16 @@ def collect(
         for name, reason in plan.absent.items()
     ]
     return Report(tallies=[*tallies.values(), *absent], seconds=time.monotonic() - start)
+
+
+def _count(tally: Tally, event: Row) -> None:
+    if event.reference:
+        tally.checks += 1
+    elif event.again:
+        tally.again += 1
+    else:
+        tally.measured += 1
+        tally.unsupported += not event.measurement.supported
 
 
 def unsupported_text(tally: Tally) -> str:
