@@ -34,7 +34,7 @@ from search.supernet.watching import Observer, Silent, Status
 
 _GENERATOR_BYTES = 512
 _DRAWN_A_FINALIST, _NEAR = 64, 0.05
-_DRAWN = 1000
+_DRAWN, _HELD = 1000, 1.5
 
 
 def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
@@ -153,7 +153,7 @@ class Search:
         if self.progress.step >= length:
             return rows, replaced
         chance = np.random.default_rng([self.request.seed, self.progress.step]).random(rows.shape)
-        common = chance < 1 - self.progress.step / length
+        common = chance < _HELD * (1 - self.progress.step / length)
         return np.where(common, self.common, rows).astype(np.int16), replaced | common
 
     def _common(self) -> Encodings:

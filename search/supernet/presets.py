@@ -60,8 +60,9 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             and compares them on one batch.
         train_only: share of the steps before anything is judged; the controller's schedule begins behind it.
         update_every: training steps for each update of the controller.
-        common_warm_up: share of the steps over which every decision of a trained network is, with a probability that falls from
-            1 to 0, that of one network near the target: what many networks share is hard to begin with.
+        common_warm_up: share of the steps over which every decision of a trained network is, with a probability that is 1 for
+            the first third of them and falls to 0 in the others, that of one network near the target: networks that share
+            nothing but chance do not begin to learn.
         mixed_operations: while operations are warmed up, run all choices and average them (TuNAS), instead of one at random.
         finalists: 0 ends with the controller's most probable network (TuNAS), which a short search has not settled; a number
             judges as many samples of the policy, those within 5 % of the target first, on all validation pictures, and ends
