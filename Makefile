@@ -8,9 +8,6 @@ MHMODELS_HOME ?= $(CURDIR)/build/home
 JOBS ?= 2
 PYTEST := $(BIN)/python -P -m pytest -n $(JOBS) --dist worksteal
 
-# The slow tests that CI runs inside 40 minutes.
-SLOW := tests/android tests/export tests/training tests/weights tests/test_builder.py tests/test_keras_applications.py tests/test_jax_backend.py
-
 .PHONY: demo test slow lint types bench clean
 
 demo: $(STAMP)
@@ -20,7 +17,7 @@ test: $(STAMP)
 	$(PYTEST)
 
 slow: $(STAMP)
-	$(PYTEST) -m slow $(SLOW)
+	$(PYTEST) -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

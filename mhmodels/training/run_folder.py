@@ -125,10 +125,10 @@ class RunFolder:
 
     def _check(self, setup: Setup) -> None:
         found = decode_json(read_bytes(self.record), Setup, RUN_FORMAT, str(self.record))
-        differences = list(differences("", msgspec.to_builtins(found), msgspec.to_builtins(setup)))
-        if differences:
+        changed = list(differences("", msgspec.to_builtins(found), msgspec.to_builtins(setup)))
+        if changed:
             raise TrainingError(
-                f"{self.path}: holds a run with other settings: {'; '.join(differences)}. Resume with the settings of "
+                f"{self.path}: holds a run with other settings: {'; '.join(changed)}. Resume with the settings of "
                 f"{self.record}, or start a new run in another folder"
             )
 
