@@ -301,6 +301,7 @@ def test_estimate_against_other_converters(benchmark: Any, files: Files, ours: s
     assert mine <= theirs * 1.0005  # the estimate is deterministic; beyond rounding nothing may be slower
 
 
+@pytest.mark.slow
 def test_ai_edge_quantizer_reads_our_float_file(files: Files) -> None:
     """Its file is of the same network: else the comparison would mean nothing."""
     from export.file_graph import file_logits

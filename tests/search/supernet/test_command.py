@@ -49,6 +49,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_search_on_digits_ends_in_an_architecture_with_provenance(tmp_path: Path, arguments: list[str | Path]) -> None:
     found = tmp_path / "found.json"
