@@ -66,7 +66,9 @@ def digest(folder: Path) -> str:
     return content.hexdigest()
 
 
-@pytest.mark.parametrize("changes", [pytest.param({"mixed_operations": True}, marks=pytest.mark.slow), QUICK], ids=["tunas", "quick"])
+@pytest.mark.parametrize(
+    "changes", [pytest.param({"mixed_operations": True}, marks=pytest.mark.slow), QUICK], ids=["tunas", "quick"]
+)
 def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, changes: dict[str, Any]) -> None:
     preset = tiny.preset(**changes)
     watcher = Watcher()
