@@ -72,7 +72,14 @@ def supernet_options(command: F) -> F:
     metavar="FILE|MODULE:FUNCTION",
     help="Accuracies: FILE.npz[:COLUMN] or FILE.csv (published tables), FILE.jsonl (trains a predictor), or a function.",
 )
-@click.option("--cost-model", "cost_models", type=_FILE, multiple=True, metavar="model.json", help="Latencies, one a hardware.")
+@click.option(
+    "--cost-model",
+    "cost_models",
+    type=_FILE,
+    multiple=True,
+    metavar="model.json|ID",
+    help="Latencies, one a hardware; ID: one that comes with the package (ethos-u55-128, …).",
+)
 @click.option("--latencies", type=_FILE, default=None, metavar="FILE.npz", help="Latencies from a published table instead.")
 @click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
 @click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
@@ -173,6 +180,8 @@ def make_request(options: dict[str, Any]) -> Request:
         from search.supernet_cli import request_options
 
         supernet = request_options(options)
+    from search.cost_model.shipping import model_path
+
     reference, references = None, {}
     for value in options["references"]:
         if "=" in value:
@@ -184,7 +193,7 @@ def make_request(options: dict[str, Any]) -> Request:
         method=_method(options),
         evaluator=options["evaluator"] or "",
         seed=options["seed"],
-        cost_models=tuple(str(path.absolute()) for path in options["cost_models"]),
+        cost_models=tuple(str(model_path(options["space"], path)) for path in options["cost_models"]),
         latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
         hardware=tuple(part for value in options["hardware"] for part in value.split(",")),
         limits=options["limits"],

@@ -17,6 +17,21 @@ def shipped_hardware(space: Space | str) -> tuple[str, ...]:
     return tuple(sorted(path.stem.removeprefix(f"{name}_") for path in FOLDER.glob(f"{name}_*.json")))
 
 
+def model_path(space: str, word: Path) -> Path:
+    """The file that `--cost-model WORD` means: one that exists, or the shipped model of that hardware.
+
+    Raises:
+        UnknownNameError: neither; a word that ends with .json stays a path, whose reader says that it is missing.
+    """
+    if word.suffix == ".json" or word.exists():
+        return word.absolute()
+    shipped = FOLDER / f"{space}_{word}.json"
+    if word.name != str(word) or not shipped.is_file():
+        known = shipped_hardware(space)
+        raise UnknownNameError(f"cost model of '{space}'", str(word), known, "(or give the path of a cost model .json file)")
+    return shipped
+
+
 def shipped_model(space: Space | str, hardware: str) -> CostModel:
     """The cost model of a space and a hardware that comes with the package.
 

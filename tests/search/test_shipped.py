@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from search.cost_model import FitOptions, fit
 from search.cost_model.data import read_latencies
 from search.cost_model.fitting import Origin
 from search.cost_model.model import encoding_hashes
-from search.cost_model.shipping import shipped_hardware, shipped_model
+from search.cost_model.shipping import model_path, shipped_hardware, shipped_model
 from search.cost_model.statistics import statistics
 from search.errors import CostModelError
 from search.sampling import sample
 from search.spaces import get_space
+
+from ..conftest import Run
 
 TABLE = Path(__file__).parents[2] / "search" / "data" / "multi_hardware_ethos_u.csv"
 NPUS = ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
@@ -75,3 +78,23 @@ def test_a_shipped_model_does_not_serve_another_space(monkeypatch: pytest.Monkey
     monkeypatch.setattr(other, "name", "multi_hardware")
     with pytest.raises(CostModelError, match="schema"):
         shipped_model(other, "ethos-u55-128")
+
+
+def test_a_search_takes_shipped_models_by_their_hardware(mhmodels: Run, tmp_path: Path) -> None:
+    (tmp_path / "toy.py").write_text("def accuracy(space, encodings):\n    return encodings.mean(axis=1) / 100\n")
+    chosen = [word for hardware in NPUS for word in ("--cost-model", hardware)]
+    common = ["search", "run", "--space", "multi_hardware", "--evaluator", "toy:accuracy", "--method", "random"]
+    done = mhmodels(*common, *chosen, "--evaluations", "20", "--log", "run.db", "-o", "found.json", "--json")
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["latency_ms"]) == set(NPUS)
+    done = mhmodels(*common, "--cost-model", "ethos-u55", "--log", "other.db", "-o", "other.json")
+    assert done.returncode == 1
+    assert "unknown cost model of 'multi_hardware' 'ethos-u55': did you mean" in done.stderr
+
+
+def test_a_file_goes_before_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert model_path("multi_hardware", Path("ethos-u55-128")).is_file()
+    Path("ethos-u55-128").write_text("{}")
+    assert model_path("multi_hardware", Path("ethos-u55-128")) == tmp_path / "ethos-u55-128"
+    assert model_path("multi_hardware", Path("missing.json")) == tmp_path / "missing.json"
