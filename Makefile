@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 MHMODELS_HOME ?= $(CURDIR)/build/home
-# Processes that run tests beside each other; each may take 3 GB.
+# Processes that run tests beside each other; each takes up to 3 GB, in the slow tests up to 7.
 JOBS ?= 2
 PYTEST := $(BIN)/python -P -m pytest -n $(JOBS) --dist worksteal
 
