@@ -305,7 +305,7 @@ def _numbers(values: tuple[str, ...], option: str) -> dict[str, float]:
 def _tell(objective: Objective, accuracies: str, near: float) -> None:
     reward = objective.reward
     equation = f", equation {reward.equation}" if reward.equation else ""
-    note(f"{objective.space!r} on {', '.join(objective.sources)}")
+    note(f"space {objective.space.name} on {', '.join(objective.sources)}")
     note(f"reward: {reward.kind} of f_{reward.aggregate}{equation}, β = {reward.beta:g}, target {reward.target:g}")
     note(f"accuracies: {accuracies}")
     if near < 0.001:
