@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from mhmodels.errors import FileFormatError
+from mhmodels.errors import FileFormatError, UnknownNameError
 
 T = TypeVar("T")
 
@@ -55,6 +55,27 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T], read: Callable[[bytes, str], T]) -> T:
+    """What an option means that takes a name of ours or the path of a file of the user's.
+
+    Args:
+        word: as given; a name goes before a file.
+        kind: what it should be, for messages.
+        named: what we have.
+        read: makes one of a file's content and its name.
+
+    Raises:
+        UnknownNameError: neither a name nor a .json file.
+        FileFormatError: the file cannot be read, or `read` refuses it.
+    """
+    name = os.fspath(word)
+    if name in named:
+        return named[name]
+    if not name.endswith(".json") and not Path(name).is_file():
+        raise UnknownNameError(kind, name, named, f"(or give the path of a {kind} .json file)")
+    return read(read_bytes(name, limit=1 << 20), name)
 
 
 def _with_found(message: str, document: Any) -> str:

@@ -8,13 +8,12 @@ its code); `short` is TuNAS's 90-epoch schedule; `digits` trains on the cluttere
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from mhmodels.architecture import Interpolation, Preprocessing, decode_json, read_bytes
-from mhmodels.errors import UnknownNameError
+from mhmodels.architecture import Interpolation, Preprocessing, decode_json
+from mhmodels.json_files import named_or_file
 
 FORMAT: Literal["mhmodels.recipe/1"] = "mhmodels.recipe/1"
 
@@ -184,9 +183,4 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
         UnknownNameError: neither a name nor a .json file.
         FileFormatError: the file cannot be read or is not a recipe.
     """
-    name = os.fspath(recipe)
-    if name in RECIPES:
-        return RECIPES[name]
-    if not name.endswith(".json") and not Path(name).is_file():
-        raise UnknownNameError("recipe", name, RECIPES, "(or give the path of a recipe .json file)")
-    return Recipe.from_json(read_bytes(name, limit=1 << 20), source=name)
+    return named_or_file(recipe, "recipe", RECIPES, Recipe.from_json)

@@ -144,6 +144,7 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
         lanes.setdefault(target.lane, []).append(Desk(target, settings, events.put, tell, stop))
 
     def run(desks: list[Desk]) -> None:
+        """A lane's thread; its end is None in the queue."""
         try:
             Lane(desks, plan, space, settings, events.put, stop).run()
         except Exception as error:  # the main thread raises it again

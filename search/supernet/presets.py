@@ -7,13 +7,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
-from mhmodels.architecture import MAX_WIDTH, MIN_INPUT, Preprocessing, decode_json, read_bytes
-from mhmodels.errors import UnknownNameError
+from mhmodels.architecture import MAX_WIDTH, MIN_INPUT, Preprocessing, decode_json
+from mhmodels.json_files import named_or_file
 from mhmodels.training.recipes import (
     IMAGENET_PREPROCESSING,
     SGD,
@@ -192,9 +191,4 @@ def load_preset(preset: str | os.PathLike[str]) -> Preset:
         UnknownNameError: neither a name nor a .json file.
         FileFormatError: the file cannot be read or is not a preset.
     """
-    name = os.fspath(preset)
-    if name in PRESETS:
-        return PRESETS[name]
-    if not name.endswith(".json") and not Path(name).is_file():
-        raise UnknownNameError("preset", name, PRESETS, "(or give the path of a preset .json file)")
-    return Preset.from_json(read_bytes(name, limit=1 << 20), source=name)
+    return named_or_file(preset, "preset", PRESETS, Preset.from_json)

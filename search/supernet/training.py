@@ -175,6 +175,7 @@ class Trainer:
 
     def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> None:
         def update(own: list[tf.Tensor]) -> None:
+            """Moves a replica's weights by the gradients of all of them."""
             context, summed = tf.distribute.get_replica_context(), own
             if context.num_replicas_in_sync > 1:
                 # A function's arguments are on no device; what is reduced must be on the replica's.
