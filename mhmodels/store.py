@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 # "MHMS" in the header's application id: how we and `file` know our own.
 APPLICATION_ID = 0x4D484D53
-VERSION = 1
+# 1: no `turns` in rows, which a reader of that version would refuse.
+VERSION = 2
 FILE_NAME = "results.db"
 REMEDY = "give another path with --store"
 _MAGIC = b"SQLite format 3\x00"
@@ -223,7 +224,8 @@ class Store:
                 raise StoreError(f"{self.path}: cannot be written ('{place}' is read-only); {REMEDY}")
 
     def _set_up(self) -> None:
-        if not self._is_ours():
+        found = self._version()
+        if not found:
             self._connection.execute("PRAGMA journal_mode = WAL")
             try:
                 self._connection.executescript(_SCHEMA)
@@ -231,14 +233,17 @@ class Store:
                 # Another process may have made it between our look and our lock.
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
-                if not self._is_ours():
+                if not self._version():
                     raise
+        elif found < VERSION:
+            # All rows of version 1 are rows of version 2; the number keeps older readers from rows that they do not know.
+            self._connection.execute(f"PRAGMA user_version = {VERSION}")
         # A row costs seconds to measure and a millisecond to sync.
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.execute("SELECT max(id) FROM measurements").fetchone()
 
-    def _is_ours(self) -> bool:
-        """Whether the tables are there; False for a new file."""
+    def _version(self) -> int:
+        """Of the tables that are there; 0 for a new file."""
         # One transaction, hence one state of the file: another process may be making the tables at this moment.
         self._connection.execute("BEGIN")
         try:
@@ -254,7 +259,7 @@ class Store:
             )
         if application != APPLICATION_ID and (application or version or tables):
             raise self._foreign(f"an SQLite file of something else, with application id {application:#x} and {tables} tables")
-        return bool(application)
+        return int(version) if application else 0
 
     def _foreign(self, found: str) -> StoreError:
         return StoreError(f"{self.path}: not a measurement store ({found}); it is left as it is, {REMEDY}")

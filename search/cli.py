@@ -127,7 +127,7 @@ def sample_command(
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
 @click.option("--samples", type=_FILE, default=None, metavar="FILE.jsonl", help="These networks in place of drawn ones.")
 @click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure. [default: the default five]")
-@click.option("--runs", type=click.IntRange(50, 100_000), default=50, show_default=True, help="Timed runs a block.")
+@click.option("--runs", type=click.IntRange(20, 100_000), default=50, show_default=True, help="Timed runs a block.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
 @click.option("--reference", default=None, metavar="MODEL", help="Measured at intervals to see drift. [default: mobilenet_v2]")
 @click.option("--interval", type=click.IntRange(1), default=20, show_default=True, help="Networks between two of these.")

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mhmodels.hardware.host_session import HostSession
-from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.hardware.timing import steadiest, summarise
+from mhmodels.hardware.turns import uncertainty
 
 REPEATS = 5
+TURN_BLOCKS, CERTAIN = 3, 0.015
 
 
 def _cpu(name: str, file_format: str, kernels: str) -> Hardware:
@@ -27,6 +29,7 @@ def _cpu(name: str, file_format: str, kernels: str) -> Hardware:
         format=file_format,
         kind="measured",
         description=f"this machine's CPU, {file_format}, LiteRT with {kernels} kernels",
+        turns=True,
         configuration={"kernels": kernels},
     )
 
@@ -69,13 +72,22 @@ class HostRunner:
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
         """Warm-up, then blocks of `job.runs` until one is steady or five are made; the steadiest counts.
 
+        With a reference one block, and another as long as the ratio to the reference is uncertain by over 1.5 %, up to three.
+
         Raises:
             MeasurementError: the runtime refuses the file, dies on it or takes too long.
         """
-        before = os.getloadavg()[0]
-        xnnpack = hardware.configuration["kernels"] == "XNNPACK"
-        with HostSession(job.path, xnnpack=xnnpack, threads=job.threads) as session:
-            summary = steadiest(lambda: summarise(session.block(job.runs), session.stolen, session.company), REPEATS)
+        before, turns = os.getloadavg()[0], None
+        xnnpack, reference = hardware.configuration["kernels"] == "XNNPACK", job.reference
+        beside = None if reference is None else reference.path
+        with HostSession(job.path, xnnpack=xnnpack, threads=job.threads, reference=beside) as session:
+            if reference is None:
+                summary = steadiest(lambda: summarise(session.block(job.runs), session.stolen, session.company), REPEATS)
+                noisy = summary.noisy
+            else:
+                turns = _in_turns(session, job.runs, reference)
+                summary = summarise(turns.own_ms, session.stolen, session.company)
+                noisy = uncertainty(turns) > NOISY_MAD_RATIO
         about, environment = session.about, self.environment(hardware)
         return Measurement(
             model_hash=job.model_hash,
@@ -98,7 +110,8 @@ class HostRunner:
             first_ms=about["first_ns"] / 1e6,
             runs=summary.runs,
             warmup=about["warmup"],
-            noisy=summary.noisy,
+            noisy=noisy,
+            turns=turns,
             mad_ratio=summary.mad_ratio,
             delegated_nodes=about["delegated"],
             total_nodes=about["total"],
@@ -108,6 +121,24 @@ class HostRunner:
             device_state={"load_before": before, "stolen": summary.stolen, "company": summary.company, **_state(session.cores)},
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+
+
+def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:
+    """Timings beside a reference's, until their ratio is certain enough."""
+    own: list[float] = []
+    beside: list[float] = []
+    for _ in range(TURN_BLOCKS):
+        own += session.block(runs)
+        beside += session.reference_ms
+        turns = Turns(model=reference.model, model_hash=reference.model_hash, own_ms=_rounded(own), reference_ms=_rounded(beside))
+        if uncertainty(turns) <= CERTAIN:
+            break
+    return turns
+
+
+def _rounded(times_ms: list[float]) -> tuple[float, ...]:
+    """To 0.1 us: a clock tells no more, and a store keeps thousands of these."""
+    return tuple(round(ms, 4) for ms in times_ms)
 
 
 @functools.cache

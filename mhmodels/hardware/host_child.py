@@ -14,6 +14,7 @@ import time
 from typing import IO, Any
 
 WARMUP_RUNS, WARMUP_NS, WARMUP_MOST = 10, 250_000_000, 2000
+REFERENCE_WARMUP_RUNS = 3
 
 
 def fill(interpreter: Any) -> list[tuple[int, Any]]:
@@ -78,16 +79,41 @@ def timed_block(interpreter: Any, inputs: list[tuple[int, Any]], runs: int) -> t
     return times, own
 
 
-def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[str, Any]]:
-    """Loads the file and warms up; returns interpreter, inputs and what there is to tell about both."""
+def timed_turns(network: tuple[Any, Any], reference: tuple[Any, Any], runs: int) -> tuple[list[int], list[int], int]:
+    """Times `runs` inferences of a network, each followed by one of a reference; as `timed_block`, the reference's second."""
+    own_times, reference_times, own = [], [], 0
+    for _ in range(runs):
+        (time_ns,), thread_ns = timed_block(*network, 1)
+        own_times.append(time_ns)
+        own += thread_ns
+        reference_times += timed_block(*reference, 1)[0]
+    return own_times, reference_times, own
+
+
+def load(path: str, settings: dict[str, Any]) -> Any:
+    """An interpreter with its tensors."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.AUTO if settings["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    start = time.perf_counter_ns()
-    interpreter = Interpreter(
-        model_path=settings["path"], num_threads=settings["threads"], experimental_op_resolver_type=resolver
-    )
+    interpreter = Interpreter(model_path=path, num_threads=settings["threads"], experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
+    return interpreter
+
+
+def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]] | None:
+    """The reference network, warmed up; None if there is none."""
+    if settings["reference"] is None:
+        return None
+    interpreter = load(settings["reference"], settings)
+    inputs = fill(interpreter)
+    timed_block(interpreter, inputs, REFERENCE_WARMUP_RUNS)
+    return interpreter, inputs
+
+
+def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[str, Any]]:
+    """Loads the file and warms up; returns interpreter, inputs and what there is to tell about both."""
+    start = time.perf_counter_ns()
+    interpreter = load(settings["path"], settings)
     init = time.perf_counter_ns() - start
     inputs = fill(interpreter)
     first = timed_block(interpreter, inputs, 1)[0][0]
@@ -118,13 +144,19 @@ def serve(settings: dict[str, Any], answers: IO[str]) -> None:
         answers.flush()
 
     try:
+        reference = load_reference(settings)
         interpreter, inputs, about = prepare(settings)
         gc.collect()
         gc.disable()
         answer(about)
         for line in sys.stdin:
-            times, own = timed_block(interpreter, inputs, json.loads(line)["runs"])
-            answer({"ns": times, "own_ns": own})
+            runs = json.loads(line)["runs"]
+            if reference is None:
+                times, own = timed_block(interpreter, inputs, runs)
+                answer({"ns": times, "own_ns": own})
+            else:
+                times, beside, own = timed_turns((interpreter, inputs), reference, runs)
+                answer({"ns": times, "reference_ns": beside, "own_ns": own})
     except (ValueError, RuntimeError, MemoryError, ImportError) as error:
         answer({"error": str(error) or type(error).__name__})
 

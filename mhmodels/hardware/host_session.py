@@ -46,15 +46,19 @@ class HostSession:
         stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads, whose
             share one clock cannot tell.
         company: busy share of the other cores during the last block.
+        reference_ms: what the reference took in the last block, once after each inference.
     """
 
-    def __init__(self, path: Path, *, xnnpack: bool = True, threads: int = 1, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self, path: Path, *, xnnpack: bool = True, threads: int = 1, reference: Path | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
         """Starts the child and waits until it is warm.
 
         Args:
             path: the .tflite file.
             xnnpack: LiteRT's default delegate; else its built-in kernels.
             threads: of the runtime, each with a core.
+            reference: another file, timed in turns with this one.
             timeout_s: for everything this session does.
 
         Raises:
@@ -63,9 +67,11 @@ class HostSession:
         self.path, self.cores = path, timing_cores(threads)
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
         self.stolen = self.company = 0.0
+        self.reference_ms: list[float] = []
         self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
-        settings = {"path": str(path.absolute()), "xnnpack": xnnpack, "threads": threads}
+        beside = None if reference is None else str(reference.absolute())
+        settings = {"path": str(path.absolute()), "reference": beside, "xnnpack": xnnpack, "threads": threads}
         # -P: neither the working directory nor the script's own folder may stand before the installed packages.
         command = [sys.executable, "-P", str(CONTAINED), json.dumps(self.cores), str(CHILD), json.dumps(settings)]
         self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0)
@@ -91,6 +97,7 @@ class HostSession:
         self.company = company(before, core_ticks(), self.cores)
         if len(self.cores) == 1:
             self.stolen = max(0.0, 1.0 - answer["own_ns"] / max(sum(answer["ns"]), 1))
+        self.reference_ms = [time_ns / 1e6 for time_ns in answer.get("reference_ns", ())]
         return [time_ns / 1e6 for time_ns in answer["ns"]]
 
     def close(self) -> None:

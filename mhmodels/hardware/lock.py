@@ -42,6 +42,13 @@ def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator
 
 
 @contextmanager
+def turns_lock(timeout_s: float = 3600.0) -> Iterator[None]:
+    """Holds what timings in turns with a reference must not share with each other; as `machine_lock`."""
+    with file_lock(lock_path().with_suffix(".turns.lock"), "this machine", timeout_s):
+        yield
+
+
+@contextmanager
 def file_lock(path: Path, subject: str, timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator[None]:
     """Holds the lock of anything that must be measured by one process at a time; as `machine_lock`.
 

@@ -39,6 +39,31 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     configuration: dict[str, Any] = {}
 
 
+class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Timings of a network and of a reference network in turns: own, reference, own, reference, …
+
+    Attributes:
+        model, model_hash: of the reference.
+        own_ms, reference_ms: in the order in which they were made; as many of one as of the other.
+    """
+
+    model: str
+    model_hash: str
+    own_ms: tuple[float, ...]
+    reference_ms: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        times = (*self.own_ms, *self.reference_ms)
+        if not self.own_ms or len(self.own_ms) != len(self.reference_ms):
+            raise MeasurementError(
+                f"turns with '{self.model}': {len(self.own_ms)} own and {len(self.reference_ms)} reference timings, expected as "
+                "many of both"
+            )
+        wrong = next((ms for ms in times if not (math.isfinite(ms) and ms > 0)), None)
+        if wrong is not None:
+            raise MeasurementError(f"turns with '{self.model}': a timing of {wrong!r} ms is not one: expected a number above 0")
+
+
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One row of the store. `median_ms` is None where the whole network did not run there; `reason` then says why.
 
@@ -56,12 +81,14 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler tells.
         file_bytes: size of the .tflite file.
         runs, warmup: timed inferences in the block that was kept, and those before the first block.
-        noisy: no block came to `mad_ratio` <= 0.02, with at most 2 % of its time lost to other processes on the core (a
-            host's `device_state["stolen"]`) and other cores busy for at most 5 % (`"company"`), within the repeats allowed.
+        noisy: in turns with a reference, a standard error of over 2 %; else no block came to `mad_ratio` <= 0.02, with at most
+            2 % of its time lost to other processes on the core (a host's `device_state["stolen"]`) and other cores busy for at
+            most 5 % (`"company"`), within the repeats allowed.
         mad_ratio: median absolute deviation over median.
         delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
         reason: why there is no latency, or "".
         device, runtime, driver, compiler, configuration: see `Environment`.
+        turns: the inferences of a reference network in between, where `Job.reference` asked for one.
         device_state: load, clock, pinned cores and the like when it ran; informative only.
         time: UTC, ISO 8601.
 
@@ -103,6 +130,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     driver: str = ""
     compiler: str = ""
     configuration: dict[str, Any] = {}
+    turns: Turns | None = None
     device_state: dict[str, Any] = {}
 
     def __post_init__(self) -> None:

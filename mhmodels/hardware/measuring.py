@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware.lock import machine_lock
+from mhmodels.hardware.lock import machine_lock, turns_lock
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
 from mhmodels.tflite_file import TFLiteFile, read_tflite
@@ -19,7 +20,7 @@ from mhmodels.tflite_file import TFLiteFile, read_tflite
 if TYPE_CHECKING:
     from mhmodels.store import Store
 
-MINIMUM_RUNS, MAXIMUM_RUNS = 50, 100_000
+MINIMUM_RUNS, MINIMUM_TURNS, MAXIMUM_RUNS = 50, 20, 100_000
 # Operators with weights, and the positions of input and weights among their tensors.
 _KERNELS = {"CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "FULLY_CONNECTED": (0, 1), "TRANSPOSE_CONV": (2, 1)}
 
@@ -77,8 +78,12 @@ def prepare(
     weights: str = "unknown",
     runs: int = MINIMUM_RUNS,
     threads: int = 1,
+    reference: Job | None = None,
 ) -> Job:
-    """Reads and checks a file once, for all hardware; arguments and errors as `measure`."""
+    """Reads and checks a file once, for all hardware; arguments and errors as `measure`.
+
+    With a `reference` to be timed in turns with it, 20 runs are the least.
+    """
     for name, value, most in (("runs", runs, MAXIMUM_RUNS), ("threads", threads, 1024)):
         if type(value) is not int or not 1 <= value <= most:
             raise MeasurementError(f"{name} is {value!r}, expected a whole number from 1 to {most}")
@@ -96,8 +101,9 @@ def prepare(
         architecture_id=architecture_id,
         weights=weights,
         batch=max(1, shape[0]) if len(shape) > 1 else 1,
-        runs=max(runs, MINIMUM_RUNS),
+        runs=max(runs, MINIMUM_TURNS if reference else MINIMUM_RUNS),
         threads=threads,
+        reference=reference,
     )
 
 
@@ -134,7 +140,10 @@ def check_format(job: Job, hardware: Hardware) -> None:
 
     Raises:
         FileFormatError: its format is another, and the hardware leaves no room.
+        MeasurementError: it is to be timed in turns with a reference, which this hardware cannot do.
     """
+    if job.reference is not None and not hardware.turns:
+        raise MeasurementError(f"{hardware.id} cannot time a reference network in turns; measure without one")
     if hardware.strict and job.format != hardware.format:
         raise FileFormatError(
             f"{job.path}: computes in {job.format}, but {hardware.id} takes {hardware.format} files; "
@@ -163,7 +172,7 @@ def answer(job: Job, hardware: Hardware, runner: Runner, *, store: Store | None 
     found = _stored(job, hardware, environment, look_up)
     if found is not None:
         return Answer(found, True)
-    with machine_lock(shared=hardware.kind != "measured") if runner.exclusive else nullcontext():
+    with _alone(job, hardware) if runner.exclusive else nullcontext():
         # Whoever held the lock may have measured just this.
         found = _stored(job, hardware, environment, look_up)
         if found is not None:
@@ -172,6 +181,14 @@ def answer(job: Job, hardware: Hardware, runner: Runner, *, store: Store | None 
     if store is not None:
         store.add(measurement)
     return Answer(measurement, False)
+
+
+@contextmanager
+def _alone(job: Job, hardware: Hardware) -> Iterator[None]:
+    """Timings have this machine to themselves; those in turns with a reference bear compilers beside them."""
+    timed, in_turns = hardware.kind == "measured", job.reference is not None
+    with machine_lock(shared=not timed or in_turns), turns_lock() if timed and in_turns else nullcontext():
+        yield
 
 
 def _stored(job: Job, hardware: Hardware, environment: Environment, store: Store | None) -> Measurement | None:

@@ -24,6 +24,7 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         kind: of the latencies it gives.
         description: for people.
         strict: files of other formats are refused; else the runner judges them itself, as a compiler does.
+        turns: it can time a reference network in turns with the one in question (`Job.reference`).
         configuration: what the runner needs to know, JSON values only.
     """
 
@@ -32,6 +33,7 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     kind: Kind
     description: str
     strict: bool = True
+    turns: bool = False
     configuration: dict[str, Any] = {}
 
 
@@ -46,6 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         batch: first dimension of the first input.
         runs: timed inferences a block.
         threads: of the runtime.
+        reference: a network to time in turns with this one, on hardware with `turns`; None times this one alone.
     """
 
     path: Path
@@ -58,6 +61,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     batch: int
     runs: int
     threads: int
+    reference: Job | None = None
 
 
 class Runner(Protocol):

@@ -13,6 +13,7 @@ from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.company import wait_for_quiet
 from mhmodels.hardware.host_session import timing_cores
 from mhmodels.hardware.timing import disturbed, unrest
+from mhmodels.hardware.turns import common_pace, steady_ms
 from search.collecting.plan import Network, Settings, Target, notes, with_notes
 from search.cost_model.fitting import FitOptions, Origin, fit
 from search.space import Space
@@ -69,9 +70,19 @@ class Desk:
         return self.target.hardware.id
 
     @property
+    def in_turns(self) -> bool:
+        """Whether every network is timed in turns with the reference network."""
+        return self.target.hardware.turns and bool(self.settings.reference)
+
+    @property
+    def checked(self) -> bool:
+        """Whether the reference network is measured at intervals."""
+        return self.target.timed and bool(self.settings.reference) and not self.in_turns
+
+    @property
     def check_due(self) -> bool:
         """Whether the reference network is to be measured now."""
-        return self.target.timed and bool(self.settings.reference) and self._count % self.settings.interval == 0 and not self.gone
+        return self.checked and self._count % self.settings.interval == 0 and not self.gone
 
     def first(self, job: Job, network: Network) -> None:
         """Measures a network for the first time."""
@@ -122,7 +133,9 @@ class Desk:
         known = [n for n in networks if n.id in self._rows and self._rows[n.id].median_ms is not None]
         if len(known) < ENOUGH or not self.target.timed:
             return
-        ms = np.array([self._rows[network.id].median_ms for network in known], np.float64)
+        rows = [self._rows[network.id] for network in known]
+        pace = common_pace(rows)
+        ms = np.array([steady_ms(row, pace) for row in rows], np.float64)
         encodings = np.array([network.encoding for network in known])
         model = fit(space, encodings, ms, Origin(self.id), FitOptions(curve=False)).model
         errors = np.abs(model.bind(space).predict(encodings) / ms - 1)
@@ -142,7 +155,8 @@ class Desk:
         target = self.target
         try:
             row = answer(job, target.hardware, target.runner).measurement
-            if target.timed and target.runner.exclusive and self.settings.patience_s and disturbed(row):
+            waits = target.timed and target.runner.exclusive and not self.in_turns and self.settings.patience_s
+            if waits and disturbed(row):
                 # Looking before every timing would cost more than timing the few again that were disturbed.
                 wait_for_quiet(timing_cores(job.threads), self.settings.patience_s)
                 row = min(row, answer(job, target.hardware, target.runner).measurement, key=unrest)

@@ -1,7 +1,8 @@
 """Lanes: hardware that shares something takes turns in one thread, the others run beside it.
 
 This machine is one lane: its timings come one at a time, its compilers beside each other, because an estimate does not
-depend on the time that it takes. Every phone is a lane.
+depend on the time that it takes. If all its timings are made in turns with a reference network, which feels the same
+company, the compilers are a lane of their own, on the other cores. Every phone is a lane.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import queue
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import cast
@@ -21,12 +22,14 @@ from export.latency import LatencyFormat, latency_file
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, prepare
+from mhmodels.hardware.host_session import timing_cores
 from mhmodels.registry import resolve
 from search.collecting.desk import Desk, Emit, Event, Trouble
-from search.collecting.plan import WEIGHTS, Network, Plan, Settings
+from search.collecting.plan import THIS_MACHINE, WEIGHTS, Network, Plan, Settings
 from search.space import Space
 
 CHUNK = 8
+COMPILERS = "compilers"
 
 
 class Files:
@@ -36,12 +39,15 @@ class Files:
         self.folder, self.settings = folder, settings
         self._jobs: dict[tuple[str, str], Job] = {}
 
-    def job(self, architecture: Architecture, file_format: str, *, keep: bool = False) -> Job:
+    def job(
+        self, architecture: Architecture, file_format: str, *, reference: Architecture | None = None, keep: bool = False
+    ) -> Job:
         """The request to measure a network.
 
         Args:
             architecture: named as its rows are to be.
             file_format: float32, int8 or uint8.
+            reference: to be timed in turns with it.
             keep: beyond the chunk.
 
         Raises:
@@ -49,6 +55,7 @@ class Files:
         """
         key = architecture.architecture_id, file_format
         if key not in self._jobs:
+            beside = None if reference is None else self.job(reference, file_format, keep=True)
             folder = self.folder / ("kept" if keep else "chunk")
             path = latency_file(architecture, cast("LatencyFormat", file_format), folder)
             self._jobs[key] = prepare(
@@ -58,6 +65,7 @@ class Files:
                 weights=WEIGHTS,
                 runs=self.settings.runs,
                 threads=self.settings.threads,
+                reference=beside,
             )
         return self._jobs[key]
 
@@ -70,12 +78,19 @@ class Files:
 
 
 class Lane:
-    """Hardware that takes turns."""
+    """Hardware that takes turns; its compilers run on `cores`."""
 
     def __init__(
-        self, desks: Sequence[Desk], plan: Plan, space: Space, settings: Settings, emit: Emit, stop: threading.Event
+        self,
+        desks: Sequence[Desk],
+        plan: Plan,
+        space: Space,
+        settings: Settings,
+        emit: Emit,
+        stop: threading.Event,
+        cores: Collection[int],
     ) -> None:
-        self.desks, self.plan, self.space, self.settings = desks, plan, space, settings
+        self.desks, self.plan, self.space, self.settings, self.cores = desks, plan, space, settings, cores
         self._emit, self._stop = emit, stop
         self._reference = resolve(settings.reference) if settings.reference else None
 
@@ -101,7 +116,8 @@ class Lane:
         compiled = [pair for pair in work if not pair[0].target.timed]
         if compiled:
             futures: list[Future[None]] = []
-            with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2) as pool:
+            # A thread's cores are those of the processes that it starts.
+            with ThreadPoolExecutor(len(self.cores), initializer=_stay_on, initargs=(self.cores,)) as pool:
                 for desk, network in compiled:
                     start = functools.partial(_submit, pool, futures, desk, network)
                     self._with_job(files, desk, network.architecture, start)
@@ -113,7 +129,7 @@ class Lane:
         if not desk.gone and not self._stop.is_set():
             desk.find_outliers(self.space, self.plan.networks)
         for place, network in enumerate([n for n in self.plan.networks if n.id in desk.queue]):
-            if place % self.settings.interval == 0 and self._reference is not None:
+            if desk.checked and place % self.settings.interval == 0 and self._reference is not None:
                 self._with_job(files, desk, self._reference, desk.check, keep=True)
             self._with_job(files, desk, network.architecture, functools.partial(desk.second, network=network))
             files.clear()
@@ -124,7 +140,8 @@ class Lane:
         if desk.gone or self._stop.is_set():
             return
         try:
-            job = files.job(architecture, desk.target.hardware.format, keep=keep)
+            beside = self._reference if desk.in_turns else None
+            job = files.job(architecture, desk.target.hardware.format, reference=beside, keep=keep)
         except ExportError as error:
             self._emit(Trouble(desk.id, f"{architecture.name}: {error}"))
             return
@@ -139,14 +156,13 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
     """
     events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
     stop = threading.Event()
-    lanes: dict[str, list[Desk]] = {}
-    for target in plan.targets:
-        lanes.setdefault(target.lane, []).append(Desk(target, settings, events.put, tell, stop))
+    lanes = _lanes([Desk(target, settings, events.put, tell, stop) for target in plan.targets])
+    cores = _compiler_cores(lanes, settings.threads)
 
     def run(desks: list[Desk]) -> None:
         """A lane's thread; its end is None in the queue."""
         try:
-            Lane(desks, plan, space, settings, events.put, stop).run()
+            Lane(desks, plan, space, settings, events.put, stop, cores).run()
         except Exception as error:  # the main thread raises it again
             events.put(error)
         finally:
@@ -173,6 +189,29 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
         stop.set()
         for thread in threads:
             thread.join()
+
+
+def _lanes(desks: Sequence[Desk]) -> dict[str, list[Desk]]:
+    """Desks by what they share."""
+    here = [desk for desk in desks if desk.target.lane == THIS_MACHINE and desk.target.timed]
+    apart = all(desk.in_turns for desk in here)
+    lanes: dict[str, list[Desk]] = {}
+    for desk in desks:
+        compiles = desk.target.lane == THIS_MACHINE and not desk.target.timed
+        lanes.setdefault(COMPILERS if compiles and apart else desk.target.lane, []).append(desk)
+    return lanes
+
+
+def _compiler_cores(lanes: Mapping[str, Sequence[Desk]], threads: int) -> set[int]:
+    """Where compilers run: all cores, but those for timing if they run beside timings and there are others."""
+    cores = set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    beside = COMPILERS in lanes and THIS_MACHINE in lanes
+    return (cores - set(timing_cores(threads)) if beside else cores) or cores
+
+
+def _stay_on(cores: Collection[int]) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
 
 
 def _submit(pool: ThreadPoolExecutor, futures: list[Future[None]], desk: Desk, network: Network, job: Job) -> None:

@@ -21,6 +21,7 @@ WEIGHTS = "random-v1"
 NOTES = "collect"
 """The key of `Measurement.device_state` under which a row says how it was collected."""
 REFERENCE = "mobilenet_v2"
+THIS_MACHINE = "this machine"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +29,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         runs, threads: as in `mhmodels.hardware.measure`.
-        reference: zoo network that is measured at intervals where latencies are measured; "" for none.
-        interval: networks between two of its measurements.
+        reference: zoo network that latencies are measured beside; "" for none. Where the hardware can, the two are timed in turns
+            (`mhmodels.hardware.turns`), elsewhere it is measured at intervals.
+        interval: networks between two of its measurements, where it is not timed in turns.
         tolerance: by how much it may differ between two of them before what lies between is measured again.
         patience_s: how long to wait for a busy machine to become quiet, for each timing.
         again: whether noisy, drifted and outlying networks are measured once more.
@@ -76,7 +78,7 @@ class Target(NamedTuple):
     @property
     def lane(self) -> str:
         """What it shares with others, one after the other: a phone's delegates the phone, the rest this machine."""
-        return str(self.hardware.configuration.get("serial", "")) or "this machine"
+        return str(self.hardware.configuration.get("serial", "")) or THIS_MACHINE
 
     @property
     def timed(self) -> bool:

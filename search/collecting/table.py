@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ import msgspec
 from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
 from mhmodels.hardware.timing import unrest
+from mhmodels.hardware.turns import Pace, common_pace, steady_ms, uncertainty
 from mhmodels.store import Store
 from mhmodels.training.files import write_atomically
 from search.collecting.plan import WEIGHTS, Plan, notes
@@ -27,8 +29,10 @@ COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "refe
 def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mapping[str, Any]) -> dict[str, int]:
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
-    `unrest` is the largest of spread and disturbance (`mhmodels.hardware.timing.Summary`), empty where nothing was timed;
-    `reference_ms` is what the reference network took around that time; `ms` is empty where a network does not run.
+    `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
+    (`mhmodels.hardware.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the largest
+    of spread and disturbance (`mhmodels.hardware.timing.Summary`), empty where nothing was timed. `reference_ms` is what the
+    reference network took around that time.
 
     Args:
         path: `FILE.csv`; `FILE.json` beside it gets the provenance.
@@ -42,21 +46,23 @@ def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mappi
 
     Raises:
         CostModelError: rows of one hardware come from several environments.
+        MeasurementError: they were timed beside different references.
         OSError: it cannot be written.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    counts, environments = {}, {}
+    counts, environments, paces = {}, {}, {}
     for target in plan.targets:
         name = target.hardware.id
         found = store.latest([name], [network.id for network in plan.networks], weights=WEIGHTS, environment=target.environment)
         rows = {str(row.architecture_id): row for row in found}
         environments[name] = _environment(name, list(rows.values()))
+        paces[name] = common_pace(list(rows.values()))
         counts[name] = len(rows)
         for network in plan.networks:
             if network.id in rows:
-                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(rows[network.id])])
+                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(rows[network.id], paces[name])])
     provenance = {
         "format": FORMAT,
         "space": space.name,
@@ -66,6 +72,7 @@ def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mappi
         "rows": counts,
         "weights": WEIGHTS,
         "environments": environments,
+        "paces": {name: pace for name, pace in paces.items() if pace is not None},
         "mhmodels_version": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -74,16 +81,17 @@ def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mappi
     return counts
 
 
-def _cells(row: Measurement) -> list[str]:
-    timed = row.mad_ratio is not None
-    return [
-        row.hardware,
-        row.kind,
-        "" if row.median_ms is None else f"{row.median_ms:.7g}",
-        f"{unrest(row):.4f}" if timed else "",
-        f"{reference:.7g}" if isinstance(reference := notes(row).get("reference_ms"), float) else "",
-        row.time[:19],
-    ]
+def _cells(row: Measurement, pace: Pace | None) -> list[str]:
+    ms = steady_ms(row, pace)
+    return [row.hardware, row.kind, "" if ms is None else f"{ms:.7g}", *_disturbance(row), row.time[:19]]
+
+
+def _disturbance(row: Measurement) -> tuple[str, str]:
+    """The columns `unrest` and `reference_ms`."""
+    if row.turns is not None:
+        return f"{uncertainty(row.turns):.4f}", f"{statistics.median(row.turns.reference_ms):.7g}"
+    reference = notes(row).get("reference_ms")
+    return "" if row.mad_ratio is None else f"{unrest(row):.4f}", f"{reference:.7g}" if isinstance(reference, float) else ""
 
 
 def _environment(name: str, rows: Sequence[Measurement]) -> Environment | None:

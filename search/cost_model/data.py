@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.hardware.measurement import Measurement
+from mhmodels.hardware.turns import common_pace, steady_ms
 from mhmodels.json_files import read_bytes
 from mhmodels.registry import resolve
 from mhmodels.store import Store
@@ -99,17 +100,14 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
         for number, row in (_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
         if row.get("hardware") in (None, origin.hardware)
     ]
-    stored: dict[str, Measurement] = {}
-    if store is not None:
-        stored = {str(row.architecture_id): row for row in _comparable(store.latest([origin.hardware]), origin.hardware)}
-        origin = _origin(list(stored.values()), origin)
+    placed = [(_placed(row, space, f"{path}: line {number}"), _latency(row, f"{path}: line {number}")) for number, row in rows]
+    stored: dict[bytes, float | None] = {}
+    if store is not None and isinstance(space, ArchitectureSpace):
+        lacking = [encoding for encoding, value in placed if value is None]
+        stored, origin = _looked_up(store, space, lacking, origin)
     encodings, ms, names, absent = [], [], [], 0
-    for number, row in rows:
-        where = f"{path}: line {number}"
-        encoding = _placed(row, space, where)
-        value = _latency(row, where)
-        if value is None and stored and isinstance(space, ArchitectureSpace):
-            value = getattr(stored.get(space.build(encoding).architecture_id), "median_ms", None)
+    for (_, row), (encoding, own) in zip(rows, placed, strict=True):
+        value = stored.get(encoding.tobytes()) if own is None else own
         if value is None:
             absent += 1
             continue
@@ -122,6 +120,17 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
             f"{path}: none of {len(rows)} architectures has a latency: add 'ms' to each line, or give the store that was measured"
         )
     return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
+
+
+def _looked_up(
+    store: Store, space: ArchitectureSpace, encodings: Sequence[Encodings], origin: Origin
+) -> tuple[dict[bytes, float | None], Origin]:
+    """The store's latencies of members, by encoding, and where they come from."""
+    ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
+    rows = _comparable(store.latest([origin.hardware], ids.values()), origin.hardware)
+    pace = common_pace(rows)
+    by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
+    return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin)
 
 
 def read_members(path: str | os.PathLike[str], space: Space) -> Encodings:
@@ -148,11 +157,13 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
             "or give a file of latencies with --data"
         )
     rows = _comparable(found, hardware)
+    pace = common_pace(rows)
     encodings, ms, names = [], [], []
     for row in rows:
-        if row.median_ms is not None:
+        steady = steady_ms(row, pace)
+        if steady is not None:
             encodings.append(space.parse(row.model))
-            ms.append(row.median_ms)
+            ms.append(steady)
             # As `search collect` leaves it.
             names.append(str(row.device_state.get("collect", {}).get("distribution", "")))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
