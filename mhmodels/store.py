@@ -138,6 +138,7 @@ class Store:
         *,
         format: str | None = None,
         weights: str | None = None,
+        threads: int | None = None,
         environment: Environment | None = None,
     ) -> list[Measurement]:
         """The latest row for each architecture and hardware, for a latency table; rows of unknown networks are left out.
@@ -146,7 +147,7 @@ class Store:
             hardware: ids; None for all.
             architecture_ids: None for all.
             format: of the files; None for the latest of any, which may mix them.
-            weights: as in `Measurement`; None for any.
+            weights, threads: as in `Measurement`; None for any.
             environment: None for any: then a CPU of another model may be among them.
 
         Returns:
@@ -155,7 +156,7 @@ class Store:
         Raises:
             StoreError: the store cannot be read.
         """
-        conditions, values = ["architecture_id IS NOT NULL"], list[str]()
+        conditions, values = ["architecture_id IS NOT NULL"], list[str | int]()
         for column, wanted in (("hardware", hardware), ("architecture_id", architecture_ids)):
             if wanted is not None:
                 # As one JSON value: SQLite bounds the number of parameters, and searches ask for thousands.
@@ -164,6 +165,7 @@ class Store:
         for column, value in (
             ("format", format),
             ("weights", weights),
+            ("threads", threads),
             ("environment", _key(environment) if environment else None),
         ):
             if value is not None:

@@ -14,7 +14,8 @@ from search.collecting.collect import Progress, Report, collect, raise_problems,
 from search.collecting.plan import Plan, Settings, make_plan
 from search.collecting.table import write_table
 from search.cost_model.data import read_members
-from search.sampling import Sample, sample
+from search.errors import CostModelError
+from search.sampling import sample
 from search.space import Space
 
 QUIET_S = 30.0
@@ -45,14 +46,18 @@ def run(
     Raises:
         MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
     """
+    if output is not None and output.suffix.lower() != ".csv":
+        raise CostModelError(
+            f"{output}: a table is CSV with its provenance in a .json beside it; expected a name that ends with .csv"
+        )
     if isinstance(draw, Path):
-        drawn = Sample(read_members(draw, space), ())
+        drawn = read_members(draw, space)
         about: dict[str, Any] = {"samples": draw.name}
     else:
         drawn = sample(space, *draw)
         about = {"n": draw[0], "seed": draw[1], "distribution": draw[2] or "default"}
     with Store(store) as rows:
-        plan = make_plan(space, drawn, hardware, rows, remote=scheduler is not None)
+        plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):
             events = None
@@ -62,7 +67,7 @@ def run(
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
             report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
         if output is not None:
-            write_table(output, plan, space, rows, about)
+            write_table(output, plan, space, rows, settings, about)
             note(f"written to {output}, provenance to {output.with_suffix('.json')}")
         where = str(rows.path)
     if as_json:

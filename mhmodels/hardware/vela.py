@@ -25,6 +25,7 @@ from mhmodels.tflite_file import read_tflite
 
 TIMEOUT_S = 600.0
 NPU_OPERATOR = "CUSTOM:ethos-u"
+_TOO_LARGE = re.compile(r"Failed to allocate tensors\. Memory used (\d+), limit (\d+)")
 _CONFIG_FILE = "Arm/vela.ini"
 # System configuration and memory mode: what Vela 5.2.0 takes when it is given none, stated so that a row says it.
 _SYSTEMS = {
@@ -66,20 +67,24 @@ class Compilation(msgspec.Struct, frozen=True, kw_only=True):
         complaints: its reasons for operators on the CPU.
         latency_ms: its estimate for what is on the NPU: 0.0 if that is nothing.
         sram_bytes, dram_bytes, flash_bytes: peak use.
+        too_large: why its memory is too small; then there is nothing else.
     """
 
-    npu_operators: int
-    cpu_operators: int
-    left_over: tuple[str, ...]
-    complaints: tuple[str, ...]
-    latency_ms: float
-    sram_bytes: int
-    dram_bytes: int
-    flash_bytes: int
+    npu_operators: int = 0
+    cpu_operators: int = 0
+    left_over: tuple[str, ...] = ()
+    complaints: tuple[str, ...] = ()
+    latency_ms: float = 0.0
+    sram_bytes: int = 0
+    dram_bytes: int = 0
+    flash_bytes: int = 0
+    too_large: str = ""
 
     @property
     def reason(self) -> str:
         """Why the whole network is not on the NPU; "" if it is."""
+        if self.too_large:
+            return self.too_large
         if self.cpu_operators or self.left_over or not self.npu_operators:
             total = self.npu_operators + self.cpu_operators
             why = "; ".join(self.complaints[:3]) or "left over: " + ", ".join(self.left_over or ("everything",))
@@ -143,8 +148,8 @@ class VelaRunner:
             dram_bytes=result.dram_bytes if fits else None,
             flash_bytes=result.flash_bytes if fits else None,
             runs=1 if fits else 0,
-            delegated_nodes=result.npu_operators,
-            total_nodes=result.npu_operators + result.cpu_operators,
+            delegated_nodes=None if result.too_large else result.npu_operators,
+            total_nodes=None if result.too_large else result.npu_operators + result.cpu_operators,
             reason=result.reason,
             device=environment.device,
             compiler=environment.compiler,
@@ -165,13 +170,18 @@ def compile_for_npu(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S
         network = Path(folder, "network.tflite")
         network.symlink_to(path.absolute())
         command = [sys.executable, "-P", str(CONTAINED), "[]", "ethosu.vela", *options, "--output-dir=output", network.name]
-        said = _run(command, folder, path, timeout_s)
+        done = _run(command, folder, path, timeout_s)
+        said = done.stdout + "\n" + done.stderr
+        if done.returncode and (memory := _TOO_LARGE.search(said)):
+            return Compilation(too_large=f"Vela needs {memory[1]} bytes for its tensors, {hardware.id} has {memory[2]}")
+        if done.returncode:
+            raise _failure(done, path)
         return _read(Path(folder, "output"), said, path)
 
 
-def _run(command: list[str], folder: str, path: Path, timeout_s: float) -> str:
+def _run(command: list[str], folder: str, path: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -183,12 +193,13 @@ def _run(command: list[str], folder: str, path: Path, timeout_s: float) -> str:
         )
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{path}: Vela did not finish within {timeout_s:g} s") from None
-    if done.returncode:
-        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-        said = f" ({lines[-1].strip()[:300]})" if lines else ""
-        how = f"exit code {done.returncode}" if done.returncode > 0 else signal.Signals(-done.returncode).name
-        raise MeasurementError(f"{path}: Vela failed with {how}{said}")
-    return done.stdout + "\n" + done.stderr
+
+
+def _failure(done: subprocess.CompletedProcess[str], path: Path) -> MeasurementError:
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    said = f" ({lines[-1].strip()[:300]})" if lines else ""
+    how = f"exit code {done.returncode}" if done.returncode > 0 else signal.Signals(-done.returncode).name
+    return MeasurementError(f"{path}: Vela failed with {how}{said}")
 
 
 def _read(output: Path, said: str, path: Path) -> Compilation:

@@ -46,6 +46,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = True
 
 
+_AS_USUAL = Settings()
+
+
 class Network(NamedTuple):
     """A member of a space, as rows name it; `distribution` is what it was drawn from, if known."""
 
@@ -98,7 +101,15 @@ class Plan(NamedTuple):
     absent: dict[str, str]
 
 
-def make_plan(space: Space, drawn: Sample, hardware_ids: Sequence[str], store: Store, *, remote: bool = False) -> Plan:
+def make_plan(
+    space: Space,
+    drawn: Sample,
+    hardware_ids: Sequence[str],
+    store: Store,
+    settings: Settings = _AS_USUAL,
+    *,
+    remote: bool = False,
+) -> Plan:
     """Looks up what the store has; an architecture with a row of the same environment is not measured again.
 
     Args:
@@ -106,6 +117,7 @@ def make_plan(space: Space, drawn: Sample, hardware_ids: Sequence[str], store: S
         drawn: the networks.
         hardware_ids: as `mhmodels hardware` lists them, or `SERIAL/delegate`.
         store: of the rows.
+        settings: how they are to be measured: rows with other threads, or beside another reference network, do not count.
         remote: they are measured elsewhere, so whether they can be measured from here does not matter.
 
     Raises:
@@ -132,19 +144,31 @@ def make_plan(space: Space, drawn: Sample, hardware_ids: Sequence[str], store: S
         if why_not:
             absent[hardware.id] = why_not
         else:
-            targets.append(target(hardware, runner, environment, networks, store))
+            targets.append(target(hardware, runner, environment, networks, store, settings))
     if not targets:
         raise MeasurementError("none of the hardware can be measured: " + "; ".join(absent.values() or ["none was named"]))
     return Plan(networks, targets, absent)
 
 
 def target(
-    hardware: Hardware, runner: Runner, environment: Environment | None, networks: Sequence[Network], store: Store
+    hardware: Hardware,
+    runner: Runner,
+    environment: Environment | None,
+    networks: Sequence[Network],
+    store: Store,
+    settings: Settings,
 ) -> Target:
     """What is left to do on one hardware."""
-    stored = store.latest([hardware.id], [network.id for network in networks], weights=WEIGHTS, environment=environment)
-    rows = {str(row.architecture_id): row for row in stored if row.format == hardware.format}
+    ids = [network.id for network in networks]
+    stored = store.latest([hardware.id], ids, weights=WEIGHTS, threads=settings.threads, environment=environment)
+    reference = settings.reference if hardware.turns else ""
+    rows = {str(row.architecture_id): row for row in stored if row.format == hardware.format and _beside(row, reference)}
     return Target(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
+
+
+def _beside(row: Measurement, reference: str) -> bool:
+    """Whether a row was timed in turns with a reference network, or needed not be."""
+    return not row.supported or (row.turns.model if row.turns else "") == reference
 
 
 def notes(row: Measurement) -> dict[str, Any]:

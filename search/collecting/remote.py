@@ -11,18 +11,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from mhmodels import __version__
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
-from mhmodels.hardware import Environment, Hardware, Measurement, Runner, answer, get_hardware, prepare, register
+from mhmodels.hardware import Environment, Hardware, Measurement, Runner, answer, get_hardware, register
 from mhmodels.hardware.registry import runners
+from mhmodels.registry import resolve
 from mhmodels.store import Store
 from search.collecting.desk import FAILURES, Event, Row, Trouble
-from search.collecting.plan import WEIGHTS, Network, Plan, Settings, Target, target, with_notes
+from search.collecting.lanes import Files
+from search.collecting.plan import Network, Plan, Settings, Target, target, with_notes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -34,13 +36,14 @@ AHEAD = 2
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One measurement, as a worker gets it; the architecture is its file."""
+    """One measurement, as a worker gets it; the architecture is its file, `reference` a zoo network to time in turns with it."""
 
     hardware: str
     label: str
     architecture: str
     runs: int
     threads: int
+    reference: str = ""
 
 
 class Outcome(NamedTuple):
@@ -64,22 +67,14 @@ def resource_of(hardware_id: str) -> str:
 
 def work(task: Task) -> Outcome:
     """Runs on a worker: writes the network with random weights, takes the device's lock, measures."""
-    from export.latency import LatencyFormat, latency_file
-
+    settings = Settings(runs=task.runs, threads=task.threads, reference=task.reference)
     try:
         hardware, runner = _hardware(task.hardware)
         architecture = Architecture.from_json(task.architecture, source=task.label)
         architecture = msgspec.structs.replace(architecture, name=task.label)
         with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder:
-            path = latency_file(architecture, cast("LatencyFormat", hardware.format), Path(folder))
-            job = prepare(
-                path,
-                label=task.label,
-                architecture_id=architecture.architecture_id,
-                weights=WEIGHTS,
-                runs=task.runs,
-                threads=task.threads,
-            )
+            reference = resolve(task.reference) if task.reference else None
+            job = Files(Path(folder), settings).job(architecture, hardware.format, reference=reference)
             return Outcome(msgspec.json.encode(answer(job, hardware, runner).measurement))
     except (MhmodelsError, OSError) as error:
         return Outcome(None, str(error), bool(look(task.hardware)[1]))
@@ -123,7 +118,7 @@ def remote_events(
                 absent[one.hardware.id] = why_not
                 tell(f"{one.hardware.id} is left out: {why_not}")
             else:
-                places.append(_Place(target(one.hardware, one.runner, environment, plan.networks, store), workers))
+                places.append(_Place(target(one.hardware, one.runner, environment, plan.networks, store, settings), workers))
         if not places:
             raise MeasurementError(f"{address}: " + "; ".join(absent.values()))
     except BaseException:
@@ -220,6 +215,7 @@ def _submit(client: Client, place: _Place, network: Network, settings: Settings)
         architecture=network.architecture.to_json().decode(),
         runs=settings.runs,
         threads=settings.threads,
+        reference=settings.reference if place.target.hardware.turns else "",
     )
     return client.submit(
         work,

@@ -18,7 +18,8 @@ from mhmodels.hardware.timing import unrest
 from mhmodels.hardware.turns import Pace, common_pace, steady_ms, uncertainty
 from mhmodels.store import Store
 from mhmodels.training.files import write_atomically
-from search.collecting.plan import WEIGHTS, Plan, notes
+from search.collecting.plan import WEIGHTS, Plan, Settings, notes
+from search.collecting.plan import target as plan_target
 from search.errors import CostModelError
 from search.space import Space
 
@@ -26,7 +27,9 @@ FORMAT = "mhmodels.latencies/1"
 COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")
 
 
-def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mapping[str, Any]) -> dict[str, int]:
+def write_table(
+    path: Path, plan: Plan, space: Space, store: Store, settings: Settings, about: Mapping[str, Any]
+) -> dict[str, int]:
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
     `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
@@ -39,6 +42,7 @@ def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mappi
         plan: whose networks and hardware.
         space: of the networks.
         store: with the rows.
+        settings: how they were measured.
         about: how they were drawn, for the provenance.
 
     Returns:
@@ -55,8 +59,9 @@ def write_table(path: Path, plan: Plan, space: Space, store: Store, about: Mappi
     counts, environments, paces = {}, {}, {}
     for target in plan.targets:
         name = target.hardware.id
-        found = store.latest([name], [network.id for network in plan.networks], weights=WEIGHTS, environment=target.environment)
-        rows = {str(row.architecture_id): row for row in found}
+        # What was there when the plan was made, and what came since.
+        now = plan_target(target.hardware, target.runner, target.environment, plan.networks, store, settings)
+        rows = now.rows
         environments[name] = _environment(name, list(rows.values()))
         paces[name] = common_pace(list(rows.values()))
         counts[name] = len(rows)

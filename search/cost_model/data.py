@@ -133,15 +133,15 @@ def _looked_up(
     return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin)
 
 
-def read_members(path: str | os.PathLike[str], space: Space) -> Encodings:
-    """Encodings (n, decisions) of a file of samples; latencies do not matter. Errors as `read_latencies`."""
+def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
+    """The networks of a file of samples; latencies do not matter. Errors as `read_latencies`."""
     path = Path(path)
     text = read_bytes(path, limit=MAX_BYTES)
-    rows = _csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path)
+    rows = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
     encodings = [_placed(row, space, f"{path}: line {number}") for number, row in rows]
     if not encodings:
         raise FileFormatError(f"{path}: no networks, expected one a line")
-    return np.array(encodings)
+    return Sample(np.array(encodings), tuple(str(row.get("distribution") or "") for _, row in rows))
 
 
 def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
@@ -150,7 +150,8 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
     Raises:
         CostModelError: there are none, or they come from different environments.
     """
-    found = [row for row in store.latest([hardware]) if row.model.startswith(f"{space.name}:")]
+    named = [row for row in store.latest([hardware]) if row.model.startswith(f"{space.name}:")]
+    found = [row for row in named if _is_member(row, space)]
     if not found:
         raise CostModelError(
             f"{store.path}: no samples of space '{space.name}' on {hardware}; measure some of `mhmodels search sample`, "
@@ -167,9 +168,21 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
             # As `search collect` leaves it.
             names.append(str(row.device_state.get("collect", {}).get("distribution", "")))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
+    if len(named) > len(found):
+        remarks.append(f"{len(named) - len(found)} rows are of another definition of '{space.name}' and were left out")
     if not ms:
         raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
     return _merged(space, np.array(encodings), np.array(ms), names, _origin(rows, Origin(hardware)), remarks)
+
+
+def _is_member(row: Measurement, space: Space) -> bool:
+    """Whether the row's label means the same network in this space: a space of the same name may be declared otherwise."""
+    if not isinstance(space, ArchitectureSpace):
+        return True
+    try:
+        return space.build(space.parse(row.model)).architecture_id == row.architecture_id
+    except SpaceError:
+        return False
 
 
 def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latencies:

@@ -49,7 +49,7 @@ def predict_samples(path: Path, models: Sequence[CostModel]) -> list[dict[str, A
     columns = []
     for model in models:
         space = get_space(model.space)
-        encodings = read_members(path, space)
+        encodings = read_members(path, space).encodings
         columns.append(model.bind(space).predict(encodings))
     labels = [space.label(row) for row in encodings]
     return [

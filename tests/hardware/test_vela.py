@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from export.latency import latency_file
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware import get_hardware, measure, vela
+from search.spaces import get_space
 
 Files = dict[str, Path]
 
@@ -43,6 +45,15 @@ def test_a_network_that_does_not_fit_is_no_latency(tiny_tflite: Files, file: str
     assert not row.supported
     assert row.sram_bytes is None
     assert re.search(reason, row.reason)
+
+
+def test_a_network_too_large_for_its_memory_is_no_latency(tmp_path: Path) -> None:
+    """Vela fails where it cannot allocate, but that is an answer: the network does not run there."""
+    space = get_space("multi_hardware")
+    network = space.build(space.parse("0:9:5:2:1:0:12:16:19:0:10:7:15:13:1:8:13:8:2:3:6:9:5:12:4"))
+    row = measure(latency_file(network, "int8", tmp_path), "ethos-u65-256", architecture_id=network.architecture_id)
+    assert row.median_ms is None
+    assert re.fullmatch(r"Vela needs \d+ bytes for its tensors, ethos-u65-256 has 393216", row.reason)
 
 
 def test_vela_gives_a_latency_for_the_part_that_fits(tiny_tflite: Files) -> None:
