@@ -60,9 +60,11 @@ class Desk:
         self._emit, self._tell, self._stop = emit, tell, stop
         self._rows = dict(target.rows)
         self._failures = self._count = 0
-        self._reference: Measurement | None = None
+        self._reference_ms: float | None = None
         self._since: list[str] = []
         self._guard = threading.Lock()
+        if self.checked:
+            self._take_up()
 
     @property
     def id(self) -> str:
@@ -105,15 +107,11 @@ class Desk:
             row = min(row, self._measure(job) or row, key=unrest)
         if row is None or row.median_ms is None:
             return
-        before, self._reference = self._reference, row
-        if before is not None and before.median_ms is not None:
-            change = row.median_ms / before.median_ms - 1
-            if abs(change) > self.settings.tolerance:
-                self._tell(
-                    f"{self.id}: {row.model} takes {change:+.1%}: the {len(self._since)} networks since are measured again"
-                )
-                self.queue |= dict.fromkeys(self._since, "drift")
-        self._since = []
+        change = self._change(self._reference_ms, row.median_ms)
+        if change:
+            self._tell(f"{self.id}: {row.model} takes {change:+.1%}: the {len(self._since)} networks since are measured again")
+            self.queue |= dict.fromkeys(self._since, "drift")
+        self._reference_ms, self._since = row.median_ms, []
         self._count += 1
         self._emit(Row(self.id, row, reference=True))
 
@@ -144,9 +142,28 @@ class Desk:
             if error > limit and notes(self._rows[network.id]).get("why") != "outlier":
                 self.queue[network.id] = "outlier"
 
+    def _take_up(self) -> None:
+        """Goes on where an earlier process ended: rows say what the reference took before them, so drift is seen again."""
+        timed = sorted(self._rows.items(), key=lambda item: item[1].time)
+        for name, row in timed:
+            ms = notes(row).get("reference_ms")
+            if not isinstance(ms, float) or notes(row).get("reference") != self.settings.reference:
+                continue
+            if ms != self._reference_ms:
+                if self._change(self._reference_ms, ms):
+                    self.queue |= dict.fromkeys(self._since, "drift")
+                self._reference_ms, self._since = ms, []
+            if notes(row).get("why") != "drift":
+                self._since.append(name)
+
+    def _change(self, before: float | None, now: float) -> float:
+        """By how much the reference drifted; 0 if that is within the tolerance."""
+        change = now / before - 1 if before else 0.0
+        return change if abs(change) > self.settings.tolerance else 0.0
+
     def _notes(self, network: Network) -> dict[str, Any]:
-        reference = self._reference
-        drift = {} if reference is None else {"reference": reference.model, "reference_ms": reference.median_ms}
+        reference_ms = self._reference_ms
+        drift = {} if reference_ms is None else {"reference": self.settings.reference, "reference_ms": reference_ms}
         return ({"distribution": network.distribution} if network.distribution else {}) | drift
 
     def _measure(self, job: Job) -> Measurement | None:

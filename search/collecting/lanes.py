@@ -23,9 +23,8 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, prepare
 from mhmodels.hardware.host_session import timing_cores
-from mhmodels.registry import resolve
 from search.collecting.desk import Desk, Emit, Event, Trouble
-from search.collecting.plan import THIS_MACHINE, WEIGHTS, Network, Plan, Settings
+from search.collecting.plan import THIS_MACHINE, WEIGHTS, Network, Plan, Settings, reference_network
 from search.space import Space
 
 CHUNK = 8
@@ -92,7 +91,7 @@ class Lane:
     ) -> None:
         self.desks, self.plan, self.space, self.settings, self.cores = desks, plan, space, settings, cores
         self._emit, self._stop = emit, stop
-        self._reference = resolve(settings.reference) if settings.reference else None
+        self._reference = reference_network(settings)
 
     def run(self) -> None:
         """Everything pending, then everything that is to be measured again."""

@@ -11,6 +11,7 @@ from export.latency import LatencyFormat
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
+from mhmodels.registry import resolve
 from mhmodels.store import Store
 from search.errors import SpaceError
 from search.sampling import Sample
@@ -47,6 +48,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _AS_USUAL = Settings()
+
+
+def reference_network(settings: Settings) -> Architecture | None:
+    """The reference network under the name that rows and settings know it by.
+
+    Raises:
+        MhmodelsError: there is no such network.
+    """
+    name = settings.reference
+    return msgspec.structs.replace(resolve(name), name=name) if name else None
 
 
 class Network(NamedTuple):

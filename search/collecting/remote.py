@@ -20,11 +20,10 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, answer, get_hardware, register
 from mhmodels.hardware.registry import runners
-from mhmodels.registry import resolve
 from mhmodels.store import Store
 from search.collecting.desk import FAILURES, Event, Row, Trouble
 from search.collecting.lanes import Files
-from search.collecting.plan import Network, Plan, Settings, Target, target, with_notes
+from search.collecting.plan import Network, Plan, Settings, Target, reference_network, target, with_notes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -73,8 +72,7 @@ def work(task: Task) -> Outcome:
         architecture = Architecture.from_json(task.architecture, source=task.label)
         architecture = msgspec.structs.replace(architecture, name=task.label)
         with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder:
-            reference = resolve(task.reference) if task.reference else None
-            job = Files(Path(folder), settings).job(architecture, hardware.format, reference=reference)
+            job = Files(Path(folder), settings).job(architecture, hardware.format, reference=reference_network(settings))
             return Outcome(msgspec.json.encode(answer(job, hardware, runner).measurement))
     except (MhmodelsError, OSError) as error:
         return Outcome(None, str(error), bool(look(task.hardware)[1]))

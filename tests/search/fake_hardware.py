@@ -14,6 +14,7 @@ from typing import Any
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Job, Measurement, register
+from mhmodels.hardware.measurement import Turns
 from mhmodels.tflite_file import read_tflite
 
 Script = Callable[[Job, Hardware], dict[str, Any]]
@@ -75,6 +76,10 @@ class FakeRunner:
             raise MeasurementError(f"{job.path}: no answer")
         read_tflite(job.path)
         fields = {"median_ms": job.file_bytes / 1e6, "runs": job.runs, "mad_ratio": 0.001, **self.script(job, hardware)}
+        if job.reference is not None and "turns" not in fields:
+            own = (fields["median_ms"],) * job.runs
+            name, digest = job.reference.model, job.reference.model_hash
+            fields["turns"] = Turns(model=name, model_hash=digest, own_ms=own, reference_ms=(10.0,) * job.runs)
         return Measurement(
             model_hash=job.model_hash,
             architecture_id=job.architecture_id,
@@ -84,6 +89,7 @@ class FakeRunner:
             kind=hardware.kind,
             weights=job.weights,
             file_bytes=job.file_bytes,
+            threads=job.threads,
             device=hardware.id,
             time="2026-01-01T00:00:00.000+00:00",
             **fields,
@@ -97,6 +103,7 @@ def _hardware(name: str) -> Hardware:
         format="float16" if "half" in name else "int8",
         kind="estimated" if "npu" in name else "measured",
         description="a fake",
+        turns="turns" in name,
         configuration=serial,
     )
 

@@ -57,8 +57,9 @@ def fake() -> Iterator[Fake]:
 def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[Report, list[str]]:
     space, told = get_space(SPACE), list[str]()
     with Store(store) as rows:
-        plan = make_plan(space, sample(space, n), ids, rows)
-        report = collect(plan, space, rows, Settings(**settings), tell=told.append, advance=lambda _: None)
+        wanted = Settings(**settings)
+        plan = make_plan(space, sample(space, n), ids, rows, wanted)
+        report = collect(plan, space, rows, wanted, tell=told.append, advance=lambda _: None)
     return report, told
 
 
@@ -136,6 +137,26 @@ def test_drift_between_two_looks_at_the_reference_is_measured_again(fake: Fake, 
     assert [row.device_state["collect"].get("why") for row in rows[6:]] == ["drift"] * 3
 
 
+def test_drift_is_seen_by_the_next_process_too(fake: Fake, tmp_path: Path) -> None:
+    """The first process ends between two looks at the reference, the second finds it slower."""
+    pace = [10.0]
+    runner = fake(["fake-cpu"], lambda job, _: {"median_ms": pace[0]} if job.model == "mobilenet_v2" else {})
+    run(tmp_path / "r.db", 3, ["fake-cpu"], interval=4, again=False)
+    pace[0] = 12.0
+    before = len(runner.made)
+    report, told = run(tmp_path / "r.db", 4, ["fake-cpu"], interval=4)
+    assert any("+20.0%" in text and "3 networks" in text for text in told)
+    assert (report.tallies[0].measured, report.tallies[0].again) == (1, 3)
+    assert len([model for model, _ in runner.made[before:] if model != "mobilenet_v2"]) == 4
+    # Drift that was told and not yet mended when its process ended is mended by the next.
+    pace[0] = 14.0
+    run(tmp_path / "r.db", 5, ["fake-cpu"], interval=1, again=False)
+    report, _ = run(tmp_path / "r.db", 5, ["fake-cpu"], interval=4)
+    assert report.tallies[0].again > 0
+    report, _ = run(tmp_path / "r.db", 5, ["fake-cpu"], interval=4)
+    assert report.tallies[0].again == 0
+
+
 def test_an_outlier_is_measured_again_once(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("search.collecting.desk.ENOUGH", 36)
     space = get_space(SPACE)
@@ -185,6 +206,31 @@ def test_timings_come_one_at_a_time_and_never_beside_a_compiler(fake: Fake, tmp_
     runner = fake(ids, seconds=0.02)
     run(tmp_path / "r.db", 3, ids)
     assert {pair for pair in runner.together if pair[0]} == {(1, 0)}
+
+
+def test_timings_in_turns_with_a_reference_bear_compilers_beside_them(fake: Fake, tmp_path: Path) -> None:
+    ids = ["fake-npu", "fake-turns"]
+    runner = fake(ids, together(2))
+    report, _ = run(tmp_path / "r.db", 4, ids, runs=20)
+    assert [(tally.measured, tally.checks) for tally in report.tallies] == [(4, 0), (4, 0)]
+    assert (1, 1) in runner.together
+    with Store(tmp_path / "r.db") as store:
+        rows = store.latest(["fake-turns"])
+    assert {(row.turns.model, len(row.turns.own_ms)) for row in rows if row.turns} == {("mobilenet_v2", 20)}
+
+
+def test_only_rows_of_the_same_reference_and_threads_count_as_there(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-turns", "fake-cpu"])
+    for settings, measured in (
+        ({"reference": ""}, [2, 2]),
+        ({}, [2, 0]),
+        ({}, [0, 0]),
+        ({"reference": "mobilenet_v1@0.5"}, [2, 0]),
+        ({"reference": "mobilenet_v1@0.5"}, [0, 0]),
+        ({"threads": 2, "reference": "mobilenet_v1@0.5"}, [2, 2]),
+    ):
+        report, _ = run(tmp_path / "r.db", 2, ["fake-turns", "fake-cpu"], **settings)
+        assert [tally.measured for tally in report.tallies] == measured, settings
 
 
 def test_compilers_run_beside_each_other(fake: Fake, tmp_path: Path) -> None:
@@ -278,6 +324,21 @@ def test_bad_input(fake: Fake, tmp_path: Path, arguments: list[str], code: int, 
     fake(["fake-npu", "fake-half", "fake-gone"]).lost.add("fake-gone")
     result = invoke(*arguments, "--store", str(tmp_path / "r.db"))
     assert (result.exit_code, message in said(result)) == (code, True), said(result)
+
+
+def test_samples_from_a_file_keep_their_distributions_and_a_table_keeps_its_name(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-turns"])
+    file, table = tmp_path / "s.jsonl", tmp_path / "t.csv"
+    CliRunner().invoke(cli, ["search", "sample", "--space", SPACE, "-n", "4", "-o", str(file)])
+    words = ["--space", SPACE, "--samples", str(file), "--hardware", "fake-turns", "--store", str(tmp_path / "r.db")]
+    wrong = invoke(*words, "-o", str(tmp_path / "t.json"))
+    assert (wrong.exit_code, "expected a name that ends with .csv" in said(wrong)) == (1, True)
+    assert not (tmp_path / "r.db").exists()
+    assert invoke(*words, "-o", str(table)).exit_code == 0
+    found = read_latencies(table, get_space(SPACE), Origin("fake-turns"))
+    assert found.distributions == ("depth-uniform", "window=0.5:2") * 2
+    paces = json.loads(table.with_suffix(".json").read_text())["paces"]
+    assert (paces["fake-turns"]["reference"], paces["fake-turns"]["ms"]) == ("mobilenet_v2", 10.0)
 
 
 def test_samples_of_another_space_and_foreign_stores_are_refused(fake: Fake, tmp_path: Path) -> None:
