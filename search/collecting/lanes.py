@@ -36,7 +36,7 @@ class Files:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
-        self._jobs: dict[tuple[str, str], Job] = {}
+        self._jobs: dict[tuple[str, str, bool], Job] = {}
 
     def job(
         self, architecture: Architecture, file_format: str, *, reference: Architecture | None = None, keep: bool = False
@@ -52,7 +52,7 @@ class Files:
         Raises:
             ExportError: no such file can be made.
         """
-        key = architecture.architecture_id, file_format
+        key = architecture.architecture_id, file_format, reference is not None
         if key not in self._jobs:
             beside = None if reference is None else self.job(reference, file_format, keep=True)
             folder = self.folder / ("kept" if keep else "chunk")

@@ -230,7 +230,7 @@ def test_only_rows_of_the_same_reference_and_threads_count_as_there(fake: Fake, 
         ({"threads": 2, "reference": "mobilenet_v1@0.5"}, [2, 2]),
     ):
         report, _ = run(tmp_path / "r.db", 2, ["fake-turns", "fake-cpu"], **settings)
-        assert [tally.measured for tally in report.tallies] == measured, settings
+        assert [tally.measured for tally in report.tallies] == measured, (settings, report)
 
 
 def test_compilers_run_beside_each_other(fake: Fake, tmp_path: Path) -> None:
