@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError, MhmodelsError
-from mhmodels.hardware.measurement import Measurement
+from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.turns import common_pace, steady_ms
 from mhmodels.json_files import read_bytes
 from mhmodels.registry import resolve
@@ -51,6 +51,13 @@ class Latencies(NamedTuple):
     remarks: tuple[str, ...]
 
 
+class Provenance(msgspec.Struct, frozen=True):
+    """What `search collect` writes beside its table, as far as it matters here."""
+
+    format: Literal["mhmodels.latencies/1"]
+    environments: dict[str, Environment | None]
+
+
 def write_samples(sample: Sample, space: Space, path: Path) -> None:
     """Writes JSON lines, one a network: what `read_latencies` reads once `ms` is added. The file appears whole or not at all.
 
@@ -80,7 +87,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     Every row has `encoding` (a list, or `3:0:…`) or `architecture` (an architecture file's content; in CSV its path or a zoo
     name), and `ms` (or `latency_ms`, `median_ms`). Where it has no latency but the store has one of that architecture on the
     hardware, that counts. `distribution` may name what it was drawn from, and `hardware` where it was measured: rows of other
-    hardware are left out.
+    hardware are left out. Of a table that `search collect -o` wrote the environment is known from its provenance.
 
     Args:
         path: the file.
@@ -94,6 +101,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
         CostModelError: a latency that is zero, negative or infinite, or none at all.
     """
     path = Path(path)
+    origin = _with_environment(path, origin)
     text = read_bytes(path, limit=MAX_BYTES)
     rows = [
         (number, row)
@@ -120,6 +128,18 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
             f"{path}: none of {len(rows)} architectures has a latency: add 'ms' to each line, or give the store that was measured"
         )
     return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
+
+
+def _with_environment(path: Path, origin: Origin) -> Origin:
+    """The environment that a table's provenance, the .json beside it, names; none where there is no such file."""
+    beside = path.with_suffix(".json")
+    if origin.environment is not None or path.suffix.lower() != ".csv" or not beside.is_file():
+        return origin
+    try:
+        found = msgspec.json.decode(read_bytes(beside, limit=MAX_BYTES), type=Provenance)
+    except msgspec.DecodeError:
+        return origin  # a file of the user's that only has the same name
+    return origin._replace(environment=found.environments.get(origin.hardware))
 
 
 def _looked_up(

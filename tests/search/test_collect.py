@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
-from mhmodels.hardware import Job, Measurement, register
+from mhmodels.hardware import Job, Measurement, get_hardware, register
 from mhmodels.hardware.registry import _registered
 from mhmodels.store import Store
 from search.collecting import Progress, Report, Settings, collect, make_plan
@@ -338,6 +338,7 @@ def test_samples_from_a_file_keep_their_distributions_and_a_table_keeps_its_name
     found = read_latencies(table, get_space(SPACE), Origin("fake-turns"))
     assert found.distributions == ("depth-uniform", "window=0.5:2") * 2
     paces = json.loads(table.with_suffix(".json").read_text())["paces"]
+    assert found.origin.environment == FakeRunner([]).environment(get_hardware("fake-turns")[0])
     assert (paces["fake-turns"]["reference"], paces["fake-turns"]["ms"]) == ("mobilenet_v2", 10.0)
 
 
