@@ -164,11 +164,13 @@ class SearchLog:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def evaluated(self) -> Evaluated:
-        """All evaluations, in order."""
+    def evaluated(self, phase: str | None = None) -> Evaluated:
+        """All evaluations, or those of one phase, in order."""
         with self._errors():
             rows = self._connection.execute(
-                "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations ORDER BY id"
+                "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations"
+                " WHERE phase = coalesce(?, phase) ORDER BY id",
+                [phase],
             ).fetchall()
         columns = list(zip(*rows, strict=True)) if rows else [()] * 7
         encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]

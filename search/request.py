@@ -62,6 +62,24 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     options: dict[str, Any] = {}
 
 
+def load_request(log_path: Path) -> Request:
+    """What a log's search was asked for on the command line.
+
+    Raises:
+        SearchError: no such file, or a search that was begun otherwise.
+        StoreError: the file is something else.
+    """
+    from search.log import SearchLog
+
+    if not log_path.is_file():
+        raise SearchError(f"{log_path}: no such file, expected the log of a search (`mhmodels search run --log`)")
+    with SearchLog(log_path) as log:
+        document = log.request()
+    if document is None:
+        raise SearchError(f"{log_path}: holds no search that was begun from the command line")
+    return msgspec.convert(document, Request)
+
+
 def make_objective(request: Request) -> Objective:
     """Space, latencies and reward of a request.
 

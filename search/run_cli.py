@@ -127,19 +127,9 @@ def run_command(
 @json_option
 def resume_command(log_path: Path, output: Path | None, front_path: Path | None, name: str | None, as_json: bool) -> None:
     """Continue the search that a log holds, with its own settings, to the result that it would have had uninterrupted."""
-    import msgspec
+    from search.request import load_request
 
-    from search.errors import SearchError
-    from search.log import SearchLog
-    from search.request import Request
-
-    if not log_path.is_file():
-        raise SearchError(f"{log_path}: no such file, expected the log of a search (`mhmodels search run --log`)")
-    with SearchLog(log_path) as log:
-        document = log.request()
-    if document is None:
-        raise SearchError(f"{log_path}: holds no search that was begun from the command line")
-    execute(msgspec.convert(document, Request), log_path, output, front_path, name, as_json)
+    execute(load_request(log_path), log_path, output, front_path, name, as_json)
 
 
 @click.command("show")

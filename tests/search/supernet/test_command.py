@@ -64,7 +64,7 @@ def test_a_search_on_digits_ends_in_an_architecture_with_provenance(tmp_path: Pa
     assert document["method"]["steps"] == 4
     assert document["f_avg"] == pytest.approx(1.0, abs=0.3)
     assert "digits64 search validation" in document["accuracies"]
-    assert document["evaluations"] == 2 * 2  # two updates of two networks each
+    assert document["evaluations"] == 2 * 2 + 2  # two updates of two networks each, two finalists
     newest = checkpoint.latest(tmp_path / "found.search" / "checkpoints")
     assert newest is not None
     assert newest.name == "step_00000004.npz"

@@ -89,7 +89,7 @@ def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, changes:
     with SearchLog(tmp_path / "cut" / "search.db") as cut, SearchLog(tmp_path / "whole" / "search.db") as uncut:
         assert list(cut.statistics()) == list(uncut.statistics())
         np.testing.assert_array_equal(cut.evaluated().encodings, uncut.evaluated().encodings)
-        assert len(cut.evaluated().f) == preset.updates * (preset.scored or 1)
+        assert len(cut.evaluated().f) == preset.updates * (preset.scored or 1) + max(1, preset.finalists)
     losses = [status.loss for status in watcher.seen]
     assert [status.loss for status in again.seen] == losses[-len(again.seen) :]
 
