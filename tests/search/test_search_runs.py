@@ -159,6 +159,38 @@ def test_a_search_that_was_killed_resumes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(resumed.log.encodings, run(METHODS["reinforce"]).log.encodings)
 
 
+HELD = """
+import sys, time
+sys.path.insert(0, {root!r})
+from search.log import SearchLog
+with SearchLog({path!r}) as log:
+    log.begin({{"seed": 1}})
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_log_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    code = HELD.format(root=str(Path(__file__).parents[2]), path=str(path))
+    process = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with SearchLog(path) as log:
+            assert log.header() == {"seed": 1}  # reading needs no lock
+            evaluator = toys.Share()
+            with pytest.raises(StoreError, match=rf"run\.db: process {process.pid} searches with this log .*run\.db\.lock"):
+                run(METHODS["random"], log=log, evaluator=evaluator)
+            assert evaluator.count == 0
+    finally:
+        process.kill()
+        process.wait()
+    with SearchLog(path) as log:
+        log.begin({"seed": 1})  # the kernel dropped the lock
+        log.begin({"seed": 1})
+
+
 def _rows(path: Path) -> int:
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:

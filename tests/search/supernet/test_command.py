@@ -87,9 +87,3 @@ def test_wrong_arguments_are_named(arguments: list[str | Path], changes: list[st
     result = run(*arguments, *changes, "-o", tmp_path / "found.json")
     assert result.exit_code != 0
     assert message in f"{result.output}{result.exception}"
-
-
-def test_a_preset_without_data_is_a_usage_error() -> None:
-    result = run("run", "--space", SPACE, "--evaluator", "x.csv", "--preset", "quick")
-    assert result.exit_code == 2
-    assert "--preset belongs to --data" in result.output
