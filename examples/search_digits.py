@@ -1,75 +1,158 @@
 """Judges what a search by weight sharing found: trained alone, beside random networks of the same latency and Multi-MAX.
 
-    python examples/search_digits.py found.json --cost-model cpu.json --cost-model npu.json -o comparison.json
+    python examples/search_digits.py found.json -o comparison.json
 
-FILE.json is what `mhmodels search run --data digits64 --preset quick` wrote. Ten networks are drawn whose f lies within 5 % of
-its f; they, the network itself and Multi-MAX (at the width where its f is nearest) are trained from nothing at width 0.25 and
-64x64, all alike, and judged on the test digits. The place of the network among the ten is printed as a percentile. Trained
-networks are kept: a second start goes on where the first one ended.
+FILE.json is what `mhmodels search run --data digits64 --preset quick -o found.json` wrote; the search's log is beside it
+(`found.db`, or --log). Twenty different networks are drawn whose f lies within 5 % of its f. They, the network itself and
+Multi-MAX (at the width where its f is nearest) are trained from nothing, all alike, at the width and size of the search, and
+judged on the test pictures. Of them it tells
+
+* the percentile of the found network among the first ten;
+* how far these ten differ, without which a percentile means nothing;
+* Kendall's tau over all twenty between accuracy with the search's shared weights and accuracy alone.
+
+Every training has a folder that is named by all that decides it (network, recipe, data, seed, version), so that a second start
+goes on where the first one ended, and another search, seed or recipe never takes a result that is not its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from scipy.stats import kendalltau, percentileofscore
 
+import mhmodels
 from mhmodels.architecture import Architecture
 from mhmodels.quiet import load_tensorflow
 from mhmodels.registry import resolve
 from mhmodels.training.files import write_atomically
-from mhmodels.training.recipes import RECIPES
-from mhmodels.training.sources import open_data
-from search.cost_model.model import CostModel, load_cost_model
-from search.rewards import Objective, Reward
-from search.spaces import get_space
-from search.template import ArchitectureSpace
+from mhmodels.training.recipes import RECIPES, Recipe
+from mhmodels.training.sources import Data, open_data
+from search.errors import SearchError
+from search.request import load_request
+from search.rewards import Objective
+from search.supernet.ending import requested, shared_accuracies
+from search.supernet.record import Request, settings
 
-WIDTH, SIDE, NEAR = 0.25, 64, 0.05
-WIDTHS = tuple(round(0.5 + 0.05 * step, 2) for step in range(31))
+NEAR = 0.05
+WIDTHS = tuple(round(0.3 + 0.01 * step, 2) for step in range(171))
 
 
-def main() -> None:
-    """See the module's text."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("found", type=Path)
-    parser.add_argument("--cost-model", type=Path, action="append", required=True, dest="cost_models")
-    parser.add_argument("--data", default="digits64")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--networks", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--runs", type=Path, default=Path("search_digits"))
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    given = parser.parse_args()
+class Entrant(NamedTuple):
+    """A network to be trained alone.
+
+    Attributes:
+        name: in the table.
+        architecture: as it was priced, at full width and size.
+        width: beside that of the search, 1 but for Multi-MAX.
+        f: of it, by the search's cost models.
+        shared: accuracy with shared weights on the search's validation pictures; None where it has none.
+    """
+
+    name: str
+    architecture: Architecture
+    width: float
+    f: float
+    shared: float | None
+
+
+class Training(NamedTuple):
+    """How every network is trained."""
+
+    data: Data
+    recipe: Recipe
+    seed: int
+    width: float
+    side: int
+    classes: int
+    runs: Path
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """See the module's text; gives the document that is written."""
+    given = parser().parse_args(arguments)
     load_tensorflow()
-    models = [load_cost_model(path) for path in given.cost_models]
-    found = resolve(str(given.found))
-    provenance = json.loads(given.found.read_bytes())["provenance"]
-    space = get_space(provenance["space"])
-    assert isinstance(space, ArchitectureSpace)
-    objective = Objective.of_cost_models(space, models, msgspec.convert(provenance["reward"], Reward))
-    encoding = np.array(provenance["encoding"], np.int16)
-    own = float(objective.f(encoding[None])[0])
-    rivals = like(objective, own, encoding, given.networks, given.seed)
-    rows = [judged("found", found, own, 1.0, given)]
-    for number, row in enumerate(rivals):
-        rows.append(judged(f"random{number}", space.build(row), float(objective.f(row[None])[0]), 1.0, given))
-    width, f = nearest(models, objective.reward, own)
-    rows.append(judged("multi_max", resolve("multi_max"), f, width, given))
-    below = np.mean([row["accuracy"] <= rows[0]["accuracy"] for row in rows[1 : 1 + len(rivals)]])
-    document = {"percentile": float(100 * below), "spread": spread(rows[1 : 1 + len(rivals)]), "rows": rows}
-    write_atomically(given.output, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
-    for row in rows:
-        print(f"{row['name']:>10}  f {row['f']:.3f}  test accuracy {row['accuracy']:.2%}")
-    print(f"found is at the {100 * below:.0f}th percentile of the random networks")
+    log = given.log or given.found.with_suffix(".db")
+    search = requested(log)
+    provenance = json.loads(given.found.read_bytes()).get("provenance", {})
+    check_origin(given.found, log, search, provenance)
+    entrants = field(search, provenance, max(given.networks, given.ranked), given.seed)
+    training = plan(search, load_request(log).options["data"], given)
+    rows: list[dict[str, Any]] = []
+    for entrant in entrants:
+        accuracy = alone(entrant, training)
+        rows.append({**entrant._asdict(), "architecture": entrant.architecture.architecture_id, "accuracy": accuracy})
+        print(f"{entrant.name:>10}  f {entrant.f:.3f}  test accuracy {accuracy:.2%}", flush=True)
+    document = {"search": settings(search), "seed": given.seed, "epochs": given.epochs, **verdict(rows, given.networks)}
+    write_atomically(given.output, msgspec.json.format(msgspec.json.encode(document | {"rows": rows}), indent=2) + b"\n")
+    print(
+        f"found is at the {document['percentile']:.0f}th percentile of {given.networks} random networks, which differ by "
+        f"{document['spread']:.1f} points; Kendall's tau of shared and own accuracy over {document['ranked']} networks is "
+        f"{document['tau']:.2f} (p {document['tau_p']:.2g})"
+    )
+    return document | {"rows": rows}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("found", type=Path)
+    made.add_argument("--log", type=Path, default=None, help="of the search; default the found network's name with .db")
+    made.add_argument("--epochs", type=int, default=10)
+    made.add_argument("--networks", type=int, default=10, help="random ones that the found one is compared with")
+    made.add_argument("--ranked", type=int, default=20, help="random ones for Kendall's tau, the former among them")
+    made.add_argument("--seed", type=int, default=0, help="of the draw and of every training")
+    made.add_argument("--runs", type=Path, default=Path("search_digits"))
+    made.add_argument("-o", "--output", type=Path, required=True)
+    return made
+
+
+def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, Any]) -> None:
+    """Refuses a network that another search found than the one in the log.
+
+    Raises:
+        SearchError: it names what differs.
+    """
+    own = msgspec.json.decode(msgspec.json.encode(settings(search)))
+    differing = [name for name, value in own.items() if provenance.get(name) != value]
+    if differing:
+        raise SearchError(
+            f"{found}: was not found by the search in {log}: {', '.join(differing)} differ; give its own with --log"
+        )
+
+
+def field(search: Request, provenance: dict[str, Any], count: int, seed: int) -> list[Entrant]:
+    """The found network, random ones of the same norm, and Multi-MAX."""
+    objective, space = search.objective, search.space
+    own = np.array(provenance["encoding"], np.int16)
+    f = float(objective.f(own[None])[0])
+    rivals = like(objective, f, own, count, seed)
+    # The found network at the places where the policy drew it, the others, which no policy drew, at those of their names.
+    judged = np.array([provenance["judged_encoding"], *rivals], np.int16)
+    shared = shared_accuracies(search, judged).tolist()
+    norms = objective.f(judged).tolist()
+    names = ["found", *(f"random{number}" for number in range(count))]
+    entrants = [
+        Entrant(name, space.build(row), 1.0, norm, accuracy)
+        for name, row, norm, accuracy in zip(names, judged, norms, shared, strict=True)
+    ]
+    width, scaled = nearest(objective, max(space.input_sizes), f)
+    return [*entrants, Entrant("multi_max", resolve("multi_max"), width, scaled, None)]
 
 
 def like(objective: Objective, f: float, own: Any, count: int, seed: int) -> Any:
-    """Different random networks whose norm is within 5 % of `f`."""
+    """Different random networks whose norm is within 5 % of `f`.
+
+    Raises:
+        SearchError: a million draws have fewer.
+    """
     rng = np.random.default_rng(seed)
     kept: dict[bytes, Any] = {}
     for _ in range(1000):
@@ -77,37 +160,66 @@ def like(objective: Objective, f: float, own: Any, count: int, seed: int) -> Any
         near = rows[np.abs(objective.f(rows) / f - 1) <= NEAR]
         kept |= {row.tobytes(): row for row in near if not np.array_equal(row, own)}
         if len(kept) >= count:
-            break
-    return list(kept.values())[:count]
+            return list(kept.values())[:count]
+    raise SearchError(f"{len(kept)} networks within 5 % of f = {f:.3f} in a million draws, expected {count}")
 
 
-def nearest(models: list[CostModel], reward: Reward, f: float) -> tuple[float, float]:
+def nearest(objective: Objective, side: int, f: float) -> tuple[float, float]:
     """The width of Multi-MAX whose norm is nearest to `f`, and that norm."""
     norms = {}
     for width in WIDTHS:
-        scaled = resolve("multi_max").at(width_multiplier=width)
-        by_hardware = {model.hardware: float(model.predict([scaled])[0]) for model in models}
-        norms[width] = float(reward.f(np.array([[by_hardware[name] for name in reward.hardware]]))[0])
+        scaled = resolve("multi_max").at(width_multiplier=width, input_size=side)
+        ms = [float(source.model.predict([scaled])[0]) for source in objective.sources.values()]  # type: ignore[attr-defined]
+        norms[width] = float(objective.reward.f(np.array([ms]))[0])
     best = min(norms, key=lambda width: abs(norms[width] - f))
     return best, norms[best]
 
 
-def judged(name: str, architecture: Architecture, f: float, width: float, given: Any) -> dict[str, Any]:
-    """Trains a network alone and gives its test accuracy."""
-    from mhmodels.training.session import Request, train_network
-
+def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
+    """How networks are trained: at the width and size of the search."""
+    opened = open_data(data)
+    preset = search.preset
     recipe = msgspec.structs.replace(RECIPES["digits"], epochs=given.epochs, evaluate_every=given.epochs)
-    folder = given.runs / f"{name}-{architecture.architecture_id}"
-    network = architecture.at(width_multiplier=WIDTH * width, input_size=SIDE, classes=10)
+    classes = search.classes or search.data.train.classes or search.space.template.classes
+    side = preset.input_size or max(search.space.input_sizes)
+    return Training(opened, recipe, given.seed, preset.width_multiplier, side, classes, given.runs)
+
+
+def alone(entrant: Entrant, training: Training) -> float:
+    """Trains a network alone, unless that was done before, and gives its test accuracy."""
+    from mhmodels.training.session import Request as TrainingRequest
+    from mhmodels.training.session import train_network
+
+    width = training.width * entrant.width
+    network = entrant.architecture.at(width_multiplier=width, input_size=training.side, classes=training.classes)
+    folder = training.runs / f"{entrant.name}-{key(network, training)}"
     if not (folder / "metrics.json").is_file():
-        train_network(Request(network, open_data(given.data), recipe, folder, seed=given.seed, resume=True))
-    metrics = json.loads((folder / "metrics.json").read_bytes())
-    return {"name": name, "architecture_id": architecture.architecture_id, "f": f, "accuracy": metrics["test_accuracy"]}
+        train_network(TrainingRequest(network, training.data, training.recipe, folder, seed=training.seed, resume=True))
+    accuracy: float = json.loads((folder / "metrics.json").read_bytes())["test_accuracy"]
+    return accuracy
 
 
-def spread(rows: list[dict[str, Any]]) -> float:
-    """Between the best and the worst, in accuracy points."""
-    return 100 * (max(row["accuracy"] for row in rows) - min(row["accuracy"] for row in rows))
+def key(network: Architecture, training: Training) -> str:
+    """Everything that decides what a training ends with."""
+    sources = [source and f"{source.name}: {source.fingerprint()}" for source in training.data]
+    content = [network.architecture_id, training.recipe, sources, training.seed, mhmodels.__version__]
+    return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:16]
+
+
+def verdict(rows: list[dict[str, Any]], networks: int) -> dict[str, Any]:
+    """Percentile, spread and rank correlation of rows in the order of `field`."""
+    own, random = rows[0], [row for row in rows if row["name"].startswith("random")]
+    rivals = [row["accuracy"] for row in random[:networks]]
+    tau = kendalltau([row["shared"] for row in random], [row["accuracy"] for row in random])
+    return {
+        "percentile": float(percentileofscore(rivals, own["accuracy"], kind="mean")),
+        "spread": 100 * (max(rivals) - min(rivals)),
+        "multi_max_points": 100 * (own["accuracy"] - rows[-1]["accuracy"]),
+        "multi_max_f_off": rows[-1]["f"] / own["f"] - 1,
+        "tau": float(tau.statistic),
+        "tau_p": float(tau.pvalue),
+        "ranked": len(random),
+    }
 
 
 if __name__ == "__main__":

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
-from search.errors import SearchError
+from search.errors import SearchError, SpaceError
 from search.space import Space
 from search.spaces import get_space
 from search.tabular import Table
@@ -31,45 +34,58 @@ def nas_bench_201_table(path: Path) -> tuple[Table, str]:
         The table, of the columns that are complete, accuracies as fractions; and the file in words, with its hash.
 
     Raises:
-        FileFormatError: not such a file.
+        FileFormatError: not such a file, a damaged one, or not all cells.
     """
     arrays = _arrays(path)
     cells = arrays if "ops" in arrays else _arrays(path.with_name(CELLS))
     if "latency_ms" in arrays and "devices" in arrays:
-        names, values = arrays["devices"], arrays["latency_ms"].astype(np.float64)
+        names, values = arrays["devices"], _numbers(path, "latency_ms", arrays["latency_ms"])
     elif "acc" in arrays and "columns" in arrays:
-        names, values = arrays["columns"], arrays["acc"].astype(np.float64) / 100
+        names, values = arrays["columns"], _numbers(path, "acc", arrays["acc"])
     else:
         raise FileFormatError(f"{path}: has arrays {', '.join(arrays)}, expected latency_ms and devices, or acc and columns")
-    if "ops" not in cells or values.shape != (len(cells["ops"]), len(names)):
+    if names.ndim != 1 or "ops" not in cells or cells["ops"].ndim != 2 or values.shape != (len(cells["ops"]), len(names)):
         raise FileFormatError(
-            f"{path}: {values.shape} values for {len(names)} columns, expected one for each of the cells in ops"
+            f"{path}: {values.shape} values for {names.size} columns, expected one for each of the cells in ops"
         )
-    complete = {str(name): column for name, column in zip(names, values.T, strict=True) if np.isfinite(column).all()}
-    return Table(get_space("nas_bench_201"), cells["ops"].astype(np.int16), complete), _named(path)
+    columns = {str(name): column for name, column in zip(names, values.T, strict=True)}
+    if "latency_ms" in arrays:
+        complete = {name: column for name, column in columns.items() if np.isfinite(column).all()}
+        bad = next((name for name, column in complete.items() if (column <= 0).any()), None)
+        if bad is not None:
+            raise FileFormatError(f"{path}: column '{bad}' has a latency of {complete[bad].min():g}, expected ms above 0")
+        table = _table(path, "nas_bench_201", cells["ops"], complete, "latencies")
+    else:
+        fractions = {name: _fractions(path, name, column) for name, column in columns.items()}
+        table = _table(path, "nas_bench_201", cells["ops"], fractions, "accuracies")
+    return table, named(path)
 
 
 def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
     """The table of NAS-Bench-Macro from its CSV file (`arch,acc1,acc2,acc3,…`): column `accuracy`, the mean of three runs.
 
     Raises:
-        FileFormatError: not that file.
+        FileFormatError: not that file, a damaged one, or not all networks.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        encodings = np.array([[int(digit) for digit in row["arch"]] for row in rows], np.int16)
-        runs = np.array([[float(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows]) / 100
-    except (KeyError, ValueError, TypeError, UnicodeDecodeError) as error:
+        if rows and {"encoding", "ms"} <= set(rows[0]):
+            raise FileFormatError(f"{path}: latencies that `search collect` wrote, not accuracies; give it with --latencies")
+        encodings = np.array([[int(digit) for digit in row["arch"]] for row in rows])
+        runs = np.array([[float(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
+    except (KeyError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        if isinstance(error, FileFormatError):
+            raise
         raise FileFormatError(
             f"{path}: not the table of NAS-Bench-Macro ({error}), expected columns arch, acc1, acc2, acc3"
         ) from error
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
-    space: Space = get_space("nas_bench_macro")
-    # Strings that are one network have the same three accuracies in the file.
-    members, first = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True)
-    return Table(space, members, {"accuracy": runs.mean(axis=1)[first]}), _named(path)
+    if encodings.ndim != 2:
+        raise FileFormatError(f"{path}: no networks, expected the table of NAS-Bench-Macro")
+    means = np.stack([_fractions(path, f"acc{i}", column) for i, column in enumerate(runs.T, 1)], axis=1).mean(axis=1)
+    return _table(path, "nas_bench_macro", encodings, {"accuracy": means}, "accuracies"), named(path)
 
 
 def table_of(path: Path) -> tuple[Table, str]:
@@ -85,15 +101,55 @@ def table_of(path: Path) -> tuple[Table, str]:
     return readers[path.suffix](path)
 
 
+def named(path: Path) -> str:
+    """A file in words, with its hash."""
+    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+
+
 def _arrays(path: Path) -> Mapping[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError) as error:
-        raise FileFormatError(f"{path}: not an .npz file of plain arrays ({error})") from error
+    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise FileFormatError(f"{path}: not an .npz file of plain arrays ({error}); it may be cut off") from error
 
 
-def _named(path: Path) -> str:
-    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+def _numbers(path: Path, name: str, array: Any) -> NDArray[np.float64]:
+    try:
+        values: NDArray[np.float64] = array.astype(np.float64)
+    except (ValueError, TypeError) as error:
+        raise FileFormatError(f"{path}: array '{name}' is {array.dtype}, expected numbers ({error})") from error
+    return values
+
+
+def _fractions(path: Path, name: str, percent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Accuracies of a column in percent as fractions; other numbers would be searched on without a word."""
+    bad = np.flatnonzero(~((percent >= 0) & (percent <= 100)))
+    if len(bad):
+        raise FileFormatError(
+            f"{path}: column '{name}' has {percent[bad[0]]:g} in row {bad[0] + 1} ({len(bad)} such rows), expected accuracies in "
+            "percent, 0 to 100"
+        )
+    if percent.max(initial=0) <= 1:
+        raise FileFormatError(
+            f"{path}: column '{name}' has accuracies of at most {percent.max(initial=0):g}, which look like fractions; expected "
+            "percent, as the benchmark has them"
+        )
+    return percent / 100
+
+
+def _table(path: Path, name: str, encodings: Any, columns: Mapping[str, Any], quantity: str) -> Table:
+    """A table of all members of a space."""
+    space: Space = get_space(name)
+    try:
+        # Strings of NAS-Bench-Macro that are one network have the same accuracies in the file.
+        members, first = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True)
+    except SpaceError as error:
+        raise FileFormatError(f"{path}: {error}") from error
+    if len(members) < space.sizes.distinct:
+        raise FileFormatError(
+            f"{path}: {len(members)} different networks of '{name}', expected all {space.sizes.distinct}; the file may be cut off"
+        )
+    return Table(space, members, {column: np.asarray(values)[first] for column, values in columns.items()}, quantity)

@@ -87,7 +87,8 @@ def space_command(words: tuple[str, ...], limits: tuple[str, ...], probe: bool, 
     "--distribution",
     default=None,
     metavar="uniform|depth-uniform|window=A:B|mixed",
-    help="Window in MAdds of MobileNetV1; mixed is half depth-uniform, half window=0.5:2.  [default: mixed; tables: uniform]",
+    help="Window in MAdds of MobileNetV1; mixed is half depth-uniform, half window=0.5:2.  [default: mixed; uniform for tables, "
+    "small networks, whole spaces]",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
 @_limits_options

@@ -209,10 +209,34 @@ class Controller:
         p = self._probabilities(self.logits)
         return float(-(p * np.log(np.where(p > 0, p, 1.0))).sum())
 
-    def argmax(self) -> Encodings:
-        """The network (canonical, 1-D) of each decision's most probable choice."""
-        best = self._probabilities(self.logits).argmax(axis=1).astype(np.int16)
-        return self.space.canonical(best[None])[0]
+    def argmax(self, *, skip_first: bool = False) -> Encodings:
+        """The encoding (1-D) of each decision's most probable choice, its blocks where the policy has them (not canonical).
+
+        Args:
+            skip_first: decide first whether a block is there at all, by the probability of all blocks together, and then
+                which. A single block of two dozen seldom beats "skip", even where some block is likelier than none. False is
+                TuNAS' argmax.
+        """
+        p = self._probabilities(self.logits)
+        if skip_first:
+            for row, decision in enumerate(self.space.decisions):
+                skip = decision.choices.index(SKIP) if SKIP in decision.choices else None
+                if skip is not None and p[row, skip] < 0.5:
+                    p[row, skip] = 0.0
+        return p.argmax(axis=1).astype(np.int16)
+
+    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, Any]:
+        """Statistics of the latest update for a log, a few times in a search (and at its end) with all probabilities.
+
+        Args:
+            statistics: that `update` gave.
+            times: how often probabilities are told; they are as many numbers as there are choices.
+        """
+        every = max(1, self.settings.steps // times)
+        values = msgspec.structs.asdict(statistics)
+        if self.step % every == 0 or self.step == self.settings.steps:
+            values["probabilities"] = [p.round(6).tolist() for p in self.probabilities()]
+        return values
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Everything that a resumed search needs beside space and settings, as arrays."""

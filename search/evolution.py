@@ -58,7 +58,7 @@ def regularised(
     Returns:
         Every network with its value, those of `start` first.
     """
-    pymoo = _pymoo()
+    pymoo = require_pymoo()
     rng = np.random.default_rng(seed)
     seen: dict[bytes, None] = {}
     rows = _different(space, population, rng) if start is None else start.encodings
@@ -96,7 +96,7 @@ def front_search(
     Yields:
         Encodings (n, decisions); expects values (n, goals).
     """
-    pymoo = _pymoo()
+    pymoo = require_pymoo()
     rows = _different(space, min(population, evaluations), np.random.default_rng(seed))
     algorithm = pymoo.fronts(space, seed, rows, {}, goals)
     left = evaluations
@@ -130,8 +130,8 @@ def _different(space: Space, n: int, rng: np.random.Generator, taken: set[bytes]
     return np.array(list(found.values())[:n], np.int16).reshape(-1, len(space.decisions))
 
 
-def _pymoo() -> Any:
-    """Our operators, whose base classes are pymoo's.
+def require_pymoo() -> Any:
+    """Our operators, whose base classes are pymoo's; to be called before anything is evaluated.
 
     Raises:
         SearchError: pymoo is not installed.

@@ -1,7 +1,8 @@
 """The log of a search: an SQLite file, a row for every evaluation as it arrives.
 
 It begins with the settings of the search. A search that finds its log goes on from there; one with other settings is
-refused, with the difference.
+refused, with the difference. While a search goes on it holds the lock `FILE.db.lock`, which the kernel drops with its process:
+a second search of the same log would write every row twice. Reading a log needs no lock.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -18,7 +19,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.errors import StoreError
+from mhmodels.errors import MeasurementError, StoreError
+from mhmodels.hardware.lock import file_lock
 from search.errors import SearchError
 from search.space import Encodings
 
@@ -79,7 +81,7 @@ class SearchLog:
         Raises:
             StoreError: the file is something else, of a newer version, locked, or cannot be read and written.
         """
-        self.path, self._request = Path(path), request
+        self.path, self._request, self._held, self._locked = Path(path), request, ExitStack(), False
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
@@ -104,11 +106,13 @@ class SearchLog:
         return found
 
     def begin(self, header: Mapping[str, Any]) -> None:
-        """Writes the settings into a new log, compares them in one that was begun.
+        """Claims the log for this process, writes the settings into a new one, compares them in one that was begun.
 
         Raises:
+            StoreError: another process searches with this log.
             SearchError: the log is of a search with other settings; the message names what differs.
         """
+        self._lock()
         wanted = msgspec.json.decode(msgspec.json.encode(header))
         found = self.header()
         if found is None:
@@ -164,11 +168,13 @@ class SearchLog:
                     self._connection.execute("ROLLBACK")
                 raise
 
-    def evaluated(self) -> Evaluated:
-        """All evaluations, in order."""
+    def evaluated(self, phase: str | None = None) -> Evaluated:
+        """All evaluations, or those of one phase, in order."""
         with self._errors():
             rows = self._connection.execute(
-                "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations ORDER BY id"
+                "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations"
+                " WHERE phase = coalesce(?, phase) ORDER BY id",
+                [phase],
             ).fetchall()
         columns = list(zip(*rows, strict=True)) if rows else [()] * 7
         encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
@@ -211,14 +217,31 @@ class SearchLog:
             self._connection.execute("COMMIT")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file and lets go of its lock."""
         self._connection.close()
+        self._held.close()
 
     def __enter__(self) -> SearchLog:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _lock(self) -> None:
+        if self._locked:
+            return
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            self._held.enter_context(file_lock(lock, "this search", timeout_s=0.0))
+        except MeasurementError as error:
+            if error.__cause__ is not None:
+                raise StoreError(f"{lock}: {error.__cause__}: a search locks its log there; {REMEDY}") from error
+            holder = lock.read_text().strip()
+            raise StoreError(
+                f"{self.path}: process {holder or 'unknown'} searches with this log (it holds {lock}); wait for it, stop it, or "
+                f"{REMEDY}"
+            ) from error
+        self._locked = True
 
     def _set_up(self) -> None:
         ask = self._connection.execute

@@ -15,12 +15,14 @@ from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import table_of
 from search.cost_model.model import CostModel, load_cost_model
-from search.errors import SearchError
+from search.errors import SearchError, SpaceError
 from search.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
+from search.measured_tables import is_collected, measured_latencies
 from search.rewards import Aggregate, LatencySource, Objective, Reward, RewardKind
 from search.space import Space
 from search.spaces import get_space
 from search.strategies import Method
+from search.tabular import Table
 
 DEFAULT_REFERENCE = "mobilenet_v1"
 MEDIAN = "median"
@@ -36,7 +38,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             accuracy that a predictor is trained on; MODULE:FUNCTION, called with the space and encodings.
         seed: of all chance.
         cost_models: files, one a hardware.
-        latencies, hardware: a published table and its columns, in the place of cost models.
+        latencies, hardware: a published table or one that `search collect` wrote, and its columns, in the place of cost models.
         limits: profiles or hardware that networks must run on.
         references: C in ms by hardware; of hardware that is not named, `reference`.
         reference: a network whose predicted latencies are the C, or `median` of a table; None for what fits.
@@ -62,6 +64,24 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     options: dict[str, Any] = {}
 
 
+def load_request(log_path: Path) -> Request:
+    """What a log's search was asked for on the command line.
+
+    Raises:
+        SearchError: no such file, or a search that was begun otherwise.
+        StoreError: the file is something else.
+    """
+    from search.log import SearchLog
+
+    if not log_path.is_file():
+        raise SearchError(f"{log_path}: no such file, expected the log of a search (`mhmodels search run --log`)")
+    with SearchLog(log_path) as log:
+        document = log.request()
+    if document is None:
+        raise SearchError(f"{log_path}: holds no search that was begun from the command line")
+    return msgspec.convert(document, Request)
+
+
 def make_objective(request: Request) -> Objective:
     """Space, latencies and reward of a request.
 
@@ -79,6 +99,8 @@ def make_objective(request: Request) -> Objective:
     unknown = next((name for name in request.references if name not in sources), None)
     if unknown is not None:
         raise SearchError(f"reference for '{unknown}', of which no latencies are given; hardware: {', '.join(sources)}")
+    if request.reference is not None and set(sources) <= set(request.references):
+        raise SearchError(f"reference '{request.reference}' has no effect: every hardware has a latency of its own (ID=MS)")
     references = {hardware: request.references.get(hardware, references.get(hardware, 0.0)) for hardware in sources}
     reward = Reward(
         references=references,
@@ -102,8 +124,7 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
     if Path(request.evaluator).suffix in (".npz", ".csv", ".jsonl"):
         path, column = Path(request.evaluator), ""
     if path.suffix in (".npz", ".csv"):
-        table, identity = table_of(path)
-        _check_space(table.space, space, path)
+        table, identity = _checked_table(path, space, "accuracies")
         column = column or next(iter(table.columns))
         if column not in table.columns:
             raise SearchError(f"{path}: no column '{column}', expected one of {', '.join(table.columns)}")
@@ -151,21 +172,29 @@ def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySourc
 
 def _table(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
     path = Path(request.latencies)
-    table, identity = table_of(path)
-    _check_space(table.space, space, path)
+    if request.reference not in (None, MEDIAN):
+        raise SearchError(f"a table's references are its medians or given (--reference ID=MS), not '{request.reference}'")
+    if is_collected(path):
+        measured = measured_latencies(path, space, request.hardware)
+        return dict(measured.sources), measured.medians
+    table, identity = _checked_table(path, space, "latencies")
     hardware = request.hardware or tuple(table.columns)
     unknown = next((name for name in hardware if name not in table.columns), None)
     if unknown is not None:
         raise SearchError(f"{path}: no complete column '{unknown}', expected some of {', '.join(table.columns)}")
-    if request.reference not in (None, MEDIAN):
-        raise SearchError(f"a table's references are its medians or given (--reference ID=MS), not '{request.reference}'")
     sources: dict[str, LatencySource] = {name: TableLatency(table, name, f"{identity}:{name}") for name in hardware}
     return sources, {name: float(np.median(table.columns[name])) for name in hardware}
 
 
-def _check_space(found: Space, wanted: Space, path: Path) -> None:
-    if found.schema != wanted.schema:
-        raise SearchError(f"{path}: a table of space '{found.name}', not of '{wanted.name}'")
+def _checked_table(path: Path, space: Space, quantity: str) -> tuple[Table, str]:
+    """A published table of a space, with accuracies or latencies as they are wanted."""
+    table, identity = table_of(path)
+    if table.space.schema != space.schema:
+        raise SearchError(f"{path}: a table of space '{table.space.name}', not of '{space.name}'")
+    if table.quantity not in ("", quantity):
+        option = {"accuracies": "--evaluator", "latencies": "--latencies"}[table.quantity]
+        raise SearchError(f"{path}: has {table.quantity}, expected {quantity}; {table.quantity} are given with {option}")
+    return table, identity
 
 
 def _predictor(path: Path, space: Space) -> PredictedAccuracy:
@@ -180,7 +209,10 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
                     '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
                 ) from error
-            rows.append(space.parse(encoding) if isinstance(encoding, str) else space.check(np.array(encoding))[0])
+            try:
+                rows.append(space.parse(encoding) if isinstance(encoding, str) else space.check(np.array(encoding))[0])
+            except SpaceError as error:
+                raise SpaceError(f"{path}: line {number}: {error}") from error
             values.append(accuracy)
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")

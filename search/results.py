@@ -95,15 +95,15 @@ def front_document(objective: Objective, found: Found, each: bool) -> dict[str, 
     Args:
         objective: of the search.
         found: its log is searched.
-        each: whether latency on every hardware counts, or f.
+        each: whether latency on every hardware that counts is a cost of its own (one of weight 0 is shown and decides
+            nothing), or f.
     """
-    references = np.array(list(objective.reward.references.values()))
-    costs: Floats = found.log.latencies[:, np.isfinite(references)] if each else found.log.f[:, None]
-    hardware = list(objective.sources)
+    costs: Floats = found.log.latencies[:, objective.reward.counted] if each else found.log.f[:, None]
+    hardware, encodings = list(objective.sources), objective.space.canonical(found.log.encodings)
     networks = [
         {
-            "encoding": found.log.encodings[i].tolist(),
-            "label": objective.space.label(found.log.encodings[i]),
+            "encoding": encodings[i].tolist(),
+            "label": objective.space.label(encodings[i]),
             "accuracy": float(found.log.accuracy[i]),
             "latency_ms": dict(zip(hardware, found.log.latencies[i].tolist(), strict=True)),
             "f": float(found.log.f[i]),

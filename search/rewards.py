@@ -64,7 +64,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         bad = next((name for name, value in self.weights.items() if not 0 <= value < math.inf), None)
         if bad is not None:
             raise SearchError(f"reward: weight of '{bad}' is {self.weights[bad]}, expected a finite number of at least 0")
-        if not any(math.isfinite(c) and w > 0 for c, w in zip(self.references.values(), self._importance, strict=True)):
+        if not self.counted.any():
             raise SearchError("reward: every hardware is removed (infinite reference or weight 0), expected one that counts")
         if not -math.inf < self.beta < 0:
             raise SearchError(f"reward: field 'beta' is {self.beta}, expected a number below 0 (slower networks earn less)")
@@ -77,6 +77,11 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def hardware(self) -> tuple[str, ...]:
         """Ids in the order of the columns of latencies."""
         return tuple(self.references)
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """(hardware,): which of them count at all: finite reference, weight above 0."""
+        return np.isfinite(list(self.references.values())) & (self._importance > 0)
 
     @property
     def equation(self) -> str:

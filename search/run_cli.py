@@ -80,7 +80,13 @@ def supernet_options(command: F) -> F:
     metavar="model.json|ID",
     help="Latencies, one a hardware; ID: one that comes with the package (ethos-u55-128, …).",
 )
-@click.option("--latencies", type=_FILE, default=None, metavar="FILE.npz", help="Latencies from a published table instead.")
+@click.option(
+    "--latencies",
+    type=_FILE,
+    default=None,
+    metavar="FILE.npz|FILE.csv",
+    help="Latencies from a table instead: a published one, or what `search collect -o` wrote.",
+)
 @click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
 @click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
 @click.option("--aggregate", type=click.Choice(["avg", "max"]), default="avg", show_default=True, help="Of L/C over hardware.")
@@ -117,6 +123,9 @@ def run_command(
     Accuracies come from a table, a predictor or a function (--evaluator), or from a super-network that is trained on pictures
     (--data); latencies from cost models or a table.
     """
+    from search import run_checks
+
+    run_checks.check_effects(run_checks.given_options(click.get_current_context()), options)
     request = make_request(options)
     execute(request, log_path, output, front_path, name, as_json)
 
@@ -127,19 +136,9 @@ def run_command(
 @json_option
 def resume_command(log_path: Path, output: Path | None, front_path: Path | None, name: str | None, as_json: bool) -> None:
     """Continue the search that a log holds, with its own settings, to the result that it would have had uninterrupted."""
-    import msgspec
+    from search.request import load_request
 
-    from search.errors import SearchError
-    from search.log import SearchLog
-    from search.request import Request
-
-    if not log_path.is_file():
-        raise SearchError(f"{log_path}: no such file, expected the log of a search (`mhmodels search run --log`)")
-    with SearchLog(log_path) as log:
-        document = log.request()
-    if document is None:
-        raise SearchError(f"{log_path}: holds no search that was begun from the command line")
-    execute(msgspec.convert(document, Request), log_path, output, front_path, name, as_json)
+    execute(load_request(log_path), log_path, output, front_path, name, as_json)
 
 
 @click.command("show")
@@ -173,21 +172,17 @@ def make_request(options: dict[str, Any]) -> Request:
 
     if (options["evaluator"] is None) == (options["data"] is None):
         raise click.UsageError("accuracies come from an --evaluator or from a super-network trained on --data: give one of both")
-    if options["data"] is None and options["preset"] is not None:
-        raise click.UsageError("--preset belongs to --data")
     supernet = {}
     if options["data"] is not None:
         from search.supernet_cli import request_options
 
         supernet = request_options(options)
     from search.cost_model.shipping import model_path
+    from search.run_checks import numbers
 
-    reference, references = None, {}
-    for value in options["references"]:
-        if "=" in value:
-            references.update(_numbers((value,), "--reference"))
-        else:
-            reference = value
+    networks = [value for value in options["references"] if "=" not in value]
+    if len(networks) > 1:
+        raise click.UsageError(f"--reference names {len(networks)} networks ({', '.join(networks)}), expected one")
     return Request(
         space=options["space"],
         method=_method(options),
@@ -197,13 +192,13 @@ def make_request(options: dict[str, Any]) -> Request:
         latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
         hardware=tuple(part for value in options["hardware"] for part in value.split(",")),
         limits=options["limits"],
-        references=references,
-        reference=reference,
+        references=numbers(tuple(one for one in options["references"] if "=" in one), "--reference", positive=True),
+        reference=networks[0] if networks else None,
         kind=options["kind"],
         aggregate=options["aggregate"],
         beta=options["beta"],
         target=options["target"],
-        weights=_numbers(options["weights"], "--weight"),
+        weights=numbers(options["weights"], "--weight", positive=False),
         options=supernet,
     )
 
@@ -215,8 +210,11 @@ def execute(
     import msgspec
 
     from mhmodels.training.files import write_atomically
+    from search import run_checks
     from search.results import front_document, result_file
 
+    run_checks.check_name(name, output)
+    run_checks.check_front(front_path, request.options.get("preset"))
     if request.options:
         from search import supernet_cli
 
@@ -266,8 +264,6 @@ def _method(options: dict[str, Any]) -> Method:
 
     kind, population = options["method"], options["population"]
     if kind == "reinforce":
-        if options["evaluations"] is not None:
-            raise click.UsageError("--evaluations is not for reinforce: its budget is --steps, --replicas and --refinement")
         controller = ControllerSettings(
             steps=options["steps"],
             learning_rate=options["learning_rate"],
@@ -289,17 +285,6 @@ def _method(options: dict[str, Any]) -> Method:
     if kind == "nsga2":
         return NonDominated(evaluations=evaluations, population=population or 100)
     return Evolution(evaluations=evaluations, population=population or 50, tournament=max(2, (population or 50) // 2))
-
-
-def _numbers(values: tuple[str, ...], option: str) -> dict[str, float]:
-    found = {}
-    for value in values:
-        name, _, number = value.partition("=")
-        try:
-            found[name] = float(number)
-        except ValueError:
-            raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER") from None
-    return found
 
 
 def _tell(objective: Objective, accuracies: str, near: float) -> None:

@@ -42,7 +42,8 @@ def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None)
         distribution: `uniform`: every decision on its own, equally likely; `depth-uniform`: every depth of a stage equally
             likely; `window=A:B`: uniform among members of A to B times the MAdds of MobileNetV1 1.0 at 224 pixels;
             `mixed`: half depth-uniform and half `window=0.5:2`, what latencies are best collected on. None: `mixed`, or
-            `uniform` for tabular spaces.
+            `uniform` for tabular spaces, for those without networks in that window (NAS-Bench-Macro's are of 32 pixels), and
+            for all members of a space.
 
     Raises:
         SpaceError: an unknown distribution, one that the space cannot have, or fewer such members than asked for.
@@ -51,7 +52,7 @@ def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None)
         raise SpaceError(f"{n} samples, expected at least 1")
     if n > space.sizes.distinct:
         raise SpaceError(f"space '{space.name}' has {space.sizes.distinct} members, expected at most as many samples, not {n}")
-    name = distribution or (UNIFORM if space.tabular else MIXED)
+    name = distribution or _default(space, n)
     parts = [(DEPTH_UNIFORM, (n + 1) // 2), (DEFAULT_WINDOW, n // 2)] if name == MIXED else [(name, n)]
     rng = np.random.default_rng(seed)
     taken: dict[bytes, None] = {}
@@ -64,6 +65,14 @@ def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None)
     # In turns, so that every beginning of the sample has all of its parts.
     order = np.argsort([i * len(parts) + p for p, (_, count) in enumerate(parts) for i in range(count)], kind="stable")
     return Sample(np.array(rows)[order], tuple(labels[i] for i in order))
+
+
+def _default(space: Space, n: int) -> str:
+    """The distribution where none is named."""
+    if space.tabular or n == space.sizes.distinct:
+        return UNIFORM
+    some = next(_batches(space, DEFAULT_WINDOW, np.random.default_rng(0)))
+    return MIXED if len(some) else UNIFORM
 
 
 def reference_madds() -> float:

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from search.controller import Controller, ControllerSettings
 from search.errors import SearchError
-from search.evolution import Floats, Seeds, front_search, regularised
+from search.evolution import Floats, Seeds, front_search, regularised, require_pymoo
 from search.rewards import Objective
 from search.space import Encodings
-
-_LOGGED_PROBABILITIES = 20
 
 
 class Ask(NamedTuple):
@@ -160,8 +158,7 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
 
     def run(self, objective: Objective, seed: int) -> Run:
         """See the module's text."""
-        references = np.array(list(objective.reward.references.values()))
-        counted = np.isfinite(references) & (np.array([objective.reward.weights.get(h, 1.0) for h in objective.sources]) > 0)
+        references, counted = np.array(list(objective.reward.references.values())), objective.reward.counted
         goals = 1 + (int(counted.sum()) if self.each else 1)
         search = front_search(objective.space, seed, self.evaluations, self.population, goals)
         told: Floats | None = None
@@ -210,18 +207,17 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
     def run(self, objective: Objective, seed: int) -> Run:
         """See the module's text."""
         space = objective.space
+        if self.refinement:
+            require_pymoo()
         controller = Controller(space, self.controller, seed)
         known: dict[bytes, tuple[Encodings, float]] = {}
         statistics: dict[str, Any] = {}
-        every = max(1, self.controller.steps // _LOGGED_PROBABILITIES)
-        for step in range(self.controller.steps):
+        for _ in range(self.controller.steps):
             rows, replaced = controller.sample_warm(self.replicas)
             batch = yield Ask(rows, "reinforce", statistics)
-            statistics = msgspec.structs.asdict(controller.update(rows, batch.rewards, replaced))
-            if (step + 1) % every == 0:
-                statistics["probabilities"] = [p.round(6).tolist() for p in controller.probabilities()]
+            statistics = controller.told(controller.update(rows, batch.rewards, replaced))
             _remember(known, space.canonical(rows), batch.rewards)
-        best = controller.argmax()
+        best = space.canonical(controller.argmax()[None])[0]
         batch = yield Ask(best[None], "argmax", statistics)
         if not self.refinement:
             return best

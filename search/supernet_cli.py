@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from search.errors import SearchError
 from search.request import Request, make_objective
 from search.rewards import Objective
 from search.running import Found
@@ -52,31 +51,39 @@ def search(request: Request, log_path: Path) -> tuple[Objective, Found, dict[str
     from search.running import provenance
     from search.supernet.loop import search_supernet
     from search.supernet.panel import watch
-    from search.supernet.record import settings
+    from search.supernet.record import check_space, settings
 
     # First of all: the collective operations of several workers must be set up before TensorFlow is used.
     strategy = make_strategy(request.options["strategy"])
     objective = make_objective(request)
+    check_space(objective.space)
     objective.check_target(request.seed)
     chief = is_chief(strategy)
     with SearchLog(log_path, msgspec.to_builtins(request)) if chief else nullcontext() as log:
-        asked = _asked(request, objective, strategy, log, log_path)
+        asked = loop_request(request, objective, strategy, log, log_path)
         with watch() as panel:
             outcome = search_supernet(asked, panel)
         if log is None:
             return None
         found = _found(objective, outcome, log)
-    return objective, found, {**provenance(settings(asked), found, objective), "seconds": round(outcome.progress.seconds, 1)}
+    told = provenance(settings(asked), found, objective)
+    ends = {"judged_encoding": outcome.judged.tolist(), "argmax": outcome.argmax.tolist()}
+    return objective, found, {**told, **ends, "seconds": round(outcome.progress.seconds, 1)}
 
 
-def _asked(request: Request, objective: Objective, strategy: Any, log: SearchLog | None, log_path: Path) -> LoopRequest:
+def loop_request(request: Request, objective: Objective, strategy: Any, log: SearchLog | None, log_path: Path) -> LoopRequest:
+    """What the loop is asked for, of what the command line was asked for.
+
+    Raises:
+        MhmodelsError: a space without architectures, or data that are not there.
+    """
     from search.supernet import record
     from search.supernet.data import open_search_data
     from search.template import ArchitectureSpace
 
     given = request.options
-    if not isinstance(objective.space, ArchitectureSpace):
-        raise SearchError(f"space '{objective.space.name}' is tabular: a super-network needs a space of architectures")
+    record.check_space(objective.space)
+    assert isinstance(objective.space, ArchitectureSpace)
     return record.Request(
         space=objective.space,
         objective=objective,
@@ -98,7 +105,9 @@ def folder_of(log: Path) -> Path:
 
 
 def _found(objective: Objective, outcome: Outcome, log: SearchLog) -> Found:
-    rows = log.evaluated()
+    from search.supernet import record
+
+    rows, at_the_end = log.evaluated(), log.evaluated(record.FINALIST)
     worst = objective.reward.binding(outcome.latencies[None])[0]
     return Found(
         encoding=outcome.encoding,
@@ -109,5 +118,6 @@ def _found(objective: Objective, outcome: Outcome, log: SearchLog) -> Found:
         binding=objective.reward.hardware[worst],
         evaluations=len(rows.accuracy),
         networks=len(np.unique(objective.space.canonical(rows.encodings), axis=0)),
-        log=rows,
+        # Accuracies on the way are of other weights and fewer pictures, and go into no front.
+        log=at_the_end,
     )

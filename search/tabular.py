@@ -40,11 +40,17 @@ class TabularSpace(Space):
 
 
 class Table:
-    """Known values of a small space's members."""
+    """Known values of a small space's members.
 
-    def __init__(self, space: Space, encodings: ArrayLike, columns: Mapping[str, ArrayLike]) -> None:
+    Attributes:
+        space: of the members.
+        columns: values by name.
+        quantity: what the values are: `accuracies`, `latencies`, or empty if the file does not say.
+    """
+
+    def __init__(self, space: Space, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
         """See `TabularSpace.attach`; of any space that is small enough."""
-        self.space = space
+        self.space, self.quantity = space, quantity
         rows = space.canonical(space.check(encodings))
         self.columns = {name: np.asarray(values, np.float64) for name, values in columns.items()}
         for name, values in self.columns.items():

@@ -93,6 +93,8 @@ def open_search_data(data: str, *, label_offset: int | None = None) -> SearchDat
         DataError: nothing of the kind is there, or nothing to train on.
     """
     if data in digits64.SETTINGS:
+        if label_offset:
+            raise DataError(f"{data}: label offset is {label_offset}, expected none: its labels are the digits")
         setting = digits64.SETTINGS[data]
         return SearchData(SearchDigits(setting, validation=False), SearchDigits(setting, validation=True))
     train = open_data(data, label_offset=label_offset).train

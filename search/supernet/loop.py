@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import msgspec
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -26,14 +25,14 @@ from search.controller import Controller, ControllerStatistics
 from search.errors import SearchError
 from search.log import Evaluated
 from search.space import Encodings
+from search.supernet.ending import finalists
 from search.supernet.network import SuperNetwork
 from search.supernet.plan import Path, Plan
-from search.supernet.record import PHASE, Outcome, Request, claim
+from search.supernet.record import ARGMAX, FINALIST, PHASE, Outcome, Request, check_space, claim
 from search.supernet.training import Trainer, share
 from search.supernet.watching import Observer, Silent, Status
 
 _GENERATOR_BYTES = 512
-_DRAWN_A_FINALIST, _NEAR = 64, 0.05
 _DRAWN, _HELD = 1000, 1.5
 
 
@@ -41,8 +40,9 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
     """Searches from where the folder stands to the preset's last step.
 
     Raises:
-        SearchError: the folder holds a search with other settings, or one and `resume` is not set; architectures that do not
-            divide over the replicas; a loss that became infinite or NaN (the last good checkpoint stays).
+        SearchError: a space that weights cannot be shared in; the folder holds a search with other settings, or one and
+            `resume` is not set; architectures that do not divide over the replicas; a loss that became infinite or NaN (the
+            last good checkpoint stays).
         DataError: the data do not fit, or too many pictures are unreadable.
         CheckpointError, StoreError: a checkpoint or the log cannot be written or read.
     """
@@ -55,6 +55,7 @@ class Search:
     """A search under way."""
 
     def __init__(self, request: Request, observer: Observer) -> None:
+        check_space(request.space)
         self.request, self.observer, self.preset = request, observer, request.preset
         self.chief = is_chief(request.strategy)
         self.checkpoints = request.folder / "checkpoints"
@@ -74,7 +75,7 @@ class Search:
         self.common = self._common()
         self.judged: Evaluated | None = None
         self.statistics: ControllerStatistics | None = None
-        self.summaries = tf.summary.create_file_writer(str(request.folder / "tensorboard")) if self.chief else None
+        self.summaries: Any = None
 
     @property
     def _preprocessing(self) -> Preprocessing:
@@ -103,17 +104,23 @@ class Search:
             Pipeline(preset.validation_batch * judged, preset.validation_batch),
         )
 
-    def restore(self) -> None:
-        """Takes up the newest checkpoint, if there is one."""
+    def load(self) -> bool:
+        """Takes over the newest checkpoint and changes no file; gives whether there is one."""
         found = checkpoint.latest(self.checkpoints)
-        if found is not None:
-            variables = self.trainer.variables()
-            state = {f"controller/{name}": value for name, value in self._controller_state().items()}
-            expected = [(name, tuple(value.shape)) for name, value in (variables | state).items()]
-            self.progress, arrays = checkpoint.load(found, expected)
-            for name, variable in variables.items():
-                variable.assign(arrays[name])
-            self.controller.restore({name: arrays[f"controller/{name}"] for name in self._controller_state()})
+        if found is None:
+            return False
+        variables = self.trainer.variables()
+        state = {f"controller/{name}": value for name, value in self._controller_state().items()}
+        expected = [(name, tuple(value.shape)) for name, value in (variables | state).items()]
+        self.progress, arrays = checkpoint.load(found, expected)
+        for name, variable in variables.items():
+            variable.assign(arrays[name])
+        self.controller.restore({name: arrays[f"controller/{name}"] for name in self._controller_state()})
+        return True
+
+    def restore(self) -> None:
+        """Takes up the newest checkpoint, if there is one, and forgets what was logged behind it."""
+        if self.load():
             self.observer.note(f"resuming at step {self.progress.step} of {self.preset.steps}")
         self.trainer.agree_on(self.progress.step)
         if self.chief:
@@ -126,6 +133,8 @@ class Search:
     def to_end(self) -> Outcome:
         """Searches what is left."""
         progress, preset = self.progress, self.preset
+        if self.chief:
+            self.summaries = tf.summary.create_file_writer(str(self.request.folder / "tensorboard"))
         train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
         judge = self._judge_batches()
         last, saved, begun, timed = time.monotonic(), time.monotonic(), progress.step, 0.0
@@ -172,9 +181,8 @@ class Search:
         self.judge_feed.check()
         self.judged = self._worth(rows, accuracy)
         self.statistics = self.controller.update(rows, self.judged.rewards, replaced)
-        if self.request.log is not None:
-            canonical = self.judged._replace(encodings=self.request.space.canonical(rows))
-            self.request.log.add(PHASE, canonical, msgspec.structs.asdict(self.statistics))
+        if self.request.log is not None:  # rows as they were judged: the canonical form may read other places' weights
+            self.request.log.add(PHASE, self.judged, self.controller.told(self.statistics))
 
     def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[Path]:
         decisions = self.request.space.decisions
@@ -182,11 +190,11 @@ class Search:
         mixed = replaced & operations if self.preset.mixed_operations else np.zeros_like(replaced)
         return [self.plan.path(row, np.flatnonzero(which).tolist()) for row, which in zip(rows, mixed, strict=True)]
 
-    def _worth(self, rows: Encodings, accuracy: NDArray[np.float64]) -> Evaluated:
+    def _worth(self, rows: Encodings, accuracy: NDArray[np.float64], phase: str = PHASE) -> Evaluated:
         reward, latencies = self.request.objective.reward, self.request.objective.latencies(rows)
         f = reward.f(latencies)
         binding = tuple(reward.hardware[i] for i in reward.binding(latencies))
-        return Evaluated((PHASE,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
+        return Evaluated((phase,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
 
     def _batches(self, feed: Feed, pipeline: Pipeline, start: int, stop: int) -> Any:
         return iter(
@@ -271,6 +279,7 @@ class Search:
             "reward": status.reward,
             "f": status.f,
             "entropy": status.entropy,
+            "probability of the likeliest choice": float(np.mean([p.max() for p in self.controller.probabilities()])),
             **{f"latency_ms/{name}": value for name, value in status.latency_ms.items()},
         }
         with self.summaries.as_default():
@@ -280,14 +289,18 @@ class Search:
 
     def _outcome(self) -> Outcome:
         """The result: the policy's argmax, or the best of its finalists on all validation pictures."""
-        argmax = self.controller.argmax()
-        rows = self._finalists() if self.preset.finalists else argmax[None]
-        worth = self._worth(rows, np.array([self._validated(row) for row in rows]))
+        several, argmax = self.preset.finalists, self.controller.argmax()
+        rows = finalists(self.controller, self.request.objective, several) if several else argmax[None]
+        phase = FINALIST if several else ARGMAX
+        worth = self._worth(rows, self.validated(rows), phase)
         best = int(worth.rewards.argmax())
+        if self.request.log is not None:
+            self.request.log.add(phase, worth, {})
         if self.summaries is not None:
             self.summaries.flush()
         return Outcome(
-            encoding=rows[best],
+            encoding=self.request.space.canonical(rows[best : best + 1])[0],
+            judged=rows[best],
             accuracy=float(worth.accuracy[best]),
             latencies=worth.latencies[best],
             f=float(worth.f[best]),
@@ -298,19 +311,13 @@ class Search:
             chief=self.chief,
         )
 
-    def _finalists(self) -> Encodings:
-        """Different samples of the policy, those near the target first: what they cost is known without judging them."""
-        objective, count = self.request.objective, self.preset.finalists
-        drawn = self.request.space.canonical(self.controller.sample(_DRAWN_A_FINALIST * count))
-        rows = np.unique(drawn, axis=0)
-        off = np.maximum(np.abs(objective.f(rows) / objective.reward.target - 1), _NEAR)
-        return rows[np.argsort(off, kind="stable")][:count]
-
-    def _validated(self, row: Encodings) -> float:
-        """Share of right answers on the validation pictures, in whole batches."""
+    def validated(self, rows: Encodings) -> NDArray[np.float64]:
+        """Shares (n,) of right answers on the validation pictures, in whole batches, of networks as they are encoded."""
         pipeline = self._pipelines()[1]._replace(batch_size=self.preset.validation_batch)
-        batches = len(self.request.data.validation) // pipeline.batch_size
-        path = self.plan.path(row)
-        found = [self.trainer.accuracy(path, *batch) for batch in self.judge_feed.training(pipeline, start=0, stop=batches)]
-        self.judge_feed.check()
-        return float(np.mean(found))
+        stop = len(self.request.data.validation) // pipeline.batch_size
+        found = np.zeros(len(rows))
+        for place, row in enumerate(rows):
+            path, batches = self.plan.path(row), self.judge_feed.training(pipeline, start=0, stop=stop)
+            found[place] = np.mean([self.trainer.accuracy(path, *batch) for batch in batches])
+            self.judge_feed.check()
+        return found

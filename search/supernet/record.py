@@ -17,12 +17,13 @@ from mhmodels.training.run_folder import differences
 from search.errors import SearchError
 from search.log import SearchLog
 from search.rewards import Objective
-from search.space import Encodings
+from search.space import Encodings, Space
 from search.supernet.data import SearchData, identity
 from search.supernet.presets import Preset
 from search.template import ArchitectureSpace
 
-PHASE = "supernet"
+PHASE, FINALIST, ARGMAX = "supernet", "finalist", "argmax"
+"""Phases in the log: judged on the way; at the end, on all validation pictures."""
 
 
 class Request(NamedTuple):
@@ -61,17 +62,19 @@ class Outcome(NamedTuple):
     """What a search ends with.
 
     Attributes:
-        encoding: (decisions,), canonical: of the result.
-        accuracy: of it on all validation pictures with shared weights, a share.
+        encoding: (decisions,), canonical: the name of the result.
+        judged: (decisions,): the same network with its blocks at the places whose weights were trained and judged.
+        accuracy: of `judged` on all validation pictures with shared weights, a share.
         latencies: (hardware,), ms, by the cost models.
         f, reward: of it.
-        argmax: (decisions,), canonical: the controller's most probable network.
+        argmax: (decisions,): the controller's most probable choices, as they are.
         logits: of the controller.
         progress: steps and seconds.
         chief: whether this process is the one that writes files.
     """
 
     encoding: Encodings
+    judged: Encodings
     accuracy: float
     latencies: NDArray[np.float64]
     f: float
@@ -80,6 +83,25 @@ class Outcome(NamedTuple):
     logits: NDArray[np.float64]
     progress: Progress
     chief: bool
+
+
+def check_space(space: Space) -> None:
+    """Refuses spaces in which weights cannot be shared, before anything else is done.
+
+    Raises:
+        SearchError: a tabular space, or one that decides on the input size.
+    """
+    if not isinstance(space, ArchitectureSpace):
+        raise SearchError(f"space '{space.name}' is tabular: a super-network needs a space of architectures")
+    hole = space.template.input_size
+    column = next((i for i, decision in enumerate(space.decisions) if decision.name == hole.name), None)
+    if column is not None and len(space.allowed[column]) > 1:
+        sides = [hole.choices[i] for i in space.allowed[column]]
+        raise SearchError(
+            f"space '{space.name}' decides on the input size ({len(sides)} of {min(sides)} to {max(sides)} pixels): shared "
+            "weights are trained at one size and would judge all sizes alike; take a space of one size (`mhmodels search "
+            "space`), or other accuracies (--evaluator)"
+        )
 
 
 def settings(request: Request) -> dict[str, Any]:

@@ -15,7 +15,9 @@ from mhmodels.complexity import complexity
 from mhmodels.errors import FileFormatError
 from search.benchmark_tables import nas_bench_201_table, nas_bench_macro_table, table_of
 from search.errors import SearchError
+from search.request import Request, make_evaluator, make_objective
 from search.spaces import get_space
+from search.strategies import Random
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -95,6 +97,91 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
             table_of(tmp_path / name)
     with pytest.raises(SearchError, match=r"an \.npz file"):
         table_of(tmp_path / "text.txt")
+
+
+@pytest.fixture(scope="module")
+def cells() -> Any:
+    """All 15 625 cells and an accuracy of each, in percent."""
+    rows = np.array(list(get_space("nas_bench_201")))
+    return rows, 10 + 80 * np.random.default_rng(0).random(len(rows))
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (lambda ops, acc: (ops[:-5], acc[:-5]), "15620 different networks of 'nas_bench_201', expected all 15625"),
+        (lambda ops, acc: (ops, acc[:-5]), r"\(15620, 1\) values for 1 columns"),
+        (lambda ops, acc: (ops, np.where(np.arange(len(acc)) == 7, np.nan, acc)), r"column 'test' has nan in row 8 \(1 such"),
+        (lambda ops, acc: (ops, acc / 100), "look like fractions; expected percent"),
+        (lambda ops, acc: (ops, acc * 100), "expected accuracies in percent, 0 to 100"),
+        (lambda ops, acc: (ops, -acc), "expected accuracies in percent"),
+        (lambda ops, acc: (ops + 1, acc), "expected one of 0"),
+        (lambda ops, acc: (ops[:, 0], acc), "values for 1 columns"),
+        (lambda ops, acc: (ops.astype(float), acc), "expected whole numbers"),
+        (lambda ops, acc: (ops, np.array(["ninety"] * len(acc))), "array 'acc' is <U6, expected numbers"),
+    ],
+)
+def test_damaged_tables_of_cells(damage: Any, text: str, cells: Any, tmp_path: Path) -> None:
+    ops, accuracy = damage(*cells)
+    np.savez(tmp_path / "table.npz", ops=ops, acc=accuracy[:, None], columns=np.array(["test"]))
+    with pytest.raises(FileFormatError, match=text):
+        table_of(tmp_path / "table.npz")
+
+
+def test_a_file_that_was_cut_off_anywhere(cells: Any, tmp_path: Path) -> None:
+    path = tmp_path / "table.npz"
+    np.savez_compressed(path, ops=cells[0], acc=cells[1][:, None], columns=np.array(["test"]))
+    assert table_of(path)[0].quantity == "accuracies"
+    whole = path.read_bytes()
+    for length in (0, 3, 100, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FileFormatError, match="table"):
+            table_of(path)
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2 : len(whole) // 2 + 50] = bytes(50)
+    path.write_bytes(damaged)
+    with pytest.raises(FileFormatError, match="cut off"):
+        table_of(path)
+
+
+def test_latencies_must_be_above_0(cells: Any, tmp_path: Path) -> None:
+    ms = np.ones((len(cells[0]), 2))
+    ms[3, 1] = 0
+    np.savez(tmp_path / "table.npz", ops=cells[0], latency_ms=ms, devices=np.array(["a", "b"]))
+    with pytest.raises(FileFormatError, match="column 'b' has a latency of 0"):
+        table_of(tmp_path / "table.npz")
+
+
+@needs_data
+def test_damaged_tables_of_macro_networks(tmp_path: Path) -> None:
+    lines = MACRO.read_text().splitlines(keepends=True)
+    path = tmp_path / "macro.csv"
+    for content, text in (
+        (lines[:3000], "expected all 3969; the file may be cut off"),
+        ([*lines[:-1], lines[-1][:11]], "not the table of NAS-Bench-Macro"),
+        ([lines[0], lines[1].replace("45.32", "nan"), *lines[2:]], "column 'acc1' has nan in row 1"),
+        ([lines[0], lines[1].replace("00000000", "00000003"), *lines[2:]], "expected one of 0"),
+        ([lines[0], lines[1].replace("00000000", "0000000"), *lines[2:]], "not the table"),
+        (lines[:1], "no networks"),
+    ):
+        path.write_text("".join(content))
+        with pytest.raises(FileFormatError, match=text):
+            table_of(path)
+
+
+@needs_data
+def test_accuracies_and_latencies_are_not_taken_for_each_other() -> None:
+    accuracy, latency = DATA / "nasbench201_accuracy_200ep.npz", DATA / "nasbench201_latency.npz"
+    for evaluator, latencies, text in (
+        (latency, latency, "has latencies, expected accuracies; latencies are given with --latencies"),
+        (accuracy, accuracy, "has accuracies, expected latencies; accuracies are given with --evaluator"),
+        (MACRO, MACRO, "a table of space 'nas_bench_macro', not of 'nas_bench_201'"),
+    ):
+        request = Request(
+            space="nas_bench_201", method=Random(), evaluator=str(evaluator), latencies=str(latencies), hardware=("pixel3",)
+        )
+        with pytest.raises(SearchError, match=text):
+            make_evaluator(request, make_objective(request).space)
 
 
 @needs_data

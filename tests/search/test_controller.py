@@ -131,6 +131,47 @@ def test_choices_that_a_restriction_removed_never_appear(allowed: list[set[int]]
     assert space.contains(controller.argmax())
 
 
+def test_a_block_may_be_likelier_than_none_although_no_single_one_is() -> None:
+    """TuNAS' argmax takes a skip of 30 % against two dozen blocks; deciding on presence first takes the likeliest block."""
+    space = get_space("multi_hardware")
+    controller = Controller(space, plain(), 0)
+    column = next(i for i, d in enumerate(space.decisions) if None in d.choices)
+    skip, count = space.decisions[column].choices.index(None), len(space.decisions[column].choices)
+    p = np.full(count, 0.7 / (count - 1))
+    p[skip], p[5], p[6] = 0.3, 0.7 / (count - 1) + 0.001, 0.7 / (count - 1) - 0.001
+    controller.logits[column, :count] = np.log(p)
+    assert controller.argmax()[column] == skip
+    assert controller.argmax(skip_first=True)[column] == 5
+    controller.logits[column, skip] = np.log(0.71)  # of 1.41: now none is likelier than any
+    assert controller.argmax(skip_first=True)[column] == skip
+
+
+def test_spaces_without_optional_blocks_have_one_argmax() -> None:
+    """Hence no figure of NAS-Bench-201 depends on which is asked for."""
+    for seed in range(5):
+        controller = Controller(get_space("nas_bench_201"), plain(), 0)
+        controller.logits += np.random.default_rng(seed).normal(size=controller.logits.shape)
+        np.testing.assert_array_equal(controller.argmax(), controller.argmax(skip_first=True))
+
+
+def test_the_argmax_stands_where_the_policy_has_its_blocks() -> None:
+    space = get_space("nas_bench_macro")
+    controller = Controller(space, plain(), 0)
+    controller.logits[:] = 0
+    for column, choice in enumerate((0, 1, 0, 0, 1, 0, 0, 2)):
+        controller.logits[column, choice] = 3
+    assert controller.argmax().tolist() == [0, 1, 0, 0, 1, 0, 0, 2]
+    assert space.canonical(controller.argmax()[None])[0].tolist() == [0, 1, 0, 1, 0, 0, 2, 0]
+
+
+def test_probabilities_are_told_a_few_times_and_at_the_end() -> None:
+    controller = Controller(toys.space(), plain(steps=10), 0)
+    told = [controller.told(controller.update(controller.sample(1), [0.5]), times=3) for _ in range(10)]
+    assert [row["step"] for row in told if "probabilities" in row] == [3, 6, 9, 10]
+    assert all(sum(p) == pytest.approx(1, abs=1e-5) for p in told[-1]["probabilities"])
+    assert all("entropy" in row for row in told)
+
+
 def test_samples_follow_the_probabilities() -> None:
     controller = Controller(coin(), plain(), 0)
     controller.logits[0] = [0.0, np.log(3)]

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
@@ -19,6 +20,7 @@ from mhmodels.registry import get_architecture
 from search.cost_model.fitting import FitOptions, Origin, fit
 from search.spaces import get_space
 from tests.conftest import Run
+from tests.training.tiny import write_folder
 
 EVALUATOR = """
 import numpy as np
@@ -115,6 +117,52 @@ def test_every_method_runs_and_resumes(method: str, middle: list[str | Path], tm
     }
     other = run(*middle, "--method", method, *budget, "--log", log, "--aggregate", "max", "--seed", "1")
     assert "seed is 0 there and 1 now" in str(other.exception)
+
+
+def test_a_log_goes_on_with_its_own_cost_models_only(
+    middle: list[str | Path], hardware_ids: tuple[str, ...], folder: Path, tmp_path: Path
+) -> None:
+    """Also `search resume`, which takes the files that the log names as they are by then."""
+    model = tmp_path / "model.json"
+    model.write_bytes((folder / f"{hardware_ids[0]}.json").read_bytes())
+    own = [model if part == folder / f"{hardware_ids[0]}.json" else part for part in middle]
+    budget = ("--method", "random", "--evaluations", "10", "--log", tmp_path / "run.db")
+    document(*own, *budget)
+    model.write_bytes(model.read_bytes().replace(b'"hardware"', b'"hardware" ', 1))
+    document("resume", tmp_path / "run.db")  # the same model, written otherwise
+    changed = msgspec.json.decode(model.read_bytes())
+    model.write_bytes(msgspec.json.encode({**changed, "intercept_ms": changed["intercept_ms"] * 1.01 + 1e-3}))
+    for again in ([*own, *budget], ["resume", tmp_path / "run.db"]):
+        message = str(run(*again).exception)
+        assert f'latencies.{hardware_ids[0]} is "sha256:' in message
+        assert "settings" in message
+
+
+@pytest.mark.slow
+@pytest.mark.tensorflow
+def test_a_result_is_a_model_for_every_command(
+    middle: list[str | Path], hardware_ids: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """info, export, bench, compare and train, with nothing between them and the search."""
+    found, store = tmp_path / "found.json", str(tmp_path / "results.db")
+    document(*middle, "--method", "random", "--evaluations", "10", "-o", found)
+    pictures = write_folder(tmp_path / "pictures", {"red": 12, "green": 12, "blue": 12})
+
+    def told(*arguments: str | Path) -> Any:
+        result = CliRunner().invoke(cli, [*map(str, arguments), "--json"])
+        assert result.exception is None, (arguments[0], result.output, result.exception)
+        return json.loads(result.stdout)
+
+    assert told("info", found)["name"] == "found"
+    assert told("export", found, "-o", tmp_path / "files", "--format", "int8")["files"][0]["bytes"] > 0
+    told("bench", found, "--hardware", hardware_ids[0], "--store", store)
+    rows = told("compare", found, "--hardware", hardware_ids[0], "--hardware", hardware_ids[1], "--store", store)["rows"]
+    assert rows[0]["latency_ms"].keys() == set(hardware_ids)
+    assert all(value > 0 for row in rows for value in row["latency_ms"].values())
+    trained = told(
+        "train", found, "--data", pictures, "--recipe", "digits", "--epochs", 1, "--batch-size", 12, "-o", tmp_path / "run"
+    )
+    assert trained["setup"]["model"] == "found"
 
 
 def test_a_predictor_is_trained_on_lines(middle: list[str | Path], folder: Path, tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from search.controller import ControllerSettings
 from search.errors import SearchError
 from search.evaluators import CallableAccuracy, PredictedAccuracy
 from search.log import Evaluated, SearchLog
+from search.results import front_document
+from search.rewards import Objective, Reward
 from search.running import Found, front, search
 from search.strategies import Evolution, Method, NonDominated, Random, Reinforce
 from tests.search import toys
@@ -157,6 +159,38 @@ def test_a_search_that_was_killed_resumes(tmp_path: Path) -> None:
     np.testing.assert_array_equal(resumed.log.encodings, run(METHODS["reinforce"]).log.encodings)
 
 
+HELD = """
+import sys, time
+sys.path.insert(0, {root!r})
+from search.log import SearchLog
+with SearchLog({path!r}) as log:
+    log.begin({{"seed": 1}})
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_log_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    code = HELD.format(root=str(Path(__file__).parents[2]), path=str(path))
+    process = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        with SearchLog(path) as log:
+            assert log.header() == {"seed": 1}  # reading needs no lock
+            evaluator = toys.Share()
+            with pytest.raises(StoreError, match=rf"run\.db: process {process.pid} searches with this log .*run\.db\.lock"):
+                run(METHODS["random"], log=log, evaluator=evaluator)
+            assert evaluator.count == 0
+    finally:
+        process.kill()
+        process.wait()
+    with SearchLog(path) as log:
+        log.begin({"seed": 1})  # the kernel dropped the lock
+        log.begin({"seed": 1})
+
+
 def _rows(path: Path) -> int:
     try:
         with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
@@ -241,6 +275,46 @@ def test_evolution_without_pymoo_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     with pytest.raises(SearchError, match=r"mhmodels\[search\]"):
         run(METHODS["evolution"])
     assert run(METHODS["random"]).networks == 150
+
+
+@pytest.mark.parametrize("name", ["evolution", "nsga2", "reinforce"])
+def test_a_missing_pymoo_is_noticed_before_anything_is_evaluated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by the controller, whose refinement comes last."""
+    monkeypatch.setitem(sys.modules, "search.pymoo_operators", None)
+    monkeypatch.setitem(sys.modules, "pymoo", None)
+    for module in [module for module in sys.modules if module.startswith("pymoo.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.delitem(sys.modules, "search.pymoo_operators")
+    monkeypatch.delattr("search.pymoo_operators", raising=False)
+    evaluator = toys.Share()
+    with pytest.raises(SearchError, match=r"mhmodels\[search\]"):
+        run(METHODS[name], evaluator=evaluator)
+    assert evaluator.count == 0
+
+
+def test_hardware_of_weight_0_decides_no_front() -> None:
+    """It is shown, and nothing else: neither in the front nor in NSGA-II's goals."""
+    space = toys.space()
+    rows = np.unique(space.draw(60, np.random.default_rng(0)), axis=0)
+
+    class Backwards(toys.Linear):
+        def predict(self, encodings: Any) -> Any:
+            return 9.0 - super().predict(encodings)
+
+    def front_of(weights: dict[str, float]) -> dict[str, Any]:
+        reward = Reward(references={"a": 1.0, "b": 1.0}, target=2.0, weights=weights)
+        objective = Objective(space, {"a": toys.Linear(0.1), "b": Backwards(0.1)}, reward)
+        accuracy, latencies = toys.Share().evaluate(rows), objective.latencies(rows)
+        f = reward.f(latencies)
+        log = Evaluated(("",) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), ("a",) * len(rows))
+        found = Found(rows[0], 0.0, latencies[0], 0.0, 0.0, "a", 0, 0, log)
+        return front_document(objective, found, each=True)
+
+    both, one = front_of({}), front_of({"b": 0.0})
+    assert len(one["networks"]) < len(both["networks"])
+    costs = [network["latency_ms"]["a"] for network in one["networks"]]
+    assert costs == sorted(costs, reverse=True)
+    assert set(one["networks"][0]["latency_ms"]) == {"a", "b"}
 
 
 @given(arrays(np.float64, (12, 3), elements=st.integers(0, 4).map(float)))

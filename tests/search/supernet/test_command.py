@@ -40,7 +40,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     model = fit(space, rows, ms, Origin(hardware.id, kind="simulated"), FitOptions(curve=False)).model
     (folder / "model.json").write_bytes(model.to_json())
     preset = msgspec.structs.replace(
-        PRESETS["quick"], steps=4, batch_size=8, validation_batch=50, scored=2, update_every=1, finalists=2
+        PRESETS["quick"], steps=4, batch_size=8, validation_batch=50, input_size=32, scored=2, update_every=1, finalists=2
     )
     (folder / "preset.json").write_bytes(preset.to_json())
     return [
@@ -64,7 +64,7 @@ def test_a_search_on_digits_ends_in_an_architecture_with_provenance(tmp_path: Pa
     assert document["method"]["steps"] == 4
     assert document["f_avg"] == pytest.approx(1.0, abs=0.3)
     assert "digits64 search validation" in document["accuracies"]
-    assert document["evaluations"] == 2 * 2  # two updates of two networks each
+    assert document["evaluations"] == 2 * 2 + 2  # two updates of two networks each, two finalists
     newest = checkpoint.latest(tmp_path / "found.search" / "checkpoints")
     assert newest is not None
     assert newest.name == "step_00000004.npz"
@@ -87,9 +87,3 @@ def test_wrong_arguments_are_named(arguments: list[str | Path], changes: list[st
     result = run(*arguments, *changes, "-o", tmp_path / "found.json")
     assert result.exit_code != 0
     assert message in f"{result.output}{result.exception}"
-
-
-def test_a_preset_without_data_is_a_usage_error() -> None:
-    result = run("run", "--space", SPACE, "--evaluator", "x.csv", "--preset", "quick")
-    assert result.exit_code == 2
-    assert "--preset belongs to --data" in result.output

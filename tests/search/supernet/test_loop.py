@@ -20,8 +20,12 @@ from mhmodels.training.errors import DataError
 from mhmodels.training.recipes import SGD, LearningRate
 from search.errors import SearchError
 from search.log import SearchLog
+from search.rewards import Objective
+from search.supernet.data import open_search_data
 from search.supernet.presets import Policy
+from search.supernet.record import settings
 from search.supernet.watching import Silent, Status
+from tests.training.tiny import write_folder
 
 from . import tiny
 
@@ -89,7 +93,7 @@ def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, changes:
     with SearchLog(tmp_path / "cut" / "search.db") as cut, SearchLog(tmp_path / "whole" / "search.db") as uncut:
         assert list(cut.statistics()) == list(uncut.statistics())
         np.testing.assert_array_equal(cut.evaluated().encodings, uncut.evaluated().encodings)
-        assert len(cut.evaluated().f) == preset.updates * (preset.scored or 1)
+        assert len(cut.evaluated().f) == preset.updates * (preset.scored or 1) + max(1, preset.finalists)
     losses = [status.loss for status in watcher.seen]
     assert [status.loss for status in again.seen] == losses[-len(again.seen) :]
 
@@ -151,6 +155,31 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
         run(tmp_path / "run", preset=msgspec.structs.replace(short, l2=0.0), resume=True)
     with pytest.raises(SearchError, match="seed was 0, now 1"):
         run(tmp_path / "run", preset=short, seed=1, resume=True)
+    with pytest.raises(SearchError, match=r"accuracies was .*96 pictures.*, now .*88 pictures"):
+        run(tmp_path / "run", preset=short, data=tiny.data(count=88), resume=True)
+    with pytest.raises(SearchError, match=r"method\.optimizer"):
+        run(tmp_path / "run", preset=msgspec.structs.replace(short, optimizer=SGD()), resume=True)
+
+    class Other(tiny.Madds):
+        identity = "another cost model"
+
+    own = tiny.space()
+    objective = tiny.objective(own)
+    objective.sources["phone"] = Other(own)
+    with pytest.raises(SearchError, match=r"latencies\.phone was .?MAdds.?, now .?another cost model"):
+        run(tmp_path / "run", preset=short, objective=objective, resume=True)
+    target = Objective(own, tiny.objective(own).sources, msgspec.structs.replace(objective.reward, target=1.1))
+    with pytest.raises(SearchError, match=r"reward\.target was 1\.0, now 1\.1"):
+        run(tmp_path / "run", preset=short, objective=target, resume=True)
+
+
+def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
+    """What a search was trained on is part of its settings by the list of files."""
+    pictures = write_folder(tmp_path / "pictures", {"red": 20, "green": 20, "blue": 20})
+    before = settings(tiny.request(tmp_path / "run", data=open_search_data(str(pictures))))
+    (pictures / "red" / "new.png").write_bytes((pictures / "red" / "00.png").read_bytes())
+    after = settings(tiny.request(tmp_path / "run", data=open_search_data(str(pictures))))
+    assert [name for name in before if before[name] != after[name]] == ["accuracies"]
 
 
 def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:

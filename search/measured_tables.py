@@ -1,0 +1,124 @@
+"""Latencies that `search collect -o FILE.csv` wrote, in the place of cost models: what every network really took."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from mhmodels.errors import FileFormatError
+from mhmodels.json_files import read_bytes
+from search.benchmark_tables import named
+from search.cost_model.data import Latencies, read_latencies
+from search.cost_model.fitting import Origin
+from search.errors import SearchError
+from search.evaluators import TableLatency
+from search.space import Space
+from search.spaces import get_space
+from search.tabular import Table
+
+_COLUMNS = {"encoding", "hardware", "kind", "ms"}
+
+
+class Measured(NamedTuple):
+    """Latencies by hardware, of all members of a space."""
+
+    sources: dict[str, TableLatency]
+    medians: dict[str, float]
+
+
+def is_collected(path: Path) -> bool:
+    """Whether a .csv file has the columns of `search collect`."""
+    return path.suffix == ".csv" and path.is_file() and set(_header(path)) >= _COLUMNS
+
+
+def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -> Measured:
+    """Reads what `search collect -o` wrote.
+
+    Args:
+        path: `FILE.csv`; `FILE.json` beside it, if it is there, must be of the same space.
+        space: searched. All of its members must be in the file: a search may ask for any of them.
+        hardware: only these; empty for all in the file.
+
+    Raises:
+        FileFormatError: not such a file.
+        SearchError: hardware that is not there, latencies of several kinds or of another space, or networks that were not
+            measured or do not run.
+    """
+    kinds = _kinds(path)
+    unknown = next((name for name in hardware if name not in kinds), None)
+    if unknown is not None or not kinds:
+        raise SearchError(f"{path}: no latencies on '{unknown}', expected some of {', '.join(kinds) or 'none: it has no rows'}")
+    _check_schema(path, space)
+    whole, identity = get_space(space.name), named(path)
+    sources, medians = {}, {}
+    for name in dict.fromkeys(hardware or kinds):
+        if len(kinds[name]) > 1:
+            raise SearchError(f"{path}: latencies on '{name}' are {' and '.join(sorted(kinds[name]))}, expected one kind")
+        found = read_latencies(path, whole, Origin(name))
+        _check_members(path, space, name, found)
+        table = Table(whole, found.encodings, {name: found.ms}, "latencies")
+        sources[name] = TableLatency(table, name, f"{identity}:{name} ({next(iter(kinds[name]))})")
+        medians[name] = float(np.median(found.ms))
+    return Measured(sources, medians)
+
+
+def _check_members(path: Path, space: Space, hardware: str, found: Latencies) -> None:
+    """Large spaces are refused by their number alone; of small ones every member is looked up."""
+    there, wanted = len(found.ms), space.sizes.distinct
+    missing = wanted if wanted > there else 0
+    example = ""
+    if not missing:
+        known = {row.tobytes() for row in found.encodings}
+        lacking = [row for row in space if row.tobytes() not in known]
+        missing, example = len(lacking), f", for example {space.label(lacking[0])}" if lacking else ""
+    if missing:
+        raise SearchError(
+            f"{path}: {there} networks have a latency on '{hardware}', and space '{space.name}' has {wanted}{example}: a search "
+            f"may ask for any of them. Measure the others (`mhmodels search collect --space {space.name} -n {wanted} -o …`; "
+            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, --cost-model)"
+        )
+
+
+def _check_schema(path: Path, space: Space) -> None:
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return
+    try:
+        document: Any = msgspec.json.decode(read_bytes(beside, limit=64 << 20))
+    except msgspec.DecodeError as error:
+        raise FileFormatError(f"{beside}: not JSON ({error}), expected the provenance of {path.name}") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema not in (None, space.schema):
+        raise SearchError(
+            f"{path}: latencies of space '{document.get('space')}' ({schema}), not of '{space.name}' ({space.schema}), by what "
+            f"{beside} says"
+        )
+
+
+def _header(path: Path) -> list[str]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+
+
+def _kinds(path: Path) -> dict[str, set[str]]:
+    """By hardware of the file the kinds of its latencies."""
+    found: dict[str, set[str]] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                if not row["hardware"] or row["ms"] is None:
+                    raise FileFormatError(f"{path}: a line has no hardware or no field 'ms': the file is cut off")
+                found.setdefault(row["hardware"], set()).add(row["kind"])
+    except OSError as error:
+        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise FileFormatError(f"{path}: not what `search collect` writes ({error})") from error
+    return found

@@ -1,0 +1,106 @@
+"""What `mhmodels search run` refuses before it begins: options that would change nothing, numbers that are none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+_OF_DATA = ("preset", "strategy", "classes", "label_offset", "recompute")
+_METHODS: dict[str, tuple[str, ...]] = {
+    "evaluations": ("evolution", "nsga2", "random"),
+    "steps": ("reinforce",),
+    "replicas": ("reinforce",),
+    "learning_rate": ("reinforce",),
+    "delay": ("reinforce",),
+    "refinement": ("reinforce",),
+    "population": ("reinforce", "evolution", "nsga2"),
+}
+"""Options that belong to some methods only, and to which."""
+
+
+def given_options(context: click.Context) -> set[str]:
+    """Names of the parameters that stand on the command line, whatever they say."""
+    source = click.core.ParameterSource
+    stated = (source.COMMANDLINE, source.ENVIRONMENT)
+    return {name for name in context.params if context.get_parameter_source(name) in stated}
+
+
+def check_effects(given: Collection[str], options: Mapping[str, Any]) -> None:
+    """Refuses options that the chosen method or source of accuracies does not look at.
+
+    Raises:
+        click.UsageError: the first of them, and what it belongs to.
+    """
+    for name, why in _without_effect(options):
+        if name in given:
+            raise click.UsageError(f"--{name.replace('_', '-')} {why}")
+
+
+def check_name(name: str | None, output: Path | None) -> None:
+    """Refuses a name for a file that is not written.
+
+    Raises:
+        click.UsageError: a name and no file.
+    """
+    if name is not None and output is None:
+        raise click.UsageError("--name belongs to -o FILE.json: nothing is written that could have a name")
+
+
+def check_front(front: Path | None, preset: Mapping[str, Any] | None) -> None:
+    """Refuses the front of a super-network whose end judges a single network.
+
+    Args:
+        front: the file wanted.
+        preset: of the super-network; None without one.
+
+    Raises:
+        click.UsageError: networks on the way were judged with other weights each, which makes no front.
+    """
+    if front is not None and preset is not None and not preset["finalists"]:
+        raise click.UsageError(
+            f"--front needs networks that were judged by the same weights: the preset '{preset['name']}' judges one at its end "
+            "(field 'finalists' is 0)"
+        )
+
+
+def numbers(values: tuple[str, ...], option: str, *, positive: bool) -> dict[str, float]:
+    """`ID=NUMBER` arguments by ID.
+
+    Raises:
+        click.UsageError: not of that form, infinite or NaN, below 0 (or 0 if `positive`), or one ID twice.
+    """
+    found: dict[str, float] = {}
+    for value in values:
+        name, _, text = value.partition("=")
+        try:
+            number = float(text)
+        except ValueError:
+            raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER") from None
+        if not math.isfinite(number) or number < 0 or (positive and number == 0):
+            least = "above 0 (--weight ID=0 leaves a hardware out)" if positive else "of at least 0"
+            raise click.UsageError(f"{option} is '{value}', expected a finite number {least}")
+        if name in found:
+            raise click.UsageError(f"{option} names '{name}' twice, expected one number for each hardware")
+        found[name] = number
+    return found
+
+
+def _without_effect(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    method = options["method"]
+    if options["data"] is not None:
+        if method != "reinforce":
+            yield "method", f"{method} is not for --data: a super-network is searched by the controller, as its preset says"
+        for name in _METHODS:
+            yield name, "has no effect with --data: the preset decides (--preset FILE.json)"
+        return
+    for name in _OF_DATA:
+        yield name, "belongs to --data"
+    for name, methods in _METHODS.items():
+        if method not in methods:
+            yield name, f"has no effect with --method {method}: it is for {', '.join(methods)}"
+    if method == "reinforce" and not options["refinement"]:
+        yield "population", "has no effect with --refinement 0: the population is the refinement's"
