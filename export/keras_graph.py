@@ -117,7 +117,7 @@ class _Reader:
             layer, inputs = _producer(current)
             missing = [entry for entry in inputs if id(entry) not in self.values]
             if missing:
-                waiting.extend(reversed(missing))
+                waiting.extend(missing)  # the last first: an addition's branch before its shortcut, as the builder has them
                 continue
             name = self.apply(layer, inputs, current)
             self.bind(current, name)

@@ -167,8 +167,8 @@ class UniversalInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="univer
 class Bottleneck(_Block, frozen=True, kw_only=True, tag="bottleneck"):
     """1x1 to the inner width, kxk with the stride, linear 1x1, the shortcut added, then the activation (arXiv 1512.03385).
 
-    The inner width is `expansion` times the width *written*, in whole channels and rounded. The shortcut is the input itself
-    wherever the stride is 1 and the two widths are equal. Elsewhere `shortcut` says what brings it to the output's shape: a
+    The inner width is `expansion` times the width *written*, rounded. The shortcut is the input itself wherever the stride
+    is 1 and the two widths are equal. Elsewhere `shortcut` says what brings it to the output's shape: a
     1x1 convolution with the stride (`conv`), or average pooling by the stride and then a 1x1 convolution (`average_pool`,
     ResNet-D, arXiv 1812.01187).
     """

@@ -186,8 +186,7 @@ def _universal_inverted_bottleneck(
 
 def _bottleneck(block: Bottleneck, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
     filters = _block_filters(block.filters, rounding, width)
-    # Whole channels first, as Once-for-All computes it: some widths would be rounded to another multiple else.
-    inner = rounding(round(filters * block.expansion))
+    inner = rounding(filters * block.expansion)
     middle = Step(
         "middle", "conv", ("reduce",), inner, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
     )
