@@ -158,8 +158,8 @@ class ArchitectureSpace(Space):
         """For every row of the table what stands at that place; None where the block is skipped."""
         for slot in self._slots:
             for side in self.input_sizes:
-                # Pooling and the classifier read their groups' outputs.
-                size = self._sides[side][slot.group][max(slot.place, -1)]
+                # Pooling reads its group's output, and the classifier what has been pooled.
+                size = 1 if slot.place == -1 else self._sides[side][slot.group][max(slot.place, -1)]
                 for channels in slot.entering:
                     if slot.place < 0:
                         yield _end(slot.place, channels, size, self.template.classes)
