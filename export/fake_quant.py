@@ -6,6 +6,8 @@ function is what the TensorFlow converter is given, with fake-quantisation nodes
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -40,14 +42,22 @@ def run_graph(graph: Graph, image: Any, weights: Weights, biases: Callable[[Op],
     tensors = {IMAGE: rounding(image, IMAGE)}
     for op in graph.ops:
         inputs = [tensors[name] for name in op.inputs]
-        if op.kind in ("conv", "depthwise"):
-            x = _convolve(op, inputs[0], weights(op)) + biases(op)
-            if separate_activation(op):
-                x = tensors[pre_activation(op)] = rounding(x, pre_activation(op))
-            tensors[op.name] = rounding(_activate(op, x), op.name)
-        else:
-            tensors[op.name] = rounding(_PLAIN[op.kind](op, inputs), op.name)
+        with _scope(op):
+            if op.kind in ("conv", "depthwise"):
+                x = _convolve(op, inputs[0], weights(op)) + biases(op)
+                if separate_activation(op):
+                    x = tensors[pre_activation(op)] = rounding(x, pre_activation(op))
+                tensors[op.name] = rounding(_activate(op, x), op.name)
+            else:
+                tensors[op.name] = rounding(_plain(op, inputs), op.name)
     return tensors
+
+
+def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
+    """In a graph, nodes named after the operation: the converter orders parallel branches by name, `Conv2D_10` before `_9`."""
+    if tf.executing_eagerly():
+        return contextlib.nullcontext()
+    return tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
 
 
 def _convolve(op: Op, x: Any, kernel: Any) -> Any:
@@ -65,10 +75,17 @@ def _activate(op: Op, x: Any) -> Any:
     return _FUSED.get(op.activation, tf.identity)(x)
 
 
+def _plain(op: Op, inputs: list[Any]) -> Any:
+    """An operation without weights, its activation included."""
+    return _activate(op, _PLAIN[op.kind](op, inputs))
+
+
 _PLAIN: dict[str, Callable[[Op, list[Any]], Any]] = {
     "add": lambda _, x: x[0] + x[1],
     "multiply": lambda _, x: x[0] * x[1],
     "pool": lambda _, x: tf.reduce_mean(x[0], [1, 2], keepdims=True),
+    "max_pool": lambda op, x: tf.nn.max_pool2d(x[0], op.kernel, op.stride, "SAME"),
+    "average_pool": lambda op, x: tf.nn.avg_pool2d(x[0], op.kernel, op.stride, "SAME"),
     "reshape": lambda op, x: tf.reshape(x[0], [x[0].shape[0] or -1, op.channels]),
     "softmax": lambda _, x: tf.nn.softmax(x[0]),
 }
@@ -116,7 +133,7 @@ def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Floats]
     """
     inputs = [tf.constant(values[name]) for name in op.inputs]
     if op.kind not in ("conv", "depthwise"):
-        return {op.name: _PLAIN[op.kind](op, inputs).numpy()}
+        return {op.name: _plain(op, inputs).numpy()}
     x = _convolve(op, inputs[0], dequantised_kernel(quantised, op)) + dequantised_bias(quantised, op)
     if not separate_activation(op):
         return {op.name: _activate(op, x).numpy()}
@@ -134,7 +151,7 @@ def float_layer(graph: Graph, op: Op, values: Mapping[str, Floats]) -> Floats:
     """
     inputs = [tf.constant(values[name]) for name in op.inputs]
     if op.kind not in ("conv", "depthwise"):
-        return _PLAIN[op.kind](op, inputs).numpy()
+        return _plain(op, inputs).numpy()
     x = _convolve(op, inputs[0], graph.kernels[op.name]) + graph.biases[op.name]
     if op.activation == "hard_sigmoid":
         return (tf.nn.relu6(x + 3.0) * (1.0 / 6.0)).numpy()

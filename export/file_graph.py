@@ -25,6 +25,8 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "add": ("ADD",),
     "multiply": ("MUL",),
     "pool": ("MEAN", "AVERAGE_POOL_2D"),
+    "max_pool": ("MAX_POOL_2D",),
+    "average_pool": ("AVERAGE_POOL_2D",),
     "reshape": ("RESHAPE", "SQUEEZE"),
     "softmax": ("SOFTMAX",),
     "hard_swish": ("HARD_SWISH",),
@@ -111,19 +113,25 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
         entry = readers[0].outputs[0]
     places, used = {IMAGE: entry}, set[int]()
     for op in ops:
-        operator = _find(file, op.name, _FILE_KINDS[op.kind], [places[name] for name in op.inputs], used)
+        operator = _find(file, op, _FILE_KINDS[op.kind], [places[name] for name in op.inputs], used)
         places[op.name] = operator.outputs[0]
         if op.kind in ("conv", "depthwise") and separate_activation(op):
             places[pre_activation(op)] = operator.outputs[0]
-            places[op.name] = _find(file, op.name, _FILE_KINDS[op.activation], [operator.outputs[0]], used).outputs[0]
+            places[op.name] = _find(file, op, _FILE_KINDS[op.activation], [operator.outputs[0]], used).outputs[0]
         elif op.activation == "hard_sigmoid" and not len(file.tensors[operator.outputs[0]].scale):
-            places[op.name] = _find(file, op.name, ("MUL",), [operator.outputs[0]], used).outputs[0]
+            places[op.name] = _find(file, op, ("MUL",), [operator.outputs[0]], used).outputs[0]
     return places
 
 
-def _find(file: TFLiteFile, name: str, kinds: tuple[str, ...], inputs: list[int], used: set[int]) -> Operator:
-    for operator in file.operators:
-        if operator.position not in used and operator.kind in kinds and operator.outputs and set(inputs) <= set(operator.inputs):
-            used.add(operator.position)
-            return operator
-    raise ParityError(f"layer '{name}': the file has no {' or '.join(kinds)} where the network has it")
+def _find(file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], used: set[int]) -> Operator:
+    """The operator that reads these inputs; of several, as a bottleneck's two branches begin, one that writes the same width."""
+    found = [
+        operator
+        for operator in file.operators
+        if operator.position not in used and operator.kind in kinds and operator.outputs and set(inputs) <= set(operator.inputs)
+    ]
+    if not found:
+        raise ParityError(f"layer '{op.name}': the file has no {' or '.join(kinds)} where the network has it")
+    operator = next((one for one in found if file.tensors[one.outputs[0]].shape[-1:] == (op.channels,)), found[0])
+    used.add(operator.position)
+    return operator

@@ -7,11 +7,12 @@ a 1x1 convolution there. A layer that has no such operation is refused by its na
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import keras
 
 from export.graph import ExportError
+from mhmodels.block_types import Rectifier
 from mhmodels.blocks import Kind
 from mhmodels.network import IMAGE, Op
 
@@ -81,7 +82,7 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> Read:
         raise ExportError(f"model '{model.name}': built for {height}x{width} pixels, --input-size asks for {size[0]}x{size[1]}")
     reader = _Reader(size, channels)
     reader.bind(inputs[0], IMAGE)
-    outputs = [reader.value(output) for output in model.outputs]
+    outputs = [reader.output(output) for output in model.outputs]
     if len(outputs) == 1:
         outputs = [reader.finished(outputs[0])]
     return Read(tuple(reader.ops.values()), reader.layers, reader.tensors, tuple(outputs), size, channels)
@@ -99,6 +100,7 @@ class _Reader:
         self.channels = {IMAGE: channels}
         self.values: dict[int, tuple[str, int]] = {}
         self.changes: dict[str, int] = {}
+        self.readers: dict[str, str] = {}
 
     def bind(self, tensor: Any, name: str) -> None:
         """Notes that a tensor is what an operation gives, as far as it is known now."""
@@ -115,20 +117,24 @@ class _Reader:
             layer, inputs = _producer(current)
             missing = [entry for entry in inputs if id(entry) not in self.values]
             if missing:
-                waiting.extend(reversed(missing))
+                waiting.extend(missing)  # the last first: an addition's branch before its shortcut, as the builder has them
                 continue
             name = self.apply(layer, inputs, current)
             self.bind(current, name)
             self.tensors[name] = current
         return self.read(tensor, "output")
 
+    def output(self, tensor: Any) -> str:
+        """The operation that an output of the model is: nothing may be fused into it any more."""
+        name = self.value(tensor)
+        self.readers.setdefault(name, "output")
+        return name
+
     def read(self, tensor: Any, reader: str) -> str:
         """The operation's name for a reader, unless what it reads was fused away."""
         name, change = self.values[id(tensor)]
         if self.changes.get(name, 0) != change:
-            raise ExportError(
-                f"layer '{name}': '{reader}' reads it before its batch normalisation or activation, which a file fuses into it"
-            )
+            raise _read_early(name, reader)
         return name
 
     def apply(self, layer: Any, inputs: list[Any], output: Any) -> str:
@@ -166,10 +172,14 @@ class _Reader:
             raise ExportError(f"layer '{name}': two layers have this name")
         self.ops[name] = Op(name, kind, tuple(inputs), self.channels[inputs[0]], channels, size=size, **more)
         self.sizes[name], self.channels[name] = size, channels
+        for source in inputs:
+            self.readers.setdefault(source, name)
         return name
 
     def change(self, name: str, **fields: Any) -> str:
-        """Fuses something into an operation; tensors that stood for it before no longer do."""
+        """Fuses something into an operation; tensors that stood for it before no longer do, nor may any have been read."""
+        if name in self.readers:
+            raise _read_early(name, self.readers[name])
         self.ops[name] = self.ops[name]._replace(**fields)
         self.changes[name] = self.changes.get(name, 0) + 1
         return name
@@ -197,6 +207,12 @@ class _Reader:
         self.tensors[FLATTEN] = self.tensors.get(name)
 
 
+def _read_early(name: str, reader: str) -> ExportError:
+    return ExportError(
+        f"layer '{name}': '{reader}' reads it before its batch normalisation or activation, which a file fuses into it"
+    )
+
+
 def _producer(tensor: Any) -> tuple[Any, list[Any]]:
     """The layer that made a Keras tensor, and what it read."""
     history = tensor._keras_history
@@ -214,14 +230,22 @@ def _refuse(layer: Any, what: str) -> ExportError:
 
 def _window(layer: Any) -> tuple[int, int, int]:
     """(kernel, stride, dilation) of a convolution that TFLite's SAME padding describes."""
-    kernel, stride, dilation = (set(value) for value in (layer.kernel_size, layer.strides, layer.dilation_rate))
-    if len(kernel) > 1 or len(stride) > 1 or len(dilation) > 1:
-        raise _refuse(layer, "kernel, strides and dilation must be square")
+    kernel, stride, dilation = _square(
+        layer, kernel_size=layer.kernel_size, strides=layer.strides, dilation_rate=layer.dilation_rate
+    )
+    return kernel, stride, dilation
+
+
+def _square(layer: Any, **sides: tuple[int, int]) -> tuple[int, ...]:
+    """One side of each of a layer's sizes, the window's first, where the file can have them."""
+    if any(len(set(side)) > 1 for side in sides.values()):
+        raise _refuse(layer, f"{', '.join(sides)} must be square")
     if layer.data_format != "channels_last":
         raise _refuse(layer, f"data_format is '{layer.data_format}', expected 'channels_last'")
-    if layer.padding != "same" and kernel != {1}:
+    first, *others = (side[0] for side in sides.values())
+    if layer.padding != "same" and first != 1:
         raise _refuse(layer, f"padding is '{layer.padding}', expected 'same'")
-    return kernel.pop(), stride.pop(), dilation.pop()
+    return (first, *others)
 
 
 def _conv(reader: _Reader, layer: Any, inputs: list[str]) -> str:
@@ -296,8 +320,10 @@ def _fuse(reader: _Reader, layer: Any, source: str, keras_name: str) -> str:
         renamed = keras.layers.Softmax(name=f"{layer.name}_softmax")  # the dense layer has its own name already
         return reader.add(renamed, "softmax", [source], reader.channels[source], (1, 1))
     op = reader.ops.get(source)
-    if op is None or op.kind not in ("conv", "depthwise") or op.activation != "linear":
-        raise _refuse(layer, f"activation '{keras_name}' stands behind no convolution or dense layer, which could do it")
+    weighted = op is not None and op.kind in ("conv", "depthwise")
+    added = op is not None and op.kind == "add" and activation in get_args(Rectifier)
+    if op is None or not (weighted or added) or op.activation != "linear":
+        raise _refuse(layer, f"activation '{keras_name}' stands behind no convolution, dense layer or addition that could do it")
     return reader.change(source, activation=activation)
 
 
@@ -306,6 +332,15 @@ def _join(kind: Kind) -> Callable[[_Reader, Any, list[str]], str]:
         if len(inputs) != 2:
             raise _refuse(layer, f"has {len(inputs)} inputs, expected 2")
         return reader.add(layer, kind, inputs, reader.channels[inputs[0]], reader.sizes[inputs[0]])
+
+    return rule
+
+
+def _window_pool(kind: Kind) -> Callable[[_Reader, Any, list[str]], str]:
+    def rule(reader: _Reader, layer: Any, inputs: list[str]) -> str:
+        kernel, stride = _square(layer, pool_size=layer.pool_size, strides=layer.strides)
+        size = _strided(reader.sizes[inputs[0]], stride)
+        return reader.add(layer, kind, inputs, reader.channels[inputs[0]], size, kernel=kernel, stride=stride)
 
     return rule
 
@@ -331,6 +366,8 @@ _RULES: dict[str, Callable[[_Reader, Any, list[str]], str]] = {
     "Add": _join("add"),
     "Multiply": _join("multiply"),
     "GlobalAveragePooling2D": _pool,
+    "MaxPooling2D": _window_pool("max_pool"),
+    "AveragePooling2D": _window_pool("average_pool"),
     **dict.fromkeys(_SHAPES_ONLY, _flatten),
 }
 """A Keras layer's class to the operation that it is. Other layers are refused."""

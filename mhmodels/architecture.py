@@ -11,168 +11,32 @@ import functools
 import hashlib
 import math
 import os
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
+from mhmodels.block_types import Activation as Activation  # re-exported: a network's description in one place
+from mhmodels.block_types import Block as Block
+from mhmodels.block_types import Bottleneck as Bottleneck
+from mhmodels.block_types import Conv as Conv
+from mhmodels.block_types import FusedInvertedBottleneck as FusedInvertedBottleneck
+from mhmodels.block_types import Gate as Gate
+from mhmodels.block_types import InvertedBottleneck as InvertedBottleneck
+from mhmodels.block_types import MaxPool as MaxPool
+from mhmodels.block_types import Scaling as Scaling
+from mhmodels.block_types import Separable as Separable
+from mhmodels.block_types import SqueezeExcite as SqueezeExcite
+from mhmodels.block_types import UniversalInvertedBottleneck as UniversalInvertedBottleneck
 from mhmodels.errors import ArchitectureError
 from mhmodels.json_files import decode_json as decode_json  # re-exported: other file formats read themselves with these
 from mhmodels.json_files import read_bytes as read_bytes
 
 FORMAT: Literal["mhmodels.architecture/1"] = "mhmodels.architecture/1"
 
-Activation: TypeAlias = Literal["linear", "relu", "relu6", "hard_swish"]
-Gate: TypeAlias = Literal["hard_sigmoid", "sigmoid"]
-Scaling: TypeAlias = Literal["always", "above_one", "never"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
-
-Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
-Stride: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4)]
-Filters: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
-Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
 
 MIN_INPUT, MAX_INPUT = 32, 4096
 MAX_WIDTH = 16.0
-
-
-class _Block(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True, tag_field="type"):
-    """What every block has: kernel and filters at width 1.0, a stride, and whether its output is a feature endpoint."""
-
-    type_name: ClassVar[str] = "block"
-
-    def __post_init__(self) -> None:
-        for field in ("kernel", "stride", "filters"):
-            value = getattr(self, field, 1)
-            if type(value) is not int or value < 1:
-                raise ArchitectureError(f"{self.type_name}: field '{field}' is {value!r}, expected a whole number of at least 1")
-        self._check()
-
-    def _check(self) -> None:
-        """Checks that only this block type needs."""
-
-
-class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
-    """A convolution, then batch normalisation and an activation.
-
-    `scaling` says what the width multiplier does to `filters`: `always`; `above_one` keeps the declared width for
-    multipliers below 1 (the last 1x1 of MobileNetV2 and its descendants); `never`. With `expansion` the width is that
-    many times the channels read, rounded, and `filters` is what this gives at multiplier 1 (keras.applications' V3).
-    """
-
-    type_name: ClassVar[str] = "conv"
-    filters: Filters
-    kernel: Kernel = 1
-    stride: Stride = 1
-    activation: Activation = "relu"
-    batch_norm: bool = True
-    bias: bool = False
-    groups: Annotated[int, msgspec.Meta(ge=1)] = 1
-    scaling: Scaling = "always"
-    expansion: Ratio | None = None
-    endpoint: bool = False
-
-    def _check(self) -> None:
-        if self.filters % self.groups:
-            raise ArchitectureError(f"conv: field 'groups' is {self.groups}, which does not divide filters {self.filters}")
-
-
-class Separable(_Block, frozen=True, kw_only=True, tag="separable"):
-    """Depthwise then pointwise convolution, batch normalisation after each (MobileNetV1, arXiv 1704.04861).
-
-    `activation` follows the depthwise convolution, `pointwise_activation` the pointwise one.
-    """
-
-    type_name: ClassVar[str] = "separable"
-    filters: Filters
-    kernel: Kernel = 3
-    stride: Stride = 1
-    activation: Activation = "relu"
-    pointwise_activation: Activation = "relu"
-    residual: bool = False
-    endpoint: bool = False
-
-
-class SqueezeExcite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Squeeze-and-excitation on the expanded tensor: pool, reduce, gate.
-
-    The reduced width is `ratio` times the `expanded` width (MobileNetV3) or the block's `input` width (MnasNet), rounded
-    to `divisor`.
-    """
-
-    ratio: Ratio = 0.25
-    of: Literal["expanded", "input"] = "expanded"
-    divisor: Annotated[int, msgspec.Meta(ge=1)] = 8
-    activation: Activation = "relu"
-    gate: Gate = "hard_sigmoid"
-
-
-class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottleneck"):
-    """1x1 expansion, depthwise kxk, linear 1x1 projection (MobileNetV2, arXiv 1801.04381).
-
-    The expanded width is `expansion` times the block's actual input width, or `expanded_filters` (absolute, scaled by
-    the width multiplier). With neither there is no expansion convolution at all. `residual` adds the input wherever the
-    stride is 1 and the two widths are equal after the width multiplier, as TF Model Garden and keras.applications do.
-    """
-
-    type_name: ClassVar[str] = "inverted_bottleneck"
-    filters: Filters
-    kernel: Kernel = 3
-    stride: Stride = 1
-    expansion: Ratio | None = None
-    expanded_filters: Filters | None = None
-    activation: Activation = "relu"
-    squeeze_excite: SqueezeExcite | None = None
-    residual: bool = True
-    groups: Annotated[int, msgspec.Meta(ge=1)] = 1
-    endpoint: bool = False
-
-    def _check(self) -> None:
-        _check_expansion(self.type_name, self.expansion, self.expanded_filters, needed=False)
-
-
-class FusedInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="fused_inverted_bottleneck"):
-    """A full kxk convolution to the expanded width in place of expansion and depthwise, then the linear projection."""
-
-    type_name: ClassVar[str] = "fused_inverted_bottleneck"
-    filters: Filters
-    kernel: Kernel = 3
-    stride: Stride = 1
-    expansion: Ratio | None = None
-    expanded_filters: Filters | None = None
-    activation: Activation = "relu"
-    squeeze_excite: SqueezeExcite | None = None
-    residual: bool = True
-    endpoint: bool = False
-
-    def _check(self) -> None:
-        _check_expansion(self.type_name, self.expansion, self.expanded_filters, needed=True)
-
-
-class UniversalInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="universal_inverted_bottleneck"):
-    """MobileNetV4's block (arXiv 2404.10518): optional linear depthwise, expansion, optional depthwise, projection.
-
-    A kernel of 0 leaves that depthwise convolution out. The stride sits on the middle one if there is one, else on the
-    first.
-    """
-
-    type_name: ClassVar[str] = "universal_inverted_bottleneck"
-    filters: Filters
-    expansion: Ratio
-    start_kernel: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
-    middle_kernel: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
-    stride: Stride = 1
-    activation: Activation = "relu"
-    residual: bool = True
-    endpoint: bool = False
-
-    def _check(self) -> None:
-        if self.stride > 1 and not (self.start_kernel or self.middle_kernel):
-            raise ArchitectureError(
-                f"{self.type_name}: field 'stride' is {self.stride} but both depthwise kernels are 0, so nothing can stride"
-            )
-
-
-Block: TypeAlias = Conv | Separable | InvertedBottleneck | FusedInvertedBottleneck | UniversalInvertedBottleneck
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -347,16 +211,6 @@ def check_input_size(value: Any) -> int:
     if type(value) is not int or not MIN_INPUT <= value <= MAX_INPUT:
         raise ArchitectureError(f"input size is {value!r}, expected a whole number from {MIN_INPUT} to {MAX_INPUT} (pixels)")
     return value
-
-
-def _check_expansion(block: str, expansion: float | None, expanded_filters: int | None, *, needed: bool) -> None:
-    given = [value for value in (expansion, expanded_filters) if value is not None]
-    if len(given) == 2:
-        raise ArchitectureError(f"{block}: fields 'expansion' and 'expanded_filters' are both given, expected one of them")
-    if needed and not given:
-        raise ArchitectureError(f"{block}: neither 'expansion' nor 'expanded_filters' is given")
-    if given and (isinstance(given[0], bool) or not isinstance(given[0], (int, float)) or given[0] <= 0):
-        raise ArchitectureError(f"{block}: field 'expansion' is {given[0]!r}, expected a number above 0")
 
 
 @functools.lru_cache(maxsize=1 << 14)

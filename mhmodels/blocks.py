@@ -9,10 +9,12 @@ from typing import Literal, NamedTuple, TypeAlias
 from mhmodels.architecture import (
     Activation,
     Block,
+    Bottleneck,
     Conv,
     FusedInvertedBottleneck,
     Gate,
     InvertedBottleneck,
+    MaxPool,
     Rounding,
     Separable,
     SqueezeExcite,
@@ -20,7 +22,10 @@ from mhmodels.architecture import (
 )
 from mhmodels.errors import ArchitectureError
 
-Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "reshape", "softmax"]
+Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "max_pool", "average_pool", "reshape", "softmax"]
+"""`pool` is global average pooling; the other two have a kernel and a stride."""
+WINDOWED: tuple[Kind, ...] = ("conv", "depthwise", "max_pool", "average_pool")
+"""Kinds that have a kernel and a stride."""
 
 
 class Step(NamedTuple):
@@ -72,12 +77,11 @@ def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple
         raise ArchitectureError(
             f"conv: field 'groups' is {block.groups}, expected a divisor of the {channels} channels read and {filters} written"
         )
-    return (
-        Step(
-            "conv", "conv", ("",), channels, filters, block.kernel, block.stride,
-            block.groups, block.bias, block.batch_norm, block.activation,
-        ),
+    step = Step(
+        "conv", "conv", ("",), channels, filters, block.kernel, block.stride,
+        block.groups, block.bias, block.batch_norm, block.activation,
     )  # fmt: skip
+    return (step, *_residual(block.residual, block.stride, channels, filters, "conv"))
 
 
 def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int, activation: Activation) -> Step:
@@ -180,10 +184,43 @@ def _universal_inverted_bottleneck(
     return (*steps, *_residual(block.residual, block.stride, channels, filters, "project"))
 
 
+def _bottleneck(block: Bottleneck, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+    filters = _block_filters(block.filters, rounding, width)
+    inner = rounding(filters * block.expansion)
+    middle = Step(
+        "middle", "conv", ("reduce",), inner, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
+    )
+    shortcut = _shortcut(block, channels, filters)
+    return (
+        _pointwise("reduce", "", channels, inner, block.activation),
+        middle,
+        _pointwise("expand", "middle", inner, filters),
+        *shortcut,
+        Step("add", "add", (shortcut[-1].suffix if shortcut else "", "expand"), filters, filters, activation=block.activation),
+    )
+
+
+def _shortcut(block: Bottleneck, channels: int, filters: int) -> tuple[Step, ...]:
+    """What brings a bottleneck's input to its output's shape; nothing where it has that already."""
+    if block.stride == 1 and channels == filters:
+        return ()
+    if block.stride == 1 or block.shortcut == "conv":
+        return (Step("shortcut", "conv", ("",), channels, filters, 1, block.stride, batch_norm=True),)
+    # Of parallel branches TensorFlow's converter writes that first whose name is first: reduce before this one.
+    subsample = Step("subsample", "average_pool", ("",), channels, channels, block.stride, block.stride)
+    return (subsample, _pointwise("shortcut", "subsample", channels, filters))
+
+
+def _max_pool(block: MaxPool, channels: int, *_: object) -> tuple[Step, ...]:
+    return (Step("pool", "max_pool", ("",), channels, channels, block.kernel, block.stride),)
+
+
 _LOWERINGS: dict[type, Callable[..., tuple[Step, ...]]] = {
     Conv: _conv,
     Separable: _separable,
     InvertedBottleneck: _inverted_bottleneck,
     FusedInvertedBottleneck: _fused_inverted_bottleneck,
     UniversalInvertedBottleneck: _universal_inverted_bottleneck,
+    Bottleneck: _bottleneck,
+    MaxPool: _max_pool,
 }

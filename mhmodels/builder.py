@@ -122,21 +122,29 @@ def keras_name(name: str) -> str:
 
 def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     """Adds the Keras layers of one operation to their inputs and returns the output tensor."""
+    x = _layer(op)(inputs if len(inputs) > 1 else inputs[0])
+    if op.batch_norm:
+        x = keras.layers.BatchNormalization(
+            momentum=BATCH_NORM_MOMENTUM, epsilon=architecture.batch_norm_epsilon, name=f"{op.name}_bn"
+        )(x)
+    return x if op.activation == "linear" else ACTIVATIONS[op.activation](f"{op.name}_act")(x)
+
+
+def _layer(op: Op) -> keras.layers.Layer:
+    """The layer that bears an operation's name."""
     if op.kind == "conv" or op.kind == "depthwise":
-        x = _convolution(op)(inputs[0])
-        if op.batch_norm:
-            x = keras.layers.BatchNormalization(
-                momentum=BATCH_NORM_MOMENTUM, epsilon=architecture.batch_norm_epsilon, name=f"{op.name}_bn"
-            )(x)
-        return x if op.activation == "linear" else ACTIVATIONS[op.activation](f"{op.name}_act")(x)
+        return _convolution(op)
     if op.kind == "add":
-        return keras.layers.Add(name=op.name)(inputs)
+        return keras.layers.Add(name=op.name)
     if op.kind == "multiply":
-        return keras.layers.Multiply(name=op.name)(inputs)
+        return keras.layers.Multiply(name=op.name)
     if op.kind == "pool":
-        return keras.layers.GlobalAveragePooling2D(keepdims=True, data_format="channels_last", name=op.name)(inputs[0])
+        return keras.layers.GlobalAveragePooling2D(keepdims=True, data_format="channels_last", name=op.name)
+    if op.kind == "max_pool" or op.kind == "average_pool":
+        pooling = keras.layers.MaxPooling2D if op.kind == "max_pool" else keras.layers.AveragePooling2D
+        return pooling(op.kernel, op.stride, padding="same", data_format="channels_last", name=op.name)
     if op.kind == "reshape":
-        return keras.layers.Reshape((op.channels,), name=op.name)(inputs[0])
+        return keras.layers.Reshape((op.channels,), name=op.name)
     raise ValueError(f"{op.name}: no Keras layer for operation kind '{op.kind}'")
 
 

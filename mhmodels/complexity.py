@@ -71,7 +71,7 @@ def network_complexity(network: Network) -> Complexity:
             params += kernel
             madds += kernel * area
             extra += op.channels * (op.bias + 4 * op.batch_norm)
-        elif kind == "add" or kind == "pool":
+        elif kind == "add" or kind == "pool" or kind == "max_pool" or kind == "average_pool":
             halves += areas[op.inputs[0]] * op.channels
     return Complexity(params, params + extra, madds, madds + halves / 2)
 

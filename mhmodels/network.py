@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mhmodels.architecture import Activation, Architecture, Block, Conv, Gate, Rounding, Separable
+from mhmodels.architecture import Activation, Architecture, Block, Bottleneck, Conv, Gate, MaxPool, Rounding, Separable
 from mhmodels.blocks import Kind, block_steps
 from mhmodels.errors import ArchitectureError
 
@@ -30,7 +30,8 @@ class Op(NamedTuple):
         kind: what it computes.
         inputs: names of the operations (or `IMAGE`) that it reads.
         in_channels, channels: channels read (of the first input) and written.
-        kernel, stride, dilation, groups: of a convolution; 1 elsewhere.
+        kernel, stride: of a convolution or a pooling by windows; 1 elsewhere.
+        dilation, groups: of a convolution; 1 elsewhere.
         bias, batch_norm: whether the convolution has them.
         activation: applied last; a squeeze-excite gate's is its gate function.
         size: (height, width) of the output; None where the input's is unknown.
@@ -53,8 +54,6 @@ class Op(NamedTuple):
     @property
     def keras_layer(self) -> str:
         """The last of the Keras layers that the builder makes of this operation."""
-        if self.kind not in ("conv", "depthwise"):
-            return self.name
         return f"{self.name}_act" if self.activation != "linear" else f"{self.name}_bn" if self.batch_norm else self.name
 
 
@@ -100,15 +99,15 @@ def lower(
         architecture: what to lower.
         size: input (height, width) in pixels instead of the architecture's own; None entries are unknown sizes.
         output_stride: 8, 16 or 32: once the maps are this much smaller than the input, further strides become dilation
-            of the depthwise kernels that follow (as TF Model Garden: a fused block's full convolution loses its stride
-            and is not dilated).
+            of the depthwise kernels that follow, and of bottlenecks' (as TF Model Garden: a fused block's full convolution
+            loses its stride and is not dilated).
         top: whether to lower pooling, the convolutions after it, the classifier and the softmax.
 
     Returns:
         The network. Its last operation is `predictions` (softmax) with `top`, else the last map before pooling.
 
     Raises:
-        ArchitectureError: a block cannot be, `output_stride` is none of those, or a plain convolution strides past it.
+        ArchitectureError: a block cannot be, `output_stride` is none of those, or a plain convolution or pooling strides past it.
     """
     if output_stride is not None and output_stride not in OUTPUT_STRIDES:
         raise ArchitectureError(f"output_stride is {output_stride!r}, expected 8, 16, 32 or None")
@@ -169,14 +168,16 @@ class _Assembly:
         """The block without its stride, which is 1 for its residual too, and the dilation that it gets."""
         if block.stride == 1:
             return block, self.dilation
-        if isinstance(block, Conv):
+        if isinstance(block, (Conv, MaxPool)):
+            what = "plain convolution" if isinstance(block, Conv) else "max pooling"
             raise ArchitectureError(
-                f"{name}: a plain convolution of stride {block.stride} cannot be dilated, so output_stride is"
+                f"{name}: a {what} of stride {block.stride} cannot be dilated, so output_stride is"
                 f" {self.output_stride} at least here; expected {self.stride * block.stride} or more"
             )
         before, self.dilation = self.dilation, self.dilation * block.stride
-        # As TF Model Garden: the first block that loses its stride already dilates, except separable ones.
-        dilation = before if before > 1 or isinstance(block, Separable) else self.dilation
+        # As TF Model Garden: the first block that loses its stride already dilates, except separable ones (and, as in
+        # torchvision's networks, bottlenecks).
+        dilation = before if before > 1 or isinstance(block, (Separable, Bottleneck)) else self.dilation
         return msgspec.structs.replace(block, stride=1), dilation
 
 
@@ -235,11 +236,11 @@ def _place(
         out = (1, 1) if step.kind == "pool" else _strided(sizes[step.inputs[0]], step.stride)
         sizes[step.suffix] = out
         inputs = tuple([f"{name}_{source}" if source else enter for source in step.inputs])
-        own_dilation = dilation if step.kind == "depthwise" else 1
+        dilates = step.kind == "depthwise" or (step.kind == "conv" and step.kernel > 1 and isinstance(block, Bottleneck))
         ops.append(
             Op(
                 f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, step.stride,
-                own_dilation, step.groups, step.bias, step.batch_norm, step.activation, out,
+                dilation if dilates else 1, step.groups, step.bias, step.batch_norm, step.activation, out,
             )
         )  # fmt: skip
     return tuple(ops)

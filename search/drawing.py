@@ -21,6 +21,8 @@ _LOOKS: dict[str, tuple[str, str, str]] = {
     "inverted_bottleneck": ("IB", "#8ab4e0", "cyan"),
     "fused_inverted_bottleneck": ("fused", "#f0b27a", "yellow"),
     "universal_inverted_bottleneck": ("UIB", "#b5a7d6", "magenta"),
+    "bottleneck": ("bneck", "#d98880", "red"),
+    "max_pool": ("max", "#e5e5e5", "bright_black"),
 }
 _BOX, _GAP = 0.8, 0.5
 

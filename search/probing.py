@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from mhmodels.architecture import Architecture, Block, Conv, Head, SqueezeExcite
-from mhmodels.families.rows import conv, ib
+from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
+from mhmodels.families.rows import bottleneck, conv, ib
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _SIDE = 32
 _KERNELS = (5, 7, 9)
 _PLAIN = "plain"
+_WITHOUT = (SQUEEZE_EXCITE, "hard_swish", "relu6", "max_pool", "average_pool")
 
 
 def probes() -> Mapping[str, Architecture]:
@@ -26,6 +27,8 @@ def probes() -> Mapping[str, Architecture]:
         SQUEEZE_EXCITE: ib(3, 1, 32, 2, squeeze_excite=SqueezeExcite()),
         "hard_swish": ib(3, 1, 32, 2, activation="hard_swish"),
         "relu6": ib(3, 1, 32, 2, activation="relu6"),
+        "max_pool": MaxPool(),
+        "average_pool": bottleneck(3, 2, 32, 0.5, shortcut="average_pool"),
         **{f"kernel {kernel}": ib(kernel, 1, 32, 2) for kernel in _KERNELS},
     }
     return {name: _network(name, block) for name, block in blocks.items()}
@@ -60,7 +63,7 @@ def probe(hardware_id: str) -> Capabilities:
         description=hardware.description,
         source=f"found by {len(probes())} exported probes",
         max_kernel=kernels[0] - 2 if kernels else None,
-        without=tuple(name for name in (SQUEEZE_EXCITE, "hard_swish", "relu6") if name in refused),
+        without=tuple(name for name in _WITHOUT if name in refused),
     )
 
 

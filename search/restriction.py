@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 from typing import NamedTuple
 
-import msgspec
-
 from mhmodels.architecture import Architecture, Block, Rounding
+from mhmodels.block_types import with_filters
 from mhmodels.blocks import block_steps
 from mhmodels.hardware.capabilities import Capabilities, excesses
 from mhmodels.network import lower
@@ -128,21 +127,17 @@ def _beyond(
     """Reasons against a block that hold at some of the widths that are left."""
     shape_free = Capabilities(id=limits.id, description="", source="", max_kernel=limits.max_kernel, without=limits.without)
     alone = Architecture(
-        name="block", stem=(_sized(block, widths[0]),), stages=(), rounding=rounding, input_channels=max(reads[0], 1)
+        name="block", stem=(with_filters(block, widths[0]),), stages=(), rounding=rounding, input_channels=max(reads[0], 1)
     )
     found = dict.fromkeys(excess.what for excess in excesses(lower(alone, size=(8, 8), top=False).ops, shape_free))
     if limits.channel_multiple > 1:
         pairs = list(product(reads, widths) if first else zip(widths, widths, strict=True))
         for read, width in pairs:
-            inner = [step for step in block_steps(_sized(block, width), read, rounding, 1.0) if step.batch_norm]
+            inner = [step for step in block_steps(with_filters(block, width), read, rounding, 1.0) if step.batch_norm]
             if any(step.channels % limits.channel_multiple for step in inner if step.kind == "conv"):
                 found[f"inner widths that are no multiple of {limits.channel_multiple}"] = None
                 break
     return tuple(found)
-
-
-def _sized(block: Block, width: int) -> Block:
-    return msgspec.structs.replace(block, filters=width)
 
 
 def _account(losses: Sequence[_Loss]) -> tuple[Removal, ...]:

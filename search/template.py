@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, Preprocessing, Rounding
+from mhmodels.block_types import with_filters
 from mhmodels.blocks import Step, block_steps
 from mhmodels.complexity import layer_complexity
 from mhmodels.network import lower
@@ -157,8 +158,8 @@ class ArchitectureSpace(Space):
         """For every row of the table what stands at that place; None where the block is skipped."""
         for slot in self._slots:
             for side in self.input_sizes:
-                # Pooling and the classifier read their groups' outputs.
-                size = self._sides[side][slot.group][max(slot.place, -1)]
+                # Pooling reads its group's output, and the classifier what has been pooled.
+                size = 1 if slot.place == -1 else self._sides[side][slot.group][max(slot.place, -1)]
                 for channels in slot.entering:
                     if slot.place < 0:
                         yield _end(slot.place, channels, size, self.template.classes)
@@ -355,7 +356,7 @@ def gather(values: NDArray[np.float64], rows: NDArray[np.int32]) -> NDArray[np.f
 
 @functools.lru_cache(maxsize=ARCHITECTURE_CACHE)
 def _at_width(choice: Block | None, width: int, endpoint: bool) -> Any:
-    return SKIP if choice is SKIP else msgspec.structs.replace(choice, filters=width, endpoint=endpoint)
+    return SKIP if choice is SKIP else msgspec.structs.replace(with_filters(choice, width), endpoint=endpoint)
 
 
 @functools.lru_cache(maxsize=ARCHITECTURE_CACHE)

@@ -7,10 +7,12 @@ from hypothesis import strategies as st
 from mhmodels.architecture import (
     Architecture,
     Block,
+    Bottleneck,
     Conv,
     FusedInvertedBottleneck,
     Head,
     InvertedBottleneck,
+    MaxPool,
     Preprocessing,
     Rounding,
     Separable,
@@ -39,6 +41,7 @@ CONVS = st.builds(
     batch_norm=st.booleans(),
     bias=st.booleans(),
     scaling=st.sampled_from(["always", "above_one", "never"]),
+    residual=st.booleans(),
 )
 BLOCKS: st.SearchStrategy[Block] = st.one_of(
     CONVS,
@@ -53,6 +56,14 @@ BLOCKS: st.SearchStrategy[Block] = st.one_of(
         start_kernel=st.sampled_from([0, 3, 5]),
         middle_kernel=st.sampled_from([3, 5]),
     ),
+    st.builds(
+        Bottleneck,
+        **{**COMMON, "activation": st.sampled_from(["linear", "relu", "relu6"])},
+        expansion=st.sampled_from([0.2, 0.25, 1.0]),
+        kernel=KERNELS,
+        shortcut=st.sampled_from(["conv", "average_pool"]),
+    ),
+    st.builds(MaxPool, kernel=KERNELS, stride=STRIDES, endpoint=st.booleans()),
 )
 ROUNDINGS = st.sampled_from([(1, 1), (1, 8), (8, 8), (8, 16), (32, 32)]).flatmap(
     lambda pair: st.builds(

@@ -20,6 +20,7 @@ from export.graph import ExportError, Floats, Graph, fold
 from export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage, nudged
 from export.quantisation.calibration import calibrate
 from export.quantisation.scheme import (
+    SHARING,
     Granularity,
     QuantisedFormat,
     Range,
@@ -133,7 +134,9 @@ class _Assembly:
                 self.tensors[op.name] = self._convolution(op, inputs[0])
             else:
                 x = self._layer(op.name)(inputs if len(inputs) > 1 else inputs[0])
-                self.tensors[op.name] = self._shared(op, x) if op.kind in ("pool", "reshape") else self._own(op, x)
+                if op.activation != "linear":
+                    x = self._layer(f"{op.name}_act")(x)  # an addition's, which a file computes with it
+                self.tensors[op.name] = self._shared(op, x) if op.kind in SHARING else self._own(op, x)
         return self.tensors[op.name]
 
     def _image(self) -> Any:

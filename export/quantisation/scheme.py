@@ -2,7 +2,7 @@
 
 Two schemes are data here. `int8`: symmetric weights, per channel by default, asymmetric int8 activations (TFLite's
 quantisation specification). `uint8`: asymmetric, one scale per tensor for weights too, as the paper's runs and the
-drivers of 2020 took it. Rules that hold for both: the softmax output has scale 1/256; pooling and reshaping share
+drivers of 2020 took it. Rules that hold for both: the softmax output has scale 1/256; poolings and reshaping share
 their input's parameters, else runtimes insert a requantisation; biases are int32 at input scale times weight scale.
 """
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from export.graph import ExportError, Floats, Graph
 from mhmodels.architecture import Preprocessing
+from mhmodels.blocks import Kind
 from mhmodels.network import IMAGE, Op
 
 Range: TypeAlias = tuple[float, float]
@@ -23,7 +24,8 @@ QuantisedFormat: TypeAlias = Literal["int8", "uint8"]
 Granularity: TypeAlias = Literal["channel", "tensor"]
 
 _LOWEST: dict[str, int] = {"int8": -128, "uint8": 0}
-_SHARING = ("pool", "reshape")
+SHARING: tuple[Kind, ...] = ("pool", "max_pool", "average_pool", "reshape")
+"""Kinds whose output has its input's parameters."""
 _BIAS_LIMIT = 2**31 - 1
 _LARGEST_BIAS = 2**30  # leaves room for the products that are added to it
 _PIECE = 1 << 16
@@ -80,7 +82,7 @@ def calibrated_tensors(graph: Graph) -> tuple[str, ...]:
     for op in graph.ops:
         if separate_activation(op):
             names.append(pre_activation(op))
-        if op.kind not in _SHARING and fixed_range(op) is None:
+        if op.kind not in SHARING and fixed_range(op) is None:
             names.append(op.name)
     return tuple(names)
 
@@ -177,7 +179,7 @@ def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, 
 
     if separate_activation(op):
         tensors[pre_activation(op)] = observed(pre_activation(op))
-    if op.kind in _SHARING:
+    if op.kind in SHARING:
         tensors[op.name] = tensors[op.inputs[0]]
     elif (fixed := fixed_range(op)) is not None:
         tensors[op.name] = activation_quantisation(fixed, fmt)

@@ -1,7 +1,7 @@
 """From operations to TFLite operators: one table from an operation's kind to the function that writes it.
 
 The sequence is the TensorFlow converter's, which is the reference: padding SAME even where nothing is padded, ReLU and
-ReLU6 fused into the convolution, hard-swish on its own, a hard-sigmoid gate as relu6(x + 3) times a constant 1/6.
+ReLU6 fused into the convolution or addition, hard-swish on its own, a hard-sigmoid gate as relu6(x + 3) times a constant 1/6.
 """
 
 from __future__ import annotations
@@ -120,9 +120,7 @@ def _map_shape(op: Op) -> tuple[int, int, int, int]:
 def _convolution(emitter: Emitter, op: Op) -> None:
     # Gates of an integer network are rewritten: the output's saturation is their activation.
     activation = "linear" if op.activation == "hard_sigmoid" and emitter.numerics.saturates else op.activation
-    if activation not in _ACTIVATIONS:
-        raise ExportError(f"layer '{op.name}': the direct writer has no activation '{activation}'; use the TensorFlow engine")
-    fused, following = _ACTIVATIONS[activation]
+    fused, following = _activation(op, activation)
     shape = _map_shape(op)
     kernel, bias = emitter.numerics.constants(op)
     inputs = (emitter.index[op.inputs[0]], emitter.constant(kernel), emitter.constant(bias))
@@ -136,6 +134,12 @@ def _convolution(emitter: Emitter, op: Op) -> None:
         emitter.operator("CONV_2D", inputs, output, Options("Conv2DOptions", (*window, *rest)), groups=op.groups)
     if following is not None:
         following(emitter, output, emitter.activation(op.name, shape))
+
+
+def _activation(op: Op, activation: str) -> tuple[int, Callable[[Emitter, int, int], None] | None]:
+    if activation not in _ACTIVATIONS:
+        raise ExportError(f"layer '{op.name}': the direct writer has no activation '{activation}'; use the TensorFlow engine")
+    return _ACTIVATIONS[activation]
 
 
 def _hard_swish(emitter: Emitter, source: int, output: int) -> None:
@@ -165,8 +169,12 @@ _ACTIVATIONS: dict[str, tuple[int, Callable[[Emitter, int, int], None] | None]] 
 
 def _elementwise(emitter: Emitter, op: Op) -> None:
     code, table = _ELEMENTWISE[op.kind]
+    fused, following = _activation(op, op.activation)
+    if following is not None:
+        raise ExportError(f"layer '{op.name}': activation '{op.activation}' of '{op.kind}' cannot be fused into {code}")
     inputs = (emitter.index[op.inputs[0]], emitter.index[op.inputs[1]])
-    emitter.operator(code, inputs, emitter.activation(op.name, _map_shape(op)), Options(table, ()))
+    options = Options(table, (("FusedActivationFunction", fused),) if fused else ())
+    emitter.operator(code, inputs, emitter.activation(op.name, _map_shape(op)), options)
 
 
 _ELEMENTWISE = {"add": ("ADD", "AddOptions"), "multiply": ("MUL", "MulOptions")}
@@ -185,6 +193,16 @@ def _pool(emitter: Emitter, op: Op) -> None:
     emitter.operator("AVERAGE_POOL_2D", (source,), output, options)
 
 
+def _window_pool(emitter: Emitter, op: Op) -> None:
+    window = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
+    options = Options("Pool2DOptions", (*window, ("FilterWidth", op.kernel), ("FilterHeight", op.kernel)))
+    output = emitter.activation(op.name, _map_shape(op))
+    emitter.operator(_WINDOW_POOLS[op.kind], (emitter.index[op.inputs[0]],), output, options)
+
+
+_WINDOW_POOLS = {"max_pool": "MAX_POOL_2D", "average_pool": "AVERAGE_POOL_2D"}
+
+
 def _reshape(emitter: Emitter, op: Op) -> None:
     shape = emitter.constant(_int32(f"{op.name}/shape", (1, op.channels)))
     emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], shape), emitter.activation(op.name, (1, op.channels)))
@@ -201,6 +219,8 @@ _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {
     "add": _elementwise,
     "multiply": _elementwise,
     "pool": _pool,
+    "max_pool": _window_pool,
+    "average_pool": _window_pool,
     "reshape": _reshape,
     "softmax": _softmax,
 }

@@ -25,6 +25,8 @@ OLDEST_RUNTIME: dict[tuple[str, int], str] = {
     ("HARD_SWISH", 1): "1.15.0",
     ("LOGISTIC", 1): "1.14.0",
     ("LOGISTIC", 2): "1.14.0",
+    ("MAX_POOL_2D", 1): "1.5.0",
+    ("MAX_POOL_2D", 2): "1.14.0",
     ("MEAN", 1): "1.6.0",
     ("MEAN", 2): "1.14.0",
     ("MUL", 1): "1.5.0",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mhmodels.architecture import Architecture
+from mhmodels.blocks import WINDOWED
 from mhmodels.cli.common import console, emit_json, json_option, millions
 from mhmodels.complexity import layer_complexity, network_complexity
 from mhmodels.network import Network, lower
@@ -107,7 +108,7 @@ def _print_layers(network: Network) -> None:
         column.justify = "right"
     for op in network.ops:
         layer = layer_complexity(op)
-        what = f"{op.kind} {op.kernel}x{op.kernel}/{op.stride}" if op.kind in ("conv", "depthwise") else op.kind
+        what = f"{op.kind} {op.kernel}x{op.kernel}/{op.stride}" if op.kind in WINDOWED else op.kind
         output = f"{op.size[0]}x{op.size[1]}x{op.channels}"
         table.add_row(op.name, what, output, op.activation, f"{layer.params:,}", f"{layer.madds / 1e6:.2f}")
     console().print(table)

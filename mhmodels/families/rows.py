@@ -9,6 +9,7 @@ import msgspec
 from mhmodels.architecture import (
     Architecture,
     Block,
+    Bottleneck,
     Conv,
     FusedInvertedBottleneck,
     InvertedBottleneck,
@@ -79,6 +80,11 @@ def ib(kernel: int, stride: int, filters: int, expansion: float | None, **fields
 def fused(kernel: int, stride: int, filters: int, expansion: float, **fields: Any) -> FusedInvertedBottleneck:
     """A fused inverted bottleneck."""
     return FusedInvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
+
+
+def bottleneck(kernel: int, stride: int, filters: int, expansion: float, **fields: Any) -> Bottleneck:
+    """A ResNet bottleneck; expansion: its inner width as a share of its filters."""
+    return Bottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
 def uib(start: int, middle: int, stride: int, filters: int, expansion: float, **fields: Any) -> UniversalInvertedBottleneck:

@@ -30,7 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         max_kernel: largest kernel.
         channel_multiple: every map between operations has a multiple of so many channels; the picture, the scores and
             squeeze-excite's inner layers do not count.
-        without: activations, and `squeeze-excite`, that it does not run.
+        without: activations, `squeeze-excite`, and poolings by windows (`max_pool`, `average_pool`) that it does not run.
     """
 
     id: str
@@ -87,8 +87,9 @@ def excesses(ops: Iterable[Op], limits: Capabilities) -> Iterator[Excess]:
     for op in ops:
         if op.kind == "multiply" and SQUEEZE_EXCITE in limits.without:
             yield Excess(op.name, SQUEEZE_EXCITE)
-        if op.activation in limits.without:
-            yield Excess(op.name, str(op.activation))
+        for what in (op.activation, op.kind):
+            if what in limits.without:
+                yield Excess(op.name, str(what))
         if limits.max_kernel is not None and op.kernel > limits.max_kernel:
             yield Excess(op.name, f"kernel {op.kernel}, above {limits.max_kernel}")
         counts = op.kind in ("conv", "depthwise") and (op.batch_norm or op.size != (1, 1)) and op.name not in inner

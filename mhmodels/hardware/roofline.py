@@ -176,7 +176,13 @@ def _refusal(content: TFLiteFile, limits: Capabilities) -> str:
     """Why a declared profile does not run a file as a whole, from its operators."""
     if not limits.required:
         return ""
-    signs = {"HARD_SWISH": "hard_swish", "MUL": SQUEEZE_EXCITE, "LOGISTIC": SQUEEZE_EXCITE}
+    signs = {
+        "HARD_SWISH": "hard_swish",
+        "MUL": SQUEEZE_EXCITE,
+        "LOGISTIC": SQUEEZE_EXCITE,
+        "MAX_POOL_2D": "max_pool",
+        "AVERAGE_POOL_2D": "average_pool",
+    }
     found = [signs[o.kind] for o in content.operators if o.kind in signs and signs[o.kind] in limits.without]
     return f"{limits.id} does not run {', '.join(dict.fromkeys(found))} ({len(found)} operators)" if found else ""
 

@@ -1,8 +1,12 @@
-"""Which network a source holds, and which of its variables goes where: by order, kind and shape, never by name.
+"""Which network a source holds, and which of its variables goes where: by order, kind and shape.
 
 Convolutions, depthwise convolutions and batch normalisations are three sequences; a network's lowered operations give
 the same three. They match if each has the same length, the same variables and the same shapes, one by one. Width and
 class count follow from the shapes.
+
+Foreign names mean nothing here. Our own put the layers into our order first, because others store parallel branches in
+another one: a bottleneck's shortcut may have just the shape of the convolution beside it. A network with such branches is
+taken from a source with our names only.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ import msgspec
 
 from mhmodels.architecture import Architecture, Head
 from mhmodels.errors import WeightsError
-from mhmodels.network import LOGITS, Op, lower
+from mhmodels.network import IMAGE, LOGITS, Op, lower
 from mhmodels.registry import zoo
 from mhmodels.weights.source import NORM_ROLES, Kind, Layer, Part, Role, Source, Variable
 
@@ -122,6 +126,10 @@ def match(source: Source, architecture: Architecture, *, width: float | None = N
 
 def fit(part: Part, architecture: Architecture, widths: Iterator[float] | tuple[float, ...]) -> Match | None:
     """The first of the widths at which a network has exactly a part's layers, or None."""
+    named = _in_our_order(part, architecture)
+    if named is None and second_branch(architecture):
+        return None
+    part = named or part
     shapes = {kind: [_shapes(layer) for layer in part.layers if layer.kind == kind] for kind in KINDS}
     extents = [extent for extent in EXTENTS if _counts(architecture, extent) == {k: len(v) for k, v in shapes.items()}]
     if not extents or any(layer.kind == "other" for layer in part.layers):
@@ -137,6 +145,24 @@ def fit(part: Part, architecture: Architecture, widths: Iterator[float] | tuple[
             if all([t.shapes for t in wanted if t.kind == kind] == shapes[kind] for kind in KINDS):
                 return Match(network, part, _assign(part, wanted), extent.name)
     return None
+
+
+def _in_our_order(part: Part, architecture: Architecture) -> Part | None:
+    """A part that bears our names, its layers as our network has them; None where it has others."""
+    places = {target.name: place for place, target in enumerate(targets(architecture))}
+    if not {layer.name for layer in part.layers} <= places.keys():
+        return None
+    return part._replace(layers=tuple(sorted(part.layers, key=lambda layer: places[layer.name])))
+
+
+def second_branch(architecture: Architecture) -> str:
+    """The first operation that begins a branch beside another one, as a bottleneck's shortcut does; "" if none does."""
+    before = IMAGE
+    for op in lower(architecture).ops:
+        if op.kind not in ("add", "multiply") and op.inputs[0] != before:
+            return op.name
+        before = op.name
+    return ""
 
 
 def same_network(one: Architecture, other: Architecture) -> bool:
@@ -208,6 +234,12 @@ def _explain(source: Source, parts: list[Part], architecture: Architecture, widt
                     f"{source.path}: holds {architecture.name} at width {actual:g}, expected {width:g} as given; leave the "
                     f"width out or give {actual:g}"
                 )
+    beside = second_branch(architecture)
+    if beside and all(_in_our_order(part, architecture) is None for part in parts):
+        return (
+            f"{source.path}: its layers do not have the names of {architecture.name}'s, and order alone does not tell '{beside}' "
+            "from the branch beside it; give weights that were saved from a model of create_model"
+        )
     what = f"{source.path}: not {architecture.name}" + ("" if width is None else f" at width {width:g}")
     others = [name for name in candidates(source) if name.partition("@")[0] != architecture.name]
     hint = f"; it fits {', '.join(others[:4])}: give --model {others[0]}" if others else ""

@@ -25,6 +25,8 @@ RIDGES = (4.0, 16.0, 64.0, 256.0)
 _KINDS = (
     "pointwise", "grouped", "conv3", "conv5", "conv7", "depthwise3", "depthwise3s2", "depthwise5", "depthwise5s2",
     "depthwise7", "depthwise7s2", "dense", "add", "multiply", "pool", "softmax", "hard_swish",
+    # Later kinds stand behind: what a feature means, and its place, does not change.
+    "max_pool", "average_pool",
 )  # fmt: skip
 _QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
 NAMES = tuple(f"{kind}.{quantity}" for kind in _KINDS for quantity in _QUANTITIES)

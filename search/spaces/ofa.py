@@ -1,6 +1,7 @@
-"""Once-for-All's inverted-bottleneck spaces (ICLR 2020; facts in `ofa/imagenet_classification`, MIT, read and not copied).
+"""Once-for-All's spaces (ICLR 2020; facts in `ofa/imagenet_classification`, MIT, read and not copied).
 
-Every stage has 2 to 4 blocks of kernel 3, 5 or 7 and expansion 3, 4 or 6; the input is 128 to 224 pixels in steps of 4.
+Those of inverted bottlenecks have stages of 2 to 4 blocks of kernel 3, 5 or 7 and expansion 3, 4 or 6, that of bottlenecks
+decides depth, inner width and width of every stage. The input is 128 to 224 pixels in steps of 4.
 """
 
 from __future__ import annotations
@@ -8,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mhmodels.architecture import Rounding, SqueezeExcite
-from mhmodels.families.rows import IMAGENET, conv, ib
-from search.space import OneOf
+from mhmodels.architecture import MaxPool, Rounding, SqueezeExcite
+from mhmodels.families.rows import IMAGENET, bottleneck, conv, ib
+from search.space import SKIP, OneOf
 from search.spaces.parts import bottlenecks, group, head, stage
 from search.template import ArchitectureSpace, Template
 
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _ROUNDING = Rounding()
+_RATIOS, _WIDTHS = (0.2, 0.25, 0.35), (0.65, 0.8, 1.0)
 INPUT_SIZES = tuple(range(128, 225, 4))
 
 
@@ -83,4 +85,36 @@ def ofa_proxylessnas(
     )
 
 
-SPACES = {"ofa_mobilenet_v3": ofa_mobilenet_v3, "ofa_proxylessnas": ofa_proxylessnas}
+def ofa_resnet50(input_sizes: Sequence[int] = INPUT_SIZES, name: str = "ofa_resnet50") -> ArchitectureSpace:
+    """Around ResNet-50-D: its stem with an optional residual convolution, four stages of bottlenecks.
+
+    Stages have 2, 2, 4 and 2 blocks and up to 2 more; each block has an inner width of its own, each stage and both widths of
+    the stem are ResNet's times 0.65, 0.8 or 1. For the stem's first width two of these are the same 24 channels, which
+    Once-for-All's encoding tells apart and this one does not.
+
+    Args:
+        input_sizes: sides of the input in pixels.
+        name: of the space; another definition needs another one.
+    """
+    outer = _scaled(64)
+    inner = tuple(sorted({_ROUNDING(width // 2) for width in outer}))
+    rows = []
+    for i, (base, depth, stride) in enumerate(zip((256, 512, 1024, 2048), (2, 2, 4, 2), (1, 2, 2, 2), strict=True), 2):
+        first, blocks = (tuple(bottleneck(3, s, 1, ratio, shortcut="average_pool") for ratio in _RATIOS) for s in (stride, 1))
+        rows.append(stage(f"stage{i}", _scaled(base), first, blocks, 2, required=depth - 1, endpoint=True))
+    groups = (
+        group("stem", "stem", inner, [(conv(3, 2, 1),), (conv(3, 1, 1, residual=True), SKIP)]),
+        group("stem_outer", "stem", outer, [(conv(3, 1, 1),), (MaxPool(),)]),
+        *rows,
+    )
+    return ArchitectureSpace(
+        name, Template(groups, OneOf("input_size", tuple(input_sizes), "resolution"), preprocessing=IMAGENET)
+    )
+
+
+def _scaled(base: int) -> tuple[int, ...]:
+    """A width of ResNet times each multiplier."""
+    return tuple(_ROUNDING(base * multiplier) for multiplier in _WIDTHS)
+
+
+SPACES = {"ofa_mobilenet_v3": ofa_mobilenet_v3, "ofa_proxylessnas": ofa_proxylessnas, "ofa_resnet50": ofa_resnet50}

@@ -30,9 +30,11 @@ _ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 }
 
 _OTHERS: dict[str, Callable[..., tf.Tensor]] = {
-    "add": tf.add,
-    "multiply": tf.multiply,
-    "pool": lambda x: tf.reduce_mean(x, (1, 2), keepdims=True),
+    "add": lambda _, x, y: tf.add(x, y),
+    "multiply": lambda _, x, y: tf.multiply(x, y),
+    "pool": lambda _, x: tf.reduce_mean(x, (1, 2), keepdims=True),
+    "max_pool": lambda step, x: tf.nn.max_pool2d(x, step.kernel, step.stride, "SAME"),
+    "average_pool": lambda step, x: tf.nn.avg_pool2d(x, step.kernel, step.stride, "SAME"),
 }
 DECAYED = ("kernel", "depthwise")
 """Roles that L2 applies to, as in stand-alone training."""
@@ -188,9 +190,8 @@ def _branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.
     for layer in branch:
         step, count = layer.step, len(layer.reads)
         inputs = [values[source] for source in step.inputs]
-        values[step.suffix] = x = (
-            _convolution(step, inputs[0], weights[at : at + count], epsilon) if count else _OTHERS[step.kind](*inputs)
-        )
+        x = _convolution(step, inputs[0], weights[at : at + count], epsilon) if count else _OTHERS[step.kind](step, *inputs)
+        values[step.suffix] = x = x if step.activation == "linear" else _ACTIVATIONS[step.activation](x)
         at += count
     return x
 
@@ -208,7 +209,7 @@ def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon
     if step.batch_norm:
         gamma, beta = others
         x = _batch_norm(x, gamma, beta, epsilon)
-    return x if step.activation == "linear" else _ACTIVATIONS[step.activation](x)
+    return x
 
 
 def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:

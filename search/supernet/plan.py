@@ -10,11 +10,11 @@ import functools
 from collections.abc import Collection, Iterable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mhmodels.architecture import Block
+from mhmodels.block_types import with_filters
 from mhmodels.blocks import Step, block_steps
 from mhmodels.network import LOGITS
 from search.errors import SpaceError
@@ -120,7 +120,7 @@ class Plan:
         return hole.choices[0 if column is None else row[column]]
 
     def _layers(self, name: str, choice: Block, width: int, channels: int) -> tuple[Layer, ...]:
-        return _layers(name, msgspec.structs.replace(choice, filters=width), channels, self.space, self.width_multiplier)
+        return _layers(name, with_filters(choice, width), channels, self.space, self.width_multiplier)
 
     def _enumerate(self) -> None:
         """Makes every weight as large as any network reads it."""

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from export.graph import ExportError
 from export.quantisation.scheme import (
+    SHARING,
     Granularity,
     QuantisedFormat,
     QuantisedGraph,
@@ -233,7 +234,9 @@ def own_layer(aware: Any, op: Op, values: dict[str, Any]) -> dict[str, Any]:
             x = layers[f"{op.name}_act"](x)
     else:
         x = layers[op.name](inputs if len(inputs) > 1 else inputs[0])
-    source = op.inputs[0] if op.kind == "pool" else op.name
+        if f"{op.name}_act" in layers:
+            x = layers[f"{op.name}_act"](x)
+    source = op.inputs[0] if op.kind in SHARING else op.name
     rounding = layers.get(f"{source}_range")
     return {**result, op.name: np.asarray(x if rounding is None else rounding(x))}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -85,11 +86,12 @@ def test_the_method_is_chosen_by_pictures_that_did_not_calibrate(graph: Graph, p
     assert calibrate_by(graph, pictures, "auto", "int8") == chosen
 
 
-def test_an_outlier_makes_the_choice_leave_min_max(graph: Graph, pictures: Any) -> None:
+def test_an_outlier_makes_the_choice_leave_min_max(pictures: Any) -> None:
     """One channel of one layer explodes on a few pixels only: covering that costs all others their resolution."""
     outlying = pictures.copy()
     outlying[0, 5:8, 5:8] = 300.0
-    chosen = choose(graph, outlying, "int8")
+    # Without the last stage, whose max pooling would spread the outlier over whole maps.
+    chosen = choose(random_weights(msgspec.structs.replace(TINY, stages=TINY.stages[:3])), outlying, "int8")
     assert not chosen.method.startswith("min-max")
     assert min(chosen.errors.values()) < 0.5 * chosen.errors["min-max"]
 

@@ -22,7 +22,7 @@ from mhmodels.network import lower
 from mhmodels.preprocessing import sample_pictures
 from mhmodels.registry import list_models, resolve
 from tests.export.conftest import Command
-from tests.export.writer_helpers import TINY
+from tests.export.writer_helpers import BOTTLENECKS, TINY
 
 pytestmark = pytest.mark.tensorflow
 
@@ -45,12 +45,13 @@ def backbone(model: str | Architecture = SMALL) -> Any:
 
 
 @pytest.mark.parametrize(
-    "name", ["tiny", "mobilenet_v3_small", *(pytest.param(n, marks=pytest.mark.slow) for n in list_models())]
+    "name", ["tiny", "bottlenecks", "mobilenet_v3_small", *(pytest.param(n, marks=pytest.mark.slow) for n in list_models())]
 )
 def test_a_built_model_reads_back_as_its_operations(name: str) -> None:
     from mhmodels.builder import create_model
 
-    architecture = TINY if name == "tiny" else resolve(name).at(width_multiplier=0.25, input_size=64)
+    own = {"tiny": TINY, "bottlenecks": BOTTLENECKS}
+    architecture = own[name] if name in own else resolve(name).at(width_multiplier=0.25, input_size=64)
     read = read_model(create_model(architecture))
     assert read.ops == lower(architecture).ops
 
@@ -154,11 +155,21 @@ def test_layers_that_cannot_be_fused_are_named() -> None:
     assert "'tanh' has no operator" in refused(strange(keras.layers.Activation("tanh", name="t")))
     assert "layer 'alone'" in refused(strange(keras.layers.ReLU(name="alone")))
     assert "layer 'bn'" in refused(strange(keras.layers.BatchNormalization(name="bn")))
+    relu = keras.layers.ReLU
     image = keras.Input((32, 32, 3))
     before = keras.layers.Conv2D(4, 3, padding="same", name="conv")(image)
     after = keras.layers.ReLU(name="act")(before)
     pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Add(name="sum")([before, after]))
     assert "'sum' reads it before" in refused(keras.Model(image, pooled))
+    for backwards in (False, True):  # whichever is met first: what is read early, or what would be fused
+        for early in (before, keras.layers.Add(name="early")([before, keras.layers.Conv2D(4, 1)(image)])):
+            both = [keras.layers.GlobalAveragePooling2D(name="raw")(early), keras.layers.GlobalAveragePooling2D()(relu()(early))]
+            last = keras.layers.Add()(both[::-1] if backwards else both)
+            assert "reads it before" in refused(keras.Model(image, last))
+        outputs = [before, relu()(before)]
+        assert "'output' reads it before" in refused(keras.Model(image, outputs[::-1] if backwards else outputs))
+    sum_ = keras.layers.Add(name="sum_")([before, keras.layers.Conv2D(4, 1)(image)])
+    assert "that could do it" in refused(keras.Model(image, keras.layers.Activation("hard_silu")(sum_)))
     valid = keras.layers.Conv2D(4, 3, name="valid")(image)
     assert "padding is 'valid'" in refused(keras.Model(image, valid))
     flat = keras.layers.Flatten(name="flat")(before)

@@ -12,17 +12,18 @@ from export.latency import latency_ranges
 from export.quantisation.scheme import quantise
 from export.writer import WriterOptions, write_float, write_quantised
 from mhmodels.registry import list_models, resolve
-from tests.export.writer_helpers import TINY, Tensor, operators, pixels, random_weights, run, runtime_version
+from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 from tests.export.zoo_parity import pairs, row
 
 pytestmark = pytest.mark.tensorflow
 
-ZOO = ("tiny", "multi_max", "mobilenet_v1", "mobilenet_v3_large")
+OWN = {"tiny": TINY, "bottlenecks": BOTTLENECKS}
+ZOO = (*OWN, "multi_max", "mobilenet_v1", "mobilenet_v3_large")
 FLOATS = {0: np.float32, 1: np.float16}
 
 
 def architecture(name):
-    return TINY if name == "tiny" else resolve(name).at(width_multiplier=0.25, input_size=64, classes=10)
+    return OWN[name] if name in OWN else resolve(name).at(width_multiplier=0.25, input_size=64, classes=10)
 
 
 @functools.cache
@@ -76,11 +77,12 @@ def test_float_logits_are_keras_logits(name):
 
 
 @pytest.mark.parametrize("float16", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_float_file_is_the_converters(float16):
+@pytest.mark.parametrize("name", OWN)
+def test_float_file_is_the_converters(name, float16):
     from export.converter import convert_float
 
-    model = keras_model("tiny")
-    ours = write_float(fold(model, TINY), fmt="float16" if float16 else "float32")
+    model = keras_model(name)
+    ours = write_float(fold(model, OWN[name]), fmt="float16" if float16 else "float32")
     reference = convert_float(model, float16=float16)
     assert_same_operators(ours, reference)
     for mine, theirs in zip(operators(ours), operators(reference), strict=True):

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from export.graph import Graph, random_graph
 from mhmodels.architecture import (
     Architecture,
+    Bottleneck,
     Conv,
     FusedInvertedBottleneck,
     Head,
     InvertedBottleneck,
+    MaxPool,
     Preprocessing,
     Separable,
     SqueezeExcite,
@@ -45,12 +47,38 @@ TINY = Architecture(
             InvertedBottleneck(filters=24, expansion=2, squeeze_excite=SqueezeExcite()),
             UniversalInvertedBottleneck(filters=24, expansion=2, start_kernel=3, middle_kernel=5),
         ),
+        (
+            MaxPool(stride=1),
+            Bottleneck(filters=32, expansion=0.5),
+            Bottleneck(filters=32, expansion=0.5),
+            Bottleneck(filters=40, expansion=0.5, stride=2, activation="relu6", shortcut="average_pool"),
+        ),
     ),
     head=Head(features=(Conv(filters=48),), hidden=(Conv(filters=64, activation="hard_swish", batch_norm=False, bias=True),)),
     input_size=(65, 48),
     classes=10,
     preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3),
 )
+
+BOTTLENECKS = Architecture(
+    name="bottlenecks",
+    stem=(
+        Conv(filters=8, kernel=3, stride=2),
+        Conv(filters=8, kernel=3, residual=True),
+        Conv(filters=16, kernel=3),
+        MaxPool(),
+    ),
+    stages=(
+        # Both 1x1 convolutions on the way to the first addition read 16 channels and write 32.
+        (Bottleneck(filters=32, expansion=0.5, endpoint=True), Bottleneck(filters=32, expansion=0.25)),
+        (Bottleneck(filters=48, expansion=0.25, stride=2, shortcut="average_pool"), Bottleneck(filters=48, expansion=0.35)),
+        (Bottleneck(filters=64, expansion=0.2, stride=2, kernel=5, activation="relu6"),),
+    ),
+    input_size=(64, 68),
+    classes=10,
+    preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3),
+)
+"""ResNet-50-D in small, with every kind of shortcut and more convolutions than have one digit."""
 
 
 class Tensor(NamedTuple):

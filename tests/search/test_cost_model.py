@@ -222,6 +222,17 @@ def test_predictions_have_a_floor(space: ArchitectureSpace, fitted: Fit) -> None
     assert (model.bind(space).predict(space.draw(5, np.random.default_rng(0))) == model.floor_ms).all()
 
 
+@pytest.mark.parametrize("name", ["multi_hardware", "proxylessnas", "fbnet"])
+def test_a_space_s_table_has_its_networks_features(name: str) -> None:
+    """With and without convolutions behind the pooling: the classifier reads what has been pooled."""
+    space = get_space(name)
+    assert isinstance(space, ArchitectureSpace)
+    rows = space.draw(2, np.random.default_rng(1))
+    table = space.table(structural, len(NAMES))[space.rows(rows)].sum(axis=1)
+    for found, network in zip(table, space.build_all(rows), strict=True):
+        assert found == pytest.approx(sum(structural(piece) for piece in pieces_of(network)))
+
+
 def test_features_are_additive_and_know_no_names() -> None:
     """Two stages of one block, in whatever stage, are the same block: same features, same signature."""
     pieces = pieces_of(get_architecture("multi_avg"))
