@@ -177,9 +177,12 @@ def make_request(options: dict[str, Any]) -> Request:
         from search.supernet_cli import request_options
 
         supernet = request_options(options)
-    from search.cost_model.shipping import model_path
+    from search.cost_model.shipping import model_path, remark_on
     from search.run_checks import numbers
 
+    cost_models = [model_path(options["space"], path) for path in options["cost_models"]]
+    for remark in filter(None, map(remark_on, cost_models)):
+        note(remark)
     networks = [value for value in options["references"] if "=" not in value]
     if len(networks) > 1:
         raise click.UsageError(f"--reference names {len(networks)} networks ({', '.join(networks)}), expected one")
@@ -188,7 +191,7 @@ def make_request(options: dict[str, Any]) -> Request:
         method=_method(options),
         evaluator=options["evaluator"] or "",
         seed=options["seed"],
-        cost_models=tuple(str(model_path(options["space"], path)) for path in options["cost_models"]),
+        cost_models=tuple(map(str, cost_models)),
         latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
         hardware=tuple(part for value in options["hardware"] for part in value.split(",")),
         limits=options["limits"],

@@ -24,8 +24,10 @@ from mhmodels.hardware.measurement import Measurement, Turns
 
 Floats: TypeAlias = NDArray[np.float64]
 
-_GRID = np.linspace(0.5, 1.0, 11)
-"""Of elasticities. Spikes in the reference's timings alone pull towards 0, so what a few rows say must be bounded."""
+_LEAST, _MOST = 0.5, 1.0
+"""Of elasticities: what a few rows say must be bounded, and on a quiet machine they say nothing."""
+_SPIKE = 0.35
+"""Deviations count up to this much: a single inference may take ten times as long as the others."""
 _UNDISTURBED = 10.0
 """Percentile of the reference's timings at which it counts as undisturbed."""
 _STANDARD_ERROR = 1.4826 * 1.2533
@@ -51,8 +53,6 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 def common_pace(rows: Sequence[Measurement]) -> Pace | None:
     """What rows of one hardware and environment have in common; None if none was timed in turns.
 
-    The elasticity is the one at which what is left of the rows' timings spreads least around each row's median.
-
     Raises:
         MeasurementError: some rows were timed in turns and others not, or with another reference.
     """
@@ -67,13 +67,11 @@ def common_pace(rows: Sequence[Measurement]) -> Pace | None:
     turns = [row.turns for row in timed if row.turns is not None]
     if not turns:
         return None
-    pairs = [_logarithms(one) for one in turns]
-    spread = np.mean([_deviation(own - _GRID[:, None] * beside) for own, beside in pairs], axis=0)
     return Pace(
         reference=turns[0].model,
         reference_hash=turns[0].model_hash,
         ms=float(np.percentile(np.concatenate([one.reference_ms for one in turns]), _UNDISTURBED)),
-        elasticity=float(_GRID[spread.argmin()]),
+        elasticity=_elasticity(turns),
     )
 
 
@@ -89,6 +87,30 @@ def uncertainty(turns: Turns) -> float:
     """Standard error of a row's ratio to its reference, relative."""
     own, beside = _logarithms(turns)
     return float(_STANDARD_ERROR * _deviation(own - beside)[()] / np.sqrt(len(own)))
+
+
+def _elasticity(turns: Sequence[Turns]) -> float:
+    """How much of the reference's slowing down rows feel: their covariance with it over its own, at the same distance in time.
+
+    A timing is off by chance as well, which would look as if less were felt; so no reference inference stands on both sides. An
+    inference lies one and a half turns from the second reference inference before and after it, and references lie one and two
+    turns apart, whose mean stands for one and a half.
+    """
+    felt, own = 0.0, 0.0
+    for one in turns:
+        network, reference = _deviations(one.own_ms), _deviations(one.reference_ms)
+        felt += _covariance(network[2:], reference[:-2]) + _covariance(network[:-1], reference[1:])
+        own += _covariance(reference[1:], reference[:-1]) + _covariance(reference[2:], reference[:-2])
+    return float(np.clip(felt / own, _LEAST, _MOST)) if own > 0 else _LEAST
+
+
+def _deviations(times_ms: Sequence[float]) -> Floats:
+    logarithms = np.log(np.array(times_ms))
+    return np.clip(logarithms - np.median(logarithms), -_SPIKE, _SPIKE)
+
+
+def _covariance(one: Floats, other: Floats) -> float:
+    return float(np.mean((one - one.mean()) * (other - other.mean()))) if len(one) else 0.0
 
 
 def _logarithms(turns: Turns) -> tuple[Floats, Floats]:

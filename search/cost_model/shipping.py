@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mhmodels.errors import UnknownNameError
+from mhmodels.hardware import get_hardware
 from search.cost_model.model import CostModel, load_cost_model
 from search.space import Space
 
@@ -35,7 +36,7 @@ def model_path(space: str, word: Path) -> Path:
 def shipped_model(space: Space | str, hardware: str) -> CostModel:
     """The cost model of a space and a hardware that comes with the package.
 
-    A host's model is of the CPU in its `environment`, not of the one at hand: fit one for it (`mhmodels search collect`, `fit`).
+    A host's model is of the CPU in its `environment`, which need not be the one at hand (`remark_on`).
 
     Raises:
         UnknownNameError: there is none; the message says for which hardware there are.
@@ -48,3 +49,18 @@ def shipped_model(space: Space | str, hardware: str) -> CostModel:
     model = load_cost_model(path)
     model.check(space=None if isinstance(space, str) else space, hardware=hardware)
     return model
+
+
+def remark_on(path: Path) -> str:
+    """That a shipped model is of another machine's CPU than the one at hand; "" where it is not, or is no shipped one."""
+    if path.parent != FOLDER:
+        return ""
+    model = load_cost_model(path)
+    hardware, runner = get_hardware(model.hardware)
+    there, here = model.environment, runner.environment(hardware)
+    if model.kind != "measured" or there is None or there.device == here.device:
+        return ""
+    return (
+        f"{model.hardware}: the cost model that comes with the package is of {there.device}, this machine is {here.device}; "
+        "collect and fit for one of your own (docs/cost-models.md)"
+    )

@@ -13,7 +13,7 @@ from search.cost_model import FitOptions, fit
 from search.cost_model.data import read_latencies
 from search.cost_model.fitting import Origin
 from search.cost_model.model import encoding_hashes
-from search.cost_model.shipping import model_path, shipped_hardware, shipped_model
+from search.cost_model.shipping import model_path, remark_on, shipped_hardware, shipped_model
 from search.cost_model.statistics import statistics
 from search.errors import CostModelError
 from search.sampling import sample
@@ -21,56 +21,60 @@ from search.spaces import get_space
 
 from ..conftest import Run
 
-TABLE = Path(__file__).parents[2] / "search" / "data" / "multi_hardware_ethos_u.csv"
+TABLE = Path(__file__).parents[2] / "search" / "data" / "multi_hardware.csv"
 NPUS = ("ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
+HOST = ("host-cpu-float32", "host-cpu-int8")
+HARDWARE = (*NPUS, *HOST)
 
 
-@pytest.mark.parametrize("hardware", NPUS)
+@pytest.mark.parametrize("hardware", HARDWARE)
 def test_fits_to_the_collection_hit_nearly_all_held_out_networks(hardware: str) -> None:
-    """Pooled over five splits, since a fifth of a hundred networks is few."""
+    """On both halves; of ethos-u85-256 the halves are too few yet for a rank correlation of each."""
     space = get_space("multi_hardware")
-    found = read_latencies(TABLE, space, Origin(hardware, "estimated"))
-    assert len(found.ms) >= 100
-    pooled: list[tuple[float, float]] = []
-    for seed in range(5):
-        result = fit(space, found.encodings, found.ms, found.origin, FitOptions(curve=False, seed=seed), found.distributions)
-        pooled += list(zip(result.true_ms, result.predicted_ms, strict=True))
-    report = statistics(*np.array(pooled).T)
-    assert report.hit_rate_10 >= 0.95
-    assert report.spearman is not None
-    assert report.spearman >= 0.98
+    found = read_latencies(TABLE, space, Origin(hardware))
+    assert len(found.ms) >= (380 if hardware == "ethos-u85-256" else 700)
+    model = fit(space, found.encodings, found.ms, found.origin, FitOptions(curve=False), found.distributions).model
+    halves = () if hardware == "ethos-u85-256" else model.by_distribution.values()
+    for report in (model.held_out, *halves):
+        assert report.hit_rate_10 >= 0.95
+        assert report.spearman is not None
+        assert report.spearman >= 0.98
 
 
 def test_the_collection_is_the_beginning_of_the_sample_it_says_it_is() -> None:
     space = get_space("multi_hardware")
     beginning = {row.tobytes(): name for row, name in zip(*sample(space, 1000, 0), strict=True)}
-    for hardware in NPUS:
+    for hardware in HARDWARE:
         found = read_latencies(TABLE, space, Origin(hardware))
         assert [beginning[row.tobytes()] for row in found.encodings] == list(found.distributions)
 
 
-@pytest.mark.parametrize("hardware", NPUS)
+@pytest.mark.parametrize("hardware", HARDWARE)
 def test_a_shipped_model_repeats_its_held_out_statistics(hardware: str) -> None:
     space = get_space("multi_hardware")
     model = shipped_model(space, hardware)
-    assert (model.hardware, model.kind, model.space) == (hardware, "estimated", "multi_hardware")
+    kind = "measured" if hardware in HOST else "estimated"
+    assert (model.hardware, model.kind, model.space) == (hardware, kind, "multi_hardware")
     assert model.environment is not None
-    assert model.environment.compiler == "Vela 5.2.0"
+    assert (model.environment.compiler, bool(model.environment.runtime)) == (
+        ("", True) if hardware in HOST else ("Vela 5.2.0", False)
+    )
     found = read_latencies(TABLE, space, Origin(hardware))
+    assert found.origin.environment == model.environment
     seen = set(model.trained_on)
     held = np.array([digest not in seen for digest in encoding_hashes(space, found.encodings)])
     assert held.sum() == model.held_out.n
     again = statistics(found.ms[held], model.bind(space).predict(found.encodings[held]))
-    assert again.mape == pytest.approx(model.held_out.mape, rel=1e-6)
+    assert again.mape == pytest.approx(model.held_out.mape, rel=1e-5)  # the table has seven digits
     assert again.hit_rate_10 == model.held_out.hit_rate_10
 
 
 def test_what_is_not_shipped_is_refused_by_name() -> None:
-    assert shipped_hardware("multi_hardware") == NPUS
+    assert shipped_hardware("multi_hardware") == HARDWARE
     with pytest.raises(UnknownNameError, match=r"shipped cost model of 'multi_hardware' 'ethos-u55-64'.*ethos-u55-128"):
         shipped_model("multi_hardware", "ethos-u55-64")
-    with pytest.raises(UnknownNameError, match="shipped cost model of 'multi_hardware' 'host-cpu-int8'"):
-        shipped_model("multi_hardware", "host-cpu-int8")
+    with pytest.raises(UnknownNameError, match="shipped cost model of 'multi_hardware' 'host-cpu-uint8'"):
+        shipped_model("multi_hardware", "host-cpu-uint8")
 
 
 def test_a_shipped_model_does_not_serve_another_space(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +94,22 @@ def test_a_search_takes_shipped_models_by_their_hardware(mhmodels: Run, tmp_path
     done = mhmodels(*common, "--cost-model", "ethos-u55", "--log", "other.db", "-o", "other.json")
     assert done.returncode == 1
     assert "unknown cost model of 'multi_hardware' 'ethos-u55': did you mean" in done.stderr
+
+
+def test_a_model_of_another_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from mhmodels.hardware import host
+
+    path = model_path("multi_hardware", Path("host-cpu-int8"))
+    there = shipped_model("multi_hardware", "host-cpu-int8").environment
+    assert there is not None
+    monkeypatch.setattr(host, "cpu_identity", lambda: there.device)
+    assert remark_on(path) == ""
+    monkeypatch.setattr(host, "cpu_identity", lambda: "another CPU")
+    assert "this machine is another CPU; collect and fit" in remark_on(path)
+    assert remark_on(model_path("multi_hardware", Path("ethos-u55-128"))) == ""
+    own = tmp_path / "own.json"
+    own.write_bytes(path.read_bytes())
+    assert remark_on(own) == ""
 
 
 def test_a_file_goes_before_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
