@@ -211,6 +211,7 @@ def test_refinement_mends_the_local_optimum_of_a_factorised_policy(example: Any,
 
 
 @needs_data
+@pytest.mark.slow
 def test_one_search_for_all_hardware_serves_them_better_than_one_for_each(example: Any, benchmark_201: Any) -> None:
     """Tables 2 and 3 of the paper: a network made for one hardware costs more in both norms than one made for all."""
     rows = example.hardware_rows(benchmark_201, [0])

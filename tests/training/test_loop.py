@@ -127,6 +127,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(learned: Path, tmp_path: Pat
         assert watcher.seen[0].step == stop_at
 
 
+@pytest.mark.slow
 def test_kill_9_with_augmentation_averages_and_rmsprop(tmp_path: Path) -> None:
     recipe = tiny.recipe(
         optimizer=RMSProp(epsilon=0.1), ema=0.5, augmentation=Augmentation(), l2=1e-3, label_smoothing=0.1,
