@@ -130,12 +130,7 @@ def sample_command(
 @click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure. [default: the default five]")
 @click.option("--runs", type=click.IntRange(20, 100_000), default=50, show_default=True, help="Timed runs a block.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
-@click.option(
-    "--reference",
-    default=None,
-    metavar="MODEL",
-    help="Timed in turns with each, on phones at intervals; '' for none. [default: mobilenet_v2]",
-)
+@click.option("--reference", default=None, metavar="MODEL", help="Timed in turns; '' for none. [default: mobilenet_v2]")
 @click.option("--interval", type=click.IntRange(1), default=20, show_default=True, help="Networks between two of these.")
 @click.option("--patience", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
 @click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
