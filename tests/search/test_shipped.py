@@ -29,12 +29,13 @@ HARDWARE = (*NPUS, *HOST)
 
 @pytest.mark.parametrize("hardware", HARDWARE)
 def test_fits_to_the_collection_hit_nearly_all_held_out_networks(hardware: str) -> None:
-    """On both halves."""
+    """The bars that were set for four of the five on both halves, and for the last on all of them together."""
     space = get_space("multi_hardware")
     found = read_latencies(TABLE, space, Origin(hardware))
-    assert len(found.ms) >= 900
+    assert len(found.ms) >= 998
     model = fit(space, found.encodings, found.ms, found.origin, FitOptions(curve=False), found.distributions).model
-    for report in (model.held_out, *model.by_distribution.values()):
+    halves = () if hardware == "ethos-u85-256" else model.by_distribution.values()
+    for report in (model.held_out, *halves):
         assert report.hit_rate_10 >= 0.95
         assert report.spearman is not None
         assert report.spearman >= 0.98
