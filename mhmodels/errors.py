@@ -20,8 +20,12 @@ class UnknownNameError(MhmodelsError, LookupError):
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
         known = sorted(known)
         near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known[:12])}"
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {_listed(known)}"
         super().__init__(f"unknown {kind} '{name}': {hint}{' ' + remedy if remedy else ''}")
+
+
+def _listed(names: list[str], most: int = 40) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class FileFormatError(MhmodelsError, ValueError):

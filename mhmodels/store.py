@@ -70,23 +70,29 @@ def default_path() -> Path:
 class Store:
     """An open store; use it as a context manager. One object belongs to one thread; processes may share the file."""
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 30.0) -> None:
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 30.0, read_only: bool = False) -> None:
         """Opens a store, or makes one where there is no file (or an empty one).
 
         Args:
             path: the file; None for `default_path()`.
             timeout_s: how long to wait for another process that is writing.
+            read_only: for one that somebody else may own: nothing is made or changed.
 
         Raises:
-            StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written.
+            StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written; with
+                `read_only`, there is none.
         """
         self.path = Path(path) if path is not None else default_path()
-        self._check_file()
+        self._check_file(read_only)
         with self._errors():
-            self._connection = sqlite3.connect(self.path, timeout=timeout_s, isolation_level=None)
+            where = self.path.absolute().as_uri() + self._mode(read_only)
+            self._connection = sqlite3.connect(where, timeout=timeout_s, isolation_level=None, uri=True)
         try:
             with self._errors():
-                self._set_up()
+                if not read_only:
+                    self._set_up()
+                elif not self._version():
+                    raise StoreError(f"{self.path}: empty, expected a measurement store; {REMEDY}")
         except BaseException:
             self._connection.close()
             raise
@@ -207,10 +213,33 @@ class Store:
             except (msgspec.DecodeError, MeasurementError) as error:
                 raise StoreError(f"{self.path}: row {number} is not a measurement ({error})") from error
 
-    def _check_file(self) -> None:
+    def hardware(self) -> list[str]:
+        """Ids of all hardware that rows are of, sorted.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with self._errors():
+            found = self._connection.execute("SELECT DISTINCT hardware FROM measurements ORDER BY hardware").fetchall()
+        return [name for (name,) in found]
+
+    def _mode(self, read_only: bool) -> str:
+        """How SQLite opens the file, as the query of its address."""
+        if not read_only:
+            return ""
+        # Readers, too, write to the files beside a store of this kind. Where they cannot, and nobody's rows wait there, SQLite
+        # may take it that nobody writes.
+        waiting = self.path.with_name(f"{self.path.name}-wal")
+        alone = not os.access(self.path.parent, os.W_OK) and not (waiting.exists() and waiting.stat().st_size)
+        return "?mode=ro&immutable=1" if alone else "?mode=ro"
+
+    def _check_file(self, read_only: bool) -> None:
         """Looks at the file before SQLite does, which would turn a stray empty or foreign file into its own."""
+        if read_only and not self.path.exists():
+            raise StoreError(f"{self.path}: no such file, expected a measurement store (`mhmodels search collect` or `bench`)")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not read_only:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not self.path.is_file():
                 raise StoreError(f"{self.path}: not a file, expected a measurement store or nothing; {REMEDY}")
             if self.path.exists():
@@ -221,7 +250,7 @@ class Store:
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be opened ({error.strerror}); {REMEDY}") from error
         # SQLite keeps its log beside the file, so the folder counts too.
-        for place in (self.path, self.path.parent):
+        for place in () if read_only else (self.path, self.path.parent):
             if place.exists() and not os.access(place, os.W_OK):
                 raise StoreError(f"{self.path}: cannot be written ('{place}' is read-only); {REMEDY}")
 
@@ -279,6 +308,8 @@ class Store:
                 hint = f"it cannot be written; {REMEDY}"
             elif "full" in text:
                 hint = "the disk is full; free some space, what was stored before is kept"
+            elif "already exists" in text:
+                hint = f"it has tables of ours and no mark of our version, hence is damaged or of something else; {REMEDY}"
             elif "malformed" in text or "not a database" in text:
                 hint = "the file is damaged; `sqlite3 FILE .recover` may save its rows"
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mhmodels.cli.common import console, emit_json, json_option, note, store_option
+from mhmodels.cli.common import OutputFile, console, emit_json, json_option, note, store_option, working
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from search.run_cli import resume_command, run_command, show_command
 
@@ -25,6 +25,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 def _space_option(command: F) -> F:
     return click.option("--space", "space_name", required=True, metavar="NAME", help="See `mhmodels search space`.")(command)
+
+
+def _plot_option(command: F) -> F:
+    kind = OutputFile(".png", ".svg", ".pdf")
+    return click.option("--plot", type=kind, default=None, metavar="FILE.png", help="Predicted against true, unseen networks.")(
+        command
+    )
 
 
 def _limits_options(command: F) -> F:
@@ -92,7 +99,7 @@ def space_command(words: tuple[str, ...], limits: tuple[str, ...], probe: bool, 
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
 @_limits_options
-@click.option("-o", "--output", type=_FILE, required=True, metavar="FILE.jsonl", help="JSON lines, one a network.")
+@click.option("-o", "--output", type=OutputFile(), required=True, metavar="FILE.jsonl", help="JSON lines, one a network.")
 @json_option
 def sample_command(
     space_name: str,
@@ -135,7 +142,7 @@ def sample_command(
 @click.option("--patience", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
 @click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Of a dask.distributed cluster that measures instead.")
-@click.option("-o", "--output", type=_FILE, default=None, metavar="FILE.csv", help="Write all rows of these networks as a table.")
+@click.option("-o", "--output", type=OutputFile(".csv"), default=None, metavar="FILE.csv", help="All rows of these networks.")
 @phone_options
 @store_option
 @json_option
@@ -203,8 +210,8 @@ def collect_command(
 @click.option("--held-out", type=click.FloatRange(0.01, 0.9), default=0.2, show_default=True, help="Share kept for the report.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split.")
 @click.option("--kind", type=click.Choice(["measured", "estimated", "simulated"]), default=None, help="Of latencies in --data.")
-@click.option("--plot", type=_FILE, default=None, metavar="FILE.png", help="Predicted against true, held-out networks.")
-@click.option("-o", "--output", type=_FILE, required=True, metavar="model.json", help="The cost model.")
+@_plot_option
+@click.option("-o", "--output", type=OutputFile(".json"), required=True, metavar="model.json", help="The cost model.")
 @json_option
 def fit_command(
     data: Path | None,
@@ -231,16 +238,17 @@ def fit_command(
     for remark in found.remarks:
         note(remark)
     options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
-    result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions)
+    with working(f"fitting to {len(found.ms)} networks"):
+        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions)
     for warning in result.warnings:
         note(f"warning: {warning}")
     write_atomically(output, result.model.to_json())
-    _plot(plot, result.model, result)
+    note(f"written to {output}")
     if as_json:
         emit_json(_fit_document(result, output, plot))
-        return
-    _show_fit(result.model)
-    note(f"written to {output}")
+    else:
+        _show_fit(result.model)
+    _plot(plot, result.model, result)
 
 
 @search.command("validate")
@@ -249,7 +257,7 @@ def fit_command(
 @store_option
 @click.option("--space", "space_name", default=None, metavar="NAME", help="Of the encodings in the data; default the model's.")
 @click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Where the latencies are from; default the model's.")
-@click.option("--plot", type=_FILE, default=None, metavar="FILE.png", help="Predicted against true.")
+@_plot_option
 @json_option
 def validate_command(
     model_path: Path,
@@ -265,13 +273,14 @@ def validate_command(
 
     from search.cost_model.data import unseen_latencies
     from search.cost_model.fitting import Fit
-    from search.cost_model.model import load_cost_model
+    from search.cost_model.model import load_cost_model, naming
     from search.cost_model.statistics import statistics
     from search.spaces import get_space
 
     model = load_cost_model(model_path)
     space = get_space(space_name or model.space)
-    model.check(space=space, hardware=hardware_id)
+    with naming(model_path):
+        model.check(space=space, hardware=hardware_id)
     found = unseen_latencies(_latencies(space, data, store, model.hardware, None), model, space)
     predicted = model.bind(space).predict(found.encodings)
     report = statistics(found.ms, predicted)
@@ -289,12 +298,26 @@ def validate_command(
 
 @search.command("predict")
 @click.argument("models", nargs=-1, metavar="MODEL...")
-@click.option("--cost-model", "paths", type=_FILE, multiple=True, required=True, metavar="model.json", help="One or several.")
+@click.option(
+    "--cost-model",
+    "paths",
+    type=_FILE,
+    multiple=True,
+    required=True,
+    metavar="model.json|ID",
+    help="One or several; ID: one that comes with the package (ethos-u55-128, …).",
+)
+@click.option("--space", "space_name", default="multi_hardware", show_default=True, metavar="NAME", help="Of models named by ID.")
 @click.option("--hardware", "hardware_ids", multiple=True, metavar="ID", help="Refuse cost models of any other hardware.")
 @click.option("--samples", type=_FILE, default=None, metavar="FILE.jsonl", help="Networks as `search sample` writes them.")
 @json_option
 def predict_command(
-    models: tuple[str, ...], paths: tuple[Path, ...], hardware_ids: tuple[str, ...], samples: Path | None, as_json: bool
+    models: tuple[str, ...],
+    paths: tuple[Path, ...],
+    space_name: str,
+    hardware_ids: tuple[str, ...],
+    samples: Path | None,
+    as_json: bool,
 ) -> None:
     """Latency from cost models, without building or measuring anything.
 
@@ -303,20 +326,28 @@ def predict_command(
     """
     if not models and samples is None:
         raise click.UsageError("nothing to predict: give a MODEL or --samples")
-    from search.cost_model.model import load_cost_model
+    from search.cost_model.model import load_cost_model, naming
     from search.cost_model.predicting import predict_models, predict_samples
+    from search.cost_model.shipping import model_path, remark_on
 
-    loaded = [load_cost_model(path) for path in paths]
-    for model in loaded:
-        if hardware_ids and model.hardware not in hardware_ids:
-            model.check(hardware=hardware_ids[0])
+    loaded = []
+    for path in (model_path(space_name, word) for word in paths):
+        model = load_cost_model(path)
+        with naming(path):
+            if hardware_ids and model.hardware not in hardware_ids:
+                model.check(hardware=hardware_ids[0])
+        if remark := remark_on(path):
+            note(remark)
+        loaded.append(model)
     rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])
     if as_json:
         emit_json({"rows": rows})
         return
     from rich.table import Table
 
-    table = Table("model", *(f"{model.hardware}\nms, predicted" for model in loaded), "")
+    several = len({model.hardware for model in loaded}) < len(loaded)
+    names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
+    table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
     for row in rows:
         cells = [f"{row['latency_ms'][i]['ms']:.4g}" for i in range(len(loaded))]
         outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
@@ -332,12 +363,12 @@ def _latencies(space: Space, data: Path | None, store: str | None, hardware_id: 
     from search.cost_model.fitting import Origin
 
     if data is None:
-        with Store(store) as rows:
+        with Store(store, read_only=True) as rows:
             return stored_latencies(rows, space, hardware_id)
     origin = _stated(Origin(hardware_id), kind)
     if store is None:
         return read_latencies(data, space, origin)
-    with Store(store) as rows:
+    with Store(store, read_only=True) as rows:
         return read_latencies(data, space, origin, rows)
 
 
@@ -349,6 +380,10 @@ def _stated(origin: Origin, kind: Any) -> Origin:
     try:
         known = get_hardware(origin.hardware)[0]
     except UnknownNameError:
+        if kind is None:
+            note(
+                f"'{origin.hardware}' is no hardware that is known here: its latencies count as measured (--kind says otherwise)"
+            )
         return origin._replace(kind=kind or "measured")
     return origin._replace(kind=kind or known.kind, file_format=known.format)
 

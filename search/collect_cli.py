@@ -14,7 +14,6 @@ from search.collecting.collect import Progress, Report, collect, raise_problems,
 from search.collecting.plan import Plan, Settings, make_plan
 from search.collecting.table import write_table
 from search.cost_model.data import read_members
-from search.errors import CostModelError
 from search.sampling import sample
 from search.space import Space
 
@@ -40,22 +39,18 @@ def run(
         store: the measurements file; None for the default.
         settings: how to measure.
         scheduler: address of a dask.distributed scheduler, or None for this machine.
-        output: a CSV file for all rows of these networks; None for none.
+        output: FILE.csv for all rows of these networks; None for none.
         as_json: prints a document instead of a table.
 
     Raises:
         MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
     """
-    if output is not None and output.suffix.lower() != ".csv":
-        raise CostModelError(
-            f"{output}: a table is CSV with its provenance in a .json beside it; expected a name that ends with .csv"
-        )
     if isinstance(draw, Path):
         drawn = read_members(draw, space)
         about: dict[str, Any] = {"samples": draw.name}
     else:
         drawn = sample(space, *draw)
-        about = {"n": draw[0], "seed": draw[1], "distribution": draw[2] or "default"}
+        about = {"n": draw[0], "seed": draw[1], "distribution": ", ".join(dict.fromkeys(drawn.distributions))}
     with Store(store) as rows:
         plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
         _introduce(plan)
@@ -67,7 +62,11 @@ def run(
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
             report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
         if output is not None:
-            write_table(output, plan, space, rows, settings, about)
+            try:
+                write_table(output, plan, space, rows, settings, about)
+            except OSError:
+                note(f"the rows are kept in {rows.path}: give the same command with another -o")
+                raise
             note(f"written to {output}, provenance to {output.with_suffix('.json')}")
         where = str(rows.path)
     if as_json:

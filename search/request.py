@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import table_of
-from search.cost_model.model import CostModel, load_cost_model
+from search.cost_model.model import CostModel, load_cost_model, naming
 from search.errors import SearchError, SpaceError
 from search.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
 from search.measured_tables import is_collected, measured_latencies
@@ -157,6 +158,7 @@ def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict
 def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
     loaded = [load_cost_model(path) for path in request.cost_models]
     models = {model.hardware: model for model in loaded}
+    paths = {model.hardware: path for model, path in zip(loaded, request.cost_models, strict=True)}
     if len(models) < len(loaded):
         names = ", ".join(model.hardware for model in loaded)
         raise SearchError(f"two cost models are for one hardware ({names}), expected one each")
@@ -165,7 +167,10 @@ def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySourc
             f"no cost model for {', '.join(sorted(set(request.hardware) - set(models)))}; there is {', '.join(models)}"
         )
     models = {name: models[name] for name in request.hardware or models}
-    sources: dict[str, LatencySource] = {hardware: model.bind(space) for hardware, model in models.items()}
+    sources: dict[str, LatencySource] = {}
+    for hardware, model in models.items():
+        with naming(paths[hardware]):
+            sources[hardware] = model.bind(space)
     missing = {hardware: model for hardware, model in models.items() if hardware not in request.references}
     return sources, reference_latencies(missing, request.reference or DEFAULT_REFERENCE) if missing else {}
 
@@ -233,4 +238,10 @@ def _function(module: str, name: str) -> Any:
             sys.path.remove(folder)
     if not callable(function):
         raise SearchError(f"evaluator '{module}:{name}': module {module} has no function '{name}'")
+    try:
+        inspect.signature(function).bind("space", "encodings")
+    except (TypeError, ValueError) as error:
+        raise SearchError(
+            f"evaluator '{module}:{name}': {error}; it is called with two arguments, the space and encodings (n, decisions)"
+        ) from error
     return function

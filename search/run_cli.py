@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import OutputFile, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from search.request import Request
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
+_RESULT, _PICTURE = OutputFile(".json"), OutputFile(".png", ".svg", ".pdf")
 _EVALUATIONS = {"evolution": 1000, "nsga2": 2000, "random": 1000}
 
 
 def _output_options(command: F) -> F:
     for option in (
-        click.option("-o", "--output", type=_FILE, default=None, metavar="FILE.json", help="The network that was found."),
-        click.option("--front", "front_path", type=_FILE, default=None, metavar="FILE.json", help="All that nothing beats."),
+        click.option("-o", "--output", type=_RESULT, default=None, metavar="FILE.json", help="The network that was found."),
+        click.option("--front", "front_path", type=_RESULT, default=None, metavar="FILE.json", help="All that nothing beats."),
         click.option("--name", default=None, help="Of the architecture; default the output file's stem."),
     ):
         command = option(command)
@@ -143,7 +144,7 @@ def resume_command(log_path: Path, output: Path | None, front_path: Path | None,
 
 @click.command("show")
 @click.argument("model", metavar="FILE|MODEL")
-@click.option("--png", type=_FILE, default=None, metavar="FILE.png", help="Draw it: stages, blocks, widths.")
+@click.option("--png", type=_PICTURE, default=None, metavar="FILE.png", help="Draw it: stages, blocks, widths.")
 @json_option
 def show_command(model: str, png: Path | None, as_json: bool) -> None:
     """Show a network that was found, or any other: its stages, blocks and widths, and where it comes from."""

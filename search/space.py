@@ -130,8 +130,10 @@ class Space:
         rows = np.asarray(encodings)
         rows = rows[None] if rows.ndim == 1 else rows
         if rows.ndim != 2 or rows.shape[1] != len(self.decisions) or not np.issubdtype(rows.dtype, np.integer):
+            length = f"{rows.shape[1]} of them" if rows.ndim == 2 and np.issubdtype(rows.dtype, np.integer) else ""
             raise SpaceError(
-                f"space '{self.name}': encodings are {rows.dtype} {rows.shape}, expected whole numbers (n, {len(self.decisions)})"
+                f"space '{self.name}': an encoding is {len(self.decisions)} whole numbers, one a decision; found "
+                f"{length or f'{rows.dtype} {rows.shape}'}"
             )
         bad = self._wrong(rows)
         if bad.any():

@@ -46,9 +46,17 @@ def profiles(ids: Sequence[str], probe: bool) -> list[Capabilities]:
 
             note(f"{name}: probing what it runs")
             found.append(run_probes(name))
+            note(f"{name}: {_limits(found[-1])}")
         else:
             note(f"{name} declares no limits; --probe finds out what it runs")
     return found
+
+
+def _limits(found: Capabilities) -> str:
+    """What probes found, in a line."""
+    kernels = [] if found.max_kernel is None else [f"kernels above {found.max_kernel}"]
+    limits = [*kernels, *found.without]
+    return f"does not run {', '.join(limits)}" if limits else "runs everything that was tried"
 
 
 def restricted(space: Space, limits: Sequence[Capabilities]) -> tuple[Space, tuple[Removal, ...]]:

@@ -195,6 +195,13 @@ def _sqlite_of_others(path: Path) -> None:
         raw.execute("CREATE TABLE photographs (id)")
 
 
+def _unmarked(path: Path) -> None:
+    Store(path).close()
+    with sqlite3.connect(path) as raw:
+        raw.execute("PRAGMA user_version = 0")
+    raw.close()
+
+
 def _newer(path: Path) -> None:
     Store(path).close()
     with sqlite3.connect(path) as raw:
@@ -218,6 +225,7 @@ def _damaged(path: Path) -> None:
         (lambda path: path.write_text("model,ms\n"), "not a measurement store.*starts with b'model,ms'"),
         (lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 200), "damaged|not a database"),
         (_newer, "version 3, expected at most 2; upgrade"),
+        (_unmarked, "already exists: .* no mark of our version"),
         (_damaged, "malformed.*damaged"),
     ],
 )
@@ -250,6 +258,28 @@ def test_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != path or mode != os.W_OK)
     with pytest.raises(StoreError, match=r"read-only.*--store"):
         Store(path)
+
+
+def test_reading_makes_and_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match="no such file, expected a measurement store"):
+        Store(path, read_only=True)
+    assert not path.parent.exists()
+    with Store(path) as store:
+        store.add(row())
+        with Store(path, read_only=True) as reader:
+            assert (len(reader), reader.hardware()) == (1, ["host-cpu-int8"])
+            with pytest.raises(StoreError, match="cannot be written"):
+                reader.add(row())
+    before = path.read_bytes()
+    # Somebody else's folder: without a file beside the store, readers could not open it.
+    monkeypatch.setattr(os, "access", lambda _place, mode: mode != os.W_OK)
+    with Store(path, read_only=True) as reader:
+        assert [each.median_ms for each in reader] == [2.5]
+        assert [place.name for place in path.parent.iterdir()] == [path.name]
+    assert path.read_bytes() == before
+    path.write_bytes(b"")
+    with pytest.raises(StoreError, match="empty, expected a measurement store"):
+        Store(path, read_only=True)
 
 
 def test_rows_changed_by_hand_are_named(path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,6 +16,28 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class OutputFile(click.Path):
+    """A file that a command writes at its end: what is known to fail is refused before any work is done."""
+
+    def __init__(self, *suffixes: str) -> None:
+        """Takes names that end with one of `suffixes`; any name if there are none."""
+        super().__init__(path_type=Path, dir_okay=False)
+        self.suffixes = suffixes
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path, of whose nearest folder that exists a file was made and removed again."""
+        path = Path(str(super().convert(value, param, ctx)))
+        if self.suffixes and path.suffix.lower() not in self.suffixes:
+            self.fail(f"'{path}': expected a name that ends with {' or '.join(self.suffixes)}", param, ctx)
+        place = next(folder for folder in path.absolute().parents if folder.exists())
+        try:
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            self.fail(f"'{path}': nothing can be written to '{place}' ({error.strerror}); give another path", param, ctx)
+        return path
 
 
 def json_option(command: F) -> F:
@@ -55,6 +80,13 @@ def progress_console() -> Console:
     from rich.console import Console
 
     return Console(file=os.fdopen(os.dup(2), "w"), highlight=False)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says on a terminal what goes on while a block runs that cannot tell how far it is."""
+    with progress_console().status(f"{what} …"):
+        yield
 
 
 def millions(value: float) -> str:

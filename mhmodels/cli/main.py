@@ -28,6 +28,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
 }
 
+# What the system says of a place that a user chose, not of a fault of ours.
+_PLACES = (
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+)  # fmt: skip
+
 
 class LazyGroup(click.Group):
     """A group whose commands live in modules that are imported on use."""
@@ -95,9 +100,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in _PLACES:
             raise
-        _fail(f"{error.filename or 'output'}: {error.strerror}")
+        _fail(f"{error.filename or 'output'}: {error.strerror}; give another path, or make room there")
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

@@ -23,8 +23,9 @@ def replaced(path: Path) -> Iterator[Path]:
         beside.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        # A failed write does not say of which file.
-        error.filename = error.filename or str(path)
+        # A failed write does not say of which file, and nobody knows the one beside.
+        if error.filename in (None, str(beside), beside):
+            error.filename = str(path)
         raise
     finally:
         beside.unlink(missing_ok=True)

@@ -31,6 +31,7 @@ from search.template import ArchitectureSpace
 LATENCIES = ("ms", "latency_ms", "median_ms")
 MAX_BYTES = 2 << 30
 _NONE = ("", "null", "none", "×")
+_ALIKE = 1.1
 
 
 class Latencies(NamedTuple):
@@ -103,11 +104,11 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     path = Path(path)
     origin = _with_environment(path, origin)
     text = read_bytes(path, limit=MAX_BYTES)
-    rows = [
-        (number, row)
-        for number, row in (_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
-        if row.get("hardware") in (None, origin.hardware)
-    ]
+    everything = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    rows = [(number, row) for number, row in everything if row.get("hardware") in (None, origin.hardware)]
+    if everything and not rows:
+        known = ", ".join(sorted({str(row["hardware"]) for _, row in everything}))
+        raise CostModelError(f"{path}: no row is of hardware '{origin.hardware}'; those that there are: {known}")
     placed = [(_placed(row, space, f"{path}: line {number}"), _latency(row, f"{path}: line {number}")) for number, row in rows]
     stored: dict[bytes, float | None] = {}
     if store is not None and isinstance(space, ArchitectureSpace):
@@ -123,6 +124,10 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
         ms.append(value)
         names.append(str(row.get("distribution") or ""))
     remarks = [f"{absent} of {len(rows)} architectures have no latency and were left out"] if absent else []
+    if not text.endswith(b"\n"):
+        remarks.append(f"{path}: the last line has no line end; if the file was cut off, its last latency is not whole")
+    if store is not None and rows and not any(own is None for _, own in placed):
+        remarks.append(f"{store.path} was not looked at: every row of {path} has a latency of its own")
     if not encodings:
         raise CostModelError(
             f"{path}: none of {len(rows)} architectures has a latency: add 'ms' to each line, or give the store that was measured"
@@ -173,9 +178,10 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
     named = [row for row in store.latest([hardware]) if row.model.startswith(f"{space.name}:")]
     found = [row for row in named if _is_member(row, space)]
     if not found:
+        there = ", ".join(store.hardware()) or "none"
         raise CostModelError(
-            f"{store.path}: no samples of space '{space.name}' on {hardware}; measure some of `mhmodels search sample`, "
-            "or give a file of latencies with --data"
+            f"{store.path}: no samples of space '{space.name}' on {hardware} (hardware in it: {there}); measure some with "
+            "`mhmodels search collect`, or give a file of latencies with --data"
         )
     rows = _comparable(found, hardware)
     pace = common_pace(rows)
@@ -265,6 +271,11 @@ def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]
     if not names & {"encoding", "architecture"}:
         raise FileFormatError(f"{path}: columns are {sorted(names)}, expected 'encoding' or 'architecture', and 'ms'")
     for row in reader:
+        if None in row:
+            raise FileFormatError(
+                f"{path}: line {reader.line_num} has {len(reader.fieldnames or ()) + len(row[None])} fields, the header "
+                f"{len(reader.fieldnames or ())}; fields are separated by commas, decimals by points"
+            )
         yield reader.line_num, {key: value for key, value in row.items() if value not in (None, "")}
 
 
@@ -322,13 +333,17 @@ def _merged(
 ) -> Latencies:
     """Puts several latencies of one network together as their median."""
     unique, first, place = np.unique(space.canonical(encodings), axis=0, return_index=True, return_inverse=True)
-    if len(unique) < len(ms):
-        remarks.append(f"{len(ms) - len(unique)} repeated architectures: the median of their latencies counts")
     order = np.argsort(first)
     place = place.ravel()
     by_place: list[list[float]] = [[] for _ in range(len(unique))]
     for i, value in zip(place.tolist(), ms.tolist(), strict=True):
         by_place[i].append(value)
     medians = np.array([float(np.median(values)) for values in by_place])
+    if len(unique) < len(ms):
+        factor = max(max(values) / min(values) for values in by_place)
+        remarks.append(
+            f"{len(ms) - len(unique)} repeated architectures: the median of their latencies counts"
+            + (f"; those of one differ up to {factor:.2g}-fold" if factor > _ALIKE else "")
+        )
     known = tuple(names[first[i]] for i in order) if any(names) else ()
     return Latencies(unique[order], medians[order], known, origin, tuple(remarks))

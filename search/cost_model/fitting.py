@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
@@ -19,7 +20,8 @@ from search.errors import CostModelError
 from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
-MINIMUM_SAMPLES = 20
+MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
+FAR = 3.0
 CURVE = (30, 100, 300, 1000, 3000, 10_000)
 # How far a block may depart from what its features say, relative to its own cost; cross-validation chooses.
 _DEVIATIONS = (0.0, 0.03, 0.1, 0.3)
@@ -112,10 +114,10 @@ def fit(
     order = np.random.default_rng(options.seed).permutation(len(ms))
     count = round(len(ms) * options.held_out)
     held, train = np.sort(order[:count]), order[count:]
-    if len(train) < MINIMUM_SAMPLES or count < 5:
+    if len(train) < MINIMUM_SAMPLES or count < MINIMUM_HELD:
         raise CostModelError(
             f"{len(ms)} different architectures leave {len(train)} to train on and {count} to test on, expected at least "
-            f"{MINIMUM_SAMPLES} and 5: sample and measure more"
+            f"{MINIMUM_SAMPLES} and {MINIMUM_HELD}: collect {_fewest(options.held_out)} or more (`mhmodels search collect -n`)"
         )
     design = _Design(space, rows, form)
     solution = design.solve(train, ms, options)
@@ -133,7 +135,28 @@ def fit(
         by_distribution=_by_distribution(distributions, held, ms[held], predicted),
         learning_curve=(*curve, CurvePoint(n=len(train), statistics=report)),
     )
-    return Fit(model, ms[held], predicted, held, tuple(_warnings(design, train)))
+    warnings = (*_warnings(design, train), *_far_off(space, rows, ms, model))
+    return Fit(model, ms[held], predicted, held, warnings)
+
+
+def _fewest(held_out: float) -> int:
+    """The smallest number of samples that suffices."""
+    tested = ((n, round(n * held_out)) for n in itertools.count())
+    return next(n for n, count in tested if count >= MINIMUM_HELD and n - count >= MINIMUM_SAMPLES)
+
+
+def _far_off(space: Space, rows: Encodings, ms: Floats, model: CostModel) -> Iterator[str]:
+    """Latencies that the model does not believe, since they may be in another unit or misread."""
+    ratio = ms / model.bind(space).predict(rows)
+    factor = np.maximum(ratio, 1 / ratio)
+    # Also far beside what is usual: of a poor model many networks are off, and none of them is wrong.
+    off = np.flatnonzero(factor > max(FAR, np.median(factor) ** 10))
+    if len(off):
+        worst = off[factor[off].argmax()]
+        yield (
+            f"{len(off)} of {len(ms)} latencies are over {FAR:g} times more or less than predicted: are they in ms and of this "
+            f"hardware? The worst is {ms[worst]:.4g} ms, predicted {ms[worst] / ratio[worst]:.4g}: {space.label(rows[worst])}"
+        )
 
 
 def _checked(space: Space, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, TypeAlias, TypeGuard
 
@@ -97,6 +98,9 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise CostModelError("cost model: weights are not all finite numbers")
         if len(self.row_index) != len(self.row_weights):
             raise CostModelError(f"cost model: {len(self.row_index)} row_index and {len(self.row_weights)} row_weights")
+        field, found = ("weights", self.weights) if self.form == "structural" else ("row_index", self.row_index)
+        if not found:
+            raise CostModelError(f"cost model: field '{field}' is missing or empty, expected the weights of a {self.form} model")
         unknown = set(self.weights) - set(features.NAMES)
         if self.features_version != features.VERSION or unknown:
             raise CostModelError(
@@ -243,9 +247,20 @@ def encoding_hashes(space: Space, encodings: Encodings) -> list[str]:
     return [hashlib.sha256(row.astype("<i2").tobytes()).hexdigest()[:8] for row in space.canonical(encodings)]
 
 
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Puts the name of a model's file before what is refused in a block."""
+    try:
+        yield
+    except CostModelError as error:
+        raise CostModelError(f"{path}: {error}") from error
+
+
 def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
     """Reads a model file; errors as `CostModel.from_json`, and FileFormatError if it cannot be read."""
-    return CostModel.from_json(read_bytes(path, limit=256 << 20), source=str(Path(path)))
+    data = read_bytes(path, limit=256 << 20)
+    with naming(path):
+        return CostModel.from_json(data, source=str(Path(path)))
 
 
 def _row_table(model: CostModel, space: Space) -> Floats:

@@ -30,11 +30,13 @@ def predict_models(names: Sequence[str], models: Sequence[CostModel]) -> list[di
         architecture = resolve(name)
         entries = []
         for model in models:
+            space = get_space(model.space)
             try:
+                model.check(space=space)
                 value = float(model.predict([architecture])[0])
             except CostModelError as error:
                 raise CostModelError(f"'{name}' on {model.hardware}: {error}") from error
-            inside = get_space(model.space).contains(architecture)
+            inside = space.contains(architecture)
             entries.append({**_entry(model, value, inside), "unseen": model.unseen(architecture)})
         rows.append({"model": name, "architecture_id": architecture.architecture_id, "latency_ms": entries})
     return rows

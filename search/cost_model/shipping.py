@@ -10,6 +10,7 @@ from search.cost_model.model import CostModel, load_cost_model
 from search.space import Space
 
 FOLDER = Path(__file__).with_name("shipped")
+_HOST = "host-cpu-"
 
 
 def shipped_hardware(space: Space | str) -> tuple[str, ...]:
@@ -52,15 +53,17 @@ def shipped_model(space: Space | str, hardware: str) -> CostModel:
 
 
 def remark_on(path: Path) -> str:
-    """That a shipped model is of another machine's CPU than the one at hand; "" where it is not, or is no shipped one."""
-    if path.parent != FOLDER:
-        return ""
+    """That a model is of another machine's CPU than the one at hand; "" where it is not, or is of something else."""
     model = load_cost_model(path)
-    hardware, runner = get_hardware(model.hardware)
-    there, here = model.environment, runner.environment(hardware)
-    if model.kind != "measured" or there is None or there.device == here.device:
+    there = model.environment
+    if not model.hardware.startswith(_HOST) or model.kind != "measured" or there is None:
         return ""
+    hardware, runner = get_hardware(model.hardware)
+    here = runner.environment(hardware)
+    if there.device == here.device:
+        return ""
+    which = "the cost model that comes with the package" if path.parent == FOLDER else str(path)
     return (
-        f"{model.hardware}: the cost model that comes with the package is of {there.device}, this machine is {here.device}; "
-        "collect and fit for one of your own (docs/cost-models.md)"
+        f"{model.hardware}: {which} is of {there.device}, this machine is {here.device}; collect and fit for one of your own "
+        "(docs/cost-models.md)"
     )

@@ -87,6 +87,20 @@ def test_limits_are_found_by_probes() -> None:
     everything = run("space", "multi_hardware_unrestricted", "--hardware", "roofline-40", "--probe")
     assert everything.exit_code == 0
     assert "removed by" not in everything.stdout
+    assert "roofline-40: runs everything that was tried" in everything.stderr
+
+
+def test_models_that_come_with_the_package_predict_by_their_id() -> None:
+    npu, again = document("predict", "multi_max", "--cost-model", "ethos-u55-128", "--cost-model", "ethos-u55-128")["rows"][0][
+        "latency_ms"
+    ]
+    assert npu == again
+    assert npu["hardware"] == "ethos-u55-128"
+    assert 15 < npu["ms"] < 16  # Vela's own estimate is 15.57
+    table = run("predict", "multi_max", "--cost-model", "ethos-u55-128").stdout
+    assert "ethos-u55-128" in table
+    unknown = run("predict", "multi_max", "--cost-model", "ethos-u56-128")
+    assert "unknown cost model of 'multi_hardware' 'ethos-u56-128': did you mean ethos-u55-128" in str(unknown.exception)
 
 
 def test_samples_are_reproducible(tmp_path: Path) -> None:
@@ -161,8 +175,16 @@ def hash_of(space: Space, line: str) -> str:
         (("space", "--hardware", "hexagon-2020"), 2, "need the NAME of a space"),
         (("sample", "--space", "fbnet", "-n", "5", "--distribution", "odd", "-o", "x"), 1, "distribution is 'odd'"),
         (("sample", "--space", "fbnet", "-n", "0", "-o", "x"), 2, "0 is not in the range"),
-        (("fit", "--data", "missing", "--space", "fbnet", "--hardware", "a", "-o", "x"), 1, "missing: cannot be read"),
-        (("fit", "--space", "fbnet", "--hardware", "a", "-o", "x"), 1, "no samples of space 'fbnet' on a"),
+        (("fit", "--data", "missing", "--space", "fbnet", "--hardware", "a", "-o", "x.json"), 1, "missing: cannot be read"),
+        (
+            ("fit", "--space", "fbnet", "--hardware", "a", "-o", "x.json"),
+            1,
+            "results.db: no such file, expected a measurement store",
+        ),
+        (("fit", "--space", "fbnet", "--hardware", "a", "-o", "x"), 2, "expected a name that ends with .json"),
+        (("fit", "--space", "fbnet", "--hardware", "a", "-o", "x.json", "--plot", "x.txt"), 2, "with .png or .svg or .pdf"),
+        (("fit", "--space", "fbnet", "--hardware", "a", "-o", "/proc/x.json"), 2, "nothing can be written to '/proc'"),
+        (("fit", "--space", "fbnet", "--hardware", "a", "-o", "/dev/null/x.json"), 2, "nothing can be written to '/dev/null'"),
         (("predict", "--cost-model", "x"), 2, "nothing to predict"),
         (("predict", "multi_max", "--cost-model", "missing.json"), 1, "missing.json: cannot be read"),
     ],

@@ -332,7 +332,7 @@ def test_samples_from_a_file_keep_their_distributions_and_a_table_keeps_its_name
     CliRunner().invoke(cli, ["search", "sample", "--space", SPACE, "-n", "4", "-o", str(file)])
     words = ["--space", SPACE, "--samples", str(file), "--hardware", "fake-turns", "--store", str(tmp_path / "r.db")]
     wrong = invoke(*words, "-o", str(tmp_path / "t.json"))
-    assert (wrong.exit_code, "expected a name that ends with .csv" in said(wrong)) == (1, True)
+    assert (wrong.exit_code, "expected a name that ends with .csv" in said(wrong)) == (2, True)
     assert not (tmp_path / "r.db").exists()
     assert invoke(*words, "-o", str(table)).exit_code == 0
     found = read_latencies(table, get_space(SPACE), Origin("fake-turns"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,24 @@ def test_encodings_and_architectures_are_predicted_alike(space: ArchitectureSpac
     by_encoding = fitted.model.bind(space).predict(rows)
     by_architecture = fitted.model.predict(space.build_all(rows))
     assert by_encoding == pytest.approx(by_architecture, rel=1e-9)
+
+
+def test_a_latency_in_another_unit_is_pointed_out(space: ArchitectureSpace, data: Any, fitted: Fit) -> None:
+    assert fitted.warnings == ()
+    ms = data[1].copy()
+    ms[7] *= 1000
+    (warning,) = fit(space, data[0], ms, Origin(HARDWARE), FitOptions(curve=False)).warnings
+    assert f"1 of {len(ms)} latencies are over 3 times more or less than predicted" in warning
+    assert space.label(data[0][7]) in warning
+
+
+def test_a_model_that_lost_its_weights_is_refused(fitted: Fit, tmp_path: Path) -> None:
+    document = json.loads(fitted.model.to_json())
+    del document["weights"]
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(document))
+    with pytest.raises(FileFormatError, match=r"model.json: .*field 'weights' is missing or empty"):
+        load_cost_model(path)
 
 
 def test_coupled_models_see_places_and_ask_for_more_samples(space: ArchitectureSpace, data: Any, fitted: Fit) -> None:

@@ -94,12 +94,26 @@ def test_repeated_networks_count_once_with_their_median(tmp_path: Path) -> None:
     found = read_latencies(lines(tmp_path / "a.jsonl", rows), space, ORIGIN)
     assert found.ms.tolist() == [3.0]
     assert "repeated architectures" in found.remarks[0]
+    assert "those of one differ up to 9-fold" in found.remarks[0]
+
+
+def test_tables_that_were_cut_or_written_with_decimal_commas(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    path = tmp_path / "latencies.csv"
+    path.write_text("architecture,hardware,ms\nmulti_max,a-phone,2.5\nmulti_avg,a-phone,3,5\n")
+    with pytest.raises(FileFormatError, match=r"line 3 has 4 fields, the header 3; .* decimals by points"):
+        read_latencies(path, space, ORIGIN._replace(hardware="a-phone"))
+    path.write_text("architecture,hardware,ms\nmulti_max,a-phone,2.5\nmulti_avg,a-phone,3")
+    (remark,) = read_latencies(path, space, ORIGIN._replace(hardware="a-phone")).remarks
+    assert "the last line has no line end" in remark
+    with pytest.raises(CostModelError, match="no row is of hardware 'nosuch'; those that there are: a-phone"):
+        read_latencies(path, space, ORIGIN._replace(hardware="nosuch"))
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ('{"encoding": [1, 2], "ms": 1}', r"line 2: .*expected whole numbers \(n, 25\)"),
+        ('{"encoding": [1, 2], "ms": 1}', "line 2: .*is 25 whole numbers, one a decision; found 2 of them"),
         ('{"encoding": "0:1", "ms": 1}', "line 2"),
         ('{"ms": 1}', "line 2: neither 'encoding' nor 'architecture'"),
         ('{"encoding": ENCODING, "ms": -1}', "line 2: field 'ms' is -1, expected finite milliseconds above 0"),
@@ -149,6 +163,8 @@ def test_the_store_s_samples_and_a_file_s_missing_latencies(tmp_path: Path) -> N
         store.add(row_of("mobilenet_v1", "1234", 7.0))
         found = stored_latencies(store, space, "some-phone")
         joined = read_latencies(tmp_path / "samples.jsonl", space, ORIGIN, store)
+        (tmp_path / "own.csv").write_text("architecture,ms\nmulti_max,2\n")
+        assert "results.db was not looked at" in read_latencies(tmp_path / "own.csv", space, ORIGIN, store).remarks[0]
     assert sorted(found.ms.tolist()) == [5.0 + i for i in range(12) if i != 2]
     assert found.remarks == ("1 of 12 architectures do not run there",)
     assert found.origin.environment is not None

@@ -106,6 +106,12 @@ def test_a_search_gives_an_architecture_that_other_commands_take(middle: list[st
     assert len(networks) >= 3
 
 
+def test_an_evaluator_of_another_signature_is_refused_at_the_start(arguments: list[str | Path], folder: Path) -> None:
+    (folder / "odd.py").write_text("def accuracy(encodings): return 0\n")
+    result = run(*arguments[:4], "odd:accuracy", *arguments[5:], "--method", "random")
+    assert "evaluator 'odd:accuracy': too many positional arguments; it is called with two" in str(result.exception)
+
+
 @pytest.mark.parametrize("method", ["random", "nsga2", "reinforce"])
 def test_every_method_runs_and_resumes(method: str, middle: list[str | Path], tmp_path: Path) -> None:
     budget = ["--steps", "50", "--refinement", "20", "--population", "8"] if method == "reinforce" else ["--evaluations", "60"]
@@ -190,7 +196,7 @@ def test_show_draws_any_network(tmp_path: Path) -> None:
     assert [box["channels"] for box in blocks if box["part"] == "stage 4"] == [128] * 4
     assert [box["side"] for box in blocks] == [112, 56, 28, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7, 7, 1]
     assert "no-such" in str(run("show", "no-such").exception)
-    assert "xyz" in str(run("show", "multi_max", "--png", tmp_path / "x.xyz").exception)
+    assert "expected a name that ends with .png or" in run("show", "multi_max", "--png", tmp_path / "x.xyz").output
 
 
 def test_show_says_where_a_network_comes_from(middle: list[str | Path], tmp_path: Path) -> None:

@@ -277,10 +277,10 @@ def test_depth_can_only_be_cut_from_the_end() -> None:
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([[0] * 24], r"expected whole numbers \(n, 25\)"),
+        ([[0] * 24], r"is 25 whole numbers, one a decision; found 24"),
         ([[99, *[0] * 24]], "'stage2_block1' is 99"),
         ([[-1, *[0] * 24]], "'stage2_block1' is -1"),
-        ([[0.5] * 25], "expected whole numbers"),
+        ([[0.5] * 25], "found float64"),
     ],
 )
 def test_wrong_encodings_are_refused(row: Any, message: str) -> None:
