@@ -123,7 +123,11 @@ class Controller:
 
     def sample(self, n: int) -> Encodings:
         """Draws n encodings (n, decisions), without warm-up; blocks of a stage stay where they were drawn."""
-        return self._draw(self._probabilities(self.logits), n)
+        return _draw(self._probabilities(self.logits), n, self._rng)
+
+    def sample_start(self, n: int, rng: np.random.Generator) -> Encodings:
+        """Draws n encodings (n, decisions) as at the start, by another generator; the policy's own does not move."""
+        return _draw(self._probabilities(self._start), n, rng)
 
     def sample_warm(self, n: int) -> tuple[Encodings, Mask]:
         """Draws n encodings as `sample`, then replaces decisions as the warm-ups want at this step.
@@ -140,7 +144,7 @@ class Controller:
             if probability > 0:
                 replaced |= self._warm[tag] & (self._rng.random(rows.shape) < probability)
         if replaced.any():
-            operations = self._draw(self._probabilities(self._start), n)
+            operations = self.sample_start(n, self._rng)
             wanted = np.where(self._warm["width"], self._largest, operations)
             rows = np.where(replaced, wanted, rows).astype(np.int16)
         return rows, replaced
@@ -278,8 +282,9 @@ class Controller:
         result: Floats = raised / raised.sum(axis=1, keepdims=True)
         return result
 
-    def _draw(self, probabilities: Floats, n: int) -> Encodings:
-        cumulative = np.cumsum(probabilities, axis=1)
-        # Scaled by the total, which rounding leaves beside 1: the last choices, if not allowed, are never reached.
-        drawn = self._rng.random((n, len(cumulative), 1)) * cumulative[:, -1:]
-        return (drawn >= cumulative).sum(axis=2).astype(np.int16)
+
+def _draw(probabilities: Floats, n: int, rng: np.random.Generator) -> Encodings:
+    cumulative = np.cumsum(probabilities, axis=1)
+    # Scaled by the total, which rounding leaves beside 1: the last choices, if not allowed, are never reached.
+    drawn = rng.random((n, len(cumulative), 1)) * cumulative[:, -1:]
+    return (drawn >= cumulative).sum(axis=2).astype(np.int16)

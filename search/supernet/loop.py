@@ -33,7 +33,8 @@ from search.supernet.training import Trainer, share
 from search.supernet.watching import Observer, Silent, Status
 
 _GENERATOR_BYTES = 512
-_DRAWN, _HELD = 1000, 1.5
+_DRAWN, _TRIES, _AT_ONCE = 1000, 20, 64
+_WALK = 1  # tells the walk's draws from others of the same seed
 
 
 def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
@@ -72,7 +73,8 @@ class Search:
         self.plan = plan
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
         self.progress = Progress()
-        self.common = self._common()
+        self.walker = self._near_target()
+        self.moves = 0
         self.judged: Evaluated | None = None
         self.statistics: ControllerStatistics | None = None
         self.summaries: Any = None
@@ -157,19 +159,57 @@ class Search:
 
     def _sampled(self) -> tuple[Encodings, NDArray[np.bool_]]:
         """Architectures to train in this step, and which of their decisions warm-ups made."""
-        rows, replaced = self.controller.sample_warm(self.preset.architectures)
-        length = self.preset.common_warm_up * self.preset.steps
-        if self.progress.step >= length:
+        rows, replaced = self._drawn()
+        walk, done = self.preset.walk, self.progress.step / self.preset.steps
+        if walk is None or done >= walk.end:
             return rows, replaced
+        self._move()
         chance = np.random.default_rng([self.request.seed, self.progress.step]).random(rows.shape)
-        common = chance < _HELD * (1 - self.progress.step / length)
-        return np.where(common, self.common, rows).astype(np.int16), replaced | common
+        walked = chance < (walk.end - done) / (walk.end - walk.fixed)
+        return np.where(walked, self.walker, rows).astype(np.int16), replaced | walked
 
-    def _common(self) -> Encodings:
+    def _drawn(self) -> tuple[Encodings, NDArray[np.bool_]]:
+        """Samples of the policy, in warm-ups, whose norms are those that the preset trains."""
+        count = self.preset.architectures
+        if self.preset.trained_norms is None:
+            return self.controller.sample_warm(count)
+        kept = []
+        for _ in range(_TRIES):
+            rows, replaced = self.controller.sample_warm(_AT_ONCE)
+            kept += [(rows[i], replaced[i]) for i in np.flatnonzero(self._is_trained(rows))]
+            if len(kept) >= count:
+                drawn, warm = zip(*kept[:count], strict=True)
+                return np.array(drawn, np.int16), np.array(warm, bool)
+        return self.controller.sample_warm(count)  # a policy that is elsewhere
+
+    def _near_target(self) -> Encodings:
         """A network near the target, the same for equal seeds."""
         objective = self.request.objective
         rows = self.request.space.draw(_DRAWN, np.random.default_rng(self.request.seed), depth="uniform")
         return rows[np.abs(objective.f(rows) / objective.reward.target - 1).argmin()]
+
+    def _move(self) -> None:
+        """Brings the walking network to where it is at this step, from wherever it was: a resumed search walks the same way."""
+        walk = self.preset.walk
+        assert walk is not None
+        since = self.progress.step - int(walk.fixed * self.preset.steps)
+        while self.moves < since // walk.every:
+            self.moves += 1
+            rng = np.random.default_rng([self.request.seed, self.moves, _WALK])
+            columns = rng.integers(self.walker.size, size=_AT_ONCE)
+            steps = np.tile(self.walker, (_AT_ONCE, 1))
+            steps[np.arange(_AT_ONCE), columns] = self.controller.sample_start(_AT_ONCE, rng)[np.arange(_AT_ONCE), columns]
+            moved = np.flatnonzero((steps != self.walker).any(axis=1) & self._is_trained(steps))
+            if len(moved):
+                self.walker = steps[moved[0]]
+
+    def _is_trained(self, rows: Encodings) -> NDArray[np.bool_]:
+        """Which networks have a norm that the preset trains."""
+        if self.preset.trained_norms is None:
+            return np.ones(len(rows), bool)
+        low, high = self.preset.trained_norms
+        norms = self.request.objective.f(rows) / self.request.objective.reward.target
+        return np.asarray((low <= norms) & (norms <= high))
 
     def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
         """Judges networks and teaches the controller."""

@@ -21,6 +21,7 @@ from mhmodels.training.recipes import (
     Count,
     LearningRate,
     NotNegative,
+    Positive,
     RMSProp,
     Share,
 )
@@ -42,6 +43,24 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     skip: float | None = 0.5
 
 
+class Walk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a short search begins: networks that share nothing but chance take thousands of steps until they begin to learn.
+
+    There is one network near the target. It is trained alone at first, then it walks through the space, a decision at a time, so
+    that what is trained next is always nearly known; meanwhile every decision of a trained network is the walking network's with
+    a probability that falls from 1 to 0, and else the policy's.
+
+    Attributes:
+        fixed: share of the steps before the first move.
+        end: share of the steps at which the probability is 0.
+        every: steps between two moves.
+    """
+
+    fixed: Share
+    end: Share
+    every: Count
+
+
 class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that decides a search by weight sharing, except space, reward, data and seed.
 
@@ -59,9 +78,9 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             and compares them on one batch.
         train_only: share of the steps before anything is judged; the controller's schedule begins behind it.
         update_every: training steps for each update of the controller.
-        common_warm_up: share of the steps over which every decision of a trained network is, with a probability that is 1 for
-            the first third of them and falls to 0 in the others, that of one network near the target: networks that share
-            nothing but chance do not begin to learn.
+        walk: how it begins; None draws networks of the policy from the first step on (TuNAS).
+        trained_norms: only samples of the policy are trained whose f is from the first to the second of these times the target;
+            None trains any (TuNAS). Networks far from the target are not looked for, and the larger ones cost several steps.
         mixed_operations: while operations are warmed up, run all choices and average them (TuNAS), instead of one at random.
         finalists: 0 ends with the controller's most probable network (TuNAS), which a short search has not settled; a number
             judges as many samples of the policy, those within 5 % of the target first, on all validation pictures, and ends
@@ -87,7 +106,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     scored: Count | None = None
     train_only: Share = 0.0
     update_every: Count = 1
-    common_warm_up: Share = 0.0
+    walk: Walk | None = None
+    trained_norms: tuple[NotNegative, Positive] | None = None
     mixed_operations: bool = False
     finalists: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
@@ -97,8 +117,16 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise SearchError(
                 f"preset '{self.name}': field 'update_every' is {self.update_every}, expected 1 where 'scored' is null"
             )
-        if self.mixed_operations and self.common_warm_up:
-            raise SearchError(f"preset '{self.name}': fields 'mixed_operations' and 'common_warm_up' are both set, expected one")
+        if self.mixed_operations and self.walk:
+            raise SearchError(f"preset '{self.name}': fields 'mixed_operations' and 'walk' are both set, expected one")
+        if self.walk and not self.walk.fixed < self.walk.end:
+            raise SearchError(
+                f"preset '{self.name}': field 'walk.fixed' is {self.walk.fixed}, expected less than 'walk.end', {self.walk.end}"
+            )
+        if self.trained_norms is not None and not self.trained_norms[0] < 1 < self.trained_norms[1]:
+            raise SearchError(
+                f"preset '{self.name}': field 'trained_norms' is {list(self.trained_norms)}, expected a range around 1"
+            )
         self.controller_settings()
 
     @property
@@ -165,18 +193,19 @@ PRESETS = {
         ),
         Preset(
             name="quick",
-            steps=3000,
+            steps=5000,
             batch_size=64,
             validation_batch=250,
             optimizer=Adam(),
-            learning_rate=LearningRate(peak=2e-3, warmup=0.03),
+            learning_rate=LearningRate(peak=8e-3, warmup=0.03),
             width_multiplier=0.25,
             input_size=64,
             preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
             scored=8,
-            train_only=0.65,
+            train_only=0.6,
             update_every=5,
-            common_warm_up=0.4,
+            walk=Walk(fixed=0.04, end=0.4, every=10),
+            trained_norms=(0.5, 1.3),
             finalists=32,
             policy=Policy(learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0),
         ),

@@ -22,7 +22,7 @@ from search.errors import SearchError
 from search.log import SearchLog
 from search.rewards import Objective
 from search.supernet.data import open_search_data
-from search.supernet.presets import Policy
+from search.supernet.presets import Policy, Walk
 from search.supernet.record import settings
 from search.supernet.watching import Silent, Status
 from tests.training.tiny import write_folder
@@ -33,7 +33,8 @@ pytestmark = pytest.mark.tensorflow
 ROOT = Path(__file__).parents[3]
 NO_WARM_UP = {"operation_warm_up": 0.0, "width_warm_up": 0.0}
 QUICK: dict[str, Any] = {
-    "scored": 4, "update_every": 2, "train_only": 0.5, "finalists": 4, "common_warm_up": 0.7,
+    "scored": 4, "update_every": 2, "train_only": 0.5, "finalists": 4, "trained_norms": (0.5, 1.5),
+    "walk": Walk(fixed=0.1, end=0.7, every=1),
     "policy": Policy(learning_rate=0.1, growth=1.0, delay=0.0, **NO_WARM_UP),
 }  # fmt: skip
 
@@ -144,6 +145,21 @@ def test_two_replicas_are_one_process_with_the_same_two_architectures(tmp_path: 
         assert result["encoding"] == one["encoding"]
     assert np.abs(one["logits"]).max() > 0.5
     assert np.mean(one["losses"][-5:]) < 0.8 * np.mean(one["losses"][:5])  # it learned, so that agreement means something
+
+
+def test_only_networks_near_the_target_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from search.supernet.plan import Plan
+
+    trained: list[Any] = []
+    path = Plan.path
+    monkeypatch.setattr(Plan, "path", lambda self, row, mixed=(): trained.append(row) or path(self, row, mixed))
+    objective = tiny.objective(tiny.space())
+    for norms, inside in (((0.8, 1.25), True), (None, False)):
+        trained.clear()
+        run(tmp_path / str(inside), preset=tiny.preset(trained_norms=norms, policy=Policy(delay=0.25, **NO_WARM_UP)))
+        found = objective.f(np.array(trained[:-1]))  # the last one is the policy's argmax, which is judged
+        assert len(found) == 12
+        assert bool(((found >= 0.8) & (found <= 1.25)).all()) == inside
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:

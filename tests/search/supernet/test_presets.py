@@ -57,6 +57,9 @@ def test_presets_come_back_from_their_files(name: str, tmp_path: Path) -> None:
         ({"train_only": 0.999, "steps": 100, "update_every": 4}, r"steps"),
         ({"policy": {"delay": 0.1}}, r"operation_warm_up"),
         ({"colour": 1}, r"colour"),
+        ({"walk": {"fixed": 0.5, "end": 0.4, "every": 1}}, r"'walk.fixed' is 0.5, expected less than 'walk.end', 0.4"),
+        ({"mixed_operations": True}, r"'mixed_operations' and 'walk' are both set"),
+        ({"trained_norms": [1.2, 2]}, r"'trained_norms' is \[1.2, 2.0\], expected a range around 1"),
     ],
 )
 def test_presets_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
