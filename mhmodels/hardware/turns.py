@@ -86,7 +86,7 @@ def steady_ms(row: Measurement, pace: Pace | None) -> float | None:
 def uncertainty(turns: Turns) -> float:
     """Standard error of a row's ratio to its reference, relative."""
     own, beside = _logarithms(turns)
-    return float(_STANDARD_ERROR * _deviation(own - beside)[()] / np.sqrt(len(own)))
+    return float(_STANDARD_ERROR * _deviation(own - beside) / np.sqrt(len(own)))
 
 
 def _elasticity(turns: Sequence[Turns]) -> float:
@@ -120,7 +120,6 @@ def _logarithms(turns: Turns) -> tuple[Floats, Floats]:
     return np.log(np.array(turns.own_ms)), np.log((before + reference) / 2)
 
 
-def _deviation(values: Floats) -> Floats:
-    """Median absolute deviation over the last axis."""
-    median = np.median(values, axis=-1, keepdims=True)
-    return np.asarray(np.median(np.abs(values - median), axis=-1))
+def _deviation(values: Floats) -> float:
+    """Median absolute deviation."""
+    return float(np.median(np.abs(values - np.median(values))))
