@@ -25,16 +25,15 @@ from search.controller import Controller, ControllerStatistics
 from search.errors import SearchError
 from search.log import Evaluated
 from search.space import Encodings
+from search.supernet.curriculum import Curriculum
 from search.supernet.ending import finalists
 from search.supernet.network import SuperNetwork
 from search.supernet.plan import Path, Plan
 from search.supernet.record import ARGMAX, FINALIST, PHASE, Outcome, Request, check_space, claim
 from search.supernet.training import Trainer, share
-from search.supernet.watching import Observer, Silent, Status
+from search.supernet.watching import Observer, Pace, Silent, Status
 
 _GENERATOR_BYTES = 512
-_DRAWN, _TRIES, _AT_ONCE = 1000, 20, 64
-_WALK = 1  # tells the walk's draws from others of the same seed
 
 
 def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
@@ -73,8 +72,7 @@ class Search:
         self.plan = plan
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
         self.progress = Progress()
-        self.walker = self._near_target()
-        self.moves = 0
+        self.curriculum = Curriculum(request.objective, preset, request.seed)
         self.judged: Evaluated | None = None
         self.statistics: ControllerStatistics | None = None
         self.summaries: Any = None
@@ -139,77 +137,26 @@ class Search:
             self.summaries = tf.summary.create_file_writer(str(self.request.folder / "tensorboard"))
         train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
         judge = self._judge_batches()
-        last, saved, begun, timed = time.monotonic(), time.monotonic(), progress.step, 0.0
+        pace, last, saved = Pace(preset), time.monotonic(), time.monotonic()
         while progress.step < preset.steps:
-            rows, replaced = self._sampled()
+            rows, replaced = self.curriculum.sample(self.controller, progress.step)
             paths = self._paths(rows, replaced)
             trained = self.trainer.train(progress.step, paths, train)
             progress.step += 1
             self._check(rows, trained.loss)
+            pace.trained(time.monotonic() - last)
             if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):
+                begun = time.monotonic()
                 self._update(rows, replaced, paths, judge)
+                pace.judged(time.monotonic() - begun)
             now = time.monotonic()
-            progress.seconds, timed, last = progress.seconds + now - last, timed + now - last, now
-            self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), timed / (progress.step - begun))
+            progress.seconds, last = progress.seconds + now - last, now
+            self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), pace.left(progress.step))
             if now - saved >= self.request.checkpoint_seconds:
                 self._save()
                 saved = time.monotonic()
         self._save()
         return self._outcome()
-
-    def _sampled(self) -> tuple[Encodings, NDArray[np.bool_]]:
-        """Architectures to train in this step, and which of their decisions warm-ups made."""
-        rows, replaced = self._drawn()
-        walk, done = self.preset.walk, self.progress.step / self.preset.steps
-        if walk is None or done >= walk.end:
-            return rows, replaced
-        self._move()
-        chance = np.random.default_rng([self.request.seed, self.progress.step]).random(rows.shape)
-        walked = chance < (walk.end - done) / (walk.end - walk.fixed)
-        return np.where(walked, self.walker, rows).astype(np.int16), replaced | walked
-
-    def _drawn(self) -> tuple[Encodings, NDArray[np.bool_]]:
-        """Samples of the policy, in warm-ups, whose norms are those that the preset trains."""
-        count = self.preset.architectures
-        if self.preset.trained_norms is None:
-            return self.controller.sample_warm(count)
-        kept = []
-        for _ in range(_TRIES):
-            rows, replaced = self.controller.sample_warm(_AT_ONCE)
-            kept += [(rows[i], replaced[i]) for i in np.flatnonzero(self._is_trained(rows))]
-            if len(kept) >= count:
-                drawn, warm = zip(*kept[:count], strict=True)
-                return np.array(drawn, np.int16), np.array(warm, bool)
-        return self.controller.sample_warm(count)  # a policy that is elsewhere
-
-    def _near_target(self) -> Encodings:
-        """A network near the target, the same for equal seeds."""
-        objective = self.request.objective
-        rows = self.request.space.draw(_DRAWN, np.random.default_rng(self.request.seed), depth="uniform")
-        return rows[np.abs(objective.f(rows) / objective.reward.target - 1).argmin()]
-
-    def _move(self) -> None:
-        """Brings the walking network to where it is at this step, from wherever it was: a resumed search walks the same way."""
-        walk = self.preset.walk
-        assert walk is not None
-        since = self.progress.step - int(walk.fixed * self.preset.steps)
-        while self.moves < since // walk.every:
-            self.moves += 1
-            rng = np.random.default_rng([self.request.seed, self.moves, _WALK])
-            columns = rng.integers(self.walker.size, size=_AT_ONCE)
-            steps = np.tile(self.walker, (_AT_ONCE, 1))
-            steps[np.arange(_AT_ONCE), columns] = self.controller.sample_start(_AT_ONCE, rng)[np.arange(_AT_ONCE), columns]
-            moved = np.flatnonzero((steps != self.walker).any(axis=1) & self._is_trained(steps))
-            if len(moved):
-                self.walker = steps[moved[0]]
-
-    def _is_trained(self, rows: Encodings) -> NDArray[np.bool_]:
-        """Which networks have a norm that the preset trains."""
-        if self.preset.trained_norms is None:
-            return np.ones(len(rows), bool)
-        low, high = self.preset.trained_norms
-        norms = self.request.objective.f(rows) / self.request.objective.reward.target
-        return np.asarray((low <= norms) & (norms <= high))
 
     def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
         """Judges networks and teaches the controller."""
@@ -285,7 +232,7 @@ class Search:
         state = {f"controller/{name}": value for name, value in self._controller_state().items()}
         checkpoint.save(self.checkpoints, self.progress, arrays | state)
 
-    def _report(self, loss: float, accuracy: float, seconds_a_step: float) -> None:
+    def _report(self, loss: float, accuracy: float, remaining_s: float) -> None:
         judged, progress = self.judged, self.progress
         means = None if judged is None else [float(values.mean()) for values in (judged.rewards, judged.accuracy, judged.f)]
         names = self.request.objective.reward.hardware
@@ -304,7 +251,7 @@ class Search:
             baseline=self.statistics.baseline if self.statistics else None,
             entropy=self.controller.entropy,
             seconds=progress.seconds,
-            remaining_s=(self.preset.steps - progress.step) * seconds_a_step,
+            remaining_s=remaining_s,
         )
         self.observer.stepped(status)
         self._summarise(status)

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+from search.supernet.presets import Preset
+
+FORWARD = 1 / 3
+"""Of a training step's time, what a pass forward takes on as many pictures."""
+
 
 class Status(NamedTuple):
     """One step of a search.
@@ -19,7 +24,7 @@ class Status(NamedTuple):
         baseline: that rewards are compared with; None before the first.
         entropy: of the controller, in nats.
         seconds: spent so far, interruptions not counted.
-        remaining_s: estimated; None in the first steps.
+        remaining_s: estimated; None where nothing is known.
     """
 
     step: int
@@ -59,3 +64,29 @@ class Silent:
 
     def note(self, message: str) -> None:
         pass
+
+
+class Pace:
+    """How long this process takes for a training step and for an update, which comes later and is guessed until then."""
+
+    def __init__(self, preset: Preset) -> None:
+        """Of a search with this preset."""
+        self._preset = preset
+        self._steps, self._trained_s, self._updates, self._judged_s = 0, 0.0, 0, 0.0
+
+    def trained(self, seconds: float) -> None:
+        """Counts a training step."""
+        self._steps, self._trained_s = self._steps + 1, self._trained_s + seconds
+
+    def judged(self, seconds: float) -> None:
+        """Counts an update of the controller."""
+        self._updates, self._judged_s = self._updates + 1, self._judged_s + seconds
+
+    def left(self, step: int) -> float:
+        """Seconds from this step on, of which there was at least one."""
+        preset = self._preset
+        a_step = self._trained_s / self._steps
+        pictures = preset.validation_batch * (preset.scored or preset.architectures)
+        guess = FORWARD * a_step * pictures / (preset.batch_size * preset.architectures)
+        an_update = self._judged_s / self._updates if self._updates else guess
+        return (preset.steps - step) * a_step + (preset.updates - preset.updates_at(step)) * an_update

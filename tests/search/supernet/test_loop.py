@@ -147,21 +147,6 @@ def test_two_replicas_are_one_process_with_the_same_two_architectures(tmp_path: 
     assert np.mean(one["losses"][-5:]) < 0.8 * np.mean(one["losses"][:5])  # it learned, so that agreement means something
 
 
-def test_only_networks_near_the_target_are_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from search.supernet.plan import Plan
-
-    trained: list[Any] = []
-    path = Plan.path
-    monkeypatch.setattr(Plan, "path", lambda self, row, mixed=(): trained.append(row) or path(self, row, mixed))
-    objective = tiny.objective(tiny.space())
-    for norms, inside in (((0.8, 1.25), True), (None, False)):
-        trained.clear()
-        run(tmp_path / str(inside), preset=tiny.preset(trained_norms=norms, policy=Policy(delay=0.25, **NO_WARM_UP)))
-        found = objective.f(np.array(trained[:-1]))  # the last one is the policy's argmax, which is judged
-        assert len(found) == 12
-        assert bool(((found >= 0.8) & (found <= 1.25)).all()) == inside
-
-
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     short = tiny.preset(steps=2, policy=Policy(delay=0.0, **NO_WARM_UP))
     run(tmp_path / "run", preset=short)

@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from search.supernet import panel
-from search.supernet.watching import Status
+from search.supernet.watching import Pace, Status
+
+from . import tiny
 
 EARLY = Status(
     step=3, steps=10, updates=0, all_updates=4, loss=2.3, training_accuracy=0.1, reward=None, accuracy=None, f=None,
@@ -53,3 +55,13 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     assert len(lines) == 1
     assert "step 10/10" in lines[0]
     assert "f 1.043" in lines[0]
+
+
+def test_the_time_left_counts_what_is_judged_later() -> None:
+    pace = Pace(tiny.preset(steps=100, scored=4, update_every=5, train_only=0.5))  # 10 updates of 4 x 16 pictures
+    pace.trained(1.0)
+    assert pace.left(1) == pytest.approx(99 + 10 * (4 * 16 / 8) / 3)
+    for _ in range(2):
+        pace.trained(3.0)
+        pace.judged(6.0)
+    assert pace.left(60) == pytest.approx(40 * 7 / 3 + 8 * 6)

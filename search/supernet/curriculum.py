@@ -1,0 +1,81 @@
+"""Which networks a step of the super-network trains: samples of the policy, and how a short search begins."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.controller import Controller
+from search.rewards import Objective
+from search.space import Encodings
+from search.supernet.presets import Preset
+
+_DRAWN, _TRIES, _AT_ONCE = 1000, 20, 64
+_WALK = 1  # tells the walk's draws from others of the same seed
+
+
+class Curriculum:
+    """A preset's choice of networks; it holds nothing that a resumed search would not come to by itself."""
+
+    def __init__(self, objective: Objective, preset: Preset, seed: int) -> None:
+        """Networks of the objective's space, as the preset wants them; equal seeds walk the same way."""
+        self.objective, self.preset, self.seed = objective, preset, seed
+        self._walker = self._near_target() if preset.walk else np.zeros(0, np.int16)
+        self._moves = 0
+
+    def sample(self, controller: Controller, step: int) -> tuple[Encodings, NDArray[np.bool_]]:
+        """Draws the networks of a step.
+
+        Args:
+            controller: whose policy is drawn from; its generator moves.
+            step: steps done before.
+
+        Returns:
+            Encodings (architectures, decisions), and which of their decisions were not the policy's, of the same shape.
+        """
+        rows, replaced = self._drawn(controller)
+        walk, done = self.preset.walk, step / self.preset.steps
+        if walk is None or done >= walk.end:
+            return rows, replaced
+        self._move_to(max(0, step - int(walk.fixed * self.preset.steps)) // walk.every, controller)
+        chance = np.random.default_rng([self.seed, step]).random(rows.shape)
+        walked = chance < (walk.end - done) / (walk.end - walk.fixed)
+        return np.where(walked, self._walker, rows).astype(np.int16), replaced | walked
+
+    def _drawn(self, controller: Controller) -> tuple[Encodings, NDArray[np.bool_]]:
+        """Samples of the policy, in warm-ups, whose norms are those that the preset trains."""
+        count = self.preset.architectures
+        if self.preset.trained_norms is None:
+            return controller.sample_warm(count)
+        kept = []
+        for _ in range(_TRIES):
+            rows, replaced = controller.sample_warm(_AT_ONCE)
+            kept += [(rows[i], replaced[i]) for i in np.flatnonzero(self._is_trained(rows))]
+            if len(kept) >= count:
+                drawn, warm = zip(*kept[:count], strict=True)
+                return np.array(drawn, np.int16), np.array(warm, bool)
+        return controller.sample_warm(count)  # a policy that is elsewhere
+
+    def _near_target(self) -> Encodings:
+        rows = self.objective.space.draw(_DRAWN, np.random.default_rng(self.seed), depth="uniform")
+        return rows[np.abs(self.objective.f(rows) / self.objective.reward.target - 1).argmin()]
+
+    def _move_to(self, moves: int, controller: Controller) -> None:
+        """Brings the walking network to where it is after so many moves, each of them one decision drawn as at the start."""
+        while self._moves < moves:
+            self._moves += 1
+            rng, each = np.random.default_rng([self.seed, self._moves, _WALK]), np.arange(_AT_ONCE)
+            columns, drawn = rng.integers(self._walker.size, size=_AT_ONCE), controller.sample_start(_AT_ONCE, rng)
+            moved = np.tile(self._walker, (_AT_ONCE, 1))
+            moved[each, columns] = drawn[each, columns]
+            possible = np.flatnonzero((moved != self._walker).any(axis=1) & self._is_trained(moved))
+            if len(possible):
+                self._walker = moved[possible[0]]
+
+    def _is_trained(self, rows: Encodings) -> NDArray[np.bool_]:
+        """Which networks have a norm that the preset trains."""
+        if self.preset.trained_norms is None:
+            return np.ones(len(rows), bool)
+        low, high = self.preset.trained_norms
+        norms = self.objective.f(rows) / self.objective.reward.target
+        return np.asarray((low <= norms) & (norms <= high))
