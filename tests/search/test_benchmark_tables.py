@@ -117,7 +117,7 @@ def cells() -> Any:
         (lambda ops, acc: (ops, -acc), "expected accuracies in percent"),
         (lambda ops, acc: (ops + 1, acc), "expected one of 0"),
         (lambda ops, acc: (ops[:, 0], acc), "values for 1 columns"),
-        (lambda ops, acc: (ops.astype(float), acc), "expected whole numbers"),
+        (lambda ops, acc: (ops.astype(float), acc), "6 whole numbers, one a decision; found float64"),
         (lambda ops, acc: (ops, np.array(["ninety"] * len(acc))), "array 'acc' is <U6, expected numbers"),
     ],
 )
