@@ -239,8 +239,12 @@ def _function(module: str, name: str) -> Any:
     if not callable(function):
         raise SearchError(f"evaluator '{module}:{name}': module {module} has no function '{name}'")
     try:
-        inspect.signature(function).bind("space", "encodings")
-    except (TypeError, ValueError) as error:
+        signature = inspect.signature(function)
+    except ValueError:
+        return function  # not written in Python: it does not say what it takes
+    try:
+        signature.bind("space", "encodings")
+    except TypeError as error:
         raise SearchError(
             f"evaluator '{module}:{name}': {error}; it is called with two arguments, the space and encodings (n, decisions)"
         ) from error

@@ -258,9 +258,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
     """Reads a model file; errors as `CostModel.from_json`, and FileFormatError if it cannot be read."""
-    data = read_bytes(path, limit=256 << 20)
-    with naming(path):
-        return CostModel.from_json(data, source=str(Path(path)))
+    return CostModel.from_json(read_bytes(path, limit=256 << 20), source=str(Path(path)))
 
 
 def _row_table(model: CostModel, space: Space) -> Floats:

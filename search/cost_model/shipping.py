@@ -58,7 +58,10 @@ def remark_on(path: Path) -> str:
     there = model.environment
     if not model.hardware.startswith(_HOST) or model.kind != "measured" or there is None:
         return ""
-    hardware, runner = get_hardware(model.hardware)
+    try:
+        hardware, runner = get_hardware(model.hardware)
+    except UnknownNameError:
+        return ""  # a name of the user's
     here = runner.environment(hardware)
     if there.device == here.device:
         return ""

@@ -110,6 +110,8 @@ def test_a_model_of_another_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
     own = tmp_path / "own.json"
     own.write_bytes(path.read_bytes())
     assert f"{own} is of {there.device}, this machine is another CPU" in remark_on(own)
+    own.write_bytes(path.read_bytes().replace(b'"host-cpu-int8"', b'"host-cpu-of-mine"'))
+    assert remark_on(own) == ""
 
 
 def test_a_file_goes_before_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
