@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from mhmodels.cli.common import OutputFile, console, emit_json, json_option, note, store_option, working
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from search.run_cli import resume_command, run_command, show_command
-
-if TYPE_CHECKING:
-    from search.cost_model.data import Latencies
-    from search.cost_model.fitting import Fit, Origin
-    from search.cost_model.model import CostModel
-    from search.cost_model.statistics import Statistics
-    from search.space import Space
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -230,11 +223,12 @@ def fit_command(
 ) -> None:
     """Fit a cost model to latencies of sampled networks, and say how well it does on networks that it has not seen."""
     from mhmodels.training.files import write_atomically
+    from search import cost_model_cli
     from search.cost_model.fitting import FitOptions, fit
     from search.spaces import get_space
 
     space = get_space(space_name)
-    found = _latencies(space, data, store, hardware_id, kind)
+    found = cost_model_cli.latencies(space, data, store, hardware_id, kind)
     for remark in found.remarks:
         note(remark)
     options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
@@ -245,10 +239,10 @@ def fit_command(
     write_atomically(output, result.model.to_json())
     note(f"written to {output}")
     if as_json:
-        emit_json(_fit_document(result, output, plot))
+        emit_json(cost_model_cli.fit_document(result, output, plot))
     else:
-        _show_fit(result.model)
-    _plot(plot, result.model, result)
+        cost_model_cli.show_fit(result.model)
+    cost_model_cli.draw(plot, result)
 
 
 @search.command("validate")
@@ -271,6 +265,7 @@ def validate_command(
     """Compare a cost model with latencies that it was not fitted to."""
     import msgspec
 
+    from search import cost_model_cli
     from search.cost_model.data import unseen_latencies
     from search.cost_model.fitting import Fit
     from search.cost_model.model import load_cost_model, naming
@@ -281,19 +276,19 @@ def validate_command(
     space = get_space(space_name or model.space)
     with naming(model_path):
         model.check(space=space, hardware=hardware_id)
-    found = unseen_latencies(_latencies(space, data, store, model.hardware, None), model, space)
+    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None), model, space)
     predicted = model.bind(space).predict(found.encodings)
     report = statistics(found.ms, predicted)
     judged = msgspec.structs.replace(model, held_out=report)
     import numpy as np
 
-    _plot(plot, judged, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), ()))
+    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), ()))
     if as_json:
         emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
         return
     for remark in found.remarks:
         note(remark)
-    console().print(_statistics_table([(f"{report.n} networks", report)]))
+    console().print(cost_model_cli.statistics_table([(f"{report.n} networks", report)]))
 
 
 @search.command("predict")
@@ -355,79 +350,3 @@ def predict_command(
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
         table.add_row(row["model"], *cells, "; ".join(remark for remark in remarks if remark))
     console().print(table)
-
-
-def _latencies(space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any) -> Latencies:
-    from mhmodels.store import Store
-    from search.cost_model.data import read_latencies, stored_latencies
-    from search.cost_model.fitting import Origin
-
-    if data is None:
-        with Store(store, read_only=True) as rows:
-            return stored_latencies(rows, space, hardware_id)
-    origin = _stated(Origin(hardware_id), kind)
-    if store is None:
-        return read_latencies(data, space, origin)
-    with Store(store, read_only=True) as rows:
-        return read_latencies(data, space, origin, rows)
-
-
-def _stated(origin: Origin, kind: Any) -> Origin:
-    """The kind as stated, else that of known hardware: a compiler's estimates are not measurements."""
-    from mhmodels.errors import UnknownNameError
-    from mhmodels.hardware import get_hardware
-
-    try:
-        known = get_hardware(origin.hardware)[0]
-    except UnknownNameError:
-        if kind is None:
-            note(
-                f"'{origin.hardware}' is no hardware that is known here: its latencies count as measured (--kind says otherwise)"
-            )
-        return origin._replace(kind=kind or "measured")
-    return origin._replace(kind=kind or known.kind, file_format=known.format)
-
-
-def _plot(path: Path | None, model: CostModel, result: Fit) -> None:
-    if path is not None:
-        from search.cost_model.plot import scatter
-
-        scatter(model, result.true_ms, result.predicted_ms, path)
-        note(f"drawn to {path}")
-
-
-def _fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]:
-    model = result.model
-    return {
-        "path": str(output),
-        "plot": None if plot is None else str(plot),
-        "space": model.space,
-        "schema": model.schema,
-        "hardware": model.hardware,
-        "kind": model.kind,
-        "form": model.form,
-        "n": model.n,
-        "strength": model.strength,
-        "held_out": model.held_out,
-        "by_distribution": model.by_distribution,
-        "learning_curve": model.learning_curve,
-        "warnings": result.warnings,
-    }
-
-
-def _show_fit(model: CostModel) -> None:
-    out = console()
-    out.print(f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, fitted to {model.n} networks")
-    rows = [("held out", model.held_out), *((f"  {name}", report) for name, report in model.by_distribution.items())]
-    rows += [(f"fitted to {point.n}", point.statistics) for point in model.learning_curve[:-1]]
-    out.print(_statistics_table(rows))
-
-
-def _statistics_table(rows: list[tuple[str, Statistics]]) -> Any:
-    from rich.table import Table
-
-    table = Table("", "networks", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
-    for name, report in rows:
-        ranks = ["" if value is None else f"{value:.4f}" for value in (report.r2, report.spearman, report.kendall)]
-        table.add_row(name, str(report.n), f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}", *ranks)
-    return table

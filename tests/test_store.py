@@ -250,6 +250,7 @@ def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
     path.touch()
     with Store(path) as store:
         store.add(row())
+        assert len(store) == 1
 
 
 def test_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,96 @@
+"""How `mhmodels search fit` and `validate` find latencies and show what a cost model is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mhmodels.cli.common import console, note
+
+if TYPE_CHECKING:
+    from search.cost_model.data import Latencies
+    from search.cost_model.fitting import Fit, Origin
+    from search.cost_model.model import CostModel
+    from search.cost_model.statistics import Statistics
+    from search.space import Space
+
+
+def latencies(space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any) -> Latencies:
+    """What `fit` and `validate` go by: a file (and a store for rows without a latency), or a store alone."""
+    from mhmodels.store import Store
+    from search.cost_model.data import read_latencies, stored_latencies
+    from search.cost_model.fitting import Origin
+
+    if data is None:
+        with Store(store, read_only=True) as rows:
+            return stored_latencies(rows, space, hardware_id)
+    origin = _stated(Origin(hardware_id), kind)
+    if store is None:
+        return read_latencies(data, space, origin)
+    with Store(store, read_only=True) as rows:
+        return read_latencies(data, space, origin, rows)
+
+
+def _stated(origin: Origin, kind: Any) -> Origin:
+    """The kind as stated, else that of known hardware: a compiler's estimates are not measurements."""
+    from mhmodels.errors import UnknownNameError
+    from mhmodels.hardware import get_hardware
+
+    try:
+        known = get_hardware(origin.hardware)[0]
+    except UnknownNameError:
+        if kind is None:
+            note(
+                f"'{origin.hardware}' is no hardware that is known here: its latencies count as measured (--kind says otherwise)"
+            )
+        return origin._replace(kind=kind or "measured")
+    return origin._replace(kind=kind or known.kind, file_format=known.format)
+
+
+def draw(path: Path | None, result: Fit) -> None:
+    """Draws figure 4 where a path is given."""
+    if path is not None:
+        from search.cost_model.plot import scatter
+
+        scatter(result.model, result.true_ms, result.predicted_ms, path)
+        note(f"drawn to {path}")
+
+
+def fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]:
+    """A fit's report as JSON values."""
+    model = result.model
+    return {
+        "path": str(output),
+        "plot": None if plot is None else str(plot),
+        "space": model.space,
+        "schema": model.schema,
+        "hardware": model.hardware,
+        "kind": model.kind,
+        "form": model.form,
+        "n": model.n,
+        "strength": model.strength,
+        "held_out": model.held_out,
+        "by_distribution": model.by_distribution,
+        "learning_curve": model.learning_curve,
+        "warnings": result.warnings,
+    }
+
+
+def show_fit(model: CostModel) -> None:
+    """Prints a fit's report."""
+    out = console()
+    out.print(f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, fitted to {model.n} networks")
+    rows = [("held out", model.held_out), *((f"  {name}", report) for name, report in model.by_distribution.items())]
+    rows += [(f"fitted to {point.n}", point.statistics) for point in model.learning_curve[:-1]]
+    out.print(statistics_table(rows))
+
+
+def statistics_table(rows: list[tuple[str, Statistics]]) -> Any:
+    """A row for each named report."""
+    from rich.table import Table
+
+    table = Table("", "networks", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
+    for name, report in rows:
+        ranks = ["" if value is None else f"{value:.4f}" for value in (report.r2, report.spearman, report.kendall)]
+        table.add_row(name, str(report.n), f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}", *ranks)
+    return table
