@@ -131,6 +131,13 @@ def sample_command(
 @click.option("--runs", type=click.IntRange(20, 100_000), default=50, show_default=True, help="Timed runs a block.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
 @click.option("--reference", default=None, metavar="MODEL", help="Timed in turns; '' for none. [default: mobilenet_v2]")
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="MODEL",
+    help="Measured as well, for rewards' C; '' for none. [default: mobilenet_v1 if its input size fits]",
+)
 @click.option("--interval", type=click.IntRange(1), default=20, show_default=True, help="Networks between two of these.")
 @click.option("--patience", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
 @click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
@@ -150,6 +157,7 @@ def collect_command(
     runs: int,
     threads: int,
     reference: str | None,
+    baselines: tuple[str, ...],
     interval: int,
     patience: float,
     once: bool,
@@ -172,10 +180,10 @@ def collect_command(
     from mhmodels.cli.phones import hardware_ids, install, wanted
     from mhmodels.hardware import DEFAULT_HARDWARE
     from search import collect_cli
-    from search.collecting.plan import REFERENCE, Settings
+    from search.collecting.plan import REFERENCE, Settings, usual_baselines
     from search.spaces import get_space
 
-    runner = install(phones, store)
+    space, runner = get_space(space_name), install(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
     settings = Settings(
@@ -185,9 +193,10 @@ def collect_command(
         interval=interval,
         patience_s=patience,
         again=not once,
+        baselines=tuple(filter(None, baselines)) if baselines else usual_baselines(space),
     )
     draw = samples if samples is not None else (count or 0, seed, distribution)
-    collect_cli.run(get_space(space_name), draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
+    collect_cli.run(space, draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
 
 
 @search.command("fit")

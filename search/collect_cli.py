@@ -78,9 +78,11 @@ def run(
 
 
 def _introduce(plan: Plan) -> None:
+    if plan.baselines:
+        note(f"beside the samples: {', '.join(one.label for one in plan.baselines)}, for the C of rewards (--baseline)")
     for target in plan.targets:
         if target.rows:
-            note(f"{target.hardware.id}: {len(target.rows)} of {len(plan.networks)} networks are in the store and are skipped")
+            note(f"{target.hardware.id}: {len(target.rows)} of {len(plan.everything)} networks are in the store and are skipped")
     for name, reason in plan.absent.items():
         note(f"{name} is left out: {reason}")
 
@@ -96,7 +98,7 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
     with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks = {
             target.hardware.id: bars.add_task(
-                "starting", total=len(plan.networks), completed=len(target.rows), name=target.hardware.id
+                "starting", total=len(plan.everything), completed=len(target.rows), name=target.hardware.id
             )
             for target in plan.targets
         }

@@ -12,9 +12,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import table_of
+from search.cost_model.baselines import BASELINE
 from search.cost_model.model import CostModel, load_cost_model, naming
 from search.errors import SearchError, SpaceError
 from search.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
@@ -24,8 +26,8 @@ from search.space import Space
 from search.spaces import get_space
 from search.strategies import Method
 from search.tabular import Table
+from search.template import ArchitectureSpace
 
-DEFAULT_REFERENCE = "mobilenet_v1"
 MEDIAN = "median"
 
 
@@ -138,7 +140,7 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
 
 
 def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict[str, float]:
-    """C by hardware: what cost models predict for a network at its own input size.
+    """C by hardware: what a network took where a cost model's data come from, else what the model predicts for it.
 
     Raises:
         SearchError: a model that cannot predict it.
@@ -147,12 +149,40 @@ def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict
 
     architecture = resolve(reference)
     try:
-        return {hardware: float(model.predict([architecture])[0]) for hardware, model in models.items()}
+        return {
+            hardware: model.measured_ms(architecture) or float(model.predict([architecture])[0])
+            for hardware, model in models.items()
+        }
     except ValueError as error:
         raise SearchError(
             f"reference '{reference}': {error}; give latencies (--reference ID=MS for every hardware), or fit structural "
             "cost models, which predict any network"
         ) from error
+
+
+def guessed_references(request: Request) -> list[str]:
+    """Hardware on which C is what a cost model says of a network unlike those that it was fitted to.
+
+    Raises:
+        MhmodelsError: a cost model or the reference that cannot be read.
+    """
+    from mhmodels.registry import resolve
+
+    reference = resolve(request.reference or BASELINE)
+    space = get_space(request.space)
+    if not isinstance(space, ArchitectureSpace) or _is_member(reference, space):
+        return []
+    models = [load_cost_model(path) for path in request.cost_models]
+    wanted = [model for model in models if not request.hardware or model.hardware in request.hardware]
+    return [model.hardware for model in wanted if model.hardware not in request.references and not model.measured_ms(reference)]
+
+
+def _is_member(architecture: Architecture, space: ArchitectureSpace) -> bool:
+    try:
+        space.encode(architecture)
+    except SpaceError:
+        return False
+    return True
 
 
 def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
@@ -172,7 +202,7 @@ def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySourc
         with naming(paths[hardware]):
             sources[hardware] = model.bind(space)
     missing = {hardware: model for hardware, model in models.items() if hardware not in request.references}
-    return sources, reference_latencies(missing, request.reference or DEFAULT_REFERENCE) if missing else {}
+    return sources, reference_latencies(missing, request.reference or BASELINE) if missing else {}
 
 
 def _table(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:

@@ -187,7 +187,7 @@ def make_request(options: dict[str, Any]) -> Request:
     networks = [value for value in options["references"] if "=" not in value]
     if len(networks) > 1:
         raise click.UsageError(f"--reference names {len(networks)} networks ({', '.join(networks)}), expected one")
-    return Request(
+    request = Request(
         space=options["space"],
         method=_method(options),
         evaluator=options["evaluator"] or "",
@@ -205,6 +205,23 @@ def make_request(options: dict[str, Any]) -> Request:
         weights=numbers(options["weights"], "--weight", positive=False),
         options=supernet,
     )
+    if cost_models:
+        _tell_guesses(request)
+    return request
+
+
+def _tell_guesses(request: Request) -> None:
+    """Says where C is the weakest number of a search."""
+    from search.cost_model.baselines import BASELINE
+    from search.request import guessed_references
+
+    guessed = guessed_references(request)
+    if guessed:
+        note(
+            f"C of {request.reference or BASELINE} on {', '.join(guessed)} is a prediction for a network unlike those that were "
+            "measured, and may be off by a quarter: measure it (`search collect --baseline`, then fit) or give it "
+            "(--reference ID=MS)"
+        )
 
 
 def execute(

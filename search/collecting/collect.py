@@ -118,7 +118,7 @@ def collect(
         target.hardware.id: Tally(
             hardware=target.hardware.id,
             kind=target.hardware.kind,
-            wanted=len(plan.networks),
+            wanted=len(plan.everything),
             stored=len(target.rows),
             failures=[],
         )
@@ -142,7 +142,7 @@ def collect(
     for (hardware, _), still in noisy.items():
         tallies[hardware].noisy += still
     absent = [
-        Tally(hardware=name, kind="measured", wanted=len(plan.networks), stored=0, trouble=reason, failures=[])
+        Tally(hardware=name, kind="measured", wanted=len(plan.everything), stored=0, trouble=reason, failures=[])
         for name, reason in plan.absent.items()
     ]
     return Report(tallies=[*tallies.values(), *absent], seconds=time.monotonic() - start)

@@ -98,7 +98,7 @@ class Lane:
         with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder:
             files = Files(Path(folder), self.settings)
             waiting = {desk.id: {network.id for network in desk.target.pending} for desk in self.desks}
-            wanted = [n for n in self.plan.networks if any(n.id in ids for ids in waiting.values())]
+            wanted = [n for n in self.plan.everything if any(n.id in ids for ids in waiting.values())]
             for chunk in _chunks(wanted, CHUNK):
                 self._chunk(files, [(desk, n) for desk in self.desks for n in chunk if n.id in waiting[desk.id]])
             if self.settings.again:
@@ -127,7 +127,7 @@ class Lane:
     def _again(self, files: Files, desk: Desk) -> None:
         if not desk.gone and not self._stop.is_set():
             desk.find_outliers(self.space, self.plan.networks)
-        for place, network in enumerate([n for n in self.plan.networks if n.id in desk.queue]):
+        for place, network in enumerate([n for n in self.plan.everything if n.id in desk.queue]):
             if desk.checked and place % self.settings.interval == 0 and self._reference is not None:
                 self._with_job(files, desk, self._reference, desk.check, keep=True)
             self._with_job(files, desk, network.architecture, functools.partial(desk.second, network=network))

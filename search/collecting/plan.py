@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, get_args
 
 import msgspec
+import numpy as np
 
 from export.latency import LatencyFormat
 from mhmodels.architecture import Architecture
@@ -13,6 +14,7 @@ from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
 from mhmodels.registry import resolve
 from mhmodels.store import Store
+from search.cost_model.baselines import BASELINE
 from search.errors import SpaceError
 from search.sampling import Sample
 from search.space import Encodings, Space
@@ -36,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tolerance: by how much it may differ between two of them before what lies between is measured again.
         patience_s: how long to wait for a busy machine to become quiet, for each timing.
         again: whether noisy, drifted and outlying networks are measured once more.
+        baselines: zoo networks that are measured as well, because rewards are stated in latencies of such.
     """
 
     runs: int = 50
@@ -45,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: float = 0.03
     patience_s: float = 10.0
     again: bool = True
+    baselines: tuple[str, ...] = ()
 
 
 _AS_USUAL = Settings()
@@ -56,12 +60,14 @@ def reference_network(settings: Settings) -> Architecture | None:
     Raises:
         MhmodelsError: there is no such network.
     """
-    name = settings.reference
-    return msgspec.structs.replace(resolve(name), name=name) if name else None
+    return _named(settings.reference) if settings.reference else None
 
 
 class Network(NamedTuple):
-    """A member of a space, as rows name it; `distribution` is what it was drawn from, if known."""
+    """A member of a space, as rows name it, or a baseline, whose encoding is empty.
+
+    `distribution` is what it was drawn from, if known.
+    """
 
     label: str
     encoding: Encodings
@@ -104,12 +110,19 @@ class Plan(NamedTuple):
     """Everything to do.
 
     Attributes:
+        networks: of the space.
         absent: hardware that cannot be measured from here, with the reason.
     """
 
     networks: list[Network]
     targets: list[Target]
     absent: dict[str, str]
+    baselines: tuple[Network, ...] = ()
+
+    @property
+    def everything(self) -> list[Network]:
+        """Baselines and networks, in the order of measuring."""
+        return [*self.baselines, *self.networks]
 
 
 def make_plan(
@@ -134,7 +147,8 @@ def make_plan(
     Raises:
         SpaceError: a tabular space.
         UnknownNameError: no such hardware.
-        MeasurementError: none of the hardware can be measured, or one takes files that cannot be made with random weights.
+        MeasurementError: none of the hardware can be measured, one takes files that cannot be made with random weights, or a
+            baseline has an input size that the space does not have.
         StoreError: the store cannot be read.
     """
     if not isinstance(space, ArchitectureSpace):
@@ -143,6 +157,7 @@ def make_plan(
     rows = space.canonical(space.check(drawn.encodings))
     distinct = {row.tobytes(): (row, name) for row, name in zip(rows, names, strict=True)}
     networks = [Network(space.label(row), row, space.build(row), name) for row, name in distinct.values()]
+    baselines = _baselines(space, settings)
     targets, absent = [], {}
     for name in dict.fromkeys(hardware_ids):
         hardware, runner = get_hardware(name)
@@ -155,10 +170,10 @@ def make_plan(
         if why_not:
             absent[hardware.id] = why_not
         else:
-            targets.append(target(hardware, runner, environment, networks, store, settings))
+            targets.append(target(hardware, runner, environment, [*baselines, *networks], store, settings))
     if not targets:
         raise MeasurementError("none of the hardware can be measured: " + "; ".join(absent.values() or ["none was named"]))
-    return Plan(networks, targets, absent)
+    return Plan(networks, targets, absent, baselines)
 
 
 def target(
@@ -175,6 +190,28 @@ def target(
     reference = settings.reference if hardware.turns else ""
     rows = {str(row.architecture_id): row for row in stored if row.format == hardware.format and _beside(row, reference)}
     return Target(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
+
+
+def usual_baselines(space: Space) -> tuple[str, ...]:
+    """What is measured beside a space's samples if nothing else is wanted: the network that rewards are stated in."""
+    return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
+
+
+def _baselines(space: ArchitectureSpace, settings: Settings) -> tuple[Network, ...]:
+    found = [_named(name) for name in settings.baselines]
+    for one in found:
+        if not _sized(one, space):
+            sizes = " or ".join(map(str, space.input_sizes))
+            raise MeasurementError(f"baseline '{one.name}' has input size {one.input_size}, space '{space.name}' has {sizes}")
+    return tuple(Network(one.name, np.empty(0, np.int16), one) for one in found)
+
+
+def _sized(network: Architecture, space: ArchitectureSpace) -> bool:
+    return network.input_size[0] == network.input_size[1] and network.input_size[0] in space.input_sizes
+
+
+def _named(name: str) -> Architecture:
+    return msgspec.structs.replace(resolve(name), name=name)
 
 
 def _beside(row: Measurement, reference: str) -> bool:

@@ -116,13 +116,14 @@ def remote_events(
                 absent[one.hardware.id] = why_not
                 tell(f"{one.hardware.id} is left out: {why_not}")
             else:
-                places.append(_Place(target(one.hardware, one.runner, environment, plan.networks, store, settings), workers))
+                left = target(one.hardware, one.runner, environment, plan.everything, store, settings)
+                places.append(_Place(left, workers))
         if not places:
             raise MeasurementError(f"{address}: " + "; ".join(absent.values()))
     except BaseException:
         client.close()
         raise
-    return Plan(plan.networks, [place.target for place in places], absent), _events(client, places, settings)
+    return plan._replace(targets=[place.target for place in places], absent=absent), _events(client, places, settings)
 
 
 def _connect(address: str) -> Client:

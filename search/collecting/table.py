@@ -20,6 +20,7 @@ from mhmodels.store import Store
 from mhmodels.training.files import write_atomically
 from search.collecting.plan import WEIGHTS, Plan, Settings, notes
 from search.collecting.plan import target as plan_target
+from search.cost_model.baselines import baselines_of
 from search.errors import CostModelError
 from search.space import Space
 
@@ -56,15 +57,16 @@ def write_table(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    counts, environments, paces = {}, {}, {}
+    counts, environments, paces, baselines = {}, {}, {}, {}
     for target in plan.targets:
         name = target.hardware.id
         # What was there when the plan was made, and what came since.
-        now = plan_target(target.hardware, target.runner, target.environment, plan.networks, store, settings)
-        rows = now.rows
-        environments[name] = _environment(name, list(rows.values()))
+        now = plan_target(target.hardware, target.runner, target.environment, plan.everything, store, settings).rows
+        environments[name] = _environment(name, list(now.values()))
+        rows = {network.id: now[network.id] for network in plan.networks if network.id in now}
         paces[name] = common_pace(list(rows.values()))
         counts[name] = len(rows)
+        baselines[name] = baselines_of([now[one.id] for one in plan.baselines if one.id in now], paces[name])
         for network in plan.networks:
             if network.id in rows:
                 writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(rows[network.id], paces[name])])
@@ -77,6 +79,7 @@ def write_table(
         "rows": counts,
         "weights": WEIGHTS,
         "environments": environments,
+        "baselines": baselines,
         "paces": {name: pace for name, pace in paces.items() if pace is not None},
         "mhmodels_version": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -21,6 +21,7 @@ from mhmodels.hardware.turns import common_pace, steady_ms
 from mhmodels.json_files import read_bytes
 from mhmodels.registry import resolve
 from mhmodels.store import Store
+from search.cost_model.baselines import Baseline, stored_baselines
 from search.cost_model.fitting import Origin
 from search.cost_model.model import CostModel, encoding_hashes
 from search.errors import CostModelError, SpaceError
@@ -57,6 +58,7 @@ class Provenance(msgspec.Struct, frozen=True):
 
     format: Literal["mhmodels.latencies/1"]
     environments: dict[str, Environment | None]
+    baselines: dict[str, tuple[Baseline, ...]] = {}
 
 
 def write_samples(sample: Sample, space: Space, path: Path) -> None:
@@ -102,7 +104,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
         CostModelError: a latency that is zero, negative or infinite, or none at all.
     """
     path = Path(path)
-    origin = _with_environment(path, origin)
+    origin = _with_provenance(path, origin)
     text = read_bytes(path, limit=MAX_BYTES)
     everything = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
     rows = [(number, row) for number, row in everything if row.get("hardware") in (None, origin.hardware)]
@@ -135,8 +137,8 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
 
 
-def _with_environment(path: Path, origin: Origin) -> Origin:
-    """The environment that a table's provenance, the .json beside it, names; none where there is no such file."""
+def _with_provenance(path: Path, origin: Origin) -> Origin:
+    """The environment and baselines in a table's provenance, the .json beside it; none where there is no such file."""
     beside = path.with_suffix(".json")
     if origin.environment is not None or path.suffix.lower() != ".csv" or not beside.is_file():
         return origin
@@ -144,7 +146,8 @@ def _with_environment(path: Path, origin: Origin) -> Origin:
         found = msgspec.json.decode(read_bytes(beside, limit=MAX_BYTES), type=Provenance)
     except msgspec.DecodeError:
         return origin  # a file of the user's that only has the same name
-    return origin._replace(environment=found.environments.get(origin.hardware))
+    name = origin.hardware
+    return origin._replace(environment=found.environments.get(name), baselines=found.baselines.get(name, ()))
 
 
 def _looked_up(
@@ -155,7 +158,8 @@ def _looked_up(
     rows = _comparable(store.latest([origin.hardware], ids.values()), origin.hardware)
     pace = common_pace(rows)
     by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
-    return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin)
+    known = stored_baselines(store, rows, pace) if rows else ()
+    return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known))
 
 
 def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
@@ -193,12 +197,13 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
             ms.append(steady)
             # As `search collect` leaves it.
             names.append(str(row.device_state.get("collect", {}).get("distribution", "")))
+    origin = _origin(rows, Origin(hardware, baselines=stored_baselines(store, rows, pace)))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
     if len(named) > len(found):
         remarks.append(f"{len(named) - len(found)} rows are of another definition of '{space.name}' and were left out")
     if not ms:
         raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
-    return _merged(space, np.array(encodings), np.array(ms), names, _origin(rows, Origin(hardware)), remarks)
+    return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
 
 
 def _is_member(row: Measurement, space: Space) -> bool:
@@ -246,7 +251,7 @@ def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]
 def _origin(rows: Sequence[Measurement], origin: Origin) -> Origin:
     if not rows:
         return origin
-    return Origin(origin.hardware, rows[0].kind, rows[0].format, rows[0].environment)
+    return Origin(origin.hardware, rows[0].kind, rows[0].format, rows[0].environment, origin.baselines)
 
 
 def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.hardware.measurement import Environment, Kind
 from search.cost_model import features
+from search.cost_model.baselines import Baseline
 from search.cost_model.model import CostModel, CurvePoint, Floats, Form, encoding_hashes, form_row_count, form_rows
 from search.cost_model.statistics import Statistics, statistics
 from search.errors import CostModelError
@@ -51,12 +52,13 @@ DEFAULT_OPTIONS = FitOptions()
 
 
 class Origin(NamedTuple):
-    """Where latencies come from, as in `Measurement`."""
+    """Where latencies come from, as in `Measurement`, and what networks of the zoo took there."""
 
     hardware: str
     kind: Kind = "measured"
     file_format: str = ""
     environment: Environment | None = None
+    baselines: tuple[Baseline, ...] = ()
 
 
 class Fit(NamedTuple):
@@ -293,6 +295,7 @@ def _model(
         kind=origin.kind,
         file_format=origin.file_format,
         environment=origin.environment,
+        baselines=origin.baselines,
         intercept_ms=solution.intercept,
         floor_ms=float(ms.min()) / 10,
         weights={name: float(w) for name, w in zip(features.NAMES, solution.structural, strict=False) if w},

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.hardware.measurement import Environment, Kind
 from search.cost_model import features
+from search.cost_model.baselines import Baseline
 from search.cost_model.statistics import Statistics
 from search.errors import CostModelError
 from search.pieces import Piece, pieces_of
@@ -60,6 +61,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         learning_curve: the same for fits to fewer samples.
         data_sha256: of encodings and latencies, canonical and sorted.
         trained_on: a short hash of every encoding that it was fitted to, so that a validation can leave them out.
+        baselines: networks outside of the data whose latencies are known; rewards may be stated in them.
         created: UTC, ISO 8601.
         mhmodels_version: that fitted it.
     """
@@ -91,9 +93,11 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     by_distribution: dict[str, Statistics] = {}
     learning_curve: tuple[CurvePoint, ...] = ()
     trained_on: tuple[str, ...] = ()
+    baselines: tuple[Baseline, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = [self.intercept_ms, self.floor_ms, *self.weights.values(), *self.deviations.values(), *self.row_weights]
+        numbers += [one.ms for one in self.baselines]
         if not np.isfinite(numbers).all():
             raise CostModelError("cost model: weights are not all finite numbers")
         if len(self.row_index) != len(self.row_weights):
@@ -163,6 +167,11 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                     f"{space.template.classes} only, a structural one any"
                 )
         return self.bind(space).predict(np.array([space.encode(one) for one in listed]))
+
+    def measured_ms(self, architecture: Architecture) -> float | None:
+        """What a network took where the data come from; None unless it is among the baselines."""
+        known = {one.architecture_id: one.ms for one in self.baselines}
+        return known.get(architecture.architecture_id)
 
     def unseen(self, architecture: Architecture) -> tuple[str, ...]:
         """Kinds of kernels in a network of which a structural model saw none in training, so that it ignores them."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -22,10 +23,11 @@ from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, Measurement, get_hardware, register
 from mhmodels.hardware.registry import _registered
+from mhmodels.registry import resolve
 from mhmodels.store import Store
 from search.collecting import Progress, Report, Settings, collect, make_plan
-from search.cost_model.data import read_latencies
-from search.cost_model.fitting import Origin
+from search.cost_model.data import read_latencies, stored_latencies
+from search.cost_model.fitting import Origin, fit
 from search.sampling import sample
 from search.spaces import get_space
 
@@ -280,7 +282,8 @@ def said(result: Result) -> str:
 def test_the_command_says_what_it_did_and_ends_with_1_if_a_hardware_vanished(fake: Fake, tmp_path: Path) -> None:
     runner = fake(["phone-1", "fake-npu"])
     runner.lost.add("phone-1")
-    result = invoke("--space", SPACE, "-n", "3", "--hardware", "phone-1", "fake-npu", "--store", str(tmp_path / "r.db"), "--json")
+    words = ["--space", SPACE, "-n", "3", "--hardware", "phone-1", "fake-npu", "--baseline", ""]
+    result = invoke(*words, "--store", str(tmp_path / "r.db"), "--json")
     assert result.exit_code == 1
     document = json.loads(result.stdout)
     assert [(t["hardware"], t["measured"]) for t in document["hardware"]] == [("fake-npu", 3), ("phone-1", 0)]
@@ -296,8 +299,47 @@ def test_samples_from_a_file(fake: Fake, tmp_path: Path) -> None:
     )
     result = invoke("--space", SPACE, "--samples", str(file), "--hardware", "fake-npu", "--store", str(tmp_path / "r.db"))
     assert result.exit_code == 0, result.output
+    assert "beside the samples: mobilenet_v1" in result.stderr
     wanted = {":".join([SPACE, *map(str, json.loads(line)["encoding"])]) for line in file.read_text().splitlines()}
-    assert {row.model for row in rows_of(tmp_path / "r.db")} == wanted
+    assert {row.model for row in rows_of(tmp_path / "r.db")} == wanted | {"mobilenet_v1"}
+
+
+@pytest.mark.parametrize("hardware", ["fake-turns", "fake-cpu"])
+def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fake, tmp_path: Path, hardware: str) -> None:
+    """By the store as by the table; what was measured beside another reference network is of another pace."""
+    fake([hardware])
+    space, table = get_space(SPACE), tmp_path / "t.csv"
+    words = ["--space", SPACE, "-n", "30", "--hardware", hardware, "--store", str(tmp_path / "r.db"), "--interval", "100"]
+    baselines = ["--baseline", "mobilenet_v1", "--baseline", "multi_max"]
+    assert invoke(*words, *baselines, "--reference", "mobilenet_v2", "-o", str(table)).exit_code == 0
+    assert len(read_latencies(table, space, Origin(hardware)).ms) == 30
+    with Store(tmp_path / "r.db") as rows:
+        stored = stored_latencies(rows, space, hardware)
+        row = next(row for row in rows if row.model == "multi_max")
+        if row.turns is not None:
+            rows.add(msgspec.structs.replace(row, turns=msgspec.structs.replace(row.turns, model_hash="f" * 64)))
+            without = stored_latencies(rows, space, hardware).origin.baselines
+            assert [one.model for one in without] == ["mobilenet_v1"]
+    known = {one.model: one for one in stored.origin.baselines if one.model != "mobilenet_v2"}
+    assert set(known) == {"mobilenet_v1", "multi_max"}
+    assert known["multi_max"].architecture_id == resolve("multi_max").architecture_id
+    assert known["multi_max"].ms == pytest.approx(row.median_ms)
+    from_table = {one.model: one for one in read_latencies(table, space, Origin(hardware)).origin.baselines}
+    assert {name: one.ms for name, one in from_table.items()} == pytest.approx({name: one.ms for name, one in known.items()})
+    model = fit(space, stored.encodings, stored.ms, stored.origin).model
+    assert model.measured_ms(resolve("mobilenet_v1")) == pytest.approx(known["mobilenet_v1"].ms)
+    assert model.measured_ms(resolve("mobilenet_v1@0.75")) is None
+
+
+def test_a_baseline_of_another_input_size_is_refused_and_a_space_that_has_none_gets_none(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-npu"])
+    store = str(tmp_path / "r.db")
+    result = invoke(
+        "--space", "nas_bench_macro", "-n", "2", "--hardware", "fake-npu", "--store", store, "--baseline", "multi_max"
+    )
+    assert "baseline 'multi_max' has input size (224, 224), space 'nas_bench_macro' has 32" in said(result)
+    assert invoke("--space", "nas_bench_macro", "-n", "2", "--hardware", "fake-npu", "--store", store).exit_code == 0
+    assert len(rows_of(tmp_path / "r.db")) == 2
 
 
 @pytest.mark.parametrize(
@@ -378,7 +420,7 @@ def test_kill_9_loses_no_row_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, killed while rows come."""
     store = tmp_path / "r.db"
     command = [sys.executable, "-P", "-c", "from mhmodels.cli.main import main; main()", "search", "collect", "--space", SPACE]
-    command += ["-n", "14", "--hardware", "roofline-pixel6-cpu", "roofline-s23-cpu", "--store", str(store)]
+    command += ["-n", "14", "--baseline", "", "--hardware", "roofline-pixel6-cpu", "roofline-s23-cpu", "--store", str(store)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while time.monotonic() < end and (not store.exists() or _count(store) < 5):

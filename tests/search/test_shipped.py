@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from mhmodels.errors import UnknownNameError
+from mhmodels.registry import resolve
 from search.cost_model import FitOptions, fit
 from search.cost_model.data import read_latencies
 from search.cost_model.fitting import Origin
@@ -94,6 +96,29 @@ def test_a_search_takes_shipped_models_by_their_hardware(mhmodels: Run, tmp_path
     done = mhmodels(*common, "--cost-model", "ethos-u55", "--log", "other.db", "-o", "other.json")
     assert done.returncode == 1
     assert "unknown cost model of 'multi_hardware' 'ethos-u55': did you mean" in done.stderr
+
+
+def test_rewards_are_stated_in_measured_latencies(mhmodels: Run, tmp_path: Path) -> None:
+    """C of MobileNetV1 is what the collection measured, not what a model thinks of a network outside its space."""
+    (tmp_path / "toy.py").write_text("def accuracy(space, encodings):\n    return encodings.mean(axis=1) / 100\n")
+    measured = json.loads(TABLE.with_suffix(".json").read_bytes())["baselines"]
+    blind = msgspec.structs.replace(shipped_model("multi_hardware", "ethos-u85-256"), baselines=())
+    (tmp_path / "blind.json").write_bytes(blind.to_json())
+    words = ["search", "run", "--space", "multi_hardware", "--evaluator", "toy:accuracy", "--method", "random"]
+    words += ["--evaluations", "2", "--cost-model", "ethos-u55-128", "--cost-model", "blind.json", "--json"]
+
+    def references(*more: str) -> tuple[dict[str, float], str]:
+        done = mhmodels(*words, *more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)["reward"]["references"], " ".join(done.stderr.split())
+
+    found, told = references()
+    assert found["ethos-u55-128"] == next(one["ms"] for one in measured["ethos-u55-128"] if one["model"] == "mobilenet_v1")
+    assert found["ethos-u85-256"] == blind.predict([resolve("mobilenet_v1")])[0]
+    assert "C of mobilenet_v1 on ethos-u85-256 is a prediction for a network unlike those that were measured" in told
+    assert "is a prediction" not in references("--reference", "multi_max")[1]
+    found, told = references("--reference", "ethos-u85-256=5.5")
+    assert (found["ethos-u85-256"], "is a prediction" in told) == (5.5, False)
 
 
 def test_a_model_of_another_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
