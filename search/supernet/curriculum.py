@@ -11,7 +11,7 @@ from search.space import Encodings
 from search.supernet.presets import Preset
 
 _DRAWN, _TRIES, _AT_ONCE = 1000, 20, 64
-_WALK = 1  # tells the walk's draws from others of the same seed
+_WALK, _EVEN = 1, 2  # tell draws from others of the same seed
 
 
 class Curriculum:
@@ -27,13 +27,13 @@ class Curriculum:
         """Draws the networks of a step.
 
         Args:
-            controller: whose policy is drawn from; its generator moves.
+            controller: whose policy is drawn from; its generator moves, unless the preset trains evenly.
             step: steps done before.
 
         Returns:
             Encodings (architectures, decisions), and which of their decisions were not the policy's, of the same shape.
         """
-        rows, replaced = self._drawn(controller)
+        rows, replaced = self._drawn(controller, step)
         walk, done = self.preset.walk, step / self.preset.steps
         if walk is None or done >= walk.end:
             return rows, replaced
@@ -42,19 +42,26 @@ class Curriculum:
         walked = chance < (walk.end - done) / (walk.end - walk.fixed)
         return np.where(walked, self._walker, rows).astype(np.int16), replaced | walked
 
-    def _drawn(self, controller: Controller) -> tuple[Encodings, NDArray[np.bool_]]:
-        """Samples of the policy, in warm-ups, whose norms are those that the preset trains."""
-        count = self.preset.architectures
+    def _drawn(self, controller: Controller, step: int) -> tuple[Encodings, NDArray[np.bool_]]:
+        """Samples of the policy, as it is or as it began, whose norms are those that the preset trains."""
+        count, rng = self.preset.architectures, np.random.default_rng([self.seed, step, _EVEN])
+
+        def draw(n: int) -> tuple[Encodings, NDArray[np.bool_]]:
+            if not self.preset.evenly:
+                return controller.sample_warm(n)
+            rows = controller.sample_start(n, rng)
+            return rows, np.ones(rows.shape, bool)
+
         if self.preset.trained_norms is None:
-            return controller.sample_warm(count)
+            return draw(count)
         kept = []
         for _ in range(_TRIES):
-            rows, replaced = controller.sample_warm(_AT_ONCE)
+            rows, replaced = draw(_AT_ONCE)
             kept += [(rows[i], replaced[i]) for i in np.flatnonzero(self._is_trained(rows))]
             if len(kept) >= count:
                 drawn, warm = zip(*kept[:count], strict=True)
                 return np.array(drawn, np.int16), np.array(warm, bool)
-        return controller.sample_warm(count)  # a policy that is elsewhere
+        return draw(count)  # a policy that is elsewhere
 
     def _near_target(self) -> Encodings:
         rows = self.objective.space.draw(_DRAWN, np.random.default_rng(self.seed), depth="uniform")

@@ -81,6 +81,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         walk: how it begins; None draws networks of the policy from the first step on (TuNAS).
         trained_norms: only samples of the policy are trained whose f is from the first to the second of these times the target;
             None trains any (TuNAS). Networks far from the target are not looked for, and the larger ones cost several steps.
+        evenly: train networks of the policy as it began, whatever it has learned since, so that shared weights favour nobody;
+            False trains what the policy draws (TuNAS), whose weights then get better where the policy has gone already.
         mixed_operations: while operations are warmed up, run all choices and average them (TuNAS), instead of one at random.
         finalists: 0 ends with the controller's most probable network (TuNAS), which a short search has not settled; a number
             judges as many samples of the policy, those within 5 % of the target first, on all validation pictures, and ends
@@ -108,6 +110,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     update_every: Count = 1
     walk: Walk | None = None
     trained_norms: tuple[NotNegative, Positive] | None = None
+    evenly: bool = False
     mixed_operations: bool = False
     finalists: Annotated[int, msgspec.Meta(ge=0)] = 0
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
@@ -117,6 +120,8 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise SearchError(
                 f"preset '{self.name}': field 'update_every' is {self.update_every}, expected 1 where 'scored' is null"
             )
+        if self.scored is None and self.evenly:
+            raise SearchError(f"preset '{self.name}': field 'evenly' is true, expected false where 'scored' is null")
         if self.mixed_operations and self.walk:
             raise SearchError(f"preset '{self.name}': fields 'mixed_operations' and 'walk' are both set, expected one")
         if self.walk and not self.walk.fixed < self.walk.end:
@@ -202,11 +207,12 @@ PRESETS = {
             input_size=64,
             preprocessing=Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3, crop_fraction=1.0),
             scored=8,
-            train_only=0.6,
-            update_every=5,
+            train_only=0.84,
+            update_every=2,
             walk=Walk(fixed=0.04, end=0.4, every=10),
-            trained_norms=(0.5, 1.3),
-            finalists=32,
+            trained_norms=(0.7, 1.3),
+            evenly=True,
+            finalists=48,
             policy=Policy(learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0),
         ),
     )

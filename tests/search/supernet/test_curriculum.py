@@ -68,3 +68,16 @@ def test_a_policy_that_is_elsewhere_is_trained_all_the_same() -> None:
     controller = Controller(space, preset.controller_settings(), 0)
     rows, replaced = Curriculum(tiny.objective(space), preset, 0).sample(controller, 0)
     assert rows.shape == replaced.shape == (1, len(space.decisions))
+
+
+def test_training_evenly_follows_no_policy() -> None:
+    space, preset = tiny.space(), tiny.preset(policy=POLICY, evenly=True, scored=4, trained_norms=(0.5, 1.5))
+    curriculum = Curriculum(tiny.objective(space), preset, 0)
+    controller = Controller(space, preset.controller_settings(), 0)
+    before = controller.state()["generator"].tobytes()
+    first = [curriculum.sample(controller, step)[0] for step in range(50)]
+    assert controller.state()["generator"].tobytes() == before
+    assert len(np.unique(np.concatenate(first), axis=0)) > 25
+    controller.logits = controller.logits + 9.0 * np.eye(controller.logits.shape[1])[0]  # all for the first choices
+    again = [curriculum.sample(controller, step)[0] for step in range(50)]
+    np.testing.assert_array_equal(first, again)

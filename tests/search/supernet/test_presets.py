@@ -54,6 +54,7 @@ def test_presets_come_back_from_their_files(name: str, tmp_path: Path) -> None:
     [
         ({"steps": 0}, r"steps"),
         ({"scored": None}, r"update_every"),
+        ({"scored": None, "update_every": 1, "evenly": True}, r"evenly"),
         ({"train_only": 0.999, "steps": 100, "update_every": 4}, r"steps"),
         ({"policy": {"delay": 0.1}}, r"operation_warm_up"),
         ({"colour": 1}, r"colour"),
