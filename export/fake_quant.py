@@ -187,6 +187,7 @@ def observe(graph: Graph, images: Floats, names: tuple[str, ...], visit: Callabl
     gates = {op.name for op in graph.ops if op.activation == "hard_sigmoid"}
 
     def run(batch: Any) -> dict[str, Any]:
+        """The tensors of one batch."""
         tensors = run_graph(
             graph,
             batch,

@@ -187,6 +187,7 @@ def _composer() -> Any:
     from tensorflow_lite_support.metadata.python.metadata_writers import metadata_info, metadata_writer, writer_utils
 
     def compose(request: dict[str, Any]) -> bytes:
+        """The file with its metadata."""
         model = bytearray(Path(request["file"]).read_bytes())
         general = metadata_info.GeneralMd(
             name=request["name"], version=request["version"], description=request["description"], author=request["author"]

@@ -219,6 +219,7 @@ class ArchitectureSpace(Space):
         def add(
             group: int, place: int, choices: tuple[Any, ...], column: int | None, reads: tuple[int, ...], widths: int
         ) -> None:
+            """A slot of the table, behind the last one."""
             nonlocal start
             size = resolutions * len(reads) * widths * len(choices)
             slots.append(_Slot(group, place, choices, column, reads, start, size))

@@ -170,6 +170,7 @@ def quantise(
 
 def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, Range], fmt: QuantisedFormat) -> None:
     def observed(name: str) -> Quantisation:
+        """Of a calibrated tensor."""
         if name not in ranges:
             raise ExportError(f"tensor '{name}': no range was calibrated")
         try:

@@ -102,6 +102,7 @@ def timed(call: Callable[[], object], runs: int = 10) -> Block:
     """Makes a block out of any callable: `runs` calls, timed one by one."""
 
     def block() -> list[float]:
+        """Milliseconds of each call."""
         times = []
         for _ in range(runs):
             start = time.perf_counter_ns()

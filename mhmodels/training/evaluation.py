@@ -42,6 +42,7 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
     normalise = normaliser(preprocessing)
 
     def replica_step(pixels: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """Sums over one replica's part."""
         logits = tf.cast(model(normalise(pixels), training=False), tf.float32)
         # A placeholder (weight 0) has no meaning; nothing of it may count, not even a NaN.
         judged = weights > 0

@@ -141,6 +141,7 @@ class _Run:
         kernels = decayed_kernels(model) if recipe.l2 else []
 
         def replica_step(pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+            """One replica's part of a step: summed loss and right answers."""
             with tf.GradientTape() as tape:
                 logits = tf.cast(model(normalise(pixels), training=True), tf.float32)
                 losses = cross_entropy(labels, logits, recipe.label_smoothing)

@@ -134,6 +134,7 @@ def _unreadable(prefix: str, error: Exception) -> WeightsError:
 
 def _variable(prefix: str, reader: Any, name: str, shape: tuple[int, ...], dtype: str) -> Variable:
     def read() -> Any:
+        """The array, when it is wanted."""
         import tensorflow as tf
 
         try:

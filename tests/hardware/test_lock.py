@@ -40,7 +40,7 @@ def test_a_killed_holder_holds_nothing() -> None:
         os.kill(other.pid, signal.SIGKILL)
         other.wait()
         with lock.machine_lock(timeout_s=0.0):
-            pass
+            assert lock.lock_path().read_text() == str(os.getpid())
 
 
 def test_one_after_the_other() -> None:
