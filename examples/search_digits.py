@@ -12,7 +12,8 @@ judged on the test pictures. Of them it tells
 * Kendall's tau over all twenty between accuracy with the search's shared weights and accuracy alone.
 
 Every training has a folder that is named by all that decides it (network, recipe, data, seed, version), so that a second start
-goes on where the first one ended, and another search, seed or recipe never takes a result that is not its own.
+goes on where the first one ended, another search's comparison trains no network again that they have in common, and another
+seed or recipe never takes a result that is not its own.
 """
 
 from __future__ import annotations
@@ -192,7 +193,7 @@ def alone(entrant: Entrant, training: Training) -> float:
 
     width = training.width * entrant.width
     network = entrant.architecture.at(width_multiplier=width, input_size=training.side, classes=training.classes)
-    folder = training.runs / f"{entrant.name}-{key(network, training)}"
+    folder = training.runs / key(network, training)
     if not (folder / "metrics.json").is_file():
         train_network(TrainingRequest(network, training.data, training.recipe, folder, seed=training.seed, resume=True))
     accuracy: float = json.loads((folder / "metrics.json").read_bytes())["test_accuracy"]

@@ -307,4 +307,5 @@ class Search:
             path, batches = self.plan.path(row), self.judge_feed.training(pipeline, start=0, stop=stop)
             found[place] = np.mean([self.trainer.accuracy(path, *batch) for batch in batches])
             self.judge_feed.check()
+            self.observer.ending(place + 1, len(rows))
         return found

@@ -35,6 +35,13 @@ class Panel:
             self._said = status.seconds
             self.note(", ".join(f"{name} {value}" for name, value in _rows(status)))
 
+    def ending(self, judged: int, of: int) -> None:
+        """After every finalist."""
+        if self._console.is_terminal:
+            self._live.update(_ending_frame(judged, of))
+        elif judged == of:
+            self.note(f"{of} finalists judged on all validation pictures")
+
     def note(self, message: str) -> None:
         """A line above the panel."""
         self._console.print(message, soft_wrap=True, markup=False)
@@ -52,9 +59,17 @@ def _frame(status: Status) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in _rows(status):
         table.add_row(Text(name, style="dim"), value)
+    return Frame(Group(_bar(status.step, status.steps), table), title="search", width=78)
+
+
+def _ending_frame(judged: int, of: int) -> RenderableType:
+    return Frame(Group(_bar(judged, of), Text(f"finalists judged {judged}/{of}")), title="search", width=78)
+
+
+def _bar(done: int, of: int) -> RenderableType:
     bar = Table.grid()
-    bar.add_row(ProgressBar(total=status.steps, completed=status.step, width=60))
-    return Frame(Group(bar, table), title="search", width=78)
+    bar.add_row(ProgressBar(total=of, completed=done, width=60))
+    return bar
 
 
 def _rows(status: Status) -> Iterator[tuple[str, str]]:

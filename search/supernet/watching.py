@@ -51,6 +51,10 @@ class Observer(Protocol):
         """After every training step, and the controller's update where one follows it."""
         ...
 
+    def ending(self, judged: int, of: int) -> None:
+        """After every finalist that was judged on all validation pictures."""
+        ...
+
     def note(self, message: str) -> None:
         """Something a person should know."""
         ...
@@ -60,6 +64,9 @@ class Silent:
     """An observer that says nothing."""
 
     def stepped(self, status: Status) -> None:
+        pass
+
+    def ending(self, judged: int, of: int) -> None:
         pass
 
     def note(self, message: str) -> None:

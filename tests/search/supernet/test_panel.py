@@ -39,8 +39,20 @@ def test_the_panel_has_all_that_the_search_knows(screen: io.StringIO) -> None:
         shown.stepped(LATE)
         shown._live.refresh()
         shown.note("resuming at step 3 of 10")
+        shown.ending(7, 48)
+        shown._live.refresh()
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
-    for part in ("10/10", "0.8123", "0.7900", "85.0%", "1.043", "12.35 ms, worst for 6", "3.2 ms, worst for 2", "1:02:05"):
+    for part in (
+        "10/10",
+        "0.8123",
+        "0.7900",
+        "85.0%",
+        "1.043",
+        "12.35 ms, worst for 6",
+        "3.2 ms, worst for 2",
+        "1:02:05",
+        "finalists judged 7/48",
+    ):
         assert part in plain
     assert "resuming at step 3 of 10" in plain
 
@@ -51,10 +63,13 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
     with panel.watch() as shown:
         for status in (EARLY, EARLY._replace(step=4), LATE):
             shown.stepped(status)
+        for judged in (1, 2, 3):
+            shown.ending(judged, 3)
     lines = text.getvalue().strip().splitlines()
-    assert len(lines) == 1
+    assert len(lines) == 2
     assert "step 10/10" in lines[0]
     assert "f 1.043" in lines[0]
+    assert lines[1] == "3 finalists judged on all validation pictures"
 
 
 def test_the_time_left_counts_what_is_judged_later() -> None:
