@@ -42,18 +42,9 @@ def test_the_panel_has_all_that_the_search_knows(screen: io.StringIO) -> None:
         shown.ending(7, 48)
         shown._live.refresh()
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
-    for part in (
-        "10/10",
-        "0.8123",
-        "0.7900",
-        "85.0%",
-        "1.043",
-        "12.35 ms, worst for 6",
-        "3.2 ms, worst for 2",
-        "1:02:05",
-        "finalists judged 7/48",
-    ):
+    for part in ("10/10", "0.8123", "0.7900", "85.0%", "1.043", "12.35 ms, worst for 6", "3.2 ms, worst for 2", "1:02:05"):
         assert part in plain
+    assert "finalists judged 7/48" in plain
     assert "resuming at step 3 of 10" in plain
 
 
