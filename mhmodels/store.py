@@ -146,6 +146,7 @@ class Store:
         weights: str | None = None,
         threads: int | None = None,
         environment: Environment | None = None,
+        beside: str | None = None,
     ) -> list[Measurement]:
         """The latest row for each architecture and hardware, for a latency table; rows of unknown networks are left out.
 
@@ -155,6 +156,8 @@ class Store:
             format: of the files; None for the latest of any, which may mix them.
             weights, threads: as in `Measurement`; None for any.
             environment: None for any: then a CPU of another model may be among them.
+            beside: hash of the reference network's file that they were timed in turns with, "" for those that were not; None for
+                any.
 
         Returns:
             In order of hardware, then architecture.
@@ -173,6 +176,7 @@ class Store:
             ("weights", weights),
             ("threads", threads),
             ("environment", _key(environment) if environment else None),
+            ("coalesce(json_extract(document, '$.turns.model_hash'), '')", beside),
         ):
             if value is not None:
                 conditions.append(f"{column} = ?")

@@ -340,7 +340,7 @@ def predict_command(
         with naming(path):
             if hardware_ids and model.hardware not in hardware_ids:
                 model.check(hardware=hardware_ids[0])
-        if remark := remark_on(path):
+        if remark := remark_on(model, path):
             note(remark)
         loaded.append(model)
     rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])

@@ -13,7 +13,7 @@ import numpy as np
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import named
-from search.cost_model.data import Latencies, read_latencies
+from search.cost_model.data import MAX_BYTES, Latencies, read_latencies
 from search.cost_model.fitting import Origin
 from search.errors import SearchError
 from search.evaluators import TableLatency
@@ -50,6 +50,8 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
             measured or do not run.
     """
     kinds = _kinds(path)
+    if not read_bytes(path, limit=MAX_BYTES).endswith(b"\n"):
+        raise FileFormatError(f"{path}: the last line has no line end: the file is cut off, and its last latency may be")
     unknown = next((name for name in hardware if name not in kinds), None)
     if unknown is not None or not kinds:
         raise SearchError(f"{path}: no latencies on '{unknown}', expected some of {', '.join(kinds) or 'none: it has no rows'}")
@@ -114,8 +116,8 @@ def _kinds(path: Path) -> dict[str, set[str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file):
-                if not row["hardware"] or row["ms"] is None:
-                    raise FileFormatError(f"{path}: a line has no hardware or no field 'ms': the file is cut off")
+                if not row["hardware"] or None in row.values():
+                    raise FileFormatError(f"{path}: a line has no hardware or too few fields: the file is cut off")
                 found.setdefault(row["hardware"], set()).add(row["kind"])
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error

@@ -5,14 +5,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import table_of
@@ -44,7 +43,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         latencies, hardware: a published table or one that `search collect` wrote, and its columns, in the place of cost models.
         limits: profiles or hardware that networks must run on.
         references: C in ms by hardware; of hardware that is not named, `reference`.
-        reference: a network whose predicted latencies are the C, or `median` of a table; None for what fits.
+        reference: a network whose latencies, measured or predicted, are the C, or `median` of a table; None for what fits.
         kind, aggregate, beta, target, weights: of the reward.
         options: of a super-network (`search.supernet`): preset, data.
     """
@@ -82,7 +81,10 @@ def load_request(log_path: Path) -> Request:
         document = log.request()
     if document is None:
         raise SearchError(f"{log_path}: holds no search that was begun from the command line")
-    return msgspec.convert(document, Request)
+    try:
+        return msgspec.convert(document, Request)
+    except msgspec.ValidationError as error:
+        raise SearchError(f"{log_path}: the search in it was begun by another version ({error})") from error
 
 
 def make_objective(request: Request) -> Objective:
@@ -133,6 +135,10 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
             raise SearchError(f"{path}: no column '{column}', expected one of {', '.join(table.columns)}")
         return TableAccuracy(table, column, f"{identity}:{column}")
     if path.suffix == ".jsonl":
+        if column:
+            raise SearchError(
+                f"evaluator '{request.evaluator}': a file of encodings and accuracies has no columns, found '{column}'"
+            )
         return _predictor(path, space)
     if not name or not column.isidentifier():
         raise SearchError(f"evaluator '{request.evaluator}': expected FILE.npz[:COLUMN], FILE.csv, FILE.jsonl or MODULE:FUNCTION")
@@ -160,29 +166,23 @@ def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict
         ) from error
 
 
-def guessed_references(request: Request) -> list[str]:
+def guessed_references(request: Request, models: Iterable[CostModel]) -> list[str]:
     """Hardware on which C is what a cost model says of a network unlike those that it was fitted to.
 
+    Args:
+        request: of the search.
+        models: its cost models.
+
     Raises:
-        MhmodelsError: a cost model or the reference that cannot be read.
+        MhmodelsError: a reference that cannot be read.
     """
     from mhmodels.registry import resolve
 
-    reference = resolve(request.reference or BASELINE)
-    space = get_space(request.space)
-    if not isinstance(space, ArchitectureSpace) or _is_member(reference, space):
+    reference, space = resolve(request.reference or BASELINE), get_space(request.space)
+    if not isinstance(space, ArchitectureSpace) or space.contains(reference):
         return []
-    models = [load_cost_model(path) for path in request.cost_models]
     wanted = [model for model in models if not request.hardware or model.hardware in request.hardware]
     return [model.hardware for model in wanted if model.hardware not in request.references and not model.measured_ms(reference)]
-
-
-def _is_member(architecture: Architecture, space: ArchitectureSpace) -> bool:
-    try:
-        space.encode(architecture)
-    except SpaceError:
-        return False
-    return True
 
 
 def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
@@ -246,7 +246,7 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
                 ) from error
             try:
                 rows.append(space.parse(encoding) if isinstance(encoding, str) else space.check(np.array(encoding))[0])
-            except SpaceError as error:
+            except (SpaceError, ValueError, OverflowError) as error:
                 raise SpaceError(f"{path}: line {number}: {error}") from error
             values.append(accuracy)
     if not rows:
@@ -261,8 +261,8 @@ def _function(module: str, name: str) -> Any:
         sys.path.append(folder)  # last, so that a file of the user's shadows none of ours
     try:
         function = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
-        raise SearchError(f"evaluator '{module}:{name}': {error}") from error
+    except (ImportError, SyntaxError, TypeError, ValueError) as error:  # a path in the place of a module is no ImportError
+        raise SearchError(f"evaluator '{module}:{name}': {error}; expected MODULE:FUNCTION, found by Python") from error
     finally:
         if added:
             sys.path.remove(folder)

@@ -67,6 +67,21 @@ def check_front(front: Path | None, preset: Mapping[str, Any] | None) -> None:
         )
 
 
+def absolute_evaluator(evaluator: str) -> str:
+    """An evaluator that is a file, as a search that is resumed elsewhere finds it too."""
+    file, colon, column = evaluator.rpartition(":")
+    for path, rest in ((evaluator, ""), (file, colon + column)):
+        if Path(path).suffix in (".npz", ".csv", ".jsonl"):
+            return f"{Path(path).absolute()}{rest}"
+    return evaluator
+
+
+def absolute_model(model: str) -> str:
+    """The same for a MODEL argument."""
+    base = model.rpartition("@")[0] or model
+    return str(Path(model).absolute()) if base.endswith(".json") or "/" in base else model
+
+
 def numbers(values: tuple[str, ...], option: str, *, positive: bool) -> dict[str, float]:
     """`ID=NUMBER` arguments by ID.
 

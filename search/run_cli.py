@@ -12,6 +12,7 @@ import click
 from mhmodels.cli.common import OutputFile, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
+    from search.cost_model.model import CostModel
     from search.request import Request
     from search.rewards import Objective
     from search.running import Found, Progress
@@ -178,11 +179,13 @@ def make_request(options: dict[str, Any]) -> Request:
         from search.supernet_cli import request_options
 
         supernet = request_options(options)
+    from search.cost_model.model import load_cost_model
     from search.cost_model.shipping import model_path, remark_on
-    from search.run_checks import numbers
+    from search.run_checks import absolute_evaluator, absolute_model, numbers
 
     cost_models = [model_path(options["space"], path) for path in options["cost_models"]]
-    for remark in filter(None, map(remark_on, cost_models)):
+    loaded = [load_cost_model(path) for path in cost_models]
+    for remark in filter(None, map(remark_on, loaded, cost_models)):
         note(remark)
     networks = [value for value in options["references"] if "=" not in value]
     if len(networks) > 1:
@@ -190,14 +193,14 @@ def make_request(options: dict[str, Any]) -> Request:
     request = Request(
         space=options["space"],
         method=_method(options),
-        evaluator=options["evaluator"] or "",
+        evaluator=absolute_evaluator(options["evaluator"] or ""),
         seed=options["seed"],
         cost_models=tuple(map(str, cost_models)),
         latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
         hardware=tuple(part for value in options["hardware"] for part in value.split(",")),
         limits=options["limits"],
         references=numbers(tuple(one for one in options["references"] if "=" in one), "--reference", positive=True),
-        reference=networks[0] if networks else None,
+        reference=absolute_model(networks[0]) if networks else None,
         kind=options["kind"],
         aggregate=options["aggregate"],
         beta=options["beta"],
@@ -205,17 +208,17 @@ def make_request(options: dict[str, Any]) -> Request:
         weights=numbers(options["weights"], "--weight", positive=False),
         options=supernet,
     )
-    if cost_models:
-        _tell_guesses(request)
+    if loaded:
+        _tell_guesses(request, loaded)
     return request
 
 
-def _tell_guesses(request: Request) -> None:
+def _tell_guesses(request: Request, models: list[CostModel]) -> None:
     """Says where C is the weakest number of a search."""
     from search.cost_model.baselines import BASELINE
     from search.request import guessed_references
 
-    guessed = guessed_references(request)
+    guessed = guessed_references(request, models)
     if guessed:
         note(
             f"C of {request.reference or BASELINE} on {', '.join(guessed)} is a prediction for a network unlike those that were "
@@ -239,7 +242,7 @@ def execute(
     if request.options:
         from search import supernet_cli
 
-        result = supernet_cli.search(request, log_path or (output or Path("search.json")).with_suffix(".db"))
+        result = supernet_cli.search(request, log_path or (output or Path("search.json")).with_suffix(".db"), _tell)
         if result is None:
             return
         objective, found, told = result
@@ -276,6 +279,8 @@ def _evaluated(request: Request, log_path: Path | None) -> tuple[Objective, Foun
         else:
             with SearchLog(log_path, msgspec.to_builtins(request)) as log:
                 found = search(objective, evaluator, request.method, request.seed, log, progress)
+    if found.evaluations < request.method.budget:
+        note(f"{found.evaluations} evaluations, not {request.method.budget}: hardly any network is left that was not asked for")
     return objective, found, provenance(header(objective, evaluator, request.method, request.seed), found, objective)
 
 

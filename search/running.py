@@ -50,7 +50,7 @@ Progress = Callable[[int, str, float], None]
 def header(objective: Objective, evaluator: Evaluator, method: Method, seed: int) -> dict[str, Any]:
     """Everything that decides what a search does: what a log begins with, and a result's provenance.
 
-    Hashes of cost models are those of their files.
+    Hashes of cost models are those of their content, as this version writes it.
     """
     return {
         "space": objective.space.name,

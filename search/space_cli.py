@@ -48,7 +48,7 @@ def profiles(ids: Sequence[str], probe: bool) -> list[Capabilities]:
             found.append(run_probes(name))
             note(f"{name}: {_limits(found[-1])}")
         else:
-            note(f"{name} declares no limits; --probe finds out what it runs")
+            note(f"{name} declares no limits and takes nothing away; `mhmodels search space --probe` finds out what it runs")
     return found
 
 

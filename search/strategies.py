@@ -226,7 +226,9 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
         evolution = Evolution(evaluations=self.refinement, population=self.population, tournament=self.tournament)
         chosen = start.best(self.population) if self.seeds == "best" else start.latest(self.population)
         found = yield from evolution.evolve(objective, seed, chosen, self.refinement, phase="refinement")
-        return found.encodings[found.values.argmax()]
+        # The refinement begins with some of what the controller drew; the best of it may be another.
+        best_of = max((found, start), key=lambda seeds: seeds.values.max())
+        return best_of.encodings[best_of.values.argmax()]
 
 
 Method: TypeAlias = Random | Evolution | NonDominated | Reinforce

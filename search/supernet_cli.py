@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from search.errors import SearchError
 from search.request import Request, make_objective
 from search.rewards import Objective
 from search.running import Found
@@ -22,11 +24,13 @@ if TYPE_CHECKING:
 
 def request_options(options: dict[str, Any]) -> dict[str, Any]:
     """What a request keeps of the command's options, the preset as data, so that a changed file changes nothing."""
+    from mhmodels.training import digits64
+
     preset = load_preset(options["preset"] or ("quick" if options["data"].startswith("digits64") else "paper"))
     data = options["data"]
     return {
         "preset": msgspec.to_builtins(preset),
-        "data": str(Path(data).absolute()) if Path(data).exists() else data,
+        "data": data if data in digits64.SETTINGS else str(Path(data).absolute()),
         "label_offset": options["label_offset"],
         "classes": options["classes"],
         "strategy": options["strategy"],
@@ -34,8 +38,15 @@ def request_options(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def search(request: Request, log_path: Path) -> tuple[Objective, Found, dict[str, Any]] | None:
+def search(
+    request: Request, log_path: Path, tell: Callable[[Objective, str, float], None]
+) -> tuple[Objective, Found, dict[str, Any]] | None:
     """Runs a request with a super-network, from where the folder beside its log stands.
+
+    Args:
+        request: what is searched.
+        log_path: `FILE.db`.
+        tell: is told objective, where accuracies come from, and the share of networks near the target.
 
     Returns:
         The objective, what was found, and its provenance; None in workers that are not the first.
@@ -57,10 +68,12 @@ def search(request: Request, log_path: Path) -> tuple[Objective, Found, dict[str
     strategy = make_strategy(request.options["strategy"])
     objective = make_objective(request)
     check_space(objective.space)
-    objective.check_target(request.seed)
+    reach = objective.check_target(request.seed)
     chief = is_chief(strategy)
     with SearchLog(log_path, msgspec.to_builtins(request)) if chief else nullcontext() as log:
         asked = loop_request(request, objective, strategy, log, log_path)
+        if chief:
+            tell(objective, settings(asked)["accuracies"], reach.near)
         with watch() as panel:
             outcome = search_supernet(asked, panel)
         if log is None:
@@ -88,7 +101,7 @@ def loop_request(request: Request, objective: Objective, strategy: Any, log: Sea
         space=objective.space,
         objective=objective,
         data=open_search_data(given["data"], label_offset=given["label_offset"]),
-        preset=msgspec.convert(given["preset"], Preset),
+        preset=_preset(given["preset"], log_path),
         folder=folder_of(log_path),
         strategy=strategy,
         log=log,
@@ -97,6 +110,13 @@ def loop_request(request: Request, objective: Objective, strategy: Any, log: Sea
         recompute=given["recompute"],
         resume=True,
     )
+
+
+def _preset(document: Any, log_path: Path) -> Preset:
+    try:
+        return msgspec.convert(document, Preset)
+    except msgspec.ValidationError as error:
+        raise SearchError(f"{log_path}: the search in it was begun by another version ({error})") from error
 
 
 def folder_of(log: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple, get_args
 
 import msgspec
@@ -157,7 +157,7 @@ def make_plan(
     rows = space.canonical(space.check(drawn.encodings))
     distinct = {row.tobytes(): (row, name) for row, name in zip(rows, names, strict=True)}
     networks = [Network(space.label(row), row, space.build(row), name) for row, name in distinct.values()]
-    baselines = _baselines(space, settings)
+    baselines = _baselines(space, settings, {network.id for network in networks})
     targets, absent = [], {}
     for name in dict.fromkeys(hardware_ids):
         hardware, runner = get_hardware(name)
@@ -197,13 +197,15 @@ def usual_baselines(space: Space) -> tuple[str, ...]:
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 
 
-def _baselines(space: ArchitectureSpace, settings: Settings) -> tuple[Network, ...]:
-    found = [_named(name) for name in settings.baselines]
-    for one in found:
+def _baselines(space: ArchitectureSpace, settings: Settings, samples: Collection[str]) -> tuple[Network, ...]:
+    """The baselines, each once; one that is among the samples is measured as such."""
+    named = [_named(name) for name in settings.baselines]
+    for one in named:
         if not _sized(one, space):
             sizes = " or ".join(map(str, space.input_sizes))
             raise MeasurementError(f"baseline '{one.name}' has input size {one.input_size}, space '{space.name}' has {sizes}")
-    return tuple(Network(one.name, np.empty(0, np.int16), one) for one in found)
+    found = {one.architecture_id: one for one in named if one.architecture_id not in samples}
+    return tuple(Network(one.name, np.empty(0, np.int16), one) for one in found.values())
 
 
 def _sized(network: Architecture, space: ArchitectureSpace) -> bool:

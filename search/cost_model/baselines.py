@@ -29,8 +29,9 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def baselines_of(rows: Iterable[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
-    """Latencies of rows at a pace; networks that do not run there have none."""
-    found = [(row, steady_ms(row, pace)) for row in rows]
+    """Latencies of rows at a pace; those of networks that do not run there, or that were timed otherwise, are left out."""
+    alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(pace)]
+    found = [(row, steady_ms(row, pace)) for row in alike]
     return tuple(
         Baseline(model=row.model, architecture_id=str(row.architecture_id), ms=ms) for row, ms in found if ms is not None
     )
@@ -54,11 +55,10 @@ def stored_baselines(store: Store, beside: Sequence[Measurement], pace: Pace | N
         weights=like.weights,
         threads=like.threads,
         environment=like.environment,
+        beside=_reference(pace),
     )
-    # Members of spaces are named SPACE:ENCODING.
-    return baselines_of([row for row in rows if ":" not in row.model and _timed_alike(row, pace)], pace)
+    return baselines_of([row for row in rows if ":" not in row.model], pace)  # members of spaces are named SPACE:ENCODING
 
 
-def _timed_alike(row: Measurement, pace: Pace | None) -> bool:
-    own = row.turns.model_hash if row.turns else ""
-    return own == (pace.reference_hash if pace else "")
+def _reference(pace: Pace | None) -> str:
+    return pace.reference_hash if pace else ""

@@ -115,7 +115,8 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     stored: dict[bytes, float | None] = {}
     if store is not None and isinstance(space, ArchitectureSpace):
         lacking = [encoding for encoding, value in placed if value is None]
-        stored, origin = _looked_up(store, space, lacking, origin)
+        if lacking:
+            stored, origin = _looked_up(store, space, lacking, origin)
     encodings, ms, names, absent = [], [], [], 0
     for (_, row), (encoding, own) in zip(rows, placed, strict=True):
         value = stored.get(encoding.tobytes()) if own is None else own
@@ -159,7 +160,7 @@ def _looked_up(
     pace = common_pace(rows)
     by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
     known = stored_baselines(store, rows, pace) if rows else ()
-    return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known))
+    return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known or origin.baselines))
 
 
 def read_members(path: str | os.PathLike[str], space: Space) -> Sample:

@@ -52,9 +52,8 @@ def shipped_model(space: Space | str, hardware: str) -> CostModel:
     return model
 
 
-def remark_on(path: Path) -> str:
-    """That a model is of another machine's CPU than the one at hand; "" where it is not, or is of something else."""
-    model = load_cost_model(path)
+def remark_on(model: CostModel, path: Path) -> str:
+    """That a model (of this file) is of another machine's CPU than the one at hand; "" where it is not, or of something else."""
     there = model.environment
     if not model.hardware.startswith(_HOST) or model.kind != "measured" or there is None:
         return ""

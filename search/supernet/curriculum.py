@@ -38,9 +38,13 @@ class Curriculum:
         if walk is None or done >= walk.end:
             return rows, replaced
         self._move_to(max(0, step - int(walk.fixed * self.preset.steps)) // walk.every, controller)
-        chance = np.random.default_rng([self.seed, step]).random(rows.shape)
+        chance = np.random.default_rng([self.seed, step]).random((_AT_ONCE, *rows.shape))
         walked = chance < (walk.end - done) / (walk.end - walk.fixed)
-        return np.where(walked, self._walker, rows).astype(np.int16), replaced | walked
+        mixed = np.where(walked, self._walker, rows).astype(np.int16)
+        # Both may be near the target and what lies between them not: of each the first mixture that is.
+        off = np.stack([self._off(mixtures) for mixtures in mixed.swapaxes(0, 1)])
+        first, each = off.argmin(axis=1), np.arange(len(rows))
+        return mixed[first, each], replaced | walked[first, each]
 
     def _drawn(self, controller: Controller, step: int) -> tuple[Encodings, NDArray[np.bool_]]:
         """Samples of the policy, as it is or as it began, whose norms are those that the preset trains."""
@@ -54,14 +58,12 @@ class Curriculum:
 
         if self.preset.trained_norms is None:
             return draw(count)
-        kept = []
-        for _ in range(_TRIES):
-            rows, replaced = draw(_AT_ONCE)
-            kept += [(rows[i], replaced[i]) for i in np.flatnonzero(self._is_trained(rows))]
-            if len(kept) >= count:
-                drawn, warm = zip(*kept[:count], strict=True)
-                return np.array(drawn, np.int16), np.array(warm, bool)
-        return draw(count)  # a policy that is elsewhere
+        drawn, kept = [draw(_AT_ONCE)], 0
+        while (kept := kept + int((self._off(drawn[-1][0]) == 0).sum())) < count and len(drawn) < _TRIES:
+            drawn.append(draw(_AT_ONCE))
+        rows, replaced = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        nearest = np.argsort(self._off(rows), kind="stable")[:count]
+        return rows[nearest], replaced[nearest]
 
     def _near_target(self) -> Encodings:
         rows = self.objective.space.draw(_DRAWN, np.random.default_rng(self.seed), depth="uniform")
@@ -75,14 +77,14 @@ class Curriculum:
             columns, drawn = rng.integers(self._walker.size, size=_AT_ONCE), controller.sample_start(_AT_ONCE, rng)
             moved = np.tile(self._walker, (_AT_ONCE, 1))
             moved[each, columns] = drawn[each, columns]
-            possible = np.flatnonzero((moved != self._walker).any(axis=1) & self._is_trained(moved))
+            possible = np.flatnonzero((moved != self._walker).any(axis=1) & (self._off(moved) == 0))
             if len(possible):
                 self._walker = moved[possible[0]]
 
-    def _is_trained(self, rows: Encodings) -> NDArray[np.bool_]:
-        """Which networks have a norm that the preset trains."""
+    def _off(self, rows: Encodings) -> NDArray[np.float64]:
+        """How far networks' norms are from those that the preset trains, in units of the target: 0 within."""
         if self.preset.trained_norms is None:
-            return np.ones(len(rows), bool)
+            return np.zeros(len(rows))
         low, high = self.preset.trained_norms
         norms = self.objective.f(rows) / self.objective.reward.target
-        return np.asarray((low <= norms) & (norms <= high))
+        return np.maximum(np.maximum(low - norms, norms - high), 0.0)

@@ -60,7 +60,7 @@ def shared_accuracies(search: Request | Path, encodings: ArrayLike) -> NDArray[n
 
     request = requested(search) if isinstance(search, Path) else search
     rows = request.space.check(encodings)
-    run = Search(request._replace(log=None, resume=True), Silent())
+    run = Search(request._replace(log=None, resume=True), Silent(), finished=True)
     run.load()
     if run.progress.step < run.preset.steps:
         raise SearchError(

@@ -29,7 +29,7 @@ from search.supernet.curriculum import Curriculum
 from search.supernet.ending import finalists
 from search.supernet.network import SuperNetwork
 from search.supernet.plan import Path, Plan
-from search.supernet.record import ARGMAX, FINALIST, PHASE, Outcome, Request, check_space, claim
+from search.supernet.record import ARGMAX, FINALIST, PHASE, Outcome, Request, check_space, check_there, claim
 from search.supernet.training import Trainer, share
 from search.supernet.watching import Observer, Pace, Silent, Status
 
@@ -54,7 +54,8 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
 class Search:
     """A search under way."""
 
-    def __init__(self, request: Request, observer: Observer) -> None:
+    def __init__(self, request: Request, observer: Observer, *, finished: bool = False) -> None:
+        """Builds everything and claims folder and log; of one that is `finished`, and only asked, it claims nothing."""
         check_space(request.space)
         self.request, self.observer, self.preset = request, observer, request.preset
         self.chief = is_chief(request.strategy)
@@ -64,7 +65,10 @@ class Search:
             share(request.strategy, count, what)
         plan = Plan(request.space, preset.width_multiplier, request.classes or request.data.train.classes or 1000)
         self.train_feed, self.judge_feed = self._feeds(plan)
-        claim(request, write=self.chief)
+        if finished:
+            check_there(request)
+        else:
+            claim(request, write=self.chief)
         keras.utils.set_random_seed(request.seed)
         self.trainer = Trainer(
             lambda: SuperNetwork(plan, recompute=request.recompute), preset, self._preprocessing, request.strategy

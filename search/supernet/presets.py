@@ -48,7 +48,7 @@ class Walk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     There is one network near the target. It is trained alone at first, then it walks through the space, a decision at a time, so
     that what is trained next is always nearly known; meanwhile every decision of a trained network is the walking network's with
-    a probability that falls from 1 to 0, and else the policy's.
+    a probability that falls from 1 to 0, and else as the policy has it.
 
     Attributes:
         fixed: share of the steps before the first move.
@@ -122,6 +122,12 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         if self.scored is None and self.evenly:
             raise SearchError(f"preset '{self.name}': field 'evenly' is true, expected false where 'scored' is null")
+        warm = [name for name in ("operation_warm_up", "width_warm_up") if getattr(self.policy, name)]
+        if self.evenly and (self.mixed_operations or warm):
+            field = "mixed_operations" if self.mixed_operations else f"policy.{warm[0]}"
+            raise SearchError(
+                f"preset '{self.name}': fields 'evenly' and '{field}' are both set, expected one: both spread training"
+            )
         if self.mixed_operations and self.walk:
             raise SearchError(f"preset '{self.name}': fields 'mixed_operations' and 'walk' are both set, expected one")
         if self.walk and not self.walk.fixed < self.walk.end:

@@ -131,21 +131,48 @@ def claim(request: Request, *, write: bool) -> None:
         write: whether this process writes files.
 
     Raises:
-        SearchError: they hold a search with other settings (named), or one and `resume` is not set.
+        SearchError: they hold a search with other settings (named), or one and `resume` is not set; the log holds one whose
+            folder is gone.
     """
-    record, log = request.folder / "settings.json", request.log
+    record, log = _record(request), request.log
     there = checkpoint.latest(request.folder / "checkpoints") is not None or (log is not None and log.header() is not None)
     if there and not request.resume:
         raise SearchError(f"{request.folder}: holds a search already; resume it, or give another folder")
-    own = msgspec.json.encode(settings(request))
     if record.exists():
-        differing = list(differences("", msgspec.json.decode(record.read_bytes()), msgspec.json.decode(own)))
-        if differing:
-            raise SearchError(
-                f"{request.folder}: holds a search with other settings: {'; '.join(differing)}. Resume with the settings of "
-                f"{record}, or begin a new search in another folder"
-            )
+        _compare(request, settings(request))
+    elif log is not None and log.header() is not None:
+        raise SearchError(
+            f"{log.path}: holds a search whose weights were in {request.folder}, which is gone or has no {record.name}: bring it "
+            "back, or begin a new search with another log"
+        )
     elif write:
-        write_atomically(record, msgspec.json.format(own, indent=2) + b"\n")
+        write_atomically(record, msgspec.json.format(msgspec.json.encode(settings(request)), indent=2) + b"\n")
     if log is not None:
         log.begin(settings(request))
+
+
+def check_there(request: Request) -> None:
+    """Makes sure that a folder holds this very search, whatever number of replicas it had.
+
+    Raises:
+        SearchError: no search, or one with other settings (named).
+    """
+    if not _record(request).exists():
+        raise SearchError(f"{request.folder}: no search is there, expected the folder beside its log")
+    _compare(request, {name: value for name, value in settings(request).items() if name != "replicas"})
+
+
+def _record(request: Request) -> Path:
+    return request.folder / "settings.json"
+
+
+def _compare(request: Request, own: dict[str, Any]) -> None:
+    record = _record(request)
+    there = msgspec.json.decode(record.read_bytes())
+    known = {name: value for name, value in there.items() if name in own}
+    differing = list(differences("", known, msgspec.json.decode(msgspec.json.encode(own))))
+    if differing:
+        raise SearchError(
+            f"{request.folder}: holds a search with other settings: {'; '.join(differing)}. Resume with the settings of "
+            f"{record}, or begin a new search in another folder"
+        )

@@ -306,7 +306,7 @@ def test_samples_from_a_file(fake: Fake, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("hardware", ["fake-turns", "fake-cpu"])
 def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fake, tmp_path: Path, hardware: str) -> None:
-    """By the store as by the table; what was measured beside another reference network is of another pace."""
+    """By the store as by the table; a later row that was timed otherwise (`bench`) is of another pace and hides nothing."""
     fake([hardware])
     space, table = get_space(SPACE), tmp_path / "t.csv"
     words = ["--space", SPACE, "-n", "30", "--hardware", hardware, "--store", str(tmp_path / "r.db"), "--interval", "100"]
@@ -317,18 +317,36 @@ def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fak
         stored = stored_latencies(rows, space, hardware)
         row = next(row for row in rows if row.model == "multi_max")
         if row.turns is not None:
-            rows.add(msgspec.structs.replace(row, turns=msgspec.structs.replace(row.turns, model_hash="f" * 64)))
-            without = stored_latencies(rows, space, hardware).origin.baselines
-            assert [one.model for one in without] == ["mobilenet_v1"]
+            assert row.median_ms is not None
+            slow = msgspec.structs.replace(row, median_ms=9 * row.median_ms)
+            for turns in (None, msgspec.structs.replace(row.turns, model_hash="f" * 64)):
+                rows.add(msgspec.structs.replace(slow, turns=turns))
+            assert stored_latencies(rows, space, hardware).origin.baselines == stored.origin.baselines
+        with_store = read_latencies(table, space, Origin(hardware), rows).origin.baselines
     known = {one.model: one for one in stored.origin.baselines if one.model != "mobilenet_v2"}
     assert set(known) == {"mobilenet_v1", "multi_max"}
     assert known["multi_max"].architecture_id == resolve("multi_max").architecture_id
     assert known["multi_max"].ms == pytest.approx(row.median_ms)
     from_table = {one.model: one for one in read_latencies(table, space, Origin(hardware)).origin.baselines}
     assert {name: one.ms for name, one in from_table.items()} == pytest.approx({name: one.ms for name, one in known.items()})
+    assert [one.model for one in with_store] == list(from_table)  # the store is not looked at, and takes nothing away
     model = fit(space, stored.encodings, stored.ms, stored.origin).model
     assert model.measured_ms(resolve("mobilenet_v1")) == pytest.approx(known["mobilenet_v1"].ms)
     assert model.measured_ms(resolve("mobilenet_v1@0.75")) is None
+
+
+def test_a_baseline_is_measured_once_whatever_it_is_called(fake: Fake, tmp_path: Path) -> None:
+    space = get_space(SPACE)
+    member = tmp_path / "member.json"
+    drawn = sample(space, 3)
+    member.write_bytes(space.build(drawn.encodings[0]).to_json())  # type: ignore[attr-defined]
+    runner = fake(["fake-cpu"], lambda *_: {"noisy": True, "mad_ratio": 0.2})  # so that all are measured again
+    names = ("mobilenet_v1", "mobilenet_v1@1.0", str(member))
+    report, _ = run(tmp_path / "r.db", 3, ["fake-cpu"], baselines=names, reference="")
+    assert (report.tallies[0].wanted, report.tallies[0].done) == (4, 4)
+    assert Counter(runner.made).most_common(1)[0][1] == 2
+    again, _ = run(tmp_path / "r.db", 3, ["fake-cpu"], baselines=names, reference="")
+    assert (again.tallies[0].stored, again.tallies[0].measured) == (4, 0)
 
 
 def test_a_baseline_of_another_input_size_is_refused_and_a_space_that_has_none_gets_none(fake: Fake, tmp_path: Path) -> None:

@@ -132,6 +132,16 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
         measured_latencies(beside, space())
 
 
+def test_a_file_that_ends_within_a_number_is_refused(table: Path, tmp_path: Path) -> None:
+    """Its last latency would be a tenth of what it was, and the table complete."""
+    content = table.read_text().rstrip("\n")
+    cut = tmp_path / "cut.csv"
+    for end in (content.rpartition(",0.01")[0][:-1], content):
+        cut.write_text(end)
+        with pytest.raises(FileFormatError, match="cut off"):
+            measured_latencies(cut, space())
+
+
 def test_tables_are_not_taken_for_each_other(table: Path) -> None:
     assert "give it with --latencies" in str(run("run", "--space", SPACE, "--evaluator", table, "--latencies", table).exception)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, hardware_ids: tuple[str, ..
         model = fit(space, rows, ms, Origin(hardware_id, kind="simulated"), FitOptions(curve=False)).model
         (path / f"{hardware_id}.json").write_bytes(model.to_json())
     (path / "evaluating.py").write_text(EVALUATOR)
+    (path / "unfinished.py").write_text("def accuracy(space, encodings:\n")
+    (path / "lines.jsonl").write_text('{"encoding": [[0, 1], [1]], "accuracy": 0.5}\n')
     return path
 
 
@@ -171,7 +174,9 @@ def test_a_result_is_a_model_for_every_command(
     assert trained["setup"]["model"] == "found"
 
 
-def test_a_predictor_is_trained_on_lines(middle: list[str | Path], folder: Path, tmp_path: Path) -> None:
+def test_a_predictor_is_trained_on_lines(
+    middle: list[str | Path], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = get_space("nas_bench_macro")
     rows = np.unique(space.draw(200, np.random.default_rng(1)), axis=0)
     accuracy = 0.5 + 0.4 * np.tanh(space.madds(rows) / 3e7)  # type: ignore[attr-defined]
@@ -183,6 +188,11 @@ def test_a_predictor_is_trained_on_lines(middle: list[str | Path], folder: Path,
     assert found["accuracies"].startswith("ridge on ")
     truth = 0.5 + 0.4 * np.tanh(space.madds(space.parse(found["label"]))[0] / 3e7)  # type: ignore[attr-defined]
     assert found["accuracy"] == pytest.approx(truth, abs=0.06)
+    log = tmp_path / "run.db"
+    relative = [os.path.relpath(samples, folder) if part == str(samples) else part for part in options]
+    first = document(*relative, "--method", "random", "--evaluations", "20", "--log", log)
+    monkeypatch.chdir(tmp_path)
+    assert document("resume", log)["label"] == first["label"]  # from wherever it is continued
     samples.write_text(lines[0] + "\n{}\n")
     assert "line 2 is not an object with encoding and accuracy" in str(run(*options, "--method", "random").exception)
 
@@ -215,6 +225,10 @@ def test_show_says_where_a_network_comes_from(middle: list[str | Path], tmp_path
         (("evaluating:accuracy", "evaluating:broken"), "accuracy nan for nas_bench_macro:"),
         (("evaluating:accuracy", "table.csv"), "cannot be read"),
         (("evaluating:accuracy", "plain"), "expected FILE.npz"),
+        (("evaluating:accuracy", "./evaluating.py:accuracy"), "expected MODULE:FUNCTION"),
+        (("evaluating:accuracy", "unfinished:accuracy"), "evaluator 'unfinished:accuracy': "),
+        (("evaluating:accuracy", "lines.jsonl:accuracy"), "has no columns, found 'accuracy'"),
+        (("evaluating:accuracy", "lines.jsonl"), "line 1: "),
         (("nas_bench_macro", "nas_bench_201"), "cost model"),
         (("nas_bench_macro", "multi_hardware"), "input sizes"),
         (("nas_bench_macro", "nothing"), "unknown search space 'nothing'"),

@@ -88,8 +88,8 @@ def test_evolution_and_refinement_find_the_toy_optimum(seed: int) -> None:
 
 
 def test_the_result_is_the_best_that_was_evaluated() -> None:
-    for method in (METHODS["random"], METHODS["evolution"], METHODS["nsga2"]):
-        found = run(method)
+    for name in ("random", "evolution", "nsga2", "reinforce"):
+        found = run(METHODS[name])
         assert found.reward == pytest.approx(found.log.rewards.max())
         assert found.binding == "b"
 

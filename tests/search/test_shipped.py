@@ -125,18 +125,17 @@ def test_a_model_of_another_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
     from mhmodels.hardware import host
 
     path = model_path("multi_hardware", Path("host-cpu-int8"))
-    there = shipped_model("multi_hardware", "host-cpu-int8").environment
+    model = shipped_model("multi_hardware", "host-cpu-int8")
+    there = model.environment
     assert there is not None
     monkeypatch.setattr(host, "cpu_identity", lambda: there.device)
-    assert remark_on(path) == ""
+    assert remark_on(model, path) == ""
     monkeypatch.setattr(host, "cpu_identity", lambda: "another CPU")
-    assert "this machine is another CPU; collect and fit" in remark_on(path)
-    assert remark_on(model_path("multi_hardware", Path("ethos-u55-128"))) == ""
+    assert "this machine is another CPU; collect and fit" in remark_on(model, path)
+    assert remark_on(shipped_model("multi_hardware", "ethos-u55-128"), model_path("multi_hardware", Path("ethos-u55-128"))) == ""
     own = tmp_path / "own.json"
-    own.write_bytes(path.read_bytes())
-    assert f"{own} is of {there.device}, this machine is another CPU" in remark_on(own)
-    own.write_bytes(path.read_bytes().replace(b'"host-cpu-int8"', b'"host-cpu-of-mine"'))
-    assert remark_on(own) == ""
+    assert f"{own} is of {there.device}, this machine is another CPU" in remark_on(model, own)
+    assert remark_on(msgspec.structs.replace(model, hardware="host-cpu-of-mine"), own) == ""
 
 
 def test_a_file_goes_before_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,11 +63,18 @@ def test_only_networks_near_the_target_are_trained() -> None:
     assert anywhere.min() < 0.8 < 1.25 < anywhere.max()
 
 
-def test_a_policy_that_is_elsewhere_is_trained_all_the_same() -> None:
-    space, preset = tiny.space(), tiny.preset(policy=POLICY, trained_norms=(0.999999, 1.000001))
-    controller = Controller(space, preset.controller_settings(), 0)
-    rows, replaced = Curriculum(tiny.objective(space), preset, 0).sample(controller, 0)
-    assert rows.shape == replaced.shape == (1, len(space.decisions))
+def test_a_policy_that_is_elsewhere_is_trained_where_it_is_nearest() -> None:
+    """Nothing lies within these norms."""
+    objective = tiny.objective(tiny.space())
+    for changes in ({}, {"evenly": True, "scored": 4}):
+        norms = objective.f(drawn(list(range(20)), trained_norms=(0.999999, 1.000001), **changes))
+        assert np.abs(norms - 1).max() < 0.05
+
+
+def test_the_walk_too_stays_near_the_target() -> None:
+    rows = drawn(list(range(600)), walk=Walk(fixed=0.1, end=0.6, every=10), trained_norms=(0.8, 1.25))
+    norms = tiny.objective(tiny.space()).f(rows)
+    assert ((norms >= 0.8) & (norms <= 1.25)).all()
 
 
 def test_training_evenly_follows_no_policy() -> None:

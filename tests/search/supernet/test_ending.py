@@ -92,6 +92,23 @@ def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
     with pytest.raises(SearchError, match=r"seed was 0, now 1"):
         shared_accuracies(request._replace(log=None, seed=1), ends.encodings)
+    with pytest.raises(SearchError, match="no search is there"):
+        shared_accuracies(request._replace(log=None, folder=tmp_path / "gone"), ends.encodings)
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.tensorflow
+def test_a_log_whose_folder_is_gone_keeps_its_rows(tmp_path: Path) -> None:
+    from search.supernet.loop import search_supernet
+
+    folder = tmp_path / "weights"
+    with SearchLog(tmp_path / "search.db") as log:
+        search_supernet(tiny.request(folder, preset=tiny.preset(**QUICK), log=log))
+        rows = len(log.evaluated().f)
+        folder.rename(tmp_path / "elsewhere")
+        with pytest.raises(SearchError, match=r"search.db: holds a search whose weights were in .*weights, which is gone"):
+            search_supernet(tiny.request(folder, preset=tiny.preset(**QUICK), log=log, resume=True))
+        assert len(log.evaluated().f) == rows
 
 
 def test_places_matter_to_shared_weights_and_not_to_the_network() -> None:
