@@ -72,6 +72,7 @@ def fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]
         "held_out": model.held_out,
         "by_distribution": model.by_distribution,
         "learning_curve": model.learning_curve,
+        "baselines": model.baselines,
         "warnings": result.warnings,
     }
 
@@ -80,6 +81,9 @@ def show_fit(model: CostModel) -> None:
     """Prints a fit's report."""
     out = console()
     out.print(f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, fitted to {model.n} networks")
+    if model.baselines:
+        known = ", ".join(f"{one.model} {one.ms:.4g} ms" for one in model.baselines)
+        out.print(f"measured beside them, for the C of rewards: {known}")
     rows = [("held out", model.held_out), *((f"  {name}", report) for name, report in model.by_distribution.items())]
     rows += [(f"fitted to {point.n}", point.statistics) for point in model.learning_curve[:-1]]
     out.print(statistics_table(rows))

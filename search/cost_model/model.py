@@ -100,6 +100,9 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         numbers += [one.ms for one in self.baselines]
         if not np.isfinite(numbers).all():
             raise CostModelError("cost model: weights are not all finite numbers")
+        wrong = next((one for one in self.baselines if one.ms <= 0), None)
+        if wrong is not None:
+            raise CostModelError(f"cost model: baseline '{wrong.model}' took {wrong.ms} ms, expected more than 0")
         if len(self.row_index) != len(self.row_weights):
             raise CostModelError(f"cost model: {len(self.row_index)} row_index and {len(self.row_weights)} row_weights")
         field, found = ("weights", self.weights) if self.form == "structural" else ("row_index", self.row_index)
