@@ -46,8 +46,19 @@ def test_two_phones_of_which_one_is_unplugged(
     monkeypatch.setattr(Phone, "__init__", lambda self, adb, serial, *, wait_s: begin(self, adb, serial, wait_s=min(wait_s, 2.0)))
     stays, goes = make_device(), make_device()
     words = ["search", "collect", "--space", "multi_hardware", "-n", str(NETWORKS), "--delegate", "xnnpack", "--once"]
-    words += ["--reference", "", "--blocks", "2", "--benchmark-binary", str(tool(tmp_path)), "--adb-server", server.address]
-    words += ["--store", str(tmp_path / "r.db"), "--json"]
+    words += [
+        "--reference",
+        "",
+        "--baseline",
+        "",
+        "--blocks",
+        "2",
+        "--benchmark-binary",
+        str(tool(tmp_path)),
+        "--adb-server",
+        server.address,
+    ]
+    words += ["--adb-server", server.address, "--store", str(tmp_path / "r.db"), "--json"]
     for device in (stays, goes):
         words += ["--device", device.address]
     watcher = unplug_after(goes, 3)

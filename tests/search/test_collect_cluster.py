@@ -104,7 +104,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
 
 
 def invoke(cluster: Cluster, *arguments: str) -> Result:
-    words = ["search", "collect", "--space", "multi_hardware", "--scheduler", cluster.address]
+    words = ["search", "collect", "--space", "multi_hardware", "--scheduler", cluster.address, "--baseline", ""]
     return CliRunner().invoke(cli, [*words, "--store", str(cluster.folder / "r.db"), *arguments])
 
 
@@ -144,7 +144,7 @@ from mhmodels.hardware import register
 register("fake", FakeRunner(["fake-npu", "fake-cpu"]))
 from mhmodels.cli.main import cli
 cli(["search", "collect", "--space", "multi_hardware", "-n", "20", "--hardware", "fake-npu", "fake-cpu",
-     "--store", sys.argv[1], "--scheduler", sys.argv[2]])
+     "--store", sys.argv[1], "--scheduler", sys.argv[2], "--baseline", ""])
 """
 
 
@@ -157,12 +157,13 @@ def test_devices_are_resources_and_what_nobody_offers_is_told(cluster: Cluster) 
     assert "offers the resource 'machine'" in str(result.exception)
     cluster.worker()
     cluster.wait_for(2)
-    result = invoke(cluster, "-n", "2", "--hardware", "fake-npu")
+    words = ("-n", "2", "--hardware", "fake-npu", "--baseline", "mobilenet_v1")
+    result = invoke(cluster, *words)
     assert result.exit_code == 0, result.output
-    assert len(cluster.measured()) == 2
-    again = invoke(cluster, "-n", "2", "--hardware", "fake-npu")
+    assert len(cluster.measured()) == 3
+    again = invoke(cluster, *words)
     assert again.exit_code == 0
-    assert len(cluster.measured()) == 2
+    assert len(cluster.measured()) == 3
 
 
 @pytest.mark.slow

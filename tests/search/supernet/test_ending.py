@@ -19,6 +19,7 @@ from search.supernet.ending import NEAR, finalists, shared_accuracies
 from search.supernet.plan import Plan
 from search.supernet.presets import Policy
 from search.supernet.record import check_space
+from search.supernet.watching import Silent
 
 from . import tiny
 
@@ -126,7 +127,10 @@ def test_places_matter_to_shared_weights_and_not_to_the_network() -> None:
 
 @pytest.mark.tensorflow
 def test_an_unfinished_search_judges_nothing(tmp_path: Path) -> None:
+    from search.supernet.loop import Search
+
     request = tiny.request(tmp_path, preset=tiny.preset(**QUICK))
+    Search(request, Silent())
     with pytest.raises(SearchError, match="step 0 of 8; resume it"):
         shared_accuracies(request, request.space.draw(1, np.random.default_rng(0)))
 
