@@ -40,7 +40,15 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     model = fit(space, rows, ms, Origin(hardware.id, kind="simulated"), FitOptions(curve=False)).model
     (folder / "model.json").write_bytes(model.to_json())
     preset = msgspec.structs.replace(
-        PRESETS["quick"], steps=4, batch_size=8, validation_batch=50, input_size=32, scored=2, update_every=1, finalists=2
+        PRESETS["quick"],
+        steps=4,
+        batch_size=8,
+        validation_batch=50,
+        input_size=32,
+        scored=2,
+        train_only=0.6,
+        update_every=1,
+        finalists=2,
     )
     (folder / "preset.json").write_bytes(preset.to_json())
     return [
