@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,8 +51,6 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
             measured or do not run.
     """
     kinds = _kinds(path)
-    if not read_bytes(path, limit=MAX_BYTES).endswith(b"\n"):
-        raise FileFormatError(f"{path}: the last line has no line end: the file is cut off, and its last latency may be")
     unknown = next((name for name in hardware if name not in kinds), None)
     if unknown is not None or not kinds:
         raise SearchError(f"{path}: no latencies on '{unknown}', expected some of {', '.join(kinds) or 'none: it has no rows'}")
@@ -113,14 +112,14 @@ def _header(path: Path) -> list[str]:
 def _kinds(path: Path) -> dict[str, set[str]]:
     """By hardware of the file the kinds of its latencies."""
     found: dict[str, set[str]] = {}
+    content = read_bytes(path, limit=MAX_BYTES)
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                if not row["hardware"] or None in row.values():
-                    raise FileFormatError(f"{path}: a line has no hardware or too few fields: the file is cut off")
-                found.setdefault(row["hardware"], set()).add(row["kind"])
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
+        for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")):
+            if not row["hardware"] or None in row.values():
+                raise FileFormatError(f"{path}: a line has no hardware or too few fields: the file is cut off")
+            found.setdefault(row["hardware"], set()).add(row["kind"])
     except (KeyError, UnicodeDecodeError, csv.Error) as error:
         raise FileFormatError(f"{path}: not what `search collect` writes ({error})") from error
+    if not content.endswith(b"\n"):
+        raise FileFormatError(f"{path}: the last line has no line end: the file is cut off, and its last latency may be")
     return found

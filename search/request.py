@@ -7,7 +7,7 @@ import inspect
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from search.tabular import Table
 from search.template import ArchitectureSpace
 
 MEDIAN = "median"
+T = TypeVar("T")
 
 
 class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -81,8 +82,17 @@ def load_request(log_path: Path) -> Request:
         document = log.request()
     if document is None:
         raise SearchError(f"{log_path}: holds no search that was begun from the command line")
+    return logged(document, Request, log_path)
+
+
+def logged(document: Any, kind: type[T], log_path: Path) -> T:
+    """A part of what a log keeps, as this version knows it.
+
+    Raises:
+        SearchError: another version's.
+    """
     try:
-        return msgspec.convert(document, Request)
+        return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise SearchError(f"{log_path}: the search in it was begun by another version ({error})") from error
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from search.errors import SearchError
-from search.request import Request, make_objective
+from search.request import Request, logged, make_objective
 from search.rewards import Objective
 from search.running import Found
 from search.supernet.presets import Preset, load_preset
@@ -30,7 +29,7 @@ def request_options(options: dict[str, Any]) -> dict[str, Any]:
     data = options["data"]
     return {
         "preset": msgspec.to_builtins(preset),
-        "data": data if data in digits64.SETTINGS else str(Path(data).absolute()),
+        "data": data if data in digits64.SETTINGS or "://" in data else str(Path(data).absolute()),
         "label_offset": options["label_offset"],
         "classes": options["classes"],
         "strategy": options["strategy"],
@@ -101,7 +100,7 @@ def loop_request(request: Request, objective: Objective, strategy: Any, log: Sea
         space=objective.space,
         objective=objective,
         data=open_search_data(given["data"], label_offset=given["label_offset"]),
-        preset=_preset(given["preset"], log_path),
+        preset=logged(given["preset"], Preset, log_path),
         folder=folder_of(log_path),
         strategy=strategy,
         log=log,
@@ -110,13 +109,6 @@ def loop_request(request: Request, objective: Objective, strategy: Any, log: Sea
         recompute=given["recompute"],
         resume=True,
     )
-
-
-def _preset(document: Any, log_path: Path) -> Preset:
-    try:
-        return msgspec.convert(document, Preset)
-    except msgspec.ValidationError as error:
-        raise SearchError(f"{log_path}: the search in it was begun by another version ({error})") from error
 
 
 def folder_of(log: Path) -> Path:

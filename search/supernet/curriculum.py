@@ -58,11 +58,13 @@ class Curriculum:
 
         if self.preset.trained_norms is None:
             return draw(count)
-        drawn, kept = [draw(_AT_ONCE)], 0
-        while (kept := kept + int((self._off(drawn[-1][0]) == 0).sum())) < count and len(drawn) < _TRIES:
-            drawn.append(draw(_AT_ONCE))
-        rows, replaced = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
-        nearest = np.argsort(self._off(rows), kind="stable")[:count]
+        drawn, kept = list[tuple[Encodings, NDArray[np.bool_], NDArray[np.float64]]](), 0
+        while kept < count and len(drawn) < _TRIES:
+            rows, replaced = draw(_AT_ONCE)
+            drawn.append((rows, replaced, self._off(rows)))
+            kept += int((drawn[-1][2] == 0).sum())
+        rows, replaced, off = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+        nearest = np.argsort(off, kind="stable")[:count]
         return rows[nearest], replaced[nearest]
 
     def _near_target(self) -> Encodings:

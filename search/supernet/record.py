@@ -138,17 +138,18 @@ def claim(request: Request, *, write: bool) -> None:
     there = checkpoint.latest(request.folder / "checkpoints") is not None or (log is not None and log.header() is not None)
     if there and not request.resume:
         raise SearchError(f"{request.folder}: holds a search already; resume it, or give another folder")
+    own = settings(request)
     if record.exists():
-        _compare(request, settings(request))
+        _compare(request, own)
     elif log is not None and log.header() is not None:
         raise SearchError(
             f"{log.path}: holds a search whose weights were in {request.folder}, which is gone or has no {record.name}: bring it "
             "back, or begin a new search with another log"
         )
     elif write:
-        write_atomically(record, msgspec.json.format(msgspec.json.encode(settings(request)), indent=2) + b"\n")
+        write_atomically(record, msgspec.json.format(msgspec.json.encode(own), indent=2) + b"\n")
     if log is not None:
-        log.begin(settings(request))
+        log.begin(own)
 
 
 def check_there(request: Request) -> None:

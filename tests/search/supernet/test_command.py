@@ -95,3 +95,17 @@ def test_wrong_arguments_are_named(arguments: list[str | Path], changes: list[st
     result = run(*arguments, *changes, "-o", tmp_path / "found.json")
     assert result.exit_code != 0
     assert message in f"{result.output}{result.exception}"
+
+
+def test_data_are_remembered_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from search.supernet_cli import request_options
+
+    monkeypatch.chdir(tmp_path)
+    options = dict.fromkeys(("label_offset", "classes", "strategy", "recompute")) | {"preset": "quick"}
+    for given, kept in (
+        ("digits64-hard", "digits64-hard"),
+        ("gs://bucket/train-*", "gs://bucket/train-*"),
+        ("pictures", str(tmp_path / "pictures")),
+        ("records/train-*", str(tmp_path / "records/train-*")),
+    ):
+        assert request_options({**options, "data": given})["data"] == kept
