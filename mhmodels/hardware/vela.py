@@ -9,7 +9,6 @@ import math
 import re
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware.host_session import CONTAINED
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.vela_process import run_vela
 from mhmodels.tflite_file import read_tflite
 
 TIMEOUT_S = 600.0
@@ -165,34 +164,21 @@ def compile_for_npu(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S
         MeasurementError: as `VelaRunner.measure`.
     """
     options = [f"--{name.replace('_', '-')}={value}" for name, value in hardware.configuration.items()]
-    with tempfile.TemporaryDirectory(prefix="mhmodels-vela-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mhmodels-vela-") as name:
+        folder = Path(name)
         # A name of our own: Vela puts the network's into the names and lines of what it writes.
-        network = Path(folder, "network.tflite")
+        network = folder / "network.tflite"
         network.symlink_to(path.absolute())
-        command = [sys.executable, "-P", str(CONTAINED), "[]", "ethosu.vela", *options, "--output-dir=output", network.name]
-        done = _run(command, folder, path, timeout_s)
+        try:
+            done = run_vela([*options, "--output-dir=output", network.name], folder, timeout_s)
+        except subprocess.TimeoutExpired:
+            raise MeasurementError(f"{path}: Vela did not finish within {timeout_s:g} s") from None
         said = done.stdout + "\n" + done.stderr
         if done.returncode and (memory := _TOO_LARGE.search(said)):
             return Compilation(too_large=f"Vela needs {memory[1]} bytes for its tensors, {hardware.id} has {memory[2]}")
         if done.returncode:
             raise _failure(done, path)
-        return _read(Path(folder, "output"), said, path)
-
-
-def _run(command: list[str], folder: str, path: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_s,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise MeasurementError(f"{path}: Vela did not finish within {timeout_s:g} s") from None
+        return _read(folder / "output", said, path)
 
 
 def _failure(done: subprocess.CompletedProcess[str], path: Path) -> MeasurementError:

@@ -13,7 +13,7 @@ import queue
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import cast
 
@@ -95,33 +95,34 @@ class Lane:
 
     def run(self) -> None:
         """Everything pending, then everything that is to be measured again."""
-        with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder:
+        # A thread's cores are those of the processes that it starts; a compiler's process stays as long as its thread.
+        compilers = ThreadPoolExecutor(len(self.cores), initializer=_stay_on, initargs=(self.cores,))
+        with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder, compilers as pool:
             files = Files(Path(folder), self.settings)
             waiting = {desk.id: {network.id for network in desk.target.pending} for desk in self.desks}
             wanted = [n for n in self.plan.everything if any(n.id in ids for ids in waiting.values())]
             for chunk in _chunks(wanted, CHUNK):
-                self._chunk(files, [(desk, n) for desk in self.desks for n in chunk if n.id in waiting[desk.id]])
+                self._chunk(files, pool, [(desk, n) for desk in self.desks for n in chunk if n.id in waiting[desk.id]])
             if self.settings.again:
                 for desk in self.desks:
                     self._again(files, desk)
 
-    def _chunk(self, files: Files, work: list[tuple[Desk, Network]]) -> None:
+    def _chunk(self, files: Files, pool: ThreadPoolExecutor, work: list[tuple[Desk, Network]]) -> None:
         """Timings one by one, network by network so that formats see the same conditions; then the compilers."""
         order = {network.id: place for place, (_, network) in enumerate(work)}
         for desk, network in sorted((pair for pair in work if pair[0].target.timed), key=lambda pair: order[pair[1].id]):
             if desk.check_due and self._reference is not None:
                 self._with_job(files, desk, self._reference, desk.check, keep=True)
             self._with_job(files, desk, network.architecture, functools.partial(desk.first, network=network))
-        compiled = [pair for pair in work if not pair[0].target.timed]
-        if compiled:
-            futures: list[Future[None]] = []
-            # A thread's cores are those of the processes that it starts.
-            with ThreadPoolExecutor(len(self.cores), initializer=_stay_on, initargs=(self.cores,)) as pool:
-                for desk, network in compiled:
-                    start = functools.partial(_submit, pool, futures, desk, network)
-                    self._with_job(files, desk, network.architecture, start)
-            for future in futures:
-                future.result()  # what went wrong there in an unforeseen way must not pass in silence
+        futures: list[Future[None]] = []
+        try:
+            for desk, network in (pair for pair in work if not pair[0].target.timed):
+                start = functools.partial(_submit, pool, futures, desk, network)
+                self._with_job(files, desk, network.architecture, start)
+        finally:
+            wait(futures)  # the files are theirs until then
+        for future in futures:
+            future.result()  # what went wrong there in an unforeseen way must not pass in silence
         files.clear()
 
     def _again(self, files: Files, desk: Desk) -> None:

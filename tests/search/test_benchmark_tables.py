@@ -31,8 +31,8 @@ BARS = {"avg": 0.2, "max": 0.15}
 @pytest.fixture(scope="module")
 def example() -> Any:
     """The script that makes the tables of docs/search.md."""
-    path = ROOT / "examples" / "search_nas_bench_201.py"
-    specification = importlib.util.spec_from_file_location("search_nas_bench_201", path)
+    path = ROOT / "examples" / "search_benchmarks.py"
+    specification = importlib.util.spec_from_file_location("search_benchmarks", path)
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
@@ -43,7 +43,7 @@ def example() -> Any:
 
 @pytest.fixture(scope="module")
 def benchmark_201(example: Any) -> Any:
-    return example.Benchmark(DATA)
+    return example.read(DATA / "nasbench201_accuracy_200ep.npz", DATA / "nasbench201_latency.npz")
 
 
 @needs_data
@@ -187,7 +187,7 @@ def test_accuracies_and_latencies_are_not_taken_for_each_other() -> None:
 @needs_data
 @pytest.mark.parametrize("aggregate", Aggregates)
 def test_evolution_beats_random_search_on_real_networks(aggregate: Any, example: Any, benchmark_201: Any) -> None:
-    objective = benchmark_201.objective(example.HARDWARE, aggregate)
+    objective = benchmark_201.objective(example.NAS_BENCH_201, aggregate)
     best = benchmark_201.optimum(objective)
     evolved, drawn = [], []
     for seed in range(5):
@@ -199,23 +199,10 @@ def test_evolution_beats_random_search_on_real_networks(aggregate: Any, example:
 
 @needs_data
 @pytest.mark.slow
-def test_refinement_mends_the_local_optimum_of_a_factorised_policy(example: Any, benchmark_201: Any) -> None:
-    objective = benchmark_201.objective(example.HARDWARE, "max")
-    best = benchmark_201.optimum(objective)
-    found = example.search(objective, benchmark_201.accuracy, example.CONTROLLER, 0)
-    argmax = float(found.log.rewards[found.log.phases.index("argmax")])
-    assert found.log.phases.count("reinforce") == 20_000
-    assert found.log.phases.count("refinement") == 1000
-    assert 100 * (best - argmax) < 2.5  # stuck, but near
-    assert 100 * (best - found.reward) <= 0.3
-
-
-@needs_data
-@pytest.mark.slow
 def test_one_search_for_all_hardware_serves_them_better_than_one_for_each(example: Any, benchmark_201: Any) -> None:
     """Tables 2 and 3 of the paper: a network made for one hardware costs more in both norms than one made for all."""
     rows = example.hardware_rows(benchmark_201, [0])
-    single = [rows[f"single, {name}"][0] for name in example.HARDWARE]
+    single = [rows[f"single, {name}"][0] for name in example.NAS_BENCH_201]
     assert rows["multi, average"][0]["r_avg"] > max(row["r_avg"] for row in single)
     assert rows["multi, maximum"][0]["r_max"] > max(row["r_max"] for row in single)
     assert abs(rows["multi, average"][0]["f_avg"] - 1) < 0.05
@@ -226,8 +213,9 @@ def test_one_search_for_all_hardware_serves_them_better_than_one_for_each(exampl
 @needs_data
 @pytest.mark.slow
 @pytest.mark.parametrize("aggregate", Aggregates)
-def test_regrets_over_10_seeds_are_within_their_bars(aggregate: Any, example: Any, benchmark_201: Any) -> None:
-    found = example.regrets(benchmark_201, aggregate, range(10))
+def test_regrets_over_8_seeds_are_within_their_bars(aggregate: Any, example: Any, benchmark_201: Any) -> None:
+    found = example.regrets(benchmark_201, aggregate, range(8))
     assert np.median(found["evolution"]) <= BARS[aggregate]
     assert example.paired(found["evolution"], found["random"]) < 0.01
+    assert np.median(found["controller"]) < 2.5  # stuck, but near
     assert np.median(found["controller + refinement"]) <= 0.3
