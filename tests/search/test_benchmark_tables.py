@@ -28,17 +28,21 @@ Aggregates = ("avg", "max")
 BARS = {"avg": 0.2, "max": 0.15}
 
 
-@pytest.fixture(scope="module")
-def example() -> Any:
-    """The script that makes the tables of docs/search.md."""
-    path = ROOT / "examples" / "search_benchmarks.py"
-    specification = importlib.util.spec_from_file_location("search_benchmarks", path)
+def load_example(name: str) -> Any:
+    """A script of examples/ as a module."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     sys.modules[specification.name] = module
     specification.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def example() -> Any:
+    """The script that makes the tables of docs/search.md."""
+    return load_example("search_benchmarks")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from search.measured_tables import is_collected, measured_latencies
 from search.sampling import sample
 from search.spaces import get_space
 from search.template import ArchitectureSpace
-from tests.search.test_benchmark_tables import MACRO, needs_data
+from tests.search.test_benchmark_tables import MACRO, load_example, needs_data
 
 SPACE = "nas_bench_macro"
 
@@ -164,3 +164,21 @@ def test_from_a_collection_to_the_search(tmp_path: Path) -> None:
     assert collected.exception is None, collected.output
     result = run("run", "--space", SPACE, "--evaluator", "x:f", "--latencies", path)
     assert f"12 networks have a latency on '{hardware}'" in str(result.exception)
+
+
+@needs_data
+def test_searches_are_judged_against_the_best_of_all(table: Path) -> None:
+    example = load_example("search_benchmarks")
+    benchmark = example.read(MACRO, table)
+    assert benchmark.hardware == ("cpu", "npu")
+    assert len(benchmark.members) == 3969
+    found = example.regrets(benchmark, "max", range(3), samples=300, evaluations=150)
+    assert all(regret >= -1e-9 for regrets in found.values() for regret in regrets)
+    refined = zip(found["controller + refinement"], found["controller"], strict=True)
+    assert all(after <= before for after, before in refined)
+    assert np.mean(found["evolution"]) < np.mean(found["random"])
+    assert "| controller + refinement | 300 samples + 150 | 3 |" in example.regret_table("max", found, 300, 150)
+    rows = example.hardware_rows(benchmark, [0], 150)
+    assert list(rows) == ["single, cpu", "single, npu", "multi, average", "multi, maximum"]
+    assert rows["multi, maximum"][0]["r_max"] > rows["single, npu"][0]["r_max"]
+    assert "| single, npu |" in example.hardware_table(benchmark.hardware, rows)
