@@ -26,6 +26,7 @@ Tag: TypeAlias = Literal["operation", "width", "resolution"]
 Encodings: TypeAlias = NDArray[np.int16]
 SKIP: None = None
 """The choice of leaving a block out."""
+_AT_ONCE = 4096
 
 
 class OneOf(msgspec.Struct, frozen=True, cache_hash=True):
@@ -159,9 +160,10 @@ class Space:
         result = encodings.copy()
         for group in self.groups:
             columns = list(group)
-            skip = self._skip(columns[0])
             part = result[:, columns]
-            result[:, columns] = np.take_along_axis(part, np.argsort(part == skip, axis=1, kind="stable"), axis=1)
+            skipped = part == self._skip(columns[0])
+            if skipped.any():
+                result[:, columns] = np.take_along_axis(part, np.argsort(skipped, axis=1, kind="stable"), axis=1)
         return result
 
     def draw(self, n: int, rng: np.random.Generator, *, depth: Literal["decisions", "uniform"] = "decisions") -> Encodings:
@@ -233,10 +235,9 @@ class Space:
 
     def __iter__(self) -> Iterator[Encodings]:
         """All canonical encodings (1-D), in lexicographic order; sensible for small spaces only."""
-        for choices in itertools.product(*self.allowed):
-            row = np.array(choices, np.int16)
-            if (self.canonical(row[None])[0] == row).all():
-                yield row
+        everything = itertools.product(*self.allowed)
+        while len(rows := np.array(list(itertools.islice(everything, _AT_ONCE)), np.int16)):
+            yield from rows[(self.canonical(rows) == rows).all(axis=1)]
 
     def one_hot(self, encodings: ArrayLike) -> NDArray[np.uint8]:
         """(n, sum of `cardinalities`) with a 1 for the choice of every decision."""
@@ -315,10 +316,9 @@ class Space:
         return table
 
     def _wrong(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
-        bad: NDArray[np.bool_] = (rows < 0) | (rows >= self.cardinalities)
-        if any(len(allowed) < count for allowed, count in zip(self.allowed, self.cardinalities, strict=True)):
-            bad |= ~self._permitted[np.arange(len(self.decisions)), np.where(bad, 0, rows)]
-        return bad
+        outside = (rows < 0) | (rows >= self.cardinalities)
+        wrong: NDArray[np.bool_] = outside | ~self._permitted[np.arange(len(self.decisions)), np.where(outside, 0, rows)]
+        return wrong
 
     def _distinct(self, group: tuple[int, ...]) -> int:
         """Canonical combinations of a group: ordered sequences of the blocks that are not skipped."""
