@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-import select
 import signal
-import subprocess
-import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware.child import Child
 from mhmodels.hardware.company import company, core_ticks
 
 CHILD = Path(__file__).with_name("host_child.py")
-CONTAINED = Path(__file__).with_name("contained.py")
 TIMEOUT_S = 600.0
-_MOST_ANSWER_BYTES = 64 << 20
 
 
 def timing_cores(threads: int) -> list[int]:
@@ -68,15 +66,12 @@ class HostSession:
         self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
         self.stolen = self.company = 0.0
         self.reference_ms: list[float] = []
-        self._pending = b""
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
         beside = None if reference is None else str(reference.absolute())
         settings = {"path": str(path.absolute()), "reference": beside, "xnnpack": xnnpack, "threads": threads}
-        # -P: neither the working directory nor the script's own folder may stand before the installed packages.
-        command = [sys.executable, "-P", str(CONTAINED), json.dumps(self.cores), str(CHILD), json.dumps(settings)]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, bufsize=0)
+        self._child = Child(CHILD, [json.dumps(settings)], cores=self.cores, errors=self._errors)
         try:
-            self.about = self._answer()
+            self.about = self._answer(self._child.line)
         except BaseException:
             self.close()
             raise
@@ -87,13 +82,8 @@ class HostSession:
         Raises:
             MeasurementError: the child died or the session's time is over.
         """
-        assert self._child.stdin is not None
         before = core_ticks()
-        try:
-            self._child.stdin.write(json.dumps({"runs": runs}).encode() + b"\n")
-        except BrokenPipeError:
-            raise self._death() from None
-        answer = self._answer()
+        answer = self._answer(functools.partial(self._child.ask, {"runs": runs}))
         self.company = company(before, core_ticks(), self.cores)
         if len(self.cores) == 1:
             self.stolen = max(0.0, 1.0 - answer["own_ns"] / max(sum(answer["ns"]), 1))
@@ -102,11 +92,8 @@ class HostSession:
 
     def close(self) -> None:
         """Ends the child."""
-        self._child.kill()
-        self._child.wait()
-        for stream in (self._child.stdin, self._child.stdout, self._errors):
-            if stream is not None:
-                stream.close()
+        self._child.end()
+        self._errors.close()
 
     def __enter__(self) -> HostSession:
         return self
@@ -114,8 +101,16 @@ class HostSession:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _answer(self) -> dict[str, Any]:
-        line = self._line()
+    def _answer(self, line_by: Callable[[float], bytes]) -> dict[str, Any]:
+        """What the child says in its next line, before the deadline."""
+        try:
+            line = line_by(self._deadline)
+        except TimeoutError:
+            raise MeasurementError(f"{self.path}: not measured within {self._timeout_s:g} s; ask for fewer runs") from None
+        except EOFError:
+            raise self._death() from None
+        except OverflowError:
+            raise MeasurementError(f"{self.path}: the measuring process answers without end; the file is hostile") from None
         try:
             answer: dict[str, Any] = json.loads(line)
         except ValueError:
@@ -123,23 +118,6 @@ class HostSession:
         if "error" in answer:
             raise MeasurementError(f"{self.path}: LiteRT refuses this file: {_one_line(answer['error'])}")
         return answer
-
-    def _line(self) -> bytes:
-        """One line from the child, however it arrives in pieces, before the deadline."""
-        assert self._child.stdout is not None
-        output = self._child.stdout.fileno()
-        while b"\n" not in self._pending:
-            left = self._deadline - time.monotonic()
-            if left <= 0 or not select.select([output], [], [], left)[0]:
-                raise MeasurementError(f"{self.path}: not measured within {self._timeout_s:g} s; ask for fewer runs")
-            piece = os.read(output, 1 << 16)
-            if not piece:
-                raise self._death()
-            self._pending += piece
-            if len(self._pending) > _MOST_ANSWER_BYTES:
-                raise MeasurementError(f"{self.path}: the measuring process answers without end; the file is hostile")
-        line, _, self._pending = self._pending.partition(b"\n")
-        return line
 
     def _death(self) -> MeasurementError:
         code = self._child.wait()

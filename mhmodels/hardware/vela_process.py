@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from mhmodels.hardware.host_session import CONTAINED
+from mhmodels.hardware.child import Child
 
 CHILD = Path(__file__).with_name("vela_child.py")
 _of_thread = threading.local()
@@ -45,30 +42,23 @@ class _VelaProcess:
     """The child; it ends when nobody refers to it, and with this process in any case."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-P", str(CONTAINED), "[]", str(CHILD)]
         # Threads of a library would not be there after a fork.
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0, env=environment
-        )
+        self._child = Child(CHILD, environment={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
         self._owner = os.getpid()
         self._end = weakref.finalize(self, _end, self._child, self._owner)
 
     @property
     def alive(self) -> bool:
         """Whether it can compile, for this process and not for one that it was forked from."""
-        return self._owner == os.getpid() and self._end.alive and self._child.poll() is None
+        return self._owner == os.getpid() and self._end.alive and self._child.alive
 
     def compile(self, arguments: Sequence[str], folder: Path, timeout_s: float) -> int:
         """The exit code of one compilation, or of the child if that is what died."""
-        assert self._child.stdin is not None
-        deadline = time.monotonic() + timeout_s
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         request = {"cores": cores, "folder": str(folder), "arguments": list(arguments)}
         try:
-            self._child.stdin.write(json.dumps(request).encode() + b"\n")
-            return int(self._line(deadline))
-        except (BrokenPipeError, EOFError):
+            return int(self._child.ask(request, time.monotonic() + timeout_s))
+        except EOFError:
             return self._child.wait()
         except TimeoutError:
             self._end()
@@ -77,28 +67,10 @@ class _VelaProcess:
             self._end()
             raise
 
-    def _line(self, deadline: float) -> bytes:
-        assert self._child.stdout is not None
-        output, line = self._child.stdout.fileno(), b""
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([output], [], [], left)[0]:
-                raise TimeoutError
-            piece = os.read(output, 64)
-            if not piece:
-                raise EOFError
-            line += piece
-        return line
 
-
-def _end(child: subprocess.Popen[bytes], owner: int) -> None:
-    if os.getpid() != owner:
-        return
-    child.kill()
-    child.wait()
-    for stream in (child.stdin, child.stdout):
-        if stream is not None:
-            stream.close()
+def _end(child: Child, owner: int) -> None:
+    if os.getpid() == owner:
+        child.end()
 
 
 def _text(path: Path) -> str:

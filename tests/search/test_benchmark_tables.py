@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from search.errors import SearchError
 from search.request import Request, make_evaluator, make_objective
 from search.spaces import get_space
 from search.strategies import Random
+from tests.examples import load_example
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -26,17 +25,6 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the benchmark tables
 Aggregates = ("avg", "max")
 # Median regret in accuracy points that issue 7 asks for, over 20 seeds.
 BARS = {"avg": 0.2, "max": 0.15}
-
-
-def load_example(name: str) -> Any:
-    """A script of examples/ as a module."""
-    specification = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +177,9 @@ def test_accuracies_and_latencies_are_not_taken_for_each_other() -> None:
 
 
 @needs_data
-def test_evolution_beats_random_search_on_real_networks(example: Any, benchmark_201: Any) -> None:
-    objective = benchmark_201.objective(example.NAS_BENCH_201, "max")
+@pytest.mark.parametrize("aggregate", [pytest.param("avg", marks=pytest.mark.slow), "max"])
+def test_evolution_beats_random_search_on_real_networks(aggregate: Any, example: Any, benchmark_201: Any) -> None:
+    objective = benchmark_201.objective(example.NAS_BENCH_201, aggregate)
     best = benchmark_201.optimum(objective)
     evolved, drawn = [], []
     for seed in range(5):
@@ -198,6 +187,20 @@ def test_evolution_beats_random_search_on_real_networks(example: Any, benchmark_
             found.append(100 * (best - example.search(objective, benchmark_201.accuracy, method, seed).reward))
     assert min(evolved) >= -1e-9
     assert np.mean(evolved) < 0.6 * np.mean(drawn)
+
+
+@needs_data
+@pytest.mark.slow
+def test_refinement_mends_the_local_optimum_of_a_factorised_policy(example: Any, benchmark_201: Any) -> None:
+    objective = benchmark_201.objective(example.NAS_BENCH_201, "max")
+    best = benchmark_201.optimum(objective)
+    method = example.controller(example.SAMPLES, example.EVALUATIONS)
+    found = example.search(objective, benchmark_201.accuracy, method, 0)
+    argmax = float(found.log.rewards[found.log.phases.index("argmax")])
+    assert found.log.phases.count("reinforce") == 20_000
+    assert found.log.phases.count("refinement") == 1000
+    assert 100 * (best - argmax) < 2.5  # stuck, but near
+    assert 100 * (best - found.reward) <= 0.3
 
 
 @needs_data
@@ -220,5 +223,4 @@ def test_regrets_over_10_seeds_are_within_their_bars(aggregate: Any, example: An
     found = example.regrets(benchmark_201, aggregate, range(10))
     assert np.median(found["evolution"]) <= BARS[aggregate]
     assert example.paired(found["evolution"], found["random"]) < 0.01
-    assert np.median(found["controller"]) < 2.5  # stuck, but near
     assert np.median(found["controller + refinement"]) <= 0.3

@@ -19,7 +19,8 @@ from search.measured_tables import is_collected, measured_latencies
 from search.sampling import sample
 from search.spaces import get_space
 from search.template import ArchitectureSpace
-from tests.search.test_benchmark_tables import MACRO, load_example, needs_data
+from tests.examples import load_example
+from tests.search.test_benchmark_tables import MACRO, needs_data
 
 SPACE = "nas_bench_macro"
 

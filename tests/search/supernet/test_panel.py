@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search.supernet import panel
-from search.supernet.watching import FORWARD, Pace, Status
+from search.supernet.watching import Pace, Status
 
 from . import tiny
 
@@ -66,7 +66,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
 def test_the_time_left_counts_what_is_judged_later() -> None:
     pace = Pace(tiny.preset(steps=100, scored=4, update_every=5, train_only=0.5))  # 10 updates of 4 x 16 pictures
     pace.trained(1.0)
-    assert pace.left(1) == pytest.approx(99 + 10 * (4 * 16 / 8) * FORWARD)
+    assert pace.left(1) == pytest.approx(99 + 10 * (4 * 16 / 8) / 6)
     for _ in range(2):
         pace.trained(3.0)
         pace.judged(6.0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from mhmodels.training import session
 from mhmodels.training.recipes import RECIPES
 from mhmodels.training.sources import open_data
 from search.errors import SearchError
+from tests.examples import load_example
 
 from . import tiny
 from .test_command import arguments, run
@@ -26,14 +25,7 @@ __all__ = ["arguments"]  # the fixture
 
 @pytest.fixture(scope="module")
 def example() -> Any:
-    path = Path(__file__).parents[3] / "examples" / "search_digits.py"
-    specification = importlib.util.spec_from_file_location("search_digits", path)
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[specification.name] = module
-    specification.loader.exec_module(module)
-    return module
+    return load_example("search_digits")
 
 
 @pytest.fixture
