@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from export.cli_options import InputSize, model_options
-from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _share(value: float | None) -> str:
               help="Folder of pictures. Default: the bundled photographs.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights of the model. Without it: the seeded random ones that `export` uses.")  # fmt: skip
-@click.option("--tolerance", type=click.FloatRange(min=0), default=None,
+@click.option("--tolerance", type=FiniteRange(min=0), default=None,
               help="Largest difference at the outputs, as a share of their spread. "
                    "Default 0.001 between floats; else a correlation of 0.95 is asked for.")  # fmt: skip
 @json_option

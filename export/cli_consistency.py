@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from export.cli_options import model_options
-from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from export.consistency import ConsistencyReport, Subject
@@ -26,9 +26,9 @@ _CANVASES = 360
               help="Weights file, or a registered name. Without it: seeded random weights.")  # fmt: skip
 @click.option("--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=_FORMATS, show_default=True,
               help="Formats to compare.")  # fmt: skip
-@click.option("--tolerance", type=click.FloatRange(0, 1), default=0.2, show_default=True,
+@click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
               help="Largest mean drift of the logits, as a share of their standard deviation.")  # fmt: skip
-@click.option("--threshold", type=click.FloatRange(0, 1), default=None,
+@click.option("--threshold", type=FiniteRange(0, 1), default=None,
               help="Score from which a decision is made. Default: 0.5, or the median best score if that is lower.")  # fmt: skip
 @model_options
 @json_option

@@ -60,6 +60,8 @@ _COLUMNS = (
     "time", "model_hash", "architecture_id", "model", "weights", "hardware", "format", "kind", "threads", "batch", "runs",
     "median_ms",
 )  # fmt: skip
+# Of rows timed in turns with the reference network of that file, "" for none; where a network does not run, none is needed.
+_BESIDE = "(median_ms IS NULL OR coalesce(json_extract(document, '$.turns.model_hash'), '') = ?)"
 
 
 def default_path() -> Path:
@@ -116,7 +118,8 @@ class Store:
         """The latest row that answers a request: same file, hardware, threads and environment, as many runs or more.
 
         A row without a latency answers any number of runs, and so does one that was not timed. If the job knows its
-        architecture or its weights, so must the row, because tables look rows up by them.
+        architecture or its weights, so must the row, because tables look rows up by them. A latency must have been timed in
+        turns with the job's reference, or alone if it has none: the company of another network changes it.
 
         Raises:
             StoreError: the store cannot be read.
@@ -124,7 +127,7 @@ class Store:
         rows = self._rows(
             "model_hash = ? AND hardware = ? AND threads = ? AND environment = ? AND (? IS NULL OR architecture_id = ?)"
             " AND (? = 'unknown' OR weights = ?) AND (runs >= ? OR median_ms IS NULL OR kind != 'measured')"
-            " ORDER BY id DESC LIMIT 1",
+            f" AND {_BESIDE} ORDER BY id DESC LIMIT 1",
             (
                 job.model_hash,
                 hardware_id,
@@ -133,6 +136,7 @@ class Store:
                 *(job.architecture_id,) * 2,
                 *(job.weights,) * 2,
                 job.runs,
+                job.reference.model_hash if job.reference else "",
             ),
         )
         return next(rows, None)
@@ -157,7 +161,7 @@ class Store:
             weights, threads: as in `Measurement`; None for any.
             environment: None for any: then a CPU of another model may be among them.
             beside: hash of the reference network's file that they were timed in turns with, "" for those that were not; None for
-                any.
+                any. Rows without a latency count as either.
 
         Returns:
             In order of hardware, then architecture.
@@ -176,11 +180,13 @@ class Store:
             ("weights", weights),
             ("threads", threads),
             ("environment", _key(environment) if environment else None),
-            ("coalesce(json_extract(document, '$.turns.model_hash'), '')", beside),
         ):
             if value is not None:
                 conditions.append(f"{column} = ?")
                 values.append(value)
+        if beside is not None:
+            conditions.append(_BESIDE)
+            values.append(beside)
         where = " AND ".join(conditions)
         return list(
             self._rows(

@@ -8,7 +8,17 @@ from typing import Any, TypeVar
 
 import click
 
-from mhmodels.cli.common import OutputFile, console, emit_json, json_option, note, store_option, working
+from mhmodels.cli.common import (
+    FiniteRange,
+    OutputFile,
+    check_places,
+    console,
+    emit_json,
+    json_option,
+    note,
+    store_option,
+    working,
+)
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from search.run_cli import resume_command, run_command, show_command
 
@@ -139,7 +149,7 @@ def sample_command(
     help="Measured as well, for rewards' C; '' for none. [default: mobilenet_v1 if its input size fits]",
 )
 @click.option("--interval", type=click.IntRange(1), default=20, show_default=True, help="Networks between two of these.")
-@click.option("--patience", type=click.FloatRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
+@click.option("--patience", type=FiniteRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
 @click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
 @click.option("--scheduler", default=None, metavar="ADDRESS", help="Of a dask.distributed cluster that measures instead.")
 @click.option("-o", "--output", type=OutputFile(".csv"), default=None, metavar="FILE.csv", help="All rows of these networks.")
@@ -183,6 +193,8 @@ def collect_command(
     from search.collecting.plan import REFERENCE, Settings, usual_baselines
     from search.spaces import get_space
 
+    if output is not None:
+        collect_cli.check_output(output, (samples, None if store is None else Path(store)))
     space, runner = get_space(space_name), install(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
@@ -209,7 +221,7 @@ def collect_command(
     "--error", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True, help="What is least."
 )
 @click.option("--nonnegative", is_flag=True, help="Rule out weights below 0.")
-@click.option("--held-out", type=click.FloatRange(0.01, 0.9), default=0.2, show_default=True, help="Share kept for the report.")
+@click.option("--held-out", type=FiniteRange(0.01, 0.9), default=0.2, show_default=True, help="Share kept for the report.")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split.")
 @click.option("--kind", type=click.Choice(["measured", "estimated", "simulated"]), default=None, help="Of latencies in --data.")
 @_plot_option
@@ -236,6 +248,7 @@ def fit_command(
     from search.cost_model.fitting import FitOptions, fit
     from search.spaces import get_space
 
+    check_places({"-o": output, "--plot": plot}, cost_model_cli.sources(data, store))
     space = get_space(space_name)
     found = cost_model_cli.latencies(space, data, store, hardware_id, kind)
     for remark in found.remarks:
@@ -281,11 +294,14 @@ def validate_command(
     from search.cost_model.statistics import statistics
     from search.spaces import get_space
 
+    check_places({"--plot": plot}, (model_path, *cost_model_cli.sources(data, store)))
     model = load_cost_model(model_path)
     space = get_space(space_name or model.space)
     with naming(model_path):
         model.check(space=space, hardware=hardware_id)
     found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None), model, space)
+    for remark in found.remarks:
+        note(remark)
     predicted = model.bind(space).predict(found.encodings)
     report = statistics(found.ms, predicted)
     judged = msgspec.structs.replace(model, held_out=report)
@@ -295,8 +311,6 @@ def validate_command(
     if as_json:
         emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
         return
-    for remark in found.remarks:
-        note(remark)
     console().print(cost_model_cli.statistics_table([(f"{report.n} networks", report)]))
 
 
@@ -358,4 +372,4 @@ def predict_command(
         unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
         table.add_row(row["model"], *cells, "; ".join(remark for remark in remarks if remark))
-    console().print(table)
+    console().print(table, markup=False)  # names and labels are the user's

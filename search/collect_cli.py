@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mhmodels.cli.common import console, emit_json, note, progress_console
+import click
+
+from mhmodels.cli.common import check_places, console, emit_json, note, progress_console
 from mhmodels.store import Store
 from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
 from search.collecting.plan import Plan, Settings, make_plan
-from search.collecting.table import write_table
-from search.cost_model.data import read_members
+from search.collecting.table import FORMAT, write_table
+from search.cost_model.data import is_provenance, read_members
 from search.sampling import sample
 from search.space import Space
 
 QUIET_S = 30.0
+
+
+def check_output(output: Path, read: Iterable[Path | None]) -> None:
+    """Refuses a table, or its provenance beside it, that would take the place of something else, before anything is measured.
+
+    Args:
+        output: FILE.csv.
+        read: files that the command reads.
+
+    Raises:
+        click.UsageError: which, and of what.
+    """
+    beside = output.with_suffix(".json")
+    check_places({"-o": output, "the provenance of -o": beside}, read)
+    if beside.exists() and not is_provenance(beside):
+        raise click.UsageError(
+            f"the provenance of -o is '{beside}', where there is something of another format than {FORMAT}: give -o another "
+            "name, or move that away"
+        )
 
 
 def run(
@@ -72,7 +94,7 @@ def run(
     if as_json:
         emit_json({"store": where, "space": space.name, "seconds": report.seconds, "hardware": report.tallies})
     else:
-        console().print(_table(report))
+        console().print(_table(report), markup=False)  # reasons and ids have brackets of their own
         note(f"stored in {where}")
     raise_problems(report)
 
@@ -94,7 +116,8 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
     from rich.progress import Progress as Bars
 
     err = progress_console()
-    columns = (TextColumn("{task.fields[name]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    text = functools.partial(TextColumn, markup=False)
+    columns = (text("{task.fields[name]}"), BarColumn(), MofNCompleteColumn(), text("{task.description}"))
     with Bars(*columns, console=err, transient=True, disable=not err.is_terminal) as bars:
         tasks = {
             target.hardware.id: bars.add_task(
@@ -111,7 +134,7 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
                 told[tally.hardware] = now
                 note(f"{tally.hardware}: {tally.done}/{tally.wanted}, {progress.text}")
 
-        yield advance, (bars.console.print if err.is_terminal else note)
+        yield advance, (functools.partial(bars.console.print, markup=False) if err.is_terminal else note)
 
 
 def _table(report: Report) -> Any:

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from search.space import Space
 
 
+def sources(data: Path | None, store: str | None) -> list[Path]:
+    """What `fit` and `validate` go by, with the provenance of a table of the same name: nothing may be written there."""
+    from search.cost_model.data import is_provenance
+
+    named = [path for path in (data, Path(store) if store is not None else None) if path is not None]
+    return named + [beside for beside in (path.with_suffix(".json") for path in named) if is_provenance(beside)]
+
+
 def latencies(space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any) -> Latencies:
     """What `fit` and `validate` go by: a file (and a store for rows without a latency), or a store alone."""
     from mhmodels.store import Store
@@ -80,13 +88,16 @@ def fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]
 def show_fit(model: CostModel) -> None:
     """Prints a fit's report."""
     out = console()
-    out.print(f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, fitted to {model.n} networks")
+    # Names are the user's, and their brackets are no markup.
+    out.print(
+        f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, fitted to {model.n} networks", markup=False
+    )
     if model.baselines:
         known = ", ".join(f"{one.model} {one.ms:.4g} ms" for one in model.baselines)
-        out.print(f"measured beside them, for the C of rewards: {known}")
+        out.print(f"measured beside them, for the C of rewards: {known}", markup=False)
     rows = [("held out", model.held_out), *((f"  {name}", report) for name, report in model.by_distribution.items())]
     rows += [(f"fitted to {point.n}", point.statistics) for point in model.learning_curve[:-1]]
-    out.print(statistics_table(rows))
+    out.print(statistics_table(rows), markup=False)
 
 
 def statistics_table(rows: list[tuple[str, Statistics]]) -> Any:

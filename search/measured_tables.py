@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import named
-from search.cost_model.data import MAX_BYTES, Latencies, read_latencies
+from search.cost_model.data import MAX_BYTES, Latencies, read_csv, read_latencies
 from search.cost_model.fitting import Origin
 from search.errors import SearchError
 from search.evaluators import TableLatency
@@ -91,7 +90,7 @@ def _check_schema(path: Path, space: Space) -> None:
         return
     try:
         document: Any = msgspec.json.decode(read_bytes(beside, limit=64 << 20))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileFormatError(f"{beside}: not JSON ({error}), expected the provenance of {path.name}") from error
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema not in (None, space.schema):
@@ -104,7 +103,7 @@ def _check_schema(path: Path, space: Space) -> None:
 def _header(path: Path) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            return next(csv.reader(file), [])
+            return next(csv.reader(file, strict=True), [])
     except (OSError, UnicodeDecodeError, csv.Error):
         return []
 
@@ -112,13 +111,18 @@ def _header(path: Path) -> list[str]:
 def _kinds(path: Path) -> dict[str, set[str]]:
     """By hardware of the file the kinds of its latencies."""
     found: dict[str, set[str]] = {}
+    seen: set[tuple[str, str, str]] = set()
     content = read_bytes(path, limit=MAX_BYTES)
     try:
-        for row in csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline="")):
+        for number, row in read_csv(content, path)[1]:
             if not row["hardware"] or None in row.values():
                 raise FileFormatError(f"{path}: a line has no hardware or too few fields: the file is cut off")
+            latency = row["encoding"], row["hardware"], row["kind"]
+            if latency in seen:
+                raise FileFormatError(f"{path}: line {number}: a second latency of {latency[0]} on '{latency[1]}', expected one")
+            seen.add(latency)
             found.setdefault(row["hardware"], set()).add(row["kind"])
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+    except KeyError as error:
         raise FileFormatError(f"{path}: not what `search collect` writes ({error})") from error
     if not content.endswith(b"\n"):
         raise FileFormatError(f"{path}: the last line has no line end: the file is cut off, and its last latency may be")

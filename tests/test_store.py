@@ -15,6 +15,7 @@ import pytest
 
 from mhmodels.errors import StoreError
 from mhmodels.hardware import Environment, Job, Measurement
+from mhmodels.hardware.measurement import Turns
 from mhmodels.store import VERSION, Store, default_path
 
 HASH = "ab" * 32
@@ -79,6 +80,29 @@ def test_find_gives_the_latest(path: Path) -> None:
         found = store.find(JOB, "host-cpu-int8", CPU)
         assert found is not None
         assert found.median_ms == 2.0
+
+
+def test_rows_timed_in_turns_answer_only_beside_that_reference(path: Path) -> None:
+    """A row of the other kind hides none; where a network does not run, no reference was needed."""
+    beside = msgspec.structs.replace(JOB, reference=msgspec.structs.replace(JOB, model_hash="ee" * 32))
+    other = msgspec.structs.replace(JOB, reference=msgspec.structs.replace(JOB, model_hash="ff" * 32))
+    turns = Turns(model="mobilenet_v2", model_hash="ee" * 32, own_ms=(3.0,), reference_ms=(1.0,))
+
+    def found(store: Store) -> list[float | None]:
+        rows = [store.find(job, "host-cpu-int8", CPU) for job in (JOB, beside, other)]
+        return [each and each.median_ms for each in rows]
+
+    def latest(store: Store) -> list[list[float | None]]:
+        return [[each.median_ms for each in store.latest(beside=digest)] for digest in ("", "ee" * 32, "ff" * 32)]
+
+    with Store(path) as store:
+        store.add(row(turns=turns, median_ms=3.0))
+        assert (found(store), latest(store)) == ([None, 3.0, None], [[], [3.0], []])
+        store.add(row(median_ms=2.0))
+        assert (found(store), latest(store)) == ([2.0, 3.0, None], [[2.0], [3.0], []])
+        store.add(row(median_ms=None, reason="no", runs=0))
+        assert store.find(other, "host-cpu-int8", CPU) is not None
+        assert latest(store) == [[None]] * 3
 
 
 def test_what_was_not_timed_answers_any_number_of_runs(path: Path) -> None:

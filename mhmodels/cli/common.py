@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -38,6 +39,35 @@ class OutputFile(click.Path):
         except OSError as error:
             self.fail(f"'{path}': nothing can be written to '{place}' ({error.strerror}); give another path", param, ctx)
         return path
+
+
+class FiniteRange(click.FloatRange):
+    """Numbers of a range. `FloatRange` lets NaN into any, and infinity into one that is open."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"'{value}': expected a finite number", param, ctx)
+        return number
+
+
+def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
+    """Refuses to write two things into one file, or one into a file that is read: the first would be lost without a word.
+
+    Args:
+        written: by option the file that it writes.
+        read: files that the command goes by.
+
+    Raises:
+        click.UsageError: which options, and which file.
+    """
+    taken = {path.resolve(): "what the command reads" for path in read if path is not None}
+    for option, path in written.items():
+        if path is not None:
+            other = taken.setdefault(path.resolve(), option)
+            if other != option:
+                raise click.UsageError(f"{option} is '{path}', which is {other} too: give it a file of its own")
 
 
 def json_option(command: F) -> F:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from mhmodels.cli.common import emit_json, json_option, note
+from mhmodels.cli.common import FiniteRange, emit_json, json_option, note
 from mhmodels.registry import resolve
 
 
@@ -19,7 +19,7 @@ from mhmodels.registry import resolve
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures at once.")
 @click.option(
     "--max-bad-share",
-    type=click.FloatRange(0, 1),
+    type=FiniteRange(0, 1),
     default=0.01,
     show_default=True,
     help="Of the pictures that may be unreadable.",

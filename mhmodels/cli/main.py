@@ -93,7 +93,7 @@ def main() -> None:
     except MhmodelsError as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was finished is kept", err=True)
+        click.echo("interrupted; what was written before is kept", err=True)
         sys.exit(130)
     except BrokenPipeError:
         # The reader (head, less) went away: not an error. Keep Python from complaining when it flushes stdout.

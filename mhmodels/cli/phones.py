@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import click
 import msgspec
 
-from mhmodels.cli.common import note
+from mhmodels.cli.common import FiniteRange, note
 from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ _OPTIONS = (
     ),
     click.option(
         "--cool-down",
-        type=click.FloatRange(0, 7200),
+        type=FiniteRange(0, 7200),
         default=300.0,
         show_default=True,
         help="Seconds to wait for it to cool down.",
@@ -102,7 +102,7 @@ _OPTIONS = (
     click.option(
         "--min-battery", type=click.IntRange(0, 100), default=30, show_default=True, help="Per cent, if it is not charging."
     ),
-    click.option("--timeout", type=click.FloatRange(1, 36_000), default=300.0, show_default=True, help="Seconds for one run."),
+    click.option("--timeout", type=FiniteRange(1, 36_000), default=300.0, show_default=True, help="Seconds for one run."),
     click.option("--profile", is_flag=True, help="One more run for the times of the operators."),
     click.option("--compare-outputs", is_flag=True, help="One more run to compare the outputs with the CPU's."),
     click.option("--keep-settings", is_flag=True, help="Leave the phone's screen as it is; else it is darkened and put back."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mhmodels.architecture import Architecture
-from mhmodels.cli.common import emit_json, json_option, note, progress_console
+from mhmodels.cli.common import FiniteRange, emit_json, json_option, note, progress_console
 from mhmodels.registry import resolve
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ if TYPE_CHECKING:
     help="Compute in 16 bit.",
 )
 @click.option(
-    "--checkpoint-minutes", type=click.FloatRange(0), default=10.0, show_default=True, help="Between checkpoints within an epoch."
+    "--checkpoint-minutes", type=FiniteRange(0), default=10.0, show_default=True, help="Between checkpoints within an epoch."
 )
 @click.option(
     "--quantize-aware",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mhmodels.cli.common import console, emit_json, json_option, note
+from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note
 
 if TYPE_CHECKING:
     from mhmodels.weights import Imported, WeightsInfo
@@ -38,7 +38,7 @@ def weights() -> None:
               help="Which output is no class. Default: none, or unknown for 1001 outputs.")  # fmt: skip
 @click.option("--licence", default=None, help="Of the weights, for example Apache-2.0.")
 @click.option("--source", "description", default=None, help="Where they come from. Default: the file's name.")
-@click.option("--top1", type=click.FloatRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
+@click.option("--top1", type=FiniteRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
 @click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="That --top1 is claimed on.")
 @json_option
 def import_command(

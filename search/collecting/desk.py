@@ -13,7 +13,7 @@ from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.company import wait_for_quiet
 from mhmodels.hardware.host_session import timing_cores
 from mhmodels.hardware.timing import disturbed, unrest
-from mhmodels.hardware.turns import common_pace, steady_ms
+from mhmodels.hardware.turns import common_pace, steady_ms, uncertainty
 from search.collecting.plan import Network, Settings, Target, notes, with_notes
 from search.cost_model.fitting import FitOptions, Origin, fit
 from search.space import Space
@@ -119,7 +119,7 @@ class Desk:
         """Measures a network of the queue again; a noisy row is replaced by a steadier one only."""
         why, before = self.queue.pop(network.id), self._rows[network.id]
         row = self._measure(job)
-        if row is None or (row.noisy and unrest(row) >= unrest(before)):
+        if row is None or (row.noisy and _unsteadiness(row) >= _unsteadiness(before)):
             return
         row = with_notes(row, **self._notes(network), why=why, before_ms=before.median_ms)
         self._rows[network.id] = row
@@ -201,3 +201,8 @@ class Desk:
             return self.target.runner.unavailable(self.target.hardware)
         except (MhmodelsError, OSError) as error:
             return str(error)
+
+
+def _unsteadiness(row: Measurement) -> float:
+    """What makes a row noisy: spread and disturbance, or, in turns, the standard error, since the reference feels these too."""
+    return unrest(row) if row.turns is None else uncertainty(row.turns)

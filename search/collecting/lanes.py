@@ -2,7 +2,7 @@
 
 This machine is one lane: its timings come one at a time, its compilers beside each other, because an estimate does not
 depend on the time that it takes. If all its timings are made in turns with a reference network, which feels the same
-company, the compilers are a lane of their own, on the other cores. Every phone is a lane.
+company, the compilers are a lane of their own, on the other cores, if there are any. Every phone is a lane.
 """
 
 from __future__ import annotations
@@ -143,6 +143,8 @@ class Lane:
             beside = self._reference if desk.in_turns else None
             job = files.job(architecture, desk.target.hardware.format, reference=beside, keep=keep)
         except ExportError as error:
+            if isinstance(error.__cause__, OSError):
+                raise  # a full disk is no network's fault, and the next one's file would not find room either
             self._emit(Trouble(desk.id, f"{architecture.name}: {error}"))
             return
         use(job)
@@ -156,7 +158,7 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
     """
     events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
     stop = threading.Event()
-    lanes = _lanes([Desk(target, settings, events.put, tell, stop) for target in plan.targets])
+    lanes = _lanes([Desk(target, settings, events.put, tell, stop) for target in plan.targets], settings.threads)
     cores = _compiler_cores(lanes, settings.threads)
 
     def run(desks: list[Desk]) -> None:
@@ -191,10 +193,11 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
             thread.join()
 
 
-def _lanes(desks: Sequence[Desk]) -> dict[str, list[Desk]]:
-    """Desks by what they share."""
-    here = [desk for desk in desks if desk.target.lane == THIS_MACHINE and desk.target.timed]
-    apart = all(desk.in_turns for desk in here)
+def _lanes(desks: Sequence[Desk], threads: int) -> dict[str, list[Desk]]:
+    """Desks by what they share: `threads` of this machine's cores are for its timings."""
+    here = [desk for desk in desks if desk.target.lane == THIS_MACHINE]
+    timed = [desk for desk in here if desk.target.timed]
+    apart = all(desk.in_turns for desk in timed) and (len(timed) in (0, len(here)) or bool(_other_cores(threads)))
     lanes: dict[str, list[Desk]] = {}
     for desk in desks:
         compiles = desk.target.lane == THIS_MACHINE and not desk.target.timed
@@ -203,10 +206,16 @@ def _lanes(desks: Sequence[Desk]) -> dict[str, list[Desk]]:
 
 
 def _compiler_cores(lanes: Mapping[str, Sequence[Desk]], threads: int) -> set[int]:
-    """Where compilers run: all cores, but those for timing if they run beside timings and there are others."""
-    cores = set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    beside = COMPILERS in lanes and THIS_MACHINE in lanes
-    return (cores - set(timing_cores(threads)) if beside else cores) or cores
+    """Where compilers run: all cores, but those for timing if they run beside timings."""
+    return _other_cores(threads) if COMPILERS in lanes and THIS_MACHINE in lanes else _cores()
+
+
+def _other_cores(threads: int) -> set[int]:
+    return _cores() - set(timing_cores(threads))
+
+
+def _cores() -> set[int]:
+    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _stay_on(cores: Collection[int]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import msgspec
 import numpy as np
 
-from export.latency import LatencyFormat
+from export.latency import LatencyFormat, latency_bytes
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
@@ -141,7 +142,8 @@ def make_plan(
         drawn: the networks.
         hardware_ids: as `mhmodels hardware` lists them, or `SERIAL/delegate`.
         store: of the rows.
-        settings: how they are to be measured: rows with other threads, or beside another reference network, do not count.
+        settings: how they are to be measured: rows with other threads, or beside another file of a reference network, do not
+            count.
         remote: they are measured elsewhere, so whether they can be measured from here does not matter.
 
     Raises:
@@ -184,11 +186,22 @@ def target(
     store: Store,
     settings: Settings,
 ) -> Target:
-    """What is left to do on one hardware."""
-    ids = [network.id for network in networks]
-    stored = store.latest([hardware.id], ids, weights=WEIGHTS, threads=settings.threads, environment=environment)
-    reference = settings.reference if hardware.turns else ""
-    rows = {str(row.architecture_id): row for row in stored if row.format == hardware.format and _beside(row, reference)}
+    """What is left to do on one hardware.
+
+    Raises:
+        MhmodelsError: there is no such reference network, or no such file of it.
+        StoreError: the store cannot be read.
+    """
+    stored = store.latest(
+        [hardware.id],
+        [network.id for network in networks],
+        format=hardware.format,
+        weights=WEIGHTS,
+        threads=settings.threads,
+        environment=environment,
+        beside=_reference_hash(settings, hardware.format) if hardware.turns else "",
+    )
+    rows = {str(row.architecture_id): row for row in stored}
     return Target(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
 
 
@@ -216,9 +229,10 @@ def _named(name: str) -> Architecture:
     return msgspec.structs.replace(resolve(name), name=name)
 
 
-def _beside(row: Measurement, reference: str) -> bool:
-    """Whether a row was timed in turns with a reference network, or needed not be."""
-    return not row.supported or (row.turns.model if row.turns else "") == reference
+def _reference_hash(settings: Settings, file_format: str) -> str:
+    """Of the reference network's file, "" for none: rows beside a file that an older writer made of it do not go with ours."""
+    reference = reference_network(settings)
+    return hashlib.sha256(latency_bytes(reference, cast("LatencyFormat", file_format))).hexdigest() if reference else ""
 
 
 def notes(row: Measurement) -> dict[str, Any]:

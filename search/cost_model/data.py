@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +23,7 @@ from mhmodels.json_files import read_bytes
 from mhmodels.registry import resolve
 from mhmodels.store import Store
 from search.cost_model.baselines import Baseline, stored_baselines
-from search.cost_model.fitting import Origin
+from search.cost_model.fitting import LONGEST_MS, SHORTEST_MS, Origin
 from search.cost_model.model import CostModel, encoding_hashes
 from search.errors import CostModelError, SpaceError
 from search.sampling import Sample
@@ -53,12 +54,19 @@ class Latencies(NamedTuple):
     remarks: tuple[str, ...]
 
 
-class Provenance(msgspec.Struct, frozen=True):
-    """What `search collect` writes beside its table, as far as it matters here."""
+class _Marked(msgspec.Struct, frozen=True):
+    """A file that says of itself that it is the provenance of a table."""
 
     format: Literal["mhmodels.latencies/1"]
+
+
+class Provenance(_Marked, frozen=True):
+    """What `search collect` writes beside its table, as far as it matters here."""
+
     environments: dict[str, Environment | None]
     baselines: dict[str, tuple[Baseline, ...]] = {}
+    space: str = ""
+    schema: str = ""
 
 
 def write_samples(sample: Sample, space: Space, path: Path) -> None:
@@ -100,25 +108,25 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
 
     Raises:
         FileFormatError: it cannot be read, or a row is wrong; the message has the line.
-        SpaceError: a row is no member of the space.
-        CostModelError: a latency that is zero, negative or infinite, or none at all.
+        SpaceError: a row is no member of the space, or the provenance is of another space or version.
+        CostModelError: a latency that is zero, negative, infinite or beyond all measure, or none at all.
     """
     path = Path(path)
-    origin = _with_provenance(path, origin)
+    origin = _with_provenance(origin, _provenance(path, space))
     text = read_bytes(path, limit=MAX_BYTES)
-    everything = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    everything = _rows(text, path)
     rows = [(number, row) for number, row in everything if row.get("hardware") in (None, origin.hardware)]
     if everything and not rows:
         known = ", ".join(sorted({str(row["hardware"]) for _, row in everything}))
         raise CostModelError(f"{path}: no row is of hardware '{origin.hardware}'; those that there are: {known}")
-    placed = [(_placed(row, space, f"{path}: line {number}"), _latency(row, f"{path}: line {number}")) for number, row in rows]
+    members = [(placed(row, space, f"{path}: line {number}"), _latency(row, f"{path}: line {number}")) for number, row in rows]
     stored: dict[bytes, float | None] = {}
     if store is not None and isinstance(space, ArchitectureSpace):
-        lacking = [encoding for encoding, value in placed if value is None]
+        lacking = [encoding for encoding, value in members if value is None]
         if lacking:
             stored, origin = _looked_up(store, space, lacking, origin)
     encodings, ms, names, absent = [], [], [], 0
-    for (_, row), (encoding, own) in zip(rows, placed, strict=True):
+    for (_, row), (encoding, own) in zip(rows, members, strict=True):
         value = stored.get(encoding.tobytes()) if own is None else own
         if value is None:
             absent += 1
@@ -129,7 +137,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     remarks = [f"{absent} of {len(rows)} architectures have no latency and were left out"] if absent else []
     if not text.endswith(b"\n"):
         remarks.append(f"{path}: the last line has no line end; if the file was cut off, its last latency is not whole")
-    if store is not None and rows and not any(own is None for _, own in placed):
+    if store is not None and rows and not any(own is None for _, own in members):
         remarks.append(f"{store.path} was not looked at: every row of {path} has a latency of its own")
     if not encodings:
         raise CostModelError(
@@ -138,15 +146,42 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
 
 
-def _with_provenance(path: Path, origin: Origin) -> Origin:
-    """The environment and baselines in a table's provenance, the .json beside it; none where there is no such file."""
+def is_provenance(path: Path) -> bool:
+    """Whether a file is one that `search collect` wrote beside a table."""
+    if not path.is_file():
+        return False
+    try:
+        msgspec.json.decode(read_bytes(path, limit=MAX_BYTES), type=_Marked)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
+
+
+def _provenance(path: Path, space: Space) -> Provenance | None:
+    """What was written beside a table; None where there is no such file.
+
+    Raises:
+        SpaceError: it is of another space or version, whose encodings mean other networks.
+    """
     beside = path.with_suffix(".json")
-    if origin.environment is not None or path.suffix.lower() != ".csv" or not beside.is_file():
-        return origin
+    if path.suffix.lower() != ".csv" or not beside.is_file():
+        return None
     try:
         found = msgspec.json.decode(read_bytes(beside, limit=MAX_BYTES), type=Provenance)
-    except msgspec.DecodeError:
-        return origin  # a file of the user's that only has the same name
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None  # a file of the user's that only has the same name
+    if found.schema not in ("", space.schema):
+        raise SpaceError(
+            f"{path}: {beside.name} beside it says that its encodings are of space '{found.space}' with schema {found.schema}, "
+            f"but space '{space.name}' has {space.schema}: another space or version"
+        )
+    return found
+
+
+def _with_provenance(origin: Origin, found: Provenance | None) -> Origin:
+    """The environment and baselines of a table, unless they are known."""
+    if found is None or origin.environment is not None:
+        return origin
     name = origin.hardware
     return origin._replace(environment=found.environments.get(name), baselines=found.baselines.get(name, ()))
 
@@ -156,19 +191,31 @@ def _looked_up(
 ) -> tuple[dict[bytes, float | None], Origin]:
     """The store's latencies of members, by encoding, and where they come from."""
     ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
-    rows = _comparable(store.latest([origin.hardware], ids.values()), origin.hardware)
+    rows = _comparable(_latest(store, origin.hardware, ids.values()), origin.hardware)
     pace = common_pace(rows)
     by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
     known = stored_baselines(store, rows, pace) if rows else ()
     return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known or origin.baselines))
 
 
+def _latest(store: Store, hardware: str, architecture_ids: Iterable[str] | None = None) -> list[Measurement]:
+    """Rows of a hardware; of networks that were timed in turns those, for `bench` may have timed one alone since."""
+    ids = None if architecture_ids is None else list(architecture_ids)
+    rows = store.latest([hardware], ids)
+    references = {row.turns.model_hash for row in rows if row.turns is not None}
+    if len(references) != 1:
+        return rows
+    in_turns = {row.architecture_id: row for row in store.latest([hardware], ids, beside=references.pop())}
+    return [in_turns.get(row.architecture_id, row) for row in rows]
+
+
 def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
     """The networks of a file of samples; latencies do not matter. Errors as `read_latencies`."""
     path = Path(path)
+    _provenance(path, space)
     text = read_bytes(path, limit=MAX_BYTES)
-    rows = list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
-    encodings = [_placed(row, space, f"{path}: line {number}") for number, row in rows]
+    rows = _rows(text, path)
+    encodings = [placed(row, space, f"{path}: line {number}") for number, row in rows]
     if not encodings:
         raise FileFormatError(f"{path}: no networks, expected one a line")
     return Sample(np.array(encodings), tuple(str(row.get("distribution") or "") for _, row in rows))
@@ -180,7 +227,7 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
     Raises:
         CostModelError: there are none, or they come from different environments.
     """
-    named = [row for row in store.latest([hardware]) if row.model.startswith(f"{space.name}:")]
+    named = [row for row in _latest(store, hardware) if row.model.startswith(f"{space.name}:")]
     found = [row for row in named if _is_member(row, space)]
     if not found:
         there = ", ".join(store.hardware()) or "none"
@@ -255,13 +302,18 @@ def _origin(rows: Sequence[Measurement], origin: Origin) -> Origin:
     return Origin(origin.hardware, rows[0].kind, rows[0].format, rows[0].environment, origin.baselines)
 
 
+def _rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """A file's rows, each with the number of its line."""
+    return list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+
+
 def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not line.strip():
             continue
         try:
             row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise FileFormatError(f"{path}: line {number}: not JSON ({error}); expected one object a line") from error
         if not isinstance(row, dict):
             raise FileFormatError(f"{path}: line {number}: found {line[:40]!r}, expected an object")
@@ -269,23 +321,56 @@ def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
 
 
 def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    try:
-        reader = csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline=""))
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path}: not UTF-8 text ({error})") from error
-    names = set(reader.fieldnames or ())
-    if not names & {"encoding", "architecture"}:
-        raise FileFormatError(f"{path}: columns are {sorted(names)}, expected 'encoding' or 'architecture', and 'ms'")
-    for row in reader:
+    header, rows = read_csv(text, path)
+    if not {"encoding", "architecture"} & set(header):
+        raise FileFormatError(f"{path}: columns are {sorted(set(header))}, expected 'encoding' or 'architecture', and 'ms'")
+    for number, row in rows:
         if None in row:
             raise FileFormatError(
-                f"{path}: line {reader.line_num} has {len(reader.fieldnames or ()) + len(row[None])} fields, the header "
-                f"{len(reader.fieldnames or ())}; fields are separated by commas, decimals by points"
+                f"{path}: line {number} has {len(header) + len(row[None])} fields, the header {len(header)}; fields are "
+                "separated by commas, decimals by points"
             )
-        yield reader.line_num, {key: value for key, value in row.items() if value not in (None, "")}
+        yield number, {key: value for key, value in row.items() if value not in (None, "")}
 
 
-def _placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
+def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
+    """A CSV file's header, and its rows as of `csv.DictReader`, each with the number of its line.
+
+    Raises:
+        FileFormatError: not UTF-8 text, or wrongly quoted: a quote that is never closed would swallow all lines behind it.
+    """
+    line, rows = 1, list[tuple[int, dict[Any, Any]]]()
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        header = list(reader.fieldnames or ())
+        line = reader.line_num + 1
+        for row in reader:
+            rows.append((reader.line_num, row))
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path}: not UTF-8 text ({error})") from error
+    except csv.Error as error:
+        raise FileFormatError(
+            f"{path}: line {line}: {error}; expected fields separated by commas, and every quote closed in its field"
+        ) from error
+    return header, rows
+
+
+def placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
+    """The network of one row of a file.
+
+    Args:
+        row: has `encoding` or `architecture`, see `read_latencies`; its `schema`, if it has one, must be the space's.
+        space: what it must be a member of.
+        where: file and line, for messages.
+
+    Returns:
+        (decisions,).
+
+    Raises:
+        SpaceError: it is no member.
+        FileFormatError: the row is wrong.
+    """
     try:
         return _encoding(row, space)
     except (SpaceError, FileFormatError) as error:
@@ -323,12 +408,14 @@ def _latency(row: Mapping[str, Any], where: str) -> float | None:
             continue
         try:
             number = float(value)
+        except OverflowError:
+            number = math.inf
         except (TypeError, ValueError):
             raise FileFormatError(f"{where}: field '{name}' is {value!r}, expected milliseconds") from None
-        if isinstance(value, bool) or not (math.isfinite(number) and number > 0):
+        if isinstance(value, bool) or not SHORTEST_MS <= number <= LONGEST_MS:
             raise CostModelError(
-                f"{where}: field '{name}' is {value!r}, expected finite milliseconds above 0; leave it empty where the network "
-                "does not run"
+                f"{where}: field '{name}' is {value!r:.40}, expected finite milliseconds above 0 ({SHORTEST_MS:g} to "
+                f"{LONGEST_MS:g}); leave it empty where the network does not run"
             )
         return number
     return None

@@ -15,13 +15,24 @@ from numpy.typing import ArrayLike, NDArray
 from mhmodels.hardware.measurement import Environment, Kind
 from search.cost_model import features
 from search.cost_model.baselines import Baseline
-from search.cost_model.model import CostModel, CurvePoint, Floats, Form, encoding_hashes, form_row_count, form_rows
+from search.cost_model.model import (
+    CostModel,
+    CurvePoint,
+    Floats,
+    Form,
+    check_form,
+    encoding_hashes,
+    form_row_count,
+    form_rows,
+)
 from search.cost_model.statistics import Statistics, statistics
 from search.errors import CostModelError
 from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
+SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
+"""Beyond them no latency lies, and the squares of relative errors leave what floating point can hold."""
 FAR = 3.0
 CURVE = (30, 100, 300, 1000, 3000, 10_000)
 # How far a block may depart from what its features say, relative to its own cost; cross-validation chooses.
@@ -80,7 +91,7 @@ class Fit(NamedTuple):
 
 class _Solution(NamedTuple):
     intercept: float
-    structural: Floats
+    weights: dict[str, float]
     deviations: dict[str, float]
     rows: dict[int, float]
     strength: float
@@ -106,13 +117,13 @@ def fit(
         distributions: (n,), what each was drawn from; empty if unknown.
 
     Raises:
-        CostModelError: a latency that is NaN, infinite, zero or negative; too few samples; a form that the space lacks.
+        CostModelError: a latency that is NaN, infinite, zero, negative or beyond all measure; too few samples; a form that the
+            space lacks.
         SpaceError: encodings that are no members.
     """
     rows, ms = _checked(space, encodings, latency_ms)
     form: Form = options.form or ("pairwise" if space.tabular else "structural")
-    if (form == "pairwise") != space.tabular and form != "coupled":
-        raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
+    check_form(form, space)
     order = np.random.default_rng(options.seed).permutation(len(ms))
     count = round(len(ms) * options.held_out)
     held, train = np.sort(order[:count]), order[count:]
@@ -165,11 +176,11 @@ def _checked(space: Space, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple
     rows, ms = space.canonical(space.check(encodings)), np.asarray(latency_ms, np.float64)
     if ms.shape != (len(rows),):
         raise CostModelError(f"{len(rows)} encodings and latencies of shape {ms.shape}, expected one for each")
-    bad = np.flatnonzero(~(np.isfinite(ms) & (ms > 0)))
+    bad = np.flatnonzero(~((ms >= SHORTEST_MS) & (ms <= LONGEST_MS)))
     if len(bad):
         raise CostModelError(
             f"{len(bad)} of {len(ms)} latencies are no latencies, the first is {ms[bad[0]]} at {space.label(rows[bad[0]])}: "
-            "expected finite milliseconds above 0; leave architectures that do not run out"
+            f"expected finite milliseconds above 0 ({SHORTEST_MS:g} to {LONGEST_MS:g}); leave architectures that do not run out"
         )
     return rows, ms
 
@@ -211,7 +222,7 @@ class _Design:
         scales[0] = 10 * typical
         found = ridge(columns, target, scales, nonnegative=options.nonnegative)
         rows = {int(row): float(value) for row, value in zip(used, found.weights[1:], strict=True) if value}
-        return _Solution(float(found.weights[0]), np.zeros(0), {}, rows, found.strength, 0.0)
+        return _Solution(float(found.weights[0]), {}, {}, rows, found.strength, 0.0)
 
     def _solve_structural(
         self, train: NDArray[np.int64], weight: Any, target: Floats, typical: float, nonnegative: bool
@@ -240,7 +251,9 @@ class _Design:
                 intercept, weights = float(found.weights[0]), found.weights[1 : dense.shape[1]]
                 deviations = found.weights[dense.shape[1] :]
         by_name = {self.names[i]: float(value) for i, value in zip(used, deviations, strict=True) if value}
-        return _Solution(intercept, weights, by_name, {}, best.strength, scale)
+        # Also those that came out as 0: they were seen, and cost nothing.
+        seen = {name: float(w) for name, w, size in zip(features.NAMES, weights, root[1:], strict=True) if size > 0}
+        return _Solution(intercept, seen, by_name, {}, best.strength, scale)
 
     def _signature_features(self) -> Floats:
         assert isinstance(self.space, ArchitectureSpace)
@@ -298,7 +311,7 @@ def _model(
         baselines=origin.baselines,
         intercept_ms=solution.intercept,
         floor_ms=float(ms.min()) / 10,
-        weights={name: float(w) for name, w in zip(features.NAMES, solution.structural, strict=False) if w},
+        weights=solution.weights,
         deviations=dict(sorted(solution.deviations.items())),
         row_index=tuple(rows_used),
         row_weights=tuple(solution.rows[row] for row in rows_used),

@@ -48,7 +48,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         hardware, file_format, kind, environment: of the latencies and the files that were timed; `kind` says how they came about.
         intercept_ms: of every network.
         floor_ms: no prediction is lower: a tenth of the lowest latency in training.
-        weights: ms for a unit of each structural feature.
+        weights: ms for a unit of each structural feature that occurred in training, 0 included.
         deviations: ms by block signature, beside its features.
         row_index, row_weights: ms by row of the space's table; rows that no sample touched are left out.
         strength, deviation_scale: the penalty that cross-validation chose, and how far deviations may go relative to a
@@ -100,6 +100,8 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         numbers += [one.ms for one in self.baselines]
         if not np.isfinite(numbers).all():
             raise CostModelError("cost model: weights are not all finite numbers")
+        if self.floor_ms <= 0:
+            raise CostModelError(f"cost model: field 'floor_ms' is {self.floor_ms}, expected more than 0")
         wrong = next((one for one in self.baselines if one.ms <= 0), None)
         if wrong is not None:
             raise CostModelError(f"cost model: baseline '{wrong.model}' took {wrong.ms} ms, expected more than 0")
@@ -128,7 +130,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """Refuses what the model was not fitted for.
 
         Raises:
-            CostModelError: the space's schema or input sizes, or the hardware, is another.
+            CostModelError: the space's schema or input sizes, or the hardware, is another, or the form is not for such spaces.
         """
         if hardware is not None and hardware != self.hardware:
             raise CostModelError(
@@ -136,6 +138,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             )
         if space is None:
             return
+        check_form(self.form, space)
         sizes = space.input_sizes if isinstance(space, ArchitectureSpace) else ()
         if not set(sizes) <= set(self.input_sizes):
             raise CostModelError(f"the cost model knows input sizes {self.input_sizes}, space '{space.name}' has {sizes}")
@@ -225,6 +228,16 @@ class Predictor:
         rows = self.space.check(encodings)
         total = gather(self.table, form_rows(self.space, rows, self.model.form))
         return np.maximum(total + self.model.intercept_ms, self.model.floor_ms)
+
+
+def check_form(form: Form, space: Space) -> None:
+    """Refuses a form that a space cannot have: pairs are of tables, structure is of architectures.
+
+    Raises:
+        CostModelError: it cannot.
+    """
+    if (form == "pairwise") != space.tabular and form != "coupled":
+        raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
 
 
 def form_rows(space: Space, encodings: Encodings, form: Form) -> NDArray[np.int32]:

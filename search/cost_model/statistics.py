@@ -35,14 +35,15 @@ def statistics(true_ms: ArrayLike, predicted_ms: ArrayLike) -> Statistics:
     true, predicted = np.asarray(true_ms, np.float64), np.asarray(predicted_ms, np.float64)
     error = predicted - true
     relative = np.abs(error) / true
-    spread = float(((true - true.mean()) ** 2).sum())
-    ranked = len(true) > 1 and np.ptp(true) > 0 and np.ptp(predicted) > 0
+    # A sum of squares around a rounded mean need not be 0 where all are equal.
+    varied = len(true) > 1 and np.ptp(true) > 0
+    ranked = varied and np.ptp(predicted) > 0
     return Statistics(
         n=len(true),
         mape=float(relative.mean()),
         rmse_ms=float(np.sqrt((error**2).mean())),
         hit_rate_10=float((relative <= 0.1).mean()),
-        r2=1 - float((error**2).sum()) / spread if spread else None,
+        r2=1 - float((error**2).sum() / ((true - true.mean()) ** 2).sum()) if varied else None,
         spearman=float(spearmanr(true, predicted)[0]) if ranked else None,
         kendall=float(kendalltau(true, predicted)[0]) if ranked else None,
     )

@@ -140,6 +140,6 @@ def test_an_interrupted_command(bench: Bench, server: Server, device: Double, tm
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "what was finished is kept" in said
+    assert "what was written before is kept" in said
     assert device.processes() == {}
     assert not (device.root / "state/settings/system/screen_brightness").exists()

@@ -162,6 +162,37 @@ def test_validate_leaves_out_what_was_trained_on(model: Path, measured: Path, tm
     assert "all 120 architectures were trained on, expected others" in str(result.exception)
 
 
+def test_remarks_reach_people_beside_a_document(model: Path, measured: Path) -> None:
+    result = run("validate", "--cost-model", str(model), "--data", str(measured), "--json")
+    assert "120 of 150 architectures were trained on and are left out" in result.stderr
+    assert json.loads(result.stdout)["statistics"]["n"] == 30
+
+
+def test_names_with_brackets_are_no_markup(measured: Path, tmp_path: Path) -> None:
+    lines = measured.read_text().splitlines()[:40]
+    data, path = tmp_path / "few.jsonl", tmp_path / "model.json"
+    data.write_text("\n".join(json.dumps({**json.loads(line), "distribution": "[bold]a[/]"}) for line in lines) + "\n")
+    fitted = run("fit", "--data", str(data), "--space", "multi_hardware", "--hardware", "[bold]b[/x]", "-o", str(path))
+    assert fitted.exception is None
+    assert "[bold]a[/]" in fitted.stdout
+    assert "[bold]b[/x]" in fitted.stdout
+    assert "[bold]b[/x]" in run("predict", "multi_max", "--cost-model", str(path)).stdout
+
+
+def test_a_table_s_provenance_is_not_written_over(tmp_path: Path) -> None:
+    """`-o latencies.json` is near at hand for `--data latencies.csv`."""
+    beside, space = tmp_path / "latencies.json", get_space("multi_hardware")
+    (tmp_path / "latencies.csv").write_text("architecture,ms\nmulti_max,2.5\n")
+    content = json.dumps({"format": "mhmodels.latencies/1", "space": space.name, "schema": space.schema, "environments": {}})
+    beside.write_text(content)
+    words = ("fit", "--data", str(beside.with_suffix(".csv")), "--space", space.name, "--hardware", "a", "-o", str(beside))
+    result = run(*words)
+    assert (result.exit_code, "which is what the command reads too" in result.output) == (2, True)
+    assert beside.read_text() == content
+    beside.write_text("{}")  # of no table: a model may take its place, if there are latencies enough
+    assert "1 different architectures" in str(run(*words).exception)
+
+
 def hash_of(space: Space, line: str) -> str:
     return encoding_hashes(space, space.check(json.loads(line)["encoding"]))[0]
 
@@ -185,6 +216,17 @@ def hash_of(space: Space, line: str) -> str:
         (("fit", "--space", "fbnet", "--hardware", "a", "-o", "x.json", "--plot", "x.txt"), 2, "with .png or .svg or .pdf"),
         (("fit", "--space", "fbnet", "--hardware", "a", "-o", "/proc/x.json"), 2, "nothing can be written to '/proc'"),
         (("fit", "--space", "fbnet", "--hardware", "a", "-o", "/dev/null/x.json"), 2, "nothing can be written to '/dev/null'"),
+        (
+            ("fit", "--space", "fbnet", "--hardware", "a", "-o", "x.json", "--held-out", "nan"),
+            2,
+            "'nan': expected a finite number",
+        ),
+        (("collect", "--space", "fbnet", "-n", "5", "--patience", "nan"), 2, "'nan': expected a finite number"),
+        (
+            ("fit", "--data", "x.json", "--space", "fbnet", "--hardware", "a", "-o", "x.json"),
+            2,
+            "-o is 'x.json', which is what the command reads too",
+        ),
         (("predict", "--cost-model", "x"), 2, "nothing to predict"),
         (("predict", "multi_max", "--cost-model", "missing.json"), 1, "missing.json: cannot be read"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from click.testing import CliRunner, Result
 from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, Measurement, get_hardware, register
+from mhmodels.hardware.measurement import Turns
 from mhmodels.hardware.registry import _registered
 from mhmodels.registry import resolve
 from mhmodels.store import Store
@@ -210,7 +212,10 @@ def test_timings_come_one_at_a_time_and_never_beside_a_compiler(fake: Fake, tmp_
     assert {pair for pair in runner.together if pair[0]} == {(1, 0)}
 
 
-def test_timings_in_turns_with_a_reference_bear_compilers_beside_them(fake: Fake, tmp_path: Path) -> None:
+def test_timings_in_turns_with_a_reference_bear_compilers_beside_them(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
     ids = ["fake-npu", "fake-turns"]
     runner = fake(ids, together(2))
     report, _ = run(tmp_path / "r.db", 4, ids, runs=20)
@@ -221,6 +226,91 @@ def test_timings_in_turns_with_a_reference_bear_compilers_beside_them(fake: Fake
     assert {(row.turns.model, len(row.turns.own_ms)) for row in rows if row.turns} == {("mobilenet_v2", 20)}
 
 
+def test_compilers_take_their_turn_where_all_cores_are_for_timing(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    ids = ["fake-npu", "fake-turns"]
+    runner = fake(ids, seconds=0.02)
+    report, _ = run(tmp_path / "r.db", 3, ids, runs=20)
+    assert [tally.measured for tally in report.tallies] == [3, 3]
+    assert {pair for pair in runner.together if pair[0]} == {(1, 0)}
+
+
+def test_a_row_in_turns_gives_way_to_one_that_is_less_uncertain(fake: Fake, tmp_path: Path) -> None:
+    """Whatever company and spread the second had: the reference felt them too."""
+    calls: Counter[str] = Counter()
+
+    def script(job: Job, hardware: object) -> dict[str, Any]:
+        calls[job.model] += 1
+        assert job.reference is not None
+        first = calls[job.model] == 1
+        own = (4.0, 8.0) * 10 if first else (5.0, 6.0) * 10
+        turns = Turns(model="mobilenet_v2", model_hash=job.reference.model_hash, own_ms=own, reference_ms=(10.0,) * 20)
+        return {"noisy": True, "mad_ratio": 0.1 if first else 0.2, "median_ms": 5.5, "turns": turns}
+
+    fake(["fake-turns"], script)
+    report, _ = run(tmp_path / "r.db", 1, ["fake-turns"], runs=20)
+    assert report.tallies[0].again == 1
+    # A third is no steadier than the second.
+    assert run(tmp_path / "r.db", 1, ["fake-turns"], runs=20)[0].tallies[0].again == 0
+
+
+def test_rows_beside_an_older_file_of_the_reference_are_measured_anew(fake: Fake, tmp_path: Path) -> None:
+    """They would not go together with new ones, so no table could be written of the store."""
+    fake(["fake-turns"])
+    run(tmp_path / "r.db", 2, ["fake-turns"])
+    with Store(tmp_path / "old.db") as old:
+        for row in rows_of(tmp_path / "r.db"):
+            assert row.turns is not None
+            old.add(msgspec.structs.replace(row, turns=msgspec.structs.replace(row.turns, model_hash="f" * 64)))
+    words = ["--space", SPACE, "-n", "3", "--hardware", "fake-turns", "--store", str(tmp_path / "old.db"), "--baseline", ""]
+    result = invoke(*words, "-o", str(tmp_path / "t.csv"))
+    assert result.exit_code == 0, said(result)
+    assert len(rows_of(tmp_path / "old.db")) == 5
+
+
+def test_a_full_disk_ends_the_run_at_once(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[Path] = []
+
+    def full(path: Path, _: bytes) -> None:
+        tries.append(path)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("export.latency._replace", full)
+    runner = fake(["fake-cpu"])
+    with pytest.raises(MhmodelsError, match=r"cannot be written .No space left on device"):
+        run(tmp_path / "r.db", 3, ["fake-cpu"], reference="")
+    assert (len(tries), runner.made) == (1, [])
+
+
+def test_a_table_takes_the_place_of_nothing_else(fake: Fake, tmp_path: Path) -> None:
+    runner = fake(["fake-npu"])
+    samples, table, beside = tmp_path / "s.csv", tmp_path / "t.csv", tmp_path / "t.json"
+    samples.write_text("architecture\nmulti_max\n")
+    words = ["--space", SPACE, "--samples", str(samples), "--hardware", "fake-npu", "--store", str(tmp_path / "r.db")]
+    beside.write_text('{"format": "mhmodels.cost_model/1"}')
+    for output, message in (
+        (table, "t.json', where there is something of another format than mhmodels.latencies/1"),
+        (samples, "s.csv', which is what the command reads too"),
+    ):
+        result = invoke(*words, "-o", str(output))
+        assert result.exit_code == 2
+        assert message in " ".join(said(result).replace("│", " ").split())
+    assert not runner.made
+    assert beside.read_text() == '{"format": "mhmodels.cost_model/1"}'
+    beside.unlink()
+    for _ in range(2):
+        assert invoke(*words, "-o", str(table)).exit_code == 0
+
+
+def test_ids_with_brackets_are_shown_as_they_are(fake: Fake, tmp_path: Path) -> None:
+    fake(["fake-npu[/b]"])
+    result = invoke("--space", SPACE, "-n", "2", "--hardware", "fake-npu[/b]", "--store", str(tmp_path / "r.db"))
+    assert result.exit_code == 0, said(result)
+    assert "fake-npu[/b]" in result.stdout
+
+
 def test_only_rows_of_the_same_reference_and_threads_count_as_there(fake: Fake, tmp_path: Path) -> None:
     fake(["fake-turns", "fake-cpu"])
     for settings, measured in (
@@ -229,6 +319,9 @@ def test_only_rows_of_the_same_reference_and_threads_count_as_there(fake: Fake, 
         ({}, [0, 0]),
         ({"reference": "mobilenet_v1@0.5"}, [2, 0]),
         ({"reference": "mobilenet_v1@0.5"}, [0, 0]),
+        # Later rows beside another one hide none.
+        ({}, [0, 0]),
+        ({"reference": ""}, [0, 0]),
         ({"threads": 2, "reference": "mobilenet_v1@0.5"}, [2, 2]),
     ):
         report, _ = run(tmp_path / "r.db", 2, ["fake-turns", "fake-cpu"], **settings)

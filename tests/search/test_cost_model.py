@@ -145,6 +145,14 @@ def test_nonnegative_weights(space: ArchitectureSpace, data: Any) -> None:
         assert model.held_out.mape < bound
 
 
+def test_weights_that_come_out_as_0_are_of_kernels_that_were_seen(space: ArchitectureSpace, data: Any, fitted: Fit) -> None:
+    options = FitOptions(nonnegative=True, curve=False)
+    model = fit(space, data[0], data[1], Origin(HARDWARE), options).model
+    assert 0.0 in model.weights.values()
+    assert set(model.weights) == set(fitted.model.weights)
+    assert model.unseen(get_architecture("multi_max")) == ()
+
+
 def test_any_network_is_predicted_and_unseen_kernels_are_named(fitted: Fit) -> None:
     hardware, _ = get_hardware(HARDWARE)
     for name in ("multi_max", "multi_avg", "proxylessnas_mobile", "multi_max@0.75"):
@@ -201,6 +209,18 @@ def test_another_schema_input_size_or_hardware_is_refused(fitted: Fit) -> None:
         model.check(hardware="ethos-u55-128")
 
 
+def test_a_form_that_is_not_for_the_space_and_a_floor_that_is_none_are_refused(space: ArchitectureSpace, fitted: Fit) -> None:
+    pairs = msgspec.structs.replace(fitted.model, form="pairwise", row_index=(0,), row_weights=(1.0,))
+    with pytest.raises(CostModelError, match="'multi_hardware' is not tabular: a pairwise model is not for it"):
+        pairs.bind(space)
+    tabular = get_space("nas_bench_201")
+    with pytest.raises(CostModelError, match="'nas_bench_201' is tabular: a structural model is not for it"):
+        msgspec.structs.replace(fitted.model, schema=tabular.schema).check(space=tabular)
+    for floor in (0.0, -1.0):
+        with pytest.raises(CostModelError, match=r"field 'floor_ms' is .*, expected more than 0"):
+            msgspec.structs.replace(fitted.model, floor_ms=floor)
+
+
 def test_features_of_another_version_are_refused(fitted: Fit) -> None:
     with pytest.raises(CostModelError, match="version 0, expected 1"):
         msgspec.structs.replace(fitted.model, features_version=0)
@@ -215,7 +235,7 @@ def test_a_restricted_space_shares_its_parent_s_models(space: ArchitectureSpace,
     assert (fitted.model.bind(small).predict(rows) == fitted.model.bind(space).predict(rows)).all()
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0])
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), 0.0, -1.0, 1e-310, 1e200])
 def test_what_is_no_latency_is_refused(space: ArchitectureSpace, data: Any, bad: float) -> None:
     ms = data[1].copy()
     ms[7] = bad
@@ -290,3 +310,5 @@ def test_statistics_by_hand() -> None:
     assert report.hit_rate_10 == pytest.approx(2 / 3)
     assert report.spearman == pytest.approx(1.0)
     assert statistics([1.0, 1.0], [1.0, 2.0]).spearman is None
+    # Their mean is rounded, so that the squares around it do not add up to 0.
+    assert statistics([0.1, 0.1, 0.1], [0.1, 0.1, 0.2]).r2 is None

@@ -10,11 +10,12 @@ import pytest
 
 from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.hardware import Measurement
+from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import get_architecture
 from mhmodels.store import Store
-from search.cost_model.data import read_latencies, stored_latencies, write_samples
+from search.cost_model.data import read_latencies, read_members, stored_latencies, write_samples
 from search.cost_model.fitting import Origin
-from search.errors import CostModelError
+from search.errors import CostModelError, SpaceError
 from search.sampling import sample
 from search.spaces import get_space
 from search.template import ArchitectureSpace
@@ -110,6 +111,41 @@ def test_tables_that_were_cut_or_written_with_decimal_commas(tmp_path: Path) -> 
         read_latencies(path, space, ORIGIN._replace(hardware="nosuch"))
 
 
+def test_a_quote_that_is_not_closed_swallows_no_lines(tmp_path: Path) -> None:
+    space, path = space_of("multi_hardware"), tmp_path / "latencies.csv"
+    path.write_text('architecture,distribution,ms\nmulti_max,,2.5\nmulti_avg,"depth,3.5\nmulti_max,,2.5\n')
+    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_members(path, space)):
+        with pytest.raises(FileFormatError, match=r"latencies\.csv: line 3: .*; expected .* every quote closed"):
+            read()
+    path.write_text('architecture,ms\nmulti_max,"2.5"\n')
+    assert read_latencies(path, space, ORIGIN).ms.tolist() == [2.5]
+
+
+def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / "latencies.jsonl"
+    path.write_text('{"architecture": "multi_max", "ms": 2.5}\n', encoding="utf-8-sig")
+    assert read_latencies(path, space_of("multi_hardware"), ORIGIN).ms.tolist() == [2.5]
+
+
+def test_a_table_of_another_space_or_version_is_told_by_its_provenance(tmp_path: Path) -> None:
+    """Encodings of a table carry no schema, and mean other networks in a space that was declared otherwise."""
+    space, path = space_of("multi_hardware"), tmp_path / "latencies.csv"
+    path.write_text("architecture,ms\nmulti_max,2.5\n")
+    beside = path.with_suffix(".json")
+    provenance = {"format": "mhmodels.latencies/1", "space": "multi_hardware", "environments": {}}
+    for schema in (space.schema, "0123"):
+        beside.write_text(json.dumps({**provenance, "schema": schema}))
+        for read in (lambda: read_latencies(path, space, ORIGIN).encodings, lambda: read_members(path, space).encodings):
+            if schema == space.schema:
+                assert len(read()) == 1
+                continue
+            with pytest.raises(SpaceError, match=r"latencies\.csv: latencies\.json .* schema 0123, but space 'multi_hardware'"):
+                read()
+    for other in ('{"schema": "0123"}', "[1", "[" * 100_000):
+        beside.write_text(other)
+        assert read_latencies(path, space, ORIGIN).ms.tolist() == [2.5]
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -121,6 +157,10 @@ def test_tables_that_were_cut_or_written_with_decimal_commas(tmp_path: Path) -> 
         ('{"encoding": ENCODING, "ms": NaN}', "line 2: not JSON"),
         ('{"encoding": ENCODING, "ms": "fast"}', "line 2: field 'ms' is 'fast'"),
         ('{"encoding": ENCODING, "ms": "nan"}', "line 2: field 'ms' is 'nan'"),
+        ('{"encoding": ENCODING, "ms": 1e-310}', "line 2: field 'ms' is 1e-310, expected finite milliseconds above 0"),
+        ('{"encoding": ENCODING, "ms": 1e200}', "line 2: field 'ms' is 1e.200"),
+        ('{"encoding": ENCODING, "ms": ' + "9" * 400 + "}", "line 2: "),
+        ("[" * 100_000, "line 2: not JSON"),
         ('{"encoding": ENCODING, "ms": 1, "schema": "0000"}', "line 2: field 'schema' is '0000'"),
         ('{"architecture": {"format": "x"}, "ms": 1}', "line 2: architecture: field 'format'"),
         ('{"architecture": "multi_mox", "ms": 1}', "line 2: unknown model 'multi_mox'"),
@@ -174,6 +214,20 @@ def test_the_store_s_samples_and_a_file_s_missing_latencies(tmp_path: Path) -> N
     assert {space.label(row): ms for row, ms in zip(found.encodings, found.ms, strict=True)} == {
         space.label(row): ms for row, ms in zip(joined.encodings, joined.ms, strict=True)
     }
+
+
+def test_a_timing_alone_hides_none_that_was_made_in_turns(tmp_path: Path) -> None:
+    """`bench` of a sampled network, after its collection."""
+    space = space_of("multi_hardware")
+    drawn = sample(space, 3, 1)
+    turns = Turns(model="reference", model_hash="r" * 64, own_ms=(2.0,) * 5, reference_ms=(1.0,) * 5)
+    path = lines(tmp_path / "samples.jsonl", [{"encoding": row.tolist()} for row in drawn.encodings])
+    with Store(tmp_path / "results.db") as store:
+        for row in drawn.encodings:
+            store.add(row_of(space.label(row), space.build(row).architecture_id, 2.0, turns=turns))
+        store.add(row_of("mine.tflite", space.build(drawn.encodings[1]).architecture_id, 3.0))
+        assert stored_latencies(store, space, "some-phone").ms.tolist() == pytest.approx([2.0] * 3)
+        assert read_latencies(path, space, ORIGIN, store).ms.tolist() == pytest.approx([2.0] * 3)
 
 
 def test_latencies_of_different_devices_are_not_mixed(tmp_path: Path) -> None:

@@ -123,10 +123,18 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
     mixed.write_text(mixed.read_text() + "0:0:0:0:0:0:0:0,uniform,cpu,estimated,1.0,,,\n")
     with pytest.raises(SearchError, match="estimated and measured, expected one kind"):
         measured_latencies(mixed, space())
+    twice = write(tmp_path / "twice.csv", members[:3], {"cpu": [1.0] * 3})
+    twice.write_text(twice.read_text() + twice.read_text().splitlines()[2] + "\n")
+    with pytest.raises(FileFormatError, match=r"twice\.csv: line 5: a second latency of .* on 'cpu', expected one"):
+        measured_latencies(twice, space())
     cut = write(tmp_path / "cut.csv", members[:3], {"cpu": [1.0] * 3})
     cut.write_text(cut.read_text() + "0:0:0")
     with pytest.raises(FileFormatError, match="cut off"):
         measured_latencies(cut, space())
+    quoted = write(tmp_path / "quoted.csv", members[:3], {"cpu": [1.0] * 3})
+    quoted.write_text(quoted.read_text().replace(",uniform", ',"uniform', 1))
+    with pytest.raises(FileFormatError, match=r"quoted\.csv: line 2: "):
+        measured_latencies(quoted, space())
     beside = write(tmp_path / "beside.csv", members[:3], {"cpu": [1.0] * 3})
     beside.with_suffix(".json").write_text("{")
     with pytest.raises(FileFormatError, match="not JSON"):
