@@ -66,7 +66,8 @@ def f_avg(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | N
             that are negative or not finite; every hardware removed.
     """
     ratios, importance = _ratios(latency_ms, reference_ms, weights)
-    average: Floats = (ratios * importance).sum(axis=-1) / importance.sum()
+    share = importance / importance.max()  # whose sum is finite, however large they are
+    average: Floats = (ratios * share).sum(axis=-1) / share.sum()
     return average
 
 

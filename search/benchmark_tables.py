@@ -44,7 +44,13 @@ def nas_bench_201_table(path: Path) -> tuple[Table, str]:
         names, values = arrays["columns"], _numbers(path, "acc", arrays["acc"])
     else:
         raise FileFormatError(f"{path}: has arrays {', '.join(arrays)}, expected latency_ms and devices, or acc and columns")
-    if names.ndim != 1 or "ops" not in cells or cells["ops"].ndim != 2 or values.shape != (len(cells["ops"]), len(names)):
+    if (
+        names.ndim != 1
+        or not names.size
+        or "ops" not in cells
+        or cells["ops"].ndim != 2
+        or values.shape != (len(cells["ops"]), len(names))
+    ):
         raise FileFormatError(
             f"{path}: {values.shape} values for {names.size} columns, expected one for each of the cells in ops"
         )
@@ -108,12 +114,18 @@ def named(path: Path) -> str:
 
 def _arrays(path: Path) -> Mapping[str, Any]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        loaded = np.load(path, allow_pickle=False)
+        arrays: dict[str, Any] = {}
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded:
+                arrays = {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
         raise FileFormatError(f"{path}: not an .npz file of plain arrays ({error}); it may be cut off") from error
+    if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise FileFormatError(f"{path}: not an .npz file of plain arrays, by name; found {', '.join(arrays) or 'none'}")
+    return arrays
 
 
 def _numbers(path: Path, name: str, array: Any) -> NDArray[np.float64]:
@@ -144,12 +156,20 @@ def _table(path: Path, name: str, encodings: Any, columns: Mapping[str, Any], qu
     """A table of all members of a space."""
     space: Space = get_space(name)
     try:
-        # Strings of NAS-Bench-Macro that are one network have the same accuracies in the file.
-        members, first = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True)
+        members, first, place = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True, return_inverse=True)
     except SpaceError as error:
         raise FileFormatError(f"{path}: {error}") from error
     if len(members) < space.sizes.distinct:
         raise FileFormatError(
             f"{path}: {len(members)} different networks of '{name}', expected all {space.sizes.distinct}; the file may be cut off"
         )
+    for column, values in columns.items():
+        # Strings of NAS-Bench-Macro that are one network have the same accuracies in its file.
+        differing = np.flatnonzero(np.asarray(values) != np.asarray(values)[first][place.ravel()])
+        if len(differing):
+            row = int(differing[0])
+            raise FileFormatError(
+                f"{path}: column '{column}' has two values for {space.label(members[place.ravel()[row]])}, the second in row "
+                f"{row + 1} ({len(differing)} such rows), expected one a network"
+            )
     return Table(space, members, {column: np.asarray(values)[first] for column, values in columns.items()}, quantity)

@@ -26,6 +26,8 @@ from search.space import SKIP, Encodings, Space
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]
 _BETA2, _EPSILON = 0.999, 1e-8
+_MOST = 1e6
+"""Of learning rate and growth: logits stay finite, however long a search is."""
 
 
 class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,8 +57,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     def __post_init__(self) -> None:
         limits = {
             "steps": self.steps >= 1,
-            "learning_rate": 0 < self.learning_rate < np.inf,
-            "growth": 0 < self.growth < np.inf,
+            "learning_rate": 0 < self.learning_rate <= _MOST,
+            "growth": 0 < self.growth <= _MOST,
             "delay": 0 <= self.delay < 1,
             "momentum": 0 <= self.momentum < 1,
             "operation_warm_up": 0 <= self.operation_warm_up <= self.delay,
@@ -66,8 +68,8 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         bad = next((name for name, fine in limits.items() if not fine), None)
         if bad is not None:
             raise SearchError(
-                f"controller: field '{bad}' is {getattr(self, bad)} (steps at least 1; learning_rate and growth above 0; delay "
-                f"and momentum in [0, 1); skip in (0, 1); warm-ups from 0 to the delay, {self.delay:g})"
+                f"controller: field '{bad}' is {getattr(self, bad)} (steps at least 1; learning_rate and growth above 0, at most "
+                f"{_MOST:g}; delay and momentum in [0, 1); skip in (0, 1); warm-ups from 0 to the delay, {self.delay:g})"
             )
 
 

@@ -83,6 +83,7 @@ def document(result: Result) -> dict[str, Any]:
 
 def show(out: Console, result: Result) -> None:
     """Prints a line for each stage, and where the network comes from."""
+    from rich.markup import escape
     from rich.table import Table
 
     if result.architecture is None:
@@ -93,7 +94,9 @@ def show(out: Console, result: Result) -> None:
     else:
         network = result.architecture
         out.print(
-            f"[bold]{network.name}[/] at width {network.width_multiplier:g}, {network.input_size[0]} pixels", highlight=False
+            f"[bold]{escape(network.name)}[/] at width {network.width_multiplier:g}, {network.input_size[0]} pixels",
+            highlight=False,
+            emoji=False,
         )
         table = Table("", "map", "channels", "blocks (! strides, + adds its input)")
         found = boxes(network)
@@ -103,7 +106,7 @@ def show(out: Console, result: Result) -> None:
             table.add_row(part, f"{own[-1].side}²", str(own[-1].channels), blocks)
         out.print(table)
     for line in _origin(result.provenance):
-        out.print(line, highlight=False)
+        out.print(line, highlight=False, markup=False, emoji=False)
 
 
 def draw(result: Result, path: Path) -> None:
@@ -199,13 +202,15 @@ def _origin(provenance: dict[str, Any]) -> list[str]:
     lines = [
         f"found in space {provenance.get('space')}, seed {provenance.get('seed')}, {provenance.get('evaluations')} evaluations"
     ]
-    accuracy, reward = provenance.get("accuracy"), provenance.get("reward_value")
-    norm = next(((key, value) for key, value in provenance.items() if key in ("f_avg", "f_max")), None)
-    if isinstance(accuracy, float) and isinstance(reward, float) and norm is not None:
+    numbers = {name: value for name, value in provenance.items() if isinstance(value, float)}
+    norm = next((name for name in ("f_avg", "f_max") if name in numbers), None)
+    if norm is not None and {"accuracy", "reward_value"} <= set(numbers):
         lines.append(
-            f"accuracy {accuracy:.2%}, {norm[0]} {norm[1]:.3f}, reward {reward:.4f}; worst on {provenance.get('binding')}"
+            f"accuracy {numbers['accuracy']:.2%}, {norm} {numbers[norm]:.3f}, reward {numbers['reward_value']:.4f}; worst on "
+            f"{provenance.get('binding')}"
         )
     latencies = provenance.get("latency_ms")
     if isinstance(latencies, dict):
-        lines.append("ms as the search saw them: " + ", ".join(f"{name} {value:.4g}" for name, value in latencies.items()))
+        known = [f"{name} {value:.4g}" for name, value in latencies.items() if isinstance(value, float)]
+        lines.append(f"ms as the search saw them: {', '.join(known) or 'none'}")
     return lines

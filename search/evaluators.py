@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -64,8 +66,9 @@ class CallableAccuracy:
         self.space, self.function, self.identity = space, function, identity
 
     def evaluate(self, encodings: Encodings) -> ArrayLike:
-        """See `Evaluator`."""
-        return self.function(self.space, encodings)
+        """See `Evaluator`; what the function prints goes to stderr, for stdout is the command's."""
+        with redirect_stdout(sys.stderr):
+            return self.function(self.space, encodings)
 
 
 class PredictedAccuracy:
@@ -88,8 +91,9 @@ class PredictedAccuracy:
         from sklearn.model_selection import KFold, cross_val_predict
 
         self.space = space
-        rows, first = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True)
-        truth = np.asarray(accuracy, np.float64)[first]
+        rows, place = np.unique(space.canonical(space.check(encodings)), axis=0, return_inverse=True)
+        # Several trainings of one network count as their mean.
+        truth = np.bincount(place.ravel(), np.asarray(accuracy, np.float64)) / np.bincount(place.ravel())
         if len(rows) < 10 or not ((truth >= 0) & (truth <= 1)).all():
             raise SearchError(
                 f"accuracy predictor: {len(rows)} different networks with accuracies from {truth.min(initial=1):g} to "

@@ -120,6 +120,7 @@ def _cut(infills: Any, asked: Encodings, given: Floats, unknown: NDArray[np.int6
 
 def _different(space: Space, n: int, rng: np.random.Generator, taken: set[bytes] | None = None) -> Encodings:
     """Different networks at random, as many as there are if there are fewer."""
+    n = min(n, space.sizes.distinct)
     found: dict[bytes, Encodings] = {}
     for _ in range(1000):
         for row in space.draw(n, rng):

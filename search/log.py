@@ -96,13 +96,15 @@ class SearchLog:
         """The settings with which the search began; None in a new log."""
         with self._errors():
             row = self._connection.execute("SELECT document FROM header").fetchone()
-        return None if row is None else msgspec.json.decode(row[0])
+        with self._intact("header"):
+            return None if row is None else msgspec.json.decode(row[0])
 
     def request(self) -> dict[str, Any] | None:
         """From what the search can be made again; None in a log that was not begun, or without a request."""
         with self._errors():
             row = self._connection.execute("SELECT request FROM header").fetchone()
-        found: dict[str, Any] | None = None if row is None else msgspec.json.decode(row[0])
+        with self._intact("request"):
+            found: dict[str, Any] | None = None if row is None else msgspec.json.decode(row[0])
         return found
 
     def begin(self, header: Mapping[str, Any]) -> None:
@@ -177,25 +179,51 @@ class SearchLog:
                 [phase],
             ).fetchall()
         columns = list(zip(*rows, strict=True)) if rows else [()] * 7
-        encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
-        return Evaluated(
-            phases=columns[0],
-            encodings=np.array(encodings, np.int16).reshape(len(rows), -1 if rows else 0),
-            accuracy=np.array(columns[2], np.float64),
-            latencies=np.array([msgspec.json.decode(one) for one in columns[3]], np.float64).reshape(
-                len(rows), -1 if rows else 0
-            ),
-            f=np.array(columns[4], np.float64),
-            rewards=np.array(columns[5], np.float64),
-            binding=columns[6],
-        )
+        width = -1 if rows else 0
+        with self._intact("an evaluation"):
+            encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
+            latencies = [msgspec.json.decode(one) for one in columns[3]]
+            return Evaluated(
+                phases=columns[0],
+                encodings=np.array(encodings, np.int16).reshape(len(rows), width),
+                accuracy=np.array(columns[2], np.float64),
+                latencies=np.array(latencies, np.float64).reshape(len(rows), width),
+                f=np.array(columns[4], np.float64),
+                rewards=np.array(columns[5], np.float64),
+                binding=columns[6],
+            )
+
+    def count(self) -> int:
+        """How many evaluations there are."""
+        with self._errors():
+            (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
+        return int(found)
+
+    def encodings(self) -> Encodings:
+        """Every encoding that was evaluated, once, (n, decisions), in no order: of millions of rows little is read."""
+        with self._errors():
+            rows = self._connection.execute("SELECT DISTINCT encoding FROM evaluations").fetchall()
+        with self._intact("an evaluation"):
+            joined = np.frombuffer(b"".join(row for (row,) in rows), "<i2").astype(np.int16)
+            return joined.reshape(len(rows), -1 if rows else 0)
+
+    def sync(self) -> None:
+        """Makes everything that was added outlive a power cut, too: it is synced into the file itself.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._errors():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def statistics(self) -> Iterator[dict[str, Any]]:
         """What the method said of itself, each with `after`, the number of evaluations before it."""
         with self._errors():
             rows = self._connection.execute("SELECT after, document FROM statistics ORDER BY rowid").fetchall()
         for after, document in rows:
-            yield {"after": after, **msgspec.json.decode(document)}
+            with self._intact("a statistic"):
+                values = msgspec.json.decode(document, type=dict[str, Any])
+            yield {"after": after, **values}
 
     def truncate(self, evaluations: int) -> None:
         """Forgets everything behind so many evaluations: a search that goes on from a checkpoint makes it again.
@@ -258,6 +286,14 @@ class SearchLog:
         ask("PRAGMA synchronous = NORMAL")
         if not application:
             self._connection.executescript(_SCHEMA)
+
+    @contextmanager
+    def _intact(self, what: str) -> Iterator[None]:
+        """Turns errors of decoding into ours: SQLite keeps whatever an editor or a bad disk put into a cell."""
+        try:
+            yield
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
+            raise StoreError(f"{self.path}: {what} cannot be read ({error}): the file is damaged; {REMEDY}") from error
 
     @contextmanager
     def _errors(self) -> Iterator[None]:

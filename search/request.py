@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +17,9 @@ from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import table_of
 from search.cost_model.baselines import BASELINE
+from search.cost_model.data import placed
 from search.cost_model.model import CostModel, load_cost_model, naming
-from search.errors import SearchError, SpaceError
+from search.errors import SearchError
 from search.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
 from search.measured_tables import is_collected, measured_latencies
 from search.rewards import Aggregate, LatencySource, Objective, Reward, RewardKind
@@ -247,18 +249,14 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
     for number, line in enumerate(read_bytes(path, limit=1 << 30).splitlines(), 1):
         if line.strip():
             try:
-                row = msgspec.json.decode(line)
-                encoding, accuracy = row["encoding"], float(row["accuracy"])
-            except (msgspec.DecodeError, KeyError, TypeError, ValueError) as error:
+                row = msgspec.json.decode(line, type=dict[str, Any])
+                values.append(float(row["accuracy"]))
+            except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise FileFormatError(
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
                     '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
                 ) from error
-            try:
-                rows.append(space.parse(encoding) if isinstance(encoding, str) else space.check(np.array(encoding))[0])
-            except (SpaceError, ValueError, OverflowError) as error:
-                raise SpaceError(f"{path}: line {number}: {error}") from error
-            values.append(accuracy)
+            rows.append(placed(row, space, f"{path}: line {number}"))
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
     return PredictedAccuracy(space, np.array(rows), values)
@@ -266,16 +264,14 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
 
 def _function(module: str, name: str) -> Any:
     folder = str(Path.cwd())
-    added = folder not in sys.path
-    if added:
-        sys.path.append(folder)  # last, so that a file of the user's shadows none of ours
+    if folder not in sys.path:
+        # Last, so that a file of the user's shadows none of ours; for good, since functions import when they are called.
+        sys.path.append(folder)
     try:
-        function = getattr(importlib.import_module(module), name, None)
+        with redirect_stdout(sys.stderr):
+            function = getattr(importlib.import_module(module), name, None)
     except (ImportError, SyntaxError, TypeError, ValueError) as error:  # a path in the place of a module is no ImportError
         raise SearchError(f"evaluator '{module}:{name}': {error}; expected MODULE:FUNCTION, found by Python") from error
-    finally:
-        if added:
-            sys.path.remove(folder)
     if not callable(function):
         raise SearchError(f"evaluator '{module}:{name}': module {module} has no function '{name}'")
     try:

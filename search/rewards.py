@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
@@ -227,6 +227,26 @@ class Objective:
             for hardware, source in self.sources.items()
         }
 
+    def settings(self) -> dict[str, Any]:
+        """What decides which networks there are and what they earn: a part of a search's log and provenance.
+
+        Of decisions that a restriction narrowed it has the choices that are left, of others their number.
+        """
+        space = self.space
+        allowed = [
+            count if len(choices) == count else choices.tolist()
+            for choices, count in zip(space.allowed, space.cardinalities.tolist(), strict=True)
+        ]
+        return {
+            "space": space.name,
+            "schema": space.schema,
+            "restrictions": list(space.restrictions),
+            "allowed": allowed,
+            "hardware": list(self.sources),
+            "reward": msgspec.to_builtins(self.reward),
+            "latencies": self.identities(),
+        }
+
     def f(self, encodings: ArrayLike) -> Floats:
         """Norms (n,) of encodings; errors as `Reward.f`."""
         return self.reward.f(self.latencies(encodings))
@@ -240,7 +260,13 @@ class Objective:
         rng = np.random.default_rng(seed)
         half = SAMPLES // 2
         rows = np.concatenate([self.space.draw(half, rng), self.space.draw(SAMPLES - half, rng, depth="uniform")])
-        values = self.f(rows)
+        with np.errstate(over="ignore"):
+            values = self.f(rows)
+        if not np.isfinite(values).all():
+            raise SearchError(
+                f"objective: f_{self.reward.aggregate} of {self.space.label(rows[~np.isfinite(values)][0])} is no finite number; "
+                "references, weights or latencies differ by too much"
+            )
         near = float(np.mean(np.abs(values / self.reward.target - 1) <= _NEAR))
         lowest = self._climb(rows[values.argmin()], -1) if self.reward.target < values.min() else float(values.min())
         highest = self._climb(rows[values.argmax()], 1) if self.reward.target > values.max() else float(values.max())

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from search.request import Request
 
 _OF_DATA = ("preset", "strategy", "classes", "label_offset", "recompute")
 _METHODS: dict[str, tuple[str, ...]] = {
@@ -65,6 +68,16 @@ def check_front(front: Path | None, preset: Mapping[str, Any] | None) -> None:
             f"--front needs networks that were judged by the same weights: the preset '{preset['name']}' judges one at its end "
             "(field 'finalists' is 0)"
         )
+
+
+def files_read(request: Request) -> Iterator[Path]:
+    """Files that a search goes by, which it must not write."""
+    yield from map(Path, request.cost_models)
+    if request.latencies:
+        yield from (Path(request.latencies), Path(request.latencies).with_suffix(".json"))
+    yield from (Path(request.evaluator), Path(request.evaluator.rpartition(":")[0]))
+    if request.reference is not None:
+        yield Path(request.reference)
 
 
 def absolute_evaluator(evaluator: str) -> str:

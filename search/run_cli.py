@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mhmodels.cli.common import OutputFile, console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import OutputFile, check_places, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from search.cost_model.model import CostModel
@@ -22,6 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _RESULT, _PICTURE = OutputFile(".json"), OutputFile(".png", ".svg", ".pdf")
 _EVALUATIONS = {"evolution": 1000, "nsga2": 2000, "random": 1000}
+_POPULATIONS = {"evolution": 50, "nsga2": 100}
 
 
 def _output_options(command: F) -> F:
@@ -47,7 +48,9 @@ def supernet_options(command: F) -> F:
             show_default=True,
             help="With --data: how training is distributed, as for `mhmodels train`.",
         ),
-        click.option("--classes", type=int, default=None, help="With --data: of the classifier; default the data's."),
+        click.option(
+            "--classes", type=click.IntRange(1), default=None, help="With --data: of the classifier; default the data's."
+        ),
         click.option("--label-offset", type=int, default=None, help="With --data: added to the labels of TFRecords."),
         click.option(
             "--preset", default=None, metavar="NAME|FILE.json", help="With --data: quick, paper, tunas, or a preset file."
@@ -105,11 +108,16 @@ def supernet_options(command: F) -> F:
 @click.option("--weight", "weights", multiple=True, metavar="ID=W", help="Importance of a hardware.")
 @click.option("--evaluations", type=click.IntRange(1), default=None, help="Networks, for all methods but reinforce.")
 @click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Updates of the controller.")
-@click.option("--replicas", type=click.IntRange(1), default=1, show_default=True, help="Samples for each update.")
+@click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Samples for each update.")
 @click.option("--learning-rate", type=float, default=4.8e-3, show_default=True, help="Of the controller.")
 @click.option("--delay", type=float, default=0.25, show_default=True, help="Share of the steps before it learns.")
 @click.option("--refinement", type=click.IntRange(0), default=1000, show_default=True, help="Evaluations after the controller.")
-@click.option("--population", type=click.IntRange(2), default=None, help="Of evolution.  [default: 50; nsga2: 100]")
+@click.option(
+    "--population",
+    type=click.IntRange(2, 100_000),
+    default=None,
+    help="Of evolution.  [default: 50, nsga2: 100; at most half of the evaluations]",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--log", "log_path", type=_FILE, default=None, metavar="FILE.db", help="SQLite; continues the search that it holds."
@@ -238,6 +246,7 @@ def execute(
     from search.results import front_document, result_file
 
     run_checks.check_name(name, output)
+    check_places({"-o": output, "--front": front_path, "--log": log_path}, run_checks.files_read(request))
     run_checks.check_front(front_path, request.options.get("preset"))
     if request.options:
         from search import supernet_cli
@@ -308,9 +317,15 @@ def _method(options: dict[str, Any]) -> Method:
     evaluations = options["evaluations"] or _EVALUATIONS[kind]
     if kind == "random":
         return Random(evaluations=evaluations)
+    if population is not None and population >= evaluations:
+        raise click.UsageError(
+            f"--population {population} leaves nothing of {evaluations} evaluations for evolution, expected fewer (or more "
+            "--evaluations)"
+        )
+    size = population or max(2, min(_POPULATIONS[kind], evaluations // 2))
     if kind == "nsga2":
-        return NonDominated(evaluations=evaluations, population=population or 100)
-    return Evolution(evaluations=evaluations, population=population or 50, tournament=max(2, (population or 50) // 2))
+        return NonDominated(evaluations=evaluations, population=size)
+    return Evolution(evaluations=evaluations, population=size, tournament=max(2, size // 2))
 
 
 def _tell(objective: Objective, accuracies: str, near: float) -> None:
@@ -340,15 +355,18 @@ def _bar(method: Method) -> Iterator[Progress]:
 
 
 def _print(objective: Objective, found: Found) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     out, reward = console(), objective.reward
     out.print(
         f"{objective.space.label(found.encoding)}: accuracy {found.accuracy:.2%}, f_{reward.aggregate} {found.f:.3f} "
-        f"(target {reward.target:g}), reward {found.reward:.4f}, {found.evaluations} evaluations of {found.networks} networks"
+        f"(target {reward.target:g}), reward {found.reward:.4f}, {found.evaluations} evaluations of {found.networks} networks",
+        markup=False,
+        emoji=False,
     )
     table = Table("hardware", "ms", "C, ms", "L/C", "")
     for hardware, ms in zip(objective.sources, found.latencies, strict=True):
         c = reward.references[hardware]
-        table.add_row(hardware, f"{ms:.4g}", f"{c:.4g}", f"{ms / c:.3f}", "binds" if hardware == found.binding else "")
+        table.add_row(escape(hardware), f"{ms:.4g}", f"{c:.4g}", f"{ms / c:.3f}", "binds" if hardware == found.binding else "")
     out.print(table)

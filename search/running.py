@@ -53,12 +53,7 @@ def header(objective: Objective, evaluator: Evaluator, method: Method, seed: int
     Hashes of cost models are those of their content, as this version writes it.
     """
     return {
-        "space": objective.space.name,
-        "schema": objective.space.schema,
-        "restrictions": list(objective.space.restrictions),
-        "allowed": [len(allowed) for allowed in objective.space.allowed],
-        "reward": msgspec.to_builtins(objective.reward),
-        "latencies": objective.identities(),
+        **objective.settings(),
         "accuracies": evaluator.identity,
         "method": msgspec.to_builtins(method),
         "seed": seed,
@@ -99,22 +94,21 @@ def search(
     parts: list[Evaluated] = []
     run = method.run(objective, seed)
     done, best = 0, -np.inf
-    try:
-        ask = next(run)
-        while True:
-            there = 0 if before is None else min(len(ask.encodings), max(0, len(before.accuracy) - done))
-            part = known.recall(ask, before, done) if before is not None and there == len(ask.encodings) else known.evaluate(ask)
-            if log is not None and not there:
-                log.add(ask.phase, part, ask.statistics)
-            parts.append(part)
-            done += len(part.accuracy)
-            best = max(best, float(part.rewards.max()))
-            if progress is not None:
-                progress(done, ask.phase, best)
+    ask = next(run)
+    while True:
+        there = 0 if before is None else min(len(ask.encodings), max(0, len(before.accuracy) - done))
+        part = known.recall(ask, before, done) if before is not None and there == len(ask.encodings) else known.evaluate(ask)
+        if log is not None and not there:
+            log.add(ask.phase, part, ask.statistics)
+        parts.append(part)
+        done += len(part.accuracy)
+        best = max(best, float(part.rewards.max()))
+        if progress is not None:
+            progress(done, ask.phase, best)
+        try:
             ask = run.send(Batch(part.accuracy, part.latencies, part.f, part.rewards))
-    except StopIteration as stop:
-        found = objective.space.canonical(np.asarray(stop.value)[None])
-    return _found(found, known, parts)
+        except StopIteration as stop:
+            return _found(objective.space.canonical(np.asarray(stop.value)[None]), known, parts)
 
 
 def front(rows: Evaluated, costs: Floats) -> NDArray[np.int64]:
@@ -165,7 +159,11 @@ class _Known:
         return self._worth(ask, rows, values)
 
     def _accuracies(self, rows: Encodings) -> list[float]:
-        values = np.asarray(self.evaluator.evaluate(rows), np.float64)
+        given = self.evaluator.evaluate(rows)
+        try:
+            values = np.asarray(given, np.float64)
+        except (TypeError, ValueError) as error:
+            raise SearchError(f"evaluator gave {str(given)[:60]}, expected {len(rows)} fractions from 0 to 1") from error
         if values.shape != (len(rows),):
             raise SearchError(f"evaluator gave accuracies of shape {values.shape}, expected ({len(rows)},)")
         bad = np.flatnonzero(~((values >= 0) & (values <= 1)))

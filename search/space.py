@@ -161,7 +161,8 @@ class Space:
         for group in self.groups:
             columns = list(group)
             part = result[:, columns]
-            skipped = part == self._skip(columns[0])
+            # Whatever is allowed: a restriction may force the first blocks of a group.
+            skipped = part == self.decisions[columns[0]].choices.index(SKIP)
             if skipped.any():
                 result[:, columns] = np.take_along_axis(part, np.argsort(skipped, axis=1, kind="stable"), axis=1)
         return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +78,18 @@ def test_files_that_are_no_tables(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", ops=np.zeros((2, 6)), numbers=np.zeros(3))
     (tmp_path / "text.npz").write_text("no arrays")
     (tmp_path / "text.csv").write_text("name,ms\na,1\n")
+    np.save(tmp_path / "single.npy", np.zeros(3))
+    (tmp_path / "single.npy").rename(tmp_path / "single.npz")
+    with zipfile.ZipFile(tmp_path / "bytes.npz", "w") as file:
+        file.writestr("ops", b"no array")
+    np.savez(tmp_path / "none.npz", ops=np.zeros((2, 6)), acc=np.zeros((2, 0)), columns=np.array([], str))
     np.savez(tmp_path / "short.npz", ops=np.zeros((2, 6)), latency_ms=np.zeros((3, 1)), devices=np.array(["a"]))
     for name, text in (
         ("other.npz", "expected latency_ms and devices"),
         ("text.npz", "not an .npz file"),
+        ("single.npz", "not an .npz file of plain arrays, by name; found none"),
+        ("bytes.npz", "not an .npz file of plain arrays, by name; found ops"),
+        ("none.npz", "values for 0 columns"),
         ("text.csv", "expected columns arch"),
         ("short.npz", "one for each of the cells"),
         ("missing.npz", "cannot be read"),
@@ -142,6 +151,17 @@ def test_latencies_must_be_above_0(cells: Any, tmp_path: Path) -> None:
     np.savez(tmp_path / "table.npz", ops=cells[0], latency_ms=ms, devices=np.array(["a", "b"]))
     with pytest.raises(FileFormatError, match="column 'b' has a latency of 0"):
         table_of(tmp_path / "table.npz")
+
+
+def test_a_cell_with_two_accuracies(cells: Any, tmp_path: Path) -> None:
+    ops, accuracy = (np.concatenate([one, one[5:6]]) for one in cells)
+    for changed, fine in ((accuracy, True), (np.append(accuracy[:-1], 3.0), False)):
+        np.savez(tmp_path / "table.npz", ops=ops, acc=changed[:, None], columns=np.array(["test"]))
+        if fine:
+            assert len(table_of(tmp_path / "table.npz")[0].columns["test"]) == 15625
+        else:
+            with pytest.raises(FileFormatError, match=r"column 'test' has two values for nas_bench_201:.* in row 15626 \(1 such"):
+                table_of(tmp_path / "table.npz")
 
 
 @needs_data

@@ -238,7 +238,16 @@ def test_rewards_that_are_no_numbers_change_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("steps", 0), ("learning_rate", -1.0), ("delay", 1.0), ("operation_warm_up", 0.3), ("skip", 1.0), ("momentum", 1.0)],
+    [
+        ("steps", 0),
+        ("learning_rate", -1.0),
+        ("learning_rate", 1e308),
+        ("growth", 1e300),
+        ("delay", 1.0),
+        ("operation_warm_up", 0.3),
+        ("skip", 1.0),
+        ("momentum", 1.0),
+    ],
 )
 def test_settings_that_cannot_be(field: str, value: float) -> None:
     with pytest.raises(SearchError, match=f"field '{field}'"):

@@ -123,6 +123,17 @@ def test_values_that_are_none(accuracy: Any, latencies: Any, text: str) -> None:
         three()(accuracy, latencies)
 
 
+def test_weights_whose_sum_is_infinite_count_all_the_same() -> None:
+    huge = three(weights={"a": 1e308, "b": 1e308, "c": 1e308})
+    np.testing.assert_allclose(huge.f([[1.0, 2.0, 3.0]]), three().f([[1.0, 2.0, 3.0]]))
+
+
+def test_latencies_that_no_norm_can_hold_are_told_before_the_search() -> None:
+    objective = Objective(toys.space(), {"a": toys.Linear(1)}, Reward(references={"a": 5e-324}))
+    with pytest.raises(SearchError, match="is no finite number"):
+        objective.check_target()
+
+
 def test_sources_and_references_name_the_same_hardware() -> None:
     with pytest.raises(SearchError, match="not in both: c"):
         Objective(toys.space(), {"a": toys.Linear(1), "b": toys.Linear(1)}, three())

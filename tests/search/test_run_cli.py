@@ -29,6 +29,11 @@ import numpy as np
 def accuracy(space, encodings):
     return 0.5 + 0.4 * np.tanh(space.madds(encodings) / 3e7)
 
+def late(space, encodings):
+    import helping
+    print("training")
+    return helping.half(encodings)
+
 def broken(space, encodings):
     return np.full(len(encodings), np.nan)
 """
@@ -61,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, hardware_ids: tuple[str, ..
         model = fit(space, rows, ms, Origin(hardware_id, kind="simulated"), FitOptions(curve=False)).model
         (path / f"{hardware_id}.json").write_bytes(model.to_json())
     (path / "evaluating.py").write_text(EVALUATOR)
+    (path / "helping.py").write_text("def half(rows): return [0.5] * len(rows)\n")
     (path / "unfinished.py").write_text("def accuracy(space, encodings:\n")
     (path / "lines.jsonl").write_text('{"encoding": [[0, 1], [1]], "accuracy": 0.5}\n')
     return path
@@ -113,6 +119,14 @@ def test_an_evaluator_of_another_signature_is_refused_at_the_start(arguments: li
     (folder / "odd.py").write_text("def accuracy(encodings): return 0\n")
     result = run(*arguments[:4], "odd:accuracy", *arguments[5:], "--method", "random")
     assert "evaluator 'odd:accuracy': too many positional arguments; it is called with two" in str(result.exception)
+
+
+def test_an_evaluator_may_import_when_it_is_called_and_print(mhmodels: Run, middle: list[str | Path], folder: Path) -> None:
+    changed = [str(part).replace("evaluating:accuracy", "evaluating:late") for part in middle]
+    done = mhmodels("search", *changed, "--method", "random", "--evaluations", "15", "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["accuracy"] == 0.5
+    assert "training" in done.stderr
 
 
 @pytest.mark.parametrize("method", ["random", "nsga2", "reinforce"])
@@ -193,6 +207,11 @@ def test_a_predictor_is_trained_on_lines(
     first = document(*relative, "--method", "random", "--evaluations", "20", "--log", log)
     monkeypatch.chdir(tmp_path)
     assert document("resume", log)["label"] == first["label"]  # from wherever it is continued
+    other = json.dumps({"schema": "of another space", "encoding": rows[0].tolist(), "accuracy": 0.5})
+    samples.write_text(lines[0] + "\n" + other + "\n")
+    assert "line 2: field 'schema' is 'of another space'" in str(run(*options, "--method", "random").exception)
+    samples.write_text(lines[0] + "\n" + '{"accuracy":' + "[" * 100_000)
+    assert "line 2 is not an object with" in str(run(*options, "--method", "random").exception)
     samples.write_text(lines[0] + "\n{}\n")
     assert "line 2 is not an object with encoding and accuracy" in str(run(*options, "--method", "random").exception)
 
@@ -215,6 +234,18 @@ def test_show_says_where_a_network_comes_from(middle: list[str | Path], tmp_path
     text = run("show", output).stdout
     assert "found in space nas_bench_macro, seed 0, 20 evaluations" in text
     assert document("show", output)["provenance"]["networks"] == 20
+
+
+def test_show_takes_what_others_wrote_of_a_network(tmp_path: Path) -> None:
+    """Provenance of any content, names with brackets."""
+    other = json.loads(get_architecture("multi_max").at(name="a[/]b[best]:100:").to_json())
+    other["provenance"] = {"latency_ms": {"cpu[x]": None, "npu[y]": 1.5}, "f_avg": "1.0", "accuracy": 0.9, "reward_value": 0.8}
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(other))
+    text = run("show", path)
+    assert text.exception is None, text.output
+    assert "a[/]b[best]:100: at width 1" in text.stdout
+    assert "ms as the search saw them: npu[y] 1.5" in text.stdout
 
 
 @pytest.mark.parametrize(
@@ -252,6 +283,10 @@ def test_references_that_cost_models_cannot_predict_are_asked_for(arguments: lis
 def test_usage_errors(middle: list[str | Path]) -> None:
     assert run(*middle, "--method", "reinforce", "--evaluations", "5").exit_code == 2
     assert run(*middle, "--weight", "x=y").exit_code == 2
+    model = middle[middle.index("--cost-model") + 1]
+    before = Path(model).read_bytes()
+    assert "which is what the command reads too" in " ".join(run(*middle, "-o", model).output.split())
+    assert Path(model).read_bytes() == before
     assert run("resume", "nothing.db").exit_code == 1
     assert "log of a search" in str(run("resume", "nothing.db").exception)
 

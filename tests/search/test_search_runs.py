@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -214,6 +215,42 @@ def test_a_log_of_other_settings_is_refused_with_the_difference(tmp_path: Path) 
         np.testing.assert_array_equal(log.evaluated().encodings, before.encodings)
 
 
+def test_a_log_goes_on_with_its_hardware_in_its_order_only(tmp_path: Path) -> None:
+    """Rows have latencies by place: in another order they would be another hardware's, without a word."""
+    objective = toys.objective()
+    turned = Objective(
+        objective.space,
+        dict(reversed(objective.sources.items())),
+        msgspec.structs.replace(objective.reward, references=dict(reversed(objective.reward.references.items()))),
+    )
+    with SearchLog(tmp_path / "run.db") as log:
+        run(METHODS["random"], log=log)
+        with pytest.raises(SearchError, match=r'hardware is \["\w+","\w+".*\] there and \["'):
+            search(turned, toys.Share(), METHODS["random"], 1, log)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value", "what"),
+    [
+        ("evaluations", "latency_ms", "[1.0", "an evaluation"),
+        ("evaluations", "encoding", b"\x01", "an evaluation"),
+        ("evaluations", "latency_ms", "[1.0]", "an evaluation"),
+        ("header", "document", "{", "header"),
+        ("header", "request", "no", "request"),
+        ("statistics", "document", "[]", "a statistic"),
+    ],
+)
+def test_a_damaged_cell_is_one_message(table: str, column: str, value: Any, what: str, tmp_path: Path) -> None:
+    path = tmp_path / "run.db"
+    with SearchLog(path, {}) as log:
+        run(METHODS["reinforce"], log=log)
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = 1", [value])
+    reading = {"an evaluation": SearchLog.evaluated, "header": SearchLog.header, "request": SearchLog.request}
+    with SearchLog(path) as log, pytest.raises(StoreError, match=f"{what} cannot be read .*: the file is damaged"):
+        reading.get(what, lambda log: list(log.statistics()))(log)
+
+
 def test_foreign_files_are_left_as_they_are(tmp_path: Path) -> None:
     text, other = tmp_path / "notes.txt", tmp_path / "other.db"
     text.write_text("not a database, and long enough that SQLite looks at it" * 20)
@@ -265,6 +302,34 @@ def test_evaluators_that_give_no_accuracy_stop_the_search(values: Any, text: str
     function = CallableAccuracy(toys.space(), lambda _, rows: 0.5 if values is None else np.full(len(rows), values), "bad")
     with pytest.raises(SearchError, match=text):
         run(METHODS["evolution"], evaluator=function)
+
+
+@pytest.mark.parametrize("given", [["93 %"] * 50, {"a": 1.0}, [[0.5], [0.5, 0.5]]])
+def test_evaluators_that_give_no_numbers_stop_the_search(given: Any) -> None:
+    with pytest.raises(SearchError, match=r"evaluator gave .*, expected 50 fractions from 0 to 1|shape"):
+        run(Evolution(evaluations=80), evaluator=CallableAccuracy(toys.space(), lambda *_: given, "bad"))
+
+
+def test_an_evaluator_that_ends_early_is_not_the_end_of_the_method() -> None:
+    values = iter([0.5] * 3)
+    function = CallableAccuracy(toys.space(), lambda _, rows: [next(values) for _ in rows], "ends")
+    with pytest.raises(StopIteration):
+        run(METHODS["evolution"], evaluator=function)
+
+
+def test_what_an_evaluator_prints_is_not_the_commands_output(capsys: pytest.CaptureFixture[str]) -> None:
+    def talking(_: Any, rows: Any) -> Any:
+        print("epoch 1")
+        return np.full(len(rows), 0.5)
+
+    run(METHODS["random"], evaluator=CallableAccuracy(toys.space(), talking, "talks"))
+    told = capsys.readouterr()
+    assert (told.out, "epoch 1" in told.err) == ("", True)
+
+
+def test_a_population_larger_than_the_space_is_all_of_it() -> None:
+    found = run(Evolution(evaluations=5000, population=5000, tournament=10))
+    assert found.networks == toys.space().sizes.distinct
 
 
 def test_evolution_without_pymoo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,6 +407,11 @@ def test_a_predictor_ranks_what_it_has_not_seen() -> None:
     assert predictor.rmse < 0.04
     found = run(Evolution(evaluations=500, population=20, tournament=10), evaluator=predictor)
     assert (found.encoding == toys.BEST).sum() >= 4
+    twice = PredictedAccuracy(
+        space, np.repeat(rows, 2, axis=0), np.repeat(np.linspace(0.2, 0.8, len(rows)), 2) + np.tile([0, 0.1], len(rows))
+    )
+    once = PredictedAccuracy(space, rows, np.linspace(0.2, 0.8, len(rows)) + 0.05)
+    np.testing.assert_allclose(twice.evaluate(rows), once.evaluate(rows))  # the mean of two trainings
     with pytest.raises(SearchError, match="at least 10"):
         PredictedAccuracy(space, rows[:5], np.full(5, 0.5))
     with pytest.raises(SearchError, match="fractions"):

@@ -274,6 +274,22 @@ def test_depth_can_only_be_cut_from_the_end() -> None:
                 space.restricted(allowed)
 
 
+def test_networks_are_the_same_where_the_first_blocks_are_forced() -> None:
+    """Depth two at least: its third and fourth block may be skipped, and the third alone is the fourth alone."""
+    space = building("multi_hardware")
+    allowed = [list(choices) for choices in space.allowed]
+    group = space.groups[0]
+    skip = space.decisions[group[0]].choices.index(SKIP)
+    for column in group[:1]:
+        allowed[column] = [i for i in allowed[column] if i != skip]
+    small = space.restricted(allowed)
+    row = small.draw(1, np.random.default_rng(0))[0]
+    first, second = row.copy(), row.copy()
+    first[list(group)] = [0, 1, *[skip] * (len(group) - 2)]
+    second[list(group)] = [0, *[skip] * (len(group) - 2), 1]
+    np.testing.assert_array_equal(small.canonical(second[None]), small.canonical(first[None]))
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
