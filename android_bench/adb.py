@@ -18,12 +18,20 @@ from mhmodels.errors import MhmodelsError
 
 T = TypeVar("T")
 CALL_S = 15.0
-_LINE = re.compile(r"^(?P<serial>\S+)\s+(?P<state>no permissions(?:[^;]*;[^\[]*\[[^\]]*\])?|\S+)(?P<details>.*)$")
+# A serial may hold spaces, as that of a second phone of one name on the network does, so the state is looked for first.
+_STATES = "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|detached|unknown"
+_LINE = re.compile(
+    rf"^(?P<serial>\S.*?)\s+(?P<state>no permissions(?:[^;]*;[^\[]*\[[^\]]*\])?|(?:{_STATES})(?!\S))(?P<details>.*)$"
+)
+_OTHER_LINE = re.compile(r"^(?P<serial>\S+)\s+(?P<state>\S+)(?P<details>.*)$")
 _LOST = re.compile(
     r"device '[^']*' not found|device not found|device offline|no devices|error: closed|protocol fault|"
-    r"connection reset|Connection refused|cannot connect to daemon|daemon still not running|device still connecting|EOF",
-    re.IGNORECASE,
+    r"connection reset|Connection refused|cannot connect to daemon|daemon still not running|device still connecting|: (?-i:EOF)$",
+    re.IGNORECASE | re.MULTILINE,
 )
+# A script's own output and the names of files hold any words: only adb's lines count, without what it quotes.
+_ADBS_OWN = re.compile(r"^\s*(?:adb:|error:|\*).*$", re.IGNORECASE | re.MULTILINE)
+_QUOTED = re.compile(r"'[^'\n]*'")
 _UNAUTHORIZED = re.compile(r"device unauthorized|device still authorizing", re.IGNORECASE)
 _FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
 
@@ -167,7 +175,7 @@ def parse_devices(text: str) -> list[Listed]:
     """Reads what `adb devices -l` prints."""
     found = []
     for line in printable(text).splitlines():
-        match = _LINE.match(line.strip())
+        match = _LINE.match(line.strip()) or _OTHER_LINE.match(line.strip())
         if match is None or line.startswith(("List of devices", "*", "adb server")):
             continue
         pairs = (word.partition(":") for word in match["details"].split() if ":" in word)
@@ -196,7 +204,8 @@ def diagnose(done: Finished, what: str) -> MhmodelsError:
         return DeviceUnauthorizedError(f"{what}: the device is unauthorized: {REMEDIES['unauthorized']}")
     if _FULL.search(said):
         return NoSpaceError(f"{what}: the device's storage is full ({last})")
-    if _LOST.search(said) or (done.rc == 255 and not last):
+    own = "\n".join(_QUOTED.sub("''", line.strip()) for line in _ADBS_OWN.findall(said))
+    if _LOST.search(own) or (done.rc == 255 and not last):
         return DeviceLostError(f"{what}: the device went away ({last or 'connection closed'})")
     return AdbError(f"{what}: adb failed with exit code {done.rc} ({last})")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -61,7 +62,7 @@ def find_binary(tool: str, facts: PhoneFacts, phone: Phone, given: Iterable[str 
     for place in places:
         said = phone.script(f"[ -x {quote(place)} ] && sha256sum {quote(place)}")
         digest = said.stdout.split()[:1]
-        if said.rc == 0 and digest and len(digest[0]) == 64:
+        if said.rc == 0 and digest and re.fullmatch("[0-9a-f]{64}", digest[0]):
             return Binary(tool, None, place, digest[0], "")
     raise MeasurementError(_missing(tool, facts))
 

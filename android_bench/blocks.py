@@ -35,6 +35,7 @@ class Block(NamedTuple):
         waited_s: for it to cool down.
         hot: why it was still too warm, or "".
         lowest_khz: lowest limit of each core's clock meanwhile; empty where it was not told.
+        start_khz: limits when the session began.
     """
 
     verdict: Verdict
@@ -45,11 +46,17 @@ class Block(NamedTuple):
     waited_s: float
     hot: str
     lowest_khz: tuple[int, ...] = ()
+    start_khz: tuple[int, ...] = ()
 
     @property
     def throttled(self) -> bool:
         """Whether heat held the phone back before, during or after it."""
-        return self.after is not None and throttled(self.before, self.after, self.lowest_khz)
+        return self.after is not None and throttled(self.before, self.after, self.lowest_khz, self.start_khz)
+
+    @property
+    def saving(self) -> bool:
+        """Whether the phone began to save power meanwhile."""
+        return self.after is not None and bool(self.after.power_save)
 
 
 class BlockRunner:
@@ -62,6 +69,9 @@ class BlockRunner:
         timing: how long a block is.
         timeout_s: for a run in all.
         cool: waits until the phone may run.
+
+    Attributes:
+        start_khz: how high the clocks might go when the session began; empty until it is known.
     """
 
     def __init__(
@@ -69,6 +79,7 @@ class BlockRunner:
     ) -> None:
         self.phone, self.workspace = phone, workspace
         self.mask, self.rest, self.timing, self.timeout_s, self._cool = mask, rest, timing, timeout_s, cool
+        self.start_khz: tuple[int, ...] = ()
         self._last: tuple[Condition | None, float] = (None, 0.0)
 
     def block(self, choice: Choice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> Block:
@@ -110,7 +121,7 @@ class BlockRunner:
         verdict = decide(run, choice, result=_read(files[RESULT], read_result), placement=_read(files[PLACEMENT], read_placement))
         if restarted(before.boot_id, after.boot_id):
             verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
-        return Block(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before))
+        return Block(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before), self.start_khz)
 
     def _script(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
         environment = choice.environment(prepared.folder)

@@ -45,8 +45,9 @@ def devices(
     runner = PhoneRunner(Options(adb=adb, adb_server=adb_server, delegates=own, wait_s=5.0))
     for phone in cleaned:
         # A session that measures there now is waited for, not swept away.
-        with device_lock(serial_of(phone)):
-            Workspace(runner.phone(serial_of(phone))).clean()
+        serial = serial_of(phone)
+        with device_lock(runner.facts(serial).hardware_serial):
+            Workspace(runner.phone(serial)).clean()
         note(f"removed everything of ours from {phone}")
     listed = runner.adb.devices()
     for serial, _, name in (pair.partition("=") for pair in names):

@@ -134,7 +134,7 @@ def parse_condition(found: dict[str, str]) -> Condition:
         awake="Awake" in power if "mWakefulness=" in power else None,
         clock_limits_khz=parse_clocks(found.get("clocks", "")),
         load=float(load[0]) if load and re.fullmatch(r"[0-9]{1,6}\.[0-9]+", load[0]) else None,
-        boot_id=found.get("boot", "").strip()[:64],
+        boot_id=printable(found.get("boot", "").strip())[:64],
         identity=identity_of(found.get("identity", "")),
     )
 
@@ -176,9 +176,18 @@ def too_hot(condition: Condition, limits: Limits, start_c: float | None = None) 
     return f"{heat:.1f} °C, expected at most {allowed:.1f}" if heat is not None and heat > allowed else ""
 
 
-def warnings(condition: Condition, cores: int) -> list[str]:
-    """What will make the figures worse than they could be, though they can be taken."""
+def warnings(condition: Condition, cores: int, max_khz: int = 0) -> list[str]:
+    """What will make the figures worse than they could be, though they can be taken.
+
+    Args:
+        condition: of the phone now.
+        cores: how many it has.
+        max_khz: the highest clock of any; 0 if it is not known.
+    """
     found = []
+    allowed = max(condition.clock_limits_khz, default=0)
+    if allowed and allowed < CLOCK_DROP * max_khz:
+        found.append(f"its clocks are limited to {allowed / 1e3:.0f} MHz of {max_khz / 1e3:.0f} from the start")
     if condition.awake is False:
         found.append("its screen is off: some phones then keep programs on the slow cores")
     if condition.load is not None and cores and condition.load > cores / 2:
@@ -188,11 +197,20 @@ def warnings(condition: Condition, cores: int) -> list[str]:
     return found
 
 
-def throttled(before: Condition, after: Condition, lowest_khz: tuple[int, ...] = ()) -> bool:
-    """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited at the end or on the way."""
+def throttled(before: Condition, after: Condition, lowest_khz: tuple[int, ...] = (), start_khz: tuple[int, ...] = ()) -> bool:
+    """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited at any time.
+
+    Args:
+        before, after: a run.
+        lowest_khz: limits on the way.
+        start_khz: limits when the session began; what they fell to before this run is no measure for it.
+    """
     if max(before.thermal_status or 0, after.thermal_status or 0) >= 2:
         return True
-    pairs = (zip(before.clock_limits_khz, later, strict=False) for later in (after.clock_limits_khz, lowest_khz))
+    limits = before.clock_limits_khz, after.clock_limits_khz, lowest_khz
+    # A core that comes or goes moves the others: nothing can be said then.
+    starts = [start_khz] if len(start_khz) == len(before.clock_limits_khz) else []
+    pairs = (zip(early, late, strict=False) for early in (*starts, before.clock_limits_khz) for late in limits)
     return any(late < CLOCK_DROP * early for both in pairs for early, late in both)
 
 

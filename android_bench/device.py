@@ -17,6 +17,8 @@ _SAME_KIND = 1.1
 _PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]$", re.MULTILINE)
 _AIDL = re.compile(r"android\.hardware\.neuralnetworks\.IDevice/([\w.-]+)")
 _HIDL = re.compile(r"android\.hardware\.neuralnetworks@[\d.]+::IDevice/([\w.-]+)")
+# Names of folders on this machine are made of it.
+_ABI = re.compile(r"[\w-]{1,40}", re.ASCII)
 MOST_CORES = 64
 _WRONG_BOOT = ("", "null")
 
@@ -76,6 +78,12 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.manufacturer} {self.model}".strip()
 
     @property
+    def hardware_serial(self) -> str:
+        """Which phone it is, however it is connected: its own serial number; what adb calls it where it tells none."""
+        number, space, _ = self.identity.partition(" ")
+        return number if space else self.serial
+
+    @property
     def big_mask(self) -> int:
         """Bit mask of the cores that are not of the slowest kind; of all cores where there is one kind; 0 if unknown."""
         speeds = {core.number: core.capacity or core.max_khz for core in self.cores}
@@ -129,9 +137,11 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
     # It goes to terminals, tables and the store.
     found = split_sections(printable(phone.script(script).stdout.replace("\r", "")), secret)
     props = {name: value[:200] for name, value in _PROPERTY.findall(found.get("props", ""))}
+    phone.tells_start = props.get("sys.boot_completed") == "1"
     services = found.get("services", "")
     accelerators = dict.fromkeys(_AIDL.findall(services) + _HIDL.findall(services))
     present = found.get("libraries", "").split()
+    abis = props.get("ro.product.cpu.abilist") or props.get("ro.product.cpu.abi", "")
     facts = PhoneFacts(
         serial=phone.serial,
         manufacturer=props.get("ro.product.manufacturer", ""),
@@ -142,7 +152,7 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
         sdk=_number(props.get("ro.build.version.sdk", "")) or 0,
         fingerprint=props.get("ro.build.fingerprint", ""),
         patch=props.get("ro.build.version.security_patch", ""),
-        abis=tuple(filter(None, (props.get("ro.product.cpu.abilist") or props.get("ro.product.cpu.abi", "")).split(","))),
+        abis=tuple(filter(_ABI.fullmatch, abis.split(","))),
         cores=_cores(found.get("cores", "")),
         gpu=found.get("gpu", "").partition("GLES:")[2].strip()[:200],
         accelerators=tuple(accelerators),

@@ -11,6 +11,8 @@ import msgspec
 from android_bench.blocks import BlockRunner
 from android_bench.command import OUTPUTS, Prepared
 from android_bench.delegates import Choice
+from android_bench.lines import printable
+from android_bench.phone import Phone, quote
 from android_bench.profile import Operator, parse_profile
 from android_bench.workspace import Workspace
 from mhmodels.errors import MeasurementError
@@ -67,12 +69,15 @@ def compare_outputs(
         cpu: TFLite's own kernels, prepared likewise.
 
     Raises:
-        MeasurementError: one of the runs failed or left no outputs.
+        MeasurementError: one of the runs failed or left other outputs than the network has.
+        FileFormatError, OSError, TypeError, ValueError: the file cannot be read, or has tensors of a type that numpy lacks.
     """
     import numpy as np
 
     content = read_tflite(job.path)
     inputs = [content.tensors[place] for place in content.inputs]
+    outputs = [content.tensors[place] for place in content.outputs]
+    sizes = [int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize for tensor in outputs]
     with tempfile.TemporaryDirectory(prefix="mhmodels-") as place:
         files = {}
         random = np.random.default_rng(0)
@@ -86,10 +91,17 @@ def compare_outputs(
             done = runner.plain(one, where, run, {**_input_flags(inputs, folder), **_single(one, where, run)})
             if done.rc != 0:
                 raise MeasurementError(f"no outputs from {one.id} (exit code {done.rc})")
-            local = Path(place, one.id.replace(":", "_"))
-            workspace.phone.pull(f"{run}/{OUTPUTS}", local)
-            results.append(local.read_bytes())
-    return _compare([content.tensors[place] for place in content.outputs], *results)
+            results.append(_pull(workspace.phone, f"{run}/{OUTPUTS}", Path(place, one.id.replace(":", "_")), sum(sizes)))
+    return _compare(outputs, sizes, *results)
+
+
+def _pull(phone: Phone, remote: str, local: Path, size: int) -> bytes:
+    """A file of a known size. What a device tells of another one is not fetched: it may fill the disk here."""
+    found = phone.script(f"wc -c < {quote(remote)}").stdout.strip()
+    if found != str(size):
+        raise MeasurementError(f"outputs are {printable(found)[:20] or 'no'} bytes, expected {size}")
+    phone.pull(remote, local)
+    return local.read_bytes()
 
 
 def _single(choice: Choice, prepared: Prepared, run: str) -> dict[str, str]:
@@ -122,10 +134,9 @@ def _values(tensor: Tensor, random: object) -> bytes:
     return random.integers(limits.min, limits.max, tensor.shape, kind, endpoint=True).tobytes()
 
 
-def _compare(outputs: Sequence[Tensor], expected: bytes, found: bytes) -> Comparison:
+def _compare(outputs: Sequence[Tensor], sizes: Sequence[int], expected: bytes, found: bytes) -> Comparison:
     import numpy as np
 
-    sizes = [int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize for tensor in outputs]
     if len(expected) != sum(sizes) or len(found) != sum(sizes):
         raise MeasurementError(f"outputs are {len(expected)} and {len(found)} bytes, expected {sum(sizes)}")
     differences, same, start = [], True, 0

@@ -16,9 +16,12 @@ from android_bench.lines import printable
 from android_bench.process import Finished, Stopped
 
 SCRIPT_S = 20.0
+# A phone answers long before it has started as a whole.
+BOOT_S = 120.0
 ATTEMPTS = 3
 # Devices without the second shell protocol take a service name of one old packet.
 OLD_SCRIPT_BYTES = 4000
+_HERE = "echo here; getprop sys.boot_completed 2>/dev/null"
 _CODE = re.compile(rb"[0-9]{1,3}")
 _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+$")
 
@@ -58,11 +61,14 @@ class Phone:
     Args:
         adb: executable and server.
         serial: as `adb devices` lists it.
-        wait_s: how long a device that went away is waited for.
+        wait_s: how long a device that went away is waited for; one that is seen starting has `BOOT_S` more.
+
+    Attributes:
+        tells_start: whether the device says when it has started, as far as is known: then that is waited for, too.
     """
 
     def __init__(self, adb: Adb, serial: str, *, wait_s: float = 30.0) -> None:
-        self.adb, self.serial, self.wait_s = adb, serial, wait_s
+        self.adb, self.serial, self.wait_s, self.tells_start = adb, serial, wait_s, False
         self._features: frozenset[str] | None = None
 
     @property
@@ -141,31 +147,40 @@ class Phone:
         self._retrying(["pull", remote, str(local.absolute())], timeout_s, f"pulling '{remote}'")
 
     def wait_back(self) -> None:
-        """Waits until the device answers again; a device on the network is connected to again.
+        """Waits until the device answers again and has started; a device on the network is connected to again.
 
         Raises:
             DeviceLostError: it stays away.
             DeviceUnauthorizedError: it is back and refuses.
             CancelledError: somebody asked to stop.
         """
-        deadline = time.monotonic() + self.wait_s
+        allowed, start = self.wait_s, time.monotonic()
         while True:
             self._check_cancelled()
             line = self.listed()
             if line is not None and line.state == "unauthorized":
                 raise DeviceUnauthorizedError(line.problem)
-            if line is not None and line.state == "device" and self._adb(["shell", "echo here"], 5.0).stdout.startswith(b"here"):
+            here, started = self._here() if line is not None and line.state == "device" else (False, False)
+            if here and started:
                 return
-            if time.monotonic() > deadline:
+            if here:
+                # What runs while Android starts is slower, and `settings` and `dumpsys` are not there yet.
+                allowed = self.wait_s + BOOT_S
+            if time.monotonic() - start > allowed:
                 raise DeviceLostError(
-                    f"device '{self.serial}' did not come back within {self.wait_s:.0f} s"
+                    f"device '{self.serial}' did not come back within {allowed:.0f} s"
                     + (f"; {line.problem}" if line and line.problem else "; check its cable, or its power if it restarted")
                 )
-            if _ADDRESS.match(self.serial):
+            if not here and _ADDRESS.match(self.serial):
                 if line is not None:
                     self.adb.run(["disconnect", self.serial])
                 self.adb.connect(self.serial)
             time.sleep(0.5)
+
+    def _here(self) -> tuple[bool, bool]:
+        """Whether the device answers, and whether it has started."""
+        words = self._adb(["shell", _HERE], 5.0).stdout.split()
+        return words[:1] == [b"here"], not self.tells_start or words[1:2] == [b"1"]
 
     def _adb(self, words: Sequence[str], timeout_s: float) -> Finished:
         done = self.adb.run(words, serial=self.serial, timeout_s=timeout_s)

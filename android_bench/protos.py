@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from android_bench.lines import printable
 from mhmodels.errors import FileFormatError
 
 MAX_BYTES = 64 << 20
@@ -75,7 +76,7 @@ def read_placement(data: bytes) -> Placement:
         name, replaced = "", 0
         for number, value in _fields(details):
             if number == 1 and isinstance(value, bytes):
-                name = value.decode(errors="replace")
+                name = printable(value.decode(errors="replace"))[:80]
             elif number == 2:
                 replaced += 1 if isinstance(value, int) else _varints(value)
         delegated[name] = delegated.get(name, 0) + replaced

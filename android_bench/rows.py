@@ -86,7 +86,7 @@ def _row(outcome: Outcome, hardware: Hardware, environment: Environment, file: P
         dram_bytes=_memory(outcome) if series else None,
         runs=series.runs if series else 0,
         warmup=series.warmup if series else 0,
-        noisy=bool(series and (series.noisy or series.drifting or outcome.throttled)),
+        noisy=bool(series and (series.noisy or series.drifting or outcome.disturbed)),
         mad_ratio=series.mad_ratio if series else None,
         delegated_nodes=first.delegated if first else None,
         total_nodes=first.total if first else None,
@@ -158,6 +158,7 @@ def _state(outcome: Outcome, log: Path) -> dict[str, Any]:
             "thermal_status": after.thermal_status if after else before.thermal_status,
             "waited_s": sum(block.waited_s for block in outcome.blocks),
             "throttled": outcome.throttled,
+            "requested_runs": outcome.task.job.runs,
         }
     if outcome.series:
         series = outcome.series

@@ -36,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         delegates: a user's own delegates.
         logs: folder for raw logs, None for the usual one.
         plan: how to measure.
-        wait_s: how long a phone that went away is waited for.
+        wait_s: how long a phone that went away is waited for; one that restarts is seen again after half a minute or so.
     """
 
     adb: str | None = None
@@ -46,7 +46,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     delegates: tuple[Delegate, ...] = ()
     logs: str | None = None
     plan: Plan = Plan()
-    wait_s: float = 30.0
+    wait_s: float = 60.0
 
 
 class PhoneRunner:

@@ -18,15 +18,16 @@ from android_bench.blocks import Block, BlockRunner
 from android_bench.command import TIMINGS, Mode, Prepared
 from android_bench.condition import Condition, Limits
 from android_bench.delegates import Choice
-from android_bench.device import PhoneFacts, core_mask, rest_mask
+from android_bench.device import PhoneFacts, core_mask, rest_mask, restarted
 from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
 from android_bench.extras import Comparison, compare_outputs, profile_operators
+from android_bench.lines import printable
 from android_bench.phone import Phone
 from android_bench.profile import Operator
 from android_bench.series import Series, summarise_blocks
 from android_bench.verdict import FROM_OUTSIDE, Status
 from android_bench.workspace import FIXED_CLOCKS, SETTINGS, Workspace, device_lock
-from mhmodels.errors import MeasurementError
+from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Job
 
 
@@ -79,6 +80,7 @@ class Outcome(NamedTuple):
         blocks: every run, failed ones too.
         operators, comparison: if they were asked for.
         remarks: for people.
+        disturbed: the phone could not do its best during any block: heat, power saving.
     """
 
     task: Task
@@ -89,6 +91,7 @@ class Outcome(NamedTuple):
     operators: tuple[Operator, ...] = ()
     comparison: Comparison | None = None
     remarks: tuple[str, ...] = ()
+    disturbed: bool = False
 
     @property
     def lasting(self) -> bool:
@@ -128,6 +131,7 @@ class Session:
         self.warnings: list[str] = []
         self._cancel, self._tell = cancel, tell
         self._start_c: float | None = None
+        self._boot_id = ""
         self._stack = ExitStack()
         self._runner = BlockRunner(
             phone,
@@ -140,7 +144,7 @@ class Session:
         )
 
     def __enter__(self) -> Session:
-        self._stack.enter_context(device_lock(self.phone.serial))
+        self._stack.enter_context(device_lock(self.facts.hardware_serial, self._cancelled))
         try:
             for line in self.workspace.open():
                 self._tell(f"{self.facts.title}: {line}")
@@ -215,9 +219,13 @@ class Session:
         operators, comparison = self._extras(task, prepared, remarks)
         hot = next((block.hot for block in blocks if block.hot), "")
         remarks += [f"did not cool down: {hot}"] if hot else []
-        return Outcome(
-            task, last.status, last.reason, summarise_blocks(latencies), tuple(blocks), operators, comparison, tuple(remarks)
-        )
+        saving = any(block.saving for block in blocks)
+        remarks += ["its power-saving mode came on during a block"] if saving else []
+        series = summarise_blocks(latencies)
+        remarks += [f"{series.runs} of {task.job.runs} runs: slow blocks end by time"] if series.runs < task.job.runs else []
+        # Without pauses between the blocks warmth is what is asked about.
+        disturbed = saving or any(block.throttled for block in blocks) or bool(hot and self.plan.mode == "burst")
+        return Outcome(task, last.status, last.reason, series, tuple(blocks), operators, comparison, tuple(remarks), disturbed)
 
     def _extras(self, task: Task, prepared: Prepared, remarks: list[str]) -> tuple[tuple[Operator, ...], Comparison | None]:
         """What was asked for besides; that it fails costs nothing but itself."""
@@ -230,8 +238,9 @@ class Session:
                 comparison = self._compare(task, prepared)
         except CancelledError:
             raise
-        except MeasurementError as error:
-            remarks.append(str(error))
+        # A type that numpy does not know, a file that cannot be read: none of them is worth the latency.
+        except (MhmodelsError, OSError, TypeError, ValueError) as error:
+            remarks.append(printable(str(error) or repr(error)))
         return operators, comparison
 
     def _compare(self, task: Task, prepared: Prepared) -> Comparison:
@@ -279,9 +288,7 @@ class Session:
             MeasurementError: it may not be measured; the message says what to do.
         """
         now = self._look()
-        reasons = conditions.obstacles(now, self.plan.limits)
-        if reasons:
-            raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
+        self._refuse(now)
         if conditions.too_hot(now, self.plan.limits):
             self._tell(f"{self.facts.title}: waiting for it to cool down ({conditions.too_hot(now, self.plan.limits)})")
         now, _, hot = self._cool()
@@ -291,23 +298,51 @@ class Session:
                 "let it lie open and cool, or give it longer (--cool-down)"
             )
         self._start_c = now.temperature_c
-        self.warnings += conditions.warnings(now, len(self.facts.cores))
+        max_khz = max((core.max_khz for core in self.facts.cores), default=0)
+        self.warnings += conditions.warnings(now, len(self.facts.cores), max_khz)
         if not core_mask(self.facts):
             self.warnings.append("its cores could not be chosen: the system places the threads")
         settings = (*(SETTINGS if self.plan.prepare else ()), *((FIXED_CLOCKS,) if self.plan.fixed_clocks else ()))
         self.warnings += self.workspace.change(settings) if settings else []
+        # Fixed clocks are lower ones.
+        now = conditions.read_condition(self.phone) if self.plan.fixed_clocks else now
+        self._runner.start_khz = now.clock_limits_khz
+
+    def _refuse(self, now: Condition) -> None:
+        """Heeds what forbids measuring.
+
+        Raises:
+            MeasurementError: something does.
+        """
+        reasons = conditions.obstacles(now, self.plan.limits)
+        if reasons:
+            raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
 
     def _cool(self) -> tuple[Condition, float, str]:
+        """Waits until a block may begin; a battery that ran low meanwhile ends the session.
+
+        Raises:
+            MeasurementError: the phone must not be measured any more.
+        """
         limits = self.plan.limits
         if self.plan.mode == "sustained" and self._start_c is not None:
             limits = msgspec.structs.replace(limits, cool_down_s=0.0)
-        return conditions.cool_down(self._look, limits, self._start_c, self._cancel)
+        found = conditions.cool_down(self._look, limits, self._start_c, self._cancel)
+        self._refuse(found[0])
+        return found
 
     def _look(self) -> Condition:
         """The phone's condition; what the end of the last run told a moment ago is still true."""
         now = self._runner.take_last() or conditions.read_condition(self.phone)
         self._check_identity(now)
+        if restarted(self._boot_id, now.boot_id):
+            # The fixed clocks are gone, and rows would still tell of them.
+            self.workspace.apply_again()
+        self._boot_id = now.boot_id or self._boot_id
         return now
+
+    def _cancelled(self) -> bool:
+        return self._cancel is not None and self._cancel.is_set()
 
     def _check_identity(self, now: Condition) -> None:
         """An address on the network may be another phone's after a break, and its figures are not this one's.
@@ -324,6 +359,7 @@ class Session:
     def _tidy(self) -> None:
         """Puts settings back and ends what runs; what a vanished phone keeps is for the next session to tidy."""
         try:
-            self.phone.adb.uncancelled(self.workspace.close)
+            for line in self.phone.adb.uncancelled(self.workspace.close):
+                self._tell(f"{self.facts.title}: {line}, the next session tries again")
         except AdbError as error:
             self._tell(f"{self.facts.title}: could not be tidied up, the next session will do it ({error})")

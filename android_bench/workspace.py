@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
-from android_bench.errors import AdbError, NoSpaceError, TakenError
+from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError, TakenError
+from android_bench.lines import printable
 from android_bench.phone import Phone, quote, sections, split_sections
 from mhmodels.hardware.lock import file_lock
 from mhmodels.hardware.places import cache_path
 
 ROOT = "/data/local/tmp/mhmodels"
+_JOURNAL = f"{ROOT}/restore"
 _SAFE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 _VALUE = re.compile(r"[\w.:,+-]{1,80}", re.ASCII)
 TAKEN = "mh-taken"
@@ -35,10 +37,23 @@ done
 """
 
 
-def device_lock(serial: str) -> AbstractContextManager[None]:
-    """One user of a device at a time, among the processes of this computer; see `file_lock`."""
+def device_lock(serial: str, cancelled: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
+    """One user of a device at a time, among the processes of this computer; see `file_lock`.
+
+    Args:
+        serial: the device's own (`PhoneFacts.hardware_serial`), which is the same by cable and on the network.
+        cancelled: is asked while waiting.
+
+    Raises:
+        CancelledError: it was true.
+    """
+
+    def check() -> None:
+        if cancelled():
+            raise CancelledError(f"device '{serial}': stopped on request")
+
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in serial)
-    return file_lock(cache_path() / f"phone-{name}.lock", f"device {serial}")
+    return file_lock(cache_path() / f"phone-{name}.lock", f"device {serial}", check=check)
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -47,11 +62,18 @@ class Setting(msgspec.Struct, frozen=True):
     Attributes:
         namespace, key: as `settings` takes them; namespace `power` stands for the fixed performance mode.
         value: while measuring.
+        needed: rows say that it was so, so a phone that refuses it is not measured.
     """
 
     namespace: str
     key: str
     value: str
+    needed: bool = False
+
+    @property
+    def name(self) -> str:
+        """What stands for it in messages and in what the device is asked."""
+        return f"{self.namespace} {self.key}"
 
 
 # Less light, less heat; a phone that sleeps is measured on its slow cores.
@@ -60,7 +82,7 @@ SETTINGS = (
     Setting("system", "screen_brightness", "0"),
     Setting("global", "stay_on_while_plugged_in", "3"),
 )
-FIXED_CLOCKS = Setting("power", "fixed-performance-mode", "true")
+FIXED_CLOCKS = Setting("power", "fixed-performance-mode", "true", needed=True)
 
 
 class Workspace:
@@ -74,6 +96,8 @@ class Workspace:
         self.phone = phone
         self.token = secrets.token_hex(8)
         self._placed: set[str] = set()
+        # What is in force, and what it was before or an earlier session still owes.
+        self._applied: list[Setting] = []
         self._changed: list[Setting] = []
 
     def open(self) -> list[str]:
@@ -101,10 +125,11 @@ class Workspace:
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {ROOT}", found.get("folder", "") + said.stderr)
         old = _journal(found.get("restore", ""))
-        if old:
-            self._put_back(old)
-        return [f"ended process {pid} of an earlier session" for pid in _killed(found.get("sweep", ""))] + [
-            f"put back {setting.namespace} {setting.key} of an earlier session" for setting in old
+        self._changed = self._put_back(old) if old else []
+        return [
+            *(f"ended process {pid} of an earlier session" for pid in _killed(found.get("sweep", ""))),
+            *(f"put back {setting.name} of an earlier session" for setting in old if setting not in self._changed),
+            *(f"{setting.name} of an earlier session cannot be put back to {setting.value}" for setting in self._changed),
         ]
 
     @property
@@ -179,9 +204,23 @@ class Workspace:
         return f"{ROOT}/run/{secrets.token_hex(6)}"
 
     def clean(self) -> None:
-        """Removes everything of ours from the device."""
+        """Removes everything of ours from the device, after the settings of a session that was killed are put back.
+
+        Raises:
+            AdbError: the device does not answer, or something cannot be put back or removed.
+        """
         self.phone.script(SWEEP)
-        self.phone.script(f"rm -rf {quote(ROOT)}")
+        old = _journal(self.phone.script(f"cat {quote(_JOURNAL)} 2>/dev/null || true").stdout)
+        owed = self._apply(old)
+        if owed:
+            names = ", ".join(f"{setting.name} {setting.value}" for setting in owed)
+            raise AdbError(
+                f"device '{self.phone.serial}': {names} of an earlier session cannot be put back, so {ROOT} stays: "
+                f"set it on the phone, remove {_JOURNAL} there and clean again"
+            )
+        said = self.phone.script(f"rm -rf {quote(ROOT)}")
+        if said.rc:
+            raise _refused(f"device '{self.phone.serial}': cannot remove {ROOT}", said.stdout + said.stderr)
         self._placed.clear()
 
     def change(self, settings: Iterable[Setting]) -> list[str]:
@@ -189,41 +228,72 @@ class Workspace:
 
         Returns:
             Those that could not be read or changed, for people.
+
+        Raises:
+            AdbError: one that is needed is among them.
         """
         settings = list(settings)
-        script, secret = sections({f"{s.namespace} {s.key}": _get(s) for s in settings})
+        script, secret = sections({s.name: _get(s) for s in settings})
         old = split_sections(self.phone.script(script).stdout, secret)
-        usable = {s: value for s in settings if _VALUE.fullmatch(value := old.get(f"{s.namespace} {s.key}", "").strip())}
-        self._changed = [Setting(s.namespace, s.key, value) for s, value in usable.items()]
-        journal = "".join(f"{s.namespace} {s.key} {value}\n" for s, value in usable.items())
-        path = f"{ROOT}/restore"
-        puts = [f"{_put(s, s.value)} || echo 'refused {s.namespace} {s.key}'" for s in usable]
-        said = self.phone.script(
-            "\n".join([f"printf %s {quote(journal)} > {path}.part && mv {path}.part {path} || exit 9", *puts, ":"])
-        )
+        # What could not be put back after an earlier session is not what it was before that one.
+        old |= {s.name: s.value for s in self._changed}
+        usable = {s: value for s in settings if _VALUE.fullmatch(value := old.get(s.name, "").strip())}
+        kept = [s for s in self._changed if s.name not in {setting.name for setting in usable}]
+        changed = kept + [Setting(s.namespace, s.key, value) for s, value in usable.items()]
+        journal = "".join(f"{s.name} {s.value}\n" for s in changed)
+        said = self.phone.script(f"printf %s {quote(journal)} > {_JOURNAL}.part && mv {_JOURNAL}.part {_JOURNAL}")
         if said.rc:
-            self._changed = []
-            return [f"settings stay as they are: {path} cannot be written"]
-        failed = re.findall(r"^refused (.*?)\r?$", said.stdout, re.MULTILINE)
-        failed += [f"{s.namespace} {s.key}" for s in settings if s not in usable]
-        return [f"{name} cannot be changed" for name in failed]
+            self._heed([s for s in settings if s.needed])
+            return [f"settings stay as they are: {_JOURNAL} cannot be written"]
+        self._changed, self._applied = changed, list(usable)
+        return self.apply_again() + self._heed([s for s in settings if s not in usable])
 
-    def close(self) -> None:
-        """Puts back what `change` changed, and ends what still runs."""
-        self._put_back(self._changed)
-        self._changed = []
+    def apply_again(self) -> list[str]:
+        """Makes what `change` changed hold once more: a phone that restarts forgets some of it; as `change`."""
+        return self._heed(self._apply(self._applied))
 
-    def _put_back(self, settings: Iterable[Setting]) -> None:
-        puts = [_put(setting, setting.value) for setting in settings]
-        self.phone.script(self.mine("\n".join([*puts, *(['rm -f "${r}s/restore"'] if puts else []), SWEEP])))
+    def close(self) -> list[str]:
+        """Puts back what `change` changed, ends what still runs, and removes what was pushed in part.
+
+        Returns:
+            Settings that could not be put back, for people; the next session tries again.
+        """
+        self._changed, self._applied = self._put_back(self._changed), []
+        return [f"{setting.name} cannot be put back to {setting.value}" for setting in self._changed]
+
+    def _apply(self, settings: Sequence[Setting]) -> list[Setting]:
+        """Those that were refused."""
+        return _refusals(settings, self.phone.script("\n".join([*_puts(settings), ":"])).stdout) if settings else []
+
+    def _heed(self, refused: Sequence[Setting]) -> list[str]:
+        needed = next((setting for setting in refused if setting.needed), None)
+        if needed is not None:
+            raise AdbError(
+                f"device '{self.phone.serial}': {needed.name} cannot be changed, though rows would say that it was: "
+                "leave it as it is (no --fixed-clocks)"
+            )
+        return [f"{setting.name} cannot be changed" for setting in refused]
+
+    def _put_back(self, settings: Sequence[Setting]) -> list[Setting]:
+        """Those that were refused; the note of what they were stays on the device as long as there are any."""
+        lines = ["k=", *_puts(settings), '[ -n "$k" ] || rm -f "${r}s/restore"'] if settings else []
+        said = self.phone.script(self.mine("\n".join([*lines, 'rm -rf "${r}s"/files/*.part', SWEEP])))
+        return _refusals(settings, said.stdout)
 
     def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
         part = f"{folder}.part"
         made = self.phone.script(f"rm -rf {part} {folder} && mkdir -p {part}")
         if made.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {part}", made.stdout + made.stderr)
-        for name, path in files.items():
-            self.phone.push(path, f"{part}/{name}")
+        try:
+            for name, path in files.items():
+                self.phone.push(path, f"{part}/{name}")
+        except (DeviceLostError, DeviceUnauthorizedError):
+            raise
+        except AdbError:
+            # Half a file on a full phone leaves no room for the next one; what else ends here is tidied by `close`.
+            self.phone.script(f"rm -rf {part}")
+            raise
         # Some hosts lose the mode.
         names = " ".join(quote(name) for name in files)
         if not self._whole(files, digests, f"cd {part} && chmod 755 {names}"):
@@ -277,8 +347,18 @@ def _put(setting: Setting, value: str) -> str:
     return f"settings delete {place}" if value == "null" else f"settings put {place} {quote(value)}"
 
 
+def _puts(settings: Iterable[Setting]) -> list[str]:
+    """A line of script for each, which tells `_refusals` if it fails and sets `k` then."""
+    return [f"{_put(s, s.value)} || {{ echo {quote(f'refused {s.name}')}; k=1; }}" for s in settings]
+
+
+def _refusals(settings: Iterable[Setting], said: str) -> list[Setting]:
+    lines = said.replace("\r", "").splitlines()
+    return [s for s in settings if f"refused {s.name}" in lines]
+
+
 def _refused(what: str, said: str) -> AdbError:
-    text = " ".join(said.split())[-200:]
+    text = printable(" ".join(said.split()))[-200:]
     return (NoSpaceError if "No space left" in text else AdbError)(f"{what} ({text})")
 
 

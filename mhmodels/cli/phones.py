@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -303,11 +303,23 @@ class Phones:
         try:
             environment: Environment = self._runner.environment(hardware)
         except MhmodelsError as error:
+            if _status(error, ""):
+                # It took a minute to find that the phone does not answer: once is enough.
+                problems[serial] = str(error)
             return self._remembered(request, str(error)) or _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
-        found = None if self._fresh else self._store.find(job, hardware.id, environment)
+        found = None if self._fresh else self._find(job, hardware.id, environment)
         if found is None or self._lacks(found):
             return None
         return Answer(msgspec.structs.replace(found, model=job.model), True)
+
+    def _find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
+        """The store's row; a slow network's too, whose blocks ended by time before they had all runs."""
+        found = self._store.find(job, hardware_id, environment)
+        if found is None:
+            found = self._store.find(msgspec.structs.replace(job, runs=1), hardware_id, environment)
+            asked = found.device_state.get("requested_runs") if found is not None else None
+            return found if isinstance(asked, int) and asked >= job.runs else None
+        return found
 
     def _lacks(self, row: Measurement) -> bool:
         """Whether something was asked for besides the latency that a row was measured without."""
@@ -332,11 +344,11 @@ class Phones:
     def _side_by_side(self, waiting: Mapping[str, list[Request]]) -> Iterator[tuple[Request, Measurement | Failure]]:
         """A thread a phone; the store belongs to this one."""
         queue: SimpleQueue[tuple[Request, Measurement | Failure] | str] = SimpleQueue()
-        threads = [threading.Thread(target=self._one, args=(serial, queue, requests)) for serial, requests in waiting.items()]
+        threads = [threading.Thread(target=self._each, args=(serials, queue, waiting)) for serials in self._by_phone(waiting)]
         for thread in threads:
             thread.start()
         try:
-            left = len(threads)
+            left = len(waiting)
             while left:
                 result = queue.get()
                 if isinstance(result, str):
@@ -350,6 +362,25 @@ class Phones:
         finally:
             for thread in threads:
                 thread.join()
+
+    def _by_phone(self, serials: Iterable[str]) -> list[list[str]]:
+        """The serials of each phone: one that is there by cable and on the network must not be measured beside itself."""
+        phones: dict[str, list[str]] = {}
+        for serial in serials:
+            phones.setdefault(self._runner.facts(serial).hardware_serial, []).append(serial)
+        for same in phones.values():
+            if len(same) > 1:
+                self._tell(f"{' and '.join(same)} are the same phone: one is measured after the other")
+        return list(phones.values())
+
+    def _each(
+        self,
+        serials: Sequence[str],
+        queue: SimpleQueue[tuple[Request, Measurement | Failure] | str],
+        waiting: Mapping[str, Sequence[Request]],
+    ) -> None:
+        for serial in serials:
+            self._one(serial, queue, waiting[serial])
 
     def _one(
         self, serial: str, queue: SimpleQueue[tuple[Request, Measurement | Failure] | str], requests: Sequence[Request]

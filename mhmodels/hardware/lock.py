@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -49,7 +49,14 @@ def turns_lock(timeout_s: float = 3600.0) -> Iterator[None]:
 
 
 @contextmanager
-def file_lock(path: Path, subject: str, timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator[None]:
+def file_lock(
+    path: Path,
+    subject: str,
+    timeout_s: float = 3600.0,
+    *,
+    shared: bool = False,
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Holds the lock of anything that must be measured by one process at a time; as `machine_lock`.
 
     Args:
@@ -57,6 +64,7 @@ def file_lock(path: Path, subject: str, timeout_s: float = 3600.0, *, shared: bo
         subject: what it stands for, in messages.
         timeout_s: how long to wait.
         shared: see `machine_lock`.
+        check: is called again and again while waiting; what it raises ends the wait, for threads that no signal reaches.
 
     Raises:
         MeasurementError: as `machine_lock`.
@@ -81,6 +89,7 @@ def file_lock(path: Path, subject: str, timeout_s: float = 3600.0, *, shared: bo
             if waited > SILENT_S and not told:
                 print(f"waiting for {_holder(file)}, which is measuring on {subject} ({path})", file=sys.stderr, flush=True)
                 told = True
+            check()
             time.sleep(POLL_S)
         file.seek(0)
         file.truncate()

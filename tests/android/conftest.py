@@ -49,6 +49,7 @@ def make_device(server: Server, tmp_path: Path) -> Iterator[MakeDevice]:
     devices: list[Double] = []
 
     def make(props: dict[str, str] | None = None, *, features: str = MODERN, auth: str = "none") -> Double:
+        props = {"ro.serialno": f"DOUBLE{len(devices) + 1:04}", **(props or {})}
         device = Double(tmp_path / f"device{len(devices)}", props, features=features)
         device.auth = auth
         devices.append(device)

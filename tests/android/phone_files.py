@@ -26,6 +26,7 @@ PIXEL = {
     "ro.product.cpu.abi": "arm64-v8a",
     "ro.product.cpu.abilist": "arm64-v8a,armeabi-v7a,armeabi",
     "ro.serialno": "DOUBLE0001",
+    "sys.boot_completed": "1",
 }
 CORES = [(1785600, 261)] * 4 + [(2419200, 871)] * 3 + [(2841600, 1024)]
 

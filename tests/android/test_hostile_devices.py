@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from android_bench.adb import Adb
 from android_bench.cli import devices
@@ -20,6 +22,7 @@ from android_bench.device import read_facts
 from android_bench.phone import Phone
 from android_bench.rows import PhoneFailure
 from android_bench.workspace import ROOT, Workspace
+from mhmodels.cli.bench import _progress
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement
@@ -280,6 +283,14 @@ def test_a_phone_whose_names_are_commands_for_the_terminal(
         store.add(result)
         assert [row.device for row in store] == [result.device]
     assert json.loads(json.dumps(result.device_state))["battery_level"] is None
+
+
+def test_a_phones_name_is_no_markup_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr("mhmodels.cli.bench.progress_console", lambda: Console(file=screen, force_terminal=True, width=200))
+    with _progress() as advance:
+        advance("net on Phone [/] 4, xnnpack: block 1/5", 0, 1)
+    assert "Phone [/] 4" in screen.getvalue()
 
 
 def test_more_cores_than_any_phone_has(device: Double, adb: Adb) -> None:

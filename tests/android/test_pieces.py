@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
+import threading
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from android_bench.adb import Adb
-from android_bench.binary import inspect, tool_of
+from android_bench.binary import find_binary, inspect, tool_of
 from android_bench.condition import Condition, Limits, lowest_clocks, obstacles, parse_condition, throttled, too_hot, warnings
+from android_bench.errors import CancelledError, DeviceLostError
 from android_bench.latency import Latency
 from android_bench.lines import LineAssembler, clean
+from android_bench.phone import Said
 from android_bench.places import name_of, names_path, read_names, serial_of, set_name
 from android_bench.profile import parse_profile
+from android_bench.protos import read_placement
 from android_bench.runner import PhoneRunner
 from android_bench.series import summarise_blocks
+from android_bench.workspace import _refused, device_lock
+from mhmodels.cli.phones import Phones, Request
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware import Job, Measurement
 
 from .double import Server
 from .phone_files import BATTERY, THERMAL
@@ -97,6 +106,117 @@ def test_clocks_on_the_way() -> None:
     assert throttled(before, after, lowest)
     assert not throttled(before, after, (1700, 2700))
     assert lowest_clocks("", before) == lowest_clocks("1 2 3\n", before) == ()
+
+
+def test_clocks_that_had_fallen_before() -> None:
+    start, fallen = (1800, 2800), Condition(clock_limits_khz=(1800, 2000))
+    assert throttled(fallen, fallen, (1800, 2000), start)
+    assert not throttled(fallen, fallen, (1800, 2000))
+    # A core that went away moves the others.
+    assert not throttled(fallen, fallen, (), (1000, *start))
+    assert warnings(Condition(clock_limits_khz=(1800000, 2000000), thermal_status=0), 2, 2800000) == [
+        "its clocks are limited to 2000 MHz of 2800 from the start"
+    ]
+    assert warnings(Condition(clock_limits_khz=(1800000, 2800000), thermal_status=0), 2, 2800000) == []
+
+
+def test_a_stop_ends_the_wait_for_a_phones_lock() -> None:
+    asked = iter((False, True))
+    with device_lock("0A 1"), pytest.raises(CancelledError, match="stopped on request"), device_lock("0A 1", lambda: next(asked)):
+        pytest.fail("two holders")
+
+
+def test_what_a_device_says_reaches_no_terminal() -> None:
+    assert str(_refused("cannot", "a\x1b[2Jb\x9bc")) == "cannot (a\ufffd[2Jb\ufffdc)"
+    name = b"\x1b]0;owned\x07" + b"x" * 300
+    details = b"\x0a" + bytes([len(name) & 127 | 128, len(name) >> 7]) + name + b"\x10\x00"
+    sizes = [bytes([size & 127 | 128, size >> 7]) for size in (len(details), len(details) + 3, len(details) + 6)]
+    (found,) = read_placement(b"\x12" + sizes[2] + b"\x1a" + sizes[1] + b"\x42" + sizes[0] + details).delegated
+    assert (found[:9], len(found)) == ("\ufffd]0;owned", 80)
+
+
+def test_a_hash_that_is_none() -> None:
+    facts: Any = SimpleNamespace(abis=("arm64-v8a",), title="Phone")
+    for digest in ("\x1b[31m" + "a" * 59, "A" * 64, "/" * 64):
+        phone: Any = SimpleNamespace(script=lambda _, digest=digest: Said(0, f"{digest} file\n", ""))
+        with pytest.raises(MeasurementError, match="no benchmark_model"):
+            find_binary("benchmark_model", facts, phone)
+    phone = SimpleNamespace(script=lambda _: Said(0, f"{'a' * 64} file\n", ""))
+    assert find_binary("benchmark_model", facts, phone).sha256 == "a" * 64
+
+
+class Stub:
+    """Phones that are no phones: which of them are one and the same, and which does not answer."""
+
+    def __init__(self, same: dict[str, str], error: MeasurementError | None = None) -> None:
+        self.same, self.error = same, error
+        self.asked: list[str] = []
+        self.threads: dict[str, threading.Thread] = {}
+        self.told: list[str] = []
+        self.options = SimpleNamespace(plan=SimpleNamespace(profile=False, compare=False))
+        self.cancel = threading.Event()
+
+    def facts(self, serial: str) -> Any:
+        return SimpleNamespace(hardware_serial=self.same[serial])
+
+    def unavailable(self, hardware: Any) -> str:
+        return ""
+
+    def environment(self, hardware: Any) -> None:
+        self.asked.append(hardware.configuration["serial"])
+        if self.error is not None:
+            raise self.error
+
+    def batch(self, serial: str, requests: list[Request]) -> list[tuple[Any, Any, str]]:
+        self.threads[serial] = threading.current_thread()
+        return [(job, hardware, f"row of {serial}") for job, hardware in requests]
+
+    def answers(self, store: Any, runs: int = 50) -> list[Any]:
+        phones: Any = Phones(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
+        job = Job(
+            path=Path("x"), model_hash="x", file_bytes=1, format="int8", model="x", architecture_id=None, weights="unknown",
+            batch=1, runs=runs, threads=1,
+        )  # fmt: skip
+        places = [
+            SimpleNamespace(id=f"{serial}/cpu{n}", configuration={"serial": serial}) for serial in self.same for n in (1, 2)
+        ]
+        return [answer for _, answer in phones.answers([Request(job, place) for place in places])]  # type: ignore[arg-type]
+
+
+def shelf(row: Measurement | None = None) -> Any:
+    """A store that holds one row."""
+    return SimpleNamespace(find=lambda job, *_: row if row is not None and row.runs >= job.runs else None, add=lambda _: None)
+
+
+def test_a_phone_that_does_not_answer_is_asked_once() -> None:
+    stub = Stub({"one": "1", "two": "2"}, DeviceLostError("no answer within 20 s"))
+    assert [(answer.status, answer.reason) for answer in stub.answers(shelf())] == [("DEVICE_LOST", "no answer within 20 s")] * 4
+    assert stub.asked == ["one", "two"]
+    # What one delegate lacks says nothing of the next one.
+    stub = Stub({"one": "1"}, MeasurementError("no tool"))
+    assert [answer.status for answer in stub.answers(shelf())] == ["NOT_EXECUTABLE"] * 2
+    assert stub.asked == ["one", "one"]
+
+
+def test_a_phone_that_is_there_twice_is_not_measured_beside_itself() -> None:
+    stub = Stub({"0A1B": "0A1B", "192.168.1.5:5555": "0A1B", "other": "other"})
+    assert len(stub.answers(shelf())) == 6
+    threads = stub.threads
+    assert threads["0A1B"] is threads["192.168.1.5:5555"] is not threads["other"]
+    assert stub.told == ["0A1B and 192.168.1.5:5555 are the same phone: one is measured after the other"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "runs", "known"), [(1000, 1000, True), (1000, 500, True), (500, 1000, False), (None, 1000, False)]
+)
+def test_a_slow_networks_row_answers_what_it_was_measured_for(asked: int | None, runs: int, known: bool) -> None:
+    state = {} if asked is None else {"requested_runs": asked}
+    row = Measurement(
+        model_hash="x", architecture_id=None, model="x", hardware="one/cpu1", format="int8", kind="measured", weights="unknown",
+        file_bytes=1, threads=1, batch=1, median_ms=900.0, runs=300, device_state=state, device="", time="",
+    )  # fmt: skip
+    answers = Stub({"one": "1"}).answers(shelf(row), runs)
+    assert [answer.from_store for answer in answers] == [known] * 2
 
 
 HEADINGS = ["[node type]", "[first]", "[avg ms]", "[%]", "[cdf%]", "[mem KB]", "[times called]", "[Name]"]

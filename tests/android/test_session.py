@@ -17,14 +17,14 @@ from android_bench.command import Prepared, script
 from android_bench.condition import Limits
 from android_bench.delegates import Delegates, load_delegates
 from android_bench.device import read_facts
-from android_bench.errors import AdbError, CancelledError
+from android_bench.errors import AdbError, CancelledError, NoSpaceError
 from android_bench.phone import Phone
 from android_bench.process import run_program
 from android_bench.rows import PhoneFailure
 from android_bench.runner import Options, PhoneRunner
 from android_bench.session import Plan, Session
-from android_bench.workspace import ROOT, Workspace
-from mhmodels.errors import MeasurementError
+from android_bench.workspace import ROOT, SETTINGS, Workspace
+from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware import Measurement, prepare
 from mhmodels.store import Store
 
@@ -143,6 +143,19 @@ def test_low_battery_and_power_saving(bench: Bench, device: Double) -> None:
     assert not device.processes()
 
 
+def test_a_battery_that_runs_low_meanwhile(bench: Bench, device: Double) -> None:
+    drain = "sed -i 's/level: 83/level: 12/; s/status: 2/status: 3/' $DEVICE_ROOT/state/battery\n"
+    with pytest.raises(MeasurementError, match="12 %, expected at least 30 %"):
+        bench.run(device, drain + GOOD)
+    assert len(device.runs()) == 1
+
+
+def test_power_saving_that_comes_on_during_a_block(bench: Bench, device: Double) -> None:
+    (result,) = bench.run(device, "settings put global low_power 1\n" + GOOD, blocks=1)
+    assert row(result).noisy
+    assert any("power-saving" in remark for remark in row(result).device_state["remarks"])
+
+
 def test_a_warm_phone_is_waited_for(bench: Bench, device: Double) -> None:
     device.set_temperature(45.0)
     with pytest.raises(MeasurementError, match=r"too warm after 1 s \(45.0 °C"):
@@ -164,6 +177,7 @@ def test_each_block_begins_as_cool_as_the_first(bench: Bench, device: Double) ->
         device, "sed -i s/29.0/39.0/ $DEVICE_ROOT/state/thermalservice" + GOOD, limits=Limits(poll_s=0.05, cool_down_s=0.2)
     )
     assert any("did not cool down" in remark for remark in row(result).device_state["remarks"])
+    assert row(result).noisy
 
 
 def test_throttling_shows(bench: Bench, device: Double) -> None:
@@ -171,6 +185,29 @@ def test_throttling_shows(bench: Bench, device: Double) -> None:
     (result,) = bench.run(device, slow + GOOD)
     assert row(result).device_state["throttled"]
     assert row(result).noisy
+
+
+def test_throttling_from_before_a_block_shows(bench: Bench, device: Double) -> None:
+    slow = "echo 1000000 > $DEVICE_ROOT/sys/devices/system/cpu/cpu7/cpufreq/scaling_max_freq\n"
+    _, result = bench.run(device, slow + GOOD, delegates=("xnnpack", "cpu"), blocks=1)
+    assert row(result).device_state["throttled"]
+    assert row(result).noisy
+
+
+def test_fixed_clocks_that_a_phone_refuses(bench: Bench, device: Double) -> None:
+    (device.root / "system/bin/cmd").write_text("#!/bin/sh\necho 'Failed to set FIXED_PERFORMANCE mode'\nexit 255\n")
+    with pytest.raises(MeasurementError, match="fixed-performance-mode cannot be changed"):
+        bench.run(device, fixed_clocks=True)
+    assert not device.runs()
+    assert not (device.root / "state/settings/system/screen_brightness").exists()
+
+
+def test_fixed_clocks_after_a_restart(bench: Bench, device: Double) -> None:
+    device.drop_on, device.drop_after_s, device.reboots = "exec taskset", 0.2, True
+    (result,) = bench.run(device, "sleep 1" + GOOD, fixed_clocks=True, prepare=False, blocks=1)
+    assert status(result) == "OK"
+    log = (device.root / "state/cmd.log").read_text().splitlines()
+    assert [line.split()[-1] for line in log if "fixed-performance" in line] == ["true", "true", "false"]
 
 
 def test_throttling_within_a_block_shows(bench: Bench, device: Double) -> None:
@@ -418,6 +455,25 @@ def test_times_of_the_operators(bench: Bench, device: Double) -> None:
     assert row(result).median_ms
 
 
+@pytest.mark.parametrize("error", [TypeError("no such type"), ValueError("\x1b[2J"), OSError("gone"), FileFormatError("cut off")])
+def test_a_comparison_that_fails_costs_no_row(
+    bench: Bench, device: Double, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def compare(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("android_bench.session.compare_outputs", compare)
+    (result,) = bench.run(device, compare=True, blocks=1, prepare=False)
+    assert row(result).median_ms
+    assert row(result).device_state["remarks"][-1] == str(error).replace("\x1b", "\ufffd")
+
+
+def test_outputs_of_another_size_are_not_fetched(bench: Bench, device: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Phone, "pull", lambda *_: pytest.fail("fetched"))
+    (result,) = bench.run(device, "head -c 100000 /dev/zero > outputs.bin\n" + GOOD, compare=True, blocks=1, prepare=False)
+    assert row(result).device_state["remarks"][-1].startswith("outputs are 100000 bytes, expected ")
+
+
 def test_one_session_at_a_time(bench: Bench, device: Double) -> None:
     runner = bench.runner()
     facts = runner.facts(device.address)
@@ -485,6 +541,68 @@ def test_facts(make_device: MakeDevice, adb: Adb) -> None:
     facts = read_facts(Phone(adb, bare.address), Delegates())
     assert (facts.title, facts.gpu, facts.accelerators, facts.free_bytes) == ("Double X", "", (), None)
     assert f"{facts.big_mask:x}" == "ff"
+
+
+def test_a_cable_and_the_network_lead_to_one_phone(make_device: MakeDevice, adb: Adb) -> None:
+    device = make_device({"ro.serialno": "0A1B", "ro.product.cpu.abilist": "../../x,arm64-v8a,/etc"})
+    facts = read_facts(Phone(adb, device.address), Delegates())
+    assert facts.hardware_serial == "0A1B"
+    assert facts.abis == ("arm64-v8a",)
+    silent = make_device({"ro.serialno": ""})
+    assert read_facts(Phone(adb, silent.address), Delegates()).hardware_serial == silent.address
+
+
+def test_what_was_pushed_in_part_is_removed(bench: Bench, device: Double, phone: Phone) -> None:
+    workspace = Workspace(phone)
+    workspace.open()
+    device.capacity = 100
+    with pytest.raises(NoSpaceError):
+        workspace.place({"model.tflite": bench.network})
+    files = device.root / ROOT.lstrip("/") / "files"
+    assert not list(files.iterdir())
+    (files / "0.part").mkdir()
+    workspace.close()
+    assert not list(files.iterdir())
+
+
+REFUSES = 'case "$1" in put) exit 1;; esac\n'
+
+
+def refusing(device: Double, refuses: bool) -> None:
+    """Whether the phone lets its settings be changed."""
+    program = device.root / "system/bin/settings"
+    text = program.read_text().replace(REFUSES, "")
+    program.write_text(text.replace("\n", f"\n{REFUSES}", 1) if refuses else text)
+
+
+def test_what_a_phone_does_not_take_back_stays_written_down(device: Double, phone: Phone) -> None:
+    brightness = device.root / "state/settings/system/screen_brightness"
+    brightness.parent.mkdir()
+    brightness.write_text("99\n")
+    first, second = Workspace(phone), Workspace(phone)
+    first.open()
+    assert first.change(SETTINGS[1:2]) == []
+    refusing(device, True)
+    assert first.close() == ["system screen_brightness cannot be put back to 99"]
+    assert second.open() == ["system screen_brightness of an earlier session cannot be put back to 99"]
+    # What it finds now is not what it was.
+    assert second.change(SETTINGS[1:2]) == ["system screen_brightness cannot be changed"]
+    with pytest.raises(AdbError, match="screen_brightness 99 of an earlier session cannot be put back"):
+        Workspace(phone).clean()
+    assert brightness.read_text() == "0\n"
+    refusing(device, False)
+    assert second.close() == []
+    assert brightness.read_text() == "99\n"
+    assert not (device.root / ROOT.lstrip("/") / "restore").exists()
+
+
+def test_cleaning_up_after_a_session_that_was_killed(device: Double, phone: Phone) -> None:
+    killed = Workspace(phone)
+    killed.open()
+    killed.change(SETTINGS)
+    Workspace(phone).clean()
+    assert not list((device.root / "state/settings").rglob("screen_brightness"))
+    assert not (device.root / ROOT.lstrip("/")).exists()
 
 
 def test_cleaning_up(bench: Bench, device: Double, phone: Phone) -> None:

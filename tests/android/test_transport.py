@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import Adb, find_adb, parse_devices
+from android_bench.adb import Adb, diagnose, find_adb, parse_devices
 from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
 from android_bench.phone import Phone, quote, sections, split_sections
-from android_bench.process import Capture, run_program
+from android_bench.process import Capture, Finished, run_program
 
 from .conftest import MakeDevice
 from .double import Double, Server
@@ -99,6 +99,51 @@ def test_what_adb_lists() -> None:
     assert (first.problem, second.state) == ("", "offline")
     assert "adb reconnect" in second.problem
     assert "udev" in third.problem
+
+
+def test_serials_with_spaces() -> None:
+    name = "adb-0A1B (2)._adb-tls-connect._tcp"
+    for line, state in (
+        (f"{name} device product:flame model:Pixel_4 device:flame transport_id:3", "device"),
+        (f"{name}\tunauthorized transport_id:3", "unauthorized"),
+        (
+            f"{name} no permissions; see [http://developer.android.com/tools]",
+            "no permissions; see [http://developer.android.com/tools]",
+        ),
+    ):
+        (found,) = parse_devices(f"List of devices attached\n{line}\n")
+        assert (found.serial, found.state) == (name, state)
+    # A state that no adb has had yet.
+    assert [(line.serial, line.state) for line in parse_devices("0A1B      dozing usb:1-2 device:x\n")] == [("0A1B", "dozing")]
+
+
+@pytest.mark.parametrize(
+    ("said", "lost"),
+    [
+        ("adb: error: failed to read copy response: EOF", True),
+        ("adb: error: failed to copy 'a' to 'b': EOF", True),
+        ("error: device '0A1B' not found", True),
+        ("adb: device offline", True),
+        ("* cannot connect to daemon at tcp:127.0.0.1:5037: Connection refused", True),
+        ("adb: error: cannot stat '/tmp/EOF/device offline.tflite': No such file or directory", False),
+        ("adb: error: failed to copy '/tmp/x: EOF' to '/data/x': remote couldn't create file: Permission denied", False),
+        ("a delegate says: device offline\nand its file ends: EOF", False),
+    ],
+)
+def test_what_adb_says_of_a_lost_device(said: str, lost: bool) -> None:
+    error = diagnose(Finished(1, b"", said.encode(), 0.1, "", 0), "pushing")
+    assert isinstance(error, DeviceLostError) == lost
+
+
+def test_a_phone_that_restarted_is_waited_for_until_it_has_started(phone: Phone, device: Double) -> None:
+    count = "n=$DEVICE_ROOT/state/asked; echo >> $n; [ $(wc -l < $n) -gt 2 ] && echo 1"
+    getprop = device.root / "system/bin/getprop"
+    getprop.write_text(f'#!/bin/sh\ncase "$1" in sys.boot_completed) {count};; *) echo 33;; esac\n')
+    phone.wait_back()  # a device that never told is not asked to
+    assert len((device.root / "state/asked").read_text()) == 1
+    phone.tells_start = True
+    phone.wait_back()
+    assert len((device.root / "state/asked").read_text()) == 3
 
 
 def test_a_broken_connection_is_mended(phone: Phone, device: Double) -> None:
