@@ -22,6 +22,7 @@ Shortcut: TypeAlias = Literal["conv", "average_pool"]
 Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
 Stride: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4)]
 Filters: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+Groups: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
 
 
@@ -57,7 +58,7 @@ class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
     activation: Activation = "relu"
     batch_norm: bool = True
     bias: bool = False
-    groups: Annotated[int, msgspec.Meta(ge=1)] = 1
+    groups: Groups = 1
     scaling: Scaling = "always"
     expansion: Ratio | None = None
     residual: bool = False
@@ -93,7 +94,7 @@ class SqueezeExcite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
     ratio: Ratio = 0.25
     of: Literal["expanded", "input"] = "expanded"
-    divisor: Annotated[int, msgspec.Meta(ge=1)] = 8
+    divisor: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 8
     activation: Activation = "relu"
     gate: Gate = "hard_sigmoid"
 
@@ -115,7 +116,7 @@ class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottle
     activation: Activation = "relu"
     squeeze_excite: SqueezeExcite | None = None
     residual: bool = True
-    groups: Annotated[int, msgspec.Meta(ge=1)] = 1
+    groups: Groups = 1
     endpoint: bool = False
 
     def _check(self) -> None:

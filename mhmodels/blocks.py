@@ -28,6 +28,10 @@ WINDOWED: tuple[Kind, ...] = ("conv", "depthwise", "max_pool", "average_pool")
 """Kinds that have a kernel and a stride."""
 
 
+MAX_CHANNELS = 1 << 22
+"""Widths that grow with the channels read would grow without end in a network of many blocks."""
+
+
 class Step(NamedTuple):
     """An operation inside a block, before it has a place in a network: inputs are suffixes, '' is the block's input."""
 
@@ -63,9 +67,16 @@ def block_steps(block: Block, channels: int, rounding: Rounding, width: float) -
     """The steps of a block that reads so many channels, at a width multiplier.
 
     Raises:
-        ArchitectureError: the widths do not go together; the message names the block type and the field.
+        ArchitectureError: the widths do not go together or are beyond all use; the message names the block type.
     """
-    return _LOWERINGS[type(block)](block, channels, rounding, width)
+    steps = _LOWERINGS[type(block)](block, channels, rounding, width)
+    widest = max(steps, key=lambda step: step.channels)
+    if widest.channels > MAX_CHANNELS:
+        raise ArchitectureError(
+            f"{block.type_name}: '{widest.suffix}' writes {widest.channels} channels, expected at most {MAX_CHANNELS}: declare "
+            "fewer filters, a smaller expansion, or a smaller width multiplier"
+        )
+    return steps
 
 
 def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.preprocessing import PictureError, preprocess
-from mhmodels.registry import resolve
+from mhmodels.registry import is_keras_file, resolve
 from mhmodels.weights.labels import Prediction, decode_predictions
 from mhmodels.weights.loading import ATTRIBUTE
 
@@ -75,7 +75,7 @@ def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
 
 
 def _preprocessing_at(text: str) -> Preprocessing:
-    if text.endswith((".h5", ".keras")):
+    if text.endswith(".h5") or is_keras_file(text):
         from mhmodels.weights.files import read_info
 
         info = read_info(text)

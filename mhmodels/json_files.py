@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,11 @@ def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str,
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         raise FileFormatError(f"{source}: {_with_found(str(error), document)}") from error
+
+
+def plain_text(text: str) -> str:
+    """Text as JSON takes it: what stands in a file name for a byte that is not UTF-8 becomes U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:

@@ -107,7 +107,8 @@ def lower(
         The network. Its last operation is `predictions` (softmax) with `top`, else the last map before pooling.
 
     Raises:
-        ArchitectureError: a block cannot be, `output_stride` is none of those, or a plain convolution or pooling strides past it.
+        ArchitectureError: a block cannot be, `output_stride` is none of those, a plain convolution or pooling strides past it,
+            or a block strides from below it to beyond it.
     """
     if output_stride is not None and output_stride not in OUTPUT_STRIDES:
         raise ArchitectureError(f"output_stride is {output_stride!r}, expected 8, 16, 32 or None")
@@ -142,7 +143,7 @@ class _Assembly:
         if dilated:
             block, dilation = self._dilated(name, block)
         else:
-            self.stride *= block.stride
+            self._advance(name, block)
         self.ops += _place(name, self.at, block, self.channels, self.rounding, self.width, self.size, dilation)
         last = self.ops[-1]
         self.at, self.channels, self.size = last.name, last.channels, last.size
@@ -163,6 +164,16 @@ class _Assembly:
     def _append(self, op: Op) -> None:
         self.ops.append(op)
         self.at, self.channels, self.size = op.name, op.channels, op.size
+
+    def _advance(self, name: str, block: Block) -> None:
+        """Counts a block's stride, which may reach `output_stride` and not pass it."""
+        reached = self.stride * block.stride
+        if self.output_stride is not None and block.stride > 1 and reached > self.output_stride:
+            raise ArchitectureError(
+                f"{name}: field 'stride' is {block.stride} where maps are {self.stride} times smaller than the input, which would"
+                f" make them {reached} times, past output_stride {self.output_stride}; give a larger output_stride, or None"
+            )
+        self.stride = reached
 
     def _dilated(self, name: str, block: Block) -> tuple[Block, int]:
         """The block without its stride, which is 1 for its residual too, and the dilation that it gets."""

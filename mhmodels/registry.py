@@ -107,6 +107,11 @@ def get_architecture(name: str) -> Architecture:
         raise UnknownNameError("model", name, zoo(), "(`mhmodels list` shows all)") from None
 
 
+def is_keras_file(model: str) -> bool:
+    """Whether a MODEL argument is a `.keras` file: some networks of the zoo (`mobilenet_v2.keras`) have names that end so."""
+    return model.endswith(".keras") and model not in zoo()
+
+
 def resolve(model: str) -> Architecture:
     """What a MODEL argument means: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
 
@@ -123,10 +128,10 @@ def resolve(model: str) -> Architecture:
     """
     base, at, width = model.rpartition("@")
     if not at or Path(model).is_file():
-        base, width = model, ""
+        base, at, width = model, "", ""
     looks_like_file = base.endswith(".json") or "/" in base
     architecture = load_architecture(base) if looks_like_file else get_architecture(base)
-    if not at or not width:
+    if not at:
         return architecture
     try:
         multiplier = float(width)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from mhmodels.cli.common import emit_json
 from mhmodels.cli.main import COMMANDS, cli
 from mhmodels.registry import list_models
 from tests.conftest import Run
@@ -144,3 +146,22 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert "Traceback" not in done.stderr
     assert "Broken" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["list", "info multi_max --layers"])
+def test_a_pipe_that_nobody_reads_ends_with_0(arguments: str, tmp_path: Path) -> None:
+    command = f"{Path(sys.executable).with_name('mhmodels')} {arguments} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_names_that_are_not_utf_8_can_be_printed() -> None:
+    program = "import sys; from mhmodels.cli import main; main.cli.main = lambda **_: print(sys.argv[1]); main.main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", program, b"caf\xe9.json"], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf?.json\n", b"")
+
+
+def test_names_that_are_not_utf_8_can_be_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    emit_json({"files": ["caf\udce9.png", 1, None], "n\udcff": {"share": 0.5}})
+    assert json.loads(capsys.readouterr().out) == {"files": ["caf\ufffd.png", 1, None], "n\ufffd": {"share": 0.5}}

@@ -137,6 +137,12 @@ def test_table_fits_and_cuts_no_figure(width: int, paper: bool) -> None:
     assert ("0.91" in text) == paper
 
 
+def test_labels_are_no_markup() -> None:
+    (base,) = subjects([resolve("mobilenet_v1").at(name="mine[/red]")])
+    cells = {(base.id, hardware): measurement(hardware, 1.0) for hardware in HARDWARE}
+    assert "mine[/red]" in printed(ComparisonTable(compare([base], base, HARDWARE, cells)), 160)
+
+
 def test_wide_table_names_the_kind_of_every_column() -> None:
     head = printed(ComparisonTable(comparison(), paper=True), 160).split("────")[0]
     assert head.count("measured") == 2

@@ -147,6 +147,22 @@ def test_output_stride_that_cannot_be() -> None:
     assert lower(strided, output_stride=16).ops[3].size == (14, 14)
 
 
+@pytest.mark.parametrize("stride", [3, 4])
+def test_a_stride_may_reach_the_output_stride_but_not_pass_it(stride: int) -> None:
+    stages = ((InvertedBottleneck(filters=8, expansion=2, stride=stride),),)
+    architecture = Architecture(name="x", stem=(Conv(filters=8, kernel=3, stride=4),), stages=stages)
+    with pytest.raises(ArchitectureError, match=rf"stage2_block1: field 'stride' is {stride} .* past output_stride 8"):
+        lower(architecture, output_stride=8)
+    assert lower(architecture, output_stride=16, top=False).ops[-1].size == (-(-56 // stride),) * 2
+
+
+def test_widths_that_grow_without_end() -> None:
+    growing = Conv(filters=64, expansion=64.0)
+    architecture = Architecture(name="x", stem=(Conv(filters=8),), stages=((growing,) * 300,), width_multiplier=0.5)
+    with pytest.raises(ArchitectureError, match=r"stage2_block\d: conv: 'conv' writes \d+ channels, expected at most 4194304"):
+        lower(architecture)
+
+
 def test_endpoints_before_building() -> None:
     found = endpoints("multi_max", width_multiplier=0.75)
     assert [(e.stride, e.channels, e.layer) for e in found] == [

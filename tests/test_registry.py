@@ -9,7 +9,7 @@ import pytest
 import mhmodels
 from mhmodels import complexity, get_architecture, list_models, resolve
 from mhmodels.errors import ArchitectureError, FileFormatError, UnknownNameError
-from mhmodels.registry import zoo
+from mhmodels.registry import is_keras_file, zoo
 
 REQUIRED = {
     "efficientnet_lite0", "mnasnet_a1", "mnasnet_b1", "mobilenet_edgetpu", "mobilenet_v1", "mobilenet_v2",
@@ -64,12 +64,29 @@ def test_resolve(tmp_path: Path) -> None:
     assert resolve(str(odd)) == get_architecture("multi_avg")
 
 
+def test_names_that_end_like_files() -> None:
+    assert any(name.endswith(".keras") for name in list_models())
+    assert not any(is_keras_file(name) for name in list_models())
+    assert is_keras_file("./mobilenet_v2.keras")
+    assert not is_keras_file("mobilenet_v2.keras@0.5")
+
+
+def test_exporting_a_network_whose_name_ends_like_a_file(tmp_path: Path) -> None:
+    from export.cli import _opener
+    from export.options import Options
+
+    assert _opener("mobilenet_v2.keras", {"input_size": None}, Options(directory=tmp_path), True)() == resolve(
+        "mobilenet_v2.keras"
+    )
+
+
 @pytest.mark.parametrize(
     ("model", "error", "message"),
     [
         ("multi_maks", UnknownNameError, "did you mean multi_max"),
         ("multi_max@wide", ArchitectureError, "width multiplier is 'wide', expected a number as in 'multi_max@1.25'"),
         ("multi_max@0", ArchitectureError, "width multiplier is 0.0"),
+        ("multi_max@", ArchitectureError, "width multiplier is '', expected a number as in 'multi_max@1.25'"),
         ("none.json", FileFormatError, "none.json: cannot be read"),
         ("", UnknownNameError, "unknown model ''"),
     ],

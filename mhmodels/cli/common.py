@@ -30,7 +30,7 @@ class OutputFile(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """The path, of whose nearest folder that exists a file was made and removed again."""
         path = Path(str(super().convert(value, param, ctx)))
-        if self.suffixes and path.suffix.lower() not in self.suffixes:
+        if self.suffixes and not path.name.lower().endswith(self.suffixes):
             self.fail(f"'{path}': expected a name that ends with {' or '.join(self.suffixes)}", param, ctx)
         place = next(folder for folder in path.absolute().parents if folder.exists())
         try:
@@ -87,10 +87,24 @@ def store_option(command: F) -> F:
 
 
 def emit_json(document: Any) -> None:
-    """Prints a document of plain values and msgspec structs as JSON; NaN becomes null."""
+    """Prints a document of plain values and msgspec structs as JSON; NaN becomes null, a name that is not UTF-8 has U+FFFD."""
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=2).decode())
+    try:
+        encoded = msgspec.json.encode(document, order="deterministic")
+    except UnicodeEncodeError:
+        encoded = msgspec.json.encode(_plain(msgspec.to_builtins(document)), order="deterministic")
+    click.echo(msgspec.json.format(encoded, indent=2).decode())
+
+
+def _plain(value: Any) -> Any:
+    from mhmodels.json_files import plain_text
+
+    if isinstance(value, dict):
+        return {_plain(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(inner) for inner in value]
+    return plain_text(value) if isinstance(value, str) else value
 
 
 def note(message: str) -> None:
@@ -102,7 +116,11 @@ def console() -> Console:
     """A rich console on stdout; wide enough for whole tables where that is not a terminal."""
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    class Output(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # for `main`, which knows that it is no error; rich would end with code 1
+
+    return Output(highlight=False, width=None if sys.stdout.isatty() else 160)
 
 
 def progress_console() -> Console:

@@ -256,7 +256,7 @@ def _screen(cells: int, paper: bool) -> Iterator[Screen]:
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         console=terminal,
         auto_refresh=False,
     )

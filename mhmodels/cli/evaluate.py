@@ -14,8 +14,10 @@ from mhmodels.registry import resolve
 @click.option("--data", required=True, metavar="DIR|TFRECORDS|digits64", help="As in `mhmodels train`; its test part is judged.")
 @click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
 @click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
-@click.option("--input-size", type=int, default=None, help="Side of the square input in pixels; default the weights'.")
-@click.option("--classes", type=int, default=None, help="Number of classes; default the weights'.")
+@click.option(
+    "--input-size", type=click.IntRange(1), default=None, help="Side of the square input in pixels; default the weights'."
+)
+@click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes; default the weights'.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures at once.")
 @click.option(
     "--max-bad-share",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
+import select
 import sys
+from typing import Any
 
 import click
 
@@ -34,6 +37,17 @@ _PLACES = (
 )  # fmt: skip
 
 
+class _ReaderLeftError(Exception):
+    """Nobody reads what a command prints."""
+
+
+def _reader_is_there() -> bool:
+    """Whether the pipe that broke was another one than stdout, such as a phone's."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)  # asked for nothing, it tells of errors alone
+    return not poll.poll(0)
+
+
 class LazyGroup(click.Group):
     """A group whose commands live in modules that are imported on use."""
 
@@ -48,6 +62,15 @@ class LazyGroup(click.Group):
         module, attribute, _ = COMMANDS[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; click would end with code 1 where the reader of stdout (head, less) went away."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            if _reader_is_there():
+                raise
+            raise _ReaderLeftError from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds a command; an unknown one is answered with the nearest names."""
@@ -84,6 +107,9 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A file name that is not UTF-8, or a terminal that is not, is no reason for a traceback.
+        sys.stdout.reconfigure(errors="replace")
     try:
         # What a command raises as click's Exit comes back as its code, and a finished command gives None.
         code = cli.main(prog_name="mhmodels", standalone_mode=False)
@@ -95,8 +121,8 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted; what was written before is kept", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # The reader (head, less) went away: not an error. Keep Python from complaining when it flushes stdout.
+    except _ReaderLeftError:
+        # Not an error. Keep Python from complaining when it flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:

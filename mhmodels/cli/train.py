@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 @click.option("--test-data", default=None, metavar="DIR|TFRECORDS", help="What to test on, where DATA does not hold it.")
 @click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
 @click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
-@click.option("--input-size", type=int, default=None, help="Side of the square input in pixels.")
-@click.option("--classes", type=int, default=None, help="Number of classes; default the data's, where they say it.")
+@click.option("--input-size", type=click.IntRange(1), default=None, help="Side of the square input in pixels.")
+@click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes; default the data's, where they say it.")
 @click.option("--weights", default=None, metavar="FILE|NAME", help="Begin with these; of other classes, all but the classifier.")
 @click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
 @click.option(
@@ -136,9 +136,10 @@ def _check_aware(options: dict[str, Any]) -> None:
 def _recipe(name: str | None, data: str, epochs: int | None, batch_size: int | None) -> Recipe:
     import msgspec
 
+    from mhmodels.training.digits64 import SETTINGS
     from mhmodels.training.recipes import load_recipe
 
-    recipe = load_recipe(name or ("digits" if data.startswith("digits64") else "paper"))
+    recipe = load_recipe(name or ("digits" if data in SETTINGS else "paper"))
     given = {key: value for key, value in {"epochs": epochs, "batch_size": batch_size}.items() if value is not None}
     return msgspec.structs.replace(recipe, **given) if given else recipe
 
@@ -203,7 +204,7 @@ def _watch() -> Iterator[_Watcher]:
     err = progress_console()
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[left]}"),

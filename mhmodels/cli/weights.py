@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note
+from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, emit_json, json_option, note
 
 if TYPE_CHECKING:
     from mhmodels.weights import Imported, WeightsInfo
@@ -24,9 +24,10 @@ def weights() -> None:
 @weights.command("import")
 @click.argument("checkpoint")
 @click.option("--model", required=True, help="Which network it is: a zoo name, NAME@WIDTH, or an architecture file.")
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="NAME.weights.h5 to write.")
+@click.option("-o", "--output", required=True, type=OutputFile(".weights.h5"), help="NAME.weights.h5 to write.")
+@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
 @click.option("--width-multiplier", type=float, default=None, help="It must have. Default: what its shapes say.")
-@click.option("--classes", type=int, default=None, help="It must have. Default: what its shapes say.")
+@click.option("--classes", type=click.IntRange(1), default=None, help="It must have. Default: what its shapes say.")
 @click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
 @click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
               help="It was trained with. Default: TF Model Garden's for a checkpoint, else the network's.")  # fmt: skip
@@ -45,6 +46,7 @@ def import_command(
     checkpoint: str,
     model: str,
     output: Path,
+    overwrite: bool,
     width_multiplier: float | None,
     classes: int | None,
     averages: bool,
@@ -57,8 +59,12 @@ def import_command(
     """Take over weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
 
     CHECKPOINT is a checkpoint's prefix, one of its files or its folder, or a .h5, .weights.h5 or .keras file, for example
-    of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported.
+    of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported. Of a
+    weights file of ours, options change single fields of what it says of itself.
     """
+    check_places({"--output": output}, (Path(checkpoint), label_file))
+    if output.exists() and not overwrite:
+        raise click.UsageError(f"--output: '{output}' exists already; give --overwrite to replace it, or another name")
     from mhmodels.weights import Claim, Stated, import_weights
     from mhmodels.weights.labels import read_labels
 
@@ -110,11 +116,13 @@ def list_command(as_json: bool) -> None:
         return
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("name", "model", "claimed top-1", "licence", "from", box=box.SIMPLE)
     for entry in entries():
         claims = ", ".join(f"{claim.top1:g} ({claim.dataset})" for claim in entry.accuracy)
-        table.add_row(entry.name, entry.model, claims, entry.licence or "not stated", entry.url or "this package")
+        cells = (entry.name, entry.model, claims, entry.licence or "not stated", entry.url or "this package")
+        table.add_row(*map(Text, cells))
     console().print(table)
     click.echo("keras.applications also has weights of MobileNetV1 and V2: docs/weights.md says how to take them over.")
 
@@ -187,7 +195,10 @@ def _print_imported(done: Imported) -> None:
     if done.averages is False:
         note("note: the optimizer keeps moving averages, which its trainer evaluates with; --averages takes them")
     if done.info.labels.background == "unknown":
-        note("note: 1001 outputs: say where the background is with --background first (slim, most TFRecords) or last")
+        note(
+            f"note: {network.classes} outputs: say where the background is with --background first (slim, most TFRecords), "
+            "last or none"
+        )
 
 
 def _document(source: Source, info: WeightsInfo | None, fits: list[str]) -> dict[str, Any]:
@@ -241,10 +252,11 @@ def _print(source: Source, info: WeightsInfo | None, fits: list[str]) -> None:
 def _print_layers(source: Source) -> None:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("part", "layer", "kind", "variables", box=box.SIMPLE)
     for part in source.parts:
         for layer in part.layers:
             shapes = ", ".join(f"{role} {list(variable.shape)}" for role, variable in layer.variables.items())
-            table.add_row(part.name, layer.name, layer.kind, shapes)
+            table.add_row(*map(Text, (part.name, layer.name, layer.kind, shapes)))
     console().print(table)

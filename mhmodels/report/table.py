@@ -176,7 +176,7 @@ def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
 
 
 def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[RenderableType]:
-    yield row.label
+    yield Text(row.label)
     yield f"{row.params / 1e6:.2f}"
     yield f"{row.madds / 1e6:.0f}"
     for column in row.latency_ms:

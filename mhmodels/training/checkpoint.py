@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,7 +121,7 @@ def load(path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, 
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         progress = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=Progress)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, msgspec.DecodeError) as error:
+    except Exception as error:  # zipfile, zlib, NumPy and msgspec raise whatever their parsing meets
         raise CheckpointError(f"{path}: damaged checkpoint ({error}); remove it to resume from the one before") from error
     for name, shape in expected:
         found = arrays[name].shape if name in arrays else None

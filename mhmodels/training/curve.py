@@ -47,6 +47,6 @@ def plot_curve(history: Sequence[EpochResult], path: Path, title: str) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # a name may have a $ in it
     with replaced(path) as beside:
         figure.savefig(beside, dpi=110)

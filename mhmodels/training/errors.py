@@ -13,5 +13,9 @@ class DataError(MhmodelsError, ValueError):
     """Training or test data that cannot be used: empty, damaged, or of other classes than the network."""
 
 
+class RecipeError(MhmodelsError, ValueError):
+    """Settings of a recipe that cannot be."""
+
+
 class CheckpointError(MhmodelsError, RuntimeError):
     """A checkpoint that cannot be written or read; the last good one is named."""

@@ -37,6 +37,25 @@ def normaliser(preprocessing: Preprocessing) -> Callable[[tf.Tensor], tf.Tensor]
     return lambda pixels: (tf.cast(pixels, tf.float32) - mean) / std
 
 
+def right_first(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Which logits (n, classes) are largest at their label (n,), bool (n,).
+
+    Of equal logits the first counts, as a prediction has it. `in_top_k` would count every one of them, so that a network
+    that tells nothing apart were always right. Where any of them is no finite number, nothing is right.
+    """
+    return tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels) & _finite(logits)
+
+
+def right_among(labels: tf.Tensor, logits: tf.Tensor, count: int) -> tf.Tensor:
+    """As `right_first`, among the `count` largest."""
+    best = tf.math.top_k(logits, count).indices
+    return tf.reduce_any(tf.equal(tf.cast(best, labels.dtype), labels[:, None]), axis=1) & _finite(logits)
+
+
+def _finite(logits: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all(tf.math.is_finite(logits), axis=1)
+
+
 def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Any:
     """A function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
     normalise = normaliser(preprocessing)
@@ -46,7 +65,7 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
         logits = tf.cast(model(normalise(pixels), training=False), tf.float32)
         # A placeholder (weight 0) has no meaning; nothing of it may count, not even a NaN.
         judged = weights > 0
-        hits = [tf.math.in_top_k(labels, logits, k) for k in (1, min(5, logits.shape[-1]))]
+        hits = right_first(labels, logits), right_among(labels, logits, min(5, logits.shape[-1]))
         losses = tf.where(judged, cross_entropy(labels, logits, 0.0), 0.0)
         right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]
         return tf.stack([tf.reduce_sum(weights), *right, tf.reduce_sum(losses)])

@@ -194,6 +194,11 @@ class Feed:
             with self._lock:
                 self._bad[index] = str(error)
             return None
+        except MhmodelsError:
+            raise
+        except Exception as error:  # whatever it is: without the picture's name nobody could look for it
+            what = f"{type(error).__name__}: {error}"
+            raise DataError(f"{self.source.where(index)}: cannot be made an input of the network ({what})") from error
 
     def _shuffled(self, epoch: int) -> NDArray[np.int64]:
         return np.random.default_rng([self._seed, epoch]).permutation(len(self.source))

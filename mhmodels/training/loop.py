@@ -19,7 +19,7 @@ from mhmodels.architecture import Preprocessing
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import EpochResult, Progress
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.evaluation import Evaluation, make_test_step, normaliser, run_test
+from mhmodels.training.evaluation import Evaluation, make_test_step, normaliser, right_first, run_test
 from mhmodels.training.feed import Feed, Pipeline
 from mhmodels.training.optimisation import (
     cross_entropy,
@@ -152,7 +152,7 @@ class _Run:
                 scaled = optimizer.scale_loss(total)
             gradients = tape.gradient(scaled, model.trainable_variables)
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            correct = tf.reduce_sum(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32))
+            correct = tf.reduce_sum(tf.cast(right_first(labels, logits), tf.float32))
             return tf.stack([tf.reduce_sum(losses), correct])
 
         def step(batch: Any) -> tf.Tensor:

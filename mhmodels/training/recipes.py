@@ -7,6 +7,7 @@ its code); `short` is TuNAS's 90-epoch schedule; `digits` trains on the cluttere
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Annotated, Literal, TypeAlias
 
@@ -14,6 +15,7 @@ import msgspec
 
 from mhmodels.architecture import Interpolation, Preprocessing, decode_json
 from mhmodels.json_files import named_or_file
+from mhmodels.training.errors import RecipeError
 
 FORMAT: Literal["mhmodels.recipe/1"] = "mhmodels.recipe/1"
 
@@ -74,6 +76,9 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         attempts: draws before the central crop is taken instead.
         flip: mirror every second picture.
         interpolation: how the part is resized.
+
+    Raises:
+        RecipeError: a range that is none.
     """
 
     area: tuple[Positive, Positive] = (0.08, 1.0)
@@ -81,6 +86,15 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     attempts: Count = 10
     flip: bool = True
     interpolation: Interpolation = "bicubic"
+
+    def __post_init__(self) -> None:
+        ranges = (
+            ("area", self.area, 1.0, "share of the picture, at most 1"),
+            ("aspect", self.aspect, math.inf, "width by height"),
+        )
+        for field, (low, high), most, what in ranges:
+            if not low <= high <= most or math.isinf(high):
+                raise RecipeError(f"field 'augmentation.{field}' is {[low, high]}, expected the least and the largest {what}")
 
 
 class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -106,22 +106,37 @@ class RunFolder:
             write: False for workers that are not the chief.
 
         Raises:
-            TrainingError: the folder holds a run and `resume` is not set, or one with another setup.
+            TrainingError: the folder holds a run and `resume` is not set, or one with another setup, or something else under
+                a name that a run writes.
         """
         if self.record.exists() and (resume or write):
             if not resume:
                 raise TrainingError(f"{self.path}: holds a run already; continue it with --resume, or give another folder")
             self._check(setup)
         elif write:
-            if self.path.exists() and not self.path.is_dir():
-                raise TrainingError(f"{self.path}: is a file, expected a folder or a new name")
+            self._check_free()
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.recipe, setup.recipe.to_json())
+            # First of all: from here on whatever lies in the folder is this run's.
             write_atomically(self.record, _encode(RUN_FORMAT, setup))
+            write_atomically(self.recipe, setup.recipe.to_json())
 
     def finish(self, metrics: Metrics) -> None:
         """Writes the result."""
         write_atomically(self.metrics, _encode(METRICS_FORMAT, metrics))
+
+    def _check_free(self) -> None:
+        """Refuses a folder in which a run would write over what is no run's."""
+        if self.path.exists() and not self.path.is_dir():
+            raise TrainingError(f"{self.path}: is a file, expected a folder or a new name")
+        written = (
+            self.recipe, self.checkpoints, self.tensorboard, self.metrics, self.weights, self.transformed_weights, self.curve,
+        )  # fmt: skip
+        there = [path.name for path in written if path.exists() or path.is_symlink()]
+        if there:
+            raise TrainingError(
+                f"{self.path}: holds no run ({self.record.name}), but {', '.join(there)}, which a run would write over; give "
+                "another folder"
+            )
 
     def _check(self, setup: Setup) -> None:
         found = decode_json(read_bytes(self.record), Setup, RUN_FORMAT, str(self.record))

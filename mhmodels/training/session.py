@@ -12,7 +12,7 @@ import keras
 import msgspec
 
 from mhmodels import __version__
-from mhmodels.architecture import Architecture
+from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
 from mhmodels.network import LOGITS, lower
 from mhmodels.training.curve import plot_curve
@@ -96,9 +96,11 @@ def evaluate_network(
         WeightsError: the weights do not fit the network.
         DataError: the data do not fit, or too many pictures are unreadable.
     """
+    _check_pictures(architecture, architecture.preprocessing)
     model = create_model(architecture, classifier_activation=None)
     info = load_weights(model, weights, architecture)
     preprocessing = info.preprocessing if info else architecture.preprocessing
+    _check_pictures(architecture, preprocessing)
     feed = Feed(
         source,
         classes=architecture.classes,
@@ -137,6 +139,7 @@ def _job(request: Request, strategy: Any, observer: Observer) -> Job:
     if data.train is None:
         raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
     architecture = with_preprocessing(request.architecture, recipe)
+    _check_pictures(architecture, architecture.preprocessing)
     shared: dict[str, Any] = {
         "classes": architecture.classes,
         "size": architecture.input_size,
@@ -167,6 +170,19 @@ def _job(request: Request, strategy: Any, observer: Observer) -> Job:
         checkpoint_seconds=request.checkpoint_seconds,
         resume=request.resume,
     )
+
+
+def _check_pictures(architecture: Architecture, preprocessing: Preprocessing) -> None:
+    """Refuses a network that cannot be fed: pictures are RGB, whatever their files hold."""
+    if architecture.input_channels != 3:
+        raise DataError(
+            f"{architecture.name}: field 'input_channels' is {architecture.input_channels}, expected 3: pictures are fed as RGB"
+        )
+    if len(preprocessing.mean) not in (1, 3):
+        raise DataError(
+            f"{architecture.name}: fields 'preprocessing.mean' and 'preprocessing.std' have {len(preprocessing.mean)} values, "
+            "expected 3 (of red, green and blue) or 1 for all"
+        )
 
 
 def _build(architecture: Architecture, recipe: Recipe, weights: str | None, observer: Observer) -> keras.Model:

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
+from mhmodels.json_files import plain_text
 from mhmodels.preprocessing import SUFFIXES, open_picture
 from mhmodels.training import digits64
 from mhmodels.training.errors import DataError
@@ -101,7 +102,7 @@ class FolderSource:
     """A folder with one folder a class; classes are numbered by the sorted folder names.
 
     Raises:
-        DataError: no such folder, no class folders, or one of them without pictures.
+        DataError: no such folder, no class folders, or one of them without pictures or with a name that is not UTF-8.
     """
 
     def __init__(self, folder: str | os.PathLike[str], label_offset: int = 0) -> None:
@@ -109,12 +110,15 @@ class FolderSource:
         if not root.is_dir():
             state = "not a folder" if root.exists() else "no such folder"
             raise DataError(f"{folder}: {state}, expected a folder with one folder a class")
-        classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        classes = _folders(root)
+        strange = [plain_text(name) for name in classes if plain_text(name) != name]
+        if strange:
+            raise DataError(f"{folder}: class folders with names that are not UTF-8 ({', '.join(strange[:10])}); rename them")
         if len(classes) < 2:
             raise DataError(f"{folder}: {len(classes)} folders in it, expected one a class, at least 2")
-        self.name = str(folder)
+        self.name = plain_text(str(folder))
         self.labels = tuple(classes)
-        self.label_set = (root.parent if root.name in (*_TRAIN, *_TEST) else root).resolve().name
+        self.label_set = plain_text((root.parent if root.name in (*_TRAIN, *_TEST) else root).resolve().name)
         self.classes: int | None = len(classes) + label_offset
         self._root = root
         self._files: list[tuple[str, int]] = []
@@ -139,10 +143,11 @@ class FolderSource:
         return open_picture(self._root / file), label
 
     def where(self, index: int) -> str:
-        return str(self._root / self._files[index][0])
+        return plain_text(str(self._root / self._files[index][0]))
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256("\n".join(f"{label} {file}" for file, label in self._files).encode())
+        listed = "\n".join(f"{label} {file}" for file, label in self._files)
+        digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape"))
         return f"{len(self)} pictures, {digest.hexdigest()[:16]}"
 
 
@@ -170,7 +175,7 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
         known = ", ".join(digits64.SETTINGS)
         raise DataError(f"{data}: no such folder or files; expected {known}, TFRecord files, or a folder of class folders")
     offset = label_offset or 0
-    train_folder, test_folder = _part(root, _TRAIN) or root, _part(root, _TEST)
+    train_folder, test_folder = _training_part(root) or root, _part(root, _TEST)
     # Without a folder for training, one called "test" is a class.
     where = test or (test_folder if train_folder != root else None)
     train = FolderSource(train_folder, offset)
@@ -203,6 +208,18 @@ def _open_records(data: str, label_offset: int | None, test: str | None) -> Data
 
 def _part(root: Path, names: Sequence[str]) -> Path | None:
     return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _training_part(root: Path) -> Path | None:
+    """The folder for training; one that holds no folders, and stands beside classes, is a class itself (CIFAR-100's trains)."""
+    part = _part(root, _TRAIN)
+    if part is None or _folders(part) or not set(_folders(root)) - {*_TRAIN, *_TEST}:
+        return part
+    return None
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _begins(file: str, names: Sequence[str]) -> bool:

@@ -1,12 +1,12 @@
 """ImageNet-style TFRecords, read by index: `image/encoded` (JPEG or PNG bytes) and `image/class/label` (a whole number).
 
 A record is: length (8 bytes, little-endian), masked CRC-32C of the length (4), the data, masked CRC-32C of the data (4).
-One pass over the lengths finds every record, and every truncated or foreign file before the first step is trained.
+One pass over the lengths finds every record, and every truncated or foreign file before the first step is trained; the data's
+checksum is verified when a record is read.
 """
 
 from __future__ import annotations
 
-import functools
 import glob
 import hashlib
 import io
@@ -20,13 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mhmodels.json_files import plain_text
 from mhmodels.preprocessing import FORMATS, MAX_PIXELS, PictureError
+from mhmodels.training.checksum import masked_crc32c
 from mhmodels.training.errors import DataError
 
 _NAME = re.compile(r"\.tfrecords?$|\.tfrec$|-\d{5}-of-\d{5}$")
 _HEADER = struct.Struct("<QI")
 _FRAME = _HEADER.size + 4
-_CASTAGNOLI = 0x82F63B78
 
 
 def record_files(data: str) -> list[str]:
@@ -58,7 +59,7 @@ class RecordSource:
     """
 
     def __init__(self, name: str, files: Sequence[str], label_offset: int) -> None:
-        self.name = name
+        self.name = plain_text(name)
         self.classes: int | None = None
         self.labels: tuple[str, ...] = ()
         self.label_set = ""
@@ -74,22 +75,25 @@ class RecordSource:
         return len(self._records)
 
     def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
-        """Decodes one record."""
+        """Decodes one record, whose checksum must be right: damage inside a picture may well decode to another picture."""
         file, offset, length = self._place(index)
         with _open(file) as stream:
             stream.seek(offset)
-            record = stream.read(length)
-        encoded, label = _parse(record, self.where(index))
+            record = stream.read(length + 4)
+        if masked_crc32c(record[:length]) != int.from_bytes(record[length:], "little"):
+            raise PictureError("its checksum does not fit: the record is damaged, copy the file again")
+        encoded, label = _parse(record[:length], self.where(index))
         return _decode(encoded), label + self._label_offset
 
     def where(self, index: int) -> str:
         file, offset, _ = self._place(index)
         record = index - int(self._starts[self._files.index(file)])
-        return f"{file}, record {record} (byte {offset - _HEADER.size})"
+        return f"{plain_text(file)}, record {record} (byte {offset - _HEADER.size})"
 
     def fingerprint(self) -> str:
         names = "\n".join(Path(file).name for file in self._files)
-        digest = hashlib.sha256(f"{self._label_offset}\n{names}\n".encode() + self._records.tobytes())
+        listed = f"{self._label_offset}\n{names}\n".encode("utf-8", "surrogateescape")
+        digest = hashlib.sha256(listed + self._records.tobytes())
         return f"{len(self)} records, {digest.hexdigest()[:16]}"
 
     def _place(self, index: int) -> tuple[str, int, int]:
@@ -128,27 +132,6 @@ def scan(file: str) -> NDArray[np.int64]:
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror or error})") from error
     return np.array(places, np.int64).reshape(-1, 2)
-
-
-def masked_crc32c(data: bytes) -> int:
-    """The checksum of the TFRecord format: CRC-32C (Castagnoli), rotated and shifted. Slow; for a record's length."""
-    crc = 0xFFFFFFFF
-    table = _crc_table()
-    for byte in data:
-        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-@functools.cache
-def _crc_table() -> tuple[int, ...]:
-    table = []
-    for byte in range(256):
-        crc = byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (_CASTAGNOLI if crc & 1 else 0)
-        table.append(crc)
-    return tuple(table)
 
 
 def _open(file: str) -> Any:

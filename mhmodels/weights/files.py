@@ -73,7 +73,8 @@ def write_weights(
         The description that the file carries.
 
     Raises:
-        WeightsError: arrays that are not the network's, or not finite; a path that Keras would refuse; a full disk.
+        WeightsError: arrays that are not the network's, or not finite; a path that Keras would refuse; a description over 4 MiB;
+            a full disk.
     """
     target = Path(path)
     if not target.name.endswith(SUFFIX):
@@ -98,6 +99,11 @@ def write_weights(
         learned=learned,
         created_by=f"mhmodels {_version()}",
     )
+    if (size := len(info.to_json())) > LARGEST_INFO:
+        raise WeightsError(
+            f"{path}: its description would be {size} bytes, expected at most {LARGEST_INFO}; leave the names of the "
+            f"{len(labels.names)} classes out, or give shorter ones"
+        )
     _replace(target, _encode(wanted, floats, info))
     return info
 

@@ -14,12 +14,13 @@ import numpy as np
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import UnknownNameError, WeightsError
 from mhmodels.families.rows import IMAGENET, SYMMETRIC
+from mhmodels.json_files import plain_text
 from mhmodels.network import LOGITS
 from mhmodels.registry import resolve
 from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
-from mhmodels.weights.files import write_weights
+from mhmodels.weights.files import read_info, read_weights, write_weights
 from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
-from mhmodels.weights.matching import EXTENTS, Match, match
+from mhmodels.weights.matching import EXTENTS, Match, match, same_network
 from mhmodels.weights.source import Source, Variable
 
 MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
@@ -31,11 +32,11 @@ EVERYTHING = EXTENTS[0].name
 
 
 class Stated(NamedTuple):
-    """What foreign weights do not say of themselves and whoever imports them may.
+    """What foreign weights do not say of themselves and whoever imports them may; of a file of ours, what is to be changed.
 
     Attributes:
         preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
-            a checkpoint, the network's own for a Keras file.
+            a checkpoint, the network's own for a Keras file, the file's for one of ours.
         label_set: name of the label set, such as `imagenet-1k`.
         names: of the classes, in order, without background.
         background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
@@ -124,7 +125,8 @@ def import_weights(
 ) -> Imported:
     """Reads foreign weights and writes them as a weights file.
 
-    Nothing is read but names and shapes until the network has been found in them.
+    Nothing is read but names and shapes until the network has been found in them. A file of ours is checked, and keeps what
+    it says of itself wherever nothing else is stated.
 
     Args:
         origin: see `open_source`.
@@ -136,7 +138,7 @@ def import_weights(
         stated: what the origin does not say.
 
     Raises:
-        WeightsError: corrupt, foreign, another family, width or class count, or not finite; a full disk.
+        WeightsError: corrupt, altered, foreign, another family, width or class count, or not finite; a full disk.
         MhmodelsError: `model` means nothing.
     """
     architecture, width = _wanted(model, width_multiplier)
@@ -144,17 +146,24 @@ def import_weights(
         found = match(source, architecture, width=width, classes=classes)
         if averages and not source.averages:
             raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
+        known = _described(origin)
         arrays, used = _read(found, source.averages if averages else {})
-    network = msgspec.structs.replace(found.architecture, preprocessing=_preprocessing(stated, source, found.architecture))
+    network = found.architecture
+    if known is not None:
+        network, stated = _own_network(known, network, source.path), _kept(stated, known)
+    network = msgspec.structs.replace(network, preprocessing=_preprocessing(stated, source, network))
     info = write_weights(
         path,
         network,
         arrays,
         labels=_labels(stated, found),
-        source=stated.description or f"{source.kind} {Path(source.path).name}{', moving averages' if averages else ''}",
+        source=plain_text(
+            stated.description or f"{source.kind} {Path(source.path).name}{', moving averages' if averages else ''}"
+        ),
         licence=stated.licence,
         accuracy=stated.accuracy,
-        step=source.step,
+        step=known.step if known else source.step,
+        learned=known.learned if known else None,
     )
     unused = tuple(name for name in source.variables if name not in used)
     taken = averages if source.averages else None
@@ -169,6 +178,37 @@ def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None
         raise WeightsError(f"--model: {error}") from error
     stated = "@" in model or model.endswith(".json")
     return architecture, architecture.width_multiplier if width is None and stated else width
+
+
+def _described(origin: Any) -> WeightsInfo | None:
+    """What a file of ours says of itself, after it was checked whole; None for anything else."""
+    if not isinstance(origin, (str, os.PathLike)) or find_checkpoint(origin) is not None or read_info(origin) is None:
+        return None
+    return read_weights(origin)[0]
+
+
+def _own_network(known: WeightsInfo, found: Architecture, path: str) -> Architecture:
+    """The network that a file of ours names, which must compute what the one that was found computes."""
+    own = known.network(path)
+    if not same_network(own, found):
+        raise WeightsError(
+            f"{path}: weights of {own.name} at width {own.width_multiplier:g} ({known.architecture_id}), expected {found.name}: "
+            "equal in shapes, not in what it computes; give --model the network that they are of"
+        )
+    return own
+
+
+def _kept(stated: Stated, known: WeightsInfo) -> Stated:
+    """What is stated, and for the rest what a file of ours says of itself; its preprocessing is in its network."""
+    return Stated(
+        preprocessing=stated.preprocessing,
+        label_set=known.labels.name if stated.label_set is None else stated.label_set,
+        names=stated.names or known.labels.names,
+        background=stated.background or known.labels.background,
+        licence=known.licence if stated.licence is None else stated.licence,
+        description=stated.description or known.source,
+        accuracy=stated.accuracy or known.accuracy,
+    )
 
 
 def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]]:

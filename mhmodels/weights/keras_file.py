@@ -35,6 +35,9 @@ ROLES_BY_CLASS = {
 }
 """A layer's variables in the order in which Keras 3 numbers them, by its class."""
 
+LARGEST = 4 << 30
+"""Bytes that the weights inside a `.keras` file may unpack to; a small zip file can hold a disk full of zeros."""
+
 NO_KERNELS = ("input_layer", "rescaling", "normalization", "dropout")
 
 
@@ -64,6 +67,9 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
 def _member(archive: zipfile.ZipFile, path: str) -> IO[bytes]:
     if KERAS_WEIGHTS not in archive.namelist():
         raise WeightsError(f"{path}: a zip file without {KERAS_WEIGHTS}, expected one that Keras saved (.keras)")
+    size = archive.getinfo(KERAS_WEIGHTS).file_size
+    if size > LARGEST:
+        raise WeightsError(f"{path}: {KERAS_WEIGHTS} in it unpacks to {size} bytes, expected at most {LARGEST}")
     return archive.open(KERAS_WEIGHTS)
 
 
@@ -140,7 +146,7 @@ def _keras3_layers(file: h5py.File, path: str) -> Iterator[Layer]:
 
 def _split(name: str) -> tuple[str, int]:
     """`conv2d_12` as (`conv2d`, 12); `conv2d` alone is number 0."""
-    found = re.fullmatch(r"(.*?)(?:_(\d{1,6}))?", name)
+    found = re.fullmatch(r"(.*?)(?:_(\d{1,6}))?", name, re.DOTALL)
     assert found is not None
     return found[1], int(found[2] or 0)
 
@@ -184,13 +190,17 @@ def dataset_variable(parent: h5py.Group, name: str, path: str) -> Variable:
     """An array inside the file as a variable.
 
     Raises:
-        WeightsError: there is none, or its values are kept outside the file.
+        WeightsError: there is none, or its values are kept outside the file; when it is read, too, if it holds no numbers.
     """
     found = _inside(parent, name, path)
     if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
         raise WeightsError(f"{path}: '{found.name}' is not an array stored in this file")
 
     def read() -> NDArray[Any]:
+        if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
+            raise WeightsError(
+                f"{path}: '{found.name}' is of type {found.dtype}, expected floats or whole numbers of up to 8 bytes"
+            )
         return np.asarray(found[()])
 
     return Variable(found.name.lstrip("/"), tuple(int(side) for side in found.shape), str(found.dtype), read)

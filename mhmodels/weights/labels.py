@@ -81,7 +81,8 @@ def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) ->
             "first or last, or give Labels(background=…)"
         )
     known.check(values.shape[1])
-    order = np.argsort(-values, axis=1, kind="stable")[:, :top]
+    # As floats, because the negative of an unsigned or of the least signed number is not below all others.
+    order = np.argsort(-values.astype(np.float64), axis=1, kind="stable")[:, :top]
     return [[_prediction(int(i), float(row[i]), len(row), known) for i in best] for row, best in zip(values, order, strict=True)]
 
 

@@ -70,7 +70,9 @@ def test_damage_is_seen(tmp_path: Path) -> None:
     place = whole.index(VARIABLES["model/a"].tobytes())
     flipped = bytearray(whole)
     flipped[place] ^= 1
-    for damaged in (b"", b"text", whole[: len(whole) // 2], whole[:-10], bytes(flipped)):
+    unknown = bytearray(whole)
+    unknown[whole.index(b"PK\x01\x02") + 10] = 99  # a compression that zipfile does not know: NotImplementedError
+    for damaged in (b"", b"text", whole[: len(whole) // 2], whole[:-10], bytes(flipped), bytes(unknown)):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"step_00000001\.npz: damaged checkpoint .*remove it to resume"):
             checkpoint.load(path, EXPECTED)

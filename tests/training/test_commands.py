@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from mhmodels.architecture import Preprocessing
 from mhmodels.cli.main import cli
+from mhmodels.cli.train import _recipe
 from mhmodels.errors import MhmodelsError
 
 from . import tiny
@@ -97,7 +99,33 @@ def test_classes_that_do_not_fit_are_a_message() -> None:
     assert "no such file" in refused("evaluate", NETWORK, "--weights", "none.weights.h5", "--data", "pictures")
 
 
+@pytest.mark.tensorflow
+@pytest.mark.usefixtures("place")
+def test_networks_that_cannot_be_fed_are_a_message() -> None:
+    rest = ("--data", "pictures", "--recipe", RECIPE, "-o", "run")
+    Path("grey.json").write_bytes(tiny.architecture().at(input_channels=1).to_json())
+    assert "tiny: field 'input_channels' is 1, expected 3" in refused("train", "grey.json", *rest)
+    Path(RECIPE).write_bytes(tiny.recipe(preprocessing=Preprocessing(mean=(1.0, 2.0), std=(1.0, 2.0))).to_json())
+    assert "'preprocessing.mean' and 'preprocessing.std' have 2 values, expected 3" in refused("train", NETWORK, *rest)
+    assert not Path("run").exists()
+    from mhmodels.weights import write_weights
+    from tests.weights.helpers import random_arrays
+
+    grey = tiny.architecture().at(input_channels=1)
+    write_weights("grey.weights.h5", grey, random_arrays(grey))
+    message = refused("evaluate", "grey.json", "--weights", "grey.weights.h5", "--data", "pictures")
+    assert "field 'input_channels' is 1, expected 3" in message
+
+
 def test_wrong_usage_exits_2() -> None:
     for arguments in (("train", NETWORK), ("train", NETWORK, "--data", "digits64"), ("evaluate", NETWORK, "--data", "digits64")):
         assert invoke(*arguments).exit_code == 2
     assert invoke("train", NETWORK, "--data", "digits64", "-o", "run", "--strategy", "horovod").exit_code == 2
+    for option in ("--classes", "--input-size"):
+        assert invoke("train", NETWORK, "--data", "digits64", "-o", "run", option, "0").exit_code == 2
+        assert invoke("evaluate", NETWORK, "--data", "digits64", "--weights", "digits64", option, "0").exit_code == 2
+
+
+def test_the_recipe_of_digits_is_for_digits_only() -> None:
+    assert [_recipe(None, data, None, None).name for data in ("digits64", "digits64-hard")] == ["digits", "digits"]
+    assert _recipe(None, "digits64-mine/", None, None).name == "paper"

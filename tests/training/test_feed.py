@@ -99,6 +99,19 @@ def test_too_many_unreadable_pictures_fail() -> None:
         all_bad.check()
 
 
+def test_whatever_fails_has_the_pictures_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mhmodels.training.feed as module
+
+    def failing(*_: Any) -> Any:
+        raise ZeroDivisionError("no side")
+
+    monkeypatch.setattr(module, "random_crop", failing)
+    under_test = feed(Colours(), augmentation=Augmentation())
+    list(under_test.training(pipeline(), start=0, stop=1))
+    with pytest.raises(DataError, match=r"colours/\d+\.png: cannot be made an input .*ZeroDivisionError: no side"):
+        under_test.check()
+
+
 def test_class_counts_and_labels_must_fit() -> None:
     with pytest.raises(DataError, match="has 5 classes, the network 3; give --classes 5"):
         feed(Colours(classes=5))

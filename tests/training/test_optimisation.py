@@ -44,6 +44,23 @@ def test_smoothed_cross_entropy_is_keras() -> None:
     assert np.allclose(cross_entropy(labels, logits, 0.1), reference(np.eye(5)[labels], logits), rtol=1e-5)
 
 
+def test_of_equal_logits_the_first_is_the_answer() -> None:
+    import tensorflow as tf
+
+    from mhmodels.training.evaluation import right_among, right_first
+
+    labels = tf.constant([0, 1, 2, 3])
+    same = tf.zeros((4, 4))
+    assert right_first(labels, same).numpy().tolist() == [True, False, False, False]
+    assert right_among(labels, same, 2).numpy().tolist() == [True, True, False, False]
+    different = tf.constant([[3.0, 1, 2, 0]] * 4)
+    assert right_first(labels, different).numpy().tolist() == [True, False, False, False]
+    assert right_among(labels, different, 2).numpy().tolist() == [True, False, True, False]
+    broken = tf.fill((4, 4), float("nan"))
+    assert not right_first(labels, broken).numpy().any()
+    assert not right_among(labels, broken, 4).numpy().any()
+
+
 def test_l2_is_on_convolution_and_depthwise_kernels_only() -> None:
     from mhmodels.builder import create_model
     from mhmodels.network import lower

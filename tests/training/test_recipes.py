@@ -44,6 +44,13 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
         ('"type": "adam"', '"type": "lion"', r"lion"),
         ('"peak": 0.004', '"peak": "high"', r"\$\.learning_rate\.peak"),
         ('"epochs": 40', '"epoch": 24', r"epoch"),
+        (
+            '"augmentation": null',
+            '"augmentation": {"area": [0.9, 0.1]}',
+            r"'augmentation.area' is \[0.9, 0.1\], expected the least",
+        ),
+        ('"augmentation": null', '"augmentation": {"area": [0.1, 1.5]}', r"'augmentation.area' is \[0.1, 1.5\], .* at most 1"),
+        ('"augmentation": null', '"augmentation": {"aspect": [2, 1]}', r"'augmentation.aspect' is \[2.0, 1.0\]"),
         ("mhmodels.recipe/1", "mhmodels.recipe/9", r"field 'format' is 'mhmodels.recipe/9', expected 'mhmodels.recipe/1'"),
         ('"epochs": 40', '"epochs": 40,,', r"not a JSON file"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,32 @@ def test_a_class_called_test_is_a_class(tmp_path: Path) -> None:
     assert data.train is not None
     assert data.train.labels == ("production", "test")
     assert data.test is None
+
+
+def test_a_class_called_train_is_a_class(tmp_path: Path) -> None:
+    write_folder(tmp_path, {"bus": 2, "train": 2})
+    data = open_data(str(tmp_path))
+    assert data.train is not None
+    assert (data.train.labels, data.test) == (("bus", "train"), None)
+    (tmp_path / "bus").rename(tmp_path / "val")  # loose pictures in both: no classes at all
+    with pytest.raises(DataError, match=r"train: 0 folders in it, expected one a class"):
+        open_data(str(tmp_path))
+
+
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    root = tmp_path / os.fsdecode(b"bilder\xfc")
+    write_folder(root, {"a": 2, "b": 2})
+    before = FolderSource(root).fingerprint()
+    (root / "a" / "00.png").rename(root / "a" / os.fsdecode(b"\xe9.png"))
+    source = FolderSource(root)
+    assert source.fingerprint() != before
+    assert source.read(1, 0)[1] == 0
+    for text in (source.name, source.label_set, source.where(1)):
+        assert "\ufffd" in text
+        text.encode()
+    (root / "b").rename(root / os.fsdecode(b"\xe9"))
+    with pytest.raises(DataError, match="class folders with names that are not UTF-8 \\(\ufffd\\); rename them"):
+        FolderSource(root)
 
 
 def test_empty_class_folders_are_named(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from mhmodels.preprocessing import PictureError
+from mhmodels.training import checksum
 from mhmodels.training.errors import DataError
 from mhmodels.training.sources import open_data
 from mhmodels.training.tfrecords import RecordSource, record_files, scan
@@ -107,6 +108,25 @@ def test_a_broken_picture_in_a_record(tmp_path: Path) -> None:
     for index in (0, 1):
         with pytest.raises(PictureError, match="cannot be decoded"):
             source.read(index, 0)
+
+
+def test_damage_inside_a_picture_is_seen(folder: Path) -> None:
+    path = folder / "train-00000-of-00002"
+    offset, length = scan(str(path))[0].tolist()
+    whole = bytearray(path.read_bytes())
+    whole[offset + length // 2] ^= 1
+    path.write_bytes(whole)
+    source = RecordSource("records", [str(path)], 0)
+    with pytest.raises(PictureError, match="checksum does not fit: the record is damaged"):
+        source.read(0, 0)
+    assert source.read(1, 0)[1] == 2
+
+
+def test_checksums_of_any_length() -> None:
+    assert checksum._of_bytes(b"123456789") ^ 0xFFFFFFFF == 0xE3069283  # the check value of CRC-32C
+    data = np.random.default_rng(0).bytes(5000)
+    for length in (128, 129, 255, 256, 257, 384, 1000, 5000):
+        assert checksum._of_lanes(data[:length]) == checksum._of_bytes(data[:length])
 
 
 def test_records_of_another_kind(tmp_path: Path) -> None:

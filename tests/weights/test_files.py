@@ -6,6 +6,7 @@ import hashlib
 import json
 import resource
 import signal
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.families.rows import IMAGENET
 from mhmodels.registry import resolve
-from mhmodels.weights import Claim, Labels, content_hash, read_info, read_weights, write_weights
+from mhmodels.weights import Claim, Labels, content_hash, keras_file, read_info, read_weights, write_weights
 from mhmodels.weights.keras_file import INFO_PATH
 from tests.weights.helpers import random_arrays
 
@@ -145,6 +146,39 @@ def test_files_of_something_else(tmp_path: Path) -> None:
             read_weights(path)
     with pytest.raises(WeightsError, match="cannot be read"):
         read_weights(tmp_path / "nowhere.h5")
+
+
+@pytest.mark.parametrize("values", [np.array([b"x" * 4096]), np.zeros(1, np.complex128), np.zeros(1, "V9")])
+def test_arrays_of_other_than_numbers_are_not_read(tmp_path: Path, values: Any) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as opened:
+        opened["a"] = values
+        variable = keras_file.dataset_variable(opened, "a", "x.h5")
+        with pytest.raises(WeightsError, match=r"'/a' is of type .* expected floats or whole numbers of up to 8 bytes"):
+            variable.read()
+
+
+def test_a_group_with_a_line_end_in_its_name(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as opened:
+        opened["layers/conv\n2d/vars/0"] = np.zeros((1, 1, 1, 1))
+        (layer,) = keras_file.read_h5(opened, "x.h5").parts[0].layers
+    assert layer.name == "conv\n2d"
+
+
+def test_a_zip_file_that_unpacks_to_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(5000))
+    monkeypatch.setattr(keras_file, "LARGEST", 4999)
+    with pytest.raises(WeightsError, match=r"x\.keras: model\.weights\.h5 in it unpacks to 5000 bytes, expected at most 4999"):
+        read_info(tmp_path / "x.keras")
+
+
+def test_a_description_that_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    labels = Labels(names=("a" * (5 << 20), "b", "c", "d"))
+    with pytest.raises(
+        WeightsError, match=r"its description would be \d+ bytes, expected at most 4194304; leave the names of the 4"
+    ):
+        write_weights(tmp_path / "x.weights.h5", ARCHITECTURE, ARRAYS, labels=labels)
+    assert not list(tmp_path.iterdir())
 
 
 def test_arrays_that_are_not_the_network_s(tmp_path: Path) -> None:

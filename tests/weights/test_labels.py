@@ -51,6 +51,14 @@ def test_labels_from_a_file_and_from_weights(tmp_path: Path) -> None:
         mhmodels.decode_predictions(SCORES, path)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "row"), [(np.uint8, [0, 3, 255, 128]), (np.int8, [-128, 3, 127, 0]), (np.uint16, [0, 7, 9, 8])]
+)
+def test_scores_of_quantised_files_rank_as_numbers(dtype: Any, row: list[int]) -> None:
+    (best,) = mhmodels.decode_predictions(np.array(row, dtype), top=4)
+    assert [p.score for p in best] == sorted(row, reverse=True)
+
+
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=20), st.integers(1, 25))
 def test_the_best_come_first_and_none_twice(scores: list[float], top: int) -> None:
     (best,) = mhmodels.decode_predictions(scores, top=top)
@@ -112,6 +120,12 @@ def test_pixels_are_normalised_as_the_network_says(tmp_path: Path) -> None:
 def test_pixels_that_are_none(pixels: Any, message: str) -> None:
     with pytest.raises(PictureError, match=message):
         mhmodels.preprocess_input(pixels, "multi_max")
+
+
+def test_a_name_of_the_zoo_that_ends_like_a_file(tmp_path: Path) -> None:
+    assert preprocessing_of("mobilenet_v2.keras") == resolve("mobilenet_v2.keras").preprocessing
+    with pytest.raises(WeightsError, match=r"mine\.keras: cannot be read"):
+        preprocessing_of(tmp_path / "mine.keras")
 
 
 def test_models_that_say_nothing() -> None:
