@@ -19,10 +19,12 @@ from export.manifest import Manifest, manifest_path, read_manifest
 from export.parity import Parity, ParityError, compare_outputs
 from export.runtime import run_file
 from export.writer import SCORES, WriterOptions
-from mhmodels.architecture import Architecture, Conv, Preprocessing
+from mhmodels.architecture import Preprocessing
+from mhmodels.json_files import plain_text
 from mhmodels.tflite_file import TFLiteFile, read_tflite
 
 if TYPE_CHECKING:
+    from export.pictures import Frame
     from export.source import Source
 
 PICTURES = 26
@@ -59,13 +61,26 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     layers: LayerReport | None
 
 
+class _File(msgspec.Struct, frozen=True):
+    """A file, its content, and its manifest if it has one; they belong together."""
+
+    path: Path
+    data: bytes
+    parsed: TFLiteFile
+    manifest: Manifest | None
+
+    def rule(self) -> Preprocessing | None:
+        """From a picture to the input, if the manifest says."""
+        return None if self.manifest is None else self.manifest.input.preprocessing()
+
+
 class _Subject(msgspec.Struct, frozen=True):
     """A file that is being verified, and pictures as its network takes them."""
 
     path: Path
     file: TFLiteFile
     manifest: Manifest | None
-    frame: Architecture
+    frame: Frame
     images: Floats
 
 
@@ -84,17 +99,21 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
         ParityError: the file contradicts its manifest, is not finite, or departs further than allowed.
         FileFormatError: a file is damaged or of another kind.
     """
-    file, data = read_tflite(path), path.read_bytes()
-    manifest = read_manifest(manifest_path(path)) if manifest_path(path).is_file() else None
-    if manifest is not None:
-        _check_manifest(path, contradictions(manifest, file, data))
-    subject = _subject(path, file, manifest, images)
+    this = _read(path)
+    file, manifest = this.parsed, this.manifest
+    other = None if against is None or not against.endswith(".tflite") else _read(Path(against))
+    most = LARGEST_INPUT // max(_values(one) for one in (this, other) if one is not None)
+    subject = _subject(this, images, most, None if other is None else other.rule())
     encoded = encode_input(file, subject.images)
     difference, unit = _runtimes_differ(subject, encoded)
-    parity, layers = (None, None) if against is None else _against(subject, encoded, against, weights, tolerance)
+    parity, layers = None, None
+    if other is not None:
+        parity, layers = _against_file(subject, encoded, _subject(other, images, most, this.rule()), tolerance)
+    elif against is not None:
+        parity, layers = _against_model(subject, encoded, against, weights, tolerance)
     return FileReport(
-        file=str(path),
-        sha256=hashlib.sha256(data).hexdigest(),
+        file=plain_text(str(path)),
+        sha256=hashlib.sha256(this.data).hexdigest(),
         precision=file.format(),
         operators=operator_counts(file),
         pictures=len(subject.images),
@@ -105,6 +124,14 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
         against=parity,
         layers=layers,
     )
+
+
+def _read(path: Path) -> _File:
+    file, data, beside = read_tflite(path), path.read_bytes(), manifest_path(path)
+    manifest = read_manifest(beside) if beside.is_file() else None
+    if manifest is not None:
+        _check_manifest(path, contradictions(manifest, file, data))
+    return _File(path, data, file, manifest)
 
 
 def _check_manifest(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
@@ -120,30 +147,32 @@ def _also(differing: Mapping[str, Any], first: str) -> str:
     return f" ({', '.join(others)} differ too)" if others else ""
 
 
-def _subject(path: Path, file: TFLiteFile, manifest: Manifest | None, folder: Path | None) -> _Subject:
-    """Pictures in the file's own size, preprocessed as its manifest says."""
-    from export.pictures import fit_preprocessing, photographs, read_pictures
-
-    shape = file.tensors[file.inputs[0]].shape
+def _values(file: _File) -> int:
+    """How many values a picture has, as the file takes it."""
+    shape = file.parsed.tensors[file.parsed.inputs[0]].shape
     if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
-        raise ExportError(f"{path}: input is {shape}, expected one picture (1, height, width, channels)")
-    rule = Preprocessing() if manifest is None else manifest.input.preprocessing()
-    frame = fit_preprocessing(
-        Architecture(
-            name=path.stem or "file",
-            stem=(Conv(filters=1),),
-            stages=(),
-            input_size=(shape[1], shape[2]),
-            input_channels=shape[3],
-            preprocessing=rule,
-        )
-    )
+        raise ExportError(f"{file.path}: input is {shape}, expected one picture (1, height, width, channels)")
     one = shape[1] * shape[2] * shape[3]
     if one > LARGEST_INPUT:
-        raise ExportError(f"{path}: input is {shape}, {one} values a picture, expected at most {LARGEST_INPUT}")
-    count = min(PICTURES, LARGEST_INPUT // one)
-    images = photographs(count, frame) if folder is None else read_pictures(folder, frame).images
-    return _Subject(path, file, manifest, frame, images)
+        raise ExportError(f"{file.path}: input is {shape}, {one} values a picture, expected at most {LARGEST_INPUT}")
+    return one
+
+
+def _subject(file: _File, folder: Path | None, most: int, elsewhere: Preprocessing | None) -> _Subject:
+    """At most so many pictures in the file's own size, preprocessed as its manifest says.
+
+    Without a manifest they are preprocessed as `elsewhere`, or else by the default.
+    """
+    from export.pictures import LARGEST_FOLDER, Frame, fit_preprocessing, photographs, read_pictures
+
+    _, height, width, channels = file.parsed.tensors[file.parsed.inputs[0]].shape
+    rule = file.rule() or elsewhere or Preprocessing()
+    frame = fit_preprocessing(Frame(input_size=(height, width), input_channels=channels, preprocessing=rule))
+    if folder is None:
+        images = photographs(min(PICTURES, most), frame)
+    else:
+        images = read_pictures(folder, frame, min(LARGEST_FOLDER, most)).images
+    return _Subject(file.path, file.parsed, file.manifest, frame, images)
 
 
 def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, str]:
@@ -154,6 +183,11 @@ def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, s
     worst, unit = 0.0, "spread"
     for tensor, *pair in zip(outputs, *sides, strict=True):
         with_xnnpack, without = (dequantise(values, tensor) for values in pair)
+        if not without.size or with_xnnpack.shape != without.shape or not (tensor.scale > 0).all():
+            raise ParityError(
+                f"{subject.path}: output '{tensor.name}' is {without.shape[1:]} with scales {tensor.scale.tolist()[:4]}, "
+                "expected values, and steps above 0"
+            )
         if not np.isfinite(with_xnnpack).all() or not np.isfinite(without).all():
             raise ParityError(f"{subject.path}: output '{tensor.name}' has NaN or infinite values on {len(encoded)} pictures")
         scale = float(tensor.scale[0]) if len(tensor.scale) else max(float(without.std()), 1e-30)
@@ -162,29 +196,35 @@ def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, s
     return worst, unit
 
 
-def _against(
-    subject: _Subject, encoded: NDArray[Any], against: str, weights: str | None, tolerance: float | None
+def _against_file(
+    subject: _Subject, encoded: NDArray[Any], other: _Subject, tolerance: float | None
 ) -> tuple[Parity, LayerReport]:
-    tensors = compared_tensors(subject.file)
-    found = file_outputs(subject.path, subject.images)
-    if against.endswith(".tflite"):
-        other = read_tflite(against)
-        expected, exact = file_outputs(against, subject.images), other.format() == "float32"
-        layers = against_file(subject.path, subject.file, against, other, (encoded, encode_input(other, subject.images)))
-    else:
-        expected, layers, exact = *_against_model(subject, encoded, found, against, weights), True
-    parity = compare_outputs(found, expected, against, steps(tensors))
-    _judge(subject, parity, _remarks(subject, layers, against, weights), exact, against, tolerance)
+    """Both files on the same pictures, which each has as its own manifest says."""
+    name = str(other.path)
+    found, expected = (file_outputs(side.path, side.images) for side in (subject, other))
+    inputs = (encoded, encode_input(other.file, other.images))
+    layers = against_file(subject.path, subject.file, other.path, other.file, inputs)
+    parity = compare_outputs(found, expected, name, steps(compared_tensors(subject.file)))
+    _judge(subject, parity, _departing(layers), other.file.format() == "float32", name, tolerance)
     return parity, layers
 
 
-def _remarks(subject: _Subject, layers: LayerReport, against: str, weights: str | None) -> str:
-    """What to say besides the figure where a file departs."""
-    remarks = "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
-    made_from = "random" if subject.manifest is None else subject.manifest.weights
-    if weights is None and not against.endswith((".tflite", ".keras")) and not made_from.startswith("random"):
+def _against_model(
+    subject: _Subject, encoded: NDArray[Any], against: str, weights: str | None, tolerance: float | None
+) -> tuple[Parity, LayerReport]:
+    found = file_outputs(subject.path, subject.images)
+    source = _source(subject, found, against, weights)
+    expected, layers = _model_outputs(subject, encoded, found, source)
+    remarks, made_from = _departing(layers), "random" if subject.manifest is None else subject.manifest.weights
+    if source.label.startswith("random, seed") and not made_from.startswith("random"):
         remarks += f"; the file was made from '{made_from}', and without --weights the model has random ones"
-    return remarks
+    parity = compare_outputs(found, expected, against, steps(compared_tensors(subject.file)))
+    _judge(subject, parity, remarks, True, against, tolerance)
+    return parity, layers
+
+
+def _departing(layers: LayerReport) -> str:
+    return "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
 
 
 def _judge(subject: _Subject, parity: Parity, remarks: str, exact: bool, against: str, tolerance: float | None) -> None:
@@ -203,8 +243,8 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, exact: bool, against
         )
 
 
-def _against_model(
-    subject: _Subject, encoded: NDArray[Any], found: Mapping[str, Floats], against: str, weights: str | None
+def _model_outputs(
+    subject: _Subject, encoded: NDArray[Any], found: Mapping[str, Floats], source: Source
 ) -> tuple[dict[str, Floats], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
     from export.file_graph import flat
@@ -212,7 +252,7 @@ def _against_model(
     from export.verify import compared_ops
     from export.writer import written_ops
 
-    source = _source(subject, found, against, weights)
+    source.check_ending(features=SCORES not in found)
     graph, images, manifest = source.known, subject.images, subject.manifest
     normalised = manifest is not None and manifest.normalise_in_model
     if normalised:
@@ -227,11 +267,11 @@ def _against_model(
 
 
 def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weights: str | None) -> Source:
-    from export.pictures import fit_preprocessing, read_pictures
+    from export.pictures import fit_preprocessing
     from export.source import keras_source, load_source, weights_info
-    from mhmodels.registry import resolve, zoo
+    from mhmodels.registry import is_keras_file, resolve, zoo
 
-    if against.endswith(".keras"):
+    if is_keras_file(against):
         return keras_source(against, subject.frame.input_size)
     manifest, frame = subject.manifest, subject.frame
     network = None if manifest is None else manifest.network()
@@ -245,4 +285,4 @@ def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weight
     if info is not None:
         architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
     architecture = fit_preprocessing(architecture)
-    return load_source(architecture, weights, read_pictures(None, architecture).images)
+    return load_source(architecture, weights)

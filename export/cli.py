@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from export.cli_options import InputSize, model_options
+from export.cli_options import InputSize, model_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 
@@ -99,17 +99,15 @@ def export(
 def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) -> Callable[[], Architecture | Source]:
     """What opens a MODEL once TensorFlow is loaded; names, sizes and, for a single one, its files are checked before."""
     from export.options import target_paths
-    from mhmodels.registry import resolve
+    from mhmodels.registry import is_keras_file, resolve
 
-    if not model.endswith(".keras"):
+    if not is_keras_file(model):
         architecture = resolve(model).at(**changes)
         if alone:
             options.labels.check(architecture.classes)
             target_paths(architecture, options, set())
         return lambda: architecture
-    given = [name for name in ("width_multiplier", "input_channels", "classes") if changes[name] is not None]
-    if given:
-        raise click.UsageError(f"--{given[0].replace('_', '-')}: {model} is a built model, which has its own")
+    refuse_changes(model, changes)
 
     def load() -> Source:
         from export.source import keras_source
@@ -152,6 +150,8 @@ def _export_all(
     models: tuple[str, ...], openers: list[Callable[[], Architecture | Source]], options: Options
 ) -> tuple[list[Exported], list[Failure]]:
     """Every network in turn. The failure of one of several is told at the end; that of a single one is raised."""
+    from rich.markup import escape
+
     from mhmodels.quiet import load_tensorflow
 
     exported: list[Exported] = []
@@ -162,10 +162,13 @@ def _export_all(
         from export.metadata import MetadataWriter
         from export.pipeline import export_model
 
+        def progress(stage: str) -> None:
+            status.update(escape(stage))
+
         metadata, taken = stack.enter_context(MetadataWriter()), set[Path]()
         for model, opener in zip(models, openers, strict=True):
             try:
-                for one in export_model(opener(), options, status.update, taken=taken, metadata=metadata):
+                for one in export_model(opener(), options, progress, taken=taken, metadata=metadata):
                     exported.append(one)
                     _tell(one, options)
             except MhmodelsError as error:
@@ -209,12 +212,15 @@ def _document(one: Exported) -> dict[str, Any]:
 
 def _print(exported: list[Exported], options: Options) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
+
+    from mhmodels.json_files import plain_text
 
     pictures = "real photographs" if options.calibration is None else f"pictures of {options.calibration}"
     table = Table(
         "file", "MB", "outputs against", "correlation", "mean error (LSB)", "top-1 same", "against float", "top-1 same",
-        box=box.SIMPLE, title=f"Exported and verified on {pictures}",
+        box=box.SIMPLE, title=escape(plain_text(f"Exported and verified on {pictures}")),
     )  # fmt: skip
     for column in table.columns[1:2] + table.columns[3:]:
         column.justify = "right"
@@ -229,7 +235,7 @@ def _print(exported: list[Exported], options: Options) -> None:
     console().print(table)
     for weights in dict.fromkeys(one.manifest.weights for one in exported):
         click.echo(f"weights: {weights}")
-    click.echo(f"folder: {exported[0].path.parent}")
+    click.echo(f"folder: {plain_text(str(exported[0].path.parent))}")
 
 
 def _share(value: float | None) -> str:
@@ -254,9 +260,11 @@ def verify(
 
     Exit code 1 where it does not; the message then names the first layer that departs.
     """
+    from rich.markup import escape
+
     from mhmodels.quiet import load_tensorflow
 
-    with progress_console().status(f"verifying {file.name}"):
+    with progress_console().status(escape(f"verifying {file.name}")):
         if against is not None and not against.endswith(".tflite"):
             load_tensorflow()
         from export.checking import verify_file
@@ -299,6 +307,8 @@ def _print_report(report: FileReport) -> None:
 def _layers(report: LayerReport) -> str:
     if report.reason:
         return f"not compared: {report.reason}"
+    if not report.layers:
+        return "none to compare"
     worst = max(report.layers, key=lambda layer: layer.error)
     if report.first_departing is not None:
         return f"the first that departs from {report.method} is {report.first_departing}"

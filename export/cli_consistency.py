@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli_options import model_options
+from export.cli_options import model_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
@@ -48,14 +48,21 @@ def consistency(
     reference kernels) beside the float Keras model, and reports agreement, drift of the logits, and whether one score
     threshold leads to the same decisions everywhere. Exit code 1 beyond --tolerance.
     """
-    from mhmodels.quiet import load_tensorflow
+    from rich.markup import escape
 
+    from mhmodels.quiet import load_tensorflow
+    from mhmodels.registry import is_keras_file
+
+    if is_keras_file(model):
+        refuse_changes(model, changes)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
         from export.consistency import check_consistency
 
         subject = _subject(model, changes, weights, images)
-        report = check_consistency(subject, tuple(dict.fromkeys(formats)), tolerance, threshold, status.update)
+        report = check_consistency(
+            subject, tuple(dict.fromkeys(formats)), tolerance, threshold, lambda stage: status.update(escape(stage))
+        )
     if as_json:
         emit_json(report)
     else:
@@ -73,9 +80,9 @@ def _subject(model: str, changes: dict[str, Any], weights: str | None, folder: P
     from export.consistency import Subject
     from export.pictures import fit_preprocessing, photographs, read_pictures
     from export.source import keras_source, load_source, weights_info
-    from mhmodels.registry import resolve
+    from mhmodels.registry import is_keras_file, resolve
 
-    if model.endswith(".keras"):
+    if is_keras_file(model):
         source = keras_source(model, changes["input_size"])
         architecture = fit_preprocessing(source.architecture)
         calibration = read_pictures(None, architecture)
@@ -93,7 +100,9 @@ def _subject(model: str, changes: dict[str, Any], weights: str | None, folder: P
     if known is not None:
         return Subject(source, *known)
     if folder is not None:
-        return Subject(source, calibration, read_pictures(folder, architecture), None)
+        pictures = read_pictures(folder, architecture)
+        # The bundled photographs are of three channels; for a network of others the folder calibrates too.
+        return Subject(source, calibration if architecture.input_channels == 3 else pictures, pictures, None)
     pictures = calibration._replace(images=photographs(_PICTURES, architecture))
     return Subject(source, calibration, pictures, None)
 
@@ -120,11 +129,12 @@ def _test_set(weights: str | None, architecture: Any) -> Any:
 
 def _print(report: ConsistencyReport) -> None:
     from rich import box
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(
         "format", "runner", "top-1 as Keras", "top-5 as Keras", "logit drift mean", "max", "same decisions", "accuracy",
-        box=box.SIMPLE, title=f"{report.model} on {report.pictures} pictures ({report.source})",
+        box=box.SIMPLE, title=escape(f"{report.model} on {report.pictures} pictures ({report.source})"),
     )  # fmt: skip
     for column in table.columns[2:]:
         column.justify = "right"

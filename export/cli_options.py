@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -26,6 +27,17 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]
         except ArchitectureError as error:
             self.fail(str(error), param, ctx)
         return sides[0], sides[-1]
+
+
+def refuse_changes(model: str, changes: Mapping[str, Any]) -> None:
+    """A `.keras` file is a built model: of what `model_options` asks for it can take an input size only.
+
+    Raises:
+        click.UsageError: another one was given; the message names it.
+    """
+    given = [name for name in ("width_multiplier", "input_channels", "classes") if changes[name] is not None]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')}: {model} is a built model, which has its own")
 
 
 def model_options(command: F) -> F:

@@ -101,7 +101,7 @@ class Subject(NamedTuple):
     """What is compared, and on what.
 
     Attributes:
-        pictures: normalised; for calibration too where `calibration` is not given.
+        calibration, pictures: normalised; the first for ranges, the second to run.
         classes: of the pictures, int (n,), where they are known.
     """
 
@@ -163,12 +163,13 @@ def check_consistency(
 def _all_logits(subject: Subject, formats: tuple[Format, ...], progress: Callable[[str], None]) -> dict[str, Floats]:
     """Logits by runner, float32 (n, classes) each; the float Keras model first."""
     source, images = subject.source, subject.pictures.images
+    source.check_ending(features=False)
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
     (operation,) = compared_ops(source.known, writer).values()
     logits = {REFERENCE: flat(source.compute(images, (operation,))[operation])}
     with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
         options = Options(directory=Path(folder), formats=formats, writer=writer, metadata=False)
-        for one in export_source(source, subject.calibration, options, progress):
+        for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
             fmt = one.manifest.precision
             for kernels in KERNELS:
                 progress(f"running {fmt} on {kernels}")

@@ -19,12 +19,13 @@ IO = Literal["uint8", "int8", "float32"]
 OUTPUT = "scores"
 
 
-def convert_float(model: keras.Model, *, float16: bool = False) -> bytes:
+def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int, int] | None = None) -> bytes:
     """Converts a Keras model at batch 1.
 
     Args:
-        model: with a known input size.
+        model: with one picture as its input.
         float16: store weights in 16 bits.
+        size: (height, width) for a model that takes any.
 
     Returns:
         A TFLite file with built-in operators only.
@@ -32,7 +33,8 @@ def convert_float(model: keras.Model, *, float16: bool = False) -> bytes:
     Raises:
         ExportError: the converter refuses the model.
     """
-    signature = [tf.TensorSpec((1, *model.input_shape[1:]), tf.float32, IMAGE)]
+    _, height, width, channels = model.input_shape
+    signature = [tf.TensorSpec((1, *(size or (height, width)), channels), tf.float32, IMAGE)]
     function = tf.function(lambda image: {OUTPUT: model(image, training=False)}, input_signature=signature, autograph=False)
     with quiet_native():
         # Frozen first: by way of a SavedModel, as `from_keras_model` goes, the same conversion takes five times as long.

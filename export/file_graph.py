@@ -39,8 +39,9 @@ def encode_input(file: TFLiteFile, images: Floats) -> NDArray[Any]:
     entry = file.tensors[file.inputs[0]]
     if entry.dtype == "float32":
         return images
-    if entry.dtype not in ("uint8", "int8", "int16") or len(entry.scale) != 1:
-        raise ParityError(f"input '{entry.name}' is {entry.dtype} with {len(entry.scale)} scales, expected a quantised picture")
+    if entry.dtype not in ("uint8", "int8", "int16") or len(entry.scale) != 1 or not entry.scale[0] > 0:
+        scales = entry.scale.tolist()[:4]
+        raise ParityError(f"input '{entry.name}' is {entry.dtype} with scales {scales}, expected integers with one scale above 0")
     info = np.iinfo(entry.dtype)
     integers: NDArray[Any] = np.clip(np.rint(images / entry.scale[0]) + entry.zero_point[0], info.min, info.max).astype(
         entry.dtype
@@ -58,7 +59,7 @@ def dequantise(values: NDArray[Any], tensor: Tensor) -> Floats:
 def compared_tensors(file: TFLiteFile) -> dict[str, Tensor]:
     """The tensors by which a file is compared: what a softmax reads as `scores`, else every output; maps by their names."""
     for operator in file.operators:
-        if operator.kind == "SOFTMAX" and len(file.outputs) == 1:
+        if operator.kind == "SOFTMAX" and len(file.outputs) == 1 and operator.inputs and operator.inputs[0] >= 0:
             return {SCORES: file.tensors[operator.inputs[0]]}
     if len(file.outputs) == 1 and len(file.tensors[file.outputs[0]].shape) < 4:
         return {SCORES: file.tensors[file.outputs[0]]}
@@ -94,8 +95,8 @@ def flat(values: Floats) -> Floats:
 
 
 def steps(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Size of a step of each tensor that holds integers."""
-    return {name: float(tensor.scale[0]) for name, tensor in tensors.items() if len(tensor.scale)}
+    """Size of a step of each tensor that holds integers; a damaged file's may be 0, and is left out."""
+    return {name: float(tensor.scale[0]) for name, tensor in tensors.items() if len(tensor.scale) and tensor.scale[0] > 0}
 
 
 def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
@@ -109,7 +110,7 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     """
     entry = file.inputs[0]
     readers = [o for o in file.operators if entry in o.inputs]
-    if readers and readers[0].kind in BORDERS:
+    if readers and readers[0].kind in BORDERS and readers[0].outputs:
         entry = readers[0].outputs[0]
     places, used = {IMAGE: entry}, set[int]()
     for op in ops:

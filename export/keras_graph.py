@@ -127,6 +127,8 @@ class _Reader:
     def output(self, tensor: Any) -> str:
         """The operation that an output of the model is: nothing may be fused into it any more."""
         name = self.value(tensor)
+        if name == IMAGE:
+            raise ExportError("an output of the model is its input, which no operation computes")
         self.readers.setdefault(name, "output")
         return name
 
@@ -154,6 +156,7 @@ class _Reader:
                 f"layer '{layer.name}' ({kind}): the direct writer has no operator for it; "
                 "float formats of this model can be had with --engine tensorflow"
             )
+        _check_last_axis(layer, tuple(output.shape))
         return rule(self, layer, names)
 
     def _inner(self, model: Any, inputs: list[Any], output: Any) -> str:
@@ -228,6 +231,22 @@ def _refuse(layer: Any, what: str) -> ExportError:
     return ExportError(f"layer '{layer.name}' ({type(layer).__name__}): {what}")
 
 
+def _check_last_axis(layer: Any, shape: tuple[int | None, ...]) -> None:
+    """Refuses a layer that divides the channels, or works along others: an operation has them last and knows no second axis.
+
+    Args:
+        layer: the layer.
+        shape: of its output, batch first.
+    """
+    kind = type(layer).__name__
+    if kind in _SHAPES_ONLY and any(side != 1 for side in shape[1:-1]):
+        raise _refuse(layer, f"gives {shape[1:]}, expected all values in the last dimension")
+    if kind == "Softmax":
+        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
+        if [axis % len(shape) for axis in axes] != [len(shape) - 1]:
+            raise _refuse(layer, f"axis is {layer.axis} of {len(shape)} dimensions, expected the last")
+
+
 def _window(layer: Any) -> tuple[int, int, int]:
     """(kernel, stride, dilation) of a convolution that TFLite's SAME padding describes."""
     kernel, stride, dilation = _square(
@@ -277,7 +296,7 @@ def _dense(reader: _Reader, layer: Any, inputs: list[str]) -> str:
 
 def _with_weights(reader: _Reader, layer: Any, name: str) -> str:
     reader.layers[name] = layer
-    return _fuse(reader, layer, name, layer.activation.__name__)
+    return _activation(reader, layer, [name])
 
 
 def _batch_norm(reader: _Reader, layer: Any, inputs: list[str]) -> str:
@@ -291,6 +310,7 @@ def _batch_norm(reader: _Reader, layer: Any, inputs: list[str]) -> str:
 
 
 def _relu(reader: _Reader, layer: Any, inputs: list[str]) -> str:
+    """A rectifier: a layer of its own, or another layer's activation."""
     limits = {None: "relu", 6.0: "relu6"}
     if layer.max_value not in limits or layer.negative_slope or layer.threshold:
         raise _refuse(layer, f"max_value {layer.max_value}, negative_slope {layer.negative_slope}: only ReLU and ReLU6 exist")
@@ -298,7 +318,11 @@ def _relu(reader: _Reader, layer: Any, inputs: list[str]) -> str:
 
 
 def _activation(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    return _fuse(reader, layer, inputs[0], layer.activation.__name__)
+    """What a layer's `activation` is: mostly a function, which Keras names; a `ReLU` layer has its limits itself."""
+    activation = layer.activation
+    if isinstance(activation, keras.layers.ReLU):
+        return _relu(reader, activation, inputs)
+    return _fuse(reader, layer, inputs[0], getattr(activation, "__name__", type(activation).__name__))
 
 
 def _softmax(reader: _Reader, layer: Any, inputs: list[str]) -> str:
@@ -331,9 +355,20 @@ def _join(kind: Kind) -> Callable[[_Reader, Any, list[str]], str]:
     def rule(reader: _Reader, layer: Any, inputs: list[str]) -> str:
         if len(inputs) != 2:
             raise _refuse(layer, f"has {len(inputs)} inputs, expected 2")
-        return reader.add(layer, kind, inputs, reader.channels[inputs[0]], reader.sizes[inputs[0]])
+        height, width, channels = _broadcast(layer, *((*reader.sizes[name], reader.channels[name]) for name in inputs))
+        return reader.add(layer, kind, inputs, channels, (height, width))
 
     return rule
+
+
+def _broadcast(layer: Any, *shapes: tuple[int | None, int | None, int]) -> tuple[int | None, int | None, int]:
+    """Shape of what two maps (height, width, channels) give together: a side of 1 is repeated, whichever of them has it."""
+    for sides in zip(*shapes, strict=True):
+        if len(set(sides) - {1}) > 1:
+            raise _refuse(layer, f"its inputs are {' and '.join(map(str, shapes))}, expected sides that are equal or 1")
+    height, width, channels = (next((side for side in sides if side != 1), 1) for sides in zip(*shapes, strict=True))
+    assert channels is not None
+    return height, width, channels
 
 
 def _window_pool(kind: Kind) -> Callable[[_Reader, Any, list[str]], str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from export.graph import ExportError
+from mhmodels.json_files import plain_text
 from mhmodels.weights.info import Labels
 from mhmodels.weights.labels import BACKGROUND, read_labels
 
@@ -57,7 +58,7 @@ def labels_from_file(path: str | Path, offset: int = 0) -> OutputLabels:
         WeightsError: no text, no names, or an empty line among them.
         FileFormatError: it cannot be read.
     """
-    return _labels(read_labels(path), offset, Path(path).name)
+    return _labels(read_labels(path), offset, plain_text(Path(path).name))
 
 
 def labels_of_weights(labels: Labels) -> OutputLabels:

@@ -109,7 +109,7 @@ def _inner(file: TFLiteFile) -> list[Operator]:
 
 def _floor(scale: Floats) -> float:
     """The smallest spread that a difference is a share of."""
-    return FLOOR_STEPS * float(scale[0]) if len(scale) else 1e-12
+    return max(FLOOR_STEPS * float(scale[0]) if len(scale) else 0.0, 1e-12)
 
 
 def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats, float]]) -> LayerReport:
@@ -147,5 +147,5 @@ def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[
         ends = values == info.max
         if tensor.zero_point[0] != info.min:
             ends |= values == info.min
-        shares[tensor.name] = float(ends.mean())
+        shares[tensor.name] = float(ends.mean()) if ends.size else 0.0
     return dict(sorted(shares.items(), key=lambda item: -item[1]))

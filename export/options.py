@@ -10,6 +10,7 @@ import msgspec
 
 from export.graph import ExportError
 from export.labels import NO_LABELS, OutputLabels
+from export.manifest import manifest_path
 from export.quantisation.calibration import check_method
 from export.quantisation.scheme import Granularity
 from export.writer import IO, WriterOptions
@@ -69,6 +70,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise ExportError(f"{named}: only the direct engine does that; leave out --engine tensorflow")
         if self.writer.features and not self.writer.softmax:
             raise ExportError("--no-softmax with --features: feature maps have no softmax; give one of them")
+        if self.writer.features and self.labels.names:
+            raise ExportError("--labels with --features: feature maps have no classes to name; give one of them")
         if self.granularity is not None and "int8" not in self.formats:
             raise ExportError("--granularity is of int8 files, and int8 is not among the formats: add --format int8")
 
@@ -96,15 +99,16 @@ def target_paths(architecture: Architecture, options: Options, taken: set[Path])
         taken: paths of networks exported before in the same call; the new ones are added.
 
     Raises:
-        ExportError: a file exists already, would overwrite one of this call, or the folder cannot be written to.
+        ExportError: a file or its manifest exists already, would overwrite one of this call, or the folder cannot be written to.
     """
     paths = {fmt: options.directory / file_name(architecture, fmt, options) for fmt in options.formats}
     for path in paths.values():
         if path in taken:
             raise ExportError(f"{path}: two of the networks would be written to this file; export them to different folders")
-        if path.exists() and not options.overwrite:
+        existing = next((one for one in (path, manifest_path(path)) if one.exists()), None)
+        if existing is not None and not options.overwrite:
             # The name carries neither --io, --classes nor --normalise-in-model, so this may well be another file.
-            raise ExportError(f"{path}: exists already; give --overwrite to replace it, or another folder with -o")
+            raise ExportError(f"{existing}: exists already; give --overwrite to replace it, or another folder with -o")
     taken.update(paths.values())
     _check_directory(options.directory)
     return paths

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from export.manifest import Calibration, InputSpec, Manifest, manifest_path, too
 from export.metadata import MetadataWriter, describe
 from export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
 from export.parity import Parity
-from export.pictures import Pictures, fit_preprocessing, pixels_of, read_pictures
+from export.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
 from export.quantisation.calibration import METHODS, calibrate_by
 from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
 from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
@@ -96,12 +96,19 @@ def export_model(
         source = model
     else:
         progress(f"building {architecture.name}")
-        source = load_source(architecture, options.weights, pictures.images)
+        # Random weights are those of the bundled photographs whatever calibrates, so that `mhmodels verify` has them again.
+        source = load_source(architecture, options.weights, pictures.images if options.calibration is None else None)
+    _check_calibration(architecture, source, pictures, options.formats, "--calibration")
     yield from _export(_prepare(source, architecture, pictures, options, progress), paths, metadata)
 
 
 def export_source(
-    source: Source, pictures: Pictures, options: Options, progress: Callable[[str], None] = lambda _: None
+    source: Source,
+    pictures: Pictures,
+    options: Options,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    folder_option: str = "--calibration",
 ) -> Iterator[Exported]:
     """As `export_model`, with pictures that are already there.
 
@@ -109,9 +116,11 @@ def export_source(
         source: the network.
         pictures: normalised as the network expects, for calibration and parity.
         options, progress: as `export_model`.
+        folder_option: what gives the caller's own pictures, for messages.
     """
     options.check()
     architecture = _architecture(source, options)
+    _check_calibration(architecture, source, pictures, options.formats, folder_option)
     paths = target_paths(architecture, options, set())
     yield from _export(_prepare(source, architecture, pictures, options, progress), paths, None)
 
@@ -140,11 +149,11 @@ def _architecture(model: Architecture | Source, options: Options) -> Architectur
 def _prepare(
     source: Source, architecture: Architecture, pictures: Pictures, options: Options, progress: Callable[[str], None]
 ) -> _Job:
+    source.check_ending(options.writer.features)
     needs_graph = options.engine == "direct" or any(fmt in INTEGER_FORMATS for fmt in options.formats)
     graph = source.known if needs_graph else source.graph
     feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
     places = {SCORES: SCORES} if graph is None else compared_ops(graph, options.writer)
-    _check_ending(graph, options)
     computed = source.compute(images, tuple(places.values()))
     expected = {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
     if graph is not None:
@@ -155,24 +164,20 @@ def _prepare(
     if not labels.names and not options.writer.features:
         labels = labels_of_weights(source.labels)
         labels.check(architecture.classes)
-    _check_calibration(architecture, source, options)
     return _Job(source, architecture, graph, feed, expected, labels, pictures.calibration, options, progress)
 
 
-def _check_ending(graph: Graph | None, options: Options) -> None:
-    if graph is not None and not options.writer.features and graph.ops[-1].size != (1, 1):
-        raise ExportError(f"layer '{graph.ops[-1].name}' gives a map, not scores: give --features, or a model with a classifier")
-
-
-def _check_calibration(architecture: Architecture, source: Source, options: Options) -> None:
+def _check_calibration(
+    architecture: Architecture, source: Source, pictures: Pictures, formats: Collection[Format], folder_option: str
+) -> None:
     """Integer files need pictures of the network's own kind; photographs in three colours do not stand for other channels."""
-    integer = {fmt for fmt in options.formats if fmt in INTEGER_FORMATS}
+    integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
     learned = {source.learned.format} if source.learned is not None else set()
-    if architecture.input_channels != 3 and options.calibration is None and integer - learned:
+    if architecture.input_channels != 3 and pictures.calibration.source == BUNDLED and integer - learned:
         shape = (*architecture.input_size, architecture.input_channels)
         raise ExportError(
             f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
-            f"calibrate it: give --calibration FOLDER with .npy arrays of shape {shape}, uint8 (pixels) or float32 (normalised)"
+            f"calibrate it: give {folder_option} FOLDER with .npy arrays of shape {shape}, uint8 (pixels) or float32 (normalised)"
         )
 
 
@@ -249,7 +254,7 @@ def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
 
     if quantised is not None:
         return convert_quantised(quantised, io=io)
-    return convert_float(job.source.model, float16=fmt == "float16")
+    return convert_float(job.source.model, float16=fmt == "float16", size=job.architecture.input_size)
 
 
 @contextlib.contextmanager

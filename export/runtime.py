@@ -96,7 +96,10 @@ def _serve(request: str, result: str) -> None:
         interpreter.set_tensor(entry, one[None])
         interpreter.invoke()
         for values, index in zip(collected, settings["tensors"], strict=True):
-            values.append(interpreter.get_tensor(index)[0])
+            found = interpreter.get_tensor(index)
+            if found.dtype.kind not in "biuf":
+                raise ValueError(f"tensor {index} holds {found.dtype}, expected numbers")
+            values.append(found[0])
     np.savez(result, **{f"tensor{i}": np.stack(values) for i, values in enumerate(collected)})
 
 

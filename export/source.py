@@ -15,10 +15,12 @@ import numpy as np
 
 from export.graph import ExportError, Floats, Graph, fold, fold_layers
 from export.keras_graph import Read, read_model
+from export.pictures import CALIBRATION_PICTURES, read_pictures
 from mhmodels.architecture import Architecture, Conv, Head
 from mhmodels.builder import create_model, keras_name
 from mhmodels.errors import WeightsError
-from mhmodels.network import Endpoint, lower
+from mhmodels.json_files import plain_text
+from mhmodels.network import IMAGE, Endpoint, Op, lower
 from mhmodels.registry import zoo
 from mhmodels.weights.info import Labels, Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
@@ -26,6 +28,8 @@ from mhmodels.weights.matching import COMMON_WIDTHS
 from mhmodels.weights.registered import locate
 
 SEED = 0
+_STATISTICS_PIXELS = CALIBRATION_PICTURES * 224 * 224
+_FEWEST_STATISTICS = 8
 _ANY_WIDTH = tuple(step / 20 for step in range(1, 41))
 
 
@@ -70,6 +74,25 @@ class Source(NamedTuple):
         """Whether `architecture` is exactly this network, rather than what its backbone was built from."""
         return self.graph is not None and lower(self.architecture).ops == self.graph.ops
 
+    def check_ending(self, features: bool) -> None:
+        """Refuses what a file of scores, or with `features` of feature maps, cannot be made of without leaving something out.
+
+        Raises:
+            ExportError: several outputs, or a map, where a file of scores has one output; the message names them.
+        """
+        if features:
+            return
+        outputs = self.model.outputs
+        if len(outputs) > 1:
+            names = ", ".join(f"'{output._keras_history.operation.name}'" for output in outputs)
+            raise ExportError(
+                f"model '{self.model.name}' has {len(outputs)} outputs ({names}), a file of scores has one: "
+                "give --features if they are feature maps, or a model with one of them"
+            )
+        if self.graph is not None and self.graph.ops[-1].size != (1, 1):
+            last = self.graph.ops[-1].name
+            raise ExportError(f"layer '{last}' gives a map, not scores: give --features, or a model with a classifier")
+
     def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
         """What the Keras model gives on pictures.
 
@@ -92,13 +115,14 @@ class Source(NamedTuple):
         return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in names}
 
 
-def load_source(architecture: Architecture, weights: str | Path | None, images: Floats) -> Source:
+def load_source(architecture: Architecture, weights: str | Path | None, images: Floats | None = None) -> Source:
     """Builds a network and gives it weights.
 
     Args:
         architecture: at the wanted width, input size and class count.
         weights: path of a weights file, a registered name, or None for seeded random weights.
-        images: float32 (n, height, width, channels), normalised; random weights take their batch statistics from them.
+        images: float32 (n, height, width, channels), normalised; random weights take their batch statistics from them, as
+            far as `_few` goes. None: the bundled photographs, so that equal architectures get equal weights.
 
     Raises:
         MhmodelsError: the weights do not fit, or are not finite; the message says which.
@@ -106,6 +130,7 @@ def load_source(architecture: Architecture, weights: str | Path | None, images: 
     if weights is None:
         keras.utils.set_random_seed(SEED)
         model = create_model(architecture, dropout=0.0)
+        images = _few(read_pictures(None, architecture).images if images is None else images)
         _calibrate_statistics(model, architecture, images)
         label = f"random, seed {SEED}, batch statistics from {len(images)} pictures (untrained: scores mean nothing)"
         graph = fold(model, architecture)
@@ -114,7 +139,7 @@ def load_source(architecture: Architecture, weights: str | Path | None, images: 
     path = locate(weights, architecture)
     info = load_weights(model, path, architecture)
     architecture = getattr(model, ATTRIBUTE, architecture)
-    label = f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    label = f"{plain_text(path.name)}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
     graph = fold(model, architecture)
     tensors = _built_tensors(model, graph)
     if info is None:
@@ -154,7 +179,7 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
     except Exception as error:  # Keras raises whatever its reading meets: ValueError, KeyError, OSError, BadZipFile, …
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(f"{path}: cannot be read as a Keras model ({reason})") from error
-    label = f"{file.name}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    label = f"{plain_text(file.name)}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
     return model_source(model, label, size)
 
 
@@ -165,18 +190,33 @@ def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = 
     except ExportError as error:
         return Source(model, _unknown_frame(model, size, error), None, label, {}, missing=str(error))
     architecture, backbone = _identify(model, read)
-    endpoints = () if backbone is None else lower(backbone, top=False).endpoints
-    if len(read.outputs) > 1:
-        endpoints = tuple(_endpoint(read, name) for name in read.outputs)
-    graph = fold_layers(model.name, read.layers, architecture, read.ops, endpoints)
+    graph = fold_layers(model.name, read.layers, architecture, read.ops, _endpoints(read, backbone))
     known = None if backbone is None else f"{backbone.name}@{backbone.width_multiplier:g}"
     return Source(model, architecture, graph, label, read.tensors, backbone=known)
 
 
-def _endpoint(read: Read, name: str) -> Endpoint:
-    op = next(op for op in read.ops if op.name == name)
-    stride = max(1, round(read.size[0] / (op.size[0] or 1)))
-    return Endpoint(name, stride, op.channels, read.outputs.index(name), op.keras_layer)
+def _endpoints(read: Read, backbone: Architecture | None) -> tuple[Endpoint, ...]:
+    """The feature maps of a model: its outputs where it ends in maps of its own, else those of its backbone that it has."""
+    ops = {op.name: op for op in read.ops}
+    network = None if backbone is None else lower(backbone, top=False)
+    ends_in_map = ops[read.outputs[0]].size != (1, 1) and (network is None or read.outputs[0] != network.last_map)
+    if len(read.outputs) > 1 or ends_in_map:
+        strides = _strides(read)
+        return tuple(_endpoint(ops[name], strides[name], level) for level, name in enumerate(read.outputs))
+    return () if network is None else tuple(endpoint for endpoint in network.endpoints if endpoint.layer in ops)
+
+
+def _endpoint(op: Op, stride: int, level: int) -> Endpoint:
+    return Endpoint(op.name, stride, op.channels, level, op.keras_layer)
+
+
+def _strides(read: Read) -> dict[str, int]:
+    """How many times smaller than the input each map is: the strides on its way, which sizes that do not divide hide."""
+    strides = {IMAGE: 1}
+    for op in read.ops:
+        # A gate comes from a pooled map; what it is multiplied with has the size.
+        strides[op.name] = read.size[0] if op.kind == "pool" else op.stride * min(strides[name] for name in op.inputs)
+    return strides
 
 
 def _identify(model: keras.Model, read: Read) -> tuple[Architecture, Architecture | None]:
@@ -222,6 +262,12 @@ def _unknown_frame(model: keras.Model, size: tuple[int, int] | None, error: Expo
     if height is None or width is None or shape[3] is None:
         raise error
     return _frame(model.name, (height, width), shape[3], output[-1])
+
+
+def _few(images: Floats) -> Floats:
+    """As many pictures as go through a network at once in bounded memory: 64 of 224x224 pixels, fewer of larger ones."""
+    height, width = images.shape[1:3]
+    return images[: min(CALIBRATION_PICTURES, max(_FEWEST_STATISTICS, _STATISTICS_PIXELS // (height * width)))]
 
 
 def _calibrate_statistics(model: keras.Model, architecture: Architecture, images: Floats) -> None:

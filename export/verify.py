@@ -124,6 +124,7 @@ def _check_layers(
 
     places = map_tensors(file, ops)
     arrays = run_file(path, encoded, list(places.values()))
+    _check_shapes(path, file, {places[name]: array for name, array in zip(places, arrays, strict=True)})
     values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
     worst, worst_lsb = "", 0.0
     for op in ops:
@@ -139,3 +140,12 @@ def _check_layers(
             if departure > worst_lsb:
                 worst, worst_lsb = name, departure
     return worst, worst_lsb
+
+
+def _check_shapes(path: str | os.PathLike[str], file: TFLiteFile, arrays: Mapping[int, NDArray[Any]]) -> None:
+    """What the file says of its tensors must be what they are when it runs: compilers and delegates go by the file."""
+    for position, array in arrays.items():
+        tensor = file.tensors[position]
+        if tensor.shape[1:] != array.shape[1:]:
+            raise ParityError(f"{path}: tensor '{tensor.name}' is {tensor.shape} in the file and (1, "
+                              f"{str(array.shape[1:])[1:]} when it runs; the file is not kept")  # fmt: skip

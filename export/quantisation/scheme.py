@@ -119,8 +119,9 @@ def input_quantisation(preprocessing: Preprocessing, fmt: QuantisedFormat) -> Qu
 
 
 def takes_pixels(preprocessing: Preprocessing) -> bool:
-    """Whether raw uint8 pixels are exactly the quantised input: one whole mean, one std for every channel."""
-    return len(set(preprocessing.mean)) == 1 and len(set(preprocessing.std)) == 1 and float(preprocessing.mean[0]).is_integer()
+    """Whether raw uint8 pixels are exactly the quantised input: one whole mean that is a pixel's, one std for every channel."""
+    mean = float(preprocessing.mean[0])
+    return len(set(preprocessing.mean)) == 1 and len(set(preprocessing.std)) == 1 and mean.is_integer() and 0 <= mean <= 255
 
 
 def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisation:
@@ -201,12 +202,12 @@ def saturating_gates(graph: Graph) -> Graph:
 
 
 def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, per_channel: bool) -> Kernel:
-    weights = graph.kernels[op.name]
+    weights, step = graph.kernels[op.name], graph.kernel_steps.get(op.name)
+    finest = np.abs(graph.biases[op.name]) / (source.scale[0] * np.float32(_LARGEST_BIAS))
     if fmt == "uint8":
-        quantisation, lowest = _asymmetric(weights, graph.kernel_steps.get(op.name)), 1
+        quantisation, lowest = _asymmetric(weights, step, float(finest.max())), 1
     else:
-        finest = np.abs(graph.biases[op.name]) / (source.scale[0] * np.float32(_LARGEST_BIAS))
-        quantisation, lowest = _symmetric(op, weights, graph.kernel_steps.get(op.name), per_channel, finest), -127
+        quantisation, lowest = _symmetric(op, weights, step, per_channel, finest), -127
     integers = _rounded(weights.reshape(-1, op.channels), quantisation, lowest).reshape(weights.shape)
     bias_scale = source.scale[0].astype(np.float64) * quantisation.scale.astype(np.float64)
     bias = np.rint(graph.biases[op.name] / bias_scale)
@@ -245,12 +246,12 @@ def _symmetric(op: Op, weights: Floats, step: float | None, per_channel: bool, f
     return Quantisation(np.maximum(scale, finest).astype(np.float32), 0)
 
 
-def _asymmetric(weights: Floats, step: float | None) -> Quantisation:
-    """uint8 weights use 1..255, the narrow range of TensorFlow's fake quantisation."""
+def _asymmetric(weights: Floats, step: float | None, finest: float) -> Quantisation:
+    """uint8 weights use 1..255, the narrow range of TensorFlow's fake quantisation; the scale is at least `finest`."""
     if step is not None:
         return Quantisation(np.array([step], np.float32), 128)
     low, high = min(float(weights.min()), 0.0), max(float(weights.max()), 0.0)
-    scale = np.float32(max((high - low) / 254.0, 1e-9))
+    scale = np.float32(max((high - low) / 254.0, 1e-9, finest))
     zero_point = int(np.clip(1 + round(-low / float(scale)), 1, 255))
     scale = _reproducible(scale, 1 - zero_point, 255 - zero_point)
     return Quantisation(np.array([scale], np.float32), zero_point)

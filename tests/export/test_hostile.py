@@ -7,19 +7,27 @@ import random
 import resource
 import struct
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
+import numpy as np
 import pytest
 
+from export import checking
+from export.checking import verify_file
+from export.cli import _layers
 from export.facts import contradictions
-from export.graph import random_graph
+from export.file_graph import compared_tensors
+from export.graph import ExportError, random_graph
 from export.latency import latency_ranges
+from export.layers import LayerReport
 from export.manifest import read_manifest
+from export.parity import ParityError
 from export.quantisation.scheme import quantise
-from export.writer import write_float, write_quantised
+from export.writer import WriterOptions, write_float, write_quantised
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, SqueezeExcite
 from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.tflite_file import parse_tflite
@@ -130,6 +138,62 @@ def test_claimed_lengths_cost_nothing(what: str, claimed: int) -> None:
     with pytest.raises(FileFormatError):
         parse_tflite(bytes(content))
     assert time.process_time() - start < 3.0
+
+
+def changed(content: bytes, change: Callable[[Any], None]) -> bytes:
+    """A file with something else in its tables."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    change(model)
+    builder = flatbuffers.Builder(len(content))
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize("inputs", [[], [-1]])
+def test_a_softmax_that_reads_nothing(inputs: list[int]) -> None:
+    def change(model: Any) -> None:
+        model.subgraphs[0].operators[-1].inputs = np.array(inputs, np.int32)
+
+    file = parse_tflite(changed(FILES["float32"], change))
+    assert compared_tensors(file) == {"scores": file.tensors[file.outputs[0]]}
+
+
+@pytest.mark.parametrize("end", ["inputs", "outputs"])
+def test_steps_of_size_zero_are_refused(end: str, tmp_path: Path) -> None:
+    def change(model: Any) -> None:
+        graph = model.subgraphs[0]
+        graph.tensors[getattr(graph, end)[0]].quantization.scale = np.zeros(1, np.float32)
+
+    logits = write_quantised(quantise(GRAPH, latency_ranges(GRAPH), "uint8"), options=WriterOptions(softmax=False))
+    (tmp_path / "zero.tflite").write_bytes(changed(logits, change))
+    with pytest.raises(ParityError, match=r"scales \[0\.0\]"):
+        verify_file(tmp_path / "zero.tflite", None, None, None, None)
+
+
+def test_outputs_without_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fine.tflite").write_bytes(FILES["float32"])
+    monkeypatch.setattr(checking, "run_file", lambda _path, inputs, _tensors, **_: [np.empty((len(inputs), 0))])
+    with pytest.raises(ParityError, match=r"output 'scores' is \(0,\) with scales \[\], expected values"):
+        verify_file(tmp_path / "fine.tflite", None, None, None, None)
+
+
+def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    def change(model: Any) -> None:
+        """One more output, a constant complex number."""
+        graph = model.subgraphs[0]
+        model.buffers.append(schema.BufferT(data=np.zeros(8, np.uint8)))
+        kind = schema.TensorType.COMPLEX64
+        graph.tensors.append(schema.TensorT(shape=[1], type=kind, buffer=len(model.buffers) - 1, name=b"odd"))
+        graph.outputs = np.append(graph.outputs, len(graph.tensors) - 1).astype(np.int32)
+        model.signatureDefs = None
+
+    (tmp_path / "odd.tflite").write_bytes(changed(FILES["float32"], change))
+    with pytest.raises(ExportError, match="holds complex64, expected numbers"):
+        verify_file(tmp_path / "odd.tflite", None, None, None, None)
+
+
+def test_a_report_without_layers_can_be_told() -> None:
+    assert _layers(LayerReport(method="", limit=1.0, first_departing=None, layers=())) == "none to compare"
 
 
 class _SharingBuilder(flatbuffers.Builder):

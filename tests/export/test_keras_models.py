@@ -122,6 +122,117 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
     assert [output.shape[1:] for output in one.manifest.outputs] == expected
 
 
+def small_classifier(*layers: Any, size: int | None = 32, **head: Any) -> Any:
+    """A convolution, global pooling, a dense layer, and what follows."""
+    import keras
+
+    image = keras.Input((size, size, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, strides=2, padding="same", name="stem")(image))
+    x = keras.layers.Dense(12, name="dense", **head)(x)
+    for layer in layers:
+        x = layer(x)
+    return keras.Model(image, x, name="classifier")
+
+
+def test_reshaping_that_divides_the_channels_is_refused() -> None:
+    from keras.layers import Flatten, Reshape, Softmax
+
+    for shape in ((3, 4), (12, 1)):
+        with pytest.raises(ExportError, match="expected all values in the last dimension"):
+            read_model(small_classifier(Reshape(shape), Softmax()))
+    with pytest.raises(ExportError, match="axis is 1 of 4 dimensions, expected the last"):
+        read_model(small_classifier(Reshape((1, 1, 12)), Softmax(axis=1)))
+    read = read_model(small_classifier(Reshape((1, -1, 12)), Flatten(), Softmax(axis=1)))
+    assert [op.kind for op in read.ops] == ["conv", "pool", "conv", "reshape", "softmax"]
+
+
+def test_a_layer_as_an_activation() -> None:
+    import keras
+
+    read = read_model(small_classifier(activation=keras.layers.ReLU(max_value=6.0)))
+    assert read.ops[2].activation == "relu6"
+    with pytest.raises(ExportError, match=r"layer 'dense' .*'LeakyReLU' has no operator"):
+        read_model(small_classifier(activation=keras.layers.LeakyReLU()))
+
+
+def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
+    """A gate times a map is the map's size, whichever is named first; and the file says so too."""
+    import keras
+
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(image)
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gated = keras.layers.Multiply(name="gated")([keras.layers.Conv2D(8, 1, activation="hard_sigmoid")(pooled), x])
+    spot = keras.layers.Conv2D(1, 3, padding="same")(gated)
+    both = keras.layers.Add(name="both")([spot, gated])
+    scores = keras.layers.Dense(5)(keras.layers.GlobalAveragePooling2D()(both))
+    source = model_source(keras.Model(image, scores, name="gates"), "in memory")
+    shapes = {op.name: (*op.size, op.channels) for op in source.known.ops}
+    assert (shapes["gated"], shapes["both"]) == ((16, 16, 8), (16, 16, 8))
+    formats = [one.manifest.precision for one in export_model(source, Options(directory=tmp_path, formats=("float32", "int8")))]
+    assert formats == ["float32", "int8"]
+
+
+def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import export.pipeline as pipeline
+
+    honest = pipeline.write_quantised
+
+    def tampered(quantised, **options):  # type: ignore[no-untyped-def]
+        ops = tuple(op._replace(size=(1, 1)) if op.name == "stem" else op for op in quantised.graph.ops)
+        return honest(quantised._replace(graph=quantised.graph._replace(ops=ops)), **options)
+
+    monkeypatch.setattr(pipeline, "write_quantised", tampered)
+    source = model_source(small_classifier(), "in memory")
+    with pytest.raises(ExportError, match=r"tensor 'stem' is \(1, 1, 1, 8\) in the file and \(1, 16, 16, 8\) when it runs"):
+        list(export_model(source, Options(directory=tmp_path, formats=("int8",))))
+
+
+def test_several_outputs_are_refused_unless_they_are_feature_maps(command: Command) -> None:
+    import keras
+
+    base = backbone()
+    pooled = keras.layers.GlobalAveragePooling2D()(base.output)
+    heads = [keras.layers.Dense(n, name=name, activation="softmax")(pooled) for n, name in ((3, "colour"), (4, "shape"))]
+    keras.Model(base.input, heads, name="twins").save("twins.keras")
+    for engine in ("direct", "tensorflow"):
+        done = command("export", "twins.keras", "-o", "out", "--engine", engine)
+        assert done.returncode == 1
+        assert "model 'twins' has 2 outputs ('colour', 'shape'), a file of scores has one" in done.stderr
+    drifts = command("consistency", "twins.keras", "--format", "float32")
+    assert drifts.returncode == 1
+    assert "has 2 outputs" in drifts.stderr
+    with pytest.raises(ExportError, match="an output of the model is its input"):
+        read_model(keras.Model(base.input, [base.input, *heads]))
+
+
+def test_feature_maps_of_models_that_end_in_one_map(tmp_path: Path) -> None:
+    """Of a whole backbone its endpoints, of a part of it or of a decoder the model's own; named by the strides on their way."""
+    import keras
+
+    from export.writer import WriterOptions
+    from mhmodels.builder import create_model
+
+    def endpoints(model: Any) -> list[tuple[str, int]]:
+        return [(endpoint.layer, endpoint.stride) for endpoint in model_source(model, "in memory").known.endpoints]
+
+    base = create_model("mobilenet_v2@0.35", input_shape=(72, 72, 3), include_top=False)
+    assert [stride for _, stride in endpoints(base)] == [4, 8, 16, 32]
+    decoder = keras.layers.Conv2D(6, 1, name="mask")(base.output)
+    assert endpoints(keras.Model(base.input, decoder, name="segments")) == [("mask", 32)]
+    part = keras.Model(base.input, base.get_layer("stage5_block1_expand_act").output, name=base.name)
+    source = model_source(part, "in memory")
+    (one,) = export_model(source, Options(directory=tmp_path, writer=WriterOptions(features=True)))
+    assert [(output.name, output.shape) for output in one.manifest.outputs] == [("stride8", (1, 9, 9, 96))]
+
+
+def test_a_model_of_any_size_goes_through_tensorflow(command: Command) -> None:
+    small_classifier(size=None).save("any.keras")
+    done = command("export", "any.keras", "--input-size", "48x32", "--engine", "tensorflow", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert read_manifest("out/classifier_w1_48x32_float32.manifest.json").input.shape == (1, 48, 32, 3)
+
+
 def strange(layer: Any) -> Any:
     import keras
 
@@ -183,4 +294,7 @@ def test_files_that_are_no_keras_models_are_one_message(command: Command) -> Non
     done = command("export", "missing.keras", "-o", "out")
     assert done.returncode == 1
     assert "missing.keras: no such file" in done.stderr
-    assert command("export", "text.keras", "-o", "out", "--classes", "3").returncode == 2
+    for arguments in (("export", "text.keras", "-o", "out"), ("consistency", "text.keras")):
+        wrong = command(*arguments, "--classes", "3")
+        assert wrong.returncode == 2
+        assert "--classes: text.keras is a built model, which has its own" in wrong.stderr

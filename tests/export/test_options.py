@@ -13,6 +13,7 @@ import ai_edge_litert.schema_py_generated as schema
 import msgspec
 import numpy as np
 import pytest
+from PIL import Image
 
 from export.attach import attach_buffer
 from export.file_graph import file_logits, file_outputs
@@ -21,6 +22,7 @@ from export.latency import latency_bytes
 from export.manifest import read_manifest
 from export.metadata import MetadataWriter
 from export.options import Options
+from export.pictures import read_pictures
 from export.pipeline import Exported, export_model
 from export.rewrite import normalise_in_graph
 from export.writer import WriterOptions, write_float
@@ -120,6 +122,49 @@ def test_one_channel_is_calibrated_with_arrays(tmp_path: Path) -> None:
         export(grey, tmp_path / "wrong", "int8", calibration=folder)
 
 
+def test_arrays_are_spread_over_a_folder_and_other_files_are_named(tmp_path: Path) -> None:
+    grey = TINY.at(input_channels=1)
+    for i in range(9):
+        np.save(tmp_path / f"{i}.npy", np.full((65, 48, 1), i, np.float32))
+    assert read_pictures(tmp_path, grey, limit=3).images[:, 0, 0, 0].tolist() == [0, 3, 6]
+    with (tmp_path / "0.npy").open("wb") as stream:
+        np.savez(stream, np.zeros((65, 48, 1), np.float32))
+    with pytest.raises(ExportError, match=r"0\.npy: an archive of arrays"):
+        read_pictures(tmp_path, grey)
+    (tmp_path / "0.npy").write_bytes(b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4'(\n")
+    with pytest.raises(ExportError, match=r"0\.npy: cannot be read as an array"):
+        read_pictures(tmp_path, grey)
+
+
+def test_names_that_are_no_utf8_go_into_a_manifest(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"photos\xff")
+    try:
+        folder.mkdir()
+    except OSError:
+        pytest.skip("the file system takes names in UTF-8 only")
+    Image.fromarray(sample_pixels(1, (64, 64))[0]).save(folder / "right.png")
+    (folder / os.fsdecode(b"broken\xfe.jpg")).write_bytes(b"no picture")
+    calibration = read_pictures(folder, TINY).calibration
+    written = json.loads(msgspec.json.encode(calibration))
+    assert written["source"].endswith("photos\ufffd")
+    assert written["skipped"][0].startswith("broken\ufffd.jpg: ")
+
+
+def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path, command: Command) -> None:
+    from export.cli_consistency import _subject
+
+    grey = TINY.at(input_channels=1)
+    Path("grey.json").write_bytes(grey.to_json())
+    done = command("consistency", "grey.json", "--format", "int8")
+    assert done.returncode == 1
+    assert "give --images FOLDER with .npy arrays of shape (65, 48, 1)" in done.stderr
+    for i, picture in enumerate(sample_pixels(4, grey.input_size)):
+        np.save(tmp_path / f"{i}.npy", picture[..., :1])
+    subject = _subject("grey.json", {}, None, tmp_path)
+    assert subject.calibration == subject.pictures
+    assert subject.calibration.calibration.source == str(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -128,6 +173,7 @@ def test_one_channel_is_calibrated_with_arrays(tmp_path: Path) -> None:
         (("--engine", "tensorflow", "--normalise-in-model"), "--normalise-in-model: only the direct"),
         (("--features", "--no-softmax"), "give one of them"),
         (("--granularity", "tensor"), "--granularity is of int8 files"),
+        (("--labels", "ten.txt", "--features"), "--labels with --features: feature maps have no classes"),
         (("--labels", "nine.txt"), "9 labels from output 0 on, the network has 10 outputs; if output 0 is a background class"),
         (("--labels", "gap.txt"), "line 2 is empty"),
         (("--labels", "nowhere.txt"), "nowhere.txt"),
@@ -137,6 +183,7 @@ def test_what_does_not_go_together_is_told_before_anything_is_built(
     arguments: tuple[str, ...], message: str, command: Command, tiny: str
 ) -> None:
     Path("nine.txt").write_text("\n".join(f"class {i}" for i in range(9)))
+    Path("ten.txt").write_text("\n".join(f"class {i}" for i in range(10)))
     Path("gap.txt").write_text("one\n\nthree\n")
     done = command("export", tiny, *arguments, "-o", "out")
     assert done.returncode == 1

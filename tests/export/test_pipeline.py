@@ -14,11 +14,11 @@ from PIL import Image
 from export.file_graph import encode_input, file_logits
 from export.graph import ExportError
 from export.manifest import read_manifest
-from export.options import Options, file_name
+from export.options import Options, file_name, target_paths
 from export.parity import ParityError
 from export.pipeline import export_model
 from export.writer import WriterOptions
-from mhmodels.preprocessing import sample_pictures
+from mhmodels.preprocessing import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite_file import read_tflite
 from tests.conftest import Run
@@ -107,6 +107,14 @@ def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, mhmodels: Ru
     assert existing.read_text() == "precious"
 
 
+def test_an_existing_manifest_is_kept_without_overwrite(tmp_path: Path) -> None:
+    existing = tmp_path / f"{STEM}_float32.manifest.json"
+    existing.write_text("precious")
+    with pytest.raises(ExportError, match=r"float32\.manifest\.json: exists already; give --overwrite"):
+        target_paths(TINY, Options(directory=tmp_path), set())
+    assert list(target_paths(TINY, Options(directory=tmp_path, overwrite=True), set())) == ["float32"]
+
+
 def test_calibration_folder_with_a_corrupt_picture(tmp_path: Path, command: Command, tiny: str) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
@@ -133,6 +141,20 @@ def test_a_folder_without_pictures_is_one_message(folder: str, tmp_path: Path, c
     assert done.returncode == 1
     assert folder in done.stderr
     assert not list(Path("out").glob("*"))
+
+
+def test_brackets_in_names_are_no_markup(command: Command) -> None:
+    Path("odd.json").write_bytes(msgspec.structs.replace(TINY, name="tiny [/b]").to_json())
+    folder = Path("[/photos]")
+    folder.mkdir(parents=True)
+    for i, picture in enumerate(sample_pixels(4, (80, 80))):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    done = command("export", "odd.json", "--calibration", str(folder), "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert "pictures of [/photos]" in done.stdout
+    missing = command("verify", "[/x].tflite")
+    assert missing.returncode == 1
+    assert "[/x].tflite: cannot be read" in missing.stderr
 
 
 def test_encoded_pictures_are_within_half_a_step(exported: Path) -> None:

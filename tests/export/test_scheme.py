@@ -72,6 +72,17 @@ def test_pixels_are_the_input_where_mean_is_whole() -> None:
     assert not takes_pixels(Preprocessing())
 
 
+@pytest.mark.parametrize("mean", [-20.0, 300.0])
+def test_a_mean_that_no_pixel_has_is_no_zero_point(mean: float) -> None:
+    outside = Preprocessing(mean=(mean,) * 3, std=(50.0,) * 3)
+    assert not takes_pixels(outside)
+    q = input_quantisation(outside, "uint8")
+    low, high = representable(q, "uint8")
+    assert 0 <= q.zero_point <= 255
+    assert low <= (0 - mean) / 50 + q.scale[0]
+    assert high >= (255 - mean) / 50 - q.scale[0]
+
+
 def test_the_input_range_is_what_pixels_can_reach() -> None:
     imagenet = resolve("multi_max").preprocessing
     low, high = representable(input_quantisation(imagenet, "uint8"), "uint8")
@@ -145,17 +156,17 @@ def test_a_dead_channel_still_has_a_scale() -> None:
     assert not q.kernels["stem_conv"].weights.any()
 
 
-@pytest.mark.parametrize("granularity", ["channel", "tensor"])
-def test_a_dead_channel_keeps_its_bias(granularity: Granularity) -> None:
+@pytest.mark.parametrize(("fmt", "granularity"), [("int8", "channel"), ("int8", "tensor"), ("uint8", None)])
+def test_a_dead_channel_keeps_its_bias(fmt: QuantisedFormat, granularity: Granularity | None) -> None:
     graph = random_graph(resolve("multi_max@0.35").at(input_size=64))
     name = "stage3_block1_expand"
     dead, biases = graph.kernels[name].copy(), np.full_like(graph.biases[name], 0.7)
     dead[..., 3] = 0.0
     dead[..., 4] *= 1e-9
-    if granularity == "tensor":
+    if granularity != "channel":
         dead[:] = 0.0
     graph = graph._replace(kernels={**graph.kernels, name: dead}, biases={**graph.biases, name: biases}, kernel_steps={})
-    q = quantise(graph, dict.fromkeys(calibrated_tensors(graph), (-3.0, 5.0)), "int8", granularity)
+    q = quantise(graph, dict.fromkeys(calibrated_tensors(graph), (-3.0, 5.0)), fmt, granularity)
     source = next(op.inputs[0] for op in q.graph.ops if op.name == name)
     kernel = q.kernels[name]
     assert np.abs(kernel.bias).max() <= 2**30 + 64

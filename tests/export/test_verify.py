@@ -13,8 +13,10 @@ from PIL import Image
 
 from export.checking import verify_file
 from export.graph import fold
+from export.options import Options
 from export.parity import ParityError
-from export.source import load_source
+from export.pipeline import export_model
+from export.source import _few, load_source
 from export.writer import write_float
 from mhmodels.preprocessing import sample_pictures, sample_pixels
 from tests.conftest import Run
@@ -53,6 +55,51 @@ def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
     for against in ("tiny.json", "right.tflite"):
         with pytest.raises(ParityError, match="the first layer that departs is 'stage4_block2_depthwise'"):
             verify_file(tmp_path / "wrong.tflite", str(tmp_path / against), None, None, None)
+
+
+def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None:
+    """So that a file that was calibrated with a folder can be compared with its model again."""
+    (tmp_path / "photos").mkdir()
+    for i, picture in enumerate(sample_pixels(6, (80, 80))):
+        Image.fromarray(255 - picture).save(tmp_path / "photos" / f"{i}.png")
+    (tmp_path / "tiny.json").write_bytes(TINY.to_json())
+    (one,) = export_model(TINY, Options(directory=tmp_path, calibration=tmp_path / "photos"))
+    assert "batch statistics from 64 pictures" in one.manifest.weights
+    report = verify_file(one.path, str(tmp_path / "tiny.json"), None, None, None)
+    assert report.against is not None
+    assert report.against.max_error < 1e-3
+
+
+def test_statistics_of_large_pictures_take_fewer_of_them() -> None:
+    counts = [len(_few(np.broadcast_to(np.float32(0), (300, side, side, 3)))) for side in (32, 224, 448, 2048)]
+    assert counts == [64, 64, 16, 8]
+
+
+def test_two_files_each_get_pictures_by_their_own_manifest(exported: Path, tmp_path: Path) -> None:
+    (one,) = export_model(TINY, Options(directory=tmp_path, normalise_in_model=True))
+    for ours, other in ((one.path, exported / one.path.name), (exported / one.path.name, one.path)):
+        report = verify_file(ours, str(other), None, None, None)
+        assert report.against is not None
+        assert report.against.max_error < 1e-3
+
+
+def test_a_file_of_any_size_and_name(tmp_path: Path) -> None:
+    import keras
+
+    from export.converter import convert_float
+
+    layers = [keras.Input((28, 28, 1)), keras.layers.Conv2D(4, 3, strides=2, padding="same")]
+    model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)])
+    (tmp_path / "odd\x07name.tflite").write_bytes(convert_float(model))
+    report = verify_file(tmp_path / "odd\x07name.tflite", None, None, None, None)
+    assert (report.precision, report.pictures) == ("float32", 26)
+
+
+def test_a_folder_of_pictures_does_not_fill_the_memory(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for i, picture in enumerate(sample_pixels(5, (80, 80))):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    monkeypatch.setattr("export.checking.LARGEST_INPUT", 3 * 65 * 48 * 3)
+    assert verify_file(exported / f"{STEM}_float32.tflite", None, tmp_path, None, None).pictures == 3
 
 
 def test_a_gate_that_hardly_varies_departs_only_by_more_than_a_step() -> None:
@@ -160,10 +207,11 @@ def test_verify_runs_without_tensorflow_as_a_user_runs_it(exported: Path, mhmode
 
 def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
     model = str(exported / "tiny.json")
-    Path("photos").mkdir()
+    photos = "[/photos]"  # rich would take this for markup
+    Path(photos).mkdir(parents=True)
     for i, picture in enumerate(sample_pixels(13, TINY.input_size)):
-        Image.fromarray(picture).save(f"photos/{i}.png")
-    done = command("consistency", model, "--images", "photos", "--json")
+        Image.fromarray(picture).save(f"{photos}/{i}.png")
+    done = command("consistency", model, "--images", photos, "--json")
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     names = [runner["name"] for runner in report["runners"]]
@@ -175,7 +223,8 @@ def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
     assert drift["float32 builtin"] < 1e-5 < drift["float16 builtin"] < drift["uint8 builtin"] == pytest.approx(0.03, abs=0.03)
     assert report["not_run"]
     assert report["consistent"]
-    strict = command("consistency", model, "--images", "photos", "--tolerance", "0.0001", "--format", "uint8")
+    strict = command("consistency", model, "--images", photos, "--tolerance", "0.0001", "--format", "uint8")
     assert strict.returncode == 1
     assert "logits of a runner drift" in strict.stderr
     assert "threshold" in strict.stdout
+    assert f"({photos})" in strict.stdout
