@@ -1,9 +1,10 @@
 """How well the searches find what is there to be found, where every network's accuracy and latency is known.
 
-Two tables, in Markdown, as in docs/search.md:
+Tables in Markdown, as in docs/search.md:
 
 1. regret: how far each method ends from the best reward of all networks, over seeds;
-2. one search for all hardware against one search for each (section 7.3 of arXiv 2008.08178, Tables 2 and 3).
+2. one search for all hardware against one search for each (section 7.3 of arXiv 2008.08178, Tables 2 and 3);
+3. the price of cost models: how far the best network by models of a few measured networks is from the best of all.
 
     python examples/search_benchmarks.py --accuracies nasbench201_accuracy_200ep.npz --latencies nasbench201_latency.npz
     python examples/search_benchmarks.py --accuracies nas_bench_macro_cifar10.csv --latencies macro.csv --evaluations 200
@@ -15,6 +16,7 @@ NAS-Bench-Macro and what `mhmodels search collect --space nas_bench_macro -n 396
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +27,8 @@ from scipy.stats import wilcoxon
 
 from search.benchmark_tables import table_of
 from search.controller import ControllerSettings
+from search.cost_model import FitOptions, fit
+from search.cost_model.fitting import Origin
 from search.evaluators import TableAccuracy, TableLatency
 from search.measured_tables import is_collected, measured_latencies
 from search.rewards import Aggregate, Objective, Reward
@@ -33,6 +37,8 @@ from search.strategies import Evolution, Random, Reinforce
 
 NAS_BENCH_201 = ("pixel3", "eyeriss", "gold_6226", "1080ti_32", "samsung_a50")
 SAMPLES, EVALUATIONS = 20_000, 1000
+NORMS: tuple[Aggregate, Aggregate] = ("avg", "max")
+MEASURED = (50, 100, 300, 1000)
 
 
 class Benchmark:
@@ -155,6 +161,47 @@ def hardware_table(hardware: Sequence[str], found: dict[str, list[dict[str, Any]
     return "\n".join(lines)
 
 
+def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int]) -> dict[int, list[dict[str, float]]]:
+    """By number of measured networks and seed: of the best network by cost models of these, its regret and both its f.
+
+    All accuracies are known, so that nothing is lost but by the models.
+    """
+    space, found = benchmark.accuracy.table.space, {}
+    accuracy = benchmark.accuracy.evaluate(benchmark.members)
+    for size, seed in itertools.product(sizes, seeds):
+        rows = np.random.default_rng(seed).choice(benchmark.members, size, replace=False)
+        models = {
+            name: fit(space, rows, source.predict(rows), Origin(name), FitOptions(curve=False, seed=seed)).model
+            for name, source in benchmark.sources.items()
+        }
+        row = {}
+        for norm in NORMS:
+            truth = benchmark.objective(benchmark.hardware, norm)
+            guess = Objective.of_cost_models(space, list(models.values()), truth.reward)
+            best = benchmark.members[guess(accuracy, benchmark.members).argmax()]
+            reward = truth(benchmark.accuracy.evaluate(best), best)
+            row |= {f"regret_{norm}": 100 * (benchmark.optimum(truth) - float(reward[0]))}
+            row |= {f"guessed_{norm}": float(guess.f(best)[0]), f"f_{norm}": float(truth.f(best)[0])}
+        found.setdefault(size, []).append(row)
+    return found
+
+
+def model_table(found: dict[int, list[dict[str, float]]]) -> str:
+    """A row for each number of measured networks: medians over seeds, and the worst."""
+    lines = [
+        "| measured | seeds | " + " | ".join(f"regret, r_{norm} | worst | f_{norm} by models | true" for norm in NORMS) + " |",
+        "|---|" + "---|" * 9,
+    ]
+    for size, rows in found.items():
+        cells = [f"{size:,}".replace(",", " "), str(len(rows))]
+        for norm in NORMS:
+            columns = {name: [row[f"{name}_{norm}"] for row in rows] for name in ("regret", "guessed", "f")}
+            cells += [f"{np.median(columns['regret']):.3f}", f"{max(columns['regret']):.3f}"]
+            cells += [f"{np.median(columns[name]):.3f}" for name in ("guessed", "f")]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Runs what is asked for and prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -164,20 +211,22 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--samples", type=int, default=SAMPLES, help="of the controller")
     parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="of every other method, and of the refinement")
-    parser.add_argument("--only", choices=["r_avg", "r_max", "hardware"], default=None)
+    parser.add_argument("--only", choices=["r_avg", "r_max", "hardware", "models"], default=None)
     parser.add_argument("-o", "--output", type=Path, default=None)
     given = parser.parse_args()
     benchmark = read(given.accuracies, given.latencies, given.hardware)
     results: dict[str, Any] = {}
-    norms: tuple[Aggregate, Aggregate] = ("avg", "max")
-    for aggregate in norms:
+    for aggregate in NORMS:
         if given.only in (None, f"r_{aggregate}"):
             found = regrets(benchmark, aggregate, range(given.seeds), given.samples, given.evaluations)
             results[f"r_{aggregate}"] = found
             print(regret_table(aggregate, found, given.samples, given.evaluations), end="\n\n", flush=True)
     if given.only in (None, "hardware"):
         results["hardware"] = hardware_rows(benchmark, range(given.seeds), given.evaluations)
-        print(hardware_table(benchmark.hardware, results["hardware"]), flush=True)
+        print(hardware_table(benchmark.hardware, results["hardware"]), end="\n\n", flush=True)
+    if given.only in (None, "models"):
+        results["models"] = model_rows(benchmark, MEASURED, range(given.seeds))
+        print(model_table(results["models"]), flush=True)
     if given.output is not None:
         given.output.write_text(json.dumps(results, indent=1))
 

@@ -40,7 +40,7 @@ from search.errors import SearchError
 from search.request import load_request
 from search.rewards import Objective
 from search.supernet.ending import requested, shared_accuracies
-from search.supernet.record import Request, settings
+from search.supernet.record import Request, classes_of, settings, side_of
 
 NEAR = 0.05
 WIDTHS = tuple(round(0.3 + 0.01 * step, 2) for step in range(171))
@@ -122,6 +122,7 @@ def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, 
         SearchError: it names what differs.
     """
     own = msgspec.json.decode(msgspec.json.encode(settings(search)))
+    del own["replicas"]  # of the search, maybe several; here is one
     differing = [name for name, value in own.items() if provenance.get(name) != value]
     if differing:
         raise SearchError(
@@ -144,7 +145,7 @@ def field(search: Request, provenance: dict[str, Any], count: int, seed: int) ->
         Entrant(name, space.build(row), 1.0, norm, accuracy)
         for name, row, norm, accuracy in zip(names, judged, norms, shared, strict=True)
     ]
-    width, scaled = nearest(objective, max(space.input_sizes), f)
+    width, scaled = nearest(objective, side_of(space), f)
     return [*entrants, Entrant("multi_max", resolve("multi_max"), width, scaled, None)]
 
 
@@ -181,9 +182,8 @@ def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
     opened = open_data(data)
     preset = search.preset
     recipe = msgspec.structs.replace(RECIPES["digits"], epochs=given.epochs, evaluate_every=given.epochs)
-    classes = search.classes or search.data.train.classes or search.space.template.classes
-    side = preset.input_size or max(search.space.input_sizes)
-    return Training(opened, recipe, given.seed, preset.width_multiplier, side, classes, given.runs)
+    side = preset.input_size or side_of(search.space)
+    return Training(opened, recipe, given.seed, preset.width_multiplier, side, classes_of(search), given.runs)
 
 
 def alone(entrant: Entrant, training: Training) -> float:

@@ -43,10 +43,10 @@ def supernet_options(command: F) -> F:
         ),
         click.option(
             "--strategy",
-            type=click.Choice(["none", "mirrored", "multi_worker"]),
+            type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
             default="none",
             show_default=True,
-            help="With --data: how training is distributed, as for `mhmodels train`.",
+            help="With --data: how training is distributed, as for `mhmodels train`; tpu: not exercised.",
         ),
         click.option(
             "--classes", type=click.IntRange(1), default=None, help="With --data: of the classifier; default the data's."
@@ -89,8 +89,9 @@ def supernet_options(command: F) -> F:
     "--latencies",
     type=_FILE,
     default=None,
-    metavar="FILE.npz|FILE.csv",
-    help="Latencies from a table instead: a published one, or what `search collect -o` wrote.",
+    metavar="FILE.npz|FILE.csv|NAME",
+    help="Latencies from a table instead: a published one, what `search collect -o` wrote, or one that comes with the package "
+    "(nas_bench_macro).",
 )
 @click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
 @click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
@@ -188,7 +189,7 @@ def make_request(options: dict[str, Any]) -> Request:
 
         supernet = request_options(options)
     from search.cost_model.model import load_cost_model
-    from search.cost_model.shipping import model_path, remark_on
+    from search.cost_model.shipping import model_path, remark_on, table_path
     from search.run_checks import absolute_evaluator, absolute_model, numbers
 
     cost_models = [model_path(options["space"], path) for path in options["cost_models"]]
@@ -204,7 +205,7 @@ def make_request(options: dict[str, Any]) -> Request:
         evaluator=absolute_evaluator(options["evaluator"] or ""),
         seed=options["seed"],
         cost_models=tuple(map(str, cost_models)),
-        latencies="" if options["latencies"] is None else str(options["latencies"].absolute()),
+        latencies="" if options["latencies"] is None else str(table_path(options["latencies"])),
         hardware=tuple(part for value in options["hardware"] for part in value.split(",")),
         limits=options["limits"],
         references=numbers(tuple(one for one in options["references"] if "=" in one), "--reference", positive=True),
@@ -218,7 +219,18 @@ def make_request(options: dict[str, Any]) -> Request:
     )
     if loaded:
         _tell_guesses(request, loaded)
+    if request.latencies:
+        _tell_other_cpu(request)
     return request
+
+
+def _tell_other_cpu(request: Request) -> None:
+    """Says whose CPU a table's latencies are of, if not this machine's."""
+    from search.cost_model.shipping import remarks_on_table
+    from search.spaces import get_space
+
+    for remark in remarks_on_table(Path(request.latencies), get_space(request.space), request.hardware):
+        note(remark)
 
 
 def _tell_guesses(request: Request, models: list[CostModel]) -> None:

@@ -119,7 +119,6 @@ def folder_of(log: Path) -> Path:
 def _found(objective: Objective, outcome: Outcome, log: SearchLog) -> Found:
     from search.supernet import record
 
-    rows, at_the_end = log.evaluated(), log.evaluated(record.FINALIST)
     worst = objective.reward.binding(outcome.latencies[None])[0]
     return Found(
         encoding=outcome.encoding,
@@ -128,8 +127,8 @@ def _found(objective: Objective, outcome: Outcome, log: SearchLog) -> Found:
         f=outcome.f,
         reward=outcome.reward,
         binding=objective.reward.hardware[worst],
-        evaluations=len(rows.accuracy),
-        networks=len(np.unique(objective.space.canonical(rows.encodings), axis=0)),
-        # Accuracies on the way are of other weights and fewer pictures, and go into no front.
-        log=at_the_end,
+        evaluations=log.count(),
+        networks=len(np.unique(objective.space.canonical(log.encodings()), axis=0)),
+        # Accuracies on the way are of other weights and fewer pictures, and go into no front; they may be millions, too.
+        log=log.evaluated(record.FINALIST),
     )

@@ -112,7 +112,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
         CostModelError: a latency that is zero, negative, infinite or beyond all measure, or none at all.
     """
     path = Path(path)
-    origin = _with_provenance(origin, _provenance(path, space))
+    origin = _with_provenance(origin, provenance_of(path, space))
     text = read_bytes(path, limit=MAX_BYTES)
     everything = _rows(text, path)
     rows = [(number, row) for number, row in everything if row.get("hardware") in (None, origin.hardware)]
@@ -157,8 +157,8 @@ def is_provenance(path: Path) -> bool:
     return True
 
 
-def _provenance(path: Path, space: Space) -> Provenance | None:
-    """What was written beside a table; None where there is no such file.
+def provenance_of(path: Path, space: Space) -> Provenance | None:
+    """What `search collect` wrote beside a table (FILE.csv); None where there is no such file.
 
     Raises:
         SpaceError: it is of another space or version, whose encodings mean other networks.
@@ -212,7 +212,7 @@ def _latest(store: Store, hardware: str, architecture_ids: Iterable[str] | None 
 def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
     """The networks of a file of samples; latencies do not matter. Errors as `read_latencies`."""
     path = Path(path)
-    _provenance(path, space)
+    provenance_of(path, space)
     text = read_bytes(path, limit=MAX_BYTES)
     rows = _rows(text, path)
     encodings = [placed(row, space, f"{path}: line {number}") for number, row in rows]

@@ -1,15 +1,18 @@
-"""Cost models that come with the package: fitted to its own collection (`search/data`), for a start without measuring."""
+"""What comes with the package for a start without measuring: its collections (`search/data`), and cost models fitted to one."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from mhmodels.errors import UnknownNameError
-from mhmodels.hardware import get_hardware
+from mhmodels.hardware import Environment, get_hardware
+from search.cost_model.data import provenance_of
 from search.cost_model.model import CostModel, load_cost_model
 from search.space import Space
 
 FOLDER = Path(__file__).with_name("shipped")
+DATA = Path(__file__).parents[1] / "data"
 _HOST = "host-cpu-"
 
 
@@ -52,20 +55,46 @@ def shipped_model(space: Space | str, hardware: str) -> CostModel:
     return model
 
 
+def table_path(word: Path) -> Path:
+    """The file that `--latencies WORD` means: one with a suffix or one that exists, or the collection of that name.
+
+    Raises:
+        UnknownNameError: neither.
+    """
+    if word.suffix or word.exists():
+        return word.absolute()
+    shipped = DATA / f"{word}.csv"
+    if word.name != str(word) or not shipped.is_file():
+        known = sorted(path.stem for path in DATA.glob("*.csv"))
+        raise UnknownNameError("collection of latencies", str(word), known, "(or give the path of an .npz or .csv file)")
+    return shipped
+
+
 def remark_on(model: CostModel, path: Path) -> str:
     """That a model (of this file) is of another machine's CPU than the one at hand; "" where it is not, or of something else."""
-    there = model.environment
-    if not model.hardware.startswith(_HOST) or model.kind != "measured" or there is None:
+    if model.kind != "measured":
+        return ""
+    which = "the cost model that comes with the package" if path.parent == FOLDER else str(path)
+    remark = _other_cpu(model.hardware, model.environment, which)
+    return remark and f"{remark}; collect and fit for one of your own (docs/cost-models.md)"
+
+
+def remarks_on_table(path: Path, space: Space, hardware: Collection[str]) -> Iterator[str]:
+    """The same of latencies that `search collect -o` wrote, on these hardware; on all of them if none is given."""
+    found = provenance_of(path, space)
+    which = "the collection that comes with the package" if path.parent == DATA else str(path)
+    for name, environment in (found.environments if found is not None else {}).items():
+        remark = _other_cpu(name, environment, which) if not hardware or name in hardware else ""
+        if remark:
+            yield f"{remark}; collect your own (docs/cost-models.md)"
+
+
+def _other_cpu(hardware_id: str, there: Environment | None, which: str) -> str:
+    if not hardware_id.startswith(_HOST) or there is None:
         return ""
     try:
-        hardware, runner = get_hardware(model.hardware)
+        hardware, runner = get_hardware(hardware_id)
     except UnknownNameError:
         return ""  # a name of the user's
     here = runner.environment(hardware)
-    if there.device == here.device:
-        return ""
-    which = "the cost model that comes with the package" if path.parent == FOLDER else str(path)
-    return (
-        f"{model.hardware}: {which} is of {there.device}, this machine is {here.device}; collect and fit for one of your own "
-        "(docs/cost-models.md)"
-    )
+    return "" if there.device == here.device else f"{hardware_id}: {which} is of {there.device}, this machine is {here.device}"

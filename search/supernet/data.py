@@ -119,11 +119,6 @@ def split(source: Source, share: float = _SHARE) -> SearchData:
     )
 
 
-def classes_of(data: SearchData) -> int | None:
-    """How many classes the data have; None where they do not say."""
-    return data.train.classes
-
-
 def identity(source: Source) -> str:
     """Name and fingerprint, for the run's record."""
     return f"{source.name}: {source.fingerprint()}"

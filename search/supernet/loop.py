@@ -8,7 +8,8 @@ written again.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -19,17 +20,32 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Preprocessing
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import Progress
+from mhmodels.training.errors import DataError
 from mhmodels.training.feed import Feed, Pipeline
 from mhmodels.training.strategies import is_chief
 from search.controller import Controller, ControllerStatistics
 from search.errors import SearchError
-from search.log import Evaluated
+from search.log import Evaluated, SearchLog
 from search.space import Encodings
 from search.supernet.curriculum import Curriculum
 from search.supernet.ending import finalists
+from search.supernet.masked_training import MaskedTrainer
 from search.supernet.network import SuperNetwork
 from search.supernet.plan import Path, Plan
-from search.supernet.record import ARGMAX, FINALIST, PHASE, Outcome, Request, check_space, check_there, claim
+from search.supernet.record import (
+    ARGMAX,
+    FINALIST,
+    PHASE,
+    Outcome,
+    Request,
+    check_not_lost,
+    check_space,
+    check_there,
+    claim,
+    classes_of,
+    mark_saved,
+    side_of,
+)
 from search.supernet.training import Trainer, share
 from search.supernet.watching import Observer, Pace, Silent, Status
 
@@ -41,9 +57,9 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
 
     Raises:
         SearchError: a space that weights cannot be shared in; the folder holds a search with other settings, or one and
-            `resume` is not set; architectures that do not divide over the replicas; a loss that became infinite or NaN (the
-            last good checkpoint stays).
-        DataError: the data do not fit, or too many pictures are unreadable.
+            `resume` is not set, or one whose checkpoints are lost; architectures that do not divide over the replicas; a loss
+            that became infinite or NaN (the last good checkpoint stays).
+        DataError: the data do not fit or are fewer than a batch, or too many pictures are unreadable.
         CheckpointError, StoreError: a checkpoint or the log cannot be written or read.
     """
     run = Search(request, observer or Silent())
@@ -63,14 +79,15 @@ class Search:
         preset = request.preset
         for count, what in ((preset.architectures, "architectures"), (preset.scored or preset.architectures, "scored")):
             share(request.strategy, count, what)
-        plan = Plan(request.space, preset.width_multiplier, request.classes or request.data.train.classes or 1000)
+        plan = Plan(request.space, preset.width_multiplier, classes_of(request))
         self.train_feed, self.judge_feed = self._feeds(plan)
         if finished:
             check_there(request)
         else:
             claim(request, write=self.chief)
         keras.utils.set_random_seed(request.seed)
-        self.trainer = Trainer(
+        static = request.static_shapes or isinstance(request.strategy, tf.distribute.TPUStrategy)
+        self.trainer = (MaskedTrainer if static else Trainer)(
             lambda: SuperNetwork(plan, recompute=request.recompute), preset, self._preprocessing, request.strategy
         )
         self.plan = plan
@@ -87,7 +104,7 @@ class Search:
 
     def _feeds(self, plan: Plan) -> tuple[Feed, Feed]:
         preset, data = self.preset, self.request.data
-        side = preset.input_size or max(self.request.space.input_sizes)
+        side = preset.input_size or side_of(self.request.space)
         shared: dict[str, Any] = {
             "classes": plan.classes,
             "size": (side, side),
@@ -96,9 +113,19 @@ class Search:
             "max_bad_share": preset.max_bad_share,
         }
         feeds = Feed(data.train, augmentation=preset.augmentation, **shared), Feed(data.validation, **shared)
-        for feed, pipeline in zip(feeds, self._pipelines(), strict=True):
-            feed.training(pipeline, start=0, stop=0)  # raises before anything is built if there is less than one batch
+        for feed, pipeline, field in zip(feeds, self._pipelines(), ("batch_size", "validation_batch"), strict=True):
+            if len(feed.source) < pipeline.batch_size:  # before anything is built
+                raise self._too_few(len(feed.source), feed.source.name, pipeline, field)
         return feeds
+
+    def _too_few(self, pictures: int, source: str, pipeline: Pipeline, field: str) -> DataError:
+        parts = pipeline.batch_size // pipeline.replica_batch
+        times = f" times 'architectures' {parts}" if parts > 1 else ""
+        return DataError(
+            f"{source}: {pictures} pictures are fewer than one batch of {pipeline.batch_size}, which is '{field}' "
+            f"{pipeline.replica_batch}{times} in preset '{self.preset.name}'; give more pictures, or a preset file with smaller "
+            "numbers (--preset FILE.json)"
+        )
 
     def _pipelines(self) -> tuple[Pipeline, Pipeline]:
         preset, n = self.preset, self.preset.architectures
@@ -126,19 +153,28 @@ class Search:
         """Takes up the newest checkpoint, if there is one, and forgets what was logged behind it."""
         if self.load():
             self.observer.note(f"resuming at step {self.progress.step} of {self.preset.steps}")
+        else:
+            check_not_lost(self.request)
         self.trainer.agree_on(self.progress.step)
         if self.chief:
             checkpoint.remove_unfinished(self.checkpoints)
         if self.request.log is not None:
-            self.request.log.truncate(
-                self.preset.updates_at(self.progress.step) * (self.preset.scored or self.preset.architectures)
-            )
+            self._forget_behind(self.request.log)
+
+    def _forget_behind(self, log: SearchLog) -> None:
+        step = self.progress.step
+        kept = self.preset.updates_at(step) * (self.preset.scored or self.preset.architectures)
+        behind = log.count() - kept
+        log.truncate(kept)
+        if behind > 0:
+            self.observer.note(f"{log.path}: {behind} evaluations behind step {step} are made again")
 
     def to_end(self) -> Outcome:
         """Searches what is left."""
         progress, preset = self.progress, self.preset
         if self.chief:
-            self.summaries = tf.summary.create_file_writer(str(self.request.folder / "tensorboard"))
+            with self._dispensable():
+                self.summaries = tf.summary.create_file_writer(str(self.request.folder / "tensorboard"))
         train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
         judge = self._judge_batches()
         pace, last, saved = Pace(preset), time.monotonic(), time.monotonic()
@@ -234,7 +270,10 @@ class Search:
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 raise self._diverged(f"variable '{name}' is no longer finite")
         state = {f"controller/{name}": value for name, value in self._controller_state().items()}
+        if self.request.log is not None:  # a power cut must not leave a log that is behind its checkpoint
+            self.request.log.sync()
         checkpoint.save(self.checkpoints, self.progress, arrays | state)
+        mark_saved(self.request)
 
     def _report(self, loss: float, accuracy: float, remaining_s: float) -> None:
         judged, progress = self.judged, self.progress
@@ -273,10 +312,22 @@ class Search:
             "probability of the likeliest choice": float(np.mean([p.max() for p in self.controller.probabilities()])),
             **{f"latency_ms/{name}": value for name, value in status.latency_ms.items()},
         }
-        with self.summaries.as_default():
+        with self._dispensable(), self.summaries.as_default():
             for name, value in values.items():
                 if value is not None:
                     tf.summary.scalar(name, value, step=status.step)
+
+    @contextmanager
+    def _dispensable(self) -> Iterator[None]:
+        """Gives TensorBoard up where it cannot be written: no search ends for a picture of itself."""
+        try:
+            yield
+        except tf.errors.OpError as error:
+            self.summaries = None
+            reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]  # without the names of kernel and device
+            self.observer.note(
+                f"{self.request.folder}: TensorBoard's files cannot be written ({reason}); the search goes on without them"
+            )
 
     def _outcome(self) -> Outcome:
         """The result: the policy's argmax, or the best of its finalists on all validation pictures."""
@@ -288,7 +339,8 @@ class Search:
         if self.request.log is not None:
             self.request.log.add(phase, worth, {})
         if self.summaries is not None:
-            self.summaries.flush()
+            with self._dispensable():
+                self.summaries.flush()
         return Outcome(
             encoding=self.request.space.canonical(rows[best : best + 1])[0],
             judged=rows[best],

@@ -58,6 +58,7 @@ class SuperNetwork:
         }
         self._names = {name: i for i, name in enumerate(plan.weights)}
         self._slicers: dict[int, Any] = {}
+        self._spreaders: dict[tuple[int, bool], Any] = {}
 
     def read(self, path: Path, replica: int = 0) -> Slices:
         """The parts of the weights that a path reads, by name; of one that several branches read, the largest.
@@ -100,24 +101,28 @@ class SuperNetwork:
             for branch in place.branches:
                 reads = [read for layer in branch for read in layer.reads]
                 weights = [_leading(slices[name], shape) for name, shape in reads]
-                run = functools.partial(_branch, branch, self.plan.epsilon)
+                run = functools.partial(run_branch, branch, self.plan.epsilon)
                 outputs.append((tf.recompute_grad(run) if self.recompute and branch else run)(x, *weights))
             x = outputs[0] if len(outputs) == 1 else tf.add_n(outputs) * (1 / len(outputs))
         return x
 
-    def spread(self, gradients: Slices, l2: float, replica: int = 0) -> list[tf.Tensor]:
+    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> list[tf.Tensor]:
         """Gradients of slices as gradients of whole weights, those of L2 on active kernels added.
 
         Args:
             gradients: by name, of what `read` gave.
             l2: the penalty is l2 / 2 times the sum of the squares of all kernels' active parts.
             replica: as of `read`.
+            path: that was read; where several branches are averaged, L2 counts with a branch's share, as in TuNAS.
 
         Returns:
             For every weight, in order, a tensor of its shape.
         """
         rows = [gradients.get(name, _nothing(len(weight.shape))) for name, weight in self.plan.weights.items()]
-        spread: list[tf.Tensor] = self._spreader(replica, l2)(rows)
+        decay = np.full(len(self._names), l2, np.float32)
+        for name, branches in _averaged(path).items():
+            decay[self._names[name]] = l2 / branches
+        spread: list[tf.Tensor] = self._spreader(replica, bool(l2))(rows, tf.constant(decay))
         return spread
 
     def _slicer(self, replica: int) -> Any:
@@ -134,27 +139,37 @@ class SuperNetwork:
             self._slicers[replica] = tf.function(slices, autograph=False, input_signature=signature)
         return self._slicers[replica]
 
-    @functools.lru_cache(maxsize=64)  # noqa: B019 (as long-lived as the network)
-    def _spreader(self, replica: int, l2: float) -> Any:
-        weights = list(self.plan.weights.values())
-        variables = [local(variable, replica) for variable in self.weights.values()]
+    def _spreader(self, replica: int, decaying: bool) -> Any:
+        if (replica, decaying) not in self._spreaders:
+            variables = [local(variable, replica) for variable in self.weights.values()]
+            self._spreaders[replica, decaying] = _spreader(list(self.plan.weights.values()), variables, decaying)
+        return self._spreaders[replica, decaying]
 
-        def one(gradient: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
-            size = tf.shape(gradient)
-            if l2 and weight.role in DECAYED:
-                gradient += l2 * tf.slice(variable, [0] * len(weight.shape), size)
-            return tf.ensure_shape(tf.pad(gradient, tf.stack([tf.zeros_like(size), weight.shape - size], 1)), weight.shape)
 
-        def dense(gradients: list[tf.Tensor]) -> list[tf.Tensor]:
-            return [one(*each) for each in zip(gradients, weights, variables, strict=True)]
+def _spreader(weights: Sequence[Weight], variables: Sequence[Any], decaying: bool) -> Any:
+    """A function of every weight's gradient and L2 to gradients of the weights' own shapes."""
 
-        signature = [
-            [
-                tf.TensorSpec([None] * len(weight.shape), variable.dtype)
-                for weight, variable in zip(weights, variables, strict=True)
-            ]
-        ]
-        return tf.function(dense, autograph=False, input_signature=signature)
+    def one(gradient: tf.Tensor, l2: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
+        size = tf.shape(gradient)
+        if decaying and weight.role in DECAYED:
+            gradient += tf.cast(l2, variable.dtype) * tf.slice(variable, [0] * len(weight.shape), size)
+        return tf.ensure_shape(tf.pad(gradient, tf.stack([tf.zeros_like(size), weight.shape - size], 1)), weight.shape)
+
+    def dense(gradients: list[tf.Tensor], decay: tf.Tensor) -> list[tf.Tensor]:
+        return [one(*each) for each in zip(gradients, tf.unstack(decay), weights, variables, strict=True)]
+
+    shapes = [
+        tf.TensorSpec([None] * len(weight.shape), variable.dtype) for weight, variable in zip(weights, variables, strict=True)
+    ]
+    return tf.function(dense, autograph=False, input_signature=[shapes, tf.TensorSpec((len(weights),), tf.float32)])
+
+
+def _averaged(path: Path) -> dict[str, int]:
+    """Of the weights that places of several branches read, how many branches their place averages."""
+    several = [place for place in path if len(place.branches) > 1]
+    return {
+        name: len(place.branches) for place in several for branch in place.branches for layer in branch for name, _ in layer.reads
+    }
 
 
 def local(variable: Any, replica: int) -> Any:
@@ -184,7 +199,7 @@ def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
 
 
-def _branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+def run_branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
     """What a branch's layers make of its input; without layers, the input."""
     values, at = {"": x}, 0
     for layer in branch:

@@ -7,7 +7,7 @@ convolutions are one for all choices of a block type at a place, kernels larger 
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -103,7 +103,7 @@ class Plan:
             for slot in group.slots:
                 several = self._columns.get(slot.name, -1) in mixed
                 choices = self.options(slot) if several else (self._chosen(row, slot),)
-                branches = tuple(() if choice is SKIP else self._layers(slot.name, choice, width, channels) for choice in choices)
+                branches = tuple(self._branch(slot.name, choice, width, channels) for choice in choices)
                 if any(branches):
                     places.append(Place(slot.name, branches))
                     channels = next(branch[-1].step.channels for branch in branches if branch)
@@ -115,29 +115,47 @@ class Plan:
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
 
-    def _chosen(self, row: list[int], hole: OneOf) -> Any:
-        column = self._columns.get(hole.name)
-        return hole.choices[0 if column is None else row[column]]
+    def everywhere(self) -> Iterator[tuple[str, int, tuple[Layer, ...]]]:
+        """Every place of the template, in order, with the channels of a map that it reads and a branch that reads them.
 
-    def _layers(self, name: str, choice: Block, width: int, channels: int) -> tuple[Layer, ...]:
-        return _layers(name, with_filters(choice, width), channels, self.space, self.width_multiplier)
-
-    def _enumerate(self) -> None:
-        """Makes every weight as large as any network reads it."""
-        entering = {self.input_channels}
+        All that any network has there, so a place comes many times: again for every width of its group, every block and every
+        map that reaches it. A place without a block has the empty branch.
+        """
+        entering, pooled = {self.input_channels}, False
         for group in self.space.template.groups:
+            if group.part == "hidden" and not pooled:
+                yield from _pools(entering)
+                pooled = True
             leaving: set[int] = set()
             for width in self.options(group.width):
                 reads = entering
                 for slot in group.slots:
-                    choices = self.options(slot)
-                    blocks = [choice for choice in choices if choice is not SKIP]
-                    found = [self._layers(slot.name, block, width, channels) for channels in reads for block in blocks]
-                    self._grow(layer for layers in found for layer in layers)
-                    reads = {layers[-1].step.channels for layers in found} | (reads if SKIP in choices else set())
+                    found = [
+                        (channels, self._branch(slot.name, choice, width, channels))
+                        for channels in reads
+                        for choice in self.options(slot)
+                    ]
+                    yield from ((slot.name, *each) for each in found)
+                    reads = {branch[-1].step.channels if branch else channels for channels, branch in found}
                 leaving |= reads
             entering = leaving
-        self._grow(layer for channels in entering for layer in _classifier(channels, self.classes))
+        if not pooled:
+            yield from _pools(entering)
+        yield from ((LOGITS, channels, _classifier(channels, self.classes)) for channels in entering)
+
+    def _chosen(self, row: list[int], hole: OneOf) -> Any:
+        column = self._columns.get(hole.name)
+        return hole.choices[0 if column is None else row[column]]
+
+    def _branch(self, name: str, choice: Block | None, width: int, channels: int) -> tuple[Layer, ...]:
+        if choice is SKIP:
+            return ()
+        return _layers(name, with_filters(choice, width), channels, self.space, self.width_multiplier)
+
+    def _enumerate(self) -> None:
+        """Makes every weight as large as any network reads it."""
+        for _, _, branch in self.everywhere():
+            self._grow(branch)
 
     def _grow(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
@@ -180,6 +198,10 @@ def _role(name: str, step: Step) -> Role:
 
 def _pool(channels: int) -> Place:
     return Place(_POOL, ((Layer(Step(_POOL, "pool", ("",), channels, channels), ()),),))
+
+
+def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[Layer, ...]]]:
+    return ((_POOL, each, _pool(each).branches[0]) for each in channels)
 
 
 def _classifier(channels: int, classes: int) -> tuple[Layer, ...]:

@@ -138,7 +138,17 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             raise SearchError(
                 f"preset '{self.name}': field 'trained_norms' is {list(self.trained_norms)}, expected a range around 1"
             )
+        self._check_pictures()
         self.controller_settings()
+
+    def _check_pictures(self) -> None:
+        """Refuses what would fail only when the first pictures are fed, behind TensorFlow."""
+        channels = len(self.preprocessing.mean) if self.preprocessing else 3  # there are as many deviations
+        if channels not in (1, 3):
+            raise SearchError(
+                f"preset '{self.name}': fields 'preprocessing.mean' and 'preprocessing.std' have {channels} values, expected 3 "
+                "(of red, green and blue) or 1 for all"
+            )
 
     @property
     def unjudged_steps(self) -> int:

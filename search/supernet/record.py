@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mhmodels
+from mhmodels.json_files import read_bytes
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import Progress
 from mhmodels.training.files import write_atomically
@@ -42,6 +43,8 @@ class Request(NamedTuple):
         recompute: less memory for more time; see `SuperNetwork`.
         checkpoint_seconds: between checkpoints.
         resume: whether a search in the folder is to be continued.
+        static_shapes: whether to train the masked form of the network, which XLA compiles, to the same numbers; TPUs run no
+            other, so they get it in any case.
     """
 
     space: ArchitectureSpace
@@ -56,6 +59,7 @@ class Request(NamedTuple):
     recompute: bool = False
     checkpoint_seconds: float = 300.0
     resume: bool = False
+    static_shapes: bool = False
 
 
 class Outcome(NamedTuple):
@@ -93,10 +97,8 @@ def check_space(space: Space) -> None:
     """
     if not isinstance(space, ArchitectureSpace):
         raise SearchError(f"space '{space.name}' is tabular: a super-network needs a space of architectures")
-    hole = space.template.input_size
-    column = next((i for i, decision in enumerate(space.decisions) if decision.name == hole.name), None)
-    if column is not None and len(space.allowed[column]) > 1:
-        sides = [hole.choices[i] for i in space.allowed[column]]
+    sides = _sides(space)
+    if len(sides) > 1:
         raise SearchError(
             f"space '{space.name}' decides on the input size ({len(sides)} of {min(sides)} to {max(sides)} pixels): shared "
             "weights are trained at one size and would judge all sizes alike; take a space of one size (`mhmodels search "
@@ -104,17 +106,31 @@ def check_space(space: Space) -> None:
         )
 
 
+def side_of(space: ArchitectureSpace) -> int:
+    """Side of the input in pixels of all networks of a space that `check_space` lets pass."""
+    (side,) = _sides(space)
+    return side
+
+
+def _sides(space: ArchitectureSpace) -> list[int]:
+    """The sides that the space allows: a restriction may have left one of several."""
+    hole = space.template.input_size
+    column = next((i for i, decision in enumerate(space.decisions) if decision.name == hole.name), None)
+    return list(hole.choices) if column is None else [hole.choices[i] for i in space.allowed[column]]
+
+
+def classes_of(request: Request) -> int:
+    """Classes of the classifier: those asked for, else the data's, else those of the space's networks."""
+    return request.classes or request.data.train.classes or request.space.template.classes
+
+
 def settings(request: Request) -> dict[str, Any]:
     """Everything that decides what a search finds: what its log begins with, and a result's provenance."""
-    space, data = request.space, request.data
+    data = request.data
     return {
-        "space": space.name,
-        "schema": space.schema,
-        "restrictions": list(space.restrictions),
-        "allowed": [len(allowed) for allowed in space.allowed],
-        "reward": msgspec.to_builtins(request.objective.reward),
-        "latencies": request.objective.identities(),
+        **request.objective.settings(),
         "accuracies": f"super-network trained on {identity(data.train)}, judged by {identity(data.validation)}",
+        "classes": classes_of(request),
         "method": {"method": PHASE, **msgspec.to_builtins(request.preset)},
         "seed": request.seed,
         "replicas": request.strategy.num_replicas_in_sync,
@@ -132,9 +148,11 @@ def claim(request: Request, *, write: bool) -> None:
 
     Raises:
         SearchError: they hold a search with other settings (named), or one and `resume` is not set; the log holds one whose
-            folder is gone.
+            folder is gone; the folder is a file, or its record cannot be read.
     """
     record, log = _record(request), request.log
+    if request.folder.exists() and not request.folder.is_dir():
+        raise SearchError(f"{request.folder}: is a file, expected a folder or nothing; move it away, or give another log")
     there = checkpoint.latest(request.folder / "checkpoints") is not None or (log is not None and log.header() is not None)
     if there and not request.resume:
         raise SearchError(f"{request.folder}: holds a search already; resume it, or give another folder")
@@ -156,11 +174,36 @@ def check_there(request: Request) -> None:
     """Makes sure that a folder holds this very search, whatever number of replicas it had.
 
     Raises:
-        SearchError: no search, or one with other settings (named).
+        SearchError: no search, or one with other settings (named), or a record that cannot be read.
     """
     if not _record(request).exists():
         raise SearchError(f"{request.folder}: no search is there, expected the folder beside its log")
     _compare(request, {name: value for name, value in settings(request).items() if name != "replicas"})
+
+
+def mark_saved(request: Request) -> None:
+    """Notes in the folder that a checkpoint was written; see `check_not_lost`."""
+    if not _mark(request).exists():
+        write_atomically(_mark(request), b"")
+
+
+def check_not_lost(request: Request) -> None:
+    """Refuses to begin again, and to forget all rows of the log, where checkpoints were written and none is left.
+
+    A search that was killed before its first checkpoint has no mark and begins again.
+
+    Raises:
+        SearchError: they are gone.
+    """
+    if _mark(request).exists():
+        raise SearchError(
+            f"{request.folder / 'checkpoints'}: no checkpoint is there, but some were written: the search cannot go on without "
+            "its weights. Bring them back, or begin a new search with another log"
+        )
+
+
+def _mark(request: Request) -> Path:
+    return request.folder / "saved"
 
 
 def _record(request: Request) -> Path:
@@ -169,7 +212,13 @@ def _record(request: Request) -> Path:
 
 def _compare(request: Request, own: dict[str, Any]) -> None:
     record = _record(request)
-    there = msgspec.json.decode(record.read_bytes())
+    try:
+        there = msgspec.json.decode(read_bytes(record), type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SearchError(
+            f"{record}: cannot be read ({error}), expected the settings of the search, a JSON object: bring the file back, or "
+            "begin a new search with another log"
+        ) from error
     known = {name: value for name, value in there.items() if name in own}
     differing = list(differences("", known, msgspec.json.decode(msgspec.json.encode(own))))
     if differing:

@@ -7,7 +7,7 @@ one process compute the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.training.evaluation import normaliser
+from mhmodels.training.evaluation import normaliser, right_first
 from mhmodels.training.optimisation import cross_entropy, make_schedule
 from search.errors import SearchError
 from search.supernet.network import SuperNetwork, local
@@ -81,7 +81,7 @@ class Trainer:
                 for name, variable in self.network.weights.items()
                 for slot in self.rule.slots
             }
-        self.schedule = make_schedule(preset.learning_rate, preset.batch_size, preset.steps)
+        self.schedule = make_schedule(preset.learning_rate, preset.batch_size * preset.architectures, preset.steps)
         self._normalise = normaliser(preprocessing)
         self._apply = tf.function(self._applied, autograph=False)
 
@@ -97,17 +97,15 @@ class Trainer:
             Losses and accuracies of all architectures, from all workers.
         """
         part = share(self.strategy, len(paths), "architectures")
-        values = np.zeros((2, len(paths)))
+        told: dict[int, tuple[tf.Tensor, ...]] = {}
         sums: list[Any] = [None] * part.replicas
         for turn in part.turns():
-            for replica, (which, batch) in enumerate(zip(turn, self._local(next(batches), part), strict=True)):
+            for replica, (which, batch) in enumerate(zip(turn, self._local(next(batches)), strict=True)):
                 gradients, loss, accuracy = self._gradients(paths[which], *batch, replica, len(paths))
-                known = sums[replica]
-                sums[replica] = gradients if known is None else [a + b for a, b in zip(known, gradients, strict=True)]
-                values[:, which] = loss, accuracy
-        rate = self.schedule(step) if callable(self.schedule) else self.schedule
-        self._apply(self._distributed(sums), tf.constant(float(rate)), tf.constant(step + 1.0))
-        return Trained(*self._shared(values))
+                told[which] = loss, accuracy
+                sums[replica] = self._added(sums[replica], gradients, replica)
+        self._apply(self._distributed(sums), tf.constant(self._rate(step)), tf.constant(step + 1.0))
+        return Trained(*self._shared(numbers(told, len(paths), 2)))
 
     def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
         """Accuracies (architectures,) with the weights as they are.
@@ -118,21 +116,19 @@ class Trainer:
             one_batch: whether every architecture sees the same pictures.
         """
         part = share(self.strategy, len(paths), "scored" if one_batch else "architectures")
-        right = np.zeros(len(paths))
+        right: dict[int, tuple[tf.Tensor, ...]] = {}
         same = next(batches) if one_batch else None
         for turn in part.turns():
-            own = [same] * part.replicas if one_batch else self._local(next(batches), part)
+            own = [same] * part.replicas if one_batch else self._local(next(batches))
             for replica, (which, batch) in enumerate(zip(turn, own, strict=True)):
                 assert batch is not None
                 pixels, labels = batch
-                right[which] = self.accuracy(paths[which], pixels, labels, replica)
-        return self._shared(right)
+                right[which] = (self._right(paths[which], pixels, labels, replica),)
+        return self._shared(numbers(right, len(paths), 1)[0])
 
-    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int = 0) -> float:
+    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor) -> float:
         """Share of right answers on one batch."""
-        with tf.device(self._device(replica)):
-            logits = self.network(self._normalise(pixels), path, self.network.read(path, replica))
-            return float(tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32)))
+        return float(self._right(path, pixels, labels, 0))
 
     def agree_on(self, step: int) -> None:
         """Refuses workers that begin at different steps: they would train on different batches and never know.
@@ -140,9 +136,8 @@ class Trainer:
         Raises:
             SearchError: another worker begins elsewhere.
         """
-        workers = self.strategy.num_replicas_in_sync // len(_devices(self.strategy))
         total = self._shared(np.array([float(step)]))[0]
-        if total != step * workers:
+        if total != step * self._workers:
             raise SearchError(
                 f"this worker begins at step {step}, others elsewhere: all workers need the same folder, on storage that they "
                 "share"
@@ -157,10 +152,14 @@ class Trainer:
         """The first local replica's values of `variables`; all replicas have the same."""
         return {name: local(variable, 0).numpy() for name, variable in self.variables().items()}
 
+    def _right(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int) -> tf.Tensor:
+        with tf.device(self._device(replica)):
+            return share_right(labels, self.network(self._normalise(pixels), path, self.network.read(path, replica)))
+
     def _gradients(
         self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
-    ) -> tuple[list[tf.Tensor], float, float]:
-        """One architecture's share of the step's gradient, its loss and accuracy."""
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """One architecture's share of the step's gradient, its loss and accuracy, on the replica's device."""
         with tf.device(self._device(replica)):
             slices = self.network.read(path, replica)
             images = self._normalise(pixels)
@@ -170,26 +169,39 @@ class Trainer:
                 loss = tf.reduce_mean(cross_entropy(labels, logits, self.preset.label_smoothing))
                 total = loss / count
             gradients = tape.gradient(total, slices)
-            accuracy = tf.reduce_mean(tf.cast(tf.math.in_top_k(labels, logits, 1), tf.float32))
-            return self.network.spread(gradients, self.preset.l2 / count, replica), float(loss), float(accuracy)
+            spread = self.network.spread(gradients, self.preset.l2 / count, replica, path)
+            return spread, loss, share_right(labels, logits)
+
+    def _added(self, known: list[tf.Tensor] | None, gradients: list[tf.Tensor], replica: int) -> list[tf.Tensor]:
+        if known is None:
+            return gradients
+        with tf.device(self._device(replica)):  # else both go to the first device to be added
+            return [a + b for a, b in zip(known, gradients, strict=True)]
+
+    def _rate(self, step: int) -> float:
+        return float(self.schedule(step) if callable(self.schedule) else self.schedule)
 
     def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> None:
-        def update(own: list[tf.Tensor]) -> None:
-            """Moves a replica's weights by the gradients of all of them."""
-            context, summed = tf.distribute.get_replica_context(), own
-            if context.num_replicas_in_sync > 1:
-                # A function's arguments are on no device; what is reduced must be on the replica's.
-                summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(gradient) for gradient in own])
-            slots = iter(self.slots.values())
-            for variable, gradient in zip(self.network.weights.values(), summed, strict=True):
-                handles = [next(slots).handle for _ in self.rule.slots]
-                self.rule.update(variable.handle, handles, gradient, rate, step)
+        self.strategy.run(self._update, args=(gradients, rate, step))
 
-        self.strategy.run(update, args=(gradients,))
+    def _update(self, own: list[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> None:
+        """Moves a replica's weights by the gradients of all replicas."""
+        context, summed = tf.distribute.get_replica_context(), own
+        if context.num_replicas_in_sync > 1:
+            # A function's arguments are on no device; what is reduced must be on the replica's.
+            summed = context.all_reduce(tf.distribute.ReduceOp.SUM, [tf.identity(gradient) for gradient in own])
+        slots = iter(self.slots.values())
+        for variable, gradient in zip(self.network.weights.values(), summed, strict=True):
+            handles = [next(slots).handle for _ in self.rule.slots]
+            self.rule.update(variable.handle, handles, gradient, rate, step)
 
-    def _local(self, batch: Any, part: Part) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def _local(self, batch: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
         columns = [self.strategy.experimental_local_results(column) for column in batch]
         return list(zip(*columns, strict=True))
+
+    @property
+    def _workers(self) -> int:
+        return int(self.strategy.num_replicas_in_sync) // len(_devices(self.strategy))
 
     def _device(self, replica: int) -> str:
         devices = _devices(self.strategy)
@@ -209,7 +221,7 @@ class Trainer:
 
     def _shared(self, values: Floats) -> Floats:
         """Adds up what the workers have: each knows its own architectures' values, and zeros for the others'."""
-        if self.strategy.num_replicas_in_sync == 1:
+        if self._workers == 1:
             return values
         first = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").first
         parts = self.strategy.experimental_distribute_values_from_function(
@@ -217,3 +229,19 @@ class Trainer:
         )
         total: Floats = self.strategy.reduce(tf.distribute.ReduceOp.SUM, parts, axis=None).numpy()
         return total
+
+
+def share_right(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
+    """Of one batch, labels (n,) and logits (n, classes)."""
+    return tf.reduce_mean(tf.cast(right_first(labels, logits), tf.float32))
+
+
+def numbers(told: Mapping[int, tuple[tf.Tensor, ...]], count: int, each: int) -> Floats:
+    """What architectures told, (each, count), with zeros for other workers' architectures.
+
+    For the end of all turns: a number waits for its device, and meanwhile the other devices would be given nothing to do.
+    """
+    values = np.zeros((each, count))
+    for which, tensors in told.items():
+        values[:, which] = [float(tensor) for tensor in tensors]
+    return values

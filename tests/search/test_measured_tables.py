@@ -191,3 +191,7 @@ def test_searches_are_judged_against_the_best_of_all(table: Path) -> None:
     assert list(rows) == ["single, cpu", "single, npu", "multi, average", "multi, maximum"]
     assert rows["multi, maximum"][0]["r_max"] > rows["single, npu"][0]["r_max"]
     assert "| single, npu |" in example.hardware_table(benchmark.hardware, rows)
+    modelled = example.model_rows(benchmark, [100], [0])
+    assert -1e-9 <= modelled[100][0]["regret_max"] < 0.05  # these latencies are sums over blocks
+    assert modelled[100][0]["guessed_max"] == pytest.approx(modelled[100][0]["f_max"], rel=0.01)
+    assert example.model_table(modelled).splitlines()[2].startswith("| 100 | 1 | ")

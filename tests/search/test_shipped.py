@@ -15,9 +15,10 @@ from search.cost_model import FitOptions, fit
 from search.cost_model.data import read_latencies
 from search.cost_model.fitting import Origin
 from search.cost_model.model import encoding_hashes
-from search.cost_model.shipping import model_path, remark_on, shipped_hardware, shipped_model
+from search.cost_model.shipping import model_path, remark_on, remarks_on_table, shipped_hardware, shipped_model, table_path
 from search.cost_model.statistics import statistics
 from search.errors import CostModelError
+from search.measured_tables import measured_latencies
 from search.sampling import sample
 from search.spaces import get_space
 
@@ -144,3 +145,34 @@ def test_a_file_goes_before_a_shipped_model(tmp_path: Path, monkeypatch: pytest.
     Path("ethos-u55-128").write_text("{}")
     assert model_path("multi_hardware", Path("ethos-u55-128")) == tmp_path / "ethos-u55-128"
     assert model_path("multi_hardware", Path("missing.json")) == tmp_path / "missing.json"
+
+
+def test_the_collection_of_a_whole_space_has_all_of_it() -> None:
+    space = get_space("nas_bench_macro")
+    found = measured_latencies(table_path(Path("nas_bench_macro")), space)  # refuses a table with a gap
+    assert set(found.sources) == set(HARDWARE)
+    assert "(estimated)" in found.sources["ethos-u55-128"].identity
+    assert "(measured)" in found.sources["host-cpu-int8"].identity
+    rows = np.array(list(space))
+    largest = found.sources["host-cpu-float32"].predict(rows).argmax()
+    assert space.label(rows[largest]) == "nas_bench_macro:2:2:2:2:2:2:2:2"
+
+
+def test_latencies_that_come_along_are_known_by_their_space(
+    mhmodels: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mhmodels.hardware import host
+
+    (tmp_path / "toy.py").write_text("def accuracy(space, encodings):\n    return encodings.mean(axis=1) / 10\n")
+    words = ["search", "run", "--space", "nas_bench_macro", "--evaluator", "toy:accuracy", "--method", "random"]
+    done = mhmodels(*words, "--evaluations", "20", "--latencies", "nas_bench_macro", "--hardware", "ethos-u65-256", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "this machine is" not in done.stderr
+    assert list(json.loads(done.stdout)["latency_ms"]) == ["ethos-u65-256"]
+    refused = mhmodels(*words, "--latencies", "nas_bench_201")
+    assert refused.returncode == 1
+    assert "unknown collection of latencies 'nas_bench_201'" in refused.stderr
+    monkeypatch.setattr(host, "cpu_identity", lambda: "another CPU")
+    told = list(remarks_on_table(table_path(Path("nas_bench_macro")), get_space("nas_bench_macro"), ()))
+    assert [one.partition(":")[0] for one in told] == list(HOST)
+    assert "this machine is another CPU; collect your own" in told[0]

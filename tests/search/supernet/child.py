@@ -2,7 +2,8 @@
 
     python -m tests.search.supernet.child FOLDER '{"kill_at": 5, "devices": 2, …}'
 
-Prints one JSON document: a hash of all variables, the losses, the controller's logits.
+Prints one JSON document: a hash of all variables, the losses, the controller's logits, and on which device each replica's
+gradients were at last.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import signal
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgspec
 import numpy as np
@@ -47,8 +49,11 @@ def main(folder: Path, options: dict[str, Any]) -> None:
 
     preset = msgspec.convert(msgspec.to_builtins(tiny.preset()) | options.get("preset", {}), Preset)
     log = SearchLog(folder / "search.db") if is_chief(strategy) else None
+    tf.config.run_functions_eagerly(options.get("eager", False))
     request = tiny.request(
         folder,
+        space=tiny.small() if options.get("small") else tiny.space(),
+        static_shapes=options.get("static_shapes", False),
         preset=preset,
         strategy=strategy,
         log=log,
@@ -58,7 +63,8 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     )
     run = loop.Search(request, Watcher())
     run.restore()
-    outcome = run.to_end()
+    with mock.patch.object(run.trainer, "_distributed", wraps=run.trainer._distributed) as distributed:
+        outcome = run.to_end()
     weights = hashlib.sha256()
     values = [np.asarray(value) for value in run.trainer.values().values()]
     for value in values:
@@ -71,6 +77,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
                 "losses": losses,
                 "logits": outcome.logits.tolist(),
                 "encoding": outcome.encoding.tolist(),
+                "places": [own[0].device.rpartition("/device:")[2] for own in distributed.call_args.args[0]],
             }
         )
     )

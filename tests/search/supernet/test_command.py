@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,9 +18,13 @@ from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.training import checkpoint
 from search.cost_model.fitting import FitOptions, Origin, fit
+from search.log import Evaluated, SearchLog
 from search.spaces import get_space
 from search.supernet.presets import PRESETS
 from search.template import ArchitectureSpace
+from tests.conftest import Run
+
+from . import tiny
 
 SPACE = "nas_bench_macro"
 
@@ -89,12 +94,42 @@ def test_a_search_on_digits_ends_in_an_architecture_with_provenance(tmp_path: Pa
         (["--evaluator", "x.npz"], "give one of both"),
         (["--preset", "slow"], "slow"),
         (["--data", "digits65"], "digits65"),
+        (["--classes", "0"], "--classes"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: list[str | Path], changes: list[str], message: str, tmp_path: Path) -> None:
     result = run(*arguments, *changes, "-o", tmp_path / "found.json")
     assert result.exit_code != 0
     assert message in f"{result.output}{result.exception}"
+
+
+@pytest.mark.tensorflow
+def test_a_tpu_that_is_not_there_is_one_message(arguments: list[str | Path], mhmodels: Run) -> None:
+    done = mhmodels("search", *map(str, arguments), "--strategy", "tpu", "-o", "found.json")
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "--strategy tpu: no TPU found" in done.stderr
+
+
+def test_what_was_found_is_counted_without_reading_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search with the paper's preset has 3.5 million of them."""
+    from search.supernet_cli import _found
+
+    objective = tiny.objective(tiny.space())
+    drawn = objective.space.draw(30, np.random.default_rng(0))
+    rows = np.concatenate([drawn, drawn[:10]])
+    latencies, f = objective.latencies(rows), objective.f(rows)
+    worth = Evaluated(("",) * 40, rows, np.full(40, 0.5), latencies, f, f, ("host",) * 40)
+    outcome: Any = SimpleNamespace(encoding=rows[0], accuracy=0.5, latencies=latencies[0], f=1.0, reward=0.5)
+    with SearchLog(tmp_path / "search.db") as log:
+        log.add("supernet", worth, {})
+        log.add("finalist", worth, {})
+        everything, read = log.evaluated(), log.evaluated
+        monkeypatch.setattr(log, "evaluated", lambda phase: read(phase))  # never without a phase
+        found = _found(objective, outcome, log)
+    assert found.evaluations == len(everything.f) == 80
+    assert found.networks == len(np.unique(objective.space.canonical(rows), axis=0))
+    assert found.log.phases == ("finalist",) * 40
 
 
 def test_data_are_remembered_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

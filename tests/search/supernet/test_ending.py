@@ -13,13 +13,14 @@ from search.controller import Controller, ControllerSettings
 from search.errors import SearchError
 from search.log import SearchLog
 from search.rewards import Objective
-from search.space import SKIP
+from search.space import SKIP, OneOf
 from search.spaces import get_space
 from search.supernet.ending import NEAR, finalists, shared_accuracies
 from search.supernet.plan import Plan
 from search.supernet.presets import Policy
-from search.supernet.record import check_space
+from search.supernet.record import check_space, side_of
 from search.supernet.watching import Silent
+from search.template import ArchitectureSpace
 
 from . import tiny
 
@@ -154,3 +155,27 @@ def test_an_ofa_space_of_one_size_will_do() -> None:
     allowed = [one if i != column else one[:1] for i, one in enumerate(space.allowed)]
     check_space(space.restricted(allowed))
     check_space(get_space("multi_hardware"))
+
+
+def test_a_space_of_one_size_is_trained_at_that_size() -> None:
+    space, multi_hardware = get_space("ofa_mobilenet_v3"), get_space("multi_hardware")
+    assert isinstance(space, ArchitectureSpace)
+    assert isinstance(multi_hardware, ArchitectureSpace)
+    column = next(i for i, decision in enumerate(space.decisions) if decision.name == "input_size")
+    allowed = [one if i != column else one[3:4] for i, one in enumerate(space.allowed)]
+    assert side_of(space.restricted(allowed)) == space.input_sizes[3] < max(space.input_sizes)
+    assert side_of(multi_hardware) == 224
+
+
+@pytest.mark.tensorflow
+def test_pictures_of_a_search_have_the_size_that_its_space_allows(tmp_path: Path) -> None:
+    from search.supernet.loop import Search
+
+    template = tiny.space().template._replace(input_size=OneOf("input_size", (32, 64), "resolution"))
+    space = ArchitectureSpace("two sizes", template)
+    allowed = [
+        one[:1] if decision.name == "input_size" else one for decision, one in zip(space.decisions, space.allowed, strict=True)
+    ]
+    own = space.restricted(allowed)
+    request = tiny.request(tmp_path, space=own, objective=tiny.objective(own), preset=tiny.preset(input_size=None))
+    assert Search(request, Silent()).train_feed._size == (32, 32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,9 +24,9 @@ from search.log import SearchLog
 from search.rewards import Objective
 from search.supernet.data import open_search_data
 from search.supernet.presets import Policy, Walk
-from search.supernet.record import settings
+from search.supernet.record import claim, settings
 from search.supernet.watching import Silent, Status
-from tests.training.tiny import write_folder
+from tests.training.tiny import CLASSES, write_folder
 
 from . import tiny
 
@@ -45,12 +46,15 @@ class Interrupted(BaseException):
 
 class Watcher(Silent):
     def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at, self.seen = stop_at, list[Status]()
+        self.stop_at, self.seen, self.notes = stop_at, list[Status](), list[str]()
 
     def stepped(self, status: Status) -> None:
         self.seen.append(status)
         if status.step == self.stop_at:
             raise Interrupted
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
 
 
 def run(folder: Path, watcher: Watcher | None = None, **changes: Any) -> Any:
@@ -147,6 +151,84 @@ def test_two_replicas_are_one_process_with_the_same_two_architectures(tmp_path: 
     assert np.mean(one["losses"][-5:]) < 0.8 * np.mean(one["losses"][:5])  # it learned, so that agreement means something
 
 
+@pytest.mark.slow
+def test_each_replica_adds_its_gradients_up_on_its_own_device(tmp_path: Path) -> None:
+    preset = {"architectures": 4, "steps": 2, "policy": {"delay": 0.0, **NO_WARM_UP}}
+    told = finished(child(tmp_path, {"preset": preset, "strategy": "mirrored", "devices": 2}))
+    assert told["places"] == ["CPU:0", "CPU:1"]
+
+
+def begun(folder: Path, log: SearchLog | None = None, watcher: Watcher | None = None, **changes: Any) -> Any:
+    """A search that has done nothing yet."""
+    from search.supernet.loop import Search
+
+    return Search(tiny.request(folder, log=log, **changes), watcher or Watcher())
+
+
+def with_rows(search: Any) -> Any:
+    """The same, with two evaluations in its log."""
+    rows = search.request.space.draw(2, np.random.default_rng(0))
+    search.request.log.add("supernet", search._worth(rows, np.full(2, 0.5)), {})
+    return search
+
+
+def test_a_full_disk_takes_tensorboard_and_not_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tensorflow as tf
+
+    def no_space(*_: Any, **__: Any) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    watcher = Watcher()
+    search = begun(tmp_path, watcher=watcher)
+    search.summaries = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    monkeypatch.setattr(tf.summary, "scalar", no_space)
+    for _ in range(2):
+        search._report(1.0, 0.5, 60.0)
+    assert search.summaries is None
+    assert len(watcher.seen) == 2
+    (note,) = watcher.notes
+    assert "TensorBoard's files cannot be written (No space left on device); the search goes on" in note
+
+
+def test_a_file_in_tensorboards_way_does_not_end_a_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher = Watcher()
+    search = begun(tmp_path, watcher=watcher)
+    (tmp_path / "tensorboard").write_text("a file")
+    search.progress.step = search.preset.steps  # what is left is the end
+    monkeypatch.setattr(search, "validated", lambda rows: np.full(len(rows), 0.5))
+    assert search.to_end().accuracy == 0.5
+    (note,) = watcher.notes
+    assert "TensorBoard's files cannot be written (Not a directory)" in note
+
+
+def test_a_search_that_has_lost_its_checkpoints_keeps_its_log(tmp_path: Path) -> None:
+    with SearchLog(tmp_path / "search.db") as log:
+        with_rows(begun(tmp_path, log))._save()
+        shutil.rmtree(tmp_path / "checkpoints")
+        with pytest.raises(SearchError, match=r"checkpoints: no checkpoint is there, but some were written.* Bring them back"):
+            begun(tmp_path, log, resume=True).restore()
+        assert log.count() == 2
+
+
+def test_a_search_killed_before_its_first_checkpoint_begins_again_and_says_so(tmp_path: Path) -> None:
+    again = Watcher()
+    with SearchLog(tmp_path / "search.db") as log:
+        with_rows(begun(tmp_path, log))
+        begun(tmp_path, log, again, resume=True).restore()
+        assert log.count() == 0
+    assert again.notes == [f"{tmp_path / 'search.db'}: 2 evaluations behind step 0 are made again"]
+
+
+def test_the_log_is_on_the_disk_before_its_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    monkeypatch.setattr(checkpoint, "save", lambda *_: left.append((tmp_path / "search.db-wal").stat().st_size))
+    with SearchLog(tmp_path / "search.db") as log:
+        search = with_rows(begun(tmp_path, log))
+        assert (tmp_path / "search.db-wal").stat().st_size > 0
+        search._save()
+    assert left == [0]
+
+
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     short = tiny.preset(steps=2, policy=Policy(delay=0.0, **NO_WARM_UP))
     run(tmp_path / "run", preset=short)
@@ -172,6 +254,27 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     target = Objective(own, tiny.objective(own).sources, msgspec.structs.replace(objective.reward, target=1.1))
     with pytest.raises(SearchError, match=r"reward\.target was 1\.0, now 1\.1"):
         run(tmp_path / "run", preset=short, objective=target, resume=True)
+
+
+def test_other_classes_are_other_settings_and_the_datas_own_are_not(tmp_path: Path) -> None:
+    request = tiny.request(tmp_path, classes=None)
+    claim(request, write=True)
+    claim(request._replace(classes=CLASSES, resume=True), write=True)
+    with pytest.raises(SearchError, match="classes was 3, now 4"):
+        claim(request._replace(classes=4, resume=True), write=True)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]"])
+def test_a_record_that_is_damaged_is_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(SearchError, match=r"settings\.json: cannot be read .* expected the settings of the search"):
+        claim(tiny.request(tmp_path, resume=True), write=True)
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "search").write_text("")
+    with pytest.raises(SearchError, match="search: is a file, expected a folder or nothing"):
+        claim(tiny.request(tmp_path / "search"), write=True)
 
 
 def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
@@ -206,6 +309,12 @@ def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoi
 def test_data_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="fewer than one batch"):
         run(tmp_path / "few", data=tiny.data(count=7))
+    parts = tiny.preset(architectures=4)
+    with pytest.raises(DataError, match=r"20 pictures .* of 32, .*'batch_size' 8 times 'architectures' 4 in preset 'test'"):
+        run(tmp_path / "few", preset=parts, data=tiny.data(count=20))
+    many = tiny.preset(architectures=4, scored=4, validation_batch=100)
+    with pytest.raises(DataError, match=r"64 pictures .* of 100, which is 'validation_batch' 100 in preset .*--preset FILE"):
+        run(tmp_path / "few", preset=many)
     with pytest.raises(DataError, match="3 classes, the network 5"):
         run(tmp_path / "classes", classes=5)
     assert not (tmp_path / "few" / "checkpoints").exists()

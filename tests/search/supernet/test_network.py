@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -26,20 +27,6 @@ def pictures() -> Any:
     return np.random.default_rng(3).normal(size=(32, 64, 64, 3)).astype(np.float32)
 
 
-def _super(plan: Plan, **options: Any) -> Any:
-    import keras
-
-    from search.supernet.network import SuperNetwork
-
-    keras.utils.set_random_seed(7)
-    network = SuperNetwork(plan, **options)
-    rng = np.random.default_rng(0)
-    for name, variable in network.weights.items():  # none may be neutral
-        if name.endswith(("gamma", "beta", "bias")):
-            variable.assign(variable.numpy() + 0.1 * rng.normal(size=variable.shape))
-    return network
-
-
 def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
     """The stand-alone Keras model with the weights that a path reads."""
     from mhmodels.builder import create_model
@@ -61,25 +48,6 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
     return model
 
 
-@pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Everything in 64 bits, so that dozens of layers agree to the last digits; the fused kernel knows 32 bits at most."""
-    import keras
-    import tensorflow as tf
-
-    from search.supernet import network
-
-    def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
-        return tf.nn.batch_normalization(x, *tf.nn.moments(x, (0, 1, 2)), beta, gamma, epsilon)
-
-    monkeypatch.setattr(network, "_batch_norm", batch_norm)
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx("float32")
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.parametrize(
     ("name", "width"), [("multi_hardware", 0.25), ("mobilenet_v3_like", 0.25), ("proxylessnas_enlarged", 0.5)]
 )
@@ -87,7 +55,7 @@ def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, dou
     space = get_space(name)
     assert isinstance(space, ArchitectureSpace)
     plan = Plan(space, width, 10)
-    network = _super(plan)
+    network = tiny.super_network(plan)
     for encoding in space.draw(2, np.random.default_rng(11)):
         architecture = space.build(encoding).at(width_multiplier=width, input_size=64, classes=10)
         path = plan.path(encoding)
@@ -107,7 +75,7 @@ def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> No
     read = {name.partition("/")[0] for place in plan.path(row) for layer in place.branches[0] for name, _ in layer.reads}
     assert "stage2_block3" in read
     assert "stage2_block2" not in read
-    network = _super(plan)
+    network = tiny.super_network(plan)
     logits = network(pictures, plan.path(row), network.read(plan.path(row)))
     expected = _alone(network, plan.path(row), space.build(row).at(input_size=64, classes=3))(pictures, training=True)
     np.testing.assert_allclose(logits.numpy(), expected.numpy().reshape(32, 3), atol=1e-5)
@@ -143,7 +111,7 @@ def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
 
     space = tiny.space()
     plan = Plan(space, 1.0, 3)
-    network = _super(plan)
+    network = tiny.super_network(plan)
     row = space.draw(1, np.random.default_rng(5))[0]
     path = plan.path(row)
     slices = network.read(path)
@@ -175,7 +143,7 @@ def test_recomputing_changes_no_gradient(pictures: Any) -> None:
     path = plan.path(space.draw(1, np.random.default_rng(5))[0])
     found = []
     for recompute in (False, True):
-        network = _super(plan, recompute=recompute)
+        network = tiny.super_network(plan, recompute=recompute)
         slices = network.read(path)
         with tf.GradientTape() as tape:
             tape.watch(slices)
@@ -189,7 +157,7 @@ def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
     """TuNAS' warm-up: an optional block's output is its input plus the mean of what the choices add, nothing for skip."""
     space = tiny.space()
     plan = Plan(space, 1.0, 3)
-    network = _super(plan)
+    network = tiny.super_network(plan)
     column = next(i for i, decision in enumerate(space.decisions) if decision.name == "stage3_block2")
     row = space.draw(1, np.random.default_rng(5))[0]
     path = plan.path(row, mixed=[column])
@@ -203,6 +171,36 @@ def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
     before = network.run(pictures, path[:at], slices)
     mean = np.mean([network.run(before, places, slices).numpy() for places in choices], axis=0)
     np.testing.assert_allclose(network.run(before, path[at : at + 1], slices).numpy(), mean, atol=1e-5)
+
+
+def test_l2_counts_with_the_share_of_a_branch() -> None:
+    """Of an average of all choices, as TuNAS has it; a weight that several of them read counts once."""
+    space = tiny.space()
+    plan = Plan(space, 1.0, 3)
+    network = tiny.super_network(plan)
+    column = next(i for i, decision in enumerate(space.decisions) if decision.name == "stage3_block2")
+    path = plan.path(space.draw(1, np.random.default_rng(5))[0], mixed=[column])
+    slices = network.read(path)
+    zeros = {name: np.zeros(part.shape, np.float32) for name, part in slices.items()}
+    dense = dict(zip(plan.weights, network.spread(zeros, 0.5, path=path), strict=True))
+    choices = len(space.decisions[column].choices)
+    decayed = [name for name in slices if plan.weights[name].role in ("kernel", "depthwise")]
+    assert len([name for name in decayed if name.startswith("stage3_block2")]) > 4
+    for name in decayed:
+        share = 0.5 / choices if name.startswith("stage3_block2") else 0.5
+        part = tuple(slice(size) for size in slices[name].shape)
+        np.testing.assert_allclose(dense[name].numpy()[part], share * slices[name].numpy(), rtol=1e-5)
+
+
+def test_a_network_that_nobody_has_any_more_is_gone() -> None:
+    """Its weights are hundreds of megabytes."""
+    network = tiny.super_network(Plan(tiny.space(), 1.0, 3))
+    path = network.plan.path(tiny.space().draw(1, np.random.default_rng(5))[0])
+    network.spread(network.read(path), 0.5)
+    known = weakref.ref(network)
+    del network
+    gc.collect()
+    assert known() is None
 
 
 def test_spaces_that_cannot_share_are_refused() -> None:

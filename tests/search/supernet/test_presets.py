@@ -63,12 +63,23 @@ def test_presets_come_back_from_their_files(name: str, tmp_path: Path) -> None:
         ({"walk": {"fixed": 0.5, "end": 0.4, "every": 1}}, r"'walk.fixed' is 0.5, expected less than 'walk.end', 0.4"),
         ({"mixed_operations": True, "evenly": False}, r"'mixed_operations' and 'walk' are both set"),
         ({"trained_norms": [1.2, 2]}, r"'trained_norms' is \[1.2, 2.0\], expected a range around 1"),
+        ({"preprocessing": {"mean": [1, 2], "std": [1, 2]}}, r"'preprocessing.mean' and .* have 2 values, expected 3"),
+        ({"preprocessing": {"mean": [1] * 4, "std": [1] * 4}}, r"'preprocessing.mean' and .* have 4 values, expected 3"),
+        ({"augmentation": {"area": [0.9, 0.1]}}, r"'augmentation.area' is \[0.9, 0.1\], expected the least and the largest"),
+        ({"augmentation": {"area": [0.1, 1.5]}}, r"'augmentation.area' is \[0.1, 1.5\], .* at most 1"),
+        ({"augmentation": {"aspect": [1.5, 0.5]}}, r"'augmentation.aspect' is \[1.5, 0.5\]"),
     ],
 )
 def test_presets_that_cannot_be_are_refused(changes: dict[str, Any], message: str) -> None:
     document = {"format": "mhmodels.supernet_preset/1", **msgspec.to_builtins(PRESETS["quick"]), **changes}
     with pytest.raises((FileFormatError, SearchError), match=message):
         Preset.from_json(msgspec.json.encode(document), "mine.json")
+
+
+def test_one_mean_for_all_channels_will_do() -> None:
+    grey = {"preprocessing": {"mean": [128], "std": [128]}, "augmentation": {"area": [1.0, 1.0]}}
+    document = {"format": "mhmodels.supernet_preset/1", **msgspec.to_builtins(PRESETS["quick"]), **grey}
+    assert Preset.from_json(msgspec.json.encode(document)).augmentation is not None
 
 
 def test_an_unknown_preset_is_told_what_there_is() -> None:

@@ -15,6 +15,7 @@ from mhmodels.training import session
 from mhmodels.training.recipes import RECIPES
 from mhmodels.training.sources import open_data
 from search.errors import SearchError
+from search.supernet.record import settings
 from tests.examples import load_example
 
 from . import tiny
@@ -75,6 +76,15 @@ def test_random_networks_have_the_same_norm_and_are_others(example: Any) -> None
     assert not (rows == own).all(axis=1).any()
     with pytest.raises(SearchError, match="0 networks within 5 %"):
         example.like(objective, 1e6, own, 20, 0)
+
+
+@pytest.mark.tensorflow
+def test_a_search_on_several_replicas_is_the_search_of_its_result(example: Any, tmp_path: Path) -> None:
+    search = tiny.request(tmp_path)
+    own = msgspec.json.decode(msgspec.json.encode(settings(search)))
+    example.check_origin(tmp_path / "found.json", tmp_path / "found.db", search, own | {"replicas": 2})
+    with pytest.raises(SearchError, match=r"found by the search in .*found\.db: seed differ"):
+        example.check_origin(tmp_path / "found.json", tmp_path / "found.db", search, own | {"replicas": 2, "seed": 1})
 
 
 def test_the_verdict(example: Any) -> None:

@@ -15,6 +15,7 @@ from search.rewards import Objective, Reward
 from search.space import Encodings
 from search.spaces.parts import group, head, stage
 from search.supernet.data import SearchData
+from search.supernet.plan import Plan
 from search.supernet.presets import Policy, Preset
 from search.template import ArchitectureSpace, Template
 from tests.training.tiny import CLASSES, SIDE, Colours
@@ -35,6 +36,35 @@ def space(name: str = "tiny") -> ArchitectureSpace:
         head("head", "features", 32),
     )
     return ArchitectureSpace(name, Template(groups))
+
+
+def small() -> ArchitectureSpace:
+    """One stage of one or two blocks, of two widths: what XLA compiles in seconds."""
+
+    def blocks(stride: int) -> tuple[Any, ...]:
+        return (ib(3, stride, 1, 1), ib(3, stride, 1, 2), fused(3, stride, 1, 2))
+
+    groups = (
+        group("stem", "stem", 8, [(Conv(filters=1, kernel=3, stride=2),)]),
+        stage("stage2", (8, 16), blocks(2), blocks(1), 1),
+        head("head", "features", 16),
+    )
+    return ArchitectureSpace("small", Template(groups))
+
+
+def super_network(plan: Plan, **options: Any) -> Any:
+    """Shared weights of which none is neutral."""
+    import keras
+
+    from search.supernet.network import SuperNetwork
+
+    keras.utils.set_random_seed(7)
+    network = SuperNetwork(plan, **options)
+    rng = np.random.default_rng(0)
+    for name, variable in network.weights.items():
+        if name.endswith(("gamma", "beta", "bias")):
+            variable.assign(variable.numpy() + 0.1 * rng.normal(size=variable.shape))
+    return network
 
 
 class Madds:
@@ -71,7 +101,7 @@ def request(folder: Path, **changes: Any) -> Any:
     from mhmodels.training.strategies import make_strategy
     from search.supernet.record import Request
 
-    own = space()
+    own = changes.get("space") or space()
     fields: dict[str, Any] = {
         "space": own, "objective": objective(own), "data": data(), "preset": preset(), "folder": folder, "classes": CLASSES,
         **changes,
