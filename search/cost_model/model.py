@@ -138,7 +138,6 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             )
         if space is None:
             return
-        check_form(self.form, space)
         sizes = space.input_sizes if isinstance(space, ArchitectureSpace) else ()
         if not set(sizes) <= set(self.input_sizes):
             raise CostModelError(f"the cost model knows input sizes {self.input_sizes}, space '{space.name}' has {sizes}")
@@ -147,6 +146,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 f"the cost model is for encodings of space '{self.space}' with schema {self.schema}, "
                 f"not for '{space.name}' with {space.schema}"
             )
+        check_form(self.form, space)
 
     def predict(self, architectures: Iterable[Architecture]) -> Floats:
         """Milliseconds of architectures; a structural model takes any, others take members of their space only.
