@@ -25,7 +25,7 @@ class UnknownNameError(MhmodelsError, LookupError):
 
 
 def _listed(names: list[str], most: int = 40) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return (", ".join(names[:most]) or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class FileFormatError(MhmodelsError, ValueError):

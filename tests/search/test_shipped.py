@@ -78,6 +78,8 @@ def test_what_is_not_shipped_is_refused_by_name() -> None:
         shipped_model("multi_hardware", "ethos-u55-64")
     with pytest.raises(UnknownNameError, match="shipped cost model of 'multi_hardware' 'host-cpu-uint8'"):
         shipped_model("multi_hardware", "host-cpu-uint8")
+    with pytest.raises(UnknownNameError, match="shipped cost model of 'nas_bench_macro' 'ethos-u55-128': known: none"):
+        shipped_model("nas_bench_macro", "ethos-u55-128")
 
 
 def test_a_shipped_model_does_not_serve_another_space(monkeypatch: pytest.MonkeyPatch) -> None:
