@@ -168,6 +168,8 @@ def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int])
     """
     space, found = benchmark.accuracy.table.space, {}
     accuracy = benchmark.accuracy.evaluate(benchmark.members)
+    truths = {norm: benchmark.objective(benchmark.hardware, norm) for norm in NORMS}
+    rewards = {norm: truth(accuracy, benchmark.members) for norm, truth in truths.items()}
     for size, seed in itertools.product(sizes, seeds):
         rows = np.random.default_rng(seed).choice(benchmark.members, size, replace=False)
         models = {
@@ -175,12 +177,11 @@ def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int])
             for name, source in benchmark.sources.items()
         }
         row = {}
-        for norm in NORMS:
-            truth = benchmark.objective(benchmark.hardware, norm)
+        for norm, truth in truths.items():
             guess = Objective.of_cost_models(space, list(models.values()), truth.reward)
-            best = benchmark.members[guess(accuracy, benchmark.members).argmax()]
-            reward = truth(benchmark.accuracy.evaluate(best), best)
-            row |= {f"regret_{norm}": 100 * (benchmark.optimum(truth) - float(reward[0]))}
+            place = guess(accuracy, benchmark.members).argmax()
+            best = benchmark.members[place]
+            row |= {f"regret_{norm}": 100 * float(rewards[norm].max() - rewards[norm][place])}
             row |= {f"guessed_{norm}": float(guess.f(best)[0]), f"f_{norm}": float(truth.f(best)[0])}
         found.setdefault(size, []).append(row)
     return found

@@ -163,13 +163,14 @@ def _table(path: Path, name: str, encodings: Any, columns: Mapping[str, Any], qu
         raise FileFormatError(
             f"{path}: {len(members)} different networks of '{name}', expected all {space.sizes.distinct}; the file may be cut off"
         )
+    place, kept = place.ravel(), {column: np.asarray(values)[first] for column, values in columns.items()}
     for column, values in columns.items():
         # Strings of NAS-Bench-Macro that are one network have the same accuracies in its file.
-        differing = np.flatnonzero(np.asarray(values) != np.asarray(values)[first][place.ravel()])
+        differing = np.flatnonzero(values != kept[column][place])
         if len(differing):
             row = int(differing[0])
             raise FileFormatError(
-                f"{path}: column '{column}' has two values for {space.label(members[place.ravel()[row]])}, the second in row "
+                f"{path}: column '{column}' has two values for {space.label(members[place[row]])}, the second in row "
                 f"{row + 1} ({len(differing)} such rows), expected one a network"
             )
-    return Table(space, members, {column: np.asarray(values)[first] for column, values in columns.items()}, quantity)
+    return Table(space, members, kept, quantity)

@@ -13,8 +13,9 @@ import numpy as np
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import named
-from search.cost_model.data import MAX_BYTES, Latencies, read_csv, read_latencies
+from search.cost_model.data import MAX_BYTES, Latencies, read_latencies
 from search.cost_model.fitting import Origin
+from search.cost_model.rows import read_csv
 from search.errors import SearchError
 from search.evaluators import TableLatency
 from search.space import Space

@@ -17,8 +17,8 @@ from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from search.benchmark_tables import table_of
 from search.cost_model.baselines import BASELINE
-from search.cost_model.data import placed
 from search.cost_model.model import CostModel, load_cost_model, naming
+from search.cost_model.rows import placed
 from search.errors import SearchError
 from search.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
 from search.measured_tables import is_collected, measured_latencies

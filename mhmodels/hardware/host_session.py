@@ -21,13 +21,18 @@ CHILD = Path(__file__).with_name("host_child.py")
 TIMEOUT_S = 600.0
 
 
+def usable_cores() -> list[int]:
+    """The cores that this process may use, in order."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
 def timing_cores(threads: int) -> list[int]:
     """The cores to pin to, one a thread: the last that this process may use, since the first serve interrupts.
 
     Raises:
         MeasurementError: more threads than cores, or none.
     """
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    allowed = usable_cores()
     if not 1 <= threads <= len(allowed):
         raise MeasurementError(f"threads is {threads}, expected 1 to {len(allowed)}: that many cores are free to this process")
     return allowed[-threads:]

@@ -99,13 +99,19 @@ def write_weights(
         learned=learned,
         created_by=f"mhmodels {_version()}",
     )
-    if (size := len(info.to_json())) > LARGEST_INFO:
-        raise WeightsError(
-            f"{path}: its description would be {size} bytes, expected at most {LARGEST_INFO}; leave the names of the "
-            f"{len(labels.names)} classes out, or give shorter ones"
-        )
+    _check_size(target, info)
     _replace(target, _encode(wanted, floats, info))
     return info
+
+
+def _check_size(path: Path, info: WeightsInfo) -> None:
+    """Refuses a description that no reader would take."""
+    size = len(info.to_json())
+    if size > LARGEST_INFO:
+        raise WeightsError(
+            f"{path}: its description would be {size} bytes, expected at most {LARGEST_INFO}; leave the names of the "
+            f"{len(info.labels.names)} classes out, or give shorter ones"
+        )
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ from export.latency import LatencyFormat, latency_file
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, prepare
-from mhmodels.hardware.host_session import timing_cores
+from mhmodels.hardware.host_session import timing_cores, usable_cores
 from search.collecting.desk import Desk, Emit, Event, Trouble
 from search.collecting.plan import THIS_MACHINE, WEIGHTS, Network, Plan, Settings, reference_network
 from search.space import Space
@@ -207,15 +207,11 @@ def _lanes(desks: Sequence[Desk], threads: int) -> dict[str, list[Desk]]:
 
 def _compiler_cores(lanes: Mapping[str, Sequence[Desk]], threads: int) -> set[int]:
     """Where compilers run: all cores, but those for timing if they run beside timings."""
-    return _other_cores(threads) if COMPILERS in lanes and THIS_MACHINE in lanes else _cores()
+    return _other_cores(threads) if COMPILERS in lanes and THIS_MACHINE in lanes else set(usable_cores())
 
 
 def _other_cores(threads: int) -> set[int]:
-    return _cores() - set(timing_cores(threads))
-
-
-def _cores() -> set[int]:
-    return set(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    return set(usable_cores()) - set(timing_cores(threads))
 
 
 def _stay_on(cores: Collection[int]) -> None:

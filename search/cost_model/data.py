@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,24 +11,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Architecture
-from mhmodels.errors import FileFormatError, MhmodelsError
+from mhmodels.errors import FileFormatError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.turns import common_pace, steady_ms
 from mhmodels.json_files import read_bytes
-from mhmodels.registry import resolve
 from mhmodels.store import Store
 from search.cost_model.baselines import Baseline, stored_baselines
-from search.cost_model.fitting import LONGEST_MS, SHORTEST_MS, Origin
+from search.cost_model.fitting import Origin
 from search.cost_model.model import CostModel, encoding_hashes
+from search.cost_model.rows import file_rows, latency_of, placed
 from search.errors import CostModelError, SpaceError
 from search.sampling import Sample
 from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
-LATENCIES = ("ms", "latency_ms", "median_ms")
 MAX_BYTES = 2 << 30
-_NONE = ("", "null", "none", "×")
 _ALIKE = 1.1
 
 
@@ -114,12 +107,12 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     path = Path(path)
     origin = _with_provenance(origin, provenance_of(path, space))
     text = read_bytes(path, limit=MAX_BYTES)
-    everything = _rows(text, path)
+    everything = file_rows(text, path)
     rows = [(number, row) for number, row in everything if row.get("hardware") in (None, origin.hardware)]
     if everything and not rows:
         known = ", ".join(sorted({str(row["hardware"]) for _, row in everything}))
         raise CostModelError(f"{path}: no row is of hardware '{origin.hardware}'; those that there are: {known}")
-    members = [(placed(row, space, f"{path}: line {number}"), _latency(row, f"{path}: line {number}")) for number, row in rows]
+    members = [(placed(row, space, f"{path}: line {number}"), latency_of(row, f"{path}: line {number}")) for number, row in rows]
     stored: dict[bytes, float | None] = {}
     if store is not None and isinstance(space, ArchitectureSpace):
         lacking = [encoding for encoding, value in members if value is None]
@@ -214,7 +207,7 @@ def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
     path = Path(path)
     provenance_of(path, space)
     text = read_bytes(path, limit=MAX_BYTES)
-    rows = _rows(text, path)
+    rows = file_rows(text, path)
     encodings = [placed(row, space, f"{path}: line {number}") for number, row in rows]
     if not encodings:
         raise FileFormatError(f"{path}: no networks, expected one a line")
@@ -300,125 +293,6 @@ def _origin(rows: Sequence[Measurement], origin: Origin) -> Origin:
     if not rows:
         return origin
     return Origin(origin.hardware, rows[0].kind, rows[0].format, rows[0].environment, origin.baselines)
-
-
-def _rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    """A file's rows, each with the number of its line."""
-    return list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
-
-
-def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    for number, line in enumerate(text.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise FileFormatError(f"{path}: line {number}: not JSON ({error}); expected one object a line") from error
-        if not isinstance(row, dict):
-            raise FileFormatError(f"{path}: line {number}: found {line[:40]!r}, expected an object")
-        yield number, row
-
-
-def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    header, rows = read_csv(text, path)
-    if not {"encoding", "architecture"} & set(header):
-        raise FileFormatError(f"{path}: columns are {sorted(set(header))}, expected 'encoding' or 'architecture', and 'ms'")
-    for number, row in rows:
-        if None in row:
-            raise FileFormatError(
-                f"{path}: line {number} has {len(header) + len(row[None])} fields, the header {len(header)}; fields are "
-                "separated by commas, decimals by points"
-            )
-        yield number, {key: value for key, value in row.items() if value not in (None, "")}
-
-
-def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
-    """A CSV file's header, and its rows as of `csv.DictReader`, each with the number of its line.
-
-    Raises:
-        FileFormatError: not UTF-8 text, or wrongly quoted: a quote that is never closed would swallow all lines behind it.
-    """
-    line, rows = 1, list[tuple[int, dict[Any, Any]]]()
-    try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = list(reader.fieldnames or ())
-        line = reader.line_num + 1
-        for row in reader:
-            rows.append((reader.line_num, row))
-            line = reader.line_num + 1
-    except UnicodeDecodeError as error:
-        raise FileFormatError(f"{path}: not UTF-8 text ({error})") from error
-    except csv.Error as error:
-        raise FileFormatError(
-            f"{path}: line {line}: {error}; expected fields separated by commas, and every quote closed in its field"
-        ) from error
-    return header, rows
-
-
-def placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
-    """The network of one row of a file.
-
-    Args:
-        row: has `encoding` or `architecture`, see `read_latencies`; its `schema`, if it has one, must be the space's.
-        space: what it must be a member of.
-        where: file and line, for messages.
-
-    Returns:
-        (decisions,).
-
-    Raises:
-        SpaceError: it is no member.
-        FileFormatError: the row is wrong.
-    """
-    try:
-        return _encoding(row, space)
-    except (SpaceError, FileFormatError) as error:
-        raise type(error)(f"{where}: {error}") from error
-    except MhmodelsError as error:
-        raise FileFormatError(f"{where}: {error}") from error
-
-
-def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
-    schema = row.get("schema")
-    if schema not in (None, space.schema):
-        raise SpaceError(f"field 'schema' is {schema!r}, but space '{space.name}' has {space.schema}: another space or version")
-    encoding = row.get("encoding")
-    if isinstance(encoding, str):
-        return space.parse(encoding)
-    if isinstance(encoding, list):
-        if not all(isinstance(value, int) and abs(value) < 1 << 15 for value in encoding):
-            raise FileFormatError(f"field 'encoding' is {str(encoding)[:60]}, expected whole numbers")
-        return space.check(encoding)[0]
-    architecture = row.get("architecture")
-    if architecture is None:
-        raise FileFormatError("neither 'encoding' nor 'architecture' is given")
-    if not isinstance(space, ArchitectureSpace):
-        raise SpaceError(f"space '{space.name}' is tabular: expected 'encoding', not 'architecture'")
-    if isinstance(architecture, str):
-        return space.encode(resolve(architecture))
-    return space.encode(Architecture.from_json(msgspec.json.encode(architecture), source="architecture"))
-
-
-def _latency(row: Mapping[str, Any], where: str) -> float | None:
-    """The latency, None where there is none; a number that is no latency is refused, since it means a broken measurement."""
-    for name in LATENCIES:
-        value = row.get(name)
-        if value is None or (isinstance(value, str) and value.strip().lower() in _NONE):
-            continue
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        except (TypeError, ValueError):
-            raise FileFormatError(f"{where}: field '{name}' is {value!r}, expected milliseconds") from None
-        if isinstance(value, bool) or not SHORTEST_MS <= number <= LONGEST_MS:
-            raise CostModelError(
-                f"{where}: field '{name}' is {value!r:.40}, expected finite milliseconds above 0 ({SHORTEST_MS:g} to "
-                f"{LONGEST_MS:g}); leave it empty where the network does not run"
-            )
-        return number
-    return None
 
 
 def _merged(

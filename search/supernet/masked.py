@@ -228,6 +228,8 @@ def _at(site: Site, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], 
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
     def place(*inputs: tf.Tensor) -> Any:
+        """The place's map, of its input and weights, and how its gradients come about."""
+
         def gradient(upstream: tf.Tensor) -> Any:
             pull = functools.partial(_pulled, mean(upstream), inputs)
             shapes = [tuple(each.shape) for each in inputs]
