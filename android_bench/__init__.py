@@ -5,5 +5,5 @@
     register("phones", PhoneRunner(Options(binaries=("benchmark_model",))))
     row = measure("multi_max.tflite", "0A1B2C3D/gpu-opencl")
 
-Takes paths of `.tflite` files and imports `mhmodels` only; `mhmodels.cli.phones` wires it to models and the store.
+Takes paths of `.tflite` files and imports `mhmodels` only; `mhmodels.cli.phone_answers` wires it to models and the store.
 """

@@ -6,35 +6,16 @@ a 1x1 convolution there. A layer that has no such operation is refused by its na
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import keras
 
 from export.graph import ExportError
-from mhmodels.block_types import Rectifier
+from export.keras_layers import Size, operation_of
 from mhmodels.blocks import Kind
 from mhmodels.network import IMAGE, Op
 
-Size = tuple[int | None, int | None]
-
 FLATTEN = "flatten"
-
-_NOTHING_IN_INFERENCE = (
-    "Dropout", "SpatialDropout2D", "GaussianDropout", "GaussianNoise", "AlphaDropout", "ActivityRegularization", "Identity",
-)  # fmt: skip
-_SHAPES_ONLY = ("Flatten", "Reshape")
-_ACTIVATIONS = {
-    "linear": "linear",
-    "relu": "relu",
-    "relu6": "relu6",
-    "hard_silu": "hard_swish",
-    "hard_swish": "hard_swish",
-    "hard_sigmoid": "hard_sigmoid",
-    "sigmoid": "sigmoid",
-    "softmax": "softmax",
-}
-"""Keras' names to the operations'."""
 
 
 class Read(NamedTuple):
@@ -148,16 +129,7 @@ class _Reader:
             raise ExportError(f"layer '{layer.name}' ({kind}) is used twice; a file cannot share weights between operations")
         self.seen.add(id(layer))
         names = [self.read(entry, layer.name) for entry in inputs]
-        if kind in _NOTHING_IN_INFERENCE:
-            return names[0]
-        rule = _RULES.get(kind)
-        if rule is None:
-            raise ExportError(
-                f"layer '{layer.name}' ({kind}): the direct writer has no operator for it; "
-                "float formats of this model can be had with --engine tensorflow"
-            )
-        _check_last_axis(layer, tuple(output.shape))
-        return rule(self, layer, names)
+        return operation_of(self, layer, names, tuple(output.shape))
 
     def _inner(self, model: Any, inputs: list[Any], output: Any) -> str:
         """A model used as a layer."""
@@ -220,189 +192,3 @@ def _producer(tensor: Any) -> tuple[Any, list[Any]]:
     """The layer that made a Keras tensor, and what it read."""
     history = tensor._keras_history
     return history.operation, list(history.operation._inbound_nodes[history.node_index].input_tensors)
-
-
-def _strided(size: Size, stride: int) -> Size:
-    height, width = size
-    return (None if height is None else -(-height // stride), None if width is None else -(-width // stride))
-
-
-def _refuse(layer: Any, what: str) -> ExportError:
-    return ExportError(f"layer '{layer.name}' ({type(layer).__name__}): {what}")
-
-
-def _check_last_axis(layer: Any, shape: tuple[int | None, ...]) -> None:
-    """Refuses a layer that divides the channels, or works along others: an operation has them last and knows no second axis.
-
-    Args:
-        layer: the layer.
-        shape: of its output, batch first.
-    """
-    kind = type(layer).__name__
-    if kind in _SHAPES_ONLY and any(side != 1 for side in shape[1:-1]):
-        raise _refuse(layer, f"gives {shape[1:]}, expected all values in the last dimension")
-    if kind == "Softmax":
-        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
-        if [axis % len(shape) for axis in axes] != [len(shape) - 1]:
-            raise _refuse(layer, f"axis is {layer.axis} of {len(shape)} dimensions, expected the last")
-
-
-def _window(layer: Any) -> tuple[int, int, int]:
-    """(kernel, stride, dilation) of a convolution that TFLite's SAME padding describes."""
-    kernel, stride, dilation = _square(
-        layer, kernel_size=layer.kernel_size, strides=layer.strides, dilation_rate=layer.dilation_rate
-    )
-    return kernel, stride, dilation
-
-
-def _square(layer: Any, **sides: tuple[int, int]) -> tuple[int, ...]:
-    """One side of each of a layer's sizes, the window's first, where the file can have them."""
-    if any(len(set(side)) > 1 for side in sides.values()):
-        raise _refuse(layer, f"{', '.join(sides)} must be square")
-    if layer.data_format != "channels_last":
-        raise _refuse(layer, f"data_format is '{layer.data_format}', expected 'channels_last'")
-    first, *others = (side[0] for side in sides.values())
-    if layer.padding != "same" and first != 1:
-        raise _refuse(layer, f"padding is '{layer.padding}', expected 'same'")
-    return (first, *others)
-
-
-def _conv(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    kernel, stride, dilation = _window(layer)
-    size = _strided(reader.sizes[inputs[0]], stride)
-    name = reader.add(
-        layer, "conv", inputs, layer.filters, size,
-        kernel=kernel, stride=stride, dilation=dilation, groups=layer.groups, bias=layer.use_bias,
-    )  # fmt: skip
-    return _with_weights(reader, layer, name)
-
-
-def _depthwise(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    if layer.depth_multiplier != 1:
-        raise _refuse(layer, f"depth_multiplier is {layer.depth_multiplier}, expected 1")
-    kernel, stride, dilation = _window(layer)
-    channels, size = reader.channels[inputs[0]], _strided(reader.sizes[inputs[0]], stride)
-    name = reader.add(
-        layer, "depthwise", inputs, channels, size,
-        kernel=kernel, stride=stride, dilation=dilation, groups=channels, bias=layer.use_bias,
-    )  # fmt: skip
-    return _with_weights(reader, layer, name)
-
-
-def _dense(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    name = reader.add(layer, "conv", inputs, layer.units, reader.sizes[inputs[0]], bias=layer.use_bias)
-    return _with_weights(reader, layer, name)
-
-
-def _with_weights(reader: _Reader, layer: Any, name: str) -> str:
-    reader.layers[name] = layer
-    return _activation(reader, layer, [name])
-
-
-def _batch_norm(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    op = reader.ops.get(inputs[0])
-    if op is None or op.kind not in ("conv", "depthwise") or op.batch_norm or op.activation != "linear":
-        raise _refuse(layer, "stands behind no convolution or dense layer, so that it cannot be folded into one")
-    if layer.axis not in (-1, 3) and not (isinstance(layer.axis, (list, tuple)) and list(layer.axis) in ([-1], [3])):
-        raise _refuse(layer, f"axis is {layer.axis}, expected the channels")
-    reader.layers[f"{op.name}_bn"] = layer
-    return reader.change(op.name, batch_norm=True)
-
-
-def _relu(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    """A rectifier: a layer of its own, or another layer's activation."""
-    limits = {None: "relu", 6.0: "relu6"}
-    if layer.max_value not in limits or layer.negative_slope or layer.threshold:
-        raise _refuse(layer, f"max_value {layer.max_value}, negative_slope {layer.negative_slope}: only ReLU and ReLU6 exist")
-    return _fuse(reader, layer, inputs[0], limits[layer.max_value])
-
-
-def _activation(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    """What a layer's `activation` is: mostly a function, which Keras names; a `ReLU` layer has its limits itself."""
-    activation = layer.activation
-    if isinstance(activation, keras.layers.ReLU):
-        return _relu(reader, activation, inputs)
-    return _fuse(reader, layer, inputs[0], getattr(activation, "__name__", type(activation).__name__))
-
-
-def _softmax(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    return _fuse(reader, layer, inputs[0], "softmax")
-
-
-def _fuse(reader: _Reader, layer: Any, source: str, keras_name: str) -> str:
-    """An activation: part of the convolution before it, or a softmax of its own."""
-    activation = _ACTIVATIONS.get(keras_name)
-    if activation is None:
-        raise _refuse(layer, f"activation '{keras_name}' has no operator; expected one of {', '.join(sorted(_ACTIVATIONS))}")
-    if activation == "linear":
-        return source
-    if activation == "softmax":
-        if reader.sizes[source] != (1, 1):
-            raise _refuse(layer, f"a softmax over a map of {reader.sizes[source]}, expected one over classes")
-        if layer.name not in reader.ops:
-            return reader.add(layer, "softmax", [source], reader.channels[source], (1, 1))
-        renamed = keras.layers.Softmax(name=f"{layer.name}_softmax")  # the dense layer has its own name already
-        return reader.add(renamed, "softmax", [source], reader.channels[source], (1, 1))
-    op = reader.ops.get(source)
-    weighted = op is not None and op.kind in ("conv", "depthwise")
-    added = op is not None and op.kind == "add" and activation in get_args(Rectifier)
-    if op is None or not (weighted or added) or op.activation != "linear":
-        raise _refuse(layer, f"activation '{keras_name}' stands behind no convolution, dense layer or addition that could do it")
-    return reader.change(source, activation=activation)
-
-
-def _join(kind: Kind) -> Callable[[_Reader, Any, list[str]], str]:
-    def rule(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-        if len(inputs) != 2:
-            raise _refuse(layer, f"has {len(inputs)} inputs, expected 2")
-        height, width, channels = _broadcast(layer, *((*reader.sizes[name], reader.channels[name]) for name in inputs))
-        return reader.add(layer, kind, inputs, channels, (height, width))
-
-    return rule
-
-
-def _broadcast(layer: Any, *shapes: tuple[int | None, int | None, int]) -> tuple[int | None, int | None, int]:
-    """Shape of what two maps (height, width, channels) give together: a side of 1 is repeated, whichever of them has it."""
-    for sides in zip(*shapes, strict=True):
-        if len(set(sides) - {1}) > 1:
-            raise _refuse(layer, f"its inputs are {' and '.join(map(str, shapes))}, expected sides that are equal or 1")
-    height, width, channels = (next((side for side in sides if side != 1), 1) for sides in zip(*shapes, strict=True))
-    assert channels is not None
-    return height, width, channels
-
-
-def _window_pool(kind: Kind) -> Callable[[_Reader, Any, list[str]], str]:
-    def rule(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-        kernel, stride = _square(layer, pool_size=layer.pool_size, strides=layer.strides)
-        size = _strided(reader.sizes[inputs[0]], stride)
-        return reader.add(layer, kind, inputs, reader.channels[inputs[0]], size, kernel=kernel, stride=stride)
-
-    return rule
-
-
-def _pool(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    return reader.add(layer, "pool", inputs, reader.channels[inputs[0]], (1, 1))
-
-
-def _flatten(reader: _Reader, layer: Any, inputs: list[str]) -> str:
-    if reader.sizes[inputs[0]] != (1, 1):
-        raise _refuse(layer, f"flattens a map of {reader.sizes[inputs[0]]}; expected global average pooling before it")
-    return inputs[0]
-
-
-_RULES: dict[str, Callable[[_Reader, Any, list[str]], str]] = {
-    "Conv2D": _conv,
-    "DepthwiseConv2D": _depthwise,
-    "Dense": _dense,
-    "BatchNormalization": _batch_norm,
-    "ReLU": _relu,
-    "Activation": _activation,
-    "Softmax": _softmax,
-    "Add": _join("add"),
-    "Multiply": _join("multiply"),
-    "GlobalAveragePooling2D": _pool,
-    "MaxPooling2D": _window_pool("max_pool"),
-    "AveragePooling2D": _window_pool("average_pool"),
-    **dict.fromkeys(_SHAPES_ONLY, _flatten),
-}
-"""A Keras layer's class to the operation that it is. Other layers are refused."""

@@ -12,18 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phones import (
-    Failure,
-    PhoneOptions,
-    Phones,
-    Request,
-    failure_text,
-    hardware_ids,
-    install,
-    phone_options,
-    read_matrix,
-    wanted,
-)
+from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
+from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, read_matrix, wanted
 from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:

@@ -1,6 +1,7 @@
 """The super-network in TensorFlow: shared variables, of which a path slices what it needs.
 
-Eager: a path is Python, so only what is active runs and nothing is ever traced again for another network. Batch
+A path is Python, so only what is active runs. What a branch does is one compiled function for all widths: a function for
+each order of layers, kernel and stride that occurs, not for each network, so tracing ends after a few dozen. Batch
 normalisation uses the batch's statistics in training and in evaluation (TuNAS: moving averages of other paths are no
 statistics of this one).
 """
@@ -101,10 +102,16 @@ class SuperNetwork:
             for branch in place.branches:
                 reads = [read for layer in branch for read in layer.reads]
                 weights = [_leading(slices[name], shape) for name, shape in reads]
-                run = functools.partial(run_branch, branch, self.plan.epsilon)
-                outputs.append((tf.recompute_grad(run) if self.recompute and branch else run)(x, *weights))
+                outputs.append(self._run(branch, x, weights))
             x = outputs[0] if len(outputs) == 1 else tf.add_n(outputs) * (1 / len(outputs))
         return x
+
+    def _run(self, branch: tuple[Layer, ...], x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+        if not branch:
+            return x
+        ranks = tuple(len(tensor.shape) for tensor in (x, *weights))
+        run = _compiled(_of_any_width(branch), self.plan.epsilon, ranks, x.dtype)
+        return (tf.recompute_grad(run) if self.recompute else run)(x, *weights)
 
     def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> list[tf.Tensor]:
         """Gradients of slices as gradients of whole weights, those of L2 on active kernels added.
@@ -197,6 +204,20 @@ def _nothing(rank: int) -> tf.Tensor:
 
 def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
+
+
+def _of_any_width(branch: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """A branch without its numbers of channels, which `run_branch` sees on the weights."""
+    return tuple(
+        Layer(layer.step._replace(in_channels=0, channels=0, groups=0), (("", ()),) * len(layer.reads)) for layer in branch
+    )
+
+
+@functools.cache
+def _compiled(branch: tuple[Layer, ...], epsilon: float, ranks: tuple[int, ...], dtype: Any) -> Any:
+    """`run_branch` as a function of a map and weights of any size: op by op, Python took a quarter of a step."""
+    signature = [tf.TensorSpec([None] * rank, dtype) for rank in ranks]
+    return tf.function(functools.partial(run_branch, branch, epsilon), autograph=False, input_signature=signature)
 
 
 def run_branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:

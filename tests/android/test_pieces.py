@@ -26,7 +26,7 @@ from android_bench.protos import read_placement
 from android_bench.runner import PhoneRunner
 from android_bench.series import summarise_blocks
 from android_bench.workspace import _refused, device_lock
-from mhmodels.cli.phones import Phones, Request
+from mhmodels.cli.phone_answers import Phones, Request
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
 

@@ -17,7 +17,7 @@ from android_bench.adb import find_adb
 from android_bench.errors import AdbError
 from android_bench.runner import Options, PhoneRunner
 from android_bench.session import Plan
-from mhmodels.cli.phones import Failure, Phones, Request
+from mhmodels.cli.phone_answers import Failure, Phones, Request
 from mhmodels.hardware import prepare
 from mhmodels.store import Store
 
