@@ -196,7 +196,9 @@ class Search:
                 self._save()
                 saved = time.monotonic()
         self._save()
-        return self._outcome()
+        outcome = self._outcome()
+        self._tell_unreadable()
+        return outcome
 
     def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
         """Judges networks and teaches the controller."""
@@ -245,6 +247,16 @@ class Search:
         bad = np.flatnonzero(~np.isfinite(losses))
         if len(bad):
             raise self._diverged(f"the loss of {self.request.space.label(rows[bad[0]])} became {losses[bad[0]]}")
+
+    def _tell_unreadable(self) -> None:
+        """Names pictures that others stood in for; too many of them have ended the search before."""
+        for feed in (self.train_feed, self.judge_feed):
+            source, bad = feed.source, feed.skipped
+            if bad:
+                named = "; ".join(f"{picture.path} ({picture.reason})" for picture in bad[:10])
+                self.observer.note(
+                    f"{source.name}: {len(bad)} of {len(source)} pictures could not be read, others stood in: {named}"
+                )
 
     def _diverged(self, what: str) -> SearchError:
         good = checkpoint.latest(self.checkpoints)

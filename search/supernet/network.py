@@ -235,7 +235,6 @@ def run_branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: 
 def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
     kernel, *others = weights
     strides = [1, step.stride, step.stride, 1]
-    # Raw operations: in eager execution the checks of tf.nn take as long as a small convolution.
     if step.kind == "conv":
         x = tf.raw_ops.Conv2D(input=x, filter=kernel, strides=strides, padding="SAME")
     else:

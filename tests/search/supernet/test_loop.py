@@ -22,11 +22,11 @@ from mhmodels.training.recipes import SGD, LearningRate
 from search.errors import SearchError
 from search.log import SearchLog
 from search.rewards import Objective
-from search.supernet.data import open_search_data
+from search.supernet.data import SearchData, open_search_data
 from search.supernet.presets import Policy, Walk
 from search.supernet.record import claim, settings
 from search.supernet.watching import Silent, Status
-from tests.training.tiny import CLASSES, write_folder
+from tests.training.tiny import CLASSES, Colours, write_folder
 
 from . import tiny
 
@@ -304,6 +304,16 @@ def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoi
     with pytest.raises(SearchError, match=f"the last good checkpoint is .*{kept.name}"):
         search.to_end()
     assert checkpoint.latest(tmp_path / "run" / "checkpoints") == kept
+
+
+def test_a_picture_that_cannot_be_read_is_named_and_too_many_end_the_search(tmp_path: Path) -> None:
+    watcher, good = Watcher(), Colours(count=64, name="validation")
+    run(tmp_path / "one", watcher, data=SearchData(Colours(count=96, bad=[5]), good), preset=tiny.preset(max_bad_share=0.02))
+    assert watcher.notes[-1] == (
+        "colours: 1 of 96 pictures could not be read, others stood in: colours/5.png (cannot be decoded: broken)"
+    )
+    with pytest.raises(DataError, match=r"2 of 96 pictures cannot be read, expected at most 1 "):
+        run(tmp_path / "two", data=SearchData(Colours(count=96, bad=[5, 6]), good), preset=tiny.preset(max_bad_share=0.02))
 
 
 def test_data_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
