@@ -129,8 +129,7 @@ class SuperNetwork:
         decay = np.full(len(self._names), l2, np.float32)
         for name, branches in _averaged(path).items():
             decay[self._names[name]] = l2 / branches
-        spread: list[tf.Tensor] = self._spreader(replica, bool(l2))(rows, tf.constant(decay))
-        return spread
+        return called(self._spreader(replica, bool(l2)), [*rows, tf.constant(decay)])
 
     def _slicer(self, replica: int) -> Any:
         if replica not in self._slicers:
@@ -168,7 +167,15 @@ def _spreader(weights: Sequence[Weight], variables: Sequence[Any], decaying: boo
     shapes = [
         tf.TensorSpec([None] * len(weight.shape), variable.dtype) for weight, variable in zip(weights, variables, strict=True)
     ]
-    return tf.function(dense, autograph=False, input_signature=[shapes, tf.TensorSpec((len(weights),), tf.float32)])
+    return tf.function(dense, autograph=False).get_concrete_function(shapes, tf.TensorSpec((len(weights),), tf.float32))
+
+
+def called(function: Any, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """What a concrete function gives, flat as its arguments: Python's look at hundreds of them takes longer than the function."""
+    outputs: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
+        args=[*arguments, *function.captured_inputs], Tout=[output.dtype for output in function.outputs], f=function
+    )
+    return outputs
 
 
 def _averaged(path: Path) -> dict[str, int]:

@@ -7,6 +7,7 @@ one process compute the same.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from mhmodels.architecture import Preprocessing
 from mhmodels.training.evaluation import normaliser, right_first
 from mhmodels.training.optimisation import cross_entropy, make_schedule
 from search.errors import SearchError
-from search.supernet.network import SuperNetwork, local
+from search.supernet.network import SuperNetwork, called, local
 from search.supernet.optimizers import make_rule
 from search.supernet.plan import Path
 from search.supernet.presets import Preset
@@ -83,7 +84,6 @@ class Trainer:
             }
         self.schedule = make_schedule(preset.learning_rate, preset.batch_size * preset.architectures, preset.steps)
         self._normalise = normaliser(preprocessing)
-        self._apply = tf.function(self._applied, autograph=False)
 
     def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
         """One step: every architecture on the next batch of its replica, then one update with the mean of the gradients.
@@ -180,6 +180,15 @@ class Trainer:
 
     def _rate(self, step: int) -> float:
         return float(self.schedule(step) if callable(self.schedule) else self.schedule)
+
+    @functools.cached_property
+    def _apply(self) -> Callable[[Any, tf.Tensor, tf.Tensor], Any]:
+        function = tf.function(self._applied, autograph=False)
+        if self.strategy.num_replicas_in_sync > 1:
+            return function
+        shapes = [tf.TensorSpec(variable.shape, variable.dtype) for variable in self.network.weights.values()]
+        alone = function.get_concrete_function(shapes, *[tf.TensorSpec((), tf.float32)] * 2)
+        return lambda gradients, rate, step: called(alone, [*gradients, rate, step])
 
     def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> None:
         self.strategy.run(self._update, args=(gradients, rate, step))
