@@ -307,13 +307,13 @@ def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoi
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_too_many_end_the_search(tmp_path: Path) -> None:
-    watcher, good = Watcher(), Colours(count=64, name="validation")
-    run(tmp_path / "one", watcher, data=SearchData(Colours(count=96, bad=[5]), good), preset=tiny.preset(max_bad_share=0.02))
+    watcher, good, short = Watcher(), Colours(count=16, name="validation"), tiny.preset(steps=4, max_bad_share=0.05)
+    run(tmp_path / "one", watcher, data=SearchData(Colours(count=24, bad=[5]), good), preset=short)
     assert watcher.notes[-1] == (
-        "colours: 1 of 96 pictures could not be read, others stood in: colours/5.png (cannot be decoded: broken)"
+        "colours: 1 of 24 pictures could not be read, others stood in: colours/5.png (cannot be decoded: broken)"
     )
-    with pytest.raises(DataError, match=r"2 of 96 pictures cannot be read, expected at most 1 "):
-        run(tmp_path / "two", data=SearchData(Colours(count=96, bad=[5, 6]), good), preset=tiny.preset(max_bad_share=0.02))
+    with pytest.raises(DataError, match=r"2 of 24 pictures cannot be read, expected at most 1 "):
+        run(tmp_path / "two", data=SearchData(Colours(count=24, bad=[5, 6]), good), preset=short)
 
 
 def test_data_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
