@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from mhmodels.errors import FileFormatError
@@ -46,13 +47,14 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
 
     Raises:
         FileFormatError: not such a file.
-        SearchError: hardware that is not there, latencies of several kinds, or networks that were not measured or do not run.
-        SpaceError: latencies of another space or version.
+        SearchError: hardware that is not there, latencies of several kinds or of another space, or networks that were not
+            measured or do not run.
     """
     kinds = _kinds(path)
     unknown = next((name for name in hardware if name not in kinds), None)
     if unknown is not None or not kinds:
         raise SearchError(f"{path}: no latencies on '{unknown}', expected some of {', '.join(kinds) or 'none: it has no rows'}")
+    _check_schema(path, space)
     whole, identity = get_space(space.name), named(path)
     sources, medians = {}, {}
     for name in dict.fromkeys(hardware or kinds):
@@ -80,6 +82,22 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
             f"{path}: {there} networks have a latency on '{hardware}', and space '{space.name}' has {wanted}{example}: a search "
             f"may ask for any of them. Measure the others (`mhmodels search collect --space {space.name} -n {wanted} -o …`; "
             "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, --cost-model)"
+        )
+
+
+def _check_schema(path: Path, space: Space) -> None:
+    beside = path.with_suffix(".json")
+    if not beside.is_file():
+        return
+    try:
+        document: Any = msgspec.json.decode(read_bytes(beside, limit=64 << 20))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(f"{beside}: not JSON ({error}), expected the provenance of {path.name}") from error
+    schema = document.get("schema") if isinstance(document, dict) else None
+    if schema not in (None, space.schema):
+        raise SearchError(
+            f"{path}: latencies of space '{document.get('space')}' ({schema}), not of '{space.name}' ({space.schema}), by what "
+            f"{beside} says"
         )
 
 

@@ -14,7 +14,7 @@ from mhmodels.cli.main import cli
 from mhmodels.errors import FileFormatError
 from mhmodels.hardware import list_hardware
 from search.collecting.table import COLUMNS
-from search.errors import SearchError, SpaceError
+from search.errors import SearchError
 from search.measured_tables import is_collected, measured_latencies
 from search.sampling import sample
 from search.spaces import get_space
@@ -41,8 +41,7 @@ def write(path: Path, rows: Any, ms: dict[str, Any], kinds: dict[str, str] | Non
             for row, value in zip(rows.tolist(), values, strict=True)
         ]
     path.write_text("\n".join(lines) + "\n")
-    provenance = {"format": "mhmodels.latencies/1", "space": SPACE, "schema": schema or space().schema, "environments": {}}
-    path.with_suffix(".json").write_text(json.dumps(provenance))
+    path.with_suffix(".json").write_text(json.dumps({"space": SPACE, "schema": schema or space().schema}))
     return path
 
 
@@ -118,7 +117,7 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
     with pytest.raises(SearchError, match=r"no latencies on 'tpu', expected some of cpu, npu"):
         measured_latencies(table, space(), ["tpu"])
     other = write(tmp_path / "other.csv", members[:3], {"cpu": [1.0] * 3}, schema="0123")
-    with pytest.raises(SpaceError, match=r"other\.json beside it says .* with schema 0123"):
+    with pytest.raises(SearchError, match=r"\(0123\), not of 'nas_bench_macro'"):
         measured_latencies(other, space())
     mixed = write(tmp_path / "mixed.csv", members[:3], {"cpu": [1.0] * 3})
     mixed.write_text(mixed.read_text() + "0:0:0:0:0:0:0:0,uniform,cpu,estimated,1.0,,,\n")
@@ -136,13 +135,10 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
     quoted.write_text(quoted.read_text().replace(",uniform", ',"uniform', 1))
     with pytest.raises(FileFormatError, match=r"quoted\.csv: line 2: "):
         measured_latencies(quoted, space())
-
-
-def test_a_file_beside_a_table_may_be_anything(members: Any, tmp_path: Path) -> None:
-    """`space sample -o latencies.json`, timed into latencies.csv."""
-    path = write(tmp_path / "latencies.csv", members, {"cpu": np.ones(len(members)).tolist()})
-    path.with_suffix(".json").write_text('{"encoding": [0]}\n{"encoding": [1]}\n')
-    assert measured_latencies(path, space()).medians == {"cpu": 1.0}
+    beside = write(tmp_path / "beside.csv", members[:3], {"cpu": [1.0] * 3})
+    beside.with_suffix(".json").write_text("{")
+    with pytest.raises(FileFormatError, match="not JSON"):
+        measured_latencies(beside, space())
 
 
 def test_a_file_that_ends_within_a_number_is_refused(table: Path, tmp_path: Path) -> None:
