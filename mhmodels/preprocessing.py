@@ -48,6 +48,9 @@ class SkippedPicture(NamedTuple):
     path: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.path} ({self.reason})"
+
 
 class PictureReport(NamedTuple):
     """What became of a folder's pictures.
@@ -69,7 +72,7 @@ class PictureReport(NamedTuple):
         text = f"{self.folder}: {len(self.read)} of {self.found} pictures read"
         if not self.skipped:
             return text
-        named = "; ".join(f"{path} ({reason})" for path, reason in self.skipped[:10])
+        named = "; ".join(map(str, self.skipped[:10]))
         return f"{text}, {len(self.skipped)} skipped: {named}{'; …' if len(self.skipped) > 10 else ''}"
 
 

@@ -64,7 +64,7 @@ def evaluate(
     )
     judged = evaluate_network(architecture, weights, source, batch_size=batch_size, max_bad_share=max_bad_share)
     if judged.skipped:
-        named = "; ".join(f"{picture.path} ({picture.reason})" for picture in judged.skipped[:10])
+        named = "; ".join(map(str, judged.skipped[:10]))
         note(f"{len(judged.skipped)} pictures could not be read: {named}")
     if as_json:
         emit_json(

@@ -101,7 +101,7 @@ class Feed:
         if self._failure is not None:
             raise self._failure
         if len(self._bad) > self._most_bad:
-            named = "; ".join(f"{picture.path} ({picture.reason})" for picture in self.skipped[:5])
+            named = "; ".join(map(str, self.skipped[:5]))
             raise DataError(
                 f"{self.source.name}: {len(self._bad)} of {len(self.source)} pictures cannot be read, expected at most "
                 f"{self._most_bad} (max_bad_share of the recipe): {named}"

@@ -228,7 +228,7 @@ def _metrics(job: Job, outcome: Outcome) -> Metrics:
         test_accuracy=judged.top1 if judged else None,
         test_top5=judged.top5 if judged else None,
         history=tuple(progress.history),
-        skipped=tuple(f"{picture.path} ({picture.reason})" for feed in feeds for picture in feed.skipped),
+        skipped=tuple(str(picture) for feed in feeds for picture in feed.skipped),
         weights_file=RunFolder(job.folder).weights.name,
         versions={"mhmodels": __version__} | {library: importlib.metadata.version(library) for library in _LIBRARIES},
     )

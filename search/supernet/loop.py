@@ -253,7 +253,7 @@ class Search:
         for feed in (self.train_feed, self.judge_feed):
             source, bad = feed.source, feed.skipped
             if bad:
-                named = "; ".join(f"{picture.path} ({picture.reason})" for picture in bad[:10])
+                named = "; ".join(map(str, bad[:10]))
                 self.observer.note(
                     f"{source.name}: {len(bad)} of {len(source)} pictures could not be read, others stood in: {named}"
                 )

@@ -109,8 +109,7 @@ class SuperNetwork:
     def _run(self, branch: tuple[Layer, ...], x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
         if not branch:
             return x
-        ranks = tuple(len(tensor.shape) for tensor in (x, *weights))
-        run = _compiled(_of_any_width(branch), self.plan.epsilon, ranks, x.dtype)
+        run = _compiled(_of_any_width(branch), self.plan.epsilon, x.dtype)
         return (tf.recompute_grad(run) if self.recompute else run)(x, *weights)
 
     def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> list[tf.Tensor]:
@@ -214,16 +213,21 @@ def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
 
 
 def _of_any_width(branch: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """A branch without its numbers of channels, which `run_branch` sees on the weights."""
+    """A branch without names of weights and numbers of channels, which `run_branch` sees on the weights; ranks stay."""
     return tuple(
-        Layer(layer.step._replace(in_channels=0, channels=0, groups=0), (("", ()),) * len(layer.reads)) for layer in branch
+        Layer(
+            layer.step._replace(in_channels=0, channels=0, groups=0),
+            tuple(("", (0,) * len(shape)) for _, shape in layer.reads),
+        )
+        for layer in branch
     )
 
 
 @functools.cache
-def _compiled(branch: tuple[Layer, ...], epsilon: float, ranks: tuple[int, ...], dtype: Any) -> Any:
+def _compiled(branch: tuple[Layer, ...], epsilon: float, dtype: Any) -> Any:
     """`run_branch` as a function of a map and weights of any size: op by op, Python took a quarter of a step."""
-    signature = [tf.TensorSpec([None] * rank, dtype) for rank in ranks]
+    ranks = [len(shape) for layer in branch for _, shape in layer.reads]
+    signature = [tf.TensorSpec([None] * rank, dtype) for rank in (4, *ranks)]
     return tf.function(functools.partial(run_branch, branch, epsilon), autograph=False, input_signature=signature)
 
 

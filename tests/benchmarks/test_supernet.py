@@ -7,7 +7,6 @@ The batch is TuNAS' 128 for each architecture. CPU seconds of the process, so th
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -106,13 +105,16 @@ def void(_: Any) -> None:
 
 def peak() -> int:
     """The most memory that this process ever held, in bytes; what `getrusage` tells begins with the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    return _memory("VmHWM")
 
 
 def resident() -> int:
     """What it holds now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return _memory("VmRSS")
+
+
+def _memory(field: str) -> int:
+    return int(Path("/proc/self/status").read_text().partition(f"{field}:")[2].split()[0]) * 1024
 
 
 def seconds(step: Callable[[], None], repeats: int = 3) -> float:
