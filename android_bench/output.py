@@ -43,7 +43,9 @@ _REPLACING = _line(
 )
 _SPLIT = _line(r"^(<whole>) operations will run on the GPU, and the remaining (<whole>) operations will run on the CPU")
 _NO_SPLIT = _line(r"^No operations will run on the GPU, and all (<whole>) operations will run on the CPU")
-_SIMPLE = _line(r"(?<!\S)(\S{1,80}) delegate: (<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions")
+_SIMPLE = _line(
+    r"^(?:INFO: )?(?:\[[\w .-]{1,40}\] )?(\S{1,80}) delegate: (<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions"
+)
 _CREATED = _line(r"^(\S+) delegate created\.")
 _PARAMETER = _line(r"^([A-Za-z#][\w #/().-]{0,80}?)\s*:\s*\[(.*)\]$")
 _ACCELERATORS = _line(r"^NNAPI accelerators available: \[(.*)\]$")
@@ -52,11 +54,29 @@ _MEMORY = _line(
     r"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init=(<number>) overall=(<number>)"
 )
 _PEAK = _line(r"^Overall peak memory footprint \(MB\) via periodic monitoring: (<number>)")
+# What a delegate, or the runtime about it, says when the work was given back after all.
+_TAKEN_BACK = re.compile(
+    r"""(?ix) \b(?:fell|fall(?:s|ing|en)?)[ -]?back\b | \bfallback\b | \brevert(?:s|ed|ing)?\b | \broll(?:s|ed|ing)?[ -]?back\b
+    | \b(?:undo(?:ne|ing)?|undid|remov(?:ed|ing)|reject(?:ed|ing|s)|discard(?:ed|ing|s)|unapplied)\b.{0,60}\bdelegates?\b
+    | \bdelegates?\b.{0,60}\b(?:undone|removed|rejected|discarded|unapplied|not\ (?:applied|used|run|running|initiali[sz]ed))\b
+    | \bfail(?:s|ed|ing|ure)?\b.{0,40}\b(?:appl(?:y|ied|ying)|dispatch|delegat\w*)
+    | \b(?:could|can)(?:not|\ not|n't)\b.{0,40}\b(?:apply|delegat\w*) | \bno\ usable\ dispatch\b
+    | \brestor(?:ed|ing)\b.{0,40}\b(?:execution\ plan|graph)\b
+    | \bCPU\ instead\b | \binstead\b.{0,40}\bCPU\b""",
+    re.ASCII,
+)
+# Settings of a delegate, not the place where it runs.
+_DEFAULTS = re.compile(r"(?i)\bback to (?:the )?defaults? (?:perf\w*|power|priority|precision|setting|value|option|config|log)")
 _SOURCE = _line(r"^\[[\w./-]+:\d+\]\s*")
 _BLOCK = _line(
     r"^(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|std)\)):"
     r"\s+(<number>)( ms)?(?: \((<whole>) runs\))?$"
 )
+# Settings that decide what runs where.
+_DECISIVE = frozenset((
+    "graph", "use xnnpack", "use gpu", "use nnapi", "use hexagon", "nnapi accelerator name", "disable nnapi cpu",
+    "external delegate path", "external delegate options",
+))  # fmt: skip
 MAX_NOTES = 40
 READABLE = 2000
 
@@ -111,10 +131,11 @@ class Output(msgspec.Struct, kw_only=True):
         applied: by delegate name: `completely`, `partially` or `not`.
         created: names of delegates that were made.
         replaced, split, simple: three ways of telling what was delegated: nodes; (on the GPU, all); by name (nodes, all).
-        parameters: echoed settings by title.
+        parameters: echoed settings by title, in lower case.
         accelerators: what NNAPI offers; None if it did not say.
         unconsumed: flags that the tool does not know, with dashes and values.
         watched: of the patterns asked for, those seen, with the first line.
+        taken_back: lines that tell of work which a delegate did not do in the end, the first few.
         errors: lines that look like trouble, the first few.
         oversized: lines that were too long to be any.
         memory_mb: init, overall and peak, as far as told.
@@ -137,6 +158,7 @@ class Output(msgspec.Struct, kw_only=True):
     accelerators: list[str] | None = None
     unconsumed: list[str] = []
     watched: dict[str, str] = {}
+    taken_back: list[str] = []
     errors: list[str] = []
     oversized: int = 0
     memory_mb: dict[str, float] = {}
@@ -147,10 +169,12 @@ class OutputParser:
 
     Args:
         watch: regular expressions; the result tells which of them a line matched.
+        may: regular expressions of lines that are never `taken_back`.
     """
 
-    def __init__(self, watch: Iterable[str] = ()) -> None:
+    def __init__(self, watch: Iterable[str] = (), may: Iterable[str] = ()) -> None:
         self._watch = [(pattern, re.compile(pattern)) for pattern in watch]
+        self._may = [_DEFAULTS, _PARAMETER, *map(re.compile, may)]
         self._streams = {"stdout": LineAssembler(), "stderr": LineAssembler()}
         self.output = Output()
 
@@ -176,10 +200,18 @@ class OutputParser:
         for pattern, expression in self._watch:
             if pattern not in self.output.watched and expression.search(start):
                 self.output.watched[pattern] = start[:300]
-        if self._delegation(start, stream) or len(line) > READABLE:
+        if self._delegation(start, stream):
+            return
+        self._look_back(start)
+        if len(line) > READABLE:
             return
         if not self._numbers(line, stream):
             self._rest(line)
+
+    def _look_back(self, line: str) -> None:
+        out = self.output
+        if len(out.taken_back) < MAX_NOTES and _TAKEN_BACK.search(line) and not any(may.search(line) for may in self._may):
+            out.taken_back.append(line[:300])
 
     def _numbers(self, line: str, stream: str) -> bool:
         out = self.output
@@ -240,7 +272,7 @@ class OutputParser:
             if out.split not in (None, split):
                 self._conflict(line)
             out.split = split
-        elif match := _SIMPLE.search(line):
+        elif match := _SIMPLE.match(line):
             self._once(out.simple, match[1], (int(match[2]), int(match[3])), line)
         elif match := _CREATED.match(line):
             if len(out.created) < MAX_NOTES:
@@ -261,19 +293,25 @@ class OutputParser:
     def _rest(self, line: str) -> None:
         out = self.output
         if match := _ACCELERATORS.match(line):
-            out.accelerators = [name.strip() for name in match[1].split(",") if name.strip()]
+            names = [name.strip() for name in match[1].split(",") if name.strip()]
+            if out.accelerators not in (None, names):
+                self._conflict(line)
+            out.accelerators = names
         elif match := _UNCONSUMED.match(line):
             out.unconsumed += match[1].split()[:MAX_NOTES]
         elif match := _PARAMETER.match(line):
-            if len(out.parameters) < 200:
-                out.parameters.setdefault(match[1].strip(), match[2])
+            title = match[1].strip().lower()
+            known = out.parameters.setdefault(title, match[2]) if len(out.parameters) < 200 else match[2]
+            # Others may be said twice, of which nothing depends on.
+            if known != match[2] and title in _DECISIVE:
+                self._conflict(line)
         elif len(out.errors) < MAX_NOTES:
             out.errors.append(line[:300])
 
 
-def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = ()) -> Output:
+def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), may: Iterable[str] = ()) -> Output:
     """Reads a finished run; see `OutputParser`."""
-    parser = OutputParser(watch)
+    parser = OutputParser(watch, may)
     parser.feed("stdout", stdout)
     parser.feed("stderr", stderr)
     return parser.close()
