@@ -23,7 +23,8 @@ from android_bench.process import run_program
 from android_bench.rows import PhoneFailure
 from android_bench.runner import Options, PhoneRunner
 from android_bench.session import Plan, Session
-from android_bench.workspace import ROOT, SETTINGS, Workspace
+from android_bench.settings import SETTINGS
+from android_bench.workspace import ROOT, Workspace
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware import Measurement, prepare
 from mhmodels.store import Store
