@@ -19,6 +19,7 @@ SCRIPT_S = 20.0
 # A phone answers long before it has started as a whole.
 BOOT_S = 120.0
 ATTEMPTS = 3
+ADBS_OWN_RC = 255
 # Devices without the second shell protocol take a service name of one old packet.
 OLD_SCRIPT_BYTES = 4000
 _HERE = "echo here; getprop sys.boot_completed 2>/dev/null"
@@ -120,14 +121,17 @@ class Phone:
         # Without `exec` the program would outlive the connection; old devices need a shell around it for the exit code.
         command = text if modern else f"sh -c {quote(text)}\necho {mark} $?"
         self._check_length(command)
-        done = self._adb(["shell", command], timeout_s)
-        rc: int | None = done.rc
-        stdout = done.stdout
-        if not modern:
-            body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
-            rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
-            stdout = body if found else stdout
-        lost = "" if done.stopped else self._loss(done, rc)
+        with self.adb.watching(self.serial) as stayed:
+            done = self._adb(["shell", command], timeout_s)
+            rc: int | None = done.rc
+            stdout = done.stdout
+            if not modern:
+                body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+                rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
+                stdout = body if found else stdout
+            # adb's own code for a cut connection, which a program may end with as well: old devices tell the program's apart.
+            cut = rc is None or (modern and rc == ADBS_OWN_RC and not stayed())
+        lost = "" if done.stopped else self._loss(done, rc, cut)
         return ToolRun(None if done.stopped or lost else rc, stdout, done.stderr, done.wall_s, done.stopped, done.dropped, lost)
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
@@ -208,10 +212,9 @@ class Phone:
             raise error
         self.wait_back()
 
-    def _loss(self, done: Finished, rc: int | None) -> str:
+    def _loss(self, done: Finished, rc: int | None, cut: bool) -> str:
         """What adb said of a broken transport; "" if the program itself ended."""
-        if rc is None or rc == 255:
-            # adb's own code for a cut connection; no benchmark tool ends with it.
+        if cut:
             said = printable(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
             return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]

@@ -46,19 +46,19 @@ SOUND = {
         "gpu-opencl",
         generation(4, ["GPU delegate created.", FULL.format("GPU")]),
         b"INFO: Loaded OpenCL library with dlopen.\n" + replacing(49, 49, "TfLiteGpuDelegateV2") + OPENCL,
-        (FULL.format("GPU"), "Initialized OpenCL-based API."),
+        (FULL.format("GPU"), "Initialized OpenCL-based API"),
     ),
     "gpu-opencl beside NNAPI that took nothing": Sound(
         "gpu-opencl",
         generation(4, [FULL.format("GPU"), NONE.format("NNAPI")]),
         OPENCL,
-        (FULL.format("GPU"), "Initialized OpenCL-based API."),
+        (FULL.format("GPU"), "Initialized OpenCL-based API"),
     ),
     "gpu-opengl": Sound(
         "gpu-opengl",
         generation(4, [FULL.format("GPU")]),
         GL,
-        (FULL.format("GPU"), "Initialized OpenGL-based API."),
+        (FULL.format("GPU"), "Initialized OpenGL-based API"),
     ),
     "nnapi": Sound("nnapi", generation(4, [LIST, FULL.format("NNAPI")]), b"", (LIST, FULL.format("NNAPI"))),
     "nnapi on a board": Sound(
@@ -426,7 +426,9 @@ def mutate(text: bytes, dice: random.Random) -> bytes:
 
 def proven(sound: Sound, text: bytes) -> bool:
     """Whether every needed line stands there whole: read without any code of the package's parser."""
-    lines = [re.sub(r"^(INFO|VERBOSE): ", "", line.strip()) for line in text.decode(errors="replace").split("\n")]
+    # Colours, and what a carriage return overwrites, are no text.
+    shown = [re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", line) for line in text.decode(errors="replace").split("\n")]
+    lines = [re.sub(r"^(INFO|VERBOSE): ?", "", line.strip("\r\0 \t").rpartition("\r")[2].strip()) for line in shown]
     for needed in sound.needed:
         if sound.delegate.startswith("nnapi") and needed.startswith("NNAPI accelerators"):
             # Which accelerators there are may change and still be hardware.
@@ -434,7 +436,7 @@ def proven(sound: Sound, text: bytes) -> bool:
         elif needed.startswith("("):
             wanted = [rf"Replacing \d+ out of \d+ node\(s\) with delegate {re.escape(needed)}.*"]
             if sound.delegate == "litert-gpu":
-                wanted = [r"Replacing \d+ out of \d+ node\(s\) with delegate \(LITERT_\w+\).*"]
+                wanted = [r"Replacing \d+ out of \d+ node\(s\) with delegate \(LITERT_\w+\).*", r".*LITERT_\w+ delegate: \d+ nodes.*"]
             elif sound.delegate.startswith("qnn"):
                 wanted.append(r".*TfLiteQnnDelegate delegate: \d+ nodes.*")
         elif "TfLiteQnn" in needed:
