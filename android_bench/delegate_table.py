@@ -37,6 +37,7 @@ _ACCELERATORS = (
 # Which API was used in the end is another line's to tell.
 _OTHER_GPU_API = (r"(?i)fall(s|ing)? ?back (to|on) Open ?(CL|GL)( ES)?\b",)
 _UNSET = r"\s*:\s*\[(0|false)\]$"
+_OPTIONS = r"^External delegate options\s*:\s*\["
 _QNN = ("libQnnTFLiteDelegate.so", "libQnnSystem.so")
 _QNN_ENVIRONMENT = {
     "LD_LIBRARY_PATH": "{folder}:/vendor/lib64",
@@ -52,9 +53,7 @@ def _qnn(backend: str) -> Proof:
         names=("EXTERNAL",),
         kernels=(QNN,),
         counted=True,
-        must={
-            rf"^External delegate options\s*:\s*\[(.*;)?\s*backend_type:{backend}\s*(;.*)?\]$": f"nothing says that QNN used {backend}"
-        },
+        must={rf"{_OPTIONS}(.*;)?\s*backend_type:{backend}\s*(;.*)?\]$": f"nothing says that QNN used {backend}"},
     )
 
 

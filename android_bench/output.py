@@ -44,7 +44,8 @@ _REPLACING = _line(
 _SPLIT = _line(r"^(<whole>) operations will run on the GPU, and the remaining (<whole>) operations will run on the CPU")
 _NO_SPLIT = _line(r"^No operations will run on the GPU, and all (<whole>) operations will run on the CPU")
 _SIMPLE = _line(
-    r"^(?:INFO: )?(?:\[[\w .-]{1,40}\] )?(\S{1,80}) delegate: (<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions"
+    r"^(?:INFO: )?(?:\[[\w .-]{1,40}\] )?(\S{1,80}) delegate: "
+    r"(<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions"
 )
 _CREATED = _line(r"^(\S+) delegate created\.")
 _PARAMETER = _line(r"^([A-Za-z#][\w #/().-]{0,80}?)\s*:\s*\[(.*)\]$")

@@ -28,11 +28,16 @@ def read_names() -> dict[str, str]:
     """
     path = names_path()
     try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+        names = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
         return {}
-    except (OSError, msgspec.DecodeError) as error:
+    # Bytes that are no UTF-8 are a ValueError, as is what is no JSON.
+    except (OSError, ValueError, RecursionError) as error:
         raise MeasurementError(f"{path}: not the names of phones ({error}); remove it and name them again") from error
+    wrong = next((name for name in names.values() if not _NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise MeasurementError(f"{path}: phone name {wrong[:80]!r} must be up to 41 letters, digits and '._-'; remove it")
+    return names
 
 
 def set_name(serial: str, name: str) -> None:

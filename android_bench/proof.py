@@ -17,6 +17,8 @@ from android_bench.output import Output, Replaced
 from android_bench.protos import Placement
 
 REFERENCE = "nnapi-reference"
+# No file that fits a phone has more.
+MOST_NODES = 1_000_000
 
 
 class Share(NamedTuple):
@@ -178,6 +180,8 @@ def _nodes(choice: Choice, output: Output, placement: Placement | None) -> tuple
         raise Doubt(f"it says in different ways how many nodes the delegate took: {told}")
     # The GPU's own count leaves out what it folds away, so it only speaks where nothing else does.
     told += [output.split] if "GPU" in choice.delegate.proof.names and output.split is not None else []
+    if any(max(nodes, total or 0) > MOST_NODES for nodes, total in told):
+        raise Doubt(f"no network has so many nodes: {told}")
     if any(total is not None and nodes > total for nodes, total in told):
         raise Doubt(f"the delegate is said to have taken more nodes than there are: {told}")
     if len({nodes == 0 for nodes, _ in told}) > 1:

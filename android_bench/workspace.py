@@ -18,7 +18,8 @@ from mhmodels.hardware.places import cache_path
 
 ROOT = "/data/local/tmp/mhmodels"
 _JOURNAL = f"{ROOT}/restore"
-_READ_JOURNAL = "head -c 4096 {} 2>/dev/null"
+# Old phones have no `head`.
+_READ_JOURNAL = "{{ head -c 4096 {0} || cat {0}; }} 2>/dev/null"
 _SAFE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 TAKEN = "mh-taken"
 # The pattern must not match the command line of the shell that runs this script, nor people's own commands on the folder.

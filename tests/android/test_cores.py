@@ -120,7 +120,9 @@ def test_a_damaged_memory_remembers_nothing(device: Double, adb: Adb, damage: by
 def test_a_mask_whose_cores_all_sleep_is_tried_under_load(device: Double, adb: Adb) -> None:
     program = device.root / "system/bin/taskset"
     flag = device.root / "state/tried"
-    program.write_text(f'#!/bin/sh\n[ -e {flag} ] || {{ touch {flag}; echo "Invalid argument" >&2; exit 1; }}\nshift\nexec "$@"\n')
+    program.write_text(
+        f'#!/bin/sh\n[ -e {flag} ] || {{ touch {flag}; echo "Invalid argument" >&2; exit 1; }}\nshift\nexec "$@"\n'
+    )
     assert mask(device, adb) == "f0"
     program.unlink()
     assert mask(device, adb) == "0"

@@ -84,7 +84,9 @@ def test_what_is_owed_by_an_older_version_and_never_changed_is_settled(device: D
 def test_a_phone_that_rounds_what_it_takes(device: Double, phone: Phone) -> None:
     set_value(device, BRIGHTNESS, "99")
     # It never goes below 10, and in steps of 10 only.
-    settings_program(device, 'if [ "$1" = put ]; then v=$(( ($4 + 9) / 10 * 10 )); [ $v -lt 10 ] && v=10; set -- put "$2" "$3" $v; fi')
+    settings_program(
+        device, 'if [ "$1" = put ]; then v=$(( ($4 + 9) / 10 * 10 )); [ $v -lt 10 ] && v=10; set -- put "$2" "$3" $v; fi'
+    )
     workspace = Workspace(phone)
     workspace.open()
     assert workspace.change([BRIGHTNESS]) == []
@@ -117,7 +119,9 @@ def test_a_silent_refusal_to_put_back_stays_owed(device: Double, phone: Phone) -
         Workspace(phone).clean()
 
 
-@pytest.mark.parametrize("text", ["", "\x00\xff", "system screen_brightness\n", "x" * 100_000, "system screen_brightness $(id)\n"])
+@pytest.mark.parametrize(
+    "text", ["", "\x00\xff", "system screen_brightness\n", "x" * 100_000, "system screen_brightness $(id)\n"]
+)
 def test_a_journal_of_garbage_owes_nothing(device: Double, phone: Phone, text: str) -> None:
     journal(device).parent.mkdir(parents=True)
     journal(device).write_bytes(text.encode("latin-1"))

@@ -202,7 +202,7 @@ def test_which_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("ADB_SERVER_SOCKET", place)
         assert server_address([]) == address
     monkeypatch.setenv("ADB_SERVER_SOCKET", "localfilesystem:/tmp/adb")
-    with pytest.raises(ValueError, match="no|not"):
+    with pytest.raises(ValueError, match="is not an address"):
         server_address([])
 
 
