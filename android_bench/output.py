@@ -11,68 +11,10 @@ from typing import TypeVar
 
 import msgspec
 
+from android_bench import formats
 from android_bench.lines import LineAssembler
 
 T = TypeVar("T")
-_NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-# More digits than this are no count of anything, and no number that a store takes.
-_WHOLE = r"\d{1,9}"
-
-
-def _line(pattern: str) -> re.Pattern[str]:
-    # The tool prints ASCII digits; others would read as numbers too.
-    return re.compile(pattern.replace("<number>", _NUMBER).replace("<whole>", _WHOLE), re.ASCII)
-
-
-_COUNT = _line(r"^count=(\d{1,18})(?!\w)(.*)$")
-_PAIR = _line(r"^(first|curr|min|max|avg|std|p5|median|p95)=(<number>)(\s*\(all same\))?$")
-_STAGE = _line(
-    r"^Running benchmark for at least (<whole>) iterations? and at least (<number>) seconds"
-    r"(?: but terminate if exceeding (<number>) seconds)?"
-)
-_TIMINGS = _line(r"^(?:Average inference|Inference) timings in us: (.+)$")
-_TIMING = _line(r"^(Warmup \(avg\)|Warmup|Init|First inference|Inference \(avg\)|Inference|no stats): (<number>)$")
-_APPLIED = _line(
-    r"^(?:Explicitly a|A)pplied (\S+) delegate, and the model graph will be (completely|partially) executed "
-    r"(?:by|w/) the delegate"
-)
-_NOT_APPLIED = _line(r"^Though (\S+) delegate is (?:explicitly )?applied, the model graph will not be executed by the delegate")
-_REPLACING = _line(
-    r"^Replacing (<whole>) (?:out of (<whole>) )?node\(s\) with delegate \(([^)]*)\) node, yielding (<whole>) partitions?"
-    r"(?: for (?:the whole graph|subgraph (<whole>)))?"
-)
-_SPLIT = _line(r"^(<whole>) operations will run on the GPU, and the remaining (<whole>) operations will run on the CPU")
-_NO_SPLIT = _line(r"^No operations will run on the GPU, and all (<whole>) operations will run on the CPU")
-_SIMPLE = _line(
-    r"^(?:INFO: )?(?:\[[\w .-]{1,40}\] )?(\S{1,80}) delegate: "
-    r"(<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions"
-)
-_CREATED = _line(r"^(\S+) delegate created\.")
-_PARAMETER = _line(r"^([A-Za-z#][\w #/().-]{0,80}?)\s*:\s*\[(.*)\]$")
-_ACCELERATORS = _line(r"^NNAPI accelerators available: \[(.*)\]$")
-_UNCONSUMED = _line(r"^Unconsumed cmdline flags: (.*)$")
-_MEMORY = _line(
-    r"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init=(<number>) overall=(<number>)"
-)
-_PEAK = _line(r"^Overall peak memory footprint \(MB\) via periodic monitoring: (<number>)")
-# What a delegate, or the runtime about it, says when the work was given back after all.
-_TAKEN_BACK = re.compile(
-    r"""(?ix) \b(?:fell|fall(?:s|ing|en)?)[ -]?back\b | \bfallback\b | \brevert(?:s|ed|ing)?\b | \broll(?:s|ed|ing)?[ -]?back\b
-    | \b(?:undo(?:ne|ing)?|undid|remov(?:ed|ing)|reject(?:ed|ing|s)|discard(?:ed|ing|s)|unapplied)\b.{0,60}\bdelegates?\b
-    | \bdelegates?\b.{0,60}\b(?:undone|removed|rejected|discarded|unapplied|not\ (?:applied|used|run|running|initiali[sz]ed))\b
-    | \bfail(?:s|ed|ing|ure)?\b.{0,40}\b(?:appl(?:y|ied|ying)|dispatch|delegat\w*)
-    | \b(?:could|can)(?:not|\ not|n't)\b.{0,40}\b(?:apply|delegat\w*) | \bno\ usable\ dispatch\b
-    | \brestor(?:ed|ing)\b.{0,40}\b(?:execution\ plan|graph)\b
-    | \bCPU\ instead\b | \binstead\b.{0,40}\bCPU\b""",
-    re.ASCII,
-)
-# Settings of a delegate, not the place where it runs.
-_DEFAULTS = re.compile(r"(?i)\bback to (?:the )?defaults? (?:perf\w*|power|priority|precision|setting|value|option|config|log)")
-_SOURCE = _line(r"^\[[\w./-]+:\d+\]\s*")
-_BLOCK = _line(
-    r"^(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|std)\)):"
-    r"\s+(<number>)( ms)?(?: \((<whole>) runs\))?$"
-)
 # Settings that decide what runs where.
 _DECISIVE = frozenset((
     "graph", "use xnnpack", "use gpu", "use nnapi", "use hexagon", "nnapi accelerator name", "disable nnapi cpu",
@@ -175,7 +117,7 @@ class OutputParser:
 
     def __init__(self, watch: Iterable[str] = (), may: Iterable[str] = ()) -> None:
         self._watch = [(pattern, re.compile(pattern)) for pattern in watch]
-        self._may = [_DEFAULTS, _PARAMETER, *map(re.compile, may)]
+        self._may = [formats.DEFAULTS, formats.PARAMETER, *map(re.compile, may)]
         self._streams = {"stdout": LineAssembler(), "stderr": LineAssembler()}
         self.output = Output()
 
@@ -193,7 +135,7 @@ class OutputParser:
 
     def _line(self, line: str, stream: str) -> None:
         # LiteRT names the source file of every line.
-        line = _SOURCE.sub("", line)
+        line = formats.SOURCE.sub("", line)
         if not line:
             return
         # What the tool says for us to read is short, but for a name at its end; noise can be long, and patterns slow on it.
@@ -211,30 +153,30 @@ class OutputParser:
 
     def _look_back(self, line: str) -> None:
         out = self.output
-        if len(out.taken_back) < MAX_NOTES and _TAKEN_BACK.search(line) and not any(may.search(line) for may in self._may):
+        if len(out.taken_back) < MAX_NOTES and formats.TAKEN_BACK.search(line) and not any(may.search(line) for may in self._may):
             out.taken_back.append(line[:300])
 
     def _numbers(self, line: str, stream: str) -> bool:
         out = self.output
-        if match := _STAGE.match(line):
+        if match := formats.STAGE.match(line):
             self._speaks("R", stream)
             if len(out.stages) < MAX_NOTES:
                 out.stages.append(Stage(int(match[1]), float(match[2]), float(match[3]) if match[3] else None))
-        elif match := _COUNT.match(line):
+        elif match := formats.COUNT.match(line):
             self._speaks("C", stream)
             # A tool gone wild must not fill our memory with statistics.
             if len(out.counts) < MAX_NOTES:
                 out.counts.append(_count(int(match[1]), match[2]))
-        elif match := _TIMINGS.match(line):
+        elif match := formats.TIMINGS.match(line):
             self._speaks("T", stream)
-            found = [_TIMING.match(part.strip()) for part in match[1].split(",")]
+            found = [formats.TIMING.match(part.strip()) for part in match[1].split(",")]
             if all(found) and out.timings is None:
                 out.timings = {m[1]: float(m[2]) for m in found if m}
-        elif match := _BLOCK.match(line):
+        elif match := formats.BLOCK.match(line):
             self._block(line, match)
-        elif match := _MEMORY.match(line):
+        elif match := formats.MEMORY.match(line):
             out.memory_mb.update(init=float(match[1]), overall=float(match[2]))
-        elif match := _PEAK.match(line):
+        elif match := formats.PEAK.match(line):
             out.memory_mb["peak"] = float(match[1])
         else:
             return False
@@ -258,24 +200,24 @@ class OutputParser:
 
     def _delegation(self, line: str, stream: str) -> bool:
         out = self.output
-        if match := _APPLIED.match(line) or _NOT_APPLIED.match(line):
+        if match := formats.APPLIED.match(line) or formats.NOT_APPLIED.match(line):
             out.voices.add(stream)
-            self._once(out.applied, match[1], match[2] if match.re is _APPLIED else "not", line)
-        elif match := _REPLACING.match(line):
+            self._once(out.applied, match[1], match[2] if match.re is formats.APPLIED else "not", line)
+        elif match := formats.REPLACING.match(line):
             total = int(match[2]) if match[2] else None
             if len(out.replaced) < MAX_NOTES:
                 out.replaced.append(Replaced(match[3], int(match[1]), total, int(match[4]), int(match[5] or 0)))
         elif line.startswith("Replacing ") and "node(s) with delegate" in line:
             # Of this kind, and not as any version writes it: what it meant to say is not known.
             self._conflict(line)
-        elif match := _SPLIT.match(line) or _NO_SPLIT.match(line):
-            split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is _SPLIT else (0, int(match[1]))
+        elif match := formats.SPLIT.match(line) or formats.NO_SPLIT.match(line):
+            split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is formats.SPLIT else (0, int(match[1]))
             if out.split not in (None, split):
                 self._conflict(line)
             out.split = split
-        elif match := _SIMPLE.match(line):
+        elif match := formats.SIMPLE.match(line):
             self._once(out.simple, match[1], (int(match[2]), int(match[3])), line)
-        elif match := _CREATED.match(line):
+        elif match := formats.CREATED.match(line):
             if len(out.created) < MAX_NOTES:
                 out.created.append(match[1])
         else:
@@ -293,14 +235,14 @@ class OutputParser:
 
     def _rest(self, line: str) -> None:
         out = self.output
-        if match := _ACCELERATORS.match(line):
+        if match := formats.ACCELERATORS.match(line):
             names = [name.strip() for name in match[1].split(",") if name.strip()]
             if out.accelerators not in (None, names):
                 self._conflict(line)
             out.accelerators = names
-        elif match := _UNCONSUMED.match(line):
+        elif match := formats.UNCONSUMED.match(line):
             out.unconsumed += match[1].split()[:MAX_NOTES]
-        elif match := _PARAMETER.match(line):
+        elif match := formats.PARAMETER.match(line):
             title = match[1].strip().lower()
             known = out.parameters.setdefault(title, match[2]) if len(out.parameters) < 200 else match[2]
             # Others may be said twice, of which nothing depends on.
@@ -322,7 +264,7 @@ def _count(count: int, rest: str) -> Count:
     """One statistics line; what does not read as one is marked."""
     words = rest.replace("(all same)", "").split()
     same = "(all same)" in rest
-    found = [_PAIR.match(word) for word in words]
+    found = [formats.PAIR.match(word) for word in words]
     names = [match[1] for match in found if match]
     values: dict[str, float] = {match[1]: float(match[2]) for match in found if match}
     sound = all(found) and len(set(names)) == len(names) and (count == 0) == (not words)

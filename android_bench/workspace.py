@@ -182,8 +182,7 @@ class Workspace:
         """
         self.phone.script(SWEEP)
         old = parse_journal(self.phone.script(f"{_READ_JOURNAL.format(_JOURNAL)} || true").stdout)
-        said = self.phone.script("\n".join([*put_script(old), ":"])).stdout if old else ""
-        owed = _owed(old, said)
+        owed = _owed(old, self.phone.script("\n".join([*put_script(old), ":"])).stdout) if old else []
         if owed:
             names = ", ".join(f"{setting.name} {setting.value}" for setting in owed)
             raise AdbError(

@@ -76,7 +76,11 @@ _OPTIONS = (
         help="Seconds to wait for it to cool down.",
     ),
     click.option(
-        "--min-battery", type=click.IntRange(0, 100), default=30, show_default=True, help="Per cent, if it is not charging."
+        "--min-battery",
+        type=click.IntRange(0, 100),
+        default=30,
+        show_default=True,
+        help="Lowest battery level of a phone that draws on its battery, in per cent.",
     ),
     click.option("--timeout", type=FiniteRange(1, 36_000), default=300.0, show_default=True, help="Seconds for one run."),
     click.option("--profile", is_flag=True, help="One more run for the times of the operators."),

@@ -13,7 +13,14 @@ from mhmodels.hardware import Measurement
 from .conftest import Bench
 from .double import Double, Server
 
-NO_BATTERY = "Current Battery Service state:\n  AC powered: true\n  status: 1\n  present: false\n  level: 0\n  scale: 100\n  temperature: 0\n"
+NO_BATTERY = """Current Battery Service state:
+  AC powered: true
+  status: 1
+  present: false
+  level: 0
+  scale: 100
+  temperature: 0
+"""
 OPTIONAL = ("od", "head", "df", "dumpsys", "settings", "cmd", "taskset", "service", "svc", "input", "sha256sum", "lshal")
 
 

@@ -325,7 +325,7 @@ def test_an_old_phone(bench: Bench, make_device: MakeDevice) -> None:
     ok, new = bench.run(device, delegates=("xnnpack", "nnapi"))
     assert row(ok).median_ms == pytest.approx(0.12)
     assert row(ok).device_state["start_c"] == 27.1
-    assert "needs Android API 27, this is 23" in row(new).reason
+    assert "needs Android API 29, this is 23" in row(new).reason
     assert device.processes() == {}
     (result,) = bench.run(device, "exit 3")
     assert failure(result).status == "UNKNOWN"
