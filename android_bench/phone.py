@@ -101,12 +101,16 @@ class Phone:
         self._check_length(text)
         for attempt in range(ATTEMPTS):
             mark = f"mh-{secrets.token_hex(8)}"
-            # An exit code of our own: old devices have none, and a broken transport looks like one.
-            done = self._adb(["shell", f"(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
+            # An exit code of our own: old devices have none, and a broken transport looks like one. What stands before our first
+            # mark is a greeting.
+            done = self._adb(["shell", f"echo {mark}-\n(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
             body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+            body = body.partition(f"{mark}-\n".encode())[2]
             if found and _CODE.fullmatch(rc.strip()):
                 return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
-            self._recover(done, "running a script", attempt)
+            # Without the last line adb's own code is a cut connection, whatever the script had said by then.
+            cut = done.rc == ADBS_OWN_RC and not done.stopped
+            self._recover(done._replace(stdout=b"", stderr=b"") if cut else done, "running a script", attempt)
         raise DeviceLostError(f"device '{self.serial}': the connection broke {ATTEMPTS} times in a row")
 
     def tool(self, text: str, *, timeout_s: float) -> ToolRun:
@@ -183,8 +187,9 @@ class Phone:
 
     def _here(self) -> tuple[bool, bool]:
         """Whether the device answers, and whether it has started."""
-        words = self._adb(["shell", _HERE], 5.0).stdout.split()
-        return words[:1] == [b"here"], not self.tells_start or words[1:2] == [b"1"]
+        lines = [line.strip() for line in self._adb(["shell", _HERE], 5.0).stdout.splitlines()]
+        after = lines[lines.index(b"here") + 1 :] if b"here" in lines else []
+        return b"here" in lines, not self.tells_start or after[:1] == [b"1"]
 
     def _adb(self, words: Sequence[str], timeout_s: float) -> Finished:
         done = self.adb.run(words, serial=self.serial, timeout_s=timeout_s)

@@ -10,8 +10,8 @@ from android_bench.places import name_of, names_path, read_names, set_name
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement
 
-from .conftest import Bench
-from .double import Double, Server
+from .conftest import Bench, MakeDevice, status
+from .double import MODERN, Double, Server
 
 NO_BATTERY = """Current Battery Service state:
   AC powered: true
@@ -47,6 +47,31 @@ def test_a_shell_without_what_is_needed(bench: Bench, device: Double) -> None:
     with pytest.raises(MeasurementError, match="cannot make /data/local/tmp/mhmodels"):
         bench.run(device)
     assert not device.runs()
+
+
+@pytest.mark.parametrize("features", [MODERN, "cmd"])
+def test_a_shell_that_greets(bench: Bench, make_device: MakeDevice, features: str) -> None:
+    device = make_device(features=features)
+    device.greeting = (
+        "echo 'Welcome to Acme OS: 1 of 1 node(s) here'; echo 'WARNING: linker: libacme.so has text relocations' >&2"
+    )
+    device.drop_on = "sha256sum"
+    (result,) = bench.run(device)
+    assert status(result) == "OK", str(result)
+
+
+PHASES = ("getprop", "taskset f0 true", "settings get", "settings put", "restore", "sha256sum", "chmod 755", "cpuinfo_max_freq")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize("reboots", [False, True])
+def test_a_break_in_any_phase_costs_nothing(bench: Bench, device: Double, phase: str, reboots: bool) -> None:
+    device.drop_on, device.drop_after_s, device.reboots = phase, 0.0, reboots
+    (result,) = bench.run(device)
+    assert device.drops == 0
+    assert status(result) == "OK", str(result)
+    assert not list((device.root / "state/settings").rglob("screen_brightness"))
 
 
 def test_a_device_without_a_battery(bench: Bench, device: Double, server: Server) -> None:

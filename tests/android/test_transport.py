@@ -153,6 +153,11 @@ def test_a_broken_connection_is_mended(phone: Phone, device: Double) -> None:
     assert len([c for c in device.commands if "sleep" in c]) == 2
 
 
+def test_a_connection_that_breaks_in_the_middle_of_an_answer(phone: Phone, device: Double) -> None:
+    device.drop_on, device.drop_after_s = "sleep", 0.3
+    assert phone.script("echo some; echo trouble >&2; sleep 0.6; echo rest").stdout == "some\nrest\n"
+
+
 def test_a_run_is_not_repeated_when_the_connection_breaks(phone: Phone, device: Double) -> None:
     device.drop_on, device.drop_after_s = "sleep", 0.2
     run = phone.tool("echo start; exec sleep 20", timeout_s=10)
