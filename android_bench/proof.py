@@ -186,7 +186,10 @@ def _nodes(choice: Choice, output: Output, placement: Placement | None) -> tuple
         raise Doubt(f"the delegate is said to have taken more nodes than there are: {told}")
     if len({nodes == 0 for nodes, _ in told}) > 1:
         raise Doubt(f"it says in different ways whether the delegate took any node: {told}")
-    return told[0] if told else (None, None)
+    if not told:
+        return None, None
+    # Old versions leave out the total in one line and tell it in another.
+    return told[0][0], next((total for _, total in told if total is not None), None)
 
 
 def _check_order(lines: Iterable[Replaced]) -> None:

@@ -195,8 +195,9 @@ def test_throttling_from_before_a_block_shows(bench: Bench, device: Double) -> N
     assert row(result).noisy
 
 
-def test_fixed_clocks_that_a_phone_refuses(bench: Bench, device: Double) -> None:
-    (device.root / "system/bin/cmd").write_text("#!/bin/sh\necho 'Failed to set FIXED_PERFORMANCE mode'\nexit 255\n")
+@pytest.mark.parametrize("code", [255, 0])
+def test_fixed_clocks_that_a_phone_refuses(bench: Bench, device: Double, code: int) -> None:
+    (device.root / "system/bin/cmd").write_text(f"#!/bin/sh\necho 'Failed to set FIXED_PERFORMANCE mode'\nexit {code}\n")
     with pytest.raises(MeasurementError, match="fixed-performance-mode cannot be changed"):
         bench.run(device, fixed_clocks=True)
     assert not device.runs()
