@@ -192,6 +192,25 @@ def make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
+def try_place(path: Path) -> None:
+    """Finds out whether a file can be written under a name, by writing one of that length and folder under a temporary name.
+
+    Args:
+        path: the file; where its folder is missing, the nearest folder that is there is tried.
+
+    Raises:
+        OSError: it cannot; `filename` is `path`.
+    """
+    with _named(path):
+        folder = next(place for place in path.absolute().parents if os.path.lexists(place))
+        name = os.fsencode(path.name)
+        mark = os.fsencode(_temporary_name())
+        # As many bytes as the name has, and its characters: file systems refuse names for either.
+        probe = folder / os.fsdecode(mark + name if len(mark + name) < 200 else mark + name[len(mark) :])
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        probe.unlink()
+
+
 def sweep(folder: Path) -> None:
     """Removes temporary files that killed processes left in a folder."""
     with contextlib.suppress(OSError):
@@ -233,7 +252,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
     # The name of the target is no part of it: a long one would make this one too long.
     suffixes = "".join(path.suffixes[-2:]) if len("".join(path.suffixes[-2:])) <= 32 else ""
-    beside = path.with_name(f".mhm-{os.getpid()}-{secrets.token_hex(8)}.partial{suffixes}")
+    beside = path.with_name(_temporary_name() + suffixes)
     descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
     try:
         with contextlib.suppress(OSError):
@@ -242,6 +261,10 @@ def _temporary(path: Path) -> Iterator[Path]:
     finally:
         beside.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _temporary_name() -> str:
+    return f".mhm-{os.getpid()}-{secrets.token_hex(8)}.partial"
 
 
 def _move_all(moves: Mapping[Path, Path], overwrite: bool) -> None:

@@ -24,9 +24,14 @@ def printable(text: str, limit: int = MOST_CHARACTERS, *, lines: bool = False) -
         'a\\x1b[2Jb'
     """
     if len(text) > limit:
-        left = max(limit - 60, 0)
+        left = max(limit - 60, 8)
         text = f"{text[: left * 3 // 4]} … ({len(text) - left} characters left out) … {text[len(text) - left // 4 :]}"
     return _UNSAFE.sub(lambda found: found[0] if lines and found[0] in _KEPT else _escaped(found[0]), text)
+
+
+def json_text(text: str) -> str:
+    r"""JSON for any terminal or pipe: control characters inside its strings become `\u009b`, which reads back as they were."""
+    return _UNSAFE.sub(lambda found: found[0] if found[0] in _KEPT else f"\\u{ord(found[0]):04x}", text)
 
 
 def _escaped(character: str) -> str:

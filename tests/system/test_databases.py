@@ -16,7 +16,13 @@ from mhmodels.system import databases
 from mhmodels.system.databases import Kind, open_database, transaction, translated
 from search.log import SearchLog
 
-KIND = Kind("a test database", 0x54455354, 2, "CREATE TABLE rows (value INTEGER NOT NULL CHECK (value < 3));", "give another path")
+KIND = Kind(
+    "a test database", 0x54455354, 2, "CREATE TABLE rows (value INTEGER NOT NULL CHECK (value < 3));", "give another path"
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_processes_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:
@@ -37,7 +43,7 @@ def test_processes_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:
         child.stdin.write("\n")
         child.stdin.flush()
     assert [child.communicate()[1] for child in children] == [""] * 4
-    assert sorted(os.listdir(tmp_path)) == sorted(f"{n}.{kind}" for n in range(20) for kind in ("store", "log"))
+    assert names(tmp_path) == sorted(f"{n}.{kind}" for n in range(20) for kind in ("store", "log"))
 
 
 def test_threads_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:
@@ -64,7 +70,7 @@ def test_names_that_are_not_utf8(tmp_path: Path, opened: type[Store] | type[Sear
     path = tmp_path / os.fsdecode(b"\xff?#%.db")
     opened(path).close()
     opened(path).close()
-    assert os.listdir(os.fsencode(tmp_path)) == [b"\xff?#%.db"]
+    assert names(tmp_path) == [path.name]
 
 
 def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
@@ -95,7 +101,7 @@ def test_a_disk_that_is_full_while_it_is_made_leaves_nothing(tmp_path: Path, mon
     monkeypatch.setattr(databases.Path, "as_uri", full)
     with pytest.raises(StoreError, match=r"a\.db: cannot be opened \(No space left on device\); give another path"):
         open_database(tmp_path / "a.db", KIND)
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_special_files_are_refused(tmp_path: Path) -> None:
@@ -113,7 +119,7 @@ def test_older_tables_are_upgraded_and_newer_ones_refused(tmp_path: Path) -> Non
     assert connection.execute("SELECT note FROM rows").fetchall() == []
     assert connection.execute("PRAGMA user_version").fetchone() == (3,)
     connection.close()
-    with pytest.raises(StoreError, match="a test database of version 3, expected at most 2; upgrade mhmodels, or give another path"):
+    with pytest.raises(StoreError, match="a test database of version 3, expected at most 2; upgrade mhmodels, or give"):
         open_database(path, KIND)
     with pytest.raises(StoreError, match="not a measurement store"):
         Store(path)

@@ -22,8 +22,13 @@ from mhmodels.system.files import (
     replaced,
     sweep,
     temporary_folder,
+    try_place,
     write_atomically,
 )
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def run(code: str, *arguments: object, **settings: object) -> subprocess.Popen[str]:
@@ -87,7 +92,7 @@ def test_a_file_appears_whole_with_the_permissions_of_any_new_file(tmp_path: Pat
     assert path.read_bytes() == b"whole"
     (tmp_path / "other").touch()
     assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
-    assert os.listdir(path.parent) == [path.name]
+    assert names(path.parent) == [path.name]
 
 
 def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -97,13 +102,13 @@ def test_a_failed_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         beside.write_bytes(b"half")
         _ = 1 / 0
     assert path.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert names(tmp_path) == ["a.json"]
 
 
 def test_the_longest_name_that_the_system_takes(tmp_path: Path) -> None:
     path = tmp_path / ("n" * 250 + ".json")
     write_atomically(path, b"x")
-    assert os.listdir(tmp_path) == [path.name]
+    assert names(tmp_path) == [path.name]
     with pytest.raises(OSError, match="too long") as refused:
         write_atomically(tmp_path / ("n" * 260), b"x")
     assert refused.value.filename == str(tmp_path / ("n" * 260))
@@ -117,7 +122,7 @@ def test_errors_name_the_file_and_not_the_temporary_one(tmp_path: Path, monkeypa
     with pytest.raises(OSError, match="No space left") as refused:
         write_atomically(tmp_path / "a.json", b"x")
     assert refused.value.filename == str(tmp_path / "a.json")
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError) as nowhere:
         write_atomically(tmp_path / "file" / "a.json", b"x")
@@ -145,31 +150,31 @@ def test_without_overwriting_one_writer_wins(tmp_path: Path, monkeypatch: pytest
         write_atomically(path, b"first", overwrite=False)
     assert lost.value.filename == str(path)
     assert path.read_bytes() == b"first"
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert names(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize("there", ["a.tflite", "a.json"])
 def test_files_that_belong_together_appear_together(tmp_path: Path, there: str) -> None:
-    names = [tmp_path / "a.tflite", tmp_path / "a.json"]
+    pair = (tmp_path / "a.tflite", tmp_path / "a.json")
     (tmp_path / there).write_bytes(b"old")
-    with pytest.raises(FileExistsError, match=there), published(*names, overwrite=False) as beside:
+    with pytest.raises(FileExistsError, match=there), published(*pair, overwrite=False) as beside:
         for file in beside:
             file.write_bytes(b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {there: b"old"}
-    with published(*names) as beside:
+    with published(*pair) as beside:
         for file in beside:
             file.write_bytes(b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tflite": b"new", "a.json": b"new"}
 
 
 def test_of_files_that_belong_together_none_stays_where_the_last_cannot_be_moved(tmp_path: Path) -> None:
-    names = [tmp_path / "a.tflite", tmp_path / "a.json"]
-    with pytest.raises(FileNotFoundError), published(*names, overwrite=False) as beside:
+    pair = (tmp_path / "a.tflite", tmp_path / "a.json")
+    with pytest.raises(FileNotFoundError), published(*pair, overwrite=False) as beside:
         beside[1].write_bytes(b"x")
         with folder_lock(tmp_path):
             pass
         beside[0].unlink()
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
@@ -179,9 +184,9 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) ->
         "    beside.write_bytes(b'half'); print('ready', flush=True); time.sleep(60)",
         tmp_path / "a.json",
     )
-    assert len(os.listdir(tmp_path)) == 1
+    assert len(names(tmp_path)) == 1
     write_atomically(tmp_path / "b.json", b"x")
-    assert os.listdir(tmp_path) == ["b.json"]
+    assert names(tmp_path) == ["b.json"]
 
 
 def test_sweeping_spares_running_processes_and_foreign_files(tmp_path: Path) -> None:
@@ -192,7 +197,7 @@ def test_sweeping_spares_running_processes_and_foreign_files(tmp_path: Path) -> 
         sweep(tmp_path)
         assert beside.exists()
         beside.write_bytes(b"x")
-    assert len(os.listdir(tmp_path)) == 4
+    assert len(names(tmp_path)) == 4
 
 
 def test_a_temporary_folder_ends_with_its_block_and_after_a_kill_with_the_next(
@@ -205,12 +210,34 @@ def test_a_temporary_folder_ends_with_its_block_and_after_a_kill_with_the_next(
         with temporary_folder("test") as other:
             assert folder.exists()
             assert folder != other
-    assert os.listdir(tmp_path) == []
+    assert names(tmp_path) == []
     killed(
         "import time\nfrom mhmodels.system.files import temporary_folder\n"
         "with temporary_folder('test') as f:\n    (f / 'big').write_bytes(b'x'); print('ready', flush=True); time.sleep(60)"
     )
-    assert len(os.listdir(tmp_path)) == 1
+    assert len(names(tmp_path)) == 1
     with temporary_folder("test"):
-        assert len(os.listdir(tmp_path)) == 1
-    assert os.listdir(tmp_path) == []
+        assert len(names(tmp_path)) == 1
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["n" * 256, "ü" * 130, "a/b/" + "n" * 256])
+def test_a_name_that_cannot_be_written_is_found_out_without_writing_it(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OSError, match="too long") as refused:
+        try_place(tmp_path / name)
+    assert refused.value.filename == str(tmp_path / name)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["a.json", "n" * 255, "new/folder/a.json", "line\nbreak\t.json", os.fsdecode(b"\xff")])
+def test_a_place_that_can_be_written_stays_as_it_is(tmp_path: Path, name: str) -> None:
+    try_place(tmp_path / name)
+    assert names(tmp_path) == []
+
+
+def test_a_place_below_a_file_or_in_a_read_only_file_system_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError):
+        try_place(tmp_path / "file" / "a.json")
+    with pytest.raises(OSError, match=r"proc|Permission|No such"):
+        try_place(Path("/proc/a.json"))
