@@ -57,7 +57,7 @@ def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "something else")
-        raise FileFormatError(f"{_shown(path)}: {kind}, expected a regular file")
+        raise FileFormatError(f"{_shown(path)}: cannot be read ({kind}, expected a regular file)")
     return os.fdopen(descriptor, "rb")
 
 

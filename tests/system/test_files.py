@@ -64,7 +64,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path, kind
         path.symlink_to(path)
     elif kind == "NUL":
         path = Path("a\0b")
-    with pytest.raises(FileFormatError, match=r"cannot be read|expected a regular file"):
+    with pytest.raises(FileFormatError, match="cannot be read"):
         read_bytes(path)
 
 
