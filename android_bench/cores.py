@@ -12,11 +12,13 @@ from pathlib import Path
 import msgspec
 
 from android_bench.phone import Phone, sections, split_sections
-from android_bench.places import write_whole
+from mhmodels.errors import FileFormatError
 from mhmodels.hardware.places import cache_path
+from mhmodels.system.files import read_bytes, write_atomically
 
 MOST_CORES = 64
 MOST_PHONES = 200
+MOST_BYTES = 1 << 20
 CORES = (
     "for c in /sys/devices/system/cpu/cpu[0-9]*; do "
     'echo "${c##*/cpu} $(cat $c/cpufreq/cpuinfo_max_freq 2>/dev/null || echo 0)'
@@ -125,8 +127,8 @@ def _path() -> Path:
 def _memory() -> dict[str, tuple[Core, ...]]:
     """Cores of phones by their identities; a file that is none remembers nothing."""
     try:
-        return msgspec.json.decode(_path().read_bytes(), type=dict[str, tuple[Core, ...]])
-    except (OSError, ValueError, RecursionError):
+        return msgspec.json.decode(read_bytes(_path(), MOST_BYTES), type=dict[str, tuple[Core, ...]])
+    except (FileFormatError, ValueError, RecursionError):
         return {}
 
 
@@ -135,4 +137,4 @@ def _remember(identity: str, cores: tuple[Core, ...]) -> None:
     if identity and cores and memory.get(identity) != cores:
         memory.pop(identity, None)
         latest = dict(list(memory.items())[-MOST_PHONES + 1 :])
-        write_whole(_path(), msgspec.json.encode({**latest, identity: cores}))
+        write_atomically(_path(), msgspec.json.encode({**latest, identity: cores}))

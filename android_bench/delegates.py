@@ -14,9 +14,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from android_bench.errors import DelegateError
-from mhmodels.errors import UnknownNameError
+from mhmodels.errors import FileFormatError, UnknownNameError
+from mhmodels.system.files import read_bytes
 
 Tool: TypeAlias = Literal["benchmark_model", "benchmark_litert_model"]
+MOST_BYTES = 1 << 20
 FORMATS = ("float32", "float16", "int8", "uint8")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -231,9 +233,9 @@ def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
     file = Path(path)
     decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
     try:
-        delegates = tuple(decode(file.read_bytes(), type=_File).delegates)
-    except OSError as error:
-        raise DelegateError(f"{file}: cannot be read ({error.strerror})") from error
+        delegates = tuple(decode(read_bytes(file, MOST_BYTES), type=_File).delegates)
+    except FileFormatError as error:
+        raise DelegateError(str(error)) from error
     except (msgspec.DecodeError, DelegateError, UnicodeDecodeError, RecursionError) as error:
         raise DelegateError(f"{file}: not a delegate file: {error}") from error
     ids = [delegate.id for delegate in delegates]

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
+from android_bench.binary import inspect
 from android_bench.cli import devices
+from android_bench.delegates import load_delegates
 from android_bench.places import name_of, names_path, read_names, set_name
-from mhmodels.errors import MeasurementError
+from mhmodels.cli.phones import read_matrix
+from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Measurement
 
 from .conftest import Bench, MakeDevice, status
@@ -123,3 +129,23 @@ def test_damaged_names_are_one_message(device: Double, server: Server, damage: b
     assert len(str(caught.value)) < 1000
     with pytest.raises(MeasurementError, match="remove it"):
         name_of(device.address)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "zero", "folder", "loop"])
+def test_files_that_are_none_are_one_message(tmp_path: Path, kind: str) -> None:
+    names_path().parent.mkdir(parents=True)
+    for file in (names_path(), tmp_path / "own.toml", tmp_path / "night.toml", tmp_path / "benchmark_model"):
+        if kind == "fifo":
+            os.mkfifo(file)
+        elif kind == "folder":
+            file.mkdir()
+        else:
+            file.symlink_to("/dev/zero" if kind == "zero" else file)
+    for read in (
+        read_names,
+        lambda: load_delegates(tmp_path / "own.toml"),
+        lambda: read_matrix(str(tmp_path / "night.toml")),
+        lambda: inspect(tmp_path / "benchmark_model", "benchmark_model"),
+    ):
+        with pytest.raises(MhmodelsError, match="cannot be read"):
+            read()
