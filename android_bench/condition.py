@@ -12,7 +12,7 @@ import msgspec
 
 from android_bench.command import CLOCK_LIMITS
 from android_bench.lines import printable
-from android_bench.phone import Phone, sections, split_sections
+from android_bench.phone import Phone, guarded, sections, split_sections
 
 _HAL = re.compile(r"Current temperatures from HAL:(.*?)(?:\n\S|\Z)", re.DOTALL)
 _SENSOR = re.compile(r"Temperature\{mValue=(-?\d{1,6}(?:\.\d+)?), mType=(\d{1,6}), mName=([^,}]*), mStatus=(\d+)\}", re.ASCII)
@@ -91,10 +91,10 @@ def condition_script(**more: str) -> tuple[str, str]:
     return sections(
         {
             **more,
-            "thermal": "dumpsys thermalservice 2>/dev/null",
-            "battery": "dumpsys battery 2>/dev/null",
-            "saver": "settings get global low_power 2>/dev/null",
-            "power": "dumpsys power 2>/dev/null | grep -m1 mWakefulness=",
+            "thermal": f"{guarded('dumpsys thermalservice')} 2>/dev/null",
+            "battery": f"{guarded('dumpsys battery')} 2>/dev/null",
+            "saver": f"{guarded('settings get global low_power')} 2>/dev/null",
+            "power": f"{guarded('dumpsys power')} 2>/dev/null | grep -m1 mWakefulness=",
             "clocks": f"cat {CLOCK_LIMITS} 2>/dev/null",
             "load": "cat /proc/loadavg 2>/dev/null",
             "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",

@@ -11,7 +11,7 @@ from android_bench.condition import IDENTITY, identity_of
 from android_bench.cores import CORES, POLICIES, REST, WAKE, Core, number, read_cores
 from android_bench.delegates import Delegate
 from android_bench.lines import printable
-from android_bench.phone import Phone, quote, sections, split_sections
+from android_bench.phone import Phone, guarded, quote, sections, split_sections
 
 # One slow cluster and something faster: what is within a tenth of the slowest is of its kind.
 _SAME_KIND = 1.1
@@ -111,7 +111,7 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
         "props": "getprop",
         "cores": CORES,
         "policies": POLICIES,
-        "gpu": "dumpsys SurfaceFlinger 2>/dev/null | grep -m1 GLES",
+        "gpu": f"{guarded('dumpsys SurfaceFlinger')} 2>/dev/null | grep -m1 GLES",
         "services": "service list 2>/dev/null | grep neuralnetworks; lshal 2>/dev/null | grep neuralnetworks",
         "df": "df -k /data/local/tmp 2>/dev/null",
         "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",

@@ -20,6 +20,8 @@ SCRIPT_S = 20.0
 BOOT_S = 120.0
 ATTEMPTS = 3
 ADBS_OWN_RC = 255
+# For one of the few commands in a script that may hang.
+GUARD_S = 4.0
 # Devices without the second shell protocol take a service name of one old packet.
 OLD_SCRIPT_BYTES = 4000
 _HERE = "echo here; getprop sys.boot_completed 2>/dev/null"
@@ -249,6 +251,11 @@ def quote(value: str | Path) -> str:
     if "\0" in text:
         raise AdbError(f"{text!r} holds a NUL character, which cannot be passed to a device")
     return shlex.quote(text)
+
+
+def guarded(command: str) -> str:
+    """A command that is ended after a few seconds, where the device has `timeout`: a service that hangs costs its answer only."""
+    return f"$(command -v timeout >/dev/null 2>&1 && echo timeout {GUARD_S}) {command}"
 
 
 def sections(commands: Mapping[str, str]) -> tuple[str, str]:

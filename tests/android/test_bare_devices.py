@@ -66,6 +66,16 @@ def test_a_shell_that_greets(bench: Bench, make_device: MakeDevice, features: st
     assert status(result) == "OK", str(result)
 
 
+def test_services_that_hang_cost_their_answers_only(bench: Bench, device: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("android_bench.phone.GUARD_S", 0.1)
+    (device.root / "system/bin/dumpsys").write_text("#!/bin/sh\nexec sleep 60\n")
+    (result,) = bench.run(device, blocks=1)
+    assert status(result) == "OK", str(result)
+    assert isinstance(result, Measurement)
+    assert result.device_state["thermal_status"] is None
+    assert device.processes() == {}
+
+
 PHASES = ("getprop", "taskset f0 true", "settings get", "settings put", "restore", "sha256sum", "chmod 755", "cpuinfo_max_freq")
 
 
