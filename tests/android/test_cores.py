@@ -51,8 +51,9 @@ def mask(device: Double, adb: Adb) -> str:
     return f"{core_mask(facts(device, adb)):x}"
 
 
-@pytest.mark.parametrize("numbers", [(7,), (4, 5, 6, 7), (0,), (0, 1, 2, 3)])
-@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(
+    ("numbers", "old"), [((7,), True), ((4, 5, 6, 7), True), ((4, 5, 6, 7), False), ((0,), True), ((0, 1, 2, 3), False)]
+)
 def test_sleeping_cores_do_not_change_the_mask(device: Double, adb: Adb, numbers: tuple[int, ...], old: bool) -> None:
     if old:
         without_capacities(device)
@@ -107,7 +108,7 @@ def test_a_memory_of_another_phone_is_none(make_device: MakeDevice, adb: Adb) ->
     assert mask(second, adb) == "0"
 
 
-@pytest.mark.parametrize("damage", [b"", b"\xff", b"[1]", b'{"a": [1]}', b"[" * 100_000])
+@pytest.mark.parametrize("damage", [b"\xff", b'{"a": [1]}', b"[" * 100_000])
 def test_a_damaged_memory_remembers_nothing(device: Double, adb: Adb, damage: bytes) -> None:
     cache_path().mkdir(parents=True)
     (cache_path() / "phone-cores.json").write_bytes(damage)
