@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import InterruptedJobError, MhmodelsError
 
 # command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -118,8 +118,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except MhmodelsError as error:
         _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was written before is kept", err=True)
+    except (click.Abort, KeyboardInterrupt) as error:
+        job = error.__cause__  # click turns every KeyboardInterrupt into its own Abort
+        kept = str(job) if isinstance(job, InterruptedJobError) else "what was written before is kept"
+        click.echo(f"interrupted; {kept}", err=True)
         sys.exit(130)
     except _ReaderLeftError:
         # Not an error. Keep Python from complaining when it flushes stdout.
