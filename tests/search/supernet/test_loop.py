@@ -75,6 +75,7 @@ def digest(folder: Path) -> str:
     return content.hexdigest()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(
     "changes", [pytest.param({"mixed_operations": True}, marks=pytest.mark.slow), QUICK], ids=["tunas", "quick"]
 )
@@ -277,6 +278,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         claim(tiny.request(tmp_path / "search"), write=True)
 
 
+@pytest.mark.numeric
 def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
     """What a search was trained on is part of its settings by the list of files."""
     pictures = write_folder(tmp_path / "pictures", {"red": 20, "green": 20, "blue": 20})

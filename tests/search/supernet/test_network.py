@@ -19,7 +19,7 @@ from search.template import ArchitectureSpace
 
 from . import tiny
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 
 @pytest.fixture(scope="module")
