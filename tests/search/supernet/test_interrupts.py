@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
 
+import click
 import pytest
 
+from mhmodels.cli import main
+from mhmodels.cli.terminal import TerminatedError
 from mhmodels.errors import InterruptedJobError
 from mhmodels.training import checkpoint
 from search.log import SearchLog
@@ -60,25 +62,30 @@ def test_a_second_ctrl_c_stops_at_once_and_says_that_nothing_is_kept(tmp_path: P
         assert log.header() is not None
 
 
-def test_the_command_says_what_is_kept(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    import click
+def caused(error: BaseException, cause: BaseException) -> BaseException:
+    error.__cause__ = cause
+    return error
 
-    from mhmodels.cli import main as module
 
-    for raised, said in (
-        (InterruptedJobError("the checkpoint of step 2 of 6 is kept"), "interrupted; the checkpoint of step 2 of 6 is kept\n"),
-        (KeyboardInterrupt(), "interrupted; what was written before is kept\n"),
-    ):
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [
+        (InterruptedJobError("step 2 is kept"), 130, "interrupted; step 2 is kept\n"),
+        (caused(InterruptedJobError("step 2 is kept"), KeyboardInterrupt()), 130, "interrupted; step 2 is kept\n"),
+        (caused(InterruptedJobError("nothing"), TerminatedError(signal.SIGTERM)), 143, "ended by SIGTERM; nothing\n"),
+        (KeyboardInterrupt(), 130, "interrupted; what was written before is kept\n"),
+    ],
+)
+def test_the_command_says_what_is_kept(
+    raised: BaseException, code: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @click.command()
+    def stopped() -> None:
+        raise raised
 
-        @click.command()
-        def stopped(raised: BaseException = raised) -> None:
-            raise raised
-
-        def invoked(*_: Any, command: click.Command = stopped, **__: Any) -> Any:
-            return command.main([], standalone_mode=False)
-
-        monkeypatch.setattr(module.cli, "main", invoked)
-        with pytest.raises(SystemExit) as left:
-            module.main()
-        assert left.value.code == 130
-        assert capsys.readouterr().err.lstrip() == said
+    monkeypatch.setattr(main.terminal, "prepare", lambda: None)
+    monkeypatch.setattr(main.cli, "main", lambda **_: stopped.main([], standalone_mode=False))
+    with pytest.raises(SystemExit) as left:
+        main.main()
+    assert left.value.code == code
+    assert capsys.readouterr().err.lstrip() == said
