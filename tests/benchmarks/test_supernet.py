@@ -36,8 +36,9 @@ print(own.peak() - before)
 
 def networks() -> tuple[Any, Any]:
     from search.spaces import get_space
+    from tests.search.supernet import tiny
 
-    space = get_space("multi_hardware")
+    space = tiny.small() if SHORT else get_space("multi_hardware")
     return space, space.draw(NETWORKS, np.random.default_rng(0))
 
 
