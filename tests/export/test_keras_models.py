@@ -24,7 +24,7 @@ from mhmodels.registry import list_models, resolve
 from tests.export.conftest import Command
 from tests.export.writer_helpers import BOTTLENECKS, TINY
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 
 SMALL = Architecture(
