@@ -52,7 +52,7 @@ def probe(hardware_id: str) -> Capabilities:
     with tempfile.TemporaryDirectory(prefix="mhmodels-probe-") as folder:
         for name, architecture in probes().items():
             path = latency_file(architecture, cast("LatencyFormat", hardware.format), Path(folder))
-            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner).measurement
+            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
     if _PLAIN in refused:

@@ -53,7 +53,11 @@ class _Places(NamedTuple):
 @click.argument("targets", nargs=-1, metavar="FILE|MODEL...")
 @click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure; see `mhmodels hardware`.")
 @click.option(
-    "--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50 are made."
+    "--runs",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="Timed runs a block, 1 to 100000; three to ten blocks are made, until three agree.",
 )
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime, each with a core."
@@ -80,7 +84,8 @@ def bench(
 
     A MODEL is measured with random weights, in the format that each hardware takes; a FILE is a .tflite file. Without
     --hardware a MODEL goes to the default five and a FILE to those of them that take its format. Each row is stored as
-    it arrives; an identical request is answered from there. × means that the whole network does not run there.
+    it arrives; an identical request is answered from there, unless that row is noisy: then it is measured again. What is
+    noisy is tried up to three times (on phones once). × means that the whole network does not run there.
 
     On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
     shared out over its blocks. Exit code 1 if a phone's run came to nothing, after all others are done.
@@ -94,7 +99,7 @@ def bench(
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
     places = _Places(ids, wanted(phones, runner, grid), runner)
-    with Store(store) as rows, tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, _progress() as advance:
+    with Store(store, read_only=None) as rows, tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, _progress() as advance:
         requests = _requests(words, places, runs, threads, folder, advance)
         results = _measure(requests, runner, rows, fresh, advance)
         where = str(rows.path)
@@ -139,7 +144,7 @@ def _measure(
     for request in requests:
         if request.runner is not phones:
             advance(f"{request.job.model} on {request.hardware.id}", len(results), len(requests))
-            results[request.key] = answer(*request, store=store, fresh=fresh)
+            results[request.key] = answer(*request, store=store, fresh=fresh, tell=note)
     on_phones = [Request(request.job, request.hardware) for request in requests if request.runner is phones]
 
     def tell(text: str) -> None:
