@@ -132,9 +132,10 @@ class Store:
     def find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
         """The latest row that answers a request: same file, hardware, threads and environment, as many runs or more.
 
-        A row may have fewer runs if as many were asked for and time ended its blocks. A row without a latency answers any number of runs, and so does one that was not timed. If the job knows its
-        architecture or its weights, so must the row, because tables look rows up by them. A latency must have been timed in
-        turns with the job's reference, or alone if it has none: the company of another network changes it.
+        A row may have fewer runs if as many were asked for and time ended its blocks. A row without a latency answers any number
+        of runs, and so does one that was not timed. If the job knows its architecture or its weights, so must the row, because
+        tables look rows up by them. A latency must have been timed in turns with the job's reference, or alone if it has none:
+        latency depends on what else runs in the same session. Whether a noisy row is an answer is for the caller to say.
 
         Raises:
             StoreError: the store cannot be read.

@@ -244,7 +244,9 @@ def _print(answers: Sequence[Answer]) -> None:
         extremes = "" if row.min_ms is None or row.max_ms is None else f"{row.min_ms:.4g} … {row.max_ms:.4g}"
         nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
         part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
-        remarks = [row.reason, part, "noisy" if row.noisy else "", "from store" if from_store else ""]
+        asked = row.device_state.get("requested_runs")
+        few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""
+        remarks = [row.reason, part, few, "noisy" if row.noisy else "", "from store" if from_store else ""]
         table.add_row(
             escape(row.model),
             row.format,

@@ -55,8 +55,8 @@ def compare(
     """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
 
     Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
-    measured again, unless it was noisy (~). A store that cannot be written will do if every row is in it. The last two columns divide every latency by the reference's on the same hardware: their mean, and
-    the worst of them. Phones are columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    measured again, unless it was noisy (~). A store that cannot be written will do if every row is in it. The last two
+    columns divide every latency by the reference's on the same hardware: their mean, and the worst of them. Phones are columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
     from mhmodels.registry import resolve
@@ -215,6 +215,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
             "latency_ms": reference.latency_ms,
             "kind": reference.kind,
             "reason": reference.reason,
+            "noisy": reference.noisy,
         },
         "rows": comparison.rows,
         "origins": comparison.origins,

@@ -172,7 +172,7 @@ def _alone(session: HostSession, runs: int) -> tuple[Timing, dict[str, Any]]:
         "pace_key": key,
         "pace_us": timing.block.pace_us,
         "uncertainty": timing.uncertainty,
-        "blocks_ms": _rounded(timing.blocks_ms),
+        "blocks_ms": list(_rounded(timing.blocks_ms)),
     }
 
 
