@@ -254,7 +254,7 @@ class LatencyTable:
         Raises:
             UnknownNameError, MetricsError: as `reference`.
         """
-        counts = np.isfinite(np.nan_to_num(self.reference(reference), nan=1.0))
+        counts = ~np.isinf(self.reference(reference))
         if weights is not None:
             counts = counts & (np.asarray(weights, np.float64) != 0)
         parts = self.noisy

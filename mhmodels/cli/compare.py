@@ -56,7 +56,8 @@ def compare(
 
     Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
     measured again, unless it was noisy (~). A store that cannot be written will do if every row is in it. The last two
-    columns divide every latency by the reference's on the same hardware: their mean, and the worst of them. Phones are columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    columns divide every latency by the reference's on the same hardware: their mean, and the worst of them. Phones are
+    columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
     from mhmodels.registry import resolve

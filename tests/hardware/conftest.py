@@ -37,13 +37,14 @@ class SimulatedSession:
     Attributes:
         blocks: what blocks say; class-wide, so that a test sets it before the command makes its sessions.
         opened: how many sessions there were.
-    pace_ns: of the calibration loop after warming up.
-    pace_ns: of the calibration loop after warming up.
+        pace_ns: of the calibration loop after warming up.
+        most: inferences of a block, before time ends it.
     """
 
     blocks: ClassVar[list[Block | Exception]] = []
     opened: ClassVar[int] = 0
     pace_ns: ClassVar[int] = 50_000
+    most: ClassVar[int] = 100_000
 
     def __init__(self, path: Path, **_: Any) -> None:
         type(self).opened += 1
@@ -70,7 +71,7 @@ class SimulatedSession:
         if isinstance(block, Exception):
             raise block
         self.own_ms, self.pace_us, self.company = list(block.own_ms), block.pace_us, block.company
-        return (list(block.times_ms) * runs)[:runs]
+        return (list(block.times_ms) * runs)[: min(runs, self.most)]
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> type[SimulatedSession]:
     monkeypatch.setattr(SimulatedSession, "blocks", [calm(2.0)])
     monkeypatch.setattr(SimulatedSession, "opened", 0)
     monkeypatch.setattr(SimulatedSession, "pace_ns", 50_000)
+    monkeypatch.setattr(SimulatedSession, "most", 100_000)
     return SimulatedSession
 
 
