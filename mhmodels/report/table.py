@@ -115,7 +115,7 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     if comparison.reference.reason:
         yield f"The reference {comparison.reference.label} did not run everywhere, so no model has an MN-Norm."
     if any(row.noisy for row in rows):
-        yield f"{NOISY} noisy: timings did not agree, or the machine was busy or slow; the figure, and norms made of it, may be off."
+        yield f"{NOISY} noisy: timings did not agree, or the machine was busy or slow; it may be off, as may norms made of it."
     partial = {f"{column} {share}" for row in rows for column, share in row.partial.items() if row.latency_ms[column] is not None}
     if partial:
         yield f"{PARTIAL} only in part on the delegate, the CPU ran the rest (nodes: {', '.join(sorted(partial))})."
