@@ -26,6 +26,7 @@ from export.graph import ExportError
 from export.labels import OutputLabels
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.hardware.child import Child
+from mhmodels.system.files import temporary_folder
 
 FIELD = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
@@ -116,10 +117,10 @@ class MetadataWriter:
         return attach_files(described, {LABELS_FILE: ("\n".join(description.labels) + "\n").encode()})
 
     def _compose(self, content: bytes, description: Description) -> bytes:
-        with tempfile.NamedTemporaryFile(prefix="mhmodels-", suffix=".tflite") as file:
-            file.write(content)
-            file.flush()
-            said = self._ask({"file": file.name, **msgspec.to_builtins(description)})
+        with temporary_folder("metadata") as folder:
+            file = folder / "model.tflite"
+            file.write_bytes(content)
+            said = self._ask({"file": str(file), **msgspec.to_builtins(description)})
         if "error" in said:
             raise ExportError(f"metadata: tflite-support refuses the file ({said['error']})")
         return base64.b64decode(said["metadata"])
@@ -202,10 +203,10 @@ def _composer() -> Any:
             color_space_type=schema.ColorSpaceType.RGB if request["colour"] else schema.ColorSpaceType.UNKNOWN,
             tensor_type=writer_utils.get_input_tensor_types(model)[0],
         )
-        with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
+        with temporary_folder("metadata") as folder:
             labels = []
             if request["labels"]:
-                path = Path(folder, LABELS_FILE)
+                path = folder / LABELS_FILE
                 path.write_text("\n".join(request["labels"]) + "\n")
                 labels.append(metadata_info.LabelFileMd(file_path=str(path)))
             names, types = writer_utils.get_output_tensor_names(model), writer_utils.get_output_tensor_types(model)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -92,6 +91,7 @@ def bench(
     """
     from mhmodels.hardware import split_hardware
     from mhmodels.store import Store
+    from mhmodels.system.files import temporary_folder
 
     runner = install(phones, store)
     grid = read_matrix(matrix) if matrix else None
@@ -99,7 +99,7 @@ def bench(
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
     places = _Places(ids, wanted(phones, runner, grid), runner)
-    with Store(store, read_only=None) as rows, tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, _progress() as advance:
+    with Store(store, read_only=None) as rows, temporary_folder("bench") as folder, _progress() as advance:
         requests = _requests(words, places, runs, threads, folder, advance)
         results = _measure(requests, runner, rows, fresh, advance)
         where = str(rows.path)
@@ -119,7 +119,7 @@ def bench(
         raise MhmodelsError(failure_text(failures))
 
 
-def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: str, advance: Advance) -> list[_Request]:
+def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: Path, advance: Advance) -> list[_Request]:
     """Everything to measure, refused as a whole if anything of it cannot be."""
     from mhmodels.hardware.measuring import check, check_format
 
@@ -174,7 +174,7 @@ def _is_file(target: str) -> bool:
     return target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
 
 
-def _file_requests(file: str, places: _Places, runs: int, threads: int, _: str) -> list[_Request]:
+def _file_requests(file: str, places: _Places, runs: int, threads: int, _: Path) -> list[_Request]:
     """A file on every hardware that was asked for, or on those of the default five that take its format."""
     from mhmodels.errors import MeasurementError
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, list_hardware, prepare
@@ -192,7 +192,7 @@ def _file_requests(file: str, places: _Places, runs: int, threads: int, _: str) 
     return requests
 
 
-def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: str) -> list[_Request]:
+def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: Path) -> list[_Request]:
     """A network on every hardware, as a file with random weights in the format that each takes."""
     from typing import cast, get_args
 
@@ -207,7 +207,7 @@ def _model_requests(model: str, places: _Places, runs: int, threads: int, folder
     for fmt in dict.fromkeys(hardware.format for hardware, _ in where):
         if fmt not in get_args(LatencyFormat):
             raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
-        path = latency_file(architecture, cast("LatencyFormat", fmt), Path(folder))
+        path = latency_file(architecture, cast("LatencyFormat", fmt), folder)
         jobs[fmt] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -64,6 +63,7 @@ def compare(
     from mhmodels.report.comparison import subjects
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
+    from mhmodels.system.files import temporary_folder
 
     runner = install(phones, store)
     targets, ids = split_hardware(models, listed)
@@ -74,8 +74,8 @@ def compare(
     places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
     # Phones that are not there may still have rows.
     refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, Store(store, read_only=None) as rows:
-        bench = Bench(places, Path(folder), runs, rows, fresh)
+    with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
+        bench = Bench(places, folder, runs, rows, fresh)
         bench.measure_on_phones((base, *compared), runner)
         with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
             result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)

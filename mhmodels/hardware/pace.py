@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import os
-import tempfile
 from pathlib import Path
 
+from mhmodels.errors import FileFormatError
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.hardware.places import cache_path
 from mhmodels.hardware.timing import SLOW_PACE
+from mhmodels.system.files import read_bytes, write_atomically
 
 _MOST_BYTES = 1 << 20
 _IMPLAUSIBLE = 4.0
@@ -41,7 +41,7 @@ def remember_pace(key: str, seen_us: float) -> float:
     if fastest > 0 and fastest <= seen_us < _IMPLAUSIBLE * fastest:
         return fastest
     with contextlib.suppress(OSError):
-        _write({**known, key: seen_us})
+        write_atomically(pace_path(), json.dumps({**known, key: seen_us}).encode())
     return seen_us
 
 
@@ -56,22 +56,8 @@ def outdated(row: Measurement) -> bool:
 def _read() -> dict[str, float]:
     """What is known; nothing if the file is missing or damaged."""
     try:
-        with pace_path().open("rb") as file:
-            found = json.loads(file.read(_MOST_BYTES))
-    except (OSError, ValueError, RecursionError):
+        found = json.loads(read_bytes(pace_path(), _MOST_BYTES))
+    except (FileFormatError, ValueError, RecursionError):
         return {}
     pairs = found.items() if isinstance(found, dict) else ()
     return {key: us for key, us in pairs if isinstance(us, float) and math.isfinite(us) and us > 0}
-
-
-def _write(known: dict[str, float]) -> None:
-    path = pace_path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(known, file)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
