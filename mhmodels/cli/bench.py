@@ -246,7 +246,9 @@ def _print(answers: Sequence[Answer]) -> None:
         part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
         asked = row.device_state.get("requested_runs")
         few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""
-        remarks = [row.reason, part, few, "noisy" if row.noisy else "", "from store" if from_store else ""]
+        tries = row.device_state.get("tries", 1)
+        noisy = ("noisy" if tries == 1 else f"noisy in {tries} tries") if row.noisy else ""
+        remarks = [row.reason, part, few, noisy, "from store" if from_store else ""]
         table.add_row(
             escape(row.model),
             row.format,

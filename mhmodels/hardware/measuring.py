@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 USUAL_RUNS, MINIMUM_TURNS, MAXIMUM_RUNS = 50, 20, 100_000
 TRIES = 3
 """Measurements at most for one answer, as long as each is noisy."""
+TRIES_S = 120.0
+"""No further one begins after so long."""
 # Operators with weights, and the positions of input and weights among their tensors.
 _KERNELS = {"CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "FULLY_CONNECTED": (0, 1), "TRANSPOSE_CONV": (2, 1)}
 
@@ -224,15 +227,15 @@ def steadier(one: Measurement, other: Measurement) -> Measurement:
 
 def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Callable[[str], None]) -> Measurement:
     """Measures until a row is not noisy."""
-    row = runner.measure(job, hardware)
-    for number in range(2, tries + 1):
-        if not row.noisy:
-            return row
-        tell(f"{job.model} on {hardware.id}: {row.median_ms:.4g} ms is noisy; measured again ({number} of {tries})")
+    end = time.monotonic() + TRIES_S
+    row, made = runner.measure(job, hardware), 1
+    while row.noisy and made < tries and time.monotonic() < end:
+        made += 1
+        tell(f"{job.model} on {hardware.id}: {row.median_ms:.4g} ms is noisy; measured again ({made} of {tries})")
         row = steadier(row, runner.measure(job, hardware))
     if row.noisy and tries > 1:
-        tell(f"{job.model} on {hardware.id}: noisy in all {tries} tries; the machine is busy or slower than it can be")
-    return row
+        tell(f"{job.model} on {hardware.id}: noisy ({made} of {tries} tries); the machine is busy or slower than it can be")
+    return row if made == 1 else msgspec.structs.replace(row, device_state={**row.device_state, "tries": made})
 
 
 @contextmanager

@@ -65,11 +65,11 @@ def test_a_noisy_row_is_measured_again_and_the_number_is_bounded(
     with Store(tmp_path / "results.db") as store:
         simulated.blocks[:] = UNSTEADY * 10
         first = answer(job, *where, store=store, tell=told.append).measurement
-        assert (first.noisy, simulated.opened, len(store)) == (True, 3, 1)
+        assert (first.noisy, first.device_state["tries"], simulated.opened, len(store)) == (True, 3, 3, 1)
         assert told == [
             "net on host-cpu-int8: 11 ms is noisy; measured again (2 of 3)",
             "net on host-cpu-int8: 11 ms is noisy; measured again (3 of 3)",
-            "net on host-cpu-int8: noisy in all 3 tries; the machine is busy or slower than it can be",
+            "net on host-cpu-int8: noisy (3 of 3 tries); the machine is busy or slower than it can be",
         ]
         told.clear()
         simulated.blocks[:] = [*UNSTEADY, calm(3.2)]
