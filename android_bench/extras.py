@@ -78,11 +78,11 @@ def compare_outputs(
     inputs = [content.tensors[place] for place in content.inputs]
     outputs = [content.tensors[place] for place in content.outputs]
     sizes = [int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize for tensor in outputs]
-    with temporary_folder("extras") as place:
+    with temporary_folder("outputs") as place:
         files = {}
         random = np.random.default_rng(0)
         for number, tensor in enumerate(inputs):
-            files[f"input{number}"] = place / f"input{number}"
+            files[f"input{number}"] = Path(place, f"input{number}")
             files[f"input{number}"].write_bytes(_values(tensor, random))
         folder = workspace.place(files)
         results = []
@@ -91,7 +91,7 @@ def compare_outputs(
             done = runner.plain(one, where, run, {**_input_flags(inputs, folder), **_single(one, where, run)})
             if done.rc != 0:
                 raise MeasurementError(f"no outputs from {one.id} (exit code {done.rc})")
-            results.append(_pull(workspace.phone, f"{run}/{OUTPUTS}", place / one.id.replace(":", "_"), sum(sizes)))
+            results.append(_pull(workspace.phone, f"{run}/{OUTPUTS}", Path(place, one.id.replace(":", "_")), sum(sizes)))
     return _compare(outputs, sizes, *results)
 
 
