@@ -103,7 +103,6 @@ class _Reader:
         self.changes: dict[str, int] = {}
         self.readers: dict[str, str] = {}
         self.front = Front(channels)
-        self.training = False  # whether a model around is called with training=True
 
     def bind(self, tensor: Any, name: str) -> None:
         """Notes that a tensor is what an operation gives, as far as it is known now."""
@@ -153,17 +152,16 @@ class _Reader:
 
     def apply(self, layer: Any, node: Any, output: Any) -> str:
         """Adds a layer as a node calls it; returns the operation whose output is the layer's."""
-        training = node.arguments.kwargs.get("training")
         if isinstance(layer, keras.Model):
-            return self._inner(layer, list(node.input_tensors), output, training)
+            return self._inner(layer, list(node.input_tensors), output)
         kind = type(layer).__name__
         if id(layer) in self.seen and getattr(layer, "weights", None):
             raise ExportError(f"layer '{layer.name}' ({kind}) is used twice; a file cannot share weights between operations")
         self.seen.add(id(layer))
         names = [self.read(entry, layer.name) for entry in node.input_tensors]
-        return operation_of(self, layer, names, tuple(output.shape), node.arguments.args, training or self.training)
+        return operation_of(self, layer, names, tuple(output.shape), node.arguments.args)
 
-    def _inner(self, model: Any, inputs: list[Any], output: Any, training: bool | None) -> str:
+    def _inner(self, model: Any, inputs: list[Any], output: Any) -> str:
         """A model used as a layer."""
         _check_call(model)
         if id(model) in self.seen:
@@ -171,10 +169,7 @@ class _Reader:
         self.seen.add(id(model))
         for inner, outer in zip(model.inputs, inputs, strict=True):
             self.bind(inner, self.read(outer, model.name))
-        before, self.training = self.training, training or self.training
-        name = self.value(model.outputs[output._keras_history.tensor_index])
-        self.training = before
-        return name
+        return self.value(model.outputs[output._keras_history.tensor_index])
 
     def add(self, layer: Any, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
         """Adds an operation under a layer's name."""

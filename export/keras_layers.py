@@ -36,9 +36,6 @@ from mhmodels.network import Op
 _NOTHING_IN_INFERENCE = classes_of((
     "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout2D",
 ))  # fmt: skip
-_OWN_MODE = (*_NOTHING_IN_INFERENCE, *TRAINING_ONLY, keras.layers.BatchNormalization)
-"""Layers that compute something else in training."""
-
 _SHAPES_ONLY = (keras.layers.Flatten, keras.layers.Reshape)
 _activations, _ops = keras.activations, keras.ops
 _ACTIVATIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
@@ -84,9 +81,8 @@ class Operations(Protocol):
 
 
 def operation_of(
-    reader: Operations, layer: Any, inputs: list[str], shape: tuple[int | None, ...], arguments: tuple[Any, ...] = (),
-    training: bool | None = None,
-) -> str:  # fmt: skip
+    reader: Operations, layer: Any, inputs: list[str], shape: tuple[int | None, ...], arguments: tuple[Any, ...] = ()
+) -> str:
     """Adds a layer's operation; returns the name of the operation whose output is the layer's.
 
     Args:
@@ -95,7 +91,6 @@ def operation_of(
         inputs: operations that it reads.
         shape: of its output, batch first.
         arguments: what it is called with, constants included.
-        training: the `training` that the call itself states, if it states one.
 
     Raises:
         ExportError: no operation does what the layer does.
@@ -107,15 +102,11 @@ def operation_of(
             f"was quantised by Keras (dtype policy '{layer.dtype_policy.name}'), so that its kernel holds integers; give the "
             "model as it was before quantize(): --format int8 or uint8 quantises it for TFLite",
         )
-    if training and kind in _OWN_MODE:
-        raise _refuse(
-            layer, "is called with training=True, so that it does in inference what it does in training; call it without"
-        )
     if kind in ARITHMETIC and len(inputs) == 1:
         return arithmetic(reader, layer, inputs, arguments)
     if kind is keras.layers.Pipeline:
         for inner in layer.layers:
-            inputs = [operation_of(reader, inner, inputs, shape, training=training)]
+            inputs = [operation_of(reader, inner, inputs, shape)]
         return inputs[0]
     rule = _RULES.get(kind)
     if rule is None:

@@ -15,8 +15,9 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any, get_args
 
+import msgspec
+
 from mhmodels.architecture import Interpolation, Preprocessing
-from mhmodels.errors import ArchitectureError
 
 # A plus sign is no part of a TensorFlow scope's name, so that 1e+20 is written 1e20.
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -42,12 +43,10 @@ def stated_rule(name: str) -> Preprocessing | None:
     if found is None:
         return None
     mean, std, crop, interpolation = found.groups()
+    fields = {"mean": _read(mean), "std": _read(std), "crop_fraction": float(crop), "interpolation": interpolation}
     try:
-        return Preprocessing(
-            mean=_read(mean), std=_read(std), crop_fraction=float(crop),
-            interpolation="bicubic" if interpolation == "bicubic" else "bilinear",
-        )  # fmt: skip
-    except ArchitectureError:  # a name that looks like ours and states no rule, such as a deviation of 0
+        return msgspec.convert(fields, Preprocessing)
+    except msgspec.ValidationError:  # a name that looks like ours and states no rule, such as a deviation of 0
         return None
 
 
