@@ -293,8 +293,8 @@ def test_global_max_pooling_in_every_format(size: tuple[int, int], tmp_path: Pat
         tensor = file.tensors[file.outputs[0]]
         for kernels in ("xnnpack", "builtin", "reference"):
             (values,) = run_file(one.path, encode_input(file, images), [tensor.position], kernels=kernels)  # type: ignore[arg-type]
-            error = np.abs(dequantise(values, tensor).reshape(expected.shape) - expected).max() / expected.std()
-            assert error < (1e-4 if one.manifest.precision == "float32" else 0.5), (one.manifest.precision, kernels)
+            error = np.abs(dequantise(values, tensor).reshape(expected.shape) - expected).mean() / expected.std()
+            assert error < (1e-5 if one.manifest.precision == "float32" else 0.2), (one.manifest.precision, kernels)
 
 
 def test_pooling_of_another_data_format_is_refused() -> None:
