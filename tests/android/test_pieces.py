@@ -70,6 +70,40 @@ def test_medians_and_means_are_not_mixed() -> None:
     assert summarise_blocks([Latency(mean=10, runs=1, median=5)]).statistic == "median"
 
 
+TOLD = "  AC powered: {}\n  USB powered: {}\n  status: {}\n  present: {}\n  level: {}\n  scale: {}\n  temperature: {}\n"
+
+
+# AC, USB, status, present, level, scale, temperature; then level, temperature, and whether the phone may be measured.
+@pytest.mark.parametrize(
+    ("told", "level", "celsius", "may"),
+    [
+        ((False, True, 2, "true", 83, 100, 271), 83, 27.1, True),
+        ((False, False, 3, "true", 83, 100, 271), 83, 27.1, True),
+        ((False, False, 3, "true", 3, 100, 271), 3, 27.1, False),
+        # A weak port: it loses charge although it is plugged in.
+        ((False, True, 3, "true", 3, 100, 271), 3, 27.1, False),
+        # Charge limits and hot batteries: the power supply carries the phone.
+        ((True, False, 4, "true", 20, 100, 380), 20, 38.0, True),
+        ((False, True, 4, "true", 20, 100, 380), 20, 38.0, True),
+        ((False, False, 4, "true", 20, 100, 380), 20, 38.0, False),
+        ((True, False, 5, "true", 20, 100, 271), 20, 27.1, True),
+        # Boards, boxes and phones in a data centre.
+        ((True, False, 1, "false", 0, 100, 0), None, None, True),
+        ((False, False, 3, "false", 0, 100, 0), None, None, True),
+        ((False, False, 1, "false", -1, 100, -2732), None, None, True),
+        ((False, False, 1, "true", -1, 100, 0), None, None, True),
+        ((False, False, 3, "true", 101, 100, 271), None, 27.1, True),
+        ((False, False, 3, "true", 40, 200, 271), 20, 27.1, False),
+        ((False, False, 3, "true", 40, 0, 271), None, 27.1, True),
+    ],
+)
+def test_batteries(told: tuple[object, ...], level: int | None, celsius: float | None, may: bool) -> None:
+    text = TOLD.format(*(str(value).lower() for value in told))
+    for shown in (text, text.replace("\n", "\r\n")):
+        now = parse_condition({"battery": shown})
+        assert (now.battery_level, now.battery_c, not obstacles(now, Limits())) == (level, celsius, may)
+
+
 def test_conditions() -> None:
     found = parse_condition(
         {"thermal": THERMAL, "battery": BATTERY, "saver": "0", "power": "mWakefulness=Asleep", "load": "5.25 1 1"}
