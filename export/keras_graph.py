@@ -196,21 +196,22 @@ class _Reader:
         last = self.ops[output if softmax is None else softmax.inputs[0]]
         if last.size != (1, 1):
             return output
-        self.ops[FLATTEN] = Op(FLATTEN, "reshape", (last.name,), last.channels, last.channels)
-        self._logits(last.name)
+        flat = f"{FLATTEN}_scores" if FLATTEN in self.ops else FLATTEN  # a layer of the user's has that name
+        self.ops[flat] = Op(flat, "reshape", (last.name,), last.channels, last.channels)
+        self._logits(last.name, flat)
         if softmax is None:
-            return FLATTEN
-        self.ops[output] = softmax._replace(inputs=(FLATTEN,))
+            return flat
+        self.ops[output] = softmax._replace(inputs=(flat,))
         return output
 
-    def _logits(self, name: str) -> None:
+    def _logits(self, name: str, flat: str) -> None:
         """Finds the Keras tensor before a softmax that is the layer's own activation, where there is none: makes it."""
         layer = self.layers.get(name)
         if name not in self.tensors and layer is not None:
             linear = type(layer).from_config({**layer.get_config(), "name": f"{name}_linear", "activation": "linear"})
             self.tensors[name] = linear(layer.input)
             linear.set_weights(layer.get_weights())
-        self.tensors[FLATTEN] = self.tensors.get(name)
+        self.tensors[flat] = self.tensors.get(name)
 
 
 def _check_call(model: Any) -> None:
