@@ -206,6 +206,7 @@ DISPLAY = """
 import ctypes, json, sys
 import libusb_package
 ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+sys.modules["tensorflow"] = None  # which takes seconds to import and serves remote files only
 from tensorflow_lite_support.metadata.python import metadata
 shown = metadata.MetadataDisplayer.with_model_file(sys.argv[1])
 files = {name: shown.get_associated_file_buffer(name).decode() for name in shown.get_packed_associated_file_list()}
