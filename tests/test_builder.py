@@ -44,8 +44,11 @@ QUICK = _quick_rows()
 
 
 def _full_rows() -> list[Row]:
-    """Every option with every model; each model is saved once, and the quick rows save every head."""
-    rows, seen = covering_rows({"model": list_models(), **OPTIONS}), set[Hashable]()
+    """Every option with every model, and three widths; each model is saved once.
+
+    The quick rows have the other widths, and save every head that has one output.
+    """
+    rows, seen = covering_rows({"model": list_models(), **OPTIONS, "width": [0.35, 0.75, 1.4]}), set[Hashable]()
     return [{**row, "saved": row["model"] not in seen and not seen.add(row["model"])} for row in rows]
 
 
