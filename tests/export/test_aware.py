@@ -30,7 +30,7 @@ from tests.conftest import Run
 from tests.export.conftest import Command
 from tests.export.writer_helpers import MINI, TINY
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 SCHEMES: list[tuple[QuantisedFormat, Granularity]] = [("int8", "channel"), ("int8", "tensor"), ("uint8", "tensor")]
 
