@@ -21,7 +21,7 @@ from export.writer import write_float
 from mhmodels.preprocessing import sample_pictures, sample_pixels
 from tests.conftest import Run
 from tests.export.conftest import Command
-from tests.export.writer_helpers import TINY
+from tests.export.writer_helpers import MINI, TINY
 
 pytestmark = pytest.mark.tensorflow
 
@@ -45,15 +45,15 @@ def test_a_file_against_its_model_layer_by_layer(exported: Path, command: Comman
 
 def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
     """A file with one wrong kernel in the middle: everything after it is wrong too, and it is the one that is named."""
-    source = load_source(TINY, None, sample_pictures(64, TINY.input_size, TINY.preprocessing))
-    graph = fold(source.model, TINY)
+    source = load_source(MINI, None, sample_pictures(64, MINI.input_size, MINI.preprocessing))
+    graph = fold(source.model, MINI)
     kernels = dict(graph.kernels)
-    kernels["stage4_block2_depthwise"] = np.flip(kernels["stage4_block2_depthwise"], 0).copy()
+    kernels["stage2_block1_depthwise"] = np.flip(kernels["stage2_block1_depthwise"], 0).copy()
     (tmp_path / "wrong.tflite").write_bytes(write_float(graph._replace(kernels=kernels)))
     (tmp_path / "right.tflite").write_bytes(write_float(graph))
-    (tmp_path / "tiny.json").write_bytes(TINY.to_json())
+    (tmp_path / "tiny.json").write_bytes(MINI.to_json())
     for against in ("tiny.json", "right.tflite"):
-        with pytest.raises(ParityError, match="the first layer that departs is 'stage4_block2_depthwise'"):
+        with pytest.raises(ParityError, match="the first layer that departs is 'stage2_block1_depthwise'"):
             verify_file(tmp_path / "wrong.tflite", str(tmp_path / against), None, None, None)
 
 
@@ -62,8 +62,8 @@ def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None
     (tmp_path / "photos").mkdir()
     for i, picture in enumerate(sample_pixels(6, (80, 80))):
         Image.fromarray(255 - picture).save(tmp_path / "photos" / f"{i}.png")
-    (tmp_path / "tiny.json").write_bytes(TINY.to_json())
-    (one,) = export_model(TINY, Options(directory=tmp_path, calibration=tmp_path / "photos"))
+    (tmp_path / "tiny.json").write_bytes(MINI.to_json())
+    (one,) = export_model(MINI, Options(directory=tmp_path, calibration=tmp_path / "photos"))
     assert "batch statistics from 64 pictures" in one.manifest.weights
     report = verify_file(one.path, str(tmp_path / "tiny.json"), None, None, None)
     assert report.against is not None
@@ -75,10 +75,11 @@ def test_statistics_of_large_pictures_take_fewer_of_them() -> None:
     assert counts == [64, 64, 16, 8]
 
 
-def test_two_files_each_get_pictures_by_their_own_manifest(exported: Path, tmp_path: Path) -> None:
-    (one,) = export_model(TINY, Options(directory=tmp_path, normalise_in_model=True))
-    for ours, other in ((one.path, exported / one.path.name), (exported / one.path.name, one.path)):
-        report = verify_file(ours, str(other), None, None, None)
+def test_two_files_each_get_pictures_by_their_own_manifest(tmp_path: Path) -> None:
+    (one,) = export_model(MINI, Options(directory=tmp_path / "inside", normalise_in_model=True))
+    (two,) = export_model(MINI, Options(directory=tmp_path / "outside"))
+    for ours, other in ((one, two), (two, one)):
+        report = verify_file(ours.path, str(other.path), None, None, None)
         assert report.against is not None
         assert report.against.max_error < 1e-3
 
