@@ -356,6 +356,8 @@ def predict_command(
                 model.check(hardware=hardware_ids[0])
         if remark := remark_on(model, path):
             note(remark)
+        for doubt in model.doubts:
+            note(f"warning: {path}: {doubt}")
         loaded.append(model)
     rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])
     if as_json:

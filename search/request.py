@@ -48,6 +48,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         references: C in ms by hardware; of hardware that is not named, `reference`.
         reference: a network whose latencies, measured or predicted, are the C, or `median` of a table; None for what fits.
         kind, aggregate, beta, target, weights: of the reward.
+        force: whether to go by cost models that `CostModel.doubts` warns of.
         options: of a super-network (`search.supernet`): preset, data.
     """
 
@@ -66,6 +67,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     beta: float = -0.07
     target: float = 1.0
     weights: dict[str, float] = {}
+    force: bool = False
     options: dict[str, Any] = {}
 
 
@@ -212,6 +214,8 @@ def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySourc
     sources: dict[str, LatencySource] = {}
     for hardware, model in models.items():
         with naming(paths[hardware]):
+            if not request.force:
+                model.check_trust()
             sources[hardware] = model.bind(space)
     missing = {hardware: model for hardware, model in models.items() if hardware not in request.references}
     return sources, reference_latencies(missing, request.reference or BASELINE) if missing else {}

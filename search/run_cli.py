@@ -93,6 +93,7 @@ def supernet_options(command: F) -> F:
     help="Latencies from a table instead: a published one, what `search collect -o` wrote, or one that comes with the package "
     "(nas_bench_macro).",
 )
+@click.option("--force", is_flag=True, help="Go by cost models whose file warns of them (poor ranks, doubtful latencies), too.")
 @click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
 @click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
 @click.option("--aggregate", type=click.Choice(["avg", "max"]), default="avg", show_default=True, help="Of L/C over hardware.")
@@ -215,6 +216,7 @@ def make_request(options: dict[str, Any]) -> Request:
         beta=options["beta"],
         target=options["target"],
         weights=numbers(options["weights"], "--weight", positive=False),
+        force=options["force"],
         options=supernet,
     )
     if loaded:
