@@ -37,6 +37,15 @@ def _plot_option(command: F) -> F:
     )
 
 
+def _where_option(command: F) -> F:
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Only rows of the store that were taken in this condition, for example configuration.mode=sustained or threads=1.",
+    )(command)
+
+
 def _limits_options(command: F) -> F:
     command = click.option(
         "--hardware",
@@ -216,6 +225,7 @@ def collect_command(
 @store_option
 @_space_option
 @click.option("--hardware", "hardware_id", required=True, metavar="ID", help="Where the latencies are from.")
+@_where_option
 @click.option("--form", type=click.Choice(["structural", "coupled", "pairwise"]), default=None, help="Default: the best one.")
 @click.option(
     "--error", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True, help="What is least."
@@ -232,6 +242,7 @@ def fit_command(
     store: str | None,
     space_name: str,
     hardware_id: str,
+    where: tuple[str, ...],
     form: Any,
     error: Any,
     nonnegative: bool,
@@ -250,7 +261,7 @@ def fit_command(
 
     check_places({"-o": output, "--plot": plot}, cost_model_cli.sources(data, store))
     space = get_space(space_name)
-    found = cost_model_cli.latencies(space, data, store, hardware_id, kind)
+    found = cost_model_cli.latencies(space, data, store, hardware_id, kind, cost_model_cli.conditions(where))
     for remark in found.remarks:
         note(remark)
     options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
@@ -273,6 +284,7 @@ def fit_command(
 @store_option
 @click.option("--space", "space_name", default=None, metavar="NAME", help="Of the encodings in the data; default the model's.")
 @click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Where the latencies are from; default the model's.")
+@_where_option
 @_plot_option
 @json_option
 def validate_command(
@@ -281,6 +293,7 @@ def validate_command(
     store: str | None,
     space_name: str | None,
     hardware_id: str | None,
+    where: tuple[str, ...],
     plot: Path | None,
     as_json: bool,
 ) -> None:
@@ -299,7 +312,8 @@ def validate_command(
     space = get_space(space_name or model.space)
     with naming(model_path):
         model.check(space=space, hardware=hardware_id)
-    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None), model, space)
+    chosen = cost_model_cli.conditions(where)
+    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None, chosen), model, space)
     for remark in found.remarks:
         note(remark)
     predicted = model.bind(space).predict(found.encodings)

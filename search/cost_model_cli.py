@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from mhmodels.cli.common import console, note
 
@@ -23,7 +26,24 @@ def sources(data: Path | None, store: str | None) -> list[Path]:
     return named + [beside for beside in (path.with_suffix(".json") for path in named) if is_provenance(beside)]
 
 
-def latencies(space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any) -> Latencies:
+def conditions(values: Sequence[str]) -> dict[str, str]:
+    """The `--where FIELD=VALUE` options by field.
+
+    Raises:
+        click.UsageError: not of that form, or a field twice.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, wanted = value.partition("=")
+        if not name or not equals or name in found:
+            raise click.UsageError(f"--where is '{value}', expected FIELD=VALUE, each field once (configuration.mode=sustained)")
+        found[name] = wanted
+    return found
+
+
+def latencies(
+    space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any, where: Mapping[str, str]
+) -> Latencies:
     """What `fit` and `validate` go by: a file (and a store for rows without a latency), or a store alone."""
     from mhmodels.store import Store
     from search.cost_model.data import read_latencies, stored_latencies
@@ -31,12 +51,14 @@ def latencies(space: Space, data: Path | None, store: str | None, hardware_id: s
 
     if data is None:
         with Store(store, read_only=True) as rows:
-            return stored_latencies(rows, space, hardware_id)
+            return stored_latencies(rows, space, hardware_id, where)
     origin = _stated(Origin(hardware_id), kind)
+    if store is None and where:
+        raise click.UsageError("--where chooses rows of a --store, expected one")
     if store is None:
         return read_latencies(data, space, origin)
     with Store(store, read_only=True) as rows:
-        return read_latencies(data, space, origin, rows)
+        return read_latencies(data, space, origin, rows, where)
 
 
 def _stated(origin: Origin, kind: Any) -> Origin:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
+from mhmodels.numbers import decimal
 from search.benchmark_tables import table_of
 from search.cost_model.baselines import BASELINE
 from search.cost_model.model import CostModel, load_cost_model, naming
@@ -254,7 +255,7 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
         if line.strip():
             try:
                 row = msgspec.json.decode(line, type=dict[str, Any])
-                values.append(float(row["accuracy"]))
+                values.append(_accuracy(row["accuracy"]))
             except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise FileFormatError(
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
@@ -264,6 +265,15 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
     return PredictedAccuracy(space, np.array(rows), values)
+
+
+def _accuracy(value: Any) -> float:
+    """The number in a line of accuracies; ValueError for others."""
+    if isinstance(value, str):
+        return decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"accuracy is {str(value)[:40]!r}")
+    return float(value)
 
 
 def _function(module: str, name: str) -> Any:

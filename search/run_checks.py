@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mhmodels.numbers import decimal
 
 if TYPE_CHECKING:
     from search.request import Request
@@ -105,10 +106,10 @@ def numbers(values: tuple[str, ...], option: str, *, positive: bool) -> dict[str
     for value in values:
         name, _, text = value.partition("=")
         try:
-            number = float(text)
+            number = decimal(text)
         except ValueError:
             raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER") from None
-        if not math.isfinite(number) or number < 0 or (positive and number == 0):
+        if number < 0 or (positive and number == 0):
             least = "above 0 (--weight ID=0 leaves a hardware out)" if positive else "of at least 0"
             raise click.UsageError(f"{option} is '{value}', expected a finite number {least}")
         if name in found:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mhmodels.cli.common import OutputFile, check_places, console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from search.cost_model.model import CostModel
@@ -104,15 +104,15 @@ def supernet_options(command: F) -> F:
     default="absolute",
     show_default=True,
 )
-@click.option("--beta", type=float, default=-0.07, show_default=True, help="What latency costs.")
-@click.option("--target", type=float, default=1.0, show_default=True, help="Norm of latency that costs nothing.")
+@click.option("--beta", type=FiniteRange(), default=-0.07, show_default=True, help="What latency costs.")
+@click.option("--target", type=FiniteRange(), default=1.0, show_default=True, help="Norm of latency that costs nothing.")
 @click.option("--reference", "references", multiple=True, metavar="MODEL|ID=MS", help="The C.  [default: mobilenet_v1; median]")
 @click.option("--weight", "weights", multiple=True, metavar="ID=W", help="Importance of a hardware.")
 @click.option("--evaluations", type=click.IntRange(1), default=None, help="Networks, for all methods but reinforce.")
 @click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Updates of the controller.")
 @click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Samples for each update.")
-@click.option("--learning-rate", type=float, default=4.8e-3, show_default=True, help="Of the controller.")
-@click.option("--delay", type=float, default=0.25, show_default=True, help="Share of the steps before it learns.")
+@click.option("--learning-rate", type=FiniteRange(), default=4.8e-3, show_default=True, help="Of the controller.")
+@click.option("--delay", type=FiniteRange(), default=0.25, show_default=True, help="Share of the steps before it learns.")
 @click.option("--refinement", type=click.IntRange(0), default=1000, show_default=True, help="Evaluations after the controller.")
 @click.option(
     "--population",

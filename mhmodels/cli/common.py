@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import tempfile
@@ -42,14 +41,17 @@ class OutputFile(click.Path):
 
 
 class FiniteRange(click.FloatRange):
-    """Numbers of a range. `FloatRange` lets NaN into any, and infinity into one that is open."""
+    """Decimal numbers of a range. `FloatRange` lets NaN into any, infinity into one that is open, and reads `1_000`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"'{value}': expected a finite number", param, ctx)
-        return number
+        from mhmodels.numbers import decimal
+
+        try:
+            number = decimal(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"'{value}': expected a finite decimal number like 12.5", param, ctx)
+        return float(super().convert(number, param, ctx))
 
 
 def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:

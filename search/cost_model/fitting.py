@@ -195,9 +195,7 @@ def _fewest(held_out: float) -> int:
     return next(n for n, count in tested if count >= MINIMUM_HELD and n - count >= MINIMUM_SAMPLES)
 
 
-def _far_off(
-    space: Space, rows: Encodings, ms: Floats, predicted: Floats, absurd: Bools, alike: Bools
-) -> Iterator[str]:
+def _far_off(space: Space, rows: Encodings, ms: Floats, predicted: Floats, absurd: Bools, alike: Bools) -> Iterator[str]:
     """Latencies that the model does not believe, since they may be in another unit or misread."""
     factor = np.maximum(ms / predicted, predicted / ms)
     if absurd.any():
@@ -206,9 +204,9 @@ def _far_off(
         named = "; ".join(f"{ms[i]:.4g} ms, predicted {predicted[i]:.4g}: {space.label(rows[i])}" for i in worst)
         more = f"; and {len(places) - len(worst)} more" if len(places) > len(worst) else ""
         yield (
-            f"{len(places)} of {len(ms)} latencies are over {FAR:g} times more or less than predicted: are they in ms and of this "
-            "hardware? The model was not fitted to them and they do not count in its statistics; measure them again. The worst: "
-            f"{named}{more}"
+            f"{len(places)} of {len(ms)} latencies are over {FAR:g} times more or less than predicted: are they in ms and of "
+            "this hardware? The model was not fitted to them and they do not count in its statistics; measure them again. The "
+            f"worst: {named}{more}"
         )
     if alike.any():
         worst_alike = int(np.argmax(np.where(alike, factor, 0)))

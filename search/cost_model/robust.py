@@ -167,7 +167,9 @@ def _scaled(design: Any, scales: Floats, ms: Floats, kept: Bools, typical: float
         candidates.append((float(np.minimum(error[kept], 1).mean()), judged))
     best = max(absolute, *(judged.spearman[0] for _, judged in candidates))
     allowed = [one for one in candidates if one[1].spearman[0] >= best - _RANK_LOSS]
-    return min(allowed, key=lambda one: one[0])[1] if allowed else max((one for _, one in candidates), key=lambda one: one.spearman)
+    return (
+        min(allowed, key=lambda one: one[0])[1] if allowed else max((one for _, one in candidates), key=lambda one: one.spearman)
+    )
 
 
 def _spearman(ms: Floats, predicted: Floats) -> float:
