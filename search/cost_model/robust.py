@@ -1,9 +1,9 @@
 """Which latencies of a sample are absurd, judged by fits to the others, and how much each of the rest weighs in a fit.
 
-A measured latency says nothing about its own credibility: in a least-squares fit a wrong one drags the model towards itself, and
-with errors relative to the measured latency a low one outweighs all others. Here a latency is compared with what a fit *without it*
-predicts (leave-one-out), as a log ratio, so that a tenth and the tenfold are equally far off. The fit starts from log latencies
-that are cut off at both ends, then alternates between judging and fitting to what is credible.
+A measured latency says nothing about its own credibility: in a least-squares fit a wrong one drags the model towards itself,
+and with errors relative to the measured latency a low one outweighs all others. Here a latency is compared with what a fit
+without it predicts (leave-one-out), as a log ratio, so that a tenth and the tenfold are equally far off. The fit starts from
+log latencies that are cut off at both ends, then alternates between judging and fitting to what is credible.
 
 Latencies that are far off and still legitimate exist: a cell without a path from input to output is folded into a constant and
 takes a thousandth. Such networks resemble each other, and wrong measurements hit networks at random. So a latency that is far off
