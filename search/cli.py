@@ -266,7 +266,8 @@ def fit_command(
         note(remark)
     options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
     with working(f"fitting to {len(found.ms)} networks"):
-        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions)
+        doubts = cost_model_cli.unit_doubts(space, found, store)
+        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions, doubts)
     for warning in result.warnings:
         note(f"warning: {warning}")
     write_atomically(output, result.model.to_json())
@@ -276,6 +277,7 @@ def fit_command(
     else:
         cost_model_cli.show_fit(result.model)
     cost_model_cli.draw(plot, result)
+    cost_model_cli.tell_doubts(result.model)
 
 
 @search.command("validate")
@@ -299,11 +301,13 @@ def validate_command(
 ) -> None:
     """Compare a cost model with latencies that it was not fitted to."""
     import msgspec
+    import numpy as np
 
     from search import cost_model_cli
     from search.cost_model.data import unseen_latencies
     from search.cost_model.fitting import Fit
     from search.cost_model.model import load_cost_model, naming
+    from search.cost_model.robust import far_off
     from search.cost_model.statistics import statistics
     from search.spaces import get_space
 
@@ -317,11 +321,12 @@ def validate_command(
     for remark in found.remarks:
         note(remark)
     predicted = model.bind(space).predict(found.encodings)
-    report = statistics(found.ms, predicted)
+    absurd = far_off(found.ms, predicted, float(np.median(predicted)) / 4)
+    report = statistics(found.ms, predicted, ~absurd)
+    for doubt in (*cost_model_cli.unit_doubts(space, found, store), *model.doubts):
+        note(f"WARNING: {doubt}")
     judged = msgspec.structs.replace(model, held_out=report)
-    import numpy as np
-
-    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), ()))
+    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), (), absurd))
     if as_json:
         emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
         return

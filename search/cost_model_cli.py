@@ -77,6 +77,29 @@ def _stated(origin: Origin, kind: Any) -> Origin:
     return origin._replace(kind=kind or known.kind, file_format=known.format)
 
 
+def unit_doubts(space: Space, found: Latencies, store: str | None) -> list[str]:
+    """What shipped cost models and the store say against the unit of latencies; the store need not exist."""
+    from mhmodels.errors import StoreError
+    from mhmodels.store import Store
+    from search.cost_model.units import unit_doubt
+
+    hardware = found.origin.hardware
+    try:
+        with Store(store, read_only=True) as rows:
+            doubt = unit_doubt(space, found.encodings, found.ms, hardware, rows)
+    except StoreError:
+        doubt = unit_doubt(space, found.encodings, found.ms, hardware)
+    return [doubt] if doubt else []
+
+
+def tell_doubts(model: CostModel) -> None:
+    """Says last and loudest what speaks against a model."""
+    for doubt in model.doubts:
+        note(f"WARNING: {doubt}")
+    if model.doubts:
+        note("WARNING: the model file carries these warnings, and `search run` refuses it without --force")
+
+
 def draw(path: Path | None, result: Fit) -> None:
     """Draws figure 4 where a path is given."""
     if path is not None:
@@ -104,6 +127,7 @@ def fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]
         "learning_curve": model.learning_curve,
         "baselines": model.baselines,
         "warnings": result.warnings,
+        "doubts": model.doubts,
     }
 
 
@@ -126,8 +150,10 @@ def statistics_table(rows: list[tuple[str, Statistics]]) -> Any:
     """A row for each named report."""
     from rich.table import Table
 
-    table = Table("", "networks", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
+    table = Table("", "networks", "set aside", "median APE", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
     for name, report in rows:
         ranks = ["" if value is None else f"{value:.4f}" for value in (report.r2, report.spearman, report.kendall)]
-        table.add_row(name, str(report.n), f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}", *ranks)
+        median = "" if report.median_ape is None else f"{report.median_ape:.2%}"
+        errors = f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}"
+        table.add_row(name, str(report.n), str(report.set_aside or ""), median, *errors, *ranks)
     return table

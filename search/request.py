@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ from search.tabular import Table
 from search.template import ArchitectureSpace
 
 MEDIAN = "median"
+_FILES = (".npz", ".csv", ".jsonl")
 T = TypeVar("T")
 
 
@@ -139,10 +141,7 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
     Raises:
         MhmodelsError: no such file or function, or a table of another space.
     """
-    name, _, column = request.evaluator.rpartition(":")
-    path = Path(name or request.evaluator)
-    if Path(request.evaluator).suffix in (".npz", ".csv", ".jsonl"):
-        path, column = Path(request.evaluator), ""
+    path, column = _file_and_column(request.evaluator)
     if path.suffix in (".npz", ".csv"):
         table, identity = _checked_table(path, space, "accuracies")
         column = column or next(iter(table.columns))
@@ -155,9 +154,31 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
                 f"evaluator '{request.evaluator}': a file of encodings and accuracies has no columns, found '{column}'"
             )
         return _predictor(path, space)
+    name = str(path) if column else ""
     if not name or not column.isidentifier():
         raise SearchError(f"evaluator '{request.evaluator}': expected FILE.npz[:COLUMN], FILE.csv, FILE.jsonl or MODULE:FUNCTION")
     return CallableAccuracy(space, _function(name, column), request.evaluator)
+
+
+def names_function(evaluator: str) -> bool:
+    """Whether an evaluator is MODULE:FUNCTION, which runs code, and not a file."""
+    return bool(evaluator) and _file_and_column(evaluator)[0].suffix not in _FILES
+
+
+def module_place(evaluator: str) -> str:
+    """Where Python would find the module of MODULE:FUNCTION, without importing anything; "nowhere" if it would not."""
+    top = evaluator.rpartition(":")[0].partition(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(top, [*sys.path, str(Path.cwd())]) if top else None
+    places = [found.origin, *(found.submodule_search_locations or ())] if found is not None else []
+    return next((place for place in places if place), "nowhere")
+
+
+def _file_and_column(evaluator: str) -> tuple[Path, str]:
+    """FILE and COLUMN of FILE[:COLUMN], or MODULE and FUNCTION."""
+    if Path(evaluator).suffix in _FILES:
+        return Path(evaluator), ""
+    name, _, column = evaluator.rpartition(":")
+    return (Path(name), column) if name else (Path(evaluator), "")
 
 
 def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict[str, float]:

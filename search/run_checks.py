@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,34 @@ def check_front(front: Path | None, preset: Mapping[str, Any] | None) -> None:
         raise click.UsageError(
             f"--front needs networks that were judged by the same weights: the preset '{preset['name']}' judges one at its end "
             "(field 'finalists' is 0)"
+        )
+
+
+def check_function(request: Request, given: str | None, log_path: Path, ask: Callable[[str], bool] | None) -> None:
+    """Refuses to run a function only because a log names it: a log may be somebody else's.
+
+    Args:
+        request: of the log.
+        given: `--evaluator` on the command line.
+        log_path: of the log.
+        ask: puts a question to the user; None where nobody can answer.
+
+    Raises:
+        click.UsageError: the function is neither stated nor agreed to, or the option names something else than the log.
+    """
+    from search.request import module_place, names_function
+
+    stated = None if given is None else absolute_evaluator(given)
+    if stated is not None and stated != request.evaluator:
+        wanted = f"'{request.evaluator}'" if request.evaluator else "none: its accuracies come from a super-network"
+        raise click.UsageError(f"--evaluator is '{given}', and the search in {log_path} has {wanted}")
+    if stated is not None or not names_function(request.evaluator):
+        return
+    place = module_place(request.evaluator)
+    if ask is None or not ask(f"{log_path} runs the function {request.evaluator} of {place}. Run it?"):
+        raise click.UsageError(
+            f"{log_path} would run the function {request.evaluator} of {place}: if that is yours, say so with --evaluator "
+            f"{request.evaluator}"
         )
 
 

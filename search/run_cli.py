@@ -144,13 +144,37 @@ def run_command(
 
 @click.command("resume")
 @click.argument("log_path", type=_FILE, metavar="LOG.db")
+@click.option(
+    "--evaluator",
+    default=None,
+    metavar="MODULE:FUNCTION",
+    help="The function that the search in the log calls for accuracies. It is needed where there is one: a log is data, and runs "
+    "no code of its own accord.",
+)
+@click.option("--force", is_flag=True, help="Go by cost models whose file warns of them (poor ranks, doubtful latencies), too.")
 @_output_options
 @json_option
-def resume_command(log_path: Path, output: Path | None, front_path: Path | None, name: str | None, as_json: bool) -> None:
+def resume_command(
+    log_path: Path,
+    evaluator: str | None,
+    force: bool,
+    output: Path | None,
+    front_path: Path | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
     """Continue the search that a log holds, with its own settings, to the result that it would have had uninterrupted."""
+    import sys
+
+    import msgspec
+
+    from search import run_checks
     from search.request import load_request
 
-    execute(load_request(log_path), log_path, output, front_path, name, as_json)
+    request = load_request(log_path)
+    ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
+    run_checks.check_function(request, evaluator, log_path, ask)
+    execute(msgspec.structs.replace(request, force=request.force or force), log_path, output, front_path, name, as_json)
 
 
 @click.command("show")

@@ -114,6 +114,7 @@ def fit(
     origin: Origin,
     options: FitOptions = DEFAULT_OPTIONS,
     distributions: Sequence[str] = (),
+    doubts: Sequence[str] = (),
 ) -> Fit:
     """Fits a cost model by ridge regression, its strength chosen by leave-one-out.
 
@@ -124,6 +125,7 @@ def fit(
         origin: of the latencies.
         options: how to fit.
         distributions: (n,), what each was drawn from; empty if unknown.
+        doubts: what is known against the latencies beforehand; the model carries these warnings.
 
     Raises:
         CostModelError: a latency that is NaN, infinite, zero, negative or beyond all measure; too few samples; a form that the
@@ -151,9 +153,9 @@ def fit(
         trained_on=tuple(encoding_hashes(space, rows[train])),
         by_distribution=_by_distribution(distributions, held, ms[held], predicted[held], ~absurd[held]),
         learning_curve=(*curve, CurvePoint(n=len(train), statistics=report)),
-        warnings=tuple(_doubts(report, judged, absurd)),
+        warnings=(*doubts, *_doubts(report, judged, absurd)),
     )
-    remarks = (*_warnings(design, train), *_far_off(space, rows, ms, predicted, absurd, alike), *model.warnings)
+    remarks = (*_warnings(design, train), *_far_off(space, rows, ms, predicted, absurd, alike))
     return Fit(model, ms[held], predicted[held], held, remarks, absurd)
 
 
