@@ -28,6 +28,7 @@ from search.template import ArchitectureSpace
 
 MAX_BYTES = 2 << 30
 _ALIKE = 1.1
+_OWN_FIELDS = {"environments", "baselines", "schema"}
 NO_CONDITIONS: Mapping[str, str] = {}
 
 
@@ -59,9 +60,9 @@ class Provenance(_Marked, frozen=True):
     """What `search collect` writes beside its table, as far as it matters here."""
 
     environments: dict[str, Environment | None]
+    space: str
+    schema: str
     baselines: dict[str, tuple[Baseline, ...]] = {}
-    space: str = ""
-    schema: str = ""
 
 
 def write_samples(sample: Sample, space: Space, path: Path) -> None:
@@ -160,24 +161,40 @@ def is_provenance(path: Path) -> bool:
 
 
 def provenance_of(path: Path, space: Space) -> Provenance | None:
-    """What `search collect` wrote beside a table (FILE.csv); None where there is no such file.
+    """What `search collect` wrote beside a table (FILE.csv); None where there is no such file, or a JSON file of something else.
 
     Raises:
+        FileFormatError: it is damaged.
         SpaceError: it is of another space or version, whose encodings mean other networks.
     """
     beside = path.with_suffix(".json")
     if path.suffix.lower() != ".csv" or not beside.is_file():
         return None
+    content = read_bytes(beside, limit=MAX_BYTES)
     try:
-        found = msgspec.json.decode(read_bytes(beside, limit=MAX_BYTES), type=Provenance)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # a file of the user's that only has the same name
-    if found.schema not in ("", space.schema):
+        document = msgspec.json.decode(content)
+        if not _is_of_tables(document):
+            return None  # a file of something else that only has the same name, for example a cost model
+        found = msgspec.json.decode(content, type=Provenance)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(
+            f"{beside}: damaged, expected the provenance of {path.name} that `search collect` writes ({error}); restore it, "
+            "or move it away (then environment, baselines and space of the table are unknown)"
+        ) from error
+    if found.schema != space.schema:
         raise SpaceError(
             f"{path}: {beside.name} beside it says that its encodings are of space '{found.space}' with schema {found.schema}, "
             f"but space '{space.name}' has {space.schema}: another space or version"
         )
     return found
+
+
+def _is_of_tables(document: Any) -> bool:
+    """Whether a JSON document is a provenance of some version, or what is left of one."""
+    if not isinstance(document, dict):
+        return False
+    stated = document.get("format")
+    return stated.startswith("mhmodels.latencies/") if isinstance(stated, str) else bool(_OWN_FIELDS & set(document))
 
 
 def _with_provenance(origin: Origin, found: Provenance | None) -> Origin:
@@ -277,8 +294,7 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
         if steady is not None:
             encodings.append(space.parse(row.model))
             ms.append(steady)
-            # As `search collect` leaves it.
-            names.append(str(row.device_state.get("collect", {}).get("distribution", "")))
+            names.append(_distribution(row))
     origin = _origin(rows, Origin(hardware, baselines=stored_baselines(store, rows, pace)))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
     if len(named) > len(found):
@@ -286,6 +302,13 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
     if not ms:
         raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
     return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
+
+
+def _distribution(row: Measurement) -> str:
+    """What `search collect` notes of a row's network; "" where there is no such note, or something else in its place."""
+    noted = row.device_state.get("collect")
+    name = noted.get("distribution") if isinstance(noted, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _is_member(row: Measurement, space: Space) -> bool:

@@ -141,9 +141,34 @@ def test_a_table_of_another_space_or_version_is_told_by_its_provenance(tmp_path:
                 continue
             with pytest.raises(SpaceError, match=r"latencies\.csv: latencies\.json .* schema 0123, but space 'multi_hardware'"):
                 read()
-    for other in ('{"schema": "0123"}', "[1", "[" * 100_000):
+    for other in ('{"format": "mhmodels.cost_model/1", "schema": "0123"}', "[1]", '{"title": "mine"}'):
         beside.write_text(other)
         assert read_latencies(path, space, ORIGIN).ms.tolist() == [2.5]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: json.dumps(document)[:-2],
+        lambda document: json.dumps(document).replace('"format"', '"farmat"'),
+        lambda document: json.dumps(document | {"format": "mhmodels.latencies/9"}),
+        lambda document: json.dumps(document | {"environments": []}),
+        lambda document: json.dumps({name: value for name, value in document.items() if name != "schema"}),
+        lambda document: json.dumps(document | {"baselines": {"some-phone": [{"model": "x"}]}}),
+        lambda _: "[" * 100_000,
+        lambda _: "",
+        lambda document: json.dumps(document).replace("multi", "m\udc00lti", 1),
+    ],
+)
+def test_a_damaged_provenance_is_refused_wherever_its_table_is_read(tmp_path: Path, damage: Any) -> None:
+    """It would cost environment, baselines and the check of the schema without a word."""
+    space, path = space_of("multi_hardware"), tmp_path / "latencies.csv"
+    path.write_text("architecture,ms\nmulti_max,2.5\n")
+    document = {"format": "mhmodels.latencies/1", "space": "multi_hardware", "schema": space.schema, "environments": {}}
+    path.with_suffix(".json").write_text(damage(document), errors="surrogatepass")
+    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_members(path, space)):
+        with pytest.raises(FileFormatError, match=r"latencies\.json: damaged, .*restore it, or move it away"):
+            read()
 
 
 @pytest.mark.parametrize(
