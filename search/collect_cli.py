@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from mhmodels.cli.common import check_places, console, emit_json, note, progress_console
+from mhmodels.cli.common import check_places, console, emit_json, note, progress_console, try_place
 from mhmodels.store import Store
 from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
 from search.collecting.plan import Plan, Settings, make_plan
@@ -35,11 +35,16 @@ def check_output(output: Path, read: Iterable[Path | None]) -> None:
     """
     beside = output.with_suffix(".json")
     check_places({"-o": output, "the provenance of -o": beside}, read)
+    try_place(beside, _refuse)
     if beside.exists() and not is_provenance(beside):
         raise click.UsageError(
             f"the provenance of -o is '{beside}', where there is something of another format than {FORMAT}: give -o another "
             "name, or move that away"
         )
+
+
+def _refuse(message: str) -> NoReturn:
+    raise click.UsageError(f"the provenance of -o: {message}")
 
 
 def run(

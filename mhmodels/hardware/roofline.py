@@ -17,6 +17,7 @@ import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
+from mhmodels.errors import FileFormatError
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_profile
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
@@ -35,6 +36,7 @@ _FITTED = {
     "pixel8-edgetpu": (433.8, 0.8),
 }
 _REFERENCE = "mobilenet_v1"
+_KERNEL_RANKS = {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 4, "FULLY_CONNECTED": 2}
 
 
 class Work(NamedTuple):
@@ -98,12 +100,25 @@ def file_work(content: TFLiteFile) -> list[Work]:
         # Shapes and axes are arguments, not data.
         moved = sum(sizes[tensor] * widths[tensor] for tensor in touched if not _is_argument(content, operator.kind, tensor))
         macs = 0.0
-        if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            kernel, written = content.tensors[operator.inputs[1]].shape, sizes[operator.outputs[0]]
-            per_output = kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else np.prod(kernel[1:])
-            macs = float(per_output) * written
+        if operator.kind in _KERNEL_RANKS:
+            macs = _macs_each(content, operator) * sizes[operator.outputs[0]]
         work.append(Work(macs, moved))
     return work
+
+
+def _macs_each(content: TFLiteFile, operator: Operator) -> float:
+    """Multiply-accumulates for each element that a convolution or dense layer writes.
+
+    Raises:
+        FileFormatError: its kernel is missing or has another number of dimensions.
+    """
+    inputs = [tensor for tensor in operator.inputs[:2] if tensor >= 0]
+    kernel = content.tensors[inputs[1]].shape if len(inputs) == 2 and operator.outputs else ()
+    if len(kernel) != _KERNEL_RANKS[operator.kind]:
+        raise FileFormatError(
+            f"a {operator.kind} operator has a kernel of shape {tuple(kernel)}, expected {_KERNEL_RANKS[operator.kind]} dimensions"
+        )
+    return float(kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else np.prod(kernel[1:], dtype=np.float64))
 
 
 def simulate(architecture: Architecture, hardware: Hardware) -> float:

@@ -16,6 +16,8 @@ from mhmodels.hardware.measurement import Environment, Kind
 from search.cost_model import features
 from search.cost_model.baselines import Baseline
 from search.cost_model.model import (
+    LONGEST_MS,
+    SHORTEST_MS,
     CostModel,
     CurvePoint,
     Floats,
@@ -34,8 +36,6 @@ from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
-SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
-"""Beyond them no latency lies, and the squares of relative errors leave what floating point can hold."""
 DISAGREEMENT = 0.02
 """By how much relative errors may rank networks worse than absolute ones."""
 MOST_ABSURD = 0.1

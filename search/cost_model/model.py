@@ -24,6 +24,8 @@ from search.space import Encodings, Space
 from search.template import ArchitectureSpace, gather
 
 FORMAT = "mhmodels.cost_model/1"
+SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
+"""Beyond them no latency lies, and the squares of relative errors leave what floating point can hold."""
 LEAST_SPEARMAN = 0.9
 """Rank correlation with held-out latencies below which a search would go by chance."""
 Floats: TypeAlias = NDArray[np.float64]
@@ -102,8 +104,11 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def __post_init__(self) -> None:
         numbers = [self.intercept_ms, self.floor_ms, *self.weights.values(), *self.deviations.values(), *self.row_weights]
         numbers += [one.ms for one in self.baselines]
-        if not np.isfinite(numbers).all():
-            raise CostModelError("cost model: weights are not all finite numbers")
+        wild = next((one for one in numbers if not abs(one) <= LONGEST_MS), None)
+        if wild is not None:
+            raise CostModelError(
+                f"cost model: a weight or latency is {wild}, expected finite numbers of at most {LONGEST_MS:g}: it is damaged"
+            )
         if self.floor_ms <= 0:
             raise CostModelError(f"cost model: field 'floor_ms' is {self.floor_ms}, expected more than 0")
         wrong = next((one for one in self.baselines if one.ms <= 0), None)

@@ -18,11 +18,13 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.numbers import decimal
 from mhmodels.registry import resolve
-from search.cost_model.fitting import LONGEST_MS, SHORTEST_MS
+from search.cost_model.model import LONGEST_MS, SHORTEST_MS
 from search.errors import CostModelError, SpaceError
 from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+"""What separates the fields of a table, by the end of its name."""
 LATENCIES = ("ms", "latency_ms", "median_ms")
 COLUMNS = ("encoding", "architecture", "schema", "distribution", "hardware", *LATENCIES)
 """Columns of a table of latencies that mean something here; others are the user's."""
@@ -31,7 +33,7 @@ _NONE = ("", "null", "none", "×")
 
 def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
     """A file's rows, each with the number of its line."""
-    return list(_csv_rows(text, path) if path.suffix.lower() == ".csv" else _json_rows(text, path))
+    return list(_csv_rows(text, path) if path.suffix.lower() in DELIMITERS else _json_rows(text, path))
 
 
 def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -41,7 +43,10 @@ def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
         try:
             row = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise FileFormatError(f"{path}: line {number}: not JSON ({error}); expected one object a line") from error
+            raise FileFormatError(
+                f"{path}: line {number}: not JSON ({error}); expected one object a line, or a table whose name ends with "
+                f"{' or '.join(DELIMITERS)}"
+            ) from error
         if not isinstance(row, dict):
             raise FileFormatError(f"{path}: line {number}: found {line[:40]!r}, expected an object")
         yield number, row
@@ -54,7 +59,7 @@ def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]
         if None in row:
             raise FileFormatError(
                 f"{path}: line {number} has {len(header) + len(row[None])} fields, the header {len(header)}; fields are "
-                "separated by commas, decimals by points"
+                "separated by commas (.csv) or tabs (.tsv), decimals by points"
             )
         yield number, {key: value for key, value in row.items() if value not in (None, "")}
 
@@ -79,15 +84,16 @@ def _plain(name: str) -> str:
 
 
 def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
-    """A CSV file's header, and its rows as of `csv.DictReader`, each with the number of its line.
+    """The header of a table (.csv, or .tsv with tabs), and its rows as of `csv.DictReader`, each with the number of its line.
 
     Raises:
         FileFormatError: not UTF-8 text, a column twice, or wrongly quoted: a quote that is never closed would swallow all lines
             behind it.
     """
     line, rows = 1, list[tuple[int, dict[Any, Any]]]()
+    delimiter = DELIMITERS.get(path.suffix.lower(), ",")
     try:
-        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True, delimiter=delimiter)
         header = list(reader.fieldnames or ())
         twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
         if twice is not None:

@@ -139,7 +139,7 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
         measured_latencies(quoted, space())
     beside = write(tmp_path / "beside.csv", members[:3], {"cpu": [1.0] * 3})
     beside.with_suffix(".json").write_text("{")
-    with pytest.raises(FileFormatError, match="beside.json: damaged"):
+    with pytest.raises(FileFormatError, match=r"beside\.json: damaged"):
         measured_latencies(beside, space())
 
 

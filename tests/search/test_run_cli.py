@@ -223,7 +223,7 @@ def test_show_draws_any_network(tmp_path: Path) -> None:
     assert "IB k5 e6!" in text.stdout
     blocks = document("show", "multi_max")["blocks"]
     assert [box["channels"] for box in blocks if box["part"] == "stage 4"] == [128] * 4
-    assert [box["side"] for box in blocks] == [112, 56, 28, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7, 7, 1]
+    assert [box["size"][0] for box in blocks] == [112, 56, 28, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7, 7, 1]
     assert "no-such" in str(run("show", "no-such").exception)
     assert "expected a name that ends with .png or" in run("show", "multi_max", "--png", tmp_path / "x.xyz").output
 
