@@ -13,6 +13,7 @@ import click
 
 from mhmodels.cli.common import check_places, console, emit_json, note, progress_console, try_place
 from mhmodels.store import Store
+from search.collecting.claims import claimed
 from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
 from search.collecting.plan import Plan, Settings, make_plan
 from search.collecting.table import FORMAT, write_table
@@ -78,7 +79,7 @@ def run(
     else:
         drawn = sample(space, *draw)
         about = {"n": draw[0], "seed": draw[1], "distribution": ", ".join(dict.fromkeys(drawn.distributions))}
-    with Store(store) as rows:
+    with Store(store) as rows, claimed(rows.path, hardware):
         plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,8 +137,10 @@ def numbers(values: tuple[str, ...], option: str, *, positive: bool) -> dict[str
         try:
             number = decimal(text)
         except ValueError:
-            raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER") from None
-        if number < 0 or (positive and number == 0):
+            if text.strip().lower().lstrip("+-") not in ("inf", "infinity", "nan"):
+                raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER, a decimal number like 12.5") from None
+            number = math.nan
+        if not number >= 0 or (positive and number == 0):
             least = "above 0 (--weight ID=0 leaves a hardware out)" if positive else "of at least 0"
             raise click.UsageError(f"{option} is '{value}', expected a finite number {least}")
         if name in found:

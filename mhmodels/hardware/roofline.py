@@ -8,6 +8,7 @@ only scales. `roofline-RIDGE` is any ridge point, `roofline-RIDGE-PEAK` also set
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_pro
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.network import IMAGE, Op, lower
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.tflite_file import Operator, TFLiteFile, read_tflite
 
 DEFAULT_PEAK = 100.0
 """GMACs a second where an id names none: a round number, since only ratios of simulated latencies mean anything."""
@@ -36,6 +37,7 @@ _FITTED = {
     "pixel8-edgetpu": (433.8, 0.8),
 }
 _REFERENCE = "mobilenet_v1"
+MOST_ELEMENTS = 1 << 40
 _KERNEL_RANKS = {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 4, "FULLY_CONNECTED": 2}
 
 
@@ -90,7 +92,10 @@ def architecture_work(architecture: Architecture, element_bytes: int = 1) -> lis
 
 def file_work(content: TFLiteFile) -> list[Work]:
     """What every operator of a file does, with the element sizes that the file has."""
-    sizes = [max(1, int(np.prod(tensor.shape))) for tensor in content.tensors]
+    sizes = [max(1, math.prod(tensor.shape)) for tensor in content.tensors]
+    largest = max(sizes, default=1)
+    if largest > MOST_ELEMENTS:
+        raise FileFormatError(f"a tensor has {largest} elements, expected at most {MOST_ELEMENTS}")
     widths = [np.dtype(tensor.dtype).itemsize if tensor.dtype in np.sctypeDict else 1 for tensor in content.tensors]
     work = []
     for operator in content.operators:
@@ -116,7 +121,7 @@ def _macs_each(content: TFLiteFile, operator: Operator) -> float:
     kernel = content.tensors[inputs[1]].shape if len(inputs) == 2 and operator.outputs else ()
     if len(kernel) != _KERNEL_RANKS[operator.kind]:
         raise FileFormatError(
-            f"a {operator.kind} operator has a kernel of shape {tuple(kernel)}, expected {_KERNEL_RANKS[operator.kind]} dimensions"
+            f"a {operator.kind} operator has a kernel of shape {kernel}, expected {_KERNEL_RANKS[operator.kind]} dimensions"
         )
     return float(kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else np.prod(kernel[1:], dtype=np.float64))
 
@@ -162,6 +167,10 @@ class RooflineRunner:
         profile = hardware.configuration.get("profile")
         reason = _refusal(content, get_profile(profile)) if profile else ""
         environment = self.environment(hardware)
+        try:
+            work = [] if reason else file_work(content)
+        except FileFormatError as error:
+            raise FileFormatError(f"{job.path}: {error}") from None
         return Measurement(
             model_hash=job.model_hash,
             architecture_id=job.architecture_id,
@@ -173,7 +182,7 @@ class RooflineRunner:
             file_bytes=job.file_bytes,
             threads=job.threads,
             batch=job.batch,
-            median_ms=None if reason else _roofline(hardware).milliseconds(file_work(content)),
+            median_ms=None if reason else _roofline(hardware).milliseconds(work),
             runs=0 if reason else 1,
             reason=reason,
             device=environment.device,
