@@ -276,9 +276,10 @@ def test_rows_of_different_conditions_are_chosen_not_mixed(tmp_path: Path, field
             store.add(row_of(one.name, one.architecture_id, 5.0 + i, **{field: values[i % 2]}))
         with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them \(--where .* or --where"):
             stored_latencies(store, space, "some-phone")
-        name, value = (f"configuration.{next(iter(values[0]))}", next(iter(values[0].values()))) if field == "configuration" else (
-            field, values[0]
-        )  # fmt: skip
+        name, value = field, values[0]
+        if isinstance(value, dict):
+            ((setting, value),) = value.items()
+            name = f"configuration.{setting}"
         where = {name: value if isinstance(value, str) else json.dumps(value)}
         assert sorted(stored_latencies(store, space, "some-phone", where).ms) == [5.0, 7.0, 9.0]
         with pytest.raises(CostModelError, match=rf"no latencies where '{name}' is 'nonsense': it is "):
@@ -320,7 +321,7 @@ def test_numbers_that_only_python_reads_are_refused(tmp_path: Path, text: str) -
         decimal(text)
     path = tmp_path / "latencies.tsv"
     path.write_text(f"architecture\tms\nmulti_max\t{text}\n")
-    with pytest.raises(FileFormatError, match="line 2: field 'ms' is .*expected milliseconds"):
+    with pytest.raises(FileFormatError, match=r"line 2: field 'ms' is .*expected milliseconds"):
         read_latencies(path, space_of("multi_hardware"), ORIGIN)
 
 

@@ -185,7 +185,7 @@ def test_a_whole_file_in_another_unit_is_told_by_rows_of_the_store(collection: t
 
 def test_fit_warns_last_and_loudest(collection: tuple[Any, Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MHMODELS_HOME", str(tmp_path))
-    space, encodings, ms = collection
+    _, encodings, ms = collection
     lines = [f"{':'.join(map(str, row))},{value / 1000:.6g}" for row, value in zip(encodings[:60].tolist(), ms, strict=False)]
     (tmp_path / "s.csv").write_text("\n".join(["encoding,ms", *lines, ""]))
     words = ["search", "fit", "--data", str(tmp_path / "s.csv"), "--space", "multi_hardware", "--hardware", HARDWARE]
