@@ -52,7 +52,7 @@ def try_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
     """
     absolute = path.absolute()
     place = next((folder for folder in absolute.parents if os.path.lexists(folder)), absolute.parent)
-    if os.path.isdir(path):  # unlike Path.is_dir, False for a name that is too long
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
         refuse(f"'{path}': a folder, expected the name of a file")
     if not place.is_dir():
         refuse(f"'{path}': nothing can be written to '{place}' (not a folder); give another path")

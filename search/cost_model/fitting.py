@@ -321,7 +321,8 @@ class _Design:
         columns = sparse.hstack([dense, scaled_rows(tied[:, used], weights)], format="csr")
         for factor in _DEVIATIONS[1:]:
             found = ridge(columns, target, np.concatenate([scales, factor * cost]), nonnegative=nonnegative)
-            if found.loo_error < best.loo_error:
+            # With few samples errors differ by chance: the simpler model stays unless the other is better by more than that.
+            if found.loo_error < best.loo_error * (1 - 1 / np.sqrt(len(train))):
                 best, scale = found, factor
                 intercept, of_features = float(found.weights[0]), found.weights[1 : dense.shape[1]]
                 deviations = found.weights[dense.shape[1] :]
