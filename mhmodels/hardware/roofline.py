@@ -14,16 +14,14 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import numpy as np
-
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
-from mhmodels.errors import FileFormatError
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_profile
 from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.plausible import element_bytes
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.network import IMAGE, Op, lower
-from mhmodels.tflite_file import Operator, TFLiteFile, read_tflite
+from mhmodels.tflite_file import TFLiteFile, read_tflite
 
 DEFAULT_PEAK = 100.0
 """GMACs a second where an id names none: a round number, since only ratios of simulated latencies mean anything."""
@@ -37,8 +35,11 @@ _FITTED = {
     "pixel8-edgetpu": (433.8, 0.8),
 }
 _REFERENCE = "mobilenet_v1"
-MOST_ELEMENTS = 1 << 40
-_KERNEL_RANKS = {"CONV_2D": 4, "DEPTHWISE_CONV_2D": 4, "FULLY_CONNECTED": 2}
+_UNKNOWN_WORK = (
+    "CUSTOM:", "UNKNOWN_", "STABLEHLO_", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL", "SVDF", "RNN", "LSTM", "BIDIRECTIONAL_",
+    "UNIDIRECTIONAL_", "IF", "WHILE", "CALL",
+)  # fmt: skip
+"""How names of operators begin whose multiplications are not counted here."""
 
 
 class Work(NamedTuple):
@@ -91,12 +92,9 @@ def architecture_work(architecture: Architecture, element_bytes: int = 1) -> lis
 
 
 def file_work(content: TFLiteFile) -> list[Work]:
-    """What every operator of a file does, with the element sizes that the file has."""
+    """What every operator of a file does, with the element sizes that the file has; for files that `check_plausible` takes."""
     sizes = [max(1, math.prod(tensor.shape)) for tensor in content.tensors]
-    largest = max(sizes, default=1)
-    if largest > MOST_ELEMENTS:
-        raise FileFormatError(f"a tensor has {largest} elements, expected at most {MOST_ELEMENTS}")
-    widths = [np.dtype(tensor.dtype).itemsize if tensor.dtype in np.sctypeDict else 1 for tensor in content.tensors]
+    widths = [element_bytes(tensor) for tensor in content.tensors]
     work = []
     for operator in content.operators:
         if operator.kind in ("RESHAPE", "QUANTIZE", "DEQUANTIZE"):
@@ -105,25 +103,12 @@ def file_work(content: TFLiteFile) -> list[Work]:
         # Shapes and axes are arguments, not data.
         moved = sum(sizes[tensor] * widths[tensor] for tensor in touched if not _is_argument(content, operator.kind, tensor))
         macs = 0.0
-        if operator.kind in _KERNEL_RANKS:
-            macs = _macs_each(content, operator) * sizes[operator.outputs[0]]
+        if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            kernel, written = content.tensors[operator.inputs[1]].shape, sizes[operator.outputs[0]]
+            per_output = kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else math.prod(kernel[1:])
+            macs = float(per_output) * written
         work.append(Work(macs, moved))
     return work
-
-
-def _macs_each(content: TFLiteFile, operator: Operator) -> float:
-    """Multiply-accumulates for each element that a convolution or dense layer writes.
-
-    Raises:
-        FileFormatError: its kernel is missing or has another number of dimensions.
-    """
-    inputs = [tensor for tensor in operator.inputs[:2] if tensor >= 0]
-    kernel = content.tensors[inputs[1]].shape if len(inputs) == 2 and operator.outputs else ()
-    if len(kernel) != _KERNEL_RANKS[operator.kind]:
-        raise FileFormatError(
-            f"a {operator.kind} operator has a kernel of shape {kernel}, expected {_KERNEL_RANKS[operator.kind]} dimensions"
-        )
-    return float(kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else np.prod(kernel[1:], dtype=np.float64))
 
 
 def simulate(architecture: Architecture, hardware: Hardware) -> float:
@@ -165,12 +150,8 @@ class RooflineRunner:
         """Adds up a file's operators; a declared profile refuses what its hardware does not run."""
         content = read_tflite(job.path)
         profile = hardware.configuration.get("profile")
-        reason = _refusal(content, get_profile(profile)) if profile else ""
+        reason = _uncounted(content) or (_refusal(content, get_profile(profile)) if profile else "")
         environment = self.environment(hardware)
-        try:
-            work = [] if reason else file_work(content)
-        except FileFormatError as error:
-            raise FileFormatError(f"{job.path}: {error}") from None
         return Measurement(
             model_hash=job.model_hash,
             architecture_id=job.architecture_id,
@@ -182,7 +163,7 @@ class RooflineRunner:
             file_bytes=job.file_bytes,
             threads=job.threads,
             batch=job.batch,
-            median_ms=None if reason else _roofline(hardware).milliseconds(work),
+            median_ms=None if reason else _roofline(hardware).milliseconds(file_work(content)),
             runs=0 if reason else 1,
             reason=reason,
             device=environment.device,
@@ -194,6 +175,12 @@ class RooflineRunner:
 
 def _is_argument(content: TFLiteFile, kind: str, tensor: int) -> bool:
     return kind in ("MEAN", "PAD", "TRANSPOSE") and content.tensors[tensor].dtype == "int32"
+
+
+def _uncounted(content: TFLiteFile) -> str:
+    """Why a file's work cannot be counted: operators of unknown arithmetic, which would cost nothing."""
+    found = dict.fromkeys(o.kind for o in content.operators if o.kind.startswith(_UNKNOWN_WORK))
+    return f"a roofline cannot tell how much work these operators are: {', '.join(found)}" if found else ""
 
 
 def _refusal(content: TFLiteFile, limits: Capabilities) -> str:

@@ -11,13 +11,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from export.latency import latency_bytes
 from mhmodels.cli.common import OutputFile
 from mhmodels.cli.main import cli
-from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware.roofline import file_work
+from mhmodels.errors import MeasurementError
 from mhmodels.registry import resolve
-from mhmodels.tflite_file import parse_tflite
 from search.collecting.claims import claimed
 from search.cost_model.shipping import shipped_model
 from search.drawing import boxes, show
@@ -73,23 +70,6 @@ def test_tables_of_large_spaces_tell_their_members_apart() -> None:
         table.evaluate(absent, "ms")
     with pytest.raises(SpaceError, match="is there twice"):
         space.attach(np.concatenate([rows, rows[:1]]), ms=np.arange(501.0))
-
-
-@pytest.mark.parametrize("shape", [(), (8,), (8, 3), (8, 3, 3), (1, 2, 3, 4, 5)])
-def test_rooflines_refuse_kernels_of_another_rank(shape: tuple[int, ...]) -> None:
-    content = parse_tflite(latency_bytes(resolve("multi_max@0.25"), "int8"))
-    kernel = next(operator for operator in content.operators if operator.kind == "CONV_2D").inputs[1]
-    tensors = list(content.tensors)
-    tensors[kernel] = tensors[kernel]._replace(shape=shape)
-    with pytest.raises(FileFormatError, match=r"CONV_2D operator has a kernel of shape .*, expected 4 dimensions"):
-        file_work(content._replace(tensors=tuple(tensors)))
-
-
-def test_rooflines_refuse_sizes_beyond_64_bits() -> None:
-    content = parse_tflite(latency_bytes(resolve("multi_max@0.25"), "int8"))
-    tensors = (content.tensors[0]._replace(shape=(1 << 31, 1 << 31, 4)), *content.tensors[1:])
-    with pytest.raises(FileFormatError, match="a tensor has 18446744073709551616 elements"):
-        file_work(content._replace(tensors=tensors))
 
 
 def test_two_collections_on_one_hardware_and_store_do_not_run_beside_each_other(tmp_path: Path) -> None:
