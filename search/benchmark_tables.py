@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
+from mhmodels.json_files import read_bytes
+from mhmodels.numbers import decimal
+from search.cost_model.rows import read_csv
 from search.errors import SearchError, SpaceError
 from search.space import Space
 from search.spaces import get_space
 from search.tabular import Table
 
+MOST_BYTES = 1 << 30
+"""Of a table, unpacked."""
 CELLS = "nasbench201_latency.npz"
 """Which cell has which number: the file of latencies, where a file of accuracies has no `ops` of its own."""
 
@@ -74,20 +77,18 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
         FileFormatError: not that file, a damaged one, or not all networks.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if rows and {"encoding", "ms"} <= set(rows[0]):
+        header, numbered = read_csv(read_bytes(path, limit=MOST_BYTES), path)
+        rows = [row for _, row in numbered]
+        if {"encoding", "ms"} <= set(header):
             raise FileFormatError(f"{path}: latencies that `search collect` wrote, not accuracies; give it with --latencies")
-        encodings = np.array([[int(digit) for digit in row["arch"]] for row in rows])
-        runs = np.array([[float(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
-    except (KeyError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        encodings = np.array([["0123456789".index(digit) for digit in row["arch"]] for row in rows])
+        runs = np.array([[decimal(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(
             f"{path}: not the table of NAS-Bench-Macro ({error}), expected columns arch, acc1, acc2, acc3"
         ) from error
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
     if encodings.ndim != 2:
         raise FileFormatError(f"{path}: no networks, expected the table of NAS-Bench-Macro")
     means = np.stack([_fractions(path, f"acc{i}", column) for i, column in enumerate(runs.T, 1)], axis=1).mean(axis=1)
@@ -112,8 +113,18 @@ def named(path: Path) -> str:
     return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
+def _check_unpacked(path: Path) -> None:
+    """Refuses an archive that takes much memory before it takes any."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MOST_BYTES:
+            raise FileFormatError(f"{path}: {unpacked} bytes unpacked, expected at most {MOST_BYTES}")
+
+
 def _arrays(path: Path) -> Mapping[str, Any]:
     try:
+        _check_unpacked(path)
         loaded = np.load(path, allow_pickle=False)
         arrays: dict[str, Any] = {}
         if isinstance(loaded, np.lib.npyio.NpzFile):
@@ -121,7 +132,9 @@ def _arrays(path: Path) -> Mapping[str, Any]:
                 arrays = {name: loaded[name] for name in loaded.files}
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
+    except FileFormatError:
+        raise
+    except Exception as error:  # NumPy reads array headers with Python's parser, which raises whatever it likes
         raise FileFormatError(f"{path}: not an .npz file of plain arrays ({error}); it may be cut off") from error
     if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
         raise FileFormatError(f"{path}: not an .npz file of plain arrays, by name; found {', '.join(arrays) or 'none'}")

@@ -37,6 +37,15 @@ def _plot_option(command: F) -> F:
     )
 
 
+def _where_option(command: F) -> F:
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Only rows of the store that were taken in this condition, for example configuration.mode=sustained or threads=1.",
+    )(command)
+
+
 def _limits_options(command: F) -> F:
     command = click.option(
         "--hardware",
@@ -216,6 +225,7 @@ def collect_command(
 @store_option
 @_space_option
 @click.option("--hardware", "hardware_id", required=True, metavar="ID", help="Where the latencies are from.")
+@_where_option
 @click.option("--form", type=click.Choice(["structural", "coupled", "pairwise"]), default=None, help="Default: the best one.")
 @click.option(
     "--error", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True, help="What is least."
@@ -232,6 +242,7 @@ def fit_command(
     store: str | None,
     space_name: str,
     hardware_id: str,
+    where: tuple[str, ...],
     form: Any,
     error: Any,
     nonnegative: bool,
@@ -250,12 +261,13 @@ def fit_command(
 
     check_places({"-o": output, "--plot": plot}, cost_model_cli.sources(data, store))
     space = get_space(space_name)
-    found = cost_model_cli.latencies(space, data, store, hardware_id, kind)
+    found = cost_model_cli.latencies(space, data, store, hardware_id, kind, cost_model_cli.conditions(where))
     for remark in found.remarks:
         note(remark)
     options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
     with working(f"fitting to {len(found.ms)} networks"):
-        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions)
+        doubts = cost_model_cli.unit_doubts(space, found, store)
+        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions, doubts)
     for warning in result.warnings:
         note(f"warning: {warning}")
     write_atomically(output, result.model.to_json())
@@ -265,6 +277,7 @@ def fit_command(
     else:
         cost_model_cli.show_fit(result.model)
     cost_model_cli.draw(plot, result)
+    cost_model_cli.tell_doubts(result.model)
 
 
 @search.command("validate")
@@ -273,6 +286,7 @@ def fit_command(
 @store_option
 @click.option("--space", "space_name", default=None, metavar="NAME", help="Of the encodings in the data; default the model's.")
 @click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Where the latencies are from; default the model's.")
+@_where_option
 @_plot_option
 @json_option
 def validate_command(
@@ -281,16 +295,19 @@ def validate_command(
     store: str | None,
     space_name: str | None,
     hardware_id: str | None,
+    where: tuple[str, ...],
     plot: Path | None,
     as_json: bool,
 ) -> None:
     """Compare a cost model with latencies that it was not fitted to."""
     import msgspec
+    import numpy as np
 
     from search import cost_model_cli
     from search.cost_model.data import unseen_latencies
     from search.cost_model.fitting import Fit
     from search.cost_model.model import load_cost_model, naming
+    from search.cost_model.robust import far_off
     from search.cost_model.statistics import statistics
     from search.spaces import get_space
 
@@ -299,15 +316,17 @@ def validate_command(
     space = get_space(space_name or model.space)
     with naming(model_path):
         model.check(space=space, hardware=hardware_id)
-    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None), model, space)
+    chosen = cost_model_cli.conditions(where)
+    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None, chosen), model, space)
     for remark in found.remarks:
         note(remark)
     predicted = model.bind(space).predict(found.encodings)
-    report = statistics(found.ms, predicted)
+    absurd = far_off(found.ms, predicted, float(np.median(predicted)) / 4)
+    report = statistics(found.ms, predicted, ~absurd)
+    for doubt in (*cost_model_cli.unit_doubts(space, found, store), *model.doubts):
+        note(f"WARNING: {doubt}")
     judged = msgspec.structs.replace(model, held_out=report)
-    import numpy as np
-
-    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), ()))
+    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), (), absurd))
     if as_json:
         emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
         return
@@ -356,6 +375,8 @@ def predict_command(
                 model.check(hardware=hardware_ids[0])
         if remark := remark_on(model, path):
             note(remark)
+        for doubt in model.doubts:
+            note(f"warning: {path}: {doubt}")
         loaded.append(model)
     rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])
     if as_json:

@@ -72,6 +72,32 @@ def test_pairs_go_beyond_the_linear_ceiling_on_unseen_cells(cells: dict[str, Any
     assert model.held_out.spearman > CEILINGS[device]
 
 
+def ranks(cells: dict[str, Any], device: str, seed: int) -> tuple[float, float]:
+    """Spearman on unseen cells of fits to 900: by default, and of absolute errors."""
+    space, ms = get_space("nas_bench_201"), column(cells, device)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(ms)))
+    train, rest = order[:900], order[900:]
+    models = (
+        fit(space, cells["ops"][train], ms[train], Origin(device), FitOptions(error=error, curve=False)).model  # type: ignore[arg-type]
+        for error in ("relative", "absolute")
+    )
+    first, second = (float(spearmanr(m.bind(space).predict(cells["ops"][rest]), ms[rest])[0]) for m in models)
+    return first, second
+
+
+def test_cells_of_next_to_no_latency_do_not_ruin_the_default_fit(cells: dict[str, Any]) -> None:
+    relative, absolute = ranks(cells, "pixel3", 0)
+    assert relative >= 0.955
+    assert relative >= absolute - 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_relative_errors_rank_no_device_worse_than_absolute_ones(cells: dict[str, Any], seed: int) -> None:
+    worse = {device: ranks(cells, device, seed) for device in cells["devices"].tolist()}
+    assert {device: pair for device, pair in worse.items() if pair[0] < pair[1] - 0.005} == {}
+
+
 @pytest.mark.parametrize("device", ["pixel3", "eyeriss"])
 def test_sums_of_layers_are_recovered_from_few_networks(device: str) -> None:
     """FBNet's columns of these are sums of a table of layers (facts 3), so a linear model is exact."""
