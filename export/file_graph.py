@@ -18,6 +18,7 @@ from mhmodels.network import IMAGE, Op
 from mhmodels.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
+_SAME_VALUES = (*BORDERS, "RESHAPE", "SQUEEZE")
 
 _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "conv": ("CONV_2D", "FULLY_CONNECTED"),
@@ -56,29 +57,57 @@ def dequantise(values: NDArray[Any], tensor: Tensor) -> Floats:
     return ((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0]).astype(np.float32)
 
 
-def compared_tensors(file: TFLiteFile) -> dict[str, Tensor]:
-    """The tensors by which a file is compared: what a softmax reads as `scores`, else every output; maps by their names."""
-    for operator in file.operators:
-        if operator.kind == "SOFTMAX" and len(file.outputs) == 1 and operator.inputs and operator.inputs[0] >= 0:
-            return {SCORES: file.tensors[operator.inputs[0]]}
-    if len(file.outputs) == 1 and len(file.tensors[file.outputs[0]].shape) < 4:
-        return {SCORES: file.tensors[file.outputs[0]]}
-    return {file.tensors[output].name: file.tensors[output] for output in file.outputs}
+def is_activation(tensor: Tensor) -> bool:
+    """Whether a computed tensor holds real numbers, as floats or as quantised integers."""
+    return tensor.dtype in ("float32", "float16") or bool(len(tensor.scale))
 
 
-def file_outputs(path: str | os.PathLike[str], images: Floats, *, kernels: Kernels = "builtin") -> dict[str, Floats]:
-    """What a file gives on pictures, before its softmax.
+def compared_tensors(file: TFLiteFile, *, before_softmax: bool = True) -> dict[str, Tensor]:
+    """The tensors by which a file is compared, by the names of its outputs; the only output that is no map is `scores`.
+
+    Args:
+        file: the parsed file.
+        before_softmax: compares an output that a softmax gives by what that softmax reads. Without it every output is
+            compared as it is, after its activation.
+    """
+    places = {output: _softmax_input(file, output) if before_softmax else output for output in file.outputs}
+    outputs = [file.tensors[output] for output in file.outputs]
+    if len(outputs) == 1 and (places[file.outputs[0]] != file.outputs[0] or len(outputs[0].shape) < 4):
+        return {SCORES: file.tensors[places[file.outputs[0]]]}
+    return {tensor.name: file.tensors[places[tensor.position]] for tensor in outputs}
+
+
+def _softmax_input(file: TFLiteFile, output: int) -> int:
+    """The tensor that an output's softmax reads; the output itself where no softmax gives it."""
+    makers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
+    seen, place = set[int](), output
+    while place in makers and place not in seen and makers[place].inputs:
+        seen.add(place)
+        kind, source = makers[place].kind, makers[place].inputs[0]
+        if source < 0 or kind not in (*_SAME_VALUES, "SOFTMAX"):
+            break
+        if kind == "SOFTMAX":
+            return source
+        place = source
+    return output
+
+
+def file_outputs(
+    path: str | os.PathLike[str], images: Floats, *, kernels: Kernels = "builtin", before_softmax: bool = True
+) -> dict[str, Floats]:
+    """What a file gives on pictures.
 
     Args:
         path: the file.
         images: float32 (n, height, width, channels), as its network expects them.
         kernels: who computes; XNNPACK keeps no inner tensors, so that with it the softmax is in the result.
+        before_softmax: as `compared_tensors` takes it.
 
     Returns:
         float32 by name: `scores` (n, classes), or maps (n, height, width, channels).
     """
     file = read_tflite(path)
-    tensors = compared_tensors(file)
+    tensors = compared_tensors(file, before_softmax=before_softmax)
     values = run_file(path, encode_input(file, images), [tensor.position for tensor in tensors.values()], kernels=kernels)
     outputs = {name: dequantise(value, tensor) for (name, tensor), value in zip(tensors.items(), values, strict=True)}
     return {name: flat(value) if name == SCORES else value for name, value in outputs.items()}

@@ -70,10 +70,7 @@ def operation_of(reader: Operations, layer: Any, inputs: list[str], shape: tuple
         return inputs[0]
     rule = _RULES.get(kind)
     if rule is None:
-        raise _refuse(
-            layer,
-            "the direct writer has no operator for it; float formats of this model can be had with --engine tensorflow",
-        )
+        raise _refuse(layer, "the direct writer has no operator for it")
     _check_last_axis(layer, shape)
     return rule(reader, layer, inputs)
 

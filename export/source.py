@@ -13,9 +13,12 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from export.file_graph import flat
 from export.graph import ExportError, Floats, Graph, fold, fold_layers
-from export.keras_graph import Read, read_model
+from export.keras_graph import Read, output_names, read_model
 from export.pictures import CALIBRATION_PICTURES, read_pictures
+from export.verify import compared_ops
+from export.writer import SCORES, WriterOptions
 from mhmodels.architecture import Architecture, Conv, Head
 from mhmodels.builder import create_model, keras_name
 from mhmodels.errors import WeightsError
@@ -81,29 +84,53 @@ class Source(NamedTuple):
             ExportError: several outputs, or a map, where a file of scores has one output; the message names them.
         """
         if features:
+            self._check_maps()
             return
-        outputs = self.model.outputs
-        if len(outputs) > 1:
-            names = ", ".join(f"'{output._keras_history.operation.name}'" for output in outputs)
-            raise ExportError(
-                f"model '{self.model.name}' has {len(outputs)} outputs ({names}), a file of scores has one: "
-                "give --features if they are feature maps, or a model with one of them"
-            )
-        if self.graph is not None and self.graph.ops[-1].size != (1, 1):
+        maps = [len(output.shape) == 4 for output in self.model.outputs]
+        if len(maps) > 1 and all(maps):
+            names = ", ".join(f"'{name}'" for name in output_names(self.model))
+            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give --features")
+        if len(maps) == 1 and self.graph is not None and self.graph.ops[-1].size != (1, 1):
             last = self.graph.ops[-1].name
             raise ExportError(f"layer '{last}' gives a map, not scores: give --features, or a model with a classifier")
+
+    def _check_maps(self) -> None:
+        scores = [
+            name for name, output in zip(output_names(self.model), self.model.outputs, strict=True) if len(output.shape) == 2
+        ]
+        if len(self.model.outputs) > 1 and scores:
+            raise ExportError(f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave --features out")
+
+    def outputs(self, images: Floats, options: WriterOptions) -> dict[str, Floats]:
+        """What a file of this network must give on pictures, by the names of the file's outputs.
+
+        Args:
+            images: float32 (n, height, width, channels), normalised.
+            options: of the file.
+
+        Returns:
+            float32 arrays, batch first. With a graph, scores are those before their softmax; without one every output is
+            as the model gives it, after its activation.
+        """
+        if self.graph is None:
+            names = output_names(self.model)
+            return self.compute(images, names if len(names) > 1 else (SCORES,))
+        places = compared_ops(self.graph, options)
+        computed = self.compute(images, tuple(places.values()))
+        return {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
 
     def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
         """What the Keras model gives on pictures.
 
         Args:
             images: float32 (n, height, width, channels), normalised.
-            names: operations; with no graph any one name stands for the model's output.
+            names: operations; with no graph one name for each of the model's outputs, whatever it is.
 
         Returns:
             float32 arrays by name, batch first.
         """
-        wanted = {name: self.model.outputs[0] if self.graph is None else self.tensors[name] for name in names}
+        known = dict(zip(names, self.model.outputs, strict=False)) if self.graph is None else self.tensors
+        wanted = {name: known[name] for name in names}
         try:
             outputs = keras.Model(self.model.inputs[0], wanted)
         except ValueError as error:  # Keras: the tensor belongs to a model that is used as a layer
@@ -191,6 +218,8 @@ def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = 
         return Source(model, _unknown_frame(model, size, error), None, label, {}, missing=str(error))
     architecture, backbone = _identify(model, read)
     graph = fold_layers(model.name, read.layers, architecture, read.ops, _endpoints(read, backbone))
+    if len(read.outputs) > 1:
+        graph = graph._replace(heads=dict(zip(output_names(model), read.outputs, strict=True)))
     known = None if backbone is None else f"{backbone.name}@{backbone.width_multiplier:g}"
     return Source(model, architecture, graph, label, read.tensors, backbone=known)
 
@@ -256,7 +285,7 @@ def _frame(name: str, size: tuple[int, int], channels: int, classes: int) -> Arc
 
 def _unknown_frame(model: keras.Model, size: tuple[int, int] | None, error: ExportError) -> Architecture:
     shape, output = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
-    if len(shape) != 4 or len(model.outputs) != 1 or output[-1] is None:
+    if len(shape) != 4 or output[-1] is None:
         raise error
     height, width = size or (shape[1], shape[2])
     if height is None or width is None or shape[3] is None:
