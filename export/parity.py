@@ -99,7 +99,7 @@ def compare_outputs(
     return msgspec.structs.replace(
         parity,
         top1_agreement=float((first.argmax(1) == scores.argmax(1)).mean()),
-        top5_agreement=_shared_top(first, scores) if scores.shape[1] > TOP_K else None,
+        top5_agreement=shared_top(first, scores) if scores.shape[1] > TOP_K else None,
     )
 
 
@@ -136,7 +136,7 @@ def _sides(values: Floats) -> list[int]:
     return [len(values), *(side for side in values.shape[1:] if side != 1)]
 
 
-def _shared_top(found: Floats, expected: Floats) -> float:
+def shared_top(found: Floats, expected: Floats) -> float:
     """Mean share of the five highest classes of a picture that both rank among their five highest."""
     ours, theirs = (np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K] for scores in (found, expected))
     return float((ours[:, :, None] == theirs[:, None, :]).any(2).mean())
