@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import io
 import os
 import select
 import sys
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
 
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import MhmodelsError, PaddingWarning
 
 # command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -110,6 +113,7 @@ def main() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name that is not UTF-8, or a terminal that is not, is no reason for a traceback.
         sys.stdout.reconfigure(errors="replace")
+    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     try:
         # What a command raises as click's Exit comes back as its code, and a finished command gives None.
         code = cli.main(prog_name="mhmodels", standalone_mode=False)
@@ -131,6 +135,14 @@ def main() -> None:
         _fail(f"{error.filename or 'output'}: {error.strerror}; give another path, or make room there")
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Shows a warning of ours as one line for people; another library's as Python does."""
+    if issubclass(category, PaddingWarning):
+        click.echo(f"warning: {message}", err=True)
+    else:
+        otherwise(message, category, *where)
 
 
 def _fail(message: str) -> None:
