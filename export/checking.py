@@ -259,9 +259,10 @@ def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: Source) -> 
     source.check_ending(options.features)
     normalised = manifest is not None and manifest.normalise_in_model
     if normalised:
+        source.check_rule()
         rule = source.architecture.preprocessing
         images = ((images - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)).astype(np.float32)
-    expected, graph = source.outputs(images, options), source.graph
+    expected, graph = source.expected(images, options), source.graph
     if graph is None:
         return expected, not_compared(source.missing)
     if normalised:
@@ -276,7 +277,7 @@ def _gives_maps(file: TFLiteFile) -> bool:
 
 def _source(subject: _Subject, against: str, weights: str | None) -> Source:
     from export.pictures import fit_preprocessing
-    from export.source import keras_source, load_source, weights_info
+    from export.source import keras_source, load_source, weights_rule
     from mhmodels.registry import is_keras_file, resolve, zoo
 
     if is_keras_file(against):
@@ -292,8 +293,7 @@ def _source(subject: _Subject, against: str, weights: str | None) -> Source:
     architecture = resolve(against).at(
         input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width
     )
-    info = weights_info(weights, architecture)
-    if info is not None:
-        architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
+    rule = weights_rule(weights, architecture) or architecture.preprocessing
+    architecture = msgspec.structs.replace(architecture, preprocessing=rule)
     architecture = fit_preprocessing(architecture)
     return load_source(architecture, weights)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli_options import model_options, refuse_changes
+from export.cli_options import model_options, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from export.consistency import ConsistencyReport, Subject
+    from export.stated_rule import StatedRule
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
 _PICTURES = 130
@@ -39,6 +40,7 @@ _DECIDES = {
 @click.option("--decide", type=click.Choice(("auto", "best", "each")), default="auto", show_default=True,
               help="best: a picture's decision is its best output. each: every output is a decision of its own (multi-label, "
                    "regression). auto: best for a softmax and for several outputs without activation, else each.")  # fmt: skip
+@preprocessing_options
 @model_options
 @json_option
 def consistency(
@@ -49,6 +51,9 @@ def consistency(
     tolerance: float,
     threshold: float | None,
     decide: Any,
+    preprocessing: str | None,
+    mean: str | None,
+    std: str | None,
     as_json: bool,
     **changes: Any,
 ) -> None:
@@ -61,16 +66,18 @@ def consistency(
     """
     from rich.markup import escape
 
+    from export.stated_rule import stated_rule_of
     from mhmodels.quiet import load_tensorflow
     from mhmodels.registry import is_keras_file
 
+    rule = stated_rule_of(preprocessing, mean, std)
     if is_keras_file(model):
         refuse_changes(model, changes)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
         from export.consistency import check_consistency
 
-        subject = _subject(model, changes, weights, images)
+        subject = _subject(model, changes, weights, images, rule)
         report = check_consistency(
             subject,
             tuple(dict.fromkeys(formats)),
@@ -92,25 +99,25 @@ def consistency(
         raise click.exceptions.Exit(1)
 
 
-def _subject(model: str, changes: dict[str, Any], weights: str | None, folder: Path | None) -> Subject:
+def _subject(model: str, changes: dict[str, Any], weights: str | None, folder: Path | None, rule: StatedRule | None) -> Subject:
     """The network, and the pictures to compare it on."""
+    import msgspec
+
     from export.consistency import Subject
     from export.pictures import fit_preprocessing, photographs, read_pictures
-    from export.source import keras_source, load_source, weights_info
+    from export.source import keras_source, load_source, weights_rule
     from mhmodels.registry import is_keras_file, resolve
 
     if is_keras_file(model):
-        source = keras_source(model, changes["input_size"])
+        source = keras_source(model, changes["input_size"]).stated(rule)
+        source.check_rule()
         architecture = fit_preprocessing(source.architecture)
         calibration = read_pictures(None, architecture)
     else:
         architecture = resolve(model).at(**changes)
-        info = weights_info(weights, architecture)
-        if info is not None:
-            import msgspec
-
-            architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
-        architecture = fit_preprocessing(architecture)
+        expected = weights_rule(weights, architecture) or architecture.preprocessing
+        expected = expected if rule is None else rule.over(expected)
+        architecture = fit_preprocessing(msgspec.structs.replace(architecture, preprocessing=expected))
         calibration = read_pictures(None, architecture)
         source = load_source(architecture, weights, calibration.images)
     known = None if folder is not None else _test_set(weights, architecture)

@@ -258,7 +258,7 @@ def _all_outputs(subject: Subject, formats: tuple[Format, ...], progress: Callab
     """Every runner's outputs; the float Keras model first."""
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
-    runs = {REFERENCE: _Run(flat(source.outputs(images, writer)[SCORES]))}
+    runs = {REFERENCE: _Run(flat(source.expected(images, writer)[SCORES]))}
     with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
         options = Options(directory=Path(folder), formats=formats, writer=writer, metadata=False)
         for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):

@@ -84,6 +84,7 @@ _PLAIN: dict[str, Callable[[Op, list[Any]], Any]] = {
     "add": lambda _, x: x[0] + x[1],
     "multiply": lambda _, x: x[0] * x[1],
     "pool": lambda _, x: tf.reduce_mean(x[0], [1, 2], keepdims=True),
+    "global_max_pool": lambda _, x: tf.reduce_max(x[0], [1, 2], keepdims=True),
     "max_pool": lambda op, x: tf.nn.max_pool2d(x[0], op.kernel, op.stride, "SAME"),
     "average_pool": lambda op, x: tf.nn.avg_pool2d(x[0], op.kernel, op.stride, "SAME"),
     "reshape": lambda op, x: tf.reshape(x[0], [x[0].shape[0] or -1, op.channels]),

@@ -26,6 +26,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "add": ("ADD",),
     "multiply": ("MUL",),
     "pool": ("MEAN", "AVERAGE_POOL_2D"),
+    "global_max_pool": ("MAX_POOL_2D",),
     "max_pool": ("MAX_POOL_2D",),
     "average_pool": ("AVERAGE_POOL_2D",),
     "reshape": ("RESHAPE", "SQUEEZE"),

@@ -22,8 +22,9 @@ from export.parity import Parity
 from export.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
 from export.quantisation.calibration import METHODS, calibrate_by
 from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
+from export.reference import check_reading
 from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
-from export.source import Source, load_source, weights_info
+from export.source import Source, load_source, weights_rule
 from export.verify import parity_of_float, parity_of_quantised, tolerance_of
 from export.writer import write_float, write_quantised
 from mhmodels.architecture import Architecture
@@ -41,10 +42,11 @@ FormatFailed: TypeAlias = Callable[[Format, MhmodelsError], None]
 
 
 class Exported(NamedTuple):
-    """A file on disk, and its manifest's content."""
+    """A file on disk, its manifest's content, and what a user should know of how it was made."""
 
     path: Path
     manifest: Manifest
+    notes: tuple[str, ...] = ()
 
 
 class _Job(NamedTuple):
@@ -95,6 +97,8 @@ def export_model(
         PictureError: no readable calibration pictures.
     """
     options.check()
+    if isinstance(model, Source):
+        model = model.stated(options.preprocessing)
     architecture = _architecture(model, options)
     paths = target_paths(architecture, options, set() if taken is None else taken)
     if isinstance(model, Source):
@@ -136,6 +140,7 @@ def export_source(
         folder_option: what gives the caller's own pictures, for messages.
     """
     options.check()
+    source = source.stated(options.preprocessing)
     architecture = _architecture(source, options)
     for error in _uncalibrated(architecture, source, pictures, options.formats, folder_option).values():
         raise error
@@ -166,11 +171,14 @@ def _export(
 def _architecture(model: Architecture | Source, options: Options) -> Architecture:
     """The network as it will be exported: with the preprocessing that its weights expect, one mean a channel."""
     if isinstance(model, Source):
+        # A float file computes what its model does whatever it is fed; everything else depends on the pictures.
+        if options.normalise_in_model or options.metadata:
+            model.check_rule()
         return fit_preprocessing(model.architecture)
-    info = weights_info(options.weights, model)
-    if info is not None:
-        model = msgspec.structs.replace(model, preprocessing=info.preprocessing)
-    return fit_preprocessing(model)
+    rule = weights_rule(options.weights, model) or model.preprocessing
+    if options.preprocessing is not None:
+        rule = options.preprocessing.over(rule)
+    return fit_preprocessing(msgspec.structs.replace(model, preprocessing=rule))
 
 
 def _prepare(
@@ -179,9 +187,12 @@ def _prepare(
     source.check_ending(options.writer.features)
     graph = source.graph
     if graph is None and options.engine == "direct":
-        raise ExportError(f"{source.missing}; {_FLOAT_ENGINE}")
-    feed = pictures.images
-    expected = source.outputs(feed[:PARITY_PICTURES], options.writer)
+        raise ExportError(source.missing if "--engine tensorflow" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}")
+    feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
+    if graph is not None:
+        progress(f"comparing {architecture.name} with its Keras model")
+        check_reading(source, images)
+    expected = source.expected(images, options.writer)
     if graph is not None:
         graph = graph._replace(architecture=msgspec.structs.replace(graph.architecture, preprocessing=architecture.preprocessing))
     if graph is not None and options.normalise_in_model:
@@ -217,6 +228,10 @@ def _uncalibrated(
     Photographs in three colours do not stand for other channels.
     """
     integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
+    try:
+        source.check_rule()
+    except ExportError as unknown:
+        return dict.fromkeys((fmt for fmt in formats if fmt in integer), unknown)
     learned = {source.learned.format} if source.learned is not None else set()
     if architecture.input_channels != 3 and pictures.calibration.source == BUNDLED and integer - learned:
         shape = (*architecture.input_size, architecture.input_channels)
@@ -230,7 +245,7 @@ def _uncalibrated(
 
 def _metadata_writer(job: _Job, shared: MetadataWriter | None, stack: contextlib.ExitStack) -> MetadataWriter | None:
     wanted = bool(job.labels.names) if job.options.metadata is None else job.options.metadata
-    if not wanted:
+    if not wanted or not job.source.rule_known:  # metadata without mean and deviation would state wrong ones
         return None
     reason = MetadataWriter.unavailable()
     if reason is None:
@@ -289,7 +304,22 @@ def _export_file(
         with _partial(manifest_path(path), manifest.to_json()) as partial_manifest:
             partial.replace(path)
             partial_manifest.replace(manifest_path(path))
-    return Exported(path, manifest)
+    return Exported(path, manifest, (*job.source.notes, *_unknown_rule(job), *_constant(job)))
+
+
+def _unknown_rule(job: _Job) -> tuple[str, ...]:
+    if job.source.rule is None or job.source.rule_known:
+        return ()
+    return (f"the preprocessing of its pictures is unknown, so that manifest and file state none: {job.source.rule.missing}",)
+
+
+def _constant(job: _Job) -> tuple[str, ...]:
+    if job.graph is None or job.options.writer.features or not job.options.writer.softmax:
+        return ()
+    last = job.graph.ops[-1]
+    if last.kind != "softmax" or last.channels > 1:
+        return ()
+    return (f"'{last.name}' is a softmax over one class, whose score is 1 whatever the picture; one score needs a sigmoid",)
 
 
 def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
@@ -304,7 +334,7 @@ def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
 
     if quantised is not None:
         return convert_quantised(quantised, io=io)
-    return convert_float(job.source.model, float16=fmt == "float16", size=job.architecture.input_size)
+    return convert_float(job.source.file_model, float16=fmt == "float16", size=job.architecture.input_size)
 
 
 @contextlib.contextmanager
@@ -374,8 +404,8 @@ def _input_spec(job: _Job, facts: dict[str, object]) -> InputSpec:
         {
             **facts,
             "takes_pixels": pixels or job.options.normalise_in_model,
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
+            "mean": preprocessing.mean if job.source.rule_known else None,
+            "std": preprocessing.std if job.source.rule_known else None,
             "crop_fraction": preprocessing.crop_fraction,
             "interpolation": preprocessing.interpolation,
         },

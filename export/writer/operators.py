@@ -187,10 +187,19 @@ def _pool(emitter: Emitter, op: Op) -> None:
         axes = emitter.shared(_int32("pool_axes", (1, 2)))
         emitter.operator("MEAN", (source, axes), output, Options("ReducerOptions", (("KeepDims", True),)))
         return
+    emitter.operator("AVERAGE_POOL_2D", (source,), output, _whole_map(height, width))
+
+
+def _global_max_pool(emitter: Emitter, op: Op) -> None:
+    """MAX_POOL_2D over the map: REDUCE_MAX, the converter's choice, is missing in most drivers."""
+    source, (_, height, width, channels) = emitter.index[op.inputs[0]], emitter.shape(op.inputs[0])
+    emitter.operator("MAX_POOL_2D", (source,), emitter.activation(op.name, (1, 1, 1, channels)), _whole_map(height, width))
+
+
+def _whole_map(height: int, width: int) -> Options:
     # Stride 1 changes nothing where the window is the whole map, and every driver takes it.
     window = (("Padding", schema.Padding.VALID), ("StrideW", 1), ("StrideH", 1))
-    options = Options("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
-    emitter.operator("AVERAGE_POOL_2D", (source,), output, options)
+    return Options("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
 
 
 def _window_pool(emitter: Emitter, op: Op) -> None:
@@ -219,6 +228,7 @@ _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {
     "add": _elementwise,
     "multiply": _elementwise,
     "pool": _pool,
+    "global_max_pool": _global_max_pool,
     "max_pool": _window_pool,
     "average_pool": _window_pool,
     "reshape": _reshape,

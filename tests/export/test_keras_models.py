@@ -16,6 +16,7 @@ from export.manifest import read_manifest
 from export.options import Options
 from export.pipeline import export_model
 from export.source import keras_source, model_source
+from export.stated_rule import StatedRule
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
 from mhmodels.network import lower
@@ -26,6 +27,7 @@ from tests.export.writer_helpers import BOTTLENECKS, TINY
 
 pytestmark = pytest.mark.tensorflow
 
+SYMMETRIC = StatedRule((127.5,), (127.5,))
 
 SMALL = Architecture(
     name="small",
@@ -169,8 +171,8 @@ def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
     source = model_source(keras.Model(image, scores, name="gates"), "in memory")
     shapes = {op.name: (*op.size, op.channels) for op in source.known.ops}
     assert (shapes["gated"], shapes["both"]) == ((16, 16, 8), (16, 16, 8))
-    formats = [one.manifest.precision for one in export_model(source, Options(directory=tmp_path, formats=("float32", "int8")))]
-    assert formats == ["float32", "int8"]
+    options = Options(directory=tmp_path, formats=("float32", "int8"), preprocessing=SYMMETRIC)
+    assert [one.manifest.precision for one in export_model(source, options)] == ["float32", "int8"]
 
 
 def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +187,7 @@ def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Pa
     monkeypatch.setattr(pipeline, "write_quantised", tampered)
     source = model_source(small_classifier(), "in memory")
     with pytest.raises(ExportError, match=r"tensor 'stem' is \(1, 1, 1, 8\) in the file and \(1, 16, 16, 8\) when it runs"):
-        list(export_model(source, Options(directory=tmp_path, formats=("int8",))))
+        list(export_model(source, Options(directory=tmp_path, formats=("int8",), preprocessing=SYMMETRIC)))
 
 
 def test_several_outputs_are_refused_unless_they_are_feature_maps(command: Command) -> None:
