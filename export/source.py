@@ -21,6 +21,7 @@ from export.keras_graph import UnreadError, output_names, read_model
 from export.keras_input import Front
 from export.pictures import CALIBRATION_PICTURES, read_pictures
 from export.precision import in_float32, single_precision
+from export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
 from export.recognise import endpoints, recognise, unknown_frame
 from export.reference import keras_outputs
 from export.stated_rule import StatedRule
@@ -286,6 +287,8 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
 
 def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> Source:
     """A Keras model in memory as a source, in float32; see `keras_source`."""
+    if is_aware(model):
+        return _aware_source(model, label)
     model = in_float32(model)
     with single_precision():
         try:
@@ -301,6 +304,18 @@ def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = 
         backbone=None if backbone is None else f"{backbone.architecture.name}@{backbone.architecture.width_multiplier:g}",
     )  # fmt: skip
     return _with_rule(source, input_rule(model.name, read.front, None))
+
+
+def _aware_source(model: keras.Model, label: str) -> Source:
+    """A quantisation-aware model: its float network, and the ranges that it learned."""
+    graph, _ = aware_graph(model)
+    with single_precision():
+        twin, tensors = float_twin(model)
+    notes = (
+        "made of a quantisation-aware model, with the ranges that it learned; save_aware writes them into a weights file, if it "
+        "is a network of the zoo",
+    )
+    return Source(twin, made_as(model).architecture, graph, label, tensors, learned=learned(model), notes=notes)
 
 
 def _unread(model: keras.Model, label: str, size: tuple[int, int] | None, error: ExportError) -> Source:
