@@ -27,6 +27,7 @@ from mhmodels.block_types import Scaling as Scaling
 from mhmodels.block_types import Separable as Separable
 from mhmodels.block_types import SqueezeExcite as SqueezeExcite
 from mhmodels.block_types import UniversalInvertedBottleneck as UniversalInvertedBottleneck
+from mhmodels.checked import Checked
 from mhmodels.errors import ArchitectureError
 from mhmodels.json_files import decode_json as decode_json  # re-exported: other file formats read themselves with these
 from mhmodels.json_files import read_bytes as read_bytes
@@ -37,9 +38,10 @@ Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
 MIN_INPUT, MAX_INPUT = 32, 4096
 MAX_WIDTH = 16.0
+MAX_BLOCKS = 4096
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Head(Checked, frozen=True, kw_only=True):
     """What follows the stages: convolutions on the last map, global average pooling, convolutions on the 1x1 result.
 
     The classifier, a 1x1 convolution with bias to `classes`, follows and is not listed.
@@ -49,7 +51,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     hidden: tuple[Conv, ...] = ()
 
 
-class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
+class Rounding(Checked, frozen=True, kw_only=True, cache_hash=True):
     """How a scaled width becomes a whole number of channels.
 
     `guarded`: nearest multiple of `divisor` (half up), one more step where that would lose over 10 % (TF Model Garden).
@@ -64,6 +66,7 @@ class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     whole_blocks: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.minimum % self.divisor:
             raise ArchitectureError(f"rounding: field 'minimum' is {self.minimum}, expected a multiple of divisor {self.divisor}")
 
@@ -78,7 +81,7 @@ class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return rounded + d if rounded < 0.9 * value else rounded
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preprocessing(Checked, frozen=True, kw_only=True):
     """From a picture to the network's input: central crop, resize, then (pixel - mean) / std per channel.
 
     Attributes:
@@ -94,6 +97,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.mean) != len(self.std) or not self.mean:
             raise ArchitectureError(
                 f"preprocessing: 'mean' has {len(self.mean)} values and 'std' {len(self.std)}, expected the same"
@@ -102,7 +106,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ArchitectureError(f"preprocessing: 'std' is {self.std}, expected finite values above 0")
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
+class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
     """A whole network: stem, stages, head, and how widths scale.
 
     Attributes:
@@ -128,10 +132,10 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         check_width_multiplier(self.width_multiplier)
         for size in self.input_size:
             check_input_size(size)
-        for field in ("input_channels", "classes"):
-            value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise ArchitectureError(f"field '{field}' is {value!r}, expected a whole number of at least 1")
+        super().__post_init__()
+        parts = len(self.stem) + len(self.stages) + sum(map(len, self.stages)) + len(self.head.features) + len(self.head.hidden)
+        if parts > MAX_BLOCKS:
+            raise ArchitectureError(f"fields 'stem', 'stages' and 'head' have {parts} blocks, expected at most {MAX_BLOCKS}")
         if not self.name or not self.name.isprintable():
             raise ArchitectureError(f"field 'name' is {self.name!r}, expected printable text")
         if not self.stem and not any(self.stages):
@@ -160,7 +164,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             input_size = (input_size, input_size)
         changes = {
             "width_multiplier": None if width_multiplier is None else check_width_multiplier(width_multiplier),
-            "input_size": input_size,
+            "input_size": None if input_size is None else tuple(input_size),
             "input_channels": input_channels,
             "classes": classes,
             "name": name,

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mhmodels.errors import FileFormatError, UnknownNameError
+from mhmodels.system.files import read_bytes as read_bytes
 
 T = TypeVar("T")
 
@@ -46,21 +47,6 @@ def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str,
 def plain_text(text: str) -> str:
     """Text as JSON takes it: what stands in a file name for a byte that is not UTF-8 becomes U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
-
-
-def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
-    """Reads a small file whole.
-
-    Raises:
-        FileFormatError: it cannot be read, or is larger than `limit` bytes.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > limit:
-            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, expected at most {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T], read: Callable[[bytes, str], T]) -> T:

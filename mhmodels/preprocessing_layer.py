@@ -12,12 +12,14 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from typing import Any, get_args
 
 import msgspec
 
 from mhmodels.architecture import Interpolation, Preprocessing
+from mhmodels.system.files import open_regular
 
 # A plus sign is no part of a TensorFlow scope's name, so that 1e+20 is written 1e20.
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -65,10 +67,10 @@ def state_rule(model: Any, rule: Preprocessing) -> None:
 def file_rule(path: str | os.PathLike[str]) -> Preprocessing | None:
     """The rule that a `.keras` file states; None where it states none, or is no such file. Nothing of it is run."""
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(_CONFIG) as file:
+        with open_regular(path) as stream, zipfile.ZipFile(stream) as archive, archive.open(_CONFIG) as file:
             content = file.read(_LARGEST_CONFIG + 1)
         document = json.loads(content) if len(content) <= _LARGEST_CONFIG else None
-    except (OSError, KeyError, ValueError, RecursionError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, RuntimeError, EOFError, zlib.error, zipfile.BadZipFile):
         return None  # what reads the file as weights or as a model names the fault
     return _only(_names(document))
 

@@ -16,8 +16,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mhmodels.system.files import replaced
 from mhmodels.training.errors import CheckpointError
-from mhmodels.training.files import replaced
 
 KEEP = 2
 _NAME = re.compile(r"step_(\d{8,})\.npz")

@@ -116,7 +116,7 @@ def test_without_a_word_on_pixels_only_float_files_are_written(front: Callable[[
     stated = source.stated(StatedRule((10.0,), (50.0,)))
     rule = stated.architecture.preprocessing
     entering = (PIXELS.astype(np.float32) - 10) / 50
-    np.testing.assert_allclose(scores(stated, preprocess(PIXELS, rule)), np.asarray(model(entering)), atol=1e-5)
+    np.testing.assert_allclose(scores(stated, preprocess(PIXELS, rule)), np.asarray(model(entering, training=False)), atol=1e-5)
 
 
 def test_a_float_file_says_that_its_preprocessing_is_unknown(command: Command) -> None:
@@ -175,7 +175,7 @@ def test_what_a_layer_carries_and_layers_in_front_must_agree() -> None:
         assert source.architecture.preprocessing == OURS.preprocessing, name
         entering = {"none": (PIXELS - 128.0) / 128, "pixels": PIXELS * 1.0, "unit": PIXELS / 255}[name].astype(np.float32)
         found = scores(source, preprocess(PIXELS, OURS.preprocessing))
-        np.testing.assert_allclose(found, np.asarray(model(entering)), atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(found, np.asarray(model(entering, training=False)), atol=2e-5, err_msg=name)
     source = model_source(ours(rescaling(1 / 255)), "contradicting")
     with pytest.raises(ExportError, match=r"normalise pixels, and do not give what layer 'preprocessing_mean_128x3"):
         source.check_rule()

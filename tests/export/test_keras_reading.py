@@ -1,4 +1,4 @@
-"""Is what is read of a Keras model what Keras computes? By identity of classes and functions, and by comparing both in float32."""
+"""What is read of a Keras model is what Keras computes: classes and functions by identity, and both compared in float32."""
 
 from __future__ import annotations
 
@@ -208,14 +208,16 @@ def test_models_of_any_precision_are_read_and_compared_in_float32(policy: str, t
     import keras
 
     layers = keras.layers
-    half = classifier(act=lambda x: layers.BatchNormalization(dtype=policy)(x), dtype=policy)
-    half.get_layer("conv").activation = keras.activations.relu
+
+    def normalised(dtype: str) -> Callable[[Any], Any]:
+        return lambda x: layers.Activation("relu", dtype=dtype)(layers.BatchNormalization(dtype=dtype)(x))
+
+    half = classifier(act=normalised(policy), dtype=policy)
     before = half.dtype_policy, [layer.dtype_policy.name for layer in half.layers]
     single = in_float32(half)
     assert {layer.dtype_policy.name for layer in single.layers} == {"float32"}
-    full = classifier(act=lambda x: layers.BatchNormalization()(x))
+    full = classifier(act=normalised("float32"))
     full.set_weights([np.asarray(keras.ops.convert_to_numpy(value), np.float32) for value in half.weights])
-    full.get_layer("conv").activation = keras.activations.relu
     expected = np.asarray(full(IMAGES, training=False))
     np.testing.assert_allclose(scores(half), expected, atol=1e-6)
     assert (half.dtype_policy, [layer.dtype_policy.name for layer in half.layers]) == before
@@ -287,12 +289,12 @@ def test_global_max_pooling_in_every_format(size: tuple[int, int], tmp_path: Pat
     expected = np.asarray(model(images, training=False))
     for one in export_model(source, Options(directory=tmp_path, formats=("float32", "int8", "uint8"))):
         file = read_tflite(one.path)
-        assert [operator.kind for operator in file.operators].count("MAX_POOL_2D") == 1
+        assert [operator.kind for operator in file.operators].count("MAX_POOL_2D") == 2  # the network has one of its own
         tensor = file.tensors[file.outputs[0]]
         for kernels in ("xnnpack", "builtin", "reference"):
             (values,) = run_file(one.path, encode_input(file, images), [tensor.position], kernels=kernels)  # type: ignore[arg-type]
-            error = np.abs(dequantise(values, tensor).reshape(expected.shape) - expected).max() / expected.std()
-            assert error < (1e-4 if one.manifest.precision == "float32" else 0.5), (one.manifest.precision, kernels)
+            error = np.abs(dequantise(values, tensor).reshape(expected.shape) - expected).mean() / expected.std()
+            assert error < (1e-5 if one.manifest.precision == "float32" else 0.2), (one.manifest.precision, kernels)
 
 
 def test_pooling_of_another_data_format_is_refused() -> None:
