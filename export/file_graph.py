@@ -143,8 +143,9 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     if readers and readers[0].kind in BORDERS and readers[0].outputs:
         entry = readers[0].outputs[0]
     places, used = {IMAGE: entry}, set[int]()
+    heads = _leading_to_heads(file, ops)
     for op in ops:
-        operator = _find(file, op, _FILE_KINDS[op.kind], [places[name] for name in op.inputs], used)
+        operator = _find(file, op, _FILE_KINDS[op.kind], [places[name] for name in op.inputs], used, heads.get(op.name))
         places[op.name] = operator.outputs[0]
         if op.kind in ("conv", "depthwise") and separate_activation(op):
             places[pre_activation(op)] = operator.outputs[0]
@@ -154,8 +155,35 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     return places
 
 
-def _find(file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], used: set[int]) -> Operator:
-    """The operator that reads these inputs; of several, as a bottleneck's two branches begin, one that writes the same width."""
+def _leading_to_heads(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, set[int]]:
+    """Of a network with several heads, the operators that lead to the same heads as each operation, by its name.
+
+    Heads of one width read the same tensor, and converters order them as they like; outputs keep their order.
+    """
+    read = {name for op in ops for name in op.inputs}
+    last = [op.name for op in ops if op.name not in read]
+    if len(last) != len(file.outputs) or len(last) < 2:
+        return {}
+    wanted = {name: {place} for place, name in enumerate(last)}
+    for op in reversed(ops):
+        for name in op.inputs:
+            wanted.setdefault(name, set()).update(wanted[op.name])
+    reached = {output: {place} for place, output in enumerate(file.outputs)}
+    leading: dict[int, set[int]] = {}
+    for operator in reversed(file.operators):
+        leading[operator.position] = set().union(*(reached.get(tensor, set()) for tensor in operator.outputs))
+        for tensor in operator.inputs:
+            reached.setdefault(tensor, set()).update(leading[operator.position])
+    return {op.name: {place for place, heads in leading.items() if heads == wanted[op.name]} for op in ops}
+
+
+def _find(
+    file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], used: set[int], among: set[int] | None = None
+) -> Operator:
+    """The operator that reads these inputs; of several, as a bottleneck's two branches begin, one that writes the same width.
+
+    Operators of `among` come first.
+    """
     found = [
         operator
         for operator in file.operators
@@ -163,6 +191,7 @@ def _find(file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], u
     ]
     if not found:
         raise ParityError(f"layer '{op.name}': the file has no {' or '.join(kinds)} where the network has it")
+    found = [one for one in found if among is not None and one.position in among] or found
     operator = next((one for one in found if file.tensors[one.outputs[0]].shape[-1:] == (op.channels,)), found[0])
     used.add(operator.position)
     return operator
