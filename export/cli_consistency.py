@@ -99,7 +99,9 @@ def consistency(
         raise click.exceptions.Exit(1)
 
 
-def _subject(model: str, changes: dict[str, Any], weights: str | None, folder: Path | None, rule: StatedRule | None) -> Subject:
+def _subject(
+    model: str, changes: dict[str, Any], weights: str | None, folder: Path | None, rule: StatedRule | None = None
+) -> Subject:
     """The network, and the pictures to compare it on."""
     import msgspec
 

@@ -7,7 +7,6 @@ and one calibration, and what remains is rounding.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from export.pipeline import export_source
 from export.runtime import Kernels, run_file
 from export.source import Source
 from export.writer import SCORES, WriterOptions
+from mhmodels.system.files import temporary_folder
 from mhmodels.tflite_file import read_tflite
 
 REFERENCE = "float32 keras"
@@ -259,8 +259,8 @@ def _all_outputs(subject: Subject, formats: tuple[Format, ...], progress: Callab
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
     runs = {REFERENCE: _Run(flat(source.expected(images, writer)[SCORES]))}
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
-        options = Options(directory=Path(folder), formats=formats, writer=writer, metadata=False)
+    with temporary_folder("consistency") as folder:
+        options = Options(directory=folder, formats=formats, writer=writer, metadata=False)
         for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
             fmt = one.manifest.precision
             for kernels in KERNELS:

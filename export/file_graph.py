@@ -29,6 +29,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "global_max_pool": ("MAX_POOL_2D",),
     "max_pool": ("MAX_POOL_2D",),
     "average_pool": ("AVERAGE_POOL_2D",),
+    "flatten": ("RESHAPE",),
     "reshape": ("RESHAPE", "SQUEEZE"),
     "softmax": ("SOFTMAX",),
     "hard_swish": ("HARD_SWISH",),

@@ -200,21 +200,22 @@ class _Reader:
         last = self.ops[output if softmax is None else softmax.inputs[0]]
         if last.size != (1, 1):
             return output
-        self.ops[flatten] = Op(flatten, "reshape", (last.name,), last.channels, last.channels)
-        self._logits(last.name, flatten)
+        flat = f"{flatten}_scores" if flatten in self.ops else flatten  # a layer of the user's has that name
+        self.ops[flat] = Op(flat, "reshape", (last.name,), last.channels, last.channels)
+        self._logits(last.name, flat)
         if softmax is None:
-            return flatten
-        self.ops[output] = softmax._replace(inputs=(flatten,))
+            return flat
+        self.ops[output] = softmax._replace(inputs=(flat,))
         return output
 
-    def _logits(self, name: str, flatten: str) -> None:
+    def _logits(self, name: str, flat: str) -> None:
         """Finds the Keras tensor before a softmax that is the layer's own activation, where there is none: makes it."""
         layer = self.layers.get(name)
         if name not in self.tensors and layer is not None:
             linear = type(layer).from_config({**layer.get_config(), "name": f"{name}_linear", "activation": "linear"})
             self.tensors[name] = linear(layer.input)
             linear.set_weights(layer.get_weights())
-        self.tensors[flatten] = self.tensors.get(name)
+        self.tensors[flat] = self.tensors.get(name)
 
 
 def output_names(model: keras.Model) -> tuple[str, ...]:

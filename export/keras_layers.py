@@ -126,9 +126,19 @@ def _derived(kind: type) -> str:
     return "float formats of this model can be had with --engine tensorflow"
 
 
-def _strided(size: Size, stride: int) -> Size:
-    height, width = size
-    return (None if height is None else -(-height // stride), None if width is None else -(-width // stride))
+def _strided(layer: Any, size: Size, window: int, stride: int) -> Size:
+    """The size of what a window that moves by a stride gives."""
+
+    def side(length: int | None) -> int | None:
+        if length is None:
+            return None
+        if layer.padding == "same":
+            return -(-length // stride)
+        if length < window:
+            raise _refuse(layer, f"its window of {window} is larger than the map of {size}")
+        return (length - window) // stride + 1
+
+    return side(size[0]), side(size[1])
 
 
 def _refuse(layer: Any, what: str) -> ExportError:
@@ -165,9 +175,14 @@ def _square(layer: Any, **sides: tuple[int, int]) -> tuple[int, ...]:
         raise _refuse(layer, f"{', '.join(sides)} must be square")
     _check_data_format(layer)
     first, *others = (side[0] for side in sides.values())
-    if layer.padding != "same" and first != 1:
-        raise _refuse(layer, f"padding is '{layer.padding}', expected 'same'")
+    if layer.padding not in ("same", "valid"):
+        raise _refuse(layer, f"padding is '{layer.padding}', expected 'same' or 'valid'")
     return (first, *others)
+
+
+def _padding(layer: Any, window: int) -> str:
+    """A window of one pixel pads nothing: the converter writes SAME then, and so do we."""
+    return "same" if window == 1 else str(layer.padding)
 
 
 def _check_data_format(layer: Any) -> None:
@@ -177,10 +192,11 @@ def _check_data_format(layer: Any) -> None:
 
 def _conv(reader: Operations, layer: Any, inputs: list[str]) -> str:
     kernel, stride, dilation = _window(layer)
-    size = _strided(reader.sizes[inputs[0]], stride)
+    size = _strided(layer, reader.sizes[inputs[0]], dilation * (kernel - 1) + 1, stride)
     name = reader.add(
         layer, "conv", inputs, layer.filters, size,
         kernel=kernel, stride=stride, dilation=dilation, groups=layer.groups, bias=layer.use_bias,
+        padding=_padding(layer, kernel),
     )  # fmt: skip
     return _with_weights(reader, layer, name)
 
@@ -189,10 +205,11 @@ def _depthwise(reader: Operations, layer: Any, inputs: list[str]) -> str:
     if layer.depth_multiplier != 1:
         raise _refuse(layer, f"depth_multiplier is {layer.depth_multiplier}, expected 1")
     kernel, stride, dilation = _window(layer)
-    channels, size = reader.channels[inputs[0]], _strided(reader.sizes[inputs[0]], stride)
+    channels = reader.channels[inputs[0]]
+    size = _strided(layer, reader.sizes[inputs[0]], dilation * (kernel - 1) + 1, stride)
     name = reader.add(
         layer, "depthwise", inputs, channels, size,
-        kernel=kernel, stride=stride, dilation=dilation, groups=channels, bias=layer.use_bias,
+        kernel=kernel, stride=stride, dilation=dilation, groups=channels, bias=layer.use_bias, padding=_padding(layer, kernel),
     )  # fmt: skip
     return _with_weights(reader, layer, name)
 
@@ -285,8 +302,8 @@ def _broadcast(layer: Any, *shapes: tuple[int | None, int | None, int]) -> tuple
 def _window_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
     def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
         kernel, stride = _square(layer, pool_size=layer.pool_size, strides=layer.strides)
-        size = _strided(reader.sizes[inputs[0]], stride)
-        return reader.add(layer, kind, inputs, reader.channels[inputs[0]], size, kernel=kernel, stride=stride)
+        size, padding = _strided(layer, reader.sizes[inputs[0]], kernel, stride), _padding(layer, kernel)
+        return reader.add(layer, kind, inputs, reader.channels[inputs[0]], size, kernel=kernel, stride=stride, padding=padding)
 
     return rule
 
@@ -300,9 +317,12 @@ def _global_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
 
 
 def _flatten(reader: Operations, layer: Any, inputs: list[str]) -> str:
-    if reader.sizes[inputs[0]] != (1, 1):
-        raise _refuse(layer, f"flattens a map of {reader.sizes[inputs[0]]}; expected global average pooling before it")
-    return inputs[0]
+    height, width = reader.sizes[inputs[0]]
+    if (height, width) == (1, 1):
+        return inputs[0]
+    if height is None or width is None or getattr(layer, "data_format", "channels_last") != "channels_last":
+        raise _refuse(layer, f"flattens a map of {(height, width)} with the channels not last, or of unknown size")
+    return reader.add(layer, "flatten", inputs, height * width * reader.channels[inputs[0]], (1, 1))
 
 
 def _unary(function: Any) -> type:

@@ -51,7 +51,9 @@ def _strides(read: Read) -> dict[str, int]:
     for op in read.ops:
         # A gate comes from a pooled map; what it is multiplied with has the size.
         strides[op.name] = (
-            read.size[0] if op.kind in ("pool", "global_max_pool") else op.stride * min(strides[name] for name in op.inputs)
+            read.size[0]
+            if op.kind in ("pool", "global_max_pool", "flatten")
+            else op.stride * min(strides[name] for name in op.inputs)
         )
     return strides
 

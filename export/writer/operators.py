@@ -117,6 +117,9 @@ def _map_shape(op: Op) -> tuple[int, int, int, int]:
     return (1, height, width, op.channels)
 
 
+_PADDINGS = {"same": schema.Padding.SAME, "valid": schema.Padding.VALID}
+
+
 def _convolution(emitter: Emitter, op: Op) -> None:
     # Gates of an integer network are rewritten: the output's saturation is their activation.
     activation = "linear" if op.activation == "hard_sigmoid" and emitter.numerics.saturates else op.activation
@@ -125,7 +128,7 @@ def _convolution(emitter: Emitter, op: Op) -> None:
     kernel, bias = emitter.numerics.constants(op)
     inputs = (emitter.index[op.inputs[0]], emitter.constant(kernel), emitter.constant(bias))
     output = emitter.activation(op.name if following is None else pre_activation(op), shape)
-    window = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
+    window = (("Padding", _PADDINGS[op.padding]), ("StrideW", op.stride), ("StrideH", op.stride))
     rest = (("FusedActivationFunction", fused), ("DilationWFactor", op.dilation), ("DilationHFactor", op.dilation))
     if op.kind == "depthwise":
         options = Options("DepthwiseConv2DOptions", (*window, ("DepthMultiplier", 1), *rest))
@@ -203,7 +206,7 @@ def _whole_map(height: int, width: int) -> Options:
 
 
 def _window_pool(emitter: Emitter, op: Op) -> None:
-    window = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
+    window = (("Padding", _PADDINGS[op.padding]), ("StrideW", op.stride), ("StrideH", op.stride))
     options = Options("Pool2DOptions", (*window, ("FilterWidth", op.kernel), ("FilterHeight", op.kernel)))
     output = emitter.activation(op.name, _map_shape(op))
     emitter.operator(_WINDOW_POOLS[op.kind], (emitter.index[op.inputs[0]],), output, options)
@@ -215,6 +218,13 @@ _WINDOW_POOLS = {"max_pool": "MAX_POOL_2D", "average_pool": "AVERAGE_POOL_2D"}
 def _reshape(emitter: Emitter, op: Op) -> None:
     shape = emitter.constant(_int32(f"{op.name}/shape", (1, op.channels)))
     emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], shape), emitter.activation(op.name, (1, op.channels)))
+
+
+def _flatten(emitter: Emitter, op: Op) -> None:
+    """A map as one pixel, which a 1x1 convolution then reads as a dense layer does."""
+    shape = (1, 1, 1, op.channels)
+    constant = emitter.constant(_int32(f"{op.name}/shape", shape))
+    emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], constant), emitter.activation(op.name, shape))
 
 
 def _softmax(emitter: Emitter, op: Op) -> None:
@@ -231,6 +241,7 @@ _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {
     "global_max_pool": _global_max_pool,
     "max_pool": _window_pool,
     "average_pool": _window_pool,
+    "flatten": _flatten,
     "reshape": _reshape,
     "softmax": _softmax,
 }

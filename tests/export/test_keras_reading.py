@@ -314,3 +314,32 @@ def test_a_softmax_over_one_class_is_told(command: Command, tiny: str) -> None:
     assert done.returncode == 0, done.stderr
     assert "'predictions' is a softmax over one class, whose score is 1 whatever the picture" in done.stderr
     assert "softmax over one class" not in command("export", tiny, "--classes", "1", "--no-softmax", "-o", "out").stderr
+
+
+@pytest.mark.parametrize("size", [36, 44])
+def test_the_model_of_the_image_classification_tutorial(size: int, tmp_path: Path) -> None:
+    """Augmentation, Rescaling, poolings that pad nothing (of odd maps at 44), a map that is flattened, dense layers."""
+    import keras
+
+    from mhmodels.preprocessing import preprocess, sample_pixels
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    augmentation = keras.Sequential(
+        [keras.Input((size, size, 3)), layers.RandomFlip("horizontal"), layers.RandomRotation(0.1), layers.RandomZoom(0.1)]
+    )
+    model = keras.Sequential([keras.Input((size, size, 3)), augmentation, layers.Rescaling(1.0 / 255)], name="tutorial")
+    for i, filters in enumerate((8, 12, 16)):
+        model.add(layers.Conv2D(filters, 3, padding="valid" if i == 2 else "same", activation="relu"))
+        model.add(layers.MaxPooling2D())
+    for layer in (layers.Dropout(0.2), layers.Flatten(), layers.Dense(16, activation="relu"), layers.Dense(5, name="outputs")):
+        model.add(layer)
+    pixels = sample_pixels(6, (size, size))
+    source = model_source(model, "in memory")
+    expected = np.asarray(model(pixels.astype(np.float32), training=False))
+    images = preprocess(pixels, source.architecture.preprocessing)
+    np.testing.assert_allclose(compute(source.known, images)[source.known.ops[-1].name], expected, atol=1e-5)
+    options = Options(directory=tmp_path, formats=("float32", "int8", "uint8"))
+    errors = {one.manifest.precision: one.manifest.parity for one in export_model(source, options)}
+    assert errors["float32"].max_error < 1e-4
+    assert all(errors[fmt].float_correlation > 0.98 for fmt in ("int8", "uint8"))
