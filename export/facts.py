@@ -9,6 +9,7 @@ from typing import Any
 from export.manifest import Manifest, OutputSpec, TensorSpec
 from mhmodels.complexity import complexity
 from mhmodels.tflite_file import Tensor, TFLiteFile
+from mhmodels.tflite_format import compute_format
 
 
 def operator_counts(file: TFLiteFile) -> dict[str, int]:
@@ -54,7 +55,7 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
     claims: dict[str, tuple[Any, Any]] = {
         "sha256": (manifest.sha256, hashlib.sha256(data).hexdigest()),
         "file_bytes": (manifest.file_bytes, len(data)),
-        "precision": (manifest.precision, file.format()),
+        "precision": (manifest.precision, compute_format(file)),
         "operators": (manifest.operators, operator_counts(file)),
         "input": (claimed_input, input_facts(file)),
         "outputs": (manifest.outputs, output_specs(file)),

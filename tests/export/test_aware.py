@@ -399,3 +399,81 @@ def test_wrong_models_are_named() -> None:
             quantize_aware(half)
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+# --- a head of one's own ---------------------------------------------------------------------------------------------
+
+
+def own_head(*, nested: bool = False, pixels: bool = False) -> Any:
+    """A small network with dense layers, batch normalisation without a scale, dropout and a sigmoid behind the pooling."""
+    import keras
+
+    layers = keras.layers
+    image = keras.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 127.5, -1)(image) if pixels else image
+    inner = keras.Input((32, 32, 3))
+    y = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem")(inner)
+    y = layers.ReLU(max_value=6.0)(layers.BatchNormalization()(y))
+    y = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depth")(y)
+    base = keras.Model(inner, y, name="base")
+    x = layers.GlobalAveragePooling2D()(base(x) if nested or pixels else y)
+    x = layers.BatchNormalization(scale=False)(layers.Dense(12, use_bias=False)(x))
+    x = layers.Dropout(0.2)(layers.ReLU()(x))
+    scores = layers.Dense(3, activation="sigmoid", name="mine")(x)
+    return keras.Model(image if nested or pixels else inner, scores, name="own")
+
+
+def stated() -> Any:
+    from mhmodels.architecture import Architecture, Conv
+
+    return Architecture(name="any", stem=(Conv(filters=4),), stages=(), input_size=(32, 32))
+
+
+@pytest.mark.parametrize("form", ["flat", "nested", "pixels"])
+def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
+    import keras
+
+    from export.file_graph import file_outputs
+    from export.options import Options
+    from export.pipeline import export_model
+    from export.quantisation.aware import quantize_aware
+    from export.source import keras_source
+
+    model = own_head(nested=form == "nested", pixels=form == "pixels")
+    aware = quantize_aware(model, None if form == "pixels" else stated())
+    normalised = sample_pictures(12, (32, 32), stated().preprocessing)
+    images = normalised * 127.5 + 127.5 if form == "pixels" else normalised
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in aware.layers)
+    shared = {id(variable) for variable in aware.variables}
+    assert {id(variable) for variable in model.trainable_variables} <= shared
+    for _ in range(3):
+        aware(images, training=True)
+    aware.save(tmp_path / "aware.keras")
+    expected = np.asarray(aware(images, training=False))
+    source = keras_source(tmp_path / "aware.keras")
+    assert source.learned is not None
+    options = Options(directory=tmp_path, formats=("int8",), io="float32")
+    (one,) = export_model(source, options)
+    assert one.manifest.calibration is not None
+    assert one.manifest.calibration.method == "learned"
+    found = next(iter(file_outputs(one.path, normalised, before_softmax=False).values()))
+    assert np.abs(found - expected).max() <= 2.5 / 256  # steps of the sigmoid's output
+
+
+def test_what_cannot_be_made_aware_is_said_with_what_to_do(tmp_path: Path) -> None:
+    import keras
+
+    from export.quantisation.aware import quantize_aware, save_aware
+
+    model = own_head()
+    with pytest.raises(ExportError, match="says nothing of its preprocessing: give quantize_aware an architecture that has it"):
+        quantize_aware(model)
+    aware = quantize_aware(model, stated())
+    with pytest.raises(ExportError, match="is quantisation-aware already"):
+        quantize_aware(aware)
+    with pytest.raises(ExportError, match=r"save the model, model.save\('NAME.keras'\), and export that file"):
+        save_aware(aware, tmp_path / "x.weights.h5")
+    two = keras.Model(model.input, [model.output, keras.layers.Dense(2, name="second")(model.get_layer("mine").input)])
+    with pytest.raises(ExportError, match=r"has 2 outputs.*keras.Model\(model.input, model.outputs\[0\]\)"):
+        quantize_aware(two, stated())
+    quantize_aware(keras.Model(two.input, two.outputs[0]), stated())

@@ -22,6 +22,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.preprocessing import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite_format import compute_format
 from tests.conftest import Run
 from tests.export.conftest import FORMATS, Command
 from tests.export.writer_helpers import MINI, TINY
@@ -42,7 +43,7 @@ def test_the_file_is_what_its_manifest_says(exported: Path, fmt: str) -> None:
     manifest = manifest_of(path)
     assert manifest.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert manifest.network() == TINY
-    assert manifest.precision == read_tflite(path).format() == fmt
+    assert manifest.precision == compute_format(read_tflite(path)) == fmt
     assert not PLUMBING & set(manifest.operators)
     assert ("QUANTIZE" in manifest.operators) == (fmt == "int8")
     assert "untrained" in manifest.weights

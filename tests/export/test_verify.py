@@ -96,6 +96,71 @@ def test_a_file_of_any_size_and_name(tmp_path: Path) -> None:
     assert (report.precision, report.pictures) == ("float32", 26)
 
 
+def converted(path: Path, model: Any, **settings: Any) -> Path:
+    """A file of TensorFlow's converter as tutorials make one: with a dynamic batch."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    for name, value in settings.items():
+        setattr(converter, name, value)
+    path.write_bytes(converter.convert())
+    return path
+
+
+def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path: Path) -> None:
+    """A dynamic batch brings SHAPE, STRIDED_SLICE and PACK; dynamic range has float activations and int8 weights."""
+    import tensorflow as tf
+
+    source = load_source(TINY, None, sample_pictures(64, TINY.input_size, TINY.preprocessing))
+    source.model.save(tmp_path / "tiny.keras")
+    plain = converted(tmp_path / "plain.tflite", source.model)
+    default = [tf.lite.Optimize.DEFAULT]
+    files = {
+        "dynamic": {"optimizations": default},
+        "half": {"optimizations": default, "target_spec": tf.lite.TargetSpec(supported_types=[tf.float16])},
+    }
+    made = {name: converted(tmp_path / f"{name}.tflite", source.model, **settings) for name, settings in files.items()}
+    itself = verify_file(plain, str(plain), None, None, None)
+    assert itself.operators["SHAPE"] >= 1
+    assert itself.against is not None
+    assert itself.layers is not None
+    assert (itself.against.max_error, itself.layers.first_departing, itself.layers.reason) == (0.0, None, "")
+    assert len(itself.layers.layers) > 20
+    for name, precision in (("dynamic", "float32 x int8"), ("half", "float16")):
+        for against in ("tiny.keras", "plain.tflite"):
+            report = verify_file(made[name], str(tmp_path / against), None, None, None)
+            assert precision in report.precision
+            assert report.against is not None
+            assert report.against.correlation > 0.95
+    with pytest.raises(ParityError, match="expected at most 0"):
+        verify_file(made["half"], str(plain), None, None, 0.0)
+
+
+def test_limits_follow_the_formats() -> None:
+    from export.verify import tolerance_of
+
+    exact, half = tolerance_of("float32", "float32"), tolerance_of("float16", "float32")
+    assert (exact, half, tolerance_of("float16 + float32")) == (1e-3, 0.1, 0.1)
+    for fmt in ("int8", "uint8", "float32 x int8", "float32 + float32 x int8", "int16 x int8"):
+        assert tolerance_of(fmt, "float32") is None
+        assert tolerance_of("float32", fmt) is None
+
+
+def test_outputs_correspond_by_name_or_else_by_place() -> None:
+    from export.parity import compare_outputs
+
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+    named = compare_outputs({"b": two, "a": one}, {"a": one, "b": two}, "model")
+    placed = compare_outputs({"Identity": one, "Identity_1": two[:, None, None]}, {"a": one, "b": two}, "model")
+    assert named.max_error == placed.max_error == 0.0
+    assert compare_outputs({"x": two, "y": one}, {"a": one, "b": two}, "model").max_error > 0.1
+    with pytest.raises(ParityError, match="the file gives x, the model gives a, b"):
+        compare_outputs({"x": one}, {"a": one, "b": two}, "model")
+    single = compare_outputs({"s": one[:, :1]}, {"s": one[:, :1]}, "model")
+    assert single.top1_agreement is None  # of one score there is no best
+
+
 def test_a_folder_of_pictures_does_not_fill_the_memory(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i, picture in enumerate(sample_pixels(5, (80, 80))):
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
@@ -228,4 +293,5 @@ def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
     assert strict.returncode == 1
     assert "logits of a runner drift" in strict.stderr
     assert "threshold" in strict.stdout
+    assert "of the surer half" in strict.stdout
     assert f"({photos})" in strict.stdout
