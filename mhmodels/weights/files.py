@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
+from mhmodels.weights.hdf5 import Group
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
 from mhmodels.weights.matching import EXTENTS, Target, targets
@@ -256,8 +257,8 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else str(list(shape))
 
 
-def _info(file: h5py.File, path: str) -> WeightsInfo | None:
-    if INFO_PATH not in file:
+def _info(file: Group, path: str) -> WeightsInfo | None:
+    if INFO_PATH not in file.members:
         return None
     stored = dataset_variable(file, INFO_PATH, path)
     if len(stored.shape) != 1 or stored.shape[0] > LARGEST_INFO or stored.dtype != "uint8":
