@@ -23,6 +23,7 @@ RATIO = 20
 
 LARGEST = 4 << 30
 MOST_MEMBERS = 100_000
+_NPY: Any = np.lib.format
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -79,7 +80,7 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
                 with archive.open(name) as stream:
                     _check_header(name, stream, size)
                 with archive.open(name) as stream:
-                    arrays[name.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
+                    arrays[name.removesuffix(".npy")] = _NPY.read_array(stream, allow_pickle=False)
                     # To its end, where the checksum is compared.
                     stream.read(1)
     except ArchiveError:
@@ -94,10 +95,10 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
 def _check_header(name: str, stream: Any, size: int) -> None:
     """Compares what an array's header declares with what is there, before anything is allocated for it."""
     try:
-        version = np.lib.format.read_magic(stream)
+        version = _NPY.read_magic(stream)
     except ValueError as error:
         raise ArchiveError(f"'{name[:80]}' in it is no array: {_reason(error)}") from error
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    read = {(1, 0): _NPY.read_array_header_1_0, (2, 0): _NPY.read_array_header_2_0}.get(version)
     if read is None:
         raise ArchiveError(f"'{name[:80]}' in it is an array of version {version}, expected 1.0 or 2.0")
     shape, _, dtype = read(stream)

@@ -21,6 +21,7 @@ from PIL import Image
 
 from mhmodels.decoding import MAX_FILE_BYTES, PictureError, decode_picture
 from mhmodels.json_files import plain_text
+from mhmodels.system.addresses import without_secrets
 from mhmodels.training.checksum import masked_crc32c
 from mhmodels.training.errors import DataError
 
@@ -60,7 +61,7 @@ class RecordSource:
     """
 
     def __init__(self, name: str, files: Sequence[str], label_offset: int) -> None:
-        self.name = plain_text(name)
+        self.name = without_secrets(plain_text(name))
         self.classes: int | None = None
         self.labels: tuple[str, ...] = ()
         self.label_set = ""

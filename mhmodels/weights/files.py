@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
+from mhmodels.system.addresses import without_secrets
 from mhmodels.weights.hdf5 import Group
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
@@ -93,9 +94,10 @@ def write_weights(
         architecture=msgspec.json.decode(architecture.to_json()),
         holds=holds,
         labels=labels,
-        source=source,
-        licence=licence,
-        accuracy=accuracy,
+        # Addresses may carry passwords and tokens, and weights are given away.
+        source=without_secrets(source),
+        licence=None if licence is None else without_secrets(licence),
+        accuracy=tuple(_public_claim(claim) for claim in accuracy),
         step=step,
         learned=learned,
         created_by=f"mhmodels {_version()}",
@@ -103,6 +105,10 @@ def write_weights(
     _check_size(target, info)
     _replace(target, _encode(wanted, floats, info))
     return info
+
+
+def _public_claim(claim: Claim) -> Claim:
+    return Claim(top1=claim.top1, dataset=without_secrets(claim.dataset), source=without_secrets(claim.source))
 
 
 def _check_size(path: Path, info: WeightsInfo) -> None:

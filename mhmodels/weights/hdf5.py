@@ -77,7 +77,8 @@ class Array:
             raise WeightsError(
                 f"{self._file.path}: '{self.name}' is of type {self.dtype}, expected floats or whole numbers of up to 8 bytes"
             )
-        return self._file.values(self).view(self._code).reshape(self.shape)
+        values: NDArray[Any] = self._file.values(self).view(self._code).reshape(self.shape)
+        return values
 
 
 class Group:
@@ -177,11 +178,10 @@ class Reader:
             answer = self._ask(path, number, request, CPU_SECONDS + (size >> 24), 3 * size)
             if answer["bytes"] != size:
                 raise WeightsError(f"{path}: '{name}' has {answer['bytes']} bytes, expected {size}; the file is damaged")
-            values = np.empty(size, np.uint8)
-            view, done = memoryview(values), 0
+            content, done = bytearray(size), 0
             while done < size:
-                done += os.preadv(self._shared.fileno(), [view[done:]], done)
-            return values
+                done += os.preadv(self._shared.fileno(), [memoryview(content)[done:]], done)
+            return np.frombuffer(content, np.uint8)
 
     def check(self, path: str, number: int, total: int, largest: int) -> None:
         """Reads every array and every attribute, and keeps none."""
