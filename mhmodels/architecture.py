@@ -37,6 +37,8 @@ Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
 MIN_INPUT, MAX_INPUT = 32, 4096
 MAX_WIDTH = 16.0
+LARGEST_MEAN = 1e6
+SMALLEST_STD, LARGEST_STD = 1e-6, 1e6
 
 
 class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -98,8 +100,21 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise ArchitectureError(
                 f"preprocessing: 'mean' has {len(self.mean)} values and 'std' {len(self.std)}, expected the same"
             )
-        if not all(math.isfinite(v) for v in (*self.mean, *self.std)) or min(self.std) <= 0:
-            raise ArchitectureError(f"preprocessing: 'std' is {self.std}, expected finite values above 0")
+        # Written so that NaN fails, too. Beyond these bounds float32 has neither the pixels nor their differences.
+        if not all(abs(value) <= LARGEST_MEAN for value in self.mean):
+            raise ArchitectureError(
+                f"preprocessing: field 'mean' is {self.mean}, expected values from {-LARGEST_MEAN:g} to {LARGEST_MEAN:g} "
+                "in pixel units (0 to 255)"
+            )
+        if not all(SMALLEST_STD <= value <= LARGEST_STD for value in self.std):
+            raise ArchitectureError(
+                f"preprocessing: field 'std' is {self.std}, expected values from {SMALLEST_STD:g} to {LARGEST_STD:g} in pixel "
+                "units (0 to 255)"
+            )
+        if not 0 < self.crop_fraction <= 1:
+            raise ArchitectureError(
+                f"preprocessing: field 'crop_fraction' is {self.crop_fraction}, expected above 0 and at most 1"
+            )
 
 
 class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
