@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import msgspec
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.places import data_path
+from mhmodels.system.files import write_atomically
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,40}", re.ASCII)
 
@@ -48,7 +47,7 @@ def set_name(serial: str, name: str) -> None:
         if name in names.values() or name in names:
             raise MeasurementError(f"phone name '{name}' is another phone's")
         names[serial] = name
-    write_whole(names_path(), msgspec.json.format(msgspec.json.encode(names, order="sorted"), indent=2))
+    write_atomically(names_path(), msgspec.json.format(msgspec.json.encode(names, order="sorted"), indent=2))
 
 
 def serial_of(phone: str) -> str:
@@ -59,12 +58,3 @@ def serial_of(phone: str) -> str:
 def name_of(serial: str) -> str:
     """A phone's name, or its serial if it has none: what stands in hardware ids."""
     return read_names().get(serial, serial)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-    Path(temporary).replace(path)

@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 
 from android_bench.blocks import Block
-from android_bench.places import write_whole
 from android_bench.session import Outcome
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Measurement
+from mhmodels.system.files import write_atomically
 
 MOST_MB = 1e7
 
@@ -116,7 +116,7 @@ def write_log(outcome: Outcome, hardware: Hardware, folder: Path) -> Path:
     content = msgspec.json.encode(document)
     name = f"{now:%Y%m%dT%H%M%S}-{hashlib.sha256(content + now.isoformat().encode()).hexdigest()[:12]}.json.gz"
     path = folder / f"{now:%Y-%m-%d}" / name
-    write_whole(path, gzip.compress(content, mtime=0))
+    write_atomically(path, gzip.compress(content, mtime=0))
     return path
 
 

@@ -33,7 +33,7 @@ import mhmodels
 from mhmodels.architecture import Architecture
 from mhmodels.quiet import load_tensorflow
 from mhmodels.registry import resolve
-from mhmodels.training.files import write_atomically
+from mhmodels.system.files import write_atomically
 from mhmodels.training.recipes import RECIPES, Recipe
 from mhmodels.training.sources import Data, open_data
 from search.errors import SearchError

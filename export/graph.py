@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
+from mhmodels.complexity import check_size
 from mhmodels.errors import MhmodelsError
 from mhmodels.network import Endpoint, Op, lower
 
@@ -157,7 +158,7 @@ def random_graph(architecture: Architecture) -> Graph:
     networks would cost more than writing them; an operation's offset depends on the architecture's id and its name. The
     steps keep activations near unit variance, so that no runtime meets denormal or infinite numbers.
     """
-    network = lower(architecture)
+    network = check_size(lower(architecture))
     ops = network.ops
     rectified = {op.name for op in ops if op.activation in ("relu", "relu6", "hard_swish")}
     kernels, steps = {}, {}
@@ -170,7 +171,7 @@ def random_graph(architecture: Architecture) -> Graph:
         steps[op.name] = float(np.float32(math.sqrt(gain / fan_in) / _RANDOM_SIGMA))
         integers = _random_integers(f"{architecture.architecture_id}/{op.name}", math.prod(shape))
         kernels[op.name] = integers.reshape(shape) * np.float32(steps[op.name])
-    biases = {name: np.zeros(next(op.channels for op in ops if op.name == name), np.float32) for name in kernels}
+    biases = {op.name: np.zeros(op.channels, np.float32) for op in ops if op.name in kernels}
     return Graph(architecture, ops, kernels, biases, RANDOM_WEIGHTS, steps, network.endpoints)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
+from mhmodels.archives import unpacked_limit
 from mhmodels.errors import MhmodelsError, WeightsError
-from mhmodels.system.archives import unpacked_limit
 from mhmodels.weights.keras_file import check_keras_file
 
 CONFIG = "config.json"

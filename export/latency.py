@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -15,6 +12,7 @@ from export.quantisation.scheme import Range, calibrated_tensors, quantise
 from export.writer import write_float, write_quantised
 from export.writer.flatbuffer import FILE_IDENTIFIER
 from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.system.files import write_atomically
 
 LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
 
@@ -59,8 +57,7 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
     if not _is_tflite(path):
         content = latency_bytes(architecture, fmt)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            _replace(path, content)
+            write_atomically(path, content)
         except OSError as error:
             raise ExportError(f"{path}: cannot be written ({error.strerror})") from error
     return path
@@ -72,16 +69,3 @@ def _is_tflite(path: Path) -> bool:
             return file.read(8)[4:] == FILE_IDENTIFIER
     except OSError:
         return False
-
-
-def _replace(path: Path, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}_", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -15,6 +14,7 @@ from export.quantisation.calibration import check_method
 from export.quantisation.scheme import Granularity
 from export.writer import IO, WriterOptions
 from mhmodels.architecture import Architecture
+from mhmodels.system.files import try_place
 
 Format: TypeAlias = Literal["float32", "float16", "int8", "uint8"]
 Engine: TypeAlias = Literal["direct", "tensorflow"]
@@ -109,15 +109,13 @@ def target_paths(architecture: Architecture, options: Options, taken: set[Path])
         if existing is not None and not options.overwrite:
             # The name carries neither --io, --classes nor --normalise-in-model, so this may well be another file.
             raise ExportError(f"{existing}: exists already; give --overwrite to replace it, or another folder with -o")
+        _check_place(manifest_path(path))  # the longer of the two names
     taken.update(paths.values())
-    _check_directory(options.directory)
     return paths
 
 
-def _check_directory(directory: Path) -> None:
+def _check_place(path: Path) -> None:
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        try_place(path)
     except OSError as error:
-        raise ExportError(f"{directory}: cannot be made a folder for the files ({error.strerror})") from error
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise ExportError(f"{directory}: cannot be written to (permission denied); give another folder with -o")
+        raise ExportError(f"{path}: cannot be written ({error.strerror}); give another folder with -o") from error

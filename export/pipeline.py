@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +27,7 @@ from export.verify import FLOAT_TOLERANCE, compared_ops, parity_of_float, parity
 from export.writer import SCORES, write_float, write_quantised
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
+from mhmodels.system.files import published
 from mhmodels.tflite_file import read_tflite
 
 PARITY_PICTURES = 26
@@ -228,18 +228,44 @@ def _export_file(
     if metadata is not None:
         preprocessing = (job.architecture if job.graph is None else job.graph.architecture).preprocessing
         data = metadata.attach(data, describe(job.architecture, preprocessing, job.labels, fmt, job.source.label))
-    with _partial(path, data) as partial:
+    manifest_file = manifest_path(path)
+    with _named(path), published(path, manifest_file, overwrite=job.options.overwrite) as (partial, partial_manifest):
+        partial.write_bytes(data)
         job.progress(f"verifying {path.name}")
-        images = job.feed[:PARITY_PICTURES]
-        if quantised is not None:
-            parity = parity_of_quantised(partial, quantised, images, job.expected, job.options.writer)
-        else:
-            parity = parity_of_float(partial, images, job.expected, TOLERANCES[fmt])
+        with _renamed(partial, path):
+            parity = _parity(job, fmt, partial, quantised)
         manifest = _manifest(job, path.name, partial, parity, fmt, quantised, calibration, metadata is not None)
-        with _partial(manifest_path(path), manifest.to_json()) as partial_manifest:
-            partial.replace(path)
-            partial_manifest.replace(manifest_path(path))
+        partial_manifest.write_bytes(manifest.to_json())
     return Exported(path, manifest)
+
+
+def _parity(job: _Job, fmt: Format, file: Path, quantised: QuantisedGraph | None) -> Parity:
+    images = job.feed[:PARITY_PICTURES]
+    if quantised is not None:
+        return parity_of_quantised(file, quantised, images, job.expected, job.options.writer)
+    return parity_of_float(file, images, job.expected, TOLERANCES[fmt])
+
+
+@contextlib.contextmanager
+def _renamed(partial: Path, path: Path) -> Iterator[None]:
+    """Messages about a file that has no name yet say the name that it was to get."""
+    try:
+        yield
+    except ExportError as error:
+        raise type(error)(str(error).replace(str(partial), str(path))) from error
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors are of the file that was asked for."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise ExportError(
+            f"{error.filename}: another process wrote it meanwhile; give --overwrite to replace it, or another folder with -o"
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error
 
 
 def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
@@ -255,20 +281,6 @@ def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
     if quantised is not None:
         return convert_quantised(quantised, io=io)
     return convert_float(job.source.model, float16=fmt == "float16", size=job.architecture.input_size)
-
-
-@contextlib.contextmanager
-def _partial(path: Path, data: bytes) -> Iterator[Path]:
-    """A file under a temporary name beside its place; gone afterwards unless it was moved there."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        try:
-            partial.write_bytes(data)
-        except OSError as error:
-            raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _manifest(

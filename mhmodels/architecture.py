@@ -27,6 +27,7 @@ from mhmodels.block_types import Scaling as Scaling
 from mhmodels.block_types import Separable as Separable
 from mhmodels.block_types import SqueezeExcite as SqueezeExcite
 from mhmodels.block_types import UniversalInvertedBottleneck as UniversalInvertedBottleneck
+from mhmodels.checked import Checked
 from mhmodels.errors import ArchitectureError
 from mhmodels.json_files import decode_json as decode_json  # re-exported: other file formats read themselves with these
 from mhmodels.json_files import read_bytes as read_bytes
@@ -34,14 +35,16 @@ from mhmodels.json_files import read_bytes as read_bytes
 FORMAT: Literal["mhmodels.architecture/1"] = "mhmodels.architecture/1"
 
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+# Beyond these bounds float32 does not hold the pixels' differences any more.
+Mean: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+Std: TypeAlias = Annotated[float, msgspec.Meta(ge=1e-6, le=1e6)]
 
 MIN_INPUT, MAX_INPUT = 32, 4096
 MAX_WIDTH = 16.0
-LARGEST_MEAN = 1e6
-SMALLEST_STD, LARGEST_STD = 1e-6, 1e6
+MAX_BLOCKS = 4096
 
 
-class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Head(Checked, frozen=True, kw_only=True):
     """What follows the stages: convolutions on the last map, global average pooling, convolutions on the 1x1 result.
 
     The classifier, a 1x1 convolution with bias to `classes`, follows and is not listed.
@@ -51,7 +54,7 @@ class Head(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     hidden: tuple[Conv, ...] = ()
 
 
-class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
+class Rounding(Checked, frozen=True, kw_only=True, cache_hash=True):
     """How a scaled width becomes a whole number of channels.
 
     `guarded`: nearest multiple of `divisor` (half up), one more step where that would lose over 10 % (TF Model Garden).
@@ -66,6 +69,7 @@ class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     whole_blocks: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.minimum % self.divisor:
             raise ArchitectureError(f"rounding: field 'minimum' is {self.minimum}, expected a multiple of divisor {self.divisor}")
 
@@ -80,7 +84,7 @@ class Rounding(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         return rounded + d if rounded < 0.9 * value else rounded
 
 
-class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preprocessing(Checked, frozen=True, kw_only=True):
     """From a picture to the network's input: central crop, resize, then (pixel - mean) / std per channel.
 
     Attributes:
@@ -90,34 +94,20 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         interpolation: how the crop is resized.
     """
 
-    mean: tuple[float, ...] = (127.5, 127.5, 127.5)
-    std: tuple[float, ...] = (127.5, 127.5, 127.5)
+    mean: tuple[Mean, ...] = (127.5, 127.5, 127.5)
+    std: tuple[Std, ...] = (127.5, 127.5, 127.5)
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875
     interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.mean) != len(self.std) or not self.mean:
             raise ArchitectureError(
                 f"preprocessing: 'mean' has {len(self.mean)} values and 'std' {len(self.std)}, expected the same"
             )
-        # Written so that NaN fails, too. Beyond these bounds float32 has neither the pixels nor their differences.
-        if not all(abs(value) <= LARGEST_MEAN for value in self.mean):
-            raise ArchitectureError(
-                f"preprocessing: field 'mean' is {self.mean}, expected values from {-LARGEST_MEAN:g} to {LARGEST_MEAN:g} "
-                "in pixel units (0 to 255)"
-            )
-        if not all(SMALLEST_STD <= value <= LARGEST_STD for value in self.std):
-            raise ArchitectureError(
-                f"preprocessing: field 'std' is {self.std}, expected values from {SMALLEST_STD:g} to {LARGEST_STD:g} in pixel "
-                "units (0 to 255)"
-            )
-        if not 0 < self.crop_fraction <= 1:
-            raise ArchitectureError(
-                f"preprocessing: field 'crop_fraction' is {self.crop_fraction}, expected above 0 and at most 1"
-            )
 
 
-class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True):
+class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
     """A whole network: stem, stages, head, and how widths scale.
 
     Attributes:
@@ -143,10 +133,10 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         check_width_multiplier(self.width_multiplier)
         for size in self.input_size:
             check_input_size(size)
-        for field in ("input_channels", "classes"):
-            value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise ArchitectureError(f"field '{field}' is {value!r}, expected a whole number of at least 1")
+        super().__post_init__()
+        parts = len(self.stem) + len(self.stages) + sum(map(len, self.stages)) + len(self.head.features) + len(self.head.hidden)
+        if parts > MAX_BLOCKS:
+            raise ArchitectureError(f"fields 'stem', 'stages' and 'head' have {parts} blocks, expected at most {MAX_BLOCKS}")
         if not self.name or not self.name.isprintable():
             raise ArchitectureError(f"field 'name' is {self.name!r}, expected printable text")
         if not self.stem and not any(self.stages):
@@ -175,7 +165,7 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             input_size = (input_size, input_size)
         changes = {
             "width_multiplier": None if width_multiplier is None else check_width_multiplier(width_multiplier),
-            "input_size": input_size,
+            "input_size": None if input_size is None else tuple(input_size),
             "input_channels": input_channels,
             "classes": classes,
             "name": name,

@@ -6,10 +6,11 @@ new field with a default leaves every stored identity as it is.
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, TypeAlias, get_args
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from mhmodels.checked import Checked
 from mhmodels.errors import ArchitectureError
 
 Activation: TypeAlias = Literal["linear", "relu", "relu6", "hard_swish"]
@@ -26,16 +27,13 @@ Groups: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
 
 
-class _Block(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, cache_hash=True, tag_field="type"):
+class _Block(Checked, frozen=True, kw_only=True, cache_hash=True, tag_field="type"):
     """What every block has: kernel and filters at width 1.0, a stride, and whether its output is a feature endpoint."""
 
     type_name: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
-        for field in ("kernel", "stride", "filters"):
-            value = getattr(self, field, 1)
-            if type(value) is not int or value < 1:
-                raise ArchitectureError(f"{self.type_name}: field '{field}' is {value!r}, expected a whole number of at least 1")
+        super().__post_init__()
         self._check()
 
     def _check(self) -> None:
@@ -85,7 +83,7 @@ class Separable(_Block, frozen=True, kw_only=True, tag="separable"):
     endpoint: bool = False
 
 
-class SqueezeExcite(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SqueezeExcite(Checked, frozen=True, kw_only=True):
     """Squeeze-and-excitation on the expanded tensor: pool, reduce, gate.
 
     The reduced width is `ratio` times the `expanded` width (MobileNetV3) or the block's `input` width (MnasNet), rounded
@@ -185,11 +183,6 @@ class Bottleneck(_Block, frozen=True, kw_only=True, tag="bottleneck"):
 
     def _check(self) -> None:
         _check_expansion(self.type_name, self.expansion, None, needed=True)
-        for field, allowed in (("activation", get_args(Rectifier)), ("shortcut", get_args(Shortcut))):
-            if getattr(self, field) not in allowed:
-                raise ArchitectureError(
-                    f"{self.type_name}: field '{field}' is {getattr(self, field)!r}, expected one of {', '.join(allowed)}"
-                )
 
 
 class MaxPool(_Block, frozen=True, kw_only=True, tag="max_pool"):
@@ -217,5 +210,3 @@ def _check_expansion(block: str, expansion: float | None, expanded_filters: int 
         raise ArchitectureError(f"{block}: fields 'expansion' and 'expanded_filters' are both given, expected one of them")
     if needed and not given:
         raise ArchitectureError(f"{block}: neither 'expansion' nor 'expanded_filters' is given")
-    if given and (isinstance(given[0], bool) or not isinstance(given[0], (int, float)) or given[0] <= 0):
-        raise ArchitectureError(f"{block}: field 'expansion' is {given[0]!r}, expected a number above 0")

@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from mhmodels.architecture import Architecture, check_input_size, check_width_multiplier
+from mhmodels.complexity import check_size
 from mhmodels.errors import ArchitectureError
 from mhmodels.network import IMAGE, LOGITS, Network, Op, lower, select_endpoints
 from mhmodels.registry import resolve
@@ -89,7 +90,7 @@ def create_model(
     image, size, channels = _input(architecture, input_shape, input_tensor)
     architecture = architecture.at(input_channels=channels, classes=classes)
 
-    network = lower(architecture, size=size, output_stride=output_stride, top=include_top and not features)
+    network = check_size(lower(architecture, size=size, output_stride=output_stride, top=include_top and not features))
     maps = [endpoint.layer for endpoint in select_endpoints(network, out_strides)] if features else []
     tensors = _tensors(network, image, maps, dropout, classifier_activation)
     if features:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mhmodels.architecture import Architecture
+from mhmodels.errors import ArchitectureError
 from mhmodels.network import IMAGE, Network, Op, lower
+
+MAX_PARAMS = (2 << 30) // 4
+MAX_MAP = (1 << 30) // 4
 
 
 class LayerComplexity(NamedTuple):
@@ -74,6 +78,26 @@ def network_complexity(network: Network) -> Complexity:
         elif kind == "add" or kind == "pool" or kind == "max_pool" or kind == "average_pool":
             halves += areas[op.inputs[0]] * op.channels
     return Complexity(params, params + extra, madds, madds + halves / 2)
+
+
+def check_size(network: Network) -> Network:
+    """Returns a network that can be built; called before anything is allocated for it.
+
+    Raises:
+        ArchitectureError: it has more parameters than a file of 2 GiB holds, or a feature map larger than 1 GiB in float32.
+    """
+    params = largest = 0
+    for op in network.ops:
+        if op.kind in ("conv", "depthwise"):
+            params += op.kernel * op.kernel * op.in_channels // op.groups * op.channels
+        height, width = op.size
+        largest = max(largest, op.channels * (height or 1) * (width or 1))
+    subject = f"'{network.architecture.name}' at width {network.architecture.width_multiplier:g}"
+    if params > MAX_PARAMS:
+        raise ArchitectureError(f"{subject} has {params:,} parameters, expected at most {MAX_PARAMS:,}")
+    if largest > MAX_MAP:
+        raise ArchitectureError(f"{subject} has a feature map of {largest:,} elements, expected at most {MAX_MAP:,}")
+    return network
 
 
 def complexity(architecture: Architecture) -> Complexity:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mhmodels.errors import FileFormatError, UnknownNameError
+from mhmodels.system.files import read_bytes as read_bytes
 
 T = TypeVar("T")
 
@@ -59,21 +60,6 @@ def control_character(text: str, allowed: str = "") -> str | None:
     if text.isprintable():
         return None
     return next((mark for mark in text if unicodedata.category(mark) in ("Cc", "Zl", "Zp") and mark not in allowed), None)
-
-
-def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
-    """Reads a small file whole.
-
-    Raises:
-        FileFormatError: it cannot be read, or is larger than `limit` bytes.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > limit:
-            raise FileFormatError(f"{path}: {path.stat().st_size} bytes, expected at most {limit}")
-        return path.read_bytes()
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T], read: Callable[[bytes, str], T]) -> T:

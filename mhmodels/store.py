@@ -1,15 +1,13 @@
-"""The measurement store: one SQLite file, one row a measurement, each committed as it arrives.
+"""The measurement store: one SQLite file, one row for each measurement, each committed as it arrives.
 
-SQLite's write-ahead log makes a killed writer lose nothing that was committed. A file that is not a store, or comes from
-a newer version, is named and left as it is.
+What happens with several processes, killed writers and files of another kind is written down in `mhmodels.system.databases`.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -19,6 +17,7 @@ import msgspec
 from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.places import data_path
+from mhmodels.system.databases import Kind, open_database, translated
 
 if TYPE_CHECKING:
     from mhmodels.hardware.registry import Job
@@ -29,10 +28,8 @@ APPLICATION_ID = 0x4D484D53
 VERSION = 2
 FILE_NAME = "results.db"
 REMEDY = "give another path with --store"
-_MAGIC = b"SQLite format 3\x00"
 # Columns are what is searched by; `document` is the whole row as JSON, so that a new field needs no new table.
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+_SCHEMA = """
 CREATE TABLE measurements (
     id INTEGER PRIMARY KEY,
     time TEXT NOT NULL,
@@ -52,10 +49,9 @@ CREATE TABLE measurements (
 );
 CREATE INDEX measurements_by_file ON measurements (model_hash, hardware);
 CREATE INDEX measurements_by_architecture ON measurements (architecture_id, hardware);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-COMMIT;
 """
+# All rows of version 1 are rows of version 2; the number keeps older readers from rows that they do not know.
+_KIND = Kind("a measurement store", APPLICATION_ID, VERSION, _SCHEMA, REMEDY)
 _COLUMNS = (
     "time", "model_hash", "architecture_id", "model", "weights", "hardware", "format", "kind", "threads", "batch", "runs",
     "median_ms",
@@ -85,19 +81,7 @@ class Store:
                 `read_only`, there is none.
         """
         self.path = Path(path) if path is not None else default_path()
-        self._check_file(read_only)
-        with self._errors():
-            where = self.path.absolute().as_uri() + self._mode(read_only)
-            self._connection = sqlite3.connect(where, timeout=timeout_s, isolation_level=None, uri=True)
-        try:
-            with self._errors():
-                if not read_only:
-                    self._set_up()
-                elif not self._version():
-                    raise StoreError(f"{self.path}: empty, expected a measurement store; {REMEDY}")
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=read_only)
 
     def add(self, measurement: Measurement) -> None:
         """Keeps a row; it is on the disk when this returns.
@@ -220,8 +204,8 @@ class Store:
         for number, document in found:
             try:
                 yield msgspec.json.decode(document, type=Measurement)
-            except (msgspec.DecodeError, MeasurementError) as error:
-                raise StoreError(f"{self.path}: row {number} is not a measurement ({error})") from error
+            except (msgspec.DecodeError, MeasurementError, TypeError, UnicodeDecodeError) as error:
+                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}") from error
 
     def hardware(self) -> list[str]:
         """Ids of all hardware that rows are of, sorted.
@@ -233,98 +217,8 @@ class Store:
             found = self._connection.execute("SELECT DISTINCT hardware FROM measurements ORDER BY hardware").fetchall()
         return [name for (name,) in found]
 
-    def _mode(self, read_only: bool) -> str:
-        """How SQLite opens the file, as the query of its address."""
-        if not read_only:
-            return ""
-        # Readers, too, write to the files beside a store of this kind. Where they cannot, and nobody's rows wait there, SQLite
-        # may take it that nobody writes.
-        waiting = self.path.with_name(f"{self.path.name}-wal")
-        alone = not os.access(self.path.parent, os.W_OK) and not (waiting.exists() and waiting.stat().st_size)
-        return "?mode=ro&immutable=1" if alone else "?mode=ro"
-
-    def _check_file(self, read_only: bool) -> None:
-        """Looks at the file before SQLite does, which would turn a stray empty or foreign file into its own."""
-        if read_only and not self.path.exists():
-            raise StoreError(f"{self.path}: no such file, expected a measurement store (`mhmodels search collect` or `bench`)")
-        try:
-            if not read_only:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() and not self.path.is_file():
-                raise StoreError(f"{self.path}: not a file, expected a measurement store or nothing; {REMEDY}")
-            if self.path.exists():
-                with self.path.open("rb") as file:
-                    start = file.read(len(_MAGIC))
-                if start and start != _MAGIC:
-                    raise self._foreign(f"starts with {start[:8]!r}")
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be opened ({error.strerror}); {REMEDY}") from error
-        # SQLite keeps its log beside the file, so the folder counts too.
-        for place in () if read_only else (self.path, self.path.parent):
-            if place.exists() and not os.access(place, os.W_OK):
-                raise StoreError(f"{self.path}: cannot be written ('{place}' is read-only); {REMEDY}")
-
-    def _set_up(self) -> None:
-        found = self._version()
-        if not found:
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            try:
-                self._connection.executescript(_SCHEMA)
-            except sqlite3.OperationalError:
-                # Another process may have made it between our look and our lock.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                if not self._version():
-                    raise
-        elif found < VERSION:
-            # All rows of version 1 are rows of version 2; the number keeps older readers from rows that they do not know.
-            self._connection.execute(f"PRAGMA user_version = {VERSION}")
-        # A row costs seconds to measure and a millisecond to sync.
-        self._connection.execute("PRAGMA synchronous = FULL")
-        self._connection.execute("SELECT max(id) FROM measurements").fetchone()
-
-    def _version(self) -> int:
-        """Of the tables that are there; 0 for a new file."""
-        # One transaction, hence one state of the file: another process may be making the tables at this moment.
-        self._connection.execute("BEGIN")
-        try:
-            tables, application, version = (
-                self._connection.execute(query).fetchone()[0]
-                for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
-            )
-        finally:
-            self._connection.execute("ROLLBACK")
-        if application == APPLICATION_ID and version > VERSION:
-            raise StoreError(
-                f"{self.path}: a store of version {version}, expected at most {VERSION}; upgrade mhmodels, or {REMEDY}"
-            )
-        if application != APPLICATION_ID and (application or version or tables):
-            raise self._foreign(f"an SQLite file of something else, with application id {application:#x} and {tables} tables")
-        return int(version) if application else 0
-
-    def _foreign(self, found: str) -> StoreError:
-        return StoreError(f"{self.path}: not a measurement store ({found}); it is left as it is, {REMEDY}")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns SQLite's errors into ours, with the file and what to do."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            text = str(error)
-            if "locked" in text:
-                hint = f"another process holds it; wait for that process, or {REMEDY}"
-            elif "readonly" in text or "unable to open" in text:
-                hint = f"it cannot be written; {REMEDY}"
-            elif "full" in text:
-                hint = "the disk is full; free some space, what was stored before is kept"
-            elif "already exists" in text:
-                hint = f"it has tables of ours and no mark of our version, hence is damaged or of something else; {REMEDY}"
-            elif "malformed" in text or "not a database" in text:
-                hint = "the file is damaged; `sqlite3 FILE .recover` may save its rows"
-            else:
-                hint = "the store stays as it was"
-            raise StoreError(f"{self.path}: {text}: {hint}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path, _KIND)
 
 
 def _key(environment: Environment) -> str:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
-from mhmodels.system.archives import ArchiveError, load_arrays
 from search.errors import SearchError, SpaceError
 from search.space import Space
 from search.spaces import get_space

@@ -243,7 +243,7 @@ def fit_command(
     as_json: bool,
 ) -> None:
     """Fit a cost model to latencies of sampled networks, and say how well it does on networks that it has not seen."""
-    from mhmodels.training.files import write_atomically
+    from mhmodels.system.files import write_atomically
     from search import cost_model_cli
     from search.cost_model.fitting import FitOptions, fit
     from search.spaces import get_space

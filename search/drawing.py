@@ -120,7 +120,7 @@ def draw(result: Result, path: Path) -> None:
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    from mhmodels.training.files import replaced
+    from mhmodels.system.files import replaced
 
     found = boxes(result.architecture)
     highest = max(box.channels for box in found if box.part.startswith(("st",)))

@@ -8,9 +8,8 @@ a second search of the same log would write every row twice. Reading a log needs
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -19,8 +18,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.errors import MeasurementError, StoreError
-from mhmodels.hardware.lock import file_lock
+from mhmodels.errors import StoreError
+from mhmodels.system.databases import Kind, open_database, transaction, translated
+from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 from search.errors import SearchError
 from search.space import Encodings
 
@@ -28,8 +28,7 @@ APPLICATION_ID = 0x4D485352
 """`MHSR`: how we and `file` know our own."""
 VERSION = 1
 REMEDY = "give another path with --log"
-_SCHEMA = f"""
-BEGIN IMMEDIATE;
+_SCHEMA = """
 CREATE TABLE header (document TEXT NOT NULL, request TEXT NOT NULL);
 CREATE TABLE evaluations (
     id INTEGER PRIMARY KEY,
@@ -42,10 +41,9 @@ CREATE TABLE evaluations (
     binding TEXT NOT NULL
 );
 CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {VERSION};
-COMMIT;
 """
+# A killed process loses nothing that was committed, and evaluations from tables take less time than a sync.
+_KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
 
 
 class Evaluated(NamedTuple):
@@ -82,30 +80,21 @@ class SearchLog:
             StoreError: the file is something else, of a newer version, locked, or cannot be read and written.
         """
         self.path, self._request, self._held, self._locked = Path(path), request, ExitStack(), False
-        with self._errors():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(self.path, timeout=10.0, isolation_level=None)
-        try:
-            with self._errors():
-                self._set_up()
-        except BaseException:
-            self._connection.close()
-            raise
+        self._connection = open_database(self.path, _KIND, timeout_s=10.0)
 
     def header(self) -> dict[str, Any] | None:
         """The settings with which the search began; None in a new log."""
         with self._errors():
             row = self._connection.execute("SELECT document FROM header").fetchone()
         with self._intact("header"):
-            return None if row is None else msgspec.json.decode(row[0])
+            return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
 
     def request(self) -> dict[str, Any] | None:
         """From what the search can be made again; None in a log that was not begun, or without a request."""
         with self._errors():
             row = self._connection.execute("SELECT request FROM header").fetchone()
         with self._intact("request"):
-            found: dict[str, Any] | None = None if row is None else msgspec.json.decode(row[0])
-        return found
+            return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any] | None)
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Claims the log for this process, writes the settings into a new one, compares them in one that was begun.
@@ -151,24 +140,17 @@ class SearchLog:
             rows.binding,
             strict=True,
         )
-        with self._errors():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                if statistics:
-                    self._connection.execute(
-                        "INSERT INTO statistics SELECT coalesce(max(id), 0), ? FROM evaluations",
-                        [msgspec.json.encode(statistics).decode()],
-                    )
-                self._connection.executemany(
-                    "INSERT INTO evaluations (phase, encoding, accuracy, latency_ms, f, reward, binding)"
-                    " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    values,
+        with self._errors(), transaction(self._connection):
+            if statistics:
+                self._connection.execute(
+                    "INSERT INTO statistics SELECT coalesce(max(id), 0), ? FROM evaluations",
+                    [msgspec.json.encode(statistics).decode()],
                 )
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
+            self._connection.executemany(
+                "INSERT INTO evaluations (phase, encoding, accuracy, latency_ms, f, reward, binding)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
 
     def evaluated(self, phase: str | None = None) -> Evaluated:
         """All evaluations, or those of one phase, in order."""
@@ -232,17 +214,15 @@ class SearchLog:
             SearchError: fewer are there, so this is not the checkpoint's log.
             StoreError: the log cannot be written.
         """
-        with self._errors():
+        with self._errors(), transaction(self._connection):
             (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
             if found < evaluations:
                 raise SearchError(
                     f"{self.path}: {found} evaluations, but the checkpoint was written after {evaluations}: the log is of "
                     f"another search or was lost; {REMEDY}, or begin anew"
                 )
-            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM statistics WHERE after >= ?", [evaluations])
             self._connection.execute("DELETE FROM evaluations WHERE id > ?", [evaluations])
-            self._connection.execute("COMMIT")
 
     def close(self) -> None:
         """Closes the file and lets go of its lock."""
@@ -260,32 +240,14 @@ class SearchLog:
             return
         lock = self.path.with_name(f"{self.path.name}.lock")
         try:
-            self._held.enter_context(file_lock(lock, "this search", timeout_s=0.0))
-        except MeasurementError as error:
-            if error.__cause__ is not None:
-                raise StoreError(f"{lock}: {error.__cause__}: a search locks its log there; {REMEDY}") from error
-            holder = lock.read_text().strip()
+            self._held.enter_context(file_lock(lock))
+        except LockFileError as error:
+            raise StoreError(f"{error}: a search locks its log there; {REMEDY}") from error
+        except LockHeldError as error:
             raise StoreError(
-                f"{self.path}: process {holder or 'unknown'} searches with this log (it holds {lock}); wait for it, stop it, or "
-                f"{REMEDY}"
+                f"{self.path}: {error.holder} searches with this log (it holds {lock}); wait for it, stop it, or {REMEDY}"
             ) from error
         self._locked = True
-
-    def _set_up(self) -> None:
-        ask = self._connection.execute
-        tables, application, version = (
-            int(ask(query).fetchone()[0])
-            for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
-        )
-        if application == APPLICATION_ID and version > VERSION:
-            raise StoreError(f"{self.path}: a search log of version {version}, expected at most {VERSION}; upgrade, or {REMEDY}")
-        if application != APPLICATION_ID and (application or version or tables):
-            raise StoreError(f"{self.path}: not a search log but another SQLite file; it is left as it is, {REMEDY}")
-        ask("PRAGMA journal_mode = WAL")
-        # A killed process loses nothing that was committed, and evaluations from tables take less than a sync.
-        ask("PRAGMA synchronous = NORMAL")
-        if not application:
-            self._connection.executescript(_SCHEMA)
 
     @contextmanager
     def _intact(self, what: str) -> Iterator[None]:
@@ -295,24 +257,8 @@ class SearchLog:
         except (msgspec.DecodeError, ValueError, TypeError) as error:
             raise StoreError(f"{self.path}: {what} cannot be read ({error}): the file is damaged; {REMEDY}") from error
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns SQLite's and the system's errors into ours, with the file and what to do."""
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(f"{self.path}: cannot be opened ({error.strerror}); {REMEDY}") from error
-        except sqlite3.Error as error:
-            text = str(error)
-            hints = {
-                "locked": "another search writes it; wait for that one",
-                "full": "the disk is full; free some space and resume, what was evaluated before is kept",
-                "not a database": "the file is something else; it is left as it is",
-                "unable to open": "it cannot be written",
-                "readonly": "it cannot be written",
-            }
-            hint = next((hint for part, hint in hints.items() if part in text), "the log stays as it was")
-            raise StoreError(f"{self.path}: {text}: {hint}, or {REMEDY}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path, _KIND)
 
 
 def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

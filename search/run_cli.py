@@ -253,7 +253,7 @@ def execute(
     """Runs a request and writes what it finds."""
     import msgspec
 
-    from mhmodels.training.files import write_atomically
+    from mhmodels.system.files import write_atomically
     from search import run_checks
     from search.results import front_document, result_file
 

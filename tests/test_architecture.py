@@ -216,25 +216,25 @@ def test_squeeze_excite_defaults_are_mobilenet_v3s() -> None:
 
 @pytest.mark.parametrize("value", [1e-60, 5e-39, 1e-7, 0.0, -1.0, 1e7, 1e300, math.inf, math.nan])
 def test_a_std_that_float32_cannot_divide_by(value: float) -> None:
-    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'std' is .*, expected values from 1e-06 to 1e\+06"):
+    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'std' is .*, expected .* from 1e-06 to 1000000"):
         Preprocessing(std=(1.0, value, 1.0))
     if not math.isfinite(value):
         return
     document = json.loads(get_architecture("multi_max").to_json())
     document["preprocessing"]["std"] = [value] * 3
-    with pytest.raises(MhmodelsError, match=r"field 'std' is"):
+    with pytest.raises(MhmodelsError, match=r"preprocessing\.std\[0\]"):
         Architecture.from_json(json.dumps(document))
 
 
 @pytest.mark.parametrize("value", [1e300, -3e38, 1e7, -math.inf, math.nan])
 def test_a_mean_that_is_no_pixel(value: float) -> None:
-    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'mean' is .*, expected values from -1e\+06 to 1e\+06"):
+    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'mean' is .*, expected .* from -1000000"):
         Preprocessing(mean=(value, 0.0, 0.0))
 
 
 @pytest.mark.parametrize("value", [0.0, -0.1, 1.5, math.nan])
 def test_a_crop_that_is_no_share(value: float) -> None:
-    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'crop_fraction' is .*, expected above 0 and at most 1"):
+    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'crop_fraction' is .* above 0 and at most 1"):
         Preprocessing(crop_fraction=value)
 
 

@@ -84,8 +84,8 @@ def test_a_pooling_writes_what_it_reads_at_any_width() -> None:
     ("fields", "message"),
     [
         ({"activation": "hard_swish"}, "field 'activation' is 'hard_swish', expected one of linear, relu, relu6"),
-        ({"shortcut": "none"}, "field 'shortcut' is 'none', expected one of conv, average_pool"),
-        ({"expansion": 0}, "field 'expansion' is 0, expected a number above 0"),
+        ({"shortcut": "none"}, "field 'shortcut' is 'none', expected one of average_pool, conv"),
+        ({"expansion": 0}, "field 'expansion' is 0, expected a finite number above 0"),
     ],
 )
 def test_fields_that_cannot_be(fields: dict[str, Any], message: str) -> None:

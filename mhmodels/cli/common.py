@@ -9,12 +9,16 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
+from mhmodels.cli.terminal import trusted
+from mhmodels.system.text import json_text, printable
+
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -94,7 +98,7 @@ def emit_json(document: Any) -> None:
         encoded = msgspec.json.encode(document, order="deterministic")
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_plain(msgspec.to_builtins(document)), order="deterministic")
-    click.echo(msgspec.json.format(encoded, indent=2).decode())
+    click.echo(json_text(msgspec.json.format(encoded, indent=2).decode()))
 
 
 def _plain(value: Any) -> Any:
@@ -109,25 +113,36 @@ def _plain(value: Any) -> Any:
 
 def note(message: str) -> None:
     """A remark for people, on stderr so that stdout stays what was asked for."""
-    click.echo(message, err=True)
+    click.echo(printable(message, lines=True), err=True)
 
 
 def console() -> Console:
     """A rich console on stdout; wide enough for whole tables where that is not a terminal."""
-    from rich.console import Console
-
-    class Output(Console):
-        def on_broken_pipe(self) -> None:
-            raise  # for `main`, which knows that it is no error; rich would end with code 1
-
-    return Output(highlight=False, width=None if sys.stdout.isatty() else 160)
+    return _console(trusted(sys.stdout), None if sys.stdout.isatty() else 160)
 
 
 def progress_console() -> Console:
     """A rich console for progress, on stderr; it keeps working while native libraries are silenced (`mhmodels.quiet`)."""
-    from rich.console import Console
+    return _console(os.fdopen(os.dup(2), "w", errors="replace"), None)
 
-    return Console(file=os.fdopen(os.dup(2), "w"), highlight=False)
+
+def _console(file: TextIO, width: int | None) -> Console:
+    """A console that shows control characters in names and messages instead of sending them to the terminal."""
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class SafeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # for `main`, which knows that it is no error; rich would end with code 1
+
+        def render_str(self, text: str, **settings: Any) -> Text:
+            return super().render_str(printable(text, max(len(text), 60), lines=True), **settings)
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            for text, style, control in super().render(renderable, options):
+                yield Segment(text if control else printable(text, max(len(text), 60), lines=True), style, control)
+
+    return SafeConsole(file=file, highlight=False, width=width)
 
 
 @contextmanager

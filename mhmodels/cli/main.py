@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import importlib
-import io
 import os
 import select
+import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from mhmodels.cli import terminal
 from mhmodels.errors import MhmodelsError
+from mhmodels.system.text import printable
 
 # command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -34,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
 # What the system says of a place that a user chose, not of a fault of ours.
 _PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
+    errno.ELOOP, errno.EFBIG,
 )  # fmt: skip
 
 
@@ -107,32 +111,45 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A file name that is not UTF-8, or a terminal that is not, is no reason for a traceback.
-        sys.stdout.reconfigure(errors="replace")
+    terminal.prepare()
     try:
+        _check_working_directory()
         # What a command raises as click's Exit comes back as its code, and a finished command gives None.
         code = cli.main(prog_name="mhmodels", standalone_mode=False)
     except click.ClickException as error:
+        vars(error)["message"] = printable(error.message, lines=True)
         error.show()
         sys.exit(error.exit_code)
     except MhmodelsError as error:
         _fail(str(error))
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted; what was written before is kept", err=True)
-        sys.exit(130)
+    except (click.Abort, KeyboardInterrupt) as error:
+        ended = error if isinstance(error, terminal.TerminatedError) else error.__cause__
+        number = ended.number if isinstance(ended, terminal.TerminatedError) else signal.SIGINT
+        word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+        click.echo(f"{word}; what was written before is kept", err=True)
+        sys.exit(128 + number)
     except _ReaderLeftError:
-        # Not an error. Keep Python from complaining when it flushes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.silence(sys.stdout)
         sys.exit(0)
     except OSError as error:
         if error.errno not in _PLACES:
             raise
-        _fail(f"{error.filename or 'output'}: {error.strerror}; give another path, or make room there")
+        _fail(f"{_name_of(error)}: {error.strerror}; give another path, or make room there")
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
 
+def _check_working_directory() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise MhmodelsError(f"the working directory cannot be used ({error.strerror}): change to a folder that exists") from error
+
+
+def _name_of(error: OSError) -> str:
+    return os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else "output"
+
+
 def _fail(message: str) -> None:
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {printable(message, lines=True)}", err=True)
     sys.exit(1)

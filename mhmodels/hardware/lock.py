@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.places import cache_path
+from mhmodels.system import locks
 
 SILENT_S = 2.0
-POLL_S = 0.05
 REMEDY = "set MHMODELS_HOME to a local folder that you can write to"
 
 
@@ -69,46 +66,21 @@ def file_lock(
     Raises:
         MeasurementError: as `machine_lock`.
     """
-    import fcntl
+    told = False
 
-    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+    def waiting(holder: str, waited_s: float) -> None:
+        nonlocal told
+        if waited_s > SILENT_S and not told:
+            print(f"waiting for {holder}, which is measuring on {subject} ({path})", file=sys.stderr, flush=True)
+            told = True
+        check()
 
-    with _open(path) as file:
-        start, told = time.monotonic(), False
-        while True:
-            try:
-                fcntl.flock(file, mode | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pass
-            except OSError as error:
-                raise MeasurementError(f"{path}: cannot be locked ({error.strerror}); {REMEDY}") from error
-            waited = time.monotonic() - start
-            if waited > timeout_s:
-                raise MeasurementError(f"{path}: {_holder(file)} has been measuring for over {timeout_s:.0f} s; stop it or wait")
-            if waited > SILENT_S and not told:
-                print(f"waiting for {_holder(file)}, which is measuring on {subject} ({path})", file=sys.stderr, flush=True)
-                told = True
-            check()
-            time.sleep(POLL_S)
-        file.seek(0)
-        file.truncate()
-        file.write(str(os.getpid()))
-        file.flush()
-        # Closing the file lets go of the lock.
-        yield
-
-
-def _open(path: Path) -> IO[str]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The only mode that creates, keeps what another process wrote, and lets us read and replace it.
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644), "r+")
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot make the lock file ({error.strerror}); {REMEDY}") from error
-
-
-def _holder(file: IO[str]) -> str:
-    file.seek(0)
-    pid = file.read(16).strip()
-    return f"process {pid}" if pid.isdigit() else "another process"
+        with locks.file_lock(path, timeout_s=timeout_s, shared=shared, waiting=waiting):
+            yield
+    except locks.LockHeldError as error:
+        raise MeasurementError(
+            f"{path}: {error.holder} has been measuring for over {timeout_s:.0f} s; stop it or wait"
+        ) from error
+    except locks.LockFileError as error:
+        raise MeasurementError(f"{path}: cannot make the lock file ({error}); {REMEDY}") from error

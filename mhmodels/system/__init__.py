@@ -1,1 +1,1 @@
-"""What every package needs of the operating system."""
+"""What the package asks of the operating system: files, locks, databases, text for terminals. Standard library only."""

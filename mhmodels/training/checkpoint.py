@@ -16,9 +16,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mhmodels.system.archives import ArchiveError, load_arrays
+from mhmodels.archives import ArchiveError, load_arrays
+from mhmodels.system.files import replaced
 from mhmodels.training.errors import CheckpointError
-from mhmodels.training.files import replaced
 
 KEEP = 2
 _NAME = re.compile(r"step_(\d{8,})\.npz")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from mhmodels.system.files import replaced
 from mhmodels.training.checkpoint import EpochResult
-from mhmodels.training.files import replaced
 
 
 def plot_curve(history: Sequence[EpochResult], path: Path, title: str) -> None:

@@ -17,9 +17,9 @@ from typing import Any, Literal
 import msgspec
 
 from mhmodels.architecture import decode_json, read_bytes
+from mhmodels.system.files import write_atomically
 from mhmodels.training.checkpoint import EpochResult
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.files import write_atomically
 from mhmodels.training.recipes import Recipe
 
 RUN_FORMAT: Literal["mhmodels.run/1"] = "mhmodels.run/1"

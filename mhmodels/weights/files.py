@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import without_secrets
+from mhmodels.system.files import write_atomically
 from mhmodels.weights.hdf5 import Group
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
@@ -204,29 +204,11 @@ def _replace(target: Path, content: bytes) -> None:
     Raises:
         WeightsError: the folder cannot be written to, or the disk is full; what stood at the target still does.
     """
-    temporary: Path | None = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(target)
+        write_atomically(target, content)
     except OSError as error:
         kept = "; the file that was there is unchanged" if target.is_file() else ""
         raise WeightsError(f"{target}: cannot be written ({error.strerror}){kept}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> bytes:

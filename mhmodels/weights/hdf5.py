@@ -24,9 +24,9 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.archives import ArchiveError, check_archive, unpacked_limit
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.hardware.child import Child
-from mhmodels.system.archives import ArchiveError, check_archive, unpacked_limit
 
 SCRIPT = Path(__file__).with_name("hdf5_child.py")
 CPU_SECONDS = 5

@@ -17,7 +17,7 @@ from mhmodels.hardware import Environment, Measurement
 from mhmodels.hardware.timing import unrest
 from mhmodels.hardware.turns import Pace, common_pace, steady_ms, uncertainty
 from mhmodels.store import Store
-from mhmodels.training.files import write_atomically
+from mhmodels.system.files import write_atomically
 from search.collecting.plan import WEIGHTS, Plan, Settings, notes
 from search.collecting.plan import target as plan_target
 from search.cost_model.baselines import baselines_of

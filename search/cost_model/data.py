@@ -67,7 +67,7 @@ def write_samples(sample: Sample, space: Space, path: Path) -> None:
 
     A network of an architecture space carries its architecture file, id and MAdds, so that others can build and time it.
     """
-    from mhmodels.training.files import replaced
+    from mhmodels.system.files import replaced
 
     madds = space.madds(sample.encodings) if isinstance(space, ArchitectureSpace) else None
     with replaced(path) as beside, beside.open("wb") as file:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.training.files import replaced
+from mhmodels.system.files import replaced
 from search.cost_model.model import CostModel
 
 

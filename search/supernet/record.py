@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 import mhmodels
 from mhmodels.json_files import read_bytes
+from mhmodels.system.files import write_atomically
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import Progress
-from mhmodels.training.files import write_atomically
 from mhmodels.training.run_folder import differences
 from search.errors import SearchError
 from search.log import SearchLog

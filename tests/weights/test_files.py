@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mhmodels import archives
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.families.rows import IMAGENET
 from mhmodels.registry import resolve
-from mhmodels.system import archives
 from mhmodels.weights import Claim, Labels, content_hash, keras_file, read_info, read_weights, write_weights
 from mhmodels.weights.keras_file import INFO_PATH
 from tests.weights.helpers import random_arrays

@@ -19,10 +19,10 @@ import h5py
 import numpy as np
 import pytest
 
+from mhmodels import archives
+from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.registry import resolve
-from mhmodels.system import archives
-from mhmodels.system.archives import ArchiveError, load_arrays
 from mhmodels.weights import hdf5, import_weights, open_weights, read_info, read_weights, write_weights
 from mhmodels.weights.keras_file import check_keras_file
 from tests.weights.helpers import random_arrays

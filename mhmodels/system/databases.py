@@ -1,0 +1,199 @@
+"""Opening and making SQLite files: the measurement store and the logs of searches.
+
+The contract of every database of the package:
+
+- A file belongs to one kind of database (`application_id`) and one version of its tables (`user_version`). Anything else is
+  refused and left as it is.
+- A new database is made whole under a temporary name and then renamed, under the lock of its folder. No process ever sees one
+  without its tables, however many open it at the same time, and a killed one leaves no half-made file.
+- Databases use SQLite's write-ahead log: readers never wait, writers wait for each other up to the time limit of the
+  connection, and a commit that returned survives `kill -9`. With `synchronous = FULL` it survives a power cut too.
+- Threads do not share a connection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from mhmodels.errors import FileFormatError, StoreError
+from mhmodels.system.files import folder_lock, make_folder, open_regular, replaced
+from mhmodels.system.text import printable
+
+_MAGIC = b"SQLite format 3\x00"
+
+
+class Kind(NamedTuple):
+    """A kind of database.
+
+    Attributes:
+        name: in messages, with its article: "a measurement store".
+        application_id: SQLite's mark of the file.
+        version: of the tables.
+        schema: statements that make the tables.
+        remedy: what a user can do about a file that cannot be used.
+        upgrades: by version the statement that makes the next version of it; none is needed where only rows changed.
+        synchronous: `FULL`, or `NORMAL` where rows are cheap to make again.
+    """
+
+    name: str
+    application_id: int
+    version: int
+    schema: str
+    remedy: str
+    upgrades: Mapping[int, str] = MappingProxyType({})
+    synchronous: str = "FULL"
+
+
+def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only: bool = False) -> sqlite3.Connection:
+    """Opens a database, and makes it where there is no file or an empty one.
+
+    Args:
+        path: the file.
+        kind: what the file is or becomes.
+        timeout_s: how long statements wait for another process that writes, in seconds.
+        read_only: for a file that somebody else may own: nothing is made or changed.
+
+    Returns:
+        A connection without implicit transactions; use `transaction`.
+
+    Raises:
+        StoreError: the file is of another kind or a newer version, damaged, locked, or cannot be read or written; with
+            `read_only`, there is none.
+    """
+    with translated(path, kind):
+        _check(path, kind, read_only)
+        if not read_only:
+            _make(path, kind)
+        where = path.absolute().as_uri() + _mode(path, read_only)
+        connection = sqlite3.connect(where, timeout=timeout_s, isolation_level=None, uri=True)
+    try:
+        with translated(path, kind):
+            _check_tables(connection, path, kind, read_only)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All statements of the block or none; the write lock is taken at once, so that no statement fails half-way for it."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # SQLite has rolled back by itself after some errors, such as a full disk.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def translated(path: Path, kind: Kind) -> Iterator[None]:
+    """Turns errors of SQLite and of the system into `StoreError` with the file and what to do."""
+    try:
+        yield
+    except FileFormatError as error:
+        raise StoreError(f"{error}; {kind.remedy}") from error
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be opened ({error.strerror}); {kind.remedy}") from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: {printable(str(error), 300)}: {_hint(str(error), kind)}") from error
+
+
+def _check(path: Path, kind: Kind, read_only: bool) -> None:
+    """Looks at the file before SQLite does, which would turn a stray file into its own."""
+    if not os.path.lexists(path):
+        if read_only:
+            raise StoreError(f"{path}: no such file, expected {kind.name}")
+        make_folder(path.parent)
+    elif path.exists():
+        with open_regular(path) as file:
+            start = file.read(len(_MAGIC))
+        if start and start != _MAGIC:
+            raise _foreign(path, kind, f"starts with {start[:8]!r}")
+        if not start and read_only:
+            raise StoreError(f"{path}: empty, expected {kind.name}; {kind.remedy}")
+    # SQLite keeps its log beside the file, so the folder counts too.
+    for place in () if read_only else (path, path.parent):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise StoreError(f"{path}: cannot be written ('{place}' is read-only); {kind.remedy}")
+
+
+def _make(path: Path, kind: Kind) -> None:
+    # A link to a file that is not there yet is kept.
+    path = Path(os.path.realpath(path))
+    with folder_lock(path.parent):
+        if path.exists() and path.stat().st_size:
+            return
+        path.unlink(missing_ok=True)
+    # Whoever is later finds the database of the first one.
+    with contextlib.suppress(FileExistsError), replaced(path, overwrite=False) as beside:
+        connection = sqlite3.connect(beside.absolute().as_uri(), isolation_level=None, uri=True)
+        with contextlib.closing(connection):
+            marks = f"PRAGMA application_id = {kind.application_id}; PRAGMA user_version = {kind.version};"
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(f"BEGIN IMMEDIATE; {kind.schema} {marks} COMMIT;")
+
+
+def _mode(path: Path, read_only: bool) -> str:
+    """How SQLite opens the file, as the query of its address."""
+    if not read_only:
+        return "?mode=rw"
+    # Readers, too, write to the files beside a database of this kind. Where they cannot, and no rows wait there, SQLite may
+    # assume that nobody writes.
+    waiting = path.with_name(f"{path.name}-wal")
+    alone = not os.access(path.parent, os.W_OK) and not (waiting.exists() and waiting.stat().st_size)
+    return "?mode=ro&immutable=1" if alone else "?mode=ro"
+
+
+def _check_tables(connection: sqlite3.Connection, path: Path, kind: Kind, read_only: bool) -> None:
+    tables, application, version = (
+        int(connection.execute(query).fetchone()[0])
+        for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
+    )
+    if application != kind.application_id:
+        raise _foreign(path, kind, f"an SQLite file of something else, with application id {application:#x} and {tables} tables")
+    if version > kind.version:
+        raise StoreError(
+            f"{path}: {kind.name} of version {version}, expected at most {kind.version}; upgrade mhmodels, or {kind.remedy}"
+        )
+    if not tables or not version:
+        found = "without tables" if version else "with no mark of our version"
+        raise StoreError(f"{path}: {kind.name} {found}, hence damaged; {kind.remedy}")
+    if read_only:
+        return
+    if version < kind.version:
+        with transaction(connection):
+            for step in range(version, kind.version):
+                connection.execute(kind.upgrades.get(step, "SELECT 1"))
+            connection.execute(f"PRAGMA user_version = {kind.version}")
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {kind.synchronous}")
+
+
+def _foreign(path: Path, kind: Kind, found: str) -> StoreError:
+    return StoreError(f"{path}: not {kind.name} ({found}); it is left as it is, {kind.remedy}")
+
+
+def _hint(text: str, kind: Kind) -> str:
+    hints = {
+        "locked": f"another process holds it; wait for that process, or {kind.remedy}",
+        "readonly": f"it cannot be written; {kind.remedy}",
+        "unable to open": f"it cannot be opened or written; {kind.remedy}",
+        "full": "the disk is full; free some space, what was stored before is kept",
+        "disk I/O": "the disk refuses it; free some space or look after the disk, what was stored before is kept",
+        "malformed": f"the file is damaged; `sqlite3 FILE .recover` may save its rows, or {kind.remedy}",
+        "not a database": f"the file is damaged; {kind.remedy}",
+        "UTF-8": f"the file is damaged; {kind.remedy}",
+        "no such": f"the file is damaged; {kind.remedy}",
+    }
+    return next((hint for part, hint in hints.items() if part in text), f"it stays as it was; {kind.remedy}")

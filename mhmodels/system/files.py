@@ -1,0 +1,343 @@
+"""Reading files of users within limits, and writing files that are whole or absent.
+
+Every writer of the package goes through here, which gives all of them the same guarantees:
+
+- A file appears under its name when it is complete and synced, or not at all, also after `kill -9` or a power cut.
+- Temporary files lie in the folder of their target under unpredictable names (`.mhm-PID-RANDOM.partial…`), are never made
+  through a symbolic link, and get the permissions that the user's umask gives any new file.
+- What a killed process left behind is removed by the next process that writes into the same folder. A temporary file is left
+  behind if its process is dead and nobody holds its lock (`flock`), so files of running processes are never touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import re
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from mhmodels.errors import FileFormatError
+
+_TEMPORARY = re.compile(r"^\.mhm-(\d+)-[0-9a-f]{16}\.partial")
+_FOLDER = re.compile(r"^mhmodels-[a-z]+-(\d+)-[0-9a-z_]+$")
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_RENAME_NOREPLACE = 1
+_AT_FDCWD = -100
+
+
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Opens a regular file for reading; links to regular files are followed.
+
+    Raises:
+        FileFormatError: the file cannot be opened, or is a device, a pipe, a socket or a folder: these have no end, or wait.
+    """
+    try:
+        # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError as error:
+        raise FileFormatError(f"{_shown(path)}: cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise FileFormatError(f"{_shown(path)}: cannot be read ({error})") from error
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = next((words for is_kind, words in _KINDS if is_kind(mode)), "something else")
+        raise FileFormatError(f"{_shown(path)}: cannot be read ({kind}, expected a regular file)")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
+    """Reads a regular file whole.
+
+    Args:
+        path: the file.
+        limit: largest size in bytes; at most `limit + 1` bytes are read, whatever the file says of its size.
+
+    Raises:
+        FileFormatError: the file cannot be read, is not a regular file, or is larger than `limit` bytes.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        try:
+            data = b"" if size > limit else file.read(limit + 1)
+        except OSError as error:
+            raise FileFormatError(f"{_shown(path)}: cannot be read ({error.strerror})") from error
+    if max(size, len(data)) > limit:
+        raise FileFormatError(f"{_shown(path)}: {max(size, len(data))} bytes, expected at most {limit}")
+    return data
+
+
+@contextmanager
+def replaced(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
+    """Gives the path of an empty temporary file beside `path`; when the block ends without an error, it becomes `path`.
+
+    Args:
+        path: the file to write; its folder is made if it is missing.
+        overwrite: False to keep a file that is there at the end of the block: checking and renaming are one step.
+
+    Yields:
+        The temporary file. It has the suffixes of `path`, because libraries choose formats by them.
+
+    Raises:
+        FileExistsError: `path` exists and `overwrite` is False.
+        OSError: the file cannot be written; `filename` is `path`. Nothing is left behind.
+    """
+    path = Path(path)
+    with _named(path):
+        make_folder(path.parent)
+        sweep(path.parent)
+        with _temporary(path) as beside:
+            yield beside
+            _sync(beside)
+            with folder_lock(path.parent):
+                _move(beside, path, overwrite)
+            _sync(path.parent)
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes, *, overwrite: bool = True) -> None:
+    """Writes a small file whole; arguments and errors as in `replaced`."""
+    with replaced(path, overwrite=overwrite) as beside:
+        beside.write_bytes(content)
+
+
+@contextmanager
+def published(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
+    """As `replaced`, for files of one folder that belong together: all of them appear, or none.
+
+    Args:
+        paths: the files; the last one to appear is the first of `paths`, so that whoever sees it finds the others too.
+        overwrite: False to change nothing if any of them exists.
+
+    Yields:
+        The temporary files, in the same order.
+
+    Raises:
+        FileExistsError: one of them exists and `overwrite` is False.
+        OSError: as `replaced`.
+    """
+    folder = paths[0].parent
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_named(paths[0]))
+        make_folder(folder)
+        sweep(folder)
+        beside = tuple(stack.enter_context(_temporary(path)) for path in paths)
+        yield beside
+        for file in beside:
+            _sync(file)
+        with folder_lock(folder):
+            _move_all(dict(zip(beside, paths, strict=True)), overwrite)
+        _sync(folder)
+
+
+@contextmanager
+def temporary_folder(purpose: str) -> Iterator[Path]:
+    """A folder in the system's place for temporary files that is removed at the end of the block.
+
+    A process that is killed cannot remove its folder; the next call of this function removes it, by whichever process.
+
+    Args:
+        purpose: lower-case letters, a part of the folder's name.
+    """
+    sweep_folders()
+    owned = Path(tempfile.mkdtemp(prefix=f"mhmodels-{purpose}-{os.getpid()}-"))
+    try:
+        # The lock marks the outer folder as in use; writers of files lock the folder that they write into.
+        with folder_lock(owned):
+            folder = owned / "files"
+            folder.mkdir()
+            yield folder
+    finally:
+        shutil.rmtree(owned, ignore_errors=True)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder, without a file of its own; processes of this package wait for each other. Not reentrant."""
+    import fcntl
+
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # A file system without locks leaves what each single renaming guarantees.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it, where they are missing.
+
+    Raises:
+        OSError: it cannot be made; `NotADirectoryError` where a file has its name.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
+
+
+def try_place(path: Path) -> None:
+    """Finds out whether a file can be written under a name, by writing one of that length and folder under a temporary name.
+
+    Args:
+        path: the file; where its folder is missing, the nearest folder that is there is tried.
+
+    Raises:
+        OSError: it cannot; `filename` is `path`.
+    """
+    with _named(path):
+        folder = next(place for place in path.absolute().parents if os.path.lexists(place))
+        name = os.fsencode(path.name)
+        mark = os.fsencode(_temporary_name())
+        # As many bytes as the name has, and its characters: file systems refuse names for either.
+        probe = folder / os.fsdecode(mark + name if len(mark + name) < 200 else mark + name[len(mark) :])
+        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        probe.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Removes temporary files that killed processes left in a folder."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(folder):
+            found = _TEMPORARY.match(entry.name)
+            if found and not _runs(int(found[1])) and entry.is_file(follow_symlinks=False):
+                _remove_unheld(Path(entry.path))
+
+
+def sweep_folders() -> None:
+    """Removes temporary folders that killed processes of this user left behind."""
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(tempfile.gettempdir()):
+            found = _FOLDER.match(entry.name)
+            ours = found and entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+            if found and ours and not _runs(int(found[1])):
+                _remove_unheld(Path(entry.path))
+
+
+def _remove_unheld(path: Path) -> None:
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """An empty file beside `path` whose lock this process holds; it is gone after the block unless it was moved."""
+    import fcntl
+
+    # The name of the target is no part of it: a long one would make this one too long.
+    suffixes = "".join(path.suffixes[-2:]) if len("".join(path.suffixes[-2:])) <= 32 else ""
+    beside = path.with_name(_temporary_name() + suffixes)
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _temporary_name() -> str:
+    return f".mhm-{os.getpid()}-{secrets.token_hex(8)}.partial"
+
+
+def _move_all(moves: Mapping[Path, Path], overwrite: bool) -> None:
+    """Moves files under their names, the first one last; those that were moved go again if one cannot be."""
+    if not overwrite:
+        for path in moves.values():
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    moved: list[Path] = []
+    try:
+        for beside, path in reversed(list(moves.items())):
+            _move(beside, path, overwrite)
+            moved.append(path)
+    except BaseException:
+        if not overwrite:
+            for path in moved:
+                path.unlink(missing_ok=True)
+        raise
+
+
+def _move(beside: Path, path: Path, overwrite: bool) -> None:
+    if overwrite:
+        beside.replace(path)
+    elif not _rename_without_replacing(beside, path):
+        os.link(beside, path, follow_symlinks=False)
+
+
+def _rename_without_replacing(source: Path, target: Path) -> bool:
+    """Linux's `renameat2`; False where the system or the file system has no such call.
+
+    Raises:
+        FileExistsError: `target` exists.
+    """
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        return False
+    if not call(_AT_FDCWD, os.fsencode(source), _AT_FDCWD, os.fsencode(target), _RENAME_NOREPLACE):
+        return True
+    number = ctypes.get_errno()
+    if number in (errno.EINVAL, errno.ENOSYS):
+        return False
+    raise OSError(number, os.strerror(number), str(target))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Errors name the file that the caller asked for: nobody knows the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        told = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else None
+        if told is None or _TEMPORARY.match(Path(told).name):
+            error.filename, error.filename2 = str(path), None
+        raise
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
+def _shown(path: str | os.PathLike[str]) -> str:
+    return os.fsdecode(os.fspath(path))
