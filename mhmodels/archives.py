@@ -85,8 +85,6 @@ def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
                     stream.read(1)
     except ArchiveError:
         raise
-    except OSError:
-        raise
     except Exception as error:  # zlib, zipfile, and NumPy's reading of a header as Python's literals raise whatever they meet
         raise ArchiveError(f"damaged: {_reason(error)}") from error
     return arrays

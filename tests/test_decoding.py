@@ -182,11 +182,12 @@ def test_files_that_are_too_large_or_no_files(tmp_path: Path, monkeypatch: pytes
         open_picture(tmp_path / "zero.png")
 
 
-@pytest.mark.parametrize("name", ["b\nx", "b\rx", "b\x1b[31mx", "b\tx", "b\x85x", "b\u2028x", "\x7f"])
+@pytest.mark.parametrize("name", ["b\nx", "b\rx", "b\x1b[31mx", "b\tx", "b\x85x", "b\u2028x", "\x7f", " "])
 def test_class_folders_whose_names_are_no_line(name: str, tmp_path: Path) -> None:
     for label in ("a", name, "c"):
         (tmp_path / label).mkdir()
         (tmp_path / label / "x.png").write_bytes(PICTURES["plain.png"][0])
-    with pytest.raises(DataError, match=r"class folders with control characters or line ends in their names \('") as told:
+    message = r"class folders whose names are blank, or have control characters or line ends \('"
+    with pytest.raises(DataError, match=message) as told:
         FolderSource(tmp_path)
     assert str(told.value).isprintable()

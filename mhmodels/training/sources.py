@@ -227,11 +227,11 @@ def _check_names(folder: str, classes: Sequence[str]) -> None:
     strange = [plain_text(name) for name in classes if plain_text(name) != name]
     if strange:
         raise DataError(f"{folder}: class folders with names that are not UTF-8 ({', '.join(strange[:10])}); rename them")
-    broken = [name for name in classes if control_character(name)]
+    broken = [name for name in classes if control_character(name) or not name.strip()]
     if broken:
         raise DataError(
-            f"{folder}: class folders with control characters or line ends in their names ({', '.join(map(repr, broken[:10]))}), "
-            "which no line of a labels file can hold; rename them"
+            f"{folder}: class folders whose names are blank, or have control characters or line ends "
+            f"({', '.join(map(repr, broken[:10]))}), which no line of a labels file can hold; rename them"
         )
     # A class that is missing would shift the labels of all after it.
     lost = sorted(entry.name for entry in Path(folder).iterdir() if entry.is_symlink() and not entry.exists())

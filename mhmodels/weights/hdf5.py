@@ -107,7 +107,11 @@ class Opened:
         self._reader = _reader()
         self._number, described = self._reader.open(path, member, limit)
         self.root = Group(self, "", described)
-        self._check_size()
+        try:
+            self._check_size()
+        except WeightsError:
+            self.close()
+            raise
 
     def _check_size(self) -> None:
         """Adds up what its arrays declare: a small file can declare terabytes of one repeated value."""

@@ -129,8 +129,14 @@ class Server:
         number = int(request["file"])
         if request["do"] == "open":
             file = opened(request["path"], request["member"], request["limit"])
+            try:
+                root = Tree().group(file)
+            except BaseException:
+                # HDF5 would answer later openings of the file from what it has read of this one.
+                file.close()
+                raise
             self.files[number] = file
-            return {"root": Tree().group(file)}
+            return {"root": root}
         if request["do"] == "close":
             file = self.files.pop(number, None)
             if file is not None:

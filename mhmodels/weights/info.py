@@ -44,10 +44,11 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def __post_init__(self) -> None:
         for number, name in enumerate(self.names):
             mark = control_character(name, NO_LINE_ENDS)
-            if mark is not None:
+            if mark is not None or not name.strip():
+                what = "" if mark is None else f" with the character {mark!r}"
                 raise WeightsError(
-                    f"labels: name {number} is {name[:80]!r} with the character {mark!r}, expected one line of text without "
-                    "control characters; give other names"
+                    f"labels: name {number} is {name[:80]!r}{what}, expected one line of text without control characters; give "
+                    "other names"
                 )
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import signal
 import struct
 import subprocess
@@ -324,3 +325,40 @@ def test_keras_files_whose_layers_declare_more_than_they_hold(tmp_path: Path) ->
         (tmp_path / f"{name}.keras").write_bytes(keras_zip({**members, "config.json": changed}))
         with pytest.raises(WeightsError, match=message):
             load_keras_file(tmp_path / f"{name}.keras")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".npz"])
+def test_mutated_files_are_read_or_refused(suffix: str, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes of the structure, not of the arrays, replaced in files that are otherwise sound."""
+    monkeypatch.setattr(hdf5, "CPU_SECONDS", 1)
+    small = tmp_path / "small.weights.h5"
+    with h5py.File(small, "w") as file:
+        for index in range(3):
+            group = file.create_group(f"layers/conv2d_{index}/vars")
+            group.attrs["name"] = f"layer{index}"
+            group["0"] = np.full((1, 1, 4, 3), index, np.float32)
+    contents = {
+        ".weights.h5": small.read_bytes(),
+        ".keras": keras_zip({"model.weights.h5": small.read_bytes(), "config.json": b"{}"}),
+        ".npz": npz(a=npy(np.arange(5.0)), b=npy(np.ones((3, 2)))),
+    }
+    rng, path = random.Random(suffix), tmp_path / f"x{suffix}"
+    seen = {"read": 0, "refused": 0}
+    for _ in range(400):
+        content = bytearray(contents[suffix])
+        for _ in range(rng.choice((1, 1, 2, 8))):
+            content[rng.randrange(len(content))] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+        path.write_bytes(content if rng.random() < 0.9 else content[: rng.randrange(len(content))])
+        try:
+            if suffix == ".npz":
+                load_arrays(path)
+            else:
+                with open_weights(path) as opened:
+                    for variable in opened.variables.values():
+                        variable.read()
+                check_keras_file(path)
+            seen["read"] += 1
+        except (MhmodelsError, ArchiveError):
+            seen["refused"] += 1
+    assert min(seen.values()) > 10, seen

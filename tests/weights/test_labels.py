@@ -109,6 +109,8 @@ def test_labels_with_control_characters_are_refused(mark: str, tmp_path: Path) -
     with pytest.raises(WeightsError, match=r"labels: name 1 is 'b.*x' with the character '.*', expected one line") as told:
         Labels(names=("a", f"b{mark}x", "c"))
     assert str(told.value).isprintable()
+    with pytest.raises(WeightsError, match=r"labels: name 1 is ' ', expected one line"):
+        Labels(names=("a", " "))
     if mark not in "\r\n":
         (tmp_path / "labels.txt").write_text(f"a\nb{mark}x\n")
         with pytest.raises(WeightsError, match=r"labels\.txt: line 2 has the control character"):
