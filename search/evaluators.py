@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
 from typing import Protocol, TypeAlias
 
@@ -29,8 +29,12 @@ class Evaluator(Protocol):
 
     identity: str
 
-    def evaluate(self, encodings: Encodings) -> ArrayLike:
-        """Accuracies (n,), fractions from 0 to 1, of encodings (n, decisions)."""
+    def evaluate(self, encodings: Encodings) -> ArrayLike | Iterator[float]:
+        """Accuracies (n,), fractions from 0 to 1, of encodings (n, decisions).
+
+        An iterator gives them one by one, in order: each is in the log as soon as it arrives, and a search that is interrupted
+        repeats none of them.
+        """
 
 
 class TableAccuracy:
@@ -61,14 +65,25 @@ class TableLatency:
 class CallableAccuracy:
     """A function of the user's: a training script, a simulator."""
 
-    def __init__(self, space: Space, function: Callable[[Space, Encodings], ArrayLike], identity: str) -> None:
+    def __init__(self, space: Space, function: Callable[[Space, Encodings], ArrayLike | Iterator[float]], identity: str) -> None:
         """Calls `function` with the space and encodings (n, decisions) for accuracies (n,)."""
         self.space, self.function, self.identity = space, function, identity
 
-    def evaluate(self, encodings: Encodings) -> ArrayLike:
+    def evaluate(self, encodings: Encodings) -> ArrayLike | Iterator[float]:
         """See `Evaluator`; what the function prints goes to stderr, for stdout is the command's."""
         with redirect_stdout(sys.stderr):
-            return self.function(self.space, encodings)
+            given = self.function(self.space, encodings)
+        return _redirected(given) if isinstance(given, Iterator) else given
+
+
+def _redirected(answers: Iterator[float]) -> Iterator[float]:
+    while True:
+        with redirect_stdout(sys.stderr):
+            try:
+                one = next(answers)
+            except StopIteration:
+                return
+        yield one
 
 
 class PredictedAccuracy:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -96,10 +97,7 @@ def search(
     done, best = 0, -np.inf
     ask = next(run)
     while True:
-        there = 0 if before is None else min(len(ask.encodings), max(0, len(before.accuracy) - done))
-        part = known.recall(ask, before, done) if before is not None and there == len(ask.encodings) else known.evaluate(ask)
-        if log is not None and not there:
-            log.add(ask.phase, part, ask.statistics)
+        part = joined([*_pieces(ask, known, before, done, log)])
         parts.append(part)
         done += len(part.accuracy)
         best = max(best, float(part.rewards.max()))
@@ -109,6 +107,35 @@ def search(
             ask = run.send(Batch(part.accuracy, part.latencies, part.f, part.rewards))
         except StopIteration as stop:
             return _found(objective.space.canonical(np.asarray(stop.value)[None]), known, parts)
+
+
+def _pieces(ask: Ask, known: _Known, before: Evaluated | None, done: int, log: SearchLog | None) -> Iterator[Evaluated]:
+    """What is asked for: from the log as far as that goes, then from the evaluator, each piece kept as it arrives."""
+    there = 0 if before is None else min(len(ask.encodings), max(0, len(before.accuracy) - done))
+    if before is not None and there:
+        yield known.recall(ask._replace(encodings=ask.encodings[:there]), before, done)
+    if there < len(ask.encodings):
+        statistics = {} if there else ask.statistics
+        for piece in known.evaluate(ask._replace(encodings=ask.encodings[there:])):
+            if log is not None:
+                log.add(ask.phase, piece, statistics)
+            statistics = {}
+            yield piece
+
+
+def joined(parts: Sequence[Evaluated]) -> Evaluated:
+    """Rows of several parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Evaluated(
+        phases=tuple(phase for part in parts for phase in part.phases),
+        encodings=np.concatenate([part.encodings for part in parts]),
+        accuracy=np.concatenate([part.accuracy for part in parts]),
+        latencies=np.concatenate([part.latencies for part in parts]),
+        f=np.concatenate([part.f for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        binding=tuple(name for part in parts for name in part.binding),
+    )
 
 
 def front(rows: Evaluated, costs: Floats) -> NDArray[np.int64]:
@@ -132,17 +159,24 @@ class _Known:
         self.objective, self.evaluator = objective, evaluator
         self.values: dict[bytes, tuple[float, Floats]] = {}
 
-    def evaluate(self, ask: Ask) -> Evaluated:
-        """Asks the evaluator for what is not known yet."""
+    def evaluate(self, ask: Ask) -> Iterator[Evaluated]:
+        """Asks the evaluator for what is not known yet; rows come in order, in as many pieces as it answers in."""
         space = self.objective.space
         rows = space.canonical(space.check(ask.encodings))
         keys = [row.tobytes() for row in rows]
         new = {key: row for key, row in zip(keys, rows, strict=True) if key not in self.values}
-        if new:
-            wanted = np.array(list(new.values()), np.int16)
-            latencies = self.objective.latencies(wanted)
-            self.values.update(zip(new, zip(self._accuracies(wanted), latencies, strict=True), strict=True))
-        return self._worth(ask, rows, [self.values[key] for key in keys])
+        if not new:
+            yield self._worth(ask, rows, [self.values[key] for key in keys])
+            return
+        wanted = np.array(list(new.values()), np.int16)
+        latencies = dict(zip(new, self.objective.latencies(wanted), strict=True))
+        unanswered, start = iter(new), 0
+        for accuracies in self._accuracies(wanted):
+            self.values.update((key, (one, latencies[key])) for one, key in zip(accuracies, unanswered, strict=False))
+            end = next((place for place in range(start, len(keys)) if keys[place] not in self.values), len(keys))
+            if end > start:
+                yield self._worth(ask, rows[start:end], [self.values[key] for key in keys[start:end]])
+            start = end
 
     def recall(self, ask: Ask, log: Evaluated, start: int) -> Evaluated:
         """The same from a log, which must hold what is asked for now."""
@@ -158,8 +192,25 @@ class _Known:
         self.values.update(zip((row.tobytes() for row in rows), values, strict=True))
         return self._worth(ask, rows, values)
 
-    def _accuracies(self, rows: Encodings) -> list[float]:
-        given = self.evaluator.evaluate(rows)
+    def _accuracies(self, rows: Encodings) -> Iterator[list[float]]:
+        """The evaluator's answers, all at once or, where it gives an iterator, one by one."""
+        try:
+            given = self.evaluator.evaluate(rows)
+        except StopIteration as error:  # would be taken for the end of this iterator
+            raise SearchError(f"evaluator raised StopIteration, expected {len(rows)} accuracies") from error
+        if not isinstance(given, Iterator):
+            yield self._checked(given, rows)
+            return
+        answered = 0
+        for one in itertools.islice(given, len(rows) + 1):
+            if answered < len(rows):
+                yield self._checked([one], rows[answered : answered + 1])
+            answered += 1
+        if answered != len(rows):
+            count = f"{answered} accuracies" if answered < len(rows) else "more accuracies than networks"
+            raise SearchError(f"evaluator gave {count}, expected {len(rows)}")
+
+    def _checked(self, given: Any, rows: Encodings) -> list[float]:
         try:
             values = np.asarray(given, np.float64)
         except (TypeError, ValueError) as error:
@@ -184,16 +235,8 @@ class _Known:
 
 
 def _found(encoding: Encodings, known: _Known, parts: list[Evaluated]) -> Found:
-    log = Evaluated(
-        phases=tuple(phase for part in parts for phase in part.phases),
-        encodings=np.concatenate([part.encodings for part in parts]),
-        accuracy=np.concatenate([part.accuracy for part in parts]),
-        latencies=np.concatenate([part.latencies for part in parts]),
-        f=np.concatenate([part.f for part in parts]),
-        rewards=np.concatenate([part.rewards for part in parts]),
-        binding=tuple(name for part in parts for name in part.binding),
-    )
-    own = known.evaluate(Ask(encoding, "found"))
+    log = joined(parts)
+    (own,) = known.evaluate(Ask(encoding, "found"))
     return Found(
         encoding=encoding[0],
         accuracy=float(own.accuracy[0]),

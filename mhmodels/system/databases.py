@@ -189,7 +189,7 @@ def _hint(text: str, kind: Kind) -> str:
         "locked": f"another process holds it; wait for that process, or {kind.remedy}",
         "readonly": f"it cannot be written; {kind.remedy}",
         "unable to open": f"it cannot be opened or written; {kind.remedy}",
-        "full": "the disk is full; free some space, what was stored before is kept",
+        "full": "the disk is full; free some space and resume or repeat the command, what was stored before is kept",
         "disk I/O": "the disk refuses it; free some space or look after the disk, what was stored before is kept",
         "malformed": f"the file is damaged; `sqlite3 FILE .recover` may save its rows, or {kind.remedy}",
         "not a database": f"the file is damaged; {kind.remedy}",

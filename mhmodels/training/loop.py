@@ -6,6 +6,7 @@ replicas itself, so each replica divides its loss by the global batch and nothin
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -90,20 +91,21 @@ def train(job: Job, observer: Observer | None = None) -> Outcome:
         DataError: the data do not fit, or too many pictures are unreadable.
         CheckpointError: a checkpoint cannot be written or read.
     """
-    run = _Run(job, observer or Silent())
-    run.restore()
-    return run.to_end()
+    with contextlib.closing(RunFolder(job.folder)) as folder:
+        run = _Run(job, observer or Silent(), folder)
+        run.restore()
+        return run.to_end()
 
 
 class _Run:
     """A run under way."""
 
-    def __init__(self, job: Job, observer: Observer) -> None:
+    def __init__(self, job: Job, observer: Observer, folder: RunFolder) -> None:
         recipe = job.setup.recipe
         self.job, self.observer, self.recipe = job, observer, recipe
         self.strategy = job.strategy
         self.chief = is_chief(job.strategy)
-        self.folder = RunFolder(job.folder)
+        self.folder = folder
         self.replicas = job.strategy.num_replicas_in_sync
         if recipe.batch_size % self.replicas:
             raise TrainingError(f"batch size is {recipe.batch_size}, expected a multiple of the {self.replicas} replicas")

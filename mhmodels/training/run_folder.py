@@ -1,6 +1,7 @@
 """A run's folder: what it was set up as, its checkpoints, and what came out.
 
 run.json           the setup; a resumed run must be set up the same
+run.lock           held by the process that trains
 checkpoints/       the two newest
 tensorboard/       loss, accuracy and learning rate by step
 metrics.json       the result and the history, once the run is done
@@ -11,6 +12,7 @@ curve.png          the history, drawn
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +20,7 @@ import msgspec
 
 from mhmodels.architecture import decode_json, read_bytes
 from mhmodels.system.files import write_atomically
+from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 from mhmodels.training.checkpoint import EpochResult
 from mhmodels.training.errors import TrainingError
 from mhmodels.training.recipes import Recipe
@@ -89,6 +92,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.record = path / "run.json"
+        self._held = ExitStack()
         self.recipe = path / "recipe.json"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
@@ -107,18 +111,36 @@ class RunFolder:
 
         Raises:
             TrainingError: the folder holds a run and `resume` is not set, or one with another setup, or something else under
-                a name that a run writes.
+                a name that a run writes; or another process trains in it.
         """
         if self.record.exists() and (resume or write):
             if not resume:
                 raise TrainingError(f"{self.path}: holds a run already; continue it with --resume, or give another folder")
             self._check(setup)
+            if write:
+                self._claim()
         elif write:
             self._check_free()
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._claim()
+            if self.record.exists():
+                raise TrainingError(f"{self.path}: another process began a run here meanwhile; give another folder")
             # First of all: from here on whatever lies in the folder is this run's.
             write_atomically(self.record, _encode(RUN_FORMAT, setup))
             write_atomically(self.recipe, setup.recipe.to_json())
+
+    def close(self) -> None:
+        """Releases the folder to other processes."""
+        self._held.close()
+
+    def _claim(self) -> None:
+        try:
+            self._held.enter_context(file_lock(self.path / "run.lock"))
+        except LockHeldError as error:
+            raise TrainingError(
+                f"{self.path}: {error.holder} trains in this folder; wait for it, stop it, or give another folder"
+            ) from error
+        except LockFileError as error:
+            raise TrainingError(f"{error}: a run locks its folder there; give another folder") from error
 
     def finish(self, metrics: Metrics) -> None:
         """Writes the result."""

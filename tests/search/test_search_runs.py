@@ -256,7 +256,7 @@ def test_foreign_files_are_left_as_they_are(tmp_path: Path) -> None:
     text.write_text("not a database, and long enough that SQLite looks at it" * 20)
     with sqlite3.connect(other) as connection:
         connection.execute("CREATE TABLE mine (value)")
-    for path, message in ((text, "not a database"), (other, "not a search log"), (tmp_path, "cannot be")):
+    for path, message in ((text, "not a search log"), (other, "not a search log"), (tmp_path, "cannot be")):
         content = path.read_bytes() if path.is_file() else b""
         with pytest.raises(StoreError, match=message):
             SearchLog(path)
@@ -313,7 +313,7 @@ def test_evaluators_that_give_no_numbers_stop_the_search(given: Any) -> None:
 def test_an_evaluator_that_ends_early_is_not_the_end_of_the_method() -> None:
     values = iter([0.5] * 3)
     function = CallableAccuracy(toys.space(), lambda _, rows: [next(values) for _ in rows], "ends")
-    with pytest.raises(StopIteration):
+    with pytest.raises(SearchError, match="evaluator raised StopIteration, expected 20 accuracies"):
         run(METHODS["evolution"], evaluator=function)
 
 
@@ -430,3 +430,54 @@ def test_a_predictor_ranks_what_it_has_not_seen() -> None:
 def test_methods_that_cannot_be(make: Any) -> None:
     with pytest.raises(SearchError, match="expected a whole number"):
         make()
+
+
+class OneByOne(toys.Share):
+    """The same accuracies, each when it is ready."""
+
+    def evaluate(self, encodings: Any) -> Any:
+        return (float(super(OneByOne, self).evaluate(row[None])[0]) for row in encodings)
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("stop", [1, 7, 61])
+def test_of_a_batch_that_is_interrupted_nothing_that_was_evaluated_is_lost(tmp_path: Path, name: str, stop: int) -> None:
+    """A batch that the log holds in part was neither recalled nor written down."""
+
+    def interrupt(count: int) -> None:
+        if count > stop:
+            raise Stop
+
+    method, path = METHODS[name], tmp_path / "search.db"
+    whole = run(method)
+    with SearchLog(path) as log, pytest.raises(Stop):
+        run(method, log=log, evaluator=OneByOne(interrupt))
+    with SearchLog(path) as log:
+        assert len(log.encodings()) == stop
+        rest = OneByOne()
+        resumed = run(method, log=log, evaluator=rest)
+        assert stop + rest.count == len(log.encodings())
+        np.testing.assert_array_equal(log.evaluated().encodings, whole.log.encodings)
+        assert [one["after"] for one in log.statistics()] == sorted({one["after"] for one in log.statistics()})
+    np.testing.assert_array_equal(resumed.log.rewards, whole.log.rewards)
+    np.testing.assert_array_equal(resumed.encoding, whole.encoding)
+
+
+@pytest.mark.parametrize("answers", [0, 3, 30])
+def test_an_iterator_of_another_length_is_refused(answers: int) -> None:
+    class Wrong(toys.Share):
+        def evaluate(self, encodings: Any) -> Any:
+            return iter([0.5] * answers)
+
+    with pytest.raises(SearchError, match=r"evaluator gave .* accuracies.*, expected 20"):
+        run(METHODS["evolution"], evaluator=Wrong())
+
+
+def test_a_rollback_that_fails_half_way_leaves_the_log_usable(tmp_path: Path) -> None:
+    with SearchLog(tmp_path / "search.db") as log:
+        run(METHODS["random"], log=log)
+        before = log.count()
+        with pytest.raises(SearchError, match="written after 1000"):
+            log.truncate(1000)
+        log.truncate(10)
+        assert (before, log.count()) == (150, 10)

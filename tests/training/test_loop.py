@@ -307,3 +307,23 @@ def _hash(path: Path) -> str:
     info = read_info(path)
     assert info is not None
     return info.sha256
+
+
+def test_a_folder_in_which_a_run_goes_on_is_not_taken_up_by_another(tmp_path: Path) -> None:
+    """`train --resume` beside a running `train` used to remove the files that the first one needed."""
+    folder = tmp_path / "run"
+
+    class Second(Watcher):
+        def stepped(self, status: Status) -> None:
+            super().stepped(status)
+            if status.step == 1:
+                held = (folder / "run.lock").read_text()
+                with pytest.raises(TrainingError, match=f"process {held} trains in this folder; wait for it"):
+                    run(folder, resume=True)
+                with pytest.raises(TrainingError, match="holds a run already"):
+                    run(folder)
+
+    watcher = Second()
+    run(folder, watcher)
+    assert len(watcher.seen) > 1
+    assert load_metrics(folder / "metrics.json").steps == watcher.seen[-1].step
