@@ -55,13 +55,15 @@ class Tree:
         found = group[name]
         if isinstance(found, h5py.Group):
             return self.group(found, depth + 1)
-        if not isinstance(found, h5py.Dataset) or found.shape is None:
+        shape = found.shape if isinstance(found, h5py.Dataset) else None
+        if shape is None:
             return {"link": False}
+        dtype = found.dtype
         return {
-            "shape": [int(side) for side in found.shape],
-            "dtype": str(found.dtype),
-            "code": found.dtype.str if found.dtype.kind in "fiu" and found.dtype.itemsize <= 8 else "",
-            "size": found.dtype.itemsize,
+            "shape": [int(side) for side in shape],
+            "dtype": str(dtype),
+            "code": dtype.str if dtype.kind in "fiu" and dtype.itemsize <= 8 else "",
+            "size": dtype.itemsize,
             "inside": not (found.external or found.is_virtual),
         }
 
