@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import shutil
+import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -18,6 +21,9 @@ from mhmodels.errors import MhmodelsError
 
 T = TypeVar("T")
 CALL_S = 15.0
+# How long a server may take to tell that a device is gone.
+TRACK_S, TRACK_BYTES = 1.0, 1 << 20
+_TRACK = b"host:track-devices"
 # A serial may hold spaces, as that of a second phone of one name on the network does, so the state is looked for first.
 _STATES = "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|detached|unknown"
 _LINE = re.compile(
@@ -111,6 +117,22 @@ class Adb:
         """Asks the server to connect to a device on the network; adb's answer, which tells whether it did."""
         return self.run(["connect", address]).stdout.decode(errors="replace").strip()
 
+    @contextlib.contextmanager
+    def watching(self, serial: str) -> Iterator[Callable[[], bool]]:
+        """Follows a device's state while something runs on it.
+
+        Yields:
+            A function that tells whether the device was there all the time. A server that cannot be asked knows nothing of that.
+        """
+        self._start_server()
+        with contextlib.ExitStack() as stack:
+            told: socket.socket | None = None
+            # No second program: it would outlive this one if this one is killed.
+            with contextlib.suppress(OSError, ValueError):
+                told = stack.enter_context(socket.create_connection(server_address(self._server), timeout=CALL_S))
+                told.sendall(b"%04x%s" % (len(_TRACK), _TRACK))
+            yield lambda: told is not None and _stayed(told, serial)
+
     def uncancelled(self, action: Callable[[], T]) -> T:
         """Does something in spite of a request to stop: tidying up must not be stopped by what made it necessary."""
         self._ignoring.value = True
@@ -180,6 +202,52 @@ def parse_devices(text: str) -> list[Listed]:
             continue
         pairs = (word.partition(":") for word in match["details"].split() if ":" in word)
         found.append(Listed(match["serial"], match["state"], {name: value for name, _, value in pairs}))
+    return found
+
+
+def server_address(words: Sequence[str]) -> tuple[str, int]:
+    """Host and port of the server that adb talks to with these words; else with what the environment says.
+
+    Raises:
+        ValueError: it is no TCP address.
+    """
+    if words:
+        return words[1], int(words[3])
+    place = os.environ.get("ADB_SERVER_SOCKET")
+    if place is None:
+        return "localhost", int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
+    kind, _, rest = place.partition(":")
+    if kind != "tcp":
+        raise ValueError(f"{place} is not an address")
+    host, _, port = rest.rpartition(":")
+    return host.strip("[]") or "localhost", int(port)
+
+
+def _stayed(told: socket.socket, serial: str) -> bool:
+    """Whether a device was there in every list that the server told, and in those that it tells within a moment."""
+    deadline, heard = time.monotonic() + TRACK_S, b""
+    with contextlib.suppress(TimeoutError):
+        while (left := deadline - time.monotonic()) > 0 and len(heard) < TRACK_BYTES:
+            told.settimeout(left)
+            try:
+                data = told.recv(1 << 16)
+            except ConnectionError:
+                return False
+            heard += data
+            if not data or any(state != "device" for state in states_of(heard, serial)):
+                return False
+    return bool(states_of(heard, serial))
+
+
+def states_of(heard: bytes, serial: str) -> list[str]:
+    """The states of a device, "" where it was not there, in a server's answer to `track-devices`: lists with their lengths."""
+    found = []
+    heard = heard.removeprefix(b"OKAY")
+    while (length := re.match(rb"[0-9a-fA-F]{4}", heard)) and len(heard) >= 4 + int(length[0], 16):
+        end = 4 + int(length[0], 16)
+        lines = parse_devices(heard[4:end].decode(errors="replace"))
+        found.append(next((line.state for line in lines if line.serial == serial), ""))
+        heard = heard[end:]
     return found
 
 

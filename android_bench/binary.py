@@ -12,11 +12,14 @@ from typing import NamedTuple
 
 from android_bench.device import PhoneFacts
 from android_bench.phone import Phone, quote
-from mhmodels.errors import MeasurementError
+from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.places import data_path
+from mhmodels.system.files import read_bytes
 
 # ELF machine and class by Android's name of the ABI.
 _MACHINES = {(183, 2): "arm64-v8a", (40, 1): "armeabi-v7a", (62, 2): "x86_64", (3, 1): "x86", (243, 2): "riscv64"}
+# A tool with all of TensorFlow in it has 200 MB.
+MOST_BYTES = 1 << 30
 _ON_DEVICE = ("/data/local/tmp/{tool}", "/data/local/tmp/{tool}_plus_flex")
 URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
 
@@ -74,9 +77,9 @@ def inspect(path: Path, tool: str) -> Binary:
         MeasurementError: it cannot be read, or is neither an ELF program nor a script.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MeasurementError(f"{path}: cannot be read ({error.strerror}), expected {tool} for Android") from error
+        content = read_bytes(path, MOST_BYTES)
+    except FileFormatError as error:
+        raise MeasurementError(f"{error}, expected {tool} for Android") from error
     abi = ""
     if content[:4] == b"\x7fELF" and len(content) >= 20:
         machine = struct.unpack_from("<H", content, 18)[0]

@@ -6,17 +6,22 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
 
 from android_bench.command import CLOCK_LIMITS
 from android_bench.lines import printable
-from android_bench.phone import Phone, sections, split_sections
+from android_bench.phone import Phone, guarded, sections, split_sections
 
 _HAL = re.compile(r"Current temperatures from HAL:(.*?)(?:\n\S|\Z)", re.DOTALL)
 _SENSOR = re.compile(r"Temperature\{mValue=(-?\d{1,6}(?:\.\d+)?), mType=(\d{1,6}), mName=([^,}]*), mStatus=(\d+)\}", re.ASCII)
 _STATUS = re.compile(r"Thermal Status: (\d{1,3})\b", re.ASCII)
-_BATTERY = re.compile(r"^\s*(level|status|temperature): (-?\d{1,6})\s*$", re.MULTILINE | re.ASCII)
+_BATTERY = re.compile(r"^\s*(level|scale|status|temperature): (-?\d{1,6})\s*$", re.MULTILINE | re.ASCII)
+_NO_BATTERY = re.compile(r"^\s*present: false\s*$", re.MULTILINE)
+_POWERED = re.compile(r"^\s*[\w ]{1,20} powered: (true|false)\s*$", re.MULTILINE)
+# Android's BatteryManager: charging, not charging, full.
+CHARGING, NOT_CHARGING, FULL = 2, 4, 5
 IDENTITY = "getprop ro.serialno; getprop ro.build.fingerprint"
 STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 BATTERY_SENSOR, SKIN_SENSOR = 2, 3
@@ -30,8 +35,9 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         thermal_status: 0 (none) to 6 (shutdown).
         skin_c, battery_c: °C.
         sensors_c: every sensor that is fitted, °C by name.
-        battery_level: percent.
+        battery_level: percent; None for a device without a battery, whatever it tells of one.
         charging: whether it is.
+        draining: whether its battery gets emptier: one that is full, or does not charge, is held by the power supply.
         power_save: whether its power-saving mode is on.
         awake: whether the screen is on.
         clock_limits_khz: highest clock that each core is allowed at this moment.
@@ -46,6 +52,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     sensors_c: dict[str, float] = {}
     battery_level: int | None = None
     charging: bool | None = None
+    draining: bool | None = None
     power_save: bool | None = None
     awake: bool | None = None
     clock_limits_khz: tuple[int, ...] = ()
@@ -63,7 +70,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """When a phone may be measured.
 
     Attributes:
-        battery_level: percent, at least, unless it is charging.
+        battery_level: percent, at least, unless it is charging or held by the power supply.
         temperature_c: at most.
         thermal_status: at most.
         above_start_c: how much warmer than at the start a block may begin.
@@ -84,10 +91,10 @@ def condition_script(**more: str) -> tuple[str, str]:
     return sections(
         {
             **more,
-            "thermal": "dumpsys thermalservice 2>/dev/null",
-            "battery": "dumpsys battery 2>/dev/null",
-            "saver": "settings get global low_power 2>/dev/null",
-            "power": "dumpsys power 2>/dev/null | grep -m1 mWakefulness=",
+            "thermal": f"{guarded('dumpsys thermalservice')} 2>/dev/null",
+            "battery": f"{guarded('dumpsys battery')} 2>/dev/null",
+            "saver": f"{guarded('settings get global low_power')} 2>/dev/null",
+            "power": f"{guarded('dumpsys power')} 2>/dev/null | grep -m1 mWakefulness=",
             "clocks": f"cat {CLOCK_LIMITS} 2>/dev/null",
             "load": "cat /proc/loadavg 2>/dev/null",
             "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
@@ -119,8 +126,10 @@ def parse_condition(found: dict[str, str]) -> Condition:
             sensors[printable(name)[:80]] = float(value)
             by_type.setdefault(int(kind), []).append(float(value))
     status = _STATUS.search(thermal)
-    battery = {name: int(value) for name, value in _BATTERY.findall(found.get("battery", "").replace("\r", ""))}
-    battery_c = battery["temperature"] / 10 if "temperature" in battery else max(by_type.get(BATTERY_SENSOR, []), default=None)
+    battery = parse_battery(found.get("battery", "").replace("\r", ""))
+    battery_c = battery.celsius
+    if battery_c is None and battery.present:
+        battery_c = max(by_type.get(BATTERY_SENSOR, []), default=None)
     saver, power = found.get("saver", "").strip(), found.get("power", "")
     load = found.get("load", "").split()
     return Condition(
@@ -128,14 +137,43 @@ def parse_condition(found: dict[str, str]) -> Condition:
         skin_c=max(by_type.get(SKIN_SENSOR, []), default=None),
         battery_c=battery_c,
         sensors_c=sensors,
-        battery_level=battery.get("level"),
-        charging=battery["status"] in (2, 5) if "status" in battery else None,
+        battery_level=battery.level,
+        charging=battery.charging,
+        draining=battery.draining,
         power_save={"1": True, "0": False}.get(saver),
         awake="Awake" in power if "mWakefulness=" in power else None,
         clock_limits_khz=parse_clocks(found.get("clocks", "")),
         load=float(load[0]) if load and re.fullmatch(r"[0-9]{1,6}\.[0-9]+", load[0]) else None,
         boot_id=printable(found.get("boot", "").strip())[:64],
         identity=identity_of(found.get("identity", "")),
+    )
+
+
+class Battery(NamedTuple):
+    """What `dumpsys battery` tells; None where it does not, or where there is no battery."""
+
+    level: int | None = None
+    charging: bool | None = None
+    draining: bool | None = None
+    celsius: float | None = None
+    present: bool = True
+
+
+def parse_battery(text: str) -> Battery:
+    """Reads `dumpsys battery`. Without a battery its numbers mean nothing, and neither do impossible ones."""
+    if _NO_BATTERY.search(text):
+        return Battery(present=False)
+    numbers = {name: int(value) for name, value in _BATTERY.findall(text)}
+    scale = numbers.get("scale", 100)
+    level = round(100 * numbers["level"] / scale) if "level" in numbers and scale > 0 else -1
+    status, celsius = numbers.get("status"), numbers.get("temperature", 0) / 10
+    powered = "true" in _POWERED.findall(text)
+    return Battery(
+        level=level if 0 <= level <= 100 else None,
+        charging=None if status is None else status in (CHARGING, FULL),
+        draining=None if status is None else not (status in (CHARGING, FULL) or (status == NOT_CHARGING and powered)),
+        # Exactly zero is a sensor that is not fitted.
+        celsius=celsius if celsius and "temperature" in numbers else None,
     )
 
 
@@ -160,7 +198,8 @@ def obstacles(condition: Condition, limits: Limits) -> list[str]:
     """Why a phone must not be measured now."""
     found = []
     level = condition.battery_level
-    if level is not None and level < limits.battery_level and not condition.charging:
+    held = condition.charging or condition.draining is False
+    if level is not None and level < limits.battery_level and not held:
         found.append(f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it (or --min-battery)")
     if condition.power_save:
         found.append("its power-saving mode is on: turn it off")

@@ -16,18 +16,45 @@ _OPENCL = (
         for name in ("libOpenCL.so", "egl/libGLES_mali.so", "libPVROCL.so")
     ),
 )
-_XNNPACK = "TfLiteXNNPackDelegate"
-_GPU_KERNEL = "TfLiteGpuDelegate.*"
-_SET = r"\s*:\s*\[(1|true)\]$"
+# As each delegate names its kernel: TfLiteRegistration.custom_name in TFLite and LiteRT.
+XNNPACK, YNNPACK, FLEX = "TfLiteXNNPackDelegate", "YNNPackDelegate", "TfLiteFlexDelegate"
+GPU, NNAPI, HEXAGON = r"TfLiteGpuDelegate(V\d)?", "TfLiteNnapiDelegate", "TfLiteHexagonDelegate"
+LITERT_GPU, LITERT_NPU = "LITERT_(CL|OPENGL|VULKAN|WEBGPU|METAL)", "DispatchDelegate"
+QNN = "TfLiteQnnDelegate"
+# What may run the rest of a network; these run on the CPU, and only there.
+CPU_KERNELS = (XNNPACK, YNNPACK, FLEX)
+# What the tool's names of delegates stand for. EXTERNAL and STABLE_DELEGATE may be anything.
+KERNELS_BY_NAME = {"XNNPACK": XNNPACK, "YNNPACK": YNNPACK, "GPU": GPU, "NNAPI": NNAPI, "Hexagon": HEXAGON}
+KNOWN_KERNELS = (*CPU_KERNELS, GPU, NNAPI, HEXAGON, LITERT_GPU, LITERT_NPU, QNN, "TfLiteCoreMlDelegate")
+# Names of NNAPI accelerators seen on devices, by the kind of processor in them. `nnapi-reference`, AOSP's `nnapi-sample_*` and
+# whatever else does not say what it is may be the CPU; who knows better names it (`nnapi:NAME`).
+_SOFTWARE = r"(?i)reference|sample|cpu|xnnpack|emulat|software"
+_ACCELERATORS = (
+    rf"(?!.*({_SOFTWARE.removeprefix('(?i)')}))"
+    r"((.+[-_.])?([ntva]pu|edgetpu|dsp|gpu|hta|htp|mdla|nna|neuron|armnn)([-_.].+)?"
+    r"|qti-default|ipuadaptor|liteadaptor|hiai|eden(-drv)?|enn|paintbox)"
+)
+# Which API was used in the end is another line's to tell.
+_OTHER_GPU_API = (r"(?i)fall(s|ing)? ?back (to|on) Open ?(CL|GL)( ES)?\b",)
 _UNSET = r"\s*:\s*\[(0|false)\]$"
+_OPTIONS = r"^External delegate options\s*:\s*\["
 _QNN = ("libQnnTFLiteDelegate.so", "libQnnSystem.so")
 _QNN_ENVIRONMENT = {
     "LD_LIBRARY_PATH": "{folder}:/vendor/lib64",
     "ADSP_LIBRARY_PATH": "{folder};/vendor/lib/rfsa/adsp;/vendor/dsp/cdsp",
 }
-_QNN_KERNELS = ("TfLiteQnnDelegate.*",)
 _QNN_NOTE = "Qualcomm recommends LiteRT's own accelerator since; the libraries come with Qualcomm's AI Runtime SDK"
 _NNAPI_NOTE = "deprecated since Android 15; most later devices run it on the CPU"
+
+
+def _qnn(backend: str) -> Proof:
+    """EXTERNAL is any library: only its kernel's name and the echoed options tell that it was QNN, and on which processor."""
+    return Proof(
+        names=("EXTERNAL",),
+        kernels=(QNN,),
+        counted=True,
+        must={rf"{_OPTIONS}(.*;)?\s*backend_type:{backend}\s*(;.*)?\]$": f"nothing says that QNN used {backend}"},
+    )
 
 
 def _gpu(backend: str, title: str, line: str, other: str, flag: str) -> Delegate:
@@ -39,12 +66,13 @@ def _gpu(backend: str, title: str, line: str, other: str, flag: str) -> Delegate
         libraries=_OPENCL if flag == "cl" else (),
         proof=Proof(
             names=("GPU",),
-            kernels=(_GPU_KERNEL,),
-            must={rf"Initialized {line}-based API": f"nothing says that {title} was used"},
+            kernels=(GPU,),
+            must={rf"^Initialized {line}-based API": f"nothing says that {title} was used"},
             never={
                 rf"Initialized {other}-based API": f"the GPU delegate used {other} instead of {line}",
                 r"^Created 0 GPU delegate kernels": "the GPU delegate made no kernels",
             },
+            may=_OTHER_GPU_API,
         ),
         min_sdk=21 if flag == "cl" else 26,
         successor="litert-gpu",
@@ -60,7 +88,7 @@ TABLE: tuple[Delegate, ...] = (
         flags={"use_xnnpack": "false"},
         proof=Proof(
             plain=True,
-            must={rf"(?i)use[ _]xnnpack{_UNSET}": "nothing says that XNNPACK was off"},
+            must={rf"^Use (xnnpack|XNNPACK){_UNSET}": "nothing says that XNNPACK was off"},
             never={r"Created TensorFlow Lite XNNPACK delegate|TfLiteXNNPackDelegate": "XNNPACK ran although it was turned off"},
         ),
     ),
@@ -69,7 +97,7 @@ TABLE: tuple[Delegate, ...] = (
         title="CPU, XNNPACK",
         formats=_ANY,
         flags={"use_xnnpack": "true"},
-        proof=Proof(names=("XNNPACK",), kernels=(_XNNPACK,)),
+        proof=Proof(names=("XNNPACK",), kernels=(XNNPACK,)),
     ),
     _gpu("opencl", "OpenCL", "OpenCL", "OpenGL", "cl"),
     _gpu("opengl", "OpenGL ES", "OpenGL", "OpenCL", "gl"),
@@ -81,12 +109,15 @@ TABLE: tuple[Delegate, ...] = (
         accelerator_flag="nnapi_accelerator_name",
         proof=Proof(
             names=("NNAPI",),
-            kernels=("TfLiteNnapiDelegate",),
+            kernels=(NNAPI,),
+            accelerators=_ACCELERATORS,
+            software=_SOFTWARE,
             never={
-                r"NNAPI accelerators available: \[(nnapi-reference)?\]": "NNAPI has nothing but its CPU reference on this device"
+                r"NNAPI accelerators available: \[(nnapi-reference)?\]": "NNAPI has nothing but its CPU reference on this device",
             },
         ),
-        min_sdk=27,
+        # Below, NNAPI can neither list accelerators nor be told which to use.
+        min_sdk=29,
         deprecated_sdk=35,
         note=_NNAPI_NOTE,
         successor="litert-npu",
@@ -102,7 +133,7 @@ TABLE: tuple[Delegate, ...] = (
             "ADSP_LIBRARY_PATH": "{folder};/system/lib/rfsa/adsp;/vendor/lib/rfsa/adsp;/dsp",
         },
         platforms=r"(?i)^(sdm|sm|msm|qcs|msmnile|sdmmagpie|qti|trinket|lito|kona)",
-        proof=Proof(names=("Hexagon",), kernels=("TfLiteHexagonDelegate",)),
+        proof=Proof(names=("Hexagon",), kernels=(HEXAGON,)),
         min_sdk=26,
         deprecated_sdk=30,
         note="Hexagon 680 to 690 only (Snapdragon 820 to 855); needs a benchmark_model built with it",
@@ -118,7 +149,7 @@ TABLE: tuple[Delegate, ...] = (
         },
         files=(*_QNN, "libQnnHtp.so", "libQnnHtpV*Stub.so", "libQnnHtpV*Skel.so"),
         environment=_QNN_ENVIRONMENT,
-        proof=Proof(names=("EXTERNAL",), kernels=_QNN_KERNELS),
+        proof=_qnn("htp"),
         min_sdk=28,
         note=_QNN_NOTE,
         successor="litert-npu",
@@ -133,7 +164,7 @@ TABLE: tuple[Delegate, ...] = (
         },
         files=(*_QNN, "libQnnGpu.so"),
         environment=_QNN_ENVIRONMENT,
-        proof=Proof(names=("EXTERNAL",), kernels=_QNN_KERNELS),
+        proof=_qnn("gpu"),
         min_sdk=28,
         note=_QNN_NOTE,
         successor="litert-gpu",
@@ -147,7 +178,7 @@ TABLE: tuple[Delegate, ...] = (
         flags={"use_gpu": "true", "use_cpu": "false", "require_full_delegation": "true"},
         files=("libLiteRt*.so",),
         environment={"LD_LIBRARY_PATH": "{folder}:/vendor/lib64"},
-        proof=Proof(kernels=(r"(?!TfLiteXNNPack|.*(?i:dispatch|npu)).+",)),
+        proof=Proof(kernels=(LITERT_GPU,), may=_OTHER_GPU_API),
         min_sdk=26,
     ),
     Delegate(
@@ -164,8 +195,7 @@ TABLE: tuple[Delegate, ...] = (
         },
         files=("libLiteRt*.so",),
         environment={"LD_LIBRARY_PATH": "{folder}:/vendor/lib64", "ADSP_LIBRARY_PATH": "{folder}"},
-        # LiteRT may hand the rest to its GPU accelerator, which is not the NPU.
-        proof=Proof(kernels=(r"(?!TfLiteXNNPack|.*(?i:gpu|open[cg]l)).+",)),
+        proof=Proof(kernels=(LITERT_NPU,)),
         min_sdk=31,
     ),
 )

@@ -14,9 +14,11 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from android_bench.errors import DelegateError
-from mhmodels.errors import UnknownNameError
+from mhmodels.errors import FileFormatError, UnknownNameError
+from mhmodels.system.files import read_bytes
 
 Tool: TypeAlias = Literal["benchmark_model", "benchmark_litert_model"]
+MOST_BYTES = 1 << 20
 FORMATS = ("float32", "float16", "int8", "uint8")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -35,21 +37,35 @@ RESERVED = frozenset((
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the tool must have said before its time counts as this delegate's.
+    """What the tool must have said before its time counts as this delegate's. What no field allows is no proof.
 
     Attributes:
         names: delegate names in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
-        kernels: patterns of the names in `Replacing X out of Y node(s) with delegate (NAME)`.
+        kernels: patterns of the names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for what `names` stand for.
+        counted: a kernel of these names must be said to have taken nodes, because `names` may stand for other delegates too.
+        accelerators: pattern of the NNAPI accelerators that are hardware. The tool must list which there are: one of this
+            pattern, or the one that was asked for, and beside it only NNAPI's CPU reference. "" where NNAPI has no part.
+        software: pattern for a part of the names of accelerators that are none.
         must: patterns that some line has to match, each with the reason why the run does not count without it.
         never: patterns that no line may match, each with the reason if one does.
+        may: patterns of lines that speak of a fallback and still leave the network on this delegate.
         plain: no delegate may be applied at all: the proof is their absence and the `must` lines.
     """
 
     names: tuple[str, ...] = ()
     kernels: tuple[str, ...] = ()
+    counted: bool = False
+    accelerators: str = ""
+    software: str = r"$^"
     must: dict[str, str] = {}
     never: dict[str, str] = {}
+    may: tuple[str, ...] = ()
     plain: bool = False
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Every regular expression in it."""
+        return (*self.kernels, self.accelerators, self.software, *self.must, *self.never, *self.may)
 
 
 class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -99,7 +115,7 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         if wrong or not self.formats:
             raise DelegateError(f"{where}: field 'formats' is {self.formats!r}, expected some of {', '.join(FORMATS)}")
         self._check_words(where)
-        for pattern in (*self.proof.kernels, *self.proof.must, *self.proof.never, self.platforms):
+        for pattern in (*self.proof.patterns, self.platforms):
             try:
                 re.compile(pattern)
             except re.error as error:
@@ -217,9 +233,9 @@ def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
     file = Path(path)
     decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
     try:
-        delegates = tuple(decode(file.read_bytes(), type=_File).delegates)
-    except OSError as error:
-        raise DelegateError(f"{file}: cannot be read ({error.strerror})") from error
+        delegates = tuple(decode(read_bytes(file, MOST_BYTES), type=_File).delegates)
+    except FileFormatError as error:
+        raise DelegateError(str(error)) from error
     except (msgspec.DecodeError, DelegateError, UnicodeDecodeError, RecursionError) as error:
         raise DelegateError(f"{file}: not a delegate file: {error}") from error
     ids = [delegate.id for delegate in delegates]

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import msgspec
 
 from android_bench.condition import IDENTITY, identity_of
+from android_bench.cores import CORES, POLICIES, REST, WAKE, Core, number, read_cores
 from android_bench.delegates import Delegate
 from android_bench.lines import printable
-from android_bench.phone import Phone, quote, sections, split_sections
+from android_bench.phone import Phone, guarded, quote, sections, split_sections
 
 # One slow cluster and something faster: what is within a tenth of the slowest is of its kind.
 _SAME_KIND = 1.1
@@ -19,22 +20,7 @@ _AIDL = re.compile(r"android\.hardware\.neuralnetworks\.IDevice/([\w.-]+)")
 _HIDL = re.compile(r"android\.hardware\.neuralnetworks@[\d.]+::IDevice/([\w.-]+)")
 # Names of folders on this machine are made of it.
 _ABI = re.compile(r"[\w-]{1,40}", re.ASCII)
-MOST_CORES = 64
 _WRONG_BOOT = ("", "null")
-
-
-class Core(msgspec.Struct, frozen=True):
-    """One processor core.
-
-    Attributes:
-        number: as the kernel counts them.
-        max_khz: highest clock; 0 if it is not told.
-        capacity: relative speed, the fastest is 1024; 0 if it is not told.
-    """
-
-    number: int
-    max_khz: int
-    capacity: int
 
 
 class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,15 +71,17 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def big_mask(self) -> int:
-        """Bit mask of the cores that are not of the slowest kind; of all cores where there is one kind; 0 if unknown."""
+        """Bit mask of the cores that are not of the slowest kind; of all cores where there is one kind; 0 if unknown.
+
+        It is unknown as well where one core does not tell how fast it is: whether it sleeps must not change the mask.
+        """
         speeds = {core.number: core.capacity or core.max_khz for core in self.cores}
         # A mix of both measures cannot be ordered.
         if not all(core.capacity for core in self.cores):
             speeds = {core.number: core.max_khz for core in self.cores}
-        known = [speed for speed in speeds.values() if speed]
-        if not known:
+        if not speeds or not all(speeds.values()):
             return 0
-        big = [number for number, speed in speeds.items() if speed > _SAME_KIND * min(known)]
+        big = [number for number, speed in speeds.items() if speed > _SAME_KIND * min(speeds.values())]
         return sum(1 << number for number in big or speeds)
 
 
@@ -121,12 +109,9 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
     paths = sorted({path for delegate in delegates for path in delegate.libraries})
     commands = {
         "props": "getprop",
-        "cores": (
-            "for c in /sys/devices/system/cpu/cpu[0-9]*; do "
-            'echo "${c##*/cpu} $(cat $c/cpufreq/cpuinfo_max_freq 2>/dev/null || echo 0)'
-            ' $(cat $c/cpu_capacity 2>/dev/null || echo 0)"; done'
-        ),
-        "gpu": "dumpsys SurfaceFlinger 2>/dev/null | grep -m1 GLES",
+        "cores": CORES,
+        "policies": POLICIES,
+        "gpu": f"{guarded('dumpsys SurfaceFlinger')} 2>/dev/null | grep -m1 GLES",
         "services": "service list 2>/dev/null | grep neuralnetworks; lshal 2>/dev/null | grep neuralnetworks",
         "df": "df -k /data/local/tmp 2>/dev/null",
         "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
@@ -142,6 +127,7 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
     accelerators = dict.fromkeys(_AIDL.findall(services) + _HIDL.findall(services))
     present = found.get("libraries", "").split()
     abis = props.get("ro.product.cpu.abilist") or props.get("ro.product.cpu.abi", "")
+    identity = identity_of(found.get("identity", ""))
     facts = PhoneFacts(
         serial=phone.serial,
         manufacturer=props.get("ro.product.manufacturer", ""),
@@ -149,23 +135,29 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
         soc=" ".join(filter(None, (props.get("ro.soc.manufacturer"), props.get("ro.soc.model")))),
         platform=props.get("ro.board.platform", ""),
         android=props.get("ro.build.version.release", ""),
-        sdk=_number(props.get("ro.build.version.sdk", "")) or 0,
+        sdk=number(props.get("ro.build.version.sdk", "")) or 0,
         fingerprint=props.get("ro.build.fingerprint", ""),
         patch=props.get("ro.build.version.security_patch", ""),
         abis=tuple(filter(_ABI.fullmatch, abis.split(","))),
-        cores=_cores(found.get("cores", "")),
+        cores=read_cores(phone, found.get("cores", ""), found.get("policies", ""), identity),
         gpu=found.get("gpu", "").partition("GLES:")[2].strip()[:200],
         accelerators=tuple(accelerators),
         # The end is compared: what stands before is the device's own business.
         libraries=frozenset(path for path in paths if any(line.endswith(path) for line in present)),
         free_bytes=_free(found.get("df", "")),
         boot_id=found.get("boot", "").strip()[:64],
-        identity=identity_of(found.get("identity", "")),
+        identity=identity,
         pinned=True,
     )
-    # A mask that the kernel refuses would end every run.
-    pinned = bool(facts.big_mask) and phone.script(f"taskset {facts.big_mask:x} true").rc == 0
-    return msgspec.structs.replace(facts, pinned=pinned)
+    return msgspec.structs.replace(facts, pinned=bool(facts.big_mask) and _can_pin(phone, facts.big_mask))
+
+
+def _can_pin(phone: Phone, mask: int) -> bool:
+    """Whether the kernel takes a mask, which would end every run else; it takes none whose cores all sleep."""
+    pin = f"taskset {mask:x} true"
+    rc = phone.script(pin).rc
+    # 126 and 127: there is no such program.
+    return rc == 0 or (rc not in (126, 127) and phone.script(f"{WAKE}; {pin}; c=$?; {REST}; exit $c").rc == 0)
 
 
 def obstacle(delegate: Delegate, facts: PhoneFacts) -> str:
@@ -194,23 +186,8 @@ def restarted(before: str, after: str) -> bool:
     return before not in _WRONG_BOOT and after not in _WRONG_BOOT and before != after
 
 
-def _cores(text: str) -> tuple[Core, ...]:
-    found = []
-    for line in text.splitlines():
-        words = line.split()
-        numbers = [_number(word) for word in words]
-        # A mask of a thousand cores is no phone's.
-        if len(numbers) == 3 and None not in numbers and (numbers[0] or 0) < MOST_CORES:
-            found.append(Core(*(number or 0 for number in numbers)))
-    return tuple(sorted(found, key=lambda core: core.number))
-
-
 def _free(text: str) -> int | None:
     """Room from `df -k`: the fourth column of the last line."""
     words = text.splitlines()[-1].split() if text.strip() else []
-    blocks = _number(words[3]) if len(words) > 3 else None
+    blocks = number(words[3]) if len(words) > 3 else None
     return None if blocks is None else blocks * 1024
-
-
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch("[0-9]{1,12}", text.strip()) else None

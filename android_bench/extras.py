@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from android_bench.profile import Operator, parse_profile
 from android_bench.workspace import Workspace
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job
+from mhmodels.system.files import temporary_folder
 from mhmodels.tflite_file import Tensor, read_tflite
 
 PROFILE_RUNS = 10
@@ -78,7 +78,7 @@ def compare_outputs(
     inputs = [content.tensors[place] for place in content.inputs]
     outputs = [content.tensors[place] for place in content.outputs]
     sizes = [int(np.prod(tensor.shape)) * np.dtype(tensor.dtype).itemsize for tensor in outputs]
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as place:
+    with temporary_folder("outputs") as place:
         files = {}
         random = np.random.default_rng(0)
         for number, tensor in enumerate(inputs):

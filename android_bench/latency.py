@@ -12,6 +12,8 @@ _RELATIVE = 2e-5
 _BLOCK_MS = 0.0051
 # Three years: no set-up takes so long, and no store takes infinity.
 _HUGE_MS = 1e11
+# The tool counts whole microseconds: less than a tenth of one is another unit, or no time at all.
+_LEAST_MS = 1e-4
 # adb's own time, and clocks that are not quite alike.
 _SLACK_S = 0.5
 # A loop spends little beside its inferences. Less of its time than this is told in another unit.
@@ -192,6 +194,8 @@ def _with_result(latency: Latency, result: Result | None) -> Latency:
 
 def check_plausible(latency: Latency, wall_s: float) -> None:
     """A clock that was set during the run shows: the tool claims more time than passed here."""
+    if latency.value < _LEAST_MS:
+        raise Doubt(f"{latency.value:g} ms is no latency")
     claimed = latency.mean * latency.runs + (latency.warmup or 0) * latency.warmup_runs
     if claimed / 1e3 > wall_s * 1.02 + _SLACK_S:
         raise Doubt(f"it claims {claimed / 1e3:.1f} s of inferences, but ended after {wall_s:.1f} s: did its clock change?")

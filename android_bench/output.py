@@ -11,52 +11,15 @@ from typing import TypeVar
 
 import msgspec
 
+from android_bench import formats
 from android_bench.lines import LineAssembler
 
 T = TypeVar("T")
-_NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-# More digits than this are no count of anything, and no number that a store takes.
-_WHOLE = r"\d{1,9}"
-
-
-def _line(pattern: str) -> re.Pattern[str]:
-    # The tool prints ASCII digits; others would read as numbers too.
-    return re.compile(pattern.replace("<number>", _NUMBER).replace("<whole>", _WHOLE), re.ASCII)
-
-
-_COUNT = _line(r"^count=(\d{1,18})(?!\w)(.*)$")
-_PAIR = _line(r"^(first|curr|min|max|avg|std|p5|median|p95)=(<number>)(\s*\(all same\))?$")
-_STAGE = _line(
-    r"^Running benchmark for at least (<whole>) iterations? and at least (<number>) seconds"
-    r"(?: but terminate if exceeding (<number>) seconds)?"
-)
-_TIMINGS = _line(r"^(?:Average inference|Inference) timings in us: (.+)$")
-_TIMING = _line(r"^(Warmup \(avg\)|Warmup|Init|First inference|Inference \(avg\)|Inference|no stats): (<number>)$")
-_APPLIED = _line(
-    r"^(?:Explicitly a|A)pplied (\S+) delegate, and the model graph will be (completely|partially) executed "
-    r"(?:by|w/) the delegate"
-)
-_NOT_APPLIED = _line(r"^Though (\S+) delegate is (?:explicitly )?applied, the model graph will not be executed by the delegate")
-_REPLACING = _line(
-    r"^Replacing (<whole>) (?:out of (<whole>) )?node\(s\) with delegate \(([^)]*)\) node, yielding (<whole>) partitions?"
-    r"(?: for (?:the whole graph|subgraph (<whole>)))?"
-)
-_SPLIT = _line(r"^(<whole>) operations will run on the GPU, and the remaining (<whole>) operations will run on the CPU")
-_NO_SPLIT = _line(r"^No operations will run on the GPU, and all (<whole>) operations will run on the CPU")
-_SIMPLE = _line(r"(?<!\S)(\S{1,80}) delegate: (<whole>) nodes delegated out of (<whole>) nodes with (<whole>) partitions")
-_CREATED = _line(r"^(\S+) delegate created\.")
-_PARAMETER = _line(r"^([A-Za-z#][\w #/().-]{0,80}?)\s*:\s*\[(.*)\]$")
-_ACCELERATORS = _line(r"^NNAPI accelerators available: \[(.*)\]$")
-_UNCONSUMED = _line(r"^Unconsumed cmdline flags: (.*)$")
-_MEMORY = _line(
-    r"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init=(<number>) overall=(<number>)"
-)
-_PEAK = _line(r"^Overall peak memory footprint \(MB\) via periodic monitoring: (<number>)")
-_SOURCE = _line(r"^\[[\w./-]+:\d+\]\s*")
-_BLOCK = _line(
-    r"^(Model initialization|Warmup \((?:first|avg)\)|Inference \((?:avg|min|max|std)\)):"
-    r"\s+(<number>)( ms)?(?: \((<whole>) runs\))?$"
-)
+# Settings that decide what runs where.
+_DECISIVE = frozenset((
+    "graph", "use xnnpack", "use gpu", "use nnapi", "use hexagon", "nnapi accelerator name", "disable nnapi cpu",
+    "external delegate path", "external delegate options",
+))  # fmt: skip
 MAX_NOTES = 40
 READABLE = 2000
 
@@ -111,10 +74,11 @@ class Output(msgspec.Struct, kw_only=True):
         applied: by delegate name: `completely`, `partially` or `not`.
         created: names of delegates that were made.
         replaced, split, simple: three ways of telling what was delegated: nodes; (on the GPU, all); by name (nodes, all).
-        parameters: echoed settings by title.
+        parameters: echoed settings by title, in lower case.
         accelerators: what NNAPI offers; None if it did not say.
         unconsumed: flags that the tool does not know, with dashes and values.
         watched: of the patterns asked for, those seen, with the first line.
+        taken_back: lines that tell of work which a delegate did not do in the end, the first few.
         errors: lines that look like trouble, the first few.
         oversized: lines that were too long to be any.
         memory_mb: init, overall and peak, as far as told.
@@ -137,6 +101,7 @@ class Output(msgspec.Struct, kw_only=True):
     accelerators: list[str] | None = None
     unconsumed: list[str] = []
     watched: dict[str, str] = {}
+    taken_back: list[str] = []
     errors: list[str] = []
     oversized: int = 0
     memory_mb: dict[str, float] = {}
@@ -147,10 +112,12 @@ class OutputParser:
 
     Args:
         watch: regular expressions; the result tells which of them a line matched.
+        may: regular expressions of lines that are never `taken_back`.
     """
 
-    def __init__(self, watch: Iterable[str] = ()) -> None:
+    def __init__(self, watch: Iterable[str] = (), may: Iterable[str] = ()) -> None:
         self._watch = [(pattern, re.compile(pattern)) for pattern in watch]
+        self._may = [formats.DEFAULTS, formats.PARAMETER, *map(re.compile, may)]
         self._streams = {"stdout": LineAssembler(), "stderr": LineAssembler()}
         self.output = Output()
 
@@ -168,7 +135,7 @@ class OutputParser:
 
     def _line(self, line: str, stream: str) -> None:
         # LiteRT names the source file of every line.
-        line = _SOURCE.sub("", line)
+        line = formats.SOURCE.sub("", line)
         if not line:
             return
         # What the tool says for us to read is short, but for a name at its end; noise can be long, and patterns slow on it.
@@ -176,32 +143,40 @@ class OutputParser:
         for pattern, expression in self._watch:
             if pattern not in self.output.watched and expression.search(start):
                 self.output.watched[pattern] = start[:300]
-        if self._delegation(start, stream) or len(line) > READABLE:
+        if self._delegation(start, stream):
+            return
+        self._look_back(start)
+        if len(line) > READABLE:
             return
         if not self._numbers(line, stream):
             self._rest(line)
 
+    def _look_back(self, line: str) -> None:
+        out = self.output
+        if len(out.taken_back) < MAX_NOTES and formats.TAKEN_BACK.search(line) and not any(may.search(line) for may in self._may):
+            out.taken_back.append(line[:300])
+
     def _numbers(self, line: str, stream: str) -> bool:
         out = self.output
-        if match := _STAGE.match(line):
+        if match := formats.STAGE.match(line):
             self._speaks("R", stream)
             if len(out.stages) < MAX_NOTES:
                 out.stages.append(Stage(int(match[1]), float(match[2]), float(match[3]) if match[3] else None))
-        elif match := _COUNT.match(line):
+        elif match := formats.COUNT.match(line):
             self._speaks("C", stream)
             # A tool gone wild must not fill our memory with statistics.
             if len(out.counts) < MAX_NOTES:
                 out.counts.append(_count(int(match[1]), match[2]))
-        elif match := _TIMINGS.match(line):
+        elif match := formats.TIMINGS.match(line):
             self._speaks("T", stream)
-            found = [_TIMING.match(part.strip()) for part in match[1].split(",")]
+            found = [formats.TIMING.match(part.strip()) for part in match[1].split(",")]
             if all(found) and out.timings is None:
                 out.timings = {m[1]: float(m[2]) for m in found if m}
-        elif match := _BLOCK.match(line):
+        elif match := formats.BLOCK.match(line):
             self._block(line, match)
-        elif match := _MEMORY.match(line):
+        elif match := formats.MEMORY.match(line):
             out.memory_mb.update(init=float(match[1]), overall=float(match[2]))
-        elif match := _PEAK.match(line):
+        elif match := formats.PEAK.match(line):
             out.memory_mb["peak"] = float(match[1])
         else:
             return False
@@ -225,24 +200,24 @@ class OutputParser:
 
     def _delegation(self, line: str, stream: str) -> bool:
         out = self.output
-        if match := _APPLIED.match(line) or _NOT_APPLIED.match(line):
+        if match := formats.APPLIED.match(line) or formats.NOT_APPLIED.match(line):
             out.voices.add(stream)
-            self._once(out.applied, match[1], match[2] if match.re is _APPLIED else "not", line)
-        elif match := _REPLACING.match(line):
+            self._once(out.applied, match[1], match[2] if match.re is formats.APPLIED else "not", line)
+        elif match := formats.REPLACING.match(line):
             total = int(match[2]) if match[2] else None
             if len(out.replaced) < MAX_NOTES:
                 out.replaced.append(Replaced(match[3], int(match[1]), total, int(match[4]), int(match[5] or 0)))
         elif line.startswith("Replacing ") and "node(s) with delegate" in line:
             # Of this kind, and not as any version writes it: what it meant to say is not known.
             self._conflict(line)
-        elif match := _SPLIT.match(line) or _NO_SPLIT.match(line):
-            split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is _SPLIT else (0, int(match[1]))
+        elif match := formats.SPLIT.match(line) or formats.NO_SPLIT.match(line):
+            split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is formats.SPLIT else (0, int(match[1]))
             if out.split not in (None, split):
                 self._conflict(line)
             out.split = split
-        elif match := _SIMPLE.search(line):
+        elif match := formats.SIMPLE.match(line):
             self._once(out.simple, match[1], (int(match[2]), int(match[3])), line)
-        elif match := _CREATED.match(line):
+        elif match := formats.CREATED.match(line):
             if len(out.created) < MAX_NOTES:
                 out.created.append(match[1])
         else:
@@ -260,20 +235,26 @@ class OutputParser:
 
     def _rest(self, line: str) -> None:
         out = self.output
-        if match := _ACCELERATORS.match(line):
-            out.accelerators = [name.strip() for name in match[1].split(",") if name.strip()]
-        elif match := _UNCONSUMED.match(line):
+        if match := formats.ACCELERATORS.match(line):
+            names = [name.strip() for name in match[1].split(",") if name.strip()]
+            if out.accelerators not in (None, names):
+                self._conflict(line)
+            out.accelerators = names
+        elif match := formats.UNCONSUMED.match(line):
             out.unconsumed += match[1].split()[:MAX_NOTES]
-        elif match := _PARAMETER.match(line):
-            if len(out.parameters) < 200:
-                out.parameters.setdefault(match[1].strip(), match[2])
+        elif match := formats.PARAMETER.match(line):
+            title = match[1].strip().lower()
+            known = out.parameters.setdefault(title, match[2]) if len(out.parameters) < 200 else match[2]
+            # Others may be said twice, of which nothing depends on.
+            if known != match[2] and title in _DECISIVE:
+                self._conflict(line)
         elif len(out.errors) < MAX_NOTES:
             out.errors.append(line[:300])
 
 
-def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = ()) -> Output:
+def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), may: Iterable[str] = ()) -> Output:
     """Reads a finished run; see `OutputParser`."""
-    parser = OutputParser(watch)
+    parser = OutputParser(watch, may)
     parser.feed("stdout", stdout)
     parser.feed("stderr", stderr)
     return parser.close()
@@ -283,7 +264,7 @@ def _count(count: int, rest: str) -> Count:
     """One statistics line; what does not read as one is marked."""
     words = rest.replace("(all same)", "").split()
     same = "(all same)" in rest
-    found = [_PAIR.match(word) for word in words]
+    found = [formats.PAIR.match(word) for word in words]
     names = [match[1] for match in found if match]
     values: dict[str, float] = {match[1]: float(match[2]) for match in found if match}
     sound = all(found) and len(set(names)) == len(names) and (count == 0) == (not words)

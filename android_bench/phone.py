@@ -19,6 +19,9 @@ SCRIPT_S = 20.0
 # A phone answers long before it has started as a whole.
 BOOT_S = 120.0
 ATTEMPTS = 3
+ADBS_OWN_RC = 255
+# For one of the few commands in a script that may hang.
+GUARD_S = 4.0
 # Devices without the second shell protocol take a service name of one old packet.
 OLD_SCRIPT_BYTES = 4000
 _HERE = "echo here; getprop sys.boot_completed 2>/dev/null"
@@ -100,12 +103,16 @@ class Phone:
         self._check_length(text)
         for attempt in range(ATTEMPTS):
             mark = f"mh-{secrets.token_hex(8)}"
-            # An exit code of our own: old devices have none, and a broken transport looks like one.
-            done = self._adb(["shell", f"(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
+            # An exit code of our own: old devices have none, and a broken transport looks like one. What stands before our first
+            # mark is a greeting.
+            done = self._adb(["shell", f"echo {mark}-\n(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
             body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+            body = body.partition(f"{mark}-\n".encode())[2]
             if found and _CODE.fullmatch(rc.strip()):
                 return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
-            self._recover(done, "running a script", attempt)
+            # Without the last line adb's own code is a cut connection, whatever the script had said by then.
+            cut = done.rc == ADBS_OWN_RC and not done.stopped
+            self._recover(done._replace(stdout=b"", stderr=b"") if cut else done, "running a script", attempt)
         raise DeviceLostError(f"device '{self.serial}': the connection broke {ATTEMPTS} times in a row")
 
     def tool(self, text: str, *, timeout_s: float) -> ToolRun:
@@ -120,14 +127,17 @@ class Phone:
         # Without `exec` the program would outlive the connection; old devices need a shell around it for the exit code.
         command = text if modern else f"sh -c {quote(text)}\necho {mark} $?"
         self._check_length(command)
-        done = self._adb(["shell", command], timeout_s)
-        rc: int | None = done.rc
-        stdout = done.stdout
-        if not modern:
-            body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
-            rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
-            stdout = body if found else stdout
-        lost = "" if done.stopped else self._loss(done, rc)
+        with self.adb.watching(self.serial) as stayed:
+            done = self._adb(["shell", command], timeout_s)
+            rc: int | None = done.rc
+            stdout = done.stdout
+            if not modern:
+                body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+                rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
+                stdout = body if found else stdout
+            # adb's own code for a cut connection, which a program may end with as well: old devices tell the program's apart.
+            cut = rc is None or (modern and rc == ADBS_OWN_RC and not stayed())
+        lost = "" if done.stopped else self._loss(done, rc, cut)
         return ToolRun(None if done.stopped or lost else rc, stdout, done.stderr, done.wall_s, done.stopped, done.dropped, lost)
 
     def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
@@ -179,8 +189,9 @@ class Phone:
 
     def _here(self) -> tuple[bool, bool]:
         """Whether the device answers, and whether it has started."""
-        words = self._adb(["shell", _HERE], 5.0).stdout.split()
-        return words[:1] == [b"here"], not self.tells_start or words[1:2] == [b"1"]
+        lines = [line.strip() for line in self._adb(["shell", _HERE], 5.0).stdout.splitlines()]
+        after = lines[lines.index(b"here") + 1 :] if b"here" in lines else []
+        return b"here" in lines, not self.tells_start or after[:1] == [b"1"]
 
     def _adb(self, words: Sequence[str], timeout_s: float) -> Finished:
         done = self.adb.run(words, serial=self.serial, timeout_s=timeout_s)
@@ -208,10 +219,9 @@ class Phone:
             raise error
         self.wait_back()
 
-    def _loss(self, done: Finished, rc: int | None) -> str:
+    def _loss(self, done: Finished, rc: int | None, cut: bool) -> str:
         """What adb said of a broken transport; "" if the program itself ended."""
-        if rc is None or rc == 255:
-            # adb's own code for a cut connection; no benchmark tool ends with it.
+        if cut:
             said = printable(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
             return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
@@ -241,6 +251,11 @@ def quote(value: str | Path) -> str:
     if "\0" in text:
         raise AdbError(f"{text!r} holds a NUL character, which cannot be passed to a device")
     return shlex.quote(text)
+
+
+def guarded(command: str) -> str:
+    """A command that is ended after a few seconds, where the device has `timeout`: a service that hangs costs its answer only."""
+    return f"$(command -v timeout >/dev/null 2>&1 && echo timeout {GUARD_S}) {command}"
 
 
 def sections(commands: Mapping[str, str]) -> tuple[str, str]:

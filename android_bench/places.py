@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 import msgspec
 
-from mhmodels.errors import MeasurementError
+from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.places import data_path
-from mhmodels.system.files import write_atomically
+from mhmodels.system.files import read_bytes, write_atomically
 
+MOST_BYTES = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,40}", re.ASCII)
 
 
@@ -26,12 +28,17 @@ def read_names() -> dict[str, str]:
         MeasurementError: the file is damaged.
     """
     path = names_path()
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return {}
-    except (OSError, msgspec.DecodeError) as error:
+    try:
+        names = msgspec.json.decode(read_bytes(path, MOST_BYTES), type=dict[str, str])
+    # Bytes that are no UTF-8 are a ValueError, as is what is no JSON.
+    except (FileFormatError, ValueError, RecursionError) as error:
         raise MeasurementError(f"{path}: not the names of phones ({error}); remove it and name them again") from error
+    wrong = next((name for name in names.values() if not _NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise MeasurementError(f"{path}: phone name {wrong[:80]!r} must be up to 41 letters, digits and '._-'; remove it")
+    return names
 
 
 def set_name(serial: str, name: str) -> None:

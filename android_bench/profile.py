@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from android_bench.lines import clean
+from android_bench.lines import clean, printable
 
 _REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs"
 _SECTION = re.compile(r"=+ (Run Order|Top by Computation Time|Summary by node type) =+")
@@ -70,7 +70,7 @@ def parse_profile(stdout: bytes) -> tuple[Operator, ...]:
 
 def _unprefixed(raw: bytes) -> str:
     # Leading tabs separate columns here, so only what surrounds the text is cleaned.
-    return clean(raw) if b"=" in raw or b":" in raw[:40] else raw.decode(errors="replace").strip("\r\n ")
+    return clean(raw) if b"=" in raw or b":" in raw[:40] else printable(raw.decode(errors="replace").strip("\r\n "))
 
 
 def _cells(line: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -146,6 +146,12 @@ def _memory(outcome: Outcome) -> int | None:
     return round(overall * (1 << 20)) if overall is not None and 0 <= overall < MOST_MB else None
 
 
+def _lowest(blocks: Sequence[Block]) -> list[int]:
+    """The lowest clock that each core was limited to during any block; empty where the blocks tell of different cores."""
+    told = [block.lowest_khz for block in blocks if block.lowest_khz]
+    return [min(clocks) for clocks in zip(*told, strict=True)] if len({len(clocks) for clocks in told}) == 1 else []
+
+
 def _state(outcome: Outcome, log: Path) -> dict[str, Any]:
     state: dict[str, Any] = {"status": outcome.status.value, "log": str(log), "remarks": list(outcome.remarks)}
     if outcome.blocks:
@@ -158,6 +164,8 @@ def _state(outcome: Outcome, log: Path) -> dict[str, Any]:
             "thermal_status": after.thermal_status if after else before.thermal_status,
             "waited_s": sum(block.waited_s for block in outcome.blocks),
             "throttled": outcome.throttled,
+            "clock_limits_khz": list(outcome.blocks[0].start_khz),
+            "lowest_clock_limits_khz": _lowest(outcome.blocks),
             "requested_runs": outcome.task.job.runs,
         }
     if outcome.series:

@@ -143,6 +143,9 @@ class PhoneRunner:
             "fixed_clocks": plan.fixed_clocks,
             "require_full_delegation": plan.require_full,
         }
+        if not plan.prepare:
+            # A lit screen warms the phone.
+            configuration["settings"] = "kept"
         if kit.libraries:
             configuration["libraries"] = _digest(kit)
         gpu = facts.gpu if "gpu" in choice.delegate.id else ""

@@ -25,8 +25,9 @@ from android_bench.lines import printable
 from android_bench.phone import Phone
 from android_bench.profile import Operator
 from android_bench.series import Series, summarise_blocks
+from android_bench.settings import FIXED_CLOCKS, SETTINGS
 from android_bench.verdict import FROM_OUTSIDE, Status
-from android_bench.workspace import FIXED_CLOCKS, SETTINGS, Workspace, device_lock
+from android_bench.workspace import Workspace, device_lock
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Job
 

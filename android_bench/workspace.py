@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import msgspec
-
 from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError, TakenError
 from android_bench.lines import printable
 from android_bench.phone import Phone, quote, sections, split_sections
+from android_bench.settings import Setting, get_script, journal_text, parse_answers, parse_journal, put_script, usable
 from mhmodels.hardware.lock import file_lock
 from mhmodels.hardware.places import cache_path
 
 ROOT = "/data/local/tmp/mhmodels"
 _JOURNAL = f"{ROOT}/restore"
+# Old phones have no `head`.
+_READ_JOURNAL = "{{ head -c 4096 {0} || cat {0}; }} 2>/dev/null"
 _SAFE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
-_VALUE = re.compile(r"[\w.:,+-]{1,80}", re.ASCII)
 TAKEN = "mh-taken"
 # The pattern must not match the command line of the shell that runs this script, nor people's own commands on the folder.
 SWEEP = r"""
@@ -56,35 +56,6 @@ def device_lock(serial: str, cancelled: Callable[[], bool] = lambda: False) -> A
     return file_lock(cache_path() / f"phone-{name}.lock", f"device {serial}", check=check)
 
 
-class Setting(msgspec.Struct, frozen=True):
-    """One of Android's settings that is changed while measuring.
-
-    Attributes:
-        namespace, key: as `settings` takes them; namespace `power` stands for the fixed performance mode.
-        value: while measuring.
-        needed: rows say that it was so, so a phone that refuses it is not measured.
-    """
-
-    namespace: str
-    key: str
-    value: str
-    needed: bool = False
-
-    @property
-    def name(self) -> str:
-        """What stands for it in messages and in what the device is asked."""
-        return f"{self.namespace} {self.key}"
-
-
-# Less light, less heat; a phone that sleeps is measured on its slow cores.
-SETTINGS = (
-    Setting("system", "screen_brightness_mode", "0"),
-    Setting("system", "screen_brightness", "0"),
-    Setting("global", "stay_on_while_plugged_in", "3"),
-)
-FIXED_CLOCKS = Setting("power", "fixed-performance-mode", "true", needed=True)
-
-
 class Workspace:
     """Our folder on one phone. Everything in it can be made again.
 
@@ -117,14 +88,14 @@ class Workspace:
                 f'mkdir -p "$r/run" "$r/files" && echo {self.token} > "$r/owner" || exit 1',
                 "sweep": SWEEP,
                 "rest": 'rm -rf "$r/run" "$r"/files/*.part 2>/dev/null; mkdir -p "$r/run"',
-                "restore": 'cat "$r/restore" 2>/dev/null || true',
+                "restore": f"""[ -d "$r/restore" ] && rm -rf "$r/restore"; {_READ_JOURNAL.format('"$r/restore"')} || true""",
             }
         )
         said = self.phone.script(script)
         found = split_sections(said.stdout, secret)
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {ROOT}", found.get("folder", "") + said.stderr)
-        old = _journal(found.get("restore", ""))
+        old = parse_journal(found.get("restore", ""))
         self._changed = self._put_back(old) if old else []
         return [
             *(f"ended process {pid} of an earlier session" for pid in _killed(found.get("sweep", ""))),
@@ -210,8 +181,8 @@ class Workspace:
             AdbError: the device does not answer, or something cannot be put back or removed.
         """
         self.phone.script(SWEEP)
-        old = _journal(self.phone.script(f"cat {quote(_JOURNAL)} 2>/dev/null || true").stdout)
-        owed = self._apply(old)
+        old = parse_journal(self.phone.script(f"{_READ_JOURNAL.format(_JOURNAL)} || true").stdout)
+        owed = _owed(old, self.phone.script("\n".join([*put_script(old), ":"])).stdout) if old else []
         if owed:
             names = ", ".join(f"{setting.name} {setting.value}" for setting in owed)
             raise AdbError(
@@ -233,24 +204,32 @@ class Workspace:
             AdbError: one that is needed is among them.
         """
         settings = list(settings)
-        script, secret = sections({s.name: _get(s) for s in settings})
-        old = split_sections(self.phone.script(script).stdout, secret)
+        script, secret = sections({s.name: get_script(s) for s in settings})
+        found = split_sections(self.phone.script(script).stdout, secret)
         # What could not be put back after an earlier session is not what it was before that one.
-        old |= {s.name: s.value for s in self._changed}
-        usable = {s: value for s in settings if _VALUE.fullmatch(value := old.get(s.name, "").strip())}
-        kept = [s for s in self._changed if s.name not in {setting.name for setting in usable}]
-        changed = kept + [Setting(s.namespace, s.key, value) for s, value in usable.items()]
-        journal = "".join(f"{s.name} {s.value}\n" for s in changed)
-        said = self.phone.script(f"printf %s {quote(journal)} > {_JOURNAL}.part && mv {_JOURNAL}.part {_JOURNAL}")
-        if said.rc:
+        before = {s.name: found.get(s.name, "").strip() for s in settings} | {s.name: s.value for s in self._changed}
+        able = [s for s in settings if usable(before[s.name])]
+        kept = [s for s in self._changed if s.name not in {setting.name for setting in able}]
+        changed = kept + [Setting(s.namespace, s.key, before[s.name]) for s in able]
+        if not self._write_down(changed):
             self._heed([s for s in settings if s.needed])
             return [f"settings stay as they are: {_JOURNAL} cannot be written"]
-        self._changed, self._applied = changed, list(usable)
-        return self.apply_again() + self._heed([s for s in settings if s not in usable])
+        self._changed = changed
+        answers = parse_answers(able, self.phone.script("\n".join([*put_script(able), ":"])).stdout)
+        # What did not change is owed to nobody.
+        self._changed = kept + [s for s in changed[len(kept) :] if answers[s.name].changed(s.value)]
+        if len(self._changed) < len(changed):
+            self._write_down(self._changed)
+        refused = [s for s in able if answers[s.name].refused(s, before[s.name])]
+        self._applied = [s for s in able if s not in refused]
+        return self._heed(refused + [s for s in settings if s not in able])
 
     def apply_again(self) -> list[str]:
         """Makes what `change` changed hold once more: a phone that restarts forgets some of it; as `change`."""
-        return self._heed(self._apply(self._applied))
+        if not self._applied:
+            return []
+        answers = parse_answers(self._applied, self.phone.script("\n".join([*put_script(self._applied), ":"])).stdout)
+        return self._heed([s for s in self._applied if answers[s.name].rc])
 
     def close(self) -> list[str]:
         """Puts back what `change` changed, ends what still runs, and removes what was pushed in part.
@@ -261,9 +240,9 @@ class Workspace:
         self._changed, self._applied = self._put_back(self._changed), []
         return [f"{setting.name} cannot be put back to {setting.value}" for setting in self._changed]
 
-    def _apply(self, settings: Sequence[Setting]) -> list[Setting]:
-        """Those that were refused."""
-        return _refusals(settings, self.phone.script("\n".join([*_puts(settings), ":"])).stdout) if settings else []
+    def _write_down(self, settings: Sequence[Setting]) -> bool:
+        """Notes on the device what settings were; whether it could be written."""
+        return self.phone.script(_note(settings)).rc == 0
 
     def _heed(self, refused: Sequence[Setting]) -> list[str]:
         needed = next((setting for setting in refused if setting.needed), None)
@@ -276,9 +255,14 @@ class Workspace:
 
     def _put_back(self, settings: Sequence[Setting]) -> list[Setting]:
         """Those that were refused; the note of what they were stays on the device as long as there are any."""
-        lines = ["k=", *_puts(settings), '[ -n "$k" ] || rm -f "${r}s/restore"'] if settings else []
-        said = self.phone.script(self.mine("\n".join([*lines, 'rm -rf "${r}s"/files/*.part', SWEEP])))
-        return _refusals(settings, said.stdout)
+        lines = put_script(settings)
+        said = self.phone.script(self.mine("\n".join([*lines, 'rm -rf "${r}s"/files/*.part', SWEEP]))).stdout
+        if said.strip() == TAKEN:
+            return []
+        owed = _owed(settings, said)
+        if owed != list(settings):
+            self.phone.script(self.mine(_note(owed)))
+        return owed
 
     def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
         part = f"{folder}.part"
@@ -318,43 +302,21 @@ class Workspace:
         return said.rc == 0 and all(found.get(name) in (digests[name], str(files[name].stat().st_size)) for name in files)
 
 
+def _note(settings: Sequence[Setting]) -> str:
+    """A script that writes down what settings were, or removes the note where there are none."""
+    if not settings:
+        return f"rm -f {_JOURNAL}"
+    return f"printf %s {quote(journal_text(settings))} > {_JOURNAL}.part && mv {_JOURNAL}.part {_JOURNAL}"
+
+
+def _owed(settings: Sequence[Setting], said: str) -> list[Setting]:
+    """Settings that a phone did not take back."""
+    answers = parse_answers(settings, said)
+    return [setting for setting in settings if not answers[setting.name].settled(setting)]
+
+
 def _killed(text: str) -> list[str]:
     return re.findall(r"^killed (\d+)", text.replace("\r", ""), re.MULTILINE)
-
-
-def _journal(text: str) -> list[Setting]:
-    """Settings that were written down; what is none is left alone."""
-    found = []
-    for line in text.replace("\r", "").splitlines():
-        namespace, _, rest = line.partition(" ")
-        key, _, value = rest.partition(" ")
-        # Only what is ever changed: the file lies where others may write.
-        if (namespace, key) in ((s.namespace, s.key) for s in (*SETTINGS, FIXED_CLOCKS)) and _VALUE.fullmatch(value):
-            found.append(Setting(namespace, key, value))
-    return found
-
-
-def _get(setting: Setting) -> str:
-    # Android does not tell whether the fixed performance mode is on; off is what every phone starts with.
-    known = setting.namespace == "power"
-    return "echo false" if known else f"settings get {quote(setting.namespace)} {quote(setting.key)}"
-
-
-def _put(setting: Setting, value: str) -> str:
-    if setting.namespace == "power":
-        return f"cmd power set-fixed-performance-mode-enabled {quote(value)}"
-    place = f"{quote(setting.namespace)} {quote(setting.key)}"
-    return f"settings delete {place}" if value == "null" else f"settings put {place} {quote(value)}"
-
-
-def _puts(settings: Iterable[Setting]) -> list[str]:
-    """A line of script for each, which tells `_refusals` if it fails and sets `k` then."""
-    return [f"{_put(s, s.value)} || {{ echo {quote(f'refused {s.name}')}; k=1; }}" for s in settings]
-
-
-def _refusals(settings: Iterable[Setting], said: str) -> list[Setting]:
-    lines = said.replace("\r", "").splitlines()
-    return [s for s in settings if f"refused {s.name}" in lines]
 
 
 def _refused(what: str, said: str) -> AdbError:

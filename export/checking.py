@@ -256,6 +256,7 @@ def _model_outputs(
     graph, images, manifest = source.known, subject.images, subject.manifest
     normalised = manifest is not None and manifest.normalise_in_model
     if normalised:
+        source.check_rule()
         rule = source.architecture.preprocessing
         images = ((images - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)).astype(np.float32)
         graph = normalise_in_graph(graph)
@@ -268,7 +269,7 @@ def _model_outputs(
 
 def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weights: str | None) -> Source:
     from export.pictures import fit_preprocessing
-    from export.source import keras_source, load_source, weights_info
+    from export.source import keras_source, load_source, weights_rule
     from mhmodels.registry import is_keras_file, resolve, zoo
 
     if is_keras_file(against):
@@ -281,8 +282,7 @@ def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weight
     architecture = resolve(against).at(
         input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width
     )
-    info = weights_info(weights, architecture)
-    if info is not None:
-        architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
+    rule = weights_rule(weights, architecture) or architecture.preprocessing
+    architecture = msgspec.structs.replace(architecture, preprocessing=rule)
     architecture = fit_preprocessing(architecture)
     return load_source(architecture, weights)

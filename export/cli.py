@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from export.cli_options import InputSize, model_options, network_of, refuse_changes
+from export.cli_options import InputSize, model_options, network_of, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 
@@ -58,6 +58,7 @@ class Failure(NamedTuple):
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
               help="Global pooling as MEAN or AVERAGE_POOL_2D.")  # fmt: skip
 @click.option("--no-softmax", is_flag=True, help="End in the logits.")
+@preprocessing_options
 @click.option("--features", is_flag=True, help="End in the feature maps, named by stride, without a classifier.")
 @click.option("--normalise-in-model", is_flag=True, help="Take raw pixels 0..255; a 1x1 depthwise convolution normalises them.")
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
@@ -127,10 +128,14 @@ def _options(
     features: bool,
     labels_file: Path | None,
     label_offset: int,
+    preprocessing: str | None,
+    mean: str | None,
+    std: str | None,
     **settings: Any,
 ) -> Options:
     from export.labels import NO_LABELS, labels_from_file
     from export.options import Options
+    from export.stated_rule import stated_rule_of
     from export.writer import WriterOptions
 
     if label_offset and labels_file is None:
@@ -140,6 +145,7 @@ def _options(
         formats=tuple(dict.fromkeys(formats)),
         writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
         labels=NO_LABELS if labels_file is None else labels_from_file(labels_file, label_offset),
+        preprocessing=stated_rule_of(preprocessing, mean, std),
         **settings,
     )
     options.check()
@@ -190,12 +196,10 @@ def _tell(one: Exported, options: Options) -> None:
     if manifest.labels.names and not manifest.metadata and options.metadata is None:
         note(f"{one.path.name}: no metadata, because tflite-support is not installed; the labels are in the manifest")
     if manifest.architecture is None:
-        known = (
-            f"recognised: {manifest.backbone}"
-            if manifest.backbone
-            else "unknown, so the default mean and std of 127.5 are assumed"
-        )
+        known = f"recognised: {manifest.backbone}" if manifest.backbone else "unknown"
         note(f"{one.path.name}: a network that is in no table; its backbone is {known}")
+    for text in one.notes:
+        note(f"{one.path.name}: {text}")
 
 
 def _document(one: Exported) -> dict[str, Any]:

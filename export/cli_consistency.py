@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli_options import model_options, network_of, refuse_changes
+from export.cli_options import model_options, network_of, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from export.consistency import ConsistencyReport, Subject
+    from export.stated_rule import StatedRule
     from mhmodels.architecture import Architecture
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
@@ -31,6 +32,7 @@ _CANVASES = 360
               help="Largest mean drift of the logits, as a share of their standard deviation.")  # fmt: skip
 @click.option("--threshold", type=FiniteRange(0, 1), default=None,
               help="Score from which a decision is made. Default: 0.5, or the median best score if that is lower.")  # fmt: skip
+@preprocessing_options
 @model_options
 @json_option
 def consistency(
@@ -40,6 +42,9 @@ def consistency(
     formats: tuple[Any, ...],
     tolerance: float,
     threshold: float | None,
+    preprocessing: str | None,
+    mean: str | None,
+    std: str | None,
     as_json: bool,
     **changes: Any,
 ) -> None:
@@ -51,9 +56,11 @@ def consistency(
     """
     from rich.markup import escape
 
+    from export.stated_rule import stated_rule_of
     from mhmodels.quiet import load_tensorflow
     from mhmodels.registry import is_keras_file, resolve
 
+    rule = stated_rule_of(preprocessing, mean, std)
     if is_keras_file(model):
         refuse_changes(model, changes)
         architecture = None
@@ -63,7 +70,7 @@ def consistency(
         load_tensorflow()
         from export.consistency import check_consistency
 
-        subject = _subject(model, architecture, changes, weights, images)
+        subject = _subject(model, architecture, changes, weights, images, rule)
         report = check_consistency(
             subject, tuple(dict.fromkeys(formats)), tolerance, threshold, lambda stage: status.update(escape(stage))
         )
@@ -80,24 +87,29 @@ def consistency(
 
 
 def _subject(
-    model: str, architecture: Architecture | None, changes: dict[str, Any], weights: str | None, folder: Path | None
+    model: str,
+    architecture: Architecture | None,
+    changes: dict[str, Any],
+    weights: str | None,
+    folder: Path | None,
+    rule: StatedRule | None = None,
 ) -> Subject:
     """The network (None for a `.keras` file, which is one), and the pictures to compare it on."""
+    import msgspec
+
     from export.consistency import Subject
     from export.pictures import fit_preprocessing, photographs, read_pictures
-    from export.source import keras_source, load_source, weights_info
+    from export.source import keras_source, load_source, weights_rule
 
     if architecture is None:
-        source = keras_source(model, changes["input_size"])
+        source = keras_source(model, changes["input_size"]).stated(rule)
+        source.check_rule()
         architecture = fit_preprocessing(source.architecture)
         calibration = read_pictures(None, architecture)
     else:
-        info = weights_info(weights, architecture)
-        if info is not None:
-            import msgspec
-
-            architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
-        architecture = fit_preprocessing(architecture)
+        expected = weights_rule(weights, architecture) or architecture.preprocessing
+        expected = expected if rule is None else rule.over(expected)
+        architecture = fit_preprocessing(msgspec.structs.replace(architecture, preprocessing=expected))
         calibration = read_pictures(None, architecture)
         source = load_source(architecture, weights, calibration.images)
     known = None if folder is not None else _test_set(weights, architecture)

@@ -7,7 +7,6 @@ and one calibration, and what remains is rounding.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from export.runtime import Kernels, run_file
 from export.source import Source
 from export.verify import compared_ops
 from export.writer import SCORES, WriterOptions
+from mhmodels.system.files import temporary_folder
 from mhmodels.tflite_file import read_tflite
 
 REFERENCE = "float32 keras"
@@ -167,8 +167,8 @@ def _all_logits(subject: Subject, formats: tuple[Format, ...], progress: Callabl
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
     (operation,) = compared_ops(source.known, writer).values()
     logits = {REFERENCE: flat(source.compute(images, (operation,))[operation])}
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
-        options = Options(directory=Path(folder), formats=formats, writer=writer, metadata=False)
+    with temporary_folder("consistency") as folder:
+        options = Options(directory=folder, formats=formats, writer=writer, metadata=False)
         for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
             fmt = one.manifest.precision
             for kernels in KERNELS:

@@ -88,6 +88,8 @@ def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteF
         raise FileFormatError(f"{manifest.file}: manifest, field 'input': {error}") from error
     whole = len(entry.scale) == 1 and entry.dtype in ("uint8", "int8")
     claims: dict[str, tuple[Any, Any]] = {}
+    if rule is None:
+        return claims
     if len(entry.shape) == 4 and len(rule.mean) != entry.shape[3]:
         claims["input.mean"] = (f"{len(rule.mean)} values", f"{entry.shape[3]} channels")
     if network is not None:

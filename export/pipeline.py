@@ -21,8 +21,9 @@ from export.parity import Parity
 from export.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
 from export.quantisation.calibration import METHODS, calibrate_by
 from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
+from export.reference import check_reading
 from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
-from export.source import Source, load_source, weights_info
+from export.source import Source, load_source, weights_rule
 from export.verify import FLOAT_TOLERANCE, compared_ops, parity_of_float, parity_of_quantised
 from export.writer import SCORES, write_float, write_quantised
 from mhmodels.architecture import Architecture
@@ -36,10 +37,11 @@ TOLERANCES = {"float32": FLOAT_TOLERANCE, "float16": 0.1}
 
 
 class Exported(NamedTuple):
-    """A file on disk, and its manifest's content."""
+    """A file on disk, its manifest's content, and what a user should know of how it was made."""
 
     path: Path
     manifest: Manifest
+    notes: tuple[str, ...] = ()
 
 
 class _Job(NamedTuple):
@@ -87,6 +89,8 @@ def export_model(
         PictureError: no readable calibration pictures.
     """
     options.check()
+    if isinstance(model, Source):
+        model = model.stated(options.preprocessing)
     architecture = _architecture(model, options)
     paths = target_paths(architecture, options, set() if taken is None else taken)
     options.labels.check(architecture.classes)
@@ -119,6 +123,7 @@ def export_source(
         folder_option: what gives the caller's own pictures, for messages.
     """
     options.check()
+    source = source.stated(options.preprocessing)
     architecture = _architecture(source, options)
     _check_calibration(architecture, source, pictures, options.formats, folder_option)
     paths = target_paths(architecture, options, set())
@@ -139,11 +144,14 @@ def _export(job: _Job, paths: Mapping[Format, Path], metadata: MetadataWriter | 
 def _architecture(model: Architecture | Source, options: Options) -> Architecture:
     """The network as it will be exported: with the preprocessing that its weights expect, one mean a channel."""
     if isinstance(model, Source):
+        # A float file computes what its model does whatever it is fed; everything else depends on the pictures.
+        if options.normalise_in_model or options.metadata or any(fmt in INTEGER_FORMATS for fmt in options.formats):
+            model.check_rule()
         return fit_preprocessing(model.architecture)
-    info = weights_info(options.weights, model)
-    if info is not None:
-        model = msgspec.structs.replace(model, preprocessing=info.preprocessing)
-    return fit_preprocessing(model)
+    rule = weights_rule(options.weights, model) or model.preprocessing
+    if options.preprocessing is not None:
+        rule = options.preprocessing.over(rule)
+    return fit_preprocessing(msgspec.structs.replace(model, preprocessing=rule))
 
 
 def _prepare(
@@ -153,6 +161,9 @@ def _prepare(
     needs_graph = options.engine == "direct" or any(fmt in INTEGER_FORMATS for fmt in options.formats)
     graph = source.known if needs_graph else source.graph
     feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
+    if graph is not None:
+        progress(f"comparing {architecture.name} with its Keras model")
+        check_reading(source, images)
     places = {SCORES: SCORES} if graph is None else compared_ops(graph, options.writer)
     computed = source.compute(images, tuple(places.values()))
     expected = {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
@@ -183,7 +194,7 @@ def _check_calibration(
 
 def _metadata_writer(job: _Job, shared: MetadataWriter | None, stack: contextlib.ExitStack) -> MetadataWriter | None:
     wanted = bool(job.labels.names) if job.options.metadata is None else job.options.metadata
-    if not wanted:
+    if not wanted or not job.source.rule_known:  # metadata without mean and deviation would state wrong ones
         return None
     reason = MetadataWriter.unavailable()
     if reason is None:
@@ -236,7 +247,22 @@ def _export_file(
             parity = _parity(job, fmt, partial, quantised)
         manifest = _manifest(job, path.name, partial, parity, fmt, quantised, calibration, metadata is not None)
         partial_manifest.write_bytes(manifest.to_json())
-    return Exported(path, manifest)
+    return Exported(path, manifest, (*job.source.notes, *_unknown_rule(job), *_constant(job)))
+
+
+def _unknown_rule(job: _Job) -> tuple[str, ...]:
+    if job.source.rule is None or job.source.rule_known:
+        return ()
+    return (f"the preprocessing of its pictures is unknown, so that manifest and file state none: {job.source.rule.missing}",)
+
+
+def _constant(job: _Job) -> tuple[str, ...]:
+    if job.graph is None or job.options.writer.features or not job.options.writer.softmax:
+        return ()
+    last = job.graph.ops[-1]
+    if last.kind != "softmax" or last.channels > 1:
+        return ()
+    return (f"'{last.name}' is a softmax over one class, whose score is 1 whatever the picture; one score needs a sigmoid",)
 
 
 def _parity(job: _Job, fmt: Format, file: Path, quantised: QuantisedGraph | None) -> Parity:
@@ -280,7 +306,7 @@ def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
 
     if quantised is not None:
         return convert_quantised(quantised, io=io)
-    return convert_float(job.source.model, float16=fmt == "float16", size=job.architecture.input_size)
+    return convert_float(job.source.file_model, float16=fmt == "float16", size=job.architecture.input_size)
 
 
 def _manifest(
@@ -336,8 +362,8 @@ def _input_spec(job: _Job, facts: dict[str, object]) -> InputSpec:
         {
             **facts,
             "takes_pixels": pixels or job.options.normalise_in_model,
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
+            "mean": preprocessing.mean if job.source.rule_known else None,
+            "std": preprocessing.std if job.source.rule_known else None,
             "crop_fraction": preprocessing.crop_fraction,
             "interpolation": preprocessing.interpolation,
         },

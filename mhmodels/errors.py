@@ -42,3 +42,7 @@ class MeasurementError(MhmodelsError, RuntimeError):
 
 class StoreError(MhmodelsError, RuntimeError):
     """The measurement store cannot be opened, is of another version, or is not a store at all."""
+
+
+class InterruptedJobError(KeyboardInterrupt):
+    """A job that the user interrupted (Ctrl-C). Its text says what was kept and how to go on."""

@@ -86,9 +86,10 @@ class LatencyTable:
         hardware: ids of the columns, each once.
         latency_ms: shape (models, hardware), read-only; NaN where the whole network did not run there.
         kinds: by model and hardware: how the latency came about; None only where there is no latency.
+        noisy: by model and hardware: whether the latency is noisy, so that norms made of it are; bool, read-only.
     """
 
-    __slots__ = ("hardware", "kinds", "latency_ms", "models")
+    __slots__ = ("hardware", "kinds", "latency_ms", "models", "noisy")
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class LatencyTable:
         hardware: Iterable[str],
         latency_ms: ArrayLike,
         kinds: Kind | Sequence[Sequence[Kind | None]],
+        noisy: ArrayLike | None = None,
     ) -> None:
         """Checks and takes over a table.
 
@@ -104,6 +106,7 @@ class LatencyTable:
             hardware: ids of the columns.
             latency_ms: shape (models, hardware); NaN where the whole network did not run there.
             kinds: one for the whole table, or one by model and hardware.
+            noisy: shape (models, hardware), bool; None for none.
 
         Raises:
             MetricsError: a name twice, a wrong shape, a latency that is zero, negative or infinite, a missing or unknown
@@ -129,6 +132,11 @@ class LatencyTable:
                 f"latency table: latencies of shape {self.latency_ms.shape} and kinds of {len(self.kinds)} rows, "
                 f"expected {shape} for {shape[0]} models on {shape[1]} hardware"
             )
+        self.noisy: NDArray[np.bool_] = np.zeros(shape, bool) if noisy is None else np.array(noisy, bool).reshape(-1)
+        if self.noisy.size != shape[0] * shape[1]:
+            raise MetricsError(f"latency table: {self.noisy.size} marks of noise, expected one for each of {shape} latencies")
+        self.noisy = self.noisy.reshape(shape)
+        self.noisy.flags.writeable = False
         self._check_cells()
 
     @staticmethod
@@ -158,7 +166,8 @@ class LatencyTable:
         grid = [[cells.get((model, column)) for column in hardware] for model in models]
         latency = [[np.nan if cell is None or cell.median_ms is None else cell.median_ms for cell in row] for row in grid]
         kinds = [[None if cell is None else cell.kind for cell in row] for row in grid]
-        return LatencyTable(models, hardware, np.array(latency, np.float64).reshape(len(models), len(hardware)), kinds)
+        noisy = [[cell is not None and cell.noisy for cell in row] for row in grid]
+        return LatencyTable(models, hardware, np.array(latency, np.float64).reshape(len(models), len(hardware)), kinds, noisy)
 
     def __repr__(self) -> str:
         return f"<LatencyTable of {len(self.models)} models on {len(self.hardware)} hardware>"
@@ -176,8 +185,13 @@ class LatencyTable:
         rows = [_index("model", name, self.models) for name in (self.models if models is None else models)]
         columns = [_index("hardware", name, self.hardware) for name in (self.hardware if hardware is None else hardware)]
         kinds = [[self.kinds[i][j] for j in columns] for i in rows]
+        cells = np.ix_(rows, columns)
         return LatencyTable(
-            [self.models[i] for i in rows], [self.hardware[j] for j in columns], self.latency_ms[np.ix_(rows, columns)], kinds
+            [self.models[i] for i in rows],
+            [self.hardware[j] for j in columns],
+            self.latency_ms[cells],
+            kinds,
+            self.noisy[cells],
         )
 
     def reference(self, reference: Reference) -> Floats:
@@ -227,6 +241,27 @@ class LatencyTable:
                     return Norms(nothing, nothing.copy())
                 c = np.where(counts, c, np.inf)
         return Norms(f_avg(self.latency_ms, c, weights), f_max(self.latency_ms, c, weights))
+
+    def noisy_norms(self, reference: Reference, weights: ArrayLike | None = None) -> NDArray[np.bool_]:
+        """Whether norms are made of noisy latencies, of the model or of the reference, on hardware that counts.
+
+        Args:
+            reference, weights: as in `norms`.
+
+        Returns:
+            Shape (models,), bool; for both norms, since noise on any hardware may decide which is the maximum.
+
+        Raises:
+            UnknownNameError, MetricsError: as `reference`.
+        """
+        counts = ~np.isinf(self.reference(reference))
+        if weights is not None:
+            counts = counts & (np.asarray(weights, np.float64) != 0)
+        parts = self.noisy
+        if isinstance(reference, str):
+            parts = parts | self.noisy[_index("model", reference, self.models)]
+        marks: NDArray[np.bool_] = (parts & counts).any(axis=1)
+        return marks
 
     def _check_cells(self) -> None:
         for i, model in enumerate(self.models):

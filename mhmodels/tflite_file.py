@@ -34,6 +34,8 @@ class Tensor(NamedTuple):
         scale: float32 (1,) or (channels,); empty where the tensor is not quantised.
         axis: quantised dimension.
         data: the constant's values in `shape`; None for computed tensors.
+        stored: whether the file holds its values, or the runtime keeps them between inferences (a variable).
+        signature: `shape` with -1 for sizes that are only known when the file runs; empty where all are fixed.
     """
 
     position: int
@@ -44,6 +46,8 @@ class Tensor(NamedTuple):
     zero_point: NDArray[np.int64]
     axis: int
     data: NDArray[Any] | None
+    stored: bool = False
+    signature: tuple[int, ...] = ()
 
 
 class Operator(NamedTuple):
@@ -186,8 +190,12 @@ class _Reader:
         scale, zero_point, axis = self.quantisation(tensor.Quantization(), name, shape, dtype)
         if not 0 <= tensor.Buffer() < self.buffers:
             raise FileFormatError(f"tensor '{name}': buffer {tensor.Buffer()} does not exist (there are {self.buffers})")
-        data = _data(self.model.Buffers(tensor.Buffer()), name, shape, dtype)
-        return Tensor(index, name, shape, np.dtype(dtype).name if dtype else kind.lower(), scale, zero_point, axis, data)
+        buffer = self.model.Buffers(tensor.Buffer())
+        data = _data(buffer, name, shape, dtype)
+        stored = bool(buffer.DataLength() or buffer.Size() or tensor.ExternalBuffer() or tensor.IsVariable())
+        signature = self.integers(tensor.ShapeSignatureLength(), tensor.ShapeSignatureAsNumpy, name)
+        dtype_name = np.dtype(dtype).name if dtype else kind.lower()
+        return Tensor(index, name, shape, dtype_name, scale, zero_point, axis, data, stored, signature)
 
     def quantisation(
         self, table: Any, name: str, shape: tuple[int, ...], dtype: Any

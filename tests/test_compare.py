@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -18,7 +20,7 @@ from rich.console import Console
 from mhmodels import resolve
 from mhmodels.cli import compare as command
 from mhmodels.cli.main import cli
-from mhmodels.errors import MeasurementError
+from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware import registry
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
@@ -162,6 +164,23 @@ def test_footnotes_say_what_must_be_known() -> None:
     assert "ethos-u55-128, ethos-u65-256, ethos-u85-256: estimated, Vela 5." in text
 
 
+def test_norms_of_noisy_latencies_are_marked_wherever_they_stand() -> None:
+    """In the table, in the log and in JSON; a noisy reference marks every norm."""
+    base, model, other = subjects([resolve(name) for name in ("mobilenet_v1", "multi_max", "multi_avg")])
+    for noisy, marks in ((model, [False, True, False]), (base, [True, True, True])):
+        cells = {
+            (s.id, h): measurement(h, 1.0 + (s is model), noisy=s is noisy and h == "host-cpu-int8")
+            for s in (base, model, other)
+            for h in HARDWARE
+        }
+        result = compare([base, model, other], base, HARDWARE, cells)
+        assert [row.mn_norm_noisy for row in result.rows] == marks
+        assert [("~" in line(row).rsplit("MN-Norm", 1)[1]) for row in result.rows] == marks
+        assert json.loads(msgspec.json.encode(command.document(result)))["rows"][1]["mn_norm_noisy"]
+        lines = [text for text in printed(ComparisonTable(result), 160).splitlines() if text.strip().startswith("multi_max")]
+        assert lines[0].split()[-2:] == ["~2.00", "~2.00"]
+
+
 def test_reference_that_was_asked_for_is_not_shown_twice() -> None:
     text = printed(ComparisonTable(comparison(models=("mobilenet_v1", "multi_max"))), 160)
     assert sum(row.strip().startswith("mobilenet_v1 ") for row in text.splitlines()) == 1
@@ -285,6 +304,25 @@ def test_command_answers_from_the_store_unless_fresh(fake: FakeRunner, tiny: lis
     assert "4 of 4 latencies from the store" in again.stderr
     assert run(tmp_path, *words, "--fresh").exit_code == 0
     assert len(fake.asked) == 8
+
+
+def test_command_needs_no_writable_store_where_every_row_is_known(
+    fake: FakeRunner, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, small, wide = tiny
+    words = (small, "--hardware", "fake-a,fake-b", "--reference", base)
+    first = run(tmp_path, *words, "--json")
+    store = tmp_path / "results.db"
+    # Root may write anything, so the answer of the system is set.
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) not in (store, tmp_path) or mode != os.W_OK)
+    again = run(tmp_path, *words, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    for more in ((*words, "--fresh"), (wide, *words)):
+        refused = run(tmp_path, *more)
+        assert isinstance(refused.exception, StoreError)
+        assert "cannot be written, and not every row that is asked for is in it" in str(refused.exception)
+    assert len(fake.asked) == 4
 
 
 @pytest.mark.usefixtures("fake")

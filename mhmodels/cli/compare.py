@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +34,7 @@ Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
     help="Hardware to measure on; may be repeated. Default: two of this host's CPU and three Ethos-U (`mhmodels hardware`).",
 )
 @click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Whose latency counts as 1.")
-@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50.")
+@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block, 1 to 100000.")
 @click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
 @click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
 @phone_options
@@ -55,14 +54,16 @@ def compare(
     """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
 
     Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
-    measured again. The last two columns divide every latency by the reference's on the same hardware: their mean, and
-    the worst of them. Phones are columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    measured again, unless it was noisy (~). A store that cannot be written will do if every row is in it. The last two
+    columns divide every latency by the reference's on the same hardware: their mean, and the worst of them. Phones are
+    columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
     from mhmodels.registry import resolve
     from mhmodels.report.comparison import subjects
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
+    from mhmodels.system.files import temporary_folder
 
     runner = install(phones, store)
     targets, ids = split_hardware(models, listed)
@@ -73,8 +74,8 @@ def compare(
     places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
     # Phones that are not there may still have rows.
     refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, Store(store) as rows:
-        bench = Bench(places, Path(folder), runs, rows, fresh)
+    with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
+        bench = Bench(places, folder, runs, rows, fresh)
         bench.measure_on_phones((base, *compared), runner)
         with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
             result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)
@@ -148,7 +149,7 @@ class Bench:
 
         hardware, runner = self._places[hardware_id]
         measurement, from_store = self._ready.get((subject.id, hardware_id)) or answer(
-            self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh
+            self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh, tell=note
         )
         self.asked += 1
         self.known += from_store
@@ -215,6 +216,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
             "latency_ms": reference.latency_ms,
             "kind": reference.kind,
             "reason": reference.reason,
+            "noisy": reference.noisy,
         },
         "rows": comparison.rows,
         "origins": comparison.origins,

@@ -11,12 +11,14 @@ import click
 import msgspec
 
 from mhmodels.cli.common import FiniteRange
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import FileFormatError, MhmodelsError
+from mhmodels.system.files import read_bytes
 
 if TYPE_CHECKING:
     from android_bench.runner import PhoneRunner
 
 F = TypeVar("F", bound=Callable[..., Any])
+MOST_MATRIX_BYTES = 1 << 20
 DEFAULT_DELEGATES = ("xnnpack", "xnnpack-int8", "gpu-opencl")
 
 
@@ -76,7 +78,11 @@ _OPTIONS = (
         help="Seconds to wait for it to cool down.",
     ),
     click.option(
-        "--min-battery", type=click.IntRange(0, 100), default=30, show_default=True, help="Per cent, if it is not charging."
+        "--min-battery",
+        type=click.IntRange(0, 100),
+        default=30,
+        show_default=True,
+        help="Lowest battery level of a phone that draws on its battery, in per cent.",
     ),
     click.option("--timeout", type=FiniteRange(1, 36_000), default=300.0, show_default=True, help="Seconds for one run."),
     click.option("--profile", is_flag=True, help="One more run for the times of the operators."),
@@ -219,6 +225,6 @@ def read_matrix(path: str) -> Matrix:
     file = Path(path)
     decode = msgspec.json.decode if file.suffix == ".json" else msgspec.toml.decode
     try:
-        return decode(file.read_bytes(), type=Matrix)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return decode(read_bytes(file, MOST_MATRIX_BYTES), type=Matrix)
+    except (FileFormatError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MhmodelsError(f"{file}: not a matrix of models, devices and delegates ({error})") from error

@@ -80,10 +80,10 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         init_ms, first_ms: creation of the interpreter with its tensors, and the first inference.
         sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler tells.
         file_bytes: size of the .tflite file.
-        runs, warmup: timed inferences in the block that was kept, and those before the first block.
-        noisy: in turns with a reference, a standard error of over 2 %; else no block came to `mad_ratio` <= 0.02, with at most
-            2 % of its time lost to other processes on the core (a host's `device_state["stolen"]`) and other cores busy for at
-            most 5 % (`"company"`), within the repeats allowed.
+        runs, warmup: timed inferences in the block that was kept, and those before the first block. Fewer runs than
+            `device_state["requested_runs"]` where a block ended by time.
+        noisy: the median may be off: in turns with a reference, a standard error of over 2 %; on this machine alone, no three
+            sound blocks that agree (`mhmodels.hardware.timing.judge`); on a phone, blocks that differ, drift or were disturbed.
         mad_ratio: median absolute deviation over median.
         delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
         reason: why there is no latency, or "".

@@ -59,6 +59,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         partial: by phone: nodes on the delegate out of all, where the CPU ran the rest.
         weights: by hardware: `random-v1`, or the sha256 of trained ones.
         mn_norm_avg, mn_norm_max: None where any latency, of the model or the reference, is missing.
+        mn_norm_noisy: whether any latency that the norms are made of, of the model or the reference, is noisy.
         slowest: the hardware that gives mn_norm_max.
         published: the paper's figures for this model, if it has any.
     """
@@ -79,6 +80,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     weights: dict[str, str]
     mn_norm_avg: float | None
     mn_norm_max: float | None
+    mn_norm_noisy: bool
     slowest: str | None
     published: PublishedNorms | None
 
@@ -178,6 +180,7 @@ def _row(subject: Subject, reference: Subject, hardware: Sequence[str], cells: C
         weights={column: cell.weights for column, cell in row.items()},
         mn_norm_avg=average,
         mn_norm_max=maximum,
+        mn_norm_noisy=average is not None and bool(table.noisy_norms(reference.label)[table.models.index(subject.label)]),
         slowest=slowest,
         published=_published(subject),
     )

@@ -90,7 +90,7 @@ def _table(comparison: Comparison, words: _Headings, paper: bool) -> Table:
 def line(row: Row) -> str:
     """One row as plain text, for logs: every latency with its kind."""
     latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind[column]}" for column in row.latency_ms)
-    return f"{row.label}: {latencies}; MN-Norm avg {_norm(row.mn_norm_avg)}, max {_norm(row.mn_norm_max)}"
+    return f"{row.label}: {latencies}; MN-Norm avg {_norm(row, row.mn_norm_avg)}, max {_norm(row, row.mn_norm_max)}"
 
 
 def footnotes(comparison: Comparison, *, paper: bool = False) -> list[str]:
@@ -115,7 +115,7 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     if comparison.reference.reason:
         yield f"The reference {comparison.reference.label} did not run everywhere, so no model has an MN-Norm."
     if any(row.noisy for row in rows):
-        yield f"{NOISY} noisy: over 2 % spread, or over 2 % of the time lost to other processes; read that figure as approximate."
+        yield f"{NOISY} noisy: timings did not agree, or the machine was busy or slow; it may be off, as may norms made of it."
     partial = {f"{column} {share}" for row in rows for column, share in row.partial.items() if row.latency_ms[column] is not None}
     if partial:
         yield f"{PARTIAL} only in part on the delegate, the CPU ran the rest (nodes: {', '.join(sorted(partial))})."
@@ -182,11 +182,11 @@ def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[Rend
     for column in row.latency_ms:
         mixed = len(kinds[column]) > 1 and row.latency_ms[column] is not None
         yield Text(_cell(row, column) + (f" {row.kind[column]}" if mixed else ""))
-    yield Text(_norm(row.mn_norm_avg), "bold")
-    yield Text(_norm(row.mn_norm_max), "bold")
+    yield Text(_norm(row, row.mn_norm_avg), "bold")
+    yield Text(_norm(row, row.mn_norm_max), "bold")
     if paper:
-        yield NOTHING if row.published is None else _norm(row.published.mn_norm_avg)
-        yield NOTHING if row.published is None else _norm(row.published.mn_norm_max)
+        yield NOTHING if row.published is None else _two_places(row.published.mn_norm_avg)
+        yield NOTHING if row.published is None else _two_places(row.published.mn_norm_max)
 
 
 def _cell(row: Row, column: str) -> str:
@@ -196,5 +196,9 @@ def _cell(row: Row, column: str) -> str:
     return f"{NOISY if column in row.noisy else ''}{three_digits(value)}{PARTIAL if column in row.partial else ''}"
 
 
-def _norm(value: float | None) -> str:
+def _norm(row: Row, value: float | None) -> str:
+    return f"{NOISY if row.mn_norm_noisy and value is not None else ''}{_two_places(value)}"
+
+
+def _two_places(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"

@@ -16,6 +16,7 @@ from mhmodels.errors import UnknownNameError, WeightsError
 from mhmodels.families.rows import IMAGENET, SYMMETRIC
 from mhmodels.json_files import plain_text
 from mhmodels.network import LOGITS
+from mhmodels.preprocessing_layer import file_rule, model_rule
 from mhmodels.registry import resolve
 from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
 from mhmodels.weights.files import read_info, read_weights, write_weights
@@ -36,7 +37,7 @@ class Stated(NamedTuple):
 
     Attributes:
         preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
-            a checkpoint, the network's own for a Keras file, the file's for one of ours.
+            a checkpoint, for a Keras file or model what its layers state or else the network's own, the file's for one of ours.
         label_set: name of the label set, such as `imagenet-1k`.
         names: of the classes, in order, without background.
         background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
@@ -151,7 +152,7 @@ def import_weights(
     network = found.architecture
     if known is not None:
         network, stated = _own_network(known, network, source.path), _kept(stated, known)
-    network = msgspec.structs.replace(network, preprocessing=_preprocessing(stated, source, network))
+    network = msgspec.structs.replace(network, preprocessing=_preprocessing(stated, source, origin, network))
     info = write_weights(
         path,
         network,
@@ -222,10 +223,13 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(stated: Stated, source: Source, network: Architecture) -> Preprocessing:
+def _preprocessing(stated: Stated, source: Source, origin: Any, network: Architecture) -> Preprocessing:
     if stated.preprocessing is not None:
         return PREPROCESSINGS[stated.preprocessing]
-    return MODEL_GARDEN if source.origin == "tf_model_garden" else network.preprocessing
+    if source.origin == "tf_model_garden":
+        return MODEL_GARDEN
+    carried = file_rule(origin) if isinstance(origin, (str, os.PathLike)) else model_rule(origin)
+    return carried or network.preprocessing
 
 
 def _labels(stated: Stated, found: Match) -> Labels:

@@ -8,9 +8,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mhmodels.architecture import Architecture
+from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import WeightsError
 from mhmodels.network import LOGITS
+from mhmodels.preprocessing_layer import file_rule, state_rule
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, targets
@@ -26,7 +27,7 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
 
     A file of ours is checked: hash, network, class count. In a plain Keras file (of ours or of `keras.applications`) the
     network is found by its structure. A model without the top takes what it has from a file with more, whatever its
-    class count.
+    class count. The model then carries the preprocessing that the file states, if it states one.
 
     Args:
         model: with layers named after the network's operations.
@@ -53,9 +54,16 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
             arrays = read_arrays(file, path)
         info = file.info
     _assign(model, path, wanted, arrays)
-    if info is not None:
-        setattr(model, ATTRIBUTE, _with_preprocessing(architecture, info))
+    rule = info.preprocessing if info is not None else file_rule(path)
+    if rule is not None:
+        carry(model, architecture, rule)
     return info
+
+
+def carry(model: Any, architecture: Architecture, rule: Preprocessing) -> None:
+    """Makes a model of `create_model` carry a preprocessing: on its architecture, and into every file that it is saved to."""
+    setattr(model, ATTRIBUTE, msgspec.structs.replace(architecture, preprocessing=rule))
+    state_rule(model, rule)
 
 
 def save_weights(
@@ -132,7 +140,3 @@ def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -
             pairs.append((variable, value))
     for variable, value in pairs:
         variable.assign(value)
-
-
-def _with_preprocessing(architecture: Architecture, info: WeightsInfo) -> Architecture:
-    return msgspec.structs.replace(architecture, preprocessing=info.preprocessing)

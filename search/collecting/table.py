@@ -34,8 +34,8 @@ def write_table(
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
     `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
-    (`mhmodels.hardware.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the largest
-    of spread and disturbance (`mhmodels.hardware.timing.Summary`), empty where nothing was timed. `reference_ms` is what the
+    (`mhmodels.hardware.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the row's
+    uncertainty (`mhmodels.hardware.timing.unrest`), empty where nothing was timed. `reference_ms` is what the
     reference network took around that time.
 
     Args:

@@ -37,6 +37,7 @@ class Double(Device):
         away_s: how long it refuses connections after a break; it restarted if `reboots`.
         bytes_per_s: of its link, 0 for no limit.
         capacity: bytes that its storage takes in pushes, None for no limit.
+        greeting: script that its shell runs before every command.
         commands: every shell command it got.
     """
 
@@ -47,6 +48,7 @@ class Double(Device):
         self.hang_on, self.drop_on = "", ""
         self.drops, self.drop_after_s, self.away_s, self.reboots = 1, 0.3, 0.0, False
         self.bytes_per_s, self.capacity = 0, None
+        self.greeting = ""
         self.commands: list[str] = []
         self.props = {**PIXEL, **(props or {})}
         furnish(root, self.props, sys.executable)
@@ -156,7 +158,7 @@ class Double(Device):
             self._show_processes()
         rewritten = _ABSOLUTE.sub(lambda match: f"{self.root}/{match[1]}", command)
         return subprocess.Popen(
-            [SHELL, "-c", rewritten],
+            [SHELL, "-c", f"{self.greeting}\n{rewritten}" if self.greeting else rewritten],
             cwd=self.root,
             env=self._environment(),
             stdin=subprocess.DEVNULL,

@@ -66,7 +66,7 @@ def test_two_computers_on_one_device(bench: Bench, device: Double, tmp_path: Pat
 
     thread = threading.Thread(target=measure)
     thread.start()
-    until(lambda: any("benchmark_model" in command for command in device.processes().values()))
+    until(lambda: any("benchmark_model --graph=" in command for command in device.processes().values()))
     # Another home stands for another computer: the first one's lock is not seen from there.
     monkeypatch.setenv("MHMODELS_HOME", str(tmp_path / "other"))
     (result,) = bench.run(device, "sleep 0.3\n" + GOOD, blocks=3)
@@ -82,7 +82,7 @@ def test_cleaning_waits_for_a_session(bench: Bench, device: Double, server: Serv
     results: list[object] = []
     thread = threading.Thread(target=lambda: results.extend(bench.run(device, "sleep 0.7\n" + GOOD, blocks=1)))
     thread.start()
-    until(lambda: any("benchmark_model" in command for command in device.processes().values()))
+    until(lambda: any("benchmark_model --graph=" in command for command in device.processes().values()))
     cleaned = CliRunner().invoke(devices, ["--clean", device.address, "--adb-server", server.address])
     thread.join()
     assert cleaned.exit_code == 0, cleaned.output

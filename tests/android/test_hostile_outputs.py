@@ -17,7 +17,7 @@ from mhmodels.errors import FileFormatError
 
 from . import outputs
 from .outputs import FULL, NONE, PART, REPLACING, generation, info, litert, logcat
-from .test_verdict import judge
+from .test_verdict import HTP, judge
 
 X, G = FULL.format("XNNPACK"), FULL.format("GPU")
 CL = b"INFO: Initialized OpenCL-based API.\n"
@@ -83,17 +83,21 @@ LIES = {
         replacing(31, 31, "TfLiteXNNPackDelegate"),
     ),
     "proof, then a way back to the CPU": ("gpu-opencl", generation(4, [G]), CL + BACK),
-    "more nodes than there are": ("qnn-htp", generation(4, [PART.format("EXTERNAL", 1)]), replacing(40, 31, "TfLiteQnnDelegate")),
+    "more nodes than there are": (
+        "qnn-htp",
+        generation(4, [HTP, PART.format("EXTERNAL", 1)]),
+        replacing(40, 31, "TfLiteQnnDelegate"),
+    ),
     "nodes beyond all numbers": ("xnnpack", generation(4, [X]), replacing(10**30, 10**30, "TfLiteXNNPackDelegate")),
     "nodes below none": ("xnnpack", generation(4, [X]), replacing(-31, -31, "TfLiteXNNPackDelegate")),
     "31 of 31 and none of 31": (
         "qnn-htp",
-        generation(4, [FULL.format("EXTERNAL")]),
+        generation(4, [HTP, FULL.format("EXTERNAL")]),
         replacing(31, 31, "TfLiteQnnDelegate") + NO_NODES,
     ),
     "twice, with different counts": (
         "qnn-htp",
-        generation(4, [FULL.format("EXTERNAL")]),
+        generation(4, [HTP, FULL.format("EXTERNAL")]),
         b"".join(
             f"INFO: [Qnn] TfLiteQnnDelegate delegate: {n} nodes delegated out of 31 nodes with 1 partitions.\n".encode()
             for n in (31, 4)
@@ -110,7 +114,14 @@ LIES = {
     ),
     "another accelerator than asked for": (
         "nnapi:google-edgetpu",
-        generation(4, ["NNAPI accelerators available: [qti-dsp,nnapi-reference]", FULL.format("NNAPI")]),
+        generation(
+            4,
+            [
+                "NNAPI accelerator name: [google-edgetpu]",
+                "NNAPI accelerators available: [qti-dsp,nnapi-reference]",
+                FULL.format("NNAPI"),
+            ],
+        ),
         b"",
     ),
     "a delegate behind plain kernels, in a long line": (
@@ -118,21 +129,21 @@ LIES = {
         generation(4, ["Use xnnpack: [0]"]),
         replacing(31, 31, "TfLiteGpuDelegateV2").replace(b"subgraph 0.", b"subgraph 0 (" + b"n" * 5000 + b")."),
     ),
-    "LiteRT: two blocks": ("litert-gpu", BLOCK.replace(b"56.01 ms", b"56.00 ms") + BLOCK, replacing(31, 31, "LiteRtGpu")),
-    "LiteRT: seconds": ("litert-gpu", BLOCK.replace(b" ms", b" s"), replacing(31, 31, "LiteRtGpu")),
-    "LiteRT: no unit": ("litert-gpu", BLOCK.replace(b" ms", b""), replacing(31, 31, "LiteRtGpu")),
+    "LiteRT: two blocks": ("litert-gpu", BLOCK.replace(b"56.01 ms", b"56.00 ms") + BLOCK, replacing(31, 31, "LITERT_CL")),
+    "LiteRT: seconds": ("litert-gpu", BLOCK.replace(b" ms", b" s"), replacing(31, 31, "LITERT_CL")),
+    "LiteRT: no unit": ("litert-gpu", BLOCK.replace(b" ms", b""), replacing(31, 31, "LITERT_CL")),
     "LiteRT: other runs than counted": (
         "litert-gpu",
         litert().replace(b"(50 runs)", b"(5 runs)"),
-        replacing(31, 31, "LiteRtGpu"),
+        replacing(31, 31, "LITERT_CL"),
     ),
-    "LiteRT: the NPU's work on the GPU": ("litert-npu", litert(), replacing(31, 31, "LiteRtGpu")),
+    "LiteRT: the NPU's work on the GPU": ("litert-npu", litert(), replacing(31, 31, "LITERT_CL")),
     "LiteRT: a delegate without a name": ("litert-gpu", litert(), replacing(31, 31, "")),
     **{
         f"LiteRT: a block without {line.decode()}": (
             "litert-gpu",
             b"".join(other for other in BLOCK.splitlines(keepends=True) if line not in other),
-            replacing(31, 31, "LiteRtGpu"),
+            replacing(31, 31, "LITERT_CL"),
         )
         for line in (b"Inference (avg)", b"Inference (min)", b"Inference (max)")
     },

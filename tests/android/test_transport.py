@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import Adb, diagnose, find_adb, parse_devices
+from android_bench.adb import Adb, diagnose, find_adb, parse_devices, server_address, states_of
 from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
 from android_bench.phone import Phone, quote, sections, split_sections
 from android_bench.process import Capture, Finished, run_program
 
 from .conftest import MakeDevice
-from .double import Double, Server
+from .double import MODERN, Double, Server
 
 
 def test_exit_codes_and_streams_are_kept_apart(phone: Phone) -> None:
@@ -153,6 +153,11 @@ def test_a_broken_connection_is_mended(phone: Phone, device: Double) -> None:
     assert len([c for c in device.commands if "sleep" in c]) == 2
 
 
+def test_a_connection_that_breaks_in_the_middle_of_an_answer(phone: Phone, device: Double) -> None:
+    device.drop_on, device.drop_after_s = "sleep", 0.3
+    assert phone.script("echo some; echo trouble >&2; sleep 0.6; echo rest").stdout == "some\nrest\n"
+
+
 def test_a_run_is_not_repeated_when_the_connection_breaks(phone: Phone, device: Double) -> None:
     device.drop_on, device.drop_after_s = "sleep", 0.2
     run = phone.tool("echo start; exec sleep 20", timeout_s=10)
@@ -161,6 +166,49 @@ def test_a_run_is_not_repeated_when_the_connection_breaks(phone: Phone, device: 
     assert run.wall_s < 8
     phone.wait_back()
     assert phone.script("echo again").stdout == "again\n"
+
+
+@pytest.mark.parametrize("features", [MODERN, "cmd"])
+def test_a_program_that_ends_with_adbs_own_code(make_device: MakeDevice, adb: Adb, features: str) -> None:
+    phone = Phone(adb, make_device(features=features).address, wait_s=5)
+    run = phone.tool("echo out; exec sh -c 'exit 255'", timeout_s=10)
+    assert (run.rc, run.lost, run.stdout) == (255, "", b"out\n")
+    other = make_device(features=features)
+    other.drop_on, other.drop_after_s = "sleep", 0.2
+    lost = Phone(adb, other.address, wait_s=5).tool("exec sleep 20", timeout_s=10)
+    assert lost.rc is None
+    assert "connection was cut" in lost.lost
+
+
+def test_a_break_of_another_device_is_none_of_ours(make_device: MakeDevice, adb: Adb) -> None:
+    device, other = make_device(), make_device()
+    threading.Timer(0.2, other.break_off).start()
+    run = Phone(adb, device.address).tool("sleep 0.4; exec sh -c 'exit 255'", timeout_s=10)
+    assert (run.rc, run.lost) == (255, "")
+
+
+def test_what_a_server_tells_of_a_device() -> None:
+    lists = ("A\tdevice\n", "A\tdevice\nB (2)\toffline\n", "", "A\toffline\n")
+    heard = b"OKAY" + b"".join(b"%04x%s" % (len(text), text.encode()) for text in lists)
+    assert states_of(heard, "A") == ["device", "device", "", "offline"]
+    assert states_of(heard, "B (2)") == ["", "offline", "", ""]
+    assert states_of(heard[:-3], "A") == ["device", "device", ""]
+    assert states_of(b"FAIL0003why", "A") == states_of(b"\xff\xff", "A") == states_of(b"", "A") == []
+
+
+def test_which_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ADB_SERVER_SOCKET", "ANDROID_ADB_SERVER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    assert server_address(["-H", "::1", "-P", "5038"]) == ("::1", 5038)
+    assert server_address([]) == ("localhost", 5037)
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", "6000")
+    assert server_address([]) == ("localhost", 6000)
+    for place, address in (("tcp:5040", ("localhost", 5040)), ("tcp:h:1", ("h", 1)), ("tcp:[::1]:2", ("::1", 2))):
+        monkeypatch.setenv("ADB_SERVER_SOCKET", place)
+        assert server_address([]) == address
+    monkeypatch.setenv("ADB_SERVER_SOCKET", "localfilesystem:/tmp/adb")
+    with pytest.raises(ValueError, match="is not an address"):
+        server_address([])
 
 
 def test_total_time_limits(phone: Phone, device: Double) -> None:

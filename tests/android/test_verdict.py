@@ -90,6 +90,7 @@ ERROR: Benchmarking failed.
 """
 GL = b"ERROR: Falling back to OpenGL\nINFO: Initialized OpenGL-based API.\n"
 V = "VERBOSE: "
+HTP = "External delegate options: [backend_type:htp;library_path:/f/libQnnHtp.so;skel_library_dir:/f]"
 
 # name: delegate, facts on stdout, stderr, status, delegated, total
 SUCCESSES = {
@@ -120,6 +121,7 @@ SUCCESSES = {
     "nnapi": (
         "nnapi:google-edgetpu",
         [
+            "NNAPI accelerator name: [google-edgetpu]",
             "NNAPI accelerators available: [google-edgetpu,nnapi-reference]",
             PART.format("NNAPI", 1),
         ],
@@ -131,7 +133,7 @@ SUCCESSES = {
     "hexagon": ("hexagon", [FULL.format("Hexagon")], b"", Status.OK, None, None),
     "qnn": (
         "qnn-htp",
-        [FULL.format("EXTERNAL")],
+        [HTP, FULL.format("EXTERNAL")],
         (V + REPLACING.format(31, 31, "TfLiteQnnDelegate", 1) + "\n").encode(),
         Status.OK,
         31,
@@ -139,7 +141,7 @@ SUCCESSES = {
     ),
     "qnn says it itself": (
         "qnn-htp",
-        [PART.format("EXTERNAL", 2)],
+        [HTP, PART.format("EXTERNAL", 2)],
         b"INFO: [Qnn Delegate] TfLiteQnnDelegate delegate: 29 nodes delegated out of 31 nodes with 2 partitions.\n",
         Status.PARTIAL,
         29,
@@ -357,7 +359,7 @@ def test_garbage_around_a_good_run_changes_nothing() -> None:
 
 
 def test_litert() -> None:
-    all_of_it = (V + REPLACING.format(31, 31, "LiteRtGpu", 1) + "\n").encode()
+    all_of_it = (V + REPLACING.format(31, 31, "LITERT_CL", 1) + "\n").encode()
     verdict = judge("litert-gpu", litert(), all_of_it)
     assert (verdict.status, verdict.delegated) == (Status.OK, 31)
     assert verdict.latency is not None

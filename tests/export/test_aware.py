@@ -29,7 +29,7 @@ from mhmodels.preprocessing import sample_pictures
 from tests.conftest import Run
 from tests.export.writer_helpers import TINY
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 SCHEMES: list[tuple[QuantisedFormat, Granularity]] = [("int8", "channel"), ("int8", "tensor"), ("uint8", "tensor")]
 

@@ -114,6 +114,7 @@ def test_it_can_be_drawn() -> None:
     assert found[4]._replace(part="") == ("", "bottleneck", "k3 e0.25", 3, 256, 56, 1, True)
 
 
+@pytest.mark.numeric
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_super_network_s_path_is_the_network_alone(recompute: bool) -> None:

@@ -109,6 +109,7 @@ def test_the_weights_load_into_a_model_with_softmax(learned: Path) -> None:
     assert info.accuracy[0].top1 == pytest.approx(100 * accuracy, abs=0.01)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 5, 6, pytest.param(7, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_with_the_same_bits(learned: Path, tmp_path: Path, stop_at: int) -> None:
     """Before, at and after the end of an epoch, with dropout; checkpoints after every step or only after epochs."""
@@ -156,6 +157,7 @@ def test_resuming_with_other_settings_names_the_differences(learned: Path) -> No
         run(learned)
 
 
+@pytest.mark.numeric
 def test_resuming_a_finished_run_changes_nothing(learned: Path) -> None:
     before = content(learned)
     watcher = Watcher()

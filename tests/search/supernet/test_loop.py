@@ -75,6 +75,7 @@ def digest(folder: Path) -> str:
     return content.hexdigest()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(
     "changes", [pytest.param({"mixed_operations": True}, marks=pytest.mark.slow), QUICK], ids=["tunas", "quick"]
 )
@@ -277,6 +278,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         claim(tiny.request(tmp_path / "search"), write=True)
 
 
+@pytest.mark.numeric
 def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
     """What a search was trained on is part of its settings by the list of files."""
     pictures = write_folder(tmp_path / "pictures", {"red": 20, "green": 20, "blue": 20})
@@ -286,9 +288,11 @@ def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
     assert [name for name in before if before[name] != after[name]] == ["accuracies"]
 
 
-def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     wild = tiny.preset(learning_rate=LearningRate(peak=1e30, decay="constant"), optimizer=SGD(momentum=0.0))
-    with pytest.raises(SearchError, match=r"step 2 of 12: the loss of tiny:\d.* became (nan|inf); no checkpoint was written"):
+    # Step 1 leaves weights of 1e28. Which of the two shows that first depends on the CPU's kernels, the step does not.
+    said = r"step 2 of 12: the (loss|gradient norm) of tiny:\d.* became (nan|inf); no checkpoint was written"
+    with pytest.raises(SearchError, match=said):
         run(tmp_path / "first", preset=wild)
     good = tiny.preset()
     with pytest.raises(Interrupted):

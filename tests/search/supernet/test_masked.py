@@ -24,7 +24,7 @@ from tests.training.tiny import CLASSES, SIDE
 from . import tiny
 from .test_loop import NO_WARM_UP, child, finished
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 L2 = 0.5
 
 
