@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli_options import model_options, preprocessing_options, refuse_changes
+from export.cli_options import model_options, network_of, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from export.consistency import ConsistencyReport, Subject
     from export.stated_rule import StatedRule
+    from mhmodels.architecture import Architecture
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
 _PICTURES = 130
@@ -68,16 +69,19 @@ def consistency(
 
     from export.stated_rule import stated_rule_of
     from mhmodels.quiet import load_tensorflow
-    from mhmodels.registry import is_keras_file
+    from mhmodels.registry import is_keras_file, resolve
 
     rule = stated_rule_of(preprocessing, mean, std)
     if is_keras_file(model):
         refuse_changes(model, changes)
+        architecture = None
+    else:
+        architecture = network_of(resolve(model).at(**changes), weights, changes)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
         from export.consistency import check_consistency
 
-        subject = _subject(model, changes, weights, images, rule)
+        subject = _subject(model, architecture, changes, weights, images, rule)
         report = check_consistency(
             subject,
             tuple(dict.fromkeys(formats)),
@@ -100,23 +104,26 @@ def consistency(
 
 
 def _subject(
-    model: str, changes: dict[str, Any], weights: str | None, folder: Path | None, rule: StatedRule | None = None
+    model: str,
+    architecture: Architecture | None,
+    changes: dict[str, Any],
+    weights: str | None,
+    folder: Path | None,
+    rule: StatedRule | None = None,
 ) -> Subject:
-    """The network, and the pictures to compare it on."""
+    """The network (None for a `.keras` file, which is one), and the pictures to compare it on."""
     import msgspec
 
     from export.consistency import Subject
     from export.pictures import fit_preprocessing, photographs, read_pictures
     from export.source import keras_source, load_source, weights_rule
-    from mhmodels.registry import is_keras_file, resolve
 
-    if is_keras_file(model):
+    if architecture is None:
         source = keras_source(model, changes["input_size"]).stated(rule)
         source.check_rule()
         architecture = fit_preprocessing(source.architecture)
         calibration = read_pictures(None, architecture)
     else:
-        architecture = resolve(model).at(**changes)
         expected = weights_rule(weights, architecture) or architecture.preprocessing
         expected = expected if rule is None else rule.over(expected)
         architecture = fit_preprocessing(msgspec.structs.replace(architecture, preprocessing=expected))
