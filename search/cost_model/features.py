@@ -62,7 +62,7 @@ def signature(piece: Piece) -> str:
 
 
 def _signed(op: Op) -> list[str]:
-    """What counts of an operation. Model files hold hashes of it: a later field may only add to it where it is not the default."""
+    """What counts of an operation. Model files hold hashes of it: a later field may add to it only where it is no default."""
     return [str(getattr(op, name)) for name in _SIGNED] + ([] if op.padding == "same" else [op.padding])
 
 
