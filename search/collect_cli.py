@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from mhmodels.cli.common import check_places, console, emit_json, note, progress_console, try_place
+from mhmodels.cli.common import check_place, check_places, console, emit_json, note, progress_console
 from mhmodels.store import Store
 from search.collecting.claims import claimed
 from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
@@ -36,7 +36,7 @@ def check_output(output: Path, read: Iterable[Path | None]) -> None:
     """
     beside = output.with_suffix(".json")
     check_places({"-o": output, "the provenance of -o": beside}, read)
-    try_place(beside, _refuse)
+    check_place(beside, _refuse)
     if beside.exists() and not is_provenance(beside):
         raise click.UsageError(
             f"the provenance of -o is '{beside}', where there is something of another format than {FORMAT}: give -o another "

@@ -9,10 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
-from mhmodels.cli.common import emit_json
+from mhmodels.cli.common import OutputFile, check_places, emit_json
 from mhmodels.cli.list import list_command
 from mhmodels.cli.main import COMMANDS, cli
 from mhmodels.registry import list_models
@@ -178,3 +179,27 @@ def test_names_that_are_not_utf_8_can_be_printed() -> None:
 def test_names_that_are_not_utf_8_can_be_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     emit_json({"files": ["caf\udce9.png", 1, None], "n\udcff": {"share": 0.5}})
     assert json.loads(capsys.readouterr().out) == {"files": ["caf\ufffd.png", 1, None], "n\ufffd": {"share": 0.5}}
+
+
+@pytest.mark.parametrize("words", [["--preset", "p.json", "-o", "p.json"], ["a.csv", "-o", "./a.csv"], ["a.csv", "-o", "link"]])
+def test_a_file_that_a_command_reads_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    """`search run --preset p.json -o p.json` replaced the preset by the result."""
+
+    @click.command()
+    @click.argument("data", nargs=-1)
+    @click.option("--preset")
+    @click.option("-o", "--output", type=OutputFile())
+    def command(data: tuple[str, ...], preset: str | None, output: Path) -> None:
+        check_places({"-o": output})
+        output.write_text("result")
+
+    monkeypatch.chdir(tmp_path)
+    for name in ("p.json", "a.csv"):
+        Path(name).write_text("precious")
+    Path("link").symlink_to("a.csv")
+    refused = CliRunner().invoke(command, words)
+    assert (refused.exit_code, "which is what the command reads too" in refused.output) == (2, True)
+    assert {Path(name).read_text() for name in ("p.json", "a.csv")} == {"precious"}
+    assert CliRunner().invoke(command, [*words[:-1], "new.json"]).exit_code == 0

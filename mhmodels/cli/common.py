@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 import click
 
 from mhmodels.cli.terminal import trusted
+from mhmodels.system.files import try_place
 from mhmodels.system.text import json_text, printable
 
 if TYPE_CHECKING:
@@ -38,33 +38,16 @@ class OutputFile(click.Path):
             self.fail(f"'{path}': expected a name that ends with {' or '.join(self.suffixes)}", param, ctx)
         if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in str(path)):
             self.fail(f"{str(path)!r}: expected a name without control characters", param, ctx)
-        try_place(path, lambda message: self.fail(message, param, ctx))
+        check_place(path, lambda message: self.fail(message, param, ctx))
         return path
 
 
-def try_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
-    """Finds out whether a file can be written, before the work whose result it is to hold: a file of that name is made.
-
-    Args:
-        path: of the file; it, and folders that are missing, are made in a temporary folder beside, so that nothing of theirs is
-            left or touched.
-        refuse: called with a message if it cannot be written.
-    """
-    absolute = path.absolute()
-    place = next((folder for folder in absolute.parents if os.path.lexists(folder)), absolute.parent)
-    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-        refuse(f"'{path}': a folder, expected the name of a file")
-    if not place.is_dir():
-        refuse(f"'{path}': nothing can be written to '{place}' (not a folder); give another path")
+def check_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
+    """Finds out whether a file can be written, before the work whose result it is to hold; `refuse` is told if it cannot."""
     try:
-        with tempfile.TemporaryDirectory(prefix=".mhm-", dir=place) as folder:
-            tried = Path(folder) / absolute.relative_to(place)
-            tried.parent.mkdir(parents=True, exist_ok=True)
-            tried.touch()
+        try_place(path)
     except OSError as error:
-        under = error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
-        where = "under this name" if under else f"to '{place}'"
-        refuse(f"'{path}': nothing can be written {where} ({error.strerror}); give another path")
+        refuse(f"'{path}': cannot be written ({error.strerror}); give another path")
 
 
 class FiniteRange(click.FloatRange):
@@ -86,17 +69,31 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
 
     Args:
         written: by option the file that it writes.
-        read: files that the command goes by.
+        read: files that the command goes by, besides those that its other arguments and options name.
 
     Raises:
         click.UsageError: which options, and which file.
     """
-    taken = {path.resolve(): "what the command reads" for path in read if path is not None}
+    taken = {path.resolve(): "what the command reads" for path in (*read, *_named_files(written)) if path is not None}
     for option, path in written.items():
         if path is not None:
             other = taken.setdefault(path.resolve(), option)
             if other != option:
                 raise click.UsageError(f"{option} is '{path}', which is {other} too: give it a file of its own")
+
+
+def _named_files(written: Collection[str]) -> Iterator[Path]:
+    """Files that the running command's arguments and options name, other than those that it writes."""
+    context = click.get_current_context(silent=True)
+    for param in context.command.params if context is not None else ():
+        if isinstance(param.type, OutputFile) or not set(written).isdisjoint(param.opts):
+            continue
+        value = context.params.get(param.name or "") if context is not None else None
+        for word in value if isinstance(value, tuple) else (value,):
+            # What is no path at all, such as a name with a NUL or of 10,000 characters, is no file.
+            with contextlib.suppress(OSError, ValueError):
+                if isinstance(word, (str, Path)) and Path(word).is_file():
+                    yield Path(word)
 
 
 def json_option(command: F) -> F:

@@ -193,30 +193,38 @@ def make_folder(folder: Path) -> None:
 
 
 def try_place(path: Path) -> None:
-    """Finds out whether a file can be written under a name, by writing one of that length and folder under a temporary name.
+    """Finds out whether a file can be written under a name: one of that very name is made in a temporary folder beside.
 
     Args:
-        path: the file; where its folder is missing, the nearest folder that is there is tried.
+        path: the file; where its folder is missing, the nearest folder that is there is tried, with the missing ones in it.
 
     Raises:
-        OSError: it cannot; `filename` is `path`.
+        OSError: it cannot be written, or is a folder; `filename` is `path`, and nothing is left behind.
     """
+    absolute = path.absolute()
     with _named(path):
-        folder = next(place for place in path.absolute().parents if os.path.lexists(place))
-        name = os.fsencode(path.name)
-        mark = os.fsencode(_temporary_name())
-        # As many bytes as the name has, and its characters: file systems refuse names for either.
-        probe = folder / os.fsdecode(mark + name if len(mark + name) < 200 else mark + name[len(mark) :])
-        os.close(os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-        probe.unlink()
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        place = next(folder for folder in absolute.parents if os.path.lexists(folder))
+        sweep(place)
+        folder = place / _temporary_name()
+        folder.mkdir(mode=0o700)
+        try:
+            tried = folder / absolute.relative_to(place)
+            tried.parent.mkdir(parents=True, exist_ok=True)
+            tried.touch()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path) -> None:
-    """Removes temporary files that killed processes left in a folder."""
+    """Removes temporary files, and folders in which places were tried, that killed processes left in a folder."""
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             found = _TEMPORARY.match(entry.name)
-            if found and not _runs(int(found[1])) and entry.is_file(follow_symlinks=False):
+            if found and not _runs(int(found[1])) and not entry.is_symlink():
                 _remove_unheld(Path(entry.path))
 
 
