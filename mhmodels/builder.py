@@ -134,7 +134,7 @@ def keras_name(name: str) -> str:
 
 def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     """Adds the Keras layers of one operation to their inputs and returns the output tensor."""
-    x = _layer(op)(inputs if len(inputs) > 1 else inputs[0])
+    x = op_layer(op)(inputs if len(inputs) > 1 else inputs[0])
     if op.batch_norm:
         x = keras.layers.BatchNormalization(
             momentum=BATCH_NORM_MOMENTUM, epsilon=architecture.batch_norm_epsilon, name=f"{op.name}_bn"
@@ -142,7 +142,7 @@ def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     return x if op.activation == "linear" else ACTIVATIONS[op.activation](f"{op.name}_act")(x)
 
 
-def _layer(op: Op) -> keras.layers.Layer:
+def op_layer(op: Op) -> keras.layers.Layer:
     """The layer that bears an operation's name."""
     if op.kind == "conv" or op.kind == "depthwise":
         return _convolution(op)
@@ -226,4 +226,4 @@ def _input(
     return image, (height, width), channels
 
 
-__all__ = ["Network", "apply_op", "create_model", "load_weights"]
+__all__ = ["Network", "apply_op", "create_model", "load_weights", "op_layer"]

@@ -20,13 +20,13 @@ target 1 would settle on a slower model for it, and a model that does not run on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import MhmodelsError, UnknownNameError
-from mhmodels.hardware.measurement import Kind, Measurement
+from mhmodels.hardware.measurement import Kind, Measurement, mixture
 
 Floats: TypeAlias = NDArray[np.float64]
 Reference: TypeAlias = str | Mapping[str, float] | Sequence[float] | Floats
@@ -301,22 +301,10 @@ def _check_all(values: Floats, good: NDArray[np.bool_], what: str, expected: str
 
 
 def _check_comparable(hardware: str, rows: Sequence[Measurement]) -> None:
-    """Rows of one column must come from the same place; predictions and published figures have no place."""
-    rows = [row for row in rows if row.supported and row.kind in ("measured", "estimated", "simulated")]
-    fields = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler", "configuration")
-    for row in rows[1:]:
-        for field in fields:
-            first, other = getattr(rows[0], field), getattr(row, field)
-            if first != other:
-                raise MetricsError(
-                    f"latencies on '{hardware}' do not compare: field '{field}' is {_short(first)} for '{rows[0].model}' and "
-                    f"{_short(other)} for '{row.model}'; measure both in the same place (`--fresh`)"
-                )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    """Rows of one column must come from the same conditions."""
+    found = mixture(rows)
+    if found is not None:
+        raise MetricsError(f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions (`--fresh`)")
 
 
 def _index(what: str, name: str, known: tuple[str, ...]) -> int:

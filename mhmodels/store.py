@@ -196,6 +196,14 @@ class Store:
             )
         )
 
+    def of_hardware(self, hardware: str) -> Iterator[Measurement]:
+        """All rows of a hardware and of known architectures, oldest first.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self._rows("hardware = ? AND architecture_id IS NOT NULL ORDER BY id", (hardware,))
+
     def __iter__(self) -> Iterator[Measurement]:
         """All rows, oldest first."""
         return self._rows("1 ORDER BY id", ())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -14,6 +15,8 @@ Kind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "pu
 UNSUPPORTED = "×"
 NOISY_MAD_RATIO = 0.02
 
+_PLACED = ("measured", "estimated", "simulated")
+_CONDITIONS = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler")
 _TIMES = ("median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p95_ms", "init_ms", "first_ms", "mad_ratio")
 _COUNTS = (
     "threads", "batch", "runs", "warmup", "file_bytes", "sram_bytes", "dram_bytes", "flash_bytes",
@@ -159,3 +162,45 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return Environment(
             device=self.device, runtime=self.runtime, driver=self.driver, compiler=self.compiler, configuration=self.configuration
         )
+
+    def conditions(self) -> dict[str, Any]:
+        """Everything but the network that this latency depends on, by name: rows mix only where all of it is equal.
+
+        The settings in `configuration` are named one by one: `configuration.mode`.
+        """
+        own = {name: getattr(self, name) for name in _CONDITIONS}
+        return own | {f"configuration.{name}": value for name, value in self.configuration.items()}
+
+
+class Mixture(NamedTuple):
+    """Two rows that may not be mixed, and the conditions in which they differ: (name, value of the first, value of the other)."""
+
+    first: Measurement
+    other: Measurement
+    differing: tuple[tuple[str, Any, Any], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"field '{name}' is {_short(one)} for '{self.first.model}' and {_short(other)} for '{self.other.model}'"
+            for name, one, other in self.differing
+        )
+
+
+def mixture(rows: Iterable[Measurement]) -> Mixture | None:
+    """What keeps rows of one hardware from going together; None where they do.
+
+    Rows without a latency go with any, and predictions and published figures have no conditions.
+    """
+    timed = [row for row in rows if row.supported and row.kind in _PLACED]
+    known = timed[0].conditions() if timed else {}
+    for row in timed[1:]:
+        own = row.conditions()
+        if own != known:
+            names = [name for name in {**known, **own} if known.get(name) != own.get(name)]
+            return Mixture(timed[0], row, tuple((name, known.get(name), own.get(name)) for name in names))
+    return None
+
+
+def _short(value: Any) -> str:
+    text = "missing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

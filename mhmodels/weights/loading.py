@@ -15,6 +15,7 @@ from mhmodels.preprocessing_layer import file_rule, state_rule
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, targets
+from mhmodels.weights.padding import Padding, padding_of, warn_at_size
 from mhmodels.weights.registered import locate
 from mhmodels.weights.stated import check_network
 
@@ -47,13 +48,15 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
     wanted = _layers_of(model, architecture)
     with open_weights(path) as file:
         if file.info is None:
-            arrays = _plain_arrays(file, architecture, wanted)
+            arrays, padding = _plain_arrays(file, architecture, wanted)
         else:
             classes = any(target.name == LOGITS for target in wanted)
             check_network(path, file.info.network(path), architecture, classes=classes)
-            arrays = read_arrays(file, path)
+            arrays, padding = read_arrays(file, path), file.info.padding
         info = file.info
     _assign(model, path, wanted, arrays)
+    if padding != "same":
+        warn_at_size(path, architecture, model.inputs[0].shape[1:3])
     rule = info.preprocessing if info is not None else file_rule(path)
     if rule is not None:
         carry(model, architecture, rule)
@@ -112,15 +115,15 @@ def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
     return tuple(target for target in targets(architecture) if target.name in names)
 
 
-def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> Arrays:
-    """The network's arrays from a Keras file that says nothing of itself."""
+def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, Padding]:
+    """The network's arrays from a Keras file that says nothing of itself, and the padding that they were trained with."""
     classes = architecture.classes if any(target.name == LOGITS for target in wanted) else None
     found = match(file.source, architecture, width=architecture.width_multiplier, classes=classes)
     arrays: Arrays = {}
     for (layer, role), variable in found.variables.items():
         value = np.asarray(variable.read(), np.float32)
         arrays[layer, role] = value[None, None] if layer == LOGITS and value.ndim == 2 else value
-    return arrays
+    return arrays, padding_of(file.source, found)
 
 
 def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:

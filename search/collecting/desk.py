@@ -136,8 +136,9 @@ class Desk:
         ms = np.array([steady_ms(row, pace) for row in rows], np.float64)
         encodings = np.array([network.encoding for network in known])
         model = fit(space, encodings, ms, Origin(self.id), FitOptions(curve=False)).model
-        errors = np.abs(model.bind(space).predict(encodings) / ms - 1)
-        limit = max(OUTLIER, OUTLIER_SPREADS * float(np.median(errors)))
+        # Log ratios: a tenth is as far off as the tenfold.
+        errors = np.abs(np.log(model.bind(space).predict(encodings) / ms))
+        limit = max(np.log1p(OUTLIER), OUTLIER_SPREADS * float(np.median(errors)))
         for network, error in zip(known, errors, strict=True):
             if error > limit and notes(self._rows[network.id]).get("why") != "outlier":
                 self.queue[network.id] = "outlier"

@@ -110,8 +110,8 @@ def test_cost_models_see_poolings_apart(space: ArchitectureSpace) -> None:
 
 def test_it_can_be_drawn() -> None:
     found = boxes(resnet50d())
-    assert [box.side for box in found][:4] == [112, 112, 112, 56]
-    assert found[4]._replace(part="") == ("", "bottleneck", "k3 e0.25", 3, 256, 56, 1, True)
+    assert [box.size[0] for box in found][:4] == [112, 112, 112, 56]
+    assert found[4]._replace(part="") == ("", "bottleneck", "k3 e0.25", 3, 256, (56, 56), 1, True)
 
 
 @pytest.mark.numeric
