@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from mhmodels.archives import unpacked_limit
+from mhmodels.archives import check_archive, unpacked_limit
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.weights.keras_file import check_keras_file
 
@@ -27,9 +27,9 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
     file = Path(path)
     if not file.is_file():
         raise WeightsError(f"{path}: {'not a regular file' if file.exists() else 'no such file'}, expected a .keras file")
-    check_keras_file(file)
     try:
         config = _config(file)
+        check_keras_file(file)
         _check_variables(file, config)
         # Never with code from the file: a lambda layer could do anything.
         return keras.models.load_model(file, compile=False, safe_mode=True)
@@ -41,12 +41,12 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def _config(file: Path) -> Any:
+    size = check_archive(file).get(CONFIG)
+    if size is None:
+        raise WeightsError(f"{file}: a zip file without {CONFIG}, expected one that Keras saved (.keras)")
+    if size > LARGEST_CONFIG:
+        raise WeightsError(f"{file}: {CONFIG} in it has {size} bytes, expected at most {LARGEST_CONFIG}")
     with zipfile.ZipFile(file) as archive:
-        if CONFIG not in archive.namelist():
-            raise WeightsError(f"{file}: a zip file without {CONFIG}, expected one that Keras saved (.keras)")
-        size = archive.getinfo(CONFIG).file_size
-        if size > LARGEST_CONFIG:
-            raise WeightsError(f"{file}: {CONFIG} in it has {size} bytes, expected at most {LARGEST_CONFIG}")
         return json.loads(archive.read(CONFIG))
 
 
