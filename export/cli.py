@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from export.cli_options import InputSize, model_options, preprocessing_options, refuse_changes
+from export.cli_options import InputSize, model_options, network_of, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 
@@ -26,10 +26,19 @@ _SHOWN_SATURATED = 0.001
 
 
 class Failure(NamedTuple):
-    """A network of a batch that could not be exported."""
+    """A network, or one format of it, that could not be exported.
+
+    Attributes:
+        format: the one that failed; None where the network could be exported in no format.
+    """
 
     model: str
     error: str
+    format: str | None = None
+
+    def text(self) -> str:
+        """As a line for people."""
+        return f"{self.model}{f', {self.format}' if self.format else ''}: {self.error}"
 
 
 @click.command()
@@ -78,7 +87,8 @@ def export(
     """Write TFLite files and verify each at once on real pictures.
 
     MODEL may also be a .keras file of our builders, with a head of your own. Each file gets a manifest beside it. A file
-    that does not agree with its network is not kept, and the exit code is 1; of several networks the others are exported.
+    that does not agree with its network is not kept. If a network or a format fails, the others are still exported, the
+    failures are listed at the end, and the exit code is 1.
     """
     changes = {
         "width_multiplier": width_multiplier, "input_size": input_size, "input_channels": input_channels, "classes": classes,
@@ -92,7 +102,7 @@ def export(
     elif exported:
         _print(exported, options)
     for failure in failed:
-        note(f"error: {failure.model}: {failure.error}")
+        note(f"error: {failure.text()}")
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -103,10 +113,12 @@ def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) 
     from mhmodels.registry import is_keras_file, resolve
 
     if not is_keras_file(model):
-        architecture = resolve(model).at(**changes)
-        if alone:
-            options.labels.check(architecture.classes)
-            target_paths(architecture, options, set())
+        named = resolve(model).at(**changes)
+        if not alone:
+            return lambda: network_of(named, options.weights, changes, top=not options.writer.features)
+        architecture = network_of(named, options.weights, changes, top=not options.writer.features)
+        options.labels.check(architecture.classes)
+        target_paths(architecture, options, set())
         return lambda: architecture
     refuse_changes(model, changes)
 
@@ -155,7 +167,7 @@ def _options(
 def _export_all(
     models: tuple[str, ...], openers: list[Callable[[], Architecture | Source]], options: Options
 ) -> tuple[list[Exported], list[Failure]]:
-    """Every network in turn. The failure of one of several is told at the end; that of a single one is raised."""
+    """Every network in turn, in every format. Failures are told at the end; one that leaves nothing to do is raised."""
     from rich.markup import escape
 
     from mhmodels.quiet import load_tensorflow
@@ -173,8 +185,14 @@ def _export_all(
 
         metadata, taken = stack.enter_context(MetadataWriter()), set[Path]()
         for model, opener in zip(models, openers, strict=True):
+
+            def format_failed(fmt: str, error: MhmodelsError, model: str = model) -> None:
+                failed.append(Failure(model, str(error), fmt))
+
+            several = len(models) > 1 or len(options.formats) > 1
+            goes_on = format_failed if several else None
             try:
-                for one in export_model(opener(), options, progress, taken=taken, metadata=metadata):
+                for one in export_model(opener(), options, progress, taken=taken, metadata=metadata, failed=goes_on):
                     exported.append(one)
                     _tell(one, options)
             except MhmodelsError as error:

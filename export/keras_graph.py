@@ -83,7 +83,11 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> Read:
         reader.bind(inputs[0], IMAGE)
         outputs = [reader.output(output) for output in model.outputs]
         if len(outputs) == 1:
-            outputs = [reader.finished(outputs[0])]
+            outputs = [reader.finished(outputs[0], FLATTEN)]
+        else:
+            # Of several outputs, vectors are scores and maps are maps, whatever their size.
+            pairs = zip(outputs, model.outputs, strict=True)
+            outputs = [reader.finished(name, f"{name}_{FLATTEN}") if len(tensor.shape) == 2 else name for name, tensor in pairs]
     except ExportError as error:
         raise UnreadError(str(error), reader.front) from error
     return Read(tuple(reader.ops.values()), reader.layers, reader.tensors, tuple(outputs), size, channels, reader.front)
@@ -190,13 +194,13 @@ class _Reader:
         self.changes[name] = self.changes.get(name, 0) + 1
         return name
 
-    def finished(self, output: str) -> str:
-        """Ends a classifier as the builder does: its scores flattened before the softmax."""
+    def finished(self, output: str, flatten: str) -> str:
+        """Ends a classifier as the builder does: its scores flattened, by an operation of that name, before the softmax."""
         softmax = self.ops.pop(output) if self.ops[output].kind == "softmax" else None
         last = self.ops[output if softmax is None else softmax.inputs[0]]
         if last.size != (1, 1):
             return output
-        flat = f"{FLATTEN}_scores" if FLATTEN in self.ops else FLATTEN  # a layer of the user's has that name
+        flat = f"{flatten}_scores" if flatten in self.ops else flatten  # a layer of the user's has that name
         self.ops[flat] = Op(flat, "reshape", (last.name,), last.channels, last.channels)
         self._logits(last.name, flat)
         if softmax is None:
@@ -212,6 +216,16 @@ class _Reader:
             self.tensors[name] = linear(layer.input)
             linear.set_weights(layer.get_weights())
         self.tensors[flat] = self.tensors.get(name)
+
+
+def output_names(model: keras.Model) -> tuple[str, ...]:
+    """The names of a model's outputs: those of the layers that give them, numbered where one gives several."""
+    names: list[str] = []
+    for tensor in model.outputs:
+        layer = str(tensor._keras_history.operation.name)
+        count = sum(name == layer or name.startswith(f"{layer}_output") for name in names)
+        names.append(f"{layer}_output{count + 1}" if layer in names else layer)
+    return tuple(names)
 
 
 def _check_call(model: Any) -> None:

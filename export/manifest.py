@@ -12,7 +12,7 @@ import msgspec
 
 from export.labels import NO_LABELS, OutputLabels
 from export.parity import Parity
-from mhmodels.architecture import Architecture, Preprocessing, decode_json, read_bytes
+from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 
 FORMAT = "mhmodels.manifest/1"
 TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
@@ -42,7 +42,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     crop_fraction: float
-    interpolation: str
+    interpolation: Interpolation
 
     def preprocessing(self) -> Preprocessing | None:
         """The rule from a picture to the input; None where it is unknown.
@@ -52,10 +52,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         """
         if self.mean is None or self.std is None:
             return None
-        return Preprocessing(
-            mean=self.mean, std=self.std, crop_fraction=self.crop_fraction,
-            interpolation="bicubic" if self.interpolation == "bicubic" else "bilinear",
-        )  # fmt: skip
+        return Preprocessing(mean=self.mean, std=self.std, crop_fraction=self.crop_fraction, interpolation=self.interpolation)
 
 
 class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,7 +1,8 @@
 """tflite-support's metadata in our files: what an app's generated code and task libraries read.
 
-tflite-support composes the metadata in a child process: its import pulls TensorFlow in, takes seconds, and needs libusb,
-which the wheel of `libusb-package` carries. What it composed is put into the file here, because its own populator writes
+tflite-support composes the metadata in a child process: its import loads TensorFlow where it is installed, for seconds and
+only to open remote files, so the child hides TensorFlow from it; and it needs libusb, which the wheel of `libusb-package`
+carries. What it composed is put into the file here, because its own populator writes
 the whole file anew and so moves the weights off the 16-byte boundaries that runtimes rely on.
 As a program (run by `mhmodels.hardware.child`) this module is that child: one JSON request a line, one answer a line.
 """
@@ -184,7 +185,9 @@ def _composer() -> Any:
 
     # tflite-support's import wants libusb-1.0, whatever is done with it; the wheel's copy serves.
     ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
-    # Not `import tflite_support`: its package loads the task library, which clashes with TensorFlow.
+    # Where TensorFlow cannot be imported, tflite-support opens files with Python's own functions.
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    # Not `import tflite_support`: its package loads the task library.
     from tensorflow_lite_support.metadata import metadata_schema_py_generated as schema
     from tensorflow_lite_support.metadata.python import metadata
     from tensorflow_lite_support.metadata.python.metadata_writers import metadata_info, metadata_writer, writer_utils

@@ -117,7 +117,7 @@ def frame(name: str, size: tuple[int, int], channels: int, classes: int) -> Arch
 def unknown_frame(model: keras.Model, size: tuple[int, int] | None, error: ExportError) -> Architecture:
     """The frame of a model that could not be read, as far as its inputs and outputs tell; else raises why it could not."""
     shape, output = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
-    if len(shape) != 4 or len(model.outputs) != 1 or output[-1] is None:
+    if len(shape) != 4 or output[-1] is None:
         raise error
     height, width = size or (shape[1], shape[2])
     if height is None or width is None or shape[3] is None:

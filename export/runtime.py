@@ -43,7 +43,7 @@ def run_file(
         timeout_s: for the whole run.
 
     Returns:
-        For each tensor an array (n, …) of what it held.
+        For each tensor an array (n, …) of what it held, without the batch of 1 where it has one.
 
     Raises:
         ExportError: the runtime refuses the file, dies on it, or exceeds the time.
@@ -101,7 +101,8 @@ def _serve(request: str, result: str) -> None:
             found = interpreter.get_tensor(index)
             if found.dtype.kind not in "biuf":
                 raise ValueError(f"tensor {index} holds {found.dtype}, expected numbers")
-            values.append(found[0])
+            # A tensor without a batch of 1 in front, such as shape arithmetic, is kept as it is.
+            values.append(found[0] if found.ndim and found.shape[0] == 1 else found)
     np.savez(result, **{f"tensor{i}": np.stack(values) for i, values in enumerate(collected)})
 
 

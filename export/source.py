@@ -5,7 +5,6 @@ Weights come from a file, from a user's own `.keras` model, or are seeded random
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,21 +13,26 @@ import keras
 import msgspec
 import numpy as np
 
+from export.file_graph import flat
 from export.graph import ExportError, Floats, Graph, fold, fold_layers
 from export.input_rule import InputRule, input_rule
-from export.keras_graph import UnreadError, read_model
+from export.keras_files import load_keras_file
+from export.keras_graph import UnreadError, output_names, read_model
 from export.keras_input import Front
 from export.pictures import CALIBRATION_PICTURES, read_pictures
 from export.precision import in_float32, single_precision
+from export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
 from export.recognise import endpoints, recognise, unknown_frame
 from export.reference import keras_outputs
 from export.stated_rule import StatedRule
+from export.verify import compared_ops
+from export.writer import SCORES, WriterOptions
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
-from mhmodels.errors import WeightsError
 from mhmodels.json_files import plain_text
 from mhmodels.network import IMAGE, lower
 from mhmodels.preprocessing_layer import file_rule
+from mhmodels.weights.download import hash_file
 from mhmodels.weights.info import Labels, Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
 from mhmodels.weights.registered import locate
@@ -137,32 +141,55 @@ class Source(NamedTuple):
         """Refuses what a file of scores, or with `features` of feature maps, cannot be made of without leaving something out.
 
         Raises:
-            ExportError: several outputs, or a map, where a file of scores has one output; the message names them.
+            ExportError: maps where scores are wanted, or scores where maps are; the message names them.
         """
         if features:
+            self._check_maps()
             return
-        outputs = self.model.outputs
-        if len(outputs) > 1:
-            names = ", ".join(f"'{output._keras_history.operation.name}'" for output in outputs)
-            raise ExportError(
-                f"model '{self.model.name}' has {len(outputs)} outputs ({names}), a file of scores has one: "
-                "give --features if they are feature maps, or a model with one of them"
-            )
-        if self.graph is not None and self.graph.ops[-1].size != (1, 1):
+        maps = [len(output.shape) == 4 for output in self.model.outputs]
+        if len(maps) > 1 and all(maps):
+            names = ", ".join(f"'{name}'" for name in output_names(self.model))
+            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give --features")
+        if len(maps) == 1 and self.graph is not None and self.graph.ops[-1].size != (1, 1):
             last = self.graph.ops[-1].name
             raise ExportError(f"layer '{last}' gives a map, not scores: give --features, or a model with a classifier")
+
+    def _check_maps(self) -> None:
+        pairs = zip(output_names(self.model), self.model.outputs, strict=True)
+        scores = [name for name, output in pairs if len(output.shape) == 2]
+        if len(self.model.outputs) > 1 and scores:
+            raise ExportError(f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave --features out")
+
+    def expected(self, images: Floats, options: WriterOptions) -> dict[str, Floats]:
+        """What a file of this network must give on pictures, by the names of the file's outputs.
+
+        Args:
+            images: float32 (n, height, width, channels), normalised as a file takes them.
+            options: of the file.
+
+        Returns:
+            float32 arrays, batch first. With a graph, scores are those before their softmax; without one every output is
+            as the model gives it, after its activation.
+        """
+        if self.graph is None:
+            names = output_names(self.model)
+            return self.compute(images, names if len(names) > 1 else (SCORES,))
+        places = compared_ops(self.graph, options)
+        computed = self.compute(images, tuple(places.values()))
+        return {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
 
     def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
         """What the Keras model gives on pictures.
 
         Args:
             images: float32 (n, height, width, channels), normalised as a file takes them.
-            names: operations; with no graph any one name stands for the model's output.
+            names: operations; with no graph one name for each of the model's outputs, whatever it is.
 
         Returns:
             float32 arrays by name, batch first.
         """
-        wanted = {name: self.model.outputs[0] if self.graph is None else self.tensors[name] for name in names}
+        known = dict(zip(names, self.model.outputs, strict=False)) if self.graph is None else self.tensors
+        wanted = {name: known[name] for name in names}
         try:
             outputs = keras.Model(self.model.inputs[0], wanted)
         except ValueError as error:  # Keras: the tensor belongs to a model that is used as a layer
@@ -205,7 +232,7 @@ def _loaded(architecture: Architecture, weights: str | Path | None, images: Floa
     path = locate(weights, architecture)
     info = load_weights(model, path, architecture)
     architecture = getattr(model, ATTRIBUTE, architecture)
-    label = f"{plain_text(path.name)}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    label = f"{plain_text(path.name)}, sha256 {hash_file(path, 'sha256')}"
     graph = fold(model, architecture)
     tensors = _built_tensors(model, graph)
     if info is None:
@@ -245,21 +272,16 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
         ExportError: its input is not one picture, or its weights are not finite.
     """
     file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"{path}: no such file, expected a .keras file")
-    try:
-        # Never with code from the file: a lambda layer could do anything.
-        with single_precision():
-            model = keras.models.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its reading meets: ValueError, KeyError, OSError, BadZipFile, …
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise WeightsError(f"{path}: cannot be read as a Keras model ({reason})") from error
-    label = f"{plain_text(file.name)}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    with single_precision():
+        model = load_keras_file(file)
+    label = f"{plain_text(file.name)}, sha256 {hash_file(file, 'sha256')}"
     return model_source(model, label, size)
 
 
 def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> Source:
     """A Keras model in memory as a source, in float32; see `keras_source`."""
+    if is_aware(model):
+        return _aware_source(model, label)
     model = in_float32(model)
     with single_precision():
         try:
@@ -268,11 +290,25 @@ def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = 
             return _unread(model, label, size, error)
     architecture, backbone = recognise(model, read)
     graph = fold_layers(model.name, read.layers, architecture, read.ops, endpoints(read, backbone))
+    if len(read.outputs) > 1:
+        graph = graph._replace(heads=dict(zip(output_names(model), read.outputs, strict=True)))
     source = Source(
         model, architecture, graph, label, read.tensors, outputs=read.outputs, front=read.front, notes=_notes(read.front),
         backbone=None if backbone is None else f"{backbone.architecture.name}@{backbone.architecture.width_multiplier:g}",
     )  # fmt: skip
     return _with_rule(source, input_rule(model.name, read.front, None))
+
+
+def _aware_source(model: keras.Model, label: str) -> Source:
+    """A quantisation-aware model: its float network, and the ranges that it learned."""
+    graph, _ = aware_graph(model)
+    with single_precision():
+        twin, tensors = float_twin(model)
+    notes = (
+        "made of a quantisation-aware model, with the ranges that it learned; save_aware writes them into a weights file, if it "
+        "is a network of the zoo",
+    )
+    return Source(twin, made_as(model).architecture, graph, label, tensors, learned=learned(model), notes=notes)
 
 
 def _unread(model: keras.Model, label: str, size: tuple[int, int] | None, error: ExportError) -> Source:

@@ -19,6 +19,7 @@ from mhmodels.network import IMAGE, LOGITS, Network, Op, lower, select_endpoints
 from mhmodels.preprocessing_layer import layer_name
 from mhmodels.registry import resolve
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
+from mhmodels.weights.stated import weighted_network
 
 BATCH_NORM_MOMENTUM = 0.99
 
@@ -55,7 +56,8 @@ def create_model(
         input_shape: (height, width, channels), channels last; sizes from 32, or None for unknown. Default: the
             architecture's own.
         include_top: whether to add pooling, the convolutions after it and the classifier.
-        weights: None for random initial weights, the path of a weights file, or a registered name (docs/weights.md).
+        weights: None for random initial weights, the path of a weights file, or a registered name (docs/weights.md). Of a
+            network that is given by name they also state the class count and input size, where the arguments do not.
         input_tensor: a Keras tensor to build upon instead of a new input.
         pooling: without the top: None (the last map, 4D), `avg` or `max` (2D).
         classes: number of classes, with the top.
@@ -84,6 +86,10 @@ def create_model(
     if width_multiplier is not None:
         architecture = architecture.at(width_multiplier=check_width_multiplier(width_multiplier))
     _check_options(pooling, dropout, features, out_strides)
+    if weights is not None and isinstance(model, str) and input_tensor is None:
+        # Before anything is built: what the weights state, and whether it is what was asked for.
+        asked = {"classes": classes, "input_channels": None if input_shape is None else tuple(input_shape)[-1]}
+        architecture = weighted_network(architecture, weights, asked, top=include_top and not features).architecture
     image, size, channels = _input(architecture, input_shape, input_tensor)
     architecture = architecture.at(input_channels=channels, classes=classes)
 
@@ -128,7 +134,7 @@ def keras_name(name: str) -> str:
 
 def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     """Adds the Keras layers of one operation to their inputs and returns the output tensor."""
-    x = _layer(op)(inputs if len(inputs) > 1 else inputs[0])
+    x = op_layer(op)(inputs if len(inputs) > 1 else inputs[0])
     if op.batch_norm:
         x = keras.layers.BatchNormalization(
             momentum=BATCH_NORM_MOMENTUM, epsilon=architecture.batch_norm_epsilon, name=f"{op.name}_bn"
@@ -136,7 +142,7 @@ def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     return x if op.activation == "linear" else ACTIVATIONS[op.activation](f"{op.name}_act")(x)
 
 
-def _layer(op: Op) -> keras.layers.Layer:
+def op_layer(op: Op) -> keras.layers.Layer:
     """The layer that bears an operation's name."""
     if op.kind == "conv" or op.kind == "depthwise":
         return _convolution(op)
@@ -220,4 +226,4 @@ def _input(
     return image, (height, width), channels
 
 
-__all__ = ["Network", "apply_op", "create_model", "load_weights"]
+__all__ = ["Network", "apply_op", "create_model", "load_weights", "op_layer"]

@@ -36,6 +36,10 @@ class WeightsError(MhmodelsError, ValueError):
     """Weights that cannot be had or do not fit: a corrupt or foreign file, another network, a hash that differs."""
 
 
+class PaddingWarning(UserWarning):
+    """Weights give other scores here than where they come from, because their network was padded otherwise."""
+
+
 class MeasurementError(MhmodelsError, RuntimeError):
     """A latency that could not be obtained."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 import tempfile
@@ -37,6 +38,21 @@ def quiet_native() -> Iterator[None]:
                 os.close(descriptor)
 
 
+@contextlib.contextmanager
+def without_collections() -> Iterator[None]:
+    """Pauses the garbage collector.
+
+    An import makes a million objects that stay; looking for cycles among them takes a sixth of TensorFlow's import time.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def load_tensorflow() -> None:
     """Imports TensorFlow and Keras without their start-up messages (CUDA plug-ins, CPU features), for a command.
 
@@ -47,7 +63,7 @@ def load_tensorflow() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
-        with quiet_native():
+        with quiet_native(), without_collections():
             import keras
             import tensorflow  # noqa: F401
         backend = keras.config.backend()

@@ -61,9 +61,6 @@ class Operator(NamedTuple):
     activation: str
 
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
-
 class TFLiteFile(NamedTuple):
     """The main graph of a file."""
 
@@ -72,17 +69,6 @@ class TFLiteFile(NamedTuple):
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     description: str
-
-    def format(self) -> str:
-        """`float32`, `float16`, `int8`, `uint8`: the type of what the convolutions compute with."""
-        for operator in self.operators:
-            if operator.kind in _WEIGHTED and len(operator.inputs) > 1 and operator.inputs[1] >= 0:
-                kind = self.tensors[operator.inputs[1]].dtype
-                return self._float_format() if kind == "float32" else kind
-        return self.tensors[self.inputs[0]].dtype
-
-    def _float_format(self) -> str:
-        return "float16" if any(t.dtype == "float16" and t.data is not None for t in self.tensors) else "float32"
 
 
 def read_tflite(path: str | os.PathLike[str]) -> TFLiteFile:

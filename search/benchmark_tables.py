@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
 from mhmodels.numbers import decimal
@@ -113,31 +113,15 @@ def named(path: Path) -> str:
     return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
-def _check_unpacked(path: Path) -> None:
-    """Refuses an archive that takes much memory before it takes any."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MOST_BYTES:
-            raise FileFormatError(f"{path}: {unpacked} bytes unpacked, expected at most {MOST_BYTES}")
-
-
 def _arrays(path: Path) -> Mapping[str, Any]:
     try:
-        _check_unpacked(path)
-        loaded = np.load(path, allow_pickle=False)
-        arrays: dict[str, Any] = {}
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                arrays = {name: loaded[name] for name in loaded.files}
+        arrays = load_arrays(path)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except FileFormatError:
-        raise
-    except Exception as error:  # NumPy reads array headers with Python's parser, which raises whatever it likes
+    except ArchiveError as error:
         raise FileFormatError(f"{path}: not an .npz file of plain arrays ({error}); it may be cut off") from error
-    if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise FileFormatError(f"{path}: not an .npz file of plain arrays, by name; found {', '.join(arrays) or 'none'}")
+    if not arrays:
+        raise FileFormatError(f"{path}: not an .npz file of plain arrays, by name; found none")
     return arrays
 
 

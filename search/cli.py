@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,7 +20,11 @@ from mhmodels.cli.common import (
     working,
 )
 from mhmodels.cli.phones import PhoneOptions, phone_options
+from mhmodels.errors import MhmodelsError
 from search.run_cli import resume_command, run_command, show_command
+
+if TYPE_CHECKING:
+    from search.cost_model.model import CostModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -360,35 +364,70 @@ def predict_command(
 
     A structural model takes any network at the input size that it was fitted for. Networks unlike the space that it was
     fitted on are predicted less well, and are marked as outside.
+
+    If a MODEL is unknown, a cost model does not apply to it, or one of several cost models cannot be read, the others are
+    still predicted; every failure is named at the end, and the exit code is 1.
     """
     if not models and samples is None:
         raise click.UsageError("nothing to predict: give a MODEL or --samples")
-    from search.cost_model.model import load_cost_model, naming
     from search.cost_model.predicting import predict_models, predict_samples
+
+    failures: list[dict[str, str]] = []
+
+    def failed(name: str, hardware: str, error: MhmodelsError) -> None:
+        failures.append({"model": name, "hardware": hardware, "error": str(error)})
+
+    loaded, used = [], []
+    for word in paths:
+        try:
+            loaded.append(_cost_model(space_name, word, hardware_ids))
+            used.append(word)
+        except MhmodelsError as error:
+            if len(paths) == 1:
+                raise
+            failed("", str(word), error)
+    rows = predict_models(models, loaded, failed) + (predict_samples(samples, loaded) if samples is not None else [])
+    if as_json:
+        emit_json({"rows": rows, "failed": failures})
+    elif rows:
+        _print_predictions(rows, loaded, used)
+    if failures:
+        raise MhmodelsError("\n".join(_failure_text(failure) for failure in failures))
+
+
+def _cost_model(space_name: str, word: Path, hardware_ids: tuple[str, ...]) -> CostModel:
+    """Loads a cost model, and tells what must be known of it."""
+    from search.cost_model.model import load_cost_model, naming
     from search.cost_model.shipping import model_path, remark_on
 
-    loaded = []
-    for path in (model_path(space_name, word) for word in paths):
-        model = load_cost_model(path)
-        with naming(path):
-            if hardware_ids and model.hardware not in hardware_ids:
-                model.check(hardware=hardware_ids[0])
-        if remark := remark_on(model, path):
-            note(remark)
-        for doubt in model.doubts:
-            note(f"warning: {path}: {doubt}")
-        loaded.append(model)
-    rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])
-    if as_json:
-        emit_json({"rows": rows})
-        return
+    path = model_path(space_name, word)
+    model = load_cost_model(path)
+    with naming(path):
+        if hardware_ids and model.hardware not in hardware_ids:
+            model.check(hardware=hardware_ids[0])
+    if remark := remark_on(model, path):
+        note(remark)
+    for doubt in model.doubts:
+        note(f"warning: {path}: {doubt}")
+    return model
+
+
+def _failure_text(failure: dict[str, str]) -> str:
+    """One failure as a line; an error that names a cost model's file needs no more."""
+    if not failure["model"]:
+        return failure["error"]
+    return f"'{failure['model']}'{' on ' if failure['hardware'] else ''}{failure['hardware']}: {failure['error']}"
+
+
+def _print_predictions(rows: list[dict[str, Any]], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
     from rich.table import Table
 
     several = len({model.hardware for model in loaded}) < len(loaded)
     names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
     table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
     for row in rows:
-        cells = [f"{row['latency_ms'][i]['ms']:.4g}" for i in range(len(loaded))]
+        values = [entry["ms"] for entry in row["latency_ms"]]
+        cells = ["?" if value is None else f"{value:.4g}" for value in values]
         outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
         unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]

@@ -172,7 +172,7 @@ def test_names_that_are_not_utf_8_can_be_printed() -> None:
     program = "import sys; from mhmodels.cli import main; main.cli.main = lambda **_: print(sys.argv[1]); main.main()"
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run([sys.executable, "-c", program, b"caf\xe9.json"], capture_output=True, env=environment, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf?.json\n", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf\\xe9.json\n", b"")
 
 
 def test_names_that_are_not_utf_8_can_be_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

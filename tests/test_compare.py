@@ -348,6 +348,58 @@ def test_command_refuses_before_it_measures(fake: FakeRunner, tiny: list[str], t
     assert not fake.asked
 
 
+def test_what_fails_leaves_the_others(fake: FakeRunner, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that fails, and a name that means nothing, are named at the end with exit code 1; the rest is answered."""
+    base, small, wide = tiny
+    honest = fake.measure
+
+    def measure(job: Job, hardware: Hardware) -> Measurement:
+        if (job.model, hardware.id) == ("small@0.125", "fake-a"):
+            raise MeasurementError("the child died")
+        return honest(job, hardware)
+
+    monkeypatch.setattr(fake, "measure", measure)
+    done = run(tmp_path, "nothing", small, wide, "--hardware", "fake-a,fake-b", "--reference", base, "--json")
+    assert isinstance(done.exception, MeasurementError)
+    assert "small@0.125 on fake-a: FAILED: the child died" in str(done.exception)
+    assert "unknown model 'nothing'" in str(done.exception)
+    document = json.loads(done.stdout)
+    first, second = document["rows"]
+    assert (first["latency_ms"]["fake-a"], first["failed"], first["reason"]) == (None, ["fake-a"], {"fake-a": "the child died"})
+    assert first["latency_ms"]["fake-b"] > 0
+    assert second["latency_ms"]["fake-a"] > 0
+    assert [failure["model"] for failure in document["failures"]] == ["nothing", "small@0.125"]
+    assert "? not measured, because it failed: small@0.125 on fake-a" in " ".join(
+        run(tmp_path, small, "--hardware", "fake-a,fake-b", "--reference", base).stdout.split()
+    )
+
+
+def test_a_column_that_fails_as_a_whole_leaves_the_norms_of_the_others(
+    fake: FakeRunner, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = fake.measure
+
+    def measure(job: Job, hardware: Hardware) -> Measurement:
+        if hardware.id == "fake-b":
+            raise MeasurementError("gone")
+        return honest(job, hardware)
+
+    monkeypatch.setattr(fake, "measure", measure)
+    done = run(tmp_path, tiny[1], "--hardware", "fake-a,fake-b", "--reference", tiny[0], "--json")
+    assert isinstance(done.exception, MeasurementError)
+    document = json.loads(done.stdout)
+    assert document["hardware"] == ["fake-a"]
+    assert 0 < document["rows"][0]["mn_norm_avg"] < 1
+    assert {failure["hardware"] for failure in document["failures"]} == {"fake-b"}
+
+    def nothing_left(job: Job, hardware: Hardware) -> Measurement:
+        raise MeasurementError(f"no {hardware.id} for {job.model}")
+
+    monkeypatch.setattr(fake, "measure", nothing_left)
+    nothing = run(tmp_path, tiny[2], "--hardware", "fake-a", "--reference", tiny[2], "--json", "--fresh")
+    assert (nothing.stdout, str(nothing.exception)) == ("", "wide@0.5 on fake-a: FAILED: no fake-a for wide@0.5")
+
+
 def test_help_and_module_are_light() -> None:
     code = "import sys, mhmodels.cli.compare; print({'numpy', 'rich', 'tensorflow', 'keras', 'export'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"

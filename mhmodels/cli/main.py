@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import os
 import select
 import signal
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mhmodels.cli import terminal
-from mhmodels.errors import InterruptedJobError, MhmodelsError
+from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
 # command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
@@ -112,6 +114,7 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
+    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     terminal.prepare()
     try:
         _check_working_directory()
@@ -140,6 +143,14 @@ def main() -> None:
         _fail(f"{_name_of(error)}: {error.strerror}; give another path, or make room there")
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Shows a warning of ours as one line for people; another library's as Python does."""
+    if issubclass(category, PaddingWarning):
+        click.echo(f"warning: {printable(str(message), lines=True)}", err=True)
+    else:
+        otherwise(message, category, *where)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

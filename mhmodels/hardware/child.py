@@ -37,6 +37,7 @@ class Child:
         cores: Sequence[int] = (),
         errors: IO[bytes] | int = subprocess.DEVNULL,
         environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
         """Starts the process.
 
@@ -47,6 +48,7 @@ class Child:
             cores: to pin the process to; none for all.
             errors: where standard output and standard error go.
             environment: in place of this process's.
+            descriptors: open files that it shares with this process.
         """
         self._channel, theirs = socket.socketpair()
         with theirs:
@@ -60,7 +62,7 @@ class Child:
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,
-                    pass_fds=(number,),
+                    pass_fds=(number, *descriptors),
                     env=environment,
                 )
             except BaseException:

@@ -19,7 +19,8 @@ from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.pace import outdated
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite_format import compute_format
 
 if TYPE_CHECKING:
     from mhmodels.store import Store
@@ -29,8 +30,6 @@ TRIES = 3
 """Measurements at most for one answer, as long as each is noisy."""
 TRIES_S = 120.0
 """No further one begins after so long."""
-# Operators with weights, and the positions of input and weights among their tensors.
-_KERNELS = {"CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "FULLY_CONNECTED": (0, 1), "TRANSPOSE_CONV": (2, 1)}
 
 
 class Answer(NamedTuple):
@@ -106,7 +105,7 @@ def prepare(
         path=path,
         model_hash=digest,
         file_bytes=path.stat().st_size,
-        format=kernel_format(content),
+        format=compute_format(content),
         model=label or path.stem,
         architecture_id=architecture_id,
         weights=weights,
@@ -115,34 +114,6 @@ def prepare(
         threads=threads,
         reference=reference,
     )
-
-
-def kernel_format(content: TFLiteFile) -> str:
-    """What a file computes in: float32, float16 (weights), int8 or uint8; else input and weights of its kernels.
-
-    A file may take and give other types than it computes in, so its borders do not count; a file of float activations
-    and int8 weights is neither float32 nor int8 and comes out as `float32 x int8`.
-    """
-    types = [tensor.dtype for tensor in content.tensors]
-    operators = content.operators
-    stored = {o.outputs[0]: types[o.inputs[0]] for o in operators if o.kind == "DEQUANTIZE" and o.inputs and o.outputs}
-    pairs = set()
-    for operator in operators:
-        positions = _KERNELS.get(operator.kind)
-        if positions and len(operator.inputs) > max(positions):
-            source, kernel = (operator.inputs[position] for position in positions)
-            if min(source, kernel) >= 0:
-                pairs.add((types[source], stored.get(kernel, types[kernel])))
-    if not pairs:
-        pairs = {(types[tensor],) * 2 for o in operators if o.kind not in ("QUANTIZE", "DEQUANTIZE") for tensor in o.outputs[:1]}
-    names = sorted(_pair_name(*pair) for pair in pairs)
-    return " + ".join(names) or "empty"
-
-
-def _pair_name(source: str, weights: str) -> str:
-    if source == weights:
-        return source
-    return "float16" if (source, weights) == ("float32", "float16") else f"{source} x {weights}"
 
 
 def check_format(job: Job, hardware: Hardware) -> None:

@@ -16,6 +16,7 @@ from mhmodels.report.comparison import Comparison, Row
 NOISY = "~"
 PARTIAL = "*"
 NOTHING = "-"
+FAILED = "?"
 
 
 def three_digits(value: float) -> str:
@@ -89,7 +90,7 @@ def _table(comparison: Comparison, words: _Headings, paper: bool) -> Table:
 
 def line(row: Row) -> str:
     """One row as plain text, for logs: every latency with its kind."""
-    latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind[column]}" for column in row.latency_ms)
+    latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind.get(column, 'failed')}" for column in row.latency_ms)
     return f"{row.label}: {latencies}; MN-Norm avg {_norm(row, row.mn_norm_avg)}, max {_norm(row, row.mn_norm_max)}"
 
 
@@ -108,10 +109,15 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     refused: dict[str, list[str]] = {}
     for row in rows:
         for column, reason in row.reason.items():
+            if column in row.failed:
+                continue
             refused.setdefault(f"{row.label}: {reason}", []).append(column)
     if refused:
         yield f"{UNSUPPORTED} the whole network did not run there, so the model has no MN-Norm:"
         yield from (f"  {', '.join(columns)}: {what}" for what, columns in refused.items())
+    failed = [f"{row.label} on {column}" for row in rows for column in row.failed]
+    if failed:
+        yield f"{FAILED} not measured, because it failed: {', '.join(failed)}; these models have no MN-Norm."
     if comparison.reference.reason:
         yield f"The reference {comparison.reference.label} did not run everywhere, so no model has an MN-Norm."
     if any(row.noisy for row in rows):
@@ -163,7 +169,7 @@ def _all_rows(comparison: Comparison) -> tuple[Row, ...]:
 def _column_kinds(rows: Sequence[Row], column: str) -> list[Kind]:
     """The kinds of a column's latencies, or of its refusals where it has none, in the order in which they come."""
     latencies = [row.kind[column] for row in rows if row.latency_ms[column] is not None]
-    return list(dict.fromkeys(latencies or [row.kind[column] for row in rows]))
+    return list(dict.fromkeys(latencies or [row.kind[column] for row in rows if column in row.kind]))
 
 
 def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
@@ -192,7 +198,7 @@ def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[Rend
 def _cell(row: Row, column: str) -> str:
     value = row.latency_ms[column]
     if value is None:
-        return UNSUPPORTED
+        return FAILED if column in row.failed else UNSUPPORTED
     return f"{NOISY if column in row.noisy else ''}{three_digits(value)}{PARTIAL if column in row.partial else ''}"
 
 

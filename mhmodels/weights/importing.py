@@ -22,6 +22,7 @@ from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
 from mhmodels.weights.files import read_info, read_weights, write_weights
 from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
+from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.source import Source, Variable
 
 MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
@@ -149,6 +150,7 @@ def import_weights(
             raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
         known = _described(origin)
         arrays, used = _read(found, source.averages if averages else {})
+        padding = padding_of(source, found) if known is None else known.padding
     network = found.architecture
     if known is not None:
         network, stated = _own_network(known, network, source.path), _kept(stated, known)
@@ -165,7 +167,10 @@ def import_weights(
         accuracy=stated.accuracy,
         step=known.step if known else source.step,
         learned=known.learned if known else None,
+        padding=padding,
     )
+    if padding != "same":
+        warn_at_import(str(path), network)
     unused = tuple(name for name in source.variables if name not in used)
     taken = averages if source.averages else None
     return Imported(str(path), info, network, source.kind, found.part.name, len(used), unused, len(source.training_state), taken)

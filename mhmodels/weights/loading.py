@@ -14,8 +14,10 @@ from mhmodels.network import LOGITS
 from mhmodels.preprocessing_layer import file_rule, state_rule
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
-from mhmodels.weights.matching import Target, match, same_network, targets
+from mhmodels.weights.matching import Target, match, targets
+from mhmodels.weights.padding import Padding, padding_of, warn_at_size
 from mhmodels.weights.registered import locate
+from mhmodels.weights.stated import check_network
 
 ATTRIBUTE = "mhmodels_architecture"
 """Attribute of a model that `create_model` built: its architecture, with the preprocessing of the weights in it."""
@@ -46,12 +48,15 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
     wanted = _layers_of(model, architecture)
     with open_weights(path) as file:
         if file.info is None:
-            arrays = _plain_arrays(file, architecture, wanted)
+            arrays, padding = _plain_arrays(file, architecture, wanted)
         else:
-            _check_network(path, file.info, architecture, wanted)
-            arrays = read_arrays(file, path)
+            classes = any(target.name == LOGITS for target in wanted)
+            check_network(path, file.info.network(path), architecture, classes=classes)
+            arrays, padding = read_arrays(file, path), file.info.padding
         info = file.info
     _assign(model, path, wanted, arrays)
+    if padding != "same":
+        warn_at_size(path, architecture, model.inputs[0].shape[1:3])
     rule = info.preprocessing if info is not None else file_rule(path)
     if rule is not None:
         carry(model, architecture, rule)
@@ -110,36 +115,15 @@ def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
     return tuple(target for target in targets(architecture) if target.name in names)
 
 
-def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> Arrays:
-    """The network's arrays from a Keras file that says nothing of itself."""
+def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, Padding]:
+    """The network's arrays from a Keras file that says nothing of itself, and the padding that they were trained with."""
     classes = architecture.classes if any(target.name == LOGITS for target in wanted) else None
     found = match(file.source, architecture, width=architecture.width_multiplier, classes=classes)
     arrays: Arrays = {}
     for (layer, role), variable in found.variables.items():
         value = np.asarray(variable.read(), np.float32)
         arrays[layer, role] = value[None, None] if layer == LOGITS and value.ndim == 2 else value
-    return arrays
-
-
-def _check_network(path: str, info: WeightsInfo, architecture: Architecture, wanted: tuple[Target, ...]) -> None:
-    """Checks that a file is of a model's network, at any input size and, without the classifier, any class count."""
-    stored = info.network(path)
-    if stored.input_channels != architecture.input_channels:
-        raise WeightsError(
-            f"{path}: for pictures of {stored.input_channels} channels, expected {architecture.input_channels} as the model "
-            f"reads; build it with input_shape=(…, …, {stored.input_channels})"
-        )
-    if any(target.name == LOGITS for target in wanted) and stored.classes != architecture.classes:
-        raise WeightsError(
-            f"{path}: {stored.classes} classes, expected {architecture.classes} as the model has; build it with "
-            f"classes={stored.classes}, or with include_top=False and a classifier of your own"
-        )
-    if not same_network(stored, architecture):
-        raise WeightsError(
-            f"{path}: weights of {stored.name} at width {stored.width_multiplier:g} ({info.architecture_id}), expected "
-            f"{architecture.name} at width {architecture.width_multiplier:g}; build '{stored.name}@{stored.width_multiplier:g}', "
-            "or give weights of the network that you build"
-        )
+    return arrays, padding_of(file.source, found)
 
 
 def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:

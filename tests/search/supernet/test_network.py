@@ -49,7 +49,12 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "width"), [("multi_hardware", 0.25), ("mobilenet_v3_like", 0.25), ("proxylessnas_enlarged", 0.5)]
+    ("name", "width"),
+    [
+        pytest.param("multi_hardware", 0.25, marks=pytest.mark.slow),
+        ("mobilenet_v3_like", 0.25),
+        pytest.param("proxylessnas_enlarged", 0.5, marks=pytest.mark.slow),
+    ],
 )
 def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, double: None) -> None:
     space = get_space(name)
