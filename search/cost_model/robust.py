@@ -27,7 +27,7 @@ FAR = 3.0
 SPREADS = 6.0
 """Factor on the usual spread of log ratios (1.4826 MAD) beyond which a latency is far off."""
 _ERRORS = 3.0
-_NEAR = 1.3
+_NEAR = 1.5
 _ROUNDS = 4
 _FLOORS = (1.0, 0.5, 0.25, 0.1, 0.05)
 _RANK_LOSS = 0.001
