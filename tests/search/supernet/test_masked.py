@@ -203,9 +203,9 @@ def _trainer(kind: Any, plan: Plan, architectures: int) -> Any:
 
 
 def _trained(trainer: Any, paths: Sequence[Sequence[Any]]) -> list[Any]:
-    """Losses and accuracies of some steps, and what is judged at the end."""
+    """What some steps tell (losses, accuracies, the gradients' norm), and what is judged at the end."""
     batches = _batches(100)
-    steps = [np.stack(trainer.train(step, each, batches)) for step, each in enumerate(paths)]
+    steps = [np.asarray(told) for step, each in enumerate(paths) for told in trainer.train(step, each, batches)]
     judged = [trainer.judge(paths[-1], batches, one_batch=one_batch) for one_batch in (True, False)]
     return [*steps, *judged, trainer.accuracy(paths[0][0], *next(batches))]
 
