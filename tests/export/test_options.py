@@ -160,7 +160,7 @@ def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path,
     assert "give --images FOLDER with .npy arrays of shape (65, 48, 1)" in done.stderr
     for i, picture in enumerate(sample_pixels(4, grey.input_size)):
         np.save(tmp_path / f"{i}.npy", picture[..., :1])
-    subject = _subject("grey.json", {}, None, tmp_path)
+    subject = _subject("grey.json", grey, {}, None, tmp_path)
     assert subject.calibration == subject.pictures
     assert subject.calibration.calibration.source == str(tmp_path)
 
