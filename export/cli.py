@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from export.cli_options import InputSize, model_options, refuse_changes
+from export.cli_options import InputSize, model_options, network_of, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 
@@ -102,10 +102,12 @@ def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) 
     from mhmodels.registry import is_keras_file, resolve
 
     if not is_keras_file(model):
-        architecture = resolve(model).at(**changes)
-        if alone:
-            options.labels.check(architecture.classes)
-            target_paths(architecture, options, set())
+        named = resolve(model).at(**changes)
+        if not alone:
+            return lambda: network_of(named, options.weights, changes, top=not options.writer.features)
+        architecture = network_of(named, options.weights, changes, top=not options.writer.features)
+        options.labels.check(architecture.classes)
+        target_paths(architecture, options, set())
         return lambda: architecture
     refuse_changes(model, changes)
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli_options import model_options, refuse_changes
+from export.cli_options import model_options, network_of, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from export.consistency import ConsistencyReport, Subject
+    from mhmodels.architecture import Architecture
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
 _PICTURES = 130
@@ -51,15 +52,18 @@ def consistency(
     from rich.markup import escape
 
     from mhmodels.quiet import load_tensorflow
-    from mhmodels.registry import is_keras_file
+    from mhmodels.registry import is_keras_file, resolve
 
     if is_keras_file(model):
         refuse_changes(model, changes)
+        architecture = None
+    else:
+        architecture = network_of(resolve(model).at(**changes), weights, changes)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
         from export.consistency import check_consistency
 
-        subject = _subject(model, changes, weights, images)
+        subject = _subject(model, architecture, changes, weights, images)
         report = check_consistency(
             subject, tuple(dict.fromkeys(formats)), tolerance, threshold, lambda stage: status.update(escape(stage))
         )
@@ -75,19 +79,19 @@ def consistency(
         raise click.exceptions.Exit(1)
 
 
-def _subject(model: str, changes: dict[str, Any], weights: str | None, folder: Path | None) -> Subject:
-    """The network, and the pictures to compare it on."""
+def _subject(
+    model: str, architecture: Architecture | None, changes: dict[str, Any], weights: str | None, folder: Path | None
+) -> Subject:
+    """The network (None for a `.keras` file, which is one), and the pictures to compare it on."""
     from export.consistency import Subject
     from export.pictures import fit_preprocessing, photographs, read_pictures
     from export.source import keras_source, load_source, weights_info
-    from mhmodels.registry import is_keras_file, resolve
 
-    if is_keras_file(model):
+    if architecture is None:
         source = keras_source(model, changes["input_size"])
         architecture = fit_preprocessing(source.architecture)
         calibration = read_pictures(None, architecture)
     else:
-        architecture = resolve(model).at(**changes)
         info = weights_info(weights, architecture)
         if info is not None:
             import msgspec

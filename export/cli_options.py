@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
-from mhmodels.architecture import check_input_size
-from mhmodels.cli.common import F
+from mhmodels.architecture import Architecture, check_input_size
+from mhmodels.cli.common import F, note
 from mhmodels.errors import ArchitectureError
 
 
@@ -40,12 +41,36 @@ def refuse_changes(model: str, changes: Mapping[str, Any]) -> None:
         raise click.UsageError(f"--{given[0].replace('_', '-')}: {model} is a built model, which has its own")
 
 
+def network_of(
+    architecture: Architecture, weights: str | Path | None, changes: Mapping[str, Any], *, top: bool = True
+) -> Architecture:
+    """The network to export: with the class count and input size of its weights, where the options do not state them.
+
+    Raises:
+        WeightsError: the weights are of another network or class count; told before TensorFlow is loaded.
+    """
+    if weights is None:
+        return architecture
+    from mhmodels.weights.stated import weighted_network
+
+    asked = {name: changes[name] for name in ("input_size", "input_channels", "classes")}
+    weighted = weighted_network(architecture, weights, asked, top=top)
+    for remark in weighted.notes:
+        note(f"{architecture.name}: {remark}")
+    return weighted.architecture
+
+
 def model_options(command: F) -> F:
     """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
     for option in (
-        click.option("--classes", type=int, default=None, help="Number of classes."),
+        click.option("--classes", type=int, default=None, help="Number of classes. Default: the weights', else the network's."),
         click.option("--input-channels", type=int, default=None, help="Channels of the picture; 3 unless the network says."),
-        click.option("--input-size", type=InputSize(), default=None, help="Input in pixels."),
+        click.option(
+            "--input-size",
+            type=InputSize(),
+            default=None,
+            help="Input in pixels, such as 224 or 192x256. Default: the weights', else the network's.",
+        ),
         click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH."),
     ):
         command = option(command)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from typing import Any
 
+import msgspec
+
 from export.manifest import Manifest, OutputSpec, TensorSpec
+from export.pictures import fit_preprocessing
+from export.quantisation.scheme import input_quantisation, takes_pixels
+from mhmodels.architecture import Architecture
 from mhmodels.complexity import complexity
+from mhmodels.errors import ArchitectureError, FileFormatError
 from mhmodels.tflite_file import Tensor, TFLiteFile
+
+SCALE_TOLERANCE = 1e-4
+"""Relative difference between the input's scale and what mean and std make of it: converters round it their own way."""
 
 
 def operator_counts(file: TFLiteFile) -> dict[str, int]:
@@ -65,7 +75,34 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
         claims["params"] = (manifest.params, counts.params)
         claims["params_total"] = (manifest.params_total, counts.params_total)
         claims["madds"] = (manifest.madds, counts.madds)
+    claims |= _rule_claims(manifest, network, file)
     return {field: pair for field, pair in claims.items() if pair[0] != pair[1]}
+
+
+def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteFile) -> dict[str, tuple[Any, Any]]:
+    """What the rule from a picture to the input follows from: the network's own, and the quantisation of the file's input."""
+    entry = file.tensors[file.inputs[0]]
+    try:
+        rule = manifest.input.preprocessing()
+    except ArchitectureError as error:
+        raise FileFormatError(f"{manifest.file}: manifest, field 'input': {error}") from error
+    whole = len(entry.scale) == 1 and entry.dtype in ("uint8", "int8")
+    claims: dict[str, tuple[Any, Any]] = {}
+    if len(entry.shape) == 4 and len(rule.mean) != entry.shape[3]:
+        claims["input.mean"] = (f"{len(rule.mean)} values", f"{entry.shape[3]} channels")
+    if network is not None:
+        own = fit_preprocessing(network).preprocessing
+        if manifest.normalise_in_model:
+            own = msgspec.structs.replace(own, mean=(0.0,) * len(own.mean), std=(1.0,) * len(own.std))
+        claims |= {f"input.{field}": (getattr(rule, field), getattr(own, field)) for field in rule.__struct_fields__}
+    if whole:
+        expected = input_quantisation(rule, "uint8" if entry.dtype == "uint8" else "int8")
+        stated, found = (float(expected.scale[0]), int(expected.zero_point)), (float(entry.scale[0]), int(entry.zero_point[0]))
+        if stated[1] != found[1] or not math.isclose(stated[0], found[0], rel_tol=SCALE_TOLERANCE):
+            claims["input.mean and input.std"] = (f"{rule.mean} and {rule.std}, scale and zero point {stated}", found)
+    exact = manifest.normalise_in_model or (len(entry.scale) > 0 and takes_pixels(rule))
+    claims["input.takes_pixels"] = (manifest.input.takes_pixels, exact)
+    return claims
 
 
 def _parameters(tensor: Tensor) -> tuple[float | None, int | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,8 @@ from export.graph import ExportError
 from mhmodels.json_files import plain_text
 from mhmodels.weights.info import Labels
 from mhmodels.weights.labels import BACKGROUND, read_labels
+
+_SEPARATORS = re.compile("[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+")
 
 
 class OutputLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -29,8 +32,8 @@ class OutputLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     sha256: str = ""
 
     def lines(self) -> tuple[str, ...]:
-        """One name for each output, as runtimes read label files."""
-        return (BACKGROUND,) * self.offset + self.names
+        """One line for each output, as runtimes read label files: what some reader takes for a line's end is a blank."""
+        return (BACKGROUND,) * self.offset + tuple(_SEPARATORS.sub(" ", name) for name in self.names)
 
     def check(self, classes: int) -> None:
         """Compares the number of names with the network's outputs.

@@ -12,7 +12,7 @@ import msgspec
 
 from export.labels import NO_LABELS, OutputLabels
 from export.parity import Parity
-from mhmodels.architecture import Architecture, Preprocessing, decode_json, read_bytes
+from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 
 FORMAT = "mhmodels.manifest/1"
 TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
@@ -41,7 +41,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     mean: tuple[float, ...]
     std: tuple[float, ...]
     crop_fraction: float
-    interpolation: str
+    interpolation: Interpolation
 
     def preprocessing(self) -> Preprocessing:
         """The rule from a picture to the input.
@@ -49,10 +49,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         Raises:
             ArchitectureError: it is none.
         """
-        return Preprocessing(
-            mean=self.mean, std=self.std, crop_fraction=self.crop_fraction,
-            interpolation="bicubic" if self.interpolation == "bicubic" else "bilinear",
-        )  # fmt: skip
+        return Preprocessing(mean=self.mean, std=self.std, crop_fraction=self.crop_fraction, interpolation=self.interpolation)
 
 
 class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -88,7 +88,7 @@ def pixels_of(images: Floats, preprocessing: Preprocessing) -> Floats:
 
 def _arrays(folder: Path, architecture: Architecture | Frame, limit: int) -> Floats:
     shape = (*architecture.input_size, architecture.input_channels)
-    paths = sorted(folder.glob("*.npy")) if folder.is_dir() else []
+    paths = sorted(path for path in folder.glob("*.npy") if path.is_file()) if folder.is_dir() else []
     if not paths:
         raise ExportError(
             f"{folder}: no .npy file in it; pictures of {architecture.input_channels} channels are read from arrays of shape "

@@ -5,7 +5,6 @@ Weights come from a file, from a user's own `.keras` model, or are seeded random
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,14 +13,15 @@ import keras
 import numpy as np
 
 from export.graph import ExportError, Floats, Graph, fold, fold_layers
+from export.keras_files import load_keras_file
 from export.keras_graph import Read, read_model
 from export.pictures import CALIBRATION_PICTURES, read_pictures
 from mhmodels.architecture import Architecture, Conv, Head
 from mhmodels.builder import create_model, keras_name
-from mhmodels.errors import WeightsError
 from mhmodels.json_files import plain_text
 from mhmodels.network import IMAGE, Endpoint, Op, lower
 from mhmodels.registry import zoo
+from mhmodels.weights.download import hash_file
 from mhmodels.weights.info import Labels, Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
 from mhmodels.weights.matching import COMMON_WIDTHS
@@ -139,7 +139,7 @@ def load_source(architecture: Architecture, weights: str | Path | None, images: 
     path = locate(weights, architecture)
     info = load_weights(model, path, architecture)
     architecture = getattr(model, ATTRIBUTE, architecture)
-    label = f"{plain_text(path.name)}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    label = f"{plain_text(path.name)}, sha256 {hash_file(path, 'sha256')}"
     graph = fold(model, architecture)
     tensors = _built_tensors(model, graph)
     if info is None:
@@ -171,15 +171,8 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
         ExportError: its input is not one picture, or its weights are not finite.
     """
     file = Path(path)
-    if not file.is_file():
-        raise WeightsError(f"{path}: no such file, expected a .keras file")
-    try:
-        # Never with code from the file: a lambda layer could do anything.
-        model = keras.models.load_model(file, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its reading meets: ValueError, KeyError, OSError, BadZipFile, …
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise WeightsError(f"{path}: cannot be read as a Keras model ({reason})") from error
-    label = f"{plain_text(file.name)}, sha256 {hashlib.sha256(file.read_bytes()).hexdigest()}"
+    model = load_keras_file(file)
+    label = f"{plain_text(file.name)}, sha256 {hash_file(file, 'sha256')}"
     return model_source(model, label, size)
 
 

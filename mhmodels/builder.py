@@ -18,6 +18,7 @@ from mhmodels.errors import ArchitectureError
 from mhmodels.network import IMAGE, LOGITS, Network, Op, lower, select_endpoints
 from mhmodels.registry import resolve
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
+from mhmodels.weights.stated import weighted_network
 
 BATCH_NORM_MOMENTUM = 0.99
 
@@ -54,7 +55,8 @@ def create_model(
         input_shape: (height, width, channels), channels last; sizes from 32, or None for unknown. Default: the
             architecture's own.
         include_top: whether to add pooling, the convolutions after it and the classifier.
-        weights: None for random initial weights, the path of a weights file, or a registered name (docs/weights.md).
+        weights: None for random initial weights, the path of a weights file, or a registered name (docs/weights.md). Of a
+            network that is given by name they also state the class count and input size, where the arguments do not.
         input_tensor: a Keras tensor to build upon instead of a new input.
         pooling: without the top: None (the last map, 4D), `avg` or `max` (2D).
         classes: number of classes, with the top.
@@ -81,6 +83,10 @@ def create_model(
     if width_multiplier is not None:
         architecture = architecture.at(width_multiplier=check_width_multiplier(width_multiplier))
     _check_options(pooling, dropout, features, out_strides)
+    if weights is not None and isinstance(model, str) and input_tensor is None:
+        # Before anything is built: what the weights state, and whether it is what was asked for.
+        asked = {"classes": classes, "input_channels": None if input_shape is None else tuple(input_shape)[-1]}
+        architecture = weighted_network(architecture, weights, asked, top=include_top and not features).architecture
     image, size, channels = _input(architecture, input_shape, input_tensor)
     architecture = architecture.at(input_channels=channels, classes=classes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -47,6 +48,18 @@ def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str,
 def plain_text(text: str) -> str:
     """Text as JSON takes it: what stands in a file name for a byte that is not UTF-8 becomes U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def control_character(text: str, allowed: str = "") -> str | None:
+    """The first character of a text that is a control character or ends a line or a paragraph; None if there is none.
+
+    Args:
+        text: such as a class name.
+        allowed: characters that do not count.
+    """
+    if text.isprintable():
+        return None
+    return next((mark for mark in text if unicodedata.category(mark) in ("Cc", "Zl", "Zp") and mark not in allowed), None)
 
 
 def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T], read: Callable[[bytes, str], T]) -> T:

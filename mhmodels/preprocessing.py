@@ -7,49 +7,26 @@ pictures (float32, normalised as the architecture's `Preprocessing` says). `prep
 from __future__ import annotations
 
 import importlib.resources
-import io
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.errors import MhmodelsError
-
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm"})
-"""Files that a folder of pictures is searched for; a file with another ending is no picture and is not reported."""
-
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""What a file's content may be, whatever its ending: never formats that start other programs, such as EPS."""
-
-MAX_PIXELS = 89_478_485
-"""A picture with more pixels than this is skipped unread: decoding it could take all memory (Pillow's own limit)."""
+from mhmodels.decoding import FORMATS as FORMATS  # re-exported: pictures from files to network inputs in one place
+from mhmodels.decoding import MAX_PIXELS as MAX_PIXELS
+from mhmodels.decoding import SUFFIXES as SUFFIXES
+from mhmodels.decoding import PictureError as PictureError
+from mhmodels.decoding import SkippedPicture as SkippedPicture
+from mhmodels.decoding import decode_picture as decode_picture
+from mhmodels.decoding import open_picture as open_picture
+from mhmodels.decoding import picture_files as picture_files
 
 DEFAULT = Preprocessing()
-
-
-class PictureError(MhmodelsError, ValueError):
-    """Pictures that cannot be had: no such folder, nothing readable in it, pixels of the wrong shape."""
-
-
-class SkippedPicture(NamedTuple):
-    """A file that ends like a picture and could not be used.
-
-    Attributes:
-        path: relative to the folder, with `/`.
-        reason: in a few words.
-    """
-
-    path: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.path} ({self.reason})"
 
 
 class PictureReport(NamedTuple):
@@ -145,7 +122,7 @@ def load_pixels(
         raise PictureError(f"{folder}: {'not a folder' if root.exists() else 'no such folder'}, expected a folder of pictures")
     if limit is not None and limit < 1:
         raise PictureError(f"limit is {limit}, expected at least 1 picture")
-    paths = sorted(_picture_files(root))
+    paths = picture_files(root)
     read: dict[str, NDArray[np.uint8]] = {}
     skipped = []
     for path in _spread(paths, limit):
@@ -160,28 +137,6 @@ def load_pixels(
         what = report.summary() if paths else f"{folder}: no pictures in it or below it"
         raise PictureError(f"{what}; expected files such as .jpg or .png")
     return np.stack([read[path] for path in report.read]), report
-
-
-def open_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """Reads one picture file as upright 8-bit RGB.
-
-    The camera's orientation tag is obeyed; transparent parts become white; 16-bit grey is scaled to 8 bit; of several
-    frames the first is taken; CMYK, palette and grey pictures are converted.
-
-    Raises:
-        PictureError: with the reason alone (the caller knows the file).
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise PictureError("not a regular file" if path.exists() else "no such file")
-    if path.stat().st_size == 0:
-        raise PictureError("empty file")
-    try:
-        return _decode(path)
-    except PictureError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever their parsing meets: OSError, SyntaxError, struct.error, …
-        raise PictureError(_reason(error)) from error
 
 
 def fit_picture(
@@ -278,7 +233,7 @@ def sample_pixels(
     if not 1 <= n <= len(files) * len(VIEWS):
         most = len(files) * len(VIEWS)
         raise PictureError(f"{n} sample pictures asked for, expected 1 to {most}: give a folder of pictures for more")
-    images = [Image.open(io.BytesIO(entry.read_bytes())).convert("RGB") for entry in files[:n]]
+    images = [decode_picture(entry.read_bytes()) for entry in files[:n]]
     pixels = np.empty((n, *_check_size(size), 3), np.uint8)
     for i in range(n):
         round_, photo = divmod(i, len(files))
@@ -300,26 +255,6 @@ def _check_size(size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def _picture_files(root: Path) -> Iterator[str]:
-    """Paths relative to `root`. Linked folders are entered once, so that a link to a parent does not go round for ever."""
-
-    def refuse(error: OSError) -> None:
-        raise PictureError(f"{error.filename}: cannot be listed ({error.strerror})") from error
-
-    seen = set()
-    for folder, folders, files in os.walk(root, onerror=refuse, followlinks=True):
-        real = Path(folder).resolve()
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for name in files:
-            # "._x.jpg" beside "x.jpg" holds what macOS knows of the file, and is no picture.
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield (Path(folder) / name).relative_to(root).as_posix()
-
-
 def _spread(paths: Sequence[str], limit: int | None) -> Iterator[str]:
     """`limit` paths evenly over the list, then the others as replacements; with no limit, all in order."""
     if limit is None or limit >= len(paths):
@@ -328,45 +263,3 @@ def _spread(paths: Sequence[str], limit: int | None) -> Iterator[str]:
     chosen = {i * len(paths) // limit for i in range(limit)}
     yield from (paths[i] for i in sorted(chosen))
     yield from (path for i, path in enumerate(paths) if i not in chosen)
-
-
-def _decode(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        # Damaged metadata of a good picture is no news; its pixels, if damaged, raise.
-        warnings.simplefilter("ignore")
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{image.width}x{image.height} pixels, expected at most {MAX_PIXELS // 10**6} million")
-            image.load()
-            return _to_rgb(_upright(image), image.format)
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # an orientation tag that cannot be parsed: the picture as it is stored
-        return image
-
-
-def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
-    # Both formats hold at most 16 bit; Pillow widens them to 32, depending on its version.
-    if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        values: NDArray[Any] = np.asarray(image).astype(np.float32)
-        return Image.fromarray(np.clip(values / 257 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        # Convert would cut off at 255 and give a white picture.
-        raise PictureError(f"pixels of mode '{image.mode}' have no defined range, expected 8 or 16 bit")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
-    if isinstance(error, Image.DecompressionBombError):
-        return f"over {2 * MAX_PIXELS // 10**6} million pixels, expected at most {MAX_PIXELS // 10**6} million"
-    if isinstance(error, MemoryError):
-        return "not enough memory to decode it"
-    return f"cannot be decoded: {error or type(error).__name__}".replace("\n", " ")[:160]

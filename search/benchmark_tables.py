@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
 from search.errors import SearchError, SpaceError
 from search.space import Space
@@ -114,17 +113,13 @@ def named(path: Path) -> str:
 
 def _arrays(path: Path) -> Mapping[str, Any]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays: dict[str, Any] = {}
-        if isinstance(loaded, np.lib.npyio.NpzFile):
-            with loaded:
-                arrays = {name: loaded[name] for name in loaded.files}
+        arrays = load_arrays(path)
     except OSError as error:
         raise FileFormatError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError) as error:
+    except ArchiveError as error:
         raise FileFormatError(f"{path}: not an .npz file of plain arrays ({error}); it may be cut off") from error
-    if not arrays or not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise FileFormatError(f"{path}: not an .npz file of plain arrays, by name; found {', '.join(arrays) or 'none'}")
+    if not arrays:
+        raise FileFormatError(f"{path}: not an .npz file of plain arrays, by name; found none")
     return arrays
 
 

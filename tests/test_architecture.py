@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +24,8 @@ from mhmodels.architecture import (
     SqueezeExcite,
     UniversalInvertedBottleneck,
 )
-from mhmodels.errors import ArchitectureError, FileFormatError
+from mhmodels.errors import ArchitectureError, FileFormatError, MhmodelsError
+from mhmodels.preprocessing import preprocess
 from tests.zoo_strategies import ARCHITECTURES, ROUNDINGS
 
 
@@ -210,3 +212,33 @@ def test_multiples_of_the_divisor_stay() -> None:
 
 def test_squeeze_excite_defaults_are_mobilenet_v3s() -> None:
     assert SqueezeExcite() == SqueezeExcite(ratio=0.25, of="expanded", divisor=8, activation="relu", gate="hard_sigmoid")
+
+
+@pytest.mark.parametrize("value", [1e-60, 5e-39, 1e-7, 0.0, -1.0, 1e7, 1e300, math.inf, math.nan])
+def test_a_std_that_float32_cannot_divide_by(value: float) -> None:
+    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'std' is .*, expected .* from 1e-06 to 1000000"):
+        Preprocessing(std=(1.0, value, 1.0))
+    if not math.isfinite(value):
+        return
+    document = json.loads(get_architecture("multi_max").to_json())
+    document["preprocessing"]["std"] = [value] * 3
+    with pytest.raises(MhmodelsError, match=r"preprocessing\.std\[0\]"):
+        Architecture.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("value", [1e300, -3e38, 1e7, -math.inf, math.nan])
+def test_a_mean_that_is_no_pixel(value: float) -> None:
+    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'mean' is .*, expected .* from -1000000"):
+        Preprocessing(mean=(value, 0.0, 0.0))
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.5, math.nan])
+def test_a_crop_that_is_no_share(value: float) -> None:
+    with pytest.raises(ArchitectureError, match=r"preprocessing: field 'crop_fraction' is .* above 0 and at most 1"):
+        Preprocessing(crop_fraction=value)
+
+
+def test_unusual_preprocessing_is_fine() -> None:
+    for mean, std in ((0.0, 1.0), (0.0, 255.0), (-128.0, 1.0), (0.0, 1 / 257), (32768.0, 65535.0)):
+        rule = Preprocessing(mean=(mean,) * 3, std=(std,) * 3)
+        assert np.isfinite(preprocess(np.full((1, 2, 2, 3), 255, np.uint8), rule)).all()

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, note
 from mhmodels.registry import resolve
+
+if TYPE_CHECKING:
+    from mhmodels.architecture import Architecture
+    from mhmodels.training.sources import Source
 
 
 @click.command("evaluate")
@@ -51,17 +57,12 @@ def evaluate(
     source = opened.test or opened.train
     if source is None:
         raise DataError(f"{data}: no pictures")
-    architecture = resolve(model).at(width_multiplier=width_multiplier)
+    architecture = _network(model, width_multiplier, input_size, classes, weights, source)
     from mhmodels.quiet import load_tensorflow
 
     load_tensorflow()
-    from mhmodels.training.session import evaluate_network, stated_network
+    from mhmodels.training.session import evaluate_network
 
-    stated = stated_network(weights, architecture)
-    architecture = architecture.at(
-        input_size=input_size or (stated.input_size if stated else None),
-        classes=classes or (stated.classes if stated else source.classes),
-    )
     judged = evaluate_network(architecture, weights, source, batch_size=batch_size, max_bad_share=max_bad_share)
     if judged.skipped:
         named = "; ".join(map(str, judged.skipped[:10]))
@@ -85,3 +86,23 @@ def evaluate(
         return
     click.echo(f"{architecture.name} on {source.name}: top-1 {judged.top1:.2%}, top-5 {judged.top5:.2%}, loss {judged.loss:.4f}")
     click.echo(f"{judged.pictures} pictures")
+
+
+def _network(
+    model: str, width: float | None, input_size: int | None, classes: int | None, weights: str, source: Source
+) -> Architecture:
+    """The network at the size and class count of its weights; what does not fit the data is told before TensorFlow loads."""
+    from mhmodels.training.errors import DataError
+    from mhmodels.weights.files import read_info
+    from mhmodels.weights.registered import locate
+    from mhmodels.weights.stated import weighted_network
+
+    named = resolve(model).at(width_multiplier=width)
+    if read_info(locate(weights, named)) is None:
+        return named.at(input_size=input_size, classes=classes or source.classes)
+    architecture = weighted_network(named, weights, {"input_size": input_size, "classes": classes}).architecture
+    if source.classes not in (None, architecture.classes):
+        raise DataError(
+            f"{source.name}: has {source.classes} classes, the weights {architecture.classes}; give data of the weights' classes"
+        )
+    return architecture

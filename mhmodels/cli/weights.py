@@ -112,14 +112,14 @@ def list_command(as_json: bool) -> None:
     from mhmodels.weights.registered import entries
 
     if as_json:
-        emit_json({"weights": entries()})
+        emit_json({"weights": [entry.public for entry in entries()]})
         return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table("name", "model", "claimed top-1", "licence", "from", box=box.SIMPLE)
-    for entry in entries():
+    for entry in (entry.public for entry in entries()):
         claims = ", ".join(f"{claim.top1:g} ({claim.dataset})" for claim in entry.accuracy)
         cells = (entry.name, entry.model, claims, entry.licence or "not stated", entry.url or "this package")
         table.add_row(*map(Text, cells))

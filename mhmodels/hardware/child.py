@@ -31,6 +31,7 @@ class Child:
         cores: Sequence[int] = (),
         errors: IO[bytes] | int = subprocess.DEVNULL,
         environment: Mapping[str, str] | None = None,
+        descriptors: Sequence[int] = (),
     ) -> None:
         """Starts it.
 
@@ -40,11 +41,18 @@ class Child:
             cores: to pin it to; none for all.
             errors: where its stderr goes.
             environment: in place of this process's.
+            descriptors: open files that it shares with this process.
         """
         # -P: neither the working directory nor the script's own folder may stand before the installed packages.
         command = [sys.executable, "-P", str(CONTAINED), json.dumps(list(cores)), str(script), *arguments]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, bufsize=0, env=environment
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,
+            env=environment,
+            pass_fds=descriptors,
         )
         self._pending = b""
         self.pid = self._process.pid

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.system.files import replaced
 from mhmodels.training.errors import CheckpointError
 
@@ -118,10 +119,9 @@ def load(path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, 
         CheckpointError: damaged, or of another network or optimizer.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = load_arrays(path)
         progress = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=Progress)
-    except Exception as error:  # zipfile, zlib, NumPy and msgspec raise whatever their parsing meets
+    except (ArchiveError, OSError, KeyError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({error}); remove it to resume from the one before") from error
     for name, shape in expected:
         found = arrays[name].shape if name in arrays else None

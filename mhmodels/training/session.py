@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +25,7 @@ from mhmodels.training.sources import Data, Source
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
 from mhmodels.training.watching import Observer, Silent
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
+from mhmodels.weights.download import hash_file
 from mhmodels.weights.registered import locate
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
@@ -210,7 +210,7 @@ def _identity(source: Source) -> str:
 
 
 def _weights_identity(weights: str | None, architecture: Architecture) -> str | None:
-    return None if weights is None else f"sha256 {hashlib.sha256(locate(weights, architecture).read_bytes()).hexdigest()}"
+    return None if weights is None else f"sha256 {hash_file(locate(weights, architecture), 'sha256')}"
 
 
 def _metrics(job: Job, outcome: Outcome) -> Metrics:

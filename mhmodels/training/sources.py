@@ -14,8 +14,8 @@ from typing import NamedTuple, Protocol
 
 from PIL import Image
 
-from mhmodels.json_files import plain_text
-from mhmodels.preprocessing import SUFFIXES, open_picture
+from mhmodels.decoding import PictureError, open_picture, picture_files
+from mhmodels.json_files import control_character, plain_text
 from mhmodels.training import digits64
 from mhmodels.training.errors import DataError
 from mhmodels.training.tfrecords import RecordSource, record_files
@@ -102,7 +102,8 @@ class FolderSource:
     """A folder with one folder a class; classes are numbered by the sorted folder names.
 
     Raises:
-        DataError: no such folder, no class folders, or one of them without pictures or with a name that is not UTF-8.
+        DataError: no such folder, no class folders, or one of them without pictures, with a name that no label can be, or a
+            link that leads nowhere.
     """
 
     def __init__(self, folder: str | os.PathLike[str], label_offset: int = 0) -> None:
@@ -111,9 +112,7 @@ class FolderSource:
             state = "not a folder" if root.exists() else "no such folder"
             raise DataError(f"{folder}: {state}, expected a folder with one folder a class")
         classes = _folders(root)
-        strange = [plain_text(name) for name in classes if plain_text(name) != name]
-        if strange:
-            raise DataError(f"{folder}: class folders with names that are not UTF-8 ({', '.join(strange[:10])}); rename them")
+        _check_names(str(folder), classes)
         if len(classes) < 2:
             raise DataError(f"{folder}: {len(classes)} folders in it, expected one a class, at least 2")
         self.name = plain_text(str(folder))
@@ -124,7 +123,8 @@ class FolderSource:
         self._files: list[tuple[str, int]] = []
         empty = []
         for label, name in enumerate(classes):
-            files = sorted(_pictures_below(root / name))
+            # Not into the folder of all classes: a link to it would give this class the pictures of every other.
+            files = _pictures(root / name, root)
             self._files += [(f"{name}/{file}", label + label_offset) for file in files]
             if not files:
                 empty.append(name)
@@ -222,17 +222,29 @@ def _folders(root: Path) -> list[str]:
     return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
+def _check_names(folder: str, classes: Sequence[str]) -> None:
+    """Refuses names of class folders that cannot be labels, and links that may have been class folders."""
+    strange = [plain_text(name) for name in classes if plain_text(name) != name]
+    if strange:
+        raise DataError(f"{folder}: class folders with names that are not UTF-8 ({', '.join(strange[:10])}); rename them")
+    broken = [name for name in classes if control_character(name) or not name.strip()]
+    if broken:
+        raise DataError(
+            f"{folder}: class folders whose names are blank, or have control characters or line ends "
+            f"({', '.join(map(repr, broken[:10]))}), which no line of a labels file can hold; rename them"
+        )
+    # A class that is missing would shift the labels of all after it.
+    lost = sorted(entry.name for entry in Path(folder).iterdir() if entry.is_symlink() and not entry.exists())
+    if lost:
+        raise DataError(f"{folder}: links that lead nowhere ({', '.join(map(repr, lost[:10]))}); mend or remove them")
+
+
+def _pictures(folder: Path, root: Path) -> list[str]:
+    try:
+        return picture_files(folder, outside=(root.resolve(),))
+    except PictureError as error:
+        raise DataError(str(error)) from error
+
+
 def _begins(file: str, names: Sequence[str]) -> bool:
     return any(Path(file).name.startswith(name) for name in names)
-
-
-def _pictures_below(root: Path) -> list[str]:
-    found = []
-    for folder, folders, files in os.walk(root):
-        folders.sort()
-        found += [
-            (Path(folder) / name).relative_to(root).as_posix()
-            for name in files
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".")
-        ]
-    return found

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import glob
 import hashlib
-import io
 import re
 import struct
 from collections.abc import Sequence
@@ -20,14 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from mhmodels.decoding import MAX_FILE_BYTES, PictureError, decode_picture
 from mhmodels.json_files import plain_text
-from mhmodels.preprocessing import FORMATS, MAX_PIXELS, PictureError
+from mhmodels.system.addresses import without_secrets
 from mhmodels.training.checksum import masked_crc32c
 from mhmodels.training.errors import DataError
 
 _NAME = re.compile(r"\.tfrecords?$|\.tfrec$|-\d{5}-of-\d{5}$")
 _HEADER = struct.Struct("<QI")
 _FRAME = _HEADER.size + 4
+LARGEST_RECORD = MAX_FILE_BYTES + (1 << 20)
+"""Bytes of a record: one picture and its labels; it is read at once."""
 
 
 def record_files(data: str) -> list[str]:
@@ -59,7 +61,7 @@ class RecordSource:
     """
 
     def __init__(self, name: str, files: Sequence[str], label_offset: int) -> None:
-        self.name = plain_text(name)
+        self.name = without_secrets(plain_text(name))
         self.classes: int | None = None
         self.labels: tuple[str, ...] = ()
         self.label_set = ""
@@ -83,7 +85,7 @@ class RecordSource:
         if masked_crc32c(record[:length]) != int.from_bytes(record[length:], "little"):
             raise PictureError("its checksum does not fit: the record is damaged, copy the file again")
         encoded, label = _parse(record[:length], self.where(index))
-        return _decode(encoded), label + self._label_offset
+        return decode_picture(encoded), label + self._label_offset
 
     def where(self, index: int) -> str:
         file, offset, _ = self._place(index)
@@ -127,6 +129,11 @@ def scan(file: str) -> NDArray[np.int64]:
                         f"{file}: record {len(places)} at byte {offset} has {length} bytes of data, "
                         f"but the file ends at byte {size}: it is truncated; copy it again"
                     )
+                if length > LARGEST_RECORD:
+                    raise DataError(
+                        f"{file}: record {len(places)} at byte {offset} has {length} bytes of data, expected one picture of at "
+                        f"most {LARGEST_RECORD}"
+                    )
                 places.append((offset + _HEADER.size, length))
                 offset += _FRAME + length
     except OSError as error:
@@ -140,6 +147,8 @@ def _open(file: str) -> Any:
         import tensorflow as tf
 
         return tf.io.gfile.GFile(file, "rb")
+    if Path(file).exists() and not Path(file).is_file():
+        raise DataError(f"{plain_text(file)}: not a regular file, expected a TFRecord file")
     return Path(file).open("rb")
 
 
@@ -155,15 +164,3 @@ def _parse(record: bytes, where: str) -> tuple[bytes, int]:
         have = ", ".join(sorted(key for key, value in features.items() if value.WhichOneof("kind"))) or "none"
         raise DataError(f"{where}: features are {have}; expected one value each of image/encoded and image/class/label")
     return encoded[0], int(labels[0])
-
-
-def _decode(encoded: bytes) -> Image.Image:
-    try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise PictureError(f"{image.width}x{image.height} pixels, expected at most {MAX_PIXELS // 10**6} million")
-            return image.convert("RGB")
-    except PictureError:
-        raise
-    except Exception as error:  # Pillow's readers raise whatever their parsing meets
-        raise PictureError(f"cannot be decoded: {error}".replace("\n", " ")[:160]) from error

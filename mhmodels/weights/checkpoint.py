@@ -14,6 +14,7 @@ from typing import Any
 
 from mhmodels.errors import WeightsError
 from mhmodels.quiet import load_tensorflow
+from mhmodels.system.files import read_bytes
 from mhmodels.weights.source import Layer, Part, Source, Variable, layer_of
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -22,6 +23,7 @@ VALUE_SUFFIX = "/.ATTRIBUTES/VARIABLE_VALUE"
 SLOT_MARK = "/.OPTIMIZER_SLOT/"
 TRAINING = ("optimizer", "save_counter", "global_step", "keras_api", "train_loss", "validation_loss")
 STEP_KEYS = ("global_step", "optimizer/iterations", "optimizer/_iterations", "optimizer/iter")
+LARGEST_STATE = 4 << 20
 AVERAGE_SLOT = "average"
 READ_ERRORS = (ValueError, RuntimeError, LookupError, TypeError)
 """What TensorFlow's reader raises for broken files, besides its own errors."""
@@ -64,7 +66,7 @@ def _latest(folder: Path) -> str | None:
     state = folder / "checkpoint"
     if not state.is_file():
         return None
-    for line in state.read_text(errors="replace").splitlines():
+    for line in read_bytes(state, LARGEST_STATE).decode("utf-8", "replace").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model_checkpoint_path":
             prefix = folder / value.strip().strip('"')

@@ -5,27 +5,24 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
-import re
 import sys
 import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mhmodels.errors import WeightsError
+from mhmodels.system.addresses import public_address, without_secrets_of
+from mhmodels.weights.transfer import Clock, Report, request_missing
 
-TIMEOUT_S = 30.0
+TOTAL_S = 3600.0
+"""A download that is not finished by then is broken off; what has come is kept, and a later call goes on from there."""
+
 ATTEMPTS = 4
 """Transfers that break off are continued this often in one call, as long as each of them brings something."""
 
-CHUNK = 1 << 18
-LARGEST = 4 << 30
 PROGRESS_FROM = 1 << 20
 """Files larger than this show a bar."""
-
-Report = Callable[[int, int | None], None]
-"""Called with bytes had and bytes in all, None if the server does not say."""
 
 
 class Digest(NamedTuple):
@@ -49,11 +46,12 @@ def download(url: str, target: Path, digest: Digest) -> Path:
         `target`.
 
     Raises:
-        WeightsError: no network, no such file, a broken transfer, another hash, a full disk; the message says which, and
-            how to get the file by other means.
+        WeightsError: no network, no such file, a broken transfer, another hash, a full disk, more than an hour; the message
+            says which, without the address' passwords and tokens, and how to get the file by other means.
     """
     if not url.startswith(("https://", "http://")):
-        raise WeightsError(f"{url}: expected an http or https address")
+        raise WeightsError(f"{public_address(url)}: expected an http or https address")
+    clock = Clock(TOTAL_S)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with _exclusive(target):
@@ -63,11 +61,11 @@ def download(url: str, target: Path, digest: Digest) -> Path:
             resumed = part.exists()
             if not resumed or hash_file(part, digest.algorithm) != digest.value:
                 with _progress(target.name) as report:
-                    _transfer(url, part, report)
+                    _transfer(url, part, report, clock)
                     if resumed and hash_file(part, digest.algorithm) != digest.value:
                         # What lay here may be of an older file; the whole of it settles that.
                         part.unlink()
-                        _transfer(url, part, report)
+                        _transfer(url, part, report, clock)
             _check(url, part, digest)
             part.replace(target)
     except OSError as error:
@@ -87,30 +85,44 @@ def _check(url: str, part: Path, digest: Digest) -> None:
         size = part.stat().st_size
         part.unlink()
         raise WeightsError(
-            f"{url}: {digest.algorithm} of the {size} bytes that came is {found}, expected {digest.value}; they were thrown "
-            "away: the server has another file, or something on the way changes it"
+            f"{public_address(url)}: {digest.algorithm} of the {size} bytes that came is {found}, expected {digest.value}; they "
+            "were thrown away: the server has another file, or something on the way changes it"
         )
 
 
-def _transfer(url: str, part: Path, report: Report) -> None:
+def _transfer(url: str, part: Path, report: Report, clock: Clock) -> None:
     """Fills `part` to its end, in several requests if the connection breaks."""
+    shown, total = public_address(url), None
     for attempt in range(1, ATTEMPTS + 1):
         before = part.stat().st_size if part.exists() else 0
         try:
-            total = _request(url, part, before, report)
+            total = request_missing(url, part, before, report, clock)
+        except WeightsError:
+            raise
         except urllib.error.HTTPError as error:
-            raise WeightsError(f"{url}: the server answers {error.code} {error.reason}; {_remedy(part)}") from error
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            reason = getattr(error, "reason", None) or error or type(error).__name__
-            if attempt == ATTEMPTS or not _grew(part, before):
-                raise WeightsError(f"{url}: cannot be reached ({reason}): offline? {_remedy(part)}") from error
-            continue
-        have = part.stat().st_size
+            reason = without_secrets_of(url, str(error.reason))[:200]
+            raise WeightsError(f"{shown}: the server answers {error.code} {reason}; {_remedy(part)}") from None
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ValueError) as error:
+            if not clock.over:
+                if attempt == ATTEMPTS or not _grew(part, before):
+                    # The cause may quote the address, with its secrets.
+                    raise WeightsError(f"{shown}: cannot be reached ({_cause(url, error)}): offline? {_remedy(part)}") from None
+                continue
+        have = part.stat().st_size if part.exists() else 0
+        if clock.over and (total is None or have < total):
+            raise WeightsError(
+                f"{shown}: not finished after {clock.seconds:g} s, {have} bytes have come; run it again, it goes on from there, "
+                f"or {_remedy(part)}"
+            )
         if total is None or have >= total:
             return
     raise WeightsError(
-        f"{url}: the connection broke off after {part.stat().st_size} of {total} bytes; run it again, it goes on from there"
+        f"{shown}: the connection broke off after {part.stat().st_size} of {total} bytes; run it again, it goes on from there"
     )
+
+
+def _cause(url: str, error: Exception) -> str:
+    return without_secrets_of(url, str(getattr(error, "reason", None) or error or type(error).__name__))[:200]
 
 
 def _grew(part: Path, before: int) -> bool:
@@ -120,45 +132,6 @@ def _grew(part: Path, before: int) -> bool:
 def _remedy(part: Path) -> str:
     target = part.with_name(part.name.removesuffix(".part"))
     return f"try again with a network, or get the file by other means and put it at {target}, or give weights=PATH"
-
-
-def _request(url: str, part: Path, offset: int, report: Report) -> int | None:
-    """One request for what is missing, appended to `part`; returns the size of the whole file if the server tells."""
-    request = urllib.request.Request(url, headers={"User-Agent": "mhmodels", "Accept-Encoding": "identity"})
-    if offset:
-        request.add_header("Range", f"bytes={offset}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-    except urllib.error.HTTPError as error:
-        if error.code != 416 or not offset:
-            raise
-        # Nothing after the end of what is here, and it is not the file: of another one.
-        part.unlink()
-        return _request(url, part, 0, report)
-    with response:
-        offset, total = _resumed(response, offset)
-        with part.open("r+b" if offset else "wb") as file:
-            file.truncate(offset)
-            file.seek(offset)
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                offset += len(chunk)
-                if offset > LARGEST:
-                    raise WeightsError(f"{url}: over {LARGEST >> 30} GiB and still coming, expected a file of weights")
-                report(offset, total)
-    return total
-
-
-def _resumed(response: Any, offset: int) -> tuple[int, int | None]:
-    """Where the answer's first byte belongs, and the size of the whole file if the server tells."""
-    length = response.headers.get("Content-Length", "")
-    remaining = int(length) if length.isdecimal() else None
-    if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if found is not None and int(found[1]) == offset:
-            return offset, None if found[2] == "*" else int(found[2])
-    # A server without ranges sends the whole file again.
-    return 0, remaining
 
 
 @contextlib.contextmanager

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
+from mhmodels.system.addresses import without_secrets
 from mhmodels.system.files import write_atomically
+from mhmodels.weights.hdf5 import Group
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
 from mhmodels.weights.matching import EXTENTS, Target, targets
@@ -92,9 +94,10 @@ def write_weights(
         architecture=msgspec.json.decode(architecture.to_json()),
         holds=holds,
         labels=labels,
-        source=source,
-        licence=licence,
-        accuracy=accuracy,
+        # Addresses may carry passwords and tokens, and weights are given away.
+        source=without_secrets(source),
+        licence=None if licence is None else without_secrets(licence),
+        accuracy=tuple(_public_claim(claim) for claim in accuracy),
         step=step,
         learned=learned,
         created_by=f"mhmodels {_version()}",
@@ -102,6 +105,10 @@ def write_weights(
     _check_size(target, info)
     _replace(target, _encode(wanted, floats, info))
     return info
+
+
+def _public_claim(claim: Claim) -> Claim:
+    return Claim(top1=claim.top1, dataset=without_secrets(claim.dataset), source=without_secrets(claim.source))
 
 
 def _check_size(path: Path, info: WeightsInfo) -> None:
@@ -238,8 +245,8 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else str(list(shape))
 
 
-def _info(file: h5py.File, path: str) -> WeightsInfo | None:
-    if INFO_PATH not in file:
+def _info(file: Group, path: str) -> WeightsInfo | None:
+    if INFO_PATH not in file.members:
         return None
     stored = dataset_variable(file, INFO_PATH, path)
     if len(stored.shape) != 1 or stored.shape[0] > LARGEST_INFO or stored.dtype != "uint8":

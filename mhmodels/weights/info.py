@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing, decode_json
 from mhmodels.errors import WeightsError
+from mhmodels.json_files import control_character
 from mhmodels.weights.source import Role
 
 FORMAT: Literal["mhmodels.weights/1"] = "mhmodels.weights/1"
@@ -20,6 +21,10 @@ FORMAT: Literal["mhmodels.weights/1"] = "mhmodels.weights/1"
 Background: TypeAlias = Literal["none", "first", "last", "unknown"]
 Arrays: TypeAlias = dict[tuple[str, Role], NDArray[np.float32]]
 """Arrays by (Keras layer name, role)."""
+
+
+NO_LINE_ENDS = "\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029"
+"""White space that a class name may have inside. Only \\n, \\r\\n and \\r end a line of a labels file."""
 
 
 class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -35,6 +40,16 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     name: str = ""
     names: tuple[str, ...] = ()
     background: Background = "none"
+
+    def __post_init__(self) -> None:
+        for number, name in enumerate(self.names):
+            mark = control_character(name, NO_LINE_ENDS)
+            if mark is not None or not name.strip():
+                what = "" if mark is None else f" with the character {mark!r}"
+                raise WeightsError(
+                    f"labels: name {number} is {name[:80]!r}{what}, expected one line of text without control characters; give "
+                    "other names"
+                )
 
     @property
     def offset(self) -> int:

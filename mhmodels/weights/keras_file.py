@@ -10,16 +10,14 @@ import contextlib
 import functools
 import os
 import re
-import zipfile
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.errors import MhmodelsError, WeightsError
+from mhmodels.errors import WeightsError
+from mhmodels.weights.hdf5 import Array, Group, Link, open_file
 from mhmodels.weights.source import KERNEL_ROLES, NORM_ROLES, Layer, Part, Source, Variable, layer_of
 
 INFO_PATH = "mhmodels_weights"
@@ -35,55 +33,41 @@ ROLES_BY_CLASS = {
 }
 """A layer's variables in the order in which Keras 3 numbers them, by its class."""
 
-LARGEST = 4 << 30
-"""Bytes that the weights inside a `.keras` file may unpack to; a small zip file can hold a disk full of zeros."""
-
 NO_KERNELS = ("input_layer", "rescaling", "normalization", "dropout")
 
 
 @contextlib.contextmanager
-def open_h5(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """Opens an HDF5 file, or the one inside a `.keras` file, for reading.
+def open_h5(path: str | os.PathLike[str]) -> Iterator[Group]:
+    """Opens an HDF5 file, or the one inside a `.keras` file, for reading; gives its root.
 
     Raises:
         WeightsError: it cannot be read, or is no such file, now or later while it is open.
     """
-    try:
-        with contextlib.ExitStack() as stack:
-            file: Any = Path(path)
-            if zipfile.is_zipfile(path):
-                archive = stack.enter_context(zipfile.ZipFile(path))
-                file = stack.enter_context(_member(archive, str(path)))
-            yield stack.enter_context(h5py.File(file, "r"))
-    except MhmodelsError:
-        raise
-    except (OSError, RuntimeError, LookupError, ValueError, TypeError, zipfile.BadZipFile, EOFError) as error:
-        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise WeightsError(
-            f"{path}: cannot be read as Keras weights ({reason}); expected a whole .weights.h5, .h5 or .keras file"
-        ) from error
+    with open_file(path, KERAS_WEIGHTS) as opened:
+        yield opened.root
 
 
-def _member(archive: zipfile.ZipFile, path: str) -> IO[bytes]:
-    if KERAS_WEIGHTS not in archive.namelist():
-        raise WeightsError(f"{path}: a zip file without {KERAS_WEIGHTS}, expected one that Keras saved (.keras)")
-    size = archive.getinfo(KERAS_WEIGHTS).file_size
-    if size > LARGEST:
-        raise WeightsError(f"{path}: {KERAS_WEIGHTS} in it unpacks to {size} bytes, expected at most {LARGEST}")
-    return archive.open(KERAS_WEIGHTS)
+def check_keras_file(path: str | os.PathLike[str]) -> None:
+    """Reads the weights in a `.keras` file whole in the contained process, before Keras opens them in this one.
+
+    Raises:
+        WeightsError: no such file, damaged, or one that unpacks to more than a file of its size may.
+    """
+    with open_file(path, KERAS_WEIGHTS) as opened:
+        opened.check()
 
 
-def read_h5(file: h5py.File, path: str) -> Source:
+def read_h5(file: Group, path: str) -> Source:
     """Reads names, shapes and order of an open Keras file; arrays are read when their variable is, while it is open.
 
     Raises:
         WeightsError: no Keras file.
     """
-    if LAYERS_GROUP in file or "_layer_checkpoint_dependencies" in file:
+    if LAYERS_GROUP in file.members or "_layer_checkpoint_dependencies" in file.members:
         layers, kind = list(_keras3_layers(file, path)), "Keras weights file"
     else:
-        root = group_at(file, "model_weights", path) if "model_weights" in file else file
-        if not any(name.startswith("layer_names") for name in root.attrs):
+        root = group_at(file, "model_weights", path) if "model_weights" in file.members else file
+        if not any(name.startswith("layer_names") for name in root.attributes):
             raise WeightsError(f"{path}: an HDF5 file, but not one that Keras wrote (neither 'layers' nor 'layer_names' in it)")
         layers, kind = list(_legacy_layers(root, path)), "Keras HDF5 file"
     layers = [layer for layer in layers if layer.variables]
@@ -123,21 +107,21 @@ def _values(weight: Any) -> NDArray[Any]:
     return np.asarray(weight.numpy())
 
 
-def _keras3_layers(file: h5py.File, path: str) -> Iterator[Layer]:
+def _keras3_layers(file: Group, path: str) -> Iterator[Layer]:
     """Layers of a Keras 3 file: groups by class with a running number, variables by number, the layer's name aside."""
-    root = group_at(file, LAYERS_GROUP if LAYERS_GROUP in file else "_layer_checkpoint_dependencies", path)
-    numbered = sorted((*_split(name), name) for name in root)
+    root = group_at(file, LAYERS_GROUP if LAYERS_GROUP in file.members else "_layer_checkpoint_dependencies", path)
+    numbered = sorted((*_split(name), name) for name in root.members)
     for class_name, _, name in numbered:
         group = group_at(root, name, path)
-        if LAYERS_GROUP in group:  # a model used as a layer
+        if LAYERS_GROUP in group.members:  # a model used as a layer
             yield from _keras3_layers(group, path)
             continue
-        if "vars" not in group or class_name in NO_KERNELS:
+        if "vars" not in group.members or class_name in NO_KERNELS:
             continue
         stored = group_at(group, "vars", path)
         roles = ROLES_BY_CLASS.get(class_name)
-        keys = sorted(stored, key=lambda key: (len(key), key))
-        given = stored.attrs.get("name")
+        keys = sorted(stored.members, key=lambda key: (len(key), key))
+        given = stored.attributes.get("name")
         layer_name = given if isinstance(given, str) else name
         numbers = roles if roles is not None and len(keys) <= len(roles) else tuple(f"{class_name} {key}" for key in keys)
         variables = {role: dataset_variable(stored, key, path) for role, key in zip(numbers, keys, strict=False)}
@@ -151,10 +135,10 @@ def _split(name: str) -> tuple[str, int]:
     return found[1], int(found[2] or 0)
 
 
-def _legacy_layers(root: h5py.Group, path: str) -> Iterator[Layer]:
+def _legacy_layers(root: Group, path: str) -> Iterator[Layer]:
     """Layers of an older file: names in attributes, in the order of the model."""
     for layer_name in _texts(root, "layer_names"):
-        if layer_name not in root:
+        if layer_name.split("/")[0] not in root.members:
             raise WeightsError(f"{path}: truncated: layer '{layer_name}' is listed but not stored")
         group = group_at(root, layer_name, path)
         variables = {}
@@ -168,50 +152,44 @@ def _legacy_layers(root: h5py.Group, path: str) -> Iterator[Layer]:
         yield layer_of(layer_name, variables)
 
 
-def _texts(group: h5py.Group, name: str) -> list[str]:
+def _texts(group: Group, name: str) -> list[str]:
     """A list of names in an attribute, or in several (`NAME0`, `NAME1`, …) where it was too long for one."""
-    parts = [name] if name in group.attrs else sorted((k for k in group.attrs if k.startswith(name)), key=lambda k: (len(k), k))
-    return [value.decode() if isinstance(value, bytes) else str(value) for part in parts for value in group.attrs[part]]
+    keys = group.attributes
+    parts = [name] if name in keys else sorted((key for key in keys if key.startswith(name)), key=lambda key: (len(key), key))
+    return [text for part in parts for text in keys[part]]
 
 
-def group_at(parent: h5py.Group, name: str, path: str) -> h5py.Group:
+def group_at(parent: Group, name: str, path: str) -> Group:
     """A group inside the file, never behind a link that leads out of it.
 
     Raises:
         WeightsError: there is none.
     """
     found = _inside(parent, name, path)
-    if not isinstance(found, h5py.Group):
+    if not isinstance(found, Group):
         raise WeightsError(f"{path}: '{found.name}' is an array, expected a group")
     return found
 
 
-def dataset_variable(parent: h5py.Group, name: str, path: str) -> Variable:
+def dataset_variable(parent: Group, name: str, path: str) -> Variable:
     """An array inside the file as a variable.
 
     Raises:
         WeightsError: there is none, or its values are kept outside the file; when it is read, too, if it holds no numbers.
     """
     found = _inside(parent, name, path)
-    if not isinstance(found, h5py.Dataset) or found.external or found.is_virtual:
+    if not isinstance(found, Array) or not found.inside:
         raise WeightsError(f"{path}: '{found.name}' is not an array stored in this file")
-
-    def read() -> NDArray[Any]:
-        if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
-            raise WeightsError(
-                f"{path}: '{found.name}' is of type {found.dtype}, expected floats or whole numbers of up to 8 bytes"
-            )
-        return np.asarray(found[()])
-
-    return Variable(found.name.lstrip("/"), tuple(int(side) for side in found.shape), str(found.dtype), read)
+    return Variable(found.name.lstrip("/"), found.shape, found.dtype, found.read)
 
 
-def _inside(parent: h5py.Group, name: str, path: str) -> Any:
-    node: Any = parent
+def _inside(parent: Group, name: str, path: str) -> Group | Array:
+    node: Group | Array = parent
     for step in name.split("/"):
-        if not isinstance(node, h5py.Group) or step not in node:
+        found = node.members.get(step) if isinstance(node, Group) else None
+        if found is None:
             raise WeightsError(f"{path}: truncated or altered: '{name}' is missing in '{parent.name}'")
-        if not isinstance(node.get(step, getlink=True), h5py.HardLink):
+        if isinstance(found, Link):
             raise WeightsError(f"{path}: '{name}' is a link, expected data stored in this file")
-        node = node[step]
+        node = found
     return node

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -12,10 +13,12 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import read_bytes
 from mhmodels.errors import WeightsError
-from mhmodels.weights.info import Labels
+from mhmodels.json_files import control_character
+from mhmodels.weights.info import NO_LINE_ENDS, Labels
 
 LARGEST_FILE = 16 << 20
 BACKGROUND = "background"
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 LabelSource: TypeAlias = Labels | Sequence[str] | str | os.PathLike[str] | None
 
@@ -37,18 +40,24 @@ class Prediction(NamedTuple):
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Class names from a text file, one per line; empty lines at the end do not count.
 
+    A line ends with \\n, \\r\\n or \\r, as TFLite's runtimes read label files; any other separator (U+2028, form feed) is part of
+    a name.
+
     Raises:
-        WeightsError: no text, no names, or an empty line among them.
+        WeightsError: no text, no names, an empty line among them, or a control character in one.
         FileFormatError: it cannot be read.
     """
     try:
         text = read_bytes(path, LARGEST_FILE).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise WeightsError(f"{path}: not a text file in UTF-8 (byte {error.start}), expected one class name per line") from error
-    names = tuple(line.strip() for line in text.rstrip().splitlines())
-    if not all(names) or not names:
-        line = names.index("") + 1 if "" in names else 1
-        raise WeightsError(f"{path}: line {line} is empty, expected one class name per line")
+    names = tuple(line.strip() for line in _LINE_END.split(text.rstrip()))
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise WeightsError(f"{path}: line {number} is empty, expected one class name per line")
+        mark = control_character(name, NO_LINE_ENDS)
+        if mark is not None:
+            raise WeightsError(f"{path}: line {number} has the control character {mark!r}, expected a class name as plain text")
     return names
 
 

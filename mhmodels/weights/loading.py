@@ -13,8 +13,9 @@ from mhmodels.errors import WeightsError
 from mhmodels.network import LOGITS
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
-from mhmodels.weights.matching import Target, match, same_network, targets
+from mhmodels.weights.matching import Target, match, targets
 from mhmodels.weights.registered import locate
+from mhmodels.weights.stated import check_network
 
 ATTRIBUTE = "mhmodels_architecture"
 """Attribute of a model that `create_model` built: its architecture, with the preprocessing of the weights in it."""
@@ -47,7 +48,8 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
         if file.info is None:
             arrays = _plain_arrays(file, architecture, wanted)
         else:
-            _check_network(path, file.info, architecture, wanted)
+            classes = any(target.name == LOGITS for target in wanted)
+            check_network(path, file.info.network(path), architecture, classes=classes)
             arrays = read_arrays(file, path)
         info = file.info
     _assign(model, path, wanted, arrays)
@@ -111,27 +113,6 @@ def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[T
         value = np.asarray(variable.read(), np.float32)
         arrays[layer, role] = value[None, None] if layer == LOGITS and value.ndim == 2 else value
     return arrays
-
-
-def _check_network(path: str, info: WeightsInfo, architecture: Architecture, wanted: tuple[Target, ...]) -> None:
-    """Checks that a file is of a model's network, at any input size and, without the classifier, any class count."""
-    stored = info.network(path)
-    if stored.input_channels != architecture.input_channels:
-        raise WeightsError(
-            f"{path}: for pictures of {stored.input_channels} channels, expected {architecture.input_channels} as the model "
-            f"reads; build it with input_shape=(…, …, {stored.input_channels})"
-        )
-    if any(target.name == LOGITS for target in wanted) and stored.classes != architecture.classes:
-        raise WeightsError(
-            f"{path}: {stored.classes} classes, expected {architecture.classes} as the model has; build it with "
-            f"classes={stored.classes}, or with include_top=False and a classifier of your own"
-        )
-    if not same_network(stored, architecture):
-        raise WeightsError(
-            f"{path}: weights of {stored.name} at width {stored.width_multiplier:g} ({info.architecture_id}), expected "
-            f"{architecture.name} at width {architecture.width_multiplier:g}; build '{stored.name}@{stored.width_multiplier:g}', "
-            "or give weights of the network that you build"
-        )
 
 
 def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import functools
 import importlib.resources
 import os
+import re
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -18,6 +20,7 @@ from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
 from mhmodels.hardware.places import cache_path, data_path
 from mhmodels.registry import resolve
+from mhmodels.system.addresses import public_address
 from mhmodels.weights.checkpoint import find_checkpoint
 from mhmodels.weights.download import Digest, download, hash_file
 from mhmodels.weights.importing import Stated, import_weights
@@ -27,6 +30,7 @@ from mhmodels.weights.matching import same_network
 FORMAT: Literal["mhmodels.weights-registry/1"] = "mhmodels.weights-registry/1"
 USER_FILE = "weights.json"
 SHIPPED = "shipped"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+@-]{0,99}")
 
 
 class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -59,15 +63,49 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     accuracy: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise WeightsError(
+                f"registry entry {self.name[:80]!r}: field 'name', expected up to 100 letters, digits, blanks and . _ + - @, "
+                "with a letter or digit first"
+            )
         if (self.file is None) == (self.url is None):
             raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'file' or 'url'")
         if (self.sha256 is None) == (self.md5 is None):
             raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5'")
+        for field, digits in (("sha256", 64), ("md5", 32)):
+            value = getattr(self, field)
+            if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value):
+                raise WeightsError(
+                    f"registry entry '{self.name}' for {self.model}: field '{field}' is {value[:80]!r}, expected {digits} "
+                    "hexadecimal digits"
+                )
+        if self.file is not None and not _NAME.fullmatch(self.file):
+            raise WeightsError(
+                f"registry entry '{self.name}' for {self.model}: field 'file' is {self.file[:80]!r}, expected the name of a file "
+                "that comes with the package; give other files as paths to --weights, or a 'url'"
+            )
+        if self.url is not None and not self.url.startswith(("https://", "http://")):
+            raise WeightsError(
+                f"registry entry '{self.name}' for {self.model}: field 'url' is {public_address(self.url)[:200]!r}, expected an "
+                "http or https address"
+            )
 
     @property
     def digest(self) -> Digest:
         """What the file must hash to."""
-        return Digest("sha256", self.sha256) if self.sha256 is not None else Digest("md5", self.md5 or "")
+        if self.sha256 is not None:
+            return Digest("sha256", self.sha256.lower())
+        return Digest("md5", (self.md5 or "").lower())
+
+    @property
+    def public(self) -> Entry:
+        """The entry as it may be shown: its address without passwords and tokens."""
+        return self if self.url is None else msgspec.structs.replace(self, url=public_address(self.url))
+
+    @property
+    def stem(self) -> str:
+        """How its files in the cache begin: a plain name, whatever the fields hold."""
+        return f"{_plain(self.name)}-{_plain(self.model)}-{self.digest.value[:12]}"
 
 
 class _Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -132,18 +170,29 @@ def fetch(entry: Entry) -> Path:
         return path
     assert entry.url is not None
     folder = cache_path() / "weights"
-    stem = f"{entry.name}-{entry.model}-{entry.digest.value[:12]}"
+    stem = entry.stem
     if not entry.foreign:
         return download(entry.url, folder / f"{stem}.weights.h5", entry.digest)
     converted = folder / f"{stem}.weights.h5"
     if not converted.is_file():
-        raw = download(entry.url, folder / f"{stem}{Path(entry.url).suffix}", entry.digest)
+        raw = download(entry.url, folder / f"{stem}{_suffix(entry.url)}", entry.digest)
         stated = Stated(
             label_set=entry.label_set, background=entry.background, licence=entry.licence,
-            description=f"{entry.description} ({entry.url})", accuracy=entry.accuracy,
+            description=f"{entry.description} ({public_address(entry.url)})", accuracy=entry.accuracy,
         )  # fmt: skip
         import_weights(raw, entry.model, converted, stated=stated)
     return converted
+
+
+def _plain(text: str) -> str:
+    """A text as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._@+-]", "_", text)[:80]
+
+
+def _suffix(url: str) -> str:
+    """The ending of the file at an address, by which its format is known."""
+    suffix = Path(urlsplit(url).path).suffix
+    return suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,10}", suffix) else ".h5"
 
 
 def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
@@ -154,6 +203,11 @@ def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
         UnknownNameError: neither a file nor a registered name.
     """
     text = os.fspath(weights)
+    if "://" in text:
+        raise WeightsError(
+            f"{public_address(text)}: an address, expected a weights file or a registered name; download it, or register it with "
+            "its hash (docs/weights.md)"
+        )
     if Path(text).is_file() and not text.endswith(".index"):
         return Path(text)
     if find_checkpoint(text) is not None:

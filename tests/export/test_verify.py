@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export import checking
 from export.checking import verify_file
 from export.graph import fold
+from export.manifest import manifest_path
 from export.options import Options
 from export.parity import ParityError
 from export.pipeline import export_model
 from export.source import _few, load_source
 from export.writer import write_float
+from mhmodels.errors import FileFormatError
 from mhmodels.preprocessing import sample_pictures, sample_pixels
 from tests.conftest import Run
 from tests.export.conftest import Command
@@ -228,3 +231,55 @@ def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
     assert "logits of a runner drift" in strict.stderr
     assert "threshold" in strict.stdout
     assert f"({photos})" in strict.stdout
+
+
+ALTERED_INPUTS: dict[str, tuple[Any, str]] = {
+    "mean": ([0.0, 0.0, 0.0], r"field 'input\.mean"),
+    "std": ([127.5, 127.5, 100.0], r"field 'input\.(mean and input\.)?std'"),
+    "crop_fraction": (0.5, r"field 'input\.crop_fraction' is 0\.5, the file has 0\.875"),
+    "interpolation": ("bicubic", r"field 'input\.interpolation' is bicubic, the file has bilinear"),
+    "takes_pixels": (None, r"field 'input\.takes_pixels'"),
+    "shape": ([1, 48, 65, 3], r"field 'input'"),
+    "dtype": ("int16", r"field 'input'"),
+    "scale": (0.5, r"field 'input'"),
+    "zero_point": (7, r"field 'input'"),
+}
+
+
+@pytest.mark.parametrize("field", ALTERED_INPUTS)
+@pytest.mark.parametrize("fmt", ["float32", "int8", "uint8"])
+@pytest.mark.parametrize("own_head", [False, True])
+def test_a_manifest_with_an_altered_input_is_refused(
+    fmt: str, field: str, own_head: bool, exported: Path, tmp_path: Path
+) -> None:
+    original = exported / f"tiny_w1_65x48_{fmt}.tflite"
+    path = tmp_path / original.name
+    path.write_bytes(original.read_bytes())
+    document = json.loads(manifest_path(original).read_text())
+    if own_head:  # of such a network the manifest does not have the architecture
+        document |= {"architecture": None, "architecture_id": None, "params": None, "params_total": None, "madds": None}
+    manifest_path(path).write_text(json.dumps(document))
+    assert checking._read(path).manifest is not None
+    value, message = ALTERED_INPUTS[field]
+    document["input"][field] = not document["input"][field] if field == "takes_pixels" else value
+    manifest_path(path).write_text(json.dumps(document))
+    if own_head and field in ("crop_fraction", "interpolation"):
+        return  # which nothing in a file depends on
+    if own_head and fmt == "float32" and field in ("mean", "std"):
+        return
+    with pytest.raises(ParityError, match=message):
+        checking._read(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("mean", [1e300] * 3), ("std", [1e-60] * 3), ("std", [0.0] * 3), ("mean", [1.0]), ("interpolation", "nearest")],
+)
+def test_a_manifest_whose_input_is_none_is_refused(field: str, value: Any, exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "tiny_w1_65x48_int8.tflite"
+    path.write_bytes((exported / path.name).read_bytes())
+    document = json.loads(manifest_path(exported / path.name).read_text())
+    document["input"][field] = value
+    manifest_path(path).write_text(json.dumps(document))
+    with pytest.raises(FileFormatError, match=r"input"):
+        checking._read(path)

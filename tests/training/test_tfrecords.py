@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mhmodels.preprocessing import PictureError
-from mhmodels.training import checksum
+from mhmodels.training import checksum, tfrecords
 from mhmodels.training.errors import DataError
 from mhmodels.training.sources import open_data
 from mhmodels.training.tfrecords import RecordSource, record_files, scan
@@ -105,8 +105,8 @@ def test_damage_and_foreign_files(folder: Path) -> None:
 
 def test_a_broken_picture_in_a_record(tmp_path: Path) -> None:
     source = RecordSource("records", [str(write(tmp_path / "a.tfrecord", [(jpeg(10)[:100], 0), (b"text", 0)]))], 0)
-    for index in (0, 1):
-        with pytest.raises(PictureError, match="cannot be decoded"):
+    for index, message in enumerate(("cannot be decoded", "not a picture")):
+        with pytest.raises(PictureError, match=message):
             source.read(index, 0)
 
 
@@ -133,3 +133,12 @@ def test_records_of_another_kind(tmp_path: Path) -> None:
     source = RecordSource("records", [str(write(tmp_path / "a.tfrecord", [(jpeg(10), 0)], key="label"))], 0)
     with pytest.raises(DataError, match=r"a\.tfrecord, record 0.*features are image/encoded, label; expected one value each"):
         source.read(0, 0)
+
+
+def test_records_that_are_too_long_or_no_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tfrecords, "LARGEST_RECORD", 300)
+    with pytest.raises(DataError, match=r"record 0 at byte 0 has \d+ bytes of data, expected one picture of at most 300"):
+        open_data(str(folder), label_offset=0)
+    (folder / "x.tfrecord").symlink_to("/dev/zero")
+    with pytest.raises(DataError, match=r"x\.tfrecord: not a regular file, expected a TFRecord file"):
+        open_data(str(folder / "x.tfrecord"), label_offset=0)

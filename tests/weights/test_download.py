@@ -16,8 +16,7 @@ import pytest
 from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
 from mhmodels.hardware.places import cache_path, data_path
 from mhmodels.registry import resolve
-from mhmodels.weights import download as downloading
-from mhmodels.weights import write_weights
+from mhmodels.weights import transfer, write_weights
 from mhmodels.weights.download import Digest, download
 from mhmodels.weights.files import read_weights
 from mhmodels.weights.registered import SHIPPED, Entry, entries, fetch, find
@@ -128,7 +127,7 @@ def test_offline(target: Path) -> None:
 
 
 def test_a_server_that_never_answers(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(downloading, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(transfer, "TIMEOUT_S", 0.2)
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         deaf.listen()

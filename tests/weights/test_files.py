@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mhmodels import archives
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.families.rows import IMAGENET
 from mhmodels.registry import resolve
@@ -152,7 +153,8 @@ def test_files_of_something_else(tmp_path: Path) -> None:
 def test_arrays_of_other_than_numbers_are_not_read(tmp_path: Path, values: Any) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as opened:
         opened["a"] = values
-        variable = keras_file.dataset_variable(opened, "a", "x.h5")
+    with keras_file.open_h5(tmp_path / "x.h5") as root:
+        variable = keras_file.dataset_variable(root, "a", "x.h5")
         with pytest.raises(WeightsError, match=r"'/a' is of type .* expected floats or whole numbers of up to 8 bytes"):
             variable.read()
 
@@ -160,15 +162,16 @@ def test_arrays_of_other_than_numbers_are_not_read(tmp_path: Path, values: Any) 
 def test_a_group_with_a_line_end_in_its_name(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "x.h5", "w") as opened:
         opened["layers/conv\n2d/vars/0"] = np.zeros((1, 1, 1, 1))
-        (layer,) = keras_file.read_h5(opened, "x.h5").parts[0].layers
+    with keras_file.open_h5(tmp_path / "x.h5") as root:
+        (layer,) = keras_file.read_h5(root, "x.h5").parts[0].layers
     assert layer.name == "conv\n2d"
 
 
 def test_a_zip_file_that_unpacks_to_more_than_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(5000))
-    monkeypatch.setattr(keras_file, "LARGEST", 4999)
-    with pytest.raises(WeightsError, match=r"x\.keras: model\.weights\.h5 in it unpacks to 5000 bytes, expected at most 4999"):
+    monkeypatch.setattr(archives, "SMALL", 4999)
+    with pytest.raises(WeightsError, match=r"x\.keras: .*it unpacks to 5000 bytes in 1 files, expected at most 4999 bytes"):
         read_info(tmp_path / "x.keras")
 
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mhmodels
+from export.labels import labels_from_file
 from mhmodels.architecture import Preprocessing
 from mhmodels.errors import FileFormatError, MhmodelsError, WeightsError
 from mhmodels.inference import preprocessing_of
@@ -89,6 +90,31 @@ def test_labels_files_with_mistakes(tmp_path: Path) -> None:
             read_labels(path)
     with pytest.raises(FileFormatError, match="cannot be read"):
         read_labels(tmp_path / "nowhere.txt")
+
+
+@pytest.mark.parametrize("mark", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\t", "\xa0", "\u3000"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_only_line_feeds_and_carriage_returns_end_a_label(mark: str, end: str, tmp_path: Path) -> None:
+    names = (f"daisy{mark}common", "dandelion", "tulips")
+    (tmp_path / "labels.txt").write_bytes(end.join((*names, "")).encode())
+    assert read_labels(tmp_path / "labels.txt") == names
+    # The file that goes into an export has one line for each output, whoever splits it.
+    lines = labels_from_file(tmp_path / "labels.txt", offset=1).lines()
+    assert len("\n".join(lines).splitlines()) == 4
+    assert Labels(names=names).names == names
+
+
+@pytest.mark.parametrize("mark", ["\n", "\r", "\0", "\x1b", "\x07", "\x7f", "\x9b"])
+def test_labels_with_control_characters_are_refused(mark: str, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"labels: name 1 is 'b.*x' with the character '.*', expected one line") as told:
+        Labels(names=("a", f"b{mark}x", "c"))
+    assert str(told.value).isprintable()
+    with pytest.raises(WeightsError, match=r"labels: name 1 is ' ', expected one line"):
+        Labels(names=("a", " "))
+    if mark not in "\r\n":
+        (tmp_path / "labels.txt").write_text(f"a\nb{mark}x\n")
+        with pytest.raises(WeightsError, match=r"labels\.txt: line 2 has the control character"):
+            read_labels(tmp_path / "labels.txt")
 
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)

@@ -62,7 +62,7 @@ def model() -> Any:
 
 def test_networks_are_told_apart_by_what_they_compute(weights: Path, model: Any) -> None:
     with pytest.raises(WeightsError, match=r"4 classes, expected 1000 as the model has; build it with classes=4"):
-        build(weights=str(weights))
+        build(classes=1000, weights=str(weights))
     for other, message in (
         (resolve("multi_max@0.5").at(classes=4), r"weights of multi_max at width 0\.25 .* expected multi_max at width 0\.5"),
         (resolve("mobilenet_v2").at(classes=4), r"weights of multi_max .* expected mobilenet_v2 .*build 'multi_max@0\.25'"),
@@ -72,6 +72,23 @@ def test_networks_are_told_apart_by_what_they_compute(weights: Path, model: Any)
     ):
         with pytest.raises(WeightsError, match=message):
             load_weights(model, weights, other)
+
+
+def test_weights_state_classes_and_size(tmp_path: Path) -> None:
+    from mhmodels import create_model
+
+    network = ARCHITECTURE.at(input_size=(48, 64))
+    path = str(tmp_path / "x.weights.h5")
+    write_weights(path, network, random_arrays(network))
+    model = create_model("multi_max@0.25", weights=path)
+    assert (model.input_shape, model.output_shape) == ((None, 48, 64, 3), (None, 4))
+    wider = create_model("multi_max@0.25", weights=path, input_shape=(32, 32, 3))
+    assert (wider.input_shape, wider.output_shape) == ((None, 32, 32, 3), (None, 4))
+    with pytest.raises(WeightsError, match="4 classes, expected 5 as the model has"):
+        create_model("multi_max@0.25", weights=path, classes=5)
+    # An architecture object says it all itself.
+    with pytest.raises(WeightsError, match="4 classes, expected 1000 as the model has"):
+        create_model(resolve("multi_max@0.25"), weights=path)
 
 
 def _without_a_residual(architecture: Architecture) -> Architecture:

@@ -1,0 +1,96 @@
+"""What trained weights say of their network, before anything is built: class count and input size are theirs to state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from mhmodels.architecture import Architecture
+from mhmodels.errors import WeightsError
+from mhmodels.weights.files import read_info
+from mhmodels.weights.matching import same_network
+from mhmodels.weights.registered import locate
+
+
+class Weighted(NamedTuple):
+    """A network as its weights state it.
+
+    Attributes:
+        architecture: with their class count and input size where nothing else was asked for.
+        notes: what they decided, in words; empty where the network had it already.
+    """
+
+    architecture: Architecture
+    notes: tuple[str, ...]
+
+
+def weighted_network(
+    architecture: Architecture, weights: str | os.PathLike[str] | None, changes: Mapping[str, Any], *, top: bool = True
+) -> Weighted:
+    """Applies changes to a network, and for the rest what its weights state.
+
+    Nothing but the file's description is read, so that what does not fit is told before a model is built.
+
+    Args:
+        architecture: at the wanted width.
+        weights: a weights file, a registered name, or None. A plain Keras file states nothing.
+        changes: of `input_size`, `input_channels` and `classes`; None for what is not asked for.
+        top: whether the classifier is wanted; without it the class count does not matter.
+
+    Raises:
+        WeightsError: the weights cannot be had, are of another network, or have another class count than asked for.
+        UnknownNameError: neither a file nor a registered name.
+    """
+    asked = {name: value for name, value in changes.items() if value is not None}
+    architecture = architecture.at(**asked)
+    if weights is None:
+        return Weighted(architecture, ())
+    path = locate(weights, architecture)
+    info = read_info(path)
+    if info is None:
+        return Weighted(architecture, ())
+    own = info.network(str(path))
+    classifier = top and info.holds == "the whole network"
+    check_network(str(path), own, architecture, classes=classifier and "classes" in asked)
+    taken: dict[str, Any] = {}
+    if classifier and own.classes != architecture.classes:
+        taken["classes"] = own.classes
+    if "input_size" not in asked and own.input_size != architecture.input_size:
+        taken["input_size"] = own.input_size
+    notes = tuple(f"{_words(name, value)}, as the weights say" for name, value in taken.items())
+    return Weighted(architecture.at(**taken), notes)
+
+
+def check_network(path: str, own: Architecture, architecture: Architecture, *, classes: bool) -> None:
+    """Checks that weights are of a network, at any input size and, unless `classes` counts, any class count.
+
+    Args:
+        path: of the weights.
+        own: what they are of.
+        architecture: what they shall be for.
+        classes: whether the class count must be the same.
+
+    Raises:
+        WeightsError: they are of another one.
+    """
+    if own.input_channels != architecture.input_channels:
+        raise WeightsError(
+            f"{path}: for pictures of {own.input_channels} channels, expected {architecture.input_channels} as the model "
+            f"reads; build it with input_shape=(…, …, {own.input_channels})"
+        )
+    if classes and own.classes != architecture.classes:
+        raise WeightsError(
+            f"{path}: {own.classes} classes, expected {architecture.classes} as the model has; build it with "
+            f"classes={own.classes}, or with include_top=False and a classifier of your own"
+        )
+    if not same_network(own, architecture):
+        raise WeightsError(
+            f"{path}: weights of {own.name} at width {own.width_multiplier:g} ({own.architecture_id}), expected "
+            f"{architecture.name} at width {architecture.width_multiplier:g}; build '{own.name}@{own.width_multiplier:g}', "
+            "or give weights of the network that you build"
+        )
+
+
+def _words(name: str, value: Any) -> str:
+    return f"{value} classes" if name == "classes" else f"input of {value[0]}x{value[1]} pixels"

@@ -1,0 +1,166 @@
+"""One request of a download: what is missing of a file, appended to what is there, within limits of time and size."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import re
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mhmodels.errors import WeightsError
+from mhmodels.system.addresses import public_address
+
+TIMEOUT_S = 30.0
+"""How long a server may stay silent."""
+
+CHUNK = 1 << 18
+LARGEST = 4 << 30
+
+Report = Callable[[int, int | None], None]
+"""Called with bytes had and bytes in all, None if the server does not say."""
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
+_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
+
+
+class Clock:
+    """The time that a whole download may take, however many requests it makes.
+
+    Args:
+        seconds: from now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    @property
+    def over(self) -> bool:
+        """Whether the time has passed."""
+        return time.monotonic() >= self._end
+
+    @contextlib.contextmanager
+    def guard(self, connections: list[http.client.HTTPConnection]) -> Iterator[None]:
+        """Breaks the connections off when the time has passed: a server that sends a byte now and then is never silent."""
+
+        def end() -> None:
+            for connection in connections:
+                with contextlib.suppress(OSError, AttributeError):
+                    connection.sock.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(max(0.0, self._end - time.monotonic()), end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows to web addresses only."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if urlsplit(newurl).scheme not in ("http", "https"):
+            here, there = public_address(req.full_url), public_address(newurl)
+            raise WeightsError(f"{here}: the server sends on to {there}, expected an http or https address")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener(connections: list[http.client.HTTPConnection]) -> urllib.request.OpenerDirector:
+    """Opens addresses, and lists the connections that it makes."""
+
+    class Plain(http.client.HTTPConnection):
+        def connect(self) -> None:
+            connections.append(self)
+            super().connect()
+
+    class Secure(http.client.HTTPSConnection):
+        def connect(self) -> None:
+            connections.append(self)
+            super().connect()
+
+    class PlainHandler(urllib.request.HTTPHandler):
+        def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Plain, req)
+
+    class SecureHandler(urllib.request.HTTPSHandler):
+        def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+            return self.do_open(Secure, req)
+
+    return urllib.request.build_opener(PlainHandler, SecureHandler, _Redirects)
+
+
+def request_missing(url: str, part: Path, offset: int, report: Report, clock: Clock) -> int | None:
+    """One request for what is missing, appended to `part`; returns the size of the whole file if the server tells.
+
+    Raises:
+        WeightsError: more than a file of weights has, or the server sends on to somewhere else than the web.
+        OSError, http.client.HTTPException, ValueError: whatever the connection and the server's answer meet.
+    """
+    request = _request(url)
+    if offset:
+        request.add_header("Range", f"bytes={offset}-")
+    connections: list[http.client.HTTPConnection] = []
+    with clock.guard(connections):
+        try:
+            response = _opener(connections).open(request, timeout=TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            if error.code != 416 or not offset:
+                raise
+            # Nothing after the end of what is here, and it is not the file: of another one.
+            part.unlink()
+            return request_missing(url, part, 0, report, clock)
+        with response:
+            return _receive(url, response, part, offset, report, clock)
+
+
+def _request(url: str) -> urllib.request.Request:
+    """A request with the address' user and password where they belong, and sent to its own host only."""
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(
+        parts._replace(netloc=host).geturl(), headers={"User-Agent": "mhmodels", "Accept-Encoding": "identity"}
+    )
+    if user:
+        encoded = base64.b64encode(unquote(user).encode()).decode("ascii")
+        request.add_unredirected_header("Authorization", f"Basic {encoded}")
+    return request
+
+
+def _receive(url: str, response: Any, part: Path, offset: int, report: Report, clock: Clock) -> int | None:
+    offset, total = _resumed(response, offset)
+    if total is not None and total > LARGEST:
+        raise WeightsError(f"{public_address(url)}: the server announces {total} bytes, expected at most {LARGEST} of weights")
+    with part.open("r+b" if offset else "wb") as file:
+        file.truncate(offset)
+        file.seek(offset)
+        while not clock.over and (chunk := response.read1(CHUNK)):
+            file.write(chunk)
+            offset += len(chunk)
+            if offset > LARGEST:
+                raise WeightsError(
+                    f"{public_address(url)}: over {LARGEST >> 30} GiB and still coming, expected a file of weights"
+                )
+            report(offset, total)
+    return total
+
+
+def _resumed(response: Any, offset: int) -> tuple[int, int | None]:
+    """Where the answer's first byte belongs, and the size of the whole file if the server tells."""
+    if response.status == 206:
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found is not None and int(found[1]) == offset:
+            return offset, None if found[2] == "*" else int(found[2])
+    # A server without ranges sends the whole file again.
+    length = response.headers.get("Content-Length", "")
+    return 0, int(length) if _NUMBER.fullmatch(length) else None
