@@ -21,7 +21,8 @@ from export.runtime import run_file
 from export.writer import SCORES, WriterOptions
 from mhmodels.architecture import Preprocessing
 from mhmodels.json_files import plain_text
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.system.files import read_bytes
+from mhmodels.tflite_file import MAX_BYTES, TFLiteFile, parse_tflite
 
 if TYPE_CHECKING:
     from export.pictures import Frame
@@ -127,7 +128,8 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
 
 
 def _read(path: Path) -> _File:
-    file, data, beside = read_tflite(path), path.read_bytes(), manifest_path(path)
+    data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
+    file = parse_tflite(data, source=str(path))
     manifest = read_manifest(beside) if beside.is_file() else None
     if manifest is not None:
         _check_manifest(path, contradictions(manifest, file, data))

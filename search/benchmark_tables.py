@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
+from mhmodels.system.files import open_regular, sha256_of
 from search.errors import SearchError, SpaceError
 from search.space import Space
 from search.spaces import get_space
@@ -73,7 +74,7 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
         FileFormatError: not that file, a damaged one, or not all networks.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with io.TextIOWrapper(open_regular(path), newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         if rows and {"encoding", "ms"} <= set(rows[0]):
             raise FileFormatError(f"{path}: latencies that `search collect` wrote, not accuracies; give it with --latencies")
@@ -108,7 +109,7 @@ def table_of(path: Path) -> tuple[Table, str]:
 
 def named(path: Path) -> str:
     """A file in words, with its hash."""
-    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{path.name} sha256:{sha256_of(path)}"
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:

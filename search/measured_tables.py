@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 
 from mhmodels.errors import FileFormatError
-from mhmodels.json_files import read_bytes
+from mhmodels.system.files import open_regular, read_bytes
 from search.benchmark_tables import named
 from search.cost_model.data import MAX_BYTES, Latencies, read_latencies
 from search.cost_model.fitting import Origin
@@ -103,9 +104,9 @@ def _check_schema(path: Path, space: Space) -> None:
 
 def _header(path: Path) -> list[str]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with io.TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
             return next(csv.reader(file, strict=True), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except (FileFormatError, OSError, UnicodeDecodeError, csv.Error):
         return []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -15,6 +14,7 @@ from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.lock import machine_lock, turns_lock
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
+from mhmodels.system.files import sha256_of
 from mhmodels.tflite_file import TFLiteFile, read_tflite
 
 if TYPE_CHECKING:
@@ -90,11 +90,9 @@ def prepare(
     path = Path(tflite_path).absolute()
     content = read_tflite(path)
     shape = content.tensors[content.inputs[0]].shape
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Job(
         path=path,
-        model_hash=digest,
+        model_hash=sha256_of(path),
         file_bytes=path.stat().st_size,
         format=kernel_format(content),
         model=label or path.stem,

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
+import io
 import os
 import re
 import secrets
@@ -23,7 +25,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from mhmodels.errors import FileFormatError
 
@@ -40,7 +41,7 @@ _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 
 
-def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a regular file for reading; links to regular files are followed.
 
     Raises:
@@ -80,6 +81,19 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
     if max(size, len(data)) > limit:
         raise FileFormatError(f"{_shown(path)}: {max(size, len(data))} bytes, expected at most {limit}")
     return data
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Sha256 of a regular file as 64 hexadecimal digits, read in pieces.
+
+    Raises:
+        FileFormatError: the file cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise FileFormatError(f"{_shown(path)}: cannot be read ({error.strerror})") from error
 
 
 @contextmanager
