@@ -7,8 +7,9 @@ MHMODELS_HOME ?= $(CURDIR)/build/home
 # Processes that run tests beside each other; each takes up to 3 GB, in the slow tests up to 7.
 JOBS ?= 2
 PYTEST := $(BIN)/python -P -m pytest -n $(JOBS) --dist worksteal
+BENCH := $(BIN)/python -P -m pytest -o addopts="" -q --strict-markers tests/benchmarks --benchmark-only
 
-.PHONY: demo test slow lint types bench clean
+.PHONY: demo test slow kernels lint types bench bench-short clean
 
 demo: $(STAMP)
 	MHMODELS_HOME="$(MHMODELS_HOME)" $(BIN)/python -P examples/demo.py
@@ -19,6 +20,15 @@ test: $(STAMP)
 slow: $(STAMP)
 	$(PYTEST) -m slow
 
+# The numeric tests with other kernels: TensorFlow's own instead of oneDNN's, and those of a CPU without AVX-512.
+NUMERIC := $(PYTEST) -m "numeric and not slow"
+AVX2 := ONEDNN_MAX_CPU_ISA=AVX2 XLA_FLAGS=--xla_cpu_max_isa=AVX2 OPENBLAS_CORETYPE=Haswell \
+  NPY_DISABLE_CPU_FEATURES="AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"
+
+kernels: $(STAMP)
+	TF_ENABLE_ONEDNN_OPTS=0 $(NUMERIC)
+	$(AVX2) $(NUMERIC)
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -26,8 +36,13 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
+# Needs a quiet machine. Asserts what holds on any machine, and reports the rest.
 bench: $(STAMP)
-	$(BIN)/python -P -m pytest -o addopts="" -q --strict-markers tests/benchmarks --benchmark-only
+	$(BENCH)
+
+# Every benchmark once, small and without assertions about time: shows which one is broken.
+bench-short: $(STAMP)
+	MHMODELS_SHORT_BENCHMARKS=1 $(BENCH)
 
 # Debian's Python comes without ensurepip; virtualenv, installed beside, does the same without root.
 $(VENV)/bin/python:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,22 +15,23 @@ from numpy.typing import NDArray
 from export.facts import contradictions, operator_counts
 from export.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from export.graph import ExportError, Floats
-from export.layers import LayerReport, against_file, against_network, saturation
+from export.layers import LayerReport, against_file, against_network, not_compared, saturation
 from export.manifest import Manifest, manifest_path, read_manifest
 from export.parity import Parity, ParityError, compare_outputs
 from export.runtime import run_file
+from export.verify import tolerance_of
 from export.writer import SCORES, WriterOptions
 from mhmodels.architecture import Preprocessing
 from mhmodels.json_files import plain_text
 from mhmodels.system.files import read_bytes
 from mhmodels.tflite_file import MAX_BYTES, TFLiteFile, parse_tflite
+from mhmodels.tflite_format import compute_format
 
 if TYPE_CHECKING:
     from export.pictures import Frame
     from export.source import Source
 
 PICTURES = 26
-FLOAT_TOLERANCE = 1e-3
 QUANTISED_CORRELATION = 0.95
 LARGEST_INPUT = 1 << 26
 """Values of all pictures together: a hostile file's input must not fill the memory."""
@@ -39,7 +41,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     """What `mhmodels verify` found of a file.
 
     Attributes:
-        precision: what its convolutions compute with.
+        precision: the format that it computes in, as `mhmodels.tflite_format.compute_format` names it.
         operators: count by kind.
         manifest: `agrees` or `absent`.
         runtimes_differ: largest difference at the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`:
@@ -93,8 +95,8 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
         against: a zoo name, an architecture file, a `.keras` file, or another TFLite file; None to check the file alone.
         images: folder of pictures; None for the bundled photographs.
         weights: of the model in `against`; None for the seeded random weights that `mhmodels export` uses.
-        tolerance: largest difference at the outputs as a share of their spread. Default: 1e-3 between float networks;
-            where one is quantised, a correlation of at least 0.95 instead.
+        tolerance: largest difference at the outputs as a share of their spread. Default: 1e-3 between float32 networks,
+            0.1 where one has float16 weights; where one is quantised, a correlation of at least 0.95 instead.
 
     Raises:
         ParityError: the file contradicts its manifest, is not finite, or departs further than allowed.
@@ -115,7 +117,7 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
     return FileReport(
         file=plain_text(str(path)),
         sha256=hashlib.sha256(this.data).hexdigest(),
-        precision=file.format(),
+        precision=compute_format(file),
         operators=operator_counts(file),
         pictures=len(subject.images),
         manifest="absent" if manifest is None else "agrees",
@@ -207,21 +209,24 @@ def _against_file(
     inputs = (encoded, encode_input(other.file, other.images))
     layers = against_file(subject.path, subject.file, other.path, other.file, inputs)
     parity = compare_outputs(found, expected, name, steps(compared_tensors(subject.file)))
-    _judge(subject, parity, _departing(layers), other.file.format() == "float32", name, tolerance)
+    _judge(subject, parity, _departing(layers), compute_format(other.file), name, tolerance)
     return parity, layers
 
 
 def _against_model(
     subject: _Subject, encoded: NDArray[Any], against: str, weights: str | None, tolerance: float | None
 ) -> tuple[Parity, LayerReport]:
-    found = file_outputs(subject.path, subject.images)
-    source = _source(subject, found, against, weights)
-    expected, layers = _model_outputs(subject, encoded, found, source)
+    source = _source(subject, against, weights)
+    # What is not read as operations is compared after its activation, which both the model and the file give.
+    before_softmax = source.graph is not None
+    found = file_outputs(subject.path, subject.images, before_softmax=before_softmax)
+    expected, layers = _model_outputs(subject, encoded, source)
     remarks, made_from = _departing(layers), "random" if subject.manifest is None else subject.manifest.weights
     if source.label.startswith("random, seed") and not made_from.startswith("random"):
         remarks += f"; the file was made from '{made_from}', and without --weights the model has random ones"
-    parity = compare_outputs(found, expected, against, steps(compared_tensors(subject.file)))
-    _judge(subject, parity, remarks, True, against, tolerance)
+    tensors = compared_tensors(subject.file, before_softmax=before_softmax)
+    parity = compare_outputs(found, expected, against, steps(tensors))
+    _judge(subject, parity, remarks, "float32", against, tolerance)
     return parity, layers
 
 
@@ -229,15 +234,16 @@ def _departing(layers: LayerReport) -> str:
     return "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
 
 
-def _judge(subject: _Subject, parity: Parity, remarks: str, exact: bool, against: str, tolerance: float | None) -> None:
-    if tolerance is None and not (exact and subject.file.format() == "float32"):
+def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against: str, tolerance: float | None) -> None:
+    """Compares with the tolerance that was given, else with that of the two formats."""
+    allowed = tolerance_of(compute_format(subject.file), other) if tolerance is None else tolerance
+    if allowed is None:
         if not parity.correlation >= QUANTISED_CORRELATION:
             raise ParityError(
                 f"{subject.path}: outputs correlate with {against} by {parity.correlation:.4f}, "
                 f"expected at least {QUANTISED_CORRELATION}{remarks}"
             )
         return
-    allowed = FLOAT_TOLERANCE if tolerance is None else tolerance
     if not parity.max_error <= allowed:
         raise ParityError(
             f"{subject.path}: outputs depart from {against} by up to {parity.max_error:.2g} of their spread, "
@@ -245,32 +251,35 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, exact: bool, against
         )
 
 
-def _model_outputs(
-    subject: _Subject, encoded: NDArray[Any], found: Mapping[str, Floats], source: Source
-) -> tuple[dict[str, Floats], LayerReport]:
+def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: Source) -> tuple[dict[str, Floats], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
-    from export.file_graph import flat
     from export.rewrite import normalise_in_graph
-    from export.verify import compared_ops
     from export.writer import written_ops
 
-    source.check_ending(features=SCORES not in found)
-    graph, images, manifest = source.known, subject.images, subject.manifest
+    manifest, images = subject.manifest, subject.images
+    options = WriterOptions(features=_gives_maps(subject.file), softmax=manifest is None or manifest.softmax)
+    source.check_ending(options.features)
     normalised = manifest is not None and manifest.normalise_in_model
     if normalised:
+        source.check_rule()
         rule = source.architecture.preprocessing
         images = ((images - np.asarray(rule.mean, np.float32)) / np.asarray(rule.std, np.float32)).astype(np.float32)
+    expected, graph = source.expected(images, options), source.graph
+    if graph is None:
+        return expected, not_compared(source.missing)
+    if normalised:
         graph = normalise_in_graph(graph)
-    options = WriterOptions(features=SCORES not in found, softmax=manifest is None or manifest.softmax)
-    places = compared_ops(graph, options)
-    computed = source.compute(images, tuple(places.values()))
-    expected = {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
     return expected, against_network(subject.path, subject.file, written_ops(graph, options), graph, encoded)
 
 
-def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weights: str | None) -> Source:
+def _gives_maps(file: TFLiteFile) -> bool:
+    """Whether every output of a file is a feature map."""
+    return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
+
+
+def _source(subject: _Subject, against: str, weights: str | None) -> Source:
     from export.pictures import fit_preprocessing
-    from export.source import keras_source, load_source, weights_info
+    from export.source import keras_source, load_source, weights_rule
     from mhmodels.registry import is_keras_file, resolve, zoo
 
     if is_keras_file(against):
@@ -279,12 +288,14 @@ def _source(subject: _Subject, found: Mapping[str, Floats], against: str, weight
     network = None if manifest is None else manifest.network()
     named = network is not None and against in zoo()  # a plain name of the zoo means it at the file's own width
     width = network.width_multiplier if network is not None and named else None
-    classes = found[SCORES].shape[1] if SCORES in found else None if network is None else network.classes
+    scores = compared_tensors(subject.file).get(SCORES)
+    classes = None if network is None else network.classes
+    if scores is not None and min(scores.shape, default=0) > 0:
+        classes = math.prod(scores.shape[1:])
     architecture = resolve(against).at(
         input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width
     )
-    info = weights_info(weights, architecture)
-    if info is not None:
-        architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
+    rule = weights_rule(weights, architecture) or architecture.preprocessing
+    architecture = msgspec.structs.replace(architecture, preprocessing=rule)
     architecture = fit_preprocessing(architecture)
     return load_source(architecture, weights)

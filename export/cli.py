@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from export.cli_options import InputSize, model_options, network_of, refuse_changes
+from export.cli_options import InputSize, model_options, network_of, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 
@@ -26,10 +26,19 @@ _SHOWN_SATURATED = 0.001
 
 
 class Failure(NamedTuple):
-    """A network of a batch that could not be exported."""
+    """A network, or one format of it, that could not be exported.
+
+    Attributes:
+        format: the one that failed; None where the network could be exported in no format.
+    """
 
     model: str
     error: str
+    format: str | None = None
+
+    def text(self) -> str:
+        """As a line for people."""
+        return f"{self.model}{f', {self.format}' if self.format else ''}: {self.error}"
 
 
 @click.command()
@@ -58,6 +67,7 @@ class Failure(NamedTuple):
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
               help="Global pooling as MEAN or AVERAGE_POOL_2D.")  # fmt: skip
 @click.option("--no-softmax", is_flag=True, help="End in the logits.")
+@preprocessing_options
 @click.option("--features", is_flag=True, help="End in the feature maps, named by stride, without a classifier.")
 @click.option("--normalise-in-model", is_flag=True, help="Take raw pixels 0..255; a 1x1 depthwise convolution normalises them.")
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
@@ -77,7 +87,8 @@ def export(
     """Write TFLite files and verify each at once on real pictures.
 
     MODEL may also be a .keras file of our builders, with a head of your own. Each file gets a manifest beside it. A file
-    that does not agree with its network is not kept, and the exit code is 1; of several networks the others are exported.
+    that does not agree with its network is not kept. If a network or a format fails, the others are still exported, the
+    failures are listed at the end, and the exit code is 1.
     """
     changes = {
         "width_multiplier": width_multiplier, "input_size": input_size, "input_channels": input_channels, "classes": classes,
@@ -91,7 +102,7 @@ def export(
     elif exported:
         _print(exported, options)
     for failure in failed:
-        note(f"error: {failure.model}: {failure.error}")
+        note(f"error: {failure.text()}")
     if failed:
         raise click.exceptions.Exit(1)
 
@@ -127,10 +138,14 @@ def _options(
     features: bool,
     labels_file: Path | None,
     label_offset: int,
+    preprocessing: str | None,
+    mean: str | None,
+    std: str | None,
     **settings: Any,
 ) -> Options:
     from export.labels import NO_LABELS, labels_from_file
     from export.options import Options
+    from export.stated_rule import stated_rule_of
     from export.writer import WriterOptions
 
     if label_offset and labels_file is None:
@@ -140,6 +155,7 @@ def _options(
         formats=tuple(dict.fromkeys(formats)),
         writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
         labels=NO_LABELS if labels_file is None else labels_from_file(labels_file, label_offset),
+        preprocessing=stated_rule_of(preprocessing, mean, std),
         **settings,
     )
     options.check()
@@ -151,7 +167,7 @@ def _options(
 def _export_all(
     models: tuple[str, ...], openers: list[Callable[[], Architecture | Source]], options: Options
 ) -> tuple[list[Exported], list[Failure]]:
-    """Every network in turn. The failure of one of several is told at the end; that of a single one is raised."""
+    """Every network in turn, in every format. Failures are told at the end; one that leaves nothing to do is raised."""
     from rich.markup import escape
 
     from mhmodels.quiet import load_tensorflow
@@ -169,8 +185,14 @@ def _export_all(
 
         metadata, taken = stack.enter_context(MetadataWriter()), set[Path]()
         for model, opener in zip(models, openers, strict=True):
+
+            def format_failed(fmt: str, error: MhmodelsError, model: str = model) -> None:
+                failed.append(Failure(model, str(error), fmt))
+
+            several = len(models) > 1 or len(options.formats) > 1
+            goes_on = format_failed if several else None
             try:
-                for one in export_model(opener(), options, progress, taken=taken, metadata=metadata):
+                for one in export_model(opener(), options, progress, taken=taken, metadata=metadata, failed=goes_on):
                     exported.append(one)
                     _tell(one, options)
             except MhmodelsError as error:
@@ -190,12 +212,10 @@ def _tell(one: Exported, options: Options) -> None:
     if manifest.labels.names and not manifest.metadata and options.metadata is None:
         note(f"{one.path.name}: no metadata, because tflite-support is not installed; the labels are in the manifest")
     if manifest.architecture is None:
-        known = (
-            f"recognised: {manifest.backbone}"
-            if manifest.backbone
-            else "unknown, so the default mean and std of 127.5 are assumed"
-        )
+        known = f"recognised: {manifest.backbone}" if manifest.backbone else "unknown"
         note(f"{one.path.name}: a network that is in no table; its backbone is {known}")
+    for text in one.notes:
+        note(f"{one.path.name}: {text}")
 
 
 def _document(one: Exported) -> dict[str, Any]:

@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from export.cli_options import model_options, network_of, refuse_changes
+from export.cli_options import model_options, network_of, preprocessing_options, refuse_changes
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from export.consistency import ConsistencyReport, Subject
+    from export.stated_rule import StatedRule
     from mhmodels.architecture import Architecture
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
 _PICTURES = 130
 _CANVASES = 360
+_SHOWN_OUTPUTS = 5
+_DECIDES = {
+    "best": "the decision on a picture is its best output, or none below the threshold",
+    "each": "every output is a decision: at or above the threshold, or below",
+}
 
 
 @click.command()
@@ -28,9 +34,14 @@ _CANVASES = 360
 @click.option("--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=_FORMATS, show_default=True,
               help="Formats to compare.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
-              help="Largest mean drift of the logits, as a share of their standard deviation.")  # fmt: skip
-@click.option("--threshold", type=FiniteRange(0, 1), default=None,
-              help="Score from which a decision is made. Default: 0.5, or the median best score if that is lower.")  # fmt: skip
+              help="Largest mean drift of the logits (outputs, without a softmax), as a share of their deviation.")  # fmt: skip
+@click.option("--threshold", type=FiniteRange(), default=None,
+              help="Score from which a decision is made. Default: 0.5 for a sigmoid; 0.5, or the median best score if that is "
+                   "lower, for a softmax; the median output for a network without a last activation.")  # fmt: skip
+@click.option("--decide", type=click.Choice(("auto", "best", "each")), default="auto", show_default=True,
+              help="best: a picture's decision is its best output. each: every output is a decision of its own (multi-label, "
+                   "regression). auto: best for a softmax and for several outputs without activation, else each.")  # fmt: skip
+@preprocessing_options
 @model_options
 @json_option
 def consistency(
@@ -40,6 +51,10 @@ def consistency(
     formats: tuple[Any, ...],
     tolerance: float,
     threshold: float | None,
+    decide: Any,
+    preprocessing: str | None,
+    mean: str | None,
+    std: str | None,
     as_json: bool,
     **changes: Any,
 ) -> None:
@@ -47,13 +62,16 @@ def consistency(
 
     Exports all formats from one graph and one calibration, runs them on pictures with LiteRT (XNNPACK, its own kernels, its
     reference kernels) beside the float Keras model, and reports agreement, drift of the logits, and whether one score
-    threshold leads to the same decisions everywhere. Exit code 1 beyond --tolerance.
+    threshold leads to the same decisions everywhere. Scores follow the network's last activation. Exit code 1 beyond
+    --tolerance.
     """
     from rich.markup import escape
 
+    from export.stated_rule import stated_rule_of
     from mhmodels.quiet import load_tensorflow
     from mhmodels.registry import is_keras_file, resolve
 
+    rule = stated_rule_of(preprocessing, mean, std)
     if is_keras_file(model):
         refuse_changes(model, changes)
         architecture = None
@@ -63,41 +81,52 @@ def consistency(
         load_tensorflow()
         from export.consistency import check_consistency
 
-        subject = _subject(model, architecture, changes, weights, images)
+        subject = _subject(model, architecture, changes, weights, images, rule)
         report = check_consistency(
-            subject, tuple(dict.fromkeys(formats)), tolerance, threshold, lambda stage: status.update(escape(stage))
+            subject,
+            tuple(dict.fromkeys(formats)),
+            tolerance,
+            threshold,
+            lambda stage: status.update(escape(stage)),
+            decide=decide,
         )
     if as_json:
         emit_json(report)
     else:
         _print(report)
     if not report.consistent:
+        what = "logits" if report.activation == "softmax" else "outputs"
         note(
-            f"error: the logits of a runner drift by {report.drift:.2%} of their standard deviation on average, "
+            f"error: the {what} of a runner drift by {report.drift:.2%} of their standard deviation on average, "
             f"expected at most {tolerance:.2%}"
         )
         raise click.exceptions.Exit(1)
 
 
 def _subject(
-    model: str, architecture: Architecture | None, changes: dict[str, Any], weights: str | None, folder: Path | None
+    model: str,
+    architecture: Architecture | None,
+    changes: dict[str, Any],
+    weights: str | None,
+    folder: Path | None,
+    rule: StatedRule | None = None,
 ) -> Subject:
     """The network (None for a `.keras` file, which is one), and the pictures to compare it on."""
+    import msgspec
+
     from export.consistency import Subject
     from export.pictures import fit_preprocessing, photographs, read_pictures
-    from export.source import keras_source, load_source, weights_info
+    from export.source import keras_source, load_source, weights_rule
 
     if architecture is None:
-        source = keras_source(model, changes["input_size"])
+        source = keras_source(model, changes["input_size"]).stated(rule)
+        source.check_rule()
         architecture = fit_preprocessing(source.architecture)
         calibration = read_pictures(None, architecture)
     else:
-        info = weights_info(weights, architecture)
-        if info is not None:
-            import msgspec
-
-            architecture = msgspec.structs.replace(architecture, preprocessing=info.preprocessing)
-        architecture = fit_preprocessing(architecture)
+        expected = weights_rule(weights, architecture) or architecture.preprocessing
+        expected = expected if rule is None else rule.over(expected)
+        architecture = fit_preprocessing(msgspec.structs.replace(architecture, preprocessing=expected))
         calibration = read_pictures(None, architecture)
         source = load_source(architecture, weights, calibration.images)
     known = None if folder is not None else _test_set(weights, architecture)
@@ -136,27 +165,47 @@ def _print(report: ConsistencyReport) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    drifts = "logit drift mean" if report.activation == "softmax" else "output drift mean"
     table = Table(
-        "format", "runner", "top-1 as Keras", "top-5 as Keras", "logit drift mean", "max", "same decisions", "accuracy",
+        "format", "runner", "top-1 as Keras", "top-5 as Keras", drifts, "max", "same decisions", "of the surer half", "accuracy",
         box=box.SIMPLE, title=escape(f"{report.model} on {report.pictures} pictures ({report.source})"),
     )  # fmt: skip
     for column in table.columns[2:]:
         column.justify = "right"
     for runner in report.runners:
-        top5 = "-" if runner.top5_agreement is None else f"{runner.top5_agreement:.1%}"
         accuracy = "-" if runner.accuracy is None else f"{runner.accuracy:.2%}"
         table.add_row(
-            runner.format, runner.kernels, f"{runner.top1_agreement:.1%}", top5, f"{runner.mean_drift:.2%}",
-            f"{runner.max_drift:.2%}", f"{runner.same_decisions:.1%}", accuracy,
+            runner.format, runner.kernels, _share(runner.top1_agreement), _share(runner.top5_agreement),
+            f"{runner.mean_drift:.2%}", f"{runner.max_drift:.2%}", f"{runner.same_decisions:.1%}",
+            f"{runner.sure_same_decisions:.1%}", accuracy,
         )  # fmt: skip
     console().print(table)
-    matrix = Table("same top-1", *(str(i) for i in range(1, len(report.runners) + 1)), box=box.SIMPLE)
+    heading = "same top-1" if report.decides == "best" else "same decisions"
+    matrix = Table(heading, *(str(i) for i in range(1, len(report.runners) + 1)), box=box.SIMPLE)
     for i, (runner, row) in enumerate(zip(report.runners, report.agreement, strict=True), 1):
         matrix.add_row(f"{i} {runner.name}", *(f"{share:.0%}" for share in row))
     console().print(matrix)
-    for text, one in (("threshold", report.threshold), ("worst threshold", report.worst_threshold)):
-        click.echo(f"{text} {one.value:.3g}: all runners decide the same on {one.all_same:.1%} of the pictures")
-    click.echo(f"two runners differ in the best class on at most {report.disagreement:.1%} of the pictures")
+    _print_decisions(report)
     click.echo(f"weights: {report.weights}")
     for runner_name, reason in report.not_run.items():
         click.echo(f"not run: {runner_name}: {reason}")
+
+
+def _print_decisions(report: ConsistencyReport) -> None:
+    click.echo(f"last activation: {report.activation}; {_DECIDES[report.decides]}")
+    for text, one in (("threshold", report.threshold), ("worst threshold", report.worst_threshold)):
+        value = f"{one.value:.3g}" if isinstance(one.value, float) else f"{min(one.value):.3g} to {max(one.value):.3g}"
+        click.echo(
+            f"{text} {value}: all runners decide the same in {one.all_same:.1%} of all cases, in {one.sure_all_same:.1%} of "
+            "the surer half"
+        )
+    what = "the best output" if report.decides == "best" else "a decision"
+    click.echo(f"two runners differ in {what} in at most {report.disagreement:.1%} of the cases")
+    worst = sorted(report.outputs, key=lambda output: (output.all_same, -output.drift))[:_SHOWN_OUTPUTS]
+    if len(report.outputs) > 1:
+        for output in worst:
+            click.echo(f"  output {output.output}: all decide the same on {output.all_same:.1%}, drift {output.drift:.2%}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1%}"

@@ -60,6 +60,28 @@ def network_of(
     return weighted.architecture
 
 
+def preprocessing_options(command: F) -> F:
+    """Adds `--preprocessing`, `--mean` and `--std`, which `export.stated_rule.stated_rule_of` reads."""
+    for option in (
+        click.option(
+            "--std", default=None, metavar="S[,S...]",
+            help="Deviation of the model's pictures in pixel units: one number, or one for each channel, such as 58.4,57.1,57.4.",
+        ),
+        click.option(
+            "--mean", default=None, metavar="M[,M...]",
+            help="Mean of the model's pictures in pixel units (0 to 255): its input is (pixel - mean) / std, such as 128.",
+        ),
+        click.option(
+            "--preprocessing", default=None, metavar="NAME",
+            help="What the model's input is made by: pixels, unit (0 to 1), symmetric (-1 to 1), imagenet, tf_model_garden, a "
+                 "network of the zoo, registered weights, or a file that states it. Default: what network, weights or .keras "
+                 "file say.",
+        ),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
 def model_options(command: F) -> F:
     """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
     for option in (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import keras
@@ -11,7 +12,9 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from export.fake_quant import dequantised_bias, dequantised_kernel, run_graph
 from export.graph import ExportError, Floats
+from export.keras_graph import output_names
 from export.quantisation.scheme import QuantisedGraph, representable
+from export.writer import DEFAULT_OPTIONS, graph_outputs
 from mhmodels.network import IMAGE, Op
 from mhmodels.quiet import quiet_native
 
@@ -35,7 +38,13 @@ def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int,
     """
     _, height, width, channels = model.input_shape
     signature = [tf.TensorSpec((1, *(size or (height, width)), channels), tf.float32, IMAGE)]
-    function = tf.function(lambda image: {OUTPUT: model(image, training=False)}, input_signature=signature, autograph=False)
+    names = output_names(model) if len(model.outputs) > 1 else (OUTPUT,)
+
+    def run(image: Any) -> dict[str, Any]:
+        outputs = keras.tree.flatten(model(image, training=False))
+        return _in_order(dict(zip(names, outputs, strict=True)))
+
+    function = tf.function(run, input_signature=signature, autograph=False)
     with quiet_native():
         # Frozen first: by way of a SavedModel, as `from_keras_model` goes, the same conversion takes five times as long.
         frozen = convert_variables_to_constants_v2(function.get_concrete_function())
@@ -65,7 +74,7 @@ def convert_quantised(quantised: QuantisedGraph, *, io: IO = "uint8") -> bytes:
 
 def _convert_int8(quantised: QuantisedGraph, io: IO) -> bytes:
     function = tf.function(
-        lambda image: {OUTPUT: _fake_quantised(quantised, image)},
+        lambda image: _in_order(_fake_quantised(quantised, image)),
         input_signature=[tf.TensorSpec(_input_shape(quantised), tf.float32, IMAGE)],
         autograph=False,
     )
@@ -80,9 +89,9 @@ def _convert_uint8(quantised: QuantisedGraph) -> bytes:
     graph = tf.Graph()
     with quiet_native(), graph.as_default():
         image = tf.compat.v1.placeholder(tf.float32, _input_shape(quantised), IMAGE)
-        scores = tf.identity(_fake_quantised(quantised, image), OUTPUT)
+        outputs = [tf.identity(output, name) for name, output in _fake_quantised(quantised, image).items()]
         with tf.compat.v1.Session(graph=graph) as session:
-            converter = tf.compat.v1.lite.TFLiteConverter.from_session(session, [image], [scores])
+            converter = tf.compat.v1.lite.TFLiteConverter.from_session(session, [image], outputs)
             converter.inference_type = tf.uint8
             entry = quantised.tensors[IMAGE]
             # The converter's (mean, std) are the integer that stands for zero, and integers per unit.
@@ -90,12 +99,21 @@ def _convert_uint8(quantised: QuantisedGraph) -> bytes:
             return _convert(converter)
 
 
+def _in_order(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs under keys that sort as they come: TensorFlow orders the outputs of a function by their keys."""
+    if len(outputs) == 1:
+        return dict(outputs)
+    return {f"output_{i:04d}": tf.identity(output, name) for i, (name, output) in enumerate(outputs.items())}
+
+
 def _input_shape(quantised: QuantisedGraph) -> tuple[int, int, int, int]:
     architecture = quantised.graph.architecture
     return (1, *architecture.input_size, architecture.input_channels)
 
 
-def _fake_quantised(quantised: QuantisedGraph, image: Any) -> Any:
+def _fake_quantised(quantised: QuantisedGraph, image: Any) -> dict[str, Any]:
+    """The outputs by their names."""
+
     def rounding(x: Any, name: str) -> Any:
         op = ops.get(name)
         if op is not None and op.kind == "reshape":
@@ -111,7 +129,7 @@ def _fake_quantised(quantised: QuantisedGraph, image: Any) -> Any:
         lambda op: tf.constant(_varied(dequantised_bias(quantised, op))),
         rounding,
     )
-    return tensors[quantised.graph.ops[-1].name]
+    return {name: tensors[op] for name, op in graph_outputs(quantised.graph, DEFAULT_OPTIONS).items()}
 
 
 def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> Any:

@@ -16,6 +16,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.complexity import complexity
 from mhmodels.errors import ArchitectureError, FileFormatError
 from mhmodels.tflite_file import Tensor, TFLiteFile
+from mhmodels.tflite_format import compute_format
 
 SCALE_TOLERANCE = 1e-4
 """Relative difference between the input's scale and what mean and std make of it: converters round it their own way."""
@@ -64,7 +65,7 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
     claims: dict[str, tuple[Any, Any]] = {
         "sha256": (manifest.sha256, hashlib.sha256(data).hexdigest()),
         "file_bytes": (manifest.file_bytes, len(data)),
-        "precision": (manifest.precision, file.format()),
+        "precision": (manifest.precision, compute_format(file)),
         "operators": (manifest.operators, operator_counts(file)),
         "input": (claimed_input, input_facts(file)),
         "outputs": (manifest.outputs, output_specs(file)),
@@ -88,6 +89,8 @@ def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteF
         raise FileFormatError(f"{manifest.file}: manifest, field 'input': {error}") from error
     whole = len(entry.scale) == 1 and entry.dtype in ("uint8", "int8")
     claims: dict[str, tuple[Any, Any]] = {}
+    if rule is None:
+        return claims
     if len(entry.shape) == 4 and len(rule.mean) != entry.shape[3]:
         claims["input.mean"] = (f"{len(rule.mean)} values", f"{entry.shape[3]} channels")
     if network is not None:

@@ -62,8 +62,10 @@ def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
 
 def _convolve(op: Op, x: Any, kernel: Any) -> Any:
     if op.kind == "depthwise":
-        return tf.nn.depthwise_conv2d(x, kernel, [1, op.stride, op.stride, 1], "SAME", dilations=[op.dilation, op.dilation])
-    return tf.nn.conv2d(x, kernel, op.stride, "SAME", dilations=op.dilation)
+        return tf.nn.depthwise_conv2d(
+            x, kernel, [1, op.stride, op.stride, 1], op.padding.upper(), dilations=[op.dilation, op.dilation]
+        )
+    return tf.nn.conv2d(x, kernel, op.stride, op.padding.upper(), dilations=op.dilation)
 
 
 def _activate(op: Op, x: Any) -> Any:
@@ -84,8 +86,10 @@ _PLAIN: dict[str, Callable[[Op, list[Any]], Any]] = {
     "add": lambda _, x: x[0] + x[1],
     "multiply": lambda _, x: x[0] * x[1],
     "pool": lambda _, x: tf.reduce_mean(x[0], [1, 2], keepdims=True),
-    "max_pool": lambda op, x: tf.nn.max_pool2d(x[0], op.kernel, op.stride, "SAME"),
-    "average_pool": lambda op, x: tf.nn.avg_pool2d(x[0], op.kernel, op.stride, "SAME"),
+    "global_max_pool": lambda _, x: tf.reduce_max(x[0], [1, 2], keepdims=True),
+    "max_pool": lambda op, x: tf.nn.max_pool2d(x[0], op.kernel, op.stride, op.padding.upper()),
+    "average_pool": lambda op, x: tf.nn.avg_pool2d(x[0], op.kernel, op.stride, op.padding.upper()),
+    "flatten": lambda op, x: tf.reshape(x[0], [x[0].shape[0] or -1, 1, 1, op.channels]),
     "reshape": lambda op, x: tf.reshape(x[0], [x[0].shape[0] or -1, op.channels]),
     "softmax": lambda _, x: tf.nn.softmax(x[0]),
 }

@@ -18,6 +18,7 @@ from mhmodels.network import IMAGE, Op
 from mhmodels.tflite_file import Operator, Tensor, TFLiteFile, read_tflite
 
 BORDERS = ("QUANTIZE", "DEQUANTIZE")
+_SAME_VALUES = (*BORDERS, "RESHAPE", "SQUEEZE")
 
 _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "conv": ("CONV_2D", "FULLY_CONNECTED"),
@@ -25,8 +26,10 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "add": ("ADD",),
     "multiply": ("MUL",),
     "pool": ("MEAN", "AVERAGE_POOL_2D"),
+    "global_max_pool": ("MAX_POOL_2D",),
     "max_pool": ("MAX_POOL_2D",),
     "average_pool": ("AVERAGE_POOL_2D",),
+    "flatten": ("RESHAPE",),
     "reshape": ("RESHAPE", "SQUEEZE"),
     "softmax": ("SOFTMAX",),
     "hard_swish": ("HARD_SWISH",),
@@ -56,29 +59,57 @@ def dequantise(values: NDArray[Any], tensor: Tensor) -> Floats:
     return ((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0]).astype(np.float32)
 
 
-def compared_tensors(file: TFLiteFile) -> dict[str, Tensor]:
-    """The tensors by which a file is compared: what a softmax reads as `scores`, else every output; maps by their names."""
-    for operator in file.operators:
-        if operator.kind == "SOFTMAX" and len(file.outputs) == 1 and operator.inputs and operator.inputs[0] >= 0:
-            return {SCORES: file.tensors[operator.inputs[0]]}
-    if len(file.outputs) == 1 and len(file.tensors[file.outputs[0]].shape) < 4:
-        return {SCORES: file.tensors[file.outputs[0]]}
-    return {file.tensors[output].name: file.tensors[output] for output in file.outputs}
+def is_activation(tensor: Tensor) -> bool:
+    """Whether a computed tensor holds real numbers, as floats or as quantised integers."""
+    return tensor.dtype in ("float32", "float16") or bool(len(tensor.scale))
 
 
-def file_outputs(path: str | os.PathLike[str], images: Floats, *, kernels: Kernels = "builtin") -> dict[str, Floats]:
-    """What a file gives on pictures, before its softmax.
+def compared_tensors(file: TFLiteFile, *, before_softmax: bool = True) -> dict[str, Tensor]:
+    """The tensors by which a file is compared, by the names of its outputs; the only output that is no map is `scores`.
+
+    Args:
+        file: the parsed file.
+        before_softmax: compares an output that a softmax gives by what that softmax reads. Without it every output is
+            compared as it is, after its activation.
+    """
+    places = {output: _softmax_input(file, output) if before_softmax else output for output in file.outputs}
+    outputs = [file.tensors[output] for output in file.outputs]
+    if len(outputs) == 1 and (places[file.outputs[0]] != file.outputs[0] or len(outputs[0].shape) < 4):
+        return {SCORES: file.tensors[places[file.outputs[0]]]}
+    return {tensor.name: file.tensors[places[tensor.position]] for tensor in outputs}
+
+
+def _softmax_input(file: TFLiteFile, output: int) -> int:
+    """The tensor that an output's softmax reads; the output itself where no softmax gives it."""
+    makers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
+    seen, place = set[int](), output
+    while place in makers and place not in seen and makers[place].inputs:
+        seen.add(place)
+        kind, source = makers[place].kind, makers[place].inputs[0]
+        if source < 0 or kind not in (*_SAME_VALUES, "SOFTMAX"):
+            break
+        if kind == "SOFTMAX":
+            return source
+        place = source
+    return output
+
+
+def file_outputs(
+    path: str | os.PathLike[str], images: Floats, *, kernels: Kernels = "builtin", before_softmax: bool = True
+) -> dict[str, Floats]:
+    """What a file gives on pictures.
 
     Args:
         path: the file.
         images: float32 (n, height, width, channels), as its network expects them.
         kernels: who computes; XNNPACK keeps no inner tensors, so that with it the softmax is in the result.
+        before_softmax: as `compared_tensors` takes it.
 
     Returns:
         float32 by name: `scores` (n, classes), or maps (n, height, width, channels).
     """
     file = read_tflite(path)
-    tensors = compared_tensors(file)
+    tensors = compared_tensors(file, before_softmax=before_softmax)
     values = run_file(path, encode_input(file, images), [tensor.position for tensor in tensors.values()], kernels=kernels)
     outputs = {name: dequantise(value, tensor) for (name, tensor), value in zip(tensors.items(), values, strict=True)}
     return {name: flat(value) if name == SCORES else value for name, value in outputs.items()}
@@ -113,8 +144,9 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     if readers and readers[0].kind in BORDERS and readers[0].outputs:
         entry = readers[0].outputs[0]
     places, used = {IMAGE: entry}, set[int]()
+    heads = _leading_to_heads(file, ops)
     for op in ops:
-        operator = _find(file, op, _FILE_KINDS[op.kind], [places[name] for name in op.inputs], used)
+        operator = _find(file, op, _FILE_KINDS[op.kind], [places[name] for name in op.inputs], used, heads.get(op.name))
         places[op.name] = operator.outputs[0]
         if op.kind in ("conv", "depthwise") and separate_activation(op):
             places[pre_activation(op)] = operator.outputs[0]
@@ -124,8 +156,35 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     return places
 
 
-def _find(file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], used: set[int]) -> Operator:
-    """The operator that reads these inputs; of several, as a bottleneck's two branches begin, one that writes the same width."""
+def _leading_to_heads(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, set[int]]:
+    """Of a network with several heads, the operators that lead to the same heads as each operation, by its name.
+
+    Heads of one width read the same tensor, and converters order them as they like; outputs keep their order.
+    """
+    read = {name for op in ops for name in op.inputs}
+    last = [op.name for op in ops if op.name not in read]
+    if len(last) != len(file.outputs) or len(last) < 2:
+        return {}
+    wanted = {name: {place} for place, name in enumerate(last)}
+    for op in reversed(ops):
+        for name in op.inputs:
+            wanted.setdefault(name, set()).update(wanted[op.name])
+    reached = {output: {place} for place, output in enumerate(file.outputs)}
+    leading: dict[int, set[int]] = {}
+    for operator in reversed(file.operators):
+        leading[operator.position] = set().union(*(reached.get(tensor, set()) for tensor in operator.outputs))
+        for tensor in operator.inputs:
+            reached.setdefault(tensor, set()).update(leading[operator.position])
+    return {op.name: {place for place, heads in leading.items() if heads == wanted[op.name]} for op in ops}
+
+
+def _find(
+    file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], used: set[int], among: set[int] | None = None
+) -> Operator:
+    """The operator that reads these inputs; of several, as a bottleneck's two branches begin, one that writes the same width.
+
+    Operators of `among` come first.
+    """
     found = [
         operator
         for operator in file.operators
@@ -133,6 +192,7 @@ def _find(file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], u
     ]
     if not found:
         raise ParityError(f"layer '{op.name}': the file has no {' or '.join(kinds)} where the network has it")
+    found = [one for one in found if among is not None and one.position in among] or found
     operator = next((one for one in found if file.tensors[one.outputs[0]].shape[-1:] == (op.channels,)), found[0])
     used.add(operator.position)
     return operator

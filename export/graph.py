@@ -48,6 +48,7 @@ class Graph(NamedTuple):
         kernel_steps: for kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
             as the scale instead of the largest value.
         endpoints: operations whose outputs are feature maps, the finest first.
+        heads: of a network with several outputs, the operation that each is by the output's name; empty for one output.
     """
 
     architecture: Architecture
@@ -57,6 +58,7 @@ class Graph(NamedTuple):
     weights: str
     kernel_steps: Mapping[str, float]
     endpoints: tuple[Endpoint, ...] = ()
+    heads: Mapping[str, str] = {}
 
     @property
     def convolutions(self) -> tuple[Op, ...]:

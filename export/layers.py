@@ -10,12 +10,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from export.file_graph import BORDERS, dequantise, map_tensors
+from export.file_graph import BORDERS, dequantise, is_activation, map_tensors
 from export.graph import Floats, Graph
 from export.parity import ParityError
 from export.runtime import run_file
 from mhmodels.network import Op
 from mhmodels.tflite_file import Operator, TFLiteFile
+from mhmodels.tflite_format import compute_format
 
 PICTURES = 2
 LIMITS = {"float32": 1e-3, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
@@ -49,6 +50,11 @@ class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+def not_compared(reason: str) -> LayerReport:
+    """A report without layers, and why."""
+    return LayerReport(method="", limit=0.0, first_departing=None, layers=(), reason=reason)
+
+
 def against_network(
     path: str | os.PathLike[str], file: TFLiteFile, ops: Sequence[Op], graph: Graph, encoded: NDArray[Any]
 ) -> LayerReport:
@@ -62,7 +68,7 @@ def against_network(
     """
     from export.fake_quant import float_layer
 
-    method, limit = "the network's layer on the file's own inputs", LIMITS.get(file.format(), LIMITS["int8"])
+    method, limit = "the network's layer on the file's own inputs", LIMITS.get(compute_format(file), LIMITS["int8"])
     try:
         places = map_tensors(file, tuple(ops))
     except ParityError as error:
@@ -87,7 +93,7 @@ def against_file(
         inputs: the same pictures as each of the files takes them.
     """
     method = "the other file's operator at the same place"
-    limit = max(LIMITS.get(one.format(), LIMITS["int8"]) for one in (file, other))
+    limit = max(LIMITS.get(compute_format(one), LIMITS["int8"]) for one in (file, other))
     ours, theirs = _inner(file), _inner(other)
     if [operator.kind for operator in ours] != [operator.kind for operator in theirs]:
         reason = "the two files do not have the same operators in the same order"
@@ -103,8 +109,16 @@ def against_file(
 
 
 def _inner(file: TFLiteFile) -> list[Operator]:
-    """The operators that compute: without conversions at the ends or of stored weights."""
-    return [operator for operator in file.operators if operator.kind not in BORDERS and operator.outputs]
+    """The operators that compute activations.
+
+    Conversions at the ends or of stored weights are left out, and so is the arithmetic on shapes (SHAPE, STRIDED_SLICE, PACK)
+    that TensorFlow's converter writes for a dynamic batch: whole numbers without a scale stand for no activation.
+    """
+    return [
+        operator
+        for operator in file.operators
+        if operator.kind not in BORDERS and operator.outputs and is_activation(file.tensors[operator.outputs[0]])
+    ]
 
 
 def _floor(scale: Floats) -> float:
@@ -137,7 +151,7 @@ def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[
         tensor
         for operator in _inner(file)
         for tensor in (file.tensors[operator.outputs[0]],)
-        if tensor.data is None and len(tensor.scale) == 1 and tensor.dtype in ("int8", "uint8")
+        if tensor.data is None and len(tensor.scale) == 1 and tensor.dtype in ("int8", "uint8", "int16")
     ]
     if not tensors:
         return {}

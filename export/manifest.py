@@ -31,6 +31,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     Attributes:
         takes_pixels: raw uint8 pixels are exactly the input (or, for int8, pixels minus 128; for float32 their values).
+        mean, std: null where nobody stated what a user's model was trained on.
     """
 
     dtype: str
@@ -38,17 +39,19 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     scale: float | None
     zero_point: int | None
     takes_pixels: bool
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
     crop_fraction: float
     interpolation: Interpolation
 
-    def preprocessing(self) -> Preprocessing:
-        """The rule from a picture to the input.
+    def preprocessing(self) -> Preprocessing | None:
+        """The rule from a picture to the input; None where it is unknown.
 
         Raises:
             ArchitectureError: it is none.
         """
+        if self.mean is None or self.std is None:
+            return None
         return Preprocessing(mean=self.mean, std=self.std, crop_fraction=self.crop_fraction, interpolation=self.interpolation)
 
 

@@ -1,9 +1,10 @@
 """tflite-support's metadata in our files: what an app's generated code and task libraries read.
 
-tflite-support composes the metadata in a child process: its import pulls TensorFlow in, takes seconds, and needs libusb,
-which the wheel of `libusb-package` carries. What it composed is put into the file here, because its own populator writes
+tflite-support composes the metadata in a child process: its import loads TensorFlow where it is installed, for seconds and
+only to open remote files, so the child hides TensorFlow from it; and it needs libusb, which the wheel of `libusb-package`
+carries. What it composed is put into the file here, because its own populator writes
 the whole file anew and so moves the weights off the 16-byte boundaries that runtimes rely on.
-As a program (`python -m export.metadata`) this module is that child: one JSON request a line, one answer a line.
+As a program (run by `mhmodels.hardware.child`) this module is that child: one JSON request a line, one answer a line.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import base64
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -25,10 +26,14 @@ from export.attach import attach_buffer, attach_files
 from export.graph import ExportError
 from export.labels import OutputLabels
 from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.hardware.child import Child
+from mhmodels.system.files import temporary_folder
 
 FIELD = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 AUTHOR = "mhmodels"
+TIMEOUT_S = 300.0
+"""How long one file may take, the child's imports included."""
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +87,7 @@ class MetadataWriter:
     """Puts metadata into files; use it as a context. The child process starts with the first file and serves them all."""
 
     def __init__(self) -> None:
-        self._child: subprocess.Popen[str] | None = None
+        self._child: Child | None = None
         self._errors: IO[bytes] | None = None
 
     @staticmethod
@@ -98,16 +103,7 @@ class MetadataWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        if self._child is not None:
-            assert self._child.stdin is not None
-            self._child.stdin.close()
-            try:
-                self._child.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
-        if self._errors is not None:
-            self._errors.close()
+        self._end()
 
     def attach(self, content: bytes, description: Description) -> bytes:
         """A TFLite file with metadata and, if there are labels, the labels file packed behind it.
@@ -122,35 +118,44 @@ class MetadataWriter:
         return attach_files(described, {LABELS_FILE: ("\n".join(description.labels) + "\n").encode()})
 
     def _compose(self, content: bytes, description: Description) -> bytes:
-        child = self._child or self._start()
-        assert child.stdin is not None
-        assert child.stdout is not None
-        with tempfile.NamedTemporaryFile(prefix="mhmodels-", suffix=".tflite") as file:
-            file.write(content)
-            file.flush()
-            request = {"file": file.name, **msgspec.to_builtins(description)}
-            try:
-                child.stdin.write(json.dumps(request) + "\n")
-                child.stdin.flush()
-                answer = child.stdout.readline()
-            except OSError:
-                answer = ""
-        if not answer:
-            raise ExportError(f"metadata: tflite-support's process died ({self._last_words()})")
-        said = json.loads(answer)
+        with temporary_folder("metadata") as folder:
+            file = folder / "model.tflite"
+            file.write_bytes(content)
+            said = self._ask({"file": str(file), **msgspec.to_builtins(description)})
         if "error" in said:
             raise ExportError(f"metadata: tflite-support refuses the file ({said['error']})")
         return base64.b64decode(said["metadata"])
 
-    def _start(self) -> subprocess.Popen[str]:
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The child's answer; a child that fails to give one is ended, and the next file gets another."""
+        if self._child is None or not self._child.alive:
+            self._start()
+        assert self._child is not None
+        try:
+            answer: dict[str, Any] = json.loads(self._child.ask(request, time.monotonic() + TIMEOUT_S))
+        except EOFError:
+            reason = f"died ({self._last_words()})"
+        except TimeoutError:
+            reason = f"did not answer within {TIMEOUT_S:g} s"
+        except (ValueError, OverflowError):
+            reason = "answered something else than JSON"
+        else:
+            return answer
+        self._end()
+        raise ExportError(f"metadata: tflite-support's process {reason}")
+
+    def _start(self) -> None:
+        self._end()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-        # -P: a working directory with its own `export/` must not stand before ours.
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "export.metadata"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True, env=environment,
-        )  # fmt: skip
-        return self._child
+        self._child = Child("export.metadata", errors=self._errors, environment=environment)
+
+    def _end(self) -> None:
+        if self._child is not None:
+            self._child.end()
+        if self._errors is not None:
+            self._errors.close()
+        self._child = self._errors = None
 
     def _last_words(self) -> str:
         if self._errors is None:
@@ -160,18 +165,17 @@ class MetadataWriter:
         return lines[-1].strip()[:300] if lines else "no message"
 
 
-def _serve() -> None:
-    """Answers requests until stdin ends. What libraries print goes to stderr, away from the answers."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+def _serve(channel: int) -> None:
+    """Answers requests until the channel ends."""
     compose = _composer()
-    for line in sys.stdin:
-        try:
-            said = {"metadata": base64.b64encode(compose(json.loads(line))).decode()}
-        except Exception as error:  # whatever tflite-support trips over is one file's trouble
-            said = {"error": f"{type(error).__name__}: {error}"}
-        answers.write(json.dumps(said) + "\n")
-        answers.flush()
+    with open(channel, encoding="utf-8", closefd=False) as requests:
+        for line in requests:
+            try:
+                said = {"metadata": base64.b64encode(compose(json.loads(line))).decode()}
+            except Exception as error:  # whatever tflite-support trips over is one file's trouble
+                said = {"error": f"{type(error).__name__}: {error}"}
+            with open(channel, "w", encoding="utf-8", closefd=False) as answers:
+                answers.write(json.dumps(said) + "\n")
 
 
 def _composer() -> Any:
@@ -181,7 +185,9 @@ def _composer() -> Any:
 
     # tflite-support's import wants libusb-1.0, whatever is done with it; the wheel's copy serves.
     ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
-    # Not `import tflite_support`: its package loads the task library, which clashes with TensorFlow.
+    # Where TensorFlow cannot be imported, tflite-support opens files with Python's own functions.
+    sys.modules["tensorflow"] = None  # type: ignore[assignment]
+    # Not `import tflite_support`: its package loads the task library.
     from tensorflow_lite_support.metadata import metadata_schema_py_generated as schema
     from tensorflow_lite_support.metadata.python import metadata
     from tensorflow_lite_support.metadata.python.metadata_writers import metadata_info, metadata_writer, writer_utils
@@ -200,10 +206,10 @@ def _composer() -> Any:
             color_space_type=schema.ColorSpaceType.RGB if request["colour"] else schema.ColorSpaceType.UNKNOWN,
             tensor_type=writer_utils.get_input_tensor_types(model)[0],
         )
-        with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
+        with temporary_folder("metadata") as folder:
             labels = []
             if request["labels"]:
-                path = Path(folder, LABELS_FILE)
+                path = folder / LABELS_FILE
                 path.write_text("\n".join(request["labels"]) + "\n")
                 labels.append(metadata_info.LabelFileMd(file_path=str(path)))
             names, types = writer_utils.get_output_tensor_names(model), writer_utils.get_output_tensor_types(model)
@@ -227,4 +233,4 @@ def _composer() -> Any:
 
 
 if __name__ == "__main__":
-    _serve()
+    _serve(int(sys.argv[1]))

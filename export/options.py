@@ -12,6 +12,7 @@ from export.labels import NO_LABELS, OutputLabels
 from export.manifest import manifest_path
 from export.quantisation.calibration import check_method
 from export.quantisation.scheme import Granularity
+from export.stated_rule import StatedRule
 from export.writer import IO, WriterOptions
 from mhmodels.architecture import Architecture
 from mhmodels.system.files import try_place
@@ -32,6 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         calibration: folder of pictures; None for the bundled photographs.
         calibration_method: how ranges follow from pictures: one of `calibration.check_method`'s, or `auto`; None is min-max.
         granularity: of int8 weights' scales.
+        preprocessing: what the user states of the pictures; None where the network, its weights or its layers say it.
         normalise_in_model: files take raw pixels from 0 to 255, and a 1x1 depthwise convolution normalises them.
         labels: what the scores mean; with none, what the weights file says.
         metadata: whether files carry tflite-support's metadata; None: where there are labels.
@@ -46,6 +48,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     granularity: Granularity | None = None
     writer: WriterOptions = WriterOptions()
     engine: Engine = "direct"
+    preprocessing: StatedRule | None = None
     normalise_in_model: bool = False
     labels: OutputLabels = NO_LABELS
     metadata: bool | None = None

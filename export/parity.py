@@ -41,8 +41,8 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
         pictures: how many.
         correlation: Pearson's, over all values of all pictures.
         mean_error, max_error: absolute difference as a share of the reference's standard deviation.
-        top1_agreement: share of pictures with the same largest logit; null for feature maps.
-        top5_agreement: share of the five largest logits that both have; null for feature maps or fewer than six classes.
+        top1_agreement: share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
+        top5_agreement: share of the five largest logits that both have; null as above, or for fewer than six classes.
         mean_error_lsb: absolute difference in steps of the file's integers; null for float files.
         float_correlation, float_top1_agreement: the same against the float network: what quantisation itself costs.
         worst_layer, worst_layer_lsb: largest departure of a layer from its own inputs' result; null for float files.
@@ -77,9 +77,10 @@ def compare_outputs(
     Raises:
         ParityError: names or shapes differ, or the reference does not vary.
     """
-    if list(found) != list(expected):
+    if len(found) != len(expected):
         raise ParityError(f"the file gives {', '.join(found)}, the {reference} gives {', '.join(expected)}")
-    outputs = tuple(_compare(name, found[name], expected[name], reference, (steps or {}).get(name)) for name in expected)
+    pairs = list(zip(_in_order(found, expected), expected, strict=True))
+    outputs = tuple(_compare(name, found[own], expected[name], reference, (steps or {}).get(own)) for own, name in pairs)
     lsb = [output.mean_error_lsb for output in outputs if output.mean_error_lsb is not None]
     parity = Parity(
         reference=reference,
@@ -90,17 +91,29 @@ def compare_outputs(
         mean_error_lsb=max(lsb) if lsb else None,
         outputs=outputs,
     )
-    first, (name, *others) = next(iter(found.values())), list(expected)
-    if others or first.ndim != 2:
+    (own, name), *others = pairs
+    scores = expected[name]
+    if others or scores.ndim != 2 or scores.shape[1] < 2:
         return parity
+    first = found[own].reshape(scores.shape)
     return msgspec.structs.replace(
         parity,
-        top1_agreement=float((first.argmax(1) == expected[name].argmax(1)).mean()),
-        top5_agreement=_shared_top(first, expected[name]) if first.shape[1] > TOP_K else None,
+        top1_agreement=float((first.argmax(1) == scores.argmax(1)).mean()),
+        top5_agreement=shared_top(first, scores) if scores.shape[1] > TOP_K else None,
     )
 
 
+def _in_order(found: Mapping[str, Floats], expected: Mapping[str, Floats]) -> list[str]:
+    """The found names in the order of the expected outputs.
+
+    Converters name outputs as they like: where the names are not the same, outputs correspond by their places.
+    """
+    return list(expected if found.keys() == expected.keys() else found)
+
+
 def _compare(name: str, found: Floats, expected: Floats, reference: str, step: float | None) -> OutputParity:
+    if _sides(found) == _sides(expected):
+        found = found.reshape(expected.shape)
     if found.shape != expected.shape:
         what = f"{found.shape[1:]} values a picture, the {reference} gives {expected.shape[1:]}"
         raise ParityError(f"output '{name}': the file gives {what}")
@@ -118,7 +131,12 @@ def _compare(name: str, found: Floats, expected: Floats, reference: str, step: f
     )
 
 
-def _shared_top(found: Floats, expected: Floats) -> float:
+def _sides(values: Floats) -> list[int]:
+    """Pictures, and the sides above 1 of what each has: (n, 1, 1, classes) holds the same values as (n, classes)."""
+    return [len(values), *(side for side in values.shape[1:] if side != 1)]
+
+
+def shared_top(found: Floats, expected: Floats) -> float:
     """Mean share of the five highest classes of a picture that both rank among their five highest."""
     ours, theirs = (np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K] for scores in (found, expected))
     return float((ours[:, :, None] == theirs[:, None, :]).any(2).mean())

@@ -72,12 +72,16 @@ def photographs(count: int, architecture: Architecture | Frame) -> Floats:
 
 def fit_preprocessing(architecture: Framed) -> Framed:
     """The architecture or frame with one mean and one std for each of its input channels."""
-    rule, channels = architecture.preprocessing, architecture.input_channels
+    fitted = fit_rule(architecture.preprocessing, architecture.input_channels)
+    return architecture if fitted is architecture.preprocessing else msgspec.structs.replace(architecture, preprocessing=fitted)
+
+
+def fit_rule(rule: Preprocessing, channels: int) -> Preprocessing:
+    """The rule with one mean and one std for each of so many channels: the average of those that it has."""
     if len(rule.mean) == channels:
-        return architecture
+        return rule
     mean, std = (sum(values) / len(values) for values in (rule.mean, rule.std))
-    fitted = msgspec.structs.replace(rule, mean=(mean,) * channels, std=(std,) * channels)
-    return msgspec.structs.replace(architecture, preprocessing=fitted)
+    return msgspec.structs.replace(rule, mean=(mean,) * channels, std=(std,) * channels)
 
 
 def pixels_of(images: Floats, preprocessing: Preprocessing) -> Floats:

@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
 from export.facts import input_facts, operator_counts, output_specs, quantisation_specs
-from export.file_graph import flat
 from export.graph import ExportError, Floats, Graph
+from export.keras_graph import output_names
 from export.labels import OutputLabels, labels_of_weights
 from export.manifest import Calibration, InputSpec, Manifest, manifest_path, tool_versions
 from export.metadata import MetadataWriter, describe
@@ -21,25 +21,32 @@ from export.parity import Parity
 from export.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
 from export.quantisation.calibration import METHODS, calibrate_by
 from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
+from export.reference import check_reading
 from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
-from export.source import Source, load_source, weights_info
-from export.verify import FLOAT_TOLERANCE, compared_ops, parity_of_float, parity_of_quantised
-from export.writer import SCORES, write_float, write_quantised
+from export.source import Source, load_source, weights_rule
+from export.verify import parity_of_float, parity_of_quantised, tolerance_of
+from export.writer import write_float, write_quantised
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
+from mhmodels.errors import MhmodelsError
 from mhmodels.system.files import published
 from mhmodels.tflite_file import read_tflite
 
 PARITY_PICTURES = 26
-# float16 stores weights with 11 significant bits; through a deep network their roundings add up.
-TOLERANCES = {"float32": FLOAT_TOLERANCE, "float16": 0.1}
+
+
+_FLOAT_ENGINE = "--engine tensorflow writes such a model as float32 and float16, if TensorFlow's converter takes it"
+
+FormatFailed: TypeAlias = Callable[[Format, MhmodelsError], None]
+"""Is told a format that could not be exported, and why."""
 
 
 class Exported(NamedTuple):
-    """A file on disk, and its manifest's content."""
+    """A file on disk, its manifest's content, and what a user should know of how it was made."""
 
     path: Path
     manifest: Manifest
+    notes: tuple[str, ...] = ()
 
 
 class _Job(NamedTuple):
@@ -69,6 +76,7 @@ def export_model(
     *,
     taken: set[Path] | None = None,
     metadata: MetadataWriter | None = None,
+    failed: FormatFailed | None = None,
 ) -> Iterator[Exported]:
     """Exports one network in every wanted format; each file is verified before it gets its name.
 
@@ -78,6 +86,8 @@ def export_model(
         progress: told each stage as it begins.
         taken: paths of files exported before in the same call; the new ones are added.
         metadata: a writer to share between networks; it takes seconds to start.
+        failed: called with a format and its error where one cannot be exported; the other formats go on. Without it the
+            first error is raised.
 
     Yields:
         Each file as soon as it stands.
@@ -87,8 +97,12 @@ def export_model(
         PictureError: no readable calibration pictures.
     """
     options.check()
+    if isinstance(model, Source):
+        model = model.stated(options.preprocessing)
     architecture = _architecture(model, options)
     paths = target_paths(architecture, options, set() if taken is None else taken)
+    if isinstance(model, Source):
+        _check_heads(model, options)
     options.labels.check(architecture.classes)
     progress("reading pictures")
     pictures = read_pictures(options.calibration, architecture)
@@ -98,8 +112,15 @@ def export_model(
         progress(f"building {architecture.name}")
         # Random weights are those of the bundled photographs whatever calibrates, so that `mhmodels verify` has them again.
         source = load_source(architecture, options.weights, pictures.images if options.calibration is None else None)
-    _check_calibration(architecture, source, pictures, options.formats, "--calibration")
-    yield from _export(_prepare(source, architecture, pictures, options, progress), paths, metadata)
+    uncalibrated = _uncalibrated(architecture, source, pictures, options.formats, "--calibration")
+    if failed is None or uncalibrated.keys() == set(options.formats):
+        for error in uncalibrated.values():
+            raise error
+    else:
+        for fmt, error in uncalibrated.items():
+            failed(fmt, error)
+    paths = {fmt: path for fmt, path in paths.items() if fmt not in uncalibrated}
+    yield from _export(_prepare(source, architecture, pictures, options, progress), paths, metadata, failed)
 
 
 def export_source(
@@ -119,43 +140,59 @@ def export_source(
         folder_option: what gives the caller's own pictures, for messages.
     """
     options.check()
+    source = source.stated(options.preprocessing)
     architecture = _architecture(source, options)
-    _check_calibration(architecture, source, pictures, options.formats, folder_option)
+    for error in _uncalibrated(architecture, source, pictures, options.formats, folder_option).values():
+        raise error
     paths = target_paths(architecture, options, set())
-    yield from _export(_prepare(source, architecture, pictures, options, progress), paths, None)
+    yield from _export(_prepare(source, architecture, pictures, options, progress), paths, None, None)
 
 
-def _export(job: _Job, paths: Mapping[Format, Path], metadata: MetadataWriter | None) -> Iterator[Exported]:
+def _export(
+    job: _Job, paths: Mapping[Format, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
+) -> Iterator[Exported]:
     with contextlib.ExitStack() as stack:
         writer = _metadata_writer(job, metadata, stack)
         ranges: dict[str, Range] = {}
         for fmt, path in paths.items():
             quantised, calibration = None, None
-            if fmt in INTEGER_FORMATS:
-                quantised, calibration = _quantised(job, "int8" if fmt == "int8" else "uint8", ranges)
-            yield _export_file(job, fmt, path, quantised, calibration, writer)
+            try:
+                if fmt in INTEGER_FORMATS:
+                    quantised, calibration = _quantised(job, "int8" if fmt == "int8" else "uint8", ranges)
+                exported = _export_file(job, fmt, path, quantised, calibration, writer)
+            except MhmodelsError as error:
+                if failed is None:
+                    raise
+                failed(fmt, error)
+            else:
+                yield exported
 
 
 def _architecture(model: Architecture | Source, options: Options) -> Architecture:
     """The network as it will be exported: with the preprocessing that its weights expect, one mean a channel."""
     if isinstance(model, Source):
+        # A float file computes what its model does whatever it is fed; everything else depends on the pictures.
+        if options.normalise_in_model or options.metadata:
+            model.check_rule()
         return fit_preprocessing(model.architecture)
-    info = weights_info(options.weights, model)
-    if info is not None:
-        model = msgspec.structs.replace(model, preprocessing=info.preprocessing)
-    return fit_preprocessing(model)
+    rule = weights_rule(options.weights, model) or model.preprocessing
+    if options.preprocessing is not None:
+        rule = options.preprocessing.over(rule)
+    return fit_preprocessing(msgspec.structs.replace(model, preprocessing=rule))
 
 
 def _prepare(
     source: Source, architecture: Architecture, pictures: Pictures, options: Options, progress: Callable[[str], None]
 ) -> _Job:
     source.check_ending(options.writer.features)
-    needs_graph = options.engine == "direct" or any(fmt in INTEGER_FORMATS for fmt in options.formats)
-    graph = source.known if needs_graph else source.graph
+    graph = source.graph
+    if graph is None and options.engine == "direct":
+        raise ExportError(source.missing if "--engine tensorflow" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}")
     feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
-    places = {SCORES: SCORES} if graph is None else compared_ops(graph, options.writer)
-    computed = source.compute(images, tuple(places.values()))
-    expected = {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
+    if graph is not None:
+        progress(f"comparing {architecture.name} with its Keras model")
+        check_reading(source, images)
+    expected = source.expected(images, options.writer)
     if graph is not None:
         graph = graph._replace(architecture=msgspec.structs.replace(graph.architecture, preprocessing=architecture.preprocessing))
     if graph is not None and options.normalise_in_model:
@@ -167,23 +204,48 @@ def _prepare(
     return _Job(source, architecture, graph, feed, expected, labels, pictures.calibration, options, progress)
 
 
-def _check_calibration(
+def _check_heads(source: Source, options: Options) -> None:
+    """Refuses class names for a network of several outputs: they name the classes of one.
+
+    Raises:
+        ExportError: the message names the option and the outputs.
+    """
+    names = output_names(source.model)
+    given = {"--labels": bool(options.labels.names), "--metadata": bool(options.metadata)}
+    for option, wanted in given.items():
+        if wanted and len(names) > 1 and not options.writer.features:
+            raise ExportError(
+                f"{option}: model '{source.model.name}' has {len(names)} outputs ({', '.join(names)}), and labels and metadata "
+                f"describe the classes of one: leave {option} out"
+            )
+
+
+def _uncalibrated(
     architecture: Architecture, source: Source, pictures: Pictures, formats: Collection[Format], folder_option: str
-) -> None:
-    """Integer files need pictures of the network's own kind; photographs in three colours do not stand for other channels."""
+) -> dict[Format, ExportError]:
+    """Why formats cannot be calibrated: integer files need pictures of the network's own kind.
+
+    Photographs in three colours do not stand for other channels.
+    """
     integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
+    try:
+        source.check_rule()
+    except ExportError as unknown:
+        return dict.fromkeys((fmt for fmt in formats if fmt in integer), unknown)
     learned = {source.learned.format} if source.learned is not None else set()
     if architecture.input_channels != 3 and pictures.calibration.source == BUNDLED and integer - learned:
         shape = (*architecture.input_size, architecture.input_channels)
-        raise ExportError(
+        error = ExportError(
             f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
             f"calibrate it: give {folder_option} FOLDER with .npy arrays of shape {shape}, uint8 (pixels) or float32 (normalised)"
         )
+        return dict.fromkeys((fmt for fmt in formats if fmt in integer - learned), error)
+    return {}
 
 
 def _metadata_writer(job: _Job, shared: MetadataWriter | None, stack: contextlib.ExitStack) -> MetadataWriter | None:
     wanted = bool(job.labels.names) if job.options.metadata is None else job.options.metadata
-    if not wanted:
+    if not wanted or not job.source.rule_known:  # metadata without mean and deviation would state wrong ones
         return None
     reason = MetadataWriter.unavailable()
     if reason is None:
@@ -196,7 +258,8 @@ def _metadata_writer(job: _Job, shared: MetadataWriter | None, stack: contextlib
 
 def _quantised(job: _Job, fmt: str, ranges: dict[str, Range]) -> tuple[QuantisedGraph, Calibration]:
     """The integers of a format: from ranges that training left, else from the calibration pictures (once for all formats)."""
-    assert job.graph is not None
+    if job.graph is None:
+        raise ExportError(f"{job.source.missing}, so its integers cannot be computed; --format float32 and float16 can be had")
     granularity: Granularity | None = job.options.granularity if fmt == "int8" else None
     learned, calibration, used = job.source.learned, job.calibration, ranges
     if learned is not None and learned.format == fmt and granularity in (None, learned.granularity):
@@ -236,14 +299,31 @@ def _export_file(
             parity = _parity(job, fmt, partial, quantised)
         manifest = _manifest(job, path.name, partial, parity, fmt, quantised, calibration, metadata is not None)
         partial_manifest.write_bytes(manifest.to_json())
-    return Exported(path, manifest)
+    return Exported(path, manifest, (*job.source.notes, *_unknown_rule(job), *_constant(job)))
+
+
+def _unknown_rule(job: _Job) -> tuple[str, ...]:
+    if job.source.rule is None or job.source.rule_known:
+        return ()
+    return (f"the preprocessing of its pictures is unknown, so that manifest and file state none: {job.source.rule.missing}",)
+
+
+def _constant(job: _Job) -> tuple[str, ...]:
+    if job.graph is None or job.options.writer.features or not job.options.writer.softmax:
+        return ()
+    last = job.graph.ops[-1]
+    if last.kind != "softmax" or last.channels > 1:
+        return ()
+    return (f"'{last.name}' is a softmax over one class, whose score is 1 whatever the picture; one score needs a sigmoid",)
 
 
 def _parity(job: _Job, fmt: Format, file: Path, quantised: QuantisedGraph | None) -> Parity:
     images = job.feed[:PARITY_PICTURES]
     if quantised is not None:
         return parity_of_quantised(file, quantised, images, job.expected, job.options.writer)
-    return parity_of_float(file, images, job.expected, TOLERANCES[fmt])
+    tolerance = tolerance_of(fmt)
+    assert tolerance is not None
+    return parity_of_float(file, images, job.expected, tolerance, before_softmax=job.graph is not None)
 
 
 @contextlib.contextmanager
@@ -274,13 +354,13 @@ def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
     if options.engine == "direct":
         if quantised is not None:
             return write_quantised(quantised, io=io, options=options.writer)
-        return write_float(job.source.known if job.graph is None else job.graph,
-                           fmt="float16" if fmt == "float16" else "float32", options=options.writer)  # fmt: skip
+        assert job.graph is not None
+        return write_float(job.graph, fmt="float16" if fmt == "float16" else "float32", options=options.writer)
     from export.converter import convert_float, convert_quantised
 
     if quantised is not None:
         return convert_quantised(quantised, io=io)
-    return convert_float(job.source.model, float16=fmt == "float16", size=job.architecture.input_size)
+    return convert_float(job.source.file_model, float16=fmt == "float16", size=job.architecture.input_size)
 
 
 def _manifest(
@@ -336,8 +416,8 @@ def _input_spec(job: _Job, facts: dict[str, object]) -> InputSpec:
         {
             **facts,
             "takes_pixels": pixels or job.options.normalise_in_model,
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
+            "mean": preprocessing.mean if job.source.rule_known else None,
+            "std": preprocessing.std if job.source.rule_known else None,
             "crop_fraction": preprocessing.crop_fraction,
             "interpolation": preprocessing.interpolation,
         },

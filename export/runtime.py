@@ -10,7 +10,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 
 from export.graph import ExportError
 from mhmodels.hardware.contained import contain
+from mhmodels.system.files import temporary_folder
 
 Kernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
@@ -43,14 +43,16 @@ def run_file(
         timeout_s: for the whole run.
 
     Returns:
-        For each tensor an array (n, …) of what it held.
+        For each tensor an array (n, …) of what it held, without the batch of 1 where it has one.
 
     Raises:
         ExportError: the runtime refuses the file, dies on it, or exceeds the time.
     """
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder:
-        request, result = Path(folder, "request.npz"), Path(folder, "result.npz")
-        settings = json.dumps({"path": str(Path(path).resolve()), "tensors": list(tensors), "kernels": kernels})
+    with temporary_folder("runtime") as folder:
+        request, result = folder / "request.npz", folder / "result.npz"
+        settings = json.dumps(
+            {"parent": os.getpid(), "path": str(Path(path).resolve()), "tensors": list(tensors), "kernels": kernels}
+        )
         np.savez(request, inputs=inputs, settings=np.array(settings))
         # -P: a working directory with its own `export/` must not stand before ours.
         command = [sys.executable, "-P", "-m", "export.runtime", str(request), str(result)]
@@ -75,9 +77,9 @@ def _serve(request: str, result: str) -> None:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     # No more memory than the machine has, no core file, and no life after the parent's: the file may be hostile.
-    contain([])
     with np.load(request) as arrays:
         inputs, settings = arrays["inputs"], json.loads(str(arrays["settings"]))
+    contain([], settings["parent"])
     resolver = {
         "xnnpack": OpResolverType.AUTO,
         "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -99,7 +101,8 @@ def _serve(request: str, result: str) -> None:
             found = interpreter.get_tensor(index)
             if found.dtype.kind not in "biuf":
                 raise ValueError(f"tensor {index} holds {found.dtype}, expected numbers")
-            values.append(found[0])
+            # A tensor without a batch of 1 in front, such as shape arithmetic, is kept as it is.
+            values.append(found[0] if found.ndim and found.shape[0] == 1 else found)
     np.savez(result, **{f"tensor{i}": np.stack(values) for i, values in enumerate(collected)})
 
 

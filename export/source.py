@@ -10,27 +10,36 @@ from pathlib import Path
 from typing import NamedTuple
 
 import keras
+import msgspec
 import numpy as np
 
+from export.file_graph import flat
 from export.graph import ExportError, Floats, Graph, fold, fold_layers
+from export.input_rule import InputRule, input_rule
 from export.keras_files import load_keras_file
-from export.keras_graph import Read, read_model
+from export.keras_graph import UnreadError, output_names, read_model
+from export.keras_input import Front
 from export.pictures import CALIBRATION_PICTURES, read_pictures
-from mhmodels.architecture import Architecture, Conv, Head
-from mhmodels.builder import create_model, keras_name
+from export.precision import in_float32, single_precision
+from export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
+from export.recognise import endpoints, recognise, unknown_frame
+from export.reference import keras_outputs
+from export.stated_rule import StatedRule
+from export.verify import compared_ops
+from export.writer import SCORES, WriterOptions
+from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.builder import create_model
 from mhmodels.json_files import plain_text
-from mhmodels.network import IMAGE, Endpoint, Op, lower
-from mhmodels.registry import zoo
+from mhmodels.network import IMAGE, lower
+from mhmodels.preprocessing_layer import file_rule
 from mhmodels.system.files import sha256_of
 from mhmodels.weights.info import Labels, Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
-from mhmodels.weights.matching import COMMON_WIDTHS
 from mhmodels.weights.registered import locate
 
 SEED = 0
 _STATISTICS_PIXELS = CALIBRATION_PICTURES * 224 * 224
 _FEWEST_STATISTICS = 8
-_ANY_WIDTH = tuple(step / 20 for step in range(1, 41))
 
 
 class Source(NamedTuple):
@@ -46,6 +55,10 @@ class Source(NamedTuple):
         labels: what the outputs mean, if the weights say so.
         learned: ranges that quantisation-aware training left with the weights.
         backbone: NAME@WIDTH of what a user's model was built on, if it was recognised.
+        outputs: operations that the model's outputs are; empty for the last one alone.
+        front: what stands in the model before the first operation and is a part of the file's preprocessing; None for nothing.
+        rule: the preprocessing as far as it is known, for a user's model; None for a network of ours.
+        notes: what a user should know of how the model was read.
     """
 
     model: keras.Model
@@ -57,6 +70,10 @@ class Source(NamedTuple):
     labels: Labels = Labels()
     learned: Learned | None = None
     backbone: str | None = None
+    outputs: tuple[str, ...] = ()
+    front: Front | None = None
+    rule: InputRule | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def known(self) -> Graph:
@@ -74,36 +91,105 @@ class Source(NamedTuple):
         """Whether `architecture` is exactly this network, rather than what its backbone was built from."""
         return self.graph is not None and lower(self.architecture).ops == self.graph.ops
 
+    def stated(self, rule: StatedRule | None) -> Source:
+        """The source with what a user states of its pictures.
+
+        Raises:
+            ExportError: it is stated for another number of channels.
+        """
+        if rule is None:
+            return self
+        if self.rule is None:
+            known = self.architecture.preprocessing
+            return self._replace(architecture=msgspec.structs.replace(self.architecture, preprocessing=rule.over(known)))
+        front = self.front or Front(self.architecture.input_channels)
+        return _with_rule(self, input_rule(self.model.name, front, rule))
+
+    @property
+    def rule_known(self) -> bool:
+        """Whether it is known how pictures become the network's input."""
+        return self.rule is None or self.rule.preprocessing is not None
+
+    def check_rule(self) -> None:
+        """Refuses a model of which that is unknown, where ranges or numbers would depend on it.
+
+        Raises:
+            ExportError: see above; the message says what to state.
+        """
+        if self.rule is not None and self.rule.preprocessing is None:
+            raise ExportError(f"{self.rule.missing}; without it only float files can be exported")
+
+    @property
+    def file_model(self) -> keras.Model:
+        """The Keras model from what a file takes: where layers in front are a part of the preprocessing, with their inverse."""
+        if self.front is None or not self.front.changes:
+            return self.model
+        with single_precision():
+            image = keras.Input((*self.architecture.input_size, self.architecture.input_channels), name=IMAGE)
+            scale, offset = 1.0 / self.front.scale, -self.front.offset / self.front.scale
+            inverse = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="to_pixels")
+            return keras.Model(image, self.model(inverse(image)), name=self.model.name)
+
+    def outputs_of(self, images: Floats) -> list[Floats]:
+        """What the Keras model gives for what a file takes, float32, output by output, after the last activation."""
+        return keras_outputs(self.model, self._entering(images))
+
+    def _entering(self, images: Floats) -> Floats:
+        return images if self.front is None else self.front.model_input(images)
+
     def check_ending(self, features: bool) -> None:
         """Refuses what a file of scores, or with `features` of feature maps, cannot be made of without leaving something out.
 
         Raises:
-            ExportError: several outputs, or a map, where a file of scores has one output; the message names them.
+            ExportError: maps where scores are wanted, or scores where maps are; the message names them.
         """
         if features:
+            self._check_maps()
             return
-        outputs = self.model.outputs
-        if len(outputs) > 1:
-            names = ", ".join(f"'{output._keras_history.operation.name}'" for output in outputs)
-            raise ExportError(
-                f"model '{self.model.name}' has {len(outputs)} outputs ({names}), a file of scores has one: "
-                "give --features if they are feature maps, or a model with one of them"
-            )
-        if self.graph is not None and self.graph.ops[-1].size != (1, 1):
+        maps = [len(output.shape) == 4 for output in self.model.outputs]
+        if len(maps) > 1 and all(maps):
+            names = ", ".join(f"'{name}'" for name in output_names(self.model))
+            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give --features")
+        if len(maps) == 1 and self.graph is not None and self.graph.ops[-1].size != (1, 1):
             last = self.graph.ops[-1].name
             raise ExportError(f"layer '{last}' gives a map, not scores: give --features, or a model with a classifier")
+
+    def _check_maps(self) -> None:
+        pairs = zip(output_names(self.model), self.model.outputs, strict=True)
+        scores = [name for name, output in pairs if len(output.shape) == 2]
+        if len(self.model.outputs) > 1 and scores:
+            raise ExportError(f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave --features out")
+
+    def expected(self, images: Floats, options: WriterOptions) -> dict[str, Floats]:
+        """What a file of this network must give on pictures, by the names of the file's outputs.
+
+        Args:
+            images: float32 (n, height, width, channels), normalised as a file takes them.
+            options: of the file.
+
+        Returns:
+            float32 arrays, batch first. With a graph, scores are those before their softmax; without one every output is
+            as the model gives it, after its activation.
+        """
+        if self.graph is None:
+            names = output_names(self.model)
+            return self.compute(images, names if len(names) > 1 else (SCORES,))
+        places = compared_ops(self.graph, options)
+        computed = self.compute(images, tuple(places.values()))
+        return {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
 
     def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
         """What the Keras model gives on pictures.
 
         Args:
-            images: float32 (n, height, width, channels), normalised.
-            names: operations; with no graph any one name stands for the model's output.
+            images: float32 (n, height, width, channels), normalised as a file takes them.
+            names: operations; with no graph one name for each of the model's outputs, whatever it is.
 
         Returns:
             float32 arrays by name, batch first.
         """
-        wanted = {name: self.model.outputs[0] if self.graph is None else self.tensors[name] for name in names}
+        known = dict(zip(names, self.model.outputs, strict=False)) if self.graph is None else self.tensors
+        wanted = {name: known[name] for name in names}
         try:
             outputs = keras.Model(self.model.inputs[0], wanted)
         except ValueError as error:  # Keras: the tensor belongs to a model that is used as a layer
@@ -111,7 +197,9 @@ class Source(NamedTuple):
                 f"{', '.join(names)}: inside a model that is used as a layer, so not to be compared with"
             ) from error
         # Called directly, not through `predict`, which compiles a function for a handful of pictures.
-        parts = [outputs(images[i : i + 8], training=False) for i in range(0, len(images), 8)]
+        images = self._entering(images)
+        with single_precision():
+            parts = [outputs(images[i : i + 8], training=False) for i in range(0, len(images), 8)]
         return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in names}
 
 
@@ -127,6 +215,11 @@ def load_source(architecture: Architecture, weights: str | Path | None, images: 
     Raises:
         MhmodelsError: the weights do not fit, or are not finite; the message says which.
     """
+    with single_precision():
+        return _loaded(architecture, weights, images)
+
+
+def _loaded(architecture: Architecture, weights: str | Path | None, images: Floats | None) -> Source:
     if weights is None:
         keras.utils.set_random_seed(SEED)
         model = create_model(architecture, dropout=0.0)
@@ -159,6 +252,14 @@ def weights_info(weights: str | Path | None, architecture: Architecture) -> Weig
     return None if weights is None else read_info(locate(weights, architecture))
 
 
+def weights_rule(weights: str | Path | None, architecture: Architecture) -> Preprocessing | None:
+    """The preprocessing that a weights file or a `.keras` file with the weights states; None where it states none."""
+    if weights is None:
+        return None
+    info = weights_info(weights, architecture)
+    return file_rule(locate(weights, architecture)) if info is None else info.preprocessing
+
+
 def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Source:
     """Reads a `.keras` file: a network of `create_model`, possibly with a head of the user's own.
 
@@ -171,90 +272,68 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
         ExportError: its input is not one picture, or its weights are not finite.
     """
     file = Path(path)
-    model = load_keras_file(file)
+    with single_precision():
+        model = load_keras_file(file)
     label = f"{plain_text(file.name)}, sha256 {sha256_of(file)}"
     return model_source(model, label, size)
 
 
 def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> Source:
-    """A Keras model in memory as a source; see `keras_source`."""
-    try:
-        read = read_model(model, size)
-    except ExportError as error:
-        return Source(model, _unknown_frame(model, size, error), None, label, {}, missing=str(error))
-    architecture, backbone = _identify(model, read)
-    graph = fold_layers(model.name, read.layers, architecture, read.ops, _endpoints(read, backbone))
-    known = None if backbone is None else f"{backbone.name}@{backbone.width_multiplier:g}"
-    return Source(model, architecture, graph, label, read.tensors, backbone=known)
+    """A Keras model in memory as a source, in float32; see `keras_source`."""
+    if is_aware(model):
+        return _aware_source(model, label)
+    model = in_float32(model)
+    with single_precision():
+        try:
+            read = read_model(model, size)
+        except ExportError as error:
+            return _unread(model, label, size, error)
+    architecture, backbone = recognise(model, read)
+    graph = fold_layers(model.name, read.layers, architecture, read.ops, endpoints(read, backbone))
+    if len(read.outputs) > 1:
+        graph = graph._replace(heads=dict(zip(output_names(model), read.outputs, strict=True)))
+    source = Source(
+        model, architecture, graph, label, read.tensors, outputs=read.outputs, front=read.front, notes=_notes(read.front),
+        backbone=None if backbone is None else f"{backbone.architecture.name}@{backbone.architecture.width_multiplier:g}",
+    )  # fmt: skip
+    return _with_rule(source, input_rule(model.name, read.front, None))
 
 
-def _endpoints(read: Read, backbone: Architecture | None) -> tuple[Endpoint, ...]:
-    """The feature maps of a model: its outputs where it ends in maps of its own, else those of its backbone that it has."""
-    ops = {op.name: op for op in read.ops}
-    network = None if backbone is None else lower(backbone, top=False)
-    ends_in_map = ops[read.outputs[0]].size != (1, 1) and (network is None or read.outputs[0] != network.last_map)
-    if len(read.outputs) > 1 or ends_in_map:
-        strides = _strides(read)
-        return tuple(_endpoint(ops[name], strides[name], level) for level, name in enumerate(read.outputs))
-    return () if network is None else tuple(endpoint for endpoint in network.endpoints if endpoint.layer in ops)
-
-
-def _endpoint(op: Op, stride: int, level: int) -> Endpoint:
-    return Endpoint(op.name, stride, op.channels, level, op.keras_layer)
-
-
-def _strides(read: Read) -> dict[str, int]:
-    """How many times smaller than the input each map is: the strides on its way, which sizes that do not divide hide."""
-    strides = {IMAGE: 1}
-    for op in read.ops:
-        # A gate comes from a pooled map; what it is multiplied with has the size.
-        strides[op.name] = read.size[0] if op.kind == "pool" else op.stride * min(strides[name] for name in op.inputs)
-    return strides
-
-
-def _identify(model: keras.Model, read: Read) -> tuple[Architecture, Architecture | None]:
-    """The architecture that a model is of, and that of its backbone; without one a frame that only carries sizes."""
-    ops = {op.name: op for op in read.ops}
-    classes = read.ops[-1].channels
-    names = {model.name, *(layer.name for layer in model.layers)}
-    named = [entry.architecture for entry in zoo().values() if keras_name(entry.architecture.name) in names]
-    others = [entry.architecture for entry in zoo().values()]
-    for candidates, widths in ((named, (*COMMON_WIDTHS, *_ANY_WIDTH)), (others, COMMON_WIDTHS)):
-        for candidate in candidates:
-            for width in widths:
-                found = candidate.at(width_multiplier=width, input_size=read.size, input_channels=read.channels, classes=classes)
-                backbone = {op.name: op for op in lower(found, top=False).ops}
-                # A model of feature maps ends before its backbone does.
-                if backbone.items() <= ops.items() or ops.items() <= backbone.items():
-                    whole = lower(found).ops == read.ops
-                    return (found if whole else found.at(name=model.name)), found
-    first = next((op for op in read.ops if op.kind == "conv"), None)
-    if first is None:
-        raise ExportError(f"model '{model.name}' has no convolution")
-    return _frame(model.name, read.size, read.channels, classes), None
-
-
-def _frame(name: str, size: tuple[int, int], channels: int, classes: int) -> Architecture:
-    """Carries what an export needs to know of a network that is in no table: sizes and the default preprocessing."""
-    return Architecture(
-        name=name,
-        stem=(Conv(filters=classes),),
-        stages=(),
-        head=Head(),
-        input_size=size,
-        input_channels=channels,
-        classes=classes,
+def _aware_source(model: keras.Model, label: str) -> Source:
+    """A quantisation-aware model: its float network, and the ranges that it learned."""
+    graph, _ = aware_graph(model)
+    with single_precision():
+        twin, tensors = float_twin(model)
+    notes = (
+        "made of a quantisation-aware model, with the ranges that it learned; save_aware writes them into a weights file, if it "
+        "is a network of the zoo",
     )
+    return Source(twin, made_as(model).architecture, graph, label, tensors, learned=learned(model), notes=notes)
 
 
-def _unknown_frame(model: keras.Model, size: tuple[int, int] | None, error: ExportError) -> Architecture:
-    shape, output = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
-    if len(shape) != 4 or len(model.outputs) != 1 or output[-1] is None:
-        raise error
-    height, width = size or (shape[1], shape[2])
-    if height is None or width is None or shape[3] is None:
-        raise error
-    return _frame(model.name, (height, width), shape[3], output[-1])
+def _unread(model: keras.Model, label: str, size: tuple[int, int] | None, error: ExportError) -> Source:
+    """A model without a list of operations, as TensorFlow's converter may take it: layers in front stay in it."""
+    source = Source(model, unknown_frame(model, size, error), None, label, {}, missing=str(error))
+    front = error.front if isinstance(error, UnreadError) else Front(source.architecture.input_channels)
+    rule = input_rule(model.name, front, None)
+    return _with_rule(source, rule._replace(preprocessing=rule.entering))
+
+
+def _with_rule(source: Source, rule: InputRule) -> Source:
+    known = rule.preprocessing or source.architecture.preprocessing
+    return source._replace(architecture=msgspec.structs.replace(source.architecture, preprocessing=known), rule=rule)
+
+
+def _notes(front: Front) -> tuple[str, ...]:
+    notes = []
+    if front.dropped:
+        notes.append(f"left out, because they change pictures in training only: {', '.join(front.dropped)}")
+    if front.folded:
+        notes.append(
+            f"a part of the file's preprocessing, which its manifest states, and no longer of the network: "
+            f"{', '.join(map(repr, front.folded))}"
+        )
+    return tuple(notes)
 
 
 def _few(images: Floats) -> Floats:

@@ -20,30 +20,45 @@ from export.graph import Floats, Graph
 from export.parity import Parity, ParityError, compare_outputs
 from export.quantisation.scheme import QuantisedGraph, representable
 from export.runtime import run_file
-from export.writer import DEFAULT_OPTIONS, SCORES, WriterOptions, graph_outputs, written_ops
+from export.writer import DEFAULT_OPTIONS, SCORES, WriterOptions, graph_outputs, logits_of, written_ops
 from mhmodels.network import Op
 from mhmodels.tflite_file import TFLiteFile, read_tflite
 
 FLOAT_TOLERANCE = 1e-3
+FLOAT16_TOLERANCE = 0.1
+"""float16 stores weights with 11 significant bits; through a deep network their roundings add up."""
 LAYER_TOLERANCE_LSB = 1.0
 LAYER_PICTURES = 2
 
 
-def compared_ops(graph: Graph, options: WriterOptions) -> dict[str, str]:
-    """Operations by the names of the outputs that a file is compared at: for `scores` what the softmax reads."""
-    if options.features:
-        return graph_outputs(graph, options)
-    return {SCORES: logits_name(graph.ops)}
+def tolerance_of(*formats: str) -> float | None:
+    """Largest allowed difference between networks of these formats, as a share of the outputs' standard deviation.
+
+    Args:
+        formats: as `mhmodels.tflite_format.compute_format` names them.
+
+    Returns:
+        None where a format holds integers: its rounding is judged by the correlation instead.
+    """
+    kinds = {kind for fmt in formats for kind in fmt.split(" + ")}
+    if kinds == {"float32"}:
+        return FLOAT_TOLERANCE
+    return FLOAT16_TOLERANCE if kinds <= {"float32", "float16"} else None
 
 
-def logits_name(ops: tuple[Op, ...]) -> str:
-    """The operation whose output the scores are made of: what precedes the softmax, or the last one."""
-    last = ops[-1]
-    return last.inputs[0] if last.kind == "softmax" else last.name
+def compared_ops(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
+    """Operations by the names of the outputs that a file is compared at: for scores what their softmax reads."""
+    outputs = graph_outputs(graph, options)
+    return outputs if options.features else logits_of(graph, outputs)
 
 
 def parity_of_float(
-    path: str | os.PathLike[str], images: Floats, expected: Mapping[str, Floats], tolerance: float = FLOAT_TOLERANCE
+    path: str | os.PathLike[str],
+    images: Floats,
+    expected: Mapping[str, Floats],
+    tolerance: float = FLOAT_TOLERANCE,
+    *,
+    before_softmax: bool = True,
 ) -> Parity:
     """Compares a float file with its Keras model.
 
@@ -52,11 +67,12 @@ def parity_of_float(
         images: float32 (n, height, width, channels), as the file takes them.
         expected: the model's outputs on these pictures, by name.
         tolerance: largest allowed difference, as a share of the outputs' standard deviation.
+        before_softmax: whether `expected` are logits; else they are scores, after the final activation.
 
     Raises:
         ParityError: the difference is larger.
     """
-    parity = compare_outputs(file_outputs(path, images), expected, "Keras model")
+    parity = compare_outputs(file_outputs(path, images, before_softmax=before_softmax), expected, "Keras model")
     if not parity.max_error <= tolerance:
         raise ParityError(
             f"{path}: outputs depart from the Keras model's by up to {parity.max_error:.2g} of their spread, "

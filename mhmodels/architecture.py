@@ -124,7 +124,7 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
     rounding: Rounding = Rounding()
     width_multiplier: float = 1.0
     input_size: tuple[int, int] = (224, 224)
-    input_channels: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 3
+    input_channels: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 3
     classes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     batch_norm_epsilon: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-3
     preprocessing: Preprocessing = Preprocessing()

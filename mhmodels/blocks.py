@@ -22,7 +22,9 @@ from mhmodels.architecture import (
 )
 from mhmodels.errors import ArchitectureError
 
-Kind: TypeAlias = Literal["conv", "depthwise", "add", "multiply", "pool", "max_pool", "average_pool", "reshape", "softmax"]
+Kind: TypeAlias = Literal[
+    "conv", "depthwise", "add", "multiply", "pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape", "softmax"
+]
 """`pool` is global average pooling; the other two have a kernel and a stride."""
 WINDOWED: tuple[Kind, ...] = ("conv", "depthwise", "max_pool", "average_pool")
 """Kinds that have a kernel and a stride."""

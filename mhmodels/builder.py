@@ -16,6 +16,7 @@ from mhmodels.architecture import Architecture, check_input_size, check_width_mu
 from mhmodels.complexity import check_size
 from mhmodels.errors import ArchitectureError
 from mhmodels.network import IMAGE, LOGITS, Network, Op, lower, select_endpoints
+from mhmodels.preprocessing_layer import layer_name
 from mhmodels.registry import resolve
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
 from mhmodels.weights.stated import weighted_network
@@ -74,7 +75,9 @@ def create_model(
     Returns:
         A functional model from float32 pictures (batch, height, width, channels), preprocessed as
         `architecture.preprocessing` says, to (batch, classes) scores; without the top, to the last map before pooling;
-        with `features`, to a list of maps (batch, height / stride, width / stride, channels), sizes rounded up.
+        with `features`, to a list of maps (batch, height / stride, width / stride, channels), sizes rounded up. An `Identity`
+        layer behind the input states the preprocessing in its name, so that a `.keras` file of the model, or of one that is
+        built upon it, keeps it.
 
     Raises:
         MhmodelsError: an argument is out of range; the message says which and what is expected.
@@ -92,7 +95,9 @@ def create_model(
 
     network = check_size(lower(architecture, size=size, output_stride=output_stride, top=include_top and not features))
     maps = [endpoint.layer for endpoint in select_endpoints(network, out_strides)] if features else []
-    tensors = _tensors(network, image, maps, dropout, classifier_activation)
+    # Does nothing: its name carries the rule into every file and model that the network becomes a part of.
+    prepared = keras.layers.Identity(name=layer_name(architecture.preprocessing))(image)
+    tensors = _tensors(network, prepared, maps, dropout, classifier_activation)
     if features:
         output = [tensors[layer] for layer in maps]
     else:
@@ -129,7 +134,7 @@ def keras_name(name: str) -> str:
 
 def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     """Adds the Keras layers of one operation to their inputs and returns the output tensor."""
-    x = _layer(op)(inputs if len(inputs) > 1 else inputs[0])
+    x = op_layer(op)(inputs if len(inputs) > 1 else inputs[0])
     if op.batch_norm:
         x = keras.layers.BatchNormalization(
             momentum=BATCH_NORM_MOMENTUM, epsilon=architecture.batch_norm_epsilon, name=f"{op.name}_bn"
@@ -137,7 +142,7 @@ def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
     return x if op.activation == "linear" else ACTIVATIONS[op.activation](f"{op.name}_act")(x)
 
 
-def _layer(op: Op) -> keras.layers.Layer:
+def op_layer(op: Op) -> keras.layers.Layer:
     """The layer that bears an operation's name."""
     if op.kind == "conv" or op.kind == "depthwise":
         return _convolution(op)
@@ -221,4 +226,4 @@ def _input(
     return image, (height, width), channels
 
 
-__all__ = ["Network", "apply_op", "create_model", "load_weights"]
+__all__ = ["Network", "apply_op", "create_model", "load_weights", "op_layer"]

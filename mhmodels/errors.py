@@ -36,9 +36,17 @@ class WeightsError(MhmodelsError, ValueError):
     """Weights that cannot be had or do not fit: a corrupt or foreign file, another network, a hash that differs."""
 
 
+class PaddingWarning(UserWarning):
+    """Weights give other scores here than where they come from, because their network was padded otherwise."""
+
+
 class MeasurementError(MhmodelsError, RuntimeError):
     """A latency that could not be obtained."""
 
 
 class StoreError(MhmodelsError, RuntimeError):
     """The measurement store cannot be opened, is of another version, or is not a store at all."""
+
+
+class InterruptedJobError(KeyboardInterrupt):
+    """A job that the user interrupted (Ctrl-C). Its text says what was kept and how to go on."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.preprocessing import PictureError, preprocess
+from mhmodels.preprocessing_layer import file_rule, model_rule
 from mhmodels.registry import is_keras_file, resolve
 from mhmodels.weights.labels import Prediction, decode_predictions
 from mhmodels.weights.loading import ATTRIBUTE
@@ -21,11 +22,12 @@ def preprocessing_of(model: Any) -> Preprocessing:
     """Crop, resizing and normalisation that a model expects.
 
     Args:
-        model: a Keras model that `create_model` built (after loading weights: what those expect), an `Architecture`, a
-            `Preprocessing`, the path of a weights file, or a MODEL name.
+        model: a Keras model that `create_model` built (after loading weights: what those expect), one that is built upon it or
+            read from a `.keras` file of either, an `Architecture`, a `Preprocessing`, the path of a weights file or of such a
+            `.keras` file, or a MODEL name.
 
     Raises:
-        PictureError: a Keras model that carries none, such as one read from a `.keras` file.
+        PictureError: a Keras model or file that carries none.
         MhmodelsError: a name or path that means nothing.
     """
     if isinstance(model, Preprocessing):
@@ -35,12 +37,15 @@ def preprocessing_of(model: Any) -> Preprocessing:
     if isinstance(model, (str, os.PathLike)):
         return _preprocessing_at(os.fspath(model))
     architecture = getattr(model, ATTRIBUTE, None)
-    if not isinstance(architecture, Architecture):
+    if isinstance(architecture, Architecture):
+        return architecture.preprocessing
+    rule = model_rule(model)
+    if rule is None:
         raise PictureError(
-            f"model '{getattr(model, 'name', model)}' carries no preprocessing (a .keras file does not keep it); give its "
+            f"model '{getattr(model, 'name', model)}' carries no preprocessing: no layer of it comes from create_model; give its "
             "architecture, its name, or its weights file instead"
         )
-    return architecture.preprocessing
+    return rule
 
 
 def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
@@ -79,7 +84,8 @@ def _preprocessing_at(text: str) -> Preprocessing:
         from mhmodels.weights.files import read_info
 
         info = read_info(text)
-        if info is None:
+        rule = file_rule(text) if info is None else info.preprocessing
+        if rule is None:
             raise PictureError(f"{text}: a plain Keras file, which says nothing of preprocessing; give the network's name")
-        return info.preprocessing
+        return rule
     return resolve(text).preprocessing

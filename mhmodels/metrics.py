@@ -20,13 +20,13 @@ target 1 would settle on a slower model for it, and a model that does not run on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, get_args
+from typing import NamedTuple, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import MhmodelsError, UnknownNameError
-from mhmodels.hardware.measurement import Kind, Measurement
+from mhmodels.hardware.measurement import Kind, Measurement, mixture
 
 Floats: TypeAlias = NDArray[np.float64]
 Reference: TypeAlias = str | Mapping[str, float] | Sequence[float] | Floats
@@ -86,9 +86,10 @@ class LatencyTable:
         hardware: ids of the columns, each once.
         latency_ms: shape (models, hardware), read-only; NaN where the whole network did not run there.
         kinds: by model and hardware: how the latency came about; None only where there is no latency.
+        noisy: by model and hardware: whether the latency is noisy, so that norms made of it are; bool, read-only.
     """
 
-    __slots__ = ("hardware", "kinds", "latency_ms", "models")
+    __slots__ = ("hardware", "kinds", "latency_ms", "models", "noisy")
 
     def __init__(
         self,
@@ -96,6 +97,7 @@ class LatencyTable:
         hardware: Iterable[str],
         latency_ms: ArrayLike,
         kinds: Kind | Sequence[Sequence[Kind | None]],
+        noisy: ArrayLike | None = None,
     ) -> None:
         """Checks and takes over a table.
 
@@ -104,6 +106,7 @@ class LatencyTable:
             hardware: ids of the columns.
             latency_ms: shape (models, hardware); NaN where the whole network did not run there.
             kinds: one for the whole table, or one by model and hardware.
+            noisy: shape (models, hardware), bool; None for none.
 
         Raises:
             MetricsError: a name twice, a wrong shape, a latency that is zero, negative or infinite, a missing or unknown
@@ -129,6 +132,11 @@ class LatencyTable:
                 f"latency table: latencies of shape {self.latency_ms.shape} and kinds of {len(self.kinds)} rows, "
                 f"expected {shape} for {shape[0]} models on {shape[1]} hardware"
             )
+        self.noisy: NDArray[np.bool_] = np.zeros(shape, bool) if noisy is None else np.array(noisy, bool).reshape(-1)
+        if self.noisy.size != shape[0] * shape[1]:
+            raise MetricsError(f"latency table: {self.noisy.size} marks of noise, expected one for each of {shape} latencies")
+        self.noisy = self.noisy.reshape(shape)
+        self.noisy.flags.writeable = False
         self._check_cells()
 
     @staticmethod
@@ -158,7 +166,8 @@ class LatencyTable:
         grid = [[cells.get((model, column)) for column in hardware] for model in models]
         latency = [[np.nan if cell is None or cell.median_ms is None else cell.median_ms for cell in row] for row in grid]
         kinds = [[None if cell is None else cell.kind for cell in row] for row in grid]
-        return LatencyTable(models, hardware, np.array(latency, np.float64).reshape(len(models), len(hardware)), kinds)
+        noisy = [[cell is not None and cell.noisy for cell in row] for row in grid]
+        return LatencyTable(models, hardware, np.array(latency, np.float64).reshape(len(models), len(hardware)), kinds, noisy)
 
     def __repr__(self) -> str:
         return f"<LatencyTable of {len(self.models)} models on {len(self.hardware)} hardware>"
@@ -176,8 +185,13 @@ class LatencyTable:
         rows = [_index("model", name, self.models) for name in (self.models if models is None else models)]
         columns = [_index("hardware", name, self.hardware) for name in (self.hardware if hardware is None else hardware)]
         kinds = [[self.kinds[i][j] for j in columns] for i in rows]
+        cells = np.ix_(rows, columns)
         return LatencyTable(
-            [self.models[i] for i in rows], [self.hardware[j] for j in columns], self.latency_ms[np.ix_(rows, columns)], kinds
+            [self.models[i] for i in rows],
+            [self.hardware[j] for j in columns],
+            self.latency_ms[cells],
+            kinds,
+            self.noisy[cells],
         )
 
     def reference(self, reference: Reference) -> Floats:
@@ -228,6 +242,27 @@ class LatencyTable:
                 c = np.where(counts, c, np.inf)
         return Norms(f_avg(self.latency_ms, c, weights), f_max(self.latency_ms, c, weights))
 
+    def noisy_norms(self, reference: Reference, weights: ArrayLike | None = None) -> NDArray[np.bool_]:
+        """Whether norms are made of noisy latencies, of the model or of the reference, on hardware that counts.
+
+        Args:
+            reference, weights: as in `norms`.
+
+        Returns:
+            Shape (models,), bool; for both norms, since noise on any hardware may decide which is the maximum.
+
+        Raises:
+            UnknownNameError, MetricsError: as `reference`.
+        """
+        counts = ~np.isinf(self.reference(reference))
+        if weights is not None:
+            counts = counts & (np.asarray(weights, np.float64) != 0)
+        parts = self.noisy
+        if isinstance(reference, str):
+            parts = parts | self.noisy[_index("model", reference, self.models)]
+        marks: NDArray[np.bool_] = (parts & counts).any(axis=1)
+        return marks
+
     def _check_cells(self) -> None:
         for i, model in enumerate(self.models):
             for j, hardware in enumerate(self.hardware):
@@ -266,22 +301,10 @@ def _check_all(values: Floats, good: NDArray[np.bool_], what: str, expected: str
 
 
 def _check_comparable(hardware: str, rows: Sequence[Measurement]) -> None:
-    """Rows of one column must come from the same place; predictions and published figures have no place."""
-    rows = [row for row in rows if row.supported and row.kind in ("measured", "estimated", "simulated")]
-    fields = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler", "configuration")
-    for row in rows[1:]:
-        for field in fields:
-            first, other = getattr(rows[0], field), getattr(row, field)
-            if first != other:
-                raise MetricsError(
-                    f"latencies on '{hardware}' do not compare: field '{field}' is {_short(first)} for '{rows[0].model}' and "
-                    f"{_short(other)} for '{row.model}'; measure both in the same place (`--fresh`)"
-                )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    """Rows of one column must come from the same conditions."""
+    found = mixture(rows)
+    if found is not None:
+        raise MetricsError(f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions (`--fresh`)")
 
 
 def _index(what: str, name: str, known: tuple[str, ...]) -> int:

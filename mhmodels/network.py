@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,7 @@ class Op(NamedTuple):
         bias, batch_norm: whether the convolution has them.
         activation: applied last; a squeeze-excite gate's is its gate function.
         size: (height, width) of the output; None where the input's is unknown.
+        padding: TensorFlow's, of a convolution or a pooling by windows: `valid` in users' Keras models only.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Op(NamedTuple):
     batch_norm: bool = False
     activation: Activation | Gate = "linear"
     size: tuple[int | None, int | None] = (1, 1)
+    padding: Literal["same", "valid"] = "same"
 
     @property
     def keras_layer(self) -> str:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from mhmodels import families
 from mhmodels.architecture import Architecture, load_architecture
-from mhmodels.errors import ArchitectureError, UnknownNameError
+from mhmodels.errors import ArchitectureError, FileFormatError, UnknownNameError
 from mhmodels.families.rows import ZooModel
+from mhmodels.json_files import plain_text
 
 if TYPE_CHECKING:
     from mhmodels.network import Endpoint
@@ -112,6 +113,31 @@ def is_keras_file(model: str) -> bool:
     return model.endswith(".keras") and model not in zoo()
 
 
+_FILES = {
+    ".keras": "a Keras model, which `mhmodels export`, `consistency` and `verify --against` take; this expects {expected}",
+    ".h5": "Keras' HDF5 file. If it holds weights, give the name of their network and --weights {model}. If it holds a whole "
+    "model, save it as .keras first: keras.models.load_model('{model}').save('{stem}.keras')",
+    ".hdf5": "Keras' HDF5 file; rename it to .h5, which Keras reads. If it holds weights, give the name of their network and "
+    "--weights. If it holds a whole model, save it as .keras first: keras.models.load_model('{stem}.h5').save('{stem}.keras')",
+    ".tflite": "a TFLite file, which `mhmodels verify` and `bench` take; this expects {expected}",
+    ".onnx": "an ONNX file, which is not read; this expects {expected}",
+    ".pb": "a TensorFlow graph, which is not read. Load it in TensorFlow, and import its weights with `mhmodels weights import`",
+    ".pt": "a PyTorch file, which is not read; this expects {expected}",
+    ".pth": "a PyTorch file, which is not read; this expects {expected}",
+}
+"""What files are that a MODEL argument is mistaken for, by their ending."""
+
+
+def _mistaken(model: str) -> str | None:
+    """What a file is that is no architecture, and what to do with it."""
+    path = Path(model)
+    text = _FILES.get(path.suffix.lower())
+    if text is None:
+        return None
+    expected = "a name of the zoo, NAME@WIDTH, or an architecture file (.json)"
+    return text.format(model=plain_text(model), stem=plain_text(str(path.with_suffix(""))), expected=expected)
+
+
 def resolve(model: str) -> Architecture:
     """What a MODEL argument means: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
 
@@ -124,11 +150,16 @@ def resolve(model: str) -> Architecture:
     Raises:
         UnknownNameError: neither a zoo name nor a file.
         ArchitectureError: the width is not a number in range.
+        FileFormatError: a file of another kind; the message says what takes it.
         FileFormatError: the file is not an architecture.
     """
     base, at, width = model.rpartition("@")
     if not at or Path(model).is_file():
         base, at, width = model, "", ""
+    mistaken = None if base in zoo() else _mistaken(base)
+    if mistaken is not None:
+        missing = "" if Path(base).is_file() else "no such file; by its name "
+        raise FileFormatError(f"{plain_text(base)}: {missing}{mistaken}")
     looks_like_file = base.endswith(".json") or "/" in base
     architecture = load_architecture(base) if looks_like_file else get_architecture(base)
     if not at:

@@ -68,20 +68,33 @@ def default_path() -> Path:
 class Store:
     """An open store; use it as a context manager. One object belongs to one thread; processes may share the file."""
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 30.0, read_only: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 30.0, read_only: bool | None = False
+    ) -> None:
         """Opens a store, or makes one where there is no file (or an empty one).
 
         Args:
             path: the file; None for `default_path()`.
             timeout_s: how long to wait for another process that is writing.
-            read_only: for one that somebody else may own: nothing is made or changed.
+            read_only: for one that somebody else may own: nothing is made or changed. None: only if it exists and cannot be
+                written; rows can then be read, and `add` is an error.
 
         Raises:
             StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written; with
                 `read_only`, there is none.
         """
         self.path = Path(path) if path is not None else default_path()
-        self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=read_only)
+        self.read_only = self._is_read_only() if read_only is None else read_only
+        self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
+
+    def check_writable(self) -> None:
+        """Refuses to go on with a store that rows cannot be added to, before anything is measured.
+
+        Raises:
+            StoreError: the store is open for reading only.
+        """
+        if self.read_only:
+            raise StoreError(f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}")
 
     def add(self, measurement: Measurement) -> None:
         """Keeps a row; it is on the disk when this returns.
@@ -89,6 +102,7 @@ class Store:
         Raises:
             StoreError: it cannot be written; the store stays as it was.
         """
+        self.check_writable()
         values = [getattr(measurement, column) for column in _COLUMNS]
         document = msgspec.json.encode(measurement).decode()
         marks = ", ".join("?" * (len(_COLUMNS) + 2))
@@ -101,16 +115,18 @@ class Store:
     def find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
         """The latest row that answers a request: same file, hardware, threads and environment, as many runs or more.
 
-        A row without a latency answers any number of runs, and so does one that was not timed. If the job knows its
-        architecture or its weights, so must the row, because tables look rows up by them. A latency must have been timed in
-        turns with the job's reference, or alone if it has none: the company of another network changes it.
+        A row may have fewer runs if as many were asked for and time ended its blocks. A row without a latency answers any number
+        of runs, and so does one that was not timed. If the job knows its architecture or its weights, so must the row, because
+        tables look rows up by them. A latency must have been timed in turns with the job's reference, or alone if it has none:
+        latency depends on what else runs in the same session. Whether a noisy row is an answer is for the caller to say.
 
         Raises:
             StoreError: the store cannot be read.
         """
         rows = self._rows(
             "model_hash = ? AND hardware = ? AND threads = ? AND environment = ? AND (? IS NULL OR architecture_id = ?)"
-            " AND (? = 'unknown' OR weights = ?) AND (runs >= ? OR median_ms IS NULL OR kind != 'measured')"
+            " AND (? = 'unknown' OR weights = ?) AND (median_ms IS NULL OR kind != 'measured' OR runs >= ?"
+            " OR coalesce(json_extract(document, '$.device_state.requested_runs'), 0) >= ?)"
             f" AND {_BESIDE} ORDER BY id DESC LIMIT 1",
             (
                 job.model_hash,
@@ -119,7 +135,7 @@ class Store:
                 _key(environment),
                 *(job.architecture_id,) * 2,
                 *(job.weights,) * 2,
-                job.runs,
+                *(job.runs,) * 2,
                 job.reference.model_hash if job.reference else "",
             ),
         )
@@ -180,6 +196,14 @@ class Store:
             )
         )
 
+    def of_hardware(self, hardware: str) -> Iterator[Measurement]:
+        """All rows of a hardware and of known architectures, oldest first.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return self._rows("hardware = ? AND architecture_id IS NOT NULL ORDER BY id", (hardware,))
+
     def __iter__(self) -> Iterator[Measurement]:
         """All rows, oldest first."""
         return self._rows("1 ORDER BY id", ())
@@ -216,6 +240,10 @@ class Store:
         with self._errors():
             found = self._connection.execute("SELECT DISTINCT hardware FROM measurements ORDER BY hardware").fetchall()
         return [name for (name,) in found]
+
+    def _is_read_only(self) -> bool:
+        """Whether the file is there and cannot be written."""
+        return self.path.is_file() and not all(os.access(place, os.W_OK) for place in (self.path, self.path.absolute().parent))
 
     def _errors(self) -> AbstractContextManager[None]:
         return translated(self.path, _KIND)

@@ -34,6 +34,8 @@ class Tensor(NamedTuple):
         scale: float32 (1,) or (channels,); empty where the tensor is not quantised.
         axis: quantised dimension.
         data: the constant's values in `shape`; None for computed tensors.
+        stored: whether the file holds its values, or the runtime keeps them between inferences (a variable).
+        signature: `shape` with -1 for sizes that are only known when the file runs; empty where all are fixed.
     """
 
     position: int
@@ -44,6 +46,8 @@ class Tensor(NamedTuple):
     zero_point: NDArray[np.int64]
     axis: int
     data: NDArray[Any] | None
+    stored: bool = False
+    signature: tuple[int, ...] = ()
 
 
 class Operator(NamedTuple):
@@ -57,9 +61,6 @@ class Operator(NamedTuple):
     activation: str
 
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
-
 class TFLiteFile(NamedTuple):
     """The main graph of a file."""
 
@@ -68,17 +69,6 @@ class TFLiteFile(NamedTuple):
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     description: str
-
-    def format(self) -> str:
-        """`float32`, `float16`, `int8`, `uint8`: the type of what the convolutions compute with."""
-        for operator in self.operators:
-            if operator.kind in _WEIGHTED and len(operator.inputs) > 1 and operator.inputs[1] >= 0:
-                kind = self.tensors[operator.inputs[1]].dtype
-                return self._float_format() if kind == "float32" else kind
-        return self.tensors[self.inputs[0]].dtype
-
-    def _float_format(self) -> str:
-        return "float16" if any(t.dtype == "float16" and t.data is not None for t in self.tensors) else "float32"
 
 
 def read_tflite(path: str | os.PathLike[str]) -> TFLiteFile:
@@ -181,8 +171,12 @@ class _Reader:
         scale, zero_point, axis = self.quantisation(tensor.Quantization(), name, shape, dtype)
         if not 0 <= tensor.Buffer() < self.buffers:
             raise FileFormatError(f"tensor '{name}': buffer {tensor.Buffer()} does not exist (there are {self.buffers})")
-        data = _data(self.model.Buffers(tensor.Buffer()), name, shape, dtype)
-        return Tensor(index, name, shape, np.dtype(dtype).name if dtype else kind.lower(), scale, zero_point, axis, data)
+        buffer = self.model.Buffers(tensor.Buffer())
+        data = _data(buffer, name, shape, dtype)
+        stored = bool(buffer.DataLength() or buffer.Size() or tensor.ExternalBuffer() or tensor.IsVariable())
+        signature = self.integers(tensor.ShapeSignatureLength(), tensor.ShapeSignatureAsNumpy, name)
+        dtype_name = np.dtype(dtype).name if dtype else kind.lower()
+        return Tensor(index, name, shape, dtype_name, scale, zero_point, axis, data, stored, signature)
 
     def quantisation(
         self, table: Any, name: str, shape: tuple[int, ...], dtype: Any

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,16 @@ from numpy.typing import NDArray
 
 from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
-from mhmodels.system.files import open_regular, sha256_of
+from mhmodels.numbers import decimal
+from mhmodels.system.files import read_bytes, sha256_of
+from search.cost_model.rows import read_csv
 from search.errors import SearchError, SpaceError
 from search.space import Space
 from search.spaces import get_space
 from search.tabular import Table
 
+MOST_BYTES = 1 << 30
+"""Of a table, unpacked."""
 CELLS = "nasbench201_latency.npz"
 """Which cell has which number: the file of latencies, where a file of accuracies has no `ops` of its own."""
 
@@ -74,20 +76,18 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
         FileFormatError: not that file, a damaged one, or not all networks.
     """
     try:
-        with io.TextIOWrapper(open_regular(path), newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        if rows and {"encoding", "ms"} <= set(rows[0]):
+        header, numbered = read_csv(read_bytes(path, limit=MOST_BYTES), path)
+        rows = [row for _, row in numbered]
+        if {"encoding", "ms"} <= set(header):
             raise FileFormatError(f"{path}: latencies that `search collect` wrote, not accuracies; give it with --latencies")
-        encodings = np.array([[int(digit) for digit in row["arch"]] for row in rows])
-        runs = np.array([[float(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
-    except (KeyError, ValueError, TypeError, UnicodeDecodeError, csv.Error) as error:
+        encodings = np.array([["0123456789".index(digit) for digit in row["arch"]] for row in rows])
+        runs = np.array([[decimal(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         if isinstance(error, FileFormatError):
             raise
         raise FileFormatError(
             f"{path}: not the table of NAS-Bench-Macro ({error}), expected columns arch, acc1, acc2, acc3"
         ) from error
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
     if encodings.ndim != 2:
         raise FileFormatError(f"{path}: no networks, expected the table of NAS-Bench-Macro")
     means = np.stack([_fractions(path, f"acc{i}", column) for i, column in enumerate(runs.T, 1)], axis=1).mean(axis=1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -20,7 +20,11 @@ from mhmodels.cli.common import (
     working,
 )
 from mhmodels.cli.phones import PhoneOptions, phone_options
+from mhmodels.errors import MhmodelsError
 from search.run_cli import resume_command, run_command, show_command
+
+if TYPE_CHECKING:
+    from search.cost_model.model import CostModel
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -35,6 +39,15 @@ def _plot_option(command: F) -> F:
     return click.option("--plot", type=kind, default=None, metavar="FILE.png", help="Predicted against true, unseen networks.")(
         command
     )
+
+
+def _where_option(command: F) -> F:
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Only rows of the store that were taken in this condition, for example configuration.mode=sustained or threads=1.",
+    )(command)
 
 
 def _limits_options(command: F) -> F:
@@ -216,6 +229,7 @@ def collect_command(
 @store_option
 @_space_option
 @click.option("--hardware", "hardware_id", required=True, metavar="ID", help="Where the latencies are from.")
+@_where_option
 @click.option("--form", type=click.Choice(["structural", "coupled", "pairwise"]), default=None, help="Default: the best one.")
 @click.option(
     "--error", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True, help="What is least."
@@ -232,6 +246,7 @@ def fit_command(
     store: str | None,
     space_name: str,
     hardware_id: str,
+    where: tuple[str, ...],
     form: Any,
     error: Any,
     nonnegative: bool,
@@ -250,12 +265,13 @@ def fit_command(
 
     check_places({"-o": output, "--plot": plot}, cost_model_cli.sources(data, store))
     space = get_space(space_name)
-    found = cost_model_cli.latencies(space, data, store, hardware_id, kind)
+    found = cost_model_cli.latencies(space, data, store, hardware_id, kind, cost_model_cli.conditions(where))
     for remark in found.remarks:
         note(remark)
     options = FitOptions(form=form, error=error, nonnegative=nonnegative, held_out=held_out, seed=seed)
     with working(f"fitting to {len(found.ms)} networks"):
-        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions)
+        doubts = cost_model_cli.unit_doubts(space, found, store)
+        result = fit(space, found.encodings, found.ms, found.origin, options, found.distributions, doubts)
     for warning in result.warnings:
         note(f"warning: {warning}")
     write_atomically(output, result.model.to_json())
@@ -265,6 +281,7 @@ def fit_command(
     else:
         cost_model_cli.show_fit(result.model)
     cost_model_cli.draw(plot, result)
+    cost_model_cli.tell_doubts(result.model)
 
 
 @search.command("validate")
@@ -273,6 +290,7 @@ def fit_command(
 @store_option
 @click.option("--space", "space_name", default=None, metavar="NAME", help="Of the encodings in the data; default the model's.")
 @click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Where the latencies are from; default the model's.")
+@_where_option
 @_plot_option
 @json_option
 def validate_command(
@@ -281,16 +299,19 @@ def validate_command(
     store: str | None,
     space_name: str | None,
     hardware_id: str | None,
+    where: tuple[str, ...],
     plot: Path | None,
     as_json: bool,
 ) -> None:
     """Compare a cost model with latencies that it was not fitted to."""
     import msgspec
+    import numpy as np
 
     from search import cost_model_cli
     from search.cost_model.data import unseen_latencies
     from search.cost_model.fitting import Fit
     from search.cost_model.model import load_cost_model, naming
+    from search.cost_model.robust import far_off
     from search.cost_model.statistics import statistics
     from search.spaces import get_space
 
@@ -299,15 +320,17 @@ def validate_command(
     space = get_space(space_name or model.space)
     with naming(model_path):
         model.check(space=space, hardware=hardware_id)
-    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None), model, space)
+    chosen = cost_model_cli.conditions(where)
+    found = unseen_latencies(cost_model_cli.latencies(space, data, store, model.hardware, None, chosen), model, space)
     for remark in found.remarks:
         note(remark)
     predicted = model.bind(space).predict(found.encodings)
-    report = statistics(found.ms, predicted)
+    absurd = far_off(found.ms, predicted, float(np.median(predicted)) / 4)
+    report = statistics(found.ms, predicted, ~absurd)
+    for doubt in (*cost_model_cli.unit_doubts(space, found, store), *model.doubts):
+        note(f"WARNING: {doubt}")
     judged = msgspec.structs.replace(model, held_out=report)
-    import numpy as np
-
-    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), ()))
+    cost_model_cli.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), (), absurd))
     if as_json:
         emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
         return
@@ -341,33 +364,70 @@ def predict_command(
 
     A structural model takes any network at the input size that it was fitted for. Networks unlike the space that it was
     fitted on are predicted less well, and are marked as outside.
+
+    If a MODEL is unknown, a cost model does not apply to it, or one of several cost models cannot be read, the others are
+    still predicted; every failure is named at the end, and the exit code is 1.
     """
     if not models and samples is None:
         raise click.UsageError("nothing to predict: give a MODEL or --samples")
-    from search.cost_model.model import load_cost_model, naming
     from search.cost_model.predicting import predict_models, predict_samples
+
+    failures: list[dict[str, str]] = []
+
+    def failed(name: str, hardware: str, error: MhmodelsError) -> None:
+        failures.append({"model": name, "hardware": hardware, "error": str(error)})
+
+    loaded, used = [], []
+    for word in paths:
+        try:
+            loaded.append(_cost_model(space_name, word, hardware_ids))
+            used.append(word)
+        except MhmodelsError as error:
+            if len(paths) == 1:
+                raise
+            failed("", str(word), error)
+    rows = predict_models(models, loaded, failed) + (predict_samples(samples, loaded) if samples is not None else [])
+    if as_json:
+        emit_json({"rows": rows, "failed": failures})
+    elif rows:
+        _print_predictions(rows, loaded, used)
+    if failures:
+        raise MhmodelsError("\n".join(_failure_text(failure) for failure in failures))
+
+
+def _cost_model(space_name: str, word: Path, hardware_ids: tuple[str, ...]) -> CostModel:
+    """Loads a cost model, and tells what must be known of it."""
+    from search.cost_model.model import load_cost_model, naming
     from search.cost_model.shipping import model_path, remark_on
 
-    loaded = []
-    for path in (model_path(space_name, word) for word in paths):
-        model = load_cost_model(path)
-        with naming(path):
-            if hardware_ids and model.hardware not in hardware_ids:
-                model.check(hardware=hardware_ids[0])
-        if remark := remark_on(model, path):
-            note(remark)
-        loaded.append(model)
-    rows = predict_models(models, loaded) + (predict_samples(samples, loaded) if samples is not None else [])
-    if as_json:
-        emit_json({"rows": rows})
-        return
+    path = model_path(space_name, word)
+    model = load_cost_model(path)
+    with naming(path):
+        if hardware_ids and model.hardware not in hardware_ids:
+            model.check(hardware=hardware_ids[0])
+    if remark := remark_on(model, path):
+        note(remark)
+    for doubt in model.doubts:
+        note(f"warning: {path}: {doubt}")
+    return model
+
+
+def _failure_text(failure: dict[str, str]) -> str:
+    """One failure as a line; an error that names a cost model's file needs no more."""
+    if not failure["model"]:
+        return failure["error"]
+    return f"'{failure['model']}'{' on ' if failure['hardware'] else ''}{failure['hardware']}: {failure['error']}"
+
+
+def _print_predictions(rows: list[dict[str, Any]], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
     from rich.table import Table
 
     several = len({model.hardware for model in loaded}) < len(loaded)
     names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
     table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
     for row in rows:
-        cells = [f"{row['latency_ms'][i]['ms']:.4g}" for i in range(len(loaded))]
+        values = [entry["ms"] for entry in row["latency_ms"]]
+        cells = ["?" if value is None else f"{value:.4g}" for value in values]
         outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
         unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]

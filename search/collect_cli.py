@@ -7,12 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
-from mhmodels.cli.common import check_places, console, emit_json, note, progress_console
+from mhmodels.cli.common import check_places, console, emit_json, note, progress_console, try_place
 from mhmodels.store import Store
+from search.collecting.claims import claimed
 from search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
 from search.collecting.plan import Plan, Settings, make_plan
 from search.collecting.table import FORMAT, write_table
@@ -35,11 +36,16 @@ def check_output(output: Path, read: Iterable[Path | None]) -> None:
     """
     beside = output.with_suffix(".json")
     check_places({"-o": output, "the provenance of -o": beside}, read)
+    try_place(beside, _refuse)
     if beside.exists() and not is_provenance(beside):
         raise click.UsageError(
             f"the provenance of -o is '{beside}', where there is something of another format than {FORMAT}: give -o another "
             "name, or move that away"
         )
+
+
+def _refuse(message: str) -> NoReturn:
+    raise click.UsageError(f"the provenance of -o: {message}")
 
 
 def run(
@@ -73,7 +79,7 @@ def run(
     else:
         drawn = sample(space, *draw)
         about = {"n": draw[0], "seed": draw[1], "distribution": ", ".join(dict.fromkeys(drawn.distributions))}
-    with Store(store) as rows:
+    with Store(store) as rows, claimed(rows.path, hardware):
         plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):

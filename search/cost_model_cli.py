@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 from mhmodels.cli.common import console, note
 
@@ -23,7 +26,24 @@ def sources(data: Path | None, store: str | None) -> list[Path]:
     return named + [beside for beside in (path.with_suffix(".json") for path in named) if is_provenance(beside)]
 
 
-def latencies(space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any) -> Latencies:
+def conditions(values: Sequence[str]) -> dict[str, str]:
+    """The `--where FIELD=VALUE` options by field.
+
+    Raises:
+        click.UsageError: not of that form, or a field twice.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, wanted = value.partition("=")
+        if not name or not equals or name in found:
+            raise click.UsageError(f"--where is '{value}', expected FIELD=VALUE, each field once (configuration.mode=sustained)")
+        found[name] = wanted
+    return found
+
+
+def latencies(
+    space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any, where: Mapping[str, str]
+) -> Latencies:
     """What `fit` and `validate` go by: a file (and a store for rows without a latency), or a store alone."""
     from mhmodels.store import Store
     from search.cost_model.data import read_latencies, stored_latencies
@@ -31,12 +51,14 @@ def latencies(space: Space, data: Path | None, store: str | None, hardware_id: s
 
     if data is None:
         with Store(store, read_only=True) as rows:
-            return stored_latencies(rows, space, hardware_id)
+            return stored_latencies(rows, space, hardware_id, where)
     origin = _stated(Origin(hardware_id), kind)
+    if store is None and where:
+        raise click.UsageError("--where chooses rows of a --store, expected one")
     if store is None:
         return read_latencies(data, space, origin)
     with Store(store, read_only=True) as rows:
-        return read_latencies(data, space, origin, rows)
+        return read_latencies(data, space, origin, rows, where)
 
 
 def _stated(origin: Origin, kind: Any) -> Origin:
@@ -53,6 +75,29 @@ def _stated(origin: Origin, kind: Any) -> Origin:
             )
         return origin._replace(kind=kind or "measured")
     return origin._replace(kind=kind or known.kind, file_format=known.format)
+
+
+def unit_doubts(space: Space, found: Latencies, store: str | None) -> list[str]:
+    """What shipped cost models and the store say against the unit of latencies; the store need not exist."""
+    from mhmodels.errors import StoreError
+    from mhmodels.store import Store
+    from search.cost_model.units import unit_doubt
+
+    hardware = found.origin.hardware
+    try:
+        with Store(store, read_only=True) as rows:
+            doubt = unit_doubt(space, found.encodings, found.ms, hardware, rows)
+    except StoreError:
+        doubt = unit_doubt(space, found.encodings, found.ms, hardware)
+    return [doubt] if doubt else []
+
+
+def tell_doubts(model: CostModel) -> None:
+    """Says last and loudest what speaks against a model."""
+    for doubt in model.doubts:
+        note(f"WARNING: {doubt}")
+    if model.doubts:
+        note("WARNING: the model file carries these warnings, and `search run` refuses it without --force")
 
 
 def draw(path: Path | None, result: Fit) -> None:
@@ -82,6 +127,7 @@ def fit_document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]
         "learning_curve": model.learning_curve,
         "baselines": model.baselines,
         "warnings": result.warnings,
+        "doubts": model.doubts,
     }
 
 
@@ -104,8 +150,10 @@ def statistics_table(rows: list[tuple[str, Statistics]]) -> Any:
     """A row for each named report."""
     from rich.table import Table
 
-    table = Table("", "networks", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
+    table = Table("", "networks", "set aside", "median APE", "MAPE", "RMSE ms", "within 10 %", "R²", "Spearman", "Kendall")
     for name, report in rows:
         ranks = ["" if value is None else f"{value:.4f}" for value in (report.r2, report.spearman, report.kendall)]
-        table.add_row(name, str(report.n), f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}", *ranks)
+        median = "" if report.median_ape is None else f"{report.median_ape:.2%}"
+        errors = f"{report.mape:.2%}", f"{report.rmse_ms:.4g}", f"{report.hit_rate_10:.1%}"
+        table.add_row(name, str(report.n), str(report.set_aside or ""), median, *errors, *ranks)
     return table

@@ -36,7 +36,7 @@ class Box(NamedTuple):
         text: its kernel, expansion and the like.
         kernel: side of its largest kernel.
         channels: that it writes.
-        side: of the map that it writes, in pixels.
+        size: (height, width) of the map that it writes, in pixels.
         stride: of the block.
         residual: whether its input is added.
     """
@@ -46,7 +46,7 @@ class Box(NamedTuple):
     text: str
     kernel: int
     channels: int
-    side: int
+    size: tuple[int, int]
     stride: int
     residual: bool
 
@@ -57,15 +57,17 @@ def boxes(architecture: Architecture) -> list[Box]:
     hidden = [("after pooling", conv) for conv in architecture.head.hidden]
     stages = [(f"stage {i}", block) for i, blocks in enumerate(architecture.stages, 2) for block in blocks]
     stem = [("stem", block) for block in architecture.stem]
-    found, channels, side = [], architecture.input_channels, architecture.input_size[0]
+    found, channels, size = [], architecture.input_channels, architecture.input_size
     parts: list[tuple[str, Block]] = [*stem, *stages, *head, *hidden]
     for part, block in parts:
         steps = block_steps(block, channels, architecture.rounding, architecture.width_multiplier)
-        channels, side = steps[-1].channels, 1 if part == "after pooling" else -(-side // block.stride)
+        channels = steps[-1].channels
+        height, width = size
+        size = (1, 1) if part == "after pooling" else (-(-height // block.stride), -(-width // block.stride))
         kernel = max(step.kernel for step in steps)
         residual = any(step.kind == "add" for step in steps)
         kind = str(type(block).__struct_config__.tag)
-        found.append(Box(part, kind, _text(block, kernel), kernel, channels, side, block.stride, residual))
+        found.append(Box(part, kind, _text(block, kernel), kernel, channels, size, block.stride, residual))
     return found
 
 
@@ -94,7 +96,7 @@ def show(out: Console, result: Result) -> None:
     else:
         network = result.architecture
         out.print(
-            f"[bold]{escape(network.name)}[/] at width {network.width_multiplier:g}, {network.input_size[0]} pixels",
+            f"[bold]{escape(network.name)}[/] at width {network.width_multiplier:g}, {_size(network.input_size)} pixels",
             highlight=False,
             emoji=False,
         )
@@ -103,7 +105,7 @@ def show(out: Console, result: Result) -> None:
         for part in dict.fromkeys(box.part for box in found):
             own = [box for box in found if box.part == part]
             blocks = "  ".join(f"[{_LOOKS[box.kind][2]}]{_label(box)}[/]" for box in own)
-            table.add_row(part, f"{own[-1].side}²", str(own[-1].channels), blocks)
+            table.add_row(part, _size(own[-1].size), str(own[-1].channels), blocks)
         out.print(table)
     for line in _origin(result.provenance):
         out.print(line, highlight=False, markup=False, emoji=False)
@@ -132,7 +134,7 @@ def draw(result: Result, path: Path) -> None:
     for part in dict.fromkeys(box.part for box in found):
         own = [(box, x) for box, x in zip(found, places, strict=True) if box.part == part]
         middle = (own[0][1] + own[-1][1] + _BOX) / 2
-        axes.text(middle, -0.1, f"{part}\n{own[-1][0].side}²×{own[-1][0].channels}", ha="center", va="top", fontsize=8)
+        axes.text(middle, -0.1, f"{part}\n{_size(own[-1][0].size)}, {own[-1][0].channels} ch.", ha="center", va="top", fontsize=8)
     kinds = dict.fromkeys(box.kind for box in found)
     patches = [Patch(facecolor=_LOOKS[kind][1], edgecolor="black", label=kind.replace("_", " ")) for kind in kinds]
     patches.append(Patch(facecolor="white", edgecolor="black", hatch="///", label="kernel 5 and above"))
@@ -179,6 +181,12 @@ def _text(block: Block, kernel: int) -> str:
     absolute = getattr(block, "expanded_filters", None)
     extra = f" e{expansion:g}" if expansion is not None else f" x{absolute}" if absolute is not None else ""
     return f"k{kernel}{extra}{' SE' if getattr(block, 'squeeze_excite', None) is not None else ''}"
+
+
+def _size(size: tuple[int, int]) -> str:
+    """Height and width as people write them: 48², 48×80."""
+    height, width = size
+    return f"{height}²" if height == width else f"{height}×{width}"
 
 
 def _label(box: Box) -> str:

@@ -6,15 +6,14 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from mhmodels.errors import FileFormatError
 from mhmodels.system.files import open_regular, read_bytes
 from search.benchmark_tables import named
-from search.cost_model.data import MAX_BYTES, Latencies, read_latencies
+from search.cost_model.data import MAX_BYTES, Latencies, provenance_of, read_latencies
 from search.cost_model.fitting import Origin
 from search.cost_model.rows import read_csv
 from search.errors import SearchError
@@ -48,6 +47,7 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
 
     Raises:
         FileFormatError: not such a file.
+        SpaceError: the provenance is of another space or version.
         SearchError: hardware that is not there, latencies of several kinds or of another space, or networks that were not
             measured or do not run.
     """
@@ -55,7 +55,7 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
     unknown = next((name for name in hardware if name not in kinds), None)
     if unknown is not None or not kinds:
         raise SearchError(f"{path}: no latencies on '{unknown}', expected some of {', '.join(kinds) or 'none: it has no rows'}")
-    _check_schema(path, space)
+    provenance_of(path, space)
     whole, identity = get_space(space.name), named(path)
     sources, medians = {}, {}
     for name in dict.fromkeys(hardware or kinds):
@@ -83,22 +83,6 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
             f"{path}: {there} networks have a latency on '{hardware}', and space '{space.name}' has {wanted}{example}: a search "
             f"may ask for any of them. Measure the others (`mhmodels search collect --space {space.name} -n {wanted} -o …`; "
             "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, --cost-model)"
-        )
-
-
-def _check_schema(path: Path, space: Space) -> None:
-    beside = path.with_suffix(".json")
-    if not beside.is_file():
-        return
-    try:
-        document: Any = msgspec.json.decode(read_bytes(beside, limit=64 << 20))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FileFormatError(f"{beside}: not JSON ({error}), expected the provenance of {path.name}") from error
-    schema = document.get("schema") if isinstance(document, dict) else None
-    if schema not in (None, space.schema):
-        raise SearchError(
-            f"{path}: latencies of space '{document.get('space')}' ({schema}), not of '{space.name}' ({space.schema}), by what "
-            f"{beside} says"
         )
 
 

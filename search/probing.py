@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
@@ -46,13 +44,14 @@ def probe(hardware_id: str) -> Capabilities:
     from export.latency import latency_file
     from mhmodels.errors import MeasurementError
     from mhmodels.hardware import answer, get_hardware, prepare
+    from mhmodels.system.files import temporary_folder
 
     hardware, runner = get_hardware(hardware_id)
     refused: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="mhmodels-probe-") as folder:
+    with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
-            path = latency_file(architecture, cast("LatencyFormat", hardware.format), Path(folder))
-            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner).measurement
+            path = latency_file(architecture, cast("LatencyFormat", hardware.format), folder)
+            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
     if _PLAIN in refused:

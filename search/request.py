@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import inspect
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ import numpy as np
 
 from mhmodels.errors import FileFormatError
 from mhmodels.json_files import read_bytes
+from mhmodels.numbers import decimal
 from search.benchmark_tables import table_of
 from search.cost_model.baselines import BASELINE
 from search.cost_model.model import CostModel, load_cost_model, naming
@@ -30,6 +32,7 @@ from search.tabular import Table
 from search.template import ArchitectureSpace
 
 MEDIAN = "median"
+_FILES = (".npz", ".csv", ".jsonl")
 T = TypeVar("T")
 
 
@@ -48,6 +51,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         references: C in ms by hardware; of hardware that is not named, `reference`.
         reference: a network whose latencies, measured or predicted, are the C, or `median` of a table; None for what fits.
         kind, aggregate, beta, target, weights: of the reward.
+        force: whether to go by cost models that `CostModel.doubts` warns of.
         options: of a super-network (`search.supernet`): preset, data.
     """
 
@@ -66,6 +70,7 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     beta: float = -0.07
     target: float = 1.0
     weights: dict[str, float] = {}
+    force: bool = False
     options: dict[str, Any] = {}
 
 
@@ -136,10 +141,7 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
     Raises:
         MhmodelsError: no such file or function, or a table of another space.
     """
-    name, _, column = request.evaluator.rpartition(":")
-    path = Path(name or request.evaluator)
-    if Path(request.evaluator).suffix in (".npz", ".csv", ".jsonl"):
-        path, column = Path(request.evaluator), ""
+    path, column = _file_and_column(request.evaluator)
     if path.suffix in (".npz", ".csv"):
         table, identity = _checked_table(path, space, "accuracies")
         column = column or next(iter(table.columns))
@@ -152,9 +154,31 @@ def make_evaluator(request: Request, space: Space) -> Evaluator:
                 f"evaluator '{request.evaluator}': a file of encodings and accuracies has no columns, found '{column}'"
             )
         return _predictor(path, space)
+    name = str(path) if column else ""
     if not name or not column.isidentifier():
         raise SearchError(f"evaluator '{request.evaluator}': expected FILE.npz[:COLUMN], FILE.csv, FILE.jsonl or MODULE:FUNCTION")
     return CallableAccuracy(space, _function(name, column), request.evaluator)
+
+
+def names_function(evaluator: str) -> bool:
+    """Whether an evaluator is MODULE:FUNCTION, which runs code, and not a file."""
+    return bool(evaluator) and _file_and_column(evaluator)[0].suffix not in _FILES
+
+
+def module_place(evaluator: str) -> str:
+    """Where Python would find the module of MODULE:FUNCTION, without importing anything; "nowhere" if it would not."""
+    top = evaluator.rpartition(":")[0].partition(".")[0]
+    found = importlib.machinery.PathFinder.find_spec(top, [*sys.path, str(Path.cwd())]) if top else None
+    places = [found.origin, *(found.submodule_search_locations or ())] if found is not None else []
+    return next((place for place in places if place), "nowhere")
+
+
+def _file_and_column(evaluator: str) -> tuple[Path, str]:
+    """FILE and COLUMN of FILE[:COLUMN], or MODULE and FUNCTION."""
+    if Path(evaluator).suffix in _FILES:
+        return Path(evaluator), ""
+    name, _, column = evaluator.rpartition(":")
+    return (Path(name), column) if name else (Path(evaluator), "")
 
 
 def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict[str, float]:
@@ -212,6 +236,8 @@ def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySourc
     sources: dict[str, LatencySource] = {}
     for hardware, model in models.items():
         with naming(paths[hardware]):
+            if not request.force:
+                model.check_trust()
             sources[hardware] = model.bind(space)
     missing = {hardware: model for hardware, model in models.items() if hardware not in request.references}
     return sources, reference_latencies(missing, request.reference or BASELINE) if missing else {}
@@ -250,7 +276,7 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
         if line.strip():
             try:
                 row = msgspec.json.decode(line, type=dict[str, Any])
-                values.append(float(row["accuracy"]))
+                values.append(_accuracy(row["accuracy"]))
             except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise FileFormatError(
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
@@ -260,6 +286,15 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
     return PredictedAccuracy(space, np.array(rows), values)
+
+
+def _accuracy(value: Any) -> float:
+    """The number in a line of accuracies; ValueError for others."""
+    if isinstance(value, str):
+        return decimal(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"accuracy is {str(value)[:40]!r}")
+    return float(value)
 
 
 def _function(module: str, name: str) -> Any:

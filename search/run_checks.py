@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from mhmodels.numbers import decimal
 
 if TYPE_CHECKING:
     from search.request import Request
@@ -70,6 +72,34 @@ def check_front(front: Path | None, preset: Mapping[str, Any] | None) -> None:
         )
 
 
+def check_function(request: Request, given: str | None, log_path: Path, ask: Callable[[str], bool] | None) -> None:
+    """Refuses to run a function only because a log names it: a log may be somebody else's.
+
+    Args:
+        request: of the log.
+        given: `--evaluator` on the command line.
+        log_path: of the log.
+        ask: puts a question to the user; None where nobody can answer.
+
+    Raises:
+        click.UsageError: the function is neither stated nor agreed to, or the option names something else than the log.
+    """
+    from search.request import module_place, names_function
+
+    stated = None if given is None else absolute_evaluator(given)
+    if stated is not None and stated != request.evaluator:
+        wanted = f"'{request.evaluator}'" if request.evaluator else "none: its accuracies come from a super-network"
+        raise click.UsageError(f"--evaluator is '{given}', and the search in {log_path} has {wanted}")
+    if stated is not None or not names_function(request.evaluator):
+        return
+    place = module_place(request.evaluator)
+    if ask is None or not ask(f"{log_path} runs the function {request.evaluator} of {place}. Run it?"):
+        raise click.UsageError(
+            f"{log_path} would run the function {request.evaluator} of {place}: if that is yours, say so with --evaluator "
+            f"{request.evaluator}"
+        )
+
+
 def files_read(request: Request) -> Iterator[Path]:
     """Files that a search goes by, which it must not write."""
     yield from map(Path, request.cost_models)
@@ -105,10 +135,12 @@ def numbers(values: tuple[str, ...], option: str, *, positive: bool) -> dict[str
     for value in values:
         name, _, text = value.partition("=")
         try:
-            number = float(text)
+            number = decimal(text)
         except ValueError:
-            raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER") from None
-        if not math.isfinite(number) or number < 0 or (positive and number == 0):
+            if text.strip().lower().lstrip("+-") not in ("inf", "infinity", "nan"):
+                raise click.UsageError(f"{option} is '{value}', expected ID=NUMBER, a decimal number like 12.5") from None
+            number = math.nan
+        if not number >= 0 or (positive and number == 0):
             least = "above 0 (--weight ID=0 leaves a hardware out)" if positive else "of at least 0"
             raise click.UsageError(f"{option} is '{value}', expected a finite number {least}")
         if name in found:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mhmodels.cli.common import OutputFile, check_places, console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, emit_json, json_option, note, progress_console
 
 if TYPE_CHECKING:
     from search.cost_model.model import CostModel
@@ -93,6 +93,7 @@ def supernet_options(command: F) -> F:
     help="Latencies from a table instead: a published one, what `search collect -o` wrote, or one that comes with the package "
     "(nas_bench_macro).",
 )
+@click.option("--force", is_flag=True, help="Go by cost models whose file warns of them (poor ranks, doubtful latencies), too.")
 @click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
 @click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
 @click.option("--aggregate", type=click.Choice(["avg", "max"]), default="avg", show_default=True, help="Of L/C over hardware.")
@@ -103,15 +104,15 @@ def supernet_options(command: F) -> F:
     default="absolute",
     show_default=True,
 )
-@click.option("--beta", type=float, default=-0.07, show_default=True, help="What latency costs.")
-@click.option("--target", type=float, default=1.0, show_default=True, help="Norm of latency that costs nothing.")
+@click.option("--beta", type=FiniteRange(), default=-0.07, show_default=True, help="What latency costs.")
+@click.option("--target", type=FiniteRange(), default=1.0, show_default=True, help="Norm of latency that costs nothing.")
 @click.option("--reference", "references", multiple=True, metavar="MODEL|ID=MS", help="The C.  [default: mobilenet_v1; median]")
 @click.option("--weight", "weights", multiple=True, metavar="ID=W", help="Importance of a hardware.")
 @click.option("--evaluations", type=click.IntRange(1), default=None, help="Networks, for all methods but reinforce.")
 @click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Updates of the controller.")
 @click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Samples for each update.")
-@click.option("--learning-rate", type=float, default=4.8e-3, show_default=True, help="Of the controller.")
-@click.option("--delay", type=float, default=0.25, show_default=True, help="Share of the steps before it learns.")
+@click.option("--learning-rate", type=FiniteRange(), default=4.8e-3, show_default=True, help="Of the controller.")
+@click.option("--delay", type=FiniteRange(), default=0.25, show_default=True, help="Share of the steps before it learns.")
 @click.option("--refinement", type=click.IntRange(0), default=1000, show_default=True, help="Evaluations after the controller.")
 @click.option(
     "--population",
@@ -143,13 +144,37 @@ def run_command(
 
 @click.command("resume")
 @click.argument("log_path", type=_FILE, metavar="LOG.db")
+@click.option(
+    "--evaluator",
+    default=None,
+    metavar="MODULE:FUNCTION",
+    help="The function that the search in the log calls for accuracies. It is needed where there is one: a log is data, and runs "
+    "no code of its own accord.",
+)
+@click.option("--force", is_flag=True, help="Go by cost models whose file warns of them (poor ranks, doubtful latencies), too.")
 @_output_options
 @json_option
-def resume_command(log_path: Path, output: Path | None, front_path: Path | None, name: str | None, as_json: bool) -> None:
+def resume_command(
+    log_path: Path,
+    evaluator: str | None,
+    force: bool,
+    output: Path | None,
+    front_path: Path | None,
+    name: str | None,
+    as_json: bool,
+) -> None:
     """Continue the search that a log holds, with its own settings, to the result that it would have had uninterrupted."""
+    import sys
+
+    import msgspec
+
+    from search import run_checks
     from search.request import load_request
 
-    execute(load_request(log_path), log_path, output, front_path, name, as_json)
+    request = load_request(log_path)
+    ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
+    run_checks.check_function(request, evaluator, log_path, ask)
+    execute(msgspec.structs.replace(request, force=request.force or force), log_path, output, front_path, name, as_json)
 
 
 @click.command("show")
@@ -215,6 +240,7 @@ def make_request(options: dict[str, Any]) -> Request:
         beta=options["beta"],
         target=options["target"],
         weights=numbers(options["weights"], "--weight", positive=False),
+        force=options["force"],
         options=supernet,
     )
     if loaded:

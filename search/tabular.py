@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,12 +56,11 @@ class Table:
         for name, values in self.columns.items():
             if values.shape != (len(rows),):
                 raise SpaceError(f"space '{space.name}': column '{name}' is {values.shape}, expected ({len(rows)},)")
-        keys = self._keys(rows)
-        self._order: NDArray[Any] = np.argsort(keys, kind="stable")
-        self._sorted: NDArray[Any] = keys[self._order]
-        twice = np.flatnonzero(self._sorted[1:] == self._sorted[:-1])
-        if len(twice):
-            raise SpaceError(f"space '{space.name}': {space.label(rows[self._order[twice[0]]])} is there twice, expected once")
+        # The rows themselves, as bytes: numbers made of them overflow in large spaces.
+        self._places: dict[bytes, int] = {}
+        for place, row in enumerate(rows):
+            if self._places.setdefault(row.tobytes(), place) != place:
+                raise SpaceError(f"space '{space.name}': {space.label(row)} is there twice, expected once")
 
     def evaluate(self, encodings: ArrayLike, column: str) -> NDArray[np.float64]:
         """Values (n,) of members.
@@ -72,15 +71,8 @@ class Table:
         if column not in self.columns:
             raise SpaceError(f"space '{self.space.name}': no column '{column}', expected one of {', '.join(self.columns)}")
         rows = self.space.canonical(self.space.check(encodings))
-        keys = self._keys(rows)
-        places = np.minimum(np.searchsorted(self._sorted, keys), len(self._sorted) - 1)
-        missing = np.flatnonzero(self._sorted[places] != keys)
-        if len(missing):
-            raise SpaceError(f"space '{self.space.name}': {self.space.label(rows[missing[0]])} is not in the table")
-        values: NDArray[np.float64] = self.columns[column][self._order[places]]
+        places = [self._places.get(row.tobytes(), -1) for row in rows]
+        if -1 in places:
+            raise SpaceError(f"space '{self.space.name}': {self.space.label(rows[places.index(-1)])} is not in the table")
+        values: NDArray[np.float64] = self.columns[column][places]
         return values
-
-    def _keys(self, rows: NDArray[np.int16]) -> NDArray[np.int64]:
-        """One number for each member; tabular spaces are small, so it fits."""
-        weights = np.concatenate([[1], np.cumprod(self.space.cardinalities[:0:-1])])[::-1]
-        return rows.astype(np.int64) @ weights.astype(np.int64)

@@ -119,7 +119,21 @@ class ArchitectureSpace(Space):
             raise SpaceError(f"space '{self.name}': input size is {architecture.input_size}, expected one of {sides}")
         self._set(row, self.template.input_size, sides.index(side))
         self._match(row, architecture)
-        return self.check(row)[0]  # canonical already: blocks fill a group from its beginning
+        found = self.check(row)[0]  # canonical already: blocks fill a group from its beginning
+        self._check_alike(architecture.at(classes=self.template.classes), self.build(found))
+        return found
+
+    def _check_alike(self, architecture: Architecture, member: Architecture) -> None:
+        """Refuses what the blocks do not show: channels of the picture, head, anything that changes an operation."""
+        if architecture.input_channels != member.input_channels:
+            raise SpaceError(
+                f"space '{self.name}': field 'input_channels' is {architecture.input_channels}, expected {member.input_channels}"
+            )
+        operations, expected = ([op._replace(name="", inputs=()) for op in lower(one).ops] for one in (architecture, member))
+        different = next((pair for pair in zip(operations, expected, strict=False) if pair[0] != pair[1]), None)
+        if different is not None or len(operations) != len(expected):
+            found, wanted = different or (f"{len(operations)} operations", len(expected))
+            raise SpaceError(f"space '{self.name}': found {found}, expected {wanted}, as its members have")
 
     def contains(self, member: Any) -> bool:
         """Whether an encoding (1-D) or an architecture is a member."""

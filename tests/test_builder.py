@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,34 @@ OPTIONS: dict[str, list[Any]] = {
     "size": [(64, 64), (64, 96), (None, None)],
     "channels": [3, 1, 5],
 }
-# Saving and loading takes longer than all the rest of a row: the quick rows do it once for each head.
-QUICK: list[Row] = [
-    {**row, "model": model, "saved": i % 7 == 3}
-    for i, (row, model) in enumerate(zip(covering_rows(OPTIONS), itertools.cycle(list_models())))
-]
-FULL = covering_rows({"model": list_models(), **OPTIONS, "saved": [False, True]})
+
+
+def _quick_rows() -> list[Row]:
+    """Every pair of options, and every model; the shallowest models where there are more rows, or a row takes long.
+
+    Saving and loading takes longer than all the rest of a row: the quick rows do it once for each head.
+    """
+    rows: list[Row] = [{**row, "saved": i % 7 == 3} for i, row in enumerate(covering_rows(OPTIONS))]
+    models = sorted(list_models(), key=lambda name: len(lower(get_architecture(name)).ops))
+    models = sorted([*models, *models[: len(rows) - len(models)]], key=models.index)
+    longest_first = sorted(range(len(rows)), key=lambda i: (not rows[i]["saved"], -float(rows[i]["width"])))  # type: ignore[arg-type]
+    assigned = dict(zip(longest_first, models, strict=True))
+    return [{**row, "model": assigned[i]} for i, row in enumerate(rows)]
+
+
+QUICK = _quick_rows()
+
+
+def _full_rows() -> list[Row]:
+    """Every option with every model, and three widths; each model is saved once.
+
+    The quick rows have the other widths, and save every head that has one output.
+    """
+    rows, seen = covering_rows({"model": list_models(), **OPTIONS, "width": [0.35, 0.75, 1.4]}), set[Hashable]()
+    return [{**row, "saved": row["model"] not in seen and not seen.add(row["model"])} for row in rows]
+
+
+FULL = _full_rows()
 
 
 def _id(row: Row) -> str:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mhmodels.cli.common import emit_json
+from mhmodels.cli.list import list_command
 from mhmodels.cli.main import COMMANDS, cli
 from mhmodels.registry import list_models
 from tests.conftest import Run
@@ -54,6 +57,16 @@ def test_every_command_has_help(name: str, mhmodels: Run) -> None:
 def test_help_lists_every_command(mhmodels: Run) -> None:
     shown = mhmodels("--help").stdout
     assert all(f"  {name} " in shown for name in cli.list_commands(None))  # type: ignore[arg-type]
+
+
+def test_the_most_accurate_first_is_by_the_width_that_a_row_is_of() -> None:
+    """Counts are at width 1.0, so an accuracy at 1.25 or 1.4 says nothing of that row."""
+    lines = CliRunner().invoke(list_command, ["--sort", "top1"]).stdout.splitlines()[1:]
+    first = [re.search(r"  ([\d.]+) @([\d.]+) ", line) for line in lines]
+    known = [(float(found[1]), found[2]) for found in first if found]
+    assert {width for _, width in known} == {"1"}
+    assert [top1 for top1, _ in known] == sorted((top1 for top1, _ in known), reverse=True)
+    assert first[len(known) :] == [None] * (len(first) - len(known))
 
 
 def test_list_json_has_every_model(mhmodels: Run) -> None:
@@ -159,7 +172,7 @@ def test_names_that_are_not_utf_8_can_be_printed() -> None:
     program = "import sys; from mhmodels.cli import main; main.cli.main = lambda **_: print(sys.argv[1]); main.main()"
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     done = subprocess.run([sys.executable, "-c", program, b"caf\xe9.json"], capture_output=True, env=environment, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf?.json\n", b"")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"caf\\xe9.json\n", b"")
 
 
 def test_names_that_are_not_utf_8_can_be_printed_as_json(capsys: pytest.CaptureFixture[str]) -> None:

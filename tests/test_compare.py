@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
@@ -18,7 +20,7 @@ from rich.console import Console
 from mhmodels import resolve
 from mhmodels.cli import compare as command
 from mhmodels.cli.main import cli
-from mhmodels.errors import MeasurementError
+from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware import registry
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
@@ -162,6 +164,23 @@ def test_footnotes_say_what_must_be_known() -> None:
     assert "ethos-u55-128, ethos-u65-256, ethos-u85-256: estimated, Vela 5." in text
 
 
+def test_norms_of_noisy_latencies_are_marked_wherever_they_stand() -> None:
+    """In the table, in the log and in JSON; a noisy reference marks every norm."""
+    base, model, other = subjects([resolve(name) for name in ("mobilenet_v1", "multi_max", "multi_avg")])
+    for noisy, marks in ((model, [False, True, False]), (base, [True, True, True])):
+        cells = {
+            (s.id, h): measurement(h, 1.0 + (s is model), noisy=s is noisy and h == "host-cpu-int8")
+            for s in (base, model, other)
+            for h in HARDWARE
+        }
+        result = compare([base, model, other], base, HARDWARE, cells)
+        assert [row.mn_norm_noisy for row in result.rows] == marks
+        assert [("~" in line(row).rsplit("MN-Norm", 1)[1]) for row in result.rows] == marks
+        assert json.loads(msgspec.json.encode(command.document(result)))["rows"][1]["mn_norm_noisy"]
+        lines = [text for text in printed(ComparisonTable(result), 160).splitlines() if text.strip().startswith("multi_max")]
+        assert lines[0].split()[-2:] == ["~2.00", "~2.00"]
+
+
 def test_reference_that_was_asked_for_is_not_shown_twice() -> None:
     text = printed(ComparisonTable(comparison(models=("mobilenet_v1", "multi_max"))), 160)
     assert sum(row.strip().startswith("mobilenet_v1 ") for row in text.splitlines()) == 1
@@ -287,6 +306,25 @@ def test_command_answers_from_the_store_unless_fresh(fake: FakeRunner, tiny: lis
     assert len(fake.asked) == 8
 
 
+def test_command_needs_no_writable_store_where_every_row_is_known(
+    fake: FakeRunner, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, small, wide = tiny
+    words = (small, "--hardware", "fake-a,fake-b", "--reference", base)
+    first = run(tmp_path, *words, "--json")
+    store = tmp_path / "results.db"
+    # Root may write anything, so the answer of the system is set.
+    monkeypatch.setattr(os, "access", lambda place, mode: Path(place) not in (store, tmp_path) or mode != os.W_OK)
+    again = run(tmp_path, *words, "--json")
+    assert again.exit_code == 0, again.stderr
+    assert json.loads(again.stdout) == json.loads(first.stdout)
+    for more in ((*words, "--fresh"), (wide, *words)):
+        refused = run(tmp_path, *more)
+        assert isinstance(refused.exception, StoreError)
+        assert "cannot be written, and not every row that is asked for is in it" in str(refused.exception)
+    assert len(fake.asked) == 4
+
+
 @pytest.mark.usefixtures("fake")
 def test_command_prints_the_table(tiny: list[str], tmp_path: Path) -> None:
     base, small, wide = tiny
@@ -308,6 +346,58 @@ def test_command_refuses_before_it_measures(fake: FakeRunner, tiny: list[str], t
     assert run(tmp_path).exit_code == 2
     assert run(tmp_path, "fake-a").exit_code == 2
     assert not fake.asked
+
+
+def test_what_fails_leaves_the_others(fake: FakeRunner, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell that fails, and a name that means nothing, are named at the end with exit code 1; the rest is answered."""
+    base, small, wide = tiny
+    honest = fake.measure
+
+    def measure(job: Job, hardware: Hardware) -> Measurement:
+        if (job.model, hardware.id) == ("small@0.125", "fake-a"):
+            raise MeasurementError("the child died")
+        return honest(job, hardware)
+
+    monkeypatch.setattr(fake, "measure", measure)
+    done = run(tmp_path, "nothing", small, wide, "--hardware", "fake-a,fake-b", "--reference", base, "--json")
+    assert isinstance(done.exception, MeasurementError)
+    assert "small@0.125 on fake-a: FAILED: the child died" in str(done.exception)
+    assert "unknown model 'nothing'" in str(done.exception)
+    document = json.loads(done.stdout)
+    first, second = document["rows"]
+    assert (first["latency_ms"]["fake-a"], first["failed"], first["reason"]) == (None, ["fake-a"], {"fake-a": "the child died"})
+    assert first["latency_ms"]["fake-b"] > 0
+    assert second["latency_ms"]["fake-a"] > 0
+    assert [failure["model"] for failure in document["failures"]] == ["nothing", "small@0.125"]
+    assert "? not measured, because it failed: small@0.125 on fake-a" in " ".join(
+        run(tmp_path, small, "--hardware", "fake-a,fake-b", "--reference", base).stdout.split()
+    )
+
+
+def test_a_column_that_fails_as_a_whole_leaves_the_norms_of_the_others(
+    fake: FakeRunner, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = fake.measure
+
+    def measure(job: Job, hardware: Hardware) -> Measurement:
+        if hardware.id == "fake-b":
+            raise MeasurementError("gone")
+        return honest(job, hardware)
+
+    monkeypatch.setattr(fake, "measure", measure)
+    done = run(tmp_path, tiny[1], "--hardware", "fake-a,fake-b", "--reference", tiny[0], "--json")
+    assert isinstance(done.exception, MeasurementError)
+    document = json.loads(done.stdout)
+    assert document["hardware"] == ["fake-a"]
+    assert 0 < document["rows"][0]["mn_norm_avg"] < 1
+    assert {failure["hardware"] for failure in document["failures"]} == {"fake-b"}
+
+    def nothing_left(job: Job, hardware: Hardware) -> Measurement:
+        raise MeasurementError(f"no {hardware.id} for {job.model}")
+
+    monkeypatch.setattr(fake, "measure", nothing_left)
+    nothing = run(tmp_path, tiny[2], "--hardware", "fake-a", "--reference", tiny[2], "--json", "--fresh")
+    assert (nothing.stdout, str(nothing.exception)) == ("", "wide@0.5 on fake-a: FAILED: no fake-a for wide@0.5")
 
 
 def test_help_and_module_are_light() -> None:

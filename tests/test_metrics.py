@@ -217,6 +217,31 @@ def test_table_from_measurements() -> None:
     assert LatencyTable.from_measurements(reversed(rows), ["a"], ["x"]).latency("a", "x") == 1.5
 
 
+@pytest.mark.parametrize(
+    ("noisy", "reference", "weights", "marks"),
+    [
+        ((), "a", None, (False, False, False)),
+        ((("b", "x"),), "a", None, (False, True, False)),
+        ((("a", "y"),), "a", None, (True, True, True)),
+        ((("a", "y"),), {"x": 1.0, "y": 1.0}, None, (True, False, False)),
+        ((("a", "y"),), "a", (1.0, 0.0), (False, False, False)),
+        ((("b", "y"),), {"x": 1.0, "y": math.inf}, None, (False, False, False)),
+        ((("b", "y"), ("c", "x")), (1.0, 1.0), None, (False, True, True)),
+    ],
+)
+def test_norms_carry_the_mark_of_their_parts(noisy: Any, reference: Any, weights: Any, marks: tuple[bool, ...]) -> None:
+    """Of the model and of the reference, on hardware that counts."""
+    rows = [measurement(model, place, 1.0, noisy=(model, place) in noisy) for model in "abc" for place in "xy"]
+    result = LatencyTable.from_measurements(rows)
+    assert tuple(result.noisy_norms(reference, weights)) == marks
+    assert tuple(result.select(["c", "b"]).noisy[:, 1]) == (("c", "y") in noisy, ("b", "y") in noisy)
+
+
+def test_marks_have_the_shape_of_the_table() -> None:
+    with pytest.raises(MetricsError, match="3 marks of noise, expected one for each of"):
+        LatencyTable(["a"], ["x", "y"], [[1.0, 2.0]], "measured", [[True, False, True]])
+
+
 @pytest.mark.parametrize("field", ["device", "format", "threads", "runtime", "kind"])
 def test_latencies_of_different_places_never_share_a_column(field: str) -> None:
     other: Any = {"threads": 2, "kind": "simulated"}.get(field, "another")

@@ -64,6 +64,31 @@ def test_resolve(tmp_path: Path) -> None:
     assert resolve(str(odd)) == get_architecture("multi_avg")
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("w.h5", r"Keras' HDF5 file.*--weights w\.h5.*keras\.models\.load_model\('w\.h5'\)\.save\('w\.keras'\)"),
+        ("some/folder/w.weights.h5", "Keras' HDF5 file"),
+        ("W.H5", "Keras' HDF5 file"),
+        ("w.h5@0.5", "Keras' HDF5 file"),
+        ("mine.keras", "a Keras model, which `mhmodels export`"),
+        ("m.tflite", "a TFLite file"),
+        ("m.pth", "a PyTorch file"),
+    ],
+)
+def test_files_of_another_kind_are_named(name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileFormatError, match=f"no such file; by its name {said}"):
+        resolve(name)
+    base = Path(name.partition("@")[0])
+    base.parent.mkdir(parents=True, exist_ok=True)
+    base.write_bytes(b"")
+    with pytest.raises(FileFormatError, match=said) as told:
+        resolve(name)
+    assert "no such file" not in str(told.value)
+    assert "efficientnet" not in str(told.value)
+
+
 def test_names_that_end_like_files() -> None:
     assert any(name.endswith(".keras") for name in list_models())
     assert not any(is_keras_file(name) for name in list_models())

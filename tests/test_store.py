@@ -113,6 +113,15 @@ def test_what_was_not_timed_answers_any_number_of_runs(path: Path) -> None:
         assert store.find(JOB, "npu2", CPU)
 
 
+def test_a_row_whose_blocks_ended_by_time_answers_what_it_was_measured_for(path: Path) -> None:
+    """A slow network's row has fewer runs than were asked for, and would else be measured at every request."""
+    change = msgspec.structs.replace
+    with Store(path) as store:
+        store.add(row(runs=7, device_state={"requested_runs": 1000}))
+        found = [store.find(change(JOB, runs=runs), "host-cpu-int8", CPU) for runs in (7, 50, 1000, 1001)]
+        assert [each is not None for each in found] == [True, True, True, False]
+
+
 def test_latest_by_hardware_and_architecture(path: Path) -> None:
     with Store(path) as store:
         for latency, hardware, architecture in ((1, "a", "x"), (2, "a", "x"), (3, "b", "x"), (4, "a", "y"), (5, "a", None)):
@@ -283,6 +292,22 @@ def test_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != path or mode != os.W_OK)
     with pytest.raises(StoreError, match=r"read-only.*--store"):
         Store(path)
+
+
+def test_what_cannot_be_written_is_open_for_reading_where_that_is_wanted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Store(path, read_only=None) as store:
+        assert not store.read_only
+        store.add(row())
+    for place in (path, path.parent):
+        monkeypatch.setattr(os, "access", lambda asked, mode, place=place: Path(asked) != place or mode != os.W_OK)
+        with Store(path, read_only=None) as store:
+            assert store.read_only
+            assert [each.median_ms for each in store] == [2.5]
+            for refused in (store.check_writable, lambda store=store: store.add(row())):
+                with pytest.raises(StoreError, match=r"cannot be written.*--store"):
+                    refused()
+        with pytest.raises(StoreError, match="read-only"):
+            Store(path)
 
 
 def test_reading_makes_and_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,45 +9,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import msgspec
 import numpy as np
 
-from export.graph import ExportError, Floats, Graph, fold
-from export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage, nudged
+from export.graph import ExportError, Floats, Graph, fold, fold_layers
+from export.input_rule import input_rule
+from export.keras_graph import read_model
+from export.pictures import fit_preprocessing
+from export.quantisation.aware_assembly import Assembly, Aware, Layers, built_layers, read_layers
+from export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
 from export.quantisation.calibration import calibrate
-from export.quantisation.scheme import (
-    SHARING,
-    Granularity,
-    QuantisedFormat,
-    Range,
-    calibrated_tensors,
-    check_granularity,
-    fixed_range,
-    input_quantisation,
-    pre_activation,
-    representable,
-    separate_activation,
-)
+from export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
+from export.recognise import recognise
 from mhmodels.architecture import Architecture
-from mhmodels.network import IMAGE, Op, lower
+from mhmodels.builder import keras_name
+from mhmodels.network import IMAGE, lower
 from mhmodels.weights.files import write_weights
 from mhmodels.weights.info import Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE
 
 FREEZE_AFTER = 400
 EMA = 0.99
-
-
-class Aware(NamedTuple):
-    """What a quantisation-aware model was made as."""
-
-    architecture: Architecture
-    format: QuantisedFormat
-    granularity: Granularity
 
 
 def quantize_aware(
@@ -63,10 +48,11 @@ def quantize_aware(
     """Puts the roundings of an integer file into a trained model.
 
     Args:
-        model: of `create_model` with the top, with scores or logits; trained, because rounding rarely helps early
-            training. It shares all variables with the result.
-        architecture: what `model` was built from; None takes what `create_model` noted on it. Its preprocessing decides
-            how the input is rounded.
+        model: of `create_model` with the top, with scores or logits, or a functional model with a head of your own whose
+            layers `mhmodels export` can write; trained, because rounding rarely helps early training. It shares all
+            variables with the result.
+        architecture: what `model` was built from, or built on; None takes what `create_model` noted on it, or what its
+            layers say. Its preprocessing decides how the input is rounded.
         fmt: `int8` (symmetric weights) or `uint8` (asymmetric, per tensor).
         granularity: of the weights' scales; default per channel for int8. uint8 is per tensor always.
         ranges: where activation ranges start, from `calibrate`; without them the first batch sets them.
@@ -76,20 +62,29 @@ def quantize_aware(
 
     Returns:
         A functional model on the same input. In inference (`training=False`) it computes what the file computes, except
-        for the rounding of biases (int32, very fine) and of the softmax's output.
+        for the rounding of biases (int32, very fine) and of the softmax's output. `model.save("NAME.keras")` keeps it
+        whole, and `mhmodels export NAME.keras` writes the file; `save_aware` writes a weights file, for networks of the zoo.
 
     Raises:
-        ExportError: a layer is missing or foreign, computes in half precision, or a setting is out of range.
+        ExportError: a layer is missing or foreign, computes in half precision, the model is quantisation-aware already or
+            has several outputs, or a setting is out of range.
     """
-    architecture = _known_architecture(model, architecture)
+    if is_aware(model):
+        raise ExportError(f"model '{model.name}' is quantisation-aware already: train it, or give the float model")
     check_granularity(fmt, granularity)
     if not 0 <= ema < 1 or freeze_after < 0:
         raise ExportError(f"ema is {ema}, freeze_after {freeze_after}; expected a share from 0 to below 1, and 0 steps or more")
-    made = Aware(architecture, fmt, granularity or ("channel" if fmt == "int8" else "tensor"))
-    fold(model, architecture)  # names what is missing, foreign or not finite
-    output = _Assembly(model, made, freeze_after, ema).output()
+    granularity = granularity or ("channel" if fmt == "int8" else "tensor")
+    if _is_built(model, architecture):
+        architecture = _known_architecture(model, architecture)
+        fold(model, architecture)  # names what is missing, foreign or not finite
+        made, layers, image = Aware(architecture, fmt, granularity), built_layers(model), model.input
+    else:
+        made, layers, image = _own_network(model, architecture, fmt, granularity)
+    output = Assembly(image, made, layers, freeze_after, ema).output()
     aware = keras.Model(model.input, output, name=f"{model.name}_{fmt}")
-    setattr(aware, ATTRIBUTE, architecture)
+    if not made.own:
+        setattr(aware, ATTRIBUTE, made.architecture)
     for layer in _learning(aware):
         if ranges is not None:
             if layer.tensor not in ranges:
@@ -116,71 +111,62 @@ def aware_transform(
     return transform
 
 
-class _Assembly:
-    """The model under construction: the float model's layers with roundings between them."""
+def _is_built(model: keras.Model, architecture: Architecture | None) -> bool:
+    """Whether a model is one of `create_model` as a whole, from its input to the layer that ends a classifier."""
+    if architecture is None and getattr(model, ATTRIBUTE, None) is None:
+        return False
+    last = lower(_known_architecture(model, architecture)).ops[-1].name
+    return len(model.outputs) == 1 and model.outputs[0]._keras_history.operation.name == last
 
-    def __init__(self, model: keras.Model, made: Aware, freeze_after: int, ema: float) -> None:
-        self.model, self.made, self.freeze_after, self.ema = model, made, freeze_after, ema
-        self.layers = {layer.name: layer for layer in model.layers}
-        self.grid: Grid = "asymmetric" if made.format == "uint8" else made.granularity
-        self.roundings: dict[str, Quantise] = {}
-        self.tensors: dict[str, Any] = {IMAGE: self._image()}
 
-    def output(self) -> Any:
-        """Applies every operation."""
-        for op in lower(self.made.architecture).ops:
-            inputs = [self.tensors[name] for name in op.inputs]
-            if op.kind in ("conv", "depthwise"):
-                self.tensors[op.name] = self._convolution(op, inputs[0])
-            else:
-                x = self._layer(op.name)(inputs if len(inputs) > 1 else inputs[0])
-                if op.activation != "linear":
-                    x = self._layer(f"{op.name}_act")(x)  # an addition's, which a file computes with it
-                self.tensors[op.name] = self._shared(op, x) if op.kind in SHARING else self._own(op, x)
-        return self.tensors[op.name]
+def _own_network(
+    model: keras.Model, architecture: Architecture | None, fmt: QuantisedFormat, granularity: Granularity
+) -> tuple[Aware, Layers, Any]:
+    """A model with a head of the user's own: what it is, its layers, and what its first operation reads."""
+    height, width = model.input_shape[1:3]
+    size = None if architecture is None or None not in (height, width) else architecture.input_size
+    read = read_model(model, size)
+    if len(read.outputs) > 1:
+        raise ExportError(
+            f"model '{model.name}' has {len(read.outputs)} outputs, quantisation-aware training takes one: make one "
+            "quantisation-aware, keras.Model(model.input, model.outputs[0])"
+        )
+    if read.front.dropped:
+        raise ExportError(
+            f"model '{model.name}': {', '.join(read.front.dropped)} change pictures in training: change them in the data "
+            "pipeline, and give a model that begins behind these layers"
+        )
+    frame = recognise(model, read).architecture
+    rule = input_rule(model.name, read.front, None)
+    known = architecture.preprocessing if architecture is not None else rule.preprocessing
+    if known is None:
+        raise ExportError(
+            f"{rule.missing.partition(';')[0]}: give quantize_aware an architecture that has it, such as the backbone's"
+        )
+    frame = fit_preprocessing(msgspec.structs.replace(frame, preprocessing=known, name=model.name))
+    fold_layers(model.name, read.layers, frame, read.ops, ())  # names what is not finite
+    image = model.input
+    if read.front.changes:
+        image = keras.layers.Rescaling(read.front.scale.tolist(), read.front.offset.tolist(), name="file_input")(image)
+    return Aware(frame, fmt, granularity, read.ops), read_layers(read), image
 
-    def _image(self) -> Any:
-        made = self.made
-        bounds = representable(input_quantisation(made.architecture.preprocessing, made.format), made.format)
-        record = {
-            "architecture": msgspec.json.decode(made.architecture.to_json()),
-            "format": made.format,
-            "granularity": made.granularity,
-        }
-        return QuantisedImage(record, tensor=IMAGE, fixed=bounds, name="quantised_image")(self.model.input)
 
-    def _convolution(self, op: Op, x: Any) -> Any:
-        norm = self._layer(f"{op.name}_bn") if op.batch_norm else None
-        before = self.layers.get("dropout")
-        if before is not None and op.name == "logits":
-            x = before(x)
-        gate = op.activation == "hard_sigmoid"
-        x = FoldedConvolution(self._layer(op.name), norm, self.grid, gate, self.freeze_after, name=op.name)(x)
-        if separate_activation(op):
-            x = self._rounding(pre_activation(op), None)(x)
-        # A hard-sigmoid's slope and offset are in the weights; its clipping is the rounding's.
-        if op.activation != "linear" and not gate:
-            x = self._layer(f"{op.name}_act")(x)
-        return self._own(op, x)
+def is_aware(model: keras.Model) -> bool:
+    """Whether a model was made by `quantize_aware`."""
+    return any(isinstance(layer, QuantisedImage) for layer in model.layers)
 
-    def _own(self, op: Op, x: Any) -> Any:
-        """Rounded to a grid of its own. The softmax is left: its steps of 1/256 would leave the loss no gradient."""
-        return x if op.kind == "softmax" else self._rounding(op.name, fixed_range(op))(x)
 
-    def _shared(self, op: Op, x: Any) -> Any:
-        """Rounded to the grid of its input; reshaping leaves the numbers as they are."""
-        rounding = self.roundings[op.name] = self.roundings[op.inputs[0]]
-        return x if op.kind == "reshape" else rounding(x, observe=False)
+def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
+    """The float network inside a quantisation-aware model, as a model of the same variables that rounds nothing.
 
-    def _rounding(self, tensor: str, fixed: Range | None) -> Quantise:
-        layer = Quantise(tensor, self.ema, fixed, name=f"{tensor.replace('/', '_')}_range")
-        self.roundings[tensor] = layer
-        return layer
-
-    def _layer(self, name: str) -> keras.layers.Layer:
-        if name not in self.layers:
-            raise ExportError(f"model '{self.model.name}' has no layer '{name}': it was not built from this architecture")
-        return self.layers[name]
+    Returns:
+        A model from what the file takes to the scores, and its Keras tensors by the names of the operations.
+    """
+    made = made_as(model)
+    image = keras.Input((*made.architecture.input_size, made.architecture.input_channels), name=IMAGE)
+    twin = Assembly(image, made, Layers(_float_layers(model), {}, {}), 0, EMA, rounded=False)
+    output = twin.output()
+    return keras.Model(image, output, name=keras_name(made.architecture.name)), twin.tensors
 
 
 def made_as(model: keras.Model) -> Aware:
@@ -192,9 +178,7 @@ def made_as(model: keras.Model) -> Aware:
     image = next((layer for layer in model.layers if isinstance(layer, QuantisedImage)), None)
     if image is None:
         raise ExportError(f"model '{model.name}' is not quantisation-aware: make one with quantize_aware(model)")
-    record = image.record
-    architecture = Architecture.from_json(msgspec.json.encode(record["architecture"]), source=f"model '{model.name}'")
-    return Aware(architecture, record["format"], record["granularity"])
+    return Aware.from_record(image.record, f"model '{model.name}'")
 
 
 def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
@@ -205,8 +189,9 @@ def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
     Raises:
         ExportError: not quantisation-aware, weights that are not finite, or a tensor whose range was never set or collapsed.
     """
-    architecture = made_as(model).architecture
-    graph = fold(_float_layers(model), architecture)
+    made = made_as(model)
+    endpoints = () if made.own else lower(made.architecture).endpoints
+    graph = fold_layers(model.name, _float_layers(model), made.architecture, made.ops, endpoints)
     ranges = {layer.tensor: _learned_range(layer) for layer in _learning(model)}
     missing = [name for name in calibrated_tensors(graph) if name not in ranges]
     if missing:
@@ -235,6 +220,11 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
         ExportError: see `aware_graph`.
         WeightsError: the weights are not finite; the file cannot be written.
     """
+    if made_as(model).own:
+        raise ExportError(
+            f"model '{model.name}' has a head of its own, and a weights file holds a network of the zoo: save the model, "
+            "model.save('NAME.keras'), and export that file"
+        )
     arrays: dict[Any, Floats] = {}
     for layer in _folded(model):
         arrays[layer.name, "kernel"] = _values(layer.convolution.kernel)
@@ -258,10 +248,10 @@ def _known_architecture(model: keras.Model, architecture: Architecture | None) -
     return architecture if height is None or width is None else architecture.at(input_size=(height, width))
 
 
-def _float_layers(model: keras.Model) -> Any:
-    """The float layers inside, in the form that `fold` reads."""
-    inside = [layer for folded in _folded(model) for layer in (folded.convolution, folded.norm) if layer is not None]
-    return SimpleNamespace(name=model.name, layers=inside)
+def _float_layers(model: keras.Model) -> dict[str, Any]:
+    """The float layers inside, by the names of the operations; `NAME_bn` is the batch normalisation of NAME."""
+    layers = {folded.name: folded.convolution for folded in _folded(model)}
+    return layers | {f"{folded.name}_bn": folded.norm for folded in _folded(model) if folded.norm is not None}
 
 
 def _folded(model: keras.Model) -> list[FoldedConvolution]:

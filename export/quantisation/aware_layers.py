@@ -15,8 +15,8 @@ from keras import ops
 
 from export.graph import ExportError
 
-Grid: TypeAlias = Literal["channel", "tensor", "asymmetric"]
-"""Of a kernel: symmetric per channel, symmetric per tensor, or asymmetric per tensor (uint8)."""
+Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
+"""Of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or not rounded at all."""
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -41,6 +41,8 @@ def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
         grid: how its integers lie.
         channel_axis: of the output channels.
     """
+    if grid == "none":
+        return kernel
     values = ops.stop_gradient(kernel)
     axis = None
     if grid == "asymmetric":
@@ -50,7 +52,7 @@ def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
         low, high = (1.0 - zero_point) * scale, (255.0 - zero_point) * scale
     else:
         axis = channel_axis if grid == "channel" else None
-        others = None if axis is None else [i for i in range(4) if i != axis]
+        others = None if axis is None else [i for i in range(len(kernel.shape)) if i != axis]
         high = ops.maximum(ops.max(ops.abs(values), axis=others), 127.0 * _SMALLEST_WEIGHT_STEP)
         low = -high
     rounded = keras.quantizers.fake_quant_with_min_max_vars(values, low, high, num_bits=8, narrow_range=True, axis=axis)
@@ -142,7 +144,7 @@ class FoldedConvolution(keras.layers.Layer):
     statistics stay what they are.
 
     Args:
-        convolution: `Conv2D` or `DepthwiseConv2D`.
+        convolution: `Conv2D`, `DepthwiseConv2D` or `Dense`; its own activation is not applied.
         norm: its batch normalisation, if it has one.
         grid: of the kernel.
         gate: whether a hard-sigmoid follows: (x + 3) / 6 is then part of the weights, and its clipping the next layer's.
@@ -194,7 +196,8 @@ class FoldedConvolution(keras.layers.Layer):
         if self.norm is None:
             return self._convolve(x, self._rounded(kernel)) + self._through_gate(bias)
         norm = self.norm
-        gamma, beta = ops.convert_to_tensor(norm.gamma), ops.convert_to_tensor(norm.beta)
+        gamma = 1.0 if norm.gamma is None else ops.convert_to_tensor(norm.gamma)
+        beta = 0.0 if norm.beta is None else ops.convert_to_tensor(norm.beta)
         moving_mean, moving_variance = (ops.convert_to_tensor(v) for v in (norm.moving_mean, norm.moving_variance))
         deviation = ops.sqrt(moving_variance + norm.epsilon)
         factor = gamma / deviation
@@ -229,13 +232,15 @@ class FoldedConvolution(keras.layers.Layer):
     def _rounded(self, kernel: Any) -> Any:
         if self.gate:
             kernel = kernel / GATE_SLOPE
-        return rounded_kernel(kernel, self.grid, channel_axis=2 if self.depthwise else 3)
+        return rounded_kernel(kernel, self.grid, channel_axis=2 if self.depthwise else len(kernel.shape) - 1)
 
     def _through_gate(self, bias: Any) -> Any:
         return (bias + GATE_OFFSET) / GATE_SLOPE if self.gate else bias
 
     def _convolve(self, x: Any, kernel: Any) -> Any:
         layer = self.convolution
+        if isinstance(layer, keras.layers.Dense):
+            return ops.matmul(x, kernel)
         convolve = ops.depthwise_conv if self.depthwise else ops.conv
         return convolve(
             x,

@@ -24,7 +24,7 @@ QuantisedFormat: TypeAlias = Literal["int8", "uint8"]
 Granularity: TypeAlias = Literal["channel", "tensor"]
 
 _LOWEST: dict[str, int] = {"int8": -128, "uint8": 0}
-SHARING: tuple[Kind, ...] = ("pool", "max_pool", "average_pool", "reshape")
+SHARING: tuple[Kind, ...] = ("pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape")
 """Kinds whose output has its input's parameters."""
 _BIAS_LIMIT = 2**31 - 1
 _LARGEST_BIAS = 2**30  # leaves room for the products that are added to it

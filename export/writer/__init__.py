@@ -5,6 +5,7 @@ The TensorFlow converter is the reference: same operators in the same order, sam
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -92,15 +93,15 @@ def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
     return serialise(Model(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
 
 
-def graph_outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
+def graph_outputs(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
     """Operations by the names that their outputs have in the file.
 
     Raises:
         ExportError: features are wanted of a network without endpoints.
     """
     if not options.features:
-        last = graph.ops[-1]
-        return {SCORES: last.inputs[0] if last.kind == "softmax" and not options.softmax else last.name}
+        heads = graph.heads or {SCORES: graph.ops[-1].name}
+        return heads if options.softmax else logits_of(graph, heads)
     endpoints = graph.endpoints
     if not endpoints:
         raise ExportError(f"architecture '{graph.architecture.name}' has no endpoints: mark blocks with 'endpoint' for features")
@@ -109,6 +110,17 @@ def graph_outputs(graph: Graph, options: WriterOptions) -> dict[str, str]:
         repeats = sum(other.stride == endpoint.stride for other in endpoints)
         outputs[f"stride{endpoint.stride}" + (f"_{endpoint.layer}" if repeats > 1 else "")] = endpoint.layer
     return outputs
+
+
+def logits_of(graph: Graph, outputs: Mapping[str, str]) -> dict[str, str]:
+    """The operations that outputs are made of: what precedes a softmax, or the output itself where it is none.
+
+    Args:
+        graph: the network.
+        outputs: operations by the names of the outputs.
+    """
+    ops = {op.name: op for op in graph.ops}
+    return {name: ops[op].inputs[0] if ops[op].kind == "softmax" else op for name, op in outputs.items()}
 
 
 def written_ops(graph: Graph, options: WriterOptions) -> tuple[Op, ...]:
@@ -152,5 +164,6 @@ def _as(tensor: Tensor, io: str) -> Tensor:
 
 
 __all__ = [
-    "DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "graph_outputs", "write_float", "write_quantised", "written_ops",
+    "DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "graph_outputs", "logits_of", "write_float", "write_quantised",
+    "written_ops",
 ]  # fmt: skip

@@ -117,6 +117,9 @@ def _map_shape(op: Op) -> tuple[int, int, int, int]:
     return (1, height, width, op.channels)
 
 
+_PADDINGS = {"same": schema.Padding.SAME, "valid": schema.Padding.VALID}
+
+
 def _convolution(emitter: Emitter, op: Op) -> None:
     # Gates of an integer network are rewritten: the output's saturation is their activation.
     activation = "linear" if op.activation == "hard_sigmoid" and emitter.numerics.saturates else op.activation
@@ -125,7 +128,7 @@ def _convolution(emitter: Emitter, op: Op) -> None:
     kernel, bias = emitter.numerics.constants(op)
     inputs = (emitter.index[op.inputs[0]], emitter.constant(kernel), emitter.constant(bias))
     output = emitter.activation(op.name if following is None else pre_activation(op), shape)
-    window = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
+    window = (("Padding", _PADDINGS[op.padding]), ("StrideW", op.stride), ("StrideH", op.stride))
     rest = (("FusedActivationFunction", fused), ("DilationWFactor", op.dilation), ("DilationHFactor", op.dilation))
     if op.kind == "depthwise":
         options = Options("DepthwiseConv2DOptions", (*window, ("DepthMultiplier", 1), *rest))
@@ -187,14 +190,23 @@ def _pool(emitter: Emitter, op: Op) -> None:
         axes = emitter.shared(_int32("pool_axes", (1, 2)))
         emitter.operator("MEAN", (source, axes), output, Options("ReducerOptions", (("KeepDims", True),)))
         return
+    emitter.operator("AVERAGE_POOL_2D", (source,), output, _whole_map(height, width))
+
+
+def _global_max_pool(emitter: Emitter, op: Op) -> None:
+    """MAX_POOL_2D over the map: REDUCE_MAX, the converter's choice, is missing in most drivers."""
+    source, (_, height, width, channels) = emitter.index[op.inputs[0]], emitter.shape(op.inputs[0])
+    emitter.operator("MAX_POOL_2D", (source,), emitter.activation(op.name, (1, 1, 1, channels)), _whole_map(height, width))
+
+
+def _whole_map(height: int, width: int) -> Options:
     # Stride 1 changes nothing where the window is the whole map, and every driver takes it.
     window = (("Padding", schema.Padding.VALID), ("StrideW", 1), ("StrideH", 1))
-    options = Options("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
-    emitter.operator("AVERAGE_POOL_2D", (source,), output, options)
+    return Options("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
 
 
 def _window_pool(emitter: Emitter, op: Op) -> None:
-    window = (("Padding", schema.Padding.SAME), ("StrideW", op.stride), ("StrideH", op.stride))
+    window = (("Padding", _PADDINGS[op.padding]), ("StrideW", op.stride), ("StrideH", op.stride))
     options = Options("Pool2DOptions", (*window, ("FilterWidth", op.kernel), ("FilterHeight", op.kernel)))
     output = emitter.activation(op.name, _map_shape(op))
     emitter.operator(_WINDOW_POOLS[op.kind], (emitter.index[op.inputs[0]],), output, options)
@@ -208,6 +220,13 @@ def _reshape(emitter: Emitter, op: Op) -> None:
     emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], shape), emitter.activation(op.name, (1, op.channels)))
 
 
+def _flatten(emitter: Emitter, op: Op) -> None:
+    """A map as one pixel, which a 1x1 convolution then reads as a dense layer does."""
+    shape = (1, 1, 1, op.channels)
+    constant = emitter.constant(_int32(f"{op.name}/shape", shape))
+    emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], constant), emitter.activation(op.name, shape))
+
+
 def _softmax(emitter: Emitter, op: Op) -> None:
     output = emitter.activation(op.name, emitter.shape(op.inputs[0]))
     emitter.operator("SOFTMAX", (emitter.index[op.inputs[0]],), output, Options("SoftmaxOptions", (("Beta", 1.0),)))
@@ -219,8 +238,10 @@ _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {
     "add": _elementwise,
     "multiply": _elementwise,
     "pool": _pool,
+    "global_max_pool": _global_max_pool,
     "max_pool": _window_pool,
     "average_pool": _window_pool,
+    "flatten": _flatten,
     "reshape": _reshape,
     "softmax": _softmax,
 }

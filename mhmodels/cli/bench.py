@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +52,11 @@ class _Places(NamedTuple):
 @click.argument("targets", nargs=-1, metavar="FILE|MODEL...")
 @click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure; see `mhmodels hardware`.")
 @click.option(
-    "--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50 are made."
+    "--runs",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="Timed runs a block, 1 to 100000; three to ten blocks are made, until three agree.",
 )
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime, each with a core."
@@ -80,13 +83,15 @@ def bench(
 
     A MODEL is measured with random weights, in the format that each hardware takes; a FILE is a .tflite file. Without
     --hardware a MODEL goes to the default five and a FILE to those of them that take its format. Each row is stored as
-    it arrives; an identical request is answered from there. × means that the whole network does not run there.
+    it arrives; an identical request is answered from there, unless that row is noisy: then it is measured again. What is
+    noisy is tried up to three times (on phones once). × means that the whole network does not run there.
 
     On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
     shared out over its blocks. Exit code 1 if a phone's run came to nothing, after all others are done.
     """
     from mhmodels.hardware import split_hardware
     from mhmodels.store import Store
+    from mhmodels.system.files import temporary_folder
 
     runner = install(phones, store)
     grid = read_matrix(matrix) if matrix else None
@@ -94,7 +99,7 @@ def bench(
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
     places = _Places(ids, wanted(phones, runner, grid), runner)
-    with Store(store) as rows, tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, _progress() as advance:
+    with Store(store, read_only=None) as rows, temporary_folder("bench") as folder, _progress() as advance:
         requests = _requests(words, places, runs, threads, folder, advance)
         results = _measure(requests, runner, rows, fresh, advance)
         where = str(rows.path)
@@ -114,7 +119,7 @@ def bench(
         raise MhmodelsError(failure_text(failures))
 
 
-def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: str, advance: Advance) -> list[_Request]:
+def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: Path, advance: Advance) -> list[_Request]:
     """Everything to measure, refused as a whole if anything of it cannot be."""
     from mhmodels.hardware.measuring import check, check_format
 
@@ -139,7 +144,7 @@ def _measure(
     for request in requests:
         if request.runner is not phones:
             advance(f"{request.job.model} on {request.hardware.id}", len(results), len(requests))
-            results[request.key] = answer(*request, store=store, fresh=fresh)
+            results[request.key] = answer(*request, store=store, fresh=fresh, tell=note)
     on_phones = [Request(request.job, request.hardware) for request in requests if request.runner is phones]
 
     def tell(text: str) -> None:
@@ -169,7 +174,7 @@ def _is_file(target: str) -> bool:
     return target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
 
 
-def _file_requests(file: str, places: _Places, runs: int, threads: int, _: str) -> list[_Request]:
+def _file_requests(file: str, places: _Places, runs: int, threads: int, _: Path) -> list[_Request]:
     """A file on every hardware that was asked for, or on those of the default five that take its format."""
     from mhmodels.errors import MeasurementError
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, list_hardware, prepare
@@ -187,7 +192,7 @@ def _file_requests(file: str, places: _Places, runs: int, threads: int, _: str) 
     return requests
 
 
-def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: str) -> list[_Request]:
+def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: Path) -> list[_Request]:
     """A network on every hardware, as a file with random weights in the format that each takes."""
     from typing import cast, get_args
 
@@ -202,7 +207,7 @@ def _model_requests(model: str, places: _Places, runs: int, threads: int, folder
     for fmt in dict.fromkeys(hardware.format for hardware, _ in where):
         if fmt not in get_args(LatencyFormat):
             raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
-        path = latency_file(architecture, cast("LatencyFormat", fmt), Path(folder))
+        path = latency_file(architecture, cast("LatencyFormat", fmt), folder)
         jobs[fmt] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )
@@ -239,7 +244,11 @@ def _print(answers: Sequence[Answer]) -> None:
         extremes = "" if row.min_ms is None or row.max_ms is None else f"{row.min_ms:.4g} … {row.max_ms:.4g}"
         nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
         part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
-        remarks = [row.reason, part, "noisy" if row.noisy else "", "from store" if from_store else ""]
+        asked = row.device_state.get("requested_runs")
+        few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""
+        tries = row.device_state.get("tries", 1)
+        noisy = ("noisy" if tries == 1 else f"noisy in {tries} tries") if row.noisy else ""
+        remarks = [row.reason, part, few, noisy, "from store" if from_store else ""]
         table.add_row(
             escape(row.model),
             row.format,

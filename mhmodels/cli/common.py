@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
+import errno
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
@@ -32,28 +32,53 @@ class OutputFile(click.Path):
         self.suffixes = suffixes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path, of whose nearest folder that exists a file was made and removed again."""
+        """The path; a file of its name was made, beside the place where it will stand, and removed again."""
         path = Path(str(super().convert(value, param, ctx)))
         if self.suffixes and not path.name.lower().endswith(self.suffixes):
             self.fail(f"'{path}': expected a name that ends with {' or '.join(self.suffixes)}", param, ctx)
-        place = next(folder for folder in path.absolute().parents if folder.exists())
-        try:
-            with tempfile.TemporaryFile(dir=place):
-                pass
-        except OSError as error:
-            self.fail(f"'{path}': nothing can be written to '{place}' ({error.strerror}); give another path", param, ctx)
+        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in str(path)):
+            self.fail(f"{str(path)!r}: expected a name without control characters", param, ctx)
+        try_place(path, lambda message: self.fail(message, param, ctx))
         return path
 
 
+def try_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
+    """Finds out whether a file can be written, before the work whose result it is to hold: a file of that name is made.
+
+    Args:
+        path: of the file; it, and folders that are missing, are made in a temporary folder beside, so that nothing of theirs is
+            left or touched.
+        refuse: called with a message if it cannot be written.
+    """
+    absolute = path.absolute()
+    place = next((folder for folder in absolute.parents if os.path.lexists(folder)), absolute.parent)
+    if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
+        refuse(f"'{path}': a folder, expected the name of a file")
+    if not place.is_dir():
+        refuse(f"'{path}': nothing can be written to '{place}' (not a folder); give another path")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".mhm-", dir=place) as folder:
+            tried = Path(folder) / absolute.relative_to(place)
+            tried.parent.mkdir(parents=True, exist_ok=True)
+            tried.touch()
+    except OSError as error:
+        under = error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+        where = "under this name" if under else f"to '{place}'"
+        refuse(f"'{path}': nothing can be written {where} ({error.strerror}); give another path")
+
+
 class FiniteRange(click.FloatRange):
-    """Numbers of a range. `FloatRange` lets NaN into any, and infinity into one that is open."""
+    """Decimal numbers of a range. `FloatRange` lets NaN into any, infinity into one that is open, and reads `1_000`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
-        number = float(super().convert(value, param, ctx))
-        if not math.isfinite(number):
-            self.fail(f"'{value}': expected a finite number", param, ctx)
-        return number
+        from mhmodels.numbers import decimal
+
+        try:
+            number = decimal(value) if isinstance(value, str) else value
+        except ValueError:
+            self.fail(f"'{value}': expected a finite decimal number like 12.5", param, ctx)
+        return float(super().convert(number, param, ctx))
 
 
 def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +13,11 @@ import click
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
 from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, wanted
-from mhmodels.errors import MeasurementError
+from mhmodels.errors import MeasurementError, MhmodelsError, StoreError
 
 if TYPE_CHECKING:
     from android_bench.runner import PhoneRunner
+    from mhmodels.architecture import Architecture
     from mhmodels.hardware import Answer, Hardware, Job, Measurement, Runner
     from mhmodels.report.comparison import Comparison, Row, Subject
     from mhmodels.store import Store
@@ -35,7 +35,7 @@ Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
     help="Hardware to measure on; may be repeated. Default: two of this host's CPU and three Ethos-U (`mhmodels hardware`).",
 )
 @click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Whose latency counts as 1.")
-@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block; at least 50.")
+@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block, 1 to 100000.")
 @click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
 @click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
 @phone_options
@@ -55,35 +55,65 @@ def compare(
     """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
 
     Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
-    measured again. The last two columns divide every latency by the reference's on the same hardware: their mean, and
-    the worst of them. Phones are columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    measured again, unless it was noisy (~). A store that cannot be written will do if every row is in it. The last two
+    columns divide every latency by the reference's on the same hardware: their mean, and the worst of them. Phones are
+    columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+
+    If a model or a phone fails, the others are still compared, ? stands for what failed, every failure is listed at the
+    end with its reason, and the exit code is 1.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
     from mhmodels.registry import resolve
     from mhmodels.report.comparison import subjects
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
+    from mhmodels.system.files import temporary_folder
 
     runner = install(phones, store)
     targets, ids = split_hardware(models, listed)
     ids += hardware_ids(wanted(phones, runner), runner)
     if not targets:
         raise click.UsageError("Missing argument 'MODEL...': every word names a hardware.")
-    base, *compared = subjects(resolve(model) for model in (reference, *targets))
+    architectures, failures = _resolved(targets)
+    base, *compared = subjects((resolve(reference), *architectures))
     places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
     # Phones that are not there may still have rows.
     refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
-    with tempfile.TemporaryDirectory(prefix="mhmodels-") as folder, Store(store) as rows:
-        bench = Bench(places, Path(folder), runs, rows, fresh)
+    with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
+        bench = Bench(places, folder, runs, rows, fresh)
         bench.measure_on_phones((base, *compared), runner)
         with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
             result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)
+    failures += bench.failures.values()
+    if result is None:
+        raise MeasurementError(failure_text(failures))
     if bench.known:
         note(f"{bench.known} of {bench.asked} latencies from the store; --fresh measures them again")
     if as_json:
-        emit_json(document(result))
+        emit_json(document(result) | {"failures": failures})
     else:
         console().print(ComparisonTable(result, paper=paper))
+    if failures:
+        raise MeasurementError(failure_text(failures))
+
+
+def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[Failure]]:
+    """The networks of the names that mean one, and the failures of the others.
+
+    Raises:
+        MhmodelsError: the only name means nothing.
+    """
+    from mhmodels.registry import resolve
+
+    found, failures = [], []
+    for target in targets:
+        try:
+            found.append(resolve(target))
+        except MhmodelsError as error:
+            if len(targets) == 1:
+                raise
+            failures.append(Failure(model=target, hardware="every hardware", status="UNKNOWN_MODEL", reason=str(error)))
+    return found, failures
 
 
 def refuse_unavailable(places: Places) -> None:
@@ -107,6 +137,7 @@ class Bench:
         hardware: ids of the columns.
         asked: latencies asked for.
         known: those of them that the store had.
+        failures: by (architecture id, hardware id), measurements that failed.
     """
 
     def __init__(self, places: Places, folder: Path, runs: int, store: Store, fresh: bool) -> None:
@@ -115,44 +146,61 @@ class Bench:
         self._places, self._folder, self._runs, self._store, self._fresh = places, folder, runs, store, fresh
         self._jobs: dict[tuple[str, str], Job] = {}
         self._ready: dict[tuple[str, str], Answer] = {}
+        self.failures: dict[tuple[str, str], Failure] = {}
 
     def measure_on_phones(self, subjects: Sequence[Subject], phones: PhoneRunner) -> None:
         """Measures the cells of phones ahead of all others: phones side by side, each one's delegates in turns.
 
+        What fails is noted for `cell`; what was measured is kept.
+
         Raises:
-            ExportError, MeasurementError, StoreError: as `cell`; what was measured is kept.
+            StoreError: a row cannot be kept.
         """
         asked: dict[tuple[str, str], tuple[str, str]] = {}
         requests = []
         for subject in dict.fromkeys(subjects):
             for hardware_id, (hardware, runner) in self._places.items():
-                if runner is phones:
+                if runner is not phones:
+                    continue
+                try:
                     requests.append(Request(self._job(subject, hardware), hardware))
                     asked[subject.label, hardware.id] = subject.id, hardware_id
-        failures = []
+                except MhmodelsError as error:
+                    self._failed(subject, hardware_id, error)
         for (job, hardware), result in Phones(phones, self._store, fresh=self._fresh, remember=True).answers(requests):
             if isinstance(result, Failure):
-                failures.append(result)
+                self.failures[asked[job.model, hardware.id]] = result
             else:
                 self._ready[asked[job.model, hardware.id]] = result
-        if failures:
-            raise MeasurementError(failure_text(failures))
 
-    def cell(self, subject: Subject, hardware_id: str) -> Measurement:
-        """One latency, or a row that says why there is none.
+    def cell(self, subject: Subject, hardware_id: str) -> Measurement | Failure:
+        """One latency, a row that says why there is none, or what failed.
 
         Raises:
-            ExportError, MeasurementError, StoreError: it cannot be written, measured or kept.
+            StoreError: a row cannot be read or kept.
         """
         from mhmodels.hardware import answer
 
-        hardware, runner = self._places[hardware_id]
-        measurement, from_store = self._ready.get((subject.id, hardware_id)) or answer(
-            self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh
-        )
+        key, (hardware, runner) = (subject.id, hardware_id), self._places[hardware_id]
         self.asked += 1
+        if key in self.failures:
+            return self.failures[key]
+        try:
+            measurement, from_store = self._ready.get(key) or answer(
+                self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh, tell=note
+            )
+        except StoreError:
+            raise
+        except MhmodelsError as error:
+            return self._failed(subject, hardware_id, error)
         self.known += from_store
         return measurement
+
+    def _failed(self, subject: Subject, hardware_id: str, error: MhmodelsError) -> Failure:
+        """Notes that a cell could not be written or measured."""
+        failure = Failure(model=subject.label, hardware=hardware_id, status="FAILED", reason=str(error))
+        self.failures[subject.id, hardware_id] = failure
+        return failure
 
     def _job(self, subject: Subject, hardware: Hardware) -> Job:
         from export.latency import LatencyFormat, latency_file
@@ -180,7 +228,7 @@ class Screen:
         """A row of the table is complete."""
 
 
-def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Screen) -> Comparison:
+def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Screen) -> Comparison | None:
     """Measures row by row, the reference first so that every later row has its norms at once.
 
     Args:
@@ -188,19 +236,30 @@ def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Sc
         compared: each once; `base` may be one of them and is measured once.
         bench: answers for every cell.
         screen: is told of every cell and every row.
+
+    Returns:
+        The comparison; None where every measurement failed.
     """
     from mhmodels.report.comparison import compare as build
 
     cells: dict[tuple[str, str], Measurement] = {}
+    failed: dict[tuple[str, str], str] = {}
     result = None
     for subject in dict.fromkeys((base, *compared)):
         for hardware_id in bench.hardware:
-            if (subject.id, hardware_id) not in cells:
+            if (subject.id, hardware_id) not in (cells.keys() | failed.keys()):
                 screen.cell(subject, hardware_id)
-                cells[subject.id, hardware_id] = bench.cell(subject, hardware_id)
-        result = build(compared, base, bench.hardware, cells)
-        screen.row(result, next(row for row in (*result.rows, result.reference) if row.label == subject.label))
-    assert result is not None
+                found = bench.cell(subject, hardware_id)
+                if isinstance(found, Failure):
+                    failed[subject.id, hardware_id] = found.reason
+                else:
+                    cells[subject.id, hardware_id] = found
+        if cells:
+            result = build(compared, base, bench.hardware, cells, failed)
+            for row in (*result.rows, result.reference):
+                if row.label == subject.label:
+                    screen.row(result, row)
+                    break
     return result
 
 
@@ -215,6 +274,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
             "latency_ms": reference.latency_ms,
             "kind": reference.kind,
             "reason": reference.reason,
+            "noisy": reference.noisy,
         },
         "rows": comparison.rows,
         "origins": comparison.origins,

@@ -12,12 +12,12 @@ from mhmodels.complexity import complexity
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import list_models, zoo
 
-# The smallest and cheapest first, the most accurate first.
+# The smallest and cheapest first, the most accurate first; everything at width 1.0, which a row's counts are of.
 SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "name": lambda row: row["name"],
     "params": lambda row: (row["params"], row["name"]),
     "madds": lambda row: (row["madds"], row["name"]),
-    "top1": lambda row: (-max((p["top1"] for p in row["published"]), default=0), row["name"]),
+    "top1": lambda row: (-max((p["top1"] for p in row["published"] if p["width_multiplier"] == 1), default=0), row["name"]),
 }
 SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
@@ -56,7 +56,8 @@ def list_command(
     """Names, parameters, MAdds and published accuracy of the zoo.
 
     PATTERN is a shell pattern such as 'mobilenet_v3*'. Counts are at width 1.0, the network's own input size and 1000
-    classes; parameters are convolution kernels, as the paper counts them.
+    classes; parameters are convolution kernels, as the paper counts them. --sort top1 goes by the accuracy at width 1.0
+    too; networks without one come last.
     """
     if not list_models(pattern):
         raise UnknownNameError("model pattern", pattern, zoo(), "(`mhmodels list` shows all)")
@@ -90,6 +91,8 @@ def _print(rows: list[dict[str, Any]]) -> None:
     width = max(len(row["name"]) for row in rows)
     click.echo(f"{'name':{width}}  {'input':>5}  {'params (M)':>10}  {'MAdds (M)':>9}  published top-1")
     for row in rows:
-        published = ", ".join(f"{p['top1']} @{p['width_multiplier']:g} ({p['source']})" for p in row["published"])
+        # First what `--sort top1` goes by.
+        figures = sorted(row["published"], key=lambda p: (p["width_multiplier"] != 1, -p["top1"]))
+        published = ", ".join(f"{p['top1']} @{p['width_multiplier']:g} ({p['source']})" for p in figures)
         counts = f"{millions(row['params']):>10}  {row['madds'] / 1e6:9.1f}"
         click.echo(f"{row['name']:{width}}  {row['input_size']!s:>5}  {counts}  {published}".rstrip())

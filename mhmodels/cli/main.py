@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import errno
+import functools
 import importlib
 import os
 import select
 import signal
 import sys
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mhmodels.cli import terminal
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
 # command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
@@ -111,6 +114,7 @@ def cli() -> None:
 
 def main() -> None:
     """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
+    warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     terminal.prepare()
     try:
         _check_working_directory()
@@ -123,10 +127,12 @@ def main() -> None:
     except MhmodelsError as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt) as error:
-        ended = error if isinstance(error, terminal.TerminatedError) else error.__cause__
-        number = ended.number if isinstance(ended, terminal.TerminatedError) else signal.SIGINT
+        # click turns every KeyboardInterrupt into its own Abort, and a job adds what it keeps: the causes tell both.
+        causes = list(_causes(error))
+        number = next((cause.number for cause in causes if isinstance(cause, terminal.TerminatedError)), signal.SIGINT)
         word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
-        click.echo(f"{word}; what was written before is kept", err=True)
+        kept = next((str(cause) for cause in causes if isinstance(cause, InterruptedJobError)), "what was written before is kept")
+        click.echo(f"{word}; {kept}", err=True)
         sys.exit(128 + number)
     except _ReaderLeftError:
         terminal.silence(sys.stdout)
@@ -137,6 +143,21 @@ def main() -> None:
         _fail(f"{_name_of(error)}: {error.strerror}; give another path, or make room there")
     else:
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+    """Shows a warning of ours as one line for people; another library's as Python does."""
+    if issubclass(category, PaddingWarning):
+        click.echo(f"warning: {printable(str(message), lines=True)}", err=True)
+    else:
+        otherwise(message, category, *where)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An exception, what it was raised from, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__
 
 
 def _check_working_directory() -> None:

@@ -59,6 +59,8 @@ class Phones:
     def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
         """One answer a request, those from the store first.
 
+        A noisy row of the store is no answer: it is measured again, once.
+
         Raises:
             StoreError: a row cannot be kept.
         """
@@ -72,6 +74,8 @@ class Phones:
                 waiting.setdefault(str(request.hardware.configuration["serial"]), []).append(request)
             else:
                 yield request, found
+        if waiting:
+            self._store.check_writable()
         for request, result in self._side_by_side(waiting):
             if isinstance(result, Failure):
                 yield request, result
@@ -97,19 +101,13 @@ class Phones:
                 # It took a minute to find that the phone does not answer: once is enough.
                 problems[serial] = str(error)
             return self._remembered(request, str(error)) or _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
-        found = None if self._fresh else self._find(job, hardware.id, environment)
+        found = None if self._fresh else self._store.find(job, hardware.id, environment)
         if found is None or self._lacks(found):
             return None
+        if found.noisy and not self._store.read_only:
+            self._tell(f"{job.model} on {hardware.id}: the stored row is noisy; measured again")
+            return None
         return Answer(msgspec.structs.replace(found, model=job.model), True)
-
-    def _find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
-        """The store's row; a slow network's too, whose blocks ended by time before they had all runs."""
-        found = self._store.find(job, hardware_id, environment)
-        if found is None:
-            found = self._store.find(msgspec.structs.replace(job, runs=1), hardware_id, environment)
-            asked = found.device_state.get("requested_runs") if found is not None else None
-            return found if isinstance(asked, int) and asked >= job.runs else None
-        return found
 
     def _lacks(self, row: Measurement) -> bool:
         """Whether something was asked for besides the latency that a row was measured without."""

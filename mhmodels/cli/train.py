@@ -182,7 +182,7 @@ class _Watcher:
         self._bar, self._task = bar, task
 
     def stepped(self, status: Status) -> None:
-        rate = f"{status.images_per_second:.0f} images/s" if status.images_per_second else "compiling"
+        rate = f"{status.images_per_second:.0f} images/s" if status.images_per_second else "warming up"
         text = f"epoch {status.epoch}/{status.epochs}  loss {status.mean_loss:.4f}  accuracy {status.accuracy:.2%}  {rate}"
         left = "" if status.remaining_s is None else f"{_duration(status.remaining_s)} left"
         self._bar.update(self._task, description=text, left=left, completed=status.step, total=status.steps)

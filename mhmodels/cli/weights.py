@@ -30,7 +30,8 @@ def weights() -> None:
 @click.option("--classes", type=click.IntRange(1), default=None, help="It must have. Default: what its shapes say.")
 @click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
 @click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
-              help="It was trained with. Default: TF Model Garden's for a checkpoint, else the network's.")  # fmt: skip
+              help="It was trained with. Default: TF Model Garden's for a checkpoint, else what a .keras file states, or the "
+                   "network's.")  # fmt: skip
 @click.option(
     "--labels", "label_file", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Class names, one per line."
 )

@@ -1,10 +1,14 @@
-"""A contained child process that answers in lines."""
+"""A contained child process that answers in lines, on a descriptor of its own.
+
+Requests and answers travel over a socket that only the child's own script knows. The child's standard input is empty, and
+whatever it or a library prints on standard output or standard error goes to `errors`: a print is never taken for an answer.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import select
+import socket
 import subprocess
 import sys
 import time
@@ -17,15 +21,17 @@ _MOST_LINE_BYTES = 64 << 20
 
 
 class Child:
-    """A script that runs inside the limits of `contained.py`, takes JSON lines and answers with lines.
+    """A script or module that runs inside the limits of `contained.py` and answers JSON lines with lines.
+
+    The child finds the number of its descriptor in `sys.argv[1]` and its arguments after it.
 
     Attributes:
-        pid: of the process.
+        pid: process id.
     """
 
     def __init__(
         self,
-        script: Path,
+        target: Path | str,
         arguments: Sequence[str] = (),
         *,
         cores: Sequence[int] = (),
@@ -33,62 +39,69 @@ class Child:
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
     ) -> None:
-        """Starts it.
+        """Starts the process.
 
         Args:
-            script: knows what is installed, but neither the working directory nor its own folder.
+            target: path of a script, or dotted name of a module. It finds what is installed, but neither the working directory
+                nor its own folder.
             arguments: of the script.
-            cores: to pin it to; none for all.
-            errors: where its stderr goes.
+            cores: to pin the process to; none for all.
+            errors: where standard output and standard error go.
             environment: in place of this process's.
             descriptors: open files that it shares with this process.
         """
-        # -P: neither the working directory nor the script's own folder may stand before the installed packages.
-        command = [sys.executable, "-P", str(CONTAINED), json.dumps(list(cores)), str(script), *arguments]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            bufsize=0,
-            env=environment,
-            pass_fds=descriptors,
-        )
+        self._channel, theirs = socket.socketpair()
+        with theirs:
+            number = theirs.fileno()
+            settings = json.dumps({"cores": list(cores), "channel": number, "parent": os.getpid()})
+            # -P: neither the working directory nor the script's own folder may stand before the installed packages.
+            command = [sys.executable, "-P", str(CONTAINED), settings, str(target), *arguments]
+            try:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=errors,
+                    stderr=errors,
+                    pass_fds=(number, *descriptors),
+                    env=environment,
+                )
+            except BaseException:
+                self._channel.close()
+                raise
         self._pending = b""
         self.pid = self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     def ask(self, document: Any, deadline: float) -> bytes:
-        """Sends a line and waits for one; see `line`."""
-        assert self._process.stdin is not None
+        """Sends a document as one line and waits for the answer; arguments and errors as `line`."""
         try:
-            self._process.stdin.write(json.dumps(document).encode() + b"\n")
-        except BrokenPipeError:
+            self._until(deadline)
+            self._channel.sendall(json.dumps(document).encode() + b"\n")
+        except (BrokenPipeError, ConnectionResetError):
             raise EOFError from None
         return self.line(deadline)
 
     def line(self, deadline: float) -> bytes:
-        """One line, without its end, however it arrives in pieces.
+        """Waits for one line and returns it without its end, however it arrives in pieces.
 
         Args:
-            deadline: by `time.monotonic`.
+            deadline: time of `time.monotonic` at which waiting ends.
 
         Raises:
-            TimeoutError: there is none by then.
+            TimeoutError: no line came by then.
             EOFError: the child ended.
-            OverflowError: a line without end.
+            OverflowError: the line has no end.
         """
-        assert self._process.stdout is not None
-        output = self._process.stdout.fileno()
         while b"\n" not in self._pending:
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([output], [], [], left)[0]:
-                raise TimeoutError
-            piece = os.read(output, 1 << 16)
+            self._until(deadline)
+            try:
+                piece = self._channel.recv(1 << 16)
+            except ConnectionResetError:
+                raise EOFError from None
             if not piece:
                 raise EOFError
             self._pending += piece
@@ -98,13 +111,18 @@ class Child:
         return line
 
     def wait(self) -> int:
-        """Its exit code once it ended, below 0 for a signal."""
+        """Waits for the end of the process and returns its exit code, below 0 for a signal."""
         return self._process.wait()
 
     def end(self) -> None:
-        """Ends it."""
+        """Kills the process."""
         self._process.kill()
         self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
+        self._channel.close()
+
+    def _until(self, deadline: float) -> None:
+        """Bounds the next operation on the channel."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._channel.settimeout(left)

@@ -8,19 +8,24 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from mhmodels.hardware.host_session import HostSession
+from mhmodels.hardware.host_session import HostSession, MeasurementTimeoutError
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
+from mhmodels.hardware.pace import remember_pace
 from mhmodels.hardware.registry import Hardware, Job
-from mhmodels.hardware.timing import steadiest, summarise
+from mhmodels.hardware.timing import Block, Timing, settle, summarise
 from mhmodels.hardware.turns import uncertainty
 
-REPEATS = 5
 TURN_BLOCKS, CERTAIN = 3, 0.015
+APART_S = 0.05
+"""Blocks begin so far apart: a neighbour's moment is then less likely to be in all of them."""
+SESSION_S = 180.0
+"""No further block begins after so long."""
 
 
 def _cpu(name: str, file_format: str, kernels: str) -> Hardware:
@@ -70,24 +75,25 @@ class HostRunner:
         )
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
-        """Warm-up, then blocks of `job.runs` until one is steady or five are made; the steadiest counts.
+        """Warm-up, then blocks of `job.runs` until three agree or ten are made (see `mhmodels.hardware.timing`).
 
         With a reference one block, and another as long as the ratio to the reference is uncertain by over 1.5 %, up to three.
+        A block that takes over two minutes ends with the runs that it has.
 
         Raises:
-            MeasurementError: the runtime refuses the file, dies on it or takes too long.
+            MeasurementError: the runtime refuses the file, dies on it or takes too long for a single block.
         """
         before, turns = os.getloadavg()[0], None
         xnnpack, reference = hardware.configuration["kernels"] == "XNNPACK", job.reference
         beside = None if reference is None else reference.path
         with HostSession(job.path, xnnpack=xnnpack, threads=job.threads, reference=beside) as session:
             if reference is None:
-                summary = steadiest(lambda: summarise(session.block(job.runs), session.stolen, session.company), REPEATS)
-                noisy = summary.noisy
+                timing, conditions = _alone(session, job.runs)
+                summary, noisy = timing.summary, timing.noisy
             else:
                 turns = _in_turns(session, job.runs, reference)
-                summary = summarise(turns.own_ms, session.stolen, session.company)
-                noisy = uncertainty(turns) > NOISY_MAD_RATIO
+                summary, noisy = summarise(turns.own_ms), uncertainty(turns) > NOISY_MAD_RATIO
+                conditions = {"stolen": session.stolen, "company": session.company}
         about, environment = session.about, self.environment(hardware)
         return Measurement(
             model_hash=job.model_hash,
@@ -118,9 +124,56 @@ class HostRunner:
             device=environment.device,
             runtime=environment.runtime,
             configuration=environment.configuration,
-            device_state={"load_before": before, "stolen": summary.stolen, "company": summary.company, **_state(session.cores)},
+            device_state={"load_before": before, "requested_runs": job.runs, **conditions, **_state(session.cores)},
             time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
+
+
+class _Blocks:
+    """Makes blocks, one a call: none once the session's time is over or a block did not come back in time.
+
+    Attributes:
+        made: those that were made.
+    """
+
+    def __init__(self, session: HostSession, runs: int) -> None:
+        self.made: list[Block] = []
+        self._session, self._runs = session, runs
+        self._last = time.monotonic()
+        self._end = self._last + SESSION_S
+
+    def __call__(self) -> Block | None:
+        if self.made and time.monotonic() > self._end:
+            return None
+        if self.made:
+            time.sleep(max(0.0, self._last + APART_S - time.monotonic()))
+        self._last = time.monotonic()
+        session = self._session
+        try:
+            times = session.block(self._runs)
+        except MeasurementTimeoutError:
+            if not self.made:
+                raise
+            return None
+        self.made.append(Block(tuple(times), tuple(session.own_ms), session.pace_us, session.company))
+        return self.made[-1]
+
+
+def _alone(session: HostSession, runs: int) -> tuple[Timing, dict[str, Any]]:
+    """Blocks of one network until they agree, and what a row says of the conditions."""
+    key = f"{cpu_identity()}, Python {platform.python_version()}"
+    fastest = remember_pace(key, session.about["pace_ns"] / 1e3)
+    blocks = _Blocks(session, runs)
+    timing = settle(blocks, fastest)
+    remember_pace(key, min(block.pace_us for block in blocks.made))
+    return timing, {
+        "stolen": timing.block.stolen,
+        "company": timing.block.company,
+        "pace_key": key,
+        "pace_us": timing.block.pace_us,
+        "uncertainty": timing.uncertainty,
+        "blocks_ms": list(_rounded(timing.blocks_ms)),
+    }
 
 
 def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:
@@ -136,7 +189,7 @@ def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:
     return turns
 
 
-def _rounded(times_ms: list[float]) -> tuple[float, ...]:
+def _rounded(times_ms: Sequence[float]) -> tuple[float, ...]:
     """To 0.1 us: a clock tells no more, and a store keeps thousands of these."""
     return tuple(round(ms, 4) for ms in times_ms)
 

@@ -1,20 +1,25 @@
 """The process in which a file is timed. Run by path through `contained.py`, never imported:
 it knows the standard library, NumPy and LiteRT only.
 
-Settings come as JSON in the first argument; then one JSON line on stdin asks for one block, and one on stdout answers it.
+The first argument is the number of the channel (`mhmodels.hardware.child`), the second holds the settings as JSON. One JSON line
+on the channel asks for one block (`runs`, and `seconds` after which the block ends with the runs that it has), and one answers
+it. The first answer comes unasked, after warming up.
 """
 
 from __future__ import annotations
 
 import gc
 import json
-import os
 import sys
 import time
-from typing import IO, Any
+from typing import Any
 
 WARMUP_RUNS, WARMUP_NS, WARMUP_MOST = 10, 250_000_000, 2000
+"""Warming up takes at least so many runs and so much time, but no more than so many runs ..."""
+WARMUP_LIMIT_NS = 20_000_000_000
+"""... and ends after so much time in any case."""
 REFERENCE_WARMUP_RUNS = 3
+PACE_LOOPS, PACE_STEPS = 7, 2000
 
 
 def fill(interpreter: Any) -> list[tuple[int, Any]]:
@@ -62,32 +67,57 @@ def count_nodes(interpreter: Any) -> tuple[int | None, int | None]:
     return len(replaced), len(original)
 
 
-def timed_block(interpreter: Any, inputs: list[tuple[int, Any]], runs: int) -> tuple[list[int], int]:
-    """Times `runs` inferences one by one, in ns; with them the time that this thread really had the core, in all.
+def pace_ns() -> int:
+    """Time of a short loop that always does the same work: how fast this core is at this moment.
+
+    Neighbours that the system does not show, on the other thread of a core or in another virtual machine, slow this loop and
+    networks alike. The median of seven leaves out a loop that was interrupted.
+    """
+    times = []
+    for _ in range(PACE_LOOPS):
+        start = time.perf_counter_ns()
+        for _ in range(PACE_STEPS):
+            pass
+        times.append(time.perf_counter_ns() - start)
+    return sorted(times)[PACE_LOOPS // 2]
+
+
+def timed_run(interpreter: Any, inputs: list[tuple[int, Any]]) -> tuple[int, int]:
+    """Times one inference in ns; with it the time for which this thread really had the core.
 
     Inputs are written anew each time, as the arena may reuse their place.
     """
-    clock, own_clock, invoke = time.perf_counter_ns, time.thread_time_ns, interpreter.invoke
-    times, own = [], 0
-    for _ in range(runs):
-        for index, values in inputs:
-            interpreter.set_tensor(index, values)
-        own_start, start = own_clock(), clock()
-        invoke()
-        times.append(clock() - start)
-        own += own_clock() - own_start
-    return times, own
+    for index, values in inputs:
+        interpreter.set_tensor(index, values)
+    own, start = time.thread_time_ns(), time.perf_counter_ns()
+    interpreter.invoke()
+    taken = time.perf_counter_ns() - start
+    return taken, time.thread_time_ns() - own
 
 
-def timed_turns(network: tuple[Any, Any], reference: tuple[Any, Any], runs: int) -> tuple[list[int], list[int], int]:
-    """Times `runs` inferences of a network, each followed by one of a reference; as `timed_block`, the reference's second."""
-    own_times, reference_times, own = [], [], 0
-    for _ in range(runs):
-        (time_ns,), thread_ns = timed_block(*network, 1)
-        own_times.append(time_ns)
-        own += thread_ns
-        reference_times += timed_block(*reference, 1)[0]
-    return own_times, reference_times, own
+def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, runs: int, seconds: float) -> dict[str, list[int]]:
+    """Times `runs` inferences of a network one by one, in ns; fewer, but at least one, if they take longer than `seconds`.
+
+    Args:
+        network: interpreter and inputs.
+        reference: of another network, timed once after each inference; None for none.
+        runs: how many.
+        seconds: after which no further inference begins.
+
+    Returns:
+        `ns` and `own_ns` (see `timed_run`) by inference, `reference_ns` where there is a reference, and `pace_ns` before and
+        after the block.
+    """
+    end = time.perf_counter_ns() + int(seconds * 1e9)
+    answer: dict[str, list[int]] = {"pace_ns": [pace_ns()], "ns": [], "own_ns": []} | ({"reference_ns": []} if reference else {})
+    while len(answer["ns"]) < runs and (not answer["ns"] or time.perf_counter_ns() < end):
+        taken, own = timed_run(*network)
+        answer["ns"].append(taken)
+        answer["own_ns"].append(own)
+        if reference:
+            answer["reference_ns"].append(timed_run(*reference)[0])
+    answer["pace_ns"].append(pace_ns())
+    return answer
 
 
 def load(path: str, settings: dict[str, Any]) -> Any:
@@ -106,7 +136,8 @@ def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]
         return None
     interpreter = load(settings["reference"], settings)
     inputs = fill(interpreter)
-    timed_block(interpreter, inputs, REFERENCE_WARMUP_RUNS)
+    for _ in range(REFERENCE_WARMUP_RUNS):
+        timed_run(interpreter, inputs)
     return interpreter, inputs
 
 
@@ -116,10 +147,10 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[
     interpreter = load(settings["path"], settings)
     init = time.perf_counter_ns() - start
     inputs = fill(interpreter)
-    first = timed_block(interpreter, inputs, 1)[0][0]
+    first = timed_run(interpreter, inputs)[0]
     warmup, begin = 1, time.perf_counter_ns()
-    while warmup < WARMUP_RUNS or (time.perf_counter_ns() - begin < WARMUP_NS and warmup < WARMUP_MOST):
-        timed_block(interpreter, inputs, 1)
+    while _still_cold(warmup, time.perf_counter_ns() - begin):
+        timed_run(interpreter, inputs)
         warmup += 1
     delegated, total = count_nodes(interpreter)
     return (
@@ -130,18 +161,23 @@ def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[
             "first_ns": first,
             "warmup": warmup,
             "warmup_ns": time.perf_counter_ns() - begin + first,
+            "pace_ns": pace_ns(),
             "delegated": delegated,
             "total": total,
         },
     )
 
 
-def serve(settings: dict[str, Any], answers: IO[str]) -> None:
-    """Answers requests until stdin ends."""
+def _still_cold(warmup: int, passed_ns: int) -> bool:
+    return passed_ns < WARMUP_LIMIT_NS and (warmup < WARMUP_RUNS or (passed_ns < WARMUP_NS and warmup < WARMUP_MOST))
+
+
+def serve(channel: int, settings: dict[str, Any]) -> None:
+    """Answers requests until the channel ends."""
 
     def answer(document: dict[str, Any]) -> None:
-        answers.write(json.dumps(document) + "\n")
-        answers.flush()
+        with open(channel, "w", encoding="utf-8", closefd=False) as answers:
+            answers.write(json.dumps(document) + "\n")
 
     try:
         reference = load_reference(settings)
@@ -149,25 +185,13 @@ def serve(settings: dict[str, Any], answers: IO[str]) -> None:
         gc.collect()
         gc.disable()
         answer(about)
-        for line in sys.stdin:
-            runs = json.loads(line)["runs"]
-            if reference is None:
-                times, own = timed_block(interpreter, inputs, runs)
-                answer({"ns": times, "own_ns": own})
-            else:
-                times, beside, own = timed_turns((interpreter, inputs), reference, runs)
-                answer({"ns": times, "reference_ns": beside, "own_ns": own})
+        with open(channel, encoding="utf-8", closefd=False) as requests:
+            for line in requests:
+                request = json.loads(line)
+                answer(timed_block((interpreter, inputs), reference, request["runs"], request["seconds"]))
     except (ValueError, RuntimeError, MemoryError, ImportError) as error:
         answer({"error": str(error) or type(error).__name__})
 
 
-def main() -> None:
-    """Keeps stdout for answers: whatever the runtime prints goes to stderr."""
-    settings = json.loads(sys.argv[1])
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    serve(settings, answers)
-
-
 if __name__ == "__main__":
-    main()
+    serve(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -8,7 +8,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +19,13 @@ from mhmodels.hardware.company import company, core_ticks
 
 CHILD = Path(__file__).with_name("host_child.py")
 TIMEOUT_S = 600.0
+"""How long one answer of the child may take: warming up, or one block."""
+BLOCK_S = 120.0
+"""A block ends after so long with the inferences that it has."""
+
+
+class MeasurementTimeoutError(MeasurementError):
+    """A measuring process did not answer in time."""
 
 
 def usable_cores() -> list[int]:
@@ -44,12 +51,14 @@ class HostSession:
     A file that crashes the runtime kills the child and is one MeasurementError here. Use as a context manager.
 
     Attributes:
-        about: what the child told after warming up: init_ns, first_ns, warmup, warmup_ns, delegated, total.
+        about: what the child told after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
         cores: the cores that it is pinned to.
-        stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads, whose
-            share one clock cannot tell.
+        own_ms: for how long this thread had the core in each inference of the last block; empty with several threads, whose share
+            one clock cannot tell.
+        stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads.
         company: busy share of the other cores during the last block.
         reference_ms: what the reference took in the last block, once after each inference.
+        pace_us: time of the calibration loop beside the last block, the slower of before and after.
     """
 
     def __init__(
@@ -62,14 +71,15 @@ class HostSession:
             xnnpack: LiteRT's default delegate; else its built-in kernels.
             threads: of the runtime, each with a core.
             reference: another file, timed in turns with this one.
-            timeout_s: for everything this session does.
+            timeout_s: for each answer of the child: the end of warming up, and each block.
 
         Raises:
             MeasurementError: the runtime refuses the file, dies on it, or takes too long.
         """
         self.path, self.cores = path, timing_cores(threads)
-        self._timeout_s, self._deadline = timeout_s, time.monotonic() + timeout_s
-        self.stolen = self.company = 0.0
+        self._timeout_s = timeout_s
+        self.stolen = self.company = self.pace_us = 0.0
+        self.own_ms: list[float] = []
         self.reference_ms: list[float] = []
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
         beside = None if reference is None else str(reference.absolute())
@@ -81,19 +91,22 @@ class HostSession:
             self.close()
             raise
 
-    def block(self, runs: int) -> list[float]:
-        """Times `runs` inferences, in ms each.
+    def block(self, runs: int, seconds: float = BLOCK_S) -> list[float]:
+        """Times `runs` inferences, in ms each; fewer, but at least one, if they take longer than `seconds`.
 
         Raises:
-            MeasurementError: the child died or the session's time is over.
+            MeasurementTimeoutError: the child did not answer in time; the session is of no more use.
+            MeasurementError: the child died.
         """
         before = core_ticks()
-        answer = self._answer(functools.partial(self._child.ask, {"runs": runs}))
+        answer = self._answer(functools.partial(self._child.ask, {"runs": runs, "seconds": min(seconds, self._timeout_s / 2)}))
         self.company = company(before, core_ticks(), self.cores)
+        self.pace_us = max(answer["pace_ns"]) / 1e3
         if len(self.cores) == 1:
-            self.stolen = max(0.0, 1.0 - answer["own_ns"] / max(sum(answer["ns"]), 1))
-        self.reference_ms = [time_ns / 1e6 for time_ns in answer.get("reference_ns", ())]
-        return [time_ns / 1e6 for time_ns in answer["ns"]]
+            self.own_ms = _milliseconds(answer["own_ns"])
+            self.stolen = max(0.0, 1.0 - sum(answer["own_ns"]) / max(sum(answer["ns"]), 1))
+        self.reference_ms = _milliseconds(answer.get("reference_ns", ()))
+        return _milliseconds(answer["ns"])
 
     def close(self) -> None:
         """Ends the child."""
@@ -109,9 +122,9 @@ class HostSession:
     def _answer(self, line_by: Callable[[float], bytes]) -> dict[str, Any]:
         """What the child says in its next line, before the deadline."""
         try:
-            line = line_by(self._deadline)
+            line = line_by(time.monotonic() + self._timeout_s)
         except TimeoutError:
-            raise MeasurementError(f"{self.path}: not measured within {self._timeout_s:g} s; ask for fewer runs") from None
+            raise MeasurementTimeoutError(f"{self.path}: not measured within {self._timeout_s:g} s") from None
         except EOFError:
             raise self._death() from None
         except OverflowError:
@@ -133,6 +146,10 @@ class HostSession:
             f"{self.path}: the measuring process ended {how}{f' ({said})' if said else ''}; "
             "the file is damaged, or asks for more than LiteRT or this machine's memory can give"
         )
+
+
+def _milliseconds(times_ns: Sequence[int]) -> list[float]:
+    return [time_ns / 1e6 for time_ns in times_ns]
 
 
 def _one_line(text: str, most: int = 300) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -14,6 +15,8 @@ Kind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "pu
 UNSUPPORTED = "×"
 NOISY_MAD_RATIO = 0.02
 
+_PLACED = ("measured", "estimated", "simulated")
+_CONDITIONS = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler")
 _TIMES = ("median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p95_ms", "init_ms", "first_ms", "mad_ratio")
 _COUNTS = (
     "threads", "batch", "runs", "warmup", "file_bytes", "sram_bytes", "dram_bytes", "flash_bytes",
@@ -80,10 +83,10 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         init_ms, first_ms: creation of the interpreter with its tensors, and the first inference.
         sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler tells.
         file_bytes: size of the .tflite file.
-        runs, warmup: timed inferences in the block that was kept, and those before the first block.
-        noisy: in turns with a reference, a standard error of over 2 %; else no block came to `mad_ratio` <= 0.02, with at most
-            2 % of its time lost to other processes on the core (a host's `device_state["stolen"]`) and other cores busy for at
-            most 5 % (`"company"`), within the repeats allowed.
+        runs, warmup: timed inferences in the block that was kept, and those before the first block. Fewer runs than
+            `device_state["requested_runs"]` where a block ended by time.
+        noisy: the median may be off: in turns with a reference, a standard error of over 2 %; on this machine alone, no three
+            sound blocks that agree (`mhmodels.hardware.timing.judge`); on a phone, blocks that differ, drift or were disturbed.
         mad_ratio: median absolute deviation over median.
         delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
         reason: why there is no latency, or "".
@@ -159,3 +162,45 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return Environment(
             device=self.device, runtime=self.runtime, driver=self.driver, compiler=self.compiler, configuration=self.configuration
         )
+
+    def conditions(self) -> dict[str, Any]:
+        """Everything but the network that this latency depends on, by name: rows mix only where all of it is equal.
+
+        The settings in `configuration` are named one by one: `configuration.mode`.
+        """
+        own = {name: getattr(self, name) for name in _CONDITIONS}
+        return own | {f"configuration.{name}": value for name, value in self.configuration.items()}
+
+
+class Mixture(NamedTuple):
+    """Two rows that may not be mixed, and the conditions in which they differ: (name, value of the first, value of the other)."""
+
+    first: Measurement
+    other: Measurement
+    differing: tuple[tuple[str, Any, Any], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"field '{name}' is {_short(one)} for '{self.first.model}' and {_short(other)} for '{self.other.model}'"
+            for name, one, other in self.differing
+        )
+
+
+def mixture(rows: Iterable[Measurement]) -> Mixture | None:
+    """What keeps rows of one hardware from going together; None where they do.
+
+    Rows without a latency go with any, and predictions and published figures have no conditions.
+    """
+    timed = [row for row in rows if row.supported and row.kind in _PLACED]
+    known = timed[0].conditions() if timed else {}
+    for row in timed[1:]:
+        own = row.conditions()
+        if own != known:
+            names = [name for name in {**known, **own} if known.get(name) != own.get(name)]
+            return Mixture(timed[0], row, tuple((name, known.get(name), own.get(name)) for name in names))
+    return None
+
+
+def _short(value: Any) -> str:
+    text = "missing" if value is None else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"

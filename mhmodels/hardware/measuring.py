@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,16 +15,21 @@ import msgspec
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.lock import machine_lock, turns_lock
 from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.pace import outdated
+from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
 from mhmodels.system.files import sha256_of
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite_format import compute_format
 
 if TYPE_CHECKING:
     from mhmodels.store import Store
 
-MINIMUM_RUNS, MINIMUM_TURNS, MAXIMUM_RUNS = 50, 20, 100_000
-# Operators with weights, and the positions of input and weights among their tensors.
-_KERNELS = {"CONV_2D": (0, 1), "DEPTHWISE_CONV_2D": (0, 1), "FULLY_CONNECTED": (0, 1), "TRANSPOSE_CONV": (2, 1)}
+USUAL_RUNS, MINIMUM_TURNS, MAXIMUM_RUNS = 50, 20, 100_000
+TRIES = 3
+"""Measurements at most for one answer, as long as each is noisy."""
+TRIES_S = 120.0
+"""No further one begins after so long."""
 
 
 class Answer(NamedTuple):
@@ -39,7 +46,7 @@ def measure(
     architecture_id: str | None = None,
     label: str | None = None,
     weights: str = "unknown",
-    runs: int = MINIMUM_RUNS,
+    runs: int = USUAL_RUNS,
     threads: int = 1,
     store: Store | None = None,
     fresh: bool = False,
@@ -52,7 +59,7 @@ def measure(
         architecture_id: of the network in the file, if known; latency tables find rows by it.
         label: for tables; None for the file's name.
         weights: `random-v1`, or the sha256 of trained weights.
-        runs: timed inferences a block; at least 50 are made.
+        runs: timed inferences a block, 1 to 100,000. Few are noisy sooner.
         threads: of the runtime.
         store: where to look and to keep; None for neither.
         fresh: measures even if the store has an answer.
@@ -76,7 +83,7 @@ def prepare(
     label: str | None = None,
     architecture_id: str | None = None,
     weights: str = "unknown",
-    runs: int = MINIMUM_RUNS,
+    runs: int = USUAL_RUNS,
     threads: int = 1,
     reference: Job | None = None,
 ) -> Job:
@@ -84,53 +91,27 @@ def prepare(
 
     With a `reference` to be timed in turns with it, 20 runs are the least.
     """
-    for name, value, most in (("runs", runs, MAXIMUM_RUNS), ("threads", threads, 1024)):
-        if type(value) is not int or not 1 <= value <= most:
-            raise MeasurementError(f"{name} is {value!r}, expected a whole number from 1 to {most}")
+    least = MINIMUM_TURNS if reference else 1
+    for name, value, lowest, most in (("runs", runs, least, MAXIMUM_RUNS), ("threads", threads, 1, 1024)):
+        if type(value) is not int or not lowest <= value <= most:
+            raise MeasurementError(f"{name} is {value!r}, expected a whole number from {lowest} to {most}")
     path = Path(tflite_path).absolute()
     content = read_tflite(path)
+    check_plausible(content, str(path))
     shape = content.tensors[content.inputs[0]].shape
     return Job(
         path=path,
         model_hash=sha256_of(path),
         file_bytes=path.stat().st_size,
-        format=kernel_format(content),
+        format=compute_format(content),
         model=label or path.stem,
         architecture_id=architecture_id,
         weights=weights,
         batch=max(1, shape[0]) if len(shape) > 1 else 1,
-        runs=max(runs, MINIMUM_TURNS if reference else MINIMUM_RUNS),
+        runs=runs,
         threads=threads,
         reference=reference,
     )
-
-
-def kernel_format(content: TFLiteFile) -> str:
-    """What a file computes in: float32, float16 (weights), int8 or uint8; else input and weights of its kernels.
-
-    A file may take and give other types than it computes in, so its borders do not count; a file of float activations
-    and int8 weights is neither float32 nor int8 and comes out as `float32 x int8`.
-    """
-    types = [tensor.dtype for tensor in content.tensors]
-    operators = content.operators
-    stored = {o.outputs[0]: types[o.inputs[0]] for o in operators if o.kind == "DEQUANTIZE" and o.inputs and o.outputs}
-    pairs = set()
-    for operator in operators:
-        positions = _KERNELS.get(operator.kind)
-        if positions and len(operator.inputs) > max(positions):
-            source, kernel = (operator.inputs[position] for position in positions)
-            if min(source, kernel) >= 0:
-                pairs.add((types[source], stored.get(kernel, types[kernel])))
-    if not pairs:
-        pairs = {(types[tensor],) * 2 for o in operators if o.kind not in ("QUANTIZE", "DEQUANTIZE") for tensor in o.outputs[:1]}
-    names = sorted(_pair_name(*pair) for pair in pairs)
-    return " + ".join(names) or "empty"
-
-
-def _pair_name(source: str, weights: str) -> str:
-    if source == weights:
-        return source
-    return "float16" if (source, weights) == ("float32", "float16") else f"{source} x {weights}"
 
 
 def check_format(job: Job, hardware: Hardware) -> None:
@@ -162,23 +143,68 @@ def check(job: Job, hardware: Hardware, runner: Runner) -> None:
         raise MeasurementError(why_not)
 
 
-def answer(job: Job, hardware: Hardware, runner: Runner, *, store: Store | None = None, fresh: bool = False) -> Answer:
-    """Looks the request up, else measures and stores it; errors as `measure`."""
+def answer(
+    job: Job,
+    hardware: Hardware,
+    runner: Runner,
+    *,
+    store: Store | None = None,
+    fresh: bool = False,
+    tries: int | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Answer:
+    """Looks the request up, else measures and stores it; other arguments and errors as `measure`.
+
+    A noisy row is no answer: it is measured again. What is noisy once more is tried again, up to `tries` times in all; then the
+    fastest row counts, as disturbances only slow down, and keeps its mark.
+
+    Args:
+        tries: measurements at most; None for `TRIES`.
+        tell: is told in one line of every repetition.
+    """
     check(job, hardware, runner)
     environment = runner.environment(hardware)
     look_up = store if store is not None and not fresh else None
     found = _stored(job, hardware, environment, look_up)
-    if found is not None:
+    if found is not None and (not found.noisy or (store is not None and store.read_only)):
         return Answer(found, True)
+    if store is not None:
+        store.check_writable()
     with _alone(job, hardware) if runner.exclusive else nullcontext():
         # Whoever held the lock may have measured just this.
         found = _stored(job, hardware, environment, look_up)
-        if found is not None:
+        if found is not None and not found.noisy:
             return Answer(found, True)
-        measurement = runner.measure(job, hardware)
+        if found is not None:
+            tell(f"{job.model} on {hardware.id}: the stored row is noisy; measured again")
+        measurement = _repeated(job, hardware, runner, TRIES if tries is None else tries, tell)
+    if found is not None and steadier(found, measurement) is found:
+        return Answer(found, True)
     if store is not None:
         store.add(measurement)
     return Answer(measurement, False)
+
+
+def steadier(one: Measurement, other: Measurement) -> Measurement:
+    """Which of two rows of one request counts: the one that is not noisy, of two noisy ones the faster; else the second."""
+    if one.noisy != other.noisy:
+        return other if one.noisy else one
+    if one.noisy and (one.median_ms or math.inf) < (other.median_ms or 0.0):
+        return one
+    return other
+
+
+def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Callable[[str], None]) -> Measurement:
+    """Measures until a row is not noisy."""
+    end = time.monotonic() + TRIES_S
+    row, made = runner.measure(job, hardware), 1
+    while row.noisy and made < tries and time.monotonic() < end:
+        made += 1
+        tell(f"{job.model} on {hardware.id}: {row.median_ms:.4g} ms is noisy; measured again ({made} of {tries})")
+        row = steadier(row, runner.measure(job, hardware))
+    if row.noisy and tries > 1:
+        tell(f"{job.model} on {hardware.id}: noisy ({made} of {tries} tries); the machine is busy or slower than it can be")
+    return row if made == 1 else msgspec.structs.replace(row, device_state={**row.device_state, "tries": made})
 
 
 @contextmanager
@@ -191,5 +217,7 @@ def _alone(job: Job, hardware: Hardware) -> Iterator[None]:
 
 def _stored(job: Job, hardware: Hardware, environment: Environment, store: Store | None) -> Measurement | None:
     found = store.find(job, hardware.id, environment) if store is not None else None
+    if found is None:
+        return None
     # The same network may have been measured under another name.
-    return msgspec.structs.replace(found, model=job.model) if found is not None else None
+    return msgspec.structs.replace(found, model=job.model, noisy=found.noisy or outdated(found))

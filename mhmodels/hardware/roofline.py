@@ -8,17 +8,17 @@ only scales. `roofline-RIDGE` is any ridge point, `roofline-RIDGE-PEAK` also set
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-import numpy as np
-
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_profile
 from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.plausible import element_bytes
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.network import IMAGE, Op, lower
 from mhmodels.tflite_file import TFLiteFile, read_tflite
@@ -35,6 +35,11 @@ _FITTED = {
     "pixel8-edgetpu": (433.8, 0.8),
 }
 _REFERENCE = "mobilenet_v1"
+_UNKNOWN_WORK = (
+    "CUSTOM:", "UNKNOWN_", "STABLEHLO_", "TRANSPOSE_CONV", "CONV_3D", "BATCH_MATMUL", "SVDF", "RNN", "LSTM", "BIDIRECTIONAL_",
+    "UNIDIRECTIONAL_", "IF", "WHILE", "CALL",
+)  # fmt: skip
+"""How names of operators begin whose multiplications are not counted here."""
 
 
 class Work(NamedTuple):
@@ -87,9 +92,9 @@ def architecture_work(architecture: Architecture, element_bytes: int = 1) -> lis
 
 
 def file_work(content: TFLiteFile) -> list[Work]:
-    """What every operator of a file does, with the element sizes that the file has."""
-    sizes = [max(1, int(np.prod(tensor.shape))) for tensor in content.tensors]
-    widths = [np.dtype(tensor.dtype).itemsize if tensor.dtype in np.sctypeDict else 1 for tensor in content.tensors]
+    """What every operator of a file does, with the element sizes that the file has; for files that `check_plausible` takes."""
+    sizes = [max(1, math.prod(tensor.shape)) for tensor in content.tensors]
+    widths = [element_bytes(tensor) for tensor in content.tensors]
     work = []
     for operator in content.operators:
         if operator.kind in ("RESHAPE", "QUANTIZE", "DEQUANTIZE"):
@@ -100,7 +105,7 @@ def file_work(content: TFLiteFile) -> list[Work]:
         macs = 0.0
         if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             kernel, written = content.tensors[operator.inputs[1]].shape, sizes[operator.outputs[0]]
-            per_output = kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else np.prod(kernel[1:])
+            per_output = kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else math.prod(kernel[1:])
             macs = float(per_output) * written
         work.append(Work(macs, moved))
     return work
@@ -145,7 +150,7 @@ class RooflineRunner:
         """Adds up a file's operators; a declared profile refuses what its hardware does not run."""
         content = read_tflite(job.path)
         profile = hardware.configuration.get("profile")
-        reason = _refusal(content, get_profile(profile)) if profile else ""
+        reason = _uncounted(content) or (_refusal(content, get_profile(profile)) if profile else "")
         environment = self.environment(hardware)
         return Measurement(
             model_hash=job.model_hash,
@@ -170,6 +175,12 @@ class RooflineRunner:
 
 def _is_argument(content: TFLiteFile, kind: str, tensor: int) -> bool:
     return kind in ("MEAN", "PAD", "TRANSPOSE") and content.tensors[tensor].dtype == "int32"
+
+
+def _uncounted(content: TFLiteFile) -> str:
+    """Why a file's work cannot be counted: operators of unknown arithmetic, which would cost nothing."""
+    found = dict.fromkeys(o.kind for o in content.operators if o.kind.startswith(_UNKNOWN_WORK))
+    return f"a roofline cannot tell how much work these operators are: {', '.join(found)}" if found else ""
 
 
 def _refusal(content: TFLiteFile, limits: Capabilities) -> str:

@@ -1,25 +1,38 @@
-"""Statistics of repeated timings. Times are in ms."""
+"""Statistics of repeated timings, and the rule by which a latency counts as noisy. Times are in ms unless a name says otherwise.
+
+A disturbed machine is only ever slower, often by half and for seconds, and steady while it is: the spread within a block of
+timings says nothing about it. So a latency comes from blocks that are sound (see `judge`), and counts only if the three fastest
+of these agree.
+"""
 
 from __future__ import annotations
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.company import QUIET_SHARE
-from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Measurement
+from mhmodels.hardware.measurement import Measurement
+
+LEAST_BLOCKS, MOST_BLOCKS = 3, 10
+NOISY_STANDARD_ERROR = 0.01
+"""Relative standard error of a median from which on it is noisy."""
+SLOW_PACE = 1.15
+"""A block is unsound if the machine's pace was slower than its fastest by over so much."""
+INTERRUPTED = 0.02
+"""An inference was interrupted if other processes had its core for over so much of its time."""
+SHIFTED = 0.02
+"""A block is unsound if interrupted inferences move its median by over so much."""
+_CLOCK_MS = 0.001
+# Standard error of a median from the range of three values: 1.2533 / sqrt(3) of their deviation, which is range / 1.693.
+_ERROR_OF_RANGE = 1.2533 / (1.693 * math.sqrt(3))
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A block of timings in numbers; all in ms but `runs`, the ratio, and two shares.
-
-    Attributes:
-        stolen: share of the block's time in which the core worked for somebody else.
-        company: busy share of the cores beside it.
-    """
+    """A block of timings in numbers; all in ms but `runs` and the ratio."""
 
     median_ms: float
     mean_ms: float
@@ -29,29 +42,63 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: float
     mad_ratio: float
     runs: int
-    stolen: float = 0.0
+
+
+class Block(NamedTuple):
+    """Timings that were made without a pause.
+
+    Attributes:
+        times_ms: one entry an inference, each above 0.
+        own_ms: for how long of it the thread had its core; empty where that is unknown.
+        pace_us: time of the calibration loop beside the block, the slower of before and after; 0 where there is none.
+        company: busy share of the other cores meanwhile.
+    """
+
+    times_ms: Sequence[float]
+    own_ms: Sequence[float] = ()
+    pace_us: float = 0.0
     company: float = 0.0
 
     @property
-    def unrest(self) -> float:
-        """The largest of spread (MAD over median), time lost to others, and company, which moves a median without spread.
-
-        Company counts in proportion: as much as is allowed of it weighs what is allowed of the others.
-        """
-        return _unrest(self.mad_ratio, self.stolen, self.company)
+    def stolen(self) -> float:
+        """Share of the block's time for which other processes had the core."""
+        return max(0.0, 1.0 - sum(self.own_ms) / sum(self.times_ms)) if self.own_ms else 0.0
 
     @property
-    def noisy(self) -> bool:
-        """Whether spread or time lost to others is over 2 %, or other cores were busy for over 5 % of the time."""
-        return self.unrest > NOISY_MAD_RATIO
+    def shift(self) -> float:
+        """By how much interrupted inferences move the median, relative; 1 where they are over half, so that nobody knows."""
+        if not self.own_ms:
+            return 0.0
+        pairs = zip(self.times_ms, self.own_ms, strict=True)
+        calm = [time for time, own in pairs if time - own <= max(INTERRUPTED * time, _CLOCK_MS)]
+        if 2 * len(calm) < len(self.times_ms):
+            return 1.0
+        return statistics.median(self.times_ms) / statistics.median(calm) - 1
 
 
-def summarise(times_ms: Sequence[float], stolen: float = 0.0, company: float = 0.0) -> Summary:
+class Timing(NamedTuple):
+    """What blocks say together.
+
+    Attributes:
+        summary: of the block that stands for all.
+        block: this block.
+        noisy: whether the median may be off.
+        uncertainty: standard error of the median, relative; if no three blocks are sound, what makes them unsound.
+        blocks_ms: the medians of all blocks in their order.
+    """
+
+    summary: Summary
+    block: Block
+    noisy: bool
+    uncertainty: float
+    blocks_ms: tuple[float, ...]
+
+
+def summarise(times_ms: Sequence[float]) -> Summary:
     """Median, spread and tail of a block.
 
     Args:
         times_ms: one entry an inference, each above 0.
-        stolen, company: see `Summary`.
 
     Raises:
         MeasurementError: no entry, or one that is not a finite number above 0.
@@ -74,35 +121,71 @@ def summarise(times_ms: Sequence[float], stolen: float = 0.0, company: float = 0
         p95_ms=ordered[math.ceil(0.95 * len(ordered)) - 1],
         mad_ratio=statistics.median(abs(time - median) for time in ordered) / median,
         runs=len(ordered),
-        stolen=stolen,
-        company=company,
     )
 
 
-def steadiest(block: Callable[[], Summary], repeats: int = 5) -> Summary:
-    """Repeats a block until it is not noisy, else keeps the one with the least unrest.
+def judge(blocks: Sequence[Block], fastest_us: float = 0.0) -> Timing:
+    """Puts blocks together.
+
+    A block is sound if the machine ran at its fastest pace, but for 15 %, and interrupted inferences move its median by at most
+    2 %. The middle of the three fastest sound blocks is the latency; it is noisy if its standard error is over 1 %, or if there
+    are no three sound blocks. Then the fastest block is shown, as disturbances only slow down.
 
     Args:
-        block: makes one block of timings.
-        repeats: how often at most.
+        blocks: at least one.
+        fastest_us: the fastest pace that this machine is known for; 0 if none is known.
+
+    Raises:
+        MeasurementError: a block is empty, or a timing is not a finite number above 0.
     """
-    best = block()
-    for _ in range(repeats - 1):
-        if not best.noisy:
+    summaries = [summarise(block.times_ms) for block in blocks]
+    paces = [pace for pace in (fastest_us, *(block.pace_us for block in blocks)) if pace > 0]
+    fastest = min(paces, default=0.0)
+    doubts = [_doubt(block, fastest) for block in blocks]
+    order = sorted(range(len(blocks)), key=lambda place: summaries[place].median_ms)
+    best = [place for place in order if doubts[place] == 0][:LEAST_BLOCKS]
+    medians = [summaries[place].median_ms for place in best]
+    if len(best) == LEAST_BLOCKS:
+        error = _ERROR_OF_RANGE * (medians[-1] / medians[0] - 1)
+        kept, noisy = best[1], error > NOISY_STANDARD_ERROR
+    else:
+        kept, noisy = (best or order)[0], True
+        error = max(doubts[kept], NOISY_STANDARD_ERROR)
+    return Timing(summaries[kept], blocks[kept], noisy, error, tuple(summary.median_ms for summary in summaries))
+
+
+def settle(block: Callable[[], Block | None], fastest_us: float = 0.0) -> Timing:
+    """Makes blocks until they are not noisy together, at least three and at most ten.
+
+    Args:
+        block: makes one block; None ends, once there is one.
+        fastest_us: as in `judge`.
+
+    Raises:
+        MeasurementError: as `judge`, or there is no block.
+    """
+    blocks: list[Block] = []
+    while len(blocks) < MOST_BLOCKS:
+        one = block()
+        if one is None:
             break
-        best = min(best, block(), key=lambda summary: summary.unrest)
-    return best
+        blocks.append(one)
+        if len(blocks) >= LEAST_BLOCKS and not judge(blocks, fastest_us).noisy:
+            break
+    if not blocks:
+        raise MeasurementError("no block of timings was finished")
+    return judge(blocks, fastest_us)
 
 
 def unrest(row: Measurement) -> float:
-    """`Summary.unrest` of a stored row; 0 where nothing was timed."""
-    return _unrest(row.mad_ratio or 0.0, row.device_state.get("stolen", 0.0), row.device_state.get("company", 0.0))
+    """How uncertain a stored row is, relative; 0 where nothing was timed. Rows of earlier versions say spread and lost time."""
+    found = row.device_state.get("uncertainty")
+    if isinstance(found, float):
+        return found
+    return max(row.mad_ratio or 0.0, row.device_state.get("stolen", 0.0))
 
 
-def disturbed(row: Measurement) -> bool:
-    """Whether other processes took part of the core's time, or kept other cores busy."""
-    return row.device_state.get("stolen", 0.0) > NOISY_MAD_RATIO or row.device_state.get("company", 0.0) > QUIET_SHARE
-
-
-def _unrest(mad_ratio: float, stolen: float, company: float) -> float:
-    return max(mad_ratio, stolen, company * NOISY_MAD_RATIO / QUIET_SHARE)
+def _doubt(block: Block, fastest_us: float) -> float:
+    """What makes a block unsound, relative; 0 for a sound one."""
+    slow = block.pace_us / fastest_us - 1 if block.pace_us > 0 < fastest_us else 0.0
+    return max(slow if slow > SLOW_PACE - 1 else 0.0, block.shift if block.shift > SHIFTED else 0.0)

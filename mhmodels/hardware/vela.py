@@ -9,7 +9,6 @@ import math
 import re
 import signal
 import subprocess
-import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.hardware.vela_process import run_vela
+from mhmodels.system.files import temporary_folder
 from mhmodels.tflite_file import read_tflite
 
 TIMEOUT_S = 600.0
@@ -164,8 +164,7 @@ def compile_for_npu(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S
         MeasurementError: as `VelaRunner.measure`.
     """
     options = [f"--{name.replace('_', '-')}={value}" for name, value in hardware.configuration.items()]
-    with tempfile.TemporaryDirectory(prefix="mhmodels-vela-") as name:
-        folder = Path(name)
+    with temporary_folder("vela") as folder:
         # A name of our own: Vela puts the network's into the names and lines of what it writes.
         network = folder / "network.tflite"
         network.symlink_to(path.absolute())

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
+from mhmodels.errors import MeasurementError
 from mhmodels.hardware.child import Child
 
 CHILD = Path(__file__).with_name("vela_child.py")
@@ -29,6 +30,7 @@ def run_vela(arguments: Sequence[str], folder: Path, timeout_s: float) -> subpro
 
     Raises:
         subprocess.TimeoutExpired: it took longer; it was ended.
+        MeasurementError: the process does not answer as it should.
     """
     process: _VelaProcess | None = getattr(_of_thread, "process", None)
     if process is None or not process.alive:
@@ -63,6 +65,9 @@ class _VelaProcess:
         except TimeoutError:
             self._end()
             raise subprocess.TimeoutExpired(["vela", *arguments], timeout_s) from None
+        except (ValueError, OverflowError):
+            self._end()
+            raise MeasurementError("Vela's process answered something else than an exit code; measure again") from None
         except BaseException:  # an answer that nobody waits for must not be taken for that of the next file
             self._end()
             raise

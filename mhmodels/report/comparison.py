@@ -18,6 +18,9 @@ Cells: TypeAlias = Mapping[tuple[str, str], Measurement]
 """Measurements by (architecture id, hardware id)."""
 
 
+NOTHING_FAILED: Mapping[tuple[str, str], str] = {}
+
+
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is compared.
 
@@ -52,13 +55,15 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One model's line.
 
     Attributes:
-        latency_ms: by hardware; None where the whole network did not run there.
-        kind: by hardware: how the latency came about.
+        latency_ms: by hardware; None where the whole network did not run there, or the measurement failed.
+        kind: by hardware: how the latency came about; nothing where the measurement failed.
         reason: by hardware, only where there is no latency: why.
+        failed: hardware whose measurement failed, so that nothing is known; `reason` then holds the error.
         noisy: hardware whose timings were unsteady.
         partial: by phone: nodes on the delegate out of all, where the CPU ran the rest.
         weights: by hardware: `random-v1`, or the sha256 of trained ones.
         mn_norm_avg, mn_norm_max: None where any latency, of the model or the reference, is missing.
+        mn_norm_noisy: whether any latency that the norms are made of, of the model or the reference, is noisy.
         slowest: the hardware that gives mn_norm_max.
         published: the paper's figures for this model, if it has any.
     """
@@ -74,11 +79,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: dict[str, float | None]
     kind: dict[str, Kind]
     reason: dict[str, str]
+    failed: tuple[str, ...]
     noisy: tuple[str, ...]
     partial: dict[str, str]
     weights: dict[str, str]
     mn_norm_avg: float | None
     mn_norm_max: float | None
+    mn_norm_noisy: bool
     slowest: str | None
     published: PublishedNorms | None
 
@@ -124,38 +131,60 @@ def subjects(architectures: Iterable[Architecture]) -> tuple[Subject, ...]:
     return tuple(result)
 
 
-def compare(compared: Sequence[Subject], reference: Subject, hardware: Sequence[str], cells: Cells) -> Comparison:
+def compare(
+    compared: Sequence[Subject],
+    reference: Subject,
+    hardware: Sequence[str],
+    cells: Cells,
+    failed: Mapping[tuple[str, str], str] = NOTHING_FAILED,
+) -> Comparison:
     """Builds the comparison of those models whose every cell is there; others are left out, so that a table can grow.
 
     Args:
         compared: the models, in the order of the table.
         reference: whose latencies count as 1; its cells must all be there.
-        hardware: ids of the columns.
+        hardware: ids of the columns. A column without any measurement is left out, and so is a model without any.
         cells: measurements of `compared` and `reference` on `hardware`.
+        failed: errors of the measurements that failed, by (architecture id, hardware id), in place of a cell.
 
     Raises:
-        KeyError: a measurement of the reference is missing.
+        KeyError: a cell of the reference is neither measured nor failed.
         MetricsError: the latencies on one hardware do not compare: other device, format, threads or version.
     """
-    ready = [subject for subject in compared if all((subject.id, column) in cells for column in hardware)]
+    ready = [
+        subject for subject in compared if all((subject.id, column) in (cells.keys() | failed.keys()) for column in hardware)
+    ]
     # Rows may come from a store that knew the same file by another name.
     every = {subject.label: subject for subject in (*ready, reference)}
+    by_column = {column: [s for s in every.values() if (s.id, column) not in failed] for column in hardware}
+    hardware = tuple(column for column, measured in by_column.items() if measured)
     measurements = [
-        msgspec.structs.replace(cells[subject.id, column], model=label) for label, subject in every.items() for column in hardware
+        msgspec.structs.replace(cells[subject.id, column], model=subject.label)
+        for column in hardware
+        for subject in by_column[column]
     ]
     table = LatencyTable.from_measurements(measurements, list(every), hardware)
-    lines = {label: _row(subject, reference, hardware, cells, table) for label, subject in every.items()}
+    lines = {label: _row(subject, reference, hardware, cells, failed, table) for label, subject in every.items()}
+    rows = tuple(lines[subject.label] for subject in ready)
     return Comparison(
-        hardware=tuple(hardware),
+        hardware=hardware,
         reference=lines[reference.label],
-        rows=tuple(lines[subject.label] for subject in ready),
-        origins=tuple(_origin(column, [cells[subject.id, column] for subject in every.values()]) for column in hardware),
+        rows=tuple(row for row in rows if len(row.failed) < len(hardware)),
+        origins=tuple(_origin(column, [cells[subject.id, column] for subject in by_column[column]]) for column in hardware),
     )
 
 
-def _row(subject: Subject, reference: Subject, hardware: Sequence[str], cells: Cells, table: LatencyTable) -> Row:
+def _row(
+    subject: Subject,
+    reference: Subject,
+    hardware: Sequence[str],
+    cells: Cells,
+    failed: Mapping[tuple[str, str], str],
+    table: LatencyTable,
+) -> Row:
     architecture = subject.architecture
-    row = {column: cells[subject.id, column] for column in hardware}
+    errors = {column: failed[subject.id, column] for column in hardware if (subject.id, column) in failed}
+    row = {column: cells[subject.id, column] for column in hardware if column not in errors}
     norms = table.select([subject.label]).norms(table.reference(reference.label)) if _runs(reference, hardware, cells) else None
     average, maximum = (None, None) if norms is None else (_number(norms.average[0]), _number(norms.maximum[0]))
     slowest = None
@@ -170,14 +199,16 @@ def _row(subject: Subject, reference: Subject, hardware: Sequence[str], cells: C
         classes=architecture.classes,
         params=subject.params,
         madds=subject.madds,
-        latency_ms={column: cell.median_ms for column, cell in row.items()},
+        latency_ms={column: row[column].median_ms if column in row else None for column in hardware},
         kind={column: cell.kind for column, cell in row.items()},
-        reason={column: cell.reason for column, cell in row.items() if not cell.supported},
+        reason={column: cell.reason for column, cell in row.items() if not cell.supported} | errors,
+        failed=tuple(errors),
         noisy=tuple(column for column, cell in row.items() if cell.noisy),
         partial={column: _share(cell) for column, cell in row.items() if cell.device_state.get("status") == "PARTIAL"},
         weights={column: cell.weights for column, cell in row.items()},
         mn_norm_avg=average,
         mn_norm_max=maximum,
+        mn_norm_noisy=average is not None and bool(table.noisy_norms(reference.label)[table.models.index(subject.label)]),
         slowest=slowest,
         published=_published(subject),
     )
@@ -188,7 +219,7 @@ def _share(cell: Measurement) -> str:
 
 
 def _runs(reference: Subject, hardware: Sequence[str], cells: Cells) -> bool:
-    return all(cells[reference.id, column].supported for column in hardware)
+    return all((reference.id, column) in cells and cells[reference.id, column].supported for column in hardware)
 
 
 def _number(value: float) -> float | None:

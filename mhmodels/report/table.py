@@ -16,6 +16,7 @@ from mhmodels.report.comparison import Comparison, Row
 NOISY = "~"
 PARTIAL = "*"
 NOTHING = "-"
+FAILED = "?"
 
 
 def three_digits(value: float) -> str:
@@ -89,8 +90,8 @@ def _table(comparison: Comparison, words: _Headings, paper: bool) -> Table:
 
 def line(row: Row) -> str:
     """One row as plain text, for logs: every latency with its kind."""
-    latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind[column]}" for column in row.latency_ms)
-    return f"{row.label}: {latencies}; MN-Norm avg {_norm(row.mn_norm_avg)}, max {_norm(row.mn_norm_max)}"
+    latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind.get(column, 'failed')}" for column in row.latency_ms)
+    return f"{row.label}: {latencies}; MN-Norm avg {_norm(row, row.mn_norm_avg)}, max {_norm(row, row.mn_norm_max)}"
 
 
 def footnotes(comparison: Comparison, *, paper: bool = False) -> list[str]:
@@ -108,14 +109,19 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     refused: dict[str, list[str]] = {}
     for row in rows:
         for column, reason in row.reason.items():
+            if column in row.failed:
+                continue
             refused.setdefault(f"{row.label}: {reason}", []).append(column)
     if refused:
         yield f"{UNSUPPORTED} the whole network did not run there, so the model has no MN-Norm:"
         yield from (f"  {', '.join(columns)}: {what}" for what, columns in refused.items())
+    failed = [f"{row.label} on {column}" for row in rows for column in row.failed]
+    if failed:
+        yield f"{FAILED} not measured, because it failed: {', '.join(failed)}; these models have no MN-Norm."
     if comparison.reference.reason:
         yield f"The reference {comparison.reference.label} did not run everywhere, so no model has an MN-Norm."
     if any(row.noisy for row in rows):
-        yield f"{NOISY} noisy: over 2 % spread, or over 2 % of the time lost to other processes; read that figure as approximate."
+        yield f"{NOISY} noisy: timings did not agree, or the machine was busy or slow; it may be off, as may norms made of it."
     partial = {f"{column} {share}" for row in rows for column, share in row.partial.items() if row.latency_ms[column] is not None}
     if partial:
         yield f"{PARTIAL} only in part on the delegate, the CPU ran the rest (nodes: {', '.join(sorted(partial))})."
@@ -163,7 +169,7 @@ def _all_rows(comparison: Comparison) -> tuple[Row, ...]:
 def _column_kinds(rows: Sequence[Row], column: str) -> list[Kind]:
     """The kinds of a column's latencies, or of its refusals where it has none, in the order in which they come."""
     latencies = [row.kind[column] for row in rows if row.latency_ms[column] is not None]
-    return list(dict.fromkeys(latencies or [row.kind[column] for row in rows]))
+    return list(dict.fromkeys(latencies or [row.kind[column] for row in rows if column in row.kind]))
 
 
 def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
@@ -182,19 +188,23 @@ def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[Rend
     for column in row.latency_ms:
         mixed = len(kinds[column]) > 1 and row.latency_ms[column] is not None
         yield Text(_cell(row, column) + (f" {row.kind[column]}" if mixed else ""))
-    yield Text(_norm(row.mn_norm_avg), "bold")
-    yield Text(_norm(row.mn_norm_max), "bold")
+    yield Text(_norm(row, row.mn_norm_avg), "bold")
+    yield Text(_norm(row, row.mn_norm_max), "bold")
     if paper:
-        yield NOTHING if row.published is None else _norm(row.published.mn_norm_avg)
-        yield NOTHING if row.published is None else _norm(row.published.mn_norm_max)
+        yield NOTHING if row.published is None else _two_places(row.published.mn_norm_avg)
+        yield NOTHING if row.published is None else _two_places(row.published.mn_norm_max)
 
 
 def _cell(row: Row, column: str) -> str:
     value = row.latency_ms[column]
     if value is None:
-        return UNSUPPORTED
+        return FAILED if column in row.failed else UNSUPPORTED
     return f"{NOISY if column in row.noisy else ''}{three_digits(value)}{PARTIAL if column in row.partial else ''}"
 
 
-def _norm(value: float | None) -> str:
+def _norm(row: Row, value: float | None) -> str:
+    return f"{NOISY if row.mn_norm_noisy and value is not None else ''}{_two_places(value)}"
+
+
+def _two_places(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.2f}"

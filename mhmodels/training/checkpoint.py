@@ -108,6 +108,27 @@ def latest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def last_good(folder: Path) -> str:
+    """A phrase for messages: which checkpoint outlives a failure."""
+    good = latest(folder)
+    return f"the last good checkpoint is {good}" if good else "no checkpoint was written before"
+
+
+def kept(folder: Path, steps: int, resume: str) -> str:
+    """What an interrupted job of so many steps leaves, and how it goes on.
+
+    Args:
+        folder: of the job's checkpoints.
+        steps: of the whole job.
+        resume: the command that continues it.
+    """
+    good = latest(folder)
+    if good is None:
+        return f"no checkpoint was written yet, so no training is kept: {resume} begins again at the first step"
+    step = int(good.stem.removeprefix("step_"))
+    return f"the checkpoint of step {step} of {steps} is kept ({good}): {resume} continues from it"
+
+
 def load(path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Progress, dict[str, Any]]:
     """Reads a checkpoint.
 

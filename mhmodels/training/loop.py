@@ -13,15 +13,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
+from mhmodels.errors import InterruptedJobError
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import EpochResult, Progress
+from mhmodels.training.divergence import all_finite, first_not_finite, gradient_norm, scaled_gradient_norm
 from mhmodels.training.errors import TrainingError
 from mhmodels.training.evaluation import Evaluation, make_test_step, normaliser, right_first, run_test
 from mhmodels.training.feed import Feed, Pipeline
+from mhmodels.training.interrupts import stop_requests
 from mhmodels.training.optimisation import (
     cross_entropy,
     decayed_kernels,
@@ -86,15 +89,21 @@ def train(job: Job, observer: Observer | None = None) -> Outcome:
     """Trains a model from where its folder stands to the recipe's last epoch.
 
     Raises:
-        TrainingError: the folder holds another run, the batch does not divide over the replicas, or the loss became
-            infinite or NaN (the last good checkpoint stays).
+        TrainingError: the folder holds another run, the batch does not divide over the replicas, or the loss, a gradient
+            or a weight became infinite or NaN (the last good checkpoint stays).
         DataError: the data do not fit, or too many pictures are unreadable.
         CheckpointError: a checkpoint cannot be written or read.
+        InterruptedJobError: the user pressed Ctrl-C; the first time a checkpoint is written at the end of the step.
     """
     with contextlib.closing(RunFolder(job.folder)) as folder:
         run = _Run(job, observer or Silent(), folder)
-        run.restore()
-        return run.to_end()
+        try:
+            run.restore()
+            return run.to_end()
+        except InterruptedJobError:
+            raise
+        except KeyboardInterrupt as error:
+            raise InterruptedJobError(run.kept()) from error
 
 
 class _Run:
@@ -139,11 +148,11 @@ class _Run:
 
     def _make_train_step(self) -> Any:
         model, optimizer, recipe = self.trained, self.optimizer, self.recipe
-        normalise = normaliser(self.job.preprocessing)
+        normalise, scale = normaliser(self.job.preprocessing), getattr(optimizer, "dynamic_scale", None)
         kernels = decayed_kernels(model) if recipe.l2 else []
 
         def replica_step(pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-            """One replica's part of a step: summed loss and right answers."""
+            """One replica's part of a step: summed loss, right answers, gradient norm, and 1 if a variable is not finite."""
             with tf.GradientTape() as tape:
                 logits = tf.cast(model(normalise(pixels), training=True), tf.float32)
                 losses = cross_entropy(labels, logits, recipe.label_smoothing)
@@ -153,9 +162,13 @@ class _Run:
                     total += tf.add_n(penalties) / self.replicas
                 scaled = optimizer.scale_loss(total)
             gradients = tape.gradient(scaled, model.trainable_variables)
+            norm = gradient_norm(gradients)
+            if scale is not None:
+                norm = scaled_gradient_norm(norm, tf.convert_to_tensor(scale.value))
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             correct = tf.reduce_sum(tf.cast(right_first(labels, logits), tf.float32))
-            return tf.stack([tf.reduce_sum(losses), correct])
+            spoilt = tf.cast(tf.logical_not(all_finite(tf.convert_to_tensor(each.value) for each in model.variables)), tf.float32)
+            return tf.stack([tf.reduce_sum(losses), correct, norm, spoilt])
 
         def step(batch: Any) -> tf.Tensor:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(replica_step, args=batch), axis=None)
@@ -199,43 +212,53 @@ class _Run:
             )
         )
         clock = Clock(self.progress, self.recipe.batch_size)
-        for batch in batches:
-            loss, correct = self.train_step(batch).numpy().tolist()
-            self._count(loss, correct)
-            clock.tick()
-            self.observer.stepped(self._status(loss, clock))
-            if self.progress.step % self.epoch_steps == 0:
-                self._end_epoch(clock)
-            elif clock.since_checkpoint() >= self.job.checkpoint_seconds:
-                self._save()
-                clock.checkpointed()
+        with stop_requests(self.observer.note) as stop:
+            for batch in batches:
+                loss, correct, norm, spoilt = self.train_step(batch).numpy().tolist()
+                self._count(loss, correct, norm, finite=not spoilt)
+                clock.tick()
+                self.observer.stepped(self._status(loss, clock))
+                if self.progress.step % self.epoch_steps == 0:
+                    self._end_epoch(clock)
+                elif stop.made or clock.since_checkpoint() >= self.job.checkpoint_seconds:
+                    self._save()
+                    clock.checkpointed()
+                if stop.made:
+                    raise InterruptedJobError(self.kept())
         if self.job.test is not None and self.evaluation is None:
             self.evaluation = self._evaluate()
         if self.recipe.ema is not None:
             self.optimizer.finalize_variable_values(self.trained.trainable_variables)
         return Outcome(self.model, self.trained, self.progress, self.evaluation, self.chief)
 
-    def _count(self, loss: float, correct: float) -> None:
+    def kept(self) -> str:
+        """What an interrupted run leaves."""
+        return checkpoint.kept(self.folder.checkpoints, self.steps, f"`mhmodels train … -o {self.job.folder} --resume`")
+
+    def _count(self, loss: float, correct: float, gradient_norm: float, *, finite: bool) -> None:
+        """Counts a step; ends a run whose loss, gradients or variables are no longer finite, in the step that made them so."""
         progress = self.progress
         self.job.train.check()
         progress.step += 1
-        if not math.isfinite(loss):
-            raise self._diverged(f"the loss became {loss}")
+        for what, value in (("loss", loss), ("gradient norm", gradient_norm)):
+            if not math.isfinite(value):
+                raise self._diverged(f"the {what} became {value}")
+        if not finite:
+            self._check_arrays(self._arrays())
         progress.loss_sum += loss
         progress.correct += correct
         progress.pictures += self.recipe.batch_size
 
     def _diverged(self, what: str) -> TrainingError:
-        good = checkpoint.latest(self.folder.checkpoints)
-        kept = f"the last good checkpoint is {good}" if good else "no checkpoint was written before"
+        good = checkpoint.last_good(self.folder.checkpoints)
         return TrainingError(
-            f"step {self.progress.step} of {self.steps}: {what}; {kept}. A lower learning rate, a longer warm-up or another "
+            f"step {self.progress.step} of {self.steps}: {what}; {good}. A lower learning rate, a longer warm-up or another "
             "seed may help, in a new run"
         )
 
     def _status(self, loss: float, clock: Clock) -> Status:
-        progress, rate = self.progress, clock.images_per_second()
-        left = (self.steps - progress.step) * self.recipe.batch_size
+        progress = self.progress
+        ahead = range((progress.step - 1) // self.epoch_steps + 1, self.recipe.epochs + 1)
         return Status(
             step=progress.step,
             steps=self.steps,
@@ -244,16 +267,16 @@ class _Run:
             loss=loss / self.recipe.batch_size,
             mean_loss=progress.loss_sum / progress.pictures,
             accuracy=progress.correct / progress.pictures,
-            images_per_second=rate,
-            remaining_s=left / rate if rate else None,
+            images_per_second=clock.images_per_second(),
+            remaining_s=clock.left(self.steps - progress.step, sum(map(self._evaluates, ahead))),
         )
 
     def _end_epoch(self, clock: Clock) -> None:
         progress = self.progress
         epoch = progress.step // self.epoch_steps
-        due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
-        self.evaluation = self._evaluate() if due and self.job.test is not None else None
-        clock.stop()
+        self.evaluation = self._evaluate() if self._evaluates(epoch) else None
+        if self.evaluation is not None:
+            clock.evaluated()
         result = EpochResult(
             epoch=epoch,
             step=progress.step,
@@ -272,6 +295,11 @@ class _Run:
         self._summarise(result)
         clock.checkpointed()
         self.observer.epoch_done(result)
+
+    def _evaluates(self, epoch: int) -> bool:
+        """Whether the model is evaluated after an epoch."""
+        due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
+        return due and self.job.test is not None
 
     def _evaluate(self) -> Evaluation:
         """Judges the model, with the averaged weights where the recipe has them; the live ones are put back."""
@@ -301,12 +329,18 @@ class _Run:
     def _save(self) -> None:
         if not self.chief:
             return
-        arrays = {name: variable.value.numpy() for name, variable in self._variables().items()}
-        for name, array in arrays.items():
-            # A finite loss says nothing of the update that followed it.
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise self._diverged(f"variable '{name}' is no longer finite")
+        arrays = self._arrays()
+        self._check_arrays(arrays)
         checkpoint.save(self.folder.checkpoints, self.progress, arrays)
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        return {name: variable.value.numpy() for name, variable in self._variables().items()}
+
+    def _check_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+        """Ends the run where a variable of the model or a slot of the optimizer is not finite, by name."""
+        spoilt = first_not_finite(arrays)
+        if spoilt is not None:
+            raise self._diverged(f"variable '{spoilt}' is no longer finite")
 
     def _summarise(self, result: EpochResult) -> None:
         if self.summaries is None:

@@ -26,6 +26,7 @@ from mhmodels.training.sources import Data, Source
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
 from mhmodels.training.watching import Observer, Silent
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
+from mhmodels.weights.loading import ATTRIBUTE
 from mhmodels.weights.registered import locate
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
@@ -98,8 +99,8 @@ def evaluate_network(
     """
     _check_pictures(architecture, architecture.preprocessing)
     model = create_model(architecture, classifier_activation=None)
-    info = load_weights(model, weights, architecture)
-    preprocessing = info.preprocessing if info else architecture.preprocessing
+    load_weights(model, weights, architecture)
+    preprocessing: Preprocessing = getattr(model, ATTRIBUTE).preprocessing  # what the weights state, or else the network's
     _check_pictures(architecture, preprocessing)
     feed = Feed(
         source,

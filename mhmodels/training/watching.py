@@ -7,6 +7,10 @@ from typing import NamedTuple, Protocol
 
 from mhmodels.training.checkpoint import EpochResult, Progress
 
+WARM_UP, ENOUGH = 5, 3
+"""Steps that are not timed: the first one compiles, and the next four find the batches that were read meanwhile. Then, how many
+steps must be timed before there is an estimate."""
+
 
 class Status(NamedTuple):
     """One step of a run, for those who watch.
@@ -16,8 +20,8 @@ class Status(NamedTuple):
         epoch: under way, from 1, of `epochs`.
         loss: of this step's pictures, in nats, without L2.
         mean_loss, accuracy: of the epoch so far.
-        images_per_second: since this process began; None in its first steps, which include compilation.
-        remaining_s: estimated seconds to the end of the run.
+        images_per_second: since this process began; None in its first steps, which compile and read ahead.
+        remaining_s: estimated seconds to the end of the run, evaluations included; None in the first steps.
     """
 
     step: int
@@ -68,14 +72,18 @@ class Clock:
         self._last = self._checkpoint = time.monotonic()
         self._ticks = 0
         self._timed = 0.0
+        self._evaluation_s = 0.0
 
     def tick(self) -> None:
         """One step was done."""
         passed = self.stop()
         self._ticks += 1
-        # The first step is compilation.
-        if self._ticks > 1:
+        if self._ticks > WARM_UP:
             self._timed += passed
+
+    def evaluated(self) -> None:
+        """An evaluation was done after the last step."""
+        self._evaluation_s = self.stop()
 
     def stop(self) -> float:
         """Adds the time since the last call to the progress, and returns it."""
@@ -94,5 +102,11 @@ class Clock:
         self._checkpoint = time.monotonic()
 
     def images_per_second(self) -> float | None:
-        """Pictures by the seconds of this process, its first step and evaluations left out."""
-        return (self._ticks - 1) * self._batch_size / self._timed if self._timed else None
+        """Pictures by the seconds of this process, without its first steps and evaluations; None until enough are timed."""
+        timed = self._ticks - WARM_UP
+        return timed * self._batch_size / self._timed if timed >= ENOUGH and self._timed else None
+
+    def left(self, steps: int, evaluations: int) -> float | None:
+        """Seconds for so many steps and evaluations; None while too few steps were timed."""
+        rate = self.images_per_second()
+        return None if rate is None else steps * self._batch_size / rate + evaluations * self._evaluation_s

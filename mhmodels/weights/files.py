@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import h5py
 import msgspec
@@ -54,6 +54,7 @@ def write_weights(
     accuracy: tuple[Claim, ...] = (),
     step: int | None = None,
     learned: Learned | None = None,
+    padding: Literal["same", "bottom_right"] = "same",
 ) -> WeightsInfo:
     """Writes a weights file that Keras and we load.
 
@@ -70,6 +71,7 @@ def write_weights(
         accuracy: what is claimed for them.
         step: training steps behind them.
         learned: ranges of quantisation-aware training.
+        padding: that the weights were trained with, see `WeightsInfo`.
 
     Returns:
         The description that the file carries.
@@ -100,6 +102,7 @@ def write_weights(
         accuracy=tuple(_public_claim(claim) for claim in accuracy),
         step=step,
         learned=learned,
+        padding=padding,
         created_by=f"mhmodels {_version()}",
     )
     _check_size(target, info)

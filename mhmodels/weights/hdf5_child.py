@@ -1,8 +1,8 @@
 """The contained process that reads HDF5 files for `mhmodels.weights.hdf5`: a script of NumPy and h5py alone.
 
 HDF5's library loops or crashes on damaged files. It runs here, under limits of time and memory for each request.
-Requests are JSON lines on stdin, answers JSON lines on stdout; the values of an array go into the file that both processes
-share, whose descriptor is the script's argument.
+Requests and answers are JSON lines on the channel of `mhmodels.hardware.child`; the values of an array go into the file that
+both processes share, whose descriptor is the script's argument.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import io
 import json
 import os
 import resource
+import socket
 import sys
 import zipfile
 from typing import Any
@@ -55,13 +56,15 @@ class Tree:
         found = group[name]
         if isinstance(found, h5py.Group):
             return self.group(found, depth + 1)
-        if not isinstance(found, h5py.Dataset) or found.shape is None:
+        shape = found.shape if isinstance(found, h5py.Dataset) else None
+        if shape is None:
             return {"link": False}
+        dtype = found.dtype
         return {
-            "shape": [int(side) for side in found.shape],
-            "dtype": str(found.dtype),
-            "code": found.dtype.str if found.dtype.kind in "fiu" and found.dtype.itemsize <= 8 else "",
-            "size": found.dtype.itemsize,
+            "shape": [int(side) for side in shape],
+            "dtype": str(dtype),
+            "code": dtype.str if dtype.kind in "fiu" and dtype.itemsize <= 8 else "",
+            "size": dtype.itemsize,
             "inside": not (found.external or found.is_virtual),
         }
 
@@ -118,7 +121,7 @@ def allow(seconds: int, memory: int) -> None:
 
 
 class Server:
-    """Answers requests until stdin ends."""
+    """Answers requests."""
 
     def __init__(self, shared: int) -> None:
         self.shared = shared
@@ -155,8 +158,8 @@ class Server:
 
 def main() -> None:
     """Serves requests."""
-    server = Server(int(sys.argv[1]))
-    for line in sys.stdin:
+    channel, server = socket.socket(fileno=int(sys.argv[1])), Server(int(sys.argv[2]))
+    for line in channel.makefile("r", encoding="utf-8"):
         request = json.loads(line)
         try:
             allow(request["seconds"], request["memory"])
@@ -167,8 +170,7 @@ def main() -> None:
             answer = {"error": "it needs more memory than a file of its size may"}
         except Exception as error:  # h5py, zipfile and zlib raise whatever their parsing meets
             answer = {"error": (str(error).splitlines() or [type(error).__name__])[0][:200]}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        channel.sendall(json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":

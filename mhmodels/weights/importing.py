@@ -16,11 +16,13 @@ from mhmodels.errors import UnknownNameError, WeightsError
 from mhmodels.families.rows import IMAGENET, SYMMETRIC
 from mhmodels.json_files import plain_text
 from mhmodels.network import LOGITS
+from mhmodels.preprocessing_layer import file_rule, model_rule
 from mhmodels.registry import resolve
 from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
 from mhmodels.weights.files import read_info, read_weights, write_weights
 from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
+from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.source import Source, Variable
 
 MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
@@ -36,7 +38,7 @@ class Stated(NamedTuple):
 
     Attributes:
         preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
-            a checkpoint, the network's own for a Keras file, the file's for one of ours.
+            a checkpoint, for a Keras file or model what its layers state or else the network's own, the file's for one of ours.
         label_set: name of the label set, such as `imagenet-1k`.
         names: of the classes, in order, without background.
         background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
@@ -148,10 +150,11 @@ def import_weights(
             raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
         known = _described(origin)
         arrays, used = _read(found, source.averages if averages else {})
+        padding = padding_of(source, found) if known is None else known.padding
     network = found.architecture
     if known is not None:
         network, stated = _own_network(known, network, source.path), _kept(stated, known)
-    network = msgspec.structs.replace(network, preprocessing=_preprocessing(stated, source, network))
+    network = msgspec.structs.replace(network, preprocessing=_preprocessing(stated, source, origin, network))
     info = write_weights(
         path,
         network,
@@ -164,7 +167,10 @@ def import_weights(
         accuracy=stated.accuracy,
         step=known.step if known else source.step,
         learned=known.learned if known else None,
+        padding=padding,
     )
+    if padding != "same":
+        warn_at_import(str(path), network)
     unused = tuple(name for name in source.variables if name not in used)
     taken = averages if source.averages else None
     return Imported(str(path), info, network, source.kind, found.part.name, len(used), unused, len(source.training_state), taken)
@@ -222,10 +228,13 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(stated: Stated, source: Source, network: Architecture) -> Preprocessing:
+def _preprocessing(stated: Stated, source: Source, origin: Any, network: Architecture) -> Preprocessing:
     if stated.preprocessing is not None:
         return PREPROCESSINGS[stated.preprocessing]
-    return MODEL_GARDEN if source.origin == "tf_model_garden" else network.preprocessing
+    if source.origin == "tf_model_garden":
+        return MODEL_GARDEN
+    carried = file_rule(origin) if isinstance(origin, (str, os.PathLike)) else model_rule(origin)
+    return carried or network.preprocessing
 
 
 def _labels(stated: Stated, found: Match) -> Labels:

@@ -113,6 +113,8 @@ class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         accuracy: what is claimed for them.
         step: training steps behind them, if known.
         learned: ranges of quantisation-aware training; None for float training.
+        padding: before strided convolutions where the weights were trained: `same` as this package pads, or `bottom_right`,
+            ((0, 1), (0, 1)), as keras.applications.MobileNet does.
         created_by: the program and version that wrote the file.
     """
 
@@ -126,6 +128,7 @@ class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     accuracy: tuple[Claim, ...] = ()
     step: int | None = None
     learned: Learned | None = None
+    padding: Literal["same", "bottom_right"] = "same"
     created_by: str = ""
 
     def network(self, source: str = "weights file") -> Architecture:

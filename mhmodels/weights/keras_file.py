@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,19 @@ ROLES_BY_CLASS = {
 """A layer's variables in the order in which Keras 3 numbers them, by its class."""
 
 NO_KERNELS = ("input_layer", "rescaling", "normalization", "dropout")
+
+
+class Stored(NamedTuple):
+    """A model as a file or an object holds it: its layers, and the models among them.
+
+    Attributes:
+        name: of the model.
+        layers: in the order of the model (`in_order`), or by class and number.
+    """
+
+    name: str
+    layers: tuple[Layer | Stored, ...]
+    in_order: bool
 
 
 @contextlib.contextmanager
@@ -64,30 +77,58 @@ def read_h5(file: Group, path: str) -> Source:
         WeightsError: no Keras file.
     """
     if LAYERS_GROUP in file.members or "_layer_checkpoint_dependencies" in file.members:
-        layers, kind = list(_keras3_layers(file, path)), "Keras weights file"
+        model, kind = Stored("model", tuple(_keras3_layers(file, path)), in_order=False), "Keras weights file"
     else:
         root = group_at(file, "model_weights", path) if "model_weights" in file.members else file
         if not any(name.startswith("layer_names") for name in root.attributes):
             raise WeightsError(f"{path}: an HDF5 file, but not one that Keras wrote (neither 'layers' nor 'layer_names' in it)")
-        layers, kind = list(_legacy_layers(root, path)), "Keras HDF5 file"
-    layers = [layer for layer in layers if layer.variables]
-    names = tuple(sorted(variable.name for layer in layers for variable in layer.variables.values()))
-    return Source(path=path, kind=kind, parts=(Part("model", tuple(layers)),), variables=names)
+        model, kind = Stored("model", tuple(_legacy_layers(root, path)), in_order=True), "Keras HDF5 file"
+    return _source(path, kind, model)
+
+
+def _source(path: str, kind: str, model: Stored) -> Source:
+    """The parts of a model, and the names of all its variables."""
+    parts = tuple(_parts(model))
+    names = tuple(sorted(variable.name for layer in parts[0].layers for variable in layer.variables.values()))
+    return Source(path=path, kind=kind, parts=parts, variables=names)
+
+
+def _parts(model: Stored) -> Iterator[Part]:
+    """What may be the wanted network: the model as a whole, in each order that it may have, and every model inside it.
+
+    A Keras 3 file orders layers by class and number, which says where layers of one class stand among each other, but not
+    where a model inside stands: a backbone used as a layer comes before the layers of the head around it.
+    """
+    whole = Part(model.name, tuple(_flat(model)))
+    inner = [layer for layer in model.layers if isinstance(layer, Stored)]
+    if inner and not model.in_order:
+        yield whole._replace(layers=tuple(_flat(model._replace(layers=(*inner, *model.layers)))))
+    yield whole
+    for nested in inner:
+        yield from _parts(nested)
+
+
+def _flat(model: Stored) -> Iterator[Layer]:
+    """The layers with variables of a model and of those inside it, each once."""
+    seen = set[int]()
+    for layer in model.layers:
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        if isinstance(layer, Stored):
+            yield from _flat(layer)
+        elif layer.variables:
+            yield layer
 
 
 def read_model(model: Any) -> Source:
     """A built Keras model as a source, for example `keras.applications.MobileNetV2(...)`; models inside it are entered."""
-    layers = [layer for layer in map(_object_layer, _flat(model)) if layer is not None]
-    names = tuple(sorted(variable.name for layer in layers for variable in layer.variables.values()))
-    return Source(path=str(model.name), kind="Keras model", parts=(Part("model", tuple(layers)),), variables=names)
+    return _source(str(model.name), "Keras model", _object(model))
 
 
-def _flat(model: Any) -> Iterator[Any]:
-    for layer in model.layers:
-        if getattr(layer, "layers", None):
-            yield from _flat(layer)
-        else:
-            yield layer
+def _object(model: Any) -> Stored:
+    layers = [_object(layer) if getattr(layer, "layers", None) else _object_layer(layer) for layer in model.layers]
+    return Stored(str(model.name), tuple(layer for layer in layers if layer is not None), in_order=True)
 
 
 def _object_layer(layer: Any) -> Layer | None:
@@ -107,14 +148,14 @@ def _values(weight: Any) -> NDArray[Any]:
     return np.asarray(weight.numpy())
 
 
-def _keras3_layers(file: Group, path: str) -> Iterator[Layer]:
+def _keras3_layers(file: Group, path: str) -> Iterator[Layer | Stored]:
     """Layers of a Keras 3 file: groups by class with a running number, variables by number, the layer's name aside."""
     root = group_at(file, LAYERS_GROUP if LAYERS_GROUP in file.members else "_layer_checkpoint_dependencies", path)
     numbered = sorted((*_split(name), name) for name in root.members)
     for class_name, _, name in numbered:
         group = group_at(root, name, path)
         if LAYERS_GROUP in group.members:  # a model used as a layer
-            yield from _keras3_layers(group, path)
+            yield Stored(name, tuple(_keras3_layers(group, path)), in_order=False)
             continue
         if "vars" not in group.members or class_name in NO_KERNELS:
             continue
@@ -135,21 +176,27 @@ def _split(name: str) -> tuple[str, int]:
     return found[1], int(found[2] or 0)
 
 
-def _legacy_layers(root: Group, path: str) -> Iterator[Layer]:
+def _legacy_layers(root: Group, path: str) -> Iterator[Layer | Stored]:
     """Layers of an older file: names in attributes, in the order of the model."""
     for layer_name in _texts(root, "layer_names"):
         if layer_name.split("/")[0] not in root.members:
             raise WeightsError(f"{path}: truncated: layer '{layer_name}' is listed but not stored")
         group = group_at(root, layer_name, path)
-        variables = {}
+        # A model used as a layer stores the variables of all its layers in one group, as LAYER/VARIABLE.
+        owners: dict[str, dict[str, Variable]] = {}
         for weight_name in _texts(group, "weight_names"):
             variable = dataset_variable(group, weight_name, path)
-            role = weight_name.split("/")[-1].removesuffix(":0")
+            owner, _, role = weight_name.rpartition("/")
+            role = role.removesuffix(":0")
             spatial = len(variable.shape) == 4 and variable.shape[0] > 1
             if role == "kernel" and spatial and variable.shape[-1] == 1:
                 role = "depthwise_kernel"  # Keras 3 calls both kinds `kernel`
-            variables[role] = variable
-        yield layer_of(layer_name, variables)
+            owners.setdefault(owner, {})[role] = variable
+        layers = [layer_of(owner.rpartition("/")[2], variables) for owner, variables in owners.items()]
+        if len(layers) == 1:
+            yield layers[0]._replace(name=layer_name)
+        elif layers:
+            yield Stored(layer_name, tuple(layers), in_order=True)
 
 
 def _texts(group: Group, name: str) -> list[str]:

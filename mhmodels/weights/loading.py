@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mhmodels.architecture import Architecture
+from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import WeightsError
 from mhmodels.network import LOGITS
+from mhmodels.preprocessing_layer import file_rule, state_rule
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, targets
+from mhmodels.weights.padding import Padding, padding_of, warn_at_size
 from mhmodels.weights.registered import locate
 from mhmodels.weights.stated import check_network
 
@@ -26,7 +28,7 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
 
     A file of ours is checked: hash, network, class count. In a plain Keras file (of ours or of `keras.applications`) the
     network is found by its structure. A model without the top takes what it has from a file with more, whatever its
-    class count.
+    class count. The model then carries the preprocessing that the file states, if it states one.
 
     Args:
         model: with layers named after the network's operations.
@@ -46,16 +48,25 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
     wanted = _layers_of(model, architecture)
     with open_weights(path) as file:
         if file.info is None:
-            arrays = _plain_arrays(file, architecture, wanted)
+            arrays, padding = _plain_arrays(file, architecture, wanted)
         else:
             classes = any(target.name == LOGITS for target in wanted)
             check_network(path, file.info.network(path), architecture, classes=classes)
-            arrays = read_arrays(file, path)
+            arrays, padding = read_arrays(file, path), file.info.padding
         info = file.info
     _assign(model, path, wanted, arrays)
-    if info is not None:
-        setattr(model, ATTRIBUTE, _with_preprocessing(architecture, info))
+    if padding != "same":
+        warn_at_size(path, architecture, model.inputs[0].shape[1:3])
+    rule = info.preprocessing if info is not None else file_rule(path)
+    if rule is not None:
+        carry(model, architecture, rule)
     return info
+
+
+def carry(model: Any, architecture: Architecture, rule: Preprocessing) -> None:
+    """Makes a model of `create_model` carry a preprocessing: on its architecture, and into every file that it is saved to."""
+    setattr(model, ATTRIBUTE, msgspec.structs.replace(architecture, preprocessing=rule))
+    state_rule(model, rule)
 
 
 def save_weights(
@@ -104,15 +115,15 @@ def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
     return tuple(target for target in targets(architecture) if target.name in names)
 
 
-def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> Arrays:
-    """The network's arrays from a Keras file that says nothing of itself."""
+def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, Padding]:
+    """The network's arrays from a Keras file that says nothing of itself, and the padding that they were trained with."""
     classes = architecture.classes if any(target.name == LOGITS for target in wanted) else None
     found = match(file.source, architecture, width=architecture.width_multiplier, classes=classes)
     arrays: Arrays = {}
     for (layer, role), variable in found.variables.items():
         value = np.asarray(variable.read(), np.float32)
         arrays[layer, role] = value[None, None] if layer == LOGITS and value.ndim == 2 else value
-    return arrays
+    return arrays, padding_of(file.source, found)
 
 
 def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
@@ -132,7 +143,3 @@ def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -
             pairs.append((variable, value))
     for variable, value in pairs:
         variable.assign(value)
-
-
-def _with_preprocessing(architecture: Architecture, info: WeightsInfo) -> Architecture:
-    return msgspec.structs.replace(architecture, preprocessing=info.preprocessing)

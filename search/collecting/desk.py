@@ -12,7 +12,7 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.company import wait_for_quiet
 from mhmodels.hardware.host_session import timing_cores
-from mhmodels.hardware.timing import disturbed, unrest
+from mhmodels.hardware.measuring import steadier
 from mhmodels.hardware.turns import common_pace, steady_ms, uncertainty
 from search.collecting.plan import Network, Settings, Target, notes, with_notes
 from search.cost_model.fitting import FitOptions, Origin, fit
@@ -104,7 +104,7 @@ class Desk:
         """Measures the reference network; if it drifted, everything since its last measurement is to be measured again."""
         row = self._measure(job)
         if row is not None and row.noisy:
-            row = min(row, self._measure(job) or row, key=unrest)
+            row = steadier(row, self._measure(job) or row)
         if row is None or row.median_ms is None:
             return
         change = self._change(self._reference_ms, row.median_ms)
@@ -119,7 +119,7 @@ class Desk:
         """Measures a network of the queue again; a noisy row is replaced by a steadier one only."""
         why, before = self.queue.pop(network.id), self._rows[network.id]
         row = self._measure(job)
-        if row is None or (row.noisy and _unsteadiness(row) >= _unsteadiness(before)):
+        if row is None or (row.noisy and not _better(row, before)):
             return
         row = with_notes(row, **self._notes(network), why=why, before_ms=before.median_ms)
         self._rows[network.id] = row
@@ -136,8 +136,9 @@ class Desk:
         ms = np.array([steady_ms(row, pace) for row in rows], np.float64)
         encodings = np.array([network.encoding for network in known])
         model = fit(space, encodings, ms, Origin(self.id), FitOptions(curve=False)).model
-        errors = np.abs(model.bind(space).predict(encodings) / ms - 1)
-        limit = max(OUTLIER, OUTLIER_SPREADS * float(np.median(errors)))
+        # Log ratios: a tenth is as far off as the tenfold.
+        errors = np.abs(np.log(model.bind(space).predict(encodings) / ms))
+        limit = max(np.log1p(OUTLIER), OUTLIER_SPREADS * float(np.median(errors)))
         for network, error in zip(known, errors, strict=True):
             if error > limit and notes(self._rows[network.id]).get("why") != "outlier":
                 self.queue[network.id] = "outlier"
@@ -171,12 +172,12 @@ class Desk:
             return None
         target = self.target
         try:
-            row = answer(job, target.hardware, target.runner).measurement
+            row = answer(job, target.hardware, target.runner, tries=1).measurement
             waits = target.timed and target.runner.exclusive and not self.in_turns and self.settings.patience_s
-            if waits and disturbed(row):
+            if waits and row.noisy:
                 # Looking before every timing would cost more than timing the few again that were disturbed.
                 wait_for_quiet(timing_cores(job.threads), self.settings.patience_s)
-                row = min(row, answer(job, target.hardware, target.runner).measurement, key=unrest)
+                row = steadier(row, answer(job, target.hardware, target.runner, tries=1).measurement)
         except (MhmodelsError, OSError) as error:
             self._failed(job, error)
             return None
@@ -203,6 +204,8 @@ class Desk:
             return str(error)
 
 
-def _unsteadiness(row: Measurement) -> float:
-    """What makes a row noisy: spread and disturbance, or, in turns, the standard error, since the reference feels these too."""
-    return unrest(row) if row.turns is None else uncertainty(row.turns)
+def _better(row: Measurement, before: Measurement) -> bool:
+    """Whether a noisy row takes the place of a noisy one: in turns the one with the smaller standard error, else the faster."""
+    if row.turns is None or before.turns is None:
+        return steadier(before, row) is row
+    return uncertainty(row.turns) < uncertainty(before.turns)

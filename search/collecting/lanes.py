@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import os
 import queue
-import tempfile
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -23,6 +22,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, prepare
 from mhmodels.hardware.host_session import timing_cores, usable_cores
+from mhmodels.system.files import temporary_folder
 from search.collecting.desk import Desk, Emit, Event, Trouble
 from search.collecting.plan import THIS_MACHINE, WEIGHTS, Network, Plan, Settings, reference_network
 from search.space import Space
@@ -97,8 +97,8 @@ class Lane:
         """Everything pending, then everything that is to be measured again."""
         # A thread's cores are those of the processes that it starts; a compiler's process stays as long as its thread.
         compilers = ThreadPoolExecutor(len(self.cores), initializer=_stay_on, initargs=(self.cores,))
-        with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder, compilers as pool:
-            files = Files(Path(folder), self.settings)
+        with temporary_folder("collect") as folder, compilers as pool:
+            files = Files(folder, self.settings)
             waiting = {desk.id: {network.id for network in desk.target.pending} for desk in self.desks}
             wanted = [n for n in self.plan.everything if any(n.id in ids for ids in waiting.values())]
             for chunk in _chunks(wanted, CHUNK):

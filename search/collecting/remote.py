@@ -7,10 +7,8 @@ against other processes of its host too. Rows are stored here, as they come.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -21,6 +19,7 @@ from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, answer, get_hardware, register
 from mhmodels.hardware.registry import runners
 from mhmodels.store import Store
+from mhmodels.system.files import temporary_folder
 from search.collecting.desk import FAILURES, Event, Row, Trouble
 from search.collecting.lanes import Files
 from search.collecting.plan import Network, Plan, Settings, Target, reference_network, target, with_notes
@@ -71,8 +70,8 @@ def work(task: Task) -> Outcome:
         hardware, runner = _hardware(task.hardware)
         architecture = Architecture.from_json(task.architecture, source=task.label)
         architecture = msgspec.structs.replace(architecture, name=task.label)
-        with tempfile.TemporaryDirectory(prefix="mhmodels-collect-") as folder:
-            job = Files(Path(folder), settings).job(architecture, hardware.format, reference=reference_network(settings))
+        with temporary_folder("collect") as folder:
+            job = Files(folder, settings).job(architecture, hardware.format, reference=reference_network(settings))
             return Outcome(msgspec.json.encode(answer(job, hardware, runner).measurement))
     except (MhmodelsError, OSError) as error:
         return Outcome(None, str(error), bool(look(task.hardware)[1]))

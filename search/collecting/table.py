@@ -14,6 +14,7 @@ import msgspec
 
 from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
+from mhmodels.hardware.measurement import mixture
 from mhmodels.hardware.timing import unrest
 from mhmodels.hardware.turns import Pace, common_pace, steady_ms, uncertainty
 from mhmodels.store import Store
@@ -34,8 +35,8 @@ def write_table(
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
     `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
-    (`mhmodels.hardware.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the largest
-    of spread and disturbance (`mhmodels.hardware.timing.Summary`), empty where nothing was timed. `reference_ms` is what the
+    (`mhmodels.hardware.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the row's
+    uncertainty (`mhmodels.hardware.timing.unrest`), empty where nothing was timed. `reference_ms` is what the
     reference network took around that time.
 
     Args:
@@ -103,10 +104,10 @@ def _disturbance(row: Measurement) -> tuple[str, str]:
 
 
 def _environment(name: str, rows: Sequence[Measurement]) -> Environment | None:
-    found = {msgspec.json.encode(row.environment, order="sorted"): row.environment for row in rows}
-    if len(found) > 1:
-        first, second, *_ = found.values()
+    found = mixture(rows)
+    if found is not None:
         raise CostModelError(
-            f"rows of {name} come from {len(found)} environments, {first} and {second}: write one of them at a time"
+            f"rows of {name} come from different conditions: {found}; write a table of those of one machine, by giving the same "
+            "command there"
         )
-    return next(iter(found.values()), None)
+    return next((row.environment for row in sorted(rows, key=lambda row: not row.supported)), None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
-from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.measurement import Environment, Measurement, mixture
 from mhmodels.hardware.turns import common_pace, steady_ms
 from mhmodels.json_files import read_bytes
 from mhmodels.store import Store
@@ -27,6 +28,8 @@ from search.template import ArchitectureSpace
 
 MAX_BYTES = 2 << 30
 _ALIKE = 1.1
+_OWN_FIELDS = {"environments", "baselines", "schema"}
+NO_CONDITIONS: Mapping[str, str] = {}
 
 
 class Latencies(NamedTuple):
@@ -57,9 +60,9 @@ class Provenance(_Marked, frozen=True):
     """What `search collect` writes beside its table, as far as it matters here."""
 
     environments: dict[str, Environment | None]
+    space: str
+    schema: str
     baselines: dict[str, tuple[Baseline, ...]] = {}
-    space: str = ""
-    schema: str = ""
 
 
 def write_samples(sample: Sample, space: Space, path: Path) -> None:
@@ -85,7 +88,13 @@ def write_samples(sample: Sample, space: Space, path: Path) -> None:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, store: Store | None = None) -> Latencies:
+def read_latencies(
+    path: str | os.PathLike[str],
+    space: Space,
+    origin: Origin,
+    store: Store | None = None,
+    where: Mapping[str, str] = NO_CONDITIONS,
+) -> Latencies:
     """Reads JSON lines, or CSV with a header (`.csv`).
 
     Every row has `encoding` (a list, or `3:0:…`) or `architecture` (an architecture file's content; in CSV its path or a zoo
@@ -98,6 +107,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
         space: what encodings belong to.
         origin: of the latencies; of those in the store kind, format and environment are taken from there.
         store: for rows without a latency.
+        where: conditions of the store's rows, as of `Measurement.conditions`, to choose among several.
 
     Raises:
         FileFormatError: it cannot be read, or a row is wrong; the message has the line.
@@ -117,7 +127,7 @@ def read_latencies(path: str | os.PathLike[str], space: Space, origin: Origin, s
     if store is not None and isinstance(space, ArchitectureSpace):
         lacking = [encoding for encoding, value in members if value is None]
         if lacking:
-            stored, origin = _looked_up(store, space, lacking, origin)
+            stored, origin = _looked_up(store, space, lacking, origin, where)
     encodings, ms, names, absent = [], [], [], 0
     for (_, row), (encoding, own) in zip(rows, members, strict=True):
         value = stored.get(encoding.tobytes()) if own is None else own
@@ -151,24 +161,40 @@ def is_provenance(path: Path) -> bool:
 
 
 def provenance_of(path: Path, space: Space) -> Provenance | None:
-    """What `search collect` wrote beside a table (FILE.csv); None where there is no such file.
+    """What `search collect` wrote beside a table (FILE.csv); None where there is no such file, or a JSON file of something else.
 
     Raises:
+        FileFormatError: it is damaged.
         SpaceError: it is of another space or version, whose encodings mean other networks.
     """
     beside = path.with_suffix(".json")
     if path.suffix.lower() != ".csv" or not beside.is_file():
         return None
+    content = read_bytes(beside, limit=MAX_BYTES)
     try:
-        found = msgspec.json.decode(read_bytes(beside, limit=MAX_BYTES), type=Provenance)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None  # a file of the user's that only has the same name
-    if found.schema not in ("", space.schema):
+        document = msgspec.json.decode(content)
+        if not _is_of_tables(document):
+            return None  # a file of something else that only has the same name, for example a cost model
+        found = msgspec.json.decode(content, type=Provenance)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise FileFormatError(
+            f"{beside}: damaged, expected the provenance of {path.name} that `search collect` writes ({error}); restore it, "
+            "or move it away (then environment, baselines and space of the table are unknown)"
+        ) from error
+    if found.schema != space.schema:
         raise SpaceError(
             f"{path}: {beside.name} beside it says that its encodings are of space '{found.space}' with schema {found.schema}, "
             f"but space '{space.name}' has {space.schema}: another space or version"
         )
     return found
+
+
+def _is_of_tables(document: Any) -> bool:
+    """Whether a JSON document is a provenance of some version, or what is left of one."""
+    if not isinstance(document, dict):
+        return False
+    stated = document.get("format")
+    return stated.startswith("mhmodels.latencies/") if isinstance(stated, str) else bool(_OWN_FIELDS & set(document))
 
 
 def _with_provenance(origin: Origin, found: Provenance | None) -> Origin:
@@ -180,26 +206,52 @@ def _with_provenance(origin: Origin, found: Provenance | None) -> Origin:
 
 
 def _looked_up(
-    store: Store, space: ArchitectureSpace, encodings: Sequence[Encodings], origin: Origin
+    store: Store, space: ArchitectureSpace, encodings: Sequence[Encodings], origin: Origin, where: Mapping[str, str]
 ) -> tuple[dict[bytes, float | None], Origin]:
     """The store's latencies of members, by encoding, and where they come from."""
     ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
-    rows = _comparable(_latest(store, origin.hardware, ids.values()), origin.hardware)
+    rows = _comparable(_latest(store, origin.hardware, ids.values(), where), origin.hardware)
     pace = common_pace(rows)
     by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
     known = stored_baselines(store, rows, pace) if rows else ()
     return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known or origin.baselines))
 
 
-def _latest(store: Store, hardware: str, architecture_ids: Iterable[str] | None = None) -> list[Measurement]:
+def _latest(
+    store: Store, hardware: str, architecture_ids: Iterable[str] | None = None, where: Mapping[str, str] = NO_CONDITIONS
+) -> list[Measurement]:
     """Rows of a hardware; of networks that were timed in turns those, for `bench` may have timed one alone since."""
     ids = None if architecture_ids is None else list(architecture_ids)
+    if where:
+        return _latest_where(store, hardware, None if ids is None else set(ids), where)
     rows = store.latest([hardware], ids)
     references = {row.turns.model_hash for row in rows if row.turns is not None}
     if len(references) != 1:
         return rows
     in_turns = {row.architecture_id: row for row in store.latest([hardware], ids, beside=references.pop())}
     return [in_turns.get(row.architecture_id, row) for row in rows]
+
+
+def _latest_where(store: Store, hardware: str, ids: Collection[str] | None, where: Mapping[str, str]) -> list[Measurement]:
+    """The same of rows taken in certain conditions only.
+
+    Raises:
+        CostModelError: no row has them; the message says what there is.
+    """
+    rows = [row for row in store.of_hardware(hardware) if ids is None or row.architecture_id in ids]
+    for name, wanted in where.items():
+        there = sorted({_text(row.conditions().get(name)) for row in rows})
+        rows = [row for row in rows if _text(row.conditions().get(name)) == wanted]
+        if not rows:
+            known = f"it is {' or '.join(map(repr, there))}" if there else f"there are none on {hardware}"
+            raise CostModelError(f"{store.path}: no latencies where '{name}' is '{wanted}': {known}")
+    turns = any(row.turns is not None for row in rows)
+    latest: dict[str | None, Measurement] = {}
+    for row in rows:
+        earlier = latest.get(row.architecture_id)
+        if not (turns and row.turns is None and earlier is not None and earlier.turns is not None):
+            latest[row.architecture_id] = row
+    return list(latest.values())
 
 
 def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
@@ -214,13 +266,19 @@ def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
     return Sample(np.array(encodings), tuple(str(row.get("distribution") or "") for _, row in rows))
 
 
-def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
+def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[str, str] = NO_CONDITIONS) -> Latencies:
     """The store's rows of a space's samples on a hardware: their models are named by `Space.label`.
+
+    Args:
+        store: with the rows.
+        space: of the samples.
+        hardware: where they were timed.
+        where: conditions of the rows, as of `Measurement.conditions`, to choose among several: `{"configuration.mode": "burst"}`.
 
     Raises:
         CostModelError: there are none, or they come from different environments.
     """
-    named = [row for row in _latest(store, hardware) if row.model.startswith(f"{space.name}:")]
+    named = [row for row in _latest(store, hardware, where=where) if row.model.startswith(f"{space.name}:")]
     found = [row for row in named if _is_member(row, space)]
     if not found:
         there = ", ".join(store.hardware()) or "none"
@@ -236,8 +294,7 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
         if steady is not None:
             encodings.append(space.parse(row.model))
             ms.append(steady)
-            # As `search collect` leaves it.
-            names.append(str(row.device_state.get("collect", {}).get("distribution", "")))
+            names.append(_distribution(row))
     origin = _origin(rows, Origin(hardware, baselines=stored_baselines(store, rows, pace)))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
     if len(named) > len(found):
@@ -245,6 +302,13 @@ def stored_latencies(store: Store, space: Space, hardware: str) -> Latencies:
     if not ms:
         raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
     return _merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
+
+
+def _distribution(row: Measurement) -> str:
+    """What `search collect` notes of a row's network; "" where there is no such note, or something else in its place."""
+    noted = row.device_state.get("collect")
+    name = noted.get("distribution") if isinstance(noted, dict) else None
+    return name if isinstance(name, str) else ""
 
 
 def _is_member(row: Measurement, space: Space) -> bool:
@@ -278,15 +342,20 @@ def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latenc
 
 
 def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]:
-    """Refuses rows of one hardware that come from different devices, versions, formats or settings."""
-    places = {(row.environment.device, row.runtime, row.compiler, row.driver, row.format, row.threads, row.kind) for row in rows}
-    if len(places) > 1:
-        first, second, *_ = sorted(places)
+    """Refuses rows of one hardware that were taken in different conditions."""
+    found = mixture(rows)
+    if found is not None:
+        name, one, other = found.differing[0]
         raise CostModelError(
-            f"latencies on {hardware} come from {len(places)} different places and do not go together, for example {first} and "
-            f"{second}; use a store of one of them (--store)"
+            f"latencies on {hardware} come from different conditions and do not go together: {found}; choose one of them "
+            f"(--where {shlex.quote(f'{name}={_text(one)}')} or --where {shlex.quote(f'{name}={_text(other)}')})"
         )
     return list(rows)
+
+
+def _text(value: Any) -> str:
+    """A condition as `--where` takes it; empty where a row does not have it."""
+    return "" if value is None else value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _origin(rows: Sequence[Measurement], origin: Origin) -> Origin:

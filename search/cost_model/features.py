@@ -30,6 +30,9 @@ _KINDS = (
 )  # fmt: skip
 _QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
 NAMES = tuple(f"{kind}.{quantity}" for kind in _KINDS for quantity in _QUANTITIES)
+_SIGNED = (
+    "kind", "in_channels", "channels", "kernel", "stride", "dilation", "groups", "bias", "batch_norm", "activation", "size",
+)  # fmt: skip
 _START = {kind: i * len(_QUANTITIES) for i, kind in enumerate(_KINDS)}
 
 
@@ -54,8 +57,13 @@ def structural(piece: Piece) -> NDArray[np.float64]:
 def signature(piece: Piece) -> str:
     """Hash of what a piece computes and on which sizes; names do not count (12 hex digits)."""
     place = {op.name: i for i, op in enumerate(piece.ops)}
-    content = [[place.get(source, -1) for source in op.inputs] + [str(field) for field in op[1:2] + op[3:]] for op in piece.ops]
+    content = [[place.get(source, -1) for source in op.inputs] + _signed(op) for op in piece.ops]
     return hashlib.sha256(repr((piece.size, content)).encode()).hexdigest()[:12]
+
+
+def _signed(op: Op) -> list[str]:
+    """What counts of an operation. Model files hold hashes of it: a later field may add to it only where it is no default."""
+    return [str(getattr(op, name)) for name in _SIGNED] + ([] if op.padding == "same" else [op.padding])
 
 
 def _kind(op: Op) -> str:

@@ -16,6 +16,8 @@ from mhmodels.hardware.measurement import Environment, Kind
 from search.cost_model import features
 from search.cost_model.baselines import Baseline
 from search.cost_model.model import (
+    LONGEST_MS,
+    SHORTEST_MS,
     CostModel,
     CurvePoint,
     Floats,
@@ -24,16 +26,21 @@ from search.cost_model.model import (
     encoding_hashes,
     form_row_count,
     form_rows,
+    rank_doubt,
 )
+from search.cost_model.ridge import ridge
+from search.cost_model.robust import FAR, Bools, Judged, far_off, judge, predictable, scaled_rows
 from search.cost_model.statistics import Statistics, statistics
 from search.errors import CostModelError
 from search.space import Encodings, Space
 from search.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
-SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
-"""Beyond them no latency lies, and the squares of relative errors leave what floating point can hold."""
-FAR = 3.0
+DISAGREEMENT = 0.02
+"""By how much relative errors may rank networks worse than absolute ones."""
+MOST_ABSURD = 0.1
+"""Share of latencies that may be set aside before the data are in doubt."""
+MOST_NAMED = 5
 CURVE = (30, 100, 300, 1000, 3000, 10_000)
 # How far a block may depart from what its features say, relative to its own cost; cross-validation chooses.
 _DEVIATIONS = (0.0, 0.03, 0.1, 0.3)
@@ -80,6 +87,7 @@ class Fit(NamedTuple):
         true_ms, predicted_ms: of the held-out architectures, in the same order.
         held_out: their places in the data.
         warnings: for people, with numbers.
+        absurd: (n,) of all data, which latencies are far off without a reason in the network; neither fitted to nor counted.
     """
 
     model: CostModel
@@ -87,6 +95,7 @@ class Fit(NamedTuple):
     predicted_ms: Floats
     held_out: NDArray[np.int64]
     warnings: tuple[str, ...]
+    absurd: Bools
 
 
 class _Solution(NamedTuple):
@@ -105,6 +114,7 @@ def fit(
     origin: Origin,
     options: FitOptions = DEFAULT_OPTIONS,
     distributions: Sequence[str] = (),
+    doubts: Sequence[str] = (),
 ) -> Fit:
     """Fits a cost model by ridge regression, its strength chosen by leave-one-out.
 
@@ -115,41 +125,70 @@ def fit(
         origin: of the latencies.
         options: how to fit.
         distributions: (n,), what each was drawn from; empty if unknown.
+        doubts: what is known against the latencies beforehand; the model carries these warnings.
 
     Raises:
         CostModelError: a latency that is NaN, infinite, zero, negative or beyond all measure; too few samples; a form that the
             space lacks.
         SpaceError: encodings that are no members.
     """
+    from threadpoolctl import threadpool_limits
+
     rows, ms = _checked(space, encodings, latency_ms)
     form: Form = options.form or ("pairwise" if space.tabular else "structural")
     check_form(form, space)
-    order = np.random.default_rng(options.seed).permutation(len(ms))
-    count = round(len(ms) * options.held_out)
-    held, train = np.sort(order[:count]), order[count:]
-    if len(train) < MINIMUM_SAMPLES or count < MINIMUM_HELD:
-        raise CostModelError(
-            f"{len(ms)} different architectures leave {len(train)} to train on and {count} to test on, expected at least "
-            f"{MINIMUM_SAMPLES} and {MINIMUM_HELD}: collect {_fewest(options.held_out)} or more (`mhmodels search collect -n`)"
-        )
-    design = _Design(space, rows, form)
-    solution = design.solve(train, ms, options)
-    model = _model(space, form, solution, origin, options, rows[train], ms[train], statistics([1.0], [1.0]))
-    curve = []
-    for n in [n for n in CURVE if n < len(train)] if options.curve else []:
-        part = _model(space, form, design.solve(train[:n], ms, options), origin, options, rows[:1], ms[train[:n]], model.held_out)
-        curve.append(CurvePoint(n=n, statistics=statistics(ms[held], part.bind(space).predict(rows[held]))))
-    predicted = model.bind(space).predict(rows[held])
-    report = statistics(ms[held], predicted)
+    held, train = _split(len(ms), options)
+    # The matrices are small: with several threads they take longer, and the last digits depend on how many there are.
+    with threadpool_limits(1, "blas"):
+        design = _Design(space, rows, form)
+        solution, judged = design.solve(train, ms, options)
+        model = _model(space, form, solution, origin, options, rows[train], ms[train], statistics([1.0], [1.0]))
+        predicted = model.bind(space).predict(rows)
+        absurd, alike = design.suspects(ms, predicted, judged.floor)
+        curve = list(_learning_curve(design, train, held, ms, ~absurd[held], origin, options) if options.curve else ())
+    report = statistics(ms[held], predicted[held], ~absurd[held])
     model = msgspec.structs.replace(
         model,
         held_out=report,
         trained_on=tuple(encoding_hashes(space, rows[train])),
-        by_distribution=_by_distribution(distributions, held, ms[held], predicted),
+        by_distribution=_by_distribution(distributions, held, ms[held], predicted[held], ~absurd[held]),
         learning_curve=(*curve, CurvePoint(n=len(train), statistics=report)),
+        warnings=(*doubts, *_doubts(report, judged, absurd)),
     )
-    warnings = (*_warnings(design, train), *_far_off(space, rows, ms, model))
-    return Fit(model, ms[held], predicted, held, warnings)
+    remarks = (*_warnings(design, train), *_far_off(space, rows, ms, predicted, absurd, alike))
+    return Fit(model, ms[held], predicted[held], held, remarks, absurd)
+
+
+def _split(n: int, options: FitOptions) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of held-out and training samples."""
+    order = np.random.default_rng(options.seed).permutation(n)
+    count = round(n * options.held_out)
+    held, train = np.sort(order[:count]), order[count:]
+    if len(train) < MINIMUM_SAMPLES or count < MINIMUM_HELD:
+        raise CostModelError(
+            f"{n} different architectures leave {len(train)} to train on and {count} to test on, expected at least "
+            f"{MINIMUM_SAMPLES} and {MINIMUM_HELD}: collect {_fewest(options.held_out)} or more (`mhmodels search collect -n`)"
+        )
+    return held, train
+
+
+def _learning_curve(
+    design: _Design,
+    train: NDArray[np.int64],
+    held: NDArray[np.int64],
+    ms: Floats,
+    counted: Bools,
+    origin: Origin,
+    options: FitOptions,
+) -> Iterator[CurvePoint]:
+    """Held-out statistics of fits to fewer samples."""
+    space, rows = design.space, design.encodings
+    nothing = statistics([1.0], [1.0])
+    for n in [n for n in CURVE if n < len(train)]:
+        part = _model(
+            space, design.form, design.solve(train[:n], ms, options)[0], origin, options, rows[:1], ms[train[:n]], nothing
+        )
+        yield CurvePoint(n=n, statistics=statistics(ms[held], part.bind(space).predict(rows[held]), counted))
 
 
 def _fewest(held_out: float) -> int:
@@ -158,17 +197,42 @@ def _fewest(held_out: float) -> int:
     return next(n for n, count in tested if count >= MINIMUM_HELD and n - count >= MINIMUM_SAMPLES)
 
 
-def _far_off(space: Space, rows: Encodings, ms: Floats, model: CostModel) -> Iterator[str]:
+def _far_off(space: Space, rows: Encodings, ms: Floats, predicted: Floats, absurd: Bools, alike: Bools) -> Iterator[str]:
     """Latencies that the model does not believe, since they may be in another unit or misread."""
-    ratio = ms / model.bind(space).predict(rows)
-    factor = np.maximum(ratio, 1 / ratio)
-    # Also far beside what is usual: of a poor model many networks are off, and none of them is wrong.
-    off = np.flatnonzero(factor > max(FAR, np.median(factor) ** 10))
-    if len(off):
-        worst = off[factor[off].argmax()]
+    factor = np.maximum(ms / predicted, predicted / ms)
+    if absurd.any():
+        places = np.flatnonzero(absurd)
+        worst = places[np.argsort(-factor[places], kind="stable")[:MOST_NAMED]]
+        named = "; ".join(f"{ms[i]:.4g} ms, predicted {predicted[i]:.4g}: {space.label(rows[i])}" for i in worst)
+        more = f"; and {len(places) - len(worst)} more" if len(places) > len(worst) else ""
         yield (
-            f"{len(off)} of {len(ms)} latencies are over {FAR:g} times more or less than predicted: are they in ms and of this "
-            f"hardware? The worst is {ms[worst]:.4g} ms, predicted {ms[worst] / ratio[worst]:.4g}: {space.label(rows[worst])}"
+            f"{len(places)} of {len(ms)} latencies are over {FAR:g} times more or less than predicted: are they in ms and of "
+            "this hardware? The model was not fitted to them and they do not count in its statistics; measure them again. The "
+            f"worst: {named}{more}"
+        )
+    if alike.any():
+        worst_alike = int(np.argmax(np.where(alike, factor, 0)))
+        yield (
+            f"{alike.sum()} of {len(ms)} latencies are over {FAR:g} times more or less than predicted, on networks that resemble "
+            f"each other, so they count; the model does not express what these have in common. The worst is "
+            f"{ms[worst_alike]:.4g} ms, predicted {predicted[worst_alike]:.4g}: {space.label(rows[worst_alike])}"
+        )
+
+
+def _doubts(report: Statistics, judged: Judged, absurd: Bools) -> Iterator[str]:
+    """Why no search should go by a model, whatever its error is on average."""
+    if doubt := rank_doubt(report):
+        yield doubt
+    relative, absolute = judged.spearman
+    if relative < absolute - DISAGREEMENT:
+        yield (
+            f"a fit of relative errors ranks networks worse (Spearman {relative:.3f}, leave-one-out) than one of absolute errors "
+            f"({absolute:.3f}): fit with --error absolute, and look at the lowest latencies"
+        )
+    if absurd.mean() > MOST_ABSURD:
+        yield (
+            f"{absurd.mean():.0%} of the latencies are over {FAR:g} times more or less than predicted, expected at most "
+            f"{MOST_ABSURD:.0%}: the data may be of several units, devices or settings"
         )
 
 
@@ -191,7 +255,7 @@ class _Design:
     def __init__(self, space: Space, encodings: Encodings, form: Form) -> None:
         from scipy import sparse
 
-        self.space, self.form = space, form
+        self.space, self.form, self.encodings = space, form, encodings
         touched = form_rows(space, encodings, form)
         n, width = touched.shape
         pointers = np.arange(0, n * width + 1, width)
@@ -204,55 +268,67 @@ class _Design:
             self.structural = self.touched @ space.table(features.structural, len(features.NAMES))
             self.tied = (self.touched @ self.groups).tocsr()
 
-    def solve(self, train: NDArray[np.int64], ms: Floats, options: FitOptions) -> _Solution:
-        """Fits to some samples; for relative errors every sample's equation is divided by its latency."""
-        from scipy import sparse
-
-        typical = float(np.median(ms[train]))
-        factor = 1.0 / (ms[train] if options.error == "relative" else np.full(len(train), typical))
-        weight, target = sparse.diags_array(factor), ms[train] * factor
+    def solve(self, train: NDArray[np.int64], ms: Floats, options: FitOptions) -> tuple[_Solution, Judged]:
+        """Fits to the credible ones of some samples; for relative errors every equation is divided by the fitted latency."""
+        design, start, scales, used = self._columns(train, float(np.median(ms[train])))
+        judged = judge(design, start, scales, ms[train], relative=options.error == "relative")
+        kept = np.flatnonzero(judged.kept)
+        weights = 1.0 / judged.scale[kept]
+        columns, target = scaled_rows(design[kept], weights), ms[train[kept]] * weights
         if self.form == "structural":
-            return self._solve_structural(train, weight, target, typical, options.nonnegative)
-        from search.cost_model.ridge import ridge
-
-        part = self.touched[train]
-        used = np.unique(part.indices)
-        columns = weight @ sparse.hstack([np.ones((len(train), 1)), part[:, used]], format="csr")
-        scales = np.full(len(used) + 1, typical / part[[0]].sum())
-        scales[0] = 10 * typical
+            return self._solve_structural(train[kept], columns, weights, target, scales, options.nonnegative), judged
         found = ridge(columns, target, scales, nonnegative=options.nonnegative)
         rows = {int(row): float(value) for row, value in zip(used, found.weights[1:], strict=True) if value}
-        return _Solution(float(found.weights[0]), {}, {}, rows, found.strength, 0.0)
+        return _Solution(float(found.weights[0]), {}, {}, rows, found.strength, 0.0), judged
+
+    def suspects(self, ms: Floats, predicted: Floats, floor: float) -> tuple[Bools, Bools]:
+        """Which of all latencies are far from predictions: without a reason in the network, and with one."""
+        off = far_off(ms, predicted, floor)
+        design, _, scales, _ = self._columns(np.arange(len(ms)), float(np.median(ms)))
+        alike = predictable(design, scales, off & (ms < predicted)) | predictable(design, scales, off & (ms > predicted))
+        return off & ~alike, alike
+
+    def _columns(self, train: NDArray[np.int64], typical: float) -> tuple[Any, Floats, Floats, NDArray[np.int64]]:
+        """The design of some samples, the constant first; columns that explain log latencies; scales; rows of the table."""
+        from scipy import sparse
+
+        if self.form == "structural":
+            dense = np.hstack([np.ones((len(train), 1)), self.structural[train]])
+            root = np.sqrt((dense**2).mean(axis=0)) / typical
+            scales = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
+            scales[0] = 10 * typical
+            return dense, np.log1p(self.structural[train]), scales, np.arange(0)
+        part = self.touched[train]
+        used = np.unique(part.indices)
+        columns = sparse.hstack([np.ones((len(train), 1)), part[:, used]], format="csr")
+        scales = np.full(len(used) + 1, typical / part[[0]].sum())
+        scales[0] = 10 * typical
+        return columns, part[:, used].toarray(), scales, used
 
     def _solve_structural(
-        self, train: NDArray[np.int64], weight: Any, target: Floats, typical: float, nonnegative: bool
+        self, train: NDArray[np.int64], dense: Floats, weights: Floats, target: Floats, scales: Floats, nonnegative: bool
     ) -> _Solution:
         from scipy import sparse
 
-        from search.cost_model.ridge import ridge
-
-        dense = weight @ np.hstack([np.ones((len(train), 1)), self.structural[train]])
-        root = np.sqrt((dense**2).mean(axis=0))
-        scales = np.divide(1.0, root, out=np.zeros_like(root), where=root > 0)
-        scales[0] = 10 * typical
         best, scale = ridge(dense, target, scales, nonnegative=nonnegative), 0.0
-        intercept, weights = float(best.weights[0]), best.weights[1:]
+        intercept, of_features = float(best.weights[0]), best.weights[1:]
         tied = self.tied[train]
         used = np.flatnonzero(np.asarray(tied.sum(axis=0)).ravel())
         # A block is allowed to depart from its features in proportion to what they say that it costs.
-        cost = np.abs(self._signature_features()[used] @ weights)
+        cost = np.abs(self._signature_features()[used] @ of_features)
         cost = np.maximum(cost, 0.1 * cost.mean())
         deviations = np.zeros(len(used))
-        columns = sparse.hstack([dense, weight @ tied[:, used]], format="csr")
+        columns = sparse.hstack([dense, scaled_rows(tied[:, used], weights)], format="csr")
         for factor in _DEVIATIONS[1:]:
             found = ridge(columns, target, np.concatenate([scales, factor * cost]), nonnegative=nonnegative)
-            if found.loo_error < best.loo_error:
+            # With few samples errors differ by chance: the simpler model stays unless the other is better by more than that.
+            if found.loo_error < best.loo_error * (1 - 1 / np.sqrt(len(train))):
                 best, scale = found, factor
-                intercept, weights = float(found.weights[0]), found.weights[1 : dense.shape[1]]
+                intercept, of_features = float(found.weights[0]), found.weights[1 : dense.shape[1]]
                 deviations = found.weights[dense.shape[1] :]
         by_name = {self.names[i]: float(value) for i, value in zip(used, deviations, strict=True) if value}
         # Also those that came out as 0: they were seen, and cost nothing.
-        seen = {name: float(w) for name, w, size in zip(features.NAMES, weights, root[1:], strict=True) if size > 0}
+        seen = {name: float(w) for name, w, size in zip(features.NAMES, of_features, scales[1:], strict=True) if size > 0}
         return _Solution(intercept, seen, by_name, {}, best.strength, scale)
 
     def _signature_features(self) -> Floats:
@@ -332,12 +408,14 @@ def _digest(space: Space, rows: Encodings, ms: Floats) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _by_distribution(names: Sequence[str], held: NDArray[np.int64], true: Floats, predicted: Floats) -> dict[str, Statistics]:
+def _by_distribution(
+    names: Sequence[str], held: NDArray[np.int64], true: Floats, predicted: Floats, counted: Bools
+) -> dict[str, Statistics]:
     if not names:
         return {}
     own = np.array([names[i] for i in held])
     return {
-        str(name): statistics(true[own == name], predicted[own == name])
+        str(name): statistics(true[own == name], predicted[own == name], counted[own == name])
         for name in sorted(set(own.tolist()))
         if (own == name).sum() > 1 and name
     }

@@ -24,6 +24,10 @@ from search.space import Encodings, Space
 from search.template import ArchitectureSpace, gather
 
 FORMAT = "mhmodels.cost_model/1"
+SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
+"""Beyond them no latency lies, and the squares of relative errors leave what floating point can hold."""
+LEAST_SPEARMAN = 0.9
+"""Rank correlation with held-out latencies below which a search would go by chance."""
 Floats: TypeAlias = NDArray[np.float64]
 Form: TypeAlias = Literal["structural", "coupled", "pairwise"]
 
@@ -62,6 +66,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         data_sha256: of encodings and latencies, canonical and sorted.
         trained_on: a short hash of every encoding that it was fitted to, so that a validation can leave them out.
         baselines: networks outside of the data whose latencies are known; rewards may be stated in them.
+        warnings: why no search should go by it; `doubts` has them for files of earlier versions too.
         created: UTC, ISO 8601.
         mhmodels_version: that fitted it.
     """
@@ -94,12 +99,16 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     learning_curve: tuple[CurvePoint, ...] = ()
     trained_on: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = [self.intercept_ms, self.floor_ms, *self.weights.values(), *self.deviations.values(), *self.row_weights]
         numbers += [one.ms for one in self.baselines]
-        if not np.isfinite(numbers).all():
-            raise CostModelError("cost model: weights are not all finite numbers")
+        wild = next((one for one in numbers if not abs(one) <= LONGEST_MS), None)
+        if wild is not None:
+            raise CostModelError(
+                f"cost model: a weight or latency is {wild}, expected finite numbers of at most {LONGEST_MS:g}: it is damaged"
+            )
         if self.floor_ms <= 0:
             raise CostModelError(f"cost model: field 'floor_ms' is {self.floor_ms}, expected more than 0")
         wrong = next((one for one in self.baselines if one.ms <= 0), None)
@@ -115,6 +124,24 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             raise CostModelError(
                 f"cost model: structural features of version {self.features_version}, expected {features.VERSION}"
                 f"{f' (unknown: {min(unknown)})' if unknown else ''}; fit it again"
+            )
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why no search should go by this model; empty if nothing is known against it."""
+        rank = rank_doubt(self.held_out)
+        return self.warnings if not rank or rank in self.warnings else (*self.warnings, rank)
+
+    def check_trust(self) -> None:
+        """Refuses a model that a search should not go by.
+
+        Raises:
+            CostModelError: with every reason.
+        """
+        if self.doubts:
+            raise CostModelError(
+                f"the cost model of '{self.hardware}' is not to be relied on: {'; '.join(self.doubts)}; measure again what `fit` "
+                "points out (`mhmodels search collect`) and fit again, or search with it all the same (--force)"
             )
 
     def bind(self, space: Space) -> Predictor:
@@ -228,6 +255,15 @@ class Predictor:
         rows = self.space.check(encodings)
         total = gather(self.table, form_rows(self.space, rows, self.model.form))
         return np.maximum(total + self.model.intercept_ms, self.model.floor_ms)
+
+
+def rank_doubt(report: Statistics) -> str:
+    """That held-out networks are ranked too badly to search by, or ""."""
+    if report.spearman is None or report.spearman >= LEAST_SPEARMAN:
+        return ""
+    return (
+        f"held-out networks are ranked with a Spearman correlation of {report.spearman:.3f}, expected at least {LEAST_SPEARMAN:g}"
+    )
 
 
 def check_form(form: Form, space: Space) -> None:

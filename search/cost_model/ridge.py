@@ -20,11 +20,13 @@ class Ridge(NamedTuple):
         weights: (features,).
         strength: the penalty's factor, relative to the mean squared length of the design's rows.
         loo_error: root mean square error of leave-one-out prediction, in the target's unit.
+        left_out: (n,), what a fit to all other samples predicts for each sample; of the free solution if `nonnegative`.
     """
 
     weights: Floats
     strength: float
     loo_error: float
+    left_out: Floats
 
 
 def ridge(design: Any, target: Floats, scales: Floats, *, nonnegative: bool = False) -> Ridge:
@@ -45,13 +47,14 @@ def ridge(design: Any, target: Floats, scales: Floats, *, nonnegative: bool = Fa
         mean_square = float(scaled.multiply(scaled).sum()) / n
     mean_square = max(mean_square, np.finfo(float).tiny)
     solve = _Primal(scaled, target) if features <= n else _Dual(scaled, target)
-    errors = [solve.loo(strength * mean_square) for strength in STRENGTHS]
+    residuals = [solve.loo(strength * mean_square) for strength in STRENGTHS]
+    errors = [float(np.sqrt(np.mean(residual**2))) for residual in residuals]
     best = int(np.argmin(errors))
     if nonnegative:
         weights = _nonnegative(scaled, target, STRENGTHS[best] * mean_square)
     else:
         weights = solve.weights(STRENGTHS[best] * mean_square)
-    return Ridge(weights * scales, float(STRENGTHS[best]), float(errors[best]))
+    return Ridge(weights * scales, float(STRENGTHS[best]), errors[best], target - residuals[best])
 
 
 class _Primal:
@@ -61,17 +64,18 @@ class _Primal:
         values, vectors = np.linalg.eigh(_plain(design.T @ design))
         self.values, self.vectors = np.maximum(values, 0.0), vectors
         self.projected = design @ vectors
+        self.squares = self.projected**2
         self.target = target
         self.right = self.projected.T @ target
 
     def weights(self, penalty: float) -> Floats:
         return self.vectors @ (self.right / (self.values + penalty))
 
-    def loo(self, penalty: float) -> float:
+    def loo(self, penalty: float) -> Floats:
         inverse = 1.0 / (self.values + penalty)
         residual = self.target - self.projected @ (self.right * inverse)
-        leverage = (self.projected**2) @ inverse
-        return float(np.sqrt(np.mean((residual / np.maximum(1.0 - leverage, 1e-9)) ** 2)))
+        leverage = self.squares @ inverse
+        return residual / np.maximum(1.0 - leverage, 1e-9)
 
 
 class _Dual:
@@ -81,16 +85,16 @@ class _Dual:
         values, vectors = np.linalg.eigh(_plain(design @ design.T))
         self.values, self.vectors = np.maximum(values, 0.0), vectors
         self.design = design
+        self.squares = vectors**2
         self.right = vectors.T @ target
 
     def weights(self, penalty: float) -> Floats:
         return self.design.T @ (self.vectors @ (self.right / (self.values + penalty)))
 
-    def loo(self, penalty: float) -> float:
+    def loo(self, penalty: float) -> Floats:
         inverse = 1.0 / (self.values + penalty)
         alpha = self.vectors @ (self.right * inverse)
-        diagonal = (self.vectors**2) @ inverse
-        return float(np.sqrt(np.mean((alpha / diagonal) ** 2)))
+        return alpha / (self.squares @ inverse)
 
 
 def _nonnegative(design: Any, target: Floats, penalty: float) -> Floats:

@@ -18,10 +18,13 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
+from mhmodels.errors import InterruptedJobError
 from mhmodels.training import checkpoint
 from mhmodels.training.checkpoint import Progress
+from mhmodels.training.divergence import first_bad, first_not_finite
 from mhmodels.training.errors import DataError
 from mhmodels.training.feed import Feed, Pipeline
+from mhmodels.training.interrupts import stop_requests
 from mhmodels.training.strategies import is_chief
 from search.controller import Controller, ControllerStatistics
 from search.errors import SearchError
@@ -46,7 +49,7 @@ from search.supernet.record import (
     mark_saved,
     side_of,
 )
-from search.supernet.training import Trainer, share
+from search.supernet.training import Trained, Trainer, share
 from search.supernet.watching import Observer, Pace, Silent, Status
 
 _GENERATOR_BYTES = 512
@@ -57,14 +60,26 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
 
     Raises:
         SearchError: a space that weights cannot be shared in; the folder holds a search with other settings, or one and
-            `resume` is not set, or one whose checkpoints are lost; architectures that do not divide over the replicas; a loss
-            that became infinite or NaN (the last good checkpoint stays).
+            `resume` is not set, or one whose checkpoints are lost; architectures that do not divide over the replicas; a loss,
+            a gradient or a weight that became infinite or NaN (the last good checkpoint stays).
         DataError: the data do not fit or are fewer than a batch, or too many pictures are unreadable.
         CheckpointError, StoreError: a checkpoint or the log cannot be written or read.
+        InterruptedJobError: the user pressed Ctrl-C; the first time a checkpoint is written at the end of the step.
     """
-    run = Search(request, observer or Silent())
-    run.restore()
-    return run.to_end()
+    try:
+        run = Search(request, observer or Silent())
+        run.restore()
+        return run.to_end()
+    except InterruptedJobError:
+        raise
+    except KeyboardInterrupt as error:
+        raise InterruptedJobError(_kept(request)) from error
+
+
+def _kept(request: Request) -> str:
+    """What an interrupted search leaves."""
+    resume = f"`mhmodels search resume {request.log.path}`" if request.log is not None else f"a search in {request.folder}"
+    return checkpoint.kept(request.folder / "checkpoints", request.preset.steps, resume)
 
 
 class Search:
@@ -177,24 +192,28 @@ class Search:
                 self.summaries = tf.summary.create_file_writer(str(self.request.folder / "tensorboard"))
         train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
         judge = self._judge_batches()
-        pace, last, saved = Pace(preset), time.monotonic(), time.monotonic()
-        while progress.step < preset.steps:
-            rows, replaced = self.curriculum.sample(self.controller, progress.step)
-            paths = self._paths(rows, replaced)
-            trained = self.trainer.train(progress.step, paths, train)
-            progress.step += 1
-            self._check(rows, trained.loss)
-            pace.trained(time.monotonic() - last)
-            if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):
-                begun = time.monotonic()
-                self._update(rows, replaced, paths, judge)
-                pace.judged(time.monotonic() - begun)
-            now = time.monotonic()
-            progress.seconds, last = progress.seconds + now - last, now
-            self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), pace.left(progress.step))
-            if now - saved >= self.request.checkpoint_seconds:
-                self._save()
-                saved = time.monotonic()
+        pace, last, saved = Pace(preset, self._ending_pictures), time.monotonic(), time.monotonic()
+        with stop_requests(self.observer.note) as stop:
+            while progress.step < preset.steps:
+                traces = self.trainer.traces
+                rows, replaced = self.curriculum.sample(self.controller, progress.step)
+                paths = self._paths(rows, replaced)
+                trained = self.trainer.train(progress.step, paths, train)
+                progress.step += 1
+                self._check(rows, trained)
+                pace.trained(time.monotonic() - last, compiled=self.trainer.traces > traces)
+                if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):
+                    begun, traces = time.monotonic(), self.trainer.traces
+                    self._update(rows, replaced, paths, judge)
+                    pace.judged(time.monotonic() - begun, compiled=self.trainer.traces > traces)
+                now = time.monotonic()
+                progress.seconds, last = progress.seconds + now - last, now
+                self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), pace.left(progress.step))
+                if stop.made or now - saved >= self.request.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+                if stop.made:
+                    raise InterruptedJobError(_kept(self.request))
         self._save()
         outcome = self._outcome()
         self._tell_unreadable()
@@ -242,11 +261,18 @@ class Search:
             return iter(self.judge_feed.training(self._pipelines()[1], start=done, stop=preset.updates))
         return self._batches(self.judge_feed, self._pipelines()[1], done, preset.updates)
 
-    def _check(self, rows: Encodings, losses: NDArray[np.float64]) -> None:
+    def _check(self, rows: Encodings, trained: Trained) -> None:
+        """Ends a search whose loss, gradients or weights are no longer finite, in the step in which they became so."""
         self.train_feed.check()
-        bad = np.flatnonzero(~np.isfinite(losses))
-        if len(bad):
-            raise self._diverged(f"the loss of {self.request.space.label(rows[bad[0]])} became {losses[bad[0]]}")
+        label = self.request.space.label
+        for what, values in (("loss", trained.loss), ("gradient norm", trained.gradient_norm)):
+            bad = first_bad(values)
+            if bad is not None:
+                raise self._diverged(f"the {what} of {label(rows[bad])} became {values[bad]}")
+        if not trained.finite:
+            steepest = label(rows[int(trained.gradient_norm.argmax())])
+            name = first_not_finite(self.trainer.values()) or "a weight"
+            raise self._diverged(f"variable '{name}' is no longer finite after the update by {steepest}")
 
     def _tell_unreadable(self) -> None:
         """Names pictures that others stood in for; too many of them have ended the search before."""
@@ -259,10 +285,9 @@ class Search:
                 )
 
     def _diverged(self, what: str) -> SearchError:
-        good = checkpoint.latest(self.checkpoints)
-        kept = f"the last good checkpoint is {good}" if good else "no checkpoint was written before"
+        good = checkpoint.last_good(self.checkpoints)
         return SearchError(
-            f"step {self.progress.step} of {self.preset.steps}: {what}; {kept}. A lower learning rate or a longer warm-up in "
+            f"step {self.progress.step} of {self.preset.steps}: {what}; {good}. A lower learning rate or a longer warm-up in "
             "the preset, or another seed, may help, in a new search"
         )
 
@@ -277,17 +302,16 @@ class Search:
         if not self.chief:
             return
         arrays = self.trainer.values()
-        for name, array in arrays.items():
-            # A finite loss says nothing of the update that followed it.
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise self._diverged(f"variable '{name}' is no longer finite")
+        spoilt = first_not_finite(arrays)  # an optimizer's slot: weights were checked in their step
+        if spoilt is not None:
+            raise self._diverged(f"variable '{spoilt}' is no longer finite")
         state = {f"controller/{name}": value for name, value in self._controller_state().items()}
         if self.request.log is not None:  # a power cut must not leave a log that is behind its checkpoint
             self.request.log.sync()
         checkpoint.save(self.checkpoints, self.progress, arrays | state)
         mark_saved(self.request)
 
-    def _report(self, loss: float, accuracy: float, remaining_s: float) -> None:
+    def _report(self, loss: float, accuracy: float, remaining_s: float | None) -> None:
         judged, progress = self.judged, self.progress
         means = None if judged is None else [float(values.mean()) for values in (judged.rewards, judged.accuracy, judged.f)]
         names = self.request.objective.reward.hardware
@@ -366,10 +390,19 @@ class Search:
             chief=self.chief,
         )
 
+    @property
+    def _validation_batches(self) -> int:
+        return len(self.request.data.validation) // self.preset.validation_batch
+
+    @property
+    def _ending_pictures(self) -> int:
+        """Pictures that the end of the search judges: all of validation, for every finalist."""
+        return max(1, self.preset.finalists) * self._validation_batches * self.preset.validation_batch
+
     def validated(self, rows: Encodings) -> NDArray[np.float64]:
         """Shares (n,) of right answers on the validation pictures, in whole batches, of networks as they are encoded."""
         pipeline = self._pipelines()[1]._replace(batch_size=self.preset.validation_batch)
-        stop = len(self.request.data.validation) // pipeline.batch_size
+        stop = self._validation_batches
         found = np.zeros(len(rows))
         for place, row in enumerate(rows):
             path, batches = self.plan.path(row), self.judge_feed.training(pipeline, start=0, stop=stop)

@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from mhmodels.architecture import Preprocessing
+from mhmodels.training.divergence import gradient_norm
 from mhmodels.training.optimisation import cross_entropy
 from search.supernet.masked import Choice, MaskedNetwork
 from search.supernet.network import SuperNetwork
@@ -48,12 +49,12 @@ class MaskedTrainer(Trainer):
 
     def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
         """One step; see `Trainer.train`."""
-        told: dict[int, tuple[tf.Tensor, ...]] = {}
+        told: dict[int, Sequence[tf.Tensor]] = {}
         for turn in share(self.strategy, len(paths), "architectures").turns():
             found = self._accumulate(*next(batches), self._choices([paths[which] for which in turn]))
             told |= zip(turn, self._local(found), strict=True)
-        self._move(tf.constant(self._rate(step)), tf.constant(step + 1.0))
-        return Trained(*self._shared(numbers(told, len(paths), 2)))
+        finite = self._move(tf.constant(self._rate(step)), tf.constant(step + 1.0))
+        return self._trained(told, len(paths), finite)
 
     def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
         """Accuracies; see `Trainer.judge`."""
@@ -78,12 +79,12 @@ class MaskedTrainer(Trainer):
         return Choice(*self._distributed([[tf.constant(array) for array in choice] for choice in choices]))
 
     def _accumulated(self, pixels: Any, labels: Any, choice: Choice) -> Any:
-        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> tuple[tf.Tensor, tf.Tensor]:
-            """One network's loss and accuracy; its gradients are kept."""
-            gradients, loss, accuracy = self._compiled_gradients(self._weights(), pixels, labels, choice)
+        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> Any:
+            """One network's loss, accuracy and gradient norm; its gradients are kept."""
+            gradients, *told = self._compiled_gradients(self._weights(), pixels, labels, choice)
             for total, gradient in zip(self._sums, gradients, strict=True):
                 total.assign_add(gradient)
-            return loss, accuracy
+            return told
 
         return self.strategy.run(run, args=(pixels, labels, choice))
 
@@ -93,28 +94,29 @@ class MaskedTrainer(Trainer):
 
         return self.strategy.run(run, args=(pixels, labels, choice))
 
-    def _moved(self, rate: tf.Tensor, step: tf.Tensor) -> None:
-        def run() -> None:
-            self._update([total.read_value() for total in self._sums], rate, step)
+    def _moved(self, rate: tf.Tensor, step: tf.Tensor) -> Any:
+        def run() -> tf.Tensor:
+            finite = self._update([total.read_value() for total in self._sums], rate, step)
             for total in self._sums:
                 total.assign(tf.zeros(total.shape, total.dtype))
+            return finite
 
-        self.strategy.run(run)
+        return self.strategy.run(run)
 
     def _weights(self) -> list[tf.Tensor]:
         """A replica's weights. Compiled functions take them as arguments, so that none captures another replica's."""
         return [variable.read_value() for variable in self.network.weights.values()]
 
     def _one_gradient(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> Any:
-        """Dense gradients of one network, its share of the step's; loss and accuracy."""
+        """Dense gradients of one network, its share of the step's; its loss, accuracy and gradient norm."""
         count = self.preset.architectures
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             logits = self.masked(self._normalise(pixels), weights, choice)
             loss = tf.reduce_mean(cross_entropy(labels, logits, self.preset.label_smoothing))
             total = loss / count
-        gradients = tape.gradient(total, weights)
-        return self.masked.decayed(gradients, weights, choice, self.preset.l2 / count), loss, share_right(labels, logits)
+        dense = self.masked.decayed(tape.gradient(total, weights), weights, choice, self.preset.l2 / count)
+        return dense, loss, share_right(labels, logits), gradient_norm(dense)
 
     def _one_right(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> tf.Tensor:
         return share_right(labels, self.masked(self._normalise(pixels), weights, choice))

@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mhmodels.blocks import Step
+from mhmodels.training.divergence import gradient_norm
 from search.supernet.plan import Layer, Path, Plan, Weight
 
 Slices: TypeAlias = dict[str, tf.Tensor]
@@ -112,7 +113,7 @@ class SuperNetwork:
         run = _compiled(_of_any_width(branch), self.plan.epsilon, x.dtype)
         return (tf.recompute_grad(run) if self.recompute else run)(x, *weights)
 
-    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> list[tf.Tensor]:
+    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients of slices as gradients of whole weights, those of L2 on active kernels added.
 
         Args:
@@ -122,13 +123,14 @@ class SuperNetwork:
             path: that was read; where several branches are averaged, L2 counts with a branch's share, as in TuNAS.
 
         Returns:
-            For every weight, in order, a tensor of its shape.
+            For every weight, in order, a tensor of its shape; and the norm of all of them together, a scalar.
         """
         rows = [gradients.get(name, _nothing(len(weight.shape))) for name, weight in self.plan.weights.items()]
         decay = np.full(len(self._names), l2, np.float32)
         for name, branches in _averaged(path).items():
             decay[self._names[name]] = l2 / branches
-        return called(self._spreader(replica, bool(l2)), [*rows, tf.constant(decay)])
+        *dense, norm = called(self._spreader(replica, bool(l2)), [*rows, tf.constant(decay)])
+        return dense, norm
 
     def _slicer(self, replica: int) -> Any:
         if replica not in self._slicers:
@@ -152,16 +154,21 @@ class SuperNetwork:
 
 
 def _spreader(weights: Sequence[Weight], variables: Sequence[Any], decaying: bool) -> Any:
-    """A function of every weight's gradient and L2 to gradients of the weights' own shapes."""
+    """A function of every weight's gradient and L2 to gradients of the weights' own shapes, and their norm."""
 
-    def one(gradient: tf.Tensor, l2: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
-        size = tf.shape(gradient)
+    def decayed(gradient: tf.Tensor, l2: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
         if decaying and weight.role in DECAYED:
-            gradient += tf.cast(l2, variable.dtype) * tf.slice(variable, [0] * len(weight.shape), size)
+            gradient += tf.cast(l2, variable.dtype) * tf.slice(variable, [0] * len(weight.shape), tf.shape(gradient))
+        return gradient
+
+    def padded(gradient: tf.Tensor, weight: Weight) -> tf.Tensor:
+        size = tf.shape(gradient)
         return tf.ensure_shape(tf.pad(gradient, tf.stack([tf.zeros_like(size), weight.shape - size], 1)), weight.shape)
 
     def dense(gradients: list[tf.Tensor], decay: tf.Tensor) -> list[tf.Tensor]:
-        return [one(*each) for each in zip(gradients, tf.unstack(decay), weights, variables, strict=True)]
+        active = [decayed(*each) for each in zip(gradients, tf.unstack(decay), weights, variables, strict=True)]
+        # Of the active parts only: the rest is 0, and far larger.
+        return [*(padded(*each) for each in zip(active, weights, strict=True)), gradient_norm(active)]
 
     shapes = [
         tf.TensorSpec([None] * len(weight.shape), variable.dtype) for weight, variable in zip(weights, variables, strict=True)
@@ -229,6 +236,11 @@ def _compiled(branch: tuple[Layer, ...], epsilon: float, dtype: Any) -> Any:
     ranks = [len(shape) for layer in branch for _, shape in layer.reads]
     signature = [tf.TensorSpec([None] * rank, dtype) for rank in (4, *ranks)]
     return tf.function(functools.partial(run_branch, branch, epsilon), autograph=False, input_signature=signature)
+
+
+def compiled_functions() -> int:
+    """How many of them this process has made."""
+    return _compiled.cache_info().misses
 
 
 def run_branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:

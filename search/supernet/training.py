@@ -16,10 +16,11 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
+from mhmodels.training.divergence import all_finite
 from mhmodels.training.evaluation import normaliser, right_first
 from mhmodels.training.optimisation import cross_entropy, make_schedule
 from search.errors import SearchError
-from search.supernet.network import SuperNetwork, called, local
+from search.supernet.network import SuperNetwork, called, compiled_functions, local
 from search.supernet.optimizers import make_rule
 from search.supernet.plan import Path
 from search.supernet.presets import Preset
@@ -28,10 +29,19 @@ Floats = NDArray[np.float64]
 
 
 class Trained(NamedTuple):
-    """A step: of each architecture the mean cross-entropy in nats and the share of right answers, (architectures,)."""
+    """What a training step reports.
+
+    Attributes:
+        loss: mean cross-entropy of each architecture in nats, (architectures,).
+        accuracy: share of right answers of each, (architectures,).
+        gradient_norm: norm of each architecture's share of the step's gradient, L2 included, (architectures,).
+        finite: whether all weights are finite after the update.
+    """
 
     loss: Floats
     accuracy: Floats
+    gradient_norm: Floats
+    finite: bool
 
 
 class Part(NamedTuple):
@@ -85,6 +95,11 @@ class Trainer:
         self.schedule = make_schedule(preset.learning_rate, preset.batch_size * preset.architectures, preset.steps)
         self._normalise = normaliser(preprocessing)
 
+    @property
+    def traces(self) -> int:
+        """How many functions were compiled so far: a step that adds to them says nothing of how long steps take."""
+        return compiled_functions()
+
     def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
         """One step: every architecture on the next batch of its replica, then one update with the mean of the gradients.
 
@@ -94,18 +109,17 @@ class Trainer:
             batches: (pixels, labels) of one architecture for each local replica.
 
         Returns:
-            Losses and accuracies of all architectures, from all workers.
+            Losses, accuracies and gradient norms of all architectures, from all workers.
         """
         part = share(self.strategy, len(paths), "architectures")
-        told: dict[int, tuple[tf.Tensor, ...]] = {}
+        told: dict[int, Sequence[tf.Tensor]] = {}
         sums: list[Any] = [None] * part.replicas
         for turn in part.turns():
             for replica, (which, batch) in enumerate(zip(turn, self._local(next(batches)), strict=True)):
-                gradients, loss, accuracy = self._gradients(paths[which], *batch, replica, len(paths))
-                told[which] = loss, accuracy
+                gradients, *told[which] = self._gradients(paths[which], *batch, replica, len(paths))
                 sums[replica] = self._added(sums[replica], gradients, replica)
-        self._apply(self._distributed(sums), tf.constant(self._rate(step)), tf.constant(step + 1.0))
-        return Trained(*self._shared(numbers(told, len(paths), 2)))
+        finite = self._apply(self._distributed(sums), tf.constant(self._rate(step)), tf.constant(step + 1.0))
+        return self._trained(told, len(paths), finite)
 
     def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
         """Accuracies (architectures,) with the weights as they are.
@@ -158,8 +172,8 @@ class Trainer:
 
     def _gradients(
         self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
-    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
-        """One architecture's share of the step's gradient, its loss and accuracy, on the replica's device."""
+    ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
+        """One architecture's share of the step's gradient, its loss, accuracy and gradient norm, on the replica's device."""
         with tf.device(self._device(replica)):
             slices = self.network.read(path, replica)
             images = self._normalise(pixels)
@@ -169,8 +183,13 @@ class Trainer:
                 loss = tf.reduce_mean(cross_entropy(labels, logits, self.preset.label_smoothing))
                 total = loss / count
             gradients = tape.gradient(total, slices)
-            spread = self.network.spread(gradients, self.preset.l2 / count, replica, path)
-            return spread, loss, share_right(labels, logits)
+            spread, norm = self.network.spread(gradients, self.preset.l2 / count, replica, path)
+            return spread, loss, share_right(labels, logits), norm
+
+    def _trained(self, told: Mapping[int, Sequence[tf.Tensor]], count: int, finite: Any) -> Trained:
+        """Reads what the devices report of a step; `finite` is of the local replicas, which hold the same weights."""
+        loss, accuracy, norm = self._shared(numbers(told, count, 3))
+        return Trained(loss, accuracy, norm, bool(self.strategy.experimental_local_results(finite)[0]))
 
     def _added(self, known: list[tf.Tensor] | None, gradients: list[tf.Tensor], replica: int) -> list[tf.Tensor]:
         if known is None:
@@ -188,13 +207,13 @@ class Trainer:
             return function
         shapes = [tf.TensorSpec(variable.shape, variable.dtype) for variable in self.network.weights.values()]
         alone = function.get_concrete_function(shapes, *[tf.TensorSpec((), tf.float32)] * 2)
-        return lambda gradients, rate, step: called(alone, [*gradients, rate, step])
+        return lambda gradients, rate, step: called(alone, [*gradients, rate, step])[0]
 
-    def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> None:
-        self.strategy.run(self._update, args=(gradients, rate, step))
+    def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> Any:
+        return self.strategy.run(self._update, args=(gradients, rate, step))
 
-    def _update(self, own: list[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> None:
-        """Moves a replica's weights by the gradients of all replicas."""
+    def _update(self, own: list[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        """Moves a replica's weights by the gradients of all replicas; gives whether all of them are finite afterwards."""
         context, summed = tf.distribute.get_replica_context(), own
         if context.num_replicas_in_sync > 1:
             # A function's arguments are on no device; what is reduced must be on the replica's.
@@ -203,6 +222,7 @@ class Trainer:
         for variable, gradient in zip(self.network.weights.values(), summed, strict=True):
             handles = [next(slots).handle for _ in self.rule.slots]
             self.rule.update(variable.handle, handles, gradient, rate, step)
+        return all_finite(variable.read_value() for variable in self.network.weights.values())
 
     def _local(self, batch: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
         columns = [self.strategy.experimental_local_results(column) for column in batch]
@@ -245,7 +265,7 @@ def share_right(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(right_first(labels, logits), tf.float32))
 
 
-def numbers(told: Mapping[int, tuple[tf.Tensor, ...]], count: int, each: int) -> Floats:
+def numbers(told: Mapping[int, Sequence[tf.Tensor]], count: int, each: int) -> Floats:
     """What architectures told, (each, count), with zeros for other workers' architectures.
 
     For the end of all turns: a number waits for its device, and meanwhile the other devices would be given nothing to do.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
+from statistics import fmean
 from typing import NamedTuple, Protocol
 
 from search.supernet.presets import Preset
 
+ENOUGH, _RECENT = 5, 200
+"""Timed steps before there is an estimate, and of how many of the last ones it is the mean."""
 FORWARD = 1 / 6
 """Of a training step's time, about what a pass forward takes on as many pictures, before one was timed."""
 
@@ -24,7 +28,7 @@ class Status(NamedTuple):
         baseline: that rewards are compared with; None before the first.
         entropy: of the controller, in nats.
         seconds: spent so far, interruptions not counted.
-        remaining_s: estimated; None where nothing is known.
+        remaining_s: estimated seconds to the end of the search; None in the first steps, which compile.
     """
 
     step: int
@@ -74,26 +78,39 @@ class Silent:
 
 
 class Pace:
-    """How long this process takes for a training step and for an update, which comes later and is guessed until then."""
+    """Estimates the time left from the steps of this process that compiled nothing.
 
-    def __init__(self, preset: Preset) -> None:
-        """Of a search with this preset."""
-        self._preset = preset
-        self._steps, self._trained_s, self._updates, self._judged_s = 0, 0.0, 0, 0.0
+    The first steps compile functions for what they are the first to train, which takes up to a hundred times as long as a step;
+    no such step counts, and there is no estimate before a few others were timed.
+    """
 
-    def trained(self, seconds: float) -> None:
-        """Counts a training step."""
-        self._steps, self._trained_s = self._steps + 1, self._trained_s + seconds
+    def __init__(self, preset: Preset, ending_pictures: int = 0) -> None:
+        """Begins without timings.
 
-    def judged(self, seconds: float) -> None:
-        """Counts an update of the controller."""
-        self._updates, self._judged_s = self._updates + 1, self._judged_s + seconds
+        Args:
+            preset: of the search.
+            ending_pictures: pictures that the finalists are judged on after the last step, all finalists together.
+        """
+        self._preset, self._ending_pictures = preset, ending_pictures
+        self._steps, self._updates = deque[float](maxlen=_RECENT), deque[float](maxlen=_RECENT)
 
-    def left(self, step: int) -> float:
-        """Seconds from this step on, of which there was at least one."""
-        preset = self._preset
-        a_step = self._trained_s / self._steps
+    def trained(self, seconds: float, *, compiled: bool) -> None:
+        """Counts a training step, unless it compiled something."""
+        if not compiled:
+            self._steps.append(seconds)
+
+    def judged(self, seconds: float, *, compiled: bool) -> None:
+        """Counts an update of the controller, unless it compiled something."""
+        if not compiled:
+            self._updates.append(seconds)
+
+    def left(self, step: int) -> float | None:
+        """Seconds from this step to the end of the search; None while too few steps were timed."""
+        if len(self._steps) < ENOUGH:
+            return None
+        preset, a_step = self._preset, fmean(self._steps)
         pictures = preset.validation_batch * (preset.scored or preset.architectures)
         guess = FORWARD * a_step * pictures / (preset.batch_size * preset.architectures)
-        an_update = self._judged_s / self._updates if self._updates else guess
-        return (preset.steps - step) * a_step + (preset.updates - preset.updates_at(step)) * an_update
+        an_update = fmean(self._updates) if self._updates else guess
+        updates = preset.updates - preset.updates_at(step) + self._ending_pictures / pictures
+        return (preset.steps - step) * a_step + updates * an_update

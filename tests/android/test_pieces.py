@@ -217,9 +217,14 @@ class Stub:
         return [answer for _, answer in phones.answers([Request(job, place) for place in places])]  # type: ignore[arg-type]
 
 
-def shelf(row: Measurement | None = None) -> Any:
+def shelf(row: Measurement | None = None, *, read_only: bool = False) -> Any:
     """A store that holds one row."""
-    return SimpleNamespace(find=lambda job, *_: row if row is not None and row.runs >= job.runs else None, add=lambda _: None)
+    return SimpleNamespace(
+        find=lambda job, *_: row if row is not None and row.runs >= job.runs else None,
+        add=lambda _: None,
+        read_only=read_only,
+        check_writable=lambda: None,
+    )
 
 
 def test_a_phone_that_does_not_answer_is_asked_once() -> None:
@@ -240,17 +245,16 @@ def test_a_phone_that_is_there_twice_is_not_measured_beside_itself() -> None:
     assert stub.told == ["0A1B and 192.168.1.5:5555 are the same phone: one is measured after the other"]
 
 
-@pytest.mark.parametrize(
-    ("asked", "runs", "known"), [(1000, 1000, True), (1000, 500, True), (500, 1000, False), (None, 1000, False)]
-)
-def test_a_slow_networks_row_answers_what_it_was_measured_for(asked: int | None, runs: int, known: bool) -> None:
-    state = {} if asked is None else {"requested_runs": asked}
+@pytest.mark.parametrize(("noisy", "read_only", "known"), [(False, False, True), (True, False, False), (True, True, True)])
+def test_a_noisy_row_is_measured_again(noisy: bool, read_only: bool, known: bool) -> None:
+    """Unless the new row could not be kept."""
     row = Measurement(
         model_hash="x", architecture_id=None, model="x", hardware="one/cpu1", format="int8", kind="measured", weights="unknown",
-        file_bytes=1, threads=1, batch=1, median_ms=900.0, runs=300, device_state=state, device="", time="",
+        file_bytes=1, threads=1, batch=1, median_ms=900.0, runs=300, noisy=noisy, device="", time="",
     )  # fmt: skip
-    answers = Stub({"one": "1"}).answers(shelf(row), runs)
-    assert [answer.from_store for answer in answers] == [known] * 2
+    stub = Stub({"one": "1"})
+    assert [answer.from_store for answer in stub.answers(shelf(row, read_only=read_only))] == [known] * 2
+    assert ("x on one/cpu1: the stored row is noisy; measured again" in stub.told) is not known
 
 
 HEADINGS = ["[node type]", "[first]", "[avg ms]", "[%]", "[cdf%]", "[mem KB]", "[times called]", "[Name]"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from mhmodels.cli.main import main
-from tests.export.writer_helpers import TINY
+from tests.export.writer_helpers import MINI, TINY
 
 FORMATS = ("float32", "float16", "int8", "uint8")
 
@@ -59,7 +59,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> str:
-    """An architecture file of the tiny network in the working folder."""
+    """An architecture file of the smallest network in the working folder."""
     path = tmp_path / "tiny.json"
-    path.write_bytes(TINY.to_json())
+    path.write_bytes(MINI.to_json())
     return os.fspath(path)

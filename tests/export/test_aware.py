@@ -27,9 +27,10 @@ from export.quantisation.scheme import (
 from mhmodels.network import IMAGE, Op
 from mhmodels.preprocessing import sample_pictures
 from tests.conftest import Run
-from tests.export.writer_helpers import TINY
+from tests.export.conftest import Command
+from tests.export.writer_helpers import MINI, TINY
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 SCHEMES: list[tuple[QuantisedFormat, Granularity]] = [("int8", "channel"), ("int8", "tensor"), ("uint8", "tensor")]
 
@@ -69,7 +70,11 @@ def integers(model: Any) -> QuantisedGraph:
     return quantise(*aware_graph(model), made.format, made.granularity)
 
 
-@pytest.fixture(scope="module", params=SCHEMES, ids=["-".join(scheme) for scheme in SCHEMES])
+# int8 with one step a tensor differs from the others in nothing that they do not have between them.
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(s, id="-".join(s), marks=[pytest.mark.slow] if s == ("int8", "tensor") else []) for s in SCHEMES],
+)
 def trained(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     """(float model, quantisation-aware model) after two steps, which made all weights and ranges odd numbers."""
     model, aware = make(*request.param)
@@ -310,7 +315,7 @@ def test_a_trained_network_agrees_with_its_file_end_to_end(
 
 
 @pytest.mark.parametrize("trained", [("uint8", "tensor")], indirect=True, ids=["uint8"])
-def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Path, mhmodels: Run) -> None:
+def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Path, command: Command) -> None:
     from export.quantisation.aware import aware_graph, made_as, save_aware
     from mhmodels.weights import read_info
 
@@ -322,7 +327,7 @@ def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Pat
     assert info.learned.ranges == aware_graph(aware)[1]
 
     (tmp_path / "tiny.json").write_bytes(TINY.to_json())
-    done = mhmodels("export", "tiny.json", "--weights", "aware.weights.h5", "--format", made.format, "-o", "out", "--json")
+    done = command("export", "tiny.json", "--weights", "aware.weights.h5", "--format", made.format, "-o", "out", "--json")
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout)["files"]
     from export.manifest import read_manifest
@@ -368,15 +373,15 @@ def test_wrong_models_are_named() -> None:
     from export.quantisation.aware import aware_graph, made_as, quantize_aware
     from mhmodels.builder import create_model
 
-    model = create_model(TINY, dropout=0.2)
+    model = create_model(MINI, dropout=0.2)
     with pytest.raises(ExportError, match="not quantisation-aware"):
         made_as(model)
     with pytest.raises(ExportError, match="does not exist in uint8"):
-        quantize_aware(model, TINY, "uint8", granularity="channel")
+        quantize_aware(model, MINI, "uint8", granularity="channel")
     with pytest.raises(ExportError, match="ema is 1"):
-        quantize_aware(model, TINY, ema=1.0)
+        quantize_aware(model, MINI, ema=1.0)
     with pytest.raises(ExportError, match="no range was given"):
-        quantize_aware(model, TINY, ranges={})
+        quantize_aware(model, MINI, ranges={})
     with pytest.raises(ExportError, match="give quantize_aware its architecture"):
         quantize_aware(keras.Model(model.input, model.output))
     fresh = quantize_aware(model)
@@ -389,8 +394,86 @@ def test_wrong_models_are_named() -> None:
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        half = create_model(TINY)
+        half = create_model(MINI)
         with pytest.raises(ExportError, match="expected float32"):
             quantize_aware(half)
     finally:
         keras.config.set_dtype_policy(policy)
+
+
+# --- a head of one's own ---------------------------------------------------------------------------------------------
+
+
+def own_head(*, nested: bool = False, pixels: bool = False) -> Any:
+    """A small network with dense layers, batch normalisation without a scale, dropout and a sigmoid behind the pooling."""
+    import keras
+
+    layers = keras.layers
+    image = keras.Input((32, 32, 3))
+    x = layers.Rescaling(1 / 127.5, -1)(image) if pixels else image
+    inner = keras.Input((32, 32, 3))
+    y = layers.Conv2D(8, 3, strides=2, padding="same", use_bias=False, name="stem")(inner)
+    y = layers.ReLU(max_value=6.0)(layers.BatchNormalization()(y))
+    y = layers.DepthwiseConv2D(3, padding="same", activation="relu", name="depth")(y)
+    base = keras.Model(inner, y, name="base")
+    x = layers.GlobalAveragePooling2D()(base(x) if nested or pixels else y)
+    x = layers.BatchNormalization(scale=False)(layers.Dense(12, use_bias=False)(x))
+    x = layers.Dropout(0.2)(layers.ReLU()(x))
+    scores = layers.Dense(3, activation="sigmoid", name="mine")(x)
+    return keras.Model(image if nested or pixels else inner, scores, name="own")
+
+
+def stated() -> Any:
+    from mhmodels.architecture import Architecture, Conv
+
+    return Architecture(name="any", stem=(Conv(filters=4),), stages=(), input_size=(32, 32))
+
+
+@pytest.mark.parametrize("form", ["flat", "nested", "pixels"])
+def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
+    import keras
+
+    from export.file_graph import file_outputs
+    from export.options import Options
+    from export.pipeline import export_model
+    from export.quantisation.aware import quantize_aware
+    from export.source import keras_source
+
+    model = own_head(nested=form == "nested", pixels=form == "pixels")
+    aware = quantize_aware(model, None if form == "pixels" else stated())
+    normalised = sample_pictures(12, (32, 32), stated().preprocessing)
+    images = normalised * 127.5 + 127.5 if form == "pixels" else normalised
+    assert any(isinstance(layer, keras.layers.Dropout) for layer in aware.layers)
+    shared = {id(variable) for variable in aware.variables}
+    assert {id(variable) for variable in model.trainable_variables} <= shared
+    for _ in range(3):
+        aware(images, training=True)
+    aware.save(tmp_path / "aware.keras")
+    expected = np.asarray(aware(images, training=False))
+    source = keras_source(tmp_path / "aware.keras")
+    assert source.learned is not None
+    options = Options(directory=tmp_path, formats=("int8",), io="float32")
+    (one,) = export_model(source, options)
+    assert one.manifest.calibration is not None
+    assert one.manifest.calibration.method == "learned"
+    found = next(iter(file_outputs(one.path, normalised, before_softmax=False).values()))
+    assert np.abs(found - expected).max() <= 2.5 / 256  # steps of the sigmoid's output
+
+
+def test_what_cannot_be_made_aware_is_said_with_what_to_do(tmp_path: Path) -> None:
+    import keras
+
+    from export.quantisation.aware import quantize_aware, save_aware
+
+    model = own_head()
+    with pytest.raises(ExportError, match="says nothing of its preprocessing: give quantize_aware an architecture that has it"):
+        quantize_aware(model)
+    aware = quantize_aware(model, stated())
+    with pytest.raises(ExportError, match="is quantisation-aware already"):
+        quantize_aware(aware)
+    with pytest.raises(ExportError, match=r"save the model, model.save\('NAME.keras'\), and export that file"):
+        save_aware(aware, tmp_path / "x.weights.h5")
+    two = keras.Model(model.input, [model.output, keras.layers.Dense(2, name="second")(model.get_layer("mine").input)])
+    with pytest.raises(ExportError, match=r"has 2 outputs.*keras.Model\(model.input, model.outputs\[0\]\)"):
+        quantize_aware(two, stated())
+    quantize_aware(keras.Model(two.input, two.outputs[0]), stated())

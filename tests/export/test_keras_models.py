@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.file_graph import file_logits
+from export.file_graph import file_logits, file_outputs
 from export.graph import ExportError
 from export.keras_graph import read_model
 from export.manifest import read_manifest
 from export.options import Options
 from export.pipeline import export_model
 from export.source import keras_source, model_source
+from export.stated_rule import StatedRule
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
 from mhmodels.network import lower
@@ -24,8 +25,9 @@ from mhmodels.registry import list_models, resolve
 from tests.export.conftest import Command
 from tests.export.writer_helpers import BOTTLENECKS, TINY
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
+SYMMETRIC = StatedRule((127.5,), (127.5,))
 
 SMALL = Architecture(
     name="small",
@@ -169,8 +171,8 @@ def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
     source = model_source(keras.Model(image, scores, name="gates"), "in memory")
     shapes = {op.name: (*op.size, op.channels) for op in source.known.ops}
     assert (shapes["gated"], shapes["both"]) == ((16, 16, 8), (16, 16, 8))
-    formats = [one.manifest.precision for one in export_model(source, Options(directory=tmp_path, formats=("float32", "int8")))]
-    assert formats == ["float32", "int8"]
+    options = Options(directory=tmp_path, formats=("float32", "int8"), preprocessing=SYMMETRIC)
+    assert [one.manifest.precision for one in export_model(source, options)] == ["float32", "int8"]
 
 
 def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,25 +187,96 @@ def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Pa
     monkeypatch.setattr(pipeline, "write_quantised", tampered)
     source = model_source(small_classifier(), "in memory")
     with pytest.raises(ExportError, match=r"tensor 'stem' is \(1, 1, 1, 8\) in the file and \(1, 16, 16, 8\) when it runs"):
-        list(export_model(source, Options(directory=tmp_path, formats=("int8",))))
+        list(export_model(source, Options(directory=tmp_path, formats=("int8",), preprocessing=SYMMETRIC)))
 
 
-def test_several_outputs_are_refused_unless_they_are_feature_maps(command: Command) -> None:
+def heads(odd: bool = False) -> Any:
+    """A network with a softmax, a sigmoid and an output without activation, whose names do not sort as they come."""
     import keras
 
-    base = backbone()
-    pooled = keras.layers.GlobalAveragePooling2D()(base.output)
-    heads = [keras.layers.Dense(n, name=name, activation="softmax")(pooled) for n, name in ((3, "colour"), (4, "shape"))]
-    keras.Model(base.input, heads, name="twins").save("twins.keras")
-    for engine in ("direct", "tensorflow"):
-        done = command("export", "twins.keras", "-o", "out", "--engine", engine)
-        assert done.returncode == 1
-        assert "model 'twins' has 2 outputs ('colour', 'shape'), a file of scores has one" in done.stderr
-    drifts = command("consistency", "twins.keras", "--format", "float32")
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu")(image)
+    pooled = keras.layers.GlobalAveragePooling2D()(x)
+    pooled = keras.layers.LayerNormalization(name="odd")(pooled) if odd else pooled
+    ends = (("shape", 3, "softmax"), ("colour", 3, "sigmoid"), ("aim", 2, None))
+    outputs = [keras.layers.Dense(n, name=name, activation=activation)(pooled) for name, n, activation in ends]
+    return keras.Model(image, outputs, name="twins")
+
+
+STATED = ("--preprocessing", "symmetric")
+
+
+@pytest.mark.parametrize("engine", ["direct", "tensorflow"])
+def test_several_outputs_are_written_and_compared_each(command: Command, engine: str) -> None:
+    model = heads()
+    model.save("twins.keras")
+    formats = ("--format", "float32", "--format", "int8")
+    done = command("export", "twins.keras", "-o", "out", "--engine", engine, *formats, *STATED, "--json")
+    assert done.returncode == 0, done.stderr
+    for file in json.loads(done.stdout)["files"]:
+        assert [output["name"] for output in file["parity"]["outputs"]] == ["shape", "colour", "aim"]
+        assert file["parity"]["top1_agreement"] is None
+        against = command("verify", file["path"], "--against", "twins.keras")
+        assert against.returncode == 0, against.stderr
+    pictures = sample_pictures(4, (32, 32), resolve("mobilenet_v2").preprocessing)
+    found = file_outputs("out/twins_w1_32_float32.tflite", pictures, before_softmax=False).values()
+    for values, expected in zip(found, model(pictures, training=False), strict=True):
+        np.testing.assert_allclose(values, np.asarray(expected), atol=1e-5)
+
+
+def test_several_outputs_that_only_tensorflow_writes(command: Command) -> None:
+    """Of equal shapes, so that outputs in another order would be told by their values alone."""
+    heads(odd=True).save("twins.keras")
+    done = command("export", "twins.keras", "-o", "out", "--engine", "tensorflow")
+    assert done.returncode == 0, done.stderr
+    assert command("verify", "out/twins_w1_32_float32.tflite", "--against", "twins.keras").returncode == 0
+
+
+def test_what_several_outputs_cannot_have_is_said_with_what_to_do(command: Command) -> None:
+    import keras
+
+    model = heads()
+    model.save("twins.keras")
+    maps = command("export", "twins.keras", "-o", "out", "--features")
+    assert maps.returncode == 1
+    assert "output 'shape' is scores, not a map: leave --features out" in maps.stderr
+    Path("labels.txt").write_text("a\nb\nc\n")
+    labels = command("export", "twins.keras", "-o", "out", "--labels", "labels.txt")
+    assert labels.returncode == 1
+    assert "--labels: model 'twins' has 3 outputs (shape, colour, aim)" in labels.stderr
+    drifts = command("consistency", "twins.keras", "--format", "float32", *STATED)
     assert drifts.returncode == 1
-    assert "has 2 outputs" in drifts.stderr
+    assert "keras.Model(model.input, model.outputs[0]).save(PATH)" in drifts.stderr
+    keras.Model(model.input, model.outputs[0]).save("one.keras")
+    assert command("consistency", "one.keras", "--format", "float32", *STATED).returncode == 0
     with pytest.raises(ExportError, match="an output of the model is its input"):
-        read_model(keras.Model(base.input, [base.input, *heads]))
+        read_model(keras.Model(model.input, [model.input, *model.outputs]))
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+def test_the_engine_that_the_direct_writers_error_names_writes_the_model(command: Command, activation: str | None) -> None:
+    """Scores are compared with scores: whatever the last activation, the advice of the error works."""
+    import keras
+
+    image = keras.Input((32, 32, 3))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, strides=2, padding="same")(image))
+    x = keras.layers.Dense(5, activation=activation)(keras.layers.LayerNormalization(name="odd")(x))
+    keras.Model(image, x, name="strange").save("strange.keras")
+    refused = command("export", "strange.keras", "-o", "out")
+    assert refused.returncode == 1
+    assert "--engine tensorflow" in refused.stderr
+    formats = ("--format", "float32", "--format", "int8", "--format", "float16")
+    done = command("export", "strange.keras", "-o", "out", "--engine", "tensorflow", *formats, *STATED, "--json")
+    document = json.loads(done.stdout)
+    # The integer format fails, which keeps neither of the others from being written.
+    assert done.returncode == 1
+    assert [file["format"] for file in document["files"]] == ["float32", "float16"]
+    assert [failure["format"] for failure in document["failed"]] == ["int8"]
+    assert "strange.keras, int8: layer 'odd'" in done.stderr
+    for file in document["files"]:
+        against = command("verify", file["path"], "--against", "strange.keras")
+        assert against.returncode == 0, against.stderr
+        assert "not compared: layer 'odd'" in against.stdout
 
 
 def test_feature_maps_of_models_that_end_in_one_map(tmp_path: Path) -> None:
@@ -281,10 +354,6 @@ def test_layers_that_cannot_be_fused_are_named() -> None:
         assert "'output' reads it before" in refused(keras.Model(image, outputs[::-1] if backwards else outputs))
     sum_ = keras.layers.Add(name="sum_")([before, keras.layers.Conv2D(4, 1)(image)])
     assert "that could do it" in refused(keras.Model(image, keras.layers.Activation("hard_silu")(sum_)))
-    valid = keras.layers.Conv2D(4, 3, name="valid")(image)
-    assert "padding is 'valid'" in refused(keras.Model(image, valid))
-    flat = keras.layers.Flatten(name="flat")(before)
-    assert "layer 'flat'" in refused(keras.Model(image, keras.layers.Dense(3)(flat)))
 
 
 def test_files_that_are_no_keras_models_are_one_message(command: Command) -> None:

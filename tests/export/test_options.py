@@ -31,12 +31,12 @@ from mhmodels.preprocessing import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite_file import read_tflite
 from tests.export.conftest import FORMATS, Command
-from tests.export.writer_helpers import RESOLVERS, TINY, pixels, random_weights, run
+from tests.export.writer_helpers import MINI, RESOLVERS, TINY, pixels, random_weights, run
 
 pytestmark = pytest.mark.tensorflow
 
 IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-COLOURFUL = msgspec.structs.replace(TINY, preprocessing=IMAGENET)
+COLOURFUL = msgspec.structs.replace(MINI, preprocessing=IMAGENET)
 
 
 def export(architecture: Architecture, folder: Path, *formats: str, **options) -> dict[str, Exported]:  # type: ignore[no-untyped-def]
@@ -49,14 +49,14 @@ def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
     from export.source import load_source
     from mhmodels.builder import create_model
 
-    files = export(TINY, tmp_path, "float32", "int8", writer=WriterOptions(features=True))
+    files = export(MINI, tmp_path, "float32", "int8", writer=WriterOptions(features=True))
     assert {one.path.name for one in files.values()} == {f"tiny_w1_65x48_{fmt}-feat.tflite" for fmt in ("float32", "int8")}
     assert [output.name for output in files["int8"].manifest.outputs] == ["stride4", "stride8"]
     assert files["int8"].manifest.parity.top1_agreement is None
     assert [output.name for output in files["int8"].manifest.parity.outputs] == ["stride4", "stride8"]
-    pictures = sample_pictures(64, TINY.input_size, TINY.preprocessing)
-    whole = load_source(TINY, None, pictures).model
-    maps = create_model(TINY, features=True)
+    pictures = sample_pictures(64, MINI.input_size, MINI.preprocessing)
+    whole = load_source(MINI, None, pictures).model
+    maps = create_model(MINI, features=True)
     for layer in maps.layers:
         layer.set_weights(whole.get_layer(layer.name).get_weights())
     expected = [np.asarray(value) for value in maps(pictures[:4])]
@@ -72,8 +72,8 @@ def test_raw_pixels_go_in_where_the_file_normalises(tmp_path: Path) -> None:
     formats = ("float32", "int8", "uint8")
     plain = export(COLOURFUL, tmp_path / "plain", *formats)
     inside = export(COLOURFUL, tmp_path / "inside", *formats, normalise_in_model=True)
-    raw = sample_pixels(13, TINY.input_size, IMAGENET).astype(np.float32)
-    normalised = sample_pictures(13, TINY.input_size, IMAGENET)
+    raw = sample_pixels(13, MINI.input_size, IMAGENET).astype(np.float32)
+    normalised = sample_pictures(13, MINI.input_size, IMAGENET)
     for fmt, one in inside.items():
         manifest, entry = one.manifest, read_tflite(one.path).tensors[0]
         assert (manifest.normalise_in_model, manifest.input.takes_pixels) == (True, True)
@@ -98,7 +98,7 @@ def test_padding_is_the_mean_and_not_black() -> None:
 
 
 def test_float_ends_of_an_int8_file(tmp_path: Path) -> None:
-    one = export(TINY, tmp_path, "int8", io="float32", writer=WriterOptions(softmax=False, pooling="avgpool"))["int8"]
+    one = export(MINI, tmp_path, "int8", io="float32", writer=WriterOptions(softmax=False, pooling="avgpool"))["int8"]
     assert one.path.name == "tiny_w1_65x48_int8-avgpool-nosm.tflite"
     assert (one.manifest.input.dtype, one.manifest.outputs[0].dtype) == ("float32", "float32")
     assert one.manifest.parity.mean_error_lsb is not None
@@ -106,7 +106,7 @@ def test_float_ends_of_an_int8_file(tmp_path: Path) -> None:
 
 
 def test_one_channel_is_calibrated_with_arrays(tmp_path: Path) -> None:
-    grey = TINY.at(input_channels=1)
+    grey = MINI.at(input_channels=1)
     with pytest.raises(ExportError, match=r"1 channels.*--calibration FOLDER with \.npy arrays of shape \(65, 48, 1\)"):
         export(grey, tmp_path / "out", "int8")
     folder = tmp_path / "arrays"
@@ -123,7 +123,7 @@ def test_one_channel_is_calibrated_with_arrays(tmp_path: Path) -> None:
 
 
 def test_arrays_are_spread_over_a_folder_and_other_files_are_named(tmp_path: Path) -> None:
-    grey = TINY.at(input_channels=1)
+    grey = MINI.at(input_channels=1)
     for i in range(9):
         np.save(tmp_path / f"{i}.npy", np.full((65, 48, 1), i, np.float32))
     assert read_pictures(tmp_path, grey, limit=3).images[:, 0, 0, 0].tolist() == [0, 3, 6]
@@ -153,7 +153,7 @@ def test_names_that_are_no_utf8_go_into_a_manifest(tmp_path: Path) -> None:
 def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path, command: Command) -> None:
     from export.cli_consistency import _subject
 
-    grey = TINY.at(input_channels=1)
+    grey = MINI.at(input_channels=1)
     Path("grey.json").write_bytes(grey.to_json())
     done = command("consistency", "grey.json", "--format", "int8")
     assert done.returncode == 1
@@ -206,6 +206,7 @@ DISPLAY = """
 import ctypes, json, sys
 import libusb_package
 ctypes.CDLL(str(libusb_package.get_library_path()), mode=ctypes.RTLD_GLOBAL)
+sys.modules["tensorflow"] = None  # which takes seconds to import and serves remote files only
 from tensorflow_lite_support.metadata.python import metadata
 shown = metadata.MetadataDisplayer.with_model_file(sys.argv[1])
 files = {name: shown.get_associated_file_buffer(name).decode() for name in shown.get_packed_associated_file_list()}

@@ -24,7 +24,7 @@ from mhmodels.errors import FileFormatError
 from mhmodels.preprocessing import sample_pictures, sample_pixels
 from tests.conftest import Run
 from tests.export.conftest import Command
-from tests.export.writer_helpers import TINY
+from tests.export.writer_helpers import MINI, TINY
 
 pytestmark = pytest.mark.tensorflow
 
@@ -48,15 +48,15 @@ def test_a_file_against_its_model_layer_by_layer(exported: Path, command: Comman
 
 def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
     """A file with one wrong kernel in the middle: everything after it is wrong too, and it is the one that is named."""
-    source = load_source(TINY, None, sample_pictures(64, TINY.input_size, TINY.preprocessing))
-    graph = fold(source.model, TINY)
+    source = load_source(MINI, None, sample_pictures(64, MINI.input_size, MINI.preprocessing))
+    graph = fold(source.model, MINI)
     kernels = dict(graph.kernels)
-    kernels["stage4_block2_depthwise"] = np.flip(kernels["stage4_block2_depthwise"], 0).copy()
+    kernels["stage2_block1_depthwise"] = np.flip(kernels["stage2_block1_depthwise"], 0).copy()
     (tmp_path / "wrong.tflite").write_bytes(write_float(graph._replace(kernels=kernels)))
     (tmp_path / "right.tflite").write_bytes(write_float(graph))
-    (tmp_path / "tiny.json").write_bytes(TINY.to_json())
+    (tmp_path / "tiny.json").write_bytes(MINI.to_json())
     for against in ("tiny.json", "right.tflite"):
-        with pytest.raises(ParityError, match="the first layer that departs is 'stage4_block2_depthwise'"):
+        with pytest.raises(ParityError, match="the first layer that departs is 'stage2_block1_depthwise'"):
             verify_file(tmp_path / "wrong.tflite", str(tmp_path / against), None, None, None)
 
 
@@ -65,8 +65,8 @@ def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None
     (tmp_path / "photos").mkdir()
     for i, picture in enumerate(sample_pixels(6, (80, 80))):
         Image.fromarray(255 - picture).save(tmp_path / "photos" / f"{i}.png")
-    (tmp_path / "tiny.json").write_bytes(TINY.to_json())
-    (one,) = export_model(TINY, Options(directory=tmp_path, calibration=tmp_path / "photos"))
+    (tmp_path / "tiny.json").write_bytes(MINI.to_json())
+    (one,) = export_model(MINI, Options(directory=tmp_path, calibration=tmp_path / "photos"))
     assert "batch statistics from 64 pictures" in one.manifest.weights
     report = verify_file(one.path, str(tmp_path / "tiny.json"), None, None, None)
     assert report.against is not None
@@ -78,10 +78,11 @@ def test_statistics_of_large_pictures_take_fewer_of_them() -> None:
     assert counts == [64, 64, 16, 8]
 
 
-def test_two_files_each_get_pictures_by_their_own_manifest(exported: Path, tmp_path: Path) -> None:
-    (one,) = export_model(TINY, Options(directory=tmp_path, normalise_in_model=True))
-    for ours, other in ((one.path, exported / one.path.name), (exported / one.path.name, one.path)):
-        report = verify_file(ours, str(other), None, None, None)
+def test_two_files_each_get_pictures_by_their_own_manifest(tmp_path: Path) -> None:
+    (one,) = export_model(MINI, Options(directory=tmp_path / "inside", normalise_in_model=True))
+    (two,) = export_model(MINI, Options(directory=tmp_path / "outside"))
+    for ours, other in ((one, two), (two, one)):
+        report = verify_file(ours.path, str(other.path), None, None, None)
         assert report.against is not None
         assert report.against.max_error < 1e-3
 
@@ -96,6 +97,71 @@ def test_a_file_of_any_size_and_name(tmp_path: Path) -> None:
     (tmp_path / "odd\x07name.tflite").write_bytes(convert_float(model))
     report = verify_file(tmp_path / "odd\x07name.tflite", None, None, None, None)
     assert (report.precision, report.pictures) == ("float32", 26)
+
+
+def converted(path: Path, model: Any, **settings: Any) -> Path:
+    """A file of TensorFlow's converter as tutorials make one: with a dynamic batch."""
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    for name, value in settings.items():
+        setattr(converter, name, value)
+    path.write_bytes(converter.convert())
+    return path
+
+
+def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path: Path) -> None:
+    """A dynamic batch brings SHAPE, STRIDED_SLICE and PACK; dynamic range has float activations and int8 weights."""
+    import tensorflow as tf
+
+    source = load_source(TINY, None, sample_pictures(64, TINY.input_size, TINY.preprocessing))
+    source.model.save(tmp_path / "tiny.keras")
+    plain = converted(tmp_path / "plain.tflite", source.model)
+    default = [tf.lite.Optimize.DEFAULT]
+    files = {
+        "dynamic": {"optimizations": default},
+        "half": {"optimizations": default, "target_spec": tf.lite.TargetSpec(supported_types=[tf.float16])},
+    }
+    made = {name: converted(tmp_path / f"{name}.tflite", source.model, **settings) for name, settings in files.items()}
+    itself = verify_file(plain, str(plain), None, None, None)
+    assert itself.operators["SHAPE"] >= 1
+    assert itself.against is not None
+    assert itself.layers is not None
+    assert (itself.against.max_error, itself.layers.first_departing, itself.layers.reason) == (0.0, None, "")
+    assert len(itself.layers.layers) > 20
+    for name, precision in (("dynamic", "float32 x int8"), ("half", "float16")):
+        for against in ("tiny.keras", "plain.tflite"):
+            report = verify_file(made[name], str(tmp_path / against), None, None, None)
+            assert precision in report.precision
+            assert report.against is not None
+            assert report.against.correlation > 0.95
+    with pytest.raises(ParityError, match="expected at most 0"):
+        verify_file(made["half"], str(plain), None, None, 0.0)
+
+
+def test_limits_follow_the_formats() -> None:
+    from export.verify import tolerance_of
+
+    exact, half = tolerance_of("float32", "float32"), tolerance_of("float16", "float32")
+    assert (exact, half, tolerance_of("float16 + float32")) == (1e-3, 0.1, 0.1)
+    for fmt in ("int8", "uint8", "float32 x int8", "float32 + float32 x int8", "int16 x int8"):
+        assert tolerance_of(fmt, "float32") is None
+        assert tolerance_of("float32", fmt) is None
+
+
+def test_outputs_correspond_by_name_or_else_by_place() -> None:
+    from export.parity import compare_outputs
+
+    rng = np.random.default_rng(0)
+    one, two = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+    named = compare_outputs({"b": two, "a": one}, {"a": one, "b": two}, "model")
+    placed = compare_outputs({"Identity": one, "Identity_1": two[:, None, None]}, {"a": one, "b": two}, "model")
+    assert named.max_error == placed.max_error == 0.0
+    assert compare_outputs({"x": two, "y": one}, {"a": one, "b": two}, "model").max_error > 0.1
+    with pytest.raises(ParityError, match="the file gives x, the model gives a, b"):
+        compare_outputs({"x": one}, {"a": one, "b": two}, "model")
+    single = compare_outputs({"s": one[:, :1]}, {"s": one[:, :1]}, "model")
+    assert single.top1_agreement is None  # of one score there is no best
 
 
 def test_a_folder_of_pictures_does_not_fill_the_memory(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +296,7 @@ def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
     assert strict.returncode == 1
     assert "logits of a runner drift" in strict.stderr
     assert "threshold" in strict.stdout
+    assert "of the surer half" in strict.stdout
     assert f"({photos})" in strict.stdout
 
 

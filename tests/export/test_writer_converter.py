@@ -15,10 +15,11 @@ from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 from tests.export.zoo_parity import pairs, row
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 OWN = {"tiny": TINY, "bottlenecks": BOTTLENECKS}
-ZOO = (*OWN, "multi_max", "mobilenet_v1", "mobilenet_v3_large")
+# The own ones have every operation, so one whole network beside them is enough for every run.
+ZOO = [*OWN, "multi_max", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v1", "mobilenet_v3_large"))]
 FLOATS = {0: np.float32, 1: np.float16}
 
 

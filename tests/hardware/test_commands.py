@@ -14,6 +14,8 @@ from mhmodels.cli.hardware import hardware
 from mhmodels.errors import FileFormatError, StoreError, UnknownNameError
 from mhmodels.hardware import DEFAULT_HARDWARE, vela
 
+from .conftest import SimulatedSession, calm
+
 Files = dict[str, Path]
 
 
@@ -23,7 +25,7 @@ def run(*words: str | Path) -> Any:
     return result
 
 
-def test_one_json_document(tiny_tflite: Files, tmp_path: Path) -> None:
+def test_one_json_document(tiny_tflite: Files, tmp_path: Path, simulated: type[SimulatedSession]) -> None:
     store = tmp_path / "mine.db"
     words = (tiny_tflite["int8"], "--hardware", "host-cpu-int8", "--hardware", "ethos-u55-128", "--store", store, "--json")
     first = json.loads(run(*words).stdout)
@@ -35,6 +37,25 @@ def test_one_json_document(tiny_tflite: Files, tmp_path: Path) -> None:
     assert all(row["from_store"] for row in again["rows"])
     assert [row["median_ms"] for row in again["rows"]] == [row["median_ms"] for row in first["rows"]]
     assert not json.loads(run(*words, "--fresh").stdout)["rows"][0]["from_store"]
+
+
+def test_noise_is_said_and_measured_again(tiny_tflite: Files, tmp_path: Path, simulated: type[SimulatedSession]) -> None:
+    words = (tiny_tflite["int8"], "--hardware", "host-cpu-int8", "--store", tmp_path / "mine.db")
+    simulated.blocks[:] = [calm(10.0 * 1.1**step) for step in range(10)] * 2
+    (row,) = json.loads(run(*words, "--json").stdout)["rows"]
+    assert (row["noisy"], row["from_store"]) == (True, False)
+    simulated.blocks[:] = [calm(3.2)]
+    again = run(*words)
+    assert "the stored row is noisy; measured again" in again.stderr
+    assert "noisy" not in again.stdout
+    (row,) = json.loads(run(*words, "--json").stdout)["rows"]
+    assert (row["noisy"], row["from_store"], row["median_ms"]) == (False, True, 3.2)
+
+
+def test_a_row_says_that_time_ended_its_blocks(tiny_tflite: Files, simulated: type[SimulatedSession]) -> None:
+    simulated.most = 7
+    table = run(tiny_tflite["int8"], "--hardware", "host-cpu-int8", "--runs", "1000").stdout
+    assert "7 of 1000 runs: slow blocks end by time" in " ".join(table.split())
 
 
 def test_a_cross_where_the_network_does_not_run(tiny_tflite: Files) -> None:

@@ -17,6 +17,8 @@ from mhmodels.hardware import host, host_session, measure
 from mhmodels.hardware.host_session import HostSession
 from mhmodels.hardware.timing import unrest
 
+from .conftest import SimulatedSession, calm
+
 Files = dict[str, Path]
 
 
@@ -44,7 +46,9 @@ def test_each_hardware(tiny_tflite: Files, file: str, hardware: str, delegated: 
     assert row.mad_ratio is not None
     assert 0 <= row.device_state["stolen"] < 1
     assert 0 <= row.device_state["company"] <= 1
-    assert row.noisy == (unrest(row) > 0.02)
+    assert 3 <= len(row.device_state["blocks_ms"]) <= 10
+    assert row.device_state["pace_us"] > 0
+    assert row.noisy or row.device_state["uncertainty"] == unrest(row) <= 0.01
     assert row.device == host.cpu_identity()
     assert row.runtime.startswith("LiteRT ")
     assert len(row.device_state["cores"]) == 1
@@ -110,9 +114,10 @@ def test_a_child_that_dies_between_blocks(tiny_tflite: Files) -> None:
     [
         ("import os; os.abort()", "ended by SIGABRT"),
         ("import sys; print('no such kernel', file=sys.stderr); sys.exit(3)", r"exit code 3 \(no such kernel\)"),
-        ("print('not json')", "expected JSON"),
+        ("import os, sys; os.write(int(sys.argv[1]), b'not json\\n')", "expected JSON"),
+        ("print('{}', flush=True); import sys; sys.exit(3)", r"exit code 3 \({}\)"),
         ("import time; time.sleep(60)", "not measured within 0.5 s"),
-        ("print('{', end='', flush=True); import time; time.sleep(60)", "not measured within 0.5 s"),
+        ("import os, sys; os.write(int(sys.argv[1]), b'{'); import time; time.sleep(60)", "not measured within 0.5 s"),
     ],
 )
 def test_a_child_that_misbehaves(
@@ -123,6 +128,27 @@ def test_a_child_that_misbehaves(
     monkeypatch.setattr(host_session, "CHILD", child)
     with pytest.raises(MeasurementError, match=message):
         HostSession(tiny_tflite["int8"], timeout_s=0.5 if "sleep" in program else 30)
+
+
+def test_a_block_ends_by_time_with_what_it_has(tiny_tflite: Files) -> None:
+    with HostSession(tiny_tflite["int8"]) as session:
+        assert 1 <= len(session.block(100_000, seconds=0.0)) < 100_000
+
+
+def test_finished_blocks_count_if_a_later_one_takes_too_long(tiny_tflite: Files, simulated: type[SimulatedSession]) -> None:
+    late = host_session.MeasurementTimeoutError("not measured within 600 s")
+    simulated.blocks[:] = [calm(3.0), late]
+    row = measure(tiny_tflite["int8"], "host-cpu-int8")
+    assert (row.median_ms, row.noisy, row.device_state["blocks_ms"]) == (3.0, True, [3.0])
+    simulated.blocks[:] = [late]
+    with pytest.raises(MeasurementError, match="not measured within"):
+        measure(tiny_tflite["int8"], "host-cpu-int8")
+
+
+@pytest.mark.parametrize("runs", [1, 7, 60])
+def test_as_many_runs_as_asked_for(tiny_tflite: Files, simulated: type[SimulatedSession], runs: int) -> None:
+    row = measure(tiny_tflite["int8"], "host-cpu-int8", runs=runs)
+    assert (row.runs, row.device_state["requested_runs"]) == (runs, runs)
 
 
 def test_no_child_outlives_its_session(tiny_tflite: Files) -> None:

@@ -197,7 +197,8 @@ def test_accuracies_and_latencies_are_not_taken_for_each_other() -> None:
 
 
 @needs_data
-@pytest.mark.parametrize("aggregate", [pytest.param("avg", marks=pytest.mark.slow), "max"])
+@pytest.mark.slow
+@pytest.mark.parametrize("aggregate", Aggregates)
 def test_evolution_beats_random_search_on_real_networks(aggregate: Any, example: Any, benchmark_201: Any) -> None:
     objective = benchmark_201.objective(example.NAS_BENCH_201, aggregate)
     best = benchmark_201.optimum(objective)

@@ -137,6 +137,18 @@ def test_fit_reports_and_draws(measured: Path, tmp_path: Path) -> None:
     assert (tmp_path / "figure4.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_model_that_cannot_be_predicted_leaves_the_others(model: Path) -> None:
+    """Unknown names and unreadable cost models are named at the end, with exit code 1; the rest is answered."""
+    words = ("multi_mux", "multi_max", "--cost-model", str(model), "--cost-model", "missing.json", "--json")
+    done = run("predict", *words)
+    document = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert [row["model"] for row in document["rows"]] == ["multi_max"]
+    assert len(document["rows"][0]["latency_ms"]) == 1
+    assert [(one["model"], one["hardware"]) for one in document["failed"]] == [("", "missing.json"), ("multi_mux", "")]
+    assert "unknown model 'multi_mux'" in document["failed"][1]["error"]
+
+
 def test_predict_models_and_samples(model: Path, measured: Path) -> None:
     rows = document("predict", "multi_max", "mobilenet_v3_large", "--cost-model", str(model))["rows"]
     inside, outside = (row["latency_ms"][0] for row in rows)

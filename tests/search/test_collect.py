@@ -273,11 +273,11 @@ def test_rows_beside_an_older_file_of_the_reference_are_measured_anew(fake: Fake
 def test_a_full_disk_ends_the_run_at_once(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries: list[Path] = []
 
-    def full(path: Path, _: bytes) -> None:
+    def full(path: Path, _: bytes, **_options: object) -> None:
         tries.append(path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("export.latency._replace", full)
+    monkeypatch.setattr("export.latency.write_atomically", full)
     runner = fake(["fake-cpu"])
     with pytest.raises(MhmodelsError, match=r"cannot be written .No space left on device"):
         run(tmp_path / "r.db", 3, ["fake-cpu"], reference="")

@@ -137,17 +137,20 @@ def test_a_coupled_model_recovers_a_table_exactly() -> None:
     assert result.model.held_out.mape < 1e-4
 
 
-def test_nonnegative_weights(space: ArchitectureSpace, data: Any) -> None:
-    for form, bound in (("structural", 0.03), ("coupled", 0.4)):
-        result = fit(space, data[0], data[1], Origin(HARDWARE), FitOptions(form=form, nonnegative=True, curve=False))  # type: ignore[arg-type]
-        model = result.model
+@pytest.fixture(scope="module")
+def nonnegative(space: ArchitectureSpace, data: Any) -> Fit:
+    return fit(space, data[0], data[1], Origin(HARDWARE), FitOptions(form="structural", nonnegative=True, curve=False))
+
+
+def test_nonnegative_weights(space: ArchitectureSpace, data: Any, nonnegative: Fit) -> None:
+    coupled = fit(space, data[0], data[1], Origin(HARDWARE), FitOptions(form="coupled", nonnegative=True, curve=False))
+    for model, bound in ((nonnegative.model, 0.03), (coupled.model, 0.4)):
         assert min([model.intercept_ms, *model.weights.values(), *model.deviations.values(), *model.row_weights]) >= 0
         assert model.held_out.mape < bound
 
 
-def test_weights_that_come_out_as_0_are_of_kernels_that_were_seen(space: ArchitectureSpace, data: Any, fitted: Fit) -> None:
-    options = FitOptions(nonnegative=True, curve=False)
-    model = fit(space, data[0], data[1], Origin(HARDWARE), options).model
+def test_weights_that_come_out_as_0_are_of_kernels_that_were_seen(nonnegative: Fit, fitted: Fit) -> None:
+    model = nonnegative.model
     assert 0.0 in model.weights.values()
     assert set(model.weights) == set(fitted.model.weights)
     assert model.unseen(get_architecture("multi_max")) == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.hardware import Measurement
 from mhmodels.hardware.measurement import Turns
+from mhmodels.numbers import decimal
 from mhmodels.registry import get_architecture
 from mhmodels.store import Store
 from search.cost_model.data import read_latencies, read_members, stored_latencies, write_samples
@@ -141,9 +143,34 @@ def test_a_table_of_another_space_or_version_is_told_by_its_provenance(tmp_path:
                 continue
             with pytest.raises(SpaceError, match=r"latencies\.csv: latencies\.json .* schema 0123, but space 'multi_hardware'"):
                 read()
-    for other in ('{"schema": "0123"}', "[1", "[" * 100_000):
+    for other in ('{"format": "mhmodels.cost_model/1", "schema": "0123"}', "[1]", '{"title": "mine"}'):
         beside.write_text(other)
         assert read_latencies(path, space, ORIGIN).ms.tolist() == [2.5]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda document: json.dumps(document)[:-2],
+        lambda document: json.dumps(document).replace('"format"', '"farmat"'),
+        lambda document: json.dumps(document | {"format": "mhmodels.latencies/9"}),
+        lambda document: json.dumps(document | {"environments": []}),
+        lambda document: json.dumps({name: value for name, value in document.items() if name != "schema"}),
+        lambda document: json.dumps(document | {"baselines": {"some-phone": [{"model": "x"}]}}),
+        lambda _: "[" * 100_000,
+        lambda _: "",
+        lambda document: json.dumps(document).replace("multi", "m\udc00lti", 1),
+    ],
+)
+def test_a_damaged_provenance_is_refused_wherever_its_table_is_read(tmp_path: Path, damage: Any) -> None:
+    """It would cost environment, baselines and the check of the schema without a word."""
+    space, path = space_of("multi_hardware"), tmp_path / "latencies.csv"
+    path.write_text("architecture,ms\nmulti_max,2.5\n")
+    document = {"format": "mhmodels.latencies/1", "space": "multi_hardware", "schema": space.schema, "environments": {}}
+    path.with_suffix(".json").write_text(damage(document), errors="surrogatepass")
+    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_members(path, space)):
+        with pytest.raises(FileFormatError, match=r"latencies\.json: damaged, .*restore it, or move it away"):
+            read()
 
 
 @pytest.mark.parametrize(
@@ -230,10 +257,94 @@ def test_a_timing_alone_hides_none_that_was_made_in_turns(tmp_path: Path) -> Non
         assert read_latencies(path, space, ORIGIN, store).ms.tolist() == pytest.approx([2.0] * 3)
 
 
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("configuration", [{"mode": "burst"}, {"mode": "sustained"}]),
+        ("configuration", [{"fixed_clocks": True}, {}]),
+        ("batch", [1, 4]),
+        ("threads", [1, 2]),
+        ("kind", ["measured", "estimated"]),
+        ("driver", ["1", "2"]),
+    ],
+)
+def test_rows_of_different_conditions_are_chosen_not_mixed(tmp_path: Path, field: str, values: list[Any]) -> None:
+    space = space_of("multi_hardware")
+    networks = space.build_all(sample(space, 6, 3).encodings)
+    with Store(tmp_path / "results.db") as store:
+        for i, one in enumerate(networks):
+            store.add(row_of(one.name, one.architecture_id, 5.0 + i, **{field: values[i % 2]}))
+        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them \(--where .* or --where"):
+            stored_latencies(store, space, "some-phone")
+        name, value = field, values[0]
+        if isinstance(value, dict):
+            ((setting, value),) = value.items()
+            name = f"configuration.{setting}"
+        where = {name: value if isinstance(value, str) else json.dumps(value)}
+        assert sorted(stored_latencies(store, space, "some-phone", where).ms) == [5.0, 7.0, 9.0]
+        with pytest.raises(CostModelError, match=rf"no latencies where '{name}' is 'nonsense': it is "):
+            stored_latencies(store, space, "some-phone", {name: "nonsense"})
+
+
+@pytest.mark.parametrize("note", ["text", 3, ["x"], None, {"distribution": 5}, {"distribution": None}])
+def test_notes_of_a_row_that_are_none_of_ours_are_passed_over(tmp_path: Path, note: Any) -> None:
+    space = space_of("multi_hardware")
+    (one,) = space.build_all(sample(space, 1, 3).encodings)
+    with Store(tmp_path / "results.db") as store:
+        store.add(row_of(one.name, one.architecture_id, 5.0, device_state={"collect": note}))
+        assert stored_latencies(store, space, "some-phone").distributions == ()
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("architecture,ms,ms", "column 'ms' is there twice"),
+        ("architecture, ms,x", "' ms' should be 'ms'"),
+        ("architecture,Latency_ms,x", "'Latency_ms' should be 'latency_ms'"),
+        ("architecture,LATENCY (MS),x", "should be 'latency_ms'"),
+        ("architecture,latency,x", "'latency' should be 'latency_ms'"),
+        ("Architecture,ms,x", "'Architecture' should be 'architecture'"),
+        ("architecture,ms,Hardware", "'Hardware' should be 'hardware'"),
+        ("architecture,ms,latency_ms", "several latencies, 'ms' 2.5 and 'latency_ms' 3"),
+    ],
+)
+def test_columns_that_would_win_or_be_passed_over_in_silence(tmp_path: Path, header: str, message: str) -> None:
+    path = tmp_path / "latencies.csv"
+    path.write_text(f"{header}\nmulti_max,2.5,3\n")
+    with pytest.raises(FileFormatError, match=re.escape(message)):
+        read_latencies(path, space_of("multi_hardware"), ORIGIN)
+
+
+@pytest.mark.parametrize("text", ["12_18994", "١٢.٥", "１２", "0x10", "1e", "--1", "1,5", "12.5ms", "1e999", "∞", "1 2"])
+def test_numbers_that_only_python_reads_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match="decimal number"):
+        decimal(text)
+    path = tmp_path / "latencies.tsv"
+    path.write_text(f"architecture\tms\nmulti_max\t{text}\n")
+    with pytest.raises(FileFormatError, match=r"line 2: field 'ms' is .*expected milliseconds"):
+        read_latencies(path, space_of("multi_hardware"), ORIGIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("2.5", 2.5), (" 2.5 ", 2.5), ("+.5", 0.5), ("5.", 5), ("1e-3", 0.001), ("2.5E+1", 25)]
+)
+def test_tables_with_tabs_and_decimal_numbers_are_read(tmp_path: Path, text: str, value: float) -> None:
+    path = tmp_path / "latencies.tsv"
+    path.write_text(f"architecture\tms\nmulti_max\t{text}\n")
+    assert read_latencies(path, space_of("multi_hardware"), ORIGIN).ms.tolist() == [value]
+
+
+def test_a_path_with_nul_is_a_wrong_line(tmp_path: Path) -> None:
+    path = tmp_path / "latencies.csv"
+    path.write_text("architecture,ms\na\0b.json,2.5\n")
+    with pytest.raises(FileFormatError, match=r"latencies\.csv"):
+        read_latencies(path, space_of("multi_hardware"), ORIGIN)
+
+
 def test_latencies_of_different_devices_are_not_mixed(tmp_path: Path) -> None:
     space = space_of("multi_hardware")
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(space.build_all(sample(space, 4, 3).encodings)):
             store.add(row_of(one.name, one.architecture_id, 5.0, device=f"phone {i % 2}"))
-        with pytest.raises(CostModelError, match=r"come from 2 different places .*phone 0.*phone 1"):
+        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*--where"):
             stored_latencies(store, space, "some-phone")

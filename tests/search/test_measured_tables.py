@@ -13,8 +13,8 @@ from click.testing import CliRunner, Result
 from mhmodels.cli.main import cli
 from mhmodels.errors import FileFormatError
 from mhmodels.hardware import list_hardware
-from search.collecting.table import COLUMNS
-from search.errors import SearchError
+from search.collecting.table import COLUMNS, FORMAT
+from search.errors import SearchError, SpaceError
 from search.measured_tables import is_collected, measured_latencies
 from search.sampling import sample
 from search.spaces import get_space
@@ -41,7 +41,9 @@ def write(path: Path, rows: Any, ms: dict[str, Any], kinds: dict[str, str] | Non
             for row, value in zip(rows.tolist(), values, strict=True)
         ]
     path.write_text("\n".join(lines) + "\n")
-    path.with_suffix(".json").write_text(json.dumps({"space": SPACE, "schema": schema or space().schema}))
+    path.with_suffix(".json").write_text(
+        json.dumps({"format": FORMAT, "space": SPACE, "schema": schema or space().schema, "environments": {}})
+    )
     return path
 
 
@@ -117,7 +119,7 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
     with pytest.raises(SearchError, match=r"no latencies on 'tpu', expected some of cpu, npu"):
         measured_latencies(table, space(), ["tpu"])
     other = write(tmp_path / "other.csv", members[:3], {"cpu": [1.0] * 3}, schema="0123")
-    with pytest.raises(SearchError, match=r"\(0123\), not of 'nas_bench_macro'"):
+    with pytest.raises(SpaceError, match=r"schema 0123, but space 'nas_bench_macro'"):
         measured_latencies(other, space())
     mixed = write(tmp_path / "mixed.csv", members[:3], {"cpu": [1.0] * 3})
     mixed.write_text(mixed.read_text() + "0:0:0:0:0:0:0:0,uniform,cpu,estimated,1.0,,,\n")
@@ -137,7 +139,7 @@ def test_tables_that_do_not_fit(tmp_path: Path, table: Path, members: Any) -> No
         measured_latencies(quoted, space())
     beside = write(tmp_path / "beside.csv", members[:3], {"cpu": [1.0] * 3})
     beside.with_suffix(".json").write_text("{")
-    with pytest.raises(FileFormatError, match="not JSON"):
+    with pytest.raises(FileFormatError, match=r"beside\.json: damaged"):
         measured_latencies(beside, space())
 
 

@@ -110,10 +110,11 @@ def test_cost_models_see_poolings_apart(space: ArchitectureSpace) -> None:
 
 def test_it_can_be_drawn() -> None:
     found = boxes(resnet50d())
-    assert [box.side for box in found][:4] == [112, 112, 112, 56]
-    assert found[4]._replace(part="") == ("", "bottleneck", "k3 e0.25", 3, 256, 56, 1, True)
+    assert [box.size[0] for box in found][:4] == [112, 112, 112, 56]
+    assert found[4]._replace(part="") == ("", "bottleneck", "k3 e0.25", 3, 256, (56, 56), 1, True)
 
 
+@pytest.mark.numeric
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_super_network_s_path_is_the_network_alone(recompute: bool) -> None:

@@ -54,7 +54,15 @@ def test_linear_models_of_cells_reach_their_ceiling(cells: dict[str, Any], devic
     assert spearmanr(model.bind(space).predict(encodings), ms)[0] >= CEILINGS[device] - 0.0015
 
 
-@pytest.mark.parametrize("device", ["i7_7820x_tf", "adreno640_tflite21", "cortexA76_tflite21", "sd855_adreno640_gpu_int8"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "i7_7820x_tf",
+        pytest.param("adreno640_tflite21", marks=pytest.mark.slow),
+        pytest.param("cortexA76_tflite21", marks=pytest.mark.slow),
+        "sd855_adreno640_gpu_int8",
+    ],
+)
 def test_pairs_go_beyond_the_linear_ceiling_on_unseen_cells(cells: dict[str, Any], device: str) -> None:
     ms = column(cells, device)
     rows = np.isfinite(ms) & np.isfinite(column(cells, "edgegpu_tx2"))
@@ -62,6 +70,32 @@ def test_pairs_go_beyond_the_linear_ceiling_on_unseen_cells(cells: dict[str, Any
     assert model.form == "pairwise"
     assert model.held_out.spearman is not None
     assert model.held_out.spearman > CEILINGS[device]
+
+
+def ranks(cells: dict[str, Any], device: str, seed: int) -> tuple[float, float]:
+    """Spearman on unseen cells of fits to 900: by default, and of absolute errors."""
+    space, ms = get_space("nas_bench_201"), column(cells, device)
+    order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(ms)))
+    train, rest = order[:900], order[900:]
+    models = (
+        fit(space, cells["ops"][train], ms[train], Origin(device), FitOptions(error=error, curve=False)).model  # type: ignore[arg-type]
+        for error in ("relative", "absolute")
+    )
+    first, second = (float(spearmanr(m.bind(space).predict(cells["ops"][rest]), ms[rest])[0]) for m in models)
+    return first, second
+
+
+def test_cells_of_next_to_no_latency_do_not_ruin_the_default_fit(cells: dict[str, Any]) -> None:
+    relative, absolute = ranks(cells, "pixel3", 0)
+    assert relative >= 0.955
+    assert relative >= absolute - 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+def test_relative_errors_rank_no_device_worse_than_absolute_ones(cells: dict[str, Any], seed: int) -> None:
+    worse = {device: ranks(cells, device, seed) for device in cells["devices"].tolist()}
+    assert {device: pair for device, pair in worse.items() if pair[0] < pair[1] - 0.005} == {}
 
 
 @pytest.mark.parametrize("device", ["pixel3", "eyeriss"])
@@ -73,7 +107,14 @@ def test_sums_of_layers_are_recovered_from_few_networks(device: str) -> None:
     assert model.held_out.mape < 1e-4
 
 
-@pytest.mark.parametrize(("device", "spearman"), [("titan_rtx_32", 0.999), ("v100_64", 0.998), ("2080ti_64", 0.99)])
+@pytest.mark.parametrize(
+    ("device", "spearman"),
+    [
+        pytest.param("titan_rtx_32", 0.999, marks=pytest.mark.slow),
+        ("v100_64", 0.998),
+        pytest.param("2080ti_64", 0.99, marks=pytest.mark.slow),
+    ],
+)
 def test_structure_beats_places_on_once_for_all(device: str, spearman: float) -> None:
     space = ofa_mobilenet_v3(1.0, name="ofa_mobilenet_v3_w1")
     with np.load(DATA / "ofa_mbv3_latency_gpu.npz", allow_pickle=False) as table:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import click
 import msgspec
 import numpy as np
 import pytest
@@ -19,6 +22,8 @@ from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.registry import get_architecture
 from search.cost_model.fitting import FitOptions, Origin, fit
+from search.request import load_request
+from search.run_checks import check_function
 from search.spaces import get_space
 from tests.conftest import Run
 from tests.training.tiny import write_folder
@@ -129,12 +134,34 @@ def test_an_evaluator_may_import_when_it_is_called_and_print(mhmodels: Run, midd
     assert "training" in done.stderr
 
 
+def test_a_log_runs_no_function_that_only_it_names(middle: list[str | Path], folder: Path, tmp_path: Path) -> None:
+    log, ran = tmp_path / "run.db", folder / "ran"
+    (folder / "marking.py").write_text(f"open({str(ran)!r}, 'w').close()\ndef accuracy(space, rows): return [0.5] * len(rows)\n")
+    marked = ["marking:accuracy" if part == "evaluating:accuracy" else part for part in middle]
+    document(*marked, "--method", "random", "--evaluations", "10", "--log", log)
+    sys.modules.pop("marking")
+    ran.unlink()
+    refused = run("resume", log)
+    assert refused.exit_code == 2
+    assert "would run the function marking:accuracy of" in refused.output
+    assert "marking.py" in refused.output
+    other = run("resume", log, "--evaluator", "evaluating:accuracy")
+    assert (other.exit_code, "has 'marking:accuracy'" in other.output) == (2, True)
+    request, asked = load_request(log), list[str]()
+    for answer in (False, True):
+        with nullcontext() if answer else pytest.raises(click.UsageError, match="say so with --evaluator"):
+            check_function(request, None, log, lambda text, answer=answer: asked.append(text) or answer)  # type: ignore[misc]
+    assert all("marking.py" in text for text in asked)
+    assert not ran.exists()
+    document("resume", log, "--evaluator", "marking:accuracy")
+
+
 @pytest.mark.parametrize("method", ["random", "nsga2", "reinforce"])
 def test_every_method_runs_and_resumes(method: str, middle: list[str | Path], tmp_path: Path) -> None:
     budget = ["--steps", "50", "--refinement", "20", "--population", "8"] if method == "reinforce" else ["--evaluations", "60"]
     log = tmp_path / "run.db"
     first = document(*middle, "--method", method, *budget, "--log", log, "--aggregate", "max")
-    again = document("resume", log)
+    again = document("resume", log, "--evaluator", "evaluating:accuracy")
     assert {key: value for key, value in first.items() if key != "path"} == {
         key: value for key, value in again.items() if key != "path"
     }
@@ -152,10 +179,11 @@ def test_a_log_goes_on_with_its_own_cost_models_only(
     budget = ("--method", "random", "--evaluations", "10", "--log", tmp_path / "run.db")
     document(*own, *budget)
     model.write_bytes(model.read_bytes().replace(b'"hardware"', b'"hardware" ', 1))
-    document("resume", tmp_path / "run.db")  # the same model, written otherwise
+    resume = ("resume", tmp_path / "run.db", "--evaluator", "evaluating:accuracy")
+    document(*resume)  # the same model, written otherwise
     changed = msgspec.json.decode(model.read_bytes())
     model.write_bytes(msgspec.json.encode({**changed, "intercept_ms": changed["intercept_ms"] * 1.01 + 1e-3}))
-    for again in ([*own, *budget], ["resume", tmp_path / "run.db"]):
+    for again in ([*own, *budget], resume):
         message = str(run(*again).exception)
         assert f'latencies.{hardware_ids[0]} is "sha256:' in message
         assert "settings" in message
@@ -223,7 +251,7 @@ def test_show_draws_any_network(tmp_path: Path) -> None:
     assert "IB k5 e6!" in text.stdout
     blocks = document("show", "multi_max")["blocks"]
     assert [box["channels"] for box in blocks if box["part"] == "stage 4"] == [128] * 4
-    assert [box["side"] for box in blocks] == [112, 56, 28, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7, 7, 1]
+    assert [box["size"][0] for box in blocks] == [112, 56, 28, 28, 28, 14, 14, 14, 14, 14, 14, 7, 7, 7, 7, 7, 1]
     assert "no-such" in str(run("show", "no-such").exception)
     assert "expected a name that ends with .png or" in run("show", "multi_max", "--png", tmp_path / "x.xyz").output
 

@@ -69,11 +69,18 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def learned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run to the end, whose content others must reach."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[float]]:
+    """The folder of a run to the end, and the losses of its steps."""
     folder: Path = tmp_path_factory.mktemp("learned") / "run"
-    run(folder)
-    return folder
+    watcher = Watcher()
+    run(folder, watcher)
+    return folder, [status.loss for status in watcher.seen]
+
+
+@pytest.fixture(scope="module")
+def learned(whole: tuple[Path, list[float]]) -> Path:
+    """A run to the end, whose content others must reach."""
+    return whole[0]
 
 
 def test_a_run_learns_and_leaves_everything(learned: Path) -> None:
@@ -109,6 +116,7 @@ def test_the_weights_load_into_a_model_with_softmax(learned: Path) -> None:
     assert info.accuracy[0].top1 == pytest.approx(100 * accuracy, abs=0.01)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 5, 6, pytest.param(7, marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_with_the_same_bits(learned: Path, tmp_path: Path, stop_at: int) -> None:
     """Before, at and after the end of an epoch, with dropout; checkpoints after every step or only after epochs."""
@@ -156,6 +164,7 @@ def test_resuming_with_other_settings_names_the_differences(learned: Path) -> No
         run(learned)
 
 
+@pytest.mark.numeric
 def test_resuming_a_finished_run_changes_nothing(learned: Path) -> None:
     before = content(learned)
     watcher = Watcher()
@@ -241,14 +250,14 @@ def test_a_transform_is_trained_and_its_weights_come_back(tmp_path: Path) -> Non
         run(tmp_path / "run", resume=True)
 
 
-def test_averaged_weights_are_evaluated_and_saved_but_not_trained_on(tmp_path: Path) -> None:
+def test_averaged_weights_are_evaluated_and_saved_but_not_trained_on(whole: tuple[Path, list[float]], tmp_path: Path) -> None:
     """Averaging must not touch the training itself: the losses are those of a run without it."""
-    plain, averaged = Watcher(), Watcher()
-    run(tmp_path / "plain", plain)
+    plain, losses = whole
+    averaged = Watcher()
     metrics = run(tmp_path / "averaged", averaged, recipe=tiny.recipe(ema=0.9))
-    assert [status.loss for status in plain.seen] == [status.loss for status in averaged.seen]
-    assert _hash(tmp_path / "plain" / "model.weights.h5") != _hash(tmp_path / "averaged" / "model.weights.h5")
-    assert metrics.test_loss != load_metrics(tmp_path / "plain" / "metrics.json").test_loss
+    assert [status.loss for status in averaged.seen] == losses
+    assert _hash(plain / "model.weights.h5") != _hash(tmp_path / "averaged" / "model.weights.h5")
+    assert metrics.test_loss != load_metrics(plain / "metrics.json").test_loss
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])

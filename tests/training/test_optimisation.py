@@ -12,7 +12,7 @@ from mhmodels.training.recipes import RECIPES, SGD, Adam, LearningRate, RMSProp
 
 from .tiny import architecture, recipe
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 
 def rates(rate: LearningRate, batch: int, steps: int) -> list[float]:

@@ -12,7 +12,7 @@ import pytest
 from mhmodels.errors import WeightsError
 from mhmodels.weights import Stated, import_weights, read_weights
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "model_garden"
 CHECKPOINTS = {"MobileNetMultiAVG_0.25": "multi_avg", "MobileNetV2_0.25": "mobilenet_v2"}

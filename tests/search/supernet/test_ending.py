@@ -105,11 +105,12 @@ def test_a_log_whose_folder_is_gone_keeps_its_rows(tmp_path: Path) -> None:
 
     folder = tmp_path / "weights"
     with SearchLog(tmp_path / "search.db") as log:
-        search_supernet(tiny.request(folder, preset=tiny.preset(**QUICK), log=log))
+        fields = {"space": tiny.small(), "preset": tiny.preset(**QUICK), "log": log}
+        search_supernet(tiny.request(folder, **fields))
         rows = len(log.evaluated().f)
         folder.rename(tmp_path / "elsewhere")
         with pytest.raises(SearchError, match=r"search.db: holds a search whose weights were in .*weights, which is gone"):
-            search_supernet(tiny.request(folder, preset=tiny.preset(**QUICK), log=log, resume=True))
+            search_supernet(tiny.request(folder, **fields, resume=True))
         assert len(log.evaluated().f) == rows
 
 

@@ -75,20 +75,21 @@ def digest(folder: Path) -> str:
     return content.hexdigest()
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(
     "changes", [pytest.param({"mixed_operations": True}, marks=pytest.mark.slow), QUICK], ids=["tunas", "quick"]
 )
 def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, changes: dict[str, Any]) -> None:
-    preset = tiny.preset(**changes)
+    preset, own = tiny.preset(**changes), tiny.small()
     watcher = Watcher()
-    whole = run(tmp_path / "whole", watcher, preset=preset)
+    whole = run(tmp_path / "whole", watcher, space=own, preset=preset)
     with pytest.raises(Interrupted):
-        run(tmp_path / "cut", Watcher(stop_at=9), preset=preset, checkpoint_seconds=0)
+        run(tmp_path / "cut", Watcher(stop_at=9), space=own, preset=preset, checkpoint_seconds=0)
     # A checkpoint is followed by more steps and rows before the end comes.
     newest = checkpoint.checkpoints(tmp_path / "cut" / "checkpoints")
     newest[-1].unlink()
     again = Watcher()
-    resumed = run(tmp_path / "cut", again, preset=preset, resume=True)
+    resumed = run(tmp_path / "cut", again, space=own, preset=preset, resume=True)
     assert 0 < len(again.seen) < 12
     assert digest(tmp_path / "cut") == digest(tmp_path / "whole")
     np.testing.assert_array_equal(resumed.logits, whole.logits)
@@ -230,30 +231,29 @@ def test_the_log_is_on_the_disk_before_its_checkpoint(tmp_path: Path, monkeypatc
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
-    short = tiny.preset(steps=2, policy=Policy(delay=0.0, **NO_WARM_UP))
-    run(tmp_path / "run", preset=short)
+    short, own = tiny.preset(steps=2, policy=Policy(delay=0.0, **NO_WARM_UP)), tiny.small()
+    run(tmp_path / "run", space=own, preset=short)
     with pytest.raises(SearchError, match="holds a search already"):
-        run(tmp_path / "run", preset=short)
+        run(tmp_path / "run", space=own, preset=short)
     with pytest.raises(SearchError, match=r"method\.l2 was 4e-05, now 0\.0"):
-        run(tmp_path / "run", preset=msgspec.structs.replace(short, l2=0.0), resume=True)
+        run(tmp_path / "run", space=own, preset=msgspec.structs.replace(short, l2=0.0), resume=True)
     with pytest.raises(SearchError, match="seed was 0, now 1"):
-        run(tmp_path / "run", preset=short, seed=1, resume=True)
+        run(tmp_path / "run", space=own, preset=short, seed=1, resume=True)
     with pytest.raises(SearchError, match=r"accuracies was .*96 pictures.*, now .*88 pictures"):
-        run(tmp_path / "run", preset=short, data=tiny.data(count=88), resume=True)
+        run(tmp_path / "run", space=own, preset=short, data=tiny.data(count=88), resume=True)
     with pytest.raises(SearchError, match=r"method\.optimizer"):
-        run(tmp_path / "run", preset=msgspec.structs.replace(short, optimizer=SGD()), resume=True)
+        run(tmp_path / "run", space=own, preset=msgspec.structs.replace(short, optimizer=SGD()), resume=True)
 
     class Other(tiny.Madds):
         identity = "another cost model"
 
-    own = tiny.space()
     objective = tiny.objective(own)
     objective.sources["phone"] = Other(own)
     with pytest.raises(SearchError, match=r"latencies\.phone was .?MAdds.?, now .?another cost model"):
-        run(tmp_path / "run", preset=short, objective=objective, resume=True)
+        run(tmp_path / "run", space=own, preset=short, objective=objective, resume=True)
     target = Objective(own, tiny.objective(own).sources, msgspec.structs.replace(objective.reward, target=1.1))
     with pytest.raises(SearchError, match=r"reward\.target was 1\.0, now 1\.1"):
-        run(tmp_path / "run", preset=short, objective=target, resume=True)
+        run(tmp_path / "run", space=own, preset=short, objective=target, resume=True)
 
 
 def test_other_classes_are_other_settings_and_the_datas_own_are_not(tmp_path: Path) -> None:
@@ -277,6 +277,7 @@ def test_a_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
         claim(tiny.request(tmp_path / "search"), write=True)
 
 
+@pytest.mark.numeric
 def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
     """What a search was trained on is part of its settings by the list of files."""
     pictures = write_folder(tmp_path / "pictures", {"red": 20, "green": 20, "blue": 20})
@@ -286,9 +287,11 @@ def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
     assert [name for name in before if before[name] != after[name]] == ["accuracies"]
 
 
-def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
+def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     wild = tiny.preset(learning_rate=LearningRate(peak=1e30, decay="constant"), optimizer=SGD(momentum=0.0))
-    with pytest.raises(SearchError, match=r"step 2 of 12: the loss of tiny:\d.* became (nan|inf); no checkpoint was written"):
+    # Step 1 leaves weights of 1e28. Which of the two shows that first depends on the CPU's kernels, the step does not.
+    said = r"step 2 of 12: the (loss|gradient norm) of tiny:\d.* became (nan|inf); no checkpoint was written"
+    with pytest.raises(SearchError, match=said):
         run(tmp_path / "first", preset=wild)
     good = tiny.preset()
     with pytest.raises(Interrupted):
@@ -308,12 +311,13 @@ def test_a_diverged_loss_names_step_and_network_and_keeps_the_last_good_checkpoi
 
 def test_a_picture_that_cannot_be_read_is_named_and_too_many_end_the_search(tmp_path: Path) -> None:
     watcher, good, short = Watcher(), Colours(count=16, name="validation"), tiny.preset(steps=4, max_bad_share=0.05)
-    run(tmp_path / "one", watcher, data=SearchData(Colours(count=24, bad=[5]), good), preset=short)
+    own = tiny.small()
+    run(tmp_path / "one", watcher, space=own, data=SearchData(Colours(count=24, bad=[5]), good), preset=short)
     assert watcher.notes[-1] == (
         "colours: 1 of 24 pictures could not be read, others stood in: colours/5.png (cannot be decoded: broken)"
     )
     with pytest.raises(DataError, match=r"2 of 24 pictures cannot be read, expected at most 1 "):
-        run(tmp_path / "two", data=SearchData(Colours(count=24, bad=[5, 6]), good), preset=short)
+        run(tmp_path / "two", space=own, data=SearchData(Colours(count=24, bad=[5, 6]), good), preset=short)
 
 
 def test_data_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from search.template import ArchitectureSpace
 
 from . import tiny
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,12 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("name", "width"), [("multi_hardware", 0.25), ("mobilenet_v3_like", 0.25), ("proxylessnas_enlarged", 0.5)]
+    ("name", "width"),
+    [
+        pytest.param("multi_hardware", 0.25, marks=pytest.mark.slow),
+        ("mobilenet_v3_like", 0.25),
+        pytest.param("proxylessnas_enlarged", 0.5, marks=pytest.mark.slow),
+    ],
 )
 def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, double: None) -> None:
     space = get_space(name)
@@ -120,7 +125,8 @@ def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
         loss = tf.reduce_sum(network(pictures, path, slices) ** 2)
     gradients = tape.gradient(loss, slices)
     l2 = 0.5
-    dense = network.spread(gradients, l2)
+    dense, norm = network.spread(gradients, l2)
+    assert float(norm) == pytest.approx(np.sqrt(sum(float((each.numpy() ** 2).sum()) for each in dense)), rel=1e-4)
     read = {name: shape for place in path for layer in place.branches[0] for name, shape in layer.reads}
     assert read == {name: tuple(slice_.shape) for name, slice_ in slices.items()}
     for (name, weight), gradient in zip(plan.weights.items(), dense, strict=True):
@@ -182,7 +188,7 @@ def test_l2_counts_with_the_share_of_a_branch() -> None:
     path = plan.path(space.draw(1, np.random.default_rng(5))[0], mixed=[column])
     slices = network.read(path)
     zeros = {name: np.zeros(part.shape, np.float32) for name, part in slices.items()}
-    dense = dict(zip(plan.weights, network.spread(zeros, 0.5, path=path), strict=True))
+    dense = dict(zip(plan.weights, network.spread(zeros, 0.5, path=path)[0], strict=True))
     choices = len(space.decisions[column].choices)
     decayed = [name for name in slices if plan.weights[name].role in ("kernel", "depthwise")]
     assert len([name for name in decayed if name.startswith("stage3_block2")]) > 4

@@ -9,7 +9,7 @@ import pytest
 
 from mhmodels.training.recipes import SGD, Adam, LearningRate, Recipe, RMSProp
 
-pytestmark = pytest.mark.tensorflow
+pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 
 @pytest.mark.parametrize(

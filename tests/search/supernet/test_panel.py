@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from search.supernet import panel
-from search.supernet.watching import Pace, Status
+from search.supernet.watching import ENOUGH, Pace, Status
 
 from . import tiny
 
@@ -64,10 +64,23 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
 
 
 def test_the_time_left_counts_what_is_judged_later() -> None:
-    pace = Pace(tiny.preset(steps=100, scored=4, update_every=5, train_only=0.5))  # 10 updates of 4 x 16 pictures
-    pace.trained(1.0)
-    assert pace.left(1) == pytest.approx(99 + 10 * (4 * 16 / 8) / 6)
-    for _ in range(2):
-        pace.trained(3.0)
-        pace.judged(6.0)
-    assert pace.left(60) == pytest.approx(40 * 7 / 3 + 8 * 6)
+    pace = Pace(tiny.preset(steps=100, scored=4, update_every=5, train_only=0.5), 640)  # 10 updates of 4 x 16 pictures, 10 more
+    for _ in range(ENOUGH):
+        pace.trained(1.0, compiled=False)
+    assert pace.left(ENOUGH) == pytest.approx(95 + (10 + 10) * (4 * 16 / 8) / 6)
+    for _ in range(ENOUGH):
+        pace.trained(3.0, compiled=False)
+        pace.judged(6.0, compiled=False)
+    assert pace.left(60) == pytest.approx(40 * 2 + (8 + 10) * 6)
+
+
+def test_steps_that_compile_give_no_estimate_and_leave_none_a_hundred_times_too_long() -> None:
+    pace = Pace(tiny.preset(steps=1000, train_only=0.99))
+    for step in range(20):
+        pace.trained(100.0, compiled=True)
+        pace.judged(100.0, compiled=True)
+        assert pace.left(step) is None
+    for step in range(20, 20 + ENOUGH):
+        assert pace.left(step) is None
+        pace.trained(1.0, compiled=False)
+    assert pace.left(30) == pytest.approx(970, rel=0.05)

@@ -1,0 +1,97 @@
+"""What a file must be for its latency to mean anything: whole, of sizes that exist, and not compiled for other hardware yet.
+
+A latency of anything else would be a number without a meaning, or a lasting "does not run" for a file given by mistake.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from mhmodels.errors import FileFormatError
+from mhmodels.tflite_file import Operator, Tensor, TFLiteFile
+
+MAX_TENSOR_BYTES = 1 << 32
+"""Of one tensor: far above any map or kernel of a network for phones."""
+
+_COMPILED = {
+    "CUSTOM:ethos-u": "compiled by Vela for an Arm Ethos-U NPU",
+    "CUSTOM:edgetpu-custom-op": "compiled for a Coral Edge TPU",
+}
+_KERNELS = {"CONV_2D": (4, 0), "DEPTHWISE_CONV_2D": (4, 3), "TRANSPOSE_CONV": (4, 0), "FULLY_CONNECTED": (2, 0)}
+"""By operator the rank of its kernel, which is its second input, and the kernel's dimension of output channels."""
+
+
+def check_plausible(content: TFLiteFile, source: str) -> None:
+    """Refuses a file that cannot be measured in a meaningful way.
+
+    Args:
+        content: as `read_tflite` reads it.
+        source: name of the file, for the message.
+
+    Raises:
+        FileFormatError: what is wrong, and where.
+    """
+    problem = next(_problems(content), None)
+    if problem is not None:
+        raise FileFormatError(f"{source}: {problem}")
+
+
+def _problems(content: TFLiteFile) -> Iterator[str]:
+    for operator in content.operators:
+        if operator.kind in _COMPILED:
+            yield (
+                f"{_COMPILED[operator.kind]} (operator {operator.kind.removeprefix('CUSTOM:')}), "
+                "so nothing else can run or compile it; give the .tflite file that it was compiled from"
+            )
+    for position in content.inputs:
+        yield from _input_problems(content.tensors[position])
+    written = {position for operator in content.operators for position in operator.outputs} | set(content.inputs)
+    read = {position for operator in content.operators for position in operator.inputs if position >= 0}
+    for position in sorted(written | read | set(content.outputs)):
+        yield from _size_problems(content.tensors[position], computed=position in written)
+    for operator in content.operators:
+        yield from _kernel_problems(operator, content)
+
+
+def _input_problems(tensor: Tensor) -> Iterator[str]:
+    if any(size < 0 for size in tensor.signature[1:]):
+        yield (
+            f"input '{tensor.name}' has no fixed size (its signature is {tensor.signature}); convert the model with a fixed "
+            "height and width"
+        )
+
+
+def _size_problems(tensor: Tensor, *, computed: bool) -> Iterator[str]:
+    least = 1 if computed else 0
+    if any(size < least for size in tensor.shape):
+        yield f"tensor '{tensor.name}': shape {tensor.shape}, expected sizes of at least {least}"
+    elif math.prod(tensor.shape) * element_bytes(tensor) > MAX_TENSOR_BYTES:
+        yield f"tensor '{tensor.name}': shape {tensor.shape} of {tensor.dtype} is over {MAX_TENSOR_BYTES >> 30} GiB"
+    elif not computed and not tensor.stored and 0 not in tensor.shape:
+        yield f"tensor '{tensor.name}': the file has no data for it, and no operator writes it"
+
+
+def _kernel_problems(operator: Operator, content: TFLiteFile) -> Iterator[str]:
+    if operator.kind not in _KERNELS:
+        return
+    rank, channels = _KERNELS[operator.kind]
+    where = f"operator {operator.position} ({operator.kind})"
+    if len(operator.inputs) < 2 or operator.inputs[1] < 0 or not operator.outputs:
+        yield f"{where}: has no kernel or no output"
+        return
+    kernel, output = content.tensors[operator.inputs[1]], content.tensors[operator.outputs[0]]
+    if len(kernel.shape) != rank:
+        yield f"{where}: kernel '{kernel.name}' has shape {kernel.shape}, expected {rank} dimensions"
+    elif not output.shape or output.shape[-1] != kernel.shape[channels]:
+        yield (
+            f"{where}: output '{output.name}' has shape {output.shape}, expected {kernel.shape[channels]} channels as the kernel "
+            f"{kernel.shape}"
+        )
+
+
+def element_bytes(tensor: Tensor) -> int:
+    """Bytes of one value; 1 for types that NumPy does not know."""
+    return int(np.dtype(tensor.dtype).itemsize) if tensor.dtype in np.sctypeDict else 1
