@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,7 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
 def _read(path: Path) -> _File:
     data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
     file = parse_tflite(data, source=str(path))
-    manifest = read_manifest(beside) if beside.is_file() else None
+    manifest = read_manifest(beside) if os.path.lexists(beside) else None
     if manifest is not None:
         _check_manifest(path, contradictions(manifest, file, data))
     return _File(path, data, file, manifest)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from search.space import Space
 from search.spaces import get_space
 from search.tabular import Table
 
+_LONGEST_HEADER = 1 << 16
 _COLUMNS = {"encoding", "hardware", "kind", "ms"}
 
 
@@ -88,8 +88,9 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
 
 def _header(path: Path) -> list[str]:
     try:
-        with io.TextIOWrapper(open_regular(path), newline="", encoding="utf-8-sig") as file:
-            return next(csv.reader(file, strict=True), [])
+        with open_regular(path) as file:
+            line = file.readline(_LONGEST_HEADER)
+        return next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
     except (FileFormatError, OSError, UnicodeDecodeError, csv.Error):
         return []
 

@@ -18,6 +18,7 @@ from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.pace import outdated
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
+from mhmodels.json_files import plain_text
 from mhmodels.system.files import sha256_of
 from mhmodels.tflite_file import read_tflite
 from mhmodels.tflite_format import compute_format
@@ -104,7 +105,7 @@ def prepare(
         model_hash=sha256_of(path),
         file_bytes=path.stat().st_size,
         format=compute_format(content),
-        model=label or path.stem,
+        model=plain_text(label or path.stem),
         architecture_id=architecture_id,
         weights=weights,
         batch=max(1, shape[0]) if len(shape) > 1 else 1,

@@ -75,11 +75,21 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            data = b"" if size > limit else file.read(limit + 1)
+            data = b"" if size > limit else _read(file, size, limit)
         except OSError as error:
             raise FileFormatError(f"{_shown(path)}: cannot be read ({error.strerror})") from error
     if max(size, len(data)) > limit:
         raise FileFormatError(f"{_shown(path)}: {max(size, len(data))} bytes, expected at most {limit}")
+    return data
+
+
+def _read(file: io.BufferedReader, size: int, limit: int) -> bytes:
+    """At most `limit + 1` bytes. What is allocated follows the size of the file, which is 0 under /proc whatever is in it."""
+    data = file.read(size + 1)
+    if len(data) <= size:
+        return data
+    while len(data) <= limit and (more := file.read(min(1 << 20, limit + 1 - len(data)))):
+        data += more
     return data
 
 

@@ -1,7 +1,7 @@
 """Runs command lines one after another in one process, each as the installed command would run it, within limits.
 
 A process of its own for each command would import TensorFlow each time. Usage: `python -m tests.robustness.driver SECONDS BYTES`
-with a JSON list of argument lists on stdin; answers a JSON list of `Ended` on stdout.
+with a JSON list of argument lists on stdin; answers with one `Ended` a line, as JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,12 @@ class DeadlineError(BaseException):
 
 
 def run_commands(
-    commands: Sequence[Sequence[str]], folder: Path, *, seconds: int = 60, memory: int = 12 << 30, env: Mapping[str, str] | None = None
+    commands: Sequence[Sequence[str]],
+    folder: Path,
+    *,
+    seconds: int = 120,
+    memory: int = 12 << 30,
+    env: Mapping[str, str] | None = None,
 ) -> list[Ended]:
     """Runs commands in one child process, in `folder`.
 
@@ -51,7 +56,7 @@ def run_commands(
         capture_output=True, text=True, cwd=folder, timeout=60 + seconds * len(commands), check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},
     )  # fmt: skip
-    return [Ended(*answer) for answer in json.loads(done.stdout)]
+    return [Ended(*json.loads(line)) for line in done.stdout.splitlines()]
 
 
 def _one(command: Sequence[str], seconds: int) -> Ended:
@@ -98,6 +103,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGALRM, _late)
     resource.setrlimit(resource.RLIMIT_AS, (int(sys.argv[2]),) * 2)
     limit = int(sys.argv[1])
-    asked = json.load(sys.stdin)
-    answers = [_one(command, limit) for command in asked]
-    sys.stdout.write(json.dumps(answers))
+    answers = os.fdopen(os.dup(1), "w")
+    for command in json.load(sys.stdin):
+        print(json.dumps(_one(command, limit)), file=answers, flush=True)
