@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
+from mhmodels.json_files import plain_text
 from mhmodels.numbers import decimal
 from mhmodels.system.files import read_bytes, sha256_of
 from search.cost_model.rows import read_csv
@@ -109,7 +110,7 @@ def table_of(path: Path) -> tuple[Table, str]:
 
 def named(path: Path) -> str:
     """A file in words, with its hash."""
-    return f"{path.name} sha256:{sha256_of(path)}"
+    return f"{plain_text(path.name)} sha256:{sha256_of(path)}"
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:

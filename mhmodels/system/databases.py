@@ -170,8 +170,8 @@ def _check_tables(connection: sqlite3.Connection, path: Path, kind: Kind, read_o
         raise StoreError(
             f"{path}: {kind.name} of version {version}, expected at most {kind.version}; upgrade mhmodels, or {kind.remedy}"
         )
-    if not tables or not version:
-        found = "without tables" if version else "with no mark of our version"
+    if not tables or version < 1:
+        found = "without tables" if version >= 1 else "with no mark of our version"
         raise StoreError(f"{path}: {kind.name} {found}, hence damaged; {kind.remedy}")
     if read_only:
         return
