@@ -21,6 +21,7 @@ from android_bench.session import Kit, Plan, Session, Task
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Job, Measurement
 from mhmodels.hardware.places import data_path
+from mhmodels.system.files import sha256_of
 
 Result = Measurement | PhoneFailure
 
@@ -230,5 +231,5 @@ class PhoneRunner:
 
 
 def _digest(kit: Kit) -> str:
-    parts = sorted(f"{name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for name, path in kit.libraries.items())
+    parts = sorted(f"{name} {sha256_of(path)}" for name, path in kit.libraries.items())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -15,6 +15,7 @@ from android_bench.phone import Phone, quote, sections, split_sections
 from android_bench.settings import Setting, get_script, journal_text, parse_answers, parse_journal, put_script, usable
 from mhmodels.hardware.lock import file_lock
 from mhmodels.hardware.places import cache_path
+from mhmodels.system.files import sha256_of
 
 ROOT = "/data/local/tmp/mhmodels"
 _JOURNAL = f"{ROOT}/restore"
@@ -152,7 +153,7 @@ class Workspace:
         wrong = next((name for name in files if not _SAFE.fullmatch(name)), None)
         if wrong is not None:
             raise AdbError(f"file name '{wrong}' cannot be used on a device, expected letters, digits and '._+-'")
-        digests = {name: _digest(path) for name, path in sorted(files.items())}
+        digests = {name: sha256_of(path) for name, path in sorted(files.items())}
         changed = next((name for name, digest in (expected or {}).items() if digests[name] != digest), None)
         if changed is not None:
             raise AdbError(f"{files[changed]}: changed since it was read; run again to measure what it is now")
@@ -322,8 +323,3 @@ def _killed(text: str) -> list[str]:
 def _refused(what: str, said: str) -> AdbError:
     text = printable(" ".join(said.split()))[-200:]
     return (NoSpaceError if "No space left" in text else AdbError)(f"{what} ({text})")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

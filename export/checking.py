@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,8 @@ from export.verify import tolerance_of
 from export.writer import SCORES, WriterOptions
 from mhmodels.architecture import Preprocessing
 from mhmodels.json_files import plain_text
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.system.files import read_bytes
+from mhmodels.tflite_file import MAX_BYTES, TFLiteFile, parse_tflite
 from mhmodels.tflite_format import compute_format
 
 if TYPE_CHECKING:
@@ -129,8 +131,9 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
 
 
 def _read(path: Path) -> _File:
-    file, data, beside = read_tflite(path), path.read_bytes(), manifest_path(path)
-    manifest = read_manifest(beside) if beside.is_file() else None
+    data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
+    file = parse_tflite(data, source=str(path))
+    manifest = read_manifest(beside) if os.path.lexists(beside) else None
     if manifest is not None:
         _check_manifest(path, contradictions(manifest, file, data))
     return _File(path, data, file, manifest)

@@ -12,7 +12,8 @@ from export.quantisation.scheme import Range, calibrated_tensors, quantise
 from export.writer import write_float, write_quantised
 from export.writer.flatbuffer import FILE_IDENTIFIER
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.system.files import write_atomically
+from mhmodels.errors import FileFormatError
+from mhmodels.system.files import open_regular, write_atomically
 
 LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
 
@@ -65,7 +66,7 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
 
 def _is_tflite(path: Path) -> bool:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(8)[4:] == FILE_IDENTIFIER
-    except OSError:
+    except (FileFormatError, OSError):
         return False

@@ -32,7 +32,7 @@ from mhmodels.builder import create_model
 from mhmodels.json_files import plain_text
 from mhmodels.network import IMAGE, lower
 from mhmodels.preprocessing_layer import file_rule
-from mhmodels.weights.download import hash_file
+from mhmodels.system.files import sha256_of
 from mhmodels.weights.info import Labels, Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
 from mhmodels.weights.registered import locate
@@ -232,7 +232,7 @@ def _loaded(architecture: Architecture, weights: str | Path | None, images: Floa
     path = locate(weights, architecture)
     info = load_weights(model, path, architecture)
     architecture = getattr(model, ATTRIBUTE, architecture)
-    label = f"{plain_text(path.name)}, sha256 {hash_file(path, 'sha256')}"
+    label = f"{plain_text(path.name)}, sha256 {sha256_of(path)}"
     graph = fold(model, architecture)
     tensors = _built_tensors(model, graph)
     if info is None:
@@ -274,7 +274,7 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
     file = Path(path)
     with single_precision():
         model = load_keras_file(file)
-    label = f"{plain_text(file.name)}, sha256 {hash_file(file, 'sha256')}"
+    label = f"{plain_text(file.name)}, sha256 {sha256_of(file)}"
     return model_source(model, label, size)
 
 

@@ -46,10 +46,10 @@ def check_archive(path: str | os.PathLike[str]) -> dict[str, int]:
         ArchiveError: no regular file, no zip file, other compression than Keras and NumPy use, or too much in it.
         OSError: the file cannot be read.
     """
-    if Path(path).exists() and not Path(path).is_file():
+    if os.path.lexists(path) and not Path(path).is_file():
         raise ArchiveError("not a regular file")
-    limit = unpacked_limit(Path(path).stat().st_size)
     try:
+        limit = unpacked_limit(Path(path).stat().st_size)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
+from mhmodels.system.files import read_bytes
 
 MAX_BYTES = 1 << 31
 MAX_ENTRIES = 100_000
@@ -77,12 +77,7 @@ def read_tflite(path: str | os.PathLike[str]) -> TFLiteFile:
     Raises:
         FileFormatError: it cannot be read, is truncated, is not TFLite, or contradicts itself; the message names it.
     """
-    try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise FileFormatError(f"{path}: cannot be read ({error.strerror})") from error
-    return parse_tflite(data, source=str(path))
+    return parse_tflite(read_bytes(path, MAX_BYTES), source=str(path))
 
 
 def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:

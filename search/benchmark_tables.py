@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,9 @@ from numpy.typing import NDArray
 
 from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import FileFormatError
-from mhmodels.json_files import read_bytes
+from mhmodels.json_files import plain_text
 from mhmodels.numbers import decimal
+from mhmodels.system.files import read_bytes, sha256_of
 from search.cost_model.rows import read_csv
 from search.errors import SearchError, SpaceError
 from search.space import Space
@@ -110,7 +110,7 @@ def table_of(path: Path) -> tuple[Table, str]:
 
 def named(path: Path) -> str:
     """A file in words, with its hash."""
-    return f"{path.name} sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{plain_text(path.name)} sha256:{sha256_of(path)}"
 
 
 def _arrays(path: Path) -> Mapping[str, Any]:

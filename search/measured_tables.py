@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mhmodels.errors import FileFormatError
-from mhmodels.json_files import read_bytes
+from mhmodels.system.files import open_regular, read_bytes
 from search.benchmark_tables import named
 from search.cost_model.data import MAX_BYTES, Latencies, provenance_of, read_latencies
 from search.cost_model.fitting import Origin
@@ -21,6 +21,7 @@ from search.space import Space
 from search.spaces import get_space
 from search.tabular import Table
 
+_LONGEST_HEADER = 1 << 16
 _COLUMNS = {"encoding", "hardware", "kind", "ms"}
 
 
@@ -87,9 +88,10 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
 
 def _header(path: Path) -> list[str]:
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return next(csv.reader(file, strict=True), [])
-    except (OSError, UnicodeDecodeError, csv.Error):
+        with open_regular(path) as file:
+            line = file.readline(_LONGEST_HEADER)
+        return next(csv.reader([line.decode("utf-8-sig")], strict=True), [])
+    except (FileFormatError, OSError, UnicodeDecodeError, csv.Error):
         return []
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from mhmodels.numbers import decimal
+from search.errors import SearchError
 
 if TYPE_CHECKING:
     from search.request import Request
@@ -53,6 +55,21 @@ def check_name(name: str | None, output: Path | None) -> None:
     """
     if name is not None and output is None:
         raise click.UsageError("--name belongs to -o FILE.json: nothing is written that could have a name")
+
+
+def check_texts(request: Request) -> None:
+    """Refuses names of files that no log or result can keep.
+
+    Raises:
+        SearchError: a name has bytes that are not UTF-8.
+    """
+    try:
+        msgspec.json.encode(request)
+    except UnicodeEncodeError as error:
+        raise SearchError(
+            f"{error.object}: not UTF-8, but a search keeps the names of what it reads in its log and its result; rename it, or "
+            "give a link to it with another name"
+        ) from error
 
 
 def check_front(front: Path | None, preset: Mapping[str, Any] | None) -> None:

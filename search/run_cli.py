@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, emit_json, json_option, note, progress_console
+from mhmodels.json_files import plain_text
 
 if TYPE_CHECKING:
     from search.cost_model.model import CostModel
@@ -284,6 +285,7 @@ def execute(
     from search.results import front_document, result_file
 
     run_checks.check_name(name, output)
+    run_checks.check_texts(request)
     check_places({"-o": output, "--front": front_path, "--log": log_path}, run_checks.files_read(request))
     run_checks.check_front(front_path, request.options.get("preset"))
     if request.options:
@@ -296,7 +298,7 @@ def execute(
     else:
         objective, found, told = _evaluated(request, log_path)
     if output is not None:
-        write_atomically(output, result_file(objective.space, found.encoding, told, name or output.stem))
+        write_atomically(output, result_file(objective.space, found.encoding, told, name or plain_text(output.stem)))
     if front_path is not None:
         document = front_document(objective, found, getattr(request.method, "each", True))
         write_atomically(front_path, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")

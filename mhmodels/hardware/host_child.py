@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import sys
 import time
 from typing import Any
@@ -120,12 +121,21 @@ def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, run
     return answer
 
 
+def _readable(path: str) -> str:
+    """A name for the runtime, which takes UTF-8 only."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"/dev/fd/{os.open(path, os.O_RDONLY)}"
+    return path
+
+
 def load(path: str, settings: dict[str, Any]) -> Any:
     """An interpreter with its tensors."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.AUTO if settings["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(model_path=path, num_threads=settings["threads"], experimental_op_resolver_type=resolver)
+    interpreter = Interpreter(model_path=_readable(path), num_threads=settings["threads"], experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     return interpreter
 

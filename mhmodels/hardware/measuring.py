@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
@@ -19,6 +18,8 @@ from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.pace import outdated
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
+from mhmodels.json_files import plain_text
+from mhmodels.system.files import sha256_of
 from mhmodels.tflite_file import read_tflite
 from mhmodels.tflite_format import compute_format
 
@@ -99,14 +100,12 @@ def prepare(
     content = read_tflite(path)
     check_plausible(content, str(path))
     shape = content.tensors[content.inputs[0]].shape
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Job(
         path=path,
-        model_hash=digest,
+        model_hash=sha256_of(path),
         file_bytes=path.stat().st_size,
         format=compute_format(content),
-        model=label or path.stem,
+        model=plain_text(label or path.stem),
         architecture_id=architecture_id,
         weights=weights,
         batch=max(1, shape[0]) if len(shape) > 1 else 1,

@@ -111,6 +111,8 @@ def translated(path: Path, kind: Kind) -> Iterator[None]:
 
 def _check(path: Path, kind: Kind, read_only: bool) -> None:
     """Looks at the file before SQLite does, which would turn a stray file into its own."""
+    if "\0" in str(path):
+        raise StoreError(f"{path}: cannot be opened (no file's name holds a zero byte); {kind.remedy}")
     if not os.path.lexists(path):
         if read_only:
             raise StoreError(f"{path}: no such file, expected {kind.name}")
@@ -122,6 +124,8 @@ def _check(path: Path, kind: Kind, read_only: bool) -> None:
             raise _foreign(path, kind, f"starts with {start[:8]!r}")
         if not start and read_only:
             raise StoreError(f"{path}: empty, expected {kind.name}; {kind.remedy}")
+    elif Path(os.path.realpath(path)).is_symlink():
+        raise StoreError(f"{path}: cannot be opened (a link that leads back to itself); {kind.remedy}")
     # SQLite keeps its log beside the file, so the folder counts too.
     for place in () if read_only else (path, path.parent):
         if place.exists() and not os.access(place, os.W_OK):
@@ -166,8 +170,8 @@ def _check_tables(connection: sqlite3.Connection, path: Path, kind: Kind, read_o
         raise StoreError(
             f"{path}: {kind.name} of version {version}, expected at most {kind.version}; upgrade mhmodels, or {kind.remedy}"
         )
-    if not tables or not version:
-        found = "without tables" if version else "with no mark of our version"
+    if not tables or version < 1:
+        found = "without tables" if version >= 1 else "with no mark of our version"
         raise StoreError(f"{path}: {kind.name} {found}, hence damaged; {kind.remedy}")
     if read_only:
         return

@@ -14,6 +14,8 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
+import io
 import os
 import re
 import secrets
@@ -23,7 +25,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 from mhmodels.errors import FileFormatError
 
@@ -40,7 +41,7 @@ _RENAME_NOREPLACE = 1
 _AT_FDCWD = -100
 
 
-def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a regular file for reading; links to regular files are followed.
 
     Raises:
@@ -74,12 +75,35 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         try:
-            data = b"" if size > limit else file.read(limit + 1)
+            data = b"" if size > limit else _read(file, size, limit)
         except OSError as error:
             raise FileFormatError(f"{_shown(path)}: cannot be read ({error.strerror})") from error
     if max(size, len(data)) > limit:
         raise FileFormatError(f"{_shown(path)}: {max(size, len(data))} bytes, expected at most {limit}")
     return data
+
+
+def _read(file: io.BufferedReader, size: int, limit: int) -> bytes:
+    """At most `limit + 1` bytes. What is allocated follows the size of the file, which is 0 under /proc whatever is in it."""
+    data = file.read(size + 1)
+    if len(data) <= size:
+        return data
+    while len(data) <= limit and (more := file.read(min(1 << 20, limit + 1 - len(data)))):
+        data += more
+    return data
+
+
+def sha256_of(path: str | os.PathLike[str]) -> str:
+    """Sha256 of a regular file as 64 hexadecimal digits, read in pieces.
+
+    Raises:
+        FileFormatError: the file cannot be read, or is not a regular file.
+    """
+    with open_regular(path) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise FileFormatError(f"{_shown(path)}: cannot be read ({error.strerror})") from error
 
 
 @contextmanager

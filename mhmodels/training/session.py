@@ -14,6 +14,7 @@ from mhmodels import __version__
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
 from mhmodels.network import LOGITS, lower
+from mhmodels.system.files import sha256_of
 from mhmodels.training.curve import plot_curve
 from mhmodels.training.errors import DataError
 from mhmodels.training.evaluation import Evaluation, evaluate
@@ -25,7 +26,6 @@ from mhmodels.training.sources import Data, Source
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
 from mhmodels.training.watching import Observer, Silent
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
-from mhmodels.weights.download import hash_file
 from mhmodels.weights.loading import ATTRIBUTE
 from mhmodels.weights.registered import locate
 
@@ -211,7 +211,7 @@ def _identity(source: Source) -> str:
 
 
 def _weights_identity(weights: str | None, architecture: Architecture) -> str | None:
-    return None if weights is None else f"sha256 {hash_file(locate(weights, architecture), 'sha256')}"
+    return None if weights is None else f"sha256 {sha256_of(locate(weights, architecture))}"
 
 
 def _metrics(job: Job, outcome: Outcome) -> Metrics:

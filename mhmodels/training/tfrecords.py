@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mhmodels.decoding import MAX_FILE_BYTES, PictureError, decode_picture
+from mhmodels.errors import FileFormatError
 from mhmodels.json_files import plain_text
 from mhmodels.system.addresses import without_secrets
+from mhmodels.system.files import open_regular
 from mhmodels.training.checksum import masked_crc32c
 from mhmodels.training.errors import DataError
 
@@ -147,9 +149,10 @@ def _open(file: str) -> Any:
         import tensorflow as tf
 
         return tf.io.gfile.GFile(file, "rb")
-    if Path(file).exists() and not Path(file).is_file():
-        raise DataError(f"{plain_text(file)}: not a regular file, expected a TFRecord file")
-    return Path(file).open("rb")
+    try:
+        return open_regular(file)
+    except FileFormatError as error:
+        raise DataError(str(error)) from error
 
 
 def _parse(record: bytes, where: str) -> tuple[bytes, int]:

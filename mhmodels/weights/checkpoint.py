@@ -14,7 +14,7 @@ from typing import Any
 
 from mhmodels.errors import WeightsError
 from mhmodels.quiet import load_tensorflow
-from mhmodels.system.files import read_bytes
+from mhmodels.system.files import open_regular, read_bytes
 from mhmodels.weights.source import Layer, Part, Source, Variable, layer_of
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
@@ -106,6 +106,8 @@ def _open(prefix: str) -> tuple[Any, Any]:
     shards = list(Path(prefix).parent.glob(f"{Path(prefix).name}.data-*"))
     if not shards:
         raise WeightsError(f"{prefix}: its data file ({prefix}.data-00000-of-…) is missing; copy it beside the .index file")
+    for file in (Path(f"{prefix}.index"), *shards):
+        open_regular(file).close()  # TensorFlow would wait for a named pipe without end
     load_tensorflow()
     import tensorflow as tf
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import public_address, without_secrets_of
+from mhmodels.system.files import open_regular
 from mhmodels.weights.transfer import Clock, Report, request_missing
 
 TOTAL_S = 3600.0
@@ -75,7 +76,7 @@ def download(url: str, target: Path, digest: Digest) -> Path:
 
 def hash_file(path: Path, algorithm: str) -> str:
     """Hex digest of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
 

@@ -119,7 +119,7 @@ def entries() -> tuple[Entry, ...]:
         FileFormatError: the user's file is none; the message names the field.
     """
     user = data_path() / USER_FILE
-    own = _decode(read_bytes(user), str(user)) if user.is_file() else ()
+    own = _decode(read_bytes(user), str(user)) if os.path.lexists(user) else ()
     return (*own, *_shipped())
 
 

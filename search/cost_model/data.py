@@ -168,7 +168,7 @@ def provenance_of(path: Path, space: Space) -> Provenance | None:
         SpaceError: it is of another space or version, whose encodings mean other networks.
     """
     beside = path.with_suffix(".json")
-    if path.suffix.lower() != ".csv" or not beside.is_file():
+    if path.suffix.lower() != ".csv" or not os.path.lexists(beside):
         return None
     content = read_bytes(beside, limit=MAX_BYTES)
     try:

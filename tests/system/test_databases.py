@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import subprocess
@@ -123,6 +124,24 @@ def test_older_tables_are_upgraded_and_newer_ones_refused(tmp_path: Path) -> Non
         open_database(path, KIND)
     with pytest.raises(StoreError, match="not a measurement store"):
         Store(path)
+
+
+@pytest.mark.parametrize("version", [0, -1, -16_777_215])
+def test_versions_that_no_version_of_ours_wrote_are_damage(tmp_path: Path, version: int) -> None:
+    """One byte of the header makes it negative, and 16 million steps of upgrading would hang."""
+    path = tmp_path / "a.db"
+    with contextlib.closing(open_database(path, KIND)) as connection:
+        connection.execute(f"PRAGMA user_version = {version}")
+    with pytest.raises(StoreError, match="with no mark of our version, hence damaged"):
+        open_database(path, KIND)
+
+
+def test_a_link_to_itself_is_refused_and_stays(tmp_path: Path) -> None:
+    path = tmp_path / "a.db"
+    path.symlink_to("a.db")
+    with pytest.raises(StoreError, match="a link that leads back to itself"):
+        open_database(path, KIND)
+    assert path.is_symlink()
 
 
 @pytest.mark.parametrize(
