@@ -175,7 +175,8 @@ def resume_command(
     request = load_request(log_path)
     ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
     run_checks.check_function(request, evaluator, log_path, ask)
-    execute(msgspec.structs.replace(request, force=request.force or force), log_path, output, front_path, name, as_json)
+    request = msgspec.structs.replace(request, force=request.force or force)
+    execute(request, log_path, output, front_path, name, as_json, "LOG.db")
 
 
 @click.command("show")
@@ -275,9 +276,15 @@ def _tell_guesses(request: Request, models: list[CostModel]) -> None:
 
 
 def execute(
-    request: Request, log_path: Path | None, output: Path | None, front_path: Path | None, name: str | None, as_json: bool
+    request: Request,
+    log_path: Path | None,
+    output: Path | None,
+    front_path: Path | None,
+    name: str | None,
+    as_json: bool,
+    log_parameter: str = "--log",
 ) -> None:
-    """Runs a request and writes what it finds."""
+    """Runs a request and writes what it finds; `log_parameter` is what the running command calls its log."""
     import msgspec
 
     from mhmodels.system.files import write_atomically
@@ -286,7 +293,7 @@ def execute(
 
     run_checks.check_name(name, output)
     run_checks.check_texts(request)
-    check_places({"-o": output, "--front": front_path, "--log": log_path}, run_checks.files_read(request))
+    check_places({"-o": output, "--front": front_path, log_parameter: log_path}, run_checks.files_read(request))
     run_checks.check_front(front_path, request.options.get("preset"))
     if request.options:
         from search import supernet_cli
