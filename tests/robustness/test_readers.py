@@ -23,8 +23,8 @@ DEADLINE_S = 60
 MOST_BYTES = 512 << 20
 UNREAD = {"names of phones", "cores of phones"}
 """What is remembered is done without where it cannot be read."""
-SLOW = {"TFRecords"}
-"""Their whole file is written by TensorFlow."""
+SLOW = {"TFRecords", "accuracies"}
+"""They import TensorFlow and scikit-learn."""
 
 INTERESTING = (0, 1, 9, 10, 34, 44, 45, 48, 57, 91, 93, 123, 125, 127, 128, 254, 255)
 WORDS = (0, 1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFF, 1 << 20)
@@ -226,7 +226,7 @@ def test_what_is_no_whole_regular_file(name: str, kind: str, home: Path) -> None
 def test_names_that_are_not_utf8_or_hold_what_no_name_can(name: str, home: Path) -> None:
     reader = READERS[name]
     if name in SLOW or HOME in reader.name:
-        pytest.skip("its file has a name of its own, or is made by TensorFlow")
+        pytest.skip("its file has a name of its own, or it imports much")
     path = place(reader, home)
     whole = reader.make(home)
     path.write_bytes(whole)
