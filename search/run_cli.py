@@ -175,7 +175,8 @@ def resume_command(
     request = load_request(log_path)
     ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
     run_checks.check_function(request, evaluator, log_path, ask)
-    execute(msgspec.structs.replace(request, force=request.force or force), log_path, output, front_path, name, as_json)
+    request = msgspec.structs.replace(request, force=request.force or force)
+    execute(request, log_path, output, front_path, name, as_json, "LOG.db")
 
 
 @click.command("show")
@@ -275,7 +276,12 @@ def _tell_guesses(request: Request, models: list[CostModel]) -> None:
 
 
 def execute(
-    request: Request, log_path: Path | None, output: Path | None, front_path: Path | None, name: str | None, as_json: bool
+    request: Request,
+    log_path: Path | None,
+    output: Path | None,
+    front_path: Path | None,
+    name: str | None,
+    as_json: bool,
 ) -> None:
     """Runs a request and writes what it finds."""
     import msgspec

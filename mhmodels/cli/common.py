@@ -81,13 +81,13 @@ def check_places(
     Raises:
         click.UsageError: which options, and which file.
     """
-    taken = {path.resolve(): "what the command reads" for path in (*read, *_named_files(written)) if path is not None}
+    taken = {os.path.realpath(path): "what the command reads" for path in (*read, *_named_files(written)) if path is not None}
     for option, path in (appended or {}).items():
         if path is not None:
-            taken[path.resolve()] = option
+            taken[os.path.realpath(path)] = option
     for option, path in written.items():
         if path is not None:
-            other = taken.setdefault(path.resolve(), option)
+            other = taken.setdefault(os.path.realpath(path), option)
             if other != option:
                 raise click.UsageError(f"{option} is '{path}', which is {other} too: give it a file of its own")
 
@@ -96,7 +96,7 @@ def _named_files(written: Collection[str]) -> Iterator[Path]:
     """Files that the running command's arguments and options name, other than those that it writes."""
     context = click.get_current_context(silent=True)
     for param in context.command.params if context is not None else ():
-        if isinstance(param.type, OutputFile) or not set(written).isdisjoint(param.opts):
+        if isinstance(param.type, OutputFile) or not set(written).isdisjoint((*param.opts, param.human_readable_name)):
             continue
         value = context.params.get(param.name or "") if context is not None else None
         for word in value if isinstance(value, tuple) else (value,):

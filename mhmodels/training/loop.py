@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -127,7 +128,7 @@ class _Run:
         self._build()
         self.progress = Progress()
         self.evaluation: Evaluation | None = None
-        self.summaries = tf.summary.create_file_writer(str(self.folder.tensorboard)) if self.chief else None
+        self.summaries = tf.summary.create_file_writer(os.fsencode(self.folder.tensorboard)) if self.chief else None
 
     def _build(self) -> None:
         recipe, setup = self.recipe, self.job.setup

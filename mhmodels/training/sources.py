@@ -166,6 +166,8 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
     if data in digits64.SETTINGS:
         if label_offset:
             raise DataError(f"{data}: label offset is {label_offset}, expected 0: its labels are the digits")
+        if test is not None:
+            raise DataError(f"{data}: test data is '{test}', expected none: it has a fixed test set of its own")
         setting = digits64.SETTINGS[data]
         return Data(DigitsSource(setting, test=False), DigitsSource(setting, test=True))
     if record_files(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,5 +40,5 @@ def claimed(store: Path, hardware_ids: Sequence[str]) -> Iterator[None]:
 
 def _claim(store: Path, hardware_id: str) -> Path:
     """By a hash, since an id may have slashes; of the file itself, whatever links lead to it."""
-    real = store.resolve()
+    real = Path(os.path.realpath(store))
     return real.with_name(f".{real.name}.{hashlib.sha256(hardware_id.encode()).hexdigest()[:8]}.collect")

@@ -7,6 +7,7 @@ written again.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -189,7 +190,7 @@ class Search:
         progress, preset = self.progress, self.preset
         if self.chief:
             with self._dispensable():
-                self.summaries = tf.summary.create_file_writer(str(self.request.folder / "tensorboard"))
+                self.summaries = tf.summary.create_file_writer(os.fsencode(self.request.folder / "tensorboard"))
         train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
         judge = self._judge_batches()
         pace, last, saved = Pace(preset, self._ending_pictures), time.monotonic(), time.monotonic()

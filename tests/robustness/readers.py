@@ -217,6 +217,11 @@ def _samples(with_ms: bool) -> Callable[[Path], bytes]:
     return _text("".join(json.dumps(row | {"accuracy": 0.5}) + "\n" for _ in range(8)))
 
 
+def _accuracies(_: Path) -> bytes:
+    rows = zip(_macro(), range(12), strict=False)
+    return b"".join(json.dumps({"encoding": row.tolist(), "accuracy": 0.5 + n / 100}).encode() + b"\n" for row, n in rows)
+
+
 def _macro_table(_: Path) -> bytes:
     # Not all networks, so the reader refuses the whole file too; its parsing is what is tried.
     return b"arch,acc1,acc2,acc3\n" + b"".join(b"%08d,90.1,90.2,90.3\n" % (number % 3) for number in range(60))
@@ -276,7 +281,7 @@ READERS: dict[str, Reader] = {
     "latencies, CSV": Reader("x.csv", _latencies, _text(_CSV)),
     "latencies, JSON lines": Reader("x.jsonl", _latencies, _samples(True)),
     "samples": Reader("x.jsonl", lambda path: read_members(path, _macro()), _samples(False)),
-    "accuracies": Reader("x.jsonl", lambda path: _predictor(path, _macro()), _samples(False)),
+    "accuracies": Reader("x.jsonl", lambda path: _predictor(path, _macro()), _accuracies),
     "measured table": Reader("x.csv", _measured, _text(_CSV)),
     "provenance": Reader("x.json", lambda path: provenance_of(path.with_suffix(".csv"), _macro()),
                          lambda _: (Path(FOLDER).parents[1] / "data" / "nas_bench_macro.json").read_bytes()),

@@ -139,8 +139,9 @@ evaluate ?.json --weights ?.weights.h5 --data ?data --json
 consistency ?.json --weights ?.weights.h5 --images ?pictures --format float32 --json
 search sample --space nas_bench_macro -n 3 -o ?.jsonl
 search fit --space nas_bench_macro --hardware host-cpu-float32 --data ?.csv -o ?model.json
+search fit --space nas_bench_macro --hardware host-cpu-float32 --data ?.csv -o model.json
 search predict --cost-model ?model.json --samples ?.jsonl
-search run --space nas_bench_macro --evaluator accuracies.jsonl --cost-model host-cpu-float32 --reference host-cpu-float32=2.5 \
+search run --space nas_bench_macro --evaluator accuracies.jsonl --cost-model model.json --reference host-cpu-float32=2.5 \
 --method random --evaluations 20 --log ?log.db -o ?found.json --front ?front.json
 search run --space nas_bench_macro --evaluator ?accuracies.jsonl --cost-model ?model.json -o ?found.json
 search resume ?log.db -o ?again.json
@@ -157,7 +158,7 @@ def test_names_that_are_not_utf8_are_names_like_others(folder: Path) -> None:
     (folder / f"{byte}.txt").write_text("a\nb\nc\nd\n")
     for place in (f"{byte}pictures", *(f"{byte}data/{part}/{name}" for part in ("train", "val") for name in "abcd")):
         (folder / place).mkdir(parents=True)
-        for number in range(2):
+        for number in range(4):
             noise = np.random.default_rng(number).integers(0, 255, (40, 40, 3), np.uint8)
             Image.fromarray(noise).save(folder / place / f"{byte}{number}.png")
     recipe = json.loads(RECIPES["short"].to_json()) | {"epochs": 1, "batch_size": 4}

@@ -126,7 +126,7 @@ def _check_log(folder: Path) -> None:
 def _found(folder: Path) -> object:
     with SearchLog(folder / "l.db") as log:
         rows = log.evaluated()
-    return json.loads((folder / "f.json").read_bytes())["encoding"], rows.encodings.tolist(), rows.rewards.tolist()
+    return json.loads((folder / "f.json").read_bytes())["stages"], rows.encodings.tolist(), rows.rewards.tolist()
 
 
 def _fitted(folder: Path) -> object:
@@ -136,9 +136,9 @@ def _fitted(folder: Path) -> object:
 COMMANDS: dict[str, tuple[str, Callable[[Path], None], Callable[[Path], object]]] = {
     "export": ("export small.json --format float32 --format int8 -o out --overwrite", _check_exported, _exported),
     "collect": ("search collect host-cpu-float32 --space nas_bench_macro -n 3 --store s.db -o c.csv", _check_store, _collected),
-    "import": ("weights import good.weights.h5 --model small.json -o w.weights.h5", _check_weights, _imported),
+    "import": ("weights import good.weights.h5 --model small.json -o w.weights.h5 --overwrite", _check_weights, _imported),
     "train": ("train small.json --data data --recipe recipe.json -o run --resume", _check_weights, _trained),
-    "search": ("search run --space nas_bench_macro --evaluator a.jsonl --cost-model host-cpu-float32 --method random "
+    "search": ("search run --space nas_bench_macro --evaluator a.jsonl --cost-model model.json --method random "
                "--reference host-cpu-float32=2.5 --evaluations 400 --log l.db -o f.json", _check_log, _found),
     "fit": ("search fit --space nas_bench_macro --hardware host-cpu-float32 --data c.csv -o m.json", _check_log, _fitted),
 }  # fmt: skip
@@ -176,9 +176,12 @@ def left_running(folder: Path) -> list[str]:
 def test_a_command_that_is_killed_at_any_moment(name: str, tmp_path: Path) -> None:
     words, check, result = COMMANDS[name]
     whole, folder = prepare(tmp_path / "whole"), prepare(tmp_path / "killed")
-    if name == "fit":
+    if name in ("fit", "search"):
         for place in (whole, folder):
             shutil.copy(DATA / "nas_bench_macro.csv", place / "c.csv")
+    if name == "search":
+        finish(COMMANDS["fit"][0].replace("m.json", "model.json"), whole)
+        shutil.copy(whole / "model.json", folder)
     seconds = finish(words, whole)
     rng = random.Random(name)
     for attempt in range(KILLS):

@@ -102,6 +102,8 @@ def test_what_is_no_data_is_explained(tmp_path: Path) -> None:
         open_data(str(tmp_path / "file"))
     with pytest.raises(DataError, match="label offset is 1, expected 0"):
         open_data("digits64", label_offset=1)
+    with pytest.raises(DataError, match="test data is 'elsewhere', expected none: it has a fixed test set"):
+        open_data("digits64", test="elsewhere")
 
 
 def test_a_broken_picture_is_one_pictures_error(tmp_path: Path) -> None:
