@@ -176,7 +176,7 @@ def resume_command(
     ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
     run_checks.check_function(request, evaluator, log_path, ask)
     request = msgspec.structs.replace(request, force=request.force or force)
-    execute(request, log_path, output, front_path, name, as_json, "LOG.db")
+    execute(request, log_path, output, front_path, name, as_json)
 
 
 @click.command("show")
