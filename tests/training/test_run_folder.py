@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,14 @@ def test_other_files_do_not_matter_and_a_run_is_resumed(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.begin(SETUP, resume=False)
     folder.checkpoints.mkdir()
-    folder.begin(SETUP, resume=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "notes.txt", "recipe.json", "run.json"]
+    with pytest.raises(TrainingError, match=f"process {os.getpid()} trains in this folder; wait for it, stop it, or"):
+        RunFolder(tmp_path).begin(SETUP, resume=True)
+    folder.close()
+    again = RunFolder(tmp_path)
+    again.begin(SETUP, resume=True)
+    again.close()
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoints", "notes.txt", "recipe.json", "run.json", "run.lock"]
 
 
 def test_a_name_with_dollars_is_no_formula(tmp_path: Path) -> None:
