@@ -292,7 +292,7 @@ def execute(
 
     run_checks.check_name(name, output)
     run_checks.check_texts(request)
-    check_places({"-o": output, "--front": front_path}, run_checks.files_read(request), {"--log": log_path})
+    check_places({"-o": output, "--front": front_path, "--log": log_path}, run_checks.files_read(request))
     run_checks.check_front(front_path, request.options.get("preset"))
     if request.options:
         from search import supernet_cli

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
@@ -68,23 +68,17 @@ class FiniteRange(click.FloatRange):
         return float(super().convert(number, param, ctx))
 
 
-def check_places(
-    written: Mapping[str, Path | None], read: Iterable[Path | None] = (), appended: Mapping[str, Path | None] | None = None
-) -> None:
+def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
     """Refuses to write two things into one file, or one into a file that is read: the first would be lost without a word.
 
     Args:
         written: by option the file that it writes.
         read: files that the command goes by, besides those that its other arguments and options name.
-        appended: by option the file that it reads and adds to, such as a log.
 
     Raises:
         click.UsageError: which options, and which file.
     """
     taken = {os.path.realpath(path): "what the command reads" for path in (*read, *_named_files(written)) if path is not None}
-    for option, path in (appended or {}).items():
-        if path is not None:
-            taken[os.path.realpath(path)] = option
     for option, path in written.items():
         if path is not None:
             other = taken.setdefault(os.path.realpath(path), option)
@@ -92,13 +86,15 @@ def check_places(
                 raise click.UsageError(f"{option} is '{path}', which is {other} too: give it a file of its own")
 
 
-def _named_files(written: Collection[str]) -> Iterator[Path]:
+def _named_files(written: Mapping[str, Path | None]) -> Iterator[Path]:
     """Files that the running command's arguments and options name, other than those that it writes."""
     context = click.get_current_context(silent=True)
     for param in context.command.params if context is not None else ():
-        if isinstance(param.type, OutputFile) or not set(written).isdisjoint((*param.opts, param.human_readable_name)):
-            continue
         value = context.params.get(param.name or "") if context is not None else None
+        # A log is given as an option or as an argument: the very value tells it from another parameter of the same path.
+        itself = any(option in param.opts or value is path for option, path in written.items())
+        if isinstance(param.type, OutputFile) or itself:
+            continue
         for word in value if isinstance(value, tuple) else (value,):
             # What is no path at all, such as a name with a NUL or of 10,000 characters, is no file.
             with contextlib.suppress(OSError, ValueError):
