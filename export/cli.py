@@ -54,7 +54,8 @@ class Failure(NamedTuple):
 @click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights file, or a registered name. Without it: seeded random weights, labelled as such.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures (.npy arrays, if not of 3 channels) for the ranges. Default: photographs.")  # fmt: skip
+              help="Folder of pictures (.npy arrays, if not of 3 channels) that give the ranges of integer formats. Default: the "
+                   "bundled photographs.")  # fmt: skip
 @click.option("--calibration-method", default=None, metavar="METHOD",
               help="min-max (default), moving-average, percentile-P, or auto: the best on held-out pictures.")  # fmt: skip
 @click.option("--labels", "labels_file", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
@@ -63,12 +64,17 @@ class Failure(NamedTuple):
               help="Output of the first label: 1 where output 0 is a background class.")  # fmt: skip
 @click.option("--metadata/--no-metadata", default=None,
               help="tflite-support's metadata in the file. Default: where there are labels.")  # fmt: skip
-@click.option("--granularity", type=click.Choice(("channel", "tensor")), default=None, help="Scales of int8 weights.")
+@click.option(
+    "--granularity",
+    type=click.Choice(("channel", "tensor")),
+    default=None,
+    help="One scale of int8 weights for each channel (default) or for a whole tensor.",
+)
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
               help="Global pooling as MEAN or AVERAGE_POOL_2D.")  # fmt: skip
-@click.option("--no-softmax", is_flag=True, help="End in the logits.")
+@click.option("--no-softmax", is_flag=True, help="Leave out the softmax: the outputs are logits.")
 @preprocessing_options
-@click.option("--features", is_flag=True, help="End in the feature maps, named by stride, without a classifier.")
+@click.option("--features", is_flag=True, help="Output the feature maps, named by stride, without a classifier.")
 @click.option("--normalise-in-model", is_flag=True, help="Take raw pixels 0..255; a 1x1 depthwise convolution normalises them.")
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
               help="Our own writer, or TensorFlow's converter.")  # fmt: skip
@@ -86,9 +92,9 @@ def export(
 ) -> None:
     """Write TFLite files and verify each at once on real pictures.
 
-    MODEL may also be a .keras file of our builders, with a head of your own. Each file gets a manifest beside it. A file
-    that does not agree with its network is not kept. If a network or a format fails, the others are still exported, the
-    failures are listed at the end, and the exit code is 1.
+    MODEL may also be a .keras file, such as a network of the zoo with a head of your own; docs/export.md lists its layers.
+    Each file gets a manifest beside it. A file that does not agree with its network is not kept. If a network or a format
+    fails, the others are still exported, the failures are listed at the end, and the exit code is 1.
     """
     changes = {
         "width_multiplier": width_multiplier, "input_size": input_size, "input_channels": input_channels, "classes": classes,
@@ -273,7 +279,8 @@ def _share(value: float | None) -> str:
               help="Weights of the model. Without it: the seeded random ones that `export` uses.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(min=0), default=None,
               help="Largest difference at the outputs, as a share of their spread. "
-                   "Default 0.001 between floats; else a correlation of 0.95 is asked for.")  # fmt: skip
+                   "Default: 0.001 between float32 networks, 0.1 where one has float16 weights; where one is integer, a "
+                   "correlation of at least 0.95.")  # fmt: skip
 @json_option
 def verify(
     file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool

@@ -34,12 +34,13 @@ _DECIDES = {
 @click.option("--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=_FORMATS, show_default=True,
               help="Formats to compare.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
-              help="Largest mean drift of the logits (outputs, without a softmax), as a share of their deviation.")  # fmt: skip
+              help="Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard "
+                   "deviation.")  # fmt: skip
 @click.option("--threshold", type=FiniteRange(), default=None,
               help="Score from which a decision is made. Default: 0.5 for a sigmoid; 0.5, or the median best score if that is "
                    "lower, for a softmax; the median output for a network without a last activation.")  # fmt: skip
 @click.option("--decide", type=click.Choice(("auto", "best", "each")), default="auto", show_default=True,
-              help="best: a picture's decision is its best output. each: every output is a decision of its own (multi-label, "
+              help="best: a picture's decision is its best output. each: every value of the output is a decision (multi-label, "
                    "regression). auto: best for a softmax and for several outputs without activation, else each.")  # fmt: skip
 @preprocessing_options
 @model_options

@@ -65,17 +65,17 @@ def preprocessing_options(command: F) -> F:
     for option in (
         click.option(
             "--std", default=None, metavar="S[,S...]",
-            help="Deviation of the model's pictures in pixel units: one number, or one for each channel, such as 58.4,57.1,57.4.",
+            help="Standard deviation that belongs to --mean, such as 128, or 58.4,57.1,57.4 for three channels.",
         ),
         click.option(
             "--mean", default=None, metavar="M[,M...]",
-            help="Mean of the model's pictures in pixel units (0 to 255): its input is (pixel - mean) / std, such as 128.",
+            help="Mean in pixel units (0 to 255), such as 128 or 123.7,116.3,103.5: the model's input is (pixel - mean) / std.",
         ),
         click.option(
             "--preprocessing", default=None, metavar="NAME",
-            help="What the model's input is made by: pixels, unit (0 to 1), symmetric (-1 to 1), imagenet, tf_model_garden, a "
-                 "network of the zoo, registered weights, or a file that states it. Default: what network, weights or .keras "
-                 "file say.",
+            help="How pixels become the model's input: pixels (unchanged), unit (0 to 1), symmetric (-1 to 1), imagenet, "
+                 "tf_model_garden, a network of the zoo, registered weights, or a file that states it. Default: what the "
+                 "network, the weights or the .keras file states.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -86,7 +86,7 @@ def model_options(command: F) -> F:
     """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
     for option in (
         click.option("--classes", type=int, default=None, help="Number of classes. Default: the weights', else the network's."),
-        click.option("--input-channels", type=int, default=None, help="Channels of the picture; 3 unless the network says."),
+        click.option("--input-channels", type=int, default=None, help="Channels of the input. Default: the network's."),
         click.option(
             "--input-size",
             type=InputSize(),

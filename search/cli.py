@@ -113,7 +113,7 @@ def space_command(words: tuple[str, ...], limits: tuple[str, ...], probe: bool, 
     help="Window in MAdds of MobileNetV1; mixed is half depth-uniform, half window=0.5:2.  [default: mixed; uniform for tables, "
     "small networks, whole spaces]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Random seed of sampling.")
 @_limits_options
 @click.option("-o", "--output", type=OutputFile(), required=True, metavar="FILE.jsonl", help="JSON lines, one a network.")
 @json_option
@@ -147,24 +147,38 @@ def sample_command(
 @click.argument("words", nargs=-1, metavar="[ID]...")
 @_space_option
 @click.option("-n", "count", type=click.IntRange(1, 10_000_000), default=None, help="How many networks; drawn as by `sample`.")
-@click.option("--distribution", default=None, metavar="NAME", help="As of `sample`.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the draw.")
+@click.option("--distribution", default=None, metavar="NAME", help="Distribution to sample from, as in `search sample`.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Random seed of sampling.")
 @click.option("--samples", type=_FILE, default=None, metavar="FILE.jsonl", help="These networks in place of drawn ones.")
 @click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure. [default: the default five]")
 @click.option("--runs", type=click.IntRange(20, 100_000), default=50, show_default=True, help="Timed runs a block.")
 @click.option("--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime.")
-@click.option("--reference", default=None, metavar="MODEL", help="Timed in turns; '' for none. [default: mobilenet_v2]")
+@click.option(
+    "--reference",
+    default=None,
+    metavar="MODEL",
+    help="Model to time in turns with each network; '' for none. Default: mobilenet_v2.",
+)
 @click.option(
     "--baseline",
     "baselines",
     multiple=True,
     metavar="MODEL",
-    help="Measured as well, for rewards' C; '' for none. [default: mobilenet_v1 if its input size fits]",
+    help="Zoo network to measure beside the samples as a reference latency of rewards; '' for none. Default: mobilenet_v1 if its "
+    "input size fits.",
 )
-@click.option("--interval", type=click.IntRange(1), default=20, show_default=True, help="Networks between two of these.")
-@click.option("--patience", type=FiniteRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for quiet.")
+@click.option(
+    "--interval",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="On phones: networks between two measurements of the reference.",
+)
+@click.option(
+    "--patience", type=FiniteRange(0, 3600), default=10.0, show_default=True, help="Seconds to wait for a quiet machine."
+)
 @click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
-@click.option("--scheduler", default=None, metavar="ADDRESS", help="Of a dask.distributed cluster that measures instead.")
+@click.option("--scheduler", default=None, metavar="ADDRESS", help="Address of a dask.distributed cluster to measure on.")
 @click.option("-o", "--output", type=OutputFile(".csv"), default=None, metavar="FILE.csv", help="All rows of these networks.")
 @phone_options
 @store_option
@@ -225,19 +239,32 @@ def collect_command(
 
 
 @search.command("fit")
-@click.option("--data", type=_FILE, default=None, metavar="FILE", help="JSON lines or CSV: encoding or architecture, and ms.")
+@click.option(
+    "--data", type=_FILE, default=None, metavar="FILE", help="JSON lines, .csv or .tsv: encoding or architecture, and ms."
+)
 @store_option
 @_space_option
-@click.option("--hardware", "hardware_id", required=True, metavar="ID", help="Where the latencies are from.")
+@click.option("--hardware", "hardware_id", required=True, metavar="ID", help="Hardware of the latencies.")
 @_where_option
-@click.option("--form", type=click.Choice(["structural", "coupled", "pairwise"]), default=None, help="Default: the best one.")
 @click.option(
-    "--error", type=click.Choice(["relative", "absolute"]), default="relative", show_default=True, help="What is least."
+    "--form",
+    type=click.Choice(["structural", "coupled", "pairwise"]),
+    default=None,
+    help="Form of the model. Default: pairwise for tabular spaces, else structural.",
+)
+@click.option(
+    "--error",
+    type=click.Choice(["relative", "absolute"]),
+    default="relative",
+    show_default=True,
+    help="Error that the fit minimises: relative (ms/ms) or absolute (ms).",
 )
 @click.option("--nonnegative", is_flag=True, help="Rule out weights below 0.")
-@click.option("--held-out", type=FiniteRange(0.01, 0.9), default=0.2, show_default=True, help="Share kept for the report.")
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Of the split.")
-@click.option("--kind", type=click.Choice(["measured", "estimated", "simulated"]), default=None, help="Of latencies in --data.")
+@click.option("--held-out", type=FiniteRange(0.01, 0.9), default=0.2, show_default=True, help="Share of held-out networks.")
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the split.")
+@click.option(
+    "--kind", type=click.Choice(["measured", "estimated", "simulated"]), default=None, help="Kind of the latencies in --data."
+)
 @_plot_option
 @click.option("-o", "--output", type=OutputFile(".json"), required=True, metavar="model.json", help="The cost model.")
 @json_option
@@ -288,8 +315,8 @@ def fit_command(
 @click.option("--cost-model", "model_path", type=_FILE, required=True, metavar="model.json", help="The cost model.")
 @click.option("--data", type=_FILE, default=None, metavar="FILE", help="Other networks with latencies, as for `fit`.")
 @store_option
-@click.option("--space", "space_name", default=None, metavar="NAME", help="Of the encodings in the data; default the model's.")
-@click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Where the latencies are from; default the model's.")
+@click.option("--space", "space_name", default=None, metavar="NAME", help="Space of the data's encodings. Default: the model's.")
+@click.option("--hardware", "hardware_id", default=None, metavar="ID", help="Hardware of the latencies. Default: the model's.")
 @_where_option
 @_plot_option
 @json_option

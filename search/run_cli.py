@@ -28,9 +28,16 @@ _POPULATIONS = {"evolution": 50, "nsga2": 100}
 
 def _output_options(command: F) -> F:
     for option in (
-        click.option("-o", "--output", type=_RESULT, default=None, metavar="FILE.json", help="The network that was found."),
-        click.option("--front", "front_path", type=_RESULT, default=None, metavar="FILE.json", help="All that nothing beats."),
-        click.option("--name", default=None, help="Of the architecture; default the output file's stem."),
+        click.option("-o", "--output", type=_RESULT, default=None, metavar="FILE.json", help="Architecture file to write."),
+        click.option(
+            "--front",
+            "front_path",
+            type=_RESULT,
+            default=None,
+            metavar="FILE.json",
+            help="Write the Pareto-optimal networks to this file.",
+        ),
+        click.option("--name", default=None, help="Name of the architecture. Default: the name of the output file."),
     ):
         command = option(command)
     return command
@@ -50,7 +57,7 @@ def supernet_options(command: F) -> F:
             help="With --data: how training is distributed, as for `mhmodels train`; tpu: not exercised.",
         ),
         click.option(
-            "--classes", type=click.IntRange(1), default=None, help="With --data: of the classifier; default the data's."
+            "--classes", type=click.IntRange(1), default=None, help="With --data: number of classes. Default: the data's."
         ),
         click.option("--label-offset", type=int, default=None, help="With --data: added to the labels of TFRecords."),
         click.option(
@@ -70,13 +77,18 @@ def supernet_options(command: F) -> F:
 @click.command("run")
 @click.option("--space", required=True, metavar="NAME", help="See `mhmodels search space`.")
 @click.option(
-    "--method", type=click.Choice(["reinforce", "evolution", "nsga2", "random"]), default="reinforce", show_default=True
+    "--method",
+    type=click.Choice(["reinforce", "evolution", "nsga2", "random"]),
+    default="reinforce",
+    show_default=True,
+    help="Search method (docs/search.md).",
 )
 @click.option(
     "--evaluator",
     default=None,
     metavar="FILE|MODULE:FUNCTION",
-    help="Accuracies: FILE.npz[:COLUMN] or FILE.csv (published tables), FILE.jsonl (trains a predictor), or a function.",
+    help="Source of accuracies: a published table (FILE.npz[:COLUMN] or FILE.csv), FILE.jsonl to train a predictor on, or a "
+    "function.",
 )
 @click.option(
     "--cost-model",
@@ -84,46 +96,71 @@ def supernet_options(command: F) -> F:
     type=_FILE,
     multiple=True,
     metavar="model.json|ID",
-    help="Latencies, one a hardware; ID: one that comes with the package (ethos-u55-128, …).",
+    help="Cost model that predicts latencies, one for each hardware: a file, or the ID of one that comes with the package "
+    "(ethos-u55-128, …).",
 )
 @click.option(
     "--latencies",
     type=_FILE,
     default=None,
     metavar="FILE.npz|FILE.csv|NAME",
-    help="Latencies from a table instead: a published one, what `search collect -o` wrote, or one that comes with the package "
-    "(nas_bench_macro).",
+    help="Table of latencies in place of cost models: a published one, what `search collect -o` wrote, or one that comes with "
+    "the package (nas_bench_macro).",
 )
-@click.option("--force", is_flag=True, help="Go by cost models whose file warns of them (poor ranks, doubtful latencies), too.")
-@click.option("--hardware", multiple=True, metavar="ID", help="Only these of the cost models or columns.")
-@click.option("--limits", multiple=True, metavar="ID", help="Only networks that all of these run (`search space --hardware`).")
-@click.option("--aggregate", type=click.Choice(["avg", "max"]), default="avg", show_default=True, help="Of L/C over hardware.")
+@click.option("--force", is_flag=True, help="Also use cost models that their files mark as doubtful.")
+@click.option("--hardware", multiple=True, metavar="ID", help="Use only these of the cost models or columns of the table.")
+@click.option("--limits", multiple=True, metavar="ID", help="Search only networks that all of these run (`search space`).")
+@click.option(
+    "--aggregate",
+    type=click.Choice(["avg", "max"]),
+    default="avg",
+    show_default=True,
+    help="Mean or maximum of L/C over hardware.",
+)
 @click.option(
     "--reward",
     "kind",
     type=click.Choice(["absolute", "soft-exponential", "hard-exponential"]),
     default="absolute",
     show_default=True,
+    help="Form of the reward (docs/search.md).",
 )
-@click.option("--beta", type=FiniteRange(), default=-0.07, show_default=True, help="What latency costs.")
-@click.option("--target", type=FiniteRange(), default=1.0, show_default=True, help="Norm of latency that costs nothing.")
-@click.option("--reference", "references", multiple=True, metavar="MODEL|ID=MS", help="The C.  [default: mobilenet_v1; median]")
-@click.option("--weight", "weights", multiple=True, metavar="ID=W", help="Importance of a hardware.")
-@click.option("--evaluations", type=click.IntRange(1), default=None, help="Networks, for all methods but reinforce.")
+@click.option(
+    "--beta", type=FiniteRange(), default=-0.07, show_default=True, help="Exponent or factor β of latency in the reward."
+)
+@click.option("--target", type=FiniteRange(), default=1.0, show_default=True, help="Target of L/C, as aggregated.")
+@click.option(
+    "--reference",
+    "references",
+    multiple=True,
+    metavar="MODEL|ID=MS",
+    help="Reference latencies C that normalise each hardware: a model, or ID=MS. Default: mobilenet_v1, or medians of a table.",
+)
+@click.option("--weight", "weights", multiple=True, metavar="ID=W", help="Weight of a hardware; 0 leaves it out.")
+@click.option("--evaluations", type=click.IntRange(1), default=None, help="Networks to evaluate; not for reinforce.")
 @click.option("--steps", type=click.IntRange(1), default=20_000, show_default=True, help="Updates of the controller.")
 @click.option("--replicas", type=click.IntRange(1, 10_000), default=1, show_default=True, help="Samples for each update.")
-@click.option("--learning-rate", type=FiniteRange(), default=4.8e-3, show_default=True, help="Of the controller.")
-@click.option("--delay", type=FiniteRange(), default=0.25, show_default=True, help="Share of the steps before it learns.")
-@click.option("--refinement", type=click.IntRange(0), default=1000, show_default=True, help="Evaluations after the controller.")
+@click.option("--learning-rate", type=FiniteRange(), default=4.8e-3, show_default=True, help="Controller's learning rate.")
+@click.option(
+    "--delay", type=FiniteRange(), default=0.25, show_default=True, help="Share of the steps before the controller learns."
+)
+@click.option(
+    "--refinement", type=click.IntRange(0), default=1000, show_default=True, help="Evaluations by evolution after the controller."
+)
 @click.option(
     "--population",
     type=click.IntRange(2, 100_000),
     default=None,
-    help="Of evolution.  [default: 50, nsga2: 100; at most half of the evaluations]",
+    help="Networks in evolution's population. Default: 50, for nsga2 100; at most half of the evaluations.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True, help="Random seed of the search.")
 @click.option(
-    "--log", "log_path", type=_FILE, default=None, metavar="FILE.db", help="SQLite; continues the search that it holds."
+    "--log",
+    "log_path",
+    type=_FILE,
+    default=None,
+    metavar="FILE.db",
+    help="Log of the search (SQLite). A search that it holds is continued.",
 )
 @supernet_options
 @_output_options
@@ -149,10 +186,10 @@ def run_command(
     "--evaluator",
     default=None,
     metavar="MODULE:FUNCTION",
-    help="The function that the search in the log calls for accuracies. It is needed where there is one: a log is data, and runs "
-    "no code of its own accord.",
+    help="The function that the log names for accuracies: confirms that it may run. Without this option the command asks, or, "
+    "if nobody can answer, refuses.",
 )
-@click.option("--force", is_flag=True, help="Go by cost models whose file warns of them (poor ranks, doubtful latencies), too.")
+@click.option("--force", is_flag=True, help="Also use cost models that their files mark as doubtful.")
 @_output_options
 @json_option
 def resume_command(

@@ -56,7 +56,7 @@ class _Places(NamedTuple):
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="Timed runs a block, 1 to 100000; three to ten blocks are made, until three agree.",
+    help="Timed runs in a block. Three to ten blocks are made, until three agree; on phones the runs are shared out over blocks.",
 )
 @click.option(
     "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime, each with a core."
@@ -83,8 +83,8 @@ def bench(
 
     A MODEL is measured with random weights, in the format that each hardware takes; a FILE is a .tflite file. Without
     --hardware a MODEL goes to the default five and a FILE to those of them that take its format. Each row is stored as
-    it arrives; an identical request is answered from there, unless that row is noisy: then it is measured again. What is
-    noisy is tried up to three times (on phones once). × means that the whole network does not run there.
+    it arrives. An identical request is answered from the store, unless that row is noisy. A noisy latency is measured up to
+    three times (on phones once). × means that the network does not run there as a whole.
 
     On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
     shared out over its blocks. Exit code 1 if a phone's run came to nothing, after all others are done.

@@ -67,6 +67,9 @@ class FiniteRange(click.FloatRange):
             self.fail(f"'{value}': expected a finite decimal number like 12.5", param, ctx)
         return float(super().convert(number, param, ctx))
 
+    def _describe_range(self) -> str:
+        return "" if self.min is None and self.max is None else super()._describe_range()
+
 
 def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
     """Refuses to write two things into one file, or one into a file that is read: the first would be lost without a word.

@@ -34,8 +34,8 @@ Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
     metavar="ID...",
     help="Hardware to measure on; may be repeated. Default: two of this host's CPU and three Ethos-U (`mhmodels hardware`).",
 )
-@click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Whose latency counts as 1.")
-@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs a block, 1 to 100000.")
+@click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Model whose latency counts as 1.")
+@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs in a block.")
 @click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
 @click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
 @phone_options
@@ -55,9 +55,9 @@ def compare(
     """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
 
     Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
-    measured again, unless it was noisy (~). A store that cannot be written will do if every row is in it. The last two
-    columns divide every latency by the reference's on the same hardware: their mean, and the worst of them. Phones are
-    columns like any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    measured again, unless it was noisy (~). A store that cannot be written is enough if it has every row. MN-Norm divides
+    every latency by the reference's on the same hardware: avg is the mean of these, max the worst. Phones are columns like
+    any other: --hardware SERIAL/xnnpack, or --device and --delegate.
 
     If a model or a phone fails, the others are still compared, ? stands for what failed, every failure is listed at the
     end with its reason, and the exit code is 1.

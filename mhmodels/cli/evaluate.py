@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     type=FiniteRange(0, 1),
     default=0.01,
     show_default=True,
-    help="Of the pictures that may be unreadable.",
+    help="Largest share of pictures that may be unreadable.",
 )
 @json_option
 def evaluate(

@@ -41,7 +41,11 @@ _OPTIONS = (
         "--device", "devices", multiple=True, metavar="SERIAL|NAME", help="Phone; repeat for several (`mhmodels devices`)."
     ),
     click.option(
-        "--delegate", "delegates", multiple=True, metavar="ID", help=f"Delegate on it. [default: {', '.join(DEFAULT_DELEGATES)}]"
+        "--delegate",
+        "delegates",
+        multiple=True,
+        metavar="ID",
+        help=f"Delegate on the phone. [default: {', '.join(DEFAULT_DELEGATES)}]",
     ),
     click.option(
         "--benchmark-binary",
@@ -75,20 +79,22 @@ _OPTIONS = (
         type=FiniteRange(0, 7200),
         default=300.0,
         show_default=True,
-        help="Seconds to wait for it to cool down.",
+        help="Seconds to wait at most before a block for the phone to cool down.",
     ),
     click.option(
         "--min-battery",
         type=click.IntRange(0, 100),
         default=30,
         show_default=True,
-        help="Lowest battery level of a phone that draws on its battery, in per cent.",
+        help="Lowest battery level in per cent; does not count while a power supply holds or charges the battery.",
     ),
-    click.option("--timeout", type=FiniteRange(1, 36_000), default=300.0, show_default=True, help="Seconds for one run."),
+    click.option(
+        "--timeout", type=FiniteRange(1, 36_000), default=300.0, show_default=True, help="Seconds that one run may take."
+    ),
     click.option("--profile", is_flag=True, help="One more run for the times of the operators."),
     click.option("--compare-outputs", is_flag=True, help="One more run to compare the outputs with the CPU's."),
     click.option("--keep-settings", is_flag=True, help="Leave the phone's screen as it is; else it is darkened and put back."),
-    click.option("--fixed-clocks", is_flag=True, help="Android's fixed performance mode meanwhile."),
+    click.option("--fixed-clocks", is_flag=True, help="Measure in Android's fixed performance mode."),
     click.option("--adb", type=click.Path(), default=None, help="The adb executable."),
     click.option("--adb-server", default=None, metavar="HOST:PORT", help="Another adb server than this machine's."),
 )

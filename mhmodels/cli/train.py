@@ -37,13 +37,15 @@ if TYPE_CHECKING:
     help="paper, short, digits, digits-finetune, or a recipe file.  [default: digits for digits64, else paper]",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR", help="Folder of the run.")
-@click.option("--test-data", default=None, metavar="DIR|TFRECORDS", help="What to test on, where DATA does not hold it.")
+@click.option(
+    "--test-data", default=None, metavar="DIR|TFRECORDS", help="Test set, where DATA does not hold one. Not for digits64."
+)
 @click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
 @click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
 @click.option("--input-size", type=click.IntRange(1), default=None, help="Side of the square input in pixels.")
 @click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes; default the data's, where they say it.")
 @click.option("--weights", default=None, metavar="FILE|NAME", help="Begin with these; of other classes, all but the classifier.")
-@click.option("--epochs", type=click.IntRange(1), default=None, help="Instead of the recipe's.")
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Epochs in place of the recipe's.")
 @click.option(
     "--batch-size", type=click.IntRange(1), default=None, help="Pictures a step over all replicas, instead of the recipe's."
 )
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Of first weights, order, augmentation, dropout.",
+    help="Random seed of first weights, order, augmentation and dropout.",
 )
 @click.option(
     "--strategy",
@@ -69,7 +71,11 @@ if TYPE_CHECKING:
     help="Compute in 16 bit.",
 )
 @click.option(
-    "--checkpoint-minutes", type=FiniteRange(0), default=10.0, show_default=True, help="Between checkpoints within an epoch."
+    "--checkpoint-minutes",
+    type=FiniteRange(0),
+    default=10.0,
+    show_default=True,
+    help="Minutes between checkpoints within an epoch.",
 )
 @click.option(
     "--quantize-aware",

@@ -26,22 +26,22 @@ def weights() -> None:
 @click.option("--model", required=True, help="Which network it is: a zoo name, NAME@WIDTH, or an architecture file.")
 @click.option("-o", "--output", required=True, type=OutputFile(".weights.h5"), help="NAME.weights.h5 to write.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--width-multiplier", type=float, default=None, help="It must have. Default: what its shapes say.")
-@click.option("--classes", type=click.IntRange(1), default=None, help="It must have. Default: what its shapes say.")
+@click.option("--width-multiplier", type=float, default=None, help="Width to expect. Default: what the shapes say.")
+@click.option("--classes", type=click.IntRange(1), default=None, help="Class count to expect. Default: what the shapes say.")
 @click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
 @click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
-              help="It was trained with. Default: TF Model Garden's for a checkpoint, else what a .keras file states, or the "
-                   "network's.")  # fmt: skip
+              help="Preprocessing of the training. Default: TF Model Garden's for a checkpoint, else what a .keras file states, "
+                   "or the network's.")  # fmt: skip
 @click.option(
     "--labels", "label_file", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Class names, one per line."
 )
 @click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
 @click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
               help="Which output is no class. Default: none, or unknown for 1001 outputs.")  # fmt: skip
-@click.option("--licence", default=None, help="Of the weights, for example Apache-2.0.")
-@click.option("--source", "description", default=None, help="Where they come from. Default: the file's name.")
+@click.option("--licence", default=None, help="Licence of the weights, for example Apache-2.0.")
+@click.option("--source", "description", default=None, help="Origin of the weights. Default: the file's name.")
 @click.option("--top1", type=FiniteRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
-@click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="That --top1 is claimed on.")
+@click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="Data set of --top1.")
 @json_option
 def import_command(
     checkpoint: str,
@@ -60,8 +60,8 @@ def import_command(
     """Take over weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
 
     CHECKPOINT is a checkpoint's prefix, one of its files or its folder, or a .h5, .weights.h5 or .keras file, for example
-    of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported. Of a
-    weights file of ours, options change single fields of what it says of itself.
+    of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported. Given a
+    weights file that mhmodels wrote, each option changes that field of its description alone.
     """
     check_places({"--output": output}, (Path(checkpoint), label_file))
     if output.exists() and not overwrite:
@@ -130,7 +130,7 @@ def list_command(as_json: bool) -> None:
 
 @weights.command("fetch")
 @click.argument("name")
-@click.option("--model", required=True, help="Of which network: a zoo name or NAME@WIDTH.")
+@click.option("--model", required=True, help="Network of the weights: a zoo name or NAME@WIDTH.")
 @json_option
 def fetch_command(name: str, model: str, as_json: bool) -> None:
     """Download registered weights now, for a machine or a moment without network."""
