@@ -6,18 +6,21 @@ whatever it or a library prints on standard output or standard error goes to `er
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 CONTAINED = Path(__file__).with_name("contained.py")
 _MOST_LINE_BYTES = 64 << 20
+_ENDING_S = 30.0
+"""How long a process that has closed its channel may take to end."""
 
 
 class Child:
@@ -77,13 +80,20 @@ class Child:
         return self._process.poll() is None
 
     def ask(self, document: Any, deadline: float) -> bytes:
-        """Sends a document as one line and waits for the answer; arguments and errors as `line`."""
+        """Sends a document as one line and waits for the answer; arguments and errors as `line`.
+
+        Whatever interrupts it ends the process: an answer that nobody waits for must not be taken for that of the next request.
+        """
         try:
-            self._until(deadline)
-            self._channel.sendall(json.dumps(document).encode() + b"\n")
-        except (BrokenPipeError, ConnectionResetError):
-            raise EOFError from None
-        return self.line(deadline)
+            with _errors_as_end():
+                self._until(deadline)
+                self._channel.sendall(json.dumps(document).encode() + b"\n")
+            return self.line(deadline)
+        except EOFError:  # nothing comes any more; how the process ends by itself is for the caller to see
+            raise
+        except BaseException:
+            self.end()
+            raise
 
     def line(self, deadline: float) -> bytes:
         """Waits for one line and returns it without its end, however it arrives in pieces.
@@ -97,11 +107,9 @@ class Child:
             OverflowError: the line has no end.
         """
         while b"\n" not in self._pending:
-            self._until(deadline)
-            try:
+            with _errors_as_end():
+                self._until(deadline)
                 piece = self._channel.recv(1 << 16)
-            except ConnectionResetError:
-                raise EOFError from None
             if not piece:
                 raise EOFError
             self._pending += piece
@@ -111,8 +119,15 @@ class Child:
         return line
 
     def wait(self) -> int:
-        """Waits for the end of the process and returns its exit code, below 0 for a signal."""
-        return self._process.wait()
+        """Waits for the end of a process whose channel has ended, and returns its exit code, below 0 for a signal.
+
+        One that goes on without a channel is killed.
+        """
+        try:
+            return self._process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            self.end()
+            return self._process.wait()
 
     def end(self) -> None:
         """Kills the process."""
@@ -126,3 +141,14 @@ class Child:
         if left <= 0:
             raise TimeoutError
         self._channel.settimeout(left)
+
+
+@contextlib.contextmanager
+def _errors_as_end() -> Iterator[None]:
+    """A channel that fails, or was closed because the process was ended before, has no answer: the child has ended."""
+    try:
+        yield
+    except TimeoutError:
+        raise
+    except OSError:
+        raise EOFError from None

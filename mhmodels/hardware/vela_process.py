@@ -63,14 +63,10 @@ class _VelaProcess:
         except EOFError:
             return self._child.wait()
         except TimeoutError:
-            self._end()
             raise subprocess.TimeoutExpired(["vela", *arguments], timeout_s) from None
         except (ValueError, OverflowError):
             self._end()
             raise MeasurementError("Vela's process answered something else than an exit code; measure again") from None
-        except BaseException:  # an answer that nobody waits for must not be taken for that of the next file
-            self._end()
-            raise
 
 
 def _end(child: Child, owner: int) -> None:

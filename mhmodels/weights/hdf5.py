@@ -149,9 +149,15 @@ class Opened:
 
 
 class Reader:
-    """The child, and the file that it shares with this process."""
+    """The child, and the file that it shares with this process.
+
+    Attributes:
+        process: id of the process that started it.
+        ended: set once nobody needs it.
+    """
 
     def __init__(self) -> None:
+        self.ended = threading.Event()
         self.process = os.getpid()
         self._lock = threading.Lock()
         self._count = 0
@@ -179,13 +185,17 @@ class Reader:
         """The bytes of an array."""
         with self._lock:
             request = {"do": "read", "name": name}
-            answer = self._ask(path, number, request, CPU_SECONDS + (size >> 24), 3 * size)
-            if answer["bytes"] != size:
-                raise WeightsError(f"{path}: '{name}' has {answer['bytes']} bytes, expected {size}; the file is damaged")
-            content, done = bytearray(size), 0
-            while done < size:
-                done += os.preadv(self._shared.fileno(), [memoryview(content)[done:]], done)
-            return np.frombuffer(content, np.uint8)
+            try:
+                answer = self._ask(path, number, request, CPU_SECONDS + (size >> 24), 3 * size)
+                if answer["bytes"] != size:
+                    raise WeightsError(f"{path}: '{name}' has {answer['bytes']} bytes, expected {size}; the file is damaged")
+                content, done = bytearray(size), 0
+                while done < size:
+                    done += os.preadv(self._shared.fileno(), [memoryview(content)[done:]], done)
+                return np.frombuffer(content, np.uint8)
+            finally:
+                # It takes memory as long as it has a size.
+                self._shared.truncate(0)
 
     def check(self, path: str, number: int, total: int, largest: int) -> None:
         """Reads every array and every attribute, and keeps none."""
@@ -204,13 +214,11 @@ class Reader:
                 {**request, "file": number, "seconds": seconds, "memory": memory}, time.monotonic() + WALL_SECONDS
             )
         except TimeoutError:
-            self.end()
             raise WeightsError(f"{path}: HDF5 did not finish reading it in {WALL_SECONDS:g} s; get the file anew") from None
         except OverflowError:
-            self.end()
             raise WeightsError(f"{path}: names in it without end; get the file anew") from None
         except EOFError:
-            raise WeightsError(f"{path}: {self._death(seconds)}; get the file anew") from None
+            raise WeightsError(f"{path}: {self._death(seconds)}") from None
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise WeightsError(
@@ -219,15 +227,18 @@ class Reader:
         return answer
 
     def _death(self, seconds: int) -> str:
-        self.end()
         code = self._child.wait()
-        if code in (-signal.SIGXCPU, -signal.SIGKILL):
-            return f"damaged: HDF5 does not come to an end with it ({seconds} s of processor time)"
-        return "damaged: HDF5 crashes on it" + (f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})")
+        if code == -signal.SIGKILL:
+            return "the process that reads it was killed (SIGKILL), as a machine without free memory does; try again"
+        if code == -signal.SIGXCPU:
+            return f"damaged: HDF5 does not come to an end with it ({seconds} s of processor time); get the file anew"
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"damaged: HDF5 crashes on it ({how}); get the file anew"
 
     def end(self) -> None:
         """Ends the child."""
         self._child.end()
+        self.ended.set()
 
 
 def _shared_file() -> IO[bytes]:
@@ -245,6 +256,7 @@ def _reader() -> Reader:
     """This process's child, started when it is first needed and anew where a file has ended it."""
     with _starting:
         if not _readers or not _readers[-1].alive:
+            _end()
             _readers[:] = [_start()]
         return _readers[-1]
 
@@ -255,11 +267,12 @@ def _start() -> Reader:
 
     def stay() -> None:
         try:
-            started.put(Reader())
+            reader = Reader()
         except Exception as error:
             started.put(error)
         else:
-            threading.Event().wait()
+            started.put(reader)
+            reader.ended.wait()
 
     threading.Thread(target=stay, name="mhmodels-hdf5", daemon=True).start()
     reader = started.get()

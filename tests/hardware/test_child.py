@@ -83,6 +83,42 @@ def test_a_child_that_does_not_answer(children: list[Child], tmp_path: Path, pro
         children[0].ask("x" * 10_000_000, time.monotonic() + (1.0 if error is TimeoutError else 60))
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+def test_the_answer_to_an_interrupted_request_is_never_that_of_the_next(
+    children: list[Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    script = tmp_path / "child.py"
+    script.write_text(ECHO)
+    child = Child(script)
+    children.append(child)
+
+    def interrupted(_: float) -> bytes:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(child, "line", interrupted)
+        with pytest.raises(error):
+            child.ask(1, soon())
+    assert not child.alive
+    for _ in range(2):
+        with pytest.raises(EOFError):
+            child.ask(2, soon())
+    with pytest.raises(EOFError):
+        child.line(soon())
+
+
+def test_a_child_that_lives_on_without_its_channel_is_ended(
+    children: list[Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mhmodels.hardware.child._ENDING_S", 0.1)
+    script = tmp_path / "child.py"
+    script.write_text("import os, sys, time; os.close(int(sys.argv[1])); time.sleep(60)")
+    children.append(Child(script))
+    with pytest.raises(EOFError):
+        children[0].ask(1, soon())
+    assert children[0].wait() == -signal.SIGKILL
+
+
 def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     """Also one that is at work and reads nothing, as a library that is being imported."""
     script = tmp_path / "child.py"

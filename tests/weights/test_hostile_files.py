@@ -129,10 +129,25 @@ def test_a_child_that_was_killed_is_started_anew(good: Path) -> None:
     with open_weights(good) as opened:
         pid = hdf5._readers[-1]._child.pid
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(WeightsError):
+        with pytest.raises(WeightsError, match=r"reads it was killed \(SIGKILL\).*try again"):
             next(iter(opened.variables.values())).read()
+        with pytest.raises(WeightsError, match="SIGKILL"):
+            next(iter(opened.variables.values())).read()
+    for _ in range(3):
+        assert read_info(good) is not None
+        os.kill(hdf5._readers[-1]._child.pid, signal.SIGKILL)
+        hdf5._readers[-1]._child.wait()
     assert read_info(good) is not None
     assert hdf5._readers[-1]._child.pid != pid
+    for thread in [thread for thread in threading.enumerate() if thread.name == "mhmodels-hdf5"][:-1]:
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def test_the_shared_file_keeps_no_array(good: Path) -> None:
+    with open_weights(good) as opened:
+        assert next(iter(opened.variables.values())).read().size
+        assert os.fstat(hdf5._readers[-1]._shared.fileno()).st_size == 0
 
 
 def test_the_child_outlives_the_thread_that_needed_it_first(good: Path) -> None:
