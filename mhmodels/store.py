@@ -57,7 +57,12 @@ _COLUMNS = (
     "median_ms",
 )  # fmt: skip
 # Of rows timed in turns with the reference network of that file, "" for none; where a network does not run, none is needed.
-_BESIDE = "(median_ms IS NULL OR coalesce(json_extract(document, '$.turns.model_hash'), '') = ?)"
+_REFERENCE = "coalesce(json_extract(document, '$.turns.model_hash'), '')"
+_BESIDE = f"(median_ms IS NULL OR {_REFERENCE} = ?)"
+# Of rows of one request, as `mhmodels.hardware.measuring.steadier`: noisy ones hide none that is not; of them the fastest counts.
+_NOISY = "coalesce(json_extract(document, '$.noisy'), 0)"
+_BEST_FIRST = f"{_NOISY}, CASE WHEN {_NOISY} THEN median_ms END, id DESC"
+_REQUEST = f"hardware, architecture_id, model_hash, format, weights, threads, environment, {_REFERENCE}"
 
 
 def default_path() -> Path:
@@ -113,8 +118,9 @@ class Store:
             )
 
     def find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
-        """The latest row that answers a request: same file, hardware, threads and environment, as many runs or more.
+        """The best row that answers a request: same file, hardware, threads and environment, as many runs or more.
 
+        The best is the latest that is not noisy; if all are, the fastest.
         A row may have fewer runs if as many were asked for and time ended its blocks. A row without a latency answers any number
         of runs, and so does one that was not timed. If the job knows its architecture or its weights, so must the row, because
         tables look rows up by them. A latency must have been timed in turns with the job's reference, or alone if it has none:
@@ -127,7 +133,7 @@ class Store:
             "model_hash = ? AND hardware = ? AND threads = ? AND environment = ? AND (? IS NULL OR architecture_id = ?)"
             " AND (? = 'unknown' OR weights = ?) AND (median_ms IS NULL OR kind != 'measured' OR runs >= ?"
             " OR coalesce(json_extract(document, '$.device_state.requested_runs'), 0) >= ?)"
-            f" AND {_BESIDE} ORDER BY id DESC LIMIT 1",
+            f" AND {_BESIDE} ORDER BY {_BEST_FIRST} LIMIT 1",
             (
                 job.model_hash,
                 hardware_id,
@@ -152,7 +158,9 @@ class Store:
         environment: Environment | None = None,
         beside: str | None = None,
     ) -> list[Measurement]:
-        """The latest row for each architecture and hardware, for a latency table; rows of unknown networks are left out.
+        """The row of the latest request for each architecture and hardware, for a latency table; not of unknown networks.
+
+        Of the rows of that request (same file, threads and environment) it is the best, as in `find`.
 
         Args:
             hardware: ids; None for all.
@@ -187,14 +195,14 @@ class Store:
         if beside is not None:
             conditions.append(_BESIDE)
             values.append(beside)
-        where = " AND ".join(conditions)
-        return list(
-            self._rows(
-                f"id IN (SELECT max(id) FROM measurements WHERE {where} GROUP BY hardware, architecture_id)"
-                " ORDER BY hardware, architecture_id",
-                values,
-            )
+        requests = (
+            "SELECT id, hardware, architecture_id, max(id) OVER request AS newest,"
+            f" row_number() OVER (request ORDER BY {_BEST_FIRST}) AS place"
+            f" FROM measurements WHERE {' AND '.join(conditions)} WINDOW request AS (PARTITION BY {_REQUEST})"
         )
+        # SQLite takes the other columns of a row with a maximum from that row.
+        best = f"SELECT id, max(newest) FROM ({requests}) WHERE place = 1 GROUP BY hardware, architecture_id"
+        return list(self._rows(f"id IN (SELECT id FROM ({best})) ORDER BY hardware, architecture_id", values))
 
     def of_hardware(self, hardware: str) -> Iterator[Measurement]:
         """All rows of a hardware and of known architectures, oldest first.

@@ -82,6 +82,32 @@ def test_find_gives_the_latest(path: Path) -> None:
         assert found.median_ms == 2.0
 
 
+def test_a_noisy_row_hides_none_that_is_not(path: Path) -> None:
+    """`bench --fresh` and phones store every row; tables, fits and `bench` go on with the sound one."""
+
+    def found() -> list[float | None]:
+        rows = [store.find(JOB, "host-cpu-int8", CPU), *store.latest(), *store.latest(beside="", environment=CPU)]
+        return [each and each.median_ms for each in rows]
+
+    with Store(path) as store:
+        for latency, noisy, expected in (
+            (13.0, True, 13.0),
+            (12.0, True, 12.0),
+            (14.0, True, 12.0),
+            (8.0, False, 8.0),
+            (7.0, True, 8.0),
+            (9.0, False, 9.0),
+            (11.57, True, 9.0),
+        ):
+            store.add(row(median_ms=latency, noisy=noisy))
+            assert found() == [expected] * 3
+        # What is another request is not compared.
+        store.add(row(median_ms=20.0, noisy=True, device="CPU B"))
+        assert found() == [9.0, 20.0, 9.0]
+        store.add(row(median_ms=None, reason="no", runs=0))
+        assert found() == [None] * 3
+
+
 def test_rows_timed_in_turns_answer_only_beside_that_reference(path: Path) -> None:
     """A row of the other kind hides none; where a network does not run, no reference was needed."""
     beside = msgspec.structs.replace(JOB, reference=msgspec.structs.replace(JOB, model_hash="ee" * 32))
