@@ -166,10 +166,10 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     def conditions(self) -> dict[str, Any]:
         """Everything but the network that this latency depends on, by name: rows mix only where all of it is equal.
 
-        The settings in `configuration` are named one by one: `configuration.mode`.
+        The settings in `configuration` are named one by one: `configuration.mode`. One that is null is not there.
         """
         own = {name: getattr(self, name) for name in _CONDITIONS}
-        return own | {f"configuration.{name}": value for name, value in self.configuration.items()}
+        return own | {f"configuration.{name}": value for name, value in self.configuration.items() if value is not None}
 
 
 class Mixture(NamedTuple):

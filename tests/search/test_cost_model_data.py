@@ -257,6 +257,27 @@ def test_a_timing_alone_hides_none_that_was_made_in_turns(tmp_path: Path) -> Non
         assert read_latencies(path, space, ORIGIN, store).ms.tolist() == pytest.approx([2.0] * 3)
 
 
+@pytest.mark.parametrize("where", [{}, {"kind": "measured"}])
+def test_a_noisy_timing_hides_none_that_is_not(tmp_path: Path, where: dict[str, str]) -> None:
+    space = space_of("multi_hardware")
+    (one,) = space.build_all(sample(space, 1, 1).encodings)
+    with Store(tmp_path / "results.db") as store:
+        for ms, noisy in ((6.0, False), (5.0, False), (4.0, True), (3.0, True)):
+            store.add(row_of(one.name, one.architecture_id, ms, noisy=noisy))
+        assert stored_latencies(store, space, "some-phone", where).ms.tolist() == [5.0]
+        store.add(row_of(one.name, one.architecture_id, 9.0, noisy=True, driver="2"))
+        assert stored_latencies(store, space, "some-phone", where).ms.tolist() == [9.0]
+
+
+def test_a_setting_without_a_value_is_none(tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    networks = space.build_all(sample(space, 2, 3).encodings)
+    with Store(tmp_path / "results.db") as store:
+        for i, (one, configuration) in enumerate(zip(networks, [{"a": None}, {}], strict=True)):
+            store.add(row_of(one.name, one.architecture_id, 5.0 + i, configuration=configuration))
+        assert sorted(stored_latencies(store, space, "some-phone").ms) == [5.0, 6.0]
+
+
 @pytest.mark.parametrize(
     ("field", "values"),
     [
