@@ -161,7 +161,7 @@ class _Blocks:
 
 def _alone(session: HostSession, runs: int) -> tuple[Timing, dict[str, Any]]:
     """Blocks of one network until they agree, and what a row says of the conditions."""
-    key = f"{cpu_identity()}, Python {platform.python_version()}"
+    key = _pace_key()
     fastest = remember_pace(key, session.about["pace_ns"] / 1e3)
     blocks = _Blocks(session, runs)
     timing = settle(blocks, fastest)
@@ -174,6 +174,12 @@ def _alone(session: HostSession, runs: int) -> tuple[Timing, dict[str, Any]]:
         "uncertainty": timing.uncertainty,
         "blocks_ms": list(_rounded(timing.blocks_ms)),
     }
+
+
+def _pace_key() -> str:
+    """What the pace depends on: hosts may share a home, and builds of one Python version differ in speed."""
+    build = " ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
+    return f"{cpu_identity()}, {platform.node()}, Python {build}"
 
 
 def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:

@@ -15,7 +15,7 @@ import msgspec
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.lock import machine_lock, turns_lock
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.pace import outdated
+from mhmodels.hardware.pace import outdated, pace_path
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
 from mhmodels.json_files import plain_text
@@ -204,7 +204,10 @@ def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Ca
         tell(f"{job.model} on {hardware.id}: {row.median_ms:.4g} ms is noisy; measured again ({made} of {tries})")
         row = steadier(row, runner.measure(job, hardware))
     if row.noisy and tries > 1:
-        tell(f"{job.model} on {hardware.id}: noisy ({made} of {tries} tries); the machine is busy or slower than it can be")
+        known = f" (its fastest pace is kept in {pace_path()})" if "pace_key" in row.device_state else ""
+        tell(
+            f"{job.model} on {hardware.id}: noisy ({made} of {tries} tries); the machine is busy or slower than it can be{known}"
+        )
     return row if made == 1 else msgspec.structs.replace(row, device_state={**row.device_state, "tries": made})
 
 

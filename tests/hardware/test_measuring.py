@@ -8,6 +8,7 @@ import pytest
 
 from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware import answer, get_hardware, host, measure, measuring, prepare
+from mhmodels.hardware.pace import pace_path
 from mhmodels.store import Store
 
 from .conftest import SimulatedSession, calm
@@ -69,7 +70,8 @@ def test_a_noisy_row_is_measured_again_and_the_number_is_bounded(
         assert told == [
             "net on host-cpu-int8: 11 ms is noisy; measured again (2 of 3)",
             "net on host-cpu-int8: 11 ms is noisy; measured again (3 of 3)",
-            "net on host-cpu-int8: noisy (3 of 3 tries); the machine is busy or slower than it can be",
+            "net on host-cpu-int8: noisy (3 of 3 tries); the machine is busy or slower than it can be "
+            f"(its fastest pace is kept in {pace_path()})",
         ]
         told.clear()
         simulated.blocks[:] = [*UNSTEADY, calm(3.2)]
@@ -93,6 +95,17 @@ def test_of_noisy_rows_the_faster_stays(tiny_tflite: Files, tmp_path: Path, simu
         assert (row.median_ms, row.noisy, len(store)) == (5.5, True, 2)
 
 
+def test_a_noisy_fresh_row_hides_no_steady_one(tiny_tflite: Files, tmp_path: Path, simulated: type[SimulatedSession]) -> None:
+    """It is told and stored, and the next request is answered from the steady one, as tables are."""
+    with Store(tmp_path / "results.db") as store:
+        steady = measure(tiny_tflite["int8"], "host-cpu-int8", store=store, architecture_id="cafe")
+        simulated.blocks[:] = UNSTEADY
+        assert measure(tiny_tflite["int8"], "host-cpu-int8", store=store, architecture_id="cafe", fresh=True).noisy
+        assert (len(store), simulated.opened) == (2, 2)
+        assert measure(tiny_tflite["int8"], "host-cpu-int8", store=store, architecture_id="cafe") == steady
+        assert (store.latest(), simulated.opened) == ([steady], 2)
+
+
 def test_a_row_of_a_slow_machine_is_noisy_once_the_machine_was_faster(
     tiny_tflite: Files, tmp_path: Path, simulated: type[SimulatedSession]
 ) -> None:
@@ -105,6 +118,20 @@ def test_a_row_of_a_slow_machine_is_noisy_once_the_machine_was_faster(
         measure(tiny_tflite["float32"], "host-cpu-float32")
         row = measure(tiny_tflite["int8"], "host-cpu-int8", store=store)
         assert (row.median_ms, row.noisy, len(store)) == (10.0, False, 2)
+
+
+@pytest.mark.parametrize("name", ["node", "python_build", "python_compiler", "python_version"])
+def test_the_pace_of_another_host_or_python_is_none_of_this_one(
+    tiny_tflite: Files, tmp_path: Path, simulated: type[SimulatedSession], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A home that hosts share, or an optimised build of the same version, would make every row noisy for ever."""
+    with Store(tmp_path / "results.db") as store:
+        measure(tiny_tflite["int8"], "host-cpu-int8", store=store)
+        value = ("other", "today") if name == "python_build" else "other"
+        monkeypatch.setattr(host.platform, name, lambda: value)
+        simulated.blocks[:], simulated.pace_ns = [calm(15.0, pace_us=72.0)], 72_000
+        assert not measure(tiny_tflite["int8"], "host-cpu-int8", store=store, fresh=True).noisy
+        assert measure(tiny_tflite["int8"], "host-cpu-int8", store=store).median_ms == 15.0
 
 
 def test_a_store_that_cannot_be_written_answers_what_it_has(
