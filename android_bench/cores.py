@@ -5,6 +5,7 @@ The cores that a network is measured on are chosen by these speeds, so they must
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -133,8 +134,10 @@ def _memory() -> dict[str, tuple[Core, ...]]:
 
 
 def _remember(identity: str, cores: tuple[Core, ...]) -> None:
+    """Keeps a phone's cores; what cannot be written is not kept."""
     memory = _memory()
     if identity and cores and memory.get(identity) != cores:
         memory.pop(identity, None)
         latest = dict(list(memory.items())[-MOST_PHONES + 1 :])
-        write_atomically(_path(), msgspec.json.encode({**latest, identity: cores}))
+        with contextlib.suppress(OSError):
+            write_atomically(_path(), msgspec.json.encode({**latest, identity: cores}))

@@ -118,6 +118,11 @@ def test_a_damaged_memory_remembers_nothing(device: Double, adb: Adb, damage: by
     assert mask(device, adb) == "f0"
 
 
+def test_a_memory_that_cannot_be_written_is_no_failure(device: Double, adb: Adb, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MHMODELS_HOME", "/dev/null/home")
+    assert mask(device, adb) == "f0"
+
+
 def test_a_mask_whose_cores_all_sleep_is_tried_under_load(device: Double, adb: Adb) -> None:
     program = device.root / "system/bin/taskset"
     flag = device.root / "state/tried"
