@@ -32,6 +32,9 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 
+_Opened = http.client.HTTPConnection | socket.socket
+
+
 class Clock:
     """The time that a whole download may take, however many requests it makes.
 
@@ -49,13 +52,13 @@ class Clock:
         return time.monotonic() >= self._end
 
     @contextlib.contextmanager
-    def guard(self, connections: list[http.client.HTTPConnection]) -> Iterator[None]:
+    def guard(self, opened: list[_Opened]) -> Iterator[None]:
         """Breaks the connections off when the time has passed: a server that sends a byte now and then is never silent."""
 
         def end() -> None:
-            for connection in connections:
+            for each in opened:
                 with contextlib.suppress(OSError, AttributeError):
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+                    (each if isinstance(each, socket.socket) else each.sock).shutdown(socket.SHUT_RDWR)
 
         timer = threading.Timer(max(0.0, self._end - time.monotonic()), end)
         timer.daemon = True
@@ -76,18 +79,23 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener(connections: list[http.client.HTTPConnection]) -> urllib.request.OpenerDirector:
-    """Opens addresses, and lists the connections that it makes."""
+def _opener(opened: list[_Opened]) -> urllib.request.OpenerDirector:
+    """Opens addresses, and lists the connections that it makes.
+
+    A connection loses its socket to the answer once the header has come, so both are listed.
+    """
 
     class Plain(http.client.HTTPConnection):
         def connect(self) -> None:
-            connections.append(self)
+            opened.append(self)
             super().connect()
+            opened.append(self.sock)
 
     class Secure(http.client.HTTPSConnection):
         def connect(self) -> None:
-            connections.append(self)
+            opened.append(self)
             super().connect()
+            opened.append(self.sock)
 
     class PlainHandler(urllib.request.HTTPHandler):
         def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
@@ -110,10 +118,10 @@ def request_missing(url: str, part: Path, offset: int, report: Report, clock: Cl
     request = _request(url)
     if offset:
         request.add_header("Range", f"bytes={offset}-")
-    connections: list[http.client.HTTPConnection] = []
-    with clock.guard(connections):
+    opened: list[_Opened] = []
+    with clock.guard(opened):
         try:
-            response = _opener(connections).open(request, timeout=TIMEOUT_S)
+            response = _opener(opened).open(request, timeout=TIMEOUT_S)
         except urllib.error.HTTPError as error:
             if error.code != 416 or not offset:
                 raise

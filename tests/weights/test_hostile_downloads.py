@@ -116,6 +116,18 @@ def test_a_server_that_sends_a_byte_now_and_then(head: bool, tmp_path: Path, mon
         download.download(f"{url}/x", tmp_path / "x.weights.h5", DIGEST)
 
 
+@pytest.mark.parametrize("headers", ["", "Connection: close\r\n"])
+def test_the_time_limit_ends_a_body_that_has_stopped(headers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second byte would come long after the limit, and long before the server counts as silent."""
+    monkeypatch.setattr(download, "TOTAL_S", 0.5)
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n{headers}\r\n".encode()
+    with (
+        answering([head + b"x", b"x", b"x"], pause_s=20.0) as url,
+        pytest.raises(WeightsError, match=r"not finished after 0\.5 s, 1 bytes have come"),
+    ):
+        download.download(f"{url}/x", tmp_path / "x.weights.h5", DIGEST)
+
+
 ADDRESSES = [
     ("https://user:pass@host.org:8443/a/b.h5?X-Amz-Signature=SECRET#part", "https://host.org:8443/a/b.h5"),
     ("http://TOKEN@host/x", "http://host/x"),
