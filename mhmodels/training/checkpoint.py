@@ -91,12 +91,6 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, Any]) -> Path
     return path
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Removes what a killed process left half-written."""
-    for path in folder.glob(".step_*"):
-        path.unlink(missing_ok=True)
-
-
 def checkpoints(folder: Path) -> list[Path]:
     """The checkpoints of a run, oldest first."""
     return sorted(path for path in folder.glob("step_*.npz") if _NAME.fullmatch(path.name))

@@ -186,8 +186,6 @@ class _Run:
             for name, variable in variables.items():
                 variable.assign(arrays[name])
             self.observer.note(f"resuming at step {self.progress.step} of {self.steps}")
-        if self.chief:
-            checkpoint.remove_unfinished(self.folder.checkpoints)
         self._agree_on_step()
 
     def _agree_on_step(self) -> None:

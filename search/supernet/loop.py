@@ -172,8 +172,6 @@ class Search:
         else:
             check_not_lost(self.request)
         self.trainer.agree_on(self.progress.step)
-        if self.chief:
-            checkpoint.remove_unfinished(self.checkpoints)
         if self.request.log is not None:
             self._forget_behind(self.request.log)
 

@@ -86,11 +86,3 @@ def test_checkpoints_of_others_are_refused(tmp_path: Path) -> None:
         checkpoint.load(path, [*EXPECTED, ("model/b", ())])
     with pytest.raises(CheckpointError, match="holds 1 variables that this run has not: optimizer/step"):
         checkpoint.load(path, EXPECTED[:1])
-
-
-def test_what_a_killed_writer_left_is_removed(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, Progress(step=1), VARIABLES)
-    (tmp_path / ".step_00000002.npz.123.npz").write_bytes(b"half")
-    assert checkpoint.latest(tmp_path) == tmp_path / "step_00000001.npz"
-    checkpoint.remove_unfinished(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.npz"]
