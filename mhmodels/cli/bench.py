@@ -13,7 +13,7 @@ import click
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
 from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, read_matrix, wanted
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import MhmodelsError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -87,7 +87,8 @@ def bench(
     three times (on phones once). × means that the network does not run there as a whole.
 
     On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
-    shared out over its blocks. Exit code 1 if a phone's run came to nothing, after all others are done.
+    shared out over its blocks. If a measurement fails, the others are still made, every failure is listed at the end, and the
+    exit code is 1.
     """
     from mhmodels.hardware import split_hardware
     from mhmodels.store import Store
@@ -138,13 +139,11 @@ def _measure(
     requests: Sequence[_Request], phones: PhoneRunner, store: Store, fresh: bool, advance: Advance
 ) -> list[Answer | Failure]:
     """Answers in the order of the requests; this machine first, then all phones at the same time."""
-    from mhmodels.hardware import answer
-
     results: dict[tuple[str, str, str], Answer | Failure] = {}
     for request in requests:
         if request.runner is not phones:
             advance(f"{request.job.model} on {request.hardware.id}", len(results), len(requests))
-            results[request.key] = answer(*request, store=store, fresh=fresh, tell=note)
+            results[request.key] = _here(request, store, fresh)
     on_phones = [Request(request.job, request.hardware) for request in requests if request.runner is phones]
 
     def tell(text: str) -> None:
@@ -155,6 +154,22 @@ def _measure(
     for (job, hardware), result in Phones(phones, store, fresh=fresh, tell=tell).answers(on_phones):
         results[job.model_hash, job.model, hardware.id] = result
     return [results[request.key] for request in requests]
+
+
+def _here(request: _Request, store: Store, fresh: bool) -> Answer | Failure:
+    """An answer of this machine; one file that cannot be measured keeps no other from it.
+
+    Raises:
+        StoreError: a row cannot be read or kept.
+    """
+    from mhmodels.hardware import answer
+
+    try:
+        return answer(*request, store=store, fresh=fresh, tell=note)
+    except StoreError:
+        raise
+    except MhmodelsError as error:
+        return Failure(model=request.job.model, hardware=request.hardware.id, status="FAILED", reason=str(error))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A request that came to nothing lasting; asking again may help.
 
     Attributes:
-        status: as `android_bench.verdict.Status` names it.
+        status: as `android_bench.verdict.Status` names it; `FAILED` on this machine.
     """
 
     model: str

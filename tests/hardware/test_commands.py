@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mhmodels.cli.bench import bench
 from mhmodels.cli.hardware import hardware
-from mhmodels.errors import FileFormatError, StoreError, UnknownNameError
+from mhmodels.errors import FileFormatError, MeasurementError, MhmodelsError, StoreError, UnknownNameError
 from mhmodels.hardware import DEFAULT_HARDWARE, vela
 
 from .conftest import SimulatedSession, calm
@@ -91,6 +91,35 @@ def test_everything_is_checked_before_anything_is_measured(tiny_tflite: Files, t
         with pytest.raises(error):
             CliRunner().invoke(bench, [str(word) for word in words], catch_exceptions=False)
     assert not (home / "cache").exists()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_file_that_fails_keeps_no_other_from_its_answer(
+    tiny_tflite: Files, tmp_path: Path, simulated: type[SimulatedSession], place: int
+) -> None:
+    files = [tiny_tflite["int8"], tmp_path / "bad.tflite"]
+    files[1].write_bytes(tiny_tflite["int8"].read_bytes() + b"other")
+    error = MeasurementError("bad: the measuring process ended by SIGSEGV")
+    simulated.blocks[:] = [*[calm(3.2)] * 3, error] if place else [error, calm(3.2)]
+    words = [str(file) for file in (files if place else files[::-1])]
+    words += ["--hardware", "host-cpu-int8", "--store", str(tmp_path / "mine.db")]
+    result = CliRunner().invoke(bench, [*words, "--json"])
+    assert (result.exit_code, type(result.exception)) == (1, MhmodelsError)
+    assert str(result.exception) == "bad on host-cpu-int8: FAILED: bad: the measuring process ended by SIGSEGV"
+    said = json.loads(result.stdout)
+    assert [(row["model"], row["median_ms"]) for row in said["rows"]] == [("int8", 3.2)]
+    assert [(one["model"], one["hardware"], one["status"]) for one in said["failures"]] == [("bad", "host-cpu-int8", "FAILED")]
+
+
+def test_a_store_that_fails_is_no_failure_of_a_file(
+    tiny_tflite: Files, simulated: type[SimulatedSession], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("full")
+
+    monkeypatch.setattr("mhmodels.store.Store.add", full)
+    result = CliRunner().invoke(bench, [str(tiny_tflite["int8"]), "--hardware", "host-cpu-int8"])
+    assert isinstance(result.exception, StoreError)
 
 
 def test_nothing_but_hardware_is_wrong_usage() -> None:
