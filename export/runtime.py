@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from export.graph import ExportError
 from mhmodels.hardware.contained import contain
+from mhmodels.hardware.host_child import readable
 from mhmodels.system.files import temporary_folder
 
 Kernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
@@ -86,7 +87,7 @@ def _serve(request: str, result: str) -> None:
         "reference": OpResolverType.BUILTIN_REF,
     }[settings["kernels"]]
     interpreter = Interpreter(
-        model_path=_readable(settings["path"]),
+        model_path=readable(settings["path"]),
         num_threads=1,
         experimental_op_resolver_type=resolver,
         experimental_preserve_all_tensors=settings["kernels"] != "xnnpack",
@@ -104,15 +105,6 @@ def _serve(request: str, result: str) -> None:
             # A tensor without a batch of 1 in front, such as shape arithmetic, is kept as it is.
             values.append(found[0] if found.ndim and found.shape[0] == 1 else found)
     np.savez(result, **{f"tensor{i}": np.stack(values) for i, values in enumerate(collected)})
-
-
-def _readable(path: str) -> str:
-    """A name for the runtime, which takes UTF-8 only."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return f"/dev/fd/{os.open(path, os.O_RDONLY)}"
-    return path
 
 
 if __name__ == "__main__":

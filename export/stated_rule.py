@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from export.graph import ExportError
 from mhmodels.architecture import Preprocessing
 from mhmodels.errors import UnknownNameError
+from mhmodels.numbers import decimal
 
 LARGEST = 65536.0
 _UNIT = Preprocessing(mean=(0.0,), std=(255.0,), crop_fraction=1.0)
@@ -70,9 +72,9 @@ def stated_rule_of(name: str | None, mean: str | None, std: str | None) -> State
 
 
 def _numbers(option: str, text: str) -> tuple[float, ...]:
-    parts = text.replace(" ", ",").split(",")
+    parts = re.split(r"\s*,\s*|\s+", text.strip())
     try:
-        values = tuple(float(part) for part in parts if part.isascii() and "_" not in part)
+        values = tuple(map(decimal, parts))
     except ValueError:
         values = ()
     if len(values) != len(parts) or not all(math.isfinite(value) and abs(value) <= LARGEST for value in values):

@@ -251,7 +251,8 @@ class Store:
 
     def _is_read_only(self) -> bool:
         """Whether the file is there and cannot be written."""
-        return self.path.is_file() and not all(os.access(place, os.W_OK) for place in (self.path, self.path.absolute().parent))
+        real = Path(os.path.realpath(self.path))
+        return real.is_file() and not all(os.access(place, os.W_OK) for place in (real, real.parent))
 
     def _errors(self) -> AbstractContextManager[None]:
         return translated(self.path, _KIND)

@@ -6,7 +6,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stdout
-from typing import Protocol, TypeAlias
+from typing import Protocol, TextIO, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -71,14 +71,19 @@ class CallableAccuracy:
 
     def evaluate(self, encodings: Encodings) -> ArrayLike | Iterator[float]:
         """See `Evaluator`; what the function prints goes to stderr, for stdout is the command's."""
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(_trusted_stderr()):
             given = self.function(self.space, encodings)
         return _redirected(given) if isinstance(given, Iterator) else given
 
 
+def _trusted_stderr() -> TextIO:
+    """The user's own function may move the cursor, as progress bars do; the command line's stderr shows such characters."""
+    return getattr(sys.stderr, "trusted", sys.stderr)
+
+
 def _redirected(answers: Iterator[float]) -> Iterator[float]:
     while True:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(_trusted_stderr()):
             try:
                 one = next(answers)
             except StopIteration:

@@ -184,9 +184,10 @@ class _Known:
         rows = space.canonical(space.check(ask.encodings))
         part = slice(start, start + len(rows))
         if not np.array_equal(rows, log.encodings[part]):
+            place = next(i for i, row in enumerate(rows) if not np.array_equal(row, log.encodings[start + i]))
             raise SearchError(
-                f"the log's evaluation {start + 1} is {space.label(log.encodings[start])} and this search would evaluate "
-                f"{space.label(rows[0])}: the log is of another version; begin a new one (--log)"
+                f"the log's evaluation {start + place + 1} is {space.label(log.encodings[start + place])} and this search would "
+                f"evaluate {space.label(rows[place])}: the log is of another version; begin a new one (--log)"
             )
         values = list(zip(log.accuracy[part].tolist(), log.latencies[part], strict=True))
         self.values.update(zip((row.tobytes() for row in rows), values, strict=True))

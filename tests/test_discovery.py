@@ -136,6 +136,7 @@ def test_examples_of_the_zoo_page() -> None:
     assert "stage6_block4_add" in shown
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_family_is_one_file(tmp_path: Path) -> None:
     """The worked example: the documented file alone makes a network that is found, counted, built and described."""

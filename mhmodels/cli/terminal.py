@@ -22,7 +22,13 @@ class SafeText(io.TextIOWrapper):
 
     def __init__(self, trusted: io.TextIOWrapper) -> None:
         trusted.reconfigure(errors="replace", write_through=True)  # a terminal that is not UTF-8 is no reason for a traceback
-        super().__init__(trusted.buffer, encoding=trusted.encoding, errors="replace", write_through=True)
+        super().__init__(
+            trusted.buffer,
+            encoding=trusted.encoding,
+            errors="replace",
+            write_through=True,
+            line_buffering=trusted.line_buffering,
+        )
         self.trusted = trusted
 
     def write(self, text: str) -> int:

@@ -121,7 +121,7 @@ def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, run
     return answer
 
 
-def _readable(path: str) -> str:
+def readable(path: str) -> str:
     """A name for the runtime, which takes UTF-8 only."""
     try:
         path.encode()
@@ -135,7 +135,7 @@ def load(path: str, settings: dict[str, Any]) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.AUTO if settings["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(model_path=_readable(path), num_threads=settings["threads"], experimental_op_resolver_type=resolver)
+    interpreter = Interpreter(model_path=readable(path), num_threads=settings["threads"], experimental_op_resolver_type=resolver)
     interpreter.allocate_tensors()
     return interpreter
 

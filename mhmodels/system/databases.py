@@ -67,6 +67,8 @@ def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only:
         StoreError: the file is of another kind or a newer version, damaged, locked, or cannot be read or written; with
             `read_only`, there is none.
     """
+    # SQLite keeps its log beside the file that a link leads to.
+    path = Path(os.path.realpath(path))
     with translated(path, kind):
         _check(path, kind, read_only)
         if not read_only:
@@ -124,7 +126,7 @@ def _check(path: Path, kind: Kind, read_only: bool) -> None:
             raise _foreign(path, kind, f"starts with {start[:8]!r}")
         if not start and read_only:
             raise StoreError(f"{path}: empty, expected {kind.name}; {kind.remedy}")
-    elif Path(os.path.realpath(path)).is_symlink():
+    elif path.is_symlink():
         raise StoreError(f"{path}: cannot be opened (a link that leads back to itself); {kind.remedy}")
     # SQLite keeps its log beside the file, so the folder counts too.
     for place in () if read_only else (path, path.parent):
@@ -133,8 +135,6 @@ def _check(path: Path, kind: Kind, read_only: bool) -> None:
 
 
 def _make(path: Path, kind: Kind) -> None:
-    # A link to a file that is not there yet is kept.
-    path = Path(os.path.realpath(path))
     with folder_lock(path.parent):
         if path.exists() and path.stat().st_size:
             return

@@ -6,7 +6,8 @@ Every writer of the package goes through here, which gives all of them the same 
 - Temporary files lie in the folder of their target under unpredictable names (`.mhm-PID-RANDOM.partial…`), are never made
   through a symbolic link, and get the permissions that the user's umask gives any new file.
 - What a killed process left behind is removed by the next process that writes into the same folder. A temporary file is left
-  behind if its process is dead and nobody holds its lock (`flock`), so files of running processes are never touched.
+  behind if a process of this machine made it that is dead, and nobody holds its lock (`flock`), so files of running processes
+  are never touched, also where several machines share a folder and locks do not cross it.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import hashlib
 import io
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -28,7 +31,7 @@ from pathlib import Path
 
 from mhmodels.errors import FileFormatError
 
-_TEMPORARY = re.compile(r"^\.mhm-(\d+)-[0-9a-f]{16}\.partial")
+_TEMPORARY = re.compile(r"^\.mhm-(\d+)-([0-9a-f]{8})[0-9a-f]{16}\.partial")
 _FOLDER = re.compile(r"^mhmodels-[a-z]+-(\d+)-[0-9a-z_]+$")
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -227,8 +230,7 @@ def try_place(path: Path) -> None:
     """
     absolute = path.absolute()
     with _named(path):
-        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises for a name that is too long
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        _check_replaceable(path)
         place = next(folder for folder in absolute.parents if os.path.lexists(folder))
         sweep(place)
         folder = place / _temporary_name()
@@ -248,7 +250,7 @@ def sweep(folder: Path) -> None:
     with contextlib.suppress(OSError):
         for entry in os.scandir(folder):
             found = _TEMPORARY.match(entry.name)
-            if found and not _runs(int(found[1])) and not entry.is_symlink():
+            if found and found[2] == _machine() and not _runs(int(found[1])) and not entry.is_symlink():
                 _remove_unheld(Path(entry.path))
 
 
@@ -296,15 +298,21 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def _temporary_name() -> str:
-    return f".mhm-{os.getpid()}-{secrets.token_hex(8)}.partial"
+    return f".mhm-{os.getpid()}-{_machine()}{secrets.token_hex(8)}.partial"
+
+
+@functools.cache
+def _machine() -> str:
+    """A mark of this machine: process ids are of one machine."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 def _move_all(moves: Mapping[Path, Path], overwrite: bool) -> None:
     """Moves files under their names, the first one last; those that were moved go again if one cannot be."""
-    if not overwrite:
-        for path in moves.values():
-            if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    for path in moves.values():
+        _check_replaceable(path)
+        if not overwrite and os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     moved: list[Path] = []
     try:
         for beside, path in reversed(list(moves.items())):
@@ -318,10 +326,29 @@ def _move_all(moves: Mapping[Path, Path], overwrite: bool) -> None:
 
 
 def _move(beside: Path, path: Path, overwrite: bool) -> None:
+    _check_replaceable(path)
     if overwrite:
         beside.replace(path)
     elif not _rename_without_replacing(beside, path):
-        os.link(beside, path, follow_symlinks=False)
+        try:
+            os.link(beside, path, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:
+            # No hard links either, as in some network file systems. The folder's lock is held.
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            beside.replace(path)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuses to put a file in the place of a folder, a device or a pipe, such as /dev/null or what /dev/stdout links to."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 def _rename_without_replacing(source: Path, target: Path) -> bool:

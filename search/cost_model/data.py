@@ -195,7 +195,7 @@ def _is_of_tables(document: Any) -> bool:
     if not isinstance(document, dict):
         return False
     stated = document.get("format")
-    return stated.startswith("mhmodels.latencies/") if isinstance(stated, str) else bool(_OWN_FIELDS & set(document))
+    return stated.startswith("mhmodels.latencies/") if isinstance(stated, str) else len(_OWN_FIELDS & set(document)) > 1
 
 
 def _with_provenance(origin: Origin, found: Provenance | None) -> Origin:

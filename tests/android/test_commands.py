@@ -52,6 +52,7 @@ def call(server: Server, tmp_path: Path) -> Caller:
     return Caller(server, folder)
 
 
+@pytest.mark.slow
 def test_from_a_models_name_to_table_1(call: Caller, device: Double) -> None:
     words = (
         "bench",

@@ -229,6 +229,9 @@ def test_what_cannot_be_stated(stated: tuple[str | None, str | None, str | None]
 def test_what_can_be_stated() -> None:
     assert stated_rule_of(None, None, None) is None
     assert stated_rule_of(None, "128", "127.5,128,1") == StatedRule((128.0,) * 3, (127.5, 128.0, 1.0))
+    assert stated_rule_of(None, " 123.675, 116.28 ,103.53", "58 57 57") == StatedRule(
+        (123.675, 116.28, 103.53), (58.0, 57.0, 57.0)
+    )
     assert named_rule("pixels").std == (1.0,)
     assert named_rule("unit").std == (255.0,)
     assert named_rule("digits64").mean == (128.0,) * 3

@@ -206,7 +206,7 @@ def heads(odd: bool = False) -> Any:
 STATED = ("--preprocessing", "symmetric")
 
 
-@pytest.mark.parametrize("engine", ["direct", "tensorflow"])
+@pytest.mark.parametrize("engine", ["direct", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_several_outputs_are_written_and_compared_each(command: Command, engine: str) -> None:
     model = heads()
     model.save("twins.keras")

@@ -116,6 +116,7 @@ def converted(path: Path, model: Any, **settings: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path: Path) -> None:
     """A dynamic batch brings SHAPE, STRIDED_SLICE and PACK; dynamic range has float activations and int8 weights."""
     import tensorflow as tf
@@ -280,6 +281,7 @@ def test_verify_runs_without_tensorflow_as_a_user_runs_it(exported: Path, mhmode
     assert "saturation" in done.stdout
 
 
+@pytest.mark.slow
 def test_consistency_of_all_formats(exported: Path, command: Command) -> None:
     model = str(exported / "tiny.json")
     photos = "[/photos]"  # rich would take this for markup

@@ -17,7 +17,7 @@ from export.writer import write_float
 from mhmodels.cli.common import check_places
 from mhmodels.errors import FileFormatError, StoreError
 from mhmodels.hardware import prepare
-from mhmodels.hardware.host_child import _readable
+from mhmodels.hardware.host_child import readable
 from mhmodels.store import Store
 from mhmodels.system.files import read_bytes, sha256_of
 from search.errors import SearchError
@@ -85,10 +85,10 @@ def test_labels_from_names_that_are_not_utf8_can_be_stored(content: bytes, tmp_p
 def test_the_runtime_gets_names_that_it_can_open(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"{BYTE}.tflite"
     path.write_bytes(content)
-    name = _readable(str(path))
+    name = readable(str(path))
     name.encode()
     assert Path(name).read_bytes() == content
-    assert _readable("plain.tflite") == "plain.tflite"
+    assert readable("plain.tflite") == "plain.tflite"
 
 
 def test_a_search_names_the_file_whose_name_it_cannot_keep() -> None:

@@ -194,6 +194,7 @@ def _kill_after(cluster: Cluster, process: subprocess.Popen[bytes], hardware: st
     process.kill()
 
 
+@pytest.mark.slow
 def test_no_scheduler_there(tmp_path: Path) -> None:
     result = CliRunner().invoke(
         cli,

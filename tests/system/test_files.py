@@ -134,16 +134,24 @@ def test_temporary_names_cannot_be_laid_out_before(tmp_path: Path, monkeypatch: 
     victim = tmp_path / "victim"
     victim.write_text("precious")
     monkeypatch.setattr(files.secrets, "token_hex", lambda n: "0" * 2 * n)
-    (tmp_path / f".mhm-{os.getpid()}-{'0' * 16}.partial.json").symlink_to(victim)
+    (tmp_path / f".mhm-{os.getpid()}-{files._machine()}{'0' * 16}.partial.json").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write_atomically(tmp_path / "a.json", b"x")
     assert victim.read_text() == "precious"
 
 
-@pytest.mark.parametrize("renameat2", [True, False])
-def test_without_overwriting_one_writer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renameat2: bool) -> None:
-    if not renameat2:
+def no_links(*_: object, **__: object) -> None:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("missing", ["", "renameat2", "renameat2 and links"])
+def test_without_overwriting_one_writer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    if missing:
         monkeypatch.setattr(files, "_rename_without_replacing", lambda *_: False)
+    if "links" in missing:
+        monkeypatch.setattr(os, "link", no_links)
+        write_atomically(tmp_path / "new.json", b"x", overwrite=False)
+        (tmp_path / "new.json").unlink()
     path = tmp_path / "a.json"
     with pytest.raises(FileExistsError) as lost, replaced(path, overwrite=False) as late:
         late.write_bytes(b"late")
@@ -190,14 +198,15 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) ->
 
 
 def test_sweeping_spares_running_processes_and_foreign_files(tmp_path: Path) -> None:
-    (tmp_path / ".mhm-1-0123456789abcdef.partial").touch()
+    (tmp_path / f".mhm-1-{files._machine()}0123456789abcdef.partial").touch()
+    (tmp_path / ".mhm-999999999-00000000deadbeef01234567.partial").touch()  # of another machine
     (tmp_path / ".mhm-notes").touch()
-    (tmp_path / ".mhm-999999999-0123456789abcdef.partial").symlink_to(tmp_path / ".mhm-notes")
+    (tmp_path / f".mhm-999999999-{files._machine()}0123456789abcdef.partial").symlink_to(tmp_path / ".mhm-notes")
     with replaced(tmp_path / "a.json") as beside:
         sweep(tmp_path)
         assert beside.exists()
         beside.write_bytes(b"x")
-    assert len(names(tmp_path)) == 4
+    assert len(names(tmp_path)) == 5
 
 
 def test_a_temporary_folder_ends_with_its_block_and_after_a_kill_with_the_next(
@@ -241,3 +250,21 @@ def test_a_place_below_a_file_or_in_a_read_only_file_system_is_refused(tmp_path:
         try_place(tmp_path / "file" / "a.json")
     with pytest.raises(OSError, match=r"proc|Permission|No such"):
         try_place(Path("/proc/a.json"))
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link to a device", "folder"])
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str) -> None:
+    """`-o /dev/null` in a container would turn the device into a file."""
+    path = tmp_path / "x"
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/null")
+    for write in (lambda: try_place(path), lambda: write_atomically(path, b"x")):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
+            write()
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory"), published(path, tmp_path / "y") as beside:
+        beside[1].write_bytes(b"x")
+    assert names(tmp_path) == ["x"]

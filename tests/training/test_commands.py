@@ -65,6 +65,7 @@ def test_train_evaluate_resume() -> None:
     assert "weights of tiny at width 1" in mistaken
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_people_read_progress_on_stderr_and_the_result_on_stdout(place: Path, mhmodels: Any) -> None:
     (place / "pictures" / "train" / "red" / "03.png").write_bytes(b"broken")

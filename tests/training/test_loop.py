@@ -230,6 +230,7 @@ def test_fine_tuning_to_other_classes_keeps_all_but_the_classifier(learned: Path
     assert all(np.allclose(before[key], after[key], atol=1e-9) for key in kernels)
 
 
+@pytest.mark.slow
 def test_a_transform_is_trained_and_its_weights_come_back(tmp_path: Path) -> None:
     """As quantisation-aware training does: a model around the built one, sharing its variables."""
     import keras

@@ -36,6 +36,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_checkpoint_becomes_a_file_from_the_shell(mhmodels: Callable[..., Any], tmp_path: Path) -> None:
     body = backbone(ARCHITECTURE, random_arrays(ARCHITECTURE))

@@ -103,6 +103,7 @@ def test_wrong_arguments_are_named(arguments: list[str | Path], changes: list[st
     assert message in f"{result.output}{result.exception}"
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_tpu_that_is_not_there_is_one_message(arguments: list[str | Path], mhmodels: Run) -> None:
     done = mhmodels("search", *map(str, arguments), "--strategy", "tpu", "-o", "found.json")

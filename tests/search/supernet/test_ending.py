@@ -68,6 +68,7 @@ def test_finalists_that_miss_the_target_come_by_their_distance() -> None:
     assert (off[: len(off) - len(far)] <= NEAR).all()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
     from search.supernet.loop import search_supernet
@@ -99,6 +100,7 @@ def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
     assert not (tmp_path / "gone").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_log_whose_folder_is_gone_keeps_its_rows(tmp_path: Path) -> None:
     from search.supernet.loop import search_supernet

@@ -287,6 +287,7 @@ def test_another_picture_in_a_folder_is_other_data(tmp_path: Path) -> None:
     assert [name for name in before if before[name] != after[name]] == ["accuracies"]
 
 
+@pytest.mark.slow
 def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
     wild = tiny.preset(learning_rate=LearningRate(peak=1e30, decay="constant"), optimizer=SGD(momentum=0.0))
     # Step 1 leaves weights of 1e28. Which of the two shows that first depends on the CPU's kernels, the step does not.

@@ -165,13 +165,8 @@ def test_channels_without_variance_have_gradients() -> None:
         assert all(np.isfinite(each).all() for each in (logits, *dense))
 
 
-@pytest.mark.parametrize(
-    "several",
-    [
-        False,
-        pytest.param(True, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("several", [False, True])
 def test_one_compiled_function_computes_all_networks(several: bool, double: None) -> None:
     """XLA refuses what has no static shape."""
     space = tiny.small()

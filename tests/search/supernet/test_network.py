@@ -52,7 +52,7 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
     ("name", "width"),
     [
         pytest.param("multi_hardware", 0.25, marks=pytest.mark.slow),
-        ("mobilenet_v3_like", 0.25),
+        pytest.param("mobilenet_v3_like", 0.25, marks=pytest.mark.slow),
         pytest.param("proxylessnas_enlarged", 0.5, marks=pytest.mark.slow),
     ],
 )
