@@ -33,8 +33,7 @@ class ArchiveError(ValueError):
 
 def unpacked_limit(size: int) -> int:
     """Bytes that a file of `size` bytes may unpack to."""
-    # What is not compressed, such as a checkpoint, may be of any size: it is on the disk already.
-    return max(size, min(LARGEST, max(SMALL, RATIO * size)))
+    return min(LARGEST, max(SMALL, RATIO * size))
 
 
 def check_archive(path: str | os.PathLike[str]) -> dict[str, int]:
