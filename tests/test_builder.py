@@ -44,11 +44,12 @@ QUICK = _quick_rows()
 
 
 def _full_rows() -> list[Row]:
-    """Every option with every model, and three widths; each model is saved once.
+    """Every model with three heads, three widths and all other options; each model is saved once.
 
-    The quick rows have the other widths, and save every head that has one output.
+    The quick rows have the other widths and heads (pooling does not depend on the model), and save every head of one output.
     """
-    rows, seen = covering_rows({"model": list_models(), **OPTIONS, "width": [0.35, 0.75, 1.4]}), set[Hashable]()
+    fewer = {"width": [0.35, 0.75, 1.4], "head": ["top", "none", "features"]}
+    rows, seen = covering_rows({"model": list_models(), **OPTIONS, **fewer}), set[Hashable]()
     return [{**row, "saved": row["model"] not in seen and not seen.add(row["model"])} for row in rows]
 
 
