@@ -44,11 +44,11 @@ QUICK = _quick_rows()
 
 
 def _full_rows() -> list[Row]:
-    """Every model with three heads, three widths and all other options; each model is saved once.
+    """Every model with what depends on the model, two values of each option; each model is saved once.
 
-    The quick rows have the other widths and heads (pooling does not depend on the model), and save every head of one output.
+    The quick rows have every model, every pair of all options, and save every head that has one output.
     """
-    fewer = {"width": [0.35, 0.75, 1.4], "head": ["top", "none", "features"]}
+    fewer = {"width": [0.35, 1.4], "head": ["top", "features"], "size": [(64, 96), (None, None)], "channels": [3, 1]}
     rows, seen = covering_rows({"model": list_models(), **OPTIONS, **fewer}), set[Hashable]()
     return [{**row, "saved": row["model"] not in seen and not seen.add(row["model"])} for row in rows]
 
