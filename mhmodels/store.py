@@ -17,7 +17,7 @@ import msgspec
 from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.places import data_path
-from mhmodels.system.databases import Kind, open_database, translated
+from mhmodels.system.databases import Kind, open_database, real_path, translated
 
 if TYPE_CHECKING:
     from mhmodels.hardware.registry import Job
@@ -251,7 +251,7 @@ class Store:
 
     def _is_read_only(self) -> bool:
         """Whether the file is there and cannot be written."""
-        real = Path(os.path.realpath(self.path))
+        real = real_path(self.path, _KIND)
         return real.is_file() and not all(os.access(place, os.W_OK) for place in (real, real.parent))
 
     def _errors(self) -> AbstractContextManager[None]:

@@ -67,8 +67,7 @@ def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only:
         StoreError: the file is of another kind or a newer version, damaged, locked, or cannot be read or written; with
             `read_only`, there is none.
     """
-    # SQLite keeps its log beside the file that a link leads to.
-    path = Path(os.path.realpath(path))
+    path = real_path(path, kind)
     with translated(path, kind):
         _check(path, kind, read_only)
         if not read_only:
@@ -82,6 +81,18 @@ def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only:
         connection.close()
         raise
     return connection
+
+
+def real_path(path: Path, kind: Kind) -> Path:
+    """Where a database is: SQLite keeps its log beside the file that a link leads to.
+
+    Raises:
+        StoreError: no file can have this name.
+    """
+    try:
+        return Path(os.path.realpath(path))
+    except ValueError as error:
+        raise StoreError(f"{path}: cannot be opened ({error}); {kind.remedy}") from error
 
 
 @contextmanager
