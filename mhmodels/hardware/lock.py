@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -75,12 +76,14 @@ def file_lock(
             told = True
         check()
 
-    try:
-        with locks.file_lock(path, timeout_s=timeout_s, shared=shared, waiting=waiting):
-            yield
-    except locks.LockHeldError as error:
-        raise MeasurementError(
-            f"{path}: {error.holder} has been measuring for over {timeout_s:.0f} s; stop it or wait"
-        ) from error
-    except locks.LockFileError as error:
-        raise MeasurementError(f"{path}: cannot make the lock file ({error}); {REMEDY}") from error
+    # What the block itself raises is none of this lock's: only taking it is looked at.
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(locks.file_lock(path, timeout_s=timeout_s, shared=shared, waiting=waiting))
+        except locks.LockHeldError as error:
+            raise MeasurementError(
+                f"{path}: {error.holder} has been measuring for over {timeout_s:.0f} s; stop it or wait"
+            ) from error
+        except locks.LockFileError as error:
+            raise MeasurementError(f"{path}: cannot make the lock file ({error}); {REMEDY}") from error
+        yield
