@@ -23,7 +23,7 @@ def lock_path() -> Path:
 
 
 @contextmanager
-def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator[None]:
+def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds the machine's lock; waits for it, and says so on stderr after 2 seconds. Not reentrant.
 
     The kernel drops the lock with its holder, so a killed process leaves nothing behind to clean up.
@@ -31,18 +31,19 @@ def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False) -> Iterator
     Args:
         timeout_s: how long to wait.
         shared: beside others that share it too, as compilers do, whose estimates do not depend on the time they take.
+        check: see `file_lock`.
 
     Raises:
         MeasurementError: the lock file cannot be made, or nobody let go within `timeout_s` seconds.
     """
-    with file_lock(lock_path(), "this machine", timeout_s, shared=shared):
+    with file_lock(lock_path(), "this machine", timeout_s, shared=shared, check=check):
         yield
 
 
 @contextmanager
-def turns_lock(timeout_s: float = 3600.0) -> Iterator[None]:
+def turns_lock(timeout_s: float = 3600.0, *, check: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Holds what timings in turns with a reference must not share with each other; as `machine_lock`."""
-    with file_lock(lock_path().with_suffix(".turns.lock"), "this machine", timeout_s):
+    with file_lock(lock_path().with_suffix(".turns.lock"), "this machine", timeout_s, check=check):
         yield
 
 

@@ -153,6 +153,7 @@ def answer(
     fresh: bool = False,
     tries: int | None = None,
     tell: Callable[[str], None] = lambda _: None,
+    check_wanted: Callable[[], None] = lambda: None,
 ) -> Answer:
     """Looks the request up, else measures and stores it; other arguments and errors as `measure`.
 
@@ -162,6 +163,7 @@ def answer(
     Args:
         tries: measurements at most; None for `TRIES`.
         tell: is told in one line of every repetition.
+        check_wanted: is called while another process measures; what it raises ends the wait.
     """
     check(job, hardware, runner)
     environment = runner.environment(hardware)
@@ -171,7 +173,7 @@ def answer(
         return Answer(found, True)
     if store is not None:
         store.check_writable()
-    with _alone(job, hardware) if runner.exclusive else nullcontext():
+    with _alone(job, hardware, check_wanted) if runner.exclusive else nullcontext():
         # Whoever held the lock may have measured just this.
         found = _stored(job, hardware, environment, look_up)
         if found is not None and not found.noisy:
@@ -212,10 +214,11 @@ def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Ca
 
 
 @contextmanager
-def _alone(job: Job, hardware: Hardware) -> Iterator[None]:
+def _alone(job: Job, hardware: Hardware, check_wanted: Callable[[], None]) -> Iterator[None]:
     """Timings have this machine to themselves; those in turns with a reference bear compilers beside them."""
     timed, in_turns = hardware.kind == "measured", job.reference is not None
-    with machine_lock(shared=not timed or in_turns), turns_lock() if timed and in_turns else nullcontext():
+    turns = turns_lock(check=check_wanted) if timed and in_turns else nullcontext()
+    with machine_lock(shared=not timed or in_turns, check=check_wanted), turns:
         yield
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.company import wait_for_quiet
 from mhmodels.hardware.host_session import timing_cores
@@ -172,17 +172,25 @@ class Desk:
             return None
         target = self.target
         try:
-            row = answer(job, target.hardware, target.runner, tries=1).measurement
+            row = self._answer(job)
             waits = target.timed and target.runner.exclusive and not self.in_turns and self.settings.patience_s
             if waits and row.noisy:
                 # Looking before every timing would cost more than timing the few again that were disturbed.
                 wait_for_quiet(timing_cores(job.threads), self.settings.patience_s)
-                row = steadier(row, answer(job, target.hardware, target.runner, tries=1).measurement)
+                row = steadier(row, self._answer(job))
         except (MhmodelsError, OSError) as error:
             self._failed(job, error)
             return None
         self._failures = 0
         return row
+
+    def _answer(self, job: Job) -> Measurement:
+        return answer(job, self.target.hardware, self.target.runner, tries=1, check_wanted=self._check_wanted).measurement
+
+    def _check_wanted(self) -> None:
+        """No signal reaches a lane's thread: one that waits for another process would hold up the end of the command."""
+        if self._stop.is_set():
+            raise MeasurementError("the collection is being stopped")
 
     def _failed(self, job: Job, error: Exception) -> None:
         if self._stop.is_set():
