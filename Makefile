@@ -6,13 +6,13 @@ STAMP := $(VENV)/.installed
 MHMODELS_HOME ?= $(CURDIR)/build/home
 # Processes that run tests beside each other; each takes up to 3 GB, in the slow tests up to 7.
 JOBS ?= 2
-PYTEST := $(BIN)/python -P -m pytest -n $(JOBS) --dist worksteal
-BENCH := $(BIN)/python -P -m pytest -o addopts="" -q --strict-markers tests/benchmarks --benchmark-only
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+BENCH := $(BIN)/python -m pytest -o addopts="" -q --strict-markers tests/benchmarks --benchmark-only
 
 .PHONY: demo test slow kernels lint types bench bench-short clean
 
 demo: $(STAMP)
-	MHMODELS_HOME="$(MHMODELS_HOME)" $(BIN)/python -P examples/demo.py
+	MHMODELS_HOME="$(MHMODELS_HOME)" $(BIN)/python examples/demo.py
 
 test: $(STAMP)
 	$(PYTEST)

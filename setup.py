@@ -44,9 +44,8 @@ EXTRAS_REQUIRE = {
 }
 
 setup(
-    packages=find_namespace_packages(
-        include=["mhmodels", "mhmodels.*", "search", "search.*", "export", "export.*", "android_bench", "android_bench.*"]
-    ),
+    # mhmodels/search, mhmodels/export and mhmodels/android_bench are links to the folders beside mhmodels/.
+    packages=find_namespace_packages(include=["mhmodels", "mhmodels.*"]),
     package_data={"": ["py.typed", "*.json", "*.jpg", "*.md", "*.html", "*.sh", "*.h5", "*.csv", "*.npz"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

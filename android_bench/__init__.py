@@ -1,9 +1,12 @@
 """Latency of TFLite files on Android phones over ADB, every delegate, with proof of what was timed.
 
-    from android_bench.runner import Options, PhoneRunner
+    from mhmodels.android_bench.runner import Options, PhoneRunner
     from mhmodels.hardware import measure, register
     register("phones", PhoneRunner(Options(binaries=("benchmark_model",))))
     row = measure("multi_max.tflite", "0A1B2C3D/gpu-opencl")
 
 Takes paths of `.tflite` files and imports `mhmodels` only; `mhmodels.cli.phone_answers` wires it to models and the store.
 """
+
+if __name__ != "mhmodels.android_bench":
+    raise ImportError("this package is imported as mhmodels.android_bench")

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import msgspec
 
-from android_bench.adb import Adb
-from android_bench.binary import find_binary, user_folder
-from android_bench.delegates import Choice, Delegate, Delegates
-from android_bench.device import PhoneFacts, core_mask, read_facts, remark
-from android_bench.errors import AdbError
-from android_bench.phone import Phone
-from android_bench.places import name_of, serial_of
-from android_bench.rows import PhoneFailure, measurement
-from android_bench.session import Kit, Plan, Session, Task
+from mhmodels.android_bench.delegates.binary import find_binary, user_folder
+from mhmodels.android_bench.delegates.delegate import Choice, Delegate, Delegates
+from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts, remark
+from mhmodels.android_bench.device.names import name_of, serial_of
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.session.rows import PhoneFailure, measurement
+from mhmodels.android_bench.session.session import Kit, Plan, Session, Task
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Job, Measurement
-from mhmodels.hardware.places import data_path
 from mhmodels.system.files import sha256_of
+from mhmodels.system.places import data_path
 
 Result = Measurement | PhoneFailure
 

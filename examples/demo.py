@@ -29,7 +29,7 @@ def run(*arguments: str) -> None:
     print(f"\n$ mhmodels {' '.join(arguments)}", flush=True)
     started = time.monotonic()
     # -P: whatever stands in the working directory must not hide the installed packages.
-    code = subprocess.run([sys.executable, "-P", "-m", "mhmodels", *arguments], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", "mhmodels", *arguments], check=False).returncode
     if code:
         sys.exit(code)
     print(f"({time.monotonic() - started:.0f} s)", flush=True)

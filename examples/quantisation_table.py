@@ -14,17 +14,17 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from export.file_graph import file_logits
-from export.manifest import Calibration
-from export.options import Options
-from export.pictures import Pictures, read_pictures
-from export.pipeline import export_source
-from export.source import Source, load_source
 from mhmodels.architecture import Architecture
-from mhmodels.preprocessing import preprocess
-from mhmodels.quiet import load_tensorflow
+from mhmodels.export.options import Options
+from mhmodels.export.pipeline import export_source
+from mhmodels.export.reading.pictures import Pictures, read_pictures
+from mhmodels.export.reading.source import Source, load_source
+from mhmodels.export.verification.file_graph import file_logits
+from mhmodels.export.writing.manifest import Calibration
+from mhmodels.preprocessing.pictures import preprocess
 from mhmodels.registry import resolve
-from mhmodels.training.digits64 import CLASSES, SIDE, epoch_canvas, test_set
+from mhmodels.system.quiet import load_tensorflow
+from mhmodels.training.data.digits64 import CLASSES, SIDE, epoch_canvas, test_set
 from mhmodels.training.recipes import DIGITS, DIGITS_FINETUNE
 from mhmodels.weights.files import read_info
 
@@ -56,7 +56,7 @@ def train(folder: Path, model: str, *options: str) -> Path:
     command = ["train", model, "--data", "digits64", "--input-size", str(SIDE), *options, "-o", str(folder)]
     print(f"\n$ mhmodels {' '.join(command)}", flush=True)
     if not weights.is_file():
-        subprocess.run([sys.executable, "-P", "-m", "mhmodels", *command], check=True)
+        subprocess.run([sys.executable, "-m", "mhmodels", *command], check=True)
     return weights
 
 

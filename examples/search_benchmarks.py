@@ -25,15 +25,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from search.benchmark_tables import table_of
-from search.controller import ControllerSettings
-from search.cost_model import FitOptions, fit
-from search.cost_model.fitting import Origin
-from search.evaluators import TableAccuracy, TableLatency
-from search.measured_tables import is_collected, measured_latencies
-from search.rewards import Aggregate, Objective, Reward
-from search.running import search
-from search.strategies import Evolution, Random, Reinforce
+from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.methods.controller import ControllerSettings
+from mhmodels.search.methods.strategies import Evolution, Random, Reinforce
+from mhmodels.search.objective.benchmark_tables import table_of
+from mhmodels.search.objective.evaluators import TableAccuracy, TableLatency
+from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
+from mhmodels.search.objective.rewards import Aggregate, Objective, Reward
+from mhmodels.search.run.running import search
 
 NAS_BENCH_201 = ("pixel3", "eyeriss", "gold_6226", "1080ti_32", "samsung_a50")
 SAMPLES, EVALUATIONS = 20_000, 1000

@@ -31,16 +31,16 @@ from scipy.stats import kendalltau, percentileofscore
 
 import mhmodels
 from mhmodels.architecture import Architecture
-from mhmodels.quiet import load_tensorflow
 from mhmodels.registry import resolve
+from mhmodels.search.errors import SearchError
+from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.run.request import load_request
+from mhmodels.search.supernet.ending import requested, shared_accuracies
+from mhmodels.search.supernet.record import Request, classes_of, settings, side_of
 from mhmodels.system.files import write_atomically
+from mhmodels.system.quiet import load_tensorflow
+from mhmodels.training.data.sources import Data, open_data
 from mhmodels.training.recipes import RECIPES, Recipe
-from mhmodels.training.sources import Data, open_data
-from search.errors import SearchError
-from search.request import load_request
-from search.rewards import Objective
-from search.supernet.ending import requested, shared_accuracies
-from search.supernet.record import Request, classes_of, settings, side_of
 
 NEAR = 0.05
 WIDTHS = tuple(round(0.3 + 0.01 * step, 2) for step in range(171))
@@ -132,7 +132,7 @@ def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, 
 
 def field(search: Request, provenance: dict[str, Any], count: int, seed: int) -> list[Entrant]:
     """The found network, random ones of the same norm, and Multi-MAX."""
-    objective, space = search.objective, search.space
+    objective, space = search.objective, mhmodels.search.space.search_space
     own = np.array(provenance["encoding"], np.int16)
     f = float(objective.f(own[None])[0])
     rivals = like(objective, f, own, count, seed)
@@ -182,7 +182,7 @@ def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
     opened = open_data(data)
     preset = search.preset
     recipe = msgspec.structs.replace(RECIPES["digits"], epochs=given.epochs, evaluate_every=given.epochs)
-    side = preset.input_size or side_of(search.space)
+    side = preset.input_size or side_of(mhmodels.search.space.search_space)
     return Training(opened, recipe, given.seed, preset.width_multiplier, side, classes_of(search), given.runs)
 
 

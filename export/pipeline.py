@@ -10,27 +10,27 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from export.facts import input_facts, operator_counts, output_specs, quantisation_specs
-from export.graph import ExportError, Floats, Graph
-from export.keras_graph import output_names
-from export.labels import OutputLabels, labels_of_weights
-from export.manifest import Calibration, InputSpec, Manifest, manifest_path, tool_versions
-from export.metadata import MetadataWriter, describe
-from export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
-from export.parity import Parity
-from export.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
-from export.quantisation.calibration import METHODS, calibrate_by
-from export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
-from export.reference import check_reading
-from export.rewrite import NORMALISE, normalise_in_graph, normalised_range
-from export.source import Source, load_source, weights_rule
-from export.verify import parity_of_float, parity_of_quantised, tolerance_of
-from export.writer import write_float, write_quantised
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
 from mhmodels.errors import MhmodelsError
+from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.graph.rewrite import NORMALISE, normalise_in_graph, normalised_range
+from mhmodels.export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
+from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
+from mhmodels.export.reading.keras_graph import output_names
+from mhmodels.export.reading.keras_reference import check_reading
+from mhmodels.export.reading.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
+from mhmodels.export.reading.source import Source, load_source, weights_rule
+from mhmodels.export.verification.export_check import parity_of_float, parity_of_quantised, tolerance_of
+from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
+from mhmodels.export.verification.parity import Parity
+from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
+from mhmodels.export.writing.manifest import Calibration, InputSpec, Manifest, manifest_path, tool_versions
+from mhmodels.export.writing.metadata import MetadataWriter, describe
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import published
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 
 PARITY_PICTURES = 26
 
@@ -356,7 +356,7 @@ def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
             return write_quantised(quantised, io=io, options=options.writer)
         assert job.graph is not None
         return write_float(job.graph, fmt="float16" if fmt == "float16" else "float32", options=options.writer)
-    from export.converter import convert_float, convert_quantised
+    from mhmodels.export.writing.converter import convert_float, convert_quantised
 
     if quantised is not None:
         return convert_quantised(quantised, io=io)

@@ -27,10 +27,10 @@ from mhmodels.block_types import Scaling as Scaling
 from mhmodels.block_types import Separable as Separable
 from mhmodels.block_types import SqueezeExcite as SqueezeExcite
 from mhmodels.block_types import UniversalInvertedBottleneck as UniversalInvertedBottleneck
-from mhmodels.checked import Checked
 from mhmodels.errors import ArchitectureError
-from mhmodels.json_files import decode_json as decode_json  # re-exported: other file formats read themselves with these
-from mhmodels.json_files import read_bytes as read_bytes
+from mhmodels.formats.checked import Checked
+from mhmodels.formats.json_files import decode_json as decode_json  # re-exported: other file formats read themselves with these
+from mhmodels.formats.json_files import read_bytes as read_bytes
 
 FORMAT: Literal["mhmodels.architecture/1"] = "mhmodels.architecture/1"
 

@@ -10,8 +10,8 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
-from mhmodels.checked import Checked
 from mhmodels.errors import ArchitectureError
+from mhmodels.formats.checked import Checked
 
 Activation: TypeAlias = Literal["linear", "relu", "relu6", "hard_swish"]
 Gate: TypeAlias = Literal["hard_sigmoid", "sigmoid"]

@@ -16,7 +16,7 @@ from mhmodels.architecture import Architecture, check_input_size, check_width_mu
 from mhmodels.complexity import check_size
 from mhmodels.errors import ArchitectureError
 from mhmodels.network import IMAGE, LOGITS, Network, Op, lower, select_endpoints
-from mhmodels.preprocessing_layer import layer_name
+from mhmodels.preprocessing.layer import layer_name
 from mhmodels.registry import resolve
 from mhmodels.weights.loading import ATTRIBUTE, load_weights
 from mhmodels.weights.stated import weighted_network

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.preprocessing import PictureError, preprocess
-from mhmodels.preprocessing_layer import file_rule, model_rule
+from mhmodels.preprocessing.decoding import PictureError
+from mhmodels.preprocessing.layer import file_rule, model_rule
+from mhmodels.preprocessing.pictures import preprocess
 from mhmodels.registry import is_keras_file, resolve
 from mhmodels.weights.labels import Prediction, decode_predictions
 from mhmodels.weights.loading import ATTRIBUTE
@@ -51,7 +52,7 @@ def preprocessing_of(model: Any) -> Preprocessing:
 def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
     """Pixels as a model wants them: (pixel - mean) / std per channel. Neither crops nor resizes.
 
-    `mhmodels.preprocessing.fit_picture` crops and resizes a picture by the same rule; `load_pictures` does all of it.
+    `mhmodels.preprocessing.pictures.fit_picture` crops and resizes a picture by the same rule; `load_pictures` does all of it.
 
     Args:
         pixels: uint8, or floats from 0 to 255; shape (…, height, width, channels), RGB.

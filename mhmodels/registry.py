@@ -15,7 +15,7 @@ from mhmodels import families
 from mhmodels.architecture import Architecture, load_architecture
 from mhmodels.errors import ArchitectureError, FileFormatError, UnknownNameError
 from mhmodels.families.rows import ZooModel
-from mhmodels.json_files import plain_text
+from mhmodels.formats.json_files import plain_text
 
 if TYPE_CHECKING:
     from mhmodels.network import Endpoint

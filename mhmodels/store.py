@@ -16,8 +16,8 @@ import msgspec
 
 from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.places import data_path
 from mhmodels.system.databases import Kind, open_database, real_path, translated
+from mhmodels.system.places import data_path
 
 if TYPE_CHECKING:
     from mhmodels.hardware.registry import Job

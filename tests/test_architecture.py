@@ -25,7 +25,7 @@ from mhmodels.architecture import (
     UniversalInvertedBottleneck,
 )
 from mhmodels.errors import ArchitectureError, FileFormatError, MhmodelsError
-from mhmodels.preprocessing import preprocess
+from mhmodels.preprocessing.pictures import preprocess
 from tests.zoo_strategies import ARCHITECTURES, ROUNDINGS
 
 
@@ -67,7 +67,7 @@ def test_identities_of_the_zoo_are_distinct_and_equal_in_another_process() -> No
         "print(json.dumps({name: mhmodels.get_architecture(name).architecture_id for name in mhmodels.list_models()}))"
     )
     environment = {"PYTHONHASHSEED": "1"}
-    output = subprocess.run([sys.executable, "-P", "-c", program], env=environment, capture_output=True, check=True).stdout
+    output = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout
     assert json.loads(output) == identities
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from mhmodels.quiet import BackendError, load_tensorflow
+from mhmodels.system.quiet import BackendError, load_tensorflow
 
 pytestmark = pytest.mark.tensorflow
 
@@ -34,7 +34,7 @@ def test_a_backend_that_is_not_installed_is_one_message(monkeypatch: pytest.Monk
 def test_commands_compute_in_float32_with_channels_last() -> None:
     import keras
 
-    from export.precision import single_precision
+    from mhmodels.export.reading.precision import single_precision
 
     with single_precision():
         keras.config.set_floatx("float64")

@@ -111,9 +111,9 @@ def test_hardware_may_lack_poolings() -> None:
 
 
 def test_a_file_moves_and_computes_what_its_architecture_does() -> None:
-    from export.latency import latency_bytes
+    from mhmodels.export.writing.latency import latency_bytes
     from mhmodels.hardware.roofline import architecture_work, file_work
-    from mhmodels.tflite_file import parse_tflite
+    from mhmodels.tflite.file import parse_tflite
 
     file = file_work(parse_tflite(latency_bytes(BOTTLENECKS, "int8")))
     network = [work for work in architecture_work(BOTTLENECKS) if work.bytes]
@@ -204,8 +204,8 @@ def test_weights_of_parallel_branches_do_not_change_places(model: Any, suffix: s
 
 @pytest.mark.tensorflow
 def test_parallel_branches_without_names_are_refused(model: Any) -> None:
-    from mhmodels.weights.keras_file import read_model
     from mhmodels.weights.matching import match
+    from mhmodels.weights.sources.keras_file import read_model
 
     source = read_model(model)
     assert match(source, BOTTLENECKS).variables["stage2_block1_shortcut", "kernel"].name == "stage2_block1_shortcut/kernel"

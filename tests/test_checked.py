@@ -8,7 +8,6 @@ from typing import Any, get_args
 import msgspec
 import pytest
 
-from export.graph import random_graph
 from mhmodels import create_model, get_architecture
 from mhmodels.architecture import (
     Architecture,
@@ -23,6 +22,7 @@ from mhmodels.architecture import (
 )
 from mhmodels.complexity import complexity
 from mhmodels.errors import ArchitectureError
+from mhmodels.export.graph.operations import random_graph
 
 VALUES: tuple[Any, ...] = (
     *(-1, 0, 1, 2, 3, 31, 32, 64, 65, 99, 256, 257, 65536, 65537, 10**30, 0.5, 2.0, -0.5, 1e-300, math.nan, math.inf, -math.inf),

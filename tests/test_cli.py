@@ -38,13 +38,13 @@ def test_light_commands_import_no_framework(arguments: list[str], tmp_path: Path
         "heavy = {'tensorflow', 'keras', 'numpy', 'jax', 'torch', 'scipy', 'matplotlib'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
 def test_importing_the_package_imports_no_framework() -> None:
     code = "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX)"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "multi_max" in done.stdout
 
 
@@ -140,7 +140,7 @@ def test_a_folder_with_the_users_own_packages_does_not_matter(how: str, tmp_path
         (tmp_path / package / "__init__.py").write_text("raise RuntimeError('the user’s own package was imported')")
     for module in ("search.py", "android_bench.py", "click.py"):
         (tmp_path / module).write_text("raise RuntimeError('the user’s own module was imported')")
-    program = [str(Path(sys.executable).with_name("mhmodels"))] if how == "command" else [sys.executable, "-P", "-m", "mhmodels"]
+    program = [str(Path(sys.executable).with_name("mhmodels"))] if how == "command" else [sys.executable, "-m", "mhmodels"]
     done = subprocess.run([*program, "export", "--help"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mhmodels import decoding
-from mhmodels.decoding import PictureError, decode_picture, open_picture, picture_files
-from mhmodels.preprocessing import load_pixels
+from mhmodels.preprocessing import decoding
+from mhmodels.preprocessing.decoding import PictureError, decode_picture, open_picture, picture_files
+from mhmodels.preprocessing.pictures import load_pixels
+from mhmodels.training.data.sources import FolderSource
 from mhmodels.training.errors import DataError
-from mhmodels.training.sources import FolderSource
 
 RED, BLUE, WHITE = (220, 30, 30), (20, 60, 210), (255, 255, 255)
 
@@ -81,7 +81,7 @@ def test_the_same_bytes_give_the_same_pixels(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.tensorflow
 def test_records_are_decoded_as_files_are(tmp_path: Path) -> None:
-    from mhmodels.training.tfrecords import RecordSource
+    from mhmodels.training.data.tfrecords import RecordSource
     from tests.training.test_tfrecords import write
 
     path = write(tmp_path / "x.tfrecord", [(data, 0) for data, _, _ in PICTURES.values()])

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from mhmodels import complexity, get_architecture, list_models
-from mhmodels.model_card import model_card
 from mhmodels.registry import zoo
+from mhmodels.report.model_card import model_card
 from tests.conftest import Run
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -121,7 +121,7 @@ def _blocks(document: str, language: str) -> list[str]:
 
 
 def _python(program: str, folder: Path) -> str:
-    done = subprocess.run([sys.executable, "-P", "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 

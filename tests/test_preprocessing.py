@@ -14,13 +14,12 @@ import pytest
 from PIL import Image
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.preprocessing import (
+from mhmodels.preprocessing.decoding import PictureError, open_picture
+from mhmodels.preprocessing.pictures import (
     VIEWS,
-    PictureError,
     fit_picture,
     load_pictures,
     load_pixels,
-    open_picture,
     preprocess,
     sample_pictures,
     sample_pixels,

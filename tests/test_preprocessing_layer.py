@@ -13,7 +13,7 @@ import pytest
 from mhmodels import preprocess_input
 from mhmodels.architecture import Architecture, Conv, Preprocessing
 from mhmodels.inference import preprocessing_of
-from mhmodels.preprocessing_layer import file_rule, layer_name, model_rule, stated_rule
+from mhmodels.preprocessing.layer import file_rule, layer_name, model_rule, stated_rule
 from mhmodels.weights.importing import import_weights
 
 RULES = (

@@ -16,7 +16,7 @@ from rich.text import Text
 from mhmodels.cli.common import console, emit_json
 
 HOSTILE = "\x1b[2J\x1b]0;title\x07\x9b31m\u202eevil\x00"
-MHMODELS = f"{sys.executable} -P -m mhmodels"
+MHMODELS = f"{sys.executable} -m mhmodels"
 
 
 def shell(command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

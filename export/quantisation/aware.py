@@ -15,17 +15,17 @@ import keras
 import msgspec
 import numpy as np
 
-from export.graph import ExportError, Floats, Graph, fold, fold_layers
-from export.input_rule import input_rule
-from export.keras_graph import read_model
-from export.pictures import fit_preprocessing
-from export.quantisation.aware_assembly import Assembly, Aware, Layers, built_layers, read_layers
-from export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
-from export.quantisation.calibration import calibrate
-from export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
-from export.recognise import recognise
 from mhmodels.architecture import Architecture
 from mhmodels.builder import keras_name
+from mhmodels.export.graph.operations import ExportError, Floats, Graph, fold, fold_layers
+from mhmodels.export.quantisation.aware_assembly import Assembly, Aware, Layers, built_layers, read_layers
+from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
+from mhmodels.export.quantisation.calibration import calibrate
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
+from mhmodels.export.reading.input_rule import input_rule
+from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.pictures import fit_preprocessing
+from mhmodels.export.reading.recognise import recognise
 from mhmodels.network import IMAGE, lower
 from mhmodels.weights.files import write_weights
 from mhmodels.weights.info import Learned, WeightsInfo

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 import keras
 import msgspec
 
-from export.graph import ExportError
-from export.keras_graph import Read
-from export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
-from export.quantisation.scheme import (
+from mhmodels.architecture import Architecture
+from mhmodels.builder import ACTIVATIONS, op_layer
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
+from mhmodels.export.quantisation.scheme import (
     SHARING,
     Granularity,
     QuantisedFormat,
@@ -22,8 +23,7 @@ from export.quantisation.scheme import (
     representable,
     separate_activation,
 )
-from mhmodels.architecture import Architecture
-from mhmodels.builder import ACTIVATIONS, op_layer
+from mhmodels.export.reading.keras_graph import Read
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 
 _DROPPING = (

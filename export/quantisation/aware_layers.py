@@ -2,7 +2,7 @@
 
 After Jacob et al. (arXiv 1712.05877, section 3): weights and activations are rounded to their grids in the forward pass,
 gradients pass as if they were not (straight-through), and batch normalisation is folded into the weights before these
-are rounded. Scales and zero points follow `export.quantisation.scheme` to the letter. Keras operations only.
+are rounded. Scales and zero points follow `mhmodels.export.quantisation.scheme` to the letter. Keras operations only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import ops
 
-from export.graph import ExportError
+from mhmodels.export.graph.operations import ExportError
 
 Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
 """Of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or not rounded at all."""

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from export.graph import ExportError, Floats, Graph
-from export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
+from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
 
 Method: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""
@@ -113,7 +113,7 @@ def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Gran
         ExportError: as `calibrate`; fewer than 8 pictures.
     """
     check_pictures(images, FEWEST_TO_CHOOSE)
-    from export.fake_quant import observe, simulate
+    from mhmodels.export.quantisation.fake_quant import observe, simulate
 
     judges = np.arange(len(images)) % HELD_OUT == HELD_OUT - 1
     candidates = _by_methods(graph, images[~judges], METHODS)
@@ -187,7 +187,7 @@ def check_pictures(images: Floats, fewest: int = FEWEST_PICTURES) -> None:
 
 
 def _by_methods(graph: Graph, images: Floats, methods: tuple[Method, ...]) -> dict[Method, dict[str, Range]]:
-    from export.fake_quant import observe
+    from mhmodels.export.quantisation.fake_quant import observe
 
     shares = {method: check_method(method) for method in methods}
     seen: dict[str, _Seen] = {}

@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from export.graph import ExportError, Floats, Graph
 from mhmodels.architecture import Preprocessing
 from mhmodels.blocks import Kind
+from mhmodels.export.graph.operations import ExportError, Floats, Graph
 from mhmodels.network import IMAGE, Op
 
 Range: TypeAlias = tuple[float, float]

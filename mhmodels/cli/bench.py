@@ -18,7 +18,7 @@ from mhmodels.errors import MhmodelsError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from android_bench.runner import PhoneRunner
+    from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.hardware import Answer, Hardware, Job, Runner
     from mhmodels.store import Store
 
@@ -211,8 +211,8 @@ def _model_requests(model: str, places: _Places, runs: int, threads: int, folder
     """A network on every hardware, as a file with random weights in the format that each takes."""
     from typing import cast, get_args
 
-    from export.latency import LatencyFormat, latency_file
     from mhmodels.errors import MeasurementError
+    from mhmodels.export.writing.latency import LatencyFormat, latency_file
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, prepare
     from mhmodels.registry import resolve
 

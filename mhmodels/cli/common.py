@@ -59,7 +59,7 @@ class FiniteRange(click.FloatRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The number."""
-        from mhmodels.numbers import decimal
+        from mhmodels.formats.numbers import decimal
 
         try:
             number = decimal(value) if isinstance(value, str) else value
@@ -133,7 +133,7 @@ def emit_json(document: Any) -> None:
 
 
 def _plain(value: Any) -> Any:
-    from mhmodels.json_files import plain_text
+    from mhmodels.formats.json_files import plain_text
 
     if isinstance(value, dict):
         return {_plain(key): _plain(inner) for key, inner in value.items()}
@@ -153,7 +153,7 @@ def console() -> Console:
 
 
 def progress_console() -> Console:
-    """A rich console for progress, on stderr; it keeps working while native libraries are silenced (`mhmodels.quiet`)."""
+    """A rich console for progress, on stderr; it keeps working while native libraries are silenced (`mhmodels.system.quiet`)."""
     return _console(os.fdopen(os.dup(2), "w", errors="replace"), None)
 
 

@@ -16,7 +16,7 @@ from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_optio
 from mhmodels.errors import MeasurementError, MhmodelsError, StoreError
 
 if TYPE_CHECKING:
-    from android_bench.runner import PhoneRunner
+    from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.architecture import Architecture
     from mhmodels.hardware import Answer, Hardware, Job, Measurement, Runner
     from mhmodels.report.comparison import Comparison, Row, Subject
@@ -203,7 +203,7 @@ class Bench:
         return failure
 
     def _job(self, subject: Subject, hardware: Hardware) -> Job:
-        from export.latency import LatencyFormat, latency_file
+        from mhmodels.export.writing.latency import LatencyFormat, latency_file
         from mhmodels.hardware import prepare
 
         if hardware.format not in get_args(LatencyFormat):

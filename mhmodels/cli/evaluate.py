@@ -11,7 +11,7 @@ from mhmodels.registry import resolve
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
-    from mhmodels.training.sources import Source
+    from mhmodels.training.data.sources import Source
 
 
 @click.command("evaluate")
@@ -50,15 +50,15 @@ def evaluate(
     Pictures are cropped, resized and normalised as the weights file says. Where DATA has a test part (val/, validation/,
     test/, or files that begin so), that is judged, else all of it.
     """
+    from mhmodels.training.data.sources import open_data
     from mhmodels.training.errors import DataError
-    from mhmodels.training.sources import open_data
 
     opened = open_data(data, label_offset=label_offset)
     source = opened.test or opened.train
     if source is None:
         raise DataError(f"{data}: no pictures")
     architecture = _network(model, width_multiplier, input_size, classes, weights, source)
-    from mhmodels.quiet import load_tensorflow
+    from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
     from mhmodels.training.session import evaluate_network
@@ -93,8 +93,8 @@ def _network(
 ) -> Architecture:
     """The network at the size and class count of its weights; what does not fit the data is told before TensorFlow loads."""
     from mhmodels.training.errors import DataError
+    from mhmodels.weights.downloading.registered import locate
     from mhmodels.weights.files import read_info
-    from mhmodels.weights.registered import locate
     from mhmodels.weights.stated import weighted_network
 
     named = resolve(model).at(width_multiplier=width)

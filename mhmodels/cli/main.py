@@ -24,16 +24,24 @@ from mhmodels.system.text import printable
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "list": ("mhmodels.cli.list", "list_command", "Names, parameters, MAdds and published accuracy of the zoo."),
     "info": ("mhmodels.cli.info", "info", "One network: size, work, endpoints, layers."),
-    "export": ("export.cli", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
-    "verify": ("export.cli", "verify", "Compare a TFLite file with its model, or with another file, on pictures."),
-    "consistency": ("export.cli_consistency", "consistency", "Does a network say the same in every format, on every runner?"),
+    "export": ("mhmodels.export.cli.export", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
+    "verify": (
+        "mhmodels.export.cli.export",
+        "verify",
+        "Compare a TFLite file with its model, or with another file, on pictures.",
+    ),
+    "consistency": (
+        "mhmodels.export.cli.consistency",
+        "consistency",
+        "Does a network say the same in every format, on every runner?",
+    ),
     "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
     "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
     "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
     "train": ("mhmodels.cli.train", "train", "Train a network on pictures, resumable to the step."),
     "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Accuracy of weights on pictures."),
-    "devices": ("android_bench.cli", "devices", "Phones that adb sees, and which delegates can run on them."),
-    "search": ("search.cli", "search", "Search spaces, samples, cost models."),
+    "devices": ("mhmodels.android_bench.cli.devices", "devices", "Phones that adb sees, and which delegates can run on them."),
+    "search": ("mhmodels.search.cli.group", "search", "Search spaces, samples, cost models."),
     "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
 }
 

@@ -13,7 +13,7 @@ from mhmodels.cli.common import note
 from mhmodels.errors import MhmodelsError
 
 if TYPE_CHECKING:
-    from android_bench.runner import PhoneRunner
+    from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.hardware import Answer, Environment, Hardware, Job, Measurement
     from mhmodels.store import Store
 
@@ -29,7 +29,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A request that came to nothing lasting; asking again may help.
 
     Attributes:
-        status: as `android_bench.verdict.Status` names it; `FAILED` on this machine.
+        status: as `mhmodels.android_bench.verdict.verdict.Status` names it; `FAILED` on this machine.
     """
 
     model: str
@@ -200,7 +200,7 @@ def failure_text(failures: Sequence[Failure]) -> str:
 
 
 def _status(error: Exception, otherwise: str) -> str:
-    from android_bench.errors import DeviceLostError, DeviceUnauthorizedError
+    from mhmodels.android_bench.errors import DeviceLostError, DeviceUnauthorizedError
 
     if isinstance(error, DeviceUnauthorizedError):
         return "UNAUTHORIZED"

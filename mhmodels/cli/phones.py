@@ -15,7 +15,7 @@ from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.system.files import read_bytes
 
 if TYPE_CHECKING:
-    from android_bench.runner import PhoneRunner
+    from mhmodels.android_bench.runner import PhoneRunner
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST_MATRIX_BYTES = 1 << 20
@@ -145,10 +145,10 @@ def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
     Raises:
         DelegateError: the user's delegates cannot be.
     """
-    from android_bench.condition import Limits
-    from android_bench.delegates import load_delegates
-    from android_bench.runner import Options, PhoneRunner
-    from android_bench.session import Plan
+    from mhmodels.android_bench.delegates.delegate import load_delegates
+    from mhmodels.android_bench.device.condition import Limits
+    from mhmodels.android_bench.runner import Options, PhoneRunner
+    from mhmodels.android_bench.session.session import Plan
     from mhmodels.hardware import register
 
     plan = Plan(
@@ -206,7 +206,7 @@ def hardware_ids(pairs: Sequence[tuple[str, str]], runner: PhoneRunner, fmt: str
     Raises:
         DelegateError: none of them takes it.
     """
-    from android_bench.errors import DelegateError
+    from mhmodels.android_bench.errors import DelegateError
 
     ids, refused = [], None
     for device, delegate in pairs:

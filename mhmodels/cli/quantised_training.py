@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.quantisation.aware import aware_transform, learned
-from export.quantisation.scheme import Granularity, QuantisedFormat, check_granularity
-from mhmodels.preprocessing import PictureError, fit_picture, preprocess
+from mhmodels.export.quantisation.aware import aware_transform, learned
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, check_granularity
+from mhmodels.preprocessing.decoding import PictureError
+from mhmodels.preprocessing.pictures import fit_picture, preprocess
 from mhmodels.training.errors import DataError
 from mhmodels.training.session import Request, with_preprocessing
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mhmodels.architecture import Architecture
-    from mhmodels.training.sources import Source
+    from mhmodels.training.data.sources import Source
 
 PICTURES = 256
 """Training pictures, evenly spaced, from which activation ranges start."""

@@ -14,11 +14,11 @@ from mhmodels.cli.common import FiniteRange, emit_json, json_option, note, progr
 from mhmodels.registry import resolve
 
 if TYPE_CHECKING:
-    from mhmodels.training.checkpoint import EpochResult
+    from mhmodels.training.data.sources import Data
     from mhmodels.training.recipes import Recipe
-    from mhmodels.training.run_folder import Metrics
-    from mhmodels.training.sources import Data
-    from mhmodels.training.watching import Status
+    from mhmodels.training.run.checkpoint import EpochResult
+    from mhmodels.training.run.progress import Status
+    from mhmodels.training.run.run_folder import Metrics
 
 
 @click.command("train")
@@ -114,7 +114,7 @@ def train(
     """
     chosen = _recipe(recipe, data, epochs, batch_size)
     architecture = resolve(model).at(width_multiplier=options["width_multiplier"], input_size=options["input_size"])
-    from mhmodels.training.sources import open_data
+    from mhmodels.training.data.sources import open_data
 
     opened = open_data(data, label_offset=label_offset, test=test_data)
     _check_aware(options)
@@ -142,7 +142,7 @@ def _check_aware(options: dict[str, Any]) -> None:
 def _recipe(name: str | None, data: str, epochs: int | None, batch_size: int | None) -> Recipe:
     import msgspec
 
-    from mhmodels.training.digits64 import SETTINGS
+    from mhmodels.training.data.digits64 import SETTINGS
     from mhmodels.training.recipes import load_recipe
 
     recipe = load_recipe(name or ("digits" if data in SETTINGS else "paper"))
@@ -156,7 +156,7 @@ def _with_classes(architecture: Architecture, data: Data, classes: int | None) -
 
 
 def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, options: dict[str, Any]) -> Metrics:
-    from mhmodels.quiet import load_tensorflow
+    from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
     from mhmodels.training.session import Request, train_network

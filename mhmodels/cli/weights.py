@@ -11,7 +11,7 @@ from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, 
 
 if TYPE_CHECKING:
     from mhmodels.weights import Imported, WeightsInfo
-    from mhmodels.weights.source import Layer, Source
+    from mhmodels.weights.sources.source import Layer, Source
 
 SHOWN_NAMES = 10
 
@@ -110,7 +110,7 @@ def inspect(file: str, layers: bool, as_json: bool) -> None:
 @json_option
 def list_command(as_json: bool) -> None:
     """Registered weights: what `weights=NAME` can be, for which networks, from where."""
-    from mhmodels.weights.registered import entries
+    from mhmodels.weights.downloading.registered import entries
 
     if as_json:
         emit_json({"weights": [entry.public for entry in entries()]})
@@ -135,7 +135,7 @@ def list_command(as_json: bool) -> None:
 def fetch_command(name: str, model: str, as_json: bool) -> None:
     """Download registered weights now, for a machine or a moment without network."""
     from mhmodels.registry import resolve
-    from mhmodels.weights.registered import fetch, find
+    from mhmodels.weights.downloading.registered import fetch, find
 
     entry = find(name, resolve(model))
     path = fetch(entry)
@@ -147,8 +147,8 @@ def fetch_command(name: str, model: str, as_json: bool) -> None:
 
 def _checked_info(file: str) -> WeightsInfo | None:
     """The description of a file of ours, whose content has been checked against it; None for anything else."""
-    from mhmodels.weights.checkpoint import find_checkpoint
     from mhmodels.weights.files import open_weights, read_arrays
+    from mhmodels.weights.sources.checkpoint import find_checkpoint
 
     if find_checkpoint(file) is not None or not Path(file).is_file():
         return None

@@ -15,8 +15,8 @@ from contextlib import ExitStack
 import msgspec
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.host_session import HostSession
-from mhmodels.hardware.lock import machine_lock
+from mhmodels.hardware.host.session import HostSession
+from mhmodels.hardware.machine_lock import machine_lock
 from mhmodels.hardware.measuring import check_format, prepare
 from mhmodels.hardware.registry import get_hardware
 

@@ -86,7 +86,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         runs, warmup: timed inferences in the block that was kept, and those before the first block. Fewer runs than
             `device_state["requested_runs"]` where a block ended by time.
         noisy: the median may be off: in turns with a reference, a standard error of over 2 %; on this machine alone, no three
-            sound blocks that agree (`mhmodels.hardware.timing.judge`); on a phone, blocks that differ, drift or were disturbed.
+            sound blocks that agree (`hardware.host.timing.judge`); on a phone, blocks that differ, drift or were disturbed.
         mad_ratio: median absolute deviation over median.
         delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
         reason: why there is no latency, or "".

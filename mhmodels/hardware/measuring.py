@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware.lock import machine_lock, turns_lock
+from mhmodels.formats.json_files import plain_text
+from mhmodels.hardware.host.pace import outdated, pace_path
+from mhmodels.hardware.machine_lock import machine_lock, turns_lock
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.pace import outdated, pace_path
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
-from mhmodels.json_files import plain_text
 from mhmodels.system.files import sha256_of
-from mhmodels.tflite_file import read_tflite
-from mhmodels.tflite_format import compute_format
+from mhmodels.tflite.file import read_tflite
+from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
     from mhmodels.store import Store

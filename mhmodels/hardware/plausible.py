@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mhmodels.errors import FileFormatError
-from mhmodels.tflite_file import Operator, Tensor, TFLiteFile
+from mhmodels.tflite.file import Operator, Tensor, TFLiteFile
 
 MAX_TENSOR_BYTES = 1 << 32
 """Of one tensor: far above any map or kernel of a network for phones."""

@@ -94,8 +94,8 @@ class Runner(Protocol):
 
 
 _BUILT_IN = {
-    "host": "mhmodels.hardware.host",
-    "vela": "mhmodels.hardware.vela",
+    "host": "mhmodels.hardware.host.runner",
+    "vela": "mhmodels.hardware.vela.runner",
     "roofline": "mhmodels.hardware.roofline",
 }
 _registered: dict[str, Runner] = {}

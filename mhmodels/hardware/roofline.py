@@ -21,7 +21,7 @@ from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.plausible import element_bytes
 from mhmodels.hardware.registry import Hardware, Job
 from mhmodels.network import IMAGE, Op, lower
-from mhmodels.tflite_file import TFLiteFile, read_tflite
+from mhmodels.tflite.file import TFLiteFile, read_tflite
 
 DEFAULT_PEAK = 100.0
 """GMACs a second where an id names none: a round number, since only ratios of simulated latencies mean anything."""

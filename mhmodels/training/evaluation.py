@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.preprocessing import SkippedPicture
-from mhmodels.training.feed import Feed, Pipeline
+from mhmodels.preprocessing.decoding import SkippedPicture
+from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.optimisation import cross_entropy
 
 
@@ -31,7 +31,7 @@ class Evaluation(NamedTuple):
 
 
 def normaliser(preprocessing: Preprocessing) -> Callable[[tf.Tensor], tf.Tensor]:
-    """(pixel - mean) / std in float32, as `mhmodels.preprocessing.preprocess`, inside a graph."""
+    """(pixel - mean) / std in float32, as `mhmodels.preprocessing.pictures.preprocess`, inside a graph."""
     mean = tf.constant(preprocessing.mean, tf.float32)
     std = tf.constant(preprocessing.std, tf.float32)
     return lambda pixels: (tf.cast(pixels, tf.float32) - mean) / std

@@ -19,13 +19,10 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.errors import InterruptedJobError
-from mhmodels.training import checkpoint
-from mhmodels.training.checkpoint import EpochResult, Progress
+from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.divergence import all_finite, first_not_finite, gradient_norm, scaled_gradient_norm
 from mhmodels.training.errors import TrainingError
 from mhmodels.training.evaluation import Evaluation, make_test_step, normaliser, right_first, run_test
-from mhmodels.training.feed import Feed, Pipeline
-from mhmodels.training.interrupts import stop_requests
 from mhmodels.training.optimisation import (
     cross_entropy,
     decayed_kernels,
@@ -34,9 +31,12 @@ from mhmodels.training.optimisation import (
     make_schedule,
     set_batch_norm,
 )
-from mhmodels.training.run_folder import RunFolder, Setup
+from mhmodels.training.run import checkpoint
+from mhmodels.training.run.checkpoint import EpochResult, Progress
+from mhmodels.training.run.interrupts import stop_requests
+from mhmodels.training.run.progress import Clock, Observer, Silent, Status
+from mhmodels.training.run.run_folder import RunFolder, Setup
 from mhmodels.training.strategies import Precision, is_chief, precision_policy
-from mhmodels.training.watching import Clock, Observer, Silent, Status
 
 Transform = Callable[[keras.Model], keras.Model]
 

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, TypeAlias
 import msgspec
 
 from mhmodels.architecture import Interpolation, Preprocessing, decode_json
-from mhmodels.json_files import named_or_file
+from mhmodels.formats.json_files import named_or_file
 from mhmodels.training.errors import RecipeError
 
 FORMAT: Literal["mhmodels.recipe/1"] = "mhmodels.recipe/1"

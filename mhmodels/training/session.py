@@ -15,19 +15,19 @@ from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
 from mhmodels.network import LOGITS, lower
 from mhmodels.system.files import sha256_of
-from mhmodels.training.curve import plot_curve
+from mhmodels.training.data.feed import Feed
+from mhmodels.training.data.sources import Data, Source
 from mhmodels.training.errors import DataError
 from mhmodels.training.evaluation import Evaluation, evaluate
-from mhmodels.training.feed import Feed
 from mhmodels.training.loop import Job, Outcome, Transform, train
 from mhmodels.training.recipes import Recipe
-from mhmodels.training.run_folder import Metrics, RunFolder, Setup
-from mhmodels.training.sources import Data, Source
+from mhmodels.training.run.curve import plot_curve
+from mhmodels.training.run.progress import Observer, Silent
+from mhmodels.training.run.run_folder import Metrics, RunFolder, Setup
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
-from mhmodels.training.watching import Observer, Silent
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
+from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.loading import ATTRIBUTE
-from mhmodels.weights.registered import locate
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 

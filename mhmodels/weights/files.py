@@ -18,11 +18,11 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import without_secrets
 from mhmodels.system.files import write_atomically
-from mhmodels.weights.hdf5 import Group
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
-from mhmodels.weights.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
 from mhmodels.weights.matching import EXTENTS, Target, targets
-from mhmodels.weights.source import Role, Source, Variable
+from mhmodels.weights.sources.hdf5 import Group
+from mhmodels.weights.sources.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
+from mhmodels.weights.sources.source import Role, Source, Variable
 
 SUFFIX = ".weights.h5"
 LARGEST_INFO = 4 << 20

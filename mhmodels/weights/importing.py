@@ -14,16 +14,16 @@ import numpy as np
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import UnknownNameError, WeightsError
 from mhmodels.families.rows import IMAGENET, SYMMETRIC
-from mhmodels.json_files import plain_text
+from mhmodels.formats.json_files import plain_text
 from mhmodels.network import LOGITS
-from mhmodels.preprocessing_layer import file_rule, model_rule
+from mhmodels.preprocessing.layer import file_rule, model_rule
 from mhmodels.registry import resolve
-from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
 from mhmodels.weights.files import read_info, read_weights, write_weights
 from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
 from mhmodels.weights.padding import padding_of, warn_at_import
-from mhmodels.weights.source import Source, Variable
+from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
+from mhmodels.weights.sources.source import Source, Variable
 
 MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
 """What TF Model Garden's classification input does for every network: ImageNet mean and deviation, bilinear resizing."""
@@ -97,7 +97,7 @@ def open_source(origin: Any) -> Iterator[Source]:
         WeightsError: unreadable, corrupt, or neither.
     """
     if not isinstance(origin, (str, os.PathLike)):
-        from mhmodels.weights.keras_file import read_model
+        from mhmodels.weights.sources.keras_file import read_model
 
         yield read_model(origin)
         return
@@ -109,7 +109,7 @@ def open_source(origin: Any) -> Iterator[Source]:
     if not path.is_file():
         kind = "a folder without a TensorFlow checkpoint" if path.is_dir() else "no such file or checkpoint"
         raise WeightsError(f"{path}: {kind}; expected PREFIX of PREFIX.index and PREFIX.data-…, or a .h5 or .keras file")
-    from mhmodels.weights.keras_file import open_h5, read_h5
+    from mhmodels.weights.sources.keras_file import open_h5, read_h5
 
     with open_h5(path) as file:
         yield read_h5(file, str(path))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing, decode_json
 from mhmodels.errors import WeightsError
-from mhmodels.json_files import control_character
-from mhmodels.weights.source import Role
+from mhmodels.formats.json_files import control_character
+from mhmodels.weights.sources.source import Role
 
 FORMAT: Literal["mhmodels.weights/1"] = "mhmodels.weights/1"
 

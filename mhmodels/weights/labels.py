@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import read_bytes
 from mhmodels.errors import WeightsError
-from mhmodels.json_files import control_character
+from mhmodels.formats.json_files import control_character
 from mhmodels.weights.info import NO_LINE_ENDS, Labels
 
 LARGEST_FILE = 16 << 20

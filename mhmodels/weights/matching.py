@@ -21,7 +21,7 @@ from mhmodels.architecture import Architecture, Head
 from mhmodels.errors import WeightsError
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 from mhmodels.registry import zoo
-from mhmodels.weights.source import NORM_ROLES, Kind, Layer, Part, Role, Source, Variable
+from mhmodels.weights.sources.source import NORM_ROLES, Kind, Layer, Part, Role, Source, Variable
 
 COMMON_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
 """Tried first: published multipliers. Several multipliers can round to one network; the first that fits is taken."""

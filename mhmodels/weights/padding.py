@@ -16,7 +16,7 @@ from mhmodels.errors import PaddingWarning
 from mhmodels.network import IMAGE, lower
 from mhmodels.registry import get_architecture
 from mhmodels.weights.matching import Match, same_network, targets
-from mhmodels.weights.source import Source
+from mhmodels.weights.sources.source import Source
 
 Padding: TypeAlias = Literal["same", "bottom_right"]
 

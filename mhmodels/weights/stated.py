@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
+from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.files import read_info
 from mhmodels.weights.matching import same_network
-from mhmodels.weights.registered import locate
 
 
 class Weighted(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.collecting.collect import Progress, Report, Tally, collect
-from search.collecting.plan import Settings, Target, make_plan
+from mhmodels.search.collecting.collect import Progress, Report, Tally, collect
+from mhmodels.search.collecting.plan import Settings, Target, make_plan
 
 __all__ = ["Progress", "Report", "Settings", "Tally", "Target", "collect", "make_plan"]

@@ -11,11 +11,11 @@ import msgspec
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import UNSUPPORTED
 from mhmodels.hardware.measurement import Kind
+from mhmodels.search.collecting.hardware_queue import Event, Row
+from mhmodels.search.collecting.plan import Plan, Settings
+from mhmodels.search.collecting.workers import run_lanes
+from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
-from search.collecting.desk import Event, Row
-from search.collecting.lanes import run_lanes
-from search.collecting.plan import Plan, Settings
-from search.space import Space
 
 
 class Tally(msgspec.Struct, kw_only=True):

@@ -9,17 +9,17 @@ from typing import Any, NamedTuple, cast, get_args
 import msgspec
 import numpy as np
 
-from export.latency import LatencyFormat, latency_bytes
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
+from mhmodels.export.writing.latency import LatencyFormat, latency_bytes
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
 from mhmodels.registry import resolve
+from mhmodels.search.cost_model.latencies.baselines import BASELINE
+from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.sampling import Sample
+from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
-from search.cost_model.baselines import BASELINE
-from search.errors import SpaceError
-from search.sampling import Sample
-from search.space import Encodings, Space
-from search.template import ArchitectureSpace
 
 WEIGHTS = "random-v1"
 NOTES = "collect"
@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         runs, threads: as in `mhmodels.hardware.measure`.
         reference: zoo network that latencies are measured beside; "" for none. Where the hardware can, the two are timed in turns
-            (`mhmodels.hardware.turns`), elsewhere it is measured at intervals.
+            (`mhmodels.hardware.host.turns`), elsewhere it is measured at intervals.
         interval: networks between two of its measurements, where it is not timed in turns.
         tolerance: by how much it may differ between two of them before what lies between is measured again.
         patience_s: how long to wait for a busy machine to become quiet, for each timing.

@@ -14,16 +14,16 @@ import msgspec
 
 from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
+from mhmodels.hardware.host.timing import unrest
+from mhmodels.hardware.host.turns import Pace, common_pace, steady_ms, uncertainty
 from mhmodels.hardware.measurement import mixture
-from mhmodels.hardware.timing import unrest
-from mhmodels.hardware.turns import Pace, common_pace, steady_ms, uncertainty
+from mhmodels.search.collecting.plan import WEIGHTS, Plan, Settings, notes
+from mhmodels.search.collecting.plan import target as plan_target
+from mhmodels.search.cost_model.latencies.baselines import baselines_of
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
 from mhmodels.system.files import write_atomically
-from search.collecting.plan import WEIGHTS, Plan, Settings, notes
-from search.collecting.plan import target as plan_target
-from search.cost_model.baselines import baselines_of
-from search.errors import CostModelError
-from search.space import Space
 
 FORMAT = "mhmodels.latencies/1"
 COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")
@@ -35,8 +35,8 @@ def write_table(
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
     `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
-    (`mhmodels.hardware.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the row's
-    uncertainty (`mhmodels.hardware.timing.unrest`), empty where nothing was timed. `reference_ms` is what the
+    (`hardware.host.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the row's
+    uncertainty (`mhmodels.hardware.host.timing.unrest`), empty where nothing was timed. `reference_ms` is what the
     reference network took around that time.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from search.cost_model.fitting import FitOptions, fit
-from search.cost_model.model import CostModel, load_cost_model
+from mhmodels.search.cost_model.fitting import FitOptions, fit
+from mhmodels.search.cost_model.model import CostModel, load_cost_model
 
 __all__ = ["CostModel", "FitOptions", "fit", "load_cost_model"]

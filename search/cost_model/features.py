@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mhmodels.complexity import layer_complexity
 from mhmodels.network import Op
-from search.pieces import Piece
+from mhmodels.search.space.pieces import Piece
 
 VERSION = 1
 """Goes into every model file: features of another version mean something else."""

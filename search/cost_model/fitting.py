@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.hardware.measurement import Environment, Kind
-from search.cost_model import features
-from search.cost_model.baselines import Baseline
-from search.cost_model.model import (
+from mhmodels.search.cost_model import features
+from mhmodels.search.cost_model.latencies.baselines import Baseline
+from mhmodels.search.cost_model.model import (
     LONGEST_MS,
     SHORTEST_MS,
     CostModel,
@@ -28,12 +28,12 @@ from search.cost_model.model import (
     form_rows,
     rank_doubt,
 )
-from search.cost_model.ridge import ridge
-from search.cost_model.robust import FAR, Bools, Judged, far_off, judge, predictable, scaled_rows
-from search.cost_model.statistics import Statistics, statistics
-from search.errors import CostModelError
-from search.space import Encodings, Space
-from search.template import ArchitectureSpace
+from mhmodels.search.cost_model.ridge import ridge
+from mhmodels.search.cost_model.robust import FAR, Bools, Judged, far_off, judge, predictable, scaled_rows
+from mhmodels.search.cost_model.statistics import Statistics, statistics
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
 DISAGREEMENT = 0.02

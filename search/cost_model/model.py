@@ -15,13 +15,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.hardware.measurement import Environment, Kind
-from search.cost_model import features
-from search.cost_model.baselines import Baseline
-from search.cost_model.statistics import Statistics
-from search.errors import CostModelError
-from search.pieces import Piece, pieces_of
-from search.space import Encodings, Space
-from search.template import ArchitectureSpace, gather
+from mhmodels.search.cost_model import features
+from mhmodels.search.cost_model.latencies.baselines import Baseline
+from mhmodels.search.cost_model.statistics import Statistics
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.pieces import Piece, pieces_of
+from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.template import ArchitectureSpace, gather
 
 FORMAT = "mhmodels.cost_model/1"
 SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
@@ -188,7 +188,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
                 raise CostModelError(f"the cost model knows input sizes {sizes}, '{one.name}' has {one.input_size}")
         if self.form == "structural":
             return np.maximum(np.array([self._structural(pieces_of(one)) for one in listed]), self.floor_ms)
-        from search.spaces import get_space
+        from mhmodels.search.space.catalogue import get_space
 
         space = get_space(self.space)
         if not _builds(space):

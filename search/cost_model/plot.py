@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.search.cost_model.model import CostModel
 from mhmodels.system.files import replaced
-from search.cost_model.model import CostModel
 
 
 def scatter(model: CostModel, true_ms: NDArray[np.float64], predicted_ms: NDArray[np.float64], path: Path) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.registry import resolve
-from search.cost_model.data import read_members
-from search.cost_model.model import CostModel
-from search.spaces import get_space
+from mhmodels.search.cost_model.latencies.reading import read_members
+from mhmodels.search.cost_model.model import CostModel
+from mhmodels.search.space.catalogue import get_space
 
 Failed = Callable[[str, str, MhmodelsError], None]
 """Is told a model's name, a hardware ("" for all) and why there is no prediction."""

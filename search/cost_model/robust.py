@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search.cost_model.ridge import ridge
+from mhmodels.search.cost_model.ridge import ridge
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]

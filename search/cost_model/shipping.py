@@ -7,9 +7,9 @@ from pathlib import Path
 
 from mhmodels.errors import UnknownNameError
 from mhmodels.hardware import Environment, get_hardware
-from search.cost_model.data import provenance_of
-from search.cost_model.model import CostModel, load_cost_model
-from search.space import Space
+from mhmodels.search.cost_model.latencies.reading import provenance_of
+from mhmodels.search.cost_model.model import CostModel, load_cost_model
+from mhmodels.search.space.search_space import Space
 
 FOLDER = Path(__file__).with_name("shipped")
 DATA = Path(__file__).parents[1] / "data"

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from search.controller import Controller
-from search.errors import SearchError
-from search.rewards import Objective
-from search.space import Encodings
-from search.supernet.record import Request
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.controller import Controller
+from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.space.search_space import Encodings
+from mhmodels.search.supernet.record import Request
 
 DRAWN_A_FINALIST, NEAR = 64, 0.05
 
@@ -55,8 +55,8 @@ def shared_accuracies(search: Request | Path, encodings: ArrayLike) -> NDArray[n
         SpaceError: not members.
         MhmodelsError: data, cost models or checkpoints that are gone.
     """
-    from search.supernet.loop import Search
-    from search.supernet.watching import Silent
+    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.watching import Silent
 
     request = requested(search) if isinstance(search, Path) else search
     rows = request.space.check(encodings)
@@ -79,9 +79,9 @@ def requested(log: Path) -> Request:
         SearchError: not the log of a search by weight sharing.
         MhmodelsError: data or cost models that are gone.
     """
+    from mhmodels.search.cli.supernet import loop_request
+    from mhmodels.search.run.request import load_request, make_objective
     from mhmodels.training.strategies import make_strategy
-    from search.request import load_request, make_objective
-    from search.supernet_cli import loop_request
 
     asked = load_request(log)
     if not asked.options:

@@ -20,23 +20,14 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.errors import InterruptedJobError
-from mhmodels.training import checkpoint
-from mhmodels.training.checkpoint import Progress
-from mhmodels.training.divergence import first_bad, first_not_finite
-from mhmodels.training.errors import DataError
-from mhmodels.training.feed import Feed, Pipeline
-from mhmodels.training.interrupts import stop_requests
-from mhmodels.training.strategies import is_chief
-from search.controller import Controller, ControllerStatistics
-from search.errors import SearchError
-from search.log import Evaluated, SearchLog
-from search.space import Encodings
-from search.supernet.curriculum import Curriculum
-from search.supernet.ending import finalists
-from search.supernet.masked_training import MaskedTrainer
-from search.supernet.network import SuperNetwork
-from search.supernet.plan import Path, Plan
-from search.supernet.record import (
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.controller import Controller, ControllerStatistics
+from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.space.search_space import Encodings
+from mhmodels.search.supernet.ending import finalists
+from mhmodels.search.supernet.network.plan import Path, Plan
+from mhmodels.search.supernet.network.sliced import SuperNetwork
+from mhmodels.search.supernet.record import (
     ARGMAX,
     FINALIST,
     PHASE,
@@ -50,8 +41,17 @@ from search.supernet.record import (
     mark_saved,
     side_of,
 )
-from search.supernet.training import Trained, Trainer, share
-from search.supernet.watching import Observer, Pace, Silent, Status
+from mhmodels.search.supernet.training.curriculum import Curriculum
+from mhmodels.search.supernet.training.masked import MaskedTrainer
+from mhmodels.search.supernet.training.replicas import Trained, Trainer, share
+from mhmodels.search.supernet.watching import Observer, Pace, Silent, Status
+from mhmodels.training.data.feed import Feed, Pipeline
+from mhmodels.training.divergence import first_bad, first_not_finite
+from mhmodels.training.errors import DataError
+from mhmodels.training.run import checkpoint
+from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.interrupts import stop_requests
+from mhmodels.training.strategies import is_chief
 
 _GENERATOR_BYTES = 512
 

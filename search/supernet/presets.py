@@ -12,7 +12,9 @@ from typing import Annotated, Literal
 import msgspec
 
 from mhmodels.architecture import MAX_WIDTH, MIN_INPUT, Preprocessing, decode_json
-from mhmodels.json_files import named_or_file
+from mhmodels.formats.json_files import named_or_file
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.training.recipes import (
     IMAGENET_PREPROCESSING,
     SGD,
@@ -25,14 +27,12 @@ from mhmodels.training.recipes import (
     RMSProp,
     Share,
 )
-from search.controller import ControllerSettings
-from search.errors import SearchError
 
 FORMAT: Literal["mhmodels.supernet_preset/1"] = "mhmodels.supernet_preset/1"
 
 
 class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The controller's settings but for the number of its updates; see `search.controller.ControllerSettings`."""
+    """The controller's settings but for the number of its updates; see `search.methods.controller.ControllerSettings`."""
 
     learning_rate: float = 4.8e-3
     growth: float = 10.0

@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mhmodels
-from mhmodels.json_files import read_bytes
+from mhmodels.formats.json_files import read_bytes
+from mhmodels.search.errors import SearchError
+from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.supernet.presets import Preset
+from mhmodels.search.supernet.training.data import SearchData, identity
 from mhmodels.system.files import write_atomically
-from mhmodels.training import checkpoint
-from mhmodels.training.checkpoint import Progress
-from mhmodels.training.run_folder import differences
-from search.errors import SearchError
-from search.log import SearchLog
-from search.rewards import Objective
-from search.space import Encodings, Space
-from search.supernet.data import SearchData, identity
-from search.supernet.presets import Preset
-from search.template import ArchitectureSpace
+from mhmodels.training.run import checkpoint
+from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.run_folder import differences
 
 PHASE, FINALIST, ARGMAX = "supernet", "finalist", "argmax"
 """Phases in the log: judged on the way; at the end, on all validation pictures."""

@@ -6,7 +6,7 @@ from collections import deque
 from statistics import fmean
 from typing import NamedTuple, Protocol
 
-from search.supernet.presets import Preset
+from mhmodels.search.supernet.presets import Preset
 
 ENOUGH, _RECENT = 5, 200
 """Timed steps before there is an estimate, and of how many of the last ones it is the mean."""

@@ -69,8 +69,8 @@ def main() -> None:
 
 
 def measure(adb: Path, tool: Path, network: Path, phone: subprocess.Popen[bytes]) -> dict[str, object]:
-    from android_bench.runner import Options, PhoneRunner
-    from android_bench.session import Plan
+    from mhmodels.android_bench.runner import Options, PhoneRunner
+    from mhmodels.android_bench.session.session import Plan
     from mhmodels.hardware import Measurement, prepare
 
     serial = f"127.0.0.1:{PORT}"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import Adb, find_adb
-from android_bench.condition import Limits
-from android_bench.errors import AdbError
-from android_bench.phone import Phone
-from android_bench.rows import PhoneFailure
-from android_bench.runner import Options, PhoneRunner, Result
-from android_bench.session import Plan
+from mhmodels.android_bench.device.condition import Limits
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.runner import Options, PhoneRunner, Result
+from mhmodels.android_bench.session.rows import PhoneFailure
+from mhmodels.android_bench.session.session import Plan
+from mhmodels.android_bench.transport.adb import Adb, find_adb
+from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.hardware import Job, prepare
 
 from ..hardware import tiny

@@ -131,7 +131,7 @@ def main():
     for name, title in (("use_gpu", "GPU"), ("use_nnapi", "NNAPI")):
         if options.get(name):
             print(f"WARN: {title} acceleration is unsupported on this platform.")
-    from mhmodels.hardware.host_child import count_nodes
+    from mhmodels.hardware.host.child import count_nodes
 
     start = time.perf_counter_ns()
     interpreter = load(options)

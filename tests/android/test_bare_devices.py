@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from android_bench.binary import inspect
-from android_bench.cli import devices
-from android_bench.delegates import load_delegates
-from android_bench.places import name_of, names_path, read_names, set_name
+from mhmodels.android_bench.cli.devices import devices
+from mhmodels.android_bench.delegates.binary import inspect
+from mhmodels.android_bench.delegates.delegate import load_delegates
+from mhmodels.android_bench.device.names import name_of, names_path, read_names, set_name
 from mhmodels.cli.phones import read_matrix
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Measurement
@@ -67,7 +67,7 @@ def test_a_shell_that_greets(bench: Bench, make_device: MakeDevice, features: st
 
 
 def test_services_that_hang_cost_their_answers_only(bench: Bench, device: Double, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("android_bench.phone.GUARD_S", 0.1)
+    monkeypatch.setattr("mhmodels.android_bench.transport.phone.GUARD_S", 0.1)
     (device.root / "system/bin/dumpsys").write_text("#!/bin/sh\nexec sleep 60\n")
     (result,) = bench.run(device, blocks=1)
     assert status(result) == "OK", str(result)

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from android_bench.phone import Phone
+from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
+from mhmodels.search.space.catalogue import get_space
 from mhmodels.store import Store
-from search.spaces import get_space
 
 from .conftest import MakeDevice
 from .double import Double, Server

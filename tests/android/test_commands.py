@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from android_bench.cli import devices
+from mhmodels.android_bench.cli.devices import devices
 from mhmodels.cli.bench import bench
 from mhmodels.cli.compare import compare
 from mhmodels.cli.main import cli

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import Adb
-from android_bench.cores import Core, merge, parse_cores
-from android_bench.delegates import Delegates
-from android_bench.device import PhoneFacts, core_mask, read_facts
-from android_bench.phone import Phone
-from mhmodels.hardware.places import cache_path
+from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.device.cores import Core, merge, parse_cores
+from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.phone import Phone
+from mhmodels.system.places import cache_path
 
 from .conftest import MakeDevice
 from .double import Double

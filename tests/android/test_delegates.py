@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.delegates import Delegates, load_delegates
-from android_bench.errors import DelegateError
+from mhmodels.android_bench.delegates.delegate import Delegates, load_delegates
+from mhmodels.android_bench.errors import DelegateError
 from mhmodels.errors import UnknownNameError
 
 OWN = """

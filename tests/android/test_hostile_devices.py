@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
-from android_bench.adb import Adb
-from android_bench.cli import devices
-from android_bench.delegates import Delegates
-from android_bench.device import read_facts
-from android_bench.phone import Phone
-from android_bench.rows import PhoneFailure
-from android_bench.workspace import ROOT, Workspace
+from mhmodels.android_bench.cli.devices import devices
+from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.device.description import read_facts
+from mhmodels.android_bench.session.rows import PhoneFailure
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.phone import Phone
+from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 from mhmodels.cli.bench import _progress
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError

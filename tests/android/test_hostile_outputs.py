@@ -8,11 +8,11 @@ import struct
 import msgspec
 import pytest
 
-from android_bench.lines import clean, printable
-from android_bench.output import parse_output
-from android_bench.profile import parse_profile
-from android_bench.protos import Placement, Result, read_placement, read_result
-from android_bench.verdict import Status
+from mhmodels.android_bench.output.parsing import parse_output
+from mhmodels.android_bench.output.profile import parse_profile
+from mhmodels.android_bench.output.protos import Placement, Result, read_placement, read_result
+from mhmodels.android_bench.transport.lines import clean, printable
+from mhmodels.android_bench.verdict.verdict import Status
 from mhmodels.errors import FileFormatError
 
 from . import outputs

@@ -13,19 +13,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from android_bench.adb import Adb
-from android_bench.binary import find_binary, inspect, tool_of
-from android_bench.condition import Condition, Limits, lowest_clocks, obstacles, parse_condition, throttled, too_hot, warnings
-from android_bench.errors import CancelledError, DeviceLostError
-from android_bench.latency import Latency
-from android_bench.lines import LineAssembler, clean
-from android_bench.phone import Said
-from android_bench.places import name_of, names_path, read_names, serial_of, set_name
-from android_bench.profile import parse_profile
-from android_bench.protos import read_placement
-from android_bench.runner import PhoneRunner
-from android_bench.series import summarise_blocks
-from android_bench.workspace import _refused, device_lock
+from mhmodels.android_bench.delegates.binary import find_binary, inspect, tool_of
+from mhmodels.android_bench.device.condition import (
+    Condition,
+    Limits,
+    lowest_clocks,
+    obstacles,
+    parse_condition,
+    throttled,
+    too_hot,
+    warnings,
+)
+from mhmodels.android_bench.device.names import name_of, names_path, read_names, serial_of, set_name
+from mhmodels.android_bench.errors import CancelledError, DeviceLostError
+from mhmodels.android_bench.output.latency import Latency
+from mhmodels.android_bench.output.profile import parse_profile
+from mhmodels.android_bench.output.protos import read_placement
+from mhmodels.android_bench.runner import PhoneRunner
+from mhmodels.android_bench.session.series import summarise_blocks
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.lines import LineAssembler, clean
+from mhmodels.android_bench.transport.phone import Said
+from mhmodels.android_bench.transport.workspace import _refused, device_lock
 from mhmodels.cli.phone_answers import Phones, Request
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from android_bench.delegates import Delegate, Delegates, Proof
-from android_bench.phone import ToolRun
-from android_bench.verdict import Status, Verdict, decide
+from mhmodels.android_bench.delegates.delegate import Delegate, Delegates, Proof
+from mhmodels.android_bench.transport.phone import ToolRun
+from mhmodels.android_bench.verdict.verdict import Status, Verdict, decide
 
 from .outputs import FULL, NONE, PART, REPLACING, generation, litert
 from .test_verdict import GL, HTP, OPENCL, judge

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import find_adb
-from android_bench.errors import AdbError
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.transport.adb import find_adb
 
 from ..hardware import tiny
 from .tools import tool

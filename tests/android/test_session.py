@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import Adb
-from android_bench.command import Prepared, script
-from android_bench.condition import Limits
-from android_bench.delegates import Delegates, load_delegates
-from android_bench.device import read_facts
-from android_bench.errors import AdbError, CancelledError, NoSpaceError
-from android_bench.phone import Phone
-from android_bench.process import run_program
-from android_bench.rows import PhoneFailure
-from android_bench.runner import Options, PhoneRunner
-from android_bench.session import Plan, Session
-from android_bench.settings import SETTINGS
-from android_bench.workspace import ROOT, Workspace
+from mhmodels.android_bench.delegates.command import Prepared, script
+from mhmodels.android_bench.delegates.delegate import Delegates, load_delegates
+from mhmodels.android_bench.device.condition import Limits
+from mhmodels.android_bench.device.description import read_facts
+from mhmodels.android_bench.device.settings import SETTINGS
+from mhmodels.android_bench.errors import AdbError, CancelledError, NoSpaceError
+from mhmodels.android_bench.runner import Options, PhoneRunner
+from mhmodels.android_bench.session.rows import PhoneFailure
+from mhmodels.android_bench.session.session import Plan, Session
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.phone import Phone
+from mhmodels.android_bench.transport.process import run_program
+from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware import Measurement, prepare
 from mhmodels.store import Store
@@ -230,7 +230,7 @@ def test_a_run_that_never_ends(bench: Bench, device: Double) -> None:
 
 @pytest.mark.parametrize("features", [MODERN, "cmd"])
 def test_the_watchdog_on_the_device(make_device: MakeDevice, adb: Adb, monkeypatch: pytest.MonkeyPatch, features: str) -> None:
-    monkeypatch.setattr("android_bench.command.WATCHDOG_S", 1)
+    monkeypatch.setattr("mhmodels.android_bench.delegates.command.WATCHDOG_S", 1)
     device = make_device(features=features)
     stubborn = tool(device.root / "data/local/tmp", "trap '' HUP TERM; while :; do sleep 1; done")
     prepared = Prepared(f"/data/local/tmp/{stubborn.name}", f"{ROOT}/files/x", "/data")
@@ -464,7 +464,7 @@ def test_a_comparison_that_fails_costs_no_row(
     def compare(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr("android_bench.session.compare_outputs", compare)
+    monkeypatch.setattr("mhmodels.android_bench.session.session.compare_outputs", compare)
     (result,) = bench.run(device, compare=True, blocks=1, prepare=False)
     assert row(result).median_ms
     assert row(result).device_state["remarks"][-1] == str(error).replace("\x1b", "\ufffd")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.errors import AdbError
-from android_bench.phone import Phone
-from android_bench.settings import FIXED_CLOCKS, SETTINGS, Setting, parse_answers, parse_journal, put_script
-from android_bench.workspace import ROOT, Workspace
+from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS, Setting, parse_answers, parse_journal, put_script
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.transport.phone import Phone
+from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 
 from .conftest import Bench, status
 from .double import Double

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from android_bench.adb import Adb, diagnose, find_adb, parse_devices, server_address, states_of
-from android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
-from android_bench.phone import Phone, quote, sections, split_sections
-from android_bench.process import Capture, Finished, run_program
+from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
+from mhmodels.android_bench.transport.adb import Adb, diagnose, find_adb, parse_devices, server_address, states_of
+from mhmodels.android_bench.transport.phone import Phone, quote, sections, split_sections
+from mhmodels.android_bench.transport.process import Capture, Finished, run_program
 
 from .conftest import MakeDevice
 from .double import MODERN, Double, Server

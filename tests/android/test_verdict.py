@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from android_bench.delegates import Delegates
-from android_bench.output import OutputParser, parse_output
-from android_bench.phone import ToolRun
-from android_bench.protos import Placement, read_placement, read_result
-from android_bench.verdict import EVIDENCE, Status, Verdict, decide
+from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.output.parsing import OutputParser, parse_output
+from mhmodels.android_bench.output.protos import Placement, read_placement, read_result
+from mhmodels.android_bench.transport.phone import ToolRun
+from mhmodels.android_bench.verdict.verdict import EVIDENCE, Status, Verdict, decide
 from mhmodels.errors import FileFormatError
 
 from . import outputs

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from android_bench.adb import find_adb
-from android_bench.errors import AdbError
-from android_bench.runner import Options, PhoneRunner
-from android_bench.session import Plan
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.runner import Options, PhoneRunner
+from mhmodels.android_bench.session.session import Plan
+from mhmodels.android_bench.transport.adb import find_adb
 from mhmodels.cli.phone_answers import Failure, Phones, Request
 from mhmodels.hardware import prepare
 from mhmodels.store import Store

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from mhmodels.hardware import vela
-from mhmodels.hardware.host_session import HostSession
+from mhmodels.hardware.host.session import HostSession
+from mhmodels.hardware.vela import runner as vela
+from mhmodels.search.collecting import Settings, collect, make_plan
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store
-from search.collecting import Settings, collect, make_plan
-from search.sampling import sample
-from search.spaces import get_space
 
 from .figures import Figures, choose
 

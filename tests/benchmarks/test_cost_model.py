@@ -9,11 +9,11 @@ import pytest
 
 from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
-from search.cost_model import FitOptions, fit
-from search.cost_model.fitting import Origin
-from search.sampling import sample
-from search.spaces import get_space
-from search.template import ArchitectureSpace
+from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import sample
+from mhmodels.search.space.template import ArchitectureSpace
 
 from .figures import Figures, choose
 

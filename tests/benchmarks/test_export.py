@@ -16,7 +16,7 @@ import pytest
 from mhmodels.architecture import Architecture
 from mhmodels.hardware import measure
 from mhmodels.hardware.compare_files import compare_files
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 
 from .figures import SHORT, Figures, choose, network
 
@@ -41,9 +41,9 @@ DIRECT = """
 import sys, time
 from types import SimpleNamespace
 import msgspec, numpy as np
-from export.graph import fold_layers
-from export.quantisation.scheme import quantise
-from export.writer import write_float, write_quantised
+from mhmodels.export.graph.operations import fold_layers
+from mhmodels.export.quantisation.scheme import quantise
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.network import lower
 from tests.benchmarks.figures import network
 
@@ -75,17 +75,17 @@ print(min(seconds() for _ in range(RUNS)))
 @pytest.mark.parametrize("fmt", ["float32", "uint8"])
 def test_direct_writer_against_keras_and_the_converter(benchmark: Any, figures: Figures, fmt: str, tmp_path: Path) -> None:
     """From weights to a file's bytes: fold, quantise and write, against Keras build and converter; each in its own process."""
-    from mhmodels.quiet import load_tensorflow
+    from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
     import msgspec
 
-    from export.converter import convert_float, convert_quantised
-    from export.graph import fold
-    from export.latency import latency_ranges
-    from export.quantisation.scheme import quantise
-    from export.writer import write_float, write_quantised
     from mhmodels.builder import create_model
+    from mhmodels.export.graph.operations import fold
+    from mhmodels.export.quantisation.scheme import quantise
+    from mhmodels.export.writing.converter import convert_float, convert_quantised
+    from mhmodels.export.writing.latency import latency_ranges
+    from mhmodels.export.writing.writer import write_float, write_quantised
 
     architecture = network(MODEL)
     model = create_model(architecture)
@@ -94,7 +94,7 @@ def test_direct_writer_against_keras_and_the_converter(benchmark: Any, figures: 
     np.savez(tmp_path / "weights.npz", **arrays_of(model))
     (tmp_path / "ranges.json").write_bytes(msgspec.json.encode(ranges))
     script = DIRECT.replace("MODEL", MODEL).replace("FORMAT", fmt).replace("RUNS", str(choose(9, 1)))
-    command = [sys.executable, "-P", "-c", script]
+    command = [sys.executable, "-c", script]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
     def direct() -> float:
@@ -134,19 +134,19 @@ def peak():
 """
 MEMORY = {
     "direct": """
-from export.latency import latency_bytes
+from mhmodels.export.writing.latency import latency_bytes
 from tests.benchmarks.figures import network
 imported = peak()
 latency_bytes(network("{model}"), "{fmt}")
 print(peak() - imported, peak())
 """,
     "reference": """
-from mhmodels.quiet import load_tensorflow
+from mhmodels.system.quiet import load_tensorflow
 load_tensorflow()
-from export.converter import convert_float, convert_quantised
-from export.graph import random_graph
-from export.latency import latency_ranges
-from export.quantisation.scheme import quantise
+from mhmodels.export.writing.converter import convert_float, convert_quantised
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.writing.latency import latency_ranges
+from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.builder import create_model
 from tests.benchmarks.figures import network
 imported = peak()
@@ -183,8 +183,8 @@ def test_peak_memory_of_writing(benchmark: Any, figures: Figures, fmt: str) -> N
 def sampled(count: int) -> list[Architecture]:
     """Members of the paper's search space with 0.2 to 0.8 G MAdds at 224 pixels."""
     from mhmodels.complexity import complexity
-    from search.sampling import sample
-    from search.spaces import get_space
+    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.search.space.sampling import sample
 
     space = get_space("multi_hardware")
     found = []
@@ -199,7 +199,7 @@ def sampled(count: int) -> list[Architecture]:
 @pytest.mark.parametrize("fmt", ["int8", "float32"])
 def test_sampled_networks_a_second(benchmark: Any, figures: Figures, fmt: str, tmp_path: Path) -> None:
     """Files with random weights on disk, one core, no TensorFlow."""
-    from export.latency import latency_bytes, latency_file
+    from mhmodels.export.writing.latency import latency_bytes, latency_file
 
     rounds, each = choose(3, 1), choose(20, 2)
     networks, written = sampled(rounds * each), list[Path]()
@@ -229,15 +229,15 @@ class Files(NamedTuple):
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """Ours (int8 with uint8 and with float ends, uint8), ai-edge-quantizer's int8, the converter's int8, compat.v1's uint8."""
-    from mhmodels.quiet import load_tensorflow, quiet_native
+    from mhmodels.system.quiet import load_tensorflow, quiet_native
 
     load_tensorflow()
     import tensorflow as tf
 
-    from export.options import Options
-    from export.pictures import read_pictures
-    from export.pipeline import export_source
-    from export.source import load_source
+    from mhmodels.export.options import Options
+    from mhmodels.export.pipeline import export_source
+    from mhmodels.export.reading.pictures import read_pictures
+    from mhmodels.export.reading.source import load_source
 
     folder = tmp_path_factory.mktemp("files")
     architecture = network(MODEL)
@@ -270,7 +270,7 @@ def quantised(float_file: Path, images: Any, folder: Path) -> Path:
     quantizer = pytest.importorskip("ai_edge_quantizer.quantizer")
     from ai_edge_quantizer import recipe
 
-    from mhmodels.quiet import quiet_native
+    from mhmodels.system.quiet import quiet_native
 
     path = folder / "ai_edge.tflite"
     with quiet_native():
@@ -304,8 +304,8 @@ def test_latency_and_size_against_other_converters(
 
 def correlation(mine: Path, theirs: Path) -> float:
     """Of the logits of two files on sample pictures."""
-    from export.file_graph import file_logits
-    from mhmodels.preprocessing import sample_pictures
+    from mhmodels.export.verification.file_graph import file_logits
+    from mhmodels.preprocessing.pictures import sample_pictures
 
     architecture = network(MODEL)
     images = sample_pictures(choose(13, 4), architecture.input_size, architecture.preprocessing)

@@ -65,13 +65,13 @@ def test_complexity_of_thousands_of_networks_a_second(benchmark: Any, figures: F
 @pytest.fixture(scope="module")
 def stock_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """keras.applications' MobileNetV2 through TensorFlow's own converter: float32, and post-training int8."""
-    from mhmodels.quiet import load_tensorflow, quiet_native
+    from mhmodels.system.quiet import load_tensorflow, quiet_native
 
     load_tensorflow()
     import keras
     import tensorflow as tf
 
-    from mhmodels.preprocessing import sample_pictures
+    from mhmodels.preprocessing.pictures import sample_pictures
 
     keras.utils.set_random_seed(0)
     side = choose(224, 64)
@@ -97,9 +97,9 @@ def test_latency_against_the_stock_converter(
     benchmark: Any, figures: Figures, stock_files: dict[str, Path], tmp_path: Path, fmt: str
 ) -> None:
     """The same network with other random weights."""
-    from export.pipeline import Options, export_model
-    from mhmodels.quiet import load_tensorflow
-    from mhmodels.tflite_file import read_tflite
+    from mhmodels.export.pipeline import Options, export_model
+    from mhmodels.system.quiet import load_tensorflow
+    from mhmodels.tflite.file import read_tflite
 
     load_tensorflow()
     ours = next(iter(export_model(network("mobilenet_v2"), Options(directory=tmp_path, formats=(fmt,))))).path

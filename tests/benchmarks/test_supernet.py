@@ -35,7 +35,7 @@ print(own.peak() - before)
 
 
 def networks() -> tuple[Any, Any]:
-    from search.spaces import get_space
+    from mhmodels.search.space.catalogue import get_space
     from tests.search.supernet import tiny
 
     space = tiny.small() if SHORT else get_space("multi_hardware")
@@ -57,10 +57,10 @@ def super_step() -> Callable[[int], None]:
     import msgspec
     import tensorflow as tf
 
-    from search.supernet.network import SuperNetwork
-    from search.supernet.plan import Plan
-    from search.supernet.presets import PRESETS
-    from search.supernet.training import Trainer
+    from mhmodels.search.supernet.network.plan import Plan
+    from mhmodels.search.supernet.network.sliced import SuperNetwork
+    from mhmodels.search.supernet.presets import PRESETS
+    from mhmodels.search.supernet.training.replicas import Trainer
 
     space, rows = networks()
     plan = Plan(space, WIDTH, 10)
@@ -128,7 +128,7 @@ def cpu_ms(step: Callable[[], None]) -> float:
 
 
 def test_a_step_costs_at_most_half_more(benchmark: Any, figures: Figures) -> None:
-    from search.supernet.network import compiled_functions
+    from mhmodels.search.supernet.network.sliced import compiled_functions
 
     together, repeats = super_step(), choose(5, 1)
     steps = [(lambda which=which: together(which), alone_step(which)) for which in range(NETWORKS)]  # type: ignore[misc]

@@ -47,8 +47,8 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny network in four formats, and its architecture file."""
-    from export.options import Options
-    from export.pipeline import export_model
+    from mhmodels.export.options import Options
+    from mhmodels.export.pipeline import export_model
 
     folder = tmp_path_factory.mktemp("exported")
     (folder / "tiny.json").write_bytes(TINY.to_json())

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.graph import ExportError
-from export.quantisation.scheme import (
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.quantisation.scheme import (
     SHARING,
     Granularity,
     QuantisedFormat,
@@ -25,7 +25,7 @@ from export.quantisation.scheme import (
     separate_activation,
 )
 from mhmodels.network import IMAGE, Op
-from mhmodels.preprocessing import sample_pictures
+from mhmodels.preprocessing.pictures import sample_pictures
 from tests.conftest import Run
 from tests.export.conftest import Command
 from tests.export.writer_helpers import MINI, TINY
@@ -41,9 +41,9 @@ def pictures(count: int = 12) -> Any:
 
 def make(fmt: QuantisedFormat, granularity: Granularity, **settings_: Any) -> tuple[Any, Any]:
     """A float model with sensible statistics, and its quantisation-aware form with calibrated ranges."""
-    from export.quantisation.aware import quantize_aware
-    from export.quantisation.calibration import calibrate
-    from export.source import load_source
+    from mhmodels.export.quantisation.aware import quantize_aware
+    from mhmodels.export.quantisation.calibration import calibrate
+    from mhmodels.export.reading.source import load_source
 
     source = load_source(TINY, None, pictures())
     ranges = calibrate(source.graph, pictures())
@@ -64,7 +64,7 @@ def train_step(model: Any, images: Any, rate: float = 0.01) -> list[Any]:
 
 
 def integers(model: Any) -> QuantisedGraph:
-    from export.quantisation.aware import aware_graph, made_as
+    from mhmodels.export.quantisation.aware import aware_graph, made_as
 
     made = made_as(model)
     return quantise(*aware_graph(model), made.format, made.granularity)
@@ -89,7 +89,7 @@ def trained(request: pytest.FixtureRequest) -> tuple[Any, Any]:
 @settings(max_examples=25)
 @given(st.floats(-50, 1), st.floats(0.01, 50), st.sampled_from(["int8", "uint8"]), st.integers(0, 2**32 - 1))
 def test_activations_are_rounded_to_the_files_integers(low: float, high: float, fmt: QuantisedFormat, seed: int) -> None:
-    from export.quantisation.aware_layers import Quantise, nudged
+    from mhmodels.export.quantisation.aware_layers import Quantise, nudged
 
     low, high = float(np.float32(low)), float(np.float32(high))
     layer = Quantise("x")
@@ -111,8 +111,8 @@ def test_activations_are_rounded_to_the_files_integers(low: float, high: float, 
 
 
 def test_kernels_are_the_files_integers(trained: tuple[Any, Any]) -> None:
-    from export.fake_quant import dequantised_kernel
-    from export.quantisation.aware_layers import rounded_kernel
+    from mhmodels.export.quantisation.aware_layers import rounded_kernel
+    from mhmodels.export.quantisation.fake_quant import dequantised_kernel
 
     quantised = integers(trained[1])
     for op in quantised.graph.convolutions:
@@ -129,7 +129,7 @@ def test_kernels_are_the_files_integers(trained: tuple[Any, Any]) -> None:
 def test_the_gradient_passes_straight_through() -> None:
     import tensorflow as tf
 
-    from export.quantisation.aware_layers import Quantise, rounded_kernel
+    from mhmodels.export.quantisation.aware_layers import Quantise, rounded_kernel
 
     for grid in ("channel", "tensor", "asymmetric"):
         kernel = tf.Variable(np.random.default_rng(1).normal(size=(3, 3, 4, 5)).astype(np.float32))
@@ -146,7 +146,7 @@ def test_the_gradient_passes_straight_through() -> None:
 
 
 def test_ranges_follow_a_moving_average() -> None:
-    from export.quantisation.aware_layers import Quantise
+    from mhmodels.export.quantisation.aware_layers import Quantise
 
     layer = Quantise("x", ema=0.75)
     batches = [np.array([[-1.0, 4.0]], np.float32), np.array([[-3.0, 2.0]], np.float32), np.array([[0.5, 8.0]], np.float32)]
@@ -166,7 +166,7 @@ def test_folded_training_is_batch_normalisation_but_for_the_rounding(depthwise: 
     """Section 3.2: batch statistics in training, the same moving averages as Keras', and after freezing none of both."""
     import keras
 
-    from export.quantisation.aware_layers import FoldedConvolution
+    from mhmodels.export.quantisation.aware_layers import FoldedConvolution
 
     rng = np.random.default_rng(3)
     x = rng.normal(0.4, 1.5, (16, 9, 9, 8)).astype(np.float32)
@@ -247,10 +247,10 @@ def own_layer(aware: Any, op: Op, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_each_layer_is_the_files(trained: tuple[Any, Any], tmp_path: Path) -> None:
-    from export.runtime import run_file
-    from export.verify import dequantise, encode_input, map_tensors
-    from export.writer import write_quantised
-    from mhmodels.tflite_file import read_tflite
+    from mhmodels.export.verification.export_check import dequantise, encode_input, map_tensors
+    from mhmodels.export.verification.runtime import run_file
+    from mhmodels.export.writing.writer import write_quantised
+    from mhmodels.tflite.file import read_tflite
 
     quantised = integers(trained[1])
     path = tmp_path / "file.tflite"
@@ -286,14 +286,14 @@ def test_a_trained_network_agrees_with_its_file_end_to_end(
     fmt: QuantisedFormat, granularity: Granularity, tmp_path: Path
 ) -> None:
     """Roundings cascade through 59 operations, so single logits may be steps apart; the mean and the best class may not."""
-    from export.file_graph import file_logits
-    from export.graph import fold
-    from export.quantisation.aware import made_as, quantize_aware
-    from export.quantisation.calibration import calibrate
-    from export.writer import write_quantised
     from mhmodels import create_model
-    from mhmodels.preprocessing import preprocess
-    from mhmodels.training.digits64 import test_set, validation_set
+    from mhmodels.export.graph.operations import fold
+    from mhmodels.export.quantisation.aware import made_as, quantize_aware
+    from mhmodels.export.quantisation.calibration import calibrate
+    from mhmodels.export.verification.file_graph import file_logits
+    from mhmodels.export.writing.writer import write_quantised
+    from mhmodels.preprocessing.pictures import preprocess
+    from mhmodels.training.data.digits64 import test_set, validation_set
 
     model = create_model("multi_max@0.25", weights="digits64", input_shape=(64, 64, 3), classes=10, classifier_activation=None)
     network = made_as(quantize_aware(model)).architecture
@@ -316,7 +316,7 @@ def test_a_trained_network_agrees_with_its_file_end_to_end(
 
 @pytest.mark.parametrize("trained", [("uint8", "tensor")], indirect=True, ids=["uint8"])
 def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Path, command: Command) -> None:
-    from export.quantisation.aware import aware_graph, made_as, save_aware
+    from mhmodels.export.quantisation.aware import aware_graph, made_as, save_aware
     from mhmodels.weights import read_info
 
     aware, made = trained[1], made_as(trained[1])
@@ -330,14 +330,14 @@ def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Pat
     done = command("export", "tiny.json", "--weights", "aware.weights.h5", "--format", made.format, "-o", "out", "--json")
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout)["files"]
-    from export.manifest import read_manifest
+    from mhmodels.export.writing.manifest import read_manifest
 
     manifest = read_manifest(tmp_path / file["path"].replace(".tflite", ".manifest.json"))
     assert manifest.calibration is not None
     assert manifest.calibration.method == "learned"
     assert manifest.granularity == made.granularity
-    from export.verify import map_tensors
-    from mhmodels.tflite_file import read_tflite
+    from mhmodels.export.verification.export_check import map_tensors
+    from mhmodels.tflite.file import read_tflite
 
     quantised, parsed = integers(aware), read_tflite(tmp_path / file["path"])
     for name, position in map_tensors(parsed, quantised.graph.ops).items():
@@ -370,8 +370,8 @@ def test_the_command_refuses_what_cannot_be(tmp_path: Path, mhmodels: Run) -> No
 def test_wrong_models_are_named() -> None:
     import keras
 
-    from export.quantisation.aware import aware_graph, made_as, quantize_aware
     from mhmodels.builder import create_model
+    from mhmodels.export.quantisation.aware import aware_graph, made_as, quantize_aware
 
     model = create_model(MINI, dropout=0.2)
     with pytest.raises(ExportError, match="not quantisation-aware"):
@@ -435,11 +435,11 @@ def stated() -> Any:
 def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
     import keras
 
-    from export.file_graph import file_outputs
-    from export.options import Options
-    from export.pipeline import export_model
-    from export.quantisation.aware import quantize_aware
-    from export.source import keras_source
+    from mhmodels.export.options import Options
+    from mhmodels.export.pipeline import export_model
+    from mhmodels.export.quantisation.aware import quantize_aware
+    from mhmodels.export.reading.source import keras_source
+    from mhmodels.export.verification.file_graph import file_outputs
 
     model = own_head(nested=form == "nested", pixels=form == "pixels")
     aware = quantize_aware(model, None if form == "pixels" else stated())
@@ -465,7 +465,7 @@ def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_p
 def test_what_cannot_be_made_aware_is_said_with_what_to_do(tmp_path: Path) -> None:
     import keras
 
-    from export.quantisation.aware import quantize_aware, save_aware
+    from mhmodels.export.quantisation.aware import quantize_aware, save_aware
 
     model = own_head()
     with pytest.raises(ExportError, match="says nothing of its preprocessing: give quantize_aware an architecture that has it"):

@@ -10,11 +10,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from export.graph import ExportError, Graph
-from export.manifest import read_manifest
-from export.quantisation.calibration import METHODS, calibrate, calibrate_by, check_method, choose
-from export.quantisation.scheme import calibrated_tensors
-from mhmodels.preprocessing import sample_pictures
+from mhmodels.export.graph.operations import ExportError, Graph
+from mhmodels.export.quantisation.calibration import METHODS, calibrate, calibrate_by, check_method, choose
+from mhmodels.export.quantisation.scheme import calibrated_tensors
+from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.preprocessing.pictures import sample_pictures
 from tests.export.conftest import Command
 from tests.export.writer_helpers import TINY, random_weights
 
@@ -34,7 +34,7 @@ def graph() -> Graph:
 @pytest.fixture(scope="module")
 def values(graph: Graph, pictures: Any) -> dict[str, Any]:
     """Everything that each calibrated tensor holds over the pictures."""
-    from export.fake_quant import observe
+    from mhmodels.export.quantisation.fake_quant import observe
 
     parts: dict[str, list[Any]] = {}
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.decisions import Rule, ending_of, rule_of
-from export.graph import ExportError, Graph, random_graph
 from mhmodels.architecture import Architecture, Conv
+from mhmodels.export.graph.operations import ExportError, Graph, random_graph
+from mhmodels.export.verification.decisions import Rule, ending_of, rule_of
 from mhmodels.network import Op
 
 TINY = Architecture(name="t", stem=(Conv(filters=4, stride=2),), stages=(), input_size=(32, 32), classes=3)

@@ -16,21 +16,21 @@ import flatbuffers
 import numpy as np
 import pytest
 
-from export import checking
-from export.checking import verify_file
-from export.cli import _layers
-from export.facts import contradictions
-from export.file_graph import compared_tensors
-from export.graph import ExportError, random_graph
-from export.latency import latency_ranges
-from export.layers import LayerReport
-from export.manifest import read_manifest
-from export.parity import ParityError
-from export.quantisation.scheme import quantise
-from export.writer import WriterOptions, write_float, write_quantised
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, SqueezeExcite
 from mhmodels.errors import FileFormatError, MhmodelsError
-from mhmodels.tflite_file import parse_tflite
+from mhmodels.export.cli.export import _layers
+from mhmodels.export.graph.operations import ExportError, random_graph
+from mhmodels.export.quantisation.scheme import quantise
+from mhmodels.export.verification import verify as checking
+from mhmodels.export.verification.facts import contradictions
+from mhmodels.export.verification.file_graph import compared_tensors
+from mhmodels.export.verification.layers import LayerReport
+from mhmodels.export.verification.parity import ParityError
+from mhmodels.export.verification.verify import verify_file
+from mhmodels.export.writing.latency import latency_ranges
+from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
+from mhmodels.tflite.file import parse_tflite
 from tests.conftest import Run
 
 SMALL = Architecture(

@@ -10,16 +10,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from export.graph import ExportError, Floats
-from export.keras_graph import read_model
-from export.manifest import read_manifest
-from export.options import Options
-from export.pipeline import export_model
-from export.source import Source, keras_source, model_source
-from export.stated_rule import StatedRule, named_rule, stated_rule_of
 from mhmodels.architecture import Architecture, Conv, Preprocessing
 from mhmodels.errors import UnknownNameError
-from mhmodels.preprocessing import preprocess, sample_pixels
+from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.options import Options
+from mhmodels.export.pipeline import export_model
+from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.source import Source, keras_source, model_source
+from mhmodels.export.reading.stated_rule import StatedRule, named_rule, stated_rule_of
+from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.preprocessing.pictures import preprocess, sample_pixels
 from tests.export.conftest import Command
 
 pytestmark = pytest.mark.tensorflow
@@ -44,7 +44,7 @@ def classifier(front: Callable[[Any], Any], size: tuple[int | None, int | None] 
 
 def scores(source: Source, images: Floats) -> Floats:
     """What the operations give."""
-    from export.reference import compute
+    from mhmodels.export.reading.keras_reference import compute
 
     return compute(source.known, images)[source.known.ops[-1].name]
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.file_graph import file_logits, file_outputs
-from export.graph import ExportError
-from export.keras_graph import read_model
-from export.manifest import read_manifest
-from export.options import Options
-from export.pipeline import export_model
-from export.source import keras_source, model_source
-from export.stated_rule import StatedRule
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.options import Options
+from mhmodels.export.pipeline import export_model
+from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.source import keras_source, model_source
+from mhmodels.export.reading.stated_rule import StatedRule
+from mhmodels.export.verification.file_graph import file_logits, file_outputs
+from mhmodels.export.writing.manifest import read_manifest
 from mhmodels.network import lower
-from mhmodels.preprocessing import sample_pictures
+from mhmodels.preprocessing.pictures import sample_pictures
 from mhmodels.registry import list_models, resolve
 from tests.export.conftest import Command
 from tests.export.writer_helpers import BOTTLENECKS, TINY
@@ -117,7 +117,7 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
     source = model_source(model, "in memory")
     with pytest.raises(ExportError, match="--features"):
         list(export_model(source, Options(directory=tmp_path)))
-    from export.writer import WriterOptions
+    from mhmodels.export.writing.writer import WriterOptions
 
     (one,) = export_model(source, Options(directory=tmp_path, writer=WriterOptions(features=True)))
     expected = [tuple(tensor.shape[1:]) for tensor in model.outputs]
@@ -176,7 +176,7 @@ def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import export.pipeline as pipeline
+    import mhmodels.export.pipeline as pipeline
 
     honest = pipeline.write_quantised
 
@@ -283,8 +283,8 @@ def test_feature_maps_of_models_that_end_in_one_map(tmp_path: Path) -> None:
     """Of a whole backbone its endpoints, of a part of it or of a decoder the model's own; named by the strides on their way."""
     import keras
 
-    from export.writer import WriterOptions
     from mhmodels.builder import create_model
+    from mhmodels.export.writing.writer import WriterOptions
 
     def endpoints(model: Any) -> list[tuple[str, int]]:
         return [(endpoint.layer, endpoint.stride) for endpoint in model_source(model, "in memory").known.endpoints]

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from export.graph import ExportError, Floats
-from export.keras_graph import read_model
-from export.options import Options
-from export.parity import ParityError
-from export.pipeline import export_model
-from export.precision import in_float32, single_precision
-from export.reference import check_reading, compute
-from export.source import load_source, model_source
-from export.stated_rule import StatedRule
+from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.options import Options
+from mhmodels.export.pipeline import export_model
+from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.keras_reference import check_reading, compute
+from mhmodels.export.reading.precision import in_float32, single_precision
+from mhmodels.export.reading.source import load_source, model_source
+from mhmodels.export.reading.stated_rule import StatedRule
+from mhmodels.export.verification.parity import ParityError
 from tests.export.conftest import Command
 from tests.export.writer_helpers import TINY
 
@@ -169,7 +169,7 @@ def test_a_layer_that_is_read_wrongly_is_not_verified(tmp_path: Path, monkeypatc
     """In every format, before anything is written, by Keras' own outputs; the message names the layer."""
     import keras
 
-    from export import keras_layers
+    from mhmodels.export.reading import keras_layers
 
     monkeypatch.setitem(keras_layers._RULES, keras.layers.LeakyReLU, keras_layers._function("relu"))
     source = model_source(classifier(act=keras.layers.LeakyReLU(name="leaky")), "in memory")
@@ -278,10 +278,10 @@ def test_commands_do_not_follow_keras_json(floatx: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(33, 47), *(pytest.param(size, marks=pytest.mark.slow) for size in ((32, 32), (64, 48)))])
 def test_global_max_pooling_in_every_format(size: tuple[int, int], tmp_path: Path) -> None:
     """Of create_model, at maps of one pixel, of odd sizes and of other shapes, on every kernel that LiteRT has."""
-    from export.file_graph import dequantise, encode_input
-    from export.runtime import run_file
     from mhmodels.builder import create_model
-    from mhmodels.tflite_file import read_tflite
+    from mhmodels.export.verification.file_graph import dequantise, encode_input
+    from mhmodels.export.verification.runtime import run_file
+    from mhmodels.tflite.file import read_tflite
 
     model = create_model(TINY, input_shape=(*size, 3), include_top=False, pooling="max")
     source = model_source(model, "in memory")
@@ -320,7 +320,7 @@ def test_the_model_of_the_image_classification_tutorial(size: int, tmp_path: Pat
     """Augmentation, Rescaling, poolings that pad nothing (of odd maps at 44), a map that is flattened, dense layers."""
     import keras
 
-    from mhmodels.preprocessing import preprocess, sample_pixels
+    from mhmodels.preprocessing.pictures import preprocess, sample_pixels
 
     layers = keras.layers
     keras.utils.set_random_seed(0)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from export import metadata
-from export.graph import ExportError
-from export.metadata import Description, MetadataWriter
-from mhmodels.hardware.child import Child
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.writing import metadata
+from mhmodels.export.writing.metadata import Description, MetadataWriter
+from mhmodels.system.child import Child
 
 SAID = Description(
     name="n", version="1", description="d", author="a", mean=(0.0,), std=(1.0,), labels=("b", "c"), colour=True

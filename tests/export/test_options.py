@@ -15,21 +15,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.attach import attach_buffer
-from export.file_graph import file_logits, file_outputs
-from export.graph import ExportError
-from export.latency import latency_bytes
-from export.manifest import read_manifest
-from export.metadata import MetadataWriter
-from export.options import Options
-from export.pictures import read_pictures
-from export.pipeline import Exported, export_model
-from export.rewrite import normalise_in_graph
-from export.writer import WriterOptions, write_float
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.preprocessing import sample_pictures, sample_pixels
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.graph.rewrite import normalise_in_graph
+from mhmodels.export.options import Options
+from mhmodels.export.pipeline import Exported, export_model
+from mhmodels.export.reading.pictures import read_pictures
+from mhmodels.export.verification.file_graph import file_logits, file_outputs
+from mhmodels.export.writing.attach import attach_buffer
+from mhmodels.export.writing.latency import latency_bytes
+from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.metadata import MetadataWriter
+from mhmodels.export.writing.writer import WriterOptions, write_float
+from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 from tests.export.conftest import FORMATS, Command
 from tests.export.writer_helpers import MINI, RESOLVERS, TINY, pixels, random_weights, run
 
@@ -46,8 +46,8 @@ def export(architecture: Architecture, folder: Path, *formats: str, **options) -
 
 def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
     """One build serves as reference: the exporter compares with its own Keras model, this with `create_model(features=True)`."""
-    from export.source import load_source
     from mhmodels.builder import create_model
+    from mhmodels.export.reading.source import load_source
 
     files = export(MINI, tmp_path, "float32", "int8", writer=WriterOptions(features=True))
     assert {one.path.name for one in files.values()} == {f"tiny_w1_65x48_{fmt}-feat.tflite" for fmt in ("float32", "int8")}
@@ -151,7 +151,7 @@ def test_names_that_are_no_utf8_go_into_a_manifest(tmp_path: Path) -> None:
 
 
 def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path, command: Command) -> None:
-    from export.cli_consistency import _subject
+    from mhmodels.export.cli.consistency import _subject
 
     grey = MINI.at(input_channels=1)
     Path("grey.json").write_bytes(grey.to_json())
@@ -223,7 +223,7 @@ def test_metadata_is_read_back_and_changes_nothing_else(command: Command, tiny: 
     assert with_metadata.returncode == 0, with_metadata.stderr
     assert command("export", tiny, "--format", "uint8", *labels, "--no-metadata", "-o", "without").returncode == 0
     path = Path("with", "tiny_w1_65x48_uint8.tflite")
-    shown = subprocess.run([sys.executable, "-P", "-c", DISPLAY, str(path)], capture_output=True, text=True, check=True)
+    shown = subprocess.run([sys.executable, "-c", DISPLAY, str(path)], capture_output=True, text=True, check=True)
     document, files = json.loads(shown.stdout.splitlines()[-1])
     assert files == {"labels.txt": "\n".join(["background", *names]) + "\n"}
     picture = document["subgraph_metadata"][0]["input_tensor_metadata"][0]

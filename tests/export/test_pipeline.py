@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.file_graph import encode_input, file_logits
-from export.graph import ExportError
-from export.manifest import read_manifest
-from export.options import Options, file_name, target_paths
-from export.parity import ParityError
-from export.pipeline import export_model
-from export.writer import WriterOptions
 from mhmodels.architecture import Architecture
-from mhmodels.preprocessing import sample_pictures, sample_pixels
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.options import Options, file_name, target_paths
+from mhmodels.export.pipeline import export_model
+from mhmodels.export.verification.file_graph import encode_input, file_logits
+from mhmodels.export.verification.parity import ParityError
+from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.writer import WriterOptions
+from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
-from mhmodels.tflite_file import read_tflite
-from mhmodels.tflite_format import compute_format
+from mhmodels.tflite.file import read_tflite
+from mhmodels.tflite.format import compute_format
 from tests.conftest import Run
 from tests.export.conftest import FORMATS, Command
 from tests.export.writer_helpers import MINI, TINY
@@ -71,7 +71,7 @@ def test_formats_agree_on_pictures(exported: Path) -> None:
 
 def test_wrong_weights_fail_verification_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layer check must see one wrong kernel that end to end figures could hide."""
-    import export.pipeline as pipeline
+    import mhmodels.export.pipeline as pipeline
 
     honest = pipeline.write_quantised
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.graph import ExportError, Graph, random_graph
-from export.quantisation.scheme import (
+from mhmodels.architecture import Preprocessing
+from mhmodels.export.graph.operations import ExportError, Graph, random_graph
+from mhmodels.export.quantisation.scheme import (
     Granularity,
     QuantisedFormat,
     QuantisedGraph,
@@ -20,7 +21,6 @@ from export.quantisation.scheme import (
     representable,
     takes_pixels,
 )
-from mhmodels.architecture import Preprocessing
 from mhmodels.network import IMAGE
 from mhmodels.registry import resolve
 

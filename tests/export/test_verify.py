@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import checking
-from export.checking import verify_file
-from export.graph import fold
-from export.manifest import manifest_path
-from export.options import Options
-from export.parity import ParityError
-from export.pipeline import export_model
-from export.source import _few, load_source
-from export.writer import write_float
 from mhmodels.errors import FileFormatError
-from mhmodels.preprocessing import sample_pictures, sample_pixels
+from mhmodels.export.graph.operations import fold
+from mhmodels.export.options import Options
+from mhmodels.export.pipeline import export_model
+from mhmodels.export.reading.source import _few, load_source
+from mhmodels.export.verification import verify as checking
+from mhmodels.export.verification.parity import ParityError
+from mhmodels.export.verification.verify import verify_file
+from mhmodels.export.writing.manifest import manifest_path
+from mhmodels.export.writing.writer import write_float
+from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from tests.conftest import Run
 from tests.export.conftest import Command
 from tests.export.writer_helpers import MINI, TINY
@@ -90,7 +90,7 @@ def test_two_files_each_get_pictures_by_their_own_manifest(tmp_path: Path) -> No
 def test_a_file_of_any_size_and_name(tmp_path: Path) -> None:
     import keras
 
-    from export.converter import convert_float
+    from mhmodels.export.writing.converter import convert_float
 
     layers = [keras.Input((28, 28, 1)), keras.layers.Conv2D(4, 3, strides=2, padding="same")]
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)])
@@ -147,7 +147,7 @@ def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path
 
 
 def test_limits_follow_the_formats() -> None:
-    from export.verify import tolerance_of
+    from mhmodels.export.verification.export_check import tolerance_of
 
     exact, half = tolerance_of("float32", "float32"), tolerance_of("float16", "float32")
     assert (exact, half, tolerance_of("float16 + float32")) == (1e-3, 0.1, 0.1)
@@ -157,7 +157,7 @@ def test_limits_follow_the_formats() -> None:
 
 
 def test_outputs_correspond_by_name_or_else_by_place() -> None:
-    from export.parity import compare_outputs
+    from mhmodels.export.verification.parity import compare_outputs
 
     rng = np.random.default_rng(0)
     one, two = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
@@ -174,13 +174,13 @@ def test_outputs_correspond_by_name_or_else_by_place() -> None:
 def test_a_folder_of_pictures_does_not_fill_the_memory(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i, picture in enumerate(sample_pixels(5, (80, 80))):
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-    monkeypatch.setattr("export.checking.LARGEST_INPUT", 3 * 65 * 48 * 3)
+    monkeypatch.setattr("mhmodels.export.verification.verify.LARGEST_INPUT", 3 * 65 * 48 * 3)
     assert verify_file(exported / f"{STEM}_float32.tflite", None, tmp_path, None, None).pictures == 3
 
 
 def test_a_gate_that_hardly_varies_departs_only_by_more_than_a_step() -> None:
     """A tensor of two neighbouring integers is all rounding: a share of its own spread would blame it."""
-    from export.layers import LIMITS, _floor, _report
+    from mhmodels.export.verification.layers import LIMITS, _floor, _report
 
     step = np.array([0.01], np.float32)
     flat = np.full((1, 4), 0.5, np.float32)
@@ -190,10 +190,10 @@ def test_a_gate_that_hardly_varies_departs_only_by_more_than_a_step() -> None:
 
 
 def test_saturation_is_counted_where_values_are_cut(tmp_path: Path) -> None:
-    from export.graph import random_graph
-    from export.latency import latency_ranges
-    from export.quantisation.scheme import quantise
-    from export.writer import write_quantised
+    from mhmodels.export.graph.operations import random_graph
+    from mhmodels.export.quantisation.scheme import quantise
+    from mhmodels.export.writing.latency import latency_ranges
+    from mhmodels.export.writing.writer import write_quantised
 
     graph = random_graph(TINY)
     ranges = {**latency_ranges(graph), "stage2_block1_project": (0.0, 0.05)}

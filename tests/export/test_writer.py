@@ -14,11 +14,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from export.graph import ExportError, random_graph
-from export.latency import latency_bytes, latency_file, latency_ranges
-from export.quantisation.scheme import quantise
-from export.writer import WriterOptions, write_float, write_quantised
-from export.writer.versions import OLDEST_RUNTIME, version
+from mhmodels.export.graph.operations import ExportError, random_graph
+from mhmodels.export.quantisation.scheme import quantise
+from mhmodels.export.writing.latency import latency_bytes, latency_file, latency_ranges
+from mhmodels.export.writing.versions import OLDEST_RUNTIME, version
+from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import RESOLVERS, TINY, operators, pixels, random_weights, run, runtime_version
 
@@ -193,7 +193,7 @@ def test_one_input_channel_and_many_classes():
 SCRIPT = """
 import hashlib, sys
 from pathlib import Path
-from export.latency import latency_file
+from mhmodels.export.writing.latency import latency_file
 from mhmodels.registry import resolve
 for fmt in ("float32", "int8", "uint8"):
     path = latency_file(resolve("multi_max@0.25").at(input_size=64), fmt, Path(sys.argv[1]))

@@ -7,10 +7,10 @@ import functools
 import numpy as np
 import pytest
 
-from export.graph import fold
-from export.latency import latency_ranges
-from export.quantisation.scheme import quantise
-from export.writer import WriterOptions, write_float, write_quantised
+from mhmodels.export.graph.operations import fold
+from mhmodels.export.quantisation.scheme import quantise
+from mhmodels.export.writing.latency import latency_ranges
+from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 from tests.export.zoo_parity import pairs, row
@@ -80,7 +80,7 @@ def test_float_logits_are_keras_logits(name):
 @pytest.mark.parametrize("float16", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", OWN)
 def test_float_file_is_the_converters(name, float16):
-    from export.converter import convert_float
+    from mhmodels.export.writing.converter import convert_float
 
     model = keras_model(name)
     ours = write_float(fold(model, OWN[name]), fmt="float16" if float16 else "float32")
@@ -96,7 +96,7 @@ def test_float_file_is_the_converters(name, float16):
 @functools.cache
 def both(name, fmt):
     """Our file and the converter's for one quantised graph."""
-    from export.converter import convert_quantised
+    from mhmodels.export.writing.converter import convert_quantised
 
     graph, rng = random_weights(architecture(name)), np.random.default_rng(3)
     # Ends that are no round numbers, so that scales have all their bits.
@@ -139,7 +139,7 @@ def test_quantised_scores_are_the_converters(name, fmt, kernels):
 def test_dilated_depthwise_is_tensorflows():
     import tensorflow as tf
 
-    from export.fake_quant import run_graph
+    from mhmodels.export.quantisation.fake_quant import run_graph
     from mhmodels.network import lower
 
     plain = random_weights(architecture("multi_max"))

@@ -9,7 +9,6 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from numpy.typing import NDArray
 
-from export.graph import Graph, random_graph
 from mhmodels.architecture import (
     Architecture,
     Bottleneck,
@@ -23,6 +22,7 @@ from mhmodels.architecture import (
     SqueezeExcite,
     UniversalInvertedBottleneck,
 )
+from mhmodels.export.graph.operations import Graph, random_graph
 
 TINY = Architecture(
     name="tiny",

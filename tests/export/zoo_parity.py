@@ -76,12 +76,12 @@ def numbers(content: bytes) -> list[tuple[Any, ...]]:
 
 def pairs(architecture: Architecture) -> Iterator[Pair]:
     """Writes and converts a network with calibrated random weights, as `mhmodels export` makes them, in three formats."""
-    from export.converter import convert_float, convert_quantised
-    from export.pictures import fit_preprocessing, photographs
-    from export.quantisation.calibration import calibrate
-    from export.quantisation.scheme import quantise
-    from export.source import load_source
-    from export.writer import write_float, write_quantised
+    from mhmodels.export.quantisation.calibration import calibrate
+    from mhmodels.export.quantisation.scheme import quantise
+    from mhmodels.export.reading.pictures import fit_preprocessing, photographs
+    from mhmodels.export.reading.source import load_source
+    from mhmodels.export.writing.converter import convert_float, convert_quantised
+    from mhmodels.export.writing.writer import write_float, write_quantised
 
     architecture = fit_preprocessing(architecture)
     images = photographs(CALIBRATION_PICTURES, architecture)
@@ -100,9 +100,9 @@ def _pair(fmt: str, ours: bytes, converter: bytes, images: Any) -> Pair:
 
 def _run(content: bytes, images: Any) -> tuple[Any, Any]:
     """(logits, scores) of a file on LiteRT's reference kernels, as it holds them."""
-    from export.file_graph import compared_tensors, encode_input
-    from export.runtime import run_file
-    from mhmodels.tflite_file import parse_tflite
+    from mhmodels.export.verification.file_graph import compared_tensors, encode_input
+    from mhmodels.export.verification.runtime import run_file
+    from mhmodels.tflite.file import parse_tflite
 
     file = parse_tflite(content)
     (logits,) = compared_tensors(file).values()
@@ -137,7 +137,7 @@ def row(name: str, found: list[Pair], vela: str = "") -> str:
 
 def main() -> None:
     """Prints the table of the named networks, or of the whole zoo."""
-    from mhmodels.quiet import load_tensorflow
+    from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
     print("| network | operators | float: rms, largest | int8 | uint8 | Vela, ms: ours, converter's |\n|---|---|---|---|---|---|")

@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from mhmodels.hardware import host, measuring
-from mhmodels.hardware.timing import Block
+from mhmodels.hardware import measuring
+from mhmodels.hardware.host import runner as host
+from mhmodels.hardware.host.timing import Block
 
 from . import tiny
 

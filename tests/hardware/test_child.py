@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.hardware import vela
-from mhmodels.hardware.child import Child
 from mhmodels.hardware.registry import get_hardware
+from mhmodels.hardware.vela import runner as vela
+from mhmodels.system.child import Child
 
 ECHO = """
 import json, os, sys
@@ -110,7 +110,7 @@ def test_the_answer_to_an_interrupted_request_is_never_that_of_the_next(
 def test_a_child_that_lives_on_without_its_channel_is_ended(
     children: list[Child], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mhmodels.hardware.child._ENDING_S", 0.1)
+    monkeypatch.setattr("mhmodels.system.child._ENDING_S", 0.1)
     script = tmp_path / "child.py"
     script.write_text("import os, sys, time; os.close(int(sys.argv[1])); time.sleep(60)")
     children.append(Child(script))
@@ -124,7 +124,7 @@ def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     script = tmp_path / "child.py"
     script.write_text("import os, sys, time\nos.write(int(sys.argv[1]), b'up\\n')\nwhile True: time.sleep(1)")
     program = (
-        "import os, signal, sys, time; from pathlib import Path; from mhmodels.hardware.child import Child\n"
+        "import os, signal, sys, time; from pathlib import Path; from mhmodels.system.child import Child\n"
         "child = Child(Path(sys.argv[1])); child.line(time.monotonic() + 60); print(child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

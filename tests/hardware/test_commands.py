@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from mhmodels.cli.bench import bench
 from mhmodels.cli.hardware import hardware
 from mhmodels.errors import FileFormatError, MeasurementError, MhmodelsError, StoreError, UnknownNameError
-from mhmodels.hardware import DEFAULT_HARDWARE, vela
+from mhmodels.hardware import DEFAULT_HARDWARE
+from mhmodels.hardware.vela import runner as vela
 
 from .conftest import SimulatedSession, calm
 

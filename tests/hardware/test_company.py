@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.hardware import company as module
-from mhmodels.hardware.company import company, core_ticks, wait_for_quiet
+from mhmodels.hardware.host import load as module
+from mhmodels.hardware.host.load import company, core_ticks, wait_for_quiet
 
 STAT = """cpu  30 0 30 160 20 0 0 0 0 0
 cpu0 10 0 10 70 10 0 0 0 0 0

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware import host, host_session, measure
-from mhmodels.hardware.host_session import HostSession
-from mhmodels.hardware.timing import unrest
+from mhmodels.hardware import measure
+from mhmodels.hardware.host import runner as host
+from mhmodels.hardware.host import session as host_session
+from mhmodels.hardware.host.session import HostSession
+from mhmodels.hardware.host.timing import unrest
 
 from .conftest import SimulatedSession, calm
 
@@ -171,7 +173,7 @@ def test_a_working_directory_with_the_users_own_modules(
 def test_the_child_dies_with_its_parent(tiny_tflite: Files) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from mhmodels.hardware.host_session import HostSession\n"
+        "from mhmodels.hardware.host.session import HostSession\n"
         "print(HostSession(Path(sys.argv[1]))._child.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )

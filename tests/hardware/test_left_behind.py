@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.hardware.lock import machine_lock
+from mhmodels.hardware.machine_lock import machine_lock
 
 COMMANDS = {
     "bench": ("bench", "mobilenet_v1@0.25", "--hardware", "host-cpu-int8"),
@@ -54,7 +54,7 @@ def test_no_temporary_folder_stays(tmp_path: Path, command: str, ending: signal.
 def test_the_metadata_process_ends_with_its_command(tmp_path: Path, ending: signal.Signals) -> None:
     """Also while it still imports TensorFlow."""
     script = (
-        "from export.metadata import Description, MetadataWriter\n"
+        "from mhmodels.export.writing.metadata import Description, MetadataWriter\n"
         "said = Description(name='', version='', description='', author='', mean=(0.0,), std=(1.0,), labels=(), colour=True)\n"
         "with MetadataWriter() as writer:\n"
         "    writer._start()\n"

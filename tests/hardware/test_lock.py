@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware import lock
+from mhmodels.hardware import machine_lock as lock
 
-HOLD = "from mhmodels.hardware.lock import machine_lock\nwith machine_lock(): print('held', flush=True); input()"
+HOLD = "from mhmodels.hardware.machine_lock import machine_lock\nwith machine_lock(): print('held', flush=True); input()"
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mhmodels.errors import MeasurementError, StoreError
-from mhmodels.hardware import answer, get_hardware, host, measure, measuring, prepare
-from mhmodels.hardware.pace import pace_path
+from mhmodels.hardware import answer, get_hardware, measure, measuring, prepare
+from mhmodels.hardware.host import runner as host
+from mhmodels.hardware.host.pace import pace_path
 from mhmodels.store import Store
 
 from .conftest import SimulatedSession, calm

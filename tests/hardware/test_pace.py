@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.hardware.pace import fastest_pace, pace_path, remember_pace
+from mhmodels.hardware.host.pace import fastest_pace, pace_path, remember_pace
 
 
 def test_the_fastest_is_kept_by_key(home: Path) -> None:

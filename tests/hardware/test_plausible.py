@@ -101,7 +101,7 @@ def test_a_file_compiled_for_an_accelerator(tmp_path: Path, name: str, maker: st
 
 
 def test_velas_own_output_is_refused(tiny_tflite: dict[str, Path], tmp_path: Path) -> None:
-    from mhmodels.hardware.vela_process import run_vela
+    from mhmodels.hardware.vela.process import run_vela
 
     (tmp_path / "net.tflite").symlink_to(tiny_tflite["int8"])
     assert run_vela(["--accelerator-config=ethos-u55-128", "--output-dir=out", "net.tflite"], tmp_path, 120).returncode == 0

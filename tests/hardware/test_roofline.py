@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from scipy.stats import spearmanr
 
-from export.latency import latency_file
 from mhmodels.architecture import Architecture, Conv
 from mhmodels.errors import UnknownNameError
+from mhmodels.export.writing.latency import latency_file
 from mhmodels.hardware import get_hardware, list_hardware, measure, split_hardware
 from mhmodels.hardware.roofline import Roofline, Work, simulate
 from mhmodels.registry import get_architecture, resolve

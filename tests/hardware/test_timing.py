@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.timing import LEAST_BLOCKS, MOST_BLOCKS, SHIFTED, Block, Timing, _doubt, judge, settle, summarise
+from mhmodels.hardware.host.timing import LEAST_BLOCKS, MOST_BLOCKS, SHIFTED, Block, Timing, _doubt, judge, settle, summarise
 
 times = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=200)
 

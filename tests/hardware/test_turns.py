@@ -11,8 +11,8 @@ import pytest
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement, get_hardware, measure, prepare
+from mhmodels.hardware.host.turns import Turns, common_pace, steady_ms, uncertainty
 from mhmodels.hardware.measuring import answer
-from mhmodels.hardware.turns import Turns, common_pace, steady_ms, uncertainty
 from mhmodels.store import Store
 
 Files = dict[str, Path]

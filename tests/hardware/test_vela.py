@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from export.latency import latency_file
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware import get_hardware, measure, vela
-from search.spaces import get_space
+from mhmodels.export.writing.latency import latency_file
+from mhmodels.hardware import get_hardware, measure
+from mhmodels.hardware.vela import runner as vela
+from mhmodels.search.space.catalogue import get_space
 
 Files = dict[str, Path]
 

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware import get_hardware, vela, vela_process
+from mhmodels.hardware import get_hardware
+from mhmodels.hardware.vela import process as vela_process
+from mhmodels.hardware.vela import runner as vela
 
 Files = dict[str, Path]
 HARDWARE = get_hardware("ethos-u55-128")[0]
@@ -102,7 +104,7 @@ def test_a_thread_has_its_own_and_it_ends_with_it(tiny_tflite: Files) -> None:
 def test_a_compilation_ends_when_its_command_is_killed(tmp_path: Path) -> None:
     """The file is a pipe that nobody writes to, so the compilation waits for it until it is ended."""
     os.mkfifo(tmp_path / "network.tflite")
-    script = "import sys, pathlib; from mhmodels.hardware.vela_process import run_vela; "
+    script = "import sys, pathlib; from mhmodels.hardware.vela.process import run_vela; "
     script += "run_vela(['network.tflite'], pathlib.Path(sys.argv[1]), 600)"
     command = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], cwd=Path(__file__).parents[2])
     try:

@@ -51,7 +51,7 @@ def run_commands(
         env: added to the environment.
     """
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "tests.robustness.driver", str(seconds), str(memory)],
+        [sys.executable, "-m", "tests.robustness.driver", str(seconds), str(memory)],
         input=json.dumps([list(command) for command in commands]),
         capture_output=True, text=True, cwd=folder, timeout=60 + seconds * len(commands), check=True,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **(env or {})},

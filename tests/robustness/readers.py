@@ -11,37 +11,37 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from android_bench.cores import _memory as remembered_cores
-from android_bench.delegates import load_delegates
-from android_bench.places import read_names
-from export.graph import random_graph
-from export.latency import latency_ranges
-from export.manifest import read_manifest
-from export.quantisation.scheme import quantise
-from export.writer import write_float, write_quantised
+from mhmodels.android_bench.delegates.delegate import load_delegates
+from mhmodels.android_bench.device.cores import _memory as remembered_cores
+from mhmodels.android_bench.device.names import read_names
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, load_architecture
-from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.cli.phones import read_matrix
-from mhmodels.decoding import open_picture
 from mhmodels.errors import FileFormatError
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.quantisation.scheme import quantise
+from mhmodels.export.writing.latency import latency_ranges
+from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.writer import write_float, write_quantised
+from mhmodels.formats.archives import ArchiveError, load_arrays
 from mhmodels.hardware.measurement import Measurement
+from mhmodels.preprocessing.decoding import open_picture
+from mhmodels.search.cost_model.latencies.reading import Origin, provenance_of, read_latencies, read_members
+from mhmodels.search.cost_model.model import load_cost_model
+from mhmodels.search.cost_model.shipping import FOLDER
+from mhmodels.search.objective.benchmark_tables import nas_bench_201_table, nas_bench_macro_table
+from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
+from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.run.request import _predictor, load_request
+from mhmodels.search.run.results import read_result
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.supernet.presets import PRESETS, load_preset
 from mhmodels.store import Store
 from mhmodels.system.files import sha256_of
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 from mhmodels.training.recipes import RECIPES, load_recipe
 from mhmodels.weights import open_weights, read_info, write_weights
+from mhmodels.weights.downloading.registered import entries
 from mhmodels.weights.labels import read_labels
-from mhmodels.weights.registered import entries
-from search.benchmark_tables import nas_bench_201_table, nas_bench_macro_table
-from search.cost_model.data import Origin, provenance_of, read_latencies, read_members
-from search.cost_model.model import load_cost_model
-from search.cost_model.shipping import FOLDER
-from search.log import Evaluated, SearchLog
-from search.measured_tables import is_collected, measured_latencies
-from search.request import _predictor, load_request
-from search.results import read_result
-from search.spaces import get_space
-from search.supernet.presets import PRESETS, load_preset
 from tests.weights.helpers import random_arrays
 
 HOME = "home"
@@ -205,7 +205,7 @@ def _records(folder: Path) -> bytes:
 
 
 def _read_records(path: Path) -> None:
-    from mhmodels.training.tfrecords import RecordSource
+    from mhmodels.training.data.tfrecords import RecordSource
 
     source = RecordSource("x", [str(path)], 0)
     for index in range(len(source)):

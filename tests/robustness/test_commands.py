@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export.graph import random_graph
-from export.latency import latency_ranges
-from export.quantisation.scheme import quantise
-from export.writer import write_float, write_quantised
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.quantisation.scheme import quantise
+from mhmodels.export.writing.latency import latency_ranges
+from mhmodels.export.writing.writer import write_float, write_quantised
+from mhmodels.search.space.catalogue import get_space
 from mhmodels.training.recipes import RECIPES
 from mhmodels.weights import write_weights
-from search.spaces import get_space
 from tests.robustness.driver import Ended, run_commands
 from tests.robustness.readers import SMALL
 from tests.weights.helpers import random_arrays

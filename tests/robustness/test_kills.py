@@ -19,12 +19,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.space.catalogue import get_space
 from mhmodels.store import Store
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 from mhmodels.training.recipes import RECIPES
 from mhmodels.weights import read_info, read_weights, write_weights
-from search.log import SearchLog
-from search.spaces import get_space
 from tests.robustness.readers import SMALL
 from tests.weights.helpers import random_arrays
 
@@ -36,8 +36,10 @@ MARK = "MHMODELS_KILL_TEST"
 _SERVER = multiprocessing.get_context("forkserver")
 # Forks of a server that has imported everything: a command begins at once, and most kills fall into its work.
 _SERVER.set_forkserver_preload([
-    "tensorflow", "keras", "mhmodels.cli.main", "export.cli", "export.pipeline", "search.cli", "search.run_cli",
-    "mhmodels.cli.train", "mhmodels.training.session", "sklearn.linear_model", "search.cost_model.fitting", "search.collect_cli",
+    "tensorflow", "keras", "mhmodels.cli.main", "mhmodels.export.cli.export", "mhmodels.export.pipeline",
+    "mhmodels.search.cli.group", "mhmodels.search.cli.run",
+    "mhmodels.cli.train", "mhmodels.training.session", "sklearn.linear_model", "mhmodels.search.cost_model.fitting",
+    "mhmodels.search.cli.collect_display",
 ])  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 from tests.conftest import COMMAND
 
 pytestmark = [pytest.mark.slow, pytest.mark.tensorflow]

@@ -164,7 +164,7 @@ def test_a_few_damaged_files(name: str, home: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_many_damaged_files(name: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mhmodels.weights import hdf5
+    from mhmodels.weights.sources import hdf5
 
     monkeypatch.setattr(hdf5, "CPU_SECONDS", 1)
     try_mutants(READERS[name], home, 0, name)  # what is imported when it is first needed counts for no file

@@ -11,20 +11,20 @@ import click
 import msgspec
 import pytest
 
-from export.checking import _read
-from export.graph import random_graph
-from export.writer import write_float
 from mhmodels.cli.common import check_places
 from mhmodels.errors import FileFormatError, StoreError
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.verification.verify import _read
+from mhmodels.export.writing.writer import write_float
 from mhmodels.hardware import prepare
-from mhmodels.hardware.host_child import readable
+from mhmodels.hardware.host.child import readable
+from mhmodels.search.cli.run_checks import check_texts
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.strategies import Random
+from mhmodels.search.objective.measured_tables import is_collected
+from mhmodels.search.run.request import Request
 from mhmodels.store import Store
 from mhmodels.system.files import read_bytes, sha256_of
-from search.errors import SearchError
-from search.measured_tables import is_collected
-from search.request import Request
-from search.run_checks import check_texts
-from search.strategies import Random
 from tests.robustness.readers import SMALL, measurement
 
 BYTE = os.fsdecode(b"\xff")

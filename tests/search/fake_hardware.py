@@ -15,7 +15,7 @@ from typing import Any
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Job, Measurement, register
 from mhmodels.hardware.measurement import Turns
-from mhmodels.tflite_file import read_tflite
+from mhmodels.tflite.file import read_tflite
 
 Script = Callable[[Job, Hardware], dict[str, Any]]
 

@@ -12,11 +12,11 @@ import pytest
 
 from mhmodels.complexity import complexity
 from mhmodels.errors import FileFormatError
-from search.benchmark_tables import nas_bench_201_table, nas_bench_macro_table, table_of
-from search.errors import SearchError
-from search.request import Request, make_evaluator, make_objective
-from search.spaces import get_space
-from search.strategies import Random
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.strategies import Random
+from mhmodels.search.objective.benchmark_tables import nas_bench_201_table, nas_bench_macro_table, table_of
+from mhmodels.search.run.request import Request, make_evaluator, make_objective
+from mhmodels.search.space.catalogue import get_space
 from tests.examples import load_example
 
 ROOT = Path(__file__).parents[2]

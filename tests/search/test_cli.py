@@ -14,9 +14,9 @@ from mhmodels.architecture import Architecture
 from mhmodels.cli.main import cli
 from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
-from search.cost_model.model import encoding_hashes
-from search.space import Space
-from search.spaces import get_space
+from mhmodels.search.cost_model.model import encoding_hashes
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import Space
 from tests.conftest import Run
 
 HARDWARE = "roofline-31.2"
@@ -79,7 +79,7 @@ def test_limits_give_an_account_and_a_cross() -> None:
 
 def test_limits_are_found_by_probes() -> None:
     """This one's limits are declared, but files are refused by its runner, which is what probes see."""
-    from search.probing import probe
+    from mhmodels.search.space.probing import probe
 
     found = probe("roofline-pixel4-edgetpu")
     assert set(found.without) == {"squeeze-excite", "hard_swish"}

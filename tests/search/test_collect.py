@@ -26,12 +26,12 @@ from mhmodels.hardware import Job, Measurement, get_hardware, register
 from mhmodels.hardware.measurement import Turns
 from mhmodels.hardware.registry import _registered
 from mhmodels.registry import resolve
+from mhmodels.search.collecting import Progress, Report, Settings, collect, make_plan
+from mhmodels.search.cost_model.fitting import Origin, fit
+from mhmodels.search.cost_model.latencies.reading import read_latencies, stored_latencies
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store
-from search.collecting import Progress, Report, Settings, collect, make_plan
-from search.cost_model.data import read_latencies, stored_latencies
-from search.cost_model.fitting import Origin, fit
-from search.sampling import sample
-from search.spaces import get_space
 
 from .fake_hardware import FakeRunner, Script, plain
 
@@ -162,7 +162,7 @@ def test_drift_is_seen_by_the_next_process_too(fake: Fake, tmp_path: Path) -> No
 
 
 def test_an_outlier_is_measured_again_once(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.collecting.desk.ENOUGH", 36)
+    monkeypatch.setattr("mhmodels.search.collecting.hardware_queue.ENOUGH", 36)
     space = get_space(SPACE)
     odd = space.label(sample(space, 36).encodings[7])
     calls: Counter[str] = Counter()
@@ -277,7 +277,7 @@ def test_a_full_disk_ends_the_run_at_once(fake: Fake, tmp_path: Path, monkeypatc
         tries.append(path)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("export.latency.write_atomically", full)
+    monkeypatch.setattr("mhmodels.export.writing.latency.write_atomically", full)
     runner = fake(["fake-cpu"])
     with pytest.raises(MhmodelsError, match=r"cannot be written .No space left on device"):
         run(tmp_path / "r.db", 3, ["fake-cpu"], reference="")
@@ -530,7 +530,7 @@ def test_a_store_locked_by_another_process_ends_the_run_with_its_name(fake: Fake
 def test_kill_9_loses_no_row_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, killed while rows come."""
     store = tmp_path / "r.db"
-    command = [sys.executable, "-P", "-c", "from mhmodels.cli.main import main; main()", "search", "collect", "--space", SPACE]
+    command = [sys.executable, "-c", "from mhmodels.cli.main import main; main()", "search", "collect", "--space", SPACE]
     command += ["-n", "14", "--baseline", "", "--hardware", "roofline-pixel6-cpu", "roofline-s23-cpu", "--store", str(store)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     end = time.monotonic() + 60
@@ -558,7 +558,7 @@ def _count(store: Path) -> int:
 
 
 def test_rate_and_time_left() -> None:
-    from search.collecting import Tally
+    from mhmodels.search.collecting import Tally
 
     tally = Tally(hardware="x", kind="measured", wanted=100, stored=20, measured=30, failures=[])
     assert Progress(tally, 60.0).text == "2.0 s each, 2 min left"

@@ -20,8 +20,8 @@ from click.testing import CliRunner, Result
 from mhmodels.cli.main import cli
 from mhmodels.hardware import register
 from mhmodels.hardware.registry import _registered
+from mhmodels.search.collecting.cluster import AHEAD
 from mhmodels.store import Store
-from search.collecting.remote import AHEAD
 
 from .fake_hardware import FakeRunner
 
@@ -112,7 +112,7 @@ def invoke(cluster: Cluster, *arguments: str) -> Result:
 def test_a_worker_killed_in_the_middle_costs_what_was_in_flight_and_no_more(cluster: Cluster) -> None:
     first, second = cluster.worker(), cluster.worker()
     cluster.wait_for(2)
-    command = [sys.executable, "-P", "-c", CLIENT, str(cluster.folder / "r.db"), cluster.address]
+    command = [sys.executable, "-c", CLIENT, str(cluster.folder / "r.db"), cluster.address]
     client = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ}, text=True)
     end = time.monotonic() + WAIT_S
     while len(cluster.measured()) < 8 and time.monotonic() < end:
@@ -170,7 +170,7 @@ def test_devices_are_resources_and_what_nobody_offers_is_told(cluster: Cluster) 
 def test_hardware_whose_only_worker_dies_is_given_up_and_the_others_go_on(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.collecting.remote.DESERTED_S", 2.0)
+    monkeypatch.setattr("mhmodels.search.collecting.cluster.DESERTED_S", 2.0)
     runner = FakeRunner(["fake-npu", "phone-1"])
     register("fake", runner)
     phone = cluster.worker("phone-phone-1=1")

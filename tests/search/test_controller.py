@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.controller import Controller, ControllerSettings
-from search.errors import SearchError, SpaceError
-from search.space import OneOf
-from search.spaces import get_space
-from search.tabular import TabularSpace
+from mhmodels.search.errors import SearchError, SpaceError
+from mhmodels.search.methods.controller import Controller, ControllerSettings
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import OneOf
+from mhmodels.search.space.tabular import TabularSpace
 from tests.search import toys
 
 

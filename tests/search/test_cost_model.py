@@ -18,17 +18,17 @@ from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.network import lower
 from mhmodels.registry import get_architecture, resolve
-from search.cost_model import FitOptions, fit, load_cost_model
-from search.cost_model.features import NAMES, signature, structural
-from search.cost_model.fitting import Fit, Origin
-from search.cost_model.ridge import ridge
-from search.cost_model.statistics import statistics
-from search.errors import CostModelError, SpaceError
-from search.pieces import pieces_of
-from search.sampling import sample
-from search.spaces import get_space
-from search.spaces.multi_hardware import multi_hardware
-from search.template import ArchitectureSpace
+from mhmodels.search.cost_model import FitOptions, fit, load_cost_model
+from mhmodels.search.cost_model.features import NAMES, signature, structural
+from mhmodels.search.cost_model.fitting import Fit, Origin
+from mhmodels.search.cost_model.ridge import ridge
+from mhmodels.search.cost_model.statistics import statistics
+from mhmodels.search.errors import CostModelError, SpaceError
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.catalogue.multi_hardware import multi_hardware
+from mhmodels.search.space.pieces import pieces_of
+from mhmodels.search.space.sampling import sample
+from mhmodels.search.space.template import ArchitectureSpace
 
 HARDWARE = "roofline-31.2"
 

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from mhmodels.errors import FileFormatError, MhmodelsError
+from mhmodels.formats.numbers import decimal
 from mhmodels.hardware import Measurement
 from mhmodels.hardware.measurement import Turns
-from mhmodels.numbers import decimal
 from mhmodels.registry import get_architecture
+from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.reading import read_latencies, read_members, stored_latencies, write_samples
+from mhmodels.search.errors import CostModelError, SpaceError
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import sample
+from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
-from search.cost_model.data import read_latencies, read_members, stored_latencies, write_samples
-from search.cost_model.fitting import Origin
-from search.errors import CostModelError, SpaceError
-from search.sampling import sample
-from search.spaces import get_space
-from search.template import ArchitectureSpace
 
 ORIGIN = Origin("some-phone")
 

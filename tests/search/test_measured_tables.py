@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 from mhmodels.cli.main import cli
 from mhmodels.errors import FileFormatError
 from mhmodels.hardware import list_hardware
-from search.collecting.table import COLUMNS, FORMAT
-from search.errors import SearchError, SpaceError
-from search.measured_tables import is_collected, measured_latencies
-from search.sampling import sample
-from search.spaces import get_space
-from search.template import ArchitectureSpace
+from mhmodels.search.collecting.table import COLUMNS, FORMAT
+from mhmodels.search.errors import SearchError, SpaceError
+from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import sample
+from mhmodels.search.space.template import ArchitectureSpace
 from tests.examples import load_example
 from tests.search.test_benchmark_tables import MACRO, needs_data
 
@@ -78,7 +78,7 @@ def test_every_member_has_its_measured_latency(table: Path, members: Any) -> Non
 @needs_data
 def test_a_search_with_truth_on_both_axes(table: Path, members: Any, tmp_path: Path) -> None:
     """NAS-Bench-Macro's accuracies and these latencies: the best reward is known, and evolution finds it."""
-    from search.benchmark_tables import nas_bench_macro_table
+    from mhmodels.search.objective.benchmark_tables import nas_bench_macro_table
 
     arguments = ["run", "--space", SPACE, "--evaluator", MACRO, "--latencies", table, "--method", "evolution", "--json"]
     result = run(*arguments, "-o", tmp_path / "found.json", "--aggregate", "max")

@@ -10,15 +10,15 @@ import pytest
 
 from mhmodels.complexity import complexity
 from mhmodels.hardware.capabilities import Capabilities, get_profile
-from search.cost_model.features import NAMES, structural
-from search.drawing import boxes
-from search.errors import SpaceError
-from search.pieces import pieces_of
-from search.restriction import restrict
-from search.space import SKIP
-from search.spaces import get_space
-from search.spaces.ofa import ofa_resnet50
-from search.template import ArchitectureSpace
+from mhmodels.search.cost_model.features import NAMES, structural
+from mhmodels.search.errors import SpaceError
+from mhmodels.search.run.drawing import boxes
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.catalogue.ofa import ofa_resnet50
+from mhmodels.search.space.pieces import pieces_of
+from mhmodels.search.space.restriction import restrict
+from mhmodels.search.space.search_space import SKIP
+from mhmodels.search.space.template import ArchitectureSpace
 from tests.test_bottleneck import resnet50d
 
 
@@ -123,8 +123,8 @@ def test_a_super_network_s_path_is_the_network_alone(recompute: bool) -> None:
 
     from mhmodels.builder import create_model
     from mhmodels.network import lower
-    from search.supernet.network import SuperNetwork
-    from search.supernet.plan import Plan
+    from mhmodels.search.supernet.network.plan import Plan
+    from mhmodels.search.supernet.network.sliced import SuperNetwork
 
     keras.utils.set_random_seed(3)
     small = ofa_resnet50(input_sizes=(64,), name="small")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from search.cost_model import FitOptions, fit
-from search.cost_model.fitting import Origin
-from search.spaces import get_space
-from search.spaces.ofa import ofa_mobilenet_v3
+from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.catalogue.ofa import ofa_mobilenet_v3
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the latency tables are not here ({DATA})")

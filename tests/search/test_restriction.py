@@ -7,10 +7,10 @@ import pytest
 
 from mhmodels.hardware.capabilities import PROFILES, Capabilities, get_profile, unsupported
 from mhmodels.registry import get_architecture
-from search.errors import SpaceError
-from search.restriction import restrict
-from search.spaces import get_space
-from search.template import ArchitectureSpace
+from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.restriction import restrict
+from mhmodels.search.space.template import ArchitectureSpace
 
 EDGETPU, HEXAGON = get_profile("pixel4-edgetpu-2020"), get_profile("hexagon-2020")
 

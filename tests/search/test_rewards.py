@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mhmodels.errors import MhmodelsError
-from search.cost_model.fitting import FitOptions, Origin, fit
-from search.errors import CostModelError, SearchError
-from search.rewards import Objective, Reward
-from search.spaces import get_space
+from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.errors import CostModelError, SearchError
+from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.space.catalogue import get_space
 from tests.search import toys
 
 # C derived from Tables 1 and 2, and the printed latencies of two networks, in ms (facts 0.2; Pixel 4).

@@ -14,12 +14,12 @@ from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from mhmodels.cli.main import cli
+from mhmodels.search.cost_model import CostModel, FitOptions, fit
+from mhmodels.search.cost_model.fitting import Fit, Origin
+from mhmodels.search.cost_model.latencies.units import unit_doubt
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.catalogue import get_space
 from mhmodels.store import Store
-from search.cost_model import CostModel, FitOptions, fit
-from search.cost_model.fitting import Fit, Origin
-from search.cost_model.units import unit_doubt
-from search.errors import CostModelError
-from search.spaces import get_space
 from tests.search.test_cost_model_data import row_of
 
 PLAIN = FitOptions(curve=False)

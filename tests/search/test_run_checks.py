@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
+from mhmodels.search.supernet.presets import PRESETS
+from mhmodels.search.supernet.training.data import open_search_data
 from mhmodels.training.errors import DataError
-from search.supernet.data import open_search_data
-from search.supernet.presets import PRESETS
 from tests.search.test_measured_tables import space, write
 
 EVALUATOR = ("--evaluator", "x.csv")

@@ -21,10 +21,10 @@ from mhmodels.complexity import complexity
 from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.registry import get_architecture
-from search.cost_model.fitting import FitOptions, Origin, fit
-from search.request import load_request
-from search.run_checks import check_function
-from search.spaces import get_space
+from mhmodels.search.cli.run_checks import check_function
+from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.run.request import load_request
+from mhmodels.search.space.catalogue import get_space
 from tests.conftest import Run
 from tests.training.tiny import write_folder
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from search.errors import SpaceError
-from search.sampling import reference_madds, sample
-from search.spaces import get_space
-from search.template import ArchitectureSpace
+from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import reference_madds, sample
+from mhmodels.search.space.template import ArchitectureSpace
 
 
 def space_of(name: str) -> ArchitectureSpace:
@@ -73,6 +73,6 @@ def test_tables_have_no_window() -> None:
 
 
 def test_an_empty_window_ends_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.sampling._MOST_DRAWS", 10_000)
+    monkeypatch.setattr("mhmodels.search.space.sampling._MOST_DRAWS", 10_000)
     with pytest.raises(SpaceError, match=r"draws gave 0 different members of 'window=0\.001:0\.002', expected 5"):
         sample(get_space("multi_hardware"), 5, 0, "window=0.001:0.002")

@@ -19,14 +19,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mhmodels.errors import StoreError
-from search.controller import ControllerSettings
-from search.errors import SearchError
-from search.evaluators import CallableAccuracy, PredictedAccuracy
-from search.log import Evaluated, SearchLog
-from search.results import front_document
-from search.rewards import Objective, Reward
-from search.running import Found, front, search
-from search.strategies import Evolution, Method, NonDominated, Random, Reinforce
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.controller import ControllerSettings
+from mhmodels.search.methods.strategies import Evolution, Method, NonDominated, Random, Reinforce
+from mhmodels.search.objective.evaluators import CallableAccuracy, PredictedAccuracy
+from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.run.results import front_document
+from mhmodels.search.run.running import Found, front, search
 from tests.search import toys
 
 CONTROLLER = ControllerSettings(steps=40, delay=0.1, operation_warm_up=0.1, width_warm_up=0.0, learning_rate=0.05)
@@ -137,8 +137,8 @@ import sys, time
 sys.path.insert(0, {root!r})
 from tests.search import toys
 from tests.search.test_search_runs import METHODS
-from search.log import SearchLog
-from search.running import search
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.run.running import search
 with SearchLog({path!r}) as log:
     search(toys.objective(), toys.Share(lambda count: time.sleep(0.005)), METHODS["reinforce"], 1, log)
 """
@@ -146,7 +146,7 @@ with SearchLog({path!r}) as log:
 
 def test_a_search_that_was_killed_resumes(tmp_path: Path) -> None:
     path, root = tmp_path / "run.db", str(Path(__file__).parents[2])
-    process = subprocess.Popen([sys.executable, "-P", "-c", KILLED.format(root=root, path=str(path))])
+    process = subprocess.Popen([sys.executable, "-c", KILLED.format(root=root, path=str(path))])
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
         if path.exists() and _rows(path) > 30:
@@ -163,7 +163,7 @@ def test_a_search_that_was_killed_resumes(tmp_path: Path) -> None:
 HELD = """
 import sys, time
 sys.path.insert(0, {root!r})
-from search.log import SearchLog
+from mhmodels.search.run.log import SearchLog
 with SearchLog({path!r}) as log:
     log.begin({{"seed": 1}})
     print("held", flush=True)
@@ -174,7 +174,7 @@ with SearchLog({path!r}) as log:
 def test_a_log_is_written_by_one_process_at_a_time(tmp_path: Path) -> None:
     path = tmp_path / "run.db"
     code = HELD.format(root=str(Path(__file__).parents[2]), path=str(path))
-    process = subprocess.Popen([sys.executable, "-P", "-c", code], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -336,7 +336,7 @@ def test_evolution_without_pymoo_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "pymoo", None)
     for name in [name for name in sys.modules if name.startswith(("pymoo.", "search.pymoo"))]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.delattr("search.pymoo_operators", raising=False)
+    monkeypatch.delattr("mhmodels.search.methods.pymoo_operators", raising=False)
     with pytest.raises(SearchError, match=r"mhmodels\[search\]"):
         run(METHODS["evolution"])
     assert run(METHODS["random"]).networks == 150
@@ -345,12 +345,12 @@ def test_evolution_without_pymoo_says_how_to_get_it(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", ["evolution", "nsga2", "reinforce"])
 def test_a_missing_pymoo_is_noticed_before_anything_is_evaluated(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by the controller, whose refinement comes last."""
-    monkeypatch.setitem(sys.modules, "search.pymoo_operators", None)
+    monkeypatch.setitem(sys.modules, "mhmodels.search.methods.pymoo_operators", None)
     monkeypatch.setitem(sys.modules, "pymoo", None)
     for module in [module for module in sys.modules if module.startswith("pymoo.")]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delitem(sys.modules, "search.pymoo_operators")
-    monkeypatch.delattr("search.pymoo_operators", raising=False)
+    monkeypatch.delitem(sys.modules, "mhmodels.search.methods.pymoo_operators")
+    monkeypatch.delattr("mhmodels.search.methods.pymoo_operators", raising=False)
     evaluator = toys.Share()
     with pytest.raises(SearchError, match=r"mhmodels\[search\]"):
         run(METHODS[name], evaluator=evaluator)

@@ -11,16 +11,23 @@ import pytest
 
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import resolve
-from search.cost_model import FitOptions, fit
-from search.cost_model.data import read_latencies
-from search.cost_model.fitting import Origin
-from search.cost_model.model import encoding_hashes
-from search.cost_model.shipping import model_path, remark_on, remarks_on_table, shipped_hardware, shipped_model, table_path
-from search.cost_model.statistics import statistics
-from search.errors import CostModelError
-from search.measured_tables import measured_latencies
-from search.sampling import sample
-from search.spaces import get_space
+from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.reading import read_latencies
+from mhmodels.search.cost_model.model import encoding_hashes
+from mhmodels.search.cost_model.shipping import (
+    model_path,
+    remark_on,
+    remarks_on_table,
+    shipped_hardware,
+    shipped_model,
+    table_path,
+)
+from mhmodels.search.cost_model.statistics import statistics
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.objective.measured_tables import measured_latencies
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import sample
 
 from ..conftest import Run
 
@@ -125,7 +132,7 @@ def test_rewards_are_stated_in_measured_latencies(mhmodels: Run, tmp_path: Path)
 
 
 def test_a_model_of_another_cpu_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from mhmodels.hardware import host
+    from mhmodels.hardware.host import runner as host
 
     path = model_path("multi_hardware", Path("host-cpu-int8"))
     model = shipped_model("multi_hardware", "host-cpu-int8")
@@ -163,7 +170,7 @@ def test_the_collection_of_a_whole_space_has_all_of_it() -> None:
 def test_latencies_that_come_along_are_known_by_their_space(
     mhmodels: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mhmodels.hardware import host
+    from mhmodels.hardware.host import runner as host
 
     (tmp_path / "toy.py").write_text("def accuracy(space, encodings):\n    return encodings.mean(axis=1) / 10\n")
     words = ["search", "run", "--space", "nas_bench_macro", "--evaluator", "toy:accuracy", "--method", "random"]

@@ -15,14 +15,14 @@ from mhmodels.cli.common import OutputFile
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError
 from mhmodels.registry import resolve
-from search.collecting.claims import claimed
-from search.cost_model.shipping import shipped_model
-from search.drawing import boxes, show
-from search.errors import CostModelError, SpaceError
-from search.results import Result
-from search.space import OneOf
-from search.spaces import get_space
-from search.tabular import TabularSpace
+from mhmodels.search.collecting.claims import claimed
+from mhmodels.search.cost_model.shipping import shipped_model
+from mhmodels.search.errors import CostModelError, SpaceError
+from mhmodels.search.run.drawing import boxes, show
+from mhmodels.search.run.results import Result
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import OneOf
+from mhmodels.search.space.tabular import TabularSpace
 
 
 @pytest.mark.parametrize(

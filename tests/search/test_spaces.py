@@ -16,12 +16,12 @@ from mhmodels.complexity import complexity
 from mhmodels.errors import ArchitectureError, UnknownNameError
 from mhmodels.network import lower
 from mhmodels.registry import get_architecture, resolve
-from search.errors import SpaceError
-from search.space import SKIP, OneOf, Space
-from search.spaces import get_space, space_makers
-from search.spaces.multi_hardware import multi_hardware
-from search.tabular import TabularSpace
-from search.template import ArchitectureSpace
+from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.catalogue import get_space, space_makers
+from mhmodels.search.space.catalogue.multi_hardware import multi_hardware
+from mhmodels.search.space.search_space import SKIP, OneOf, Space
+from mhmodels.search.space.tabular import TabularSpace
+from mhmodels.search.space.template import ArchitectureSpace
 
 NAMES = list(space_makers())
 BUILDING = [name for name in NAMES if name != "nas_bench_201"]
@@ -356,9 +356,9 @@ def odd_groups() -> Architecture:
 
 @pytest.mark.tensorflow
 def test_grouped_bottlenecks_build_and_export(tmp_path: Path) -> None:
-    from export.latency import latency_file
     from mhmodels.builder import create_model
-    from mhmodels.tflite_file import read_tflite
+    from mhmodels.export.writing.latency import latency_file
+    from mhmodels.tflite.file import read_tflite
 
     network = grouped_network()
     assert create_model(network).count_params() == complexity(network).params_total

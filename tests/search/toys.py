@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from search.rewards import Objective, Reward
-from search.space import Encodings, OneOf, Space
-from search.tabular import TabularSpace
+from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.space.search_space import Encodings, OneOf, Space
+from mhmodels.search.space.tabular import TabularSpace
 
 Floats = NDArray[np.float64]
 BEST = 3

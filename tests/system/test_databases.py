@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from mhmodels.errors import StoreError
+from mhmodels.search.run.log import SearchLog
 from mhmodels.store import Store
 from mhmodels.system import databases
 from mhmodels.system.databases import Kind, open_database, transaction, translated
-from search.log import SearchLog
 
 KIND = Kind(
     "a test database", 0x54455354, 2, "CREATE TABLE rows (value INTEGER NOT NULL CHECK (value < 3));", "give another path"
@@ -29,8 +29,8 @@ def names(folder: Path) -> list[str]:
 def test_processes_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:
     """Of 160 that opened a new search log at the same moment, 77 failed."""
     code = (
-        "import sys\nfrom mhmodels.store import Store\nfrom search.log import SearchLog\nprint('ready', flush=True)\n"
-        "sys.stdin.readline()\n"
+        "import sys\nfrom mhmodels.store import Store\nfrom mhmodels.search.run.log import SearchLog\n"
+        "print('ready', flush=True)\nsys.stdin.readline()\n"
         "for n in range(20):\n    Store(f'{sys.argv[1]}/{n}.store').close(); SearchLog(f'{sys.argv[1]}/{n}.log').close()"
     )
     children = [

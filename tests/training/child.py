@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from mhmodels.quiet import load_tensorflow
+from mhmodels.system.quiet import load_tensorflow
 from mhmodels.training.recipes import Recipe
 
 from . import tiny
@@ -31,7 +31,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options["devices"])
     from mhmodels.training import session
-    from mhmodels.training.watching import Silent, Status
+    from mhmodels.training.run.progress import Silent, Status
 
     losses: list[float] = []
 
@@ -58,7 +58,7 @@ def content(folder: Path) -> str:
     """Hash of everything in the newest checkpoint but the times."""
     import numpy as np
 
-    from mhmodels.training import checkpoint
+    from mhmodels.training.run import checkpoint
 
     newest = checkpoint.latest(folder / "checkpoints")
     digest = hashlib.sha256(str(newest).encode() if newest is None else newest.name.encode())

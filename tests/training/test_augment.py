@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mhmodels.training.augment import _random_box, random_crop
+from mhmodels.training.data.augment import _random_box, random_crop
 from mhmodels.training.recipes import Augmentation
 
 

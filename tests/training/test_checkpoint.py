@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mhmodels.training import checkpoint
-from mhmodels.training.checkpoint import EpochResult, Progress
 from mhmodels.training.errors import CheckpointError
+from mhmodels.training.run import checkpoint
+from mhmodels.training.run.checkpoint import EpochResult, Progress
 
 VARIABLES = {"model/a": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer/step": np.array(7, np.int64)}
 EXPECTED = [("model/a", (2, 3)), ("optimizer/step", ())]

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.errors import MhmodelsError
-from mhmodels.training import digits64
-from mhmodels.training.digits64 import DIGITS64, DIGITS64_HARD, Setting
+from mhmodels.training.data import digits64
+from mhmodels.training.data.digits64 import DIGITS64, DIGITS64_HARD, Setting
 
 CLEAN = Setting("clean", 0, (0.0, 0.0), 0.0)
 

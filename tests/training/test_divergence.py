@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.watching import Silent, Status
+from mhmodels.training.run.progress import Silent, Status
 
 from .test_loop import run
 

@@ -16,14 +16,14 @@ pytestmark = pytest.mark.tensorflow
 
 
 def feed(source: Colours, **changes: Any) -> Any:
-    from mhmodels.training.feed import Feed
+    from mhmodels.training.data.feed import Feed
 
     arguments = {"classes": CLASSES, "size": (16, 16), "preprocessing": recipe().preprocessing, **changes}
     return Feed(source, **arguments)
 
 
 def pipeline(batch: int = 8, replica_batch: int | None = None, worker: int = 0, workers: int = 1) -> Any:
-    from mhmodels.training.feed import Pipeline
+    from mhmodels.training.data.feed import Pipeline
 
     return Pipeline(batch, replica_batch or batch // workers, worker, workers)
 
@@ -100,7 +100,7 @@ def test_too_many_unreadable_pictures_fail() -> None:
 
 
 def test_whatever_fails_has_the_pictures_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mhmodels.training.feed as module
+    import mhmodels.training.data.feed as module
 
     def failing(*_: Any) -> Any:
         raise ZeroDivisionError("no side")

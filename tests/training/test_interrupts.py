@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from mhmodels.errors import InterruptedJobError
-from mhmodels.training import checkpoint, watching
-from mhmodels.training.checkpoint import Progress
-from mhmodels.training.interrupts import stop_requests
-from mhmodels.training.watching import ENOUGH, WARM_UP, Clock, Silent, Status
+from mhmodels.training.run import checkpoint
+from mhmodels.training.run import progress as watching
+from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.interrupts import stop_requests
+from mhmodels.training.run.progress import ENOUGH, WARM_UP, Clock, Silent, Status
 
 
 def test_the_first_ctrl_c_is_a_request_and_the_second_an_interrupt() -> None:

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from mhmodels.training import checkpoint
 from mhmodels.training.errors import CheckpointError, DataError, TrainingError
 from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, RMSProp, load_recipe
-from mhmodels.training.run_folder import load_metrics
-from mhmodels.training.watching import Silent, Status
+from mhmodels.training.run import checkpoint
+from mhmodels.training.run.progress import Silent, Status
+from mhmodels.training.run.run_folder import load_metrics
 
 from . import tiny
 from .child import content
@@ -97,7 +97,7 @@ def test_a_run_learns_and_leaves_everything(learned: Path) -> None:
 
 def test_the_weights_load_into_a_model_with_softmax(learned: Path) -> None:
     from mhmodels.builder import create_model
-    from mhmodels.preprocessing import fit_picture, preprocess
+    from mhmodels.preprocessing.pictures import fit_picture, preprocess
     from mhmodels.weights import read_info
 
     path = learned / "model.weights.h5"

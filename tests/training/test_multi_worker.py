@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mhmodels.training.checkpoint import latest
+from mhmodels.training.run.checkpoint import latest
 
 from .test_loop import child, finished
 

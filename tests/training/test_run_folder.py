@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.training.checkpoint import EpochResult
-from mhmodels.training.curve import plot_curve
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.run_folder import RunFolder, Setup
+from mhmodels.training.run.checkpoint import EpochResult
+from mhmodels.training.run.curve import plot_curve
+from mhmodels.training.run.run_folder import RunFolder, Setup
 
 from . import tiny
 

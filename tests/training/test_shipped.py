@@ -10,10 +10,10 @@ pytestmark = pytest.mark.tensorflow
 
 def test_digits64_reaches_its_accuracy_by_the_public_api() -> None:
     from mhmodels import create_model
-    from mhmodels.preprocessing import preprocess
-    from mhmodels.training import digits64
+    from mhmodels.preprocessing.pictures import preprocess
+    from mhmodels.training.data import digits64
+    from mhmodels.weights.downloading.registered import entries
     from mhmodels.weights.loading import ATTRIBUTE
-    from mhmodels.weights.registered import entries
 
     model = create_model("multi_max@0.25", weights="digits64", input_shape=(64, 64, 3), classes=10)
     preprocessing = getattr(model, ATTRIBUTE).preprocessing

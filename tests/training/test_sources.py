@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mhmodels.preprocessing import PictureError
+from mhmodels.preprocessing.decoding import PictureError
+from mhmodels.training.data.sources import FolderSource, open_data
 from mhmodels.training.errors import DataError
-from mhmodels.training.sources import FolderSource, open_data
 
 from .tiny import write_folder
 

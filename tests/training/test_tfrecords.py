@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mhmodels.preprocessing import PictureError
-from mhmodels.training import checksum, tfrecords
+from mhmodels.preprocessing.decoding import PictureError
+from mhmodels.training.data import checksum, tfrecords
+from mhmodels.training.data.sources import open_data
+from mhmodels.training.data.tfrecords import RecordSource, record_files, scan
 from mhmodels.training.errors import DataError
-from mhmodels.training.sources import open_data
-from mhmodels.training.tfrecords import RecordSource, record_files, scan
 
 pytestmark = pytest.mark.tensorflow
 

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import Image
 
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, Preprocessing
-from mhmodels.preprocessing import PictureError
+from mhmodels.preprocessing.decoding import PictureError
+from mhmodels.training.data.sources import Data
 from mhmodels.training.recipes import SGD, LearningRate, Recipe
-from mhmodels.training.sources import Data
 
 CLASSES = 3
 SIDE = 32

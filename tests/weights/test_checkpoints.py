@@ -11,7 +11,7 @@ import pytest
 from mhmodels.errors import WeightsError
 from mhmodels.registry import resolve
 from mhmodels.weights import Stated, import_weights, read_weights
-from mhmodels.weights.checkpoint import find_checkpoint, read_checkpoint
+from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
 from tests.weights.helpers import backbone, classifier, optimizer, random_arrays, save, write_checkpoint
 
 pytestmark = pytest.mark.tensorflow

@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
-from mhmodels.hardware.places import cache_path, data_path
 from mhmodels.registry import resolve
-from mhmodels.weights import transfer, write_weights
-from mhmodels.weights.download import Digest, download
+from mhmodels.system.places import cache_path, data_path
+from mhmodels.weights import write_weights
+from mhmodels.weights.downloading import transfer
+from mhmodels.weights.downloading.download import Digest, download
+from mhmodels.weights.downloading.registered import SHIPPED, Entry, entries, fetch, find
 from mhmodels.weights.files import read_weights
-from mhmodels.weights.registered import SHIPPED, Entry, entries, fetch, find
 from tests.weights.helpers import random_arrays
 from tests.weights.server import Server, serve
 

@@ -17,12 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mhmodels import archives
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.families.rows import IMAGENET
+from mhmodels.formats import archives
 from mhmodels.registry import resolve
-from mhmodels.weights import Claim, Labels, content_hash, keras_file, read_info, read_weights, write_weights
-from mhmodels.weights.keras_file import INFO_PATH
+from mhmodels.weights import Claim, Labels, content_hash, read_info, read_weights, write_weights
+from mhmodels.weights.sources import keras_file
+from mhmodels.weights.sources.keras_file import INFO_PATH
 from tests.weights.helpers import random_arrays
 
 ARCHITECTURE = resolve("multi_max@0.25").at(classes=4)

@@ -17,12 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mhmodels.errors import FileFormatError, WeightsError
-from mhmodels.hardware.places import cache_path, data_path
 from mhmodels.registry import resolve
 from mhmodels.system.addresses import public_address, without_secrets, without_secrets_of
-from mhmodels.weights import Claim, download, read_info, transfer, write_weights
-from mhmodels.weights.download import Digest
-from mhmodels.weights.registered import Entry, entries, fetch, locate
+from mhmodels.system.places import cache_path, data_path
+from mhmodels.weights import Claim, read_info, write_weights
+from mhmodels.weights.downloading import download, transfer
+from mhmodels.weights.downloading.download import Digest
+from mhmodels.weights.downloading.registered import Entry, entries, fetch, locate
 from tests.weights.helpers import random_arrays
 from tests.weights.server import serve
 

@@ -20,12 +20,13 @@ import h5py
 import numpy as np
 import pytest
 
-from mhmodels import archives
-from mhmodels.archives import ArchiveError, load_arrays
 from mhmodels.errors import MhmodelsError, WeightsError
+from mhmodels.formats import archives
+from mhmodels.formats.archives import ArchiveError, load_arrays
 from mhmodels.registry import resolve
-from mhmodels.weights import hdf5, import_weights, open_weights, read_info, read_weights, write_weights
-from mhmodels.weights.keras_file import check_keras_file
+from mhmodels.weights import import_weights, open_weights, read_info, read_weights, write_weights
+from mhmodels.weights.sources import hdf5
+from mhmodels.weights.sources.keras_file import check_keras_file
 from tests.weights.helpers import random_arrays
 
 DATA = Path(__file__).with_name("data")
@@ -315,7 +316,7 @@ def test_large_archives_may_unpack_to_more() -> None:
 def test_keras_files_whose_layers_declare_more_than_they_hold(tmp_path: Path) -> None:
     import keras
 
-    from export.keras_files import load_keras_file
+    from mhmodels.export.reading.keras_files import load_keras_file
 
     image = keras.Input((64, 64, 3))
     hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, name="c")(image))

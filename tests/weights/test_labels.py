@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mhmodels
-from export.labels import labels_from_file
 from mhmodels.architecture import Preprocessing
 from mhmodels.errors import FileFormatError, MhmodelsError, WeightsError
+from mhmodels.export.writing.labels import labels_from_file
 from mhmodels.inference import preprocessing_of
-from mhmodels.preprocessing import PictureError, preprocess
+from mhmodels.preprocessing.decoding import PictureError
+from mhmodels.preprocessing.pictures import preprocess
 from mhmodels.registry import resolve
 from mhmodels.weights import Labels, write_weights
 from mhmodels.weights.labels import Prediction, read_labels

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mhmodels import quiet
 from mhmodels.cli.main import cli
 from mhmodels.errors import WeightsError
 from mhmodels.registry import resolve
+from mhmodels.system import quiet
 from mhmodels.weights import write_weights
 from mhmodels.weights.stated import weighted_network
 from tests.training.tiny import write_folder

@@ -20,9 +20,9 @@ from unittest import mock
 import msgspec
 import numpy as np
 
-from mhmodels.quiet import load_tensorflow
-from search.supernet.presets import Preset
-from search.supernet.watching import Silent, Status
+from mhmodels.search.supernet.presets import Preset
+from mhmodels.search.supernet.watching import Silent, Status
+from mhmodels.system.quiet import load_tensorflow
 
 from . import tiny
 
@@ -34,9 +34,9 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     if options.get("devices"):
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options["devices"])
+    from mhmodels.search.run.log import SearchLog
+    from mhmodels.search.supernet import loop
     from mhmodels.training.strategies import is_chief, make_strategy
-    from search.log import SearchLog
-    from search.supernet import loop
 
     strategy = make_strategy(options.get("strategy", "none"))
     losses: list[float] = []

@@ -16,12 +16,12 @@ from mhmodels.architecture import load_architecture
 from mhmodels.cli.main import cli
 from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
-from mhmodels.training import checkpoint
-from search.cost_model.fitting import FitOptions, Origin, fit
-from search.log import Evaluated, SearchLog
-from search.spaces import get_space
-from search.supernet.presets import PRESETS
-from search.template import ArchitectureSpace
+from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.supernet.presets import PRESETS
+from mhmodels.training.run import checkpoint
 from tests.conftest import Run
 
 from . import tiny
@@ -114,7 +114,7 @@ def test_a_tpu_that_is_not_there_is_one_message(arguments: list[str | Path], mhm
 
 def test_what_was_found_is_counted_without_reading_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search with the paper's preset has 3.5 million of them."""
-    from search.supernet_cli import _found
+    from mhmodels.search.cli.supernet import _found
 
     objective = tiny.objective(tiny.space())
     drawn = objective.space.draw(30, np.random.default_rng(0))
@@ -134,7 +134,7 @@ def test_what_was_found_is_counted_without_reading_every_row(tmp_path: Path, mon
 
 
 def test_data_are_remembered_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from search.supernet_cli import request_options
+    from mhmodels.search.cli.supernet import request_options
 
     monkeypatch.chdir(tmp_path)
     options = dict.fromkeys(("label_offset", "classes", "strategy", "recompute")) | {"preset": "quick"}

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from search.controller import Controller
-from search.supernet.curriculum import Curriculum
-from search.supernet.presets import Policy, Walk
+from mhmodels.search.methods.controller import Controller
+from mhmodels.search.supernet.presets import Policy, Walk
+from mhmodels.search.supernet.training.curriculum import Curriculum
 
 from . import tiny
 

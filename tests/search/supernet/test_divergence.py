@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from mhmodels.training import checkpoint
-from search.errors import SearchError
+from mhmodels.search.errors import SearchError
+from mhmodels.training.run import checkpoint
 
 from . import tiny
 from .test_loop import Interrupted, Watcher
@@ -31,8 +31,8 @@ def test_kernels_that_swallow_nan_hide_nothing(tmp_path: Path, monkeypatch: pyte
     """As oneDNN's ReLU6 does on some CPUs: the loss stays finite."""
     import tensorflow as tf
 
-    from search.supernet import network
-    from search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.network import sliced as network
 
     seen = []
 
@@ -73,7 +73,7 @@ def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """In both forms of the super-network; the masked one runs operation by operation, because XLA compiles for long."""
     import tensorflow as tf
 
-    from search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import Search
 
     folder, masked = tmp_path_factory.mktemp("search"), request.param == "masked"
     tf.config.run_functions_eagerly(masked)

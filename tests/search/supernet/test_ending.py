@@ -9,18 +9,18 @@ import msgspec
 import numpy as np
 import pytest
 
-from search.controller import Controller, ControllerSettings
-from search.errors import SearchError
-from search.log import SearchLog
-from search.rewards import Objective
-from search.space import SKIP, OneOf
-from search.spaces import get_space
-from search.supernet.ending import NEAR, finalists, shared_accuracies
-from search.supernet.plan import Plan
-from search.supernet.presets import Policy
-from search.supernet.record import check_space, side_of
-from search.supernet.watching import Silent
-from search.template import ArchitectureSpace
+from mhmodels.search.errors import SearchError
+from mhmodels.search.methods.controller import Controller, ControllerSettings
+from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import SKIP, OneOf
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.supernet.ending import NEAR, finalists, shared_accuracies
+from mhmodels.search.supernet.network.plan import Plan
+from mhmodels.search.supernet.presets import Policy
+from mhmodels.search.supernet.record import check_space, side_of
+from mhmodels.search.supernet.watching import Silent
 
 from . import tiny
 
@@ -71,7 +71,7 @@ def test_finalists_that_miss_the_target_come_by_their_distance() -> None:
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
-    from search.supernet.loop import search_supernet
+    from mhmodels.search.supernet.loop import search_supernet
 
     with SearchLog(tmp_path / "search.db") as log:
         request = tiny.request(tmp_path, preset=tiny.preset(**QUICK), log=log)
@@ -103,7 +103,7 @@ def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_log_whose_folder_is_gone_keeps_its_rows(tmp_path: Path) -> None:
-    from search.supernet.loop import search_supernet
+    from mhmodels.search.supernet.loop import search_supernet
 
     folder = tmp_path / "weights"
     with SearchLog(tmp_path / "search.db") as log:
@@ -131,7 +131,7 @@ def test_places_matter_to_shared_weights_and_not_to_the_network() -> None:
 
 @pytest.mark.tensorflow
 def test_an_unfinished_search_judges_nothing(tmp_path: Path) -> None:
-    from search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import Search
 
     request = tiny.request(tmp_path, preset=tiny.preset(**QUICK))
     Search(request, Silent())
@@ -172,7 +172,7 @@ def test_a_space_of_one_size_is_trained_at_that_size() -> None:
 
 @pytest.mark.tensorflow
 def test_pictures_of_a_search_have_the_size_that_its_space_allows(tmp_path: Path) -> None:
-    from search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import Search
 
     template = tiny.space().template._replace(input_size=OneOf("input_size", (32, 64), "resolution"))
     space = ArchitectureSpace("two sizes", template)

@@ -11,9 +11,9 @@ import pytest
 from mhmodels.cli import main
 from mhmodels.cli.terminal import TerminatedError
 from mhmodels.errors import InterruptedJobError
-from mhmodels.training import checkpoint
-from search.log import SearchLog
-from search.supernet.watching import Status
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.supernet.watching import Status
+from mhmodels.training.run import checkpoint
 
 from . import tiny
 from .test_loop import Watcher, run

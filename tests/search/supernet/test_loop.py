@@ -16,16 +16,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from mhmodels.training import checkpoint
+from mhmodels.search.errors import SearchError
+from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.supernet.presets import Policy, Walk
+from mhmodels.search.supernet.record import claim, settings
+from mhmodels.search.supernet.training.data import SearchData, open_search_data
+from mhmodels.search.supernet.watching import Silent, Status
 from mhmodels.training.errors import DataError
 from mhmodels.training.recipes import SGD, LearningRate
-from search.errors import SearchError
-from search.log import SearchLog
-from search.rewards import Objective
-from search.supernet.data import SearchData, open_search_data
-from search.supernet.presets import Policy, Walk
-from search.supernet.record import claim, settings
-from search.supernet.watching import Silent, Status
+from mhmodels.training.run import checkpoint
 from tests.training.tiny import CLASSES, Colours, write_folder
 
 from . import tiny
@@ -58,7 +58,7 @@ class Watcher(Silent):
 
 
 def run(folder: Path, watcher: Watcher | None = None, **changes: Any) -> Any:
-    from search.supernet.loop import search_supernet
+    from mhmodels.search.supernet.loop import search_supernet
 
     with SearchLog(folder / "search.db") as log:
         return search_supernet(tiny.request(folder, log=log, **changes), watcher)
@@ -161,7 +161,7 @@ def test_each_replica_adds_its_gradients_up_on_its_own_device(tmp_path: Path) ->
 
 def begun(folder: Path, log: SearchLog | None = None, watcher: Watcher | None = None, **changes: Any) -> Any:
     """A search that has done nothing yet."""
-    from search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import Search
 
     return Search(tiny.request(folder, log=log, **changes), watcher or Watcher())
 
@@ -299,7 +299,7 @@ def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkp
         run(tmp_path / "run", Watcher(stop_at=3), preset=good, checkpoint_seconds=0)
     kept = checkpoint.latest(tmp_path / "run" / "checkpoints")
     assert kept is not None
-    from search.supernet import loop
+    from mhmodels.search.supernet import loop
 
     search = loop.Search(tiny.request(tmp_path / "run", preset=good, resume=True), Watcher())
     search.restore()

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.log import SearchLog
-from search.space import SKIP
-from search.spaces import get_space
-from search.supernet.plan import Plan
-from search.supernet.presets import Policy
-from search.template import ArchitectureSpace
+from mhmodels.search.run.log import SearchLog
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import SKIP
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.supernet.network.plan import Plan
+from mhmodels.search.supernet.presets import Policy
 from tests.training.tiny import CLASSES, SIDE
 
 from . import tiny
@@ -34,7 +34,7 @@ class Both:
     def __init__(self, space: ArchitectureSpace, width: float = 1.0, *, compiled: bool = False) -> None:
         import tensorflow as tf
 
-        from search.supernet.masked import MaskedNetwork
+        from mhmodels.search.supernet.network.masked import MaskedNetwork
 
         self.plan = Plan(space, width, CLASSES)
         self.network, self.masked_network = tiny.super_network(self.plan), MaskedNetwork(self.plan)
@@ -105,7 +105,7 @@ def operations(space: ArchitectureSpace) -> list[int]:
 
 
 def test_places_know_what_any_network_has_there() -> None:
-    from search.supernet.masked import MaskedNetwork
+    from mhmodels.search.supernet.network.masked import MaskedNetwork
 
     space = tiny.space()
     plan = Plan(space, 1.0, CLASSES)
@@ -190,8 +190,8 @@ def _batches(count: int) -> Iterator[tuple[Any, Any]]:
 def _trainer(kind: Any, plan: Plan, architectures: int) -> Any:
     import keras
 
+    from mhmodels.search.supernet.network.sliced import SuperNetwork
     from mhmodels.training.strategies import make_strategy
-    from search.supernet.network import SuperNetwork
 
     keras.utils.set_random_seed(1)
     return kind(lambda: SuperNetwork(plan), tiny.preset(architectures=architectures), tiny.PREPROCESSING, make_strategy("none"))
@@ -216,8 +216,8 @@ def compiled(request: pytest.FixtureRequest) -> Iterator[bool]:
 
 
 def test_steps_are_those_of_the_sliced_form(compiled: bool) -> None:
-    from search.supernet.masked_training import MaskedTrainer
-    from search.supernet.training import Trainer
+    from mhmodels.search.supernet.training.masked import MaskedTrainer
+    from mhmodels.search.supernet.training.replicas import Trainer
 
     space = tiny.small()
     plan = Plan(space, 1.0, CLASSES)
@@ -235,7 +235,7 @@ def test_steps_are_those_of_the_sliced_form(compiled: bool) -> None:
 
 @pytest.mark.slow
 def test_a_search_with_static_shapes_teaches_its_controller_the_same(tmp_path: Path) -> None:
-    from search.supernet.loop import search_supernet
+    from mhmodels.search.supernet.loop import search_supernet
 
     logits = []
     for static in (False, True):

@@ -11,11 +11,11 @@ import pytest
 
 from mhmodels.architecture import Architecture
 from mhmodels.network import lower
-from search.errors import SpaceError
-from search.space import SKIP
-from search.spaces import get_space
-from search.supernet.plan import Plan
-from search.template import ArchitectureSpace
+from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import SKIP
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.supernet.network.plan import Plan
 
 from . import tiny
 

@@ -21,8 +21,8 @@ def test_a_rule_is_keras_optimizer(optimizer: Any) -> None:
     import keras
     import tensorflow as tf
 
+    from mhmodels.search.supernet.network.optimizers import make_rule
     from mhmodels.training.optimisation import make_optimizer
-    from search.supernet.optimizers import make_rule
 
     rng = np.random.default_rng(0)
     begin = rng.normal(size=(3, 4)).astype(np.float32)

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from search.supernet import panel
-from search.supernet.watching import ENOUGH, Pace, Status
+from mhmodels.search.cli import panel
+from mhmodels.search.supernet.watching import ENOUGH, Pace, Status
 
 from . import tiny
 

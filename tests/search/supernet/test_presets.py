@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from mhmodels.errors import FileFormatError, UnknownNameError
-from mhmodels.training import digits64
+from mhmodels.search.errors import SearchError
+from mhmodels.search.supernet.presets import PRESETS, Preset, load_preset
+from mhmodels.search.supernet.training.data import open_search_data, split
+from mhmodels.training.data import digits64
 from mhmodels.training.errors import DataError
-from search.errors import SearchError
-from search.supernet.data import open_search_data, split
-from search.supernet.presets import PRESETS, Preset, load_preset
 from tests.training.tiny import Colours, write_folder
 
 
@@ -114,6 +114,6 @@ def test_other_data_are_split_evenly_and_the_same_way_each_time(tmp_path: Path) 
 
 
 def test_nothing_here_imports_tensorflow() -> None:
-    modules = "search.run_cli, search.supernet.presets, search.supernet.plan, search.supernet.data"
-    code = f"import sys, {modules}; print('tensorflow' in sys.modules)"
+    names = ("cli.run", "supernet.presets", "supernet.network.plan", "supernet.training.data")
+    code = f"import sys, {', '.join(f'mhmodels.search.{name}' for name in names)}; print('tensorflow' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"

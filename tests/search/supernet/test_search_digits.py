@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from mhmodels.registry import get_architecture
+from mhmodels.search.errors import SearchError
+from mhmodels.search.supernet.record import settings
 from mhmodels.training import session
+from mhmodels.training.data.sources import open_data
 from mhmodels.training.recipes import RECIPES
-from mhmodels.training.sources import open_data
-from search.errors import SearchError
-from search.supernet.record import settings
 from tests.examples import load_example
 
 from . import tiny

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mhmodels.search.supernet.network.plan import Plan
 from mhmodels.training.recipes import LearningRate
-from search.supernet.plan import Plan
 from tests.training.tiny import CLASSES, SIDE
 
 from . import tiny
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.tensorflow
 
 
 def trainer(**changes: Any) -> Any:
+    from mhmodels.search.supernet.network.sliced import SuperNetwork
+    from mhmodels.search.supernet.training.replicas import Trainer
     from mhmodels.training.strategies import make_strategy
-    from search.supernet.network import SuperNetwork
-    from search.supernet.training import Trainer
 
     plan = Plan(tiny.space(), 1.0, CLASSES)
     return Trainer(lambda: SuperNetwork(plan), tiny.preset(**changes), tiny.PREPROCESSING, make_strategy("none"))
@@ -82,7 +82,7 @@ def test_the_learning_rate_is_for_all_pictures_of_a_step() -> None:
 def test_a_network_that_tells_nothing_apart_is_not_always_right() -> None:
     import tensorflow as tf
 
-    from search.supernet.training import share_right
+    from mhmodels.search.supernet.training.replicas import share_right
 
     compiled = tf.function(share_right, jit_compile=True)
     assert float(compiled(tf.constant([0, 1, 2, 3]), tf.zeros((4, 4)))) == 0.25

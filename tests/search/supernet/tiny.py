@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Conv, Preprocessing
 from mhmodels.families.rows import fused, ib
+from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.space.catalogue.parts import group, head, stage
+from mhmodels.search.space.search_space import Encodings
+from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.supernet.network.plan import Plan
+from mhmodels.search.supernet.presets import Policy, Preset
+from mhmodels.search.supernet.training.data import SearchData
 from mhmodels.training.recipes import LearningRate, RMSProp
-from search.rewards import Objective, Reward
-from search.space import Encodings
-from search.spaces.parts import group, head, stage
-from search.supernet.data import SearchData
-from search.supernet.plan import Plan
-from search.supernet.presets import Policy, Preset
-from search.template import ArchitectureSpace, Template
 from tests.training.tiny import CLASSES, SIDE, Colours
 
 PREPROCESSING = Preprocessing(crop_fraction=1.0)
@@ -56,7 +56,7 @@ def super_network(plan: Plan, **options: Any) -> Any:
     """Shared weights of which none is neutral."""
     import keras
 
-    from search.supernet.network import SuperNetwork
+    from mhmodels.search.supernet.network.sliced import SuperNetwork
 
     keras.utils.set_random_seed(7)
     network = SuperNetwork(plan, **options)
@@ -98,8 +98,8 @@ def data(count: int = 96) -> SearchData:
 
 
 def request(folder: Path, **changes: Any) -> Any:
+    from mhmodels.search.supernet.record import Request
     from mhmodels.training.strategies import make_strategy
-    from search.supernet.record import Request
 
     own = changes.get("space") or space()
     fields: dict[str, Any] = {

@@ -1,0 +1,1 @@
+"""`mhmodels devices`."""

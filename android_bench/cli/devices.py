@@ -1,0 +1,139 @@
+"""`mhmodels devices`."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import click
+
+from mhmodels.cli.common import console, emit_json, json_option, note
+
+
+@click.command("devices")
+@click.option(
+    "--name", "names", multiple=True, metavar="SERIAL=NAME", help="Give a phone a name for NAME/delegate; empty removes it."
+)
+@click.option("--clean", "cleaned", multiple=True, metavar="SERIAL|NAME", help="Remove what was pushed to a phone.")
+@click.option("--delegates-file", type=click.Path(exists=True, dir_okay=False), help="Delegates of your own (docs/phones.md).")
+@click.option("--adb", type=click.Path(), default=None, help="The adb executable.")
+@click.option("--adb-server", default=None, metavar="HOST:PORT", help="Another adb server than this machine's.")
+@json_option
+def devices(
+    names: tuple[str, ...],
+    cleaned: tuple[str, ...],
+    delegates_file: str | None,
+    adb: str | None,
+    adb_server: str | None,
+    as_json: bool,
+) -> None:
+    """Phones that adb sees: what they are, how they are, and which delegates can run on them.
+
+    Measure on one with `mhmodels bench MODEL --device SERIAL --delegate ID`.
+    """
+    from mhmodels.android_bench.delegates.delegate import load_delegates
+    from mhmodels.android_bench.device.names import serial_of, set_name
+    from mhmodels.android_bench.runner import Options, PhoneRunner
+    from mhmodels.android_bench.transport.workspace import Workspace, device_lock
+
+    for pair in names:
+        serial, equals, name = pair.partition("=")
+        if not (serial and equals):
+            raise click.UsageError(f"--name {pair}: expected SERIAL=NAME")
+        set_name(serial, name)
+    own = load_delegates(delegates_file) if delegates_file else ()
+    runner = PhoneRunner(Options(adb=adb, adb_server=adb_server, delegates=own, wait_s=5.0))
+    for phone in cleaned:
+        # A session that measures there now is waited for, not swept away.
+        serial = serial_of(phone)
+        with device_lock(runner.facts(serial).hardware_serial):
+            Workspace(runner.phone(serial)).clean()
+        note(f"removed everything of ours from {phone}")
+    listed = runner.adb.devices()
+    for serial, _, name in (pair.partition("=") for pair in names):
+        if name and serial not in [line.serial for line in listed]:
+            note(f"{name} stands for '{serial}' from now on, which is not connected: is that its serial?")
+    # All at once: one that hangs is waited for a minute.
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        rows = list(pool.map(lambda line: _row(runner, line), listed))
+    if as_json:
+        emit_json({"adb": str(runner.adb.executable), "devices": rows})
+        return
+    if not rows:
+        note("no phones: turn on USB debugging (Settings, System, Developer options), connect the cable and allow this computer")
+        return
+    _print(rows)
+
+
+def _row(runner: Any, line: Any) -> dict[str, Any]:
+    """One device as data; one that cannot be used carries its problem and nothing else."""
+    from mhmodels.android_bench.device.condition import read_condition
+    from mhmodels.android_bench.device.description import core_mask, obstacle, remark
+    from mhmodels.android_bench.device.names import name_of
+    from mhmodels.android_bench.errors import AdbError
+
+    row: dict[str, Any] = {"serial": line.serial, "name": name_of(line.serial), "state": line.state, "problem": line.problem}
+    if line.problem:
+        return row
+    try:
+        facts, now = runner.facts(line.serial), read_condition(runner.phone(line.serial))
+    except AdbError as error:
+        return {**row, "problem": str(error)}
+    return {
+        **row,
+        "model": facts.title,
+        "soc": facts.soc or facts.platform,
+        "android": facts.android,
+        "sdk": facts.sdk,
+        "fingerprint": facts.fingerprint,
+        "abis": facts.abis,
+        "cores": [{"number": core.number, "max_mhz": core.max_khz / 1e3} for core in facts.cores],
+        "big_cores": f"{core_mask(facts):x}",
+        "gpu": facts.gpu,
+        "nnapi_accelerators": facts.accelerators,
+        "free_bytes": facts.free_bytes,
+        "condition": now,
+        "delegates": [
+            {
+                "id": delegate.id,
+                "can_run": not obstacle(delegate, facts),
+                "remark": obstacle(delegate, facts) or remark(delegate, facts),
+            }
+            for delegate in runner.delegates
+        ],
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mhmodels.android_bench.device.condition import STATUS_NAMES
+
+    table = Table("phone", "model", "SoC", "Android", "ABI", "cores", "GPU", "NNAPI", "state", "delegates", show_lines=True)
+    for row in rows:
+        name = row["serial"] if row["name"] == row["serial"] else f"{row['name']}\n{row['serial']}"
+        if row["problem"]:
+            table.add_row(escape(name), *("",) * 7, escape(row["problem"]), "")
+            continue
+        now = row["condition"]
+        heat = "" if now.temperature_c is None else f"{now.temperature_c:.1f} °C"
+        level = "" if now.battery_level is None else f"battery {now.battery_level} %"
+        thermal = "" if now.thermal_status is None else f"throttling: {STATUS_NAMES[min(now.thermal_status, 6)]}"
+        clocks: dict[float, int] = {}
+        for core in row["cores"]:
+            clocks[core["max_mhz"]] = clocks.get(core["max_mhz"], 0) + 1
+        cells = (
+            name,
+            row["model"],
+            row["soc"],
+            f"{row['android']} (API {row['sdk']})",
+            row["abis"][0] if row["abis"] else "",
+            "\n".join(f"{count} × {mhz:.0f} MHz" for mhz, count in clocks.items()) + f"\nmask {row['big_cores']}",
+            row["gpu"],
+            ", ".join(row["nnapi_accelerators"]),
+            "\n".join(filter(None, (level, heat, thermal))),
+            ", ".join(delegate["id"] for delegate in row["delegates"] if delegate["can_run"]),
+        )
+        table.add_row(*(escape(str(cell)) for cell in cells))
+    console().print(table)

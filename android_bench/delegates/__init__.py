@@ -1,0 +1,1 @@
+"""Delegates as data, the tool that runs them and its command line."""

@@ -1,0 +1,249 @@
+"""Delegates as data: flags, libraries, environment, formats, and what counts as proof that one ran.
+
+Adding a delegate is adding an entry, to `delegate_table.TABLE` or to a file of one's own (`load_delegates`).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from mhmodels.android_bench.errors import DelegateError
+from mhmodels.errors import FileFormatError, UnknownNameError
+from mhmodels.system.files import read_bytes
+
+Tool: TypeAlias = Literal["benchmark_model", "benchmark_litert_model"]
+MOST_BYTES = 1 << 20
+FORMATS = ("float32", "float16", "int8", "uint8")
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ACCELERATOR = re.compile(r"[\w.+@-]{1,80}", re.ASCII)
+# Names or patterns in one folder, and paths on the device: nothing that leads elsewhere or that a shell reads.
+_FILE = re.compile(r"[\w.+*?\[\]-]*[\w*?][\w.+*?\[\]-]*", re.ASCII)
+_PATH = re.compile(r"/[\w./+@-]+", re.ASCII)
+# The harness's own flags: with another value the figure would be of another network, another file or no run at all.
+RESERVED = frozenset((
+    "graph", "signature_to_run_for", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs",
+    "run_delay", "run_frequency", "dry_run", "gpu_invoke_loop_times", "input_layer", "input_layer_shape",
+    "input_layer_value_range", "input_layer_value_files", "output_filepath", "output_proto_filepath", "result_file_path",
+    "enable_op_profiling", "export_model_runtime_info", "model_runtime_info_output_file", "list_signatures",
+))  # fmt: skip
+
+
+class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the tool must have said before its time counts as this delegate's. What no field allows is no proof.
+
+    Attributes:
+        names: delegate names in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
+        kernels: patterns of the names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for what `names` stand for.
+        counted: a kernel of these names must be said to have taken nodes, because `names` may stand for other delegates too.
+        accelerators: pattern of the NNAPI accelerators that are hardware. The tool must list which there are: one of this
+            pattern, or the one that was asked for, and beside it only NNAPI's CPU reference. "" where NNAPI has no part.
+        software: pattern for a part of the names of accelerators that are none.
+        must: patterns that some line has to match, each with the reason why the run does not count without it.
+        never: patterns that no line may match, each with the reason if one does.
+        may: patterns of lines that speak of a fallback and still leave the network on this delegate.
+        plain: no delegate may be applied at all: the proof is their absence and the `must` lines.
+    """
+
+    names: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
+    counted: bool = False
+    accelerators: str = ""
+    software: str = r"$^"
+    must: dict[str, str] = {}
+    never: dict[str, str] = {}
+    may: tuple[str, ...] = ()
+    plain: bool = False
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """Every regular expression in it."""
+        return (*self.kernels, self.accelerators, self.software, *self.must, *self.never, *self.may)
+
+
+class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One way to run a network on a phone.
+
+    Attributes:
+        id: as in `--delegate`.
+        title: for tables.
+        tool: the program that runs it.
+        formats: of the files it takes, that of `SERIAL/id` first; the others are `SERIAL/id-FORMAT`.
+        flags: of the tool; `{folder}` stands for where `files` were pushed to.
+        accelerator_flag: the flag that takes what follows the colon in `id:ACCELERATOR`; "" where nothing may.
+        files: names or glob patterns of libraries that must be pushed, from the user's folder of them.
+        environment: variables; `{folder}` as in `flags`.
+        libraries: paths on the device of which at least one must be there; empty for none.
+        platforms: pattern for the SoC's model or platform name; "" for any.
+        min_sdk: first Android version (API level).
+        deprecated_sdk: API level from which on it is on its way out, 0 for never.
+        note: what to know, such as why it is deprecated.
+        successor: id of what replaces it, or "".
+        proof: see `Proof`.
+    """
+
+    id: str
+    title: str
+    formats: tuple[str, ...]
+    proof: Proof
+    tool: Tool = "benchmark_model"
+    flags: dict[str, str] = {}
+    accelerator_flag: str = ""
+    files: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    libraries: tuple[str, ...] = ()
+    platforms: str = ""
+    min_sdk: int = 21
+    deprecated_sdk: int = 0
+    note: str = ""
+    successor: str = ""
+
+    def __post_init__(self) -> None:
+        where = f"delegate '{self.id}'"
+        if not _ID.fullmatch(self.id):
+            raise DelegateError(f"{where}: field 'id' must be lower-case words and digits joined by '-'")
+        if any(self.id.endswith(f"-{name}") for name in FORMATS):
+            raise DelegateError(f"{where}: field 'id' ends like a format ({', '.join(FORMATS)}), which is written after it")
+        wrong = [name for name in self.formats if name not in FORMATS]
+        if wrong or not self.formats:
+            raise DelegateError(f"{where}: field 'formats' is {self.formats!r}, expected some of {', '.join(FORMATS)}")
+        self._check_words(where)
+        for pattern in (*self.proof.patterns, self.platforms):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise DelegateError(f"{where}: pattern '{pattern}' is not a regular expression ({error})") from error
+        if not (self.proof.plain or self.proof.names or self.proof.kernels):
+            raise DelegateError(f"{where}: field 'proof' needs names, kernels or plain: without proof no run can count")
+
+    def _check_words(self, where: str) -> None:
+        """Refuses what a shell, a folder or the tool would take for something else."""
+        for name in (*self.flags, *((self.accelerator_flag,) if self.accelerator_flag else ())):
+            if not _FLAG.fullmatch(name):
+                raise DelegateError(f"{where}: field 'flags' has '{name}', expected a flag's name without dashes")
+            if name.replace("-", "_") in RESERVED:
+                raise DelegateError(f"{where}: field 'flags' has '{name}', which is the harness's own; leave it out")
+        for field, words, shape, expected in (
+            ("environment", self.environment, _VARIABLE, "the name of a variable"),
+            ("files", self.files, _FILE, "a name or pattern without folders, such as libmine*.so"),
+            ("libraries", self.libraries, _PATH, "an absolute path on the device"),
+        ):
+            for word in words:
+                if not shape.fullmatch(word):
+                    raise DelegateError(f"{where}: field '{field}' has {word!r}, expected {expected}")
+        for text in (self.title, self.note, *self.flags.values(), *self.environment.values()):
+            if not text.isprintable():
+                raise DelegateError(f"{where}: {text!r} holds a control character")
+
+
+class Choice(NamedTuple):
+    """A delegate, the accelerator behind it (or ""), and the format of the files."""
+
+    delegate: Delegate
+    accelerator: str
+    format: str
+
+    @property
+    def id(self) -> str:
+        """As in a hardware id: `nnapi:google-edgetpu`, `xnnpack-int8`."""
+        name = f"{self.delegate.id}:{self.accelerator}" if self.accelerator else self.delegate.id
+        return name if self.format == self.delegate.formats[0] else f"{name}-{self.format}"
+
+    def flags(self, folder: str) -> dict[str, str]:
+        """The tool's flags, with the folder of the pushed files filled in."""
+        flags = {name: value.replace("{folder}", folder) for name, value in self.delegate.flags.items()}
+        return {**flags, self.delegate.accelerator_flag: self.accelerator} if self.accelerator else flags
+
+    def environment(self, folder: str) -> dict[str, str]:
+        """Environment variables, filled in likewise."""
+        return {name: value.replace("{folder}", folder) for name, value in self.delegate.environment.items()}
+
+
+class Delegates:
+    """A set of delegates by id: the built-in table and a user's own.
+
+    Args:
+        own: a user's entries; they replace built-in ones of the same id.
+    """
+
+    def __init__(self, own: Iterable[Delegate] = ()) -> None:
+        from mhmodels.android_bench.delegates.table import TABLE
+
+        self._known = {delegate.id: delegate for delegate in (*TABLE, *own)}
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter(self._known.values())
+
+    def find(self, text: str) -> Choice | None:
+        """What `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for; None if it is none of them."""
+        fmt = next((name for name in FORMATS if text.endswith(f"-{name}")), "")
+        base, colon, accelerator = (text[: -len(fmt) - 1] if fmt else text).partition(":")
+        delegate = self._known.get(base)
+        if delegate is None or (colon and not (delegate.accelerator_flag and _ACCELERATOR.fullmatch(accelerator))):
+            return None
+        if fmt and fmt not in delegate.formats:
+            return None
+        return Choice(delegate, accelerator, fmt or delegate.formats[0])
+
+    def get(self, text: str) -> Choice:
+        """As `find`.
+
+        Raises:
+            UnknownNameError: it stands for nothing; the message offers the nearest ids.
+        """
+        choice = self.find(text)
+        if choice is None:
+            base = text.partition(":")[0]
+            known = self._known.get(base)
+            if known is not None and not known.accelerator_flag:
+                raise DelegateError(f"delegate '{text}': {base} takes no accelerator, expected '{base}'")
+            raise UnknownNameError(
+                "delegate", text, self._known, "(nnapi takes an accelerator as nnapi:NAME, all take a format as ID-int8)"
+            )
+        return choice
+
+    def for_format(self, text: str, fmt: str) -> Choice:
+        """The delegate of that id with files of a format, by the delegate's own rule.
+
+        Raises:
+            UnknownNameError: no such delegate.
+            DelegateError: it does not take that format.
+        """
+        choice = self.get(text)
+        if choice.format == fmt or any(text.endswith(f"-{name}") for name in FORMATS):
+            return choice
+        if fmt not in choice.delegate.formats:
+            raise DelegateError(f"delegate '{text}' takes {', '.join(choice.delegate.formats)} files, found {fmt}")
+        return choice._replace(format=fmt)
+
+
+def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
+    """Reads a user's delegates: JSON or TOML, `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
+
+    Raises:
+        DelegateError: it cannot be read, or an entry cannot be; the message names file and field.
+    """
+    file = Path(path)
+    decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
+    try:
+        delegates = tuple(decode(read_bytes(file, MOST_BYTES), type=_File).delegates)
+    except FileFormatError as error:
+        raise DelegateError(str(error)) from error
+    except (msgspec.DecodeError, DelegateError, UnicodeDecodeError, RecursionError) as error:
+        raise DelegateError(f"{file}: not a delegate file: {error}") from error
+    ids = [delegate.id for delegate in delegates]
+    twice = next((name for place, name in enumerate(ids) if name in ids[:place]), None)
+    if twice is not None:
+        raise DelegateError(f"{file}: delegate '{twice}' stands there twice, expected each id once")
+    return delegates
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    delegates: list[Delegate]

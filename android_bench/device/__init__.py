@@ -1,0 +1,1 @@
+"""What a phone is and how it is: identity, cores, temperature, settings."""

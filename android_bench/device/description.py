@@ -1,0 +1,193 @@
+"""What a phone is: identity, cores, GPU, accelerators, and which delegates can run on it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from mhmodels.android_bench.delegates.delegate import Delegate
+from mhmodels.android_bench.device.condition import IDENTITY, identity_of
+from mhmodels.android_bench.device.cores import CORES, POLICIES, REST, WAKE, Core, number, read_cores
+from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.phone import Phone, guarded, quote, sections, split_sections
+
+# One slow cluster and something faster: what is within a tenth of the slowest is of its kind.
+_SAME_KIND = 1.1
+_PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]$", re.MULTILINE)
+_AIDL = re.compile(r"android\.hardware\.neuralnetworks\.IDevice/([\w.-]+)")
+_HIDL = re.compile(r"android\.hardware\.neuralnetworks@[\d.]+::IDevice/([\w.-]+)")
+# Names of folders on this machine are made of it.
+_ABI = re.compile(r"[\w-]{1,40}", re.ASCII)
+_WRONG_BOOT = ("", "null")
+
+
+class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's identity and parts; empty text or None where it does not tell.
+
+    Attributes:
+        serial: as `adb devices` lists it.
+        sdk: API level; 0 if it is not told.
+        accelerators: NNAPI's, as far as they can be asked for without running anything.
+        libraries: of the paths that delegates need, those that are there.
+        free_bytes: room below /data/local/tmp.
+        boot_id: changes with every start.
+        identity: serial number and build.
+        pinned: whether programs can be tied to the big cores.
+    """
+
+    serial: str
+    manufacturer: str
+    model: str
+    soc: str
+    platform: str
+    android: str
+    sdk: int
+    fingerprint: str
+    patch: str
+    abis: tuple[str, ...]
+    cores: tuple[Core, ...]
+    gpu: str
+    accelerators: tuple[str, ...]
+    libraries: frozenset[str]
+    free_bytes: int | None
+    boot_id: str
+    identity: str
+    pinned: bool
+
+    @property
+    def title(self) -> str:
+        """`Google Pixel 4`."""
+        if self.model.lower().startswith(self.manufacturer.lower()):
+            return self.model
+        return f"{self.manufacturer} {self.model}".strip()
+
+    @property
+    def hardware_serial(self) -> str:
+        """Which phone it is, however it is connected: its own serial number; what adb calls it where it tells none."""
+        number, space, _ = self.identity.partition(" ")
+        return number if space else self.serial
+
+    @property
+    def big_mask(self) -> int:
+        """Bit mask of the cores that are not of the slowest kind; of all cores where there is one kind; 0 if unknown.
+
+        It is unknown as well where one core does not tell how fast it is: whether it sleeps must not change the mask.
+        """
+        speeds = {core.number: core.capacity or core.max_khz for core in self.cores}
+        # A mix of both measures cannot be ordered.
+        if not all(core.capacity for core in self.cores):
+            speeds = {core.number: core.max_khz for core in self.cores}
+        if not speeds or not all(speeds.values()):
+            return 0
+        big = [number for number, speed in speeds.items() if speed > _SAME_KIND * min(speeds.values())]
+        return sum(1 << number for number in big or speeds)
+
+
+def core_mask(facts: PhoneFacts) -> int:
+    """Bit mask of the cores to measure on, 0 if they cannot be chosen."""
+    return facts.big_mask if facts.pinned else 0
+
+
+def rest_mask(facts: PhoneFacts) -> int:
+    """Bit mask of the cores that are not measured on, 0 if there are none or they cannot be chosen."""
+    every = sum(1 << core.number for core in facts.cores)
+    return every & ~facts.big_mask if facts.pinned else 0
+
+
+def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
+    """Asks a device what it is, in one go.
+
+    Args:
+        phone: the device.
+        delegates: whose libraries are looked for.
+
+    Raises:
+        AdbError: it does not answer.
+    """
+    paths = sorted({path for delegate in delegates for path in delegate.libraries})
+    commands = {
+        "props": "getprop",
+        "cores": CORES,
+        "policies": POLICIES,
+        "gpu": f"{guarded('dumpsys SurfaceFlinger')} 2>/dev/null | grep -m1 GLES",
+        "services": "service list 2>/dev/null | grep neuralnetworks; lshal 2>/dev/null | grep neuralnetworks",
+        "df": "df -k /data/local/tmp 2>/dev/null",
+        "boot": "cat /proc/sys/kernel/random/boot_id 2>/dev/null",
+        "identity": IDENTITY,
+        "libraries": f"ls -d {' '.join(quote(path) for path in paths)} 2>/dev/null" if paths else ":",
+    }
+    script, secret = sections(commands)
+    # It goes to terminals, tables and the store.
+    found = split_sections(printable(phone.script(script).stdout.replace("\r", "")), secret)
+    props = {name: value[:200] for name, value in _PROPERTY.findall(found.get("props", ""))}
+    phone.tells_start = props.get("sys.boot_completed") == "1"
+    services = found.get("services", "")
+    accelerators = dict.fromkeys(_AIDL.findall(services) + _HIDL.findall(services))
+    present = found.get("libraries", "").split()
+    abis = props.get("ro.product.cpu.abilist") or props.get("ro.product.cpu.abi", "")
+    identity = identity_of(found.get("identity", ""))
+    facts = PhoneFacts(
+        serial=phone.serial,
+        manufacturer=props.get("ro.product.manufacturer", ""),
+        model=props.get("ro.product.model", "") or phone.serial,
+        soc=" ".join(filter(None, (props.get("ro.soc.manufacturer"), props.get("ro.soc.model")))),
+        platform=props.get("ro.board.platform", ""),
+        android=props.get("ro.build.version.release", ""),
+        sdk=number(props.get("ro.build.version.sdk", "")) or 0,
+        fingerprint=props.get("ro.build.fingerprint", ""),
+        patch=props.get("ro.build.version.security_patch", ""),
+        abis=tuple(filter(_ABI.fullmatch, abis.split(","))),
+        cores=read_cores(phone, found.get("cores", ""), found.get("policies", ""), identity),
+        gpu=found.get("gpu", "").partition("GLES:")[2].strip()[:200],
+        accelerators=tuple(accelerators),
+        # The end is compared: what stands before is the device's own business.
+        libraries=frozenset(path for path in paths if any(line.endswith(path) for line in present)),
+        free_bytes=_free(found.get("df", "")),
+        boot_id=found.get("boot", "").strip()[:64],
+        identity=identity,
+        pinned=True,
+    )
+    return msgspec.structs.replace(facts, pinned=bool(facts.big_mask) and _can_pin(phone, facts.big_mask))
+
+
+def _can_pin(phone: Phone, mask: int) -> bool:
+    """Whether the kernel takes a mask, which would end every run else; it takes none whose cores all sleep."""
+    pin = f"taskset {mask:x} true"
+    rc = phone.script(pin).rc
+    # 126 and 127: there is no such program.
+    return rc == 0 or (rc not in (126, 127) and phone.script(f"{WAKE}; {pin}; c=$?; {REST}; exit $c").rc == 0)
+
+
+def obstacle(delegate: Delegate, facts: PhoneFacts) -> str:
+    """Why a delegate cannot run on a device, as far as can be told without trying; "" if nothing speaks against it."""
+    if facts.sdk and facts.sdk < delegate.min_sdk:
+        return f"needs Android API {delegate.min_sdk}, this is {facts.sdk}"
+    if delegate.platforms and not any(re.search(delegate.platforms, name) for name in (facts.platform, *facts.soc.split())):
+        return f"not for this chip ({facts.soc or facts.platform or 'unknown'})"
+    if delegate.libraries and not facts.libraries & set(delegate.libraries):
+        return f"none of its libraries is there ({delegate.libraries[0]}, …)"
+    return ""
+
+
+def remark(delegate: Delegate, facts: PhoneFacts) -> str:
+    """What to know about a delegate on a device although it may run: that it is on its way out, what it needs."""
+    remarks = []
+    if delegate.deprecated_sdk and facts.sdk >= delegate.deprecated_sdk:
+        remarks.append(f"deprecated ({delegate.note}); its successor is {delegate.successor}")
+    if delegate.files:
+        remarks.append(f"needs {', '.join(delegate.files)} (--libraries)")
+    return "; ".join(remarks)
+
+
+def restarted(before: str, after: str) -> bool:
+    """Whether a device's boot id changed; False where it has none to tell."""
+    return before not in _WRONG_BOOT and after not in _WRONG_BOOT and before != after
+
+
+def _free(text: str) -> int | None:
+    """Room from `df -k`: the fourth column of the last line."""
+    words = text.splitlines()[-1].split() if text.strip() else []
+    blocks = number(words[3]) if len(words) > 3 else None
+    return None if blocks is None else blocks * 1024

@@ -1,0 +1,67 @@
+"""Names that people give to their phones, and where raw logs and libraries are."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from mhmodels.errors import FileFormatError, MeasurementError
+from mhmodels.system.files import read_bytes, write_atomically
+from mhmodels.system.places import data_path
+
+MOST_BYTES = 1 << 20
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,40}", re.ASCII)
+
+
+def names_path() -> Path:
+    """The file of the phones' names."""
+    return data_path() / "phones.json"
+
+
+def read_names() -> dict[str, str]:
+    """Names by serial.
+
+    Raises:
+        MeasurementError: the file is damaged.
+    """
+    path = names_path()
+    if not os.path.lexists(path):
+        return {}
+    try:
+        names = msgspec.json.decode(read_bytes(path, MOST_BYTES), type=dict[str, str])
+    # Bytes that are no UTF-8 are a ValueError, as is what is no JSON.
+    except (FileFormatError, ValueError, RecursionError) as error:
+        raise MeasurementError(f"{path}: not the names of phones ({error}); remove it and name them again") from error
+    wrong = next((name for name in names.values() if not _NAME.fullmatch(name)), None)
+    if wrong is not None:
+        raise MeasurementError(f"{path}: phone name {wrong[:80]!r} must be up to 41 letters, digits and '._-'; remove it")
+    return names
+
+
+def set_name(serial: str, name: str) -> None:
+    """Gives a phone a name for `NAME/delegate`; "" takes it away.
+
+    Raises:
+        MeasurementError: the name cannot be one, or is another phone's.
+    """
+    names = {known: value for known, value in read_names().items() if known != serial}
+    if name:
+        if not _NAME.fullmatch(name):
+            raise MeasurementError(f"phone name {name!r} must be up to 41 letters, digits and '._-'")
+        if name in names.values() or name in names:
+            raise MeasurementError(f"phone name '{name}' is another phone's")
+        names[serial] = name
+    write_atomically(names_path(), msgspec.json.format(msgspec.json.encode(names, order="sorted"), indent=2))
+
+
+def serial_of(phone: str) -> str:
+    """The serial behind a name; a serial stands for itself."""
+    return next((serial for serial, name in read_names().items() if name == phone), phone)
+
+
+def name_of(serial: str) -> str:
+    """A phone's name, or its serial if it has none: what stands in hardware ids."""
+    return read_names().get(serial, serial)

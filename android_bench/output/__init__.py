@@ -1,0 +1,1 @@
+"""What benchmark tools print, read into data."""

@@ -1,0 +1,127 @@
+"""The two binary results that newer tools write: BenchmarkResult and ModelRuntimeDetails (LiteRT, proto2 wire format)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from mhmodels.android_bench.transport.lines import printable
+from mhmodels.errors import FileFormatError
+
+MAX_BYTES = 64 << 20
+_LATENCY = ("avg", "min", "max", "std", "median", "p5", "p95", "init", "first", "warmup")
+
+
+class Result(NamedTuple):
+    """What BenchmarkResult says that text does not: exact milliseconds.
+
+    Attributes:
+        latency_ms: by name: avg, min, max, std, median, p5, p95, init, first, warmup; what is there.
+        runs, warmup_runs: inferences; None if it does not say.
+    """
+
+    latency_ms: dict[str, float]
+    runs: int | None
+    warmup_runs: int | None
+
+
+class Placement(NamedTuple):
+    """Where the nodes of the primary graph ran.
+
+    Attributes:
+        total: nodes of the file.
+        delegated: by delegate name, nodes that it replaced.
+    """
+
+    total: int
+    delegated: dict[str, int]
+
+
+def read_result(data: bytes) -> Result:
+    """Decodes a BenchmarkResult.
+
+    Raises:
+        FileFormatError: it is cut off or something else.
+    """
+    latency: dict[str, float] = {}
+    runs: dict[int, int] = {}
+    for number, value in _fields(data):
+        if number == 2 and isinstance(value, bytes):
+            for inner, bits in _fields(value):
+                if isinstance(bits, float) and 1 <= inner <= len(_LATENCY):
+                    latency[_LATENCY[inner - 1]] = bits
+        elif number == 4 and isinstance(value, bytes):
+            runs.update({inner: bits for inner, bits in _fields(value) if isinstance(bits, int)})
+    return Result(latency, runs.get(2), runs.get(3))
+
+
+def read_placement(data: bytes) -> Placement:
+    """Decodes ModelRuntimeDetails: its nodes, and those that delegates replaced.
+
+    Raises:
+        FileFormatError: it is cut off, something else, or holds no graph.
+    """
+    graph = next((value for number, value in _fields(data) if number == 2 and isinstance(value, bytes)), None)
+    if graph is None:
+        raise FileFormatError("model runtime info: holds no graph")
+    delegated: dict[str, int] = {}
+    total = 0
+    for node in (value for number, value in _fields(graph) if number == 3 and isinstance(value, bytes)):
+        details = next((value for number, value in _fields(node) if number == 8 and isinstance(value, bytes)), None)
+        if details is None:
+            # Nodes that a delegate took over stay in the list, so this counts every one of the file.
+            total += 1
+            continue
+        name, replaced = "", 0
+        for number, value in _fields(details):
+            if number == 1 and isinstance(value, bytes):
+                name = printable(value.decode(errors="replace"))[:80]
+            elif number == 2:
+                replaced += 1 if isinstance(value, int) else _varints(value)
+        delegated[name] = delegated.get(name, 0) + replaced
+    return Placement(total, delegated)
+
+
+def _varints(packed: int | float | bytes) -> int:
+    """How many numbers a packed field holds: each ends in a byte below 128."""
+    return sum(byte < 0x80 for byte in packed) if isinstance(packed, bytes) else 0
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    """Field numbers and values: varints as int, 32 bit as float, lengths as bytes (64 bit as float)."""
+    place = 0
+    while place < len(data):
+        key, place = _varint(data, place)
+        number, kind = key >> 3, key & 7
+        value: int | float | bytes
+        if kind == 0:
+            value, place = _varint(data, place)
+        elif kind in (1, 5):
+            size = 8 if kind == 1 else 4
+            value = struct.unpack("<d" if kind == 1 else "<f", _slice(data, place, size))[0]
+            place += size
+        elif kind == 2:
+            size, place = _varint(data, place)
+            value = _slice(data, place, size)
+            place += size
+        else:
+            raise FileFormatError(f"benchmark result: wire type {kind} at byte {place}, expected 0, 1, 2 or 5")
+        yield number, value
+
+
+def _slice(data: bytes, place: int, size: int) -> bytes:
+    if place + size > len(data):
+        raise FileFormatError(f"benchmark result: cut off at byte {len(data)}, expected {place + size}")
+    return data[place : place + size]
+
+
+def _varint(data: bytes, place: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = _slice(data, place, 1)[0]
+        place += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, place
+    raise FileFormatError("benchmark result: a number of over ten bytes")

@@ -1,0 +1,1 @@
+"""Measuring on one phone: blocks in turns, series, and rows for the store."""

@@ -1,0 +1,165 @@
+"""One run of the tool on a phone, from the look before to the look after, with what it left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeVar
+
+from mhmodels.android_bench.delegates.command import CLOCKS, PLACEMENT, RESULT, TAKEN_RC, Prepared, Timing, arguments, script
+from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.device.condition import Condition, condition_script, lowest_clocks, parse_condition, throttled
+from mhmodels.android_bench.device.description import restarted
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.output.protos import read_placement, read_result
+from mhmodels.android_bench.transport.phone import Phone, ToolRun, split_sections
+from mhmodels.android_bench.transport.workspace import SWEEP, TAKEN, Workspace
+from mhmodels.android_bench.verdict.verdict import Status, Verdict, decide
+from mhmodels.errors import FileFormatError
+
+T = TypeVar("T")
+CLOCK_BYTES = 1 << 15
+FRESH_S = 1.0
+# As hexadecimal text they must fit into what is kept of a script's output; a network of 1,000 nodes takes 100 KiB.
+FILE_BYTES = {RESULT: 1 << 14, PLACEMENT: 1 << 18}
+Cool = Callable[[], tuple[Condition, float, str]]
+
+
+class Block(NamedTuple):
+    """A finished run.
+
+    Attributes:
+        script: what ran on the device.
+        before, after: the phone's condition; no `after` where the phone was gone.
+        waited_s: for it to cool down.
+        hot: why it was still too warm, or "".
+        lowest_khz: lowest limit of each core's clock meanwhile; empty where it was not told.
+        start_khz: limits when the session began.
+    """
+
+    verdict: Verdict
+    run: ToolRun
+    script: str
+    before: Condition
+    after: Condition | None
+    waited_s: float
+    hot: str
+    lowest_khz: tuple[int, ...] = ()
+    start_khz: tuple[int, ...] = ()
+
+    @property
+    def throttled(self) -> bool:
+        """Whether heat held the phone back before, during or after it."""
+        return self.after is not None and throttled(self.before, self.after, self.lowest_khz, self.start_khz)
+
+    @property
+    def saving(self) -> bool:
+        """Whether the phone began to save power meanwhile."""
+        return self.after is not None and bool(self.after.power_save)
+
+
+class BlockRunner:
+    """Runs blocks on one phone.
+
+    Args:
+        phone, workspace: the device and our folder there.
+        mask: of the cores to use, 0 for all.
+        rest: of the others, 0 for none.
+        timing: how long a block is.
+        timeout_s: for a run in all.
+        cool: waits until the phone may run.
+
+    Attributes:
+        start_khz: how high the clocks might go when the session began; empty until it is known.
+    """
+
+    def __init__(
+        self, phone: Phone, workspace: Workspace, *, mask: int, rest: int, timing: Timing, timeout_s: float, cool: Cool
+    ) -> None:
+        self.phone, self.workspace = phone, workspace
+        self.mask, self.rest, self.timing, self.timeout_s, self._cool = mask, rest, timing, timeout_s, cool
+        self.start_khz: tuple[int, ...] = ()
+        self._last: tuple[Condition | None, float] = (None, 0.0)
+
+    def block(self, choice: Choice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> Block:
+        """A timed run; once more if the phone went away during it and came back.
+
+        Raises:
+            DeviceLostError, DeviceUnauthorizedError, AdbError: the phone stays away.
+            CancelledError: somebody asked to stop.
+        """
+        block = self._once(choice, prepared, runs, threads, placement)
+        if block.verdict.status is Status.DEVICE_LOST:
+            # Once is a cable, twice is the phone.
+            self.phone.wait_back()
+            self.workspace.sweep()
+            block = self._once(choice, prepared, runs, threads, placement)
+        return block
+
+    def plain(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
+        """A run for something else than its time, with given flags; whatever it leaves running is ended."""
+        done = self.phone.tool(self._script(choice, prepared, run, flags), timeout_s=self.timeout_s)
+        self.workspace.check_taken(done.rc == TAKEN_RC)
+        self.workspace.sweep()
+        return done
+
+    def _once(self, choice: Choice, prepared: Prepared, runs: int, threads: int, placement: bool) -> Block:
+        before, waited, hot = self._cool()
+        folder = self.workspace.new_run()
+        flags = arguments(choice, prepared, folder, runs=runs, threads=threads, timing=self.timing, placement=placement)
+        text = self._script(choice, prepared, folder, flags)
+        try:
+            run = self.phone.tool(text, timeout_s=self.timeout_s)
+        except BaseException:
+            self._sweep_if_possible()
+            raise
+        if run.lost:
+            return Block(decide(run, choice), run, text, before, None, waited, hot)
+        self.workspace.check_taken(run.rc == TAKEN_RC)
+        after, files = self._after(folder)
+        verdict = decide(run, choice, result=_read(files[RESULT], read_result), placement=_read(files[PLACEMENT], read_placement))
+        if restarted(before.boot_id, after.boot_id):
+            verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
+        return Block(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before), self.start_khz)
+
+    def _script(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
+        environment = choice.environment(prepared.folder)
+        cores = {"mask": self.mask, "rest": self.rest}
+        return script(prepared, run, flags, environment, owned=self.workspace.owned, timeout_s=self.timeout_s, **cores)
+
+    def _after(self, folder: str) -> tuple[Condition, dict[str, str]]:
+        """How the phone is now and what the result files say, and in the same breath an end to what the run left behind."""
+        # One breath: a connection that breaks between two of them would cost a run that is done.
+        reads = {name: f"od -An -v -tx1 -N {most} {_apart(folder)}/{name} 2>/dev/null" for name, most in FILE_BYTES.items()}
+        reads[CLOCKS] = f"head -c {CLOCK_BYTES} {_apart(folder)}/{CLOCKS} 2>/dev/null"
+        text, secret = condition_script(sweep=self.workspace.mine(SWEEP), **reads)
+        found = split_sections(self.phone.script(text).stdout, secret)
+        self.workspace.check_taken(found.get("sweep", "").strip() == TAKEN)
+        condition = parse_condition(found)
+        self._last = condition, time.monotonic()
+        return condition, {name: found.get(name, "") for name in reads}
+
+    def take_last(self) -> Condition | None:
+        """The condition after the last run, once and only while it is fresh."""
+        (condition, when), self._last = self._last, (None, 0.0)
+        return condition if time.monotonic() - when < FRESH_S else None
+
+    def _sweep_if_possible(self) -> None:
+        """After an interruption; the next session sweeps too, so a phone that is gone is no further trouble."""
+        with contextlib.suppress(AdbError):
+            self.phone.adb.uncancelled(self.workspace.sweep)
+
+
+def _apart(path: str) -> str:
+    """A path for a script that also sweeps: in two words for the shell, so that its own command line is none of ours."""
+    return path.replace("/mhmodels/", "/mhmodel''s/")
+
+
+def _read(hexadecimal: str, decode: Callable[[bytes], T]) -> T | None:
+    """A result file from `od`; none, a cut or a damaged one is no result."""
+    try:
+        data = bytes.fromhex("".join(hexadecimal.split()))
+        return decode(data) if data else None
+    except (ValueError, FileFormatError):
+        return None

@@ -1,0 +1,184 @@
+"""From an outcome to a row of the store, with the raw log beside it."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mhmodels.android_bench.session.blocks import Block
+from mhmodels.android_bench.session.session import Outcome
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware import Environment, Hardware, Measurement
+from mhmodels.system.files import write_atomically
+
+MOST_MB = 1e7
+
+
+class PhoneFailure(MeasurementError):
+    """A run that says nothing lasting of network and hardware: it may succeed when it is asked for again.
+
+    Attributes:
+        status: the name of a `Status`.
+        reason: why, without what was measured where.
+    """
+
+    def __init__(self, hardware: str, model: str, status: str, reason: str) -> None:
+        super().__init__(f"{model} on {hardware}: {status}: {reason}")
+        self.status, self.reason = status, reason
+
+
+def measurement(
+    outcome: Outcome, hardware: Hardware, environment_of: Callable[[Hardware], Environment], log: Path
+) -> Measurement:
+    """The row of an outcome.
+
+    Args:
+        outcome: how the task ended.
+        hardware: whose id the row carries.
+        environment_of: what a figure there depends on; not asked where there is no row.
+        log: folder for the raw output of every run; the row names its file in it.
+
+    Raises:
+        PhoneFailure: the status is not lasting; its log is kept all the same.
+        OSError: the log cannot be written.
+    """
+    job = outcome.task.job
+    file = write_log(outcome, hardware, log)
+    series = outcome.series
+    if series is None and not outcome.lasting:
+        raise PhoneFailure(hardware.id, job.model, outcome.status, f"{outcome.reason} (log: {file})")
+    try:
+        return _row(outcome, hardware, environment_of(hardware), file)
+    except MeasurementError as error:
+        # A number that no row can hold costs this one; what is measured next has its own.
+        raise PhoneFailure(hardware.id, job.model, "UNKNOWN", f"{error} (log: {file})") from error
+
+
+def _row(outcome: Outcome, hardware: Hardware, environment: Environment, file: Path) -> Measurement:
+    job, series = outcome.task.job, outcome.series
+    first = outcome.blocks[0].verdict if outcome.blocks else None
+    latency = first.latency if first else None
+    return Measurement(
+        model_hash=job.model_hash,
+        architecture_id=job.architecture_id,
+        model=job.model,
+        hardware=hardware.id,
+        format=job.format,
+        kind="measured",
+        weights=job.weights,
+        file_bytes=job.file_bytes,
+        threads=job.threads,
+        batch=job.batch,
+        median_ms=series.median_ms if series else None,
+        mean_ms=series.mean_ms if series else None,
+        min_ms=series.min_ms if series else None,
+        max_ms=series.max_ms if series else None,
+        std_ms=series.std_ms if series else None,
+        p95_ms=series.p95_ms if series else None,
+        init_ms=latency.init if latency and series else None,
+        first_ms=latency.first if latency and series else None,
+        dram_bytes=_memory(outcome) if series else None,
+        runs=series.runs if series else 0,
+        warmup=series.warmup if series else 0,
+        noisy=bool(series and (series.noisy or series.drifting or outcome.disturbed)),
+        mad_ratio=series.mad_ratio if series else None,
+        delegated_nodes=first.delegated if first else None,
+        total_nodes=first.total if first else None,
+        reason="" if series else f"{outcome.status}: {outcome.reason}",
+        device=environment.device,
+        runtime=environment.runtime,
+        driver=environment.driver,
+        compiler=environment.compiler,
+        configuration=environment.configuration,
+        device_state=_state(outcome, file),
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
+
+
+def write_log(outcome: Outcome, hardware: Hardware, folder: Path) -> Path:
+    """Keeps every run's command, output and conditions in one compressed JSON file; its path."""
+    now = datetime.now(UTC)
+    document = {
+        "model": outcome.task.job.model,
+        "model_hash": outcome.task.job.model_hash,
+        "hardware": hardware.id,
+        "status": outcome.status.value,
+        "reason": outcome.reason,
+        "blocks": [_block(block) for block in outcome.blocks],
+        "operators": outcome.operators,
+    }
+    content = msgspec.json.encode(document)
+    name = f"{now:%Y%m%dT%H%M%S}-{hashlib.sha256(content + now.isoformat().encode()).hexdigest()[:12]}.json.gz"
+    path = folder / f"{now:%Y-%m-%d}" / name
+    write_atomically(path, gzip.compress(content, mtime=0))
+    return path
+
+
+def _block(block: Block) -> dict[str, Any]:
+    run = block.run
+    return {
+        "script": block.script,
+        "rc": run.rc,
+        "stopped": run.stopped,
+        "lost": run.lost,
+        "dropped_bytes": run.dropped,
+        "wall_s": run.wall_s,
+        "stdout": run.stdout.decode(errors="replace"),
+        "stderr": run.stderr.decode(errors="replace"),
+        "status": block.verdict.status.value,
+        "reason": block.verdict.reason,
+        "before": block.before,
+        "after": block.after,
+        "waited_s": block.waited_s,
+        "lowest_khz": block.lowest_khz,
+    }
+
+
+def _memory(outcome: Outcome) -> int | None:
+    """What the tool says that the network took, over its start, in bytes."""
+    overall = outcome.blocks[0].verdict.output.memory_mb.get("overall") if outcome.blocks else None
+    return round(overall * (1 << 20)) if overall is not None and 0 <= overall < MOST_MB else None
+
+
+def _lowest(blocks: Sequence[Block]) -> list[int]:
+    """The lowest clock that each core was limited to during any block; empty where the blocks tell of different cores."""
+    told = [block.lowest_khz for block in blocks if block.lowest_khz]
+    return [min(clocks) for clocks in zip(*told, strict=True)] if len({len(clocks) for clocks in told}) == 1 else []
+
+
+def _state(outcome: Outcome, log: Path) -> dict[str, Any]:
+    state: dict[str, Any] = {"status": outcome.status.value, "log": str(log), "remarks": list(outcome.remarks)}
+    if outcome.blocks:
+        before, after = outcome.blocks[0].before, outcome.blocks[-1].after
+        state |= {
+            "start_c": before.temperature_c,
+            "end_c": after.temperature_c if after else None,
+            "battery_level": before.battery_level,
+            "charging": before.charging,
+            "thermal_status": after.thermal_status if after else before.thermal_status,
+            "waited_s": sum(block.waited_s for block in outcome.blocks),
+            "throttled": outcome.throttled,
+            "clock_limits_khz": list(outcome.blocks[0].start_khz),
+            "lowest_clock_limits_khz": _lowest(outcome.blocks),
+            "requested_runs": outcome.task.job.runs,
+        }
+    if outcome.series:
+        series = outcome.series
+        state |= {
+            "blocks_ms": list(series.blocks_ms),
+            "block_statistic": series.statistic,
+            "ci95_ms": [series.low_ms, series.high_ms],
+            "drift": series.drift,
+            "drifting": series.drifting,
+        }
+    if outcome.operators:
+        state["operators"] = [msgspec.structs.asdict(operator) for operator in outcome.operators]
+    if outcome.comparison:
+        state["outputs"] = msgspec.structs.asdict(outcome.comparison)
+    return state

@@ -1,0 +1,366 @@
+"""Measuring on one phone: one lock, blocks of all delegates in turns, cool-down between them, everything put back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import msgspec
+
+from mhmodels.android_bench.delegates.binary import Binary
+from mhmodels.android_bench.delegates.command import TIMINGS, Mode, Prepared
+from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.device import condition as conditions
+from mhmodels.android_bench.device.condition import Condition, Limits
+from mhmodels.android_bench.device.description import PhoneFacts, core_mask, rest_mask, restarted
+from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS
+from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
+from mhmodels.android_bench.output.profile import Operator
+from mhmodels.android_bench.session.blocks import Block, BlockRunner
+from mhmodels.android_bench.session.extras import Comparison, compare_outputs, profile_operators
+from mhmodels.android_bench.session.series import Series, summarise_blocks
+from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.phone import Phone
+from mhmodels.android_bench.transport.workspace import Workspace, device_lock
+from mhmodels.android_bench.verdict.verdict import FROM_OUTSIDE, Status
+from mhmodels.errors import MeasurementError, MhmodelsError
+from mhmodels.hardware import Job
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """How to measure.
+
+    Attributes:
+        blocks: of each network on each delegate.
+        mode: `burst` with cool-down before each block, or `sustained`, a minute each without.
+        limits: of battery and heat.
+        timeout_s: for one run of the tool, in all.
+        require_full: a network that is only in part on its delegate has no latency.
+        profile: one more run for the times of the operators.
+        compare: one more run to compare the outputs with the CPU's.
+        prepare: darken the screen and keep the phone awake meanwhile.
+        fixed_clocks: Android's fixed performance mode meanwhile.
+    """
+
+    blocks: int = 5
+    mode: Mode = "burst"
+    limits: Limits = Limits()
+    timeout_s: float = 300.0
+    require_full: bool = False
+    profile: bool = False
+    compare: bool = False
+    prepare: bool = True
+    fixed_clocks: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A network on a delegate; each object is a task of its own."""
+
+    job: Job
+    choice: Choice
+
+
+class Kit(NamedTuple):
+    """What a delegate needs from this machine: its tool, and its libraries by their names."""
+
+    binary: Binary
+    libraries: Mapping[str, Path]
+
+
+class Outcome(NamedTuple):
+    """How a task ended.
+
+    Attributes:
+        series: only where there is a latency.
+        blocks: every run, failed ones too.
+        operators, comparison: if they were asked for.
+        remarks: for people.
+        disturbed: the phone could not do its best during any block: heat, power saving.
+    """
+
+    task: Task
+    status: Status
+    reason: str
+    series: Series | None
+    blocks: tuple[Block, ...] = ()
+    operators: tuple[Operator, ...] = ()
+    comparison: Comparison | None = None
+    remarks: tuple[str, ...] = ()
+    disturbed: bool = False
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it says something of network and hardware; a tool that was ended from outside does not."""
+        ended = self.status is Status.CRASH and bool(self.blocks) and self.blocks[-1].run.rc in FROM_OUTSIDE
+        return self.status.lasting and not ended
+
+    @property
+    def throttled(self) -> bool:
+        """Whether heat held the phone back during any block."""
+        return any(block.throttled for block in self.blocks)
+
+
+class Session:
+    """Exclusive use of one phone; a context manager.
+
+    Args:
+        phone, facts: the device.
+        plan: how to measure.
+        kit: finds what a delegate needs, or raises MeasurementError.
+        cancel: stops between and during runs when set.
+        tell: is told what is going on, for people.
+    """
+
+    def __init__(
+        self,
+        phone: Phone,
+        facts: PhoneFacts,
+        plan: Plan,
+        kit: Callable[[Choice], Kit],
+        *,
+        cancel: threading.Event | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.phone, self.facts, self.plan, self.kit = phone, facts, plan, kit
+        self.workspace = Workspace(phone)
+        self.warnings: list[str] = []
+        self._cancel, self._tell = cancel, tell
+        self._start_c: float | None = None
+        self._boot_id = ""
+        self._stack = ExitStack()
+        self._runner = BlockRunner(
+            phone,
+            self.workspace,
+            mask=core_mask(facts),
+            rest=rest_mask(facts),
+            timing=TIMINGS[plan.mode],
+            timeout_s=plan.timeout_s,
+            cool=self._cool,
+        )
+
+    def __enter__(self) -> Session:
+        self._stack.enter_context(device_lock(self.facts.hardware_serial, self._cancelled))
+        try:
+            for line in self.workspace.open():
+                self._tell(f"{self.facts.title}: {line}")
+            # Last in, first out: settings first, then what may still run.
+            self._stack.callback(self._tidy)
+            self._preflight()
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def measure(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+        """Measures networks on delegates; all delegates of a network take turns, block by block.
+
+        Yields:
+            One outcome a task, as soon as it is settled; a phone that is lost settles the remaining ones at once.
+
+        Raises:
+            CancelledError: somebody asked to stop.
+        """
+        waiting = list(tasks)
+        while waiting:
+            group = [task for task in waiting if task.job.model == waiting[0].job.model]
+            try:
+                for outcome in self._group(group):
+                    waiting.remove(outcome.task)
+                    yield outcome
+            except (DeviceLostError, DeviceUnauthorizedError) as error:
+                unauthorized = isinstance(error, DeviceUnauthorizedError)
+                status = Status.UNAUTHORIZED if unauthorized else Status.DEVICE_LOST
+                yield from (Outcome(task, status, str(error), None) for task in waiting)
+                return
+
+    def _group(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
+        ready: dict[Task, Prepared] = {}
+        for task in tasks:
+            prepared = self._prepare(task)
+            if isinstance(prepared, Outcome):
+                yield prepared
+            else:
+                ready[task] = prepared
+        blocks: dict[Task, list[Block]] = {task: [] for task in ready}
+        for turn in range(self.plan.blocks):
+            # There and back again, so that no delegate always follows the one that heats most.
+            for task in list(ready) if turn % 2 == 0 else list(reversed(ready)):
+                self._tell(f"{task.job.model} on {self.facts.title}, {task.choice.id}: block {turn + 1}/{self.plan.blocks}")
+                runs = -(-task.job.runs // self.plan.blocks)
+                block = self._runner.block(task.choice, ready[task], runs=runs, threads=task.job.threads, placement=turn == 0)
+                if block.after is not None:
+                    self._check_identity(block.after)
+                blocks[task].append(block)
+                if not block.verdict.status.runs:
+                    del ready[task]
+                    yield Outcome(task, block.verdict.status, block.verdict.reason, None, tuple(blocks[task]))
+        for task, prepared in ready.items():
+            yield self._settle(task, blocks[task], prepared)
+
+    def _settle(self, task: Task, blocks: Sequence[Block], prepared: Prepared) -> Outcome:
+        """Puts the blocks of a task together, if they agree."""
+        last = blocks[0].verdict
+        # The first block alone was asked where each node ran, so others may know less, but nothing else.
+        counts = {block.verdict.delegated for block in blocks if block.verdict.delegated is not None}
+        if len({block.verdict.status for block in blocks}) > 1 or len(counts) > 1:
+            return Outcome(task, Status.UNKNOWN, "its blocks disagree about what ran on the delegate", None, tuple(blocks))
+        latencies = [block.verdict.latency for block in blocks if block.verdict.latency is not None]
+        if last.status is Status.PARTIAL and self.plan.require_full:
+            return Outcome(task, Status.PARTIAL, f"full delegation required: {last.reason}", None, tuple(blocks))
+        remarks = list(self.warnings)
+        operators, comparison = self._extras(task, prepared, remarks)
+        hot = next((block.hot for block in blocks if block.hot), "")
+        remarks += [f"did not cool down: {hot}"] if hot else []
+        saving = any(block.saving for block in blocks)
+        remarks += ["its power-saving mode came on during a block"] if saving else []
+        series = summarise_blocks(latencies)
+        remarks += [f"{series.runs} of {task.job.runs} runs: slow blocks end by time"] if series.runs < task.job.runs else []
+        # Without pauses between the blocks warmth is what is asked about.
+        disturbed = saving or any(block.throttled for block in blocks) or bool(hot and self.plan.mode == "burst")
+        return Outcome(task, last.status, last.reason, series, tuple(blocks), operators, comparison, tuple(remarks), disturbed)
+
+    def _extras(self, task: Task, prepared: Prepared, remarks: list[str]) -> tuple[tuple[Operator, ...], Comparison | None]:
+        """What was asked for besides; that it fails costs nothing but itself."""
+        operators: tuple[Operator, ...] = ()
+        comparison = None
+        try:
+            if self.plan.profile:
+                operators = profile_operators(self._runner, self.workspace, task.choice, prepared, task.job.threads)
+            if self.plan.compare:
+                comparison = self._compare(task, prepared)
+        except CancelledError:
+            raise
+        # A type that numpy does not know, a file that cannot be read: none of them is worth the latency.
+        except (MhmodelsError, OSError, TypeError, ValueError) as error:
+            remarks.append(printable(str(error) or repr(error)))
+        return operators, comparison
+
+    def _compare(self, task: Task, prepared: Prepared) -> Comparison:
+        from mhmodels.android_bench.delegates.delegate import Delegates
+
+        cpu = Delegates().for_format("cpu", task.job.format)
+        beside = self._prepare(Task(task.job, cpu))
+        if isinstance(beside, Outcome):
+            raise MeasurementError(f"no outputs of the CPU to compare with: {beside.reason}")
+        return compare_outputs(self._runner, self.workspace, task.job, task.choice, prepared, (cpu, beside))
+
+    def _prepare(self, task: Task) -> Prepared | Outcome:
+        """Pushes what a task needs, unless it is there; or says why it cannot run."""
+        delegate, free = task.choice.delegate, self.facts.free_bytes
+        if self.facts.sdk and self.facts.sdk < delegate.min_sdk:
+            reason = f"needs Android API {delegate.min_sdk}, this is {self.facts.sdk}"
+            return Outcome(task, Status.DELEGATE_UNAVAILABLE, reason, None)
+        try:
+            binary, libraries = self.kit(task.choice)
+        except AdbError:
+            raise
+        except MeasurementError as error:
+            return Outcome(task, Status.NOT_EXECUTABLE, str(error), None)
+        if binary.abi and self.facts.abis and binary.abi not in self.facts.abis:
+            reason = f"{binary.local} is for {binary.abi}, the device takes {', '.join(self.facts.abis)}"
+            return Outcome(task, Status.NOT_EXECUTABLE, reason, None)
+        try:
+            tool = binary.remote
+            if binary.local is not None:
+                expected = {binary.tool: binary.sha256}
+                tool = self.workspace.place({binary.tool: binary.local}, expected=expected, free_bytes=free) + f"/{binary.tool}"
+            expected = {"model.tflite": task.job.model_hash}
+            graph = self.workspace.place({"model.tflite": task.job.path}, expected=expected, free_bytes=free)
+            folder = self.workspace.place(libraries, free_bytes=free) if libraries else graph
+        except (DeviceLostError, DeviceUnauthorizedError, CancelledError):
+            raise
+        except AdbError as error:
+            return Outcome(task, Status.UNKNOWN, str(error), None)
+        return Prepared(tool, f"{graph}/model.tflite", folder)
+
+    def _preflight(self) -> None:
+        """Refuses a phone that must not be measured now, waits for one that is too warm, and chooses the cores.
+
+        Raises:
+            MeasurementError: it may not be measured; the message says what to do.
+        """
+        now = self._look()
+        self._refuse(now)
+        if conditions.too_hot(now, self.plan.limits):
+            self._tell(f"{self.facts.title}: waiting for it to cool down ({conditions.too_hot(now, self.plan.limits)})")
+        now, _, hot = self._cool()
+        if hot:
+            raise MeasurementError(
+                f"{self.facts.title} ({self.phone.serial}) is too warm after {self.plan.limits.cool_down_s:.0f} s ({hot}): "
+                "let it lie open and cool, or give it longer (--cool-down)"
+            )
+        self._start_c = now.temperature_c
+        max_khz = max((core.max_khz for core in self.facts.cores), default=0)
+        self.warnings += conditions.warnings(now, len(self.facts.cores), max_khz)
+        if not core_mask(self.facts):
+            self.warnings.append("its cores could not be chosen: the system places the threads")
+        settings = (*(SETTINGS if self.plan.prepare else ()), *((FIXED_CLOCKS,) if self.plan.fixed_clocks else ()))
+        self.warnings += self.workspace.change(settings) if settings else []
+        # Fixed clocks are lower ones.
+        now = conditions.read_condition(self.phone) if self.plan.fixed_clocks else now
+        self._runner.start_khz = now.clock_limits_khz
+
+    def _refuse(self, now: Condition) -> None:
+        """Heeds what forbids measuring.
+
+        Raises:
+            MeasurementError: something does.
+        """
+        reasons = conditions.obstacles(now, self.plan.limits)
+        if reasons:
+            raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
+
+    def _cool(self) -> tuple[Condition, float, str]:
+        """Waits until a block may begin; a battery that ran low meanwhile ends the session.
+
+        Raises:
+            MeasurementError: the phone must not be measured any more.
+        """
+        limits = self.plan.limits
+        if self.plan.mode == "sustained" and self._start_c is not None:
+            limits = msgspec.structs.replace(limits, cool_down_s=0.0)
+        found = conditions.cool_down(self._look, limits, self._start_c, self._cancel)
+        self._refuse(found[0])
+        return found
+
+    def _look(self) -> Condition:
+        """The phone's condition; what the end of the last run told a moment ago is still true."""
+        now = self._runner.take_last() or conditions.read_condition(self.phone)
+        self._check_identity(now)
+        if restarted(self._boot_id, now.boot_id):
+            # The fixed clocks are gone, and rows would still tell of them.
+            self.workspace.apply_again()
+        self._boot_id = now.boot_id or self._boot_id
+        return now
+
+    def _cancelled(self) -> bool:
+        return self._cancel is not None and self._cancel.is_set()
+
+    def _check_identity(self, now: Condition) -> None:
+        """An address on the network may be another phone's after a break, and its figures are not this one's.
+
+        Raises:
+            DeviceLostError: it is.
+        """
+        known = self.facts.identity
+        if known and now.identity and known != now.identity:
+            raise DeviceLostError(
+                f"device '{self.phone.serial}' is another one now ({now.identity} instead of {known}): connect to the right one"
+            )
+
+    def _tidy(self) -> None:
+        """Puts settings back and ends what runs; what a vanished phone keeps is for the next session to tidy."""
+        try:
+            for line in self.phone.adb.uncancelled(self.workspace.close):
+                self._tell(f"{self.facts.title}: {line}, the next session tries again")
+        except AdbError as error:
+            self._tell(f"{self.facts.title}: could not be tidied up, the next session will do it ({error})")

@@ -1,0 +1,277 @@
+"""One device behind adb: scripts with an exit code, long runs, files; lost transports are waited for."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
+from mhmodels.android_bench.transport.adb import Adb, Listed, diagnose
+from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.process import Finished, Stopped
+
+SCRIPT_S = 20.0
+# A phone answers long before it has started as a whole.
+BOOT_S = 120.0
+ATTEMPTS = 3
+ADBS_OWN_RC = 255
+# For one of the few commands in a script that may hang.
+GUARD_S = 4.0
+# Devices without the second shell protocol take a service name of one old packet.
+OLD_SCRIPT_BYTES = 4000
+_HERE = "echo here; getprop sys.boot_completed 2>/dev/null"
+_CODE = re.compile(rb"[0-9]{1,3}")
+_ADDRESS = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+$")
+
+
+class Said(NamedTuple):
+    """A script's exit code on the device, and its two streams (one on old devices)."""
+
+    rc: int
+    stdout: str
+    stderr: str
+
+
+class ToolRun(NamedTuple):
+    """How a program on the device ended.
+
+    Attributes:
+        rc: its exit code there, 128 + n for a signal; None where it is not known.
+        stdout, stderr: raw; old devices send both as stdout.
+        wall_s: as this machine saw it, with adb's own time.
+        stopped: why we ended it, or "".
+        dropped: bytes that are missing from the streams.
+        lost: what adb said if the transport broke, or "".
+    """
+
+    rc: int | None
+    stdout: bytes
+    stderr: bytes
+    wall_s: float
+    stopped: Stopped = ""
+    dropped: int = 0
+    lost: str = ""
+
+
+class Phone:
+    """A device by its serial.
+
+    Args:
+        adb: executable and server.
+        serial: as `adb devices` lists it.
+        wait_s: how long a device that went away is waited for; one that is seen starting has `BOOT_S` more.
+
+    Attributes:
+        tells_start: whether the device says when it has started, as far as is known: then that is waited for, too.
+    """
+
+    def __init__(self, adb: Adb, serial: str, *, wait_s: float = 30.0) -> None:
+        self.adb, self.serial, self.wait_s, self.tells_start = adb, serial, wait_s, False
+        self._features: frozenset[str] | None = None
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What the device's adbd can do, such as `shell_v2`.
+
+        Raises:
+            AdbError: the device cannot be asked.
+        """
+        if self._features is None:
+            done = self._retrying(["features"], SCRIPT_S, "asking for features")
+            self._features = frozenset(done.stdout.decode(errors="replace").split())
+        return self._features
+
+    def listed(self) -> Listed | None:
+        """The server's line about this device, None if it has none."""
+        return next((line for line in self.adb.devices() if line.serial == self.serial), None)
+
+    def script(self, text: str, *, timeout_s: float = SCRIPT_S) -> Said:
+        """Runs a short shell script that may be run again, and is if the transport breaks.
+
+        Args:
+            text: POSIX shell; what comes from outside must be quoted (`quote`).
+            timeout_s: for one attempt.
+
+        Raises:
+            DeviceUnauthorizedError, DeviceLostError, AdbError: there is no whole answer.
+        """
+        self._check_length(text)
+        for attempt in range(ATTEMPTS):
+            mark = f"mh-{secrets.token_hex(8)}"
+            # An exit code of our own: old devices have none, and a broken transport looks like one. What stands before our first
+            # mark is a greeting.
+            done = self._adb(["shell", f"echo {mark}-\n(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
+            body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+            body = body.partition(f"{mark}-\n".encode())[2]
+            if found and _CODE.fullmatch(rc.strip()):
+                return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
+            # Without the last line adb's own code is a cut connection, whatever the script had said by then.
+            cut = done.rc == ADBS_OWN_RC and not done.stopped
+            self._recover(done._replace(stdout=b"", stderr=b"") if cut else done, "running a script", attempt)
+        raise DeviceLostError(f"device '{self.serial}': the connection broke {ATTEMPTS} times in a row")
+
+    def tool(self, text: str, *, timeout_s: float) -> ToolRun:
+        """Runs a script that ends in `exec PROGRAM …`, once, for as long as it takes; failing is an answer here.
+
+        Raises:
+            AdbError: adb itself cannot be run.
+            CancelledError: somebody asked to stop.
+        """
+        modern = "shell_v2" in self.features
+        mark = f"mh-{secrets.token_hex(8)}"
+        # Without `exec` the program would outlive the connection; old devices need a shell around it for the exit code.
+        command = text if modern else f"sh -c {quote(text)}\necho {mark} $?"
+        self._check_length(command)
+        with self.adb.watching(self.serial) as stayed:
+            done = self._adb(["shell", command], timeout_s)
+            rc: int | None = done.rc
+            stdout = done.stdout
+            if not modern:
+                body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
+                rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
+                stdout = body if found else stdout
+            # adb's own code for a cut connection, which a program may end with as well: old devices tell the program's apart.
+            cut = rc is None or (modern and rc == ADBS_OWN_RC and not stayed())
+        lost = "" if done.stopped else self._loss(done, rc, cut)
+        return ToolRun(None if done.stopped or lost else rc, stdout, done.stderr, done.wall_s, done.stopped, done.dropped, lost)
+
+    def push(self, local: Path, remote: str, *, timeout_s: float = 600.0) -> None:
+        """Copies a file to the device.
+
+        Raises:
+            DeviceLostError, NoSpaceError, AdbError: it is not there as a whole.
+        """
+        self._retrying(["push", str(local.absolute()), remote], timeout_s, f"pushing '{local.name}'")
+
+    def pull(self, remote: str, local: Path, *, timeout_s: float = 120.0) -> None:
+        """Copies a file or folder from the device.
+
+        Raises:
+            DeviceLostError, AdbError: it is not here as a whole.
+        """
+        self._retrying(["pull", remote, str(local.absolute())], timeout_s, f"pulling '{remote}'")
+
+    def wait_back(self) -> None:
+        """Waits until the device answers again and has started; a device on the network is connected to again.
+
+        Raises:
+            DeviceLostError: it stays away.
+            DeviceUnauthorizedError: it is back and refuses.
+            CancelledError: somebody asked to stop.
+        """
+        allowed, start = self.wait_s, time.monotonic()
+        while True:
+            self._check_cancelled()
+            line = self.listed()
+            if line is not None and line.state == "unauthorized":
+                raise DeviceUnauthorizedError(line.problem)
+            here, started = self._here() if line is not None and line.state == "device" else (False, False)
+            if here and started:
+                return
+            if here:
+                # What runs while Android starts is slower, and `settings` and `dumpsys` are not there yet.
+                allowed = self.wait_s + BOOT_S
+            if time.monotonic() - start > allowed:
+                raise DeviceLostError(
+                    f"device '{self.serial}' did not come back within {allowed:.0f} s"
+                    + (f"; {line.problem}" if line and line.problem else "; check its cable, or its power if it restarted")
+                )
+            if not here and _ADDRESS.match(self.serial):
+                if line is not None:
+                    self.adb.run(["disconnect", self.serial])
+                self.adb.connect(self.serial)
+            time.sleep(0.5)
+
+    def _here(self) -> tuple[bool, bool]:
+        """Whether the device answers, and whether it has started."""
+        lines = [line.strip() for line in self._adb(["shell", _HERE], 5.0).stdout.splitlines()]
+        after = lines[lines.index(b"here") + 1 :] if b"here" in lines else []
+        return b"here" in lines, not self.tells_start or after[:1] == [b"1"]
+
+    def _adb(self, words: Sequence[str], timeout_s: float) -> Finished:
+        done = self.adb.run(words, serial=self.serial, timeout_s=timeout_s)
+        if done.stopped == "cancelled":
+            raise CancelledError(f"device '{self.serial}': stopped on request")
+        return done
+
+    def _retrying(self, words: Sequence[str], timeout_s: float, what: str) -> Finished:
+        what = f"device '{self.serial}': {what}"
+        for attempt in range(ATTEMPTS):
+            done = self._adb(words, timeout_s)
+            if done.rc == 0 and not done.stopped:
+                return done
+            self._recover(done, what, attempt)
+        raise DeviceLostError(f"{what}: the connection broke {ATTEMPTS} times in a row")
+
+    def _recover(self, done: Finished, what: str, attempt: int) -> None:
+        """Waits for a device whose transport broke; anything else is raised."""
+        if done.rc == 0 and not done.stopped:
+            # The client was content, yet the script's last line never came: the stream was cut.
+            error: Exception = DeviceLostError(f"{what}: the answer is incomplete")
+        else:
+            error = diagnose(done, what)
+        if not isinstance(error, DeviceLostError) or attempt + 1 == ATTEMPTS:
+            raise error
+        self.wait_back()
+
+    def _loss(self, done: Finished, rc: int | None, cut: bool) -> str:
+        """What adb said of a broken transport; "" if the program itself ended."""
+        if cut:
+            said = printable(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
+            return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
+        tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        # The tool may itself print words that adb also uses: only adb's own lines count, and they start so.
+        if rc == 1 and tail and tail[0].startswith(("error:", "adb:")):
+            error = diagnose(done, f"device '{self.serial}'")
+            if isinstance(error, (DeviceLostError, DeviceUnauthorizedError)):
+                return str(error)
+        return ""
+
+    def _check_length(self, text: str) -> None:
+        if "shell_v2" not in self.features and len(text.encode()) > OLD_SCRIPT_BYTES:
+            raise AdbError(f"device '{self.serial}': a script of {len(text.encode())} bytes is too long for its old adbd")
+
+    def _check_cancelled(self) -> None:
+        if self.adb.cancelled():
+            raise CancelledError(f"device '{self.serial}': stopped on request")
+
+
+def quote(value: str | Path) -> str:
+    """One word of a device's shell, whatever is in it.
+
+    Raises:
+        AdbError: it holds a NUL, which no command line can.
+    """
+    text = str(value)
+    if "\0" in text:
+        raise AdbError(f"{text!r} holds a NUL character, which cannot be passed to a device")
+    return shlex.quote(text)
+
+
+def guarded(command: str) -> str:
+    """A command that is ended after a few seconds, where the device has `timeout`: a service that hangs costs its answer only."""
+    return f"$(command -v timeout >/dev/null 2>&1 && echo timeout {GUARD_S}) {command}"
+
+
+def sections(commands: Mapping[str, str]) -> tuple[str, str]:
+    """A script that runs several commands and keeps their outputs apart; for `split_sections`.
+
+    Returns:
+        The script and the separator's secret.
+    """
+    secret = secrets.token_hex(6)
+    return "\n".join(f"echo; echo '@@{secret} {name}'\n{command}" for name, command in commands.items()), secret
+
+
+def split_sections(text: str, secret: str) -> dict[str, str]:
+    """The outputs by name of what `sections` made."""
+    found = {}
+    for part in text.split(f"@@{secret} ")[1:]:
+        name, _, body = part.partition("\n")
+        found[name.strip()] = body.strip("\r\n")
+    return found

@@ -1,0 +1,188 @@
+"""What a run is worth: one status, and a latency only where there is positive proof of what was timed.
+
+The tool ends with exit code 0 and the CPU's time when it does not know a delegate's flag, when the platform lacks the
+delegate and when the delegate takes no node at all. So success is never assumed: it must be said (`proof`), and nothing may
+contradict it. Evidence of trouble is looked for first, in the order of `EVIDENCE`.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.output.latency import Doubt, Latency, check_plausible, read_latency
+from mhmodels.android_bench.output.parsing import Output, parse_output
+from mhmodels.android_bench.output.protos import Placement, Result
+from mhmodels.android_bench.transport.phone import ToolRun
+from mhmodels.android_bench.verdict.proof import find_share
+
+
+class Status(enum.StrEnum):
+    """How a run ended."""
+
+    OK = "OK"
+    PARTIAL = "PARTIAL"
+    NOT_DELEGATED = "NOT_DELEGATED"
+    FLAG_UNSUPPORTED = "FLAG_UNSUPPORTED"
+    DELEGATE_UNAVAILABLE = "DELEGATE_UNAVAILABLE"
+    DELEGATE_FAILED = "DELEGATE_FAILED"
+    INVOKE_ERROR = "INVOKE_ERROR"
+    MODEL_ERROR = "MODEL_ERROR"
+    NOT_EXECUTABLE = "NOT_EXECUTABLE"
+    LINK_ERROR = "LINK_ERROR"
+    CRASH = "CRASH"
+    TIMEOUT = "TIMEOUT"
+    DEVICE_LOST = "DEVICE_LOST"
+    UNAUTHORIZED = "UNAUTHORIZED"
+    UNKNOWN = "UNKNOWN"
+
+    @property
+    def runs(self) -> bool:
+        """Whether there is a latency."""
+        return self in (Status.OK, Status.PARTIAL)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it says something of network and hardware, and not of this hour, cable or program file."""
+        return self in _LASTING
+
+
+_LASTING = (
+    Status.OK, Status.PARTIAL, Status.NOT_DELEGATED, Status.DELEGATE_UNAVAILABLE, Status.DELEGATE_FAILED,
+    Status.INVOKE_ERROR, Status.MODEL_ERROR, Status.CRASH,
+)  # fmt: skip
+
+EVIDENCE: tuple[tuple[Status, str], ...] = (
+    (Status.LINK_ERROR, r"CANNOT LINK EXECUTABLE|error while loading shared libraries|cannot locate symbol"),
+    (
+        Status.NOT_EXECUTABLE,
+        r"can't execute: |not executable: \d+-bit ELF|[Ee]xec format error|inaccessible or not found"
+        r"|: Permission denied$|(?:benchmark\w*|taskset): not found$",
+    ),
+    (Status.FLAG_UNSUPPORTED, r"^Failed to parse flag|^Unparsable|^usage: "),
+    (
+        Status.DELEGATE_UNAVAILABLE,
+        r"acceleration is unsupported on this platform|Could not create \w+ delegate"
+        r"|Could not find the specified NNAPI accelerator"
+        r"|Failed to fetch Hexagon NN version|(?:Failed to|Could not) load (?:the )?(?:external|stable) delegate"
+        r"|No (?:GPU|NPU) accelerator|Can not open OpenCL library",
+    ),
+    (
+        Status.DELEGATE_FAILED,
+        r"\bTfLite\w{0,60}Delegate\w{0,30} (?:Init|Prepare): |\(TfLite\w{0,60}Delegate\w{0,30}\) failed to prepare"
+        r"|Failed to apply \w+ delegate"
+        r"|Restored original execution plan|Failed to compile model",
+    ),
+    (
+        Status.MODEL_ERROR,
+        r"Could not open '|model allocation is null|Failed to load model|not a valid Flatbuffer"
+        r"|Please specify the name of your TF Lite|Select TensorFlow op\(s\)"
+        r"|unresolved custom op|Didn't find op for builtin opcode|Failed to allocate tensors"
+        r"|Failed to construct interpreter|Failed to initialize the interpreter",
+    ),
+    (Status.INVOKE_ERROR, r"failed to invoke|Failed to invoke|^Run failed"),
+    (Status.NOT_DELEGATED, r"Disallowed CPU fallback detected"),
+)
+# Hang-up, interrupt, kill, termination: not what a faulty program dies of.
+FROM_OUTSIDE = (129, 130, 137, 143)
+# What `Share.part` comes to.
+_PARTS = {
+    "all": Status.OK, "some": Status.PARTIAL, "none": Status.NOT_DELEGATED, "unavailable": Status.DELEGATE_UNAVAILABLE,
+}  # fmt: skip
+# Linux and Android have signals up to 64; a code above stands for none.
+_LAST_SIGNAL = 128 + 64
+
+
+class Verdict(NamedTuple):
+    """A run's status.
+
+    Attributes:
+        reason: why it is not OK; "" if it is.
+        latency: only for OK and PARTIAL.
+        delegated, total: nodes; None where the tool did not tell.
+        output: what was read.
+    """
+
+    status: Status
+    reason: str
+    latency: Latency | None
+    delegated: int | None
+    total: int | None
+    output: Output
+
+
+def decide(run: ToolRun, choice: Choice, *, result: Result | None = None, placement: Placement | None = None) -> Verdict:
+    """Judges a run.
+
+    Args:
+        run: how the program ended and what it said.
+        choice: what it was meant to run on.
+        result, placement: the binary results, where the tool wrote them.
+    """
+    proof = choice.delegate.proof
+    patterns = [pattern for _, pattern in EVIDENCE]
+    output = parse_output(run.stdout, run.stderr, (*patterns, *proof.must, *proof.never), proof.may)
+    status, reason = _trouble(run, choice, output)
+    if status is not None:
+        return Verdict(status, reason, None, None, None, output)
+    try:
+        if run.dropped:
+            raise Doubt(f"{run.dropped} bytes of what it said are missing")
+        _consistent(output)
+        latency = read_latency(output, result)
+        check_plausible(latency, run.wall_s)
+        share = find_share(choice, output, placement)
+    except Doubt as doubt:
+        return Verdict(Status.UNKNOWN, str(doubt), None, None, None, output)
+    status = _PARTS[share.part]
+    return Verdict(status, share.reason, latency if status.runs else None, share.delegated, share.total, output)
+
+
+def _trouble(run: ToolRun, choice: Choice, output: Output) -> tuple[Status | None, str]:
+    """What went wrong, if anything says so."""
+    if run.lost:
+        return (Status.UNAUTHORIZED if "unauthorized" in run.lost else Status.DEVICE_LOST), run.lost
+    if run.stopped == "timeout":
+        return Status.TIMEOUT, f"no end within {run.wall_s:.0f} s"
+    if run.stopped == "flood":
+        return Status.UNKNOWN, "it printed without end"
+    missing = _missing_flags(choice, output)
+    for status, pattern in EVIDENCE:
+        if status is Status.DELEGATE_UNAVAILABLE and missing:
+            # After what keeps the program from starting, before what a run without its flags says.
+            return Status.FLAG_UNSUPPORTED, f"this {choice.delegate.tool} does not know {', '.join(missing)}"
+        # Without a failing exit code a shell's words may be anybody's.
+        shell = status in (Status.NOT_EXECUTABLE, Status.LINK_ERROR)
+        if pattern in output.watched and not (shell and run.rc == 0):
+            return status, output.watched[pattern]
+    if run.rc is None:
+        return Status.UNKNOWN, "the exit code is not known"
+    if run.rc in (126, 127):
+        return Status.NOT_EXECUTABLE, f"exit code {run.rc} ({' '.join(output.errors[-1:]) or 'nothing was said'})"
+    if 128 < run.rc <= _LAST_SIGNAL:
+        outside = " (ended from outside: out of memory?)" if run.rc in FROM_OUTSIDE else ""
+        return Status.CRASH, f"signal {run.rc - 128}{outside}"
+    if run.rc:
+        return Status.UNKNOWN, f"exit code {run.rc} ({' '.join(output.errors[-1:]) or 'nothing was said'})"
+    return None, ""
+
+
+def _missing_flags(choice: Choice, output: Output) -> list[str]:
+    """Flags that this delegate or the measurement rests on and the tool did not take."""
+    essential = {*choice.flags(""), "num_threads", "num_runs", "graph"}
+    names = [flag.partition("=")[0].lstrip("-") for flag in output.unconsumed]
+    return [f"--{name}" for name in names if name in essential]
+
+
+def _consistent(output: Output) -> None:
+    """Nothing was said twice in different words, and one voice said it all."""
+    if output.oversized:
+        raise Doubt(f"{output.oversized} lines are too long to be any")
+    if output.conflicts:
+        raise Doubt(f"it contradicts itself: {output.conflicts[0]}")
+    if len(output.voices) > 1:
+        # The tool uses one stream, delegates another; a line on the wrong one is in somebody's name.
+        raise Doubt("the tool's lines come on both streams")
+    if output.taken_back:
+        raise Doubt(f"something ran elsewhere: {output.taken_back[0]}")

@@ -1,0 +1,1 @@
+"""`mhmodels export`, `verify` and `consistency`."""

@@ -1,0 +1,41 @@
+"""Changes to a graph before it is written."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from mhmodels.export.graph.operations import Graph
+from mhmodels.export.quantisation.scheme import Range
+from mhmodels.network import IMAGE, Op
+
+NORMALISE = "normalise"
+
+
+def normalise_in_graph(graph: Graph) -> Graph:
+    """Puts (pixel - mean) / std in front, as a 1x1 depthwise convolution, so that the file takes raw pixels.
+
+    It cannot go into the first convolution's weights: that pads with zeros, which are the mean there and black here.
+    """
+    architecture = graph.architecture
+    rule, channels = architecture.preprocessing, architecture.input_channels
+    std = np.asarray(rule.std, np.float64)
+    op = Op(
+        NORMALISE, "depthwise", (IMAGE,), channels, channels, groups=channels, bias=True, size=architecture.input_size
+    )  # fmt: skip
+    ops = tuple(
+        other._replace(inputs=tuple(NORMALISE if name == IMAGE else name for name in other.inputs)) for other in graph.ops
+    )
+    raw = msgspec.structs.replace(rule, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return graph._replace(
+        architecture=msgspec.structs.replace(architecture, preprocessing=raw),
+        ops=(op, *ops),
+        kernels={NORMALISE: (1.0 / std).astype(np.float32).reshape(1, 1, channels, 1), **graph.kernels},
+        biases={NORMALISE: (-np.asarray(rule.mean, np.float64) / std).astype(np.float32), **graph.biases},
+    )
+
+
+def normalised_range(graph: Graph) -> Range:
+    """What the normalisation of a graph gives for pixels from 0 to 255, whatever the calibration pictures held."""
+    kernel, bias = graph.kernels[NORMALISE].ravel(), graph.biases[NORMALISE]
+    return float(bias.min()), float((255.0 * kernel + bias).max())

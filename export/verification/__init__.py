@@ -1,0 +1,1 @@
+"""Verification: a file against its network at export time, `verify`, and consistency between formats."""

@@ -1,0 +1,307 @@
+"""One network, every format, every runner at hand: do they say the same?
+
+The motivation of multi-hardware models (the paper's section 3), measured: a network that is exported differently for each
+chip gives different scores, so that one threshold does not mean the same everywhere. Here all formats come from one graph
+and one calibration, and what remains is rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.options import INTEGER_FORMATS, Format, Options
+from mhmodels.export.pipeline import export_source
+from mhmodels.export.reading.keras_graph import output_names
+from mhmodels.export.reading.pictures import Pictures
+from mhmodels.export.reading.source import Source
+from mhmodels.export.verification.decisions import Decide, Rule, rule_of
+from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, flat
+from mhmodels.export.verification.parity import TOP_K, shared_top
+from mhmodels.export.verification.runtime import Kernels, run_file
+from mhmodels.export.writing.writer import SCORES, WriterOptions
+from mhmodels.system.files import temporary_folder
+from mhmodels.tflite.file import read_tflite
+
+REFERENCE = "float32 keras"
+KERNELS: tuple[Kernels, ...] = ("xnnpack", "builtin", "reference")
+
+
+class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One format on one runner, beside the float Keras model.
+
+    Attributes:
+        top1_agreement: share of pictures with the same best output; null where each output is a decision of its own.
+        top5_agreement: share of the five best outputs that both have; null as above, and below six outputs.
+        mean_drift, max_drift: absolute difference of the logits (outputs, without a softmax) as a share of the Keras
+            model's standard deviation; where each output is judged, of the output that drifts most.
+        same_decisions: share of decisions that are the same at the threshold.
+        sure_same_decisions: the same share among the surer half of the decisions: those whose margin in the Keras model,
+            from the threshold and from the second best output, is at least the median margin.
+        accuracy: where the pictures' classes are known.
+    """
+
+    name: str
+    format: str
+    kernels: str
+    top1_agreement: float | None
+    top5_agreement: float | None
+    mean_drift: float
+    max_drift: float
+    same_decisions: float
+    sure_same_decisions: float
+    accuracy: float | None
+
+
+class ThresholdReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Decisions by one threshold: the best output if its score reaches it, else none; or whether each output reaches it.
+
+    Attributes:
+        value: the threshold, or one for each output.
+        all_same: share of decisions that every runner makes alike.
+        sure_all_same: the same share among the surer half of the decisions, see `RunnerReport`.
+    """
+
+    value: float | tuple[float, ...]
+    all_same: float
+    sure_all_same: float
+
+
+class OutputReport(msgspec.Struct, frozen=True, kw_only=True):
+    """One output that is a decision of its own.
+
+    Attributes:
+        output: its index.
+        all_same: share of pictures on which every runner decides the same at the threshold.
+        drift: largest mean drift of a runner, as a share of this output's standard deviation.
+    """
+
+    output: int
+    all_same: float
+    drift: float
+
+
+class ConsistencyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What `mhmodels consistency` found.
+
+    Attributes:
+        activation: the network's last one: `softmax`, `sigmoid` or `none`. Scores follow it.
+        decides: `best` output, or `each` output.
+        agreement: share of decisions that are the same, runner by runner, in the order of `runners`: the best outputs, or
+            each output's decisions at the threshold.
+        disagreement: largest share of these decisions in which two runners differ.
+        threshold: at the value that was asked for, or at the default (see `decisions.Rule.threshold`).
+        drift: largest mean drift of a runner, which `tolerance` limits: unlike agreement it does not depend on how close
+            the best two classes happen to be, so that it also judges untrained networks.
+        worst_threshold: of 19 thresholds the one with the fewest equal decisions.
+        outputs: every output by itself where each is a decision; else empty.
+        not_run: runners that were not at hand, and why.
+    """
+
+    model: str
+    weights: str
+    pictures: int
+    source: str
+    activation: str
+    decides: str
+    runners: tuple[RunnerReport, ...]
+    agreement: tuple[tuple[float, ...], ...]
+    disagreement: float
+    threshold: ThresholdReport
+    worst_threshold: ThresholdReport
+    outputs: tuple[OutputReport, ...]
+    drift: float
+    not_run: dict[str, str]
+    tolerance: float
+    consistent: bool
+
+
+class Subject(NamedTuple):
+    """What is compared, and on what.
+
+    Attributes:
+        calibration, pictures: normalised; the first for ranges, the second to run.
+        classes: of the pictures, int (n,), where they are known.
+    """
+
+    source: Source
+    calibration: Pictures
+    pictures: Pictures
+    classes: NDArray[Any] | None
+
+
+class _Run(NamedTuple):
+    """What a runner gives on the pictures: outputs (n, outputs), before a softmax, and the step of integer ones (else 0)."""
+
+    outputs: Floats
+    step: float = 0.0
+
+
+class _Comparison(NamedTuple):
+    """Every runner's outputs and scores by its name, the float Keras model's first, and how they are judged."""
+
+    rule: Rule
+    runs: Mapping[str, _Run]
+    scores: Mapping[str, Floats]
+
+    def decisions(self, threshold: Floats) -> dict[str, NDArray[np.int64]]:
+        """Of every runner, (n, 1) or (n, outputs)."""
+        return {name: self.rule.decisions(scores, threshold) for name, scores in self.scores.items()}
+
+    def sure(self, threshold: Floats) -> NDArray[np.bool_]:
+        """Which decisions are among the surer half, by the float model's margins."""
+        margins = self.rule.margins(self.scores[REFERENCE], threshold)
+        return np.asarray(margins >= np.median(margins))
+
+    def all_same(self, threshold: Floats) -> ThresholdReport:
+        """On what share of decisions all runners agree."""
+        decisions = np.stack(list(self.decisions(threshold).values()))
+        same = (decisions == decisions[0]).all(0)
+        value = tuple(threshold.tolist()) if threshold.ndim else float(threshold)
+        return ThresholdReport(value=value, all_same=float(same.mean()), sure_all_same=float(same[self.sure(threshold)].mean()))
+
+    def agreement(self, threshold: Floats) -> tuple[tuple[float, ...], ...]:
+        """Share of equal decisions, runner by runner; of best outputs whatever their score."""
+        made = list(self.decisions(threshold).values())
+        if self.rule.best:
+            made = [scores.outputs.argmax(1) for scores in self.runs.values()]
+        return tuple(tuple(float((one == other).mean()) for other in made) for one in made)
+
+    def drifts(self, name: str) -> Floats:
+        """Of one runner from the float model, (n, outputs)."""
+        run = self.runs[name]
+        return self.rule.drifts(run.outputs, self.runs[REFERENCE].outputs, run.step)
+
+
+def check_consistency(
+    subject: Subject,
+    formats: tuple[Format, ...],
+    tolerance: float,
+    threshold: float | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    decide: Decide = "auto",
+) -> ConsistencyReport:
+    """Exports every format into a temporary folder, runs all of them, and compares.
+
+    Args:
+        subject: network and pictures.
+        formats: to export.
+        tolerance: largest mean drift, as a share of the standard deviation.
+        threshold: on scores; None for the default of the network's ending.
+        progress: told each stage as it begins.
+        decide: how scores become decisions, see `decisions.rule_of`.
+
+    Raises:
+        ExportError: a file fails its verification, a runtime refuses it, the network has no single output of scores, or
+            the threshold is no score.
+    """
+    rule = _rule(subject.source, threshold, decide)
+    runs = _all_outputs(subject, formats, progress)
+    scores = {name: rule.scores(run.outputs, name.split()[0] in INTEGER_FORMATS) for name, run in runs.items()}
+    compared = _Comparison(rule, runs, scores)
+    value = rule.threshold(scores[REFERENCE]) if threshold is None else np.array(threshold, np.float32)
+    agreement = compared.agreement(value)
+    runners = tuple(_runner(name, compared, value, subject.classes) for name in runs)
+    drift = max(runner.mean_drift for runner in runners)
+    worst = min((compared.all_same(one) for one in rule.thresholds(scores[REFERENCE])), key=lambda report: report.all_same)
+    return ConsistencyReport(
+        model=f"{subject.source.architecture.name}@{subject.source.architecture.width_multiplier:g}",
+        weights=subject.source.label,
+        pictures=len(subject.pictures.images),
+        source=subject.pictures.calibration.source,
+        activation=rule.ending,
+        decides="best" if rule.best else "each",
+        runners=runners,
+        agreement=agreement,
+        disagreement=1.0 - min(min(row) for row in agreement),
+        threshold=compared.all_same(value),
+        worst_threshold=worst,
+        outputs=() if rule.best else _each_output(compared, value),
+        drift=drift,
+        not_run={
+            "ethos-u (Vela)": "a compiled file runs on the NPU only; `mhmodels bench` has the compiler's estimate",
+            "phones": "run on a connected phone with `mhmodels bench FILE --device SERIAL`",
+        },
+        tolerance=tolerance,
+        consistent=drift <= tolerance,
+    )
+
+
+def _rule(source: Source, threshold: float | None, decide: Decide) -> Rule:
+    """How the network is judged, if it can be."""
+    names = output_names(source.model)
+    if len(names) > 1:
+        raise ExportError(
+            f"model '{source.model.name}' has {len(names)} outputs ({', '.join(names)}), consistency compares one: save a model "
+            f"of it, keras.Model(model.input, model.outputs[0]).save(PATH)"
+        )
+    if source.graph is None:
+        raise ExportError(
+            f"{source.missing}, so not every format of it can be exported: compare files of TensorFlow's converter one by one "
+            "with `mhmodels verify FILE --against MODEL`"
+        )
+    source.check_ending(features=False)
+    rule = rule_of(source.graph, decide)
+    if threshold is not None and rule.ending != "none" and not 0 <= threshold <= 1:
+        raise ExportError(f"--threshold is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
+    return rule
+
+
+def _all_outputs(subject: Subject, formats: tuple[Format, ...], progress: Callable[[str], None]) -> dict[str, _Run]:
+    """Every runner's outputs; the float Keras model first."""
+    source, images = subject.source, subject.pictures.images
+    writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
+    runs = {REFERENCE: _Run(flat(source.expected(images, writer)[SCORES]))}
+    with temporary_folder("consistency") as folder:
+        options = Options(directory=folder, formats=formats, writer=writer, metadata=False)
+        for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
+            fmt = one.manifest.precision
+            for kernels in KERNELS:
+                progress(f"running {fmt} on {kernels}")
+                runs[f"{fmt} {kernels}"] = _run(one.path, images, kernels)
+    return runs
+
+
+def _run(path: Path, images: Floats, kernels: Kernels) -> _Run:
+    file = read_tflite(path)
+    tensor = compared_tensors(file)[SCORES]
+    (values,) = run_file(path, encode_input(file, images), [tensor.position], kernels=kernels)
+    return _Run(flat(dequantise(values, tensor)), float(tensor.scale[0]) if len(tensor.scale) else 0.0)
+
+
+def _each_output(compared: _Comparison, threshold: Floats) -> tuple[OutputReport, ...]:
+    """Every output by itself."""
+    decisions = np.stack(list(compared.decisions(threshold).values()))
+    same = (decisions == decisions[0]).all(0).mean(0)
+    drift = np.max([compared.drifts(name).mean(0) for name in compared.runs], axis=0)
+    return tuple(
+        OutputReport(output=i, all_same=float(share), drift=float(most))
+        for i, (share, most) in enumerate(zip(same, drift, strict=True))
+    )
+
+
+def _runner(name: str, compared: _Comparison, threshold: Floats, classes: NDArray[Any] | None) -> RunnerReport:
+    found, expected = compared.runs[name].outputs, compared.runs[REFERENCE].outputs
+    drift, ranked = compared.drifts(name), compared.rule.best and found.shape[1] > 1
+    decisions, sure = compared.decisions(threshold), compared.sure(threshold)
+    same = decisions[name] == decisions[REFERENCE]
+    fmt, kernels = name.split()
+    return RunnerReport(
+        name=name,
+        format=fmt,
+        kernels=kernels,
+        top1_agreement=float((found.argmax(1) == expected.argmax(1)).mean()) if ranked else None,
+        top5_agreement=shared_top(found, expected) if ranked and found.shape[1] > TOP_K else None,
+        mean_drift=float(drift.mean() if compared.rule.best else drift.mean(0).max()),
+        max_drift=float(drift.max()),
+        same_decisions=float(same.mean()),
+        sure_same_decisions=float(same[sure].mean()),
+        accuracy=None if classes is None else float((found.argmax(1) == classes).mean()),
+    )

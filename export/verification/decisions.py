@@ -1,0 +1,123 @@
+"""How a network's outputs become scores and decisions: by its last activation, not by what classifiers usually have."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import ExportError, Floats, Graph
+
+Ending: TypeAlias = Literal["softmax", "sigmoid", "none"]
+Decide: TypeAlias = Literal["auto", "best", "each"]
+
+_SCORE_STEPS = 256
+"""A quantised softmax gives multiples of 1/256, whatever its input."""
+_FLOOR_STEPS = 4
+"""A spread of fewer steps of a quantised output counts as these: an output that hardly varies is all rounding."""
+
+
+class Rule(NamedTuple):
+    """How outputs become scores, and scores decisions.
+
+    Attributes:
+        ending: the last activation. `softmax` outputs are compared as logits and become scores by a softmax; `sigmoid`
+            outputs are scores already; without an activation (`none`) they are taken as they are.
+        best: the decision of a picture is its best output, if that reaches the threshold, else none. Otherwise each
+            output is a decision of its own: whether it reaches the threshold.
+    """
+
+    ending: Ending
+    best: bool
+
+    def scores(self, outputs: Floats, quantised: bool) -> Floats:
+        """Scores (n, outputs) of a runner's outputs, as an app reads them off a file with the network's last activation."""
+        if self.ending != "softmax":
+            return outputs
+        powers = np.exp(outputs - outputs.max(1, keepdims=True))
+        scores: Floats = powers / powers.sum(1, keepdims=True)
+        if not quantised:
+            return scores
+        return (np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS).astype(np.float32)
+
+    def threshold(self, scores: Floats) -> Floats:
+        """The default threshold, () or (outputs,), from the float model's scores.
+
+        0.5 for a sigmoid; 0.5 or, if that is lower, the median best score for a softmax; else the median.
+        """
+        if self.ending == "sigmoid":
+            return np.array(0.5, np.float32)
+        if not self.best:
+            return np.asarray(np.median(scores, axis=0), np.float32)
+        middle = np.asarray(np.median(scores.max(1)), np.float32)
+        return np.minimum(np.float32(0.5), middle) if self.ending == "softmax" else middle
+
+    def thresholds(self, scores: Floats) -> list[Floats]:
+        """Thresholds to try: 0.05, 0.10, … 0.95 of scores, or of what share of the float model's outputs lies below."""
+        shares = [step / 20 for step in range(1, 20)]
+        if self.ending != "none":
+            return [np.array(share, np.float32) for share in shares]
+        values = scores.max(1) if self.best else scores
+        return [np.asarray(np.quantile(values, share, axis=0), np.float32) for share in shares]
+
+    def decisions(self, scores: Floats, threshold: Floats) -> NDArray[np.int64]:
+        """(n, 1) the best output, or -1 below the threshold; or (n, outputs) 1 where an output reaches it, else 0."""
+        if not self.best:
+            return (scores >= threshold).astype(np.int64)
+        return np.where(scores.max(1) >= threshold, scores.argmax(1), -1)[:, None]
+
+    def margins(self, scores: Floats, threshold: Floats) -> Floats:
+        """How far each decision is from another one: from the threshold and, for the best output, from the second best."""
+        if not self.best:
+            return np.abs(scores - threshold)
+        ordered = np.sort(scores, axis=1)
+        ahead = ordered[:, -1] - ordered[:, -2] if scores.shape[1] > 1 else np.full(len(scores), np.inf)
+        return np.minimum(ahead, np.abs(ordered[:, -1] - threshold))[:, None].astype(np.float32)
+
+    def drifts(self, found: Floats, expected: Floats, step: float) -> Floats:
+        """Absolute differences (n, outputs) as a share of the float outputs' standard deviation.
+
+        Args:
+            found: of a runner.
+            expected: of the float model.
+            step: of the runner's integer outputs; 0 for real numbers.
+
+        Returns:
+            With decisions by the best output, shares of the standard deviation over all outputs; else of each output's own.
+        """
+        difference = np.abs(found - expected)
+        if self.best:
+            return difference / np.float32(max(float(expected.std()), 1e-12))
+        floor = _FLOOR_STEPS * (1.0 / _SCORE_STEPS if self.ending == "sigmoid" else step)
+        spread: Floats = np.maximum(expected.std(axis=0), np.float32(max(floor, 1e-3 * float(expected.std()), 1e-12)))
+        return difference / spread
+
+
+def ending_of(graph: Graph) -> Ending:
+    """The activation by which a network's only output ends."""
+    ops = {op.name: op for op in graph.ops}
+    last = graph.ops[-1]
+    while last.kind == "reshape":
+        last = ops[last.inputs[0]]
+    if last.kind == "softmax":
+        return "softmax"
+    return "sigmoid" if last.activation in ("sigmoid", "hard_sigmoid") else "none"
+
+
+def rule_of(graph: Graph, decide: Decide = "auto") -> Rule:
+    """How a network's outputs are judged.
+
+    Args:
+        graph: with one output of scores.
+        decide: `best` output or `each` output; `auto` takes the best of a softmax or of several outputs without an
+            activation, which are logits mostly, and each of a sigmoid's and a single output.
+
+    Raises:
+        ExportError: the best of a single output.
+    """
+    ending, outputs = ending_of(graph), graph.ops[-1].channels
+    if decide == "best" and outputs < 2:
+        raise ExportError(f"--decide best: the network has {outputs} output, of which there is no best: use --decide each")
+    best = ending == "softmax" or (ending == "none" and outputs > 1) if decide == "auto" else decide == "best"
+    return Rule(ending, best)

@@ -1,0 +1,167 @@
+"""Does a file say what its network says? Compared on pictures, at the outputs and layer by layer.
+
+The softmax hides errors (its steps are 1/256), and end to end the roundings of a deep network cascade although every
+layer is right. So a quantised file is judged layer by layer: each layer is computed from the file's own inputs to it,
+with the weights that it should have, and must agree within one step (LSB).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import Floats, Graph
+from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
+from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, flat, map_tensors
+from mhmodels.export.verification.parity import Parity, ParityError, compare_outputs
+from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.writing.writer import DEFAULT_OPTIONS, SCORES, WriterOptions, graph_outputs, logits_of, written_ops
+from mhmodels.network import Op
+from mhmodels.tflite.file import TFLiteFile, read_tflite
+
+FLOAT_TOLERANCE = 1e-3
+FLOAT16_TOLERANCE = 0.1
+"""float16 stores weights with 11 significant bits; through a deep network their roundings add up."""
+LAYER_TOLERANCE_LSB = 1.0
+LAYER_PICTURES = 2
+
+
+def tolerance_of(*formats: str) -> float | None:
+    """Largest allowed difference between networks of these formats, as a share of the outputs' standard deviation.
+
+    Args:
+        formats: as `mhmodels.tflite.format.compute_format` names them.
+
+    Returns:
+        None where a format holds integers: its rounding is judged by the correlation instead.
+    """
+    kinds = {kind for fmt in formats for kind in fmt.split(" + ")}
+    if kinds == {"float32"}:
+        return FLOAT_TOLERANCE
+    return FLOAT16_TOLERANCE if kinds <= {"float32", "float16"} else None
+
+
+def compared_ops(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
+    """Operations by the names of the outputs that a file is compared at: for scores what their softmax reads."""
+    outputs = graph_outputs(graph, options)
+    return outputs if options.features else logits_of(graph, outputs)
+
+
+def parity_of_float(
+    path: str | os.PathLike[str],
+    images: Floats,
+    expected: Mapping[str, Floats],
+    tolerance: float = FLOAT_TOLERANCE,
+    *,
+    before_softmax: bool = True,
+) -> Parity:
+    """Compares a float file with its Keras model.
+
+    Args:
+        path: the file.
+        images: float32 (n, height, width, channels), as the file takes them.
+        expected: the model's outputs on these pictures, by name.
+        tolerance: largest allowed difference, as a share of the outputs' standard deviation.
+        before_softmax: whether `expected` are logits; else they are scores, after the final activation.
+
+    Raises:
+        ParityError: the difference is larger.
+    """
+    parity = compare_outputs(file_outputs(path, images, before_softmax=before_softmax), expected, "Keras model")
+    if not parity.max_error <= tolerance:
+        raise ParityError(
+            f"{path}: outputs depart from the Keras model's by up to {parity.max_error:.2g} of their spread, "
+            f"expected at most {tolerance:g}; the file is not kept"
+        )
+    return parity
+
+
+def parity_of_quantised(
+    path: str | os.PathLike[str],
+    quantised: QuantisedGraph,
+    images: Floats,
+    expected: Mapping[str, Floats],
+    options: WriterOptions = DEFAULT_OPTIONS,
+    tolerance_lsb: float = LAYER_TOLERANCE_LSB,
+) -> Parity:
+    """Compares an integer file with its fake-quantised form, layer by layer and at the outputs.
+
+    Args:
+        path: the file.
+        quantised: what it was made from.
+        images: float32 (n, height, width, channels), as the file's network takes them.
+        expected: the float network's outputs on these pictures, by name.
+        options: with which the file was written.
+        tolerance_lsb: allowed difference of a layer from what its own inputs give, in steps.
+
+    Raises:
+        ParityError: a layer departs further; the message names the first.
+    """
+    from mhmodels.export.quantisation.fake_quant import simulate
+
+    file = read_tflite(path)
+    places = compared_ops(quantised.graph, options)
+    tensors = compared_tensors(file)
+    encoded = encode_input(file, images)
+    values = run_file(path, encoded, [tensor.position for tensor in tensors.values()])
+    found = {name: dequantise(value, tensor) for (name, tensor), value in zip(tensors.items(), values, strict=True)}
+    simulated = simulate(quantised, images, tuple(places.values()))
+    wanted = {name: simulated[op] for name, op in places.items()}
+    for outputs in (found, wanted):
+        outputs.update({name: flat(value) for name, value in outputs.items() if name == SCORES})
+    ops = written_ops(quantised.graph, options)
+    worst, worst_lsb = _check_layers(path, file, quantised, ops, encoded[:LAYER_PICTURES], tolerance_lsb)
+    against_float = compare_outputs(found, expected, "float network")
+    steps = {name: float(quantised.tensors[op].scale[0]) for name, op in places.items()}
+    return msgspec.structs.replace(
+        compare_outputs(found, wanted, "fake-quantised network", steps),
+        float_correlation=against_float.correlation,
+        float_top1_agreement=against_float.top1_agreement,
+        worst_layer=worst,
+        worst_layer_lsb=worst_lsb,
+    )
+
+
+def _check_layers(
+    path: str | os.PathLike[str],
+    file: TFLiteFile,
+    quantised: QuantisedGraph,
+    ops: tuple[Op, ...],
+    encoded: NDArray[Any],
+    tolerance: float,
+) -> tuple[str, float]:
+    """Computes every layer from the file's own inputs to it; returns the worst layer and its departure in steps."""
+    from mhmodels.export.quantisation.fake_quant import layer_output
+
+    places = map_tensors(file, ops)
+    arrays = run_file(path, encoded, list(places.values()))
+    _check_shapes(path, file, {places[name]: array for name, array in zip(places, arrays, strict=True)})
+    values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
+    worst, worst_lsb = "", 0.0
+    for op in ops:
+        for name, expected in layer_output(quantised, op, values).items():
+            low, high = representable(quantised.tensors[name], quantised.format)
+            scale = float(quantised.tensors[name].scale[0])
+            error = float(np.abs(np.clip(expected, low, high) - values[name]).max()) / scale
+            # A result between two integers may go either way: half a step is no departure.
+            departure = max(0.0, error - 0.5)
+            if departure > tolerance:
+                raise ParityError(f"{path}: layer '{name}' departs by {departure:.1f} steps from what its own inputs give, "
+                                  f"expected at most {tolerance:g}; the file is not kept")  # fmt: skip
+            if departure > worst_lsb:
+                worst, worst_lsb = name, departure
+    return worst, worst_lsb
+
+
+def _check_shapes(path: str | os.PathLike[str], file: TFLiteFile, arrays: Mapping[int, NDArray[Any]]) -> None:
+    """What the file says of its tensors must be what they are when it runs: compilers and delegates go by the file."""
+    for position, array in arrays.items():
+        tensor = file.tensors[position]
+        if tensor.shape[1:] != array.shape[1:]:
+            raise ParityError(f"{path}: tensor '{tensor.name}' is {tensor.shape} in the file and (1, "
+                              f"{str(array.shape[1:])[1:]} when it runs; the file is not kept")  # fmt: skip

@@ -1,0 +1,165 @@
+"""Where a file departs: its layers against a network's, each computed from the file's own inputs, or against another file's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import Floats, Graph
+from mhmodels.export.verification.file_graph import BORDERS, dequantise, is_activation, map_tensors
+from mhmodels.export.verification.parity import ParityError
+from mhmodels.export.verification.runtime import run_file
+from mhmodels.network import Op
+from mhmodels.tflite.file import Operator, TFLiteFile
+from mhmodels.tflite.format import compute_format
+
+PICTURES = 2
+LIMITS = {"float32": 1e-3, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
+"""Root mean square difference of a layer, as a share of its spread, above which it departs. Rounding to 8 bits costs a few
+hundredths; another weight or a wrong padding far more."""
+FLOOR_STEPS = 4
+"""A spread of fewer steps counts as these: a gate that hardly varies is all rounding, and one step of it is no departure."""
+
+
+class LayerParity(msgspec.Struct, frozen=True, kw_only=True):
+    """One layer: root mean square difference as a share of the reference's standard deviation (see also `FLOOR_STEPS`)."""
+
+    layer: str
+    error: float
+
+
+class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A file's layers in order.
+
+    Attributes:
+        method: what each was compared with.
+        limit: error above which a layer departs.
+        first_departing: name of the first such layer; null if there is none.
+        layers: all of them; empty where they cannot be told apart, and then `reason` says why.
+    """
+
+    method: str
+    limit: float
+    first_departing: str | None
+    layers: tuple[LayerParity, ...]
+    reason: str = ""
+
+
+def not_compared(reason: str) -> LayerReport:
+    """A report without layers, and why."""
+    return LayerReport(method="", limit=0.0, first_departing=None, layers=(), reason=reason)
+
+
+def against_network(
+    path: str | os.PathLike[str], file: TFLiteFile, ops: Sequence[Op], graph: Graph, encoded: NDArray[Any]
+) -> LayerReport:
+    """Computes every layer with the network's weights from the file's own inputs to it.
+
+    Args:
+        path, file: the file.
+        ops: of the network, as far as the file has them.
+        graph: the network.
+        encoded: pictures as the file's input takes them, (n, height, width, channels).
+    """
+    from mhmodels.export.quantisation.fake_quant import float_layer
+
+    method, limit = "the network's layer on the file's own inputs", LIMITS.get(compute_format(file), LIMITS["int8"])
+    try:
+        places = map_tensors(file, tuple(ops))
+    except ParityError as error:
+        return LayerReport(method=method, limit=limit, first_departing=None, layers=(), reason=str(error))
+    arrays = run_file(path, encoded[:PICTURES], list(places.values()))
+    values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
+    steps = {name: file.tensors[place].scale for name, place in places.items()}
+    pairs = ((op.name, values[op.name], float_layer(graph, op, values), _floor(steps[op.name])) for op in ops)
+    return _report(method, limit, pairs)
+
+
+def against_file(
+    path: str | os.PathLike[str],
+    file: TFLiteFile,
+    other_path: str | os.PathLike[str],
+    other: TFLiteFile,
+    inputs: tuple[NDArray[Any], NDArray[Any]],
+) -> LayerReport:
+    """Compares what the operators of two files give, one by one in order; differences add up on the way.
+
+    Args:
+        inputs: the same pictures as each of the files takes them.
+    """
+    method = "the other file's operator at the same place"
+    limit = max(LIMITS.get(compute_format(one), LIMITS["int8"]) for one in (file, other))
+    ours, theirs = _inner(file), _inner(other)
+    if [operator.kind for operator in ours] != [operator.kind for operator in theirs]:
+        reason = "the two files do not have the same operators in the same order"
+        return LayerReport(method=method, limit=limit, first_departing=None, layers=(), reason=reason)
+    sides = []
+    for where, one, operators, encoded in ((path, file, ours, inputs[0]), (other_path, other, theirs, inputs[1])):
+        tensors = [one.tensors[operator.outputs[0]] for operator in operators]
+        arrays = run_file(where, encoded[:PICTURES], [tensor.position for tensor in tensors])
+        sides.append([dequantise(array, tensor) for array, tensor in zip(arrays, tensors, strict=True)])
+    results = [file.tensors[operator.outputs[0]] for operator in ours]
+    floors = [_floor(tensor.scale) for tensor in results]
+    return _report(method, limit, zip([tensor.name for tensor in results], *sides, floors, strict=True))
+
+
+def _inner(file: TFLiteFile) -> list[Operator]:
+    """The operators that compute activations.
+
+    Conversions at the ends or of stored weights are left out, and so is the arithmetic on shapes (SHAPE, STRIDED_SLICE, PACK)
+    that TensorFlow's converter writes for a dynamic batch: whole numbers without a scale stand for no activation.
+    """
+    return [
+        operator
+        for operator in file.operators
+        if operator.kind not in BORDERS and operator.outputs and is_activation(file.tensors[operator.outputs[0]])
+    ]
+
+
+def _floor(scale: Floats) -> float:
+    """The smallest spread that a difference is a share of."""
+    return max(FLOOR_STEPS * float(scale[0]) if len(scale) else 0.0, 1e-12)
+
+
+def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats, float]]) -> LayerReport:
+    layers: list[LayerParity] = []
+    for name, found, expected, floor in pairs:
+        if found.shape != expected.shape:
+            reason = f"layer '{name}': {found.shape[1:]} here, {expected.shape[1:]} there"
+            return LayerReport(method=method, limit=limit, first_departing=name, layers=tuple(layers), reason=reason)
+        difference = float(np.sqrt(np.mean(np.square(found - expected, dtype=np.float64))))
+        layers.append(LayerParity(layer=name, error=difference / max(float(expected.std()), floor)))
+    first = next((layer.layer for layer in layers if not layer.error <= limit), None)
+    return LayerReport(method=method, limit=limit, first_departing=first, layers=tuple(layers))
+
+
+def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[Any]) -> Mapping[str, float]:
+    """Share of each computed tensor's values that lie at an end of its integers, the largest first.
+
+    The lower end does not count where it stands for zero: that is what a ReLU gives.
+
+    Args:
+        path, file: the file; without integer tensors the result is empty.
+        encoded: pictures as the file's input takes them.
+    """
+    tensors = [
+        tensor
+        for operator in _inner(file)
+        for tensor in (file.tensors[operator.outputs[0]],)
+        if tensor.data is None and len(tensor.scale) == 1 and tensor.dtype in ("int8", "uint8", "int16")
+    ]
+    if not tensors:
+        return {}
+    shares = {}
+    for tensor, values in zip(tensors, run_file(path, encoded[:PICTURES], [t.position for t in tensors]), strict=True):
+        info = np.iinfo(tensor.dtype)
+        ends = values == info.max
+        if tensor.zero_point[0] != info.min:
+            ends |= values == info.min
+        shares[tensor.name] = float(ends.mean()) if ends.size else 0.0
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))

@@ -1,0 +1,112 @@
+"""Running a TFLite file on pictures in a child process, because a runtime may crash on a damaged or hostile file.
+
+As a program (`python -m mhmodels.export.verification.runtime REQUEST.npz RESULT.npz`) this module is that
+child: it imports LiteRT and NumPy.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.hardware.host.child import readable
+from mhmodels.system.contained import contain
+from mhmodels.system.files import temporary_folder
+
+Kernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
+"""LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
+
+
+def run_file(
+    path: str | os.PathLike[str],
+    inputs: NDArray[Any],
+    tensors: Sequence[int],
+    *,
+    kernels: Kernels = "builtin",
+    timeout_s: float = 600.0,
+) -> list[NDArray[Any]]:
+    """Runs a file with one input at batch 1 over a set of inputs.
+
+    Args:
+        path: the TFLite file.
+        inputs: (n, …) in the input's own type and shape without batch.
+        tensors: indices of the tensors to return; inner ones only without XNNPACK, which keeps none.
+        kernels: who computes.
+        timeout_s: for the whole run.
+
+    Returns:
+        For each tensor an array (n, …) of what it held, without the batch of 1 where it has one.
+
+    Raises:
+        ExportError: the runtime refuses the file, dies on it, or exceeds the time.
+    """
+    with temporary_folder("runtime") as folder:
+        request, result = folder / "request.npz", folder / "result.npz"
+        settings = json.dumps(
+            {"parent": os.getpid(), "path": str(Path(path).resolve()), "tensors": list(tensors), "kernels": kernels}
+        )
+        np.savez(request, inputs=inputs, settings=np.array(settings))
+        # -P: a working directory with its own `export/` must not stand before ours.
+        command = [sys.executable, "-P", "-m", "mhmodels.export.verification.runtime", str(request), str(result)]
+        try:
+            child = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+        except subprocess.TimeoutExpired:
+            raise ExportError(f"{path}: the runtime did not finish {len(inputs)} pictures in {timeout_s:g} s") from None
+        if child.returncode != 0 or not result.is_file():
+            raise ExportError(f"{path}: {_death(child)}")
+        with np.load(result) as arrays:
+            return [arrays[f"tensor{i}"] for i in range(len(tensors))]
+
+
+def _death(child: subprocess.CompletedProcess[bytes]) -> str:
+    if child.returncode < 0:
+        return f"the runtime crashed on this file ({signal.Signals(-child.returncode).name}); it is damaged or hostile"
+    lines = [line for line in child.stderr.decode(errors="replace").splitlines() if line.strip()]
+    return f"the runtime refuses this file: {lines[-1].strip()[:300] if lines else f'exit code {child.returncode}'}"
+
+
+def _serve(request: str, result: str) -> None:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # No more memory than the machine has, no core file, and no life after the parent's: the file may be hostile.
+    with np.load(request) as arrays:
+        inputs, settings = arrays["inputs"], json.loads(str(arrays["settings"]))
+    contain([], settings["parent"])
+    resolver = {
+        "xnnpack": OpResolverType.AUTO,
+        "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        "reference": OpResolverType.BUILTIN_REF,
+    }[settings["kernels"]]
+    interpreter = Interpreter(
+        model_path=readable(settings["path"]),
+        num_threads=1,
+        experimental_op_resolver_type=resolver,
+        experimental_preserve_all_tensors=settings["kernels"] != "xnnpack",
+    )
+    interpreter.allocate_tensors()
+    entry = interpreter.get_input_details()[0]["index"]
+    collected: list[list[NDArray[Any]]] = [[] for _ in settings["tensors"]]
+    for one in inputs:
+        interpreter.set_tensor(entry, one[None])
+        interpreter.invoke()
+        for values, index in zip(collected, settings["tensors"], strict=True):
+            found = interpreter.get_tensor(index)
+            if found.dtype.kind not in "biuf":
+                raise ValueError(f"tensor {index} holds {found.dtype}, expected numbers")
+            # A tensor without a batch of 1 in front, such as shape arithmetic, is kept as it is.
+            values.append(found[0] if found.ndim and found.shape[0] == 1 else found)
+    np.savez(result, **{f"tensor{i}": np.stack(values) for i, values in enumerate(collected)})
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], sys.argv[2])

@@ -1,0 +1,1 @@
+"""Writing TFLite files: the direct writer, the TensorFlow converter, metadata, manifests."""

@@ -1,0 +1,277 @@
+"""A TFLite file as plain records, and the records as bytes.
+
+Source: the TFLite schema, version 3 (schema.fbs), through the classes that ai-edge-litert generates from it. The tables
+are built directly: the generated object interface would copy every weight twice more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ai_edge_litert.schema_py_generated as schema
+import flatbuffers
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.writing.versions import oldest_runtime
+
+FILE_IDENTIFIER = b"TFL3"
+SCHEMA_VERSION = 3
+DESCRIPTION = "mhmodels"
+SIGNATURE = "serving_default"
+MIN_RUNTIME_VERSION = "min_runtime_version"
+
+_ALIGNMENT = 16  # schema.fbs: Buffer.data has force_align 16
+_LARGEST_FILE = 2**31 - 2**20  # offsets are signed 32 bits in places; a margin for the tables
+_TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
+    "int32": schema.TensorType.INT32,
+    "uint8": schema.TensorType.UINT8,
+    "int8": schema.TensorType.INT8,
+}
+
+
+class TensorQuantisation(NamedTuple):
+    """A tensor's `QuantizationParameters`: float32 scales (1 or one a channel), one zero point, the channel's axis."""
+
+    scale: Floats
+    zero_point: int
+    dimension: int = 0
+
+
+class Tensor(NamedTuple):
+    """One tensor of the file.
+
+    Attributes:
+        name: unique.
+        shape: static.
+        dtype: NumPy's name of the element type: float32, float16, int32, uint8 or int8.
+        data: constant content of that shape, any strides and any dtype that casts to `dtype`; None for an activation.
+        quantisation: None for real numbers.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    data: NDArray[Any] | None = None
+    quantisation: TensorQuantisation | None = None
+
+
+class Options(NamedTuple):
+    """A table of the `BuiltinOptions` union by its name in the schema; fields as the generated `Add…` functions name them."""
+
+    table: str
+    fields: tuple[tuple[str, float], ...]
+
+
+class Operator(NamedTuple):
+    """One operator: `BuiltinOperator` name, the version that it needs, tensors by index, options."""
+
+    code: str
+    version: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    options: Options | None = None
+
+
+class Model(NamedTuple):
+    """One subgraph with its signature.
+
+    Attributes:
+        tensors, operators: in file order; operators in execution order.
+        versions: of each operator, by its `BuiltinOperator` name.
+        inputs, outputs: tensor indices.
+        input_names, output_names: their names in the signature.
+    """
+
+    tensors: Sequence[Tensor]
+    operators: Sequence[Operator]
+    versions: Mapping[str, int]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+
+
+def serialise(model: Model) -> bytes:
+    """The bytes of a TFLite file; equal for equal models.
+
+    Raises:
+        ExportError: the file would exceed what 32-bit offsets reach.
+    """
+    sizes = [(_bytes(tensor), tensor.name) for tensor in model.tensors if tensor.data is not None]
+    total = sum(size + _ALIGNMENT for size, _ in sizes)
+    if total > _LARGEST_FILE:
+        raise ExportError(f"layer '{max(sizes)[1]}': the file's weights take {total} bytes, a TFLite file holds at most 2 GB")
+    # Room for everything at once: growing would copy all weights again each time.
+    builder = flatbuffers.Builder(total + 1024 * (len(model.tensors) + len(model.operators)) + 65536)
+    writer = _Writer(builder)
+    # The builder works from the end of the file: what is created first lies last.
+    buffers = writer.buffers(model)
+    signature = writer.signature(model)
+    subgraph, codes = writer.subgraph(model)
+    metadata = writer.metadata(len(buffers) - 1)
+    description = builder.CreateString(DESCRIPTION)
+    operator_codes, subgraphs = writer.offsets(codes), writer.offsets([subgraph])
+    signatures, all_metadata, all_buffers = writer.offsets([signature]), writer.offsets([metadata]), writer.offsets(buffers)
+    schema.ModelStart(builder)
+    schema.ModelAddVersion(builder, SCHEMA_VERSION)
+    schema.ModelAddOperatorCodes(builder, operator_codes)
+    schema.ModelAddSubgraphs(builder, subgraphs)
+    schema.ModelAddDescription(builder, description)
+    schema.ModelAddBuffers(builder, all_buffers)
+    schema.ModelAddMetadata(builder, all_metadata)
+    schema.ModelAddSignatureDefs(builder, signatures)
+    builder.Finish(schema.ModelEnd(builder), FILE_IDENTIFIER)
+    return bytes(memoryview(builder.Bytes)[builder.Head() :])
+
+
+def _bytes(tensor: Tensor) -> int:
+    return tensor.data.size * np.dtype(tensor.dtype).itemsize if tensor.data is not None else 0
+
+
+class _Writer:
+    """Tables of the schema, from the records above; every method returns the table's offset."""
+
+    def __init__(self, builder: Any) -> None:
+        self.builder = builder
+        self.vectors: dict[tuple[str, bytes], int] = {}
+
+    def offsets(self, offsets: Sequence[int]) -> int:
+        """A vector of tables."""
+        builder = self.builder
+        builder.StartVector(4, len(offsets), 4)
+        for offset in reversed(offsets):
+            builder.PrependUOffsetTRelative(offset)
+        return builder.EndVector()
+
+    def numbers(self, values: Iterable[float] | NDArray[Any], dtype: str) -> int:
+        """A vector of numbers; equal ones (shapes, zero points) are written once."""
+        array = np.asarray(values, dtype)
+        key = (dtype, array.tobytes())
+        if key not in self.vectors:
+            self.vectors[key] = self.builder.CreateNumpyVector(array)
+        return self.vectors[key]
+
+    def buffers(self, model: Model) -> list[int]:
+        """The empty buffer of all activations, one buffer a constant, then the metadata's."""
+        version = np.zeros(_ALIGNMENT, np.uint8)
+        text = oldest_runtime(model.versions).encode()
+        version[: len(text)] = np.frombuffer(text, np.uint8)
+        metadata = self._buffer(Tensor(MIN_RUNTIME_VERSION, version.shape, "uint8", version))
+        constants = [self._buffer(tensor) for tensor in reversed(model.tensors) if tensor.data is not None]
+        schema.BufferStart(self.builder)
+        return [schema.BufferEnd(self.builder), *reversed(constants), metadata]
+
+    def _buffer(self, tensor: Tensor) -> int:
+        builder, size = self.builder, _bytes(tensor)
+        assert tensor.data is not None
+        builder.StartVector(1, size, _ALIGNMENT)
+        builder.head -= size
+        # Transposition and conversion write straight into the file.
+        content = np.frombuffer(builder.Bytes, tensor.dtype, tensor.data.size, builder.head)
+        np.copyto(content.reshape(tensor.data.shape), tensor.data, casting="unsafe")
+        builder.vectorNumElems = size
+        data = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return schema.BufferEnd(builder)
+
+    def metadata(self, buffer: int) -> int:
+        """The entry that names the metadata's buffer."""
+        name = self.builder.CreateString(MIN_RUNTIME_VERSION)
+        schema.MetadataStart(self.builder)
+        schema.MetadataAddName(self.builder, name)
+        schema.MetadataAddBuffer(self.builder, buffer)
+        return schema.MetadataEnd(self.builder)
+
+    def subgraph(self, model: Model) -> tuple[int, list[int]]:
+        """The subgraph, and the operator codes that its operators index."""
+        codes = {code: i for i, code in enumerate(model.versions)}
+        operators = [self._operator(operator, codes[operator.code]) for operator in model.operators]
+        tensors, buffer = [], 0
+        for tensor in model.tensors:
+            buffer += tensor.data is not None
+            tensors.append(self._tensor(tensor, buffer if tensor.data is not None else 0))
+        name = self.builder.CreateString("main")
+        all_tensors, all_operators = self.offsets(tensors), self.offsets(operators)
+        inputs, outputs = self.numbers(model.inputs, "int32"), self.numbers(model.outputs, "int32")
+        schema.SubGraphStart(self.builder)
+        schema.SubGraphAddTensors(self.builder, all_tensors)
+        schema.SubGraphAddInputs(self.builder, inputs)
+        schema.SubGraphAddOutputs(self.builder, outputs)
+        schema.SubGraphAddOperators(self.builder, all_operators)
+        schema.SubGraphAddName(self.builder, name)
+        return schema.SubGraphEnd(self.builder), [self._code(*code) for code in model.versions.items()]
+
+    def _code(self, name: str, version: int) -> int:
+        code = getattr(schema.BuiltinOperator, name)
+        schema.OperatorCodeStart(self.builder)
+        # Readers from before the 32-bit field look at the old 8-bit one, where 127 means: see the new one.
+        schema.OperatorCodeAddDeprecatedBuiltinCode(self.builder, min(code, 127))
+        schema.OperatorCodeAddBuiltinCode(self.builder, code)
+        schema.OperatorCodeAddVersion(self.builder, version)
+        return schema.OperatorCodeEnd(self.builder)
+
+    def _operator(self, operator: Operator, code: int) -> int:
+        builder = self.builder
+        options = None if operator.options is None else self._options(operator.options)
+        inputs, outputs = self.numbers(operator.inputs, "int32"), self.numbers(operator.outputs, "int32")
+        schema.OperatorStart(builder)
+        schema.OperatorAddOpcodeIndex(builder, code)
+        schema.OperatorAddInputs(builder, inputs)
+        schema.OperatorAddOutputs(builder, outputs)
+        if operator.options is not None:
+            schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, operator.options.table))
+            schema.OperatorAddBuiltinOptions(builder, options)
+        return schema.OperatorEnd(builder)
+
+    def _options(self, options: Options) -> int:
+        getattr(schema, f"{options.table}Start")(self.builder)
+        for field, value in options.fields:
+            getattr(schema, f"{options.table}Add{field}")(self.builder, value)
+        return getattr(schema, f"{options.table}End")(self.builder)
+
+    def _tensor(self, tensor: Tensor, buffer: int) -> int:
+        builder = self.builder
+        quantisation = None if tensor.quantisation is None else self._quantisation(tensor.quantisation)
+        shape, name = self.numbers(tensor.shape, "int32"), builder.CreateString(tensor.name)
+        schema.TensorStart(builder)
+        schema.TensorAddShape(builder, shape)
+        schema.TensorAddType(builder, _TYPES[tensor.dtype])
+        schema.TensorAddBuffer(builder, buffer)
+        schema.TensorAddName(builder, name)
+        if quantisation is not None:
+            schema.TensorAddQuantization(builder, quantisation)
+        schema.TensorAddHasRank(builder, True)
+        return schema.TensorEnd(builder)
+
+    def _quantisation(self, quantisation: TensorQuantisation) -> int:
+        scale = self.numbers(quantisation.scale, "float32")
+        zero_point = self.numbers(np.full(len(quantisation.scale), quantisation.zero_point), "int64")
+        schema.QuantizationParametersStart(self.builder)
+        schema.QuantizationParametersAddScale(self.builder, scale)
+        schema.QuantizationParametersAddZeroPoint(self.builder, zero_point)
+        schema.QuantizationParametersAddQuantizedDimension(self.builder, quantisation.dimension)
+        return schema.QuantizationParametersEnd(self.builder)
+
+    def signature(self, model: Model) -> int:
+        """The signature by whose names callers find inputs and outputs."""
+        inputs = self.offsets([self._named(n, t) for n, t in zip(model.input_names, model.inputs, strict=True)])
+        outputs = self.offsets([self._named(n, t) for n, t in zip(model.output_names, model.outputs, strict=True)])
+        key = self.builder.CreateString(SIGNATURE)
+        schema.SignatureDefStart(self.builder)
+        schema.SignatureDefAddInputs(self.builder, inputs)
+        schema.SignatureDefAddOutputs(self.builder, outputs)
+        schema.SignatureDefAddSignatureKey(self.builder, key)
+        return schema.SignatureDefEnd(self.builder)
+
+    def _named(self, name: str, tensor: int) -> int:
+        text = self.builder.CreateString(name)
+        schema.TensorMapStart(self.builder)
+        schema.TensorMapAddName(self.builder, text)
+        schema.TensorMapAddTensorIndex(self.builder, tensor)
+        return schema.TensorMapEnd(self.builder)

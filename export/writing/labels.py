@@ -1,0 +1,78 @@
+"""What the scores of a file mean: class names and the output of the first of them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import msgspec
+
+from mhmodels.export.graph.operations import ExportError
+from mhmodels.formats.json_files import plain_text
+from mhmodels.weights.info import Labels
+from mhmodels.weights.labels import BACKGROUND, read_labels
+
+_SEPARATORS = re.compile("[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+")
+
+
+class OutputLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Names of a file's scores: output `offset + i` is class `names[i]`.
+
+    Attributes:
+        names: in order; empty if nobody said.
+        offset: output of the first name; outputs before it are no classes (a background class, in old ImageNet networks).
+        source: the labels file's name, or `weights file`.
+        sha256: of the names, one per line, as hex.
+    """
+
+    names: tuple[str, ...] = ()
+    offset: int = 0
+    source: str = ""
+    sha256: str = ""
+
+    def lines(self) -> tuple[str, ...]:
+        """One line for each output, as runtimes read label files: what some reader takes for a line's end is a blank."""
+        return (BACKGROUND,) * self.offset + tuple(_SEPARATORS.sub(" ", name) for name in self.names)
+
+    def check(self, classes: int) -> None:
+        """Compares the number of names with the network's outputs.
+
+        Raises:
+            ExportError: they differ; the message has the remedy.
+        """
+        if not self.names or len(self.names) + self.offset == classes:
+            return
+        hint = ""
+        if 0 < classes - len(self.names) - self.offset <= 1:
+            hint = f"; if output 0 is a background class, give --label-offset {classes - len(self.names)}"
+        raise ExportError(
+            f"{self.source}: {len(self.names)} labels from output {self.offset} on, the network has {classes} outputs{hint}"
+        )
+
+
+NO_LABELS = OutputLabels()
+
+
+def labels_from_file(path: str | Path, offset: int = 0) -> OutputLabels:
+    """Reads a labels file, one name per line.
+
+    Raises:
+        WeightsError: no text, no names, or an empty line among them.
+        FileFormatError: it cannot be read.
+    """
+    return _labels(read_labels(path), offset, plain_text(Path(path).name))
+
+
+def labels_of_weights(labels: Labels) -> OutputLabels:
+    """What a weights file says of its outputs; nothing where it does not know which output is the background."""
+    if not labels.names or labels.background == "unknown":
+        return NO_LABELS
+    # An output that was never trained still needs a line, or label files would be one short.
+    names = (*labels.names, BACKGROUND) if labels.background == "last" else labels.names
+    return _labels(names, labels.offset, "weights file")
+
+
+def _labels(names: tuple[str, ...], offset: int, source: str) -> OutputLabels:
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    return OutputLabels(names=names, offset=offset, source=source, sha256=digest)

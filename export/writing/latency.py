@@ -1,0 +1,72 @@
+"""Files for latency work: random weights, constant ranges, no calibration, no TensorFlow; thousands of them quickly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.errors import FileFormatError
+from mhmodels.export.graph.operations import ExportError, Graph, random_graph
+from mhmodels.export.quantisation.scheme import Range, calibrated_tensors, quantise
+from mhmodels.export.writing.flatbuffer import FILE_IDENTIFIER
+from mhmodels.export.writing.writer import write_float, write_quantised
+from mhmodels.system.files import open_regular, write_atomically
+
+LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
+
+_RECTIFIED: Range = (0.0, 6.0)
+_SIGNED: Range = (-6.0, 6.0)
+_PIXELS = Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3)
+
+
+def latency_ranges(graph: Graph) -> dict[str, Range]:
+    """Ranges for random weights, whose activations have unit variance by construction: 0..6 after ReLU, else -6..6."""
+    rectified = {op.name for op in graph.ops if op.activation in ("relu", "relu6")}
+    return {name: _RECTIFIED if name in rectified else _SIGNED for name in calibrated_tensors(graph)}
+
+
+def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:
+    """A TFLite file with weights `random-v1`, for its latency only; int8 and uint8 files take and give uint8.
+
+    Equal for architectures of one id: the preprocessing, which is no part of the id, is fixed.
+
+    Raises:
+        ExportError: a layer cannot be written; the message names it.
+    """
+    graph = random_graph(msgspec.structs.replace(architecture, preprocessing=_PIXELS))
+    if fmt == "float32":
+        return write_float(graph)
+    return write_quantised(quantise(graph, latency_ranges(graph), fmt), io="uint8")
+
+
+def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path) -> Path:
+    """Writes `NAME_ID_FORMAT.tflite` with random weights, or finds it written already.
+
+    Args:
+        architecture: at the input size and width to measure.
+        fmt: `float32`, or `int8` or `uint8` with uint8 input and output.
+        directory: made if missing. Processes may share it: files appear whole or not at all.
+
+    Raises:
+        ExportError: a layer cannot be written, or the directory cannot; the message names it.
+    """
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)[:80]
+    path = directory / f"{name}_{architecture.architecture_id}_{fmt}.tflite"
+    if not _is_tflite(path):
+        content = latency_bytes(architecture, fmt)
+        try:
+            write_atomically(path, content)
+        except OSError as error:
+            raise ExportError(f"{path}: cannot be written ({error.strerror})") from error
+    return path
+
+
+def _is_tflite(path: Path) -> bool:
+    try:
+        with open_regular(path) as file:
+            return file.read(8)[4:] == FILE_IDENTIFIER
+    except (FileFormatError, OSError):
+        return False

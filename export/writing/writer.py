@@ -1,0 +1,169 @@
+"""The direct writer: a folded or quantised graph to the bytes of a TFLite file, without TensorFlow.
+
+The TensorFlow converter is the reference: same operators in the same order, same shapes, same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from mhmodels.export.graph.operations import ExportError, Graph
+from mhmodels.export.quantisation.scheme import QuantisedGraph
+from mhmodels.export.writing.flatbuffer import Model, Tensor, serialise
+from mhmodels.export.writing.numerics import Integer, Numerics, Real
+from mhmodels.export.writing.operators import Emitter, Pooling, emit
+from mhmodels.export.writing.versions import file_versions
+from mhmodels.network import IMAGE, Op
+
+IO: TypeAlias = Literal["uint8", "int8", "float32"]
+SCORES = "scores"
+
+
+class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a file contains beside the network.
+
+    Attributes:
+        pooling: global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
+        softmax: whether the scores are probabilities; else they are the logits.
+        features: whether the file ends in the endpoints' feature maps (`stride4`, `stride8`, …), without a classifier.
+    """
+
+    pooling: Pooling = "mean"
+    softmax: bool = True
+    features: bool = False
+
+
+DEFAULT_OPTIONS = WriterOptions()
+
+
+def write_float(
+    graph: Graph, *, fmt: Literal["float32", "float16"] = "float32", options: WriterOptions = DEFAULT_OPTIONS
+) -> bytes:
+    """Writes a network of real numbers.
+
+    Args:
+        graph: folded weights.
+        fmt: how the weights are stored; float16 ones are widened when the file is loaded.
+        options: pooling, softmax, outputs.
+
+    Returns:
+        A TFLite file at batch 1: input `image` float32 (1, height, width, channels), output `scores` float32
+        (1, classes), or the feature maps.
+
+    Raises:
+        ExportError: a layer cannot be written, or does not fit float16; the message names it.
+    """
+    return _write(Real(graph, fmt), "float32", options)
+
+
+def write_quantised(quantised: QuantisedGraph, *, io: IO = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
+    """Writes a network of integers.
+
+    Args:
+        quantised: every tensor's parameters.
+        io: element type of input and outputs. Where it is not the network's own, the file begins and ends in QUANTIZE
+            (or DEQUANTIZE to float32) operators.
+        options: pooling, softmax, outputs.
+
+    Returns:
+        A TFLite file at batch 1, as `write_float`'s.
+
+    Raises:
+        ExportError: a layer cannot be written, or a uint8 network was asked for int8 input; the message says which.
+    """
+    if quantised.format == "uint8" and io == "int8":
+        raise ExportError("a uint8 file has uint8 or float32 input and output, not int8: use format int8")
+    return _write(Integer(quantised), io, options)
+
+
+def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
+    graph = numerics.graph
+    outputs = graph_outputs(graph, options)
+    names = {tensor: name for name, tensor in outputs.items()} if io == numerics.dtype else {}
+    emitter = Emitter(numerics, options.pooling, names)
+    entry = _entry(emitter, io)
+    for op in written_ops(graph, options):
+        emit(emitter, op)
+    exits = tuple([_exit(emitter, name, tensor, io) for name, tensor in outputs.items()])
+    operators = [*emitter.conversions, *emitter.operators]
+    versions = file_versions((operator.code, operator.version) for operator in operators)
+    return serialise(Model(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
+
+
+def graph_outputs(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
+    """Operations by the names that their outputs have in the file.
+
+    Raises:
+        ExportError: features are wanted of a network without endpoints.
+    """
+    if not options.features:
+        heads = graph.heads or {SCORES: graph.ops[-1].name}
+        return heads if options.softmax else logits_of(graph, heads)
+    endpoints = graph.endpoints
+    if not endpoints:
+        raise ExportError(f"architecture '{graph.architecture.name}' has no endpoints: mark blocks with 'endpoint' for features")
+    outputs: dict[str, str] = {}
+    for endpoint in endpoints:
+        repeats = sum(other.stride == endpoint.stride for other in endpoints)
+        outputs[f"stride{endpoint.stride}" + (f"_{endpoint.layer}" if repeats > 1 else "")] = endpoint.layer
+    return outputs
+
+
+def logits_of(graph: Graph, outputs: Mapping[str, str]) -> dict[str, str]:
+    """The operations that outputs are made of: what precedes a softmax, or the output itself where it is none.
+
+    Args:
+        graph: the network.
+        outputs: operations by the names of the outputs.
+    """
+    ops = {op.name: op for op in graph.ops}
+    return {name: ops[op].inputs[0] if ops[op].kind == "softmax" else op for name, op in outputs.items()}
+
+
+def written_ops(graph: Graph, options: WriterOptions) -> tuple[Op, ...]:
+    """The operations that the file's outputs depend on, in order."""
+    wanted, needed = set(graph_outputs(graph, options).values()), []
+    for op in reversed(graph.ops):
+        if op.name in wanted:
+            wanted.update(op.inputs)
+            needed.append(op)
+    return tuple(needed[::-1])
+
+
+def _entry(emitter: Emitter, io: str) -> int:
+    """The input tensor; where its type is not the network's, the image that the network reads follows a QUANTIZE."""
+    architecture, dtype = emitter.numerics.graph.architecture, emitter.numerics.dtype
+    image = emitter.numerics.activation(IMAGE, (1, *architecture.input_size, architecture.input_channels))
+    if io == dtype:
+        return emitter.add(image)
+    entry = emitter.add(_as(image, io))
+    emitter.operator("QUANTIZE", (entry,), emitter.add(image, f"{IMAGE}/{dtype}"))
+    return entry
+
+
+def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
+    """The output tensor, behind a QUANTIZE or DEQUANTIZE where its type is not the network's."""
+    inner = emitter.index[tensor]
+    if io == emitter.numerics.dtype:
+        return inner
+    output = emitter.add(_as(emitter.tensors[inner], io), name)
+    emitter.operator("DEQUANTIZE" if io == "float32" else "QUANTIZE", (inner,), output)
+    return output
+
+
+def _as(tensor: Tensor, io: str) -> Tensor:
+    """An int8 tensor as it stands outside: uint8 with the zero point 128 higher, or real numbers."""
+    if io == "float32":
+        return tensor._replace(dtype=io, quantisation=None)
+    assert tensor.quantisation is not None
+    outside = tensor.quantisation._replace(zero_point=tensor.quantisation.zero_point + 128)
+    return tensor._replace(dtype=io, quantisation=outside)
+
+
+__all__ = [
+    "DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "graph_outputs", "logits_of", "write_float", "write_quantised",
+    "written_ops",
+]  # fmt: skip

@@ -1,0 +1,207 @@
+"""The process in which a file is timed. Run by path through `contained.py`, never imported:
+it knows the standard library, NumPy and LiteRT only.
+
+The first argument is the number of the channel (`mhmodels.system.child`), the second holds the settings as JSON. One JSON line
+on the channel asks for one block (`runs`, and `seconds` after which the block ends with the runs that it has), and one answers
+it. The first answer comes unasked, after warming up.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import sys
+import time
+from typing import Any
+
+WARMUP_RUNS, WARMUP_NS, WARMUP_MOST = 10, 250_000_000, 2000
+"""Warming up takes at least so many runs and so much time, but no more than so many runs ..."""
+WARMUP_LIMIT_NS = 20_000_000_000
+"""... and ends after so much time in any case."""
+REFERENCE_WARMUP_RUNS = 3
+PACE_LOOPS, PACE_STEPS = 7, 2000
+
+
+def fill(interpreter: Any) -> list[tuple[int, Any]]:
+    """Seeded values for every input: uniform in -1..1, or over the whole range of an integer."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    inputs = []
+    for detail in interpreter.get_input_details():
+        kind = np.dtype(detail["dtype"])
+        if kind.kind == "f":
+            values = random.uniform(-1, 1, detail["shape"]).astype(kind)
+        elif kind.kind in "iu":
+            values = random.integers(np.iinfo(kind).min, np.iinfo(kind).max, detail["shape"], kind, endpoint=True)
+        elif kind.kind == "b":
+            values = random.integers(0, 2, detail["shape"]).astype(kind)
+        else:
+            raise ValueError(f"input '{detail['name']}' is of type {kind}, expected numbers")
+        inputs.append((detail["index"], values))
+    return inputs
+
+
+def count_nodes(interpreter: Any) -> tuple[int | None, int | None]:
+    """Operators inside delegates, and all operators of the file; None where this LiteRT does not tell.
+
+    A delegate's node stands at the end of the list and names only its borders, so what it replaced is found by walking
+    from its outputs back to its inputs.
+    """
+    try:
+        nodes = interpreter._get_ops_details()
+    except AttributeError:
+        return None, None
+    original = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    producer = {int(tensor): place for place, node in enumerate(original) for tensor in node["outputs"]}
+    replaced: set[int] = set()
+    for delegate in (node for node in nodes if node["op_name"] == "DELEGATE"):
+        border = {int(tensor) for tensor in delegate["inputs"]}
+        waiting = [int(tensor) for tensor in delegate["outputs"]]
+        while waiting:
+            place = producer.get(waiting.pop())
+            if place is None or place in replaced:
+                continue
+            replaced.add(place)
+            waiting += [int(tensor) for tensor in original[place]["inputs"] if int(tensor) not in border]
+    return len(replaced), len(original)
+
+
+def pace_ns() -> int:
+    """Time of a short loop that always does the same work: how fast this core is at this moment.
+
+    Neighbours that the system does not show, on the other thread of a core or in another virtual machine, slow this loop and
+    networks alike. The median of seven leaves out a loop that was interrupted.
+    """
+    times = []
+    for _ in range(PACE_LOOPS):
+        start = time.perf_counter_ns()
+        for _ in range(PACE_STEPS):
+            pass
+        times.append(time.perf_counter_ns() - start)
+    return sorted(times)[PACE_LOOPS // 2]
+
+
+def timed_run(interpreter: Any, inputs: list[tuple[int, Any]]) -> tuple[int, int]:
+    """Times one inference in ns; with it the time for which this thread really had the core.
+
+    Inputs are written anew each time, as the arena may reuse their place.
+    """
+    for index, values in inputs:
+        interpreter.set_tensor(index, values)
+    own, start = time.thread_time_ns(), time.perf_counter_ns()
+    interpreter.invoke()
+    taken = time.perf_counter_ns() - start
+    return taken, time.thread_time_ns() - own
+
+
+def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, runs: int, seconds: float) -> dict[str, list[int]]:
+    """Times `runs` inferences of a network one by one, in ns; fewer, but at least one, if they take longer than `seconds`.
+
+    Args:
+        network: interpreter and inputs.
+        reference: of another network, timed once after each inference; None for none.
+        runs: how many.
+        seconds: after which no further inference begins.
+
+    Returns:
+        `ns` and `own_ns` (see `timed_run`) by inference, `reference_ns` where there is a reference, and `pace_ns` before and
+        after the block.
+    """
+    end = time.perf_counter_ns() + int(seconds * 1e9)
+    answer: dict[str, list[int]] = {"pace_ns": [pace_ns()], "ns": [], "own_ns": []} | ({"reference_ns": []} if reference else {})
+    while len(answer["ns"]) < runs and (not answer["ns"] or time.perf_counter_ns() < end):
+        taken, own = timed_run(*network)
+        answer["ns"].append(taken)
+        answer["own_ns"].append(own)
+        if reference:
+            answer["reference_ns"].append(timed_run(*reference)[0])
+    answer["pace_ns"].append(pace_ns())
+    return answer
+
+
+def readable(path: str) -> str:
+    """A name for the runtime, which takes UTF-8 only."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"/dev/fd/{os.open(path, os.O_RDONLY)}"
+    return path
+
+
+def load(path: str, settings: dict[str, Any]) -> Any:
+    """An interpreter with its tensors."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.AUTO if settings["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(model_path=readable(path), num_threads=settings["threads"], experimental_op_resolver_type=resolver)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]] | None:
+    """The reference network, warmed up; None if there is none."""
+    if settings["reference"] is None:
+        return None
+    interpreter = load(settings["reference"], settings)
+    inputs = fill(interpreter)
+    for _ in range(REFERENCE_WARMUP_RUNS):
+        timed_run(interpreter, inputs)
+    return interpreter, inputs
+
+
+def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[str, Any]]:
+    """Loads the file and warms up; returns interpreter, inputs and what there is to tell about both."""
+    start = time.perf_counter_ns()
+    interpreter = load(settings["path"], settings)
+    init = time.perf_counter_ns() - start
+    inputs = fill(interpreter)
+    first = timed_run(interpreter, inputs)[0]
+    warmup, begin = 1, time.perf_counter_ns()
+    while _still_cold(warmup, time.perf_counter_ns() - begin):
+        timed_run(interpreter, inputs)
+        warmup += 1
+    delegated, total = count_nodes(interpreter)
+    return (
+        interpreter,
+        inputs,
+        {
+            "init_ns": init,
+            "first_ns": first,
+            "warmup": warmup,
+            "warmup_ns": time.perf_counter_ns() - begin + first,
+            "pace_ns": pace_ns(),
+            "delegated": delegated,
+            "total": total,
+        },
+    )
+
+
+def _still_cold(warmup: int, passed_ns: int) -> bool:
+    return passed_ns < WARMUP_LIMIT_NS and (warmup < WARMUP_RUNS or (passed_ns < WARMUP_NS and warmup < WARMUP_MOST))
+
+
+def serve(channel: int, settings: dict[str, Any]) -> None:
+    """Answers requests until the channel ends."""
+
+    def answer(document: dict[str, Any]) -> None:
+        with open(channel, "w", encoding="utf-8", closefd=False) as answers:
+            answers.write(json.dumps(document) + "\n")
+
+    try:
+        reference = load_reference(settings)
+        interpreter, inputs, about = prepare(settings)
+        gc.collect()
+        gc.disable()
+        answer(about)
+        with open(channel, encoding="utf-8", closefd=False) as requests:
+            for line in requests:
+                request = json.loads(line)
+                answer(timed_block((interpreter, inputs), reference, request["runs"], request["seconds"]))
+    except (ValueError, RuntimeError, MemoryError, ImportError) as error:
+        answer({"error": str(error) or type(error).__name__})
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), json.loads(sys.argv[2]))

@@ -1,0 +1,243 @@
+"""This machine's CPU through LiteRT: one pinned thread, with XNNPACK or with the built-in kernels."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mhmodels.hardware.host.pace import remember_pace
+from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
+from mhmodels.hardware.host.timing import Block, Timing, settle, summarise
+from mhmodels.hardware.host.turns import uncertainty
+from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
+from mhmodels.hardware.registry import Hardware, Job
+
+TURN_BLOCKS, CERTAIN = 3, 0.015
+APART_S = 0.05
+"""Blocks begin so far apart: a neighbour's moment is then less likely to be in all of them."""
+SESSION_S = 180.0
+"""No further block begins after so long."""
+
+
+def _cpu(name: str, file_format: str, kernels: str) -> Hardware:
+    return Hardware(
+        id=f"host-cpu-{name}",
+        format=file_format,
+        kind="measured",
+        description=f"this machine's CPU, {file_format}, LiteRT with {kernels} kernels",
+        turns=True,
+        configuration={"kernels": kernels},
+    )
+
+
+TABLE = (
+    _cpu("float32", "float32", "XNNPACK"),
+    _cpu("int8", "int8", "XNNPACK"),
+    _cpu("uint8", "uint8", "XNNPACK"),
+    _cpu("builtin", "float32", "built-in"),
+)
+
+
+class HostRunner:
+    """Times files on this machine's CPU."""
+
+    exclusive = True
+
+    def hardware(self) -> Sequence[Hardware]:
+        """The CPU with each format and set of kernels."""
+        return TABLE
+
+    def find(self, hardware_id: str) -> Hardware | None:
+        """The entry of the table."""
+        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+
+    def unavailable(self, hardware: Hardware) -> str:
+        """Why not: LiteRT is missing."""
+        if importlib.util.find_spec("ai_edge_litert") is None:
+            return f"{hardware.id} needs LiteRT, which is not installed (pip install ai-edge-litert)"
+        return ""
+
+    def environment(self, hardware: Hardware) -> Environment:
+        """The CPU's model, LiteRT's version and the kernels."""
+        return Environment(
+            device=cpu_identity(),
+            runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
+            configuration=hardware.configuration,
+        )
+
+    def measure(self, job: Job, hardware: Hardware) -> Measurement:
+        """Warm-up, then blocks of `job.runs` until three agree or ten are made (see `mhmodels.hardware.host.timing`).
+
+        With a reference one block, and another as long as the ratio to the reference is uncertain by over 1.5 %, up to three.
+        A block that takes over two minutes ends with the runs that it has.
+
+        Raises:
+            MeasurementError: the runtime refuses the file, dies on it or takes too long for a single block.
+        """
+        before, turns = os.getloadavg()[0], None
+        xnnpack, reference = hardware.configuration["kernels"] == "XNNPACK", job.reference
+        beside = None if reference is None else reference.path
+        with HostSession(job.path, xnnpack=xnnpack, threads=job.threads, reference=beside) as session:
+            if reference is None:
+                timing, conditions = _alone(session, job.runs)
+                summary, noisy = timing.summary, timing.noisy
+            else:
+                turns = _in_turns(session, job.runs, reference)
+                summary, noisy = summarise(turns.own_ms), uncertainty(turns) > NOISY_MAD_RATIO
+                conditions = {"stolen": session.stolen, "company": session.company}
+        about, environment = session.about, self.environment(hardware)
+        return Measurement(
+            model_hash=job.model_hash,
+            architecture_id=job.architecture_id,
+            model=job.model,
+            hardware=hardware.id,
+            format=job.format,
+            kind=hardware.kind,
+            weights=job.weights,
+            file_bytes=job.file_bytes,
+            threads=job.threads,
+            batch=job.batch,
+            median_ms=summary.median_ms,
+            mean_ms=summary.mean_ms,
+            min_ms=summary.min_ms,
+            max_ms=summary.max_ms,
+            std_ms=summary.std_ms,
+            p95_ms=summary.p95_ms,
+            init_ms=about["init_ns"] / 1e6,
+            first_ms=about["first_ns"] / 1e6,
+            runs=summary.runs,
+            warmup=about["warmup"],
+            noisy=noisy,
+            turns=turns,
+            mad_ratio=summary.mad_ratio,
+            delegated_nodes=about["delegated"],
+            total_nodes=about["total"],
+            device=environment.device,
+            runtime=environment.runtime,
+            configuration=environment.configuration,
+            device_state={"load_before": before, "requested_runs": job.runs, **conditions, **_state(session.cores)},
+            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        )
+
+
+class _Blocks:
+    """Makes blocks, one a call: none once the session's time is over or a block did not come back in time.
+
+    Attributes:
+        made: those that were made.
+    """
+
+    def __init__(self, session: HostSession, runs: int) -> None:
+        self.made: list[Block] = []
+        self._session, self._runs = session, runs
+        self._last = time.monotonic()
+        self._end = self._last + SESSION_S
+
+    def __call__(self) -> Block | None:
+        if self.made and time.monotonic() > self._end:
+            return None
+        if self.made:
+            time.sleep(max(0.0, self._last + APART_S - time.monotonic()))
+        self._last = time.monotonic()
+        session = self._session
+        try:
+            times = session.block(self._runs)
+        except MeasurementTimeoutError:
+            if not self.made:
+                raise
+            return None
+        self.made.append(Block(tuple(times), tuple(session.own_ms), session.pace_us, session.company))
+        return self.made[-1]
+
+
+def _alone(session: HostSession, runs: int) -> tuple[Timing, dict[str, Any]]:
+    """Blocks of one network until they agree, and what a row says of the conditions."""
+    key = _pace_key()
+    fastest = remember_pace(key, session.about["pace_ns"] / 1e3)
+    blocks = _Blocks(session, runs)
+    timing = settle(blocks, fastest)
+    remember_pace(key, min(block.pace_us for block in blocks.made))
+    return timing, {
+        "stolen": timing.block.stolen,
+        "company": timing.block.company,
+        "pace_key": key,
+        "pace_us": timing.block.pace_us,
+        "uncertainty": timing.uncertainty,
+        "blocks_ms": list(_rounded(timing.blocks_ms)),
+    }
+
+
+def _pace_key() -> str:
+    """What the pace depends on: hosts may share a home, and builds of one Python version differ in speed."""
+    build = " ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
+    return f"{cpu_identity()}, {platform.node()}, Python {build}"
+
+
+def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:
+    """Timings beside a reference's, until their ratio is certain enough."""
+    own: list[float] = []
+    beside: list[float] = []
+    for _ in range(TURN_BLOCKS):
+        own += session.block(runs)
+        beside += session.reference_ms
+        turns = Turns(model=reference.model, model_hash=reference.model_hash, own_ms=_rounded(own), reference_ms=_rounded(beside))
+        if uncertainty(turns) <= CERTAIN:
+            break
+    return turns
+
+
+def _rounded(times_ms: Sequence[float]) -> tuple[float, ...]:
+    """To 0.1 us: a clock tells no more, and a store keeps thousands of these."""
+    return tuple(round(ms, 4) for ms in times_ms)
+
+
+@functools.cache
+def cpu_identity() -> str:
+    """Model, family and stepping of the CPU with a hash of its flags: a CPU of another identity is other hardware."""
+    fields = _cpuinfo()
+    model = fields.get("model name") or fields.get("Hardware") or f"{platform.machine()} {platform.processor()}".strip()
+    numbers = ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant", "CPU revision")
+    details = " ".join(fields[name] for name in numbers if fields.get(name))
+    flags = " ".join(sorted((fields.get("flags") or fields.get("Features") or "").split()))
+    return f"{model} ({details or platform.machine()}, flags {hashlib.sha256(flags.encode()).hexdigest()[:8]})"
+
+
+def _cpuinfo() -> dict[str, str]:
+    """The first processor of /proc/cpuinfo; empty where there is none."""
+    try:
+        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _state(cores: Sequence[int]) -> dict[str, Any]:
+    return {
+        "load_after": os.getloadavg()[0],
+        "cores": list(cores),
+        "cpus": os.cpu_count(),
+        "mhz": _cpuinfo().get("cpu MHz", ""),
+        "governor": _governor(cores[0]),
+        "system": f"{platform.system()} {platform.release()}",
+        "host": platform.node(),
+    }
+
+
+def _governor(core: int) -> str:
+    try:
+        return Path(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor").read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
+RUNNER = HostRunner()

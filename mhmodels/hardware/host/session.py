@@ -1,0 +1,158 @@
+"""A file loaded in a child process of its own, timed block by block."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware.host.load import company, core_ticks
+from mhmodels.system.child import Child
+
+CHILD = Path(__file__).with_name("child.py")
+TIMEOUT_S = 600.0
+"""How long one answer of the child may take: warming up, or one block."""
+BLOCK_S = 120.0
+"""A block ends after so long with the inferences that it has."""
+
+
+class MeasurementTimeoutError(MeasurementError):
+    """A measuring process did not answer in time."""
+
+
+def usable_cores() -> list[int]:
+    """The cores that this process may use, in order."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def timing_cores(threads: int) -> list[int]:
+    """The cores to pin to, one a thread: the last that this process may use, since the first serve interrupts.
+
+    Raises:
+        MeasurementError: more threads than cores, or none.
+    """
+    allowed = usable_cores()
+    if not 1 <= threads <= len(allowed):
+        raise MeasurementError(f"threads is {threads}, expected 1 to {len(allowed)}: that many cores are free to this process")
+    return allowed[-threads:]
+
+
+class HostSession:
+    """A child process that holds an interpreter, warmed up, pinned, and limited in time and memory.
+
+    A file that crashes the runtime kills the child and is one MeasurementError here. Use as a context manager.
+
+    Attributes:
+        about: what the child told after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
+        cores: the cores that it is pinned to.
+        own_ms: for how long this thread had the core in each inference of the last block; empty with several threads, whose share
+            one clock cannot tell.
+        stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads.
+        company: busy share of the other cores during the last block.
+        reference_ms: what the reference took in the last block, once after each inference.
+        pace_us: time of the calibration loop beside the last block, the slower of before and after.
+    """
+
+    def __init__(
+        self, path: Path, *, xnnpack: bool = True, threads: int = 1, reference: Path | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """Starts the child and waits until it is warm.
+
+        Args:
+            path: the .tflite file.
+            xnnpack: LiteRT's default delegate; else its built-in kernels.
+            threads: of the runtime, each with a core.
+            reference: another file, timed in turns with this one.
+            timeout_s: for each answer of the child: the end of warming up, and each block.
+
+        Raises:
+            MeasurementError: the runtime refuses the file, dies on it, or takes too long.
+        """
+        self.path, self.cores = path, timing_cores(threads)
+        self._timeout_s = timeout_s
+        self.stolen = self.company = self.pace_us = 0.0
+        self.own_ms: list[float] = []
+        self.reference_ms: list[float] = []
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
+        beside = None if reference is None else str(reference.absolute())
+        settings = {"path": str(path.absolute()), "reference": beside, "xnnpack": xnnpack, "threads": threads}
+        self._child = Child(CHILD, [json.dumps(settings)], cores=self.cores, errors=self._errors)
+        try:
+            self.about = self._answer(self._child.line)
+        except BaseException:
+            self.close()
+            raise
+
+    def block(self, runs: int, seconds: float = BLOCK_S) -> list[float]:
+        """Times `runs` inferences, in ms each; fewer, but at least one, if they take longer than `seconds`.
+
+        Raises:
+            MeasurementTimeoutError: the child did not answer in time; the session is of no more use.
+            MeasurementError: the child died.
+        """
+        before = core_ticks()
+        answer = self._answer(functools.partial(self._child.ask, {"runs": runs, "seconds": min(seconds, self._timeout_s / 2)}))
+        self.company = company(before, core_ticks(), self.cores)
+        self.pace_us = max(answer["pace_ns"]) / 1e3
+        if len(self.cores) == 1:
+            self.own_ms = _milliseconds(answer["own_ns"])
+            self.stolen = max(0.0, 1.0 - sum(answer["own_ns"]) / max(sum(answer["ns"]), 1))
+        self.reference_ms = _milliseconds(answer.get("reference_ns", ()))
+        return _milliseconds(answer["ns"])
+
+    def close(self) -> None:
+        """Ends the child."""
+        self._child.end()
+        self._errors.close()
+
+    def __enter__(self) -> HostSession:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _answer(self, line_by: Callable[[float], bytes]) -> dict[str, Any]:
+        """What the child says in its next line, before the deadline."""
+        try:
+            line = line_by(time.monotonic() + self._timeout_s)
+        except TimeoutError:
+            raise MeasurementTimeoutError(f"{self.path}: not measured within {self._timeout_s:g} s") from None
+        except EOFError:
+            raise self._death() from None
+        except OverflowError:
+            raise MeasurementError(f"{self.path}: the measuring process answers without end; the file is hostile") from None
+        try:
+            answer: dict[str, Any] = json.loads(line)
+        except ValueError:
+            raise MeasurementError(f"{self.path}: the measuring process answered {line[:80]!r}, expected JSON") from None
+        if "error" in answer:
+            raise MeasurementError(f"{self.path}: LiteRT refuses this file: {_one_line(answer['error'])}")
+        return answer
+
+    def _death(self) -> MeasurementError:
+        code = self._child.wait()
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        self._errors.seek(0)
+        said = _one_line(self._errors.read().decode("utf-8", "replace")[-2000:])
+        return MeasurementError(
+            f"{self.path}: the measuring process ended {how}{f' ({said})' if said else ''}; "
+            "the file is damaged, or asks for more than LiteRT or this machine's memory can give"
+        )
+
+
+def _milliseconds(times_ns: Sequence[int]) -> list[float]:
+    return [time_ns / 1e6 for time_ns in times_ns]
+
+
+def _one_line(text: str, most: int = 300) -> str:
+    """The end of a text on one line: runtimes put what matters last."""
+    joined = " ".join(text.split())
+    return joined if len(joined) <= most else "…" + joined[-most:]

@@ -1,0 +1,1 @@
+"""Arm Ethos-U NPUs as hardware, through the Vela compiler in child processes."""

@@ -1,0 +1,1 @@
+"""Training data: sources of pictures, augmentation, and tf.data pipelines."""

@@ -1,0 +1,252 @@
+"""Where pictures come from: the cluttered digits, or a folder of class folders. TFRecords are in `tfrecords`.
+
+A source is read by index, so that the order of pictures and their augmentation are functions of (seed, epoch, index):
+a resumed run sees exactly what an uninterrupted one would have seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from PIL import Image
+
+from mhmodels.formats.json_files import control_character, plain_text
+from mhmodels.preprocessing.decoding import PictureError, open_picture, picture_files
+from mhmodels.training.data import digits64
+from mhmodels.training.data.tfrecords import RecordSource, record_files
+from mhmodels.training.errors import DataError
+
+_TRAIN = ("train", "training")
+_TEST = ("val", "validation", "test", "valid")
+
+
+class Source(Protocol):
+    """Labelled pictures by index.
+
+    Attributes:
+        name: for messages and the run's record.
+        classes: how many labels there can be; None where the data do not say.
+        labels: their names, in order; empty where unknown.
+        label_set: what the labels are called together; empty where unknown.
+    """
+
+    name: str
+    classes: int | None
+    labels: tuple[str, ...]
+    label_set: str
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
+        """One RGB picture and its label.
+
+        Raises:
+            PictureError: this picture cannot be read; others may.
+            DataError: the data as a whole cannot be used.
+        """
+        ...
+
+    def where(self, index: int) -> str:
+        """The picture's file, for messages."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes with the list of pictures and labels (not with the pixels); guards a resumed run."""
+        ...
+
+
+class Data(NamedTuple):
+    """What to train on and what to test on, as far as there is any; at least one of them."""
+
+    train: Source | None
+    test: Source | None
+
+
+class DigitsSource:
+    """`digits64` or `digits64-hard`: training canvases drawn when they are read, or the fixed test set."""
+
+    def __init__(self, setting: digits64.Setting, *, test: bool) -> None:
+        self.name = f"{setting.name} {'test' if test else 'train'}"
+        self.classes: int | None = digits64.CLASSES
+        self.labels = tuple(str(digit) for digit in range(digits64.CLASSES))
+        self.label_set = "digits"
+        self._setting = setting
+        self._test = test
+
+    def __len__(self) -> int:
+        parts = digits64.split()
+        if self._test:
+            return len(parts.test) * digits64.TEST_CANVASES
+        return len(parts.train) * digits64.EPOCH_CANVASES
+
+    def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
+        """One canvas; an epoch's are fresh."""
+        if self._test:
+            pictures = digits64.test_set(self._setting)
+            return Image.fromarray(pictures.pixels[index]), int(pictures.labels[index])
+        drawn = digits64.epoch_canvas(epoch, index, self._setting)
+        return Image.fromarray(drawn.pixels), int(drawn.labels)
+
+    def where(self, index: int) -> str:
+        return f"{self.name} {index}"
+
+    def fingerprint(self) -> str:
+        return f"{len(self)} pictures"
+
+
+class FolderSource:
+    """A folder with one folder a class; classes are numbered by the sorted folder names.
+
+    Raises:
+        DataError: no such folder, no class folders, or one of them without pictures, with a name that no label can be, or a
+            link that leads nowhere.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], label_offset: int = 0) -> None:
+        root = Path(folder)
+        if not root.is_dir():
+            state = "not a folder" if root.exists() else "no such folder"
+            raise DataError(f"{folder}: {state}, expected a folder with one folder a class")
+        classes = _folders(root)
+        _check_names(str(folder), classes)
+        if len(classes) < 2:
+            raise DataError(f"{folder}: {len(classes)} folders in it, expected one a class, at least 2")
+        self.name = plain_text(str(folder))
+        self.labels = tuple(classes)
+        self.label_set = plain_text((root.parent if root.name in (*_TRAIN, *_TEST) else root).resolve().name)
+        self.classes: int | None = len(classes) + label_offset
+        self._root = root
+        self._files: list[tuple[str, int]] = []
+        empty = []
+        for label, name in enumerate(classes):
+            # Not into the folder of all classes: a link to it would give this class the pictures of every other.
+            files = _pictures(root / name, root)
+            self._files += [(f"{name}/{file}", label + label_offset) for file in files]
+            if not files:
+                empty.append(name)
+        if empty:
+            raise DataError(
+                f"{folder}: {len(empty)} of {len(classes)} class folders hold no picture: {', '.join(empty[:10])}"
+                f"{', …' if len(empty) > 10 else ''}; add pictures such as .jpg or .png, or remove the folders"
+            )
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
+        """One picture file, as `mhmodels.preprocessing.pictures.open_picture` reads it."""
+        file, label = self._files[index]
+        return open_picture(self._root / file), label
+
+    def where(self, index: int) -> str:
+        return plain_text(str(self._root / self._files[index][0]))
+
+    def fingerprint(self) -> str:
+        listed = "\n".join(f"{label} {file}" for file, label in self._files)
+        digest = hashlib.sha256(listed.encode("utf-8", "surrogateescape"))
+        return f"{len(self)} pictures, {digest.hexdigest()[:16]}"
+
+
+def open_data(data: str, *, label_offset: int | None = None, test: str | None = None) -> Data:
+    """What a `--data` argument means.
+
+    Args:
+        data: `digits64`, `digits64-hard`, TFRecord files (a folder of them or a pattern), or a folder of class folders,
+            which may stand in `train` and `val` (or `validation`, `test`).
+        label_offset: added to the stored labels to give the network's; must be stated for TFRecords.
+        test: another folder or pattern to test on.
+
+    Raises:
+        DataError: nothing of the kind is there; the message says what was found and what is expected.
+    """
+    if data in digits64.SETTINGS:
+        if label_offset:
+            raise DataError(f"{data}: label offset is {label_offset}, expected 0: its labels are the digits")
+        if test is not None:
+            raise DataError(f"{data}: test data is '{test}', expected none: it has a fixed test set of its own")
+        setting = digits64.SETTINGS[data]
+        return Data(DigitsSource(setting, test=False), DigitsSource(setting, test=True))
+    if record_files(data):
+        return _open_records(data, label_offset, test)
+    root = Path(data)
+    if not root.exists():
+        known = ", ".join(digits64.SETTINGS)
+        raise DataError(f"{data}: no such folder or files; expected {known}, TFRecord files, or a folder of class folders")
+    offset = label_offset or 0
+    train_folder, test_folder = _training_part(root) or root, _part(root, _TEST)
+    # Without a folder for training, one called "test" is a class.
+    where = test or (test_folder if train_folder != root else None)
+    train = FolderSource(train_folder, offset)
+    tested = FolderSource(where, offset) if where else None
+    if tested is not None and tested.labels != train.labels:
+        differing = sorted(set(tested.labels) ^ set(train.labels))
+        raise DataError(
+            f"{tested.name}: its {len(tested.labels)} class folders are not those of {train.name} ({len(train.labels)}); "
+            f"only in one of them: {', '.join(differing[:10])}"
+        )
+    return Data(train, tested)
+
+
+def _open_records(data: str, label_offset: int | None, test: str | None) -> Data:
+    if label_offset is None:
+        raise DataError(
+            f"{data}: TFRecords say nothing of how labels are counted; state --label-offset, which is added to the stored "
+            "label: -1 for labels 1..1000 and 1000 classes, 0 for labels 1..1000 with class 0 as background (1001 classes)"
+        )
+    files = record_files(data)
+    tested = record_files(test) if test else [file for file in files if _begins(file, _TEST)]
+    if test and not tested:
+        raise DataError(f"{test}: no TFRecord files there to test on")
+    train = [file for file in files if _begins(file, _TRAIN)] or [file for file in files if file not in tested]
+    return Data(
+        RecordSource(data, train, label_offset) if train else None,
+        RecordSource(test or data, tested, label_offset) if tested else None,
+    )
+
+
+def _part(root: Path, names: Sequence[str]) -> Path | None:
+    return next((root / name for name in names if (root / name).is_dir()), None)
+
+
+def _training_part(root: Path) -> Path | None:
+    """The folder for training; one that holds no folders, and stands beside classes, is a class itself (CIFAR-100's trains)."""
+    part = _part(root, _TRAIN)
+    if part is None or _folders(part) or not set(_folders(root)) - {*_TRAIN, *_TEST}:
+        return part
+    return None
+
+
+def _folders(root: Path) -> list[str]:
+    return sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _check_names(folder: str, classes: Sequence[str]) -> None:
+    """Refuses names of class folders that cannot be labels, and links that may have been class folders."""
+    strange = [plain_text(name) for name in classes if plain_text(name) != name]
+    if strange:
+        raise DataError(f"{folder}: class folders with names that are not UTF-8 ({', '.join(strange[:10])}); rename them")
+    broken = [name for name in classes if control_character(name) or not name.strip()]
+    if broken:
+        raise DataError(
+            f"{folder}: class folders whose names are blank, or have control characters or line ends "
+            f"({', '.join(map(repr, broken[:10]))}), which no line of a labels file can hold; rename them"
+        )
+    # A class that is missing would shift the labels of all after it.
+    lost = sorted(entry.name for entry in Path(folder).iterdir() if entry.is_symlink() and not entry.exists())
+    if lost:
+        raise DataError(f"{folder}: links that lead nowhere ({', '.join(map(repr, lost[:10]))}); mend or remove them")
+
+
+def _pictures(folder: Path, root: Path) -> list[str]:
+    try:
+        return picture_files(folder, outside=(root.resolve(),))
+    except PictureError as error:
+        raise DataError(str(error)) from error
+
+
+def _begins(file: str, names: Sequence[str]) -> bool:
+    return any(Path(file).name.startswith(name) for name in names)

@@ -1,0 +1,1 @@
+"""A training run on disk: its folder, checkpoints, interrupts, progress and learning curve."""

@@ -1,0 +1,112 @@
+"""How a run goes, for those who watch it."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple, Protocol
+
+from mhmodels.training.run.checkpoint import EpochResult, Progress
+
+WARM_UP, ENOUGH = 5, 3
+"""Steps that are not timed: the first one compiles, and the next four find the batches that were read meanwhile. Then, how many
+steps must be timed before there is an estimate."""
+
+
+class Status(NamedTuple):
+    """One step of a run, for those who watch.
+
+    Attributes:
+        step: steps done, of `steps`.
+        epoch: under way, from 1, of `epochs`.
+        loss: of this step's pictures, in nats, without L2.
+        mean_loss, accuracy: of the epoch so far.
+        images_per_second: since this process began; None in its first steps, which compile and read ahead.
+        remaining_s: estimated seconds to the end of the run, evaluations included; None in the first steps.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float
+    mean_loss: float
+    accuracy: float
+    images_per_second: float | None
+    remaining_s: float | None
+
+
+class Observer(Protocol):
+    """Who is told how a run goes."""
+
+    def stepped(self, status: Status) -> None:
+        """After every step."""
+        ...
+
+    def epoch_done(self, result: EpochResult) -> None:
+        """After every epoch, when its checkpoint is written."""
+        ...
+
+    def note(self, message: str) -> None:
+        """Something a person should know."""
+        ...
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def stepped(self, status: Status) -> None:
+        pass
+
+    def epoch_done(self, result: EpochResult) -> None:
+        pass
+
+    def note(self, message: str) -> None:
+        pass
+
+
+class Clock:
+    """Times of a run: kept in its progress, so that interruptions do not count."""
+
+    def __init__(self, progress: Progress, batch_size: int) -> None:
+        self._progress, self._batch_size = progress, batch_size
+        self._last = self._checkpoint = time.monotonic()
+        self._ticks = 0
+        self._timed = 0.0
+        self._evaluation_s = 0.0
+
+    def tick(self) -> None:
+        """One step was done."""
+        passed = self.stop()
+        self._ticks += 1
+        if self._ticks > WARM_UP:
+            self._timed += passed
+
+    def evaluated(self) -> None:
+        """An evaluation was done after the last step."""
+        self._evaluation_s = self.stop()
+
+    def stop(self) -> float:
+        """Adds the time since the last call to the progress, and returns it."""
+        now = time.monotonic()
+        passed, self._last = now - self._last, now
+        self._progress.seconds += passed
+        self._progress.epoch_seconds += passed
+        return passed
+
+    def since_checkpoint(self) -> float:
+        """Seconds since the last checkpoint or the beginning."""
+        return time.monotonic() - self._checkpoint
+
+    def checkpointed(self) -> None:
+        """A checkpoint was written."""
+        self._checkpoint = time.monotonic()
+
+    def images_per_second(self) -> float | None:
+        """Pictures by the seconds of this process, without its first steps and evaluations; None until enough are timed."""
+        timed = self._ticks - WARM_UP
+        return timed * self._batch_size / self._timed if timed >= ENOUGH and self._timed else None
+
+    def left(self, steps: int, evaluations: int) -> float | None:
+        """Seconds for so many steps and evaluations; None while too few steps were timed."""
+        rate = self.images_per_second()
+        return None if rate is None else steps * self._batch_size / rate + evaluations * self._evaluation_s

@@ -1,0 +1,192 @@
+"""A run's folder: what it was set up as, its checkpoints, and what came out.
+
+run.json           the setup; a resumed run must be set up the same
+run.lock           held by the process that trains
+checkpoints/       the two newest
+tensorboard/       loss, accuracy and learning rate by step
+metrics.json       the result and the history, once the run is done
+model.weights.h5   the weights, once the run is done
+curve.png          the history, drawn
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from mhmodels.architecture import decode_json, read_bytes
+from mhmodels.system.files import write_atomically
+from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
+from mhmodels.training.errors import TrainingError
+from mhmodels.training.recipes import Recipe
+from mhmodels.training.run.checkpoint import EpochResult
+
+RUN_FORMAT: Literal["mhmodels.run/1"] = "mhmodels.run/1"
+METRICS_FORMAT: Literal["mhmodels.metrics/1"] = "mhmodels.metrics/1"
+
+
+class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What decides the weights that a run ends with, bit for bit on one machine.
+
+    Attributes:
+        model: the network's name, for people.
+        architecture_id: of the network at its width, input size and classes.
+        train, test: name and fingerprint of the data.
+        replicas: how many parts a batch is split into.
+        weights: what the weights began with: None, or the hash of a file.
+        transform: name of what was done to the model before training (quantisation-aware training), or None.
+    """
+
+    model: str
+    architecture_id: str
+    recipe: Recipe
+    train: str
+    test: str | None = None
+    seed: int = 0
+    strategy: str = "none"
+    replicas: int = 1
+    precision: str = "float32"
+    weights: str | None = None
+    transform: str | None = None
+
+
+class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a run.
+
+    Attributes:
+        steps: optimizer steps.
+        seconds: of training and evaluation, interruptions not counted.
+        images_per_second: pictures trained on, by the seconds.
+        test_accuracy, test_top5: shares, 0 to 1; None without test data.
+        skipped: unreadable pictures, `file (reason)`; a resumed run counts them from its last start.
+        weights_file: its name in the run's folder.
+        versions: of the libraries.
+    """
+
+    setup: Setup
+    steps: int
+    seconds: float
+    images_per_second: float
+    loss: float
+    accuracy: float
+    test_loss: float | None
+    test_accuracy: float | None
+    test_top5: float | None
+    history: tuple[EpochResult, ...]
+    skipped: tuple[str, ...]
+    weights_file: str
+    versions: dict[str, str]
+
+
+class RunFolder:
+    """Paths and records of one run.
+
+    Args:
+        path: is made when the run begins.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.record = path / "run.json"
+        self._held = ExitStack()
+        self.recipe = path / "recipe.json"
+        self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
+        self.metrics = path / "metrics.json"
+        self.weights = path / "model.weights.h5"
+        self.transformed_weights = path / "transformed.weights.h5"
+        self.curve = path / "curve.png"
+
+    def begin(self, setup: Setup, *, resume: bool, write: bool = True) -> None:
+        """Claims the folder for a run, or makes sure that it holds this very run.
+
+        Args:
+            setup: of the run to start or continue.
+            resume: whether an existing run is to be continued; where there is none, one is started.
+            write: False for workers that are not the chief.
+
+        Raises:
+            TrainingError: the folder holds a run and `resume` is not set, or one with another setup, or something else under
+                a name that a run writes; or another process trains in it.
+        """
+        if self.record.exists() and (resume or write):
+            if not resume:
+                raise TrainingError(f"{self.path}: holds a run already; continue it with --resume, or give another folder")
+            self._check(setup)
+            if write:
+                self._claim()
+        elif write:
+            self._check_free()
+            self._claim()
+            if self.record.exists():
+                raise TrainingError(f"{self.path}: another process began a run here meanwhile; give another folder")
+            # First of all: from here on whatever lies in the folder is this run's.
+            write_atomically(self.record, _encode(RUN_FORMAT, setup))
+            write_atomically(self.recipe, setup.recipe.to_json())
+
+    def close(self) -> None:
+        """Releases the folder to other processes."""
+        self._held.close()
+
+    def _claim(self) -> None:
+        try:
+            self._held.enter_context(file_lock(self.path / "run.lock"))
+        except LockHeldError as error:
+            raise TrainingError(
+                f"{self.path}: {error.holder} trains in this folder; wait for it, stop it, or give another folder"
+            ) from error
+        except LockFileError as error:
+            raise TrainingError(f"{error}: a run locks its folder there; give another folder") from error
+
+    def finish(self, metrics: Metrics) -> None:
+        """Writes the result."""
+        write_atomically(self.metrics, _encode(METRICS_FORMAT, metrics))
+
+    def _check_free(self) -> None:
+        """Refuses a folder in which a run would write over what is no run's."""
+        if self.path.exists() and not self.path.is_dir():
+            raise TrainingError(f"{self.path}: is a file, expected a folder or a new name")
+        written = (
+            self.recipe, self.checkpoints, self.tensorboard, self.metrics, self.weights, self.transformed_weights, self.curve,
+        )  # fmt: skip
+        there = [path.name for path in written if path.exists() or path.is_symlink()]
+        if there:
+            raise TrainingError(
+                f"{self.path}: holds no run ({self.record.name}), but {', '.join(there)}, which a run would write over; give "
+                "another folder"
+            )
+
+    def _check(self, setup: Setup) -> None:
+        found = decode_json(read_bytes(self.record), Setup, RUN_FORMAT, str(self.record))
+        changed = list(differences("", msgspec.to_builtins(found), msgspec.to_builtins(setup)))
+        if changed:
+            raise TrainingError(
+                f"{self.path}: holds a run with other settings: {'; '.join(changed)}. Resume with the settings of "
+                f"{self.record}, or start a new run in another folder"
+            )
+
+
+def load_metrics(path: Path) -> Metrics:
+    """Reads a run's `metrics.json`.
+
+    Raises:
+        FileFormatError: it cannot be read or is none.
+    """
+    return decode_json(read_bytes(path), Metrics, METRICS_FORMAT, str(path))
+
+
+def _encode(file_format: str, value: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode({"format": file_format, **msgspec.to_builtins(value)}), indent=2) + b"\n"
+
+
+def differences(path: str, before: Any, now: Any) -> Iterator[str]:
+    """`recipe.epochs was 2, now 3` for every field of nested plain values that differs, `path` before its name."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted(before.keys() | now.keys()):
+            yield from differences(f"{path}.{key}" if path else key, before.get(key), now.get(key))
+    elif before != now:
+        yield f"{path} was {before!r}, now {now!r}"

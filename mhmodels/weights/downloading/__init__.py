@@ -1,0 +1,1 @@
+"""Registered weights and their download."""

@@ -1,0 +1,220 @@
+"""Registered weights: names that `weights=` understands, as data.
+
+`registry.json` in this package lists them; a file of the same form, `weights.json` in the user's data folder (or in
+MHMODELS_HOME), adds a team's own. An entry is a file of the package, or an address with a hash.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import os
+import re
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mhmodels.architecture import Architecture, decode_json, read_bytes
+from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
+from mhmodels.registry import resolve
+from mhmodels.system.addresses import public_address
+from mhmodels.system.places import cache_path, data_path
+from mhmodels.weights.downloading.download import Digest, download, hash_file
+from mhmodels.weights.importing import Stated, import_weights
+from mhmodels.weights.info import Background, Claim
+from mhmodels.weights.matching import same_network
+from mhmodels.weights.sources.checkpoint import find_checkpoint
+
+FORMAT: Literal["mhmodels.weights-registry/1"] = "mhmodels.weights-registry/1"
+USER_FILE = "weights.json"
+SHIPPED = "shipped"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+@-]{0,99}")
+
+
+class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One set of weights of one network.
+
+    Attributes:
+        name: what `weights=` says; several networks may have weights of one name.
+        model: NAME or NAME@WIDTH of the network.
+        file: in the package's folder `weights/shipped`; or
+        url: http or https address.
+        sha256, md5: of the file; one of them (md5 only where the publisher gives no other).
+        foreign: whether the file is a Keras file that must be imported, not a weights file of ours.
+        description: what it is, in a sentence.
+        licence: of the weights.
+        label_set, background: of the outputs, for a foreign file.
+        accuracy: what is claimed for them.
+    """
+
+    name: str
+    model: str
+    file: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    md5: str | None = None
+    foreign: bool = False
+    description: str = ""
+    licence: str | None = None
+    label_set: str = ""
+    background: Background = "none"
+    accuracy: tuple[Claim, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise WeightsError(
+                f"registry entry {self.name[:80]!r}: field 'name', expected up to 100 letters, digits, blanks and . _ + - @, "
+                "with a letter or digit first"
+            )
+        if (self.file is None) == (self.url is None):
+            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'file' or 'url'")
+        if (self.sha256 is None) == (self.md5 is None):
+            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5'")
+        for field, digits in (("sha256", 64), ("md5", 32)):
+            value = getattr(self, field)
+            if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value):
+                raise WeightsError(
+                    f"registry entry '{self.name}' for {self.model}: field '{field}' is {value[:80]!r}, expected {digits} "
+                    "hexadecimal digits"
+                )
+        if self.file is not None and not _NAME.fullmatch(self.file):
+            raise WeightsError(
+                f"registry entry '{self.name}' for {self.model}: field 'file' is {self.file[:80]!r}, expected the name of a file "
+                "that comes with the package; give other files as paths to --weights, or a 'url'"
+            )
+        if self.url is not None and not self.url.startswith(("https://", "http://")):
+            raise WeightsError(
+                f"registry entry '{self.name}' for {self.model}: field 'url' is {public_address(self.url)[:200]!r}, expected an "
+                "http or https address"
+            )
+
+    @property
+    def digest(self) -> Digest:
+        """What the file must hash to."""
+        if self.sha256 is not None:
+            return Digest("sha256", self.sha256.lower())
+        return Digest("md5", (self.md5 or "").lower())
+
+    @property
+    def public(self) -> Entry:
+        """The entry as it may be shown: its address without passwords and tokens."""
+        return self if self.url is None else msgspec.structs.replace(self, url=public_address(self.url))
+
+    @property
+    def stem(self) -> str:
+        """How its files in the cache begin: a plain name, whatever the fields hold."""
+        return f"{_plain(self.name)}-{_plain(self.model)}-{self.digest.value[:12]}"
+
+
+class _Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    entries: tuple[Entry, ...]
+
+
+def entries() -> tuple[Entry, ...]:
+    """Every registered set of weights, the user's first.
+
+    Raises:
+        FileFormatError: the user's file is none; the message names the field.
+    """
+    user = data_path() / USER_FILE
+    own = _decode(read_bytes(user), str(user)) if os.path.lexists(user) else ()
+    return (*own, *_shipped())
+
+
+@functools.cache
+def _shipped() -> tuple[Entry, ...]:
+    return _decode((importlib.resources.files("mhmodels.weights") / "registry.json").read_bytes(), "registry.json")
+
+
+def _decode(data: bytes, source: str) -> tuple[Entry, ...]:
+    try:
+        return decode_json(data, _Registry, FORMAT, source).entries
+    except WeightsError as error:
+        raise FileFormatError(f"{source}: {error}") from error
+
+
+def find(name: str, architecture: Architecture) -> Entry:
+    """The weights of that name for a network, whatever its input size and class count.
+
+    Raises:
+        UnknownNameError: no weights have that name.
+        WeightsError: they exist for other networks only; the message says for which.
+    """
+    named = [entry for entry in entries() if entry.name == name]
+    if not named:
+        known = {entry.name for entry in entries()}
+        raise UnknownNameError("weights", name, known, "(neither a file nor a registered name; `mhmodels weights list`)")
+    for entry in named:
+        if same_network(resolve(entry.model).at(input_channels=architecture.input_channels), architecture):
+            return entry
+    raise WeightsError(
+        f"weights '{name}' are of {', '.join(entry.model for entry in named)}, not of {architecture.name}@"
+        f"{architecture.width_multiplier:g}; build one of these, or give weights=None or a file"
+    )
+
+
+def fetch(entry: Entry) -> Path:
+    """The entry's weights file on this machine: in the package, or downloaded, checked and converted once.
+
+    Raises:
+        WeightsError: it cannot be had, or is not what was registered.
+    """
+    if entry.file is not None:
+        path = Path(str(importlib.resources.files("mhmodels.weights") / SHIPPED / entry.file))
+        if not path.is_file() or hash_file(path, entry.digest.algorithm) != entry.digest.value:
+            raise WeightsError(
+                f"weights '{entry.name}': {path} is {'damaged' if path.is_file() else 'missing'}; reinstall mhmodels"
+            )
+        return path
+    assert entry.url is not None
+    folder = cache_path() / "weights"
+    stem = entry.stem
+    if not entry.foreign:
+        return download(entry.url, folder / f"{stem}.weights.h5", entry.digest)
+    converted = folder / f"{stem}.weights.h5"
+    if not converted.is_file():
+        raw = download(entry.url, folder / f"{stem}{_suffix(entry.url)}", entry.digest)
+        stated = Stated(
+            label_set=entry.label_set, background=entry.background, licence=entry.licence,
+            description=f"{entry.description} ({public_address(entry.url)})", accuracy=entry.accuracy,
+        )  # fmt: skip
+        import_weights(raw, entry.model, converted, stated=stated)
+    return converted
+
+
+def _plain(text: str) -> str:
+    """A text as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._@+-]", "_", text)[:80]
+
+
+def _suffix(url: str) -> str:
+    """The ending of the file at an address, by which its format is known."""
+    suffix = Path(urlsplit(url).path).suffix
+    return suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,10}", suffix) else ".h5"
+
+
+def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
+    """The file that `weights=` means: a path, or a registered name.
+
+    Raises:
+        WeightsError: no such file, a checkpoint that must be imported first, or weights that cannot be had.
+        UnknownNameError: neither a file nor a registered name.
+    """
+    text = os.fspath(weights)
+    if "://" in text:
+        raise WeightsError(
+            f"{public_address(text)}: an address, expected a weights file or a registered name; download it, or register it with "
+            "its hash (docs/weights.md)"
+        )
+    if Path(text).is_file() and not text.endswith(".index"):
+        return Path(text)
+    if find_checkpoint(text) is not None:
+        raise WeightsError(
+            f"{text}: a TensorFlow checkpoint; import it first: mhmodels weights import {text} --model {architecture.name} "
+            f"-o {architecture.name}.weights.h5"
+        )
+    if "/" in text or os.sep in text or text.endswith((".h5", ".keras")):
+        raise WeightsError(f"{text}: no such file, expected a weights file (.weights.h5, .h5, .keras) or a registered name")
+    return fetch(find(text, architecture))

@@ -1,0 +1,1 @@
+"""Foreign weights as sources: TensorFlow checkpoints, Keras files, HDF5."""

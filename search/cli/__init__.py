@@ -1,0 +1,1 @@
+"""`mhmodels search`: one module a command, shared options beside them."""

@@ -1,0 +1,184 @@
+"""What the rows of a file of latencies say: JSON lines and CSV, the networks and the latencies in them."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import difflib
+import io
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from mhmodels.architecture import Architecture
+from mhmodels.errors import FileFormatError, MhmodelsError
+from mhmodels.formats.numbers import decimal
+from mhmodels.registry import resolve
+from mhmodels.search.cost_model.model import LONGEST_MS, SHORTEST_MS
+from mhmodels.search.errors import CostModelError, SpaceError
+from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.template import ArchitectureSpace
+
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+"""What separates the fields of a table, by the end of its name."""
+LATENCIES = ("ms", "latency_ms", "median_ms")
+COLUMNS = ("encoding", "architecture", "schema", "distribution", "hardware", *LATENCIES)
+"""Columns of a table of latencies that mean something here; others are the user's."""
+_NONE = ("", "null", "none", "×")
+
+
+def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+    """A file's rows, each with the number of its line."""
+    return list(_csv_rows(text, path) if path.suffix.lower() in DELIMITERS else _json_rows(text, path))
+
+
+def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    for number, line in enumerate(text.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise FileFormatError(
+                f"{path}: line {number}: not JSON ({error}); expected one object a line, or a table whose name ends with "
+                f"{' or '.join(DELIMITERS)}"
+            ) from error
+        if not isinstance(row, dict):
+            raise FileFormatError(f"{path}: line {number}: found {line[:40]!r}, expected an object")
+        yield number, row
+
+
+def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    header, rows = read_csv(text, path)
+    _check_columns(header, path)
+    for number, row in rows:
+        if None in row:
+            raise FileFormatError(
+                f"{path}: line {number} has {len(header) + len(row[None])} fields, the header {len(header)}; fields are "
+                "separated by commas (.csv) or tabs (.tsv), decimals by points"
+            )
+        yield number, {key: value for key, value in row.items() if value not in (None, "")}
+
+
+def _check_columns(header: list[str], path: Path) -> None:
+    """Refuses columns that only look like ours: their values would be passed over without a word."""
+    expected = "expected 'encoding' or 'architecture', and 'ms' (or 'latency_ms', 'median_ms')"
+    plain = {_plain(name): name for name in COLUMNS}
+    slips = {name: plain[_plain(name)] for name in header if name not in COLUMNS and _plain(name) in plain}
+    if not set(LATENCIES) & set(header):
+        near = {name: difflib.get_close_matches(_plain(name), list(map(_plain, LATENCIES)), n=1, cutoff=0.6) for name in header}
+        slips |= {name: plain[match[0]] for name, match in near.items() if match and name not in COLUMNS and name not in slips}
+    if slips:
+        meant = ", ".join(f"{name!r} should be {known!r}" for name, known in slips.items())
+        raise FileFormatError(f"{path}: columns are {header}, {expected}: {meant}")
+    if not {"encoding", "architecture"} & set(header):
+        raise FileFormatError(f"{path}: columns are {sorted(set(header))}, {expected}")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
+    """The header of a table (.csv, or .tsv with tabs), and its rows as of `csv.DictReader`, each with the number of its line.
+
+    Raises:
+        FileFormatError: not UTF-8 text, a column twice, or wrongly quoted: a quote that is never closed would swallow all lines
+            behind it.
+    """
+    line, rows = 1, list[tuple[int, dict[Any, Any]]]()
+    delimiter = DELIMITERS.get(path.suffix.lower(), ",")
+    try:
+        reader = csv.DictReader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True, delimiter=delimiter)
+        header = list(reader.fieldnames or ())
+        twice = next((name for i, name in enumerate(header) if name in header[:i]), None)
+        if twice is not None:
+            raise FileFormatError(f"{path}: column '{twice}' is there twice (columns are {header}), expected each once")
+        line = reader.line_num + 1
+        for row in reader:
+            rows.append((reader.line_num, row))
+            line = reader.line_num + 1
+    except UnicodeDecodeError as error:
+        raise FileFormatError(f"{path}: not UTF-8 text ({error})") from error
+    except csv.Error as error:
+        raise FileFormatError(
+            f"{path}: line {line}: {error}; expected fields separated by commas, and every quote closed in its field"
+        ) from error
+    return header, rows
+
+
+def placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
+    """The network of one row of a file.
+
+    Args:
+        row: has `encoding` or `architecture`, see `read_latencies`; its `schema`, if it has one, must be the space's.
+        space: what it must be a member of.
+        where: file and line, for messages.
+
+    Returns:
+        (decisions,).
+
+    Raises:
+        SpaceError: it is no member.
+        FileFormatError: the row is wrong.
+    """
+    try:
+        return _encoding(row, space)
+    except (SpaceError, FileFormatError) as error:
+        raise type(error)(f"{where}: {error}") from error
+    except MhmodelsError as error:
+        raise FileFormatError(f"{where}: {error}") from error
+
+
+def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
+    schema = row.get("schema")
+    if schema not in (None, space.schema):
+        raise SpaceError(f"field 'schema' is {schema!r}, but space '{space.name}' has {space.schema}: another space or version")
+    encoding = row.get("encoding")
+    if isinstance(encoding, str):
+        return space.parse(encoding)
+    if isinstance(encoding, list):
+        if not all(isinstance(value, int) and abs(value) < 1 << 15 for value in encoding):
+            raise FileFormatError(f"field 'encoding' is {str(encoding)[:60]}, expected whole numbers")
+        return space.check(encoding)[0]
+    architecture = row.get("architecture")
+    if architecture is None:
+        raise FileFormatError("neither 'encoding' nor 'architecture' is given")
+    if not isinstance(space, ArchitectureSpace):
+        raise SpaceError(f"space '{space.name}' is tabular: expected 'encoding', not 'architecture'")
+    if isinstance(architecture, str):
+        if "\0" in architecture:
+            raise FileFormatError(f"field 'architecture' is {architecture[:40]!r}, expected a name of the zoo or a path")
+        return space.encode(resolve(architecture))
+    return space.encode(Architecture.from_json(msgspec.json.encode(architecture), source="architecture"))
+
+
+def latency_of(row: Mapping[str, Any], where: str) -> float | None:
+    """The latency, None where there is none; a number that is no latency is refused, since it means a broken measurement."""
+    found: dict[str, float] = {}
+    for name in LATENCIES:
+        value = row.get(name)
+        if value is None or (isinstance(value, str) and value.strip().lower() in _NONE):
+            continue
+        try:
+            number = decimal(value) if isinstance(value, str) else float(value)
+        except OverflowError:
+            number = math.inf
+        except (TypeError, ValueError):
+            raise FileFormatError(
+                f"{where}: field '{name}' is {str(value)[:40]!r}, expected milliseconds as a decimal number like 12.5"
+            ) from None
+        if isinstance(value, bool) or not SHORTEST_MS <= number <= LONGEST_MS:
+            raise CostModelError(
+                f"{where}: field '{name}' is {value!r:.40}, expected finite milliseconds above 0 ({SHORTEST_MS:g} to "
+                f"{LONGEST_MS:g}); leave it empty where the network does not run"
+            )
+        found[name] = number
+    if len(set(found.values())) > 1:
+        stated = " and ".join(f"'{name}' {number:g}" for name, number in found.items())
+        raise FileFormatError(f"{where}: several latencies, {stated}, expected one; leave the other columns out")
+    return next(iter(found.values()), None)

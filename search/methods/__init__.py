@@ -1,0 +1,1 @@
+"""Search methods: the TuNAS controller, random search and evolution."""

@@ -1,0 +1,292 @@
+"""The controller of TuNAS (CVPR 2020): independent choices, taught by REINFORCE. NumPy alone.
+
+Every decision has a vector of logits; a sample draws each decision on its own from their softmax. An update with n
+samples (one from each replica) and their rewards r:
+
+    baseline: moving average of mean(r), free of its start's bias; this update's mean is already in it
+    gradient of a sample: -(r - baseline) · (one-hot of the choice - probabilities)
+    Adam without momentum: the gradients' mean, over the root of the moving average of their squares' mean
+
+The learning rate is 0 during the delay, in which the average of the squares fills up all the same, and grows from there to
+the end. During the warm-ups, decisions are replaced with some probability so that all shared weights get trained.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mhmodels.search.errors import SearchError
+from mhmodels.search.space.search_space import SKIP, Encodings, Space
+
+Floats: TypeAlias = NDArray[np.float64]
+Mask: TypeAlias = NDArray[np.bool_]
+_BETA2, _EPSILON = 0.999, 1e-8
+_MOST = 1e6
+"""Of learning rate and growth: logits stay finite, however long a search is."""
+
+
+class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How the controller learns. Defaults are TuNAS' (batch 4096); `delay` is 0.5 in the multi-hardware paper.
+
+    Attributes:
+        steps: updates of the whole search, to which schedules refer.
+        learning_rate: of the logits, at the end of the delay.
+        growth: the learning rate has grown by this factor at the end, exponentially; 1 keeps it.
+        delay: fraction of the steps in which logits stay as they are.
+        momentum: of the baseline.
+        operation_warm_up, width_warm_up: fraction of the steps over which the probability that a decision of that kind is
+            replaced falls from 1 to 0; at most `delay`.
+        skip: probability at the start of leaving an optional block out (TuNAS decides that apart, evenly); None for that
+            of any other choice.
+    """
+
+    steps: int
+    learning_rate: float = 4.8e-3
+    growth: float = 10.0
+    delay: float = 0.25
+    momentum: float = 0.95
+    operation_warm_up: float = 0.25
+    width_warm_up: float = 0.25
+    skip: float | None = 0.5
+
+    def __post_init__(self) -> None:
+        limits = {
+            "steps": self.steps >= 1,
+            "learning_rate": 0 < self.learning_rate <= _MOST,
+            "growth": 0 < self.growth <= _MOST,
+            "delay": 0 <= self.delay < 1,
+            "momentum": 0 <= self.momentum < 1,
+            "operation_warm_up": 0 <= self.operation_warm_up <= self.delay,
+            "width_warm_up": 0 <= self.width_warm_up <= self.delay,
+            "skip": self.skip is None or 0 < self.skip < 1,
+        }
+        bad = next((name for name, fine in limits.items() if not fine), None)
+        if bad is not None:
+            raise SearchError(
+                f"controller: field '{bad}' is {getattr(self, bad)} (steps at least 1; learning_rate and growth above 0, at most "
+                f"{_MOST:g}; delay and momentum in [0, 1); skip in (0, 1); warm-ups from 0 to the delay, {self.delay:g})"
+            )
+
+
+class ControllerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """What an update did.
+
+    Attributes:
+        step: updates so far.
+        learning_rate: that it used.
+        reward: mean over the samples.
+        baseline: that the rewards were compared with.
+        entropy: of all decisions together after it, in nats.
+    """
+
+    step: int
+    learning_rate: float
+    reward: float
+    baseline: float
+    entropy: float
+
+
+class Controller:
+    """A policy over a space; equal settings, seeds and rewards give equal policies."""
+
+    def __init__(self, space: Space, settings: ControllerSettings, seed: int = 0) -> None:
+        """Starts from even choices, of those that the space allows.
+
+        Args:
+            space: searched; choices that a restriction removed have probability 0.
+            settings: see there.
+            seed: of the samples.
+        """
+        self.space, self.settings = space, settings
+        self._rng = np.random.default_rng(seed)
+        shape = (len(space.decisions), int(space.cardinalities.max(initial=1)))
+        self._allowed: Mask = np.zeros(shape, bool)
+        self._largest = np.zeros(shape[0], np.int16)
+        self._warm: dict[str, Mask] = {
+            tag: np.array([decision.tag == tag for decision in space.decisions], bool) for tag in ("operation", "width")
+        }
+        self.logits: Floats = np.zeros(shape)
+        for row, (decision, allowed) in enumerate(zip(space.decisions, space.allowed, strict=True)):
+            self._allowed[row, allowed] = True
+            if decision.tag == "width":
+                self._largest[row] = max(allowed, key=lambda choice, d=decision: d.choices[choice])  # type: ignore[misc]
+            skip = decision.choices.index(SKIP) if SKIP in decision.choices else -1
+            if settings.skip is not None and skip in allowed and len(allowed) > 1:
+                self.logits[row, skip] = np.log(settings.skip / (1 - settings.skip) * (len(allowed) - 1))
+        self._start = self.logits.copy()
+        self._squares: Floats = np.zeros(shape)
+        self._baseline = np.zeros(2)  # numerator and denominator
+        self.step = 0
+
+    def sample(self, n: int) -> Encodings:
+        """Draws n encodings (n, decisions), without warm-up; blocks of a stage stay where they were drawn."""
+        return _draw(self._probabilities(self.logits), n, self._rng)
+
+    def sample_start(self, n: int, rng: np.random.Generator) -> Encodings:
+        """Draws n encodings (n, decisions) as at the start, by another generator; the policy's own does not move."""
+        return _draw(self._probabilities(self._start), n, rng)
+
+    def sample_warm(self, n: int) -> tuple[Encodings, Mask]:
+        """Draws n encodings as `sample`, then replaces decisions as the warm-ups want at this step.
+
+        TuNAS runs all operations of a replaced decision and averages them; here such a decision becomes one of them,
+        drawn as at the start, and it is up to the super-network to do more. A replaced width becomes the largest.
+
+        Returns:
+            Encodings (n, decisions) and where they were replaced, of the same shape: give both to `update`.
+        """
+        rows = self.sample(n)
+        replaced = np.zeros(rows.shape, bool)
+        for tag, probability in self.warm_up().items():
+            if probability > 0:
+                replaced |= self._warm[tag] & (self._rng.random(rows.shape) < probability)
+        if replaced.any():
+            operations = self.sample_start(n, self._rng)
+            wanted = np.where(self._warm["width"], self._largest, operations)
+            rows = np.where(replaced, wanted, rows).astype(np.int16)
+        return rows, replaced
+
+    def warm_up(self) -> dict[Literal["operation", "width"], float]:
+        """With what probability decisions are replaced at this step, by tag."""
+        s, done = self.settings, self.step / self.settings.steps
+        return {
+            "operation": max(0.0, 1 - done / s.operation_warm_up) if s.operation_warm_up else 0.0,
+            "width": max(0.0, 1 - done / s.width_warm_up) if s.width_warm_up else 0.0,
+        }
+
+    def learning_rate(self) -> float:
+        """Of the next update."""
+        s = self.settings
+        delay = int(s.delay * s.steps)
+        if self.step < delay:
+            return 0.0
+        return float(s.learning_rate * s.growth ** ((self.step - delay) / max(1, s.steps - delay)))
+
+    def update(self, encodings: ArrayLike, rewards: ArrayLike, replaced: ArrayLike | None = None) -> ControllerStatistics:
+        """Learns from samples; with several replicas, from those of all of them at once, in one order everywhere.
+
+        Args:
+            encodings: (n, decisions) as `sample` gave them; their canonical form would credit other decisions.
+            rewards: (n,).
+            replaced: (n, decisions), what a warm-up replaced: that was not this policy's choice and teaches nothing.
+
+        Raises:
+            SearchError: no samples, another number of rewards, or rewards that are not finite; the policy stays as it was.
+            SpaceError: not members.
+        """
+        rows = self.space.check(encodings)
+        values = np.asarray(rewards, np.float64)
+        if not len(rows) or values.shape != (len(rows),):
+            raise SearchError(f"controller: {len(rows)} encodings and rewards of shape {values.shape}, expected one each")
+        if not np.isfinite(values).all():
+            place = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise SearchError(
+                f"controller: reward {place} at step {self.step} is {values[place]}, expected a number; "
+                f"the network is {self.space.label(rows[place])}"
+            )
+        keep = np.ones(rows.shape, bool) if replaced is None else ~np.asarray(replaced, bool)
+        rate, s = self.learning_rate(), self.settings
+        self._baseline = s.momentum * self._baseline + (1 - s.momentum) * np.array([values.mean(), 1.0])
+        baseline = float(self._baseline[0] / self._baseline[1])
+        chosen = rows[:, :, None] == np.arange(self.logits.shape[1])
+        ascent = (values - baseline)[:, None, None] * (chosen - self._probabilities(self.logits)) * keep[:, :, None]
+        self._squares = _BETA2 * self._squares + (1 - _BETA2) * (ascent**2).mean(axis=0)
+        self.step += 1
+        # Adam's own step size where the first moment has no memory: only the second needs its bias removed.
+        size = rate * np.sqrt(1 - _BETA2**self.step)
+        self.logits = self.logits + np.where(self._allowed, size * ascent.mean(axis=0) / (np.sqrt(self._squares) + _EPSILON), 0.0)
+        return ControllerStatistics(
+            step=self.step, learning_rate=rate, reward=float(values.mean()), baseline=baseline, entropy=self.entropy
+        )
+
+    def probabilities(self) -> list[Floats]:
+        """By decision the probability of each choice."""
+        table = self._probabilities(self.logits)
+        return [row[:count] for row, count in zip(table, self.space.cardinalities, strict=True)]
+
+    @property
+    def entropy(self) -> float:
+        """Of all decisions together, in nats: 0 when the policy always gives the same network."""
+        p = self._probabilities(self.logits)
+        return float(-(p * np.log(np.where(p > 0, p, 1.0))).sum())
+
+    def argmax(self, *, skip_first: bool = False) -> Encodings:
+        """The encoding (1-D) of each decision's most probable choice, its blocks where the policy has them (not canonical).
+
+        Args:
+            skip_first: decide first whether a block is there at all, by the probability of all blocks together, and then
+                which. A single block of two dozen seldom beats "skip", even where some block is likelier than none. False is
+                TuNAS' argmax.
+        """
+        p = self._probabilities(self.logits)
+        if skip_first:
+            for row, decision in enumerate(self.space.decisions):
+                skip = decision.choices.index(SKIP) if SKIP in decision.choices else None
+                if skip is not None and p[row, skip] < 0.5:
+                    p[row, skip] = 0.0
+        return p.argmax(axis=1).astype(np.int16)
+
+    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, Any]:
+        """Statistics of the latest update for a log, a few times in a search (and at its end) with all probabilities.
+
+        Args:
+            statistics: that `update` gave.
+            times: how often probabilities are told; they are as many numbers as there are choices.
+        """
+        every = max(1, self.settings.steps // times)
+        values = msgspec.structs.asdict(statistics)
+        if self.step % every == 0 or self.step == self.settings.steps:
+            values["probabilities"] = [p.round(6).tolist() for p in self.probabilities()]
+        return values
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        """Everything that a resumed search needs beside space and settings, as arrays."""
+        generator = json.dumps(self._rng.bit_generator.state).encode()
+        return {
+            "logits": self.logits.copy(),
+            "squares": self._squares.copy(),
+            "baseline": self._baseline.copy(),
+            "step": np.array(self.step, np.int64),
+            "generator": np.frombuffer(generator, np.uint8).copy(),
+        }
+
+    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+        """Takes over what `state` gave: from here on everything is as it would have been.
+
+        Raises:
+            SearchError: an array is missing or of another shape, hence of another space.
+        """
+        own = self.state()
+        for name in own:
+            found = None if name not in state else np.asarray(state[name]).shape
+            if found is None or (found != own[name].shape and name != "generator"):
+                raise SearchError(
+                    f"controller: state has '{name}' of shape {found}, expected {own[name].shape} for space '{self.space.name}'"
+                )
+        try:
+            self._rng.bit_generator.state = json.loads(np.asarray(state["generator"], np.uint8).tobytes())
+        except (ValueError, KeyError, TypeError) as error:
+            raise SearchError(f"controller: state of the random generator cannot be read ({error})") from error
+        self.logits = np.array(state["logits"], np.float64)
+        self._squares = np.array(state["squares"], np.float64)
+        self._baseline = np.array(state["baseline"], np.float64)
+        self.step = int(state["step"])
+
+    def _probabilities(self, logits: Floats) -> Floats:
+        """(decisions, most choices), 0 for what is not allowed or not there."""
+        masked = np.where(self._allowed, logits, -np.inf)
+        raised = np.exp(masked - masked.max(axis=1, keepdims=True))
+        result: Floats = raised / raised.sum(axis=1, keepdims=True)
+        return result
+
+
+def _draw(probabilities: Floats, n: int, rng: np.random.Generator) -> Encodings:
+    cumulative = np.cumsum(probabilities, axis=1)
+    # Scaled by the total, which rounding leaves beside 1: the last choices, if not allowed, are never reached.
+    drawn = rng.random((n, len(cumulative), 1)) * cumulative[:, -1:]
+    return (drawn >= cumulative).sum(axis=2).astype(np.int16)

@@ -1,0 +1,113 @@
+"""pymoo's genetic algorithms with a space's own variation. Import through `search.methods.evolution`: pymoo is an extra."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.soo.nonconvex.ga import GA
+from pymoo.core.crossover import Crossover
+from pymoo.core.duplicate import DuplicateElimination
+from pymoo.core.mutation import Mutation
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.core.survival import Survival
+from pymoo.core.termination import NoTermination
+from pymoo.operators.selection.tournament import TournamentSelection
+
+from mhmodels.search.space.search_space import Encodings, Space
+
+
+class _Mutate(Mutation):
+    """One decision or more of every child becomes another choice."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__()
+        self.space = space
+
+    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **rest: Any) -> Encodings:
+        return self.space.mutate(X.astype(np.int16), random_state)
+
+
+class _Copy(Crossover):
+    """A child is its only parent, as a new individual."""
+
+    def __init__(self) -> None:
+        super().__init__(n_parents=1, n_offsprings=1, prob=1.0)
+
+    def _do(self, problem: Any, X: Any, *args: Any, **rest: Any) -> Any:
+        return X.copy()
+
+
+class _Cross(Crossover):
+    """A child takes each decision from one parent or the other."""
+
+    def __init__(self, space: Space) -> None:
+        super().__init__(n_parents=2, n_offsprings=1, prob=0.9)
+        self.space = space
+
+    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **rest: Any) -> Any:
+        return self.space.crossover(X[0].astype(np.int16), X[1].astype(np.int16), random_state)[None]
+
+
+class _Oldest(Survival):
+    """The youngest stay: populations are in order of age."""
+
+    def _do(self, problem: Any, pop: Any, *args: Any, n_survive: int | None = None, **rest: Any) -> Any:
+        return pop[len(pop) - (n_survive or 0) :]
+
+
+class _Unseen(DuplicateElimination):
+    """Drops every network that was there before, in this population or any earlier one."""
+
+    def __init__(self, seen: dict[bytes, None]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        if other is None:  # pymoo asks once for the children alone, then against others, who are in `seen` anyway
+            for place, row in enumerate(pop.get("X")):
+                key = row.astype(np.int16).tobytes()
+                is_duplicate[place] = key in self.seen
+                self.seen[key] = None
+        return is_duplicate
+
+
+def genetic(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], tournament: int, children: int) -> Any:
+    """Regularised evolution, set up; its first infill are `rows`."""
+    algorithm = GA(
+        pop_size=len(rows),
+        sampling=Population.new("X", rows),
+        selection=TournamentSelection(func_comp=_best, pressure=tournament),
+        crossover=_Copy(),
+        mutation=_Mutate(space),
+        survival=_Oldest(filter_infeasible=False),
+        eliminate_duplicates=_Unseen(seen),
+        n_offsprings=children,
+    )
+    return algorithm.setup(_problem(space, 1), termination=NoTermination(), seed=seed)
+
+
+def fronts(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], goals: int) -> Any:
+    """NSGA-II, set up; its first infill are `rows`."""
+    algorithm = NSGA2(
+        pop_size=len(rows),
+        sampling=Population.new("X", rows),
+        crossover=_Cross(space),
+        mutation=_Mutate(space),
+        eliminate_duplicates=_Unseen(seen),
+    )
+    return algorithm.setup(_problem(space, goals), termination=NoTermination(), seed=seed)
+
+
+def _best(pop: Any, drawn: NDArray[np.int64], **_: Any) -> NDArray[np.int64]:
+    """Of each row of drawn individuals the one with the least goal."""
+    goal = pop.get("F")[:, 0]
+    winners: NDArray[np.int64] = drawn[np.arange(len(drawn)), goal[drawn].argmin(axis=1)][:, None]
+    return winners
+
+
+def _problem(space: Space, goals: int) -> Any:
+    return Problem(n_var=len(space.decisions), n_obj=goals, xl=0, xu=space.cardinalities - 1, vtype=int)

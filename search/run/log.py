@@ -1,0 +1,274 @@
+"""The log of a search: an SQLite file, a row for every evaluation as it arrives.
+
+It begins with the settings of the search. A search that finds its log goes on from there; one with other settings is
+refused, with the difference. While a search goes on it holds the lock `FILE.db.lock`, which the kernel drops with its process:
+a second search of the same log would write every row twice. Reading a log needs no lock.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.errors import StoreError
+from mhmodels.search.errors import SearchError
+from mhmodels.search.space.search_space import Encodings
+from mhmodels.system.databases import Kind, open_database, transaction, translated
+from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
+
+APPLICATION_ID = 0x4D485352
+"""`MHSR`: how we and `file` know our own."""
+VERSION = 1
+REMEDY = "give another path with --log"
+_SCHEMA = """
+CREATE TABLE header (document TEXT NOT NULL, request TEXT NOT NULL);
+CREATE TABLE evaluations (
+    id INTEGER PRIMARY KEY,
+    phase TEXT NOT NULL,
+    encoding BLOB NOT NULL,
+    accuracy REAL NOT NULL,
+    latency_ms TEXT NOT NULL,
+    f REAL NOT NULL,
+    reward REAL NOT NULL,
+    binding TEXT NOT NULL
+);
+CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
+"""
+# A killed process loses nothing that was committed, and evaluations from tables take less time than a sync.
+_KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
+
+
+class Evaluated(NamedTuple):
+    """Rows of the log, in order.
+
+    Attributes:
+        phases: (n,) of the method.
+        encodings: (n, decisions).
+        accuracy, f, rewards: (n,).
+        latencies: (n, hardware), ms.
+        binding: (n,) the hardware on which the network is worst.
+    """
+
+    phases: tuple[str, ...]
+    encodings: Encodings
+    accuracy: NDArray[np.float64]
+    latencies: NDArray[np.float64]
+    f: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    binding: tuple[str, ...]
+
+
+class SearchLog:
+    """An open log; use it as a context manager."""
+
+    def __init__(self, path: str | os.PathLike[str], request: Mapping[str, Any] | None = None) -> None:
+        """Opens a log, or makes one where there is no file.
+
+        Args:
+            path: the file.
+            request: from which the search can be made again, kept beside its settings (`mhmodels search resume`).
+
+        Raises:
+            StoreError: the file is something else, of a newer version, locked, or cannot be read and written.
+        """
+        self.path, self._request, self._held, self._locked = Path(path), request, ExitStack(), False
+        self._connection = open_database(self.path, _KIND, timeout_s=10.0)
+
+    def header(self) -> dict[str, Any] | None:
+        """The settings with which the search began; None in a new log."""
+        with self._errors():
+            row = self._connection.execute("SELECT document FROM header").fetchone()
+        with self._intact("header"):
+            return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
+
+    def request(self) -> dict[str, Any] | None:
+        """From what the search can be made again; None in a log that was not begun, or without a request."""
+        with self._errors():
+            row = self._connection.execute("SELECT request FROM header").fetchone()
+        with self._intact("request"):
+            return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any] | None)
+
+    def begin(self, header: Mapping[str, Any]) -> None:
+        """Claims the log for this process, writes the settings into a new one, compares them in one that was begun.
+
+        Raises:
+            StoreError: another process searches with this log.
+            SearchError: the log is of a search with other settings; the message names what differs.
+        """
+        self._lock()
+        wanted = msgspec.json.decode(msgspec.json.encode(header))
+        found = self.header()
+        if found is None:
+            with self._errors():
+                documents = [msgspec.json.encode(one).decode() for one in (wanted, self._request)]
+                self._connection.execute("INSERT INTO header VALUES (?, ?)", documents)
+            return
+        there, now = _flat(found), _flat(wanted)
+        differing = [
+            f"{name} is {_short(there.get(name))} there and {_short(now.get(name))} now"
+            for name in {**there, **now}
+            if there.get(name) != now.get(name)
+        ]
+        if differing:
+            raise SearchError(
+                f"{self.path}: this log is of a search with other settings: {'; '.join(differing)}; continue it with those "
+                f"(`mhmodels search resume {self.path}`), or {REMEDY}"
+            )
+
+    def add(self, phase: str, rows: Evaluated, statistics: Mapping[str, Any]) -> None:
+        """Keeps evaluations; they are in the file when this returns, all of them or none.
+
+        Raises:
+            StoreError: they cannot be written; what was there stays.
+        """
+        documents = [msgspec.json.encode(values.tolist()).decode() for values in rows.latencies]
+        values = zip(
+            [phase] * len(rows.accuracy),
+            [row.astype("<i2").tobytes() for row in rows.encodings],
+            rows.accuracy.tolist(),
+            documents,
+            rows.f.tolist(),
+            rows.rewards.tolist(),
+            rows.binding,
+            strict=True,
+        )
+        with self._errors(), transaction(self._connection):
+            if statistics:
+                self._connection.execute(
+                    "INSERT INTO statistics SELECT coalesce(max(id), 0), ? FROM evaluations",
+                    [msgspec.json.encode(statistics).decode()],
+                )
+            self._connection.executemany(
+                "INSERT INTO evaluations (phase, encoding, accuracy, latency_ms, f, reward, binding)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                values,
+            )
+
+    def evaluated(self, phase: str | None = None) -> Evaluated:
+        """All evaluations, or those of one phase, in order."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations"
+                " WHERE phase = coalesce(?, phase) ORDER BY id",
+                [phase],
+            ).fetchall()
+        columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+        width = -1 if rows else 0
+        with self._intact("an evaluation"):
+            encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
+            latencies = [msgspec.json.decode(one) for one in columns[3]]
+            return Evaluated(
+                phases=columns[0],
+                encodings=np.array(encodings, np.int16).reshape(len(rows), width),
+                accuracy=np.array(columns[2], np.float64),
+                latencies=np.array(latencies, np.float64).reshape(len(rows), width),
+                f=np.array(columns[4], np.float64),
+                rewards=np.array(columns[5], np.float64),
+                binding=columns[6],
+            )
+
+    def count(self) -> int:
+        """How many evaluations there are."""
+        with self._errors():
+            (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
+        return int(found)
+
+    def encodings(self) -> Encodings:
+        """Every encoding that was evaluated, once, (n, decisions), in no order: of millions of rows little is read."""
+        with self._errors():
+            rows = self._connection.execute("SELECT DISTINCT encoding FROM evaluations").fetchall()
+        with self._intact("an evaluation"):
+            joined = np.frombuffer(b"".join(row for (row,) in rows), "<i2").astype(np.int16)
+            return joined.reshape(len(rows), -1 if rows else 0)
+
+    def sync(self) -> None:
+        """Makes everything that was added outlive a power cut, too: it is synced into the file itself.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        with self._errors():
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def statistics(self) -> Iterator[dict[str, Any]]:
+        """What the method said of itself, each with `after`, the number of evaluations before it."""
+        with self._errors():
+            rows = self._connection.execute("SELECT after, document FROM statistics ORDER BY rowid").fetchall()
+        for after, document in rows:
+            with self._intact("a statistic"):
+                values = msgspec.json.decode(document, type=dict[str, Any])
+            yield {"after": after, **values}
+
+    def truncate(self, evaluations: int) -> None:
+        """Forgets everything behind so many evaluations: a search that goes on from a checkpoint makes it again.
+
+        Raises:
+            SearchError: fewer are there, so this is not the checkpoint's log.
+            StoreError: the log cannot be written.
+        """
+        with self._errors(), transaction(self._connection):
+            (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
+            if found < evaluations:
+                raise SearchError(
+                    f"{self.path}: {found} evaluations, but the checkpoint was written after {evaluations}: the log is of "
+                    f"another search or was lost; {REMEDY}, or begin anew"
+                )
+            self._connection.execute("DELETE FROM statistics WHERE after >= ?", [evaluations])
+            self._connection.execute("DELETE FROM evaluations WHERE id > ?", [evaluations])
+
+    def close(self) -> None:
+        """Closes the file and lets go of its lock."""
+        self._connection.close()
+        self._held.close()
+
+    def __enter__(self) -> SearchLog:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _lock(self) -> None:
+        if self._locked:
+            return
+        lock = self.path.with_name(f"{self.path.name}.lock")
+        try:
+            self._held.enter_context(file_lock(lock))
+        except LockFileError as error:
+            raise StoreError(f"{error}: a search locks its log there; {REMEDY}") from error
+        except LockHeldError as error:
+            raise StoreError(
+                f"{self.path}: {error.holder} searches with this log (it holds {lock}); wait for it, stop it, or {REMEDY}"
+            ) from error
+        self._locked = True
+
+    @contextmanager
+    def _intact(self, what: str) -> Iterator[None]:
+        """Turns errors of decoding into ours: SQLite keeps whatever an editor or a bad disk put into a cell."""
+        try:
+            yield
+        except (msgspec.DecodeError, ValueError, TypeError) as error:
+            raise StoreError(f"{self.path}: {what} cannot be read ({error}): the file is damaged; {REMEDY}") from error
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path, _KIND)
+
+
+def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects as `outer.inner`, so that a difference is named where it is."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+    return flat
+
+
+def _short(value: Any) -> str:
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= 160 else f"{text[:157]}…"

@@ -1,0 +1,61 @@
+"""What the tables of several spaces share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import Any
+
+from mhmodels.architecture import Block, Conv, Rounding
+from mhmodels.families.rows import ib
+from mhmodels.search.space.search_space import SKIP, OneOf
+from mhmodels.search.space.template import Group, Part
+
+TUNAS_RATIOS = (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)
+
+
+def widths(base: int, ratios: Iterable[float], *divisors: int) -> tuple[int, ...]:
+    """A base width times each ratio, rounded half up to multiples of each divisor (TuNAS), without repetitions."""
+    rules = [Rounding(divisor=divisor, minimum=divisor, mode="half_up") for divisor in divisors]
+    return tuple(sorted({rule(base * ratio) for ratio in ratios for rule in rules}))
+
+
+def group(
+    name: str,
+    part: Part,
+    width: int | Sequence[int],
+    blocks: Sequence[Sequence[Block | None]],
+    *,
+    endpoint: bool = False,
+    markers: int = 0,
+) -> Group:
+    """A group whose slots have these choices: `NAME_block1`, …, and `NAME_width`."""
+    slots = tuple(OneOf(f"{name}_block{i}", tuple(choices)) for i, choices in enumerate(blocks, 1))
+    options = (width,) if isinstance(width, int) else tuple(width)
+    return Group(part, slots, OneOf(f"{name}_width", options, "width"), endpoint, markers)
+
+
+def stage(
+    name: str,
+    width: int | Sequence[int],
+    first: Sequence[Block | None],
+    repeated: Sequence[Block],
+    optional: int,
+    *,
+    required: int = 0,
+    endpoint: bool = False,
+    markers: int = 0,
+) -> Group:
+    """A stage: one block of `first`, then blocks of `repeated`, some required and some that can be skipped."""
+    blocks = [first, *[repeated] * required, *[(*repeated, SKIP)] * optional]
+    return group(name, "stage", width, blocks, endpoint=endpoint, markers=markers)
+
+
+def bottlenecks(kernels: Iterable[int], expansions: Iterable[float], stride: int = 1, **fields: Any) -> tuple[Block, ...]:
+    """Inverted bottlenecks of every expansion and kernel; the kernel changes fastest, as in TuNAS' vectors."""
+    return tuple(ib(kernel, stride, 1, expansion, **fields) for expansion, kernel in product(expansions, kernels))
+
+
+def head(name: str, part: Part, width: int | Sequence[int], *, markers: int = 0, **fields: Any) -> Group:
+    """A 1x1 convolution of the head."""
+    return group(name, part, width, [(Conv(filters=1, **fields),)], markers=markers)

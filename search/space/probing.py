@@ -1,0 +1,73 @@
+"""Finding out what hardware runs: one small network for each operation, exported and tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, cast
+
+from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
+from mhmodels.families.rows import bottleneck, conv, ib
+from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
+
+if TYPE_CHECKING:
+    from mhmodels.export.writing.latency import LatencyFormat
+
+_SIDE = 32
+_KERNELS = (5, 7, 9)
+_PLAIN = "plain"
+_WITHOUT = (SQUEEZE_EXCITE, "hard_swish", "relu6", "max_pool", "average_pool")
+
+
+def probes() -> Mapping[str, Architecture]:
+    """Small networks, each with one thing that hardware may not run, by the name of that thing; `plain` has none."""
+    blocks: dict[str, Block] = {
+        _PLAIN: ib(3, 1, 32, 2),
+        SQUEEZE_EXCITE: ib(3, 1, 32, 2, squeeze_excite=SqueezeExcite()),
+        "hard_swish": ib(3, 1, 32, 2, activation="hard_swish"),
+        "relu6": ib(3, 1, 32, 2, activation="relu6"),
+        "max_pool": MaxPool(),
+        "average_pool": bottleneck(3, 2, 32, 0.5, shortcut="average_pool"),
+        **{f"kernel {kernel}": ib(kernel, 1, 32, 2) for kernel in _KERNELS},
+    }
+    return {name: _network(name, block) for name, block in blocks.items()}
+
+
+def probe(hardware_id: str) -> Capabilities:
+    """Measures the probes on a hardware; one that does not run as a whole is a limit.
+
+    Args:
+        hardware_id: as `mhmodels hardware` lists them.
+
+    Raises:
+        MhmodelsError: the hardware is unknown or cannot be reached, or not even the plain network runs.
+    """
+    from mhmodels.errors import MeasurementError
+    from mhmodels.export.writing.latency import latency_file
+    from mhmodels.hardware import answer, get_hardware, prepare
+    from mhmodels.system.files import temporary_folder
+
+    hardware, runner = get_hardware(hardware_id)
+    refused: dict[str, str] = {}
+    with temporary_folder("probe") as folder:
+        for name, architecture in probes().items():
+            path = latency_file(architecture, cast("LatencyFormat", hardware.format), folder)
+            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner, tries=1).measurement
+            if row.reason:
+                refused[name] = row.reason
+    if _PLAIN in refused:
+        raise MeasurementError(f"{hardware_id} does not even run a plain inverted bottleneck: {refused[_PLAIN]}")
+    kernels = [kernel for kernel in _KERNELS if f"kernel {kernel}" in refused]
+    return Capabilities(
+        id=hardware_id,
+        description=hardware.description,
+        source=f"found by {len(probes())} exported probes",
+        max_kernel=kernels[0] - 2 if kernels else None,
+        without=tuple(name for name in _WITHOUT if name in refused),
+    )
+
+
+def _network(name: str, block: Block) -> Architecture:
+    head = Head(features=(Conv(filters=32),))
+    return Architecture(
+        name=f"probe {name}", stem=(conv(3, 2, 32),), stages=((block,),), head=head, input_size=(_SIDE, _SIDE), classes=10
+    )

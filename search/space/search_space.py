@@ -1,0 +1,375 @@
+"""Search spaces as vectors of decisions: counting, sampling, encoding, variation.
+
+Nothing here knows what a decision decides. `search.space.template` makes the decisions the holes of an architecture, so that a
+sample is an `Architecture`; tabular spaces use this class as it is.
+
+An encoding is a row of int16, for every decision the index of its choice. Optional blocks of one stage that read and
+write the same shape are interchangeable with "skip" between them: the canonical form of an encoding has the skips last.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, NamedTuple, Self, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mhmodels.search.errors import SpaceError
+
+Tag: TypeAlias = Literal["operation", "width", "resolution"]
+Encodings: TypeAlias = NDArray[np.int16]
+SKIP: None = None
+"""The choice of leaving a block out."""
+_AT_ONCE = 4096
+
+
+class OneOf(msgspec.Struct, frozen=True, cache_hash=True):
+    """A hole: one of these choices goes there.
+
+    Attributes:
+        name: unique in its space.
+        choices: block templates (`SKIP` for none), widths in channels, input sizes in pixels, operation names.
+        tag: what is decided; warm-ups treat operations and widths differently (TuNAS).
+    """
+
+    name: str
+    choices: tuple[Any, ...]
+    tag: Tag = "operation"
+
+
+class Sizes(NamedTuple):
+    """How many members a space has.
+
+    Attributes:
+        product: combinations of TuNAS' independent choices, where a skippable block has its own decision beside "skip or
+            not", so that a skipped block is counted once for each block that it could have been.
+        positional: encodings: which block is skipped counts, what it could have been does not.
+        distinct: canonical encodings: different networks.
+    """
+
+    product: int
+    positional: int
+    distinct: int
+
+
+class Space:
+    """A search space; immutable. A restricted space keeps its parent's decisions, and with them its schema."""
+
+    tabular = True
+
+    def __init__(
+        self,
+        name: str,
+        decisions: Sequence[OneOf],
+        groups: Sequence[Sequence[int]] = (),
+        note: str = "",
+    ) -> None:
+        """Makes a space of decisions.
+
+        Args:
+            name: as on the command line.
+            decisions: in the order of the encoding.
+            groups: columns of optional blocks that are interchangeable, in network order.
+            note: what of the definition is our reading.
+
+        Raises:
+            SpaceError: a name twice, a decision without choices, a group whose decisions differ.
+        """
+        self.name, self.note = name, note
+        self.decisions = tuple(decisions)
+        self.groups = tuple(tuple(group) for group in groups)
+        names = [decision.name for decision in self.decisions]
+        if len(set(names)) < len(names) or any(not decision.choices for decision in self.decisions):
+            raise SpaceError(f"space '{name}': decisions need different names and at least one choice each: {names}")
+        for group in self.groups:
+            first = self.decisions[group[0]].choices
+            if SKIP not in first or any(self.decisions[column].choices != first for column in group):
+                raise SpaceError(f"space '{name}': decisions {group} differ or cannot be skipped, so they cannot be exchanged")
+        self.allowed: tuple[NDArray[np.int16], ...] = tuple(np.arange(len(d.choices), dtype=np.int16) for d in self.decisions)
+        self.restrictions: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}: {len(self.decisions)} decisions, {float(self.sizes.distinct):.3g} networks>"
+
+    @functools.cached_property
+    def schema(self) -> str:
+        """Hash of the decisions (16 hex digits): equal schemas mean that an encoding means the same."""
+        content = [[d.name, d.tag, [describe(choice) for choice in d.choices]] for d in self.decisions]
+        return hashlib.sha256(msgspec.json.encode([self.name, content])).hexdigest()[:16]
+
+    @functools.cached_property
+    def cardinalities(self) -> NDArray[np.int64]:
+        """Choices by decision, those that a restriction removed included."""
+        return np.array([len(decision.choices) for decision in self.decisions], np.int64)
+
+    @functools.cached_property
+    def sizes(self) -> Sizes:
+        """Exact counts; see `Sizes`."""
+        grouped = {column for group in self.groups for column in group}
+        product = positional = distinct = 1
+        for column, allowed in enumerate(self.allowed):
+            count, skips = len(allowed), self._skip(column) is not None
+            product *= 2 * (count - 1) if skips and count > 1 and column in grouped else count
+            positional *= count
+            distinct *= 1 if column in grouped else count
+        for group in self.groups:
+            distinct *= self._distinct(group)
+        return Sizes(product, positional, distinct)
+
+    def check(self, encodings: ArrayLike) -> Encodings:
+        """Encodings as an array (n, decisions).
+
+        Raises:
+            SpaceError: another number of decisions, or a choice that does not exist or is not allowed here.
+        """
+        rows = np.asarray(encodings)
+        rows = rows[None] if rows.ndim == 1 else rows
+        if rows.ndim != 2 or rows.shape[1] != len(self.decisions) or not np.issubdtype(rows.dtype, np.integer):
+            length = f"{rows.shape[1]} of them" if rows.ndim == 2 and np.issubdtype(rows.dtype, np.integer) else ""
+            raise SpaceError(
+                f"space '{self.name}': an encoding is {len(self.decisions)} whole numbers, one a decision; found "
+                f"{length or f'{rows.dtype} {rows.shape}'}"
+            )
+        bad = self._wrong(rows)
+        if bad.any():
+            row, column = (int(i) for i in np.argwhere(bad)[0])
+            decision, found = self.decisions[column], int(rows[row, column])
+            allowed = ", ".join(f"{i} ({describe(decision.choices[i])})" for i in self.allowed[column][:8])
+            more = " …" if len(self.allowed[column]) > 8 else ""
+            raise SpaceError(
+                f"space '{self.name}': encoding {row}, decision '{decision.name}' is {found}, expected one of {allowed}{more}"
+            )
+        return rows.astype(np.int16)
+
+    def contains(self, member: Any) -> bool:
+        """Whether an encoding (1-D) is a member."""
+        try:
+            self.check(member)
+        except SpaceError:
+            return False
+        return True
+
+    def canonical(self, encodings: Encodings) -> Encodings:
+        """The same networks with the skips of every stage last; equal rows are equal networks."""
+        result = encodings.copy()
+        for group in self.groups:
+            columns = list(group)
+            part = result[:, columns]
+            # Whatever is allowed: a restriction may force the first blocks of a group.
+            skipped = part == self.decisions[columns[0]].choices.index(SKIP)
+            if skipped.any():
+                result[:, columns] = np.take_along_axis(part, np.argsort(skipped, axis=1, kind="stable"), axis=1)
+        return result
+
+    def draw(self, n: int, rng: np.random.Generator, *, depth: Literal["decisions", "uniform"] = "decisions") -> Encodings:
+        """Canonical encodings at random, repetitions included.
+
+        Args:
+            n: how many.
+            rng: source of chance.
+            depth: how many optional blocks a stage has. `decisions`: as independent decisions make it, each block one of
+                its choices or, as one more choice of equal weight, skipped. `uniform`: every depth equally often.
+        """
+        rows = np.empty((n, len(self.decisions)), np.int16)
+        for column, allowed in enumerate(self.allowed):
+            rows[:, column] = allowed[rng.integers(len(allowed), size=n)]
+        if depth == "uniform":
+            for group in self.groups:
+                self._draw_depth(rows, group, rng)
+        return self.canonical(rows)
+
+    def mutate(self, encodings: ArrayLike, rng: np.random.Generator, rate: float | None = None) -> Encodings:
+        """Changes each decision with some probability, at least one in every row, always to another choice.
+
+        Args:
+            encodings: (n, decisions).
+            rng: source of chance.
+            rate: probability for a decision; None for one in all decisions.
+
+        Raises:
+            SpaceError: not members, or a space with a single member.
+        """
+        rows = self.check(encodings)
+        counts = np.array([len(allowed) for allowed in self.allowed])
+        free = np.flatnonzero(counts > 1)
+        if not len(free):
+            raise SpaceError(f"space '{self.name}': nothing to mutate, every decision has one choice")
+        chosen = rng.random((len(rows), len(free))) < (1 / len(free) if rate is None else rate)
+        chosen[np.arange(len(rows)), rng.integers(len(free), size=len(rows))] |= ~chosen.any(axis=1)
+        result = rows.copy()
+        for place, column in enumerate(free):
+            allowed, where = self.allowed[column], np.flatnonzero(chosen[:, place])
+            # A step of 1 to n - 1 around the circle of n choices is any of the others, equally likely.
+            step = rng.integers(1, len(allowed), size=len(where))
+            result[where, column] = allowed[(np.searchsorted(allowed, rows[where, column]) + step) % len(allowed)]
+        return self.canonical(result)
+
+    def crossover(self, first: ArrayLike, second: ArrayLike, rng: np.random.Generator) -> Encodings:
+        """Children that take each decision from one parent or the other, equally likely.
+
+        Raises:
+            SpaceError: parents that are not members, or not equally many.
+        """
+        a, b = self.check(first), self.check(second)
+        if a.shape != b.shape:
+            raise SpaceError(f"space '{self.name}': {len(a)} first and {len(b)} second parents, expected as many of both")
+        return self.canonical(np.where(rng.random(a.shape) < 0.5, a, b))
+
+    def neighbours(self, encoding: ArrayLike) -> Encodings:
+        """Every network that differs in one decision, each once, without the network itself."""
+        own = self.canonical(self.check(encoding))[0]
+        rows = []
+        for column, allowed in enumerate(self.allowed):
+            for choice in allowed[allowed != own[column]]:
+                row = own.copy()
+                row[column] = choice
+                rows.append(row)
+        around = self.canonical(np.array(rows, np.int16).reshape(-1, len(own)))
+        around = around[(around != own).any(axis=1)]
+        return np.unique(around, axis=0)
+
+    def __iter__(self) -> Iterator[Encodings]:
+        """All canonical encodings (1-D), in lexicographic order; sensible for small spaces only."""
+        everything = itertools.product(*self.allowed)
+        while len(rows := np.array(list(itertools.islice(everything, _AT_ONCE)), np.int16)):
+            yield from rows[(self.canonical(rows) == rows).all(axis=1)]
+
+    def one_hot(self, encodings: ArrayLike) -> NDArray[np.uint8]:
+        """(n, sum of `cardinalities`) with a 1 for the choice of every decision."""
+        rows = self.check(encodings)
+        starts = np.concatenate([[0], np.cumsum(self.cardinalities)[:-1]])
+        result = np.zeros((len(rows), int(self.cardinalities.sum())), np.uint8)
+        np.put_along_axis(result, rows + starts, 1, axis=1)
+        return result
+
+    def from_one_hot(self, vectors: ArrayLike) -> Encodings:
+        """The inverse of `one_hot`; also takes scores, of which the largest of a decision counts.
+
+        Raises:
+            SpaceError: another width, or a choice that is not allowed.
+        """
+        values = np.atleast_2d(np.asarray(vectors))
+        if values.shape[1] != self.cardinalities.sum():
+            raise SpaceError(f"space '{self.name}': vectors are {values.shape}, expected (n, {self.cardinalities.sum()})")
+        parts = np.split(values, np.cumsum(self.cardinalities)[:-1], axis=1)
+        return self.check(np.stack([part.argmax(axis=1) for part in parts], axis=1))
+
+    def label(self, encoding: ArrayLike) -> str:
+        """`SPACE:3:0:…`: how a sample is called in tables and in the measurement store."""
+        return ":".join([self.name, *(str(int(i)) for i in np.asarray(encoding))])
+
+    def parse(self, text: str) -> Encodings:
+        """Reads `3:0:…` or `SPACE:3:0:…`.
+
+        Raises:
+            SpaceError: not whole numbers, or not a member.
+        """
+        parts = text.strip().removeprefix(f"{self.name}:").split(":")
+        try:
+            row = [int(part) for part in parts]
+        except ValueError:
+            raise SpaceError(f"encoding '{text[:60]}': expected whole numbers as in 3:0:1, of space '{self.name}'") from None
+        if any(abs(value) > np.iinfo(np.int16).max for value in row):
+            raise SpaceError(f"encoding '{text[:60]}': numbers out of range for space '{self.name}'")
+        return self.check(row)[0]
+
+    def restricted(self, allowed: Sequence[ArrayLike], why: Sequence[str] = ()) -> Self:
+        """This space with fewer choices; encodings and schema stay as they are.
+
+        Args:
+            allowed: by decision the indices that remain.
+            why: for people, what removed the others.
+
+        Raises:
+            SpaceError: a decision is left without a choice, or given one that is not allowed here.
+        """
+        kept = tuple(np.unique(np.asarray(indices, np.int16)) for indices in allowed)
+        for decision, before, after in zip(self.decisions, self.allowed, kept, strict=True):
+            if not len(after) or not np.isin(after, before).all():
+                raise SpaceError(f"space '{self.name}': decision '{decision.name}' would be left with choices {after.tolist()}")
+        result = object.__new__(type(self))
+        result.__dict__.update(self.__dict__)
+        for cached in ("sizes", "_permitted"):
+            result.__dict__.pop(cached, None)
+        result.schema = self.schema
+        result.allowed = kept
+        result.restrictions = (*self.restrictions, *why)
+        result._check_groups()
+        return result
+
+    def _skip(self, column: int) -> int | None:
+        """Index of "skip" among the choices of a decision, if it is allowed."""
+        choices = self.decisions[column].choices
+        index = choices.index(SKIP) if SKIP in choices else None
+        return index if index is not None and index in self.allowed[column] else None
+
+    @functools.cached_property
+    def _permitted(self) -> NDArray[np.bool_]:
+        table = np.zeros((len(self.decisions), int(self.cardinalities.max(initial=1))), bool)
+        for column, allowed in enumerate(self.allowed):
+            table[column, allowed] = True
+        return table
+
+    def _wrong(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+        outside = (rows < 0) | (rows >= self.cardinalities)
+        wrong: NDArray[np.bool_] = outside | ~self._permitted[np.arange(len(self.decisions)), np.where(outside, 0, rows)]
+        return wrong
+
+    def _distinct(self, group: tuple[int, ...]) -> int:
+        """Canonical combinations of a group: ordered sequences of the blocks that are not skipped."""
+        blocks = [len(self.allowed[column]) - (self._skip(column) is not None) for column in group]
+        optional = [count for column, count in zip(group, blocks, strict=True) if count and self._skip(column) is not None]
+        forced = math.prod(count for column, count in zip(group, blocks, strict=True) if self._skip(column) is None)
+        return forced * sum(max(optional, default=1) ** depth for depth in range(len(optional) + 1))
+
+    def _check_groups(self) -> None:
+        """Exchanging blocks keeps a restriction only if it is the same everywhere but for depths: skips are last."""
+        for group in self.groups:
+            skips = [self._skip(column) is not None for column in group]
+            blocks = [tuple(i for i in self.allowed[column] if self.decisions[column].choices[i] is not SKIP) for column in group]
+            filled = [choices for choices in blocks if choices]
+            depths = [(not skip, bool(choices)) for skip, choices in zip(skips, blocks, strict=True)]
+            if len(set(filled)) > 1 or depths != sorted(depths, reverse=True):
+                names = ", ".join(self.decisions[column].name for column in group)
+                raise SpaceError(f"space '{self.name}': {names} must keep the same blocks, and lose depth from the last one on")
+
+    def _draw_depth(self, rows: Encodings, group: tuple[int, ...], rng: np.random.Generator) -> None:
+        columns = [column for column in group if self._skip(column) is not None]
+        if not columns:
+            return
+        depth = rng.integers(len(columns) + 1, size=len(rows))
+        for place, column in enumerate(columns):
+            skip = self.decisions[column].choices.index(SKIP)
+            blocks = self.allowed[column][self.allowed[column] != skip]
+            if len(blocks):
+                rows[:, column] = np.where(place < depth, blocks[rng.integers(len(blocks), size=len(rows))], np.int16(skip))
+
+
+@functools.lru_cache(maxsize=1 << 16, typed=True)
+def describe(choice: Any) -> str:
+    """A choice in words that do not change when a block type gets a new field: `inverted_bottleneck kernel=5 …`."""
+    if choice is SKIP:
+        return "skip"
+    if not isinstance(choice, msgspec.Struct):
+        return str(choice)
+    fields = [
+        f"{field.name}={describe(value) if isinstance(value, msgspec.Struct) else _number(value)}"
+        for field in _fields(type(choice))
+        if field.name not in ("filters", "endpoint")
+        and ((value := getattr(choice, field.name)) != field.default or field.name == "kernel")
+    ]
+    name = choice.__struct_config__.tag
+    return " ".join([str(name) if name else "(" + ", ".join(fields) + ")", *(fields if name else ())])
+
+
+_fields = functools.cache(msgspec.structs.fields)
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,302 @@
+"""The super-network with static shapes, for XLA and so for TPUs: compiled once for all networks of a space.
+
+`search.supernet.network.sliced` slices what a network reads, so every network has shapes of its own. Here all shapes are the
+largest that any network has, and which network runs is a few integers (`Choice`). Weights are 0 beyond what is read; so is then
+everything beyond in all maps, and batch statistics, which each channel has of its own, stay as they are. A place computes one
+of its variants, branches that differ in channels only; the others cost compilation, not time. What is computed costs as much as
+in the widest network.
+
+Of a place its input alone is kept for the backward pass, which computes the place anew: a switch that kept inner maps would
+keep room for those of all its variants, and a loop over averaged branches for those of all of them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import tensorflow as tf
+
+from mhmodels.search.supernet.network.plan import Layer, Path, Plan, Shape
+from mhmodels.search.supernet.network.sliced import DECAYED, run_branch
+
+Branch: TypeAlias = tuple[Layer, ...]
+Structure: TypeAlias = tuple[Any, ...]
+
+
+class Choice(NamedTuple):
+    """A network as numbers: arrays on the host, tensors on a device.
+
+    Sizes are rows and columns, the last two axes of a kernel; a vector has one row.
+
+    Attributes:
+        variants: int32 (places, branches), which variant every branch is.
+        counts: int32 (places,), how many branches count; their mean goes on.
+        sizes: int32 (places, branches, weights of the place, 2), the leading part of each weight that a branch reads.
+        read: int32 (weights, 2), of all weights the largest part that is read.
+        shares: float32 (weights,), what L2 counts with: 1, or a branch's share of a mean.
+    """
+
+    variants: Any
+    counts: Any
+    sizes: Any
+    read: Any
+    shares: Any
+
+
+class Variant(NamedTuple):
+    """Branches that differ in channels only.
+
+    Attributes:
+        layers: with the most channels that any of them has; none of a skipped block.
+        entering: channels that it reads.
+    """
+
+    layers: Branch
+    entering: int
+
+
+class Site(NamedTuple):
+    """A place of the template with all that any network has there.
+
+    Attributes:
+        name: of the place.
+        variants: by structure.
+        leaving: most channels that any network writes there; all variants are brought to them.
+        weights: names of what the variants read.
+        branches: the most whose mean may be taken.
+    """
+
+    name: str
+    variants: Mapping[Structure, Variant]
+    leaving: int
+    weights: tuple[str, ...]
+    branches: int
+
+
+class _Branches(NamedTuple):
+    """A place's part of a choice; where nobody says how many branches are taken, it is the first."""
+
+    variants: tf.Tensor
+    sizes: tf.Tensor
+    taken: tf.Tensor | None
+
+
+class MaskedNetwork:
+    """What `SuperNetwork` computes, with shapes that no network changes. It holds no weights.
+
+    Attributes:
+        plan: of the space.
+        sites: the places of the template, in order.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        """Finds the variants of every place of a plan's template."""
+        self.plan = plan
+        self.sites = _sites(plan)
+        self._most = max(site.branches for site in self.sites)
+        self._rows = {name: row for row, name in enumerate(plan.weights)}
+        self._widest = max(len(site.weights) for site in self.sites)
+
+    def choice(self, path: Path, *, several: bool) -> Choice:
+        """A network as arrays.
+
+        Args:
+            path: from `Plan.path`.
+            several: whether there is room for places with several branches, which are averaged. Functions are compiled once
+                for either.
+        """
+        branches, places = self._most if several else 1, {place.name: place for place in path}
+        variants = np.zeros((len(self.sites), branches), np.int32)
+        counts = np.ones(len(self.sites), np.int32)
+        sizes = np.zeros((*variants.shape, self._widest, 2), np.int32)
+        read, shares = np.zeros((len(self._rows), 2), np.int32), np.ones(len(self._rows), np.float32)
+        for at, site in enumerate(self.sites):
+            place = places.get(site.name)
+            here: tuple[Branch, ...] = ((),) if place is None else place.branches
+            counts[at] = len(here)
+            for number, branch in enumerate(here):
+                variants[at, number] = list(site.variants).index(_structure(branch))
+                for name, shape in _reads(branch):
+                    row, size = self._rows[name], _size(shape)
+                    sizes[at, number, site.weights.index(name)] = size
+                    read[row], shares[row] = np.maximum(read[row], size), 1 / len(here)
+        return Choice(variants, counts, sizes, read, shares)
+
+    def __call__(self, images: tf.Tensor, weights: Sequence[tf.Tensor], choice: Choice) -> tf.Tensor:
+        """Runs the network of a choice on a batch.
+
+        Args:
+            images: float32 (n, height, width, channels), normalised; all static.
+            weights: all of the plan, whole and in its order.
+            choice: of tensors.
+
+        Returns:
+            Logits, float32 (n, classes).
+        """
+        known, x = dict(zip(self.plan.weights, weights, strict=True)), images
+        for at, site in enumerate(self.sites):
+            several = choice.variants.shape[1] > 1 and site.branches > 1
+            own = _Branches(choice.variants[at], choice.sizes[at], choice.counts[at] if several else None)
+            x = _at(site, self.plan.epsilon, x, [known[name] for name in site.weights], own)
+        return tf.reshape(x, (-1, self.plan.classes))
+
+    def decayed(self, gradients: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], choice: Choice, l2: float) -> list[tf.Tensor]:
+        """Adds the gradients of L2 on what is read: l2 / 2 times the sum of its squares.
+
+        Args:
+            gradients: of all weights.
+            weights: as of a call.
+            choice: as of a call.
+            l2: 0 for none.
+        """
+        result = list(gradients)
+        for i, (weight, kind) in enumerate(zip(weights, self.plan.weights.values(), strict=True)):
+            if l2 and kind.role in DECAYED:
+                factor = tf.cast(l2 * choice.shares[i], weight.dtype)
+                result[i] += factor * _masked(weight, kind.shape, choice.read[i])
+        return result
+
+
+def _sites(plan: Plan) -> tuple[Site, ...]:
+    found: dict[str, list[tuple[int, Branch]]] = {}
+    for name, channels, branch in plan.everywhere():
+        found.setdefault(name, []).append((channels, branch))
+    choices = {slot.name: len(plan.options(slot)) for group in plan.space.template.groups for slot in group.slots}
+    return tuple(_site(name, here, choices.get(name, 1)) for name, here in found.items())
+
+
+def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> Site:
+    leaving = max(branch[-1].step.channels if branch else channels for channels, branch in found)
+    alike: dict[Structure, list[Branch]] = {}
+    for _, branch in found:
+        alike.setdefault(_structure(branch), []).append(branch)
+    variants = {structure: _variant(each, leaving) for structure, each in alike.items()}
+    weights = dict.fromkeys(weight for variant in variants.values() for weight, _ in _reads(variant.layers))
+    return Site(name, variants, leaving, tuple(weights), branches)
+
+
+def _structure(branch: Branch) -> Structure:
+    """All of a branch but channels."""
+    return tuple(
+        (layer.step._replace(in_channels=0, channels=0, groups=0), *(name for name, _ in layer.reads)) for layer in branch
+    )
+
+
+def _variant(branches: Sequence[Branch], leaving: int) -> Variant:
+    layers = tuple(_largest(each) for each in zip(*branches, strict=True))
+    entering = [layer.step.in_channels for layer in layers if "" in layer.step.inputs]
+    return Variant(layers, max(entering, default=leaving))
+
+
+def _largest(layers: Sequence[Layer]) -> Layer:
+    step = layers[0].step._replace(
+        in_channels=max(layer.step.in_channels for layer in layers), channels=max(layer.step.channels for layer in layers)
+    )
+    shapes = np.array([[_padded(shape) for _, shape in layer.reads] for layer in layers]).max(axis=0).tolist()
+    names = [(name, len(shape)) for name, shape in layers[0].reads]
+    return Layer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
+
+
+def _padded(shape: Shape) -> Shape:
+    return (*shape, *(0,) * (4 - len(shape)))
+
+
+def _reads(branch: Branch) -> Iterable[tuple[str, Shape]]:
+    return (read for layer in branch for read in layer.reads)
+
+
+def _size(shape: Shape) -> tuple[int, int]:
+    return (1, shape[0]) if len(shape) == 1 else (shape[-2], shape[-1])
+
+
+def _at(site: Site, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
+    """What a place makes of a map: the mean of its branches."""
+    shape = (x.shape[0], *_extent(site, x.shape[1:3]), site.leaving)
+
+    def branch(number: Any, apply: Callable[..., Any]) -> Any:
+        """Gives a branch to `apply`, as a function of map and weights."""
+        sizes = tf.gather(own.sizes, number)
+        runs = [functools.partial(_run, variant, site, epsilon, sizes) for variant in site.variants.values()]
+        ways = [functools.partial(apply, run) for run in runs]
+        return ways[0]() if len(ways) == 1 else tf.switch_case(tf.gather(own.variants, number), ways)
+
+    def mean(total: tf.Tensor) -> tf.Tensor:
+        return total if own.taken is None else total / tf.cast(own.taken, total.dtype)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def place(*inputs: tf.Tensor) -> Any:
+        """The place's map, of its input and weights, and how its gradients come about."""
+
+        def gradient(upstream: tf.Tensor) -> Any:
+            pull = functools.partial(_pulled, mean(upstream), inputs)
+            shapes = [tuple(each.shape) for each in inputs]
+            return _summed(lambda number: branch(number, pull), own.taken, shapes, upstream.dtype)
+
+        (total,) = _summed(lambda number: branch(number, lambda run: [run(*inputs)]), own.taken, [shape], x.dtype)
+        return mean(total), gradient
+
+    return place(x, *weights)
+
+
+def _summed(each: Callable[[Any], list[tf.Tensor]], count: tf.Tensor | None, shapes: Sequence[Shape], dtype: Any) -> Any:
+    """Adds up what the first `count` branches give, tensors of these shapes; without a count, what the first gives."""
+    if count is None:
+        return each(0)
+    sums = [tf.zeros(shape, dtype) for shape in shapes]
+
+    def add(number: tf.Tensor, *sums: tf.Tensor) -> Any:
+        return number + 1, *(total + more for total, more in zip(sums, each(number), strict=True))
+
+    return list(tf.while_loop(lambda number, *_: number < count, add, (tf.constant(0), *sums))[1:])
+
+
+def _pulled(upstream: tf.Tensor, inputs: Sequence[tf.Tensor], run: Callable[..., tf.Tensor]) -> list[tf.Tensor]:
+    """Gradients of a branch by its map and weights, which it computes anew."""
+    own = [tf.identity(each) for each in inputs]  # a tape inside a switch does not see tensors from outside
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(own)
+        y = run(*own)
+    result: list[tf.Tensor] = tape.gradient(y, own, upstream, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return result
+
+
+def _run(variant: Variant, site: Site, epsilon: float, sizes: tf.Tensor, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+    """What a variant makes of a map, in the channels that leave the place."""
+    at = {name: number for number, name in enumerate(site.weights)}
+    read = [_masked(weights[at[name]], shape, sizes[at[name]]) for name, shape in _reads(variant.layers)]
+    return _fitted(run_branch(variant.layers, epsilon, _fitted(x, variant.entering), *read), site.leaving)
+
+
+def _masked(weight: tf.Tensor, shape: Shape, size: tf.Tensor) -> tf.Tensor:
+    """The leading part of a weight in a static shape, 0 beyond rows and columns."""
+    inside = tf.range(shape[-1]) < size[1]
+    if len(shape) > 1:
+        inside &= (tf.range(shape[-2]) < size[0])[:, None]
+    leading = weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
+    return tf.where(inside, leading, tf.zeros((), weight.dtype))
+
+
+def _fitted(x: tf.Tensor, channels: int) -> tf.Tensor:
+    """So many channels of a map: others are 0 in every network that comes here."""
+    known = x.shape[-1]
+    if known >= channels:
+        return x if known == channels else x[..., :channels]
+    return tf.pad(x, [(0, 0), (0, 0), (0, 0), (0, channels - known)])
+
+
+def _extent(site: Site, extent: Iterable[int]) -> tuple[int, ...]:
+    """Height and width of what a place writes, of those that it reads; all its variants agree."""
+    variant = next(iter(site.variants.values()))
+    return tuple(_side(variant.layers, side) for side in extent)
+
+
+def _side(branch: Branch, side: int) -> int:
+    sides = {"": side}
+    for layer in branch:
+        step = layer.step
+        read = max(sides[source] for source in step.inputs)
+        sides[step.suffix] = side = 1 if step.kind == "pool" else -(-read // step.stride)
+    return side

@@ -1,0 +1,1 @@
+"""Training the shared weights: data, schedule of sampled networks, and the compiled steps."""

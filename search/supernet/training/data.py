@@ -1,0 +1,124 @@
+"""What a search trains on and what it judges by: two parts of the training data; test data are never touched."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mhmodels.training.data import digits64
+from mhmodels.training.data.sources import Source, open_data
+from mhmodels.training.errors import DataError
+
+_SHARE = 50_046 / 1_281_167
+"""Of the training data that validate: TuNAS' part of ImageNet."""
+_SEED = 20_200_818
+
+
+class SearchData(NamedTuple):
+    """Disjoint parts of one data set."""
+
+    train: Source
+    validation: Source
+
+
+class Part:
+    """Some pictures of a source.
+
+    Args:
+        source: of the pictures.
+        indices: which of them.
+        name: for messages and the run's record.
+    """
+
+    def __init__(self, source: Source, indices: NDArray[np.int64], name: str) -> None:
+        self.name, self.classes, self.labels, self.label_set = name, source.classes, source.labels, source.label_set
+        self._source, self._indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
+        """One picture of the whole source; see `Source.read`."""
+        return self._source.read(int(self._indices[index]), epoch)
+
+    def where(self, index: int) -> str:
+        return self._source.where(int(self._indices[index]))
+
+    def fingerprint(self) -> str:
+        return f"{len(self)} of {self._source.fingerprint()}"
+
+
+class SearchDigits:
+    """The cluttered digits of a search: fresh canvases of 1,137 train digits, or the fixed ones of the other 300."""
+
+    def __init__(self, setting: digits64.Setting, *, validation: bool) -> None:
+        self.name = f"{setting.name} search {'validation' if validation else 'train'}"
+        self.classes: int | None = digits64.CLASSES
+        self.labels: tuple[str, ...] = tuple(str(digit) for digit in range(digits64.CLASSES))
+        self.label_set = "digits"
+        self._setting, self._validation = setting, validation
+
+    def __len__(self) -> int:
+        parts = digits64.split()
+        if self._validation:
+            return len(parts.validation) * digits64.VALIDATION_CANVASES
+        return len(parts.search_train) * digits64.EPOCH_CANVASES
+
+    def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
+        """One canvas; an epoch's are fresh, those for validation always the same."""
+        if self._validation:
+            pictures = digits64.validation_set(self._setting)
+            return Image.fromarray(pictures.pixels[index]), int(pictures.labels[index])
+        drawn = digits64.epoch_canvas(epoch, index, self._setting, digits64.split().search_train)
+        return Image.fromarray(drawn.pixels), int(drawn.labels)
+
+    def where(self, index: int) -> str:
+        return f"{self.name} {index}"
+
+    def fingerprint(self) -> str:
+        return f"{len(self)} pictures"
+
+
+def open_search_data(data: str, *, label_offset: int | None = None) -> SearchData:
+    """What a search's `--data` argument means.
+
+    Args:
+        data: `digits64`, `digits64-hard`, TFRecord files, or a folder of class folders, as for training.
+        label_offset: as for training.
+
+    Raises:
+        DataError: nothing of the kind is there, or nothing to train on.
+    """
+    if data in digits64.SETTINGS:
+        if label_offset:
+            raise DataError(f"{data}: label offset is {label_offset}, expected none: its labels are the digits")
+        setting = digits64.SETTINGS[data]
+        return SearchData(SearchDigits(setting, validation=False), SearchDigits(setting, validation=True))
+    train = open_data(data, label_offset=label_offset).train
+    if train is None:
+        raise DataError(f"{data}: only pictures to test on, expected some to train on")
+    return split(train)
+
+
+def split(source: Source, share: float = _SHARE) -> SearchData:
+    """Holds a share of a source's pictures back for validation: the same ones every time, drawn evenly.
+
+    Raises:
+        DataError: fewer than two pictures.
+    """
+    if len(source) < 2:
+        raise DataError(f"{source.name}: {len(source)} pictures, expected some to train on and some to validate on")
+    order = np.random.default_rng(_SEED).permutation(len(source))
+    count = min(max(1, round(share * len(source))), len(source) - 1)
+    validation, train = np.sort(order[:count]), np.sort(order[count:])
+    return SearchData(
+        Part(source, train, f"{source.name} (search train)"), Part(source, validation, f"{source.name} (search validation)")
+    )
+
+
+def identity(source: Source) -> str:
+    """Name and fingerprint, for the run's record."""
+    return f"{source.name}: {source.fingerprint()}"

@@ -1,0 +1,132 @@
+"""Training and judging by compiled functions, for devices that run nothing else: TPUs, or XLA anywhere.
+
+Whatever runs on a device runs inside `strategy.run`, with shapes that no network changes, and is traced and compiled once: for
+networks of one branch a place, and, where operations are warmed up, for networks whose places average several. Gradients of a
+replica's turns are added up in variables of its own until all replicas move their weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from mhmodels.architecture import Preprocessing
+from mhmodels.search.supernet.network.masked import Choice, MaskedNetwork
+from mhmodels.search.supernet.network.plan import Path
+from mhmodels.search.supernet.network.sliced import SuperNetwork
+from mhmodels.search.supernet.presets import Preset
+from mhmodels.search.supernet.training.replicas import Floats, Trained, Trainer, numbers, share, share_right
+from mhmodels.training.divergence import gradient_norm
+from mhmodels.training.optimisation import cross_entropy
+
+
+class MaskedTrainer(Trainer):
+    """What `Trainer` does, to the same numbers, with the masked form of the network.
+
+    Activations of a place are always computed anew in the backward pass, whatever the network's `recompute` says.
+    """
+
+    def __init__(self, network: Callable[[], SuperNetwork], preset: Preset, preprocessing: Preprocessing, strategy: Any) -> None:
+        """Builds network and optimizer in the strategy's scope; nothing is compiled before it is used."""
+        super().__init__(network, preset, preprocessing, strategy)
+        self.masked = MaskedNetwork(self.network.plan)
+        with strategy.scope():
+            self._sums = [_replicas_own(variable.shape) for variable in self.network.weights.values()]
+        # On a TPU everything is compiled, and the strategy decides how.
+        compiled = None if isinstance(strategy, tf.distribute.TPUStrategy) else True
+        self._compiled_gradients = tf.function(self._one_gradient, autograph=False, jit_compile=compiled)
+        self._compiled_right = tf.function(self._one_right, autograph=False, jit_compile=compiled)
+        self._accumulate = tf.function(self._accumulated, autograph=False)
+        self._judge = tf.function(self._judged, autograph=False)
+        self._move = tf.function(self._moved, autograph=False)
+
+    @property
+    def traces(self) -> int:
+        """How many functions for training and judging were traced so far."""
+        return sum(each.experimental_get_tracing_count() for each in (self._accumulate, self._judge))
+
+    def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
+        """One step; see `Trainer.train`."""
+        told: dict[int, Sequence[tf.Tensor]] = {}
+        for turn in share(self.strategy, len(paths), "architectures").turns():
+            found = self._accumulate(*next(batches), self._choices([paths[which] for which in turn]))
+            told |= zip(turn, self._local(found), strict=True)
+        finite = self._move(tf.constant(self._rate(step)), tf.constant(step + 1.0))
+        return self._trained(told, len(paths), finite)
+
+    def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
+        """Accuracies; see `Trainer.judge`."""
+        told: dict[int, tuple[tf.Tensor, ...]] = {}
+        same = next(batches) if one_batch else None
+        for turn in share(self.strategy, len(paths), "scored" if one_batch else "architectures").turns():
+            pixels, labels = next(batches) if same is None else same
+            found = self._judge(pixels, labels, self._choices([paths[which] for which in turn]))
+            told |= zip(turn, self._local((found,)), strict=True)
+        return self._shared(numbers(told, len(paths), 1)[0])
+
+    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor) -> float:
+        """Share of right answers on one batch; all replicas find the same."""
+        replicas = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").replicas
+        found = self._judge(pixels, labels, self._choices([path] * replicas))
+        return float(self._local((found,))[0][0])
+
+    def _choices(self, paths: Sequence[Path]) -> Choice:
+        """The networks of the local replicas, as `strategy.run` takes them."""
+        several = any(len(place.branches) > 1 for path in paths for place in path)
+        choices = [self.masked.choice(path, several=several) for path in paths]
+        return Choice(*self._distributed([[tf.constant(array) for array in choice] for choice in choices]))
+
+    def _accumulated(self, pixels: Any, labels: Any, choice: Choice) -> Any:
+        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> Any:
+            """One network's loss, accuracy and gradient norm; its gradients are kept."""
+            gradients, *told = self._compiled_gradients(self._weights(), pixels, labels, choice)
+            for total, gradient in zip(self._sums, gradients, strict=True):
+                total.assign_add(gradient)
+            return told
+
+        return self.strategy.run(run, args=(pixels, labels, choice))
+
+    def _judged(self, pixels: Any, labels: Any, choice: Choice) -> Any:
+        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> tf.Tensor:
+            return self._compiled_right(self._weights(), pixels, labels, choice)
+
+        return self.strategy.run(run, args=(pixels, labels, choice))
+
+    def _moved(self, rate: tf.Tensor, step: tf.Tensor) -> Any:
+        def run() -> tf.Tensor:
+            finite = self._update([total.read_value() for total in self._sums], rate, step)
+            for total in self._sums:
+                total.assign(tf.zeros(total.shape, total.dtype))
+            return finite
+
+        return self.strategy.run(run)
+
+    def _weights(self) -> list[tf.Tensor]:
+        """A replica's weights. Compiled functions take them as arguments, so that none captures another replica's."""
+        return [variable.read_value() for variable in self.network.weights.values()]
+
+    def _one_gradient(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> Any:
+        """Dense gradients of one network, its share of the step's; its loss, accuracy and gradient norm."""
+        count = self.preset.architectures
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(weights)
+            logits = self.masked(self._normalise(pixels), weights, choice)
+            loss = tf.reduce_mean(cross_entropy(labels, logits, self.preset.label_smoothing))
+            total = loss / count
+        dense = self.masked.decayed(tape.gradient(total, weights), weights, choice, self.preset.l2 / count)
+        return dense, loss, share_right(labels, logits), gradient_norm(dense)
+
+    def _one_right(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> tf.Tensor:
+        return share_right(labels, self.masked(self._normalise(pixels), weights, choice))
+
+
+def _replicas_own(shape: Any) -> tf.Variable:
+    """A variable in which every replica has a value of its own."""
+    return tf.Variable(
+        tf.zeros(shape),
+        trainable=False,
+        synchronization=tf.VariableSynchronization.ON_READ,
+        aggregation=tf.VariableAggregation.SUM,
+    )
