@@ -22,8 +22,8 @@ from .double import Double
 def light_work(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """Eight busy loops would starve this machine; one test has the real ones."""
     if "slow" not in request.keywords:
-        for module in ("cores", "device"):
-            monkeypatch.setattr(f"android_bench.{module}.WAKE", "p=; sleep 0.01")
+        for module in ("cores", "description"):
+            monkeypatch.setattr(f"mhmodels.android_bench.device.{module}.WAKE", "p=; sleep 0.01")
 
 
 def cpu(device: Double, number: int) -> Path:

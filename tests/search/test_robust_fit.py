@@ -31,7 +31,7 @@ SHARE = 0.05
 def collection() -> tuple[Any, Any, Any]:
     """Space, encodings and measured ms of the collection that comes with the package."""
     space = get_space("multi_hardware")
-    with (files("search") / "data/multi_hardware.csv").open() as file:
+    with (files("mhmodels.search") / "data/multi_hardware.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["hardware"] == HARDWARE][:300]
     return space, np.array([space.parse(row["encoding"]) for row in rows]), np.array([float(row["ms"]) for row in rows])
 

@@ -334,7 +334,7 @@ def test_a_population_larger_than_the_space_is_all_of_it() -> None:
 
 def test_evolution_without_pymoo_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymoo", None)
-    for name in [name for name in sys.modules if name.startswith(("pymoo.", "search.pymoo"))]:
+    for name in [name for name in sys.modules if name.startswith(("pymoo.", "mhmodels.search.methods.pymoo"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delattr("mhmodels.search.methods.pymoo_operators", raising=False)
     with pytest.raises(SearchError, match=r"mhmodels\[search\]"):
