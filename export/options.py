@@ -8,13 +8,14 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
 from mhmodels.export.quantisation.scheme import Granularity
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.manifest import manifest_path
-from mhmodels.export.writing.writer import IO, WriterOptions
+from mhmodels.export.writing.writer import IO
 from mhmodels.system.files import try_place
 
 Format: TypeAlias = Literal["float32", "float16", "int8", "uint8"]

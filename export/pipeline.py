@@ -13,16 +13,18 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats, Graph
 from mhmodels.export.graph.rewrite import NORMALISE, normalise_in_graph, normalised_range
 from mhmodels.export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
 from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
-from mhmodels.export.reading.keras_graph import output_names
-from mhmodels.export.reading.keras_reference import check_reading
+from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
+from mhmodels.export.reading.reading_check import check_reading
 from mhmodels.export.reading.source import Source, load_source, weights_rule
-from mhmodels.export.verification.export_check import parity_of_float, parity_of_quantised, tolerance_of
+from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
+from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
 from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
 from mhmodels.export.verification.parity import Parity
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
@@ -31,9 +33,6 @@ from mhmodels.export.writing.metadata import MetadataWriter, describe
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import published
 from mhmodels.tflite.file import read_tflite
-
-PARITY_PICTURES = 26
-
 
 _FLOAT_ENGINE = "--engine tensorflow writes such a model as float32 and float16, if TensorFlow's converter takes it"
 
@@ -320,10 +319,10 @@ def _constant(job: _Job) -> tuple[str, ...]:
 def _parity(job: _Job, fmt: Format, file: Path, quantised: QuantisedGraph | None) -> Parity:
     images = job.feed[:PARITY_PICTURES]
     if quantised is not None:
-        return parity_of_quantised(file, quantised, images, job.expected, job.options.writer)
+        return check_quantised_file(file, quantised, images, job.expected, job.options.writer)
     tolerance = tolerance_of(fmt)
     assert tolerance is not None
-    return parity_of_float(file, images, job.expected, tolerance, before_softmax=job.graph is not None)
+    return check_float_file(file, images, job.expected, tolerance, before_softmax=job.graph is not None)
 
 
 @contextlib.contextmanager

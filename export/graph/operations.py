@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import check_size
-from mhmodels.errors import MhmodelsError
+from mhmodels.export.errors import ExportError
 from mhmodels.network import Endpoint, Op, lower
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ RANDOM_WEIGHTS = "random-v1"
 MODEL_WEIGHTS = "model"
 _RANDOM_BLOCK = 1 << 20
 _RANDOM_SIGMA = 20.0
-
-
-class ExportError(MhmodelsError, RuntimeError):
-    """A network or its weights that cannot become a file; the message names the layer."""
 
 
 class Graph(NamedTuple):

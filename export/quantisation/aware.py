@@ -17,15 +17,16 @@ import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.builder import keras_name
-from mhmodels.export.graph.operations import ExportError, Floats, Graph, fold, fold_layers
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats, Graph, fold, fold_layers
 from mhmodels.export.quantisation.aware_assembly import Assembly, Aware, Layers, built_layers, read_layers
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
 from mhmodels.export.quantisation.calibration import calibrate
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
 from mhmodels.export.reading.input_rule import input_rule
-from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.keras_model.reader import read_model
+from mhmodels.export.reading.keras_model.recognise import recognise
 from mhmodels.export.reading.pictures import fit_preprocessing
-from mhmodels.export.reading.recognise import recognise
 from mhmodels.network import IMAGE, lower
 from mhmodels.weights.files import write_weights
 from mhmodels.weights.info import Learned, WeightsInfo

@@ -10,7 +10,7 @@ import msgspec
 
 from mhmodels.architecture import Architecture
 from mhmodels.builder import ACTIVATIONS, op_layer
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
 from mhmodels.export.quantisation.scheme import (
     SHARING,
@@ -23,7 +23,7 @@ from mhmodels.export.quantisation.scheme import (
     representable,
     separate_activation,
 )
-from mhmodels.export.reading.keras_graph import Read
+from mhmodels.export.reading.keras_model.reader import Read
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 
 _DROPPING = (

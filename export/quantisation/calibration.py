@@ -13,7 +13,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats, Graph
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
 
 Method: TypeAlias = str

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.blocks import Kind
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats, Graph
 from mhmodels.network import IMAGE, Op
 
 Range: TypeAlias = tuple[float, float]

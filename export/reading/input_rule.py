@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_input import Doubles, Front, Stated
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.front import Doubles, Front, Stated
 from mhmodels.export.reading.pictures import fit_rule
 from mhmodels.export.reading.stated_rule import PIXELS, StatedRule
 

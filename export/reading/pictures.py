@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats
 from mhmodels.export.writing.manifest import Calibration
 from mhmodels.formats.json_files import plain_text
 from mhmodels.preprocessing.pictures import load_pictures, preprocess, sample_pixels

@@ -15,20 +15,19 @@ import numpy as np
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
-from mhmodels.export.graph.operations import ExportError, Floats, Graph, fold, fold_layers
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats, Graph, fold, fold_layers
+from mhmodels.export.graph.outputs import SCORES, WriterOptions, compared_ops, flat_scores
 from mhmodels.export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
 from mhmodels.export.reading.input_rule import InputRule, input_rule
-from mhmodels.export.reading.keras_files import load_keras_file
-from mhmodels.export.reading.keras_graph import UnreadError, output_names, read_model
-from mhmodels.export.reading.keras_input import Front
-from mhmodels.export.reading.keras_reference import keras_outputs
+from mhmodels.export.reading.keras_model.files import load_keras_file
+from mhmodels.export.reading.keras_model.front import Front
+from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
+from mhmodels.export.reading.keras_model.reader import UnreadError, output_names, read_model
+from mhmodels.export.reading.keras_model.recognise import endpoints, recognise, unknown_frame
 from mhmodels.export.reading.pictures import CALIBRATION_PICTURES, read_pictures
-from mhmodels.export.reading.precision import in_float32, single_precision
-from mhmodels.export.reading.recognise import endpoints, recognise, unknown_frame
+from mhmodels.export.reading.reading_check import keras_outputs
 from mhmodels.export.reading.stated_rule import StatedRule
-from mhmodels.export.verification.export_check import compared_ops
-from mhmodels.export.verification.file_graph import flat
-from mhmodels.export.writing.writer import SCORES, WriterOptions
 from mhmodels.formats.json_files import plain_text
 from mhmodels.network import IMAGE, lower
 from mhmodels.preprocessing.layer import file_rule
@@ -176,7 +175,7 @@ class Source(NamedTuple):
             return self.compute(images, names if len(names) > 1 else (SCORES,))
         places = compared_ops(self.graph, options)
         computed = self.compute(images, tuple(places.values()))
-        return {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
+        return {name: flat_scores(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
 
     def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
         """What the Keras model gives on pictures.

@@ -15,17 +15,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.outputs import SCORES, WriterOptions, flat_scores
 from mhmodels.export.options import INTEGER_FORMATS, Format, Options
 from mhmodels.export.pipeline import export_source
-from mhmodels.export.reading.keras_graph import output_names
+from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.pictures import Pictures
 from mhmodels.export.reading.source import Source
 from mhmodels.export.verification.decisions import Decide, Rule, rule_of
-from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, flat
+from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.parity import TOP_K, shared_top
 from mhmodels.export.verification.runtime import Kernels, run_file
-from mhmodels.export.writing.writer import SCORES, WriterOptions
 from mhmodels.system.files import temporary_folder
 from mhmodels.tflite.file import read_tflite
 
@@ -258,7 +259,7 @@ def _all_outputs(subject: Subject, formats: tuple[Format, ...], progress: Callab
     """Every runner's outputs; the float Keras model first."""
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
-    runs = {REFERENCE: _Run(flat(source.expected(images, writer)[SCORES]))}
+    runs = {REFERENCE: _Run(flat_scores(source.expected(images, writer)[SCORES]))}
     with temporary_folder("consistency") as folder:
         options = Options(directory=folder, formats=formats, writer=writer, metadata=False)
         for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
@@ -273,7 +274,7 @@ def _run(path: Path, images: Floats, kernels: Kernels) -> _Run:
     file = read_tflite(path)
     tensor = compared_tensors(file)[SCORES]
     (values,) = run_file(path, encode_input(file, images), [tensor.position], kernels=kernels)
-    return _Run(flat(dequantise(values, tensor)), float(tensor.scale[0]) if len(tensor.scale) else 0.0)
+    return _Run(flat_scores(dequantise(values, tensor)), float(tensor.scale[0]) if len(tensor.scale) else 0.0)
 
 
 def _each_output(compared: _Comparison, threshold: Floats) -> tuple[OutputReport, ...]:

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats, Graph
 
 Ending: TypeAlias = Literal["softmax", "sigmoid", "none"]
 Decide: TypeAlias = Literal["auto", "best", "each"]

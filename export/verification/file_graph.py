@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.outputs import SCORES, flat_scores
 from mhmodels.export.quantisation.scheme import pre_activation, separate_activation
-from mhmodels.export.verification.parity import ParityError
 from mhmodels.export.verification.runtime import Kernels, run_file
-from mhmodels.export.writing.writer import SCORES
 from mhmodels.network import IMAGE, Op
 from mhmodels.tflite.file import Operator, Tensor, TFLiteFile, read_tflite
 
@@ -112,17 +112,12 @@ def file_outputs(
     tensors = compared_tensors(file, before_softmax=before_softmax)
     values = run_file(path, encode_input(file, images), [tensor.position for tensor in tensors.values()], kernels=kernels)
     outputs = {name: dequantise(value, tensor) for (name, tensor), value in zip(tensors.items(), values, strict=True)}
-    return {name: flat(value) if name == SCORES else value for name, value in outputs.items()}
+    return {name: flat_scores(value) if name == SCORES else value for name, value in outputs.items()}
 
 
 def file_logits(path: str | os.PathLike[str], images: Floats) -> Floats:
     """A classifier file's logits (scores, where it has no softmax) on normalised pictures: float32 (n, classes)."""
     return next(iter(file_outputs(path, images).values()))
-
-
-def flat(values: Floats) -> Floats:
-    """Scores as (n, classes), whatever ones are between."""
-    return values.reshape(len(values), -1)
 
 
 def steps(tensors: Mapping[str, Tensor]) -> dict[str, float]:

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ParityError
+from mhmodels.export.graph.operations import Floats
 
 TOP_K = 5
-
-
-class ParityError(ExportError):
-    """A file that does not agree with its network."""
 
 
 class OutputParity(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.hardware.host.child import readable
 from mhmodels.system.contained import contain
 from mhmodels.system.files import temporary_folder

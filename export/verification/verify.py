@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError, Floats
-from mhmodels.export.verification.export_check import tolerance_of
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.outputs import SCORES, WriterOptions
+from mhmodels.export.tolerances import PARITY_PICTURES, QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import contradictions, operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
-from mhmodels.export.verification.parity import Parity, ParityError, compare_outputs
+from mhmodels.export.verification.parity import Parity, compare_outputs
 from mhmodels.export.verification.runtime import run_file
 from mhmodels.export.writing.manifest import Manifest, manifest_path, read_manifest
-from mhmodels.export.writing.writer import SCORES, WriterOptions
 from mhmodels.formats.json_files import plain_text
 from mhmodels.system.files import read_bytes
 from mhmodels.tflite.file import MAX_BYTES, TFLiteFile, parse_tflite
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from mhmodels.export.reading.pictures import Frame
     from mhmodels.export.reading.source import Source
 
-PICTURES = 26
-QUANTISED_CORRELATION = 0.95
 LARGEST_INPUT = 1 << 26
 """Values of all pictures together: a hostile file's input must not fill the memory."""
 
@@ -174,7 +173,7 @@ def _subject(file: _File, folder: Path | None, most: int, elsewhere: Preprocessi
     rule = file.rule() or elsewhere or Preprocessing()
     frame = fit_preprocessing(Frame(input_size=(height, width), input_channels=channels, preprocessing=rule))
     if folder is None:
-        images = photographs(min(PICTURES, most), frame)
+        images = photographs(min(PARITY_PICTURES, most), frame)
     else:
         images = read_pictures(folder, frame, min(LARGEST_FOLDER, most)).images
     return _Subject(file.path, file.parsed, file.manifest, frame, images)
@@ -254,8 +253,8 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against:
 
 def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: Source) -> tuple[dict[str, Floats], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
+    from mhmodels.export.graph.outputs import written_ops
     from mhmodels.export.graph.rewrite import normalise_in_graph
-    from mhmodels.export.writing.writer import written_ops
 
     manifest, images = subject.manifest, subject.images
     options = WriterOptions(features=_gives_maps(subject.file), softmax=manifest is None or manifest.softmax)

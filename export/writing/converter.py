@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, graph_outputs
 from mhmodels.export.quantisation.fake_quant import dequantised_bias, dequantised_kernel, run_graph
 from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
-from mhmodels.export.reading.keras_graph import output_names
-from mhmodels.export.writing.writer import DEFAULT_OPTIONS, graph_outputs
+from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.network import IMAGE, Op
 from mhmodels.system.quiet import quiet_native
 

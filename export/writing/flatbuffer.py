@@ -14,7 +14,8 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats
 from mhmodels.export.writing.versions import oldest_runtime
 
 FILE_IDENTIFIER = b"TFL3"

@@ -9,7 +9,8 @@ import msgspec
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import FileFormatError
-from mhmodels.export.graph.operations import ExportError, Graph, random_graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph, random_graph
 from mhmodels.export.quantisation.scheme import Range, calibrated_tensors, quantise
 from mhmodels.export.writing.flatbuffer import FILE_IDENTIFIER
 from mhmodels.export.writing.writer import write_float, write_quantised

@@ -23,7 +23,7 @@ from typing import IO, Any
 import msgspec
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.writing.attach import attach_buffer, attach_files
 from mhmodels.export.writing.labels import OutputLabels
 from mhmodels.system.child import Child

@@ -11,7 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Graph, kernel_shape
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph, kernel_shape
 from mhmodels.export.quantisation.scheme import Quantisation, QuantisedGraph
 from mhmodels.export.writing.flatbuffer import Tensor, TensorQuantisation
 from mhmodels.network import Op

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.outputs import Pooling
 from mhmodels.export.quantisation.scheme import pre_activation
 from mhmodels.export.writing.flatbuffer import Operator, Options, Tensor
 from mhmodels.export.writing.numerics import Numerics
 from mhmodels.export.writing.versions import version
 from mhmodels.network import Op
-
-Pooling = Literal["mean", "avgpool"]
 
 
 class Emitter:

@@ -26,7 +26,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("mhmodels.cli.info", "info", "One network: size, work, endpoints, layers."),
     "export": ("mhmodels.export.cli.export", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
     "verify": (
-        "mhmodels.export.cli.export",
+        "mhmodels.export.cli.verify",
         "verify",
         "Compare a TFLite file with its model, or with another file, on pictures.",
     ),

@@ -12,10 +12,11 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, Preprocessing
 from mhmodels.errors import UnknownNameError
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Floats
 from mhmodels.export.options import Options
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.source import Source, keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule, named_rule, stated_rule_of
 from mhmodels.export.writing.manifest import read_manifest
@@ -44,7 +45,7 @@ def classifier(front: Callable[[Any], Any], size: tuple[int | None, int | None] 
 
 def scores(source: Source, images: Floats) -> Floats:
     """What the operations give."""
-    from mhmodels.export.reading.keras_reference import compute
+    from mhmodels.export.reading.reading_check import compute
 
     return compute(source.known, images)[source.known.ops[-1].name]
 

@@ -11,10 +11,10 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.options import Options
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.source import keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
@@ -117,7 +117,7 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
     source = model_source(model, "in memory")
     with pytest.raises(ExportError, match="--features"):
         list(export_model(source, Options(directory=tmp_path)))
-    from mhmodels.export.writing.writer import WriterOptions
+    from mhmodels.export.graph.outputs import WriterOptions
 
     (one,) = export_model(source, Options(directory=tmp_path, writer=WriterOptions(features=True)))
     expected = [tuple(tensor.shape[1:]) for tensor in model.outputs]
@@ -284,7 +284,7 @@ def test_feature_maps_of_models_that_end_in_one_map(tmp_path: Path) -> None:
     import keras
 
     from mhmodels.builder import create_model
-    from mhmodels.export.writing.writer import WriterOptions
+    from mhmodels.export.graph.outputs import WriterOptions
 
     def endpoints(model: Any) -> list[tuple[str, int]]:
         return [(endpoint.layer, endpoint.stride) for endpoint in model_source(model, "in memory").known.endpoints]

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import Floats
 from mhmodels.export.options import Options
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.keras_graph import read_model
-from mhmodels.export.reading.keras_reference import check_reading, compute
-from mhmodels.export.reading.precision import in_float32, single_precision
+from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
+from mhmodels.export.reading.keras_model.reader import read_model
+from mhmodels.export.reading.reading_check import check_reading, compute
 from mhmodels.export.reading.source import load_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
-from mhmodels.export.verification.parity import ParityError
 from tests.export.conftest import Command
 from tests.export.writer_helpers import TINY
 
@@ -169,7 +169,7 @@ def test_a_layer_that_is_read_wrongly_is_not_verified(tmp_path: Path, monkeypatc
     """In every format, before anything is written, by Keras' own outputs; the message names the layer."""
     import keras
 
-    from mhmodels.export.reading import keras_layers
+    from mhmodels.export.reading.keras_model import layers as keras_layers
 
     monkeypatch.setitem(keras_layers._RULES, keras.layers.LeakyReLU, keras_layers._function("relu"))
     source = model_source(classifier(act=keras.layers.LeakyReLU(name="leaky")), "in memory")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.writing import metadata
 from mhmodels.export.writing.metadata import Description, MetadataWriter
 from mhmodels.system.child import Child

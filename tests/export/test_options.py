@@ -16,7 +16,8 @@ import pytest
 from PIL import Image
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.graph.rewrite import normalise_in_graph
 from mhmodels.export.options import Options
 from mhmodels.export.pipeline import Exported, export_model
@@ -26,7 +27,7 @@ from mhmodels.export.writing.attach import attach_buffer
 from mhmodels.export.writing.latency import latency_bytes
 from mhmodels.export.writing.manifest import read_manifest
 from mhmodels.export.writing.metadata import MetadataWriter
-from mhmodels.export.writing.writer import WriterOptions, write_float
+from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite

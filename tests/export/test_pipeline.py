@@ -12,13 +12,12 @@ import pytest
 from PIL import Image
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.options import Options, file_name, target_paths
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.verification.file_graph import encode_input, file_logits
-from mhmodels.export.verification.parity import ParityError
 from mhmodels.export.writing.manifest import read_manifest
-from mhmodels.export.writing.writer import WriterOptions
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from mhmodels.errors import FileFormatError
+from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import fold
 from mhmodels.export.options import Options
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.source import _few, load_source
 from mhmodels.export.verification import verify as checking
-from mhmodels.export.verification.parity import ParityError
 from mhmodels.export.verification.verify import verify_file
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.export.writing.writer import write_float
@@ -147,7 +147,7 @@ def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path
 
 
 def test_limits_follow_the_formats() -> None:
-    from mhmodels.export.verification.export_check import tolerance_of
+    from mhmodels.export.tolerances import tolerance_of
 
     exact, half = tolerance_of("float32", "float32"), tolerance_of("float16", "float32")
     assert (exact, half, tolerance_of("float16 + float32")) == (1e-3, 0.1, 0.1)

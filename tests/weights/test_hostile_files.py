@@ -316,7 +316,7 @@ def test_large_archives_may_unpack_to_more() -> None:
 def test_keras_files_whose_layers_declare_more_than_they_hold(tmp_path: Path) -> None:
     import keras
 
-    from mhmodels.export.reading.keras_files import load_keras_file
+    from mhmodels.export.reading.keras_model.files import load_keras_file
 
     image = keras.Input((64, 64, 3))
     hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, name="c")(image))

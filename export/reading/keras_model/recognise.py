@@ -10,8 +10,8 @@ import keras
 from mhmodels.architecture import Architecture, Conv, Head
 from mhmodels.builder import keras_name
 from mhmodels.errors import ArchitectureError
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_graph import Read
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.reader import Read
 from mhmodels.network import IMAGE, OUTPUT_STRIDES, Endpoint, Network, Op, lower
 from mhmodels.registry import zoo
 from mhmodels.weights.matching import COMMON_WIDTHS

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import keras
 
 from mhmodels.blocks import Kind
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_input import Front, Size
-from mhmodels.export.reading.keras_layers import operation_of
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.front import Front, Size
+from mhmodels.export.reading.keras_model.layers import operation_of
 from mhmodels.network import IMAGE, Op
 
 FLATTEN = "flatten"

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.network import IMAGE
 from mhmodels.preprocessing.layer import stated_rule
 
@@ -90,7 +90,7 @@ class Front:
 
 
 class Entrance(Protocol):
-    """The growing operation list, as far as layers in front of it need it; see `keras_layers.Operations`."""
+    """The growing operation list, as far as layers in front of it need it; see `layers.OperationList`."""
 
     front: Front
     layers: dict[str, Any]
