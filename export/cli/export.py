@@ -15,14 +15,14 @@ from mhmodels.export.cli.options import model_options, network_of, preprocessing
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import Exported
-    from mhmodels.export.reading.source import Source
+    from mhmodels.export.reading.source import ExportSource
 
 _FORMATS = ("float32", "float16", "int8", "uint8")
 
 
-class Failure(NamedTuple):
+class ExportFailure(NamedTuple):
     """A network, or one format of it, that could not be exported.
 
     Attributes:
@@ -110,7 +110,9 @@ def export(
         raise click.exceptions.Exit(1)
 
 
-def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) -> Callable[[], Architecture | Source]:
+def _opener(
+    model: str, changes: dict[str, Any], options: ExportOptions, alone: bool
+) -> Callable[[], Architecture | ExportSource]:
     """What opens a MODEL once TensorFlow is loaded; names, sizes and, for a single one, its files are checked before."""
     from mhmodels.export.options import target_paths
     from mhmodels.registry import is_keras_file, resolve
@@ -125,7 +127,7 @@ def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) 
         return lambda: architecture
     refuse_changes(model, changes)
 
-    def load() -> Source:
+    def load() -> ExportSource:
         from mhmodels.export.reading.source import keras_source
 
         return keras_source(model, changes["input_size"])
@@ -145,15 +147,15 @@ def _options(
     mean: str | None,
     std: str | None,
     **settings: Any,
-) -> Options:
+) -> ExportOptions:
     from mhmodels.export.graph.outputs import WriterOptions
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.reading.stated_rule import stated_rule_of
     from mhmodels.export.writing.labels import NO_LABELS, labels_from_file
 
     if label_offset and labels_file is None:
         raise click.UsageError("--label-offset says where the labels of --labels begin, and there is none")
-    options = Options(
+    options = ExportOptions(
         directory=output,
         formats=tuple(dict.fromkeys(formats)),
         writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
@@ -168,15 +170,15 @@ def _options(
 
 
 def _export_all(
-    models: tuple[str, ...], openers: list[Callable[[], Architecture | Source]], options: Options
-) -> tuple[list[Exported], list[Failure]]:
+    models: tuple[str, ...], openers: list[Callable[[], Architecture | ExportSource]], options: ExportOptions
+) -> tuple[list[Exported], list[ExportFailure]]:
     """Every network in turn, in every format. Failures are told at the end; one that leaves nothing to do is raised."""
     from rich.markup import escape
 
     from mhmodels.system.quiet import load_tensorflow
 
     exported: list[Exported] = []
-    failed: list[Failure] = []
+    failed: list[ExportFailure] = []
     with ExitStack() as stack:
         status = stack.enter_context(progress_console().status("loading TensorFlow"))
         load_tensorflow()
@@ -190,7 +192,7 @@ def _export_all(
         for model, opener in zip(models, openers, strict=True):
 
             def format_failed(fmt: str, error: MhmodelsError, model: str = model) -> None:
-                failed.append(Failure(model, str(error), fmt))
+                failed.append(ExportFailure(model, str(error), fmt))
 
             several = len(models) > 1 or len(options.formats) > 1
             goes_on = format_failed if several else None
@@ -201,11 +203,11 @@ def _export_all(
             except MhmodelsError as error:
                 if len(models) == 1:
                     raise
-                failed.append(Failure(model, str(error)))
+                failed.append(ExportFailure(model, str(error)))
     return exported, failed
 
 
-def _tell(one: Exported, options: Options) -> None:
+def _tell(one: Exported, options: ExportOptions) -> None:
     """Remarks on a file that nobody must miss."""
     manifest = one.manifest
     skipped = () if manifest.calibration is None else manifest.calibration.skipped
@@ -235,7 +237,7 @@ def _document(one: Exported) -> dict[str, Any]:
     }
 
 
-def _print(exported: list[Exported], options: Options) -> None:
+def _print(exported: list[Exported], options: ExportOptions) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table

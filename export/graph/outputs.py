@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Floats, Graph
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.network import Op
 
 Pooling: TypeAlias = Literal["mean", "avgpool"]
@@ -81,6 +81,6 @@ def written_ops(graph: Graph, options: WriterOptions) -> tuple[Op, ...]:
     return tuple(needed[::-1])
 
 
-def flat_scores(values: Floats) -> Floats:
+def flat_scores(values: Float32Array) -> Float32Array:
     """Returns scores as (n, classes), whatever dimensions of size 1 are between."""
     return values.reshape(len(values), -1)

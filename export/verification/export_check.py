@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.errors import ParityError
-from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import (
     DEFAULT_OPTIONS,
     SCORES,
@@ -36,8 +36,8 @@ from mhmodels.tflite.file import TFLiteFile, read_tflite
 
 def check_float_file(
     path: str | os.PathLike[str],
-    images: Floats,
-    expected: Mapping[str, Floats],
+    images: Float32Array,
+    expected: Mapping[str, Float32Array],
     tolerance: float = FLOAT_TOLERANCE,
     *,
     before_softmax: bool = True,
@@ -66,8 +66,8 @@ def check_float_file(
 def check_quantised_file(
     path: str | os.PathLike[str],
     quantised: QuantisedGraph,
-    images: Floats,
-    expected: Mapping[str, Floats],
+    images: Float32Array,
+    expected: Mapping[str, Float32Array],
     options: WriterOptions = DEFAULT_OPTIONS,
     tolerance_lsb: float = LAYER_TOLERANCE_LSB,
 ) -> Parity:

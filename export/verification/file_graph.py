@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.errors import ParityError
-from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, flat_scores
 from mhmodels.export.quantisation.scheme import pre_activation, separate_activation
-from mhmodels.export.verification.runtime import Kernels, run_file
+from mhmodels.export.verification.runtime import RuntimeKernels, run_file
 from mhmodels.network import IMAGE, Op
 from mhmodels.tflite.file import Operator, Tensor, TFLiteFile, read_tflite
 
@@ -37,7 +37,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def encode_input(file: TFLiteFile, images: Floats) -> NDArray[Any]:
+def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[Any]:
     """Pictures as the file's input takes them: as they are, or quantised by its parameters."""
     entry = file.tensors[file.inputs[0]]
     if entry.dtype == "float32":
@@ -52,7 +52,7 @@ def encode_input(file: TFLiteFile, images: Floats) -> NDArray[Any]:
     return integers
 
 
-def dequantise(values: NDArray[Any], tensor: Tensor) -> Floats:
+def dequantise(values: NDArray[Any], tensor: Tensor) -> Float32Array:
     """The real numbers that a tensor's values stand for."""
     if not len(tensor.scale):
         return values.astype(np.float32)
@@ -95,8 +95,8 @@ def _softmax_input(file: TFLiteFile, output: int) -> int:
 
 
 def file_outputs(
-    path: str | os.PathLike[str], images: Floats, *, kernels: Kernels = "builtin", before_softmax: bool = True
-) -> dict[str, Floats]:
+    path: str | os.PathLike[str], images: Float32Array, *, kernels: RuntimeKernels = "builtin", before_softmax: bool = True
+) -> dict[str, Float32Array]:
     """What a file gives on pictures.
 
     Args:
@@ -115,7 +115,7 @@ def file_outputs(
     return {name: flat_scores(value) if name == SCORES else value for name, value in outputs.items()}
 
 
-def file_logits(path: str | os.PathLike[str], images: Floats) -> Floats:
+def file_logits(path: str | os.PathLike[str], images: Float32Array) -> Float32Array:
     """A classifier file's logits (scores, where it has no softmax) on normalised pictures: float32 (n, classes)."""
     return next(iter(file_outputs(path, images).values()))
 

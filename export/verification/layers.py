@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.errors import ParityError
-from mhmodels.export.graph.operations import Floats, Graph
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES
 from mhmodels.export.verification.file_graph import BORDERS, dequantise, is_activation, map_tensors
 from mhmodels.export.verification.runtime import run_file
@@ -121,12 +121,12 @@ def _inner(file: TFLiteFile) -> list[Operator]:
     ]
 
 
-def _floor(scale: Floats) -> float:
+def _floor(scale: Float32Array) -> float:
     """The smallest spread that a difference is a share of."""
     return max(FLOOR_STEPS * float(scale[0]) if len(scale) else 0.0, 1e-12)
 
 
-def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats, float]]) -> LayerReport:
+def _report(method: str, limit: float, pairs: Iterator[tuple[str, Float32Array, Float32Array, float]]) -> LayerReport:
     layers: list[LayerParity] = []
     for name, found, expected, floor in pairs:
         if found.shape != expected.shape:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.export.errors import ExportError, ParityError
-from mhmodels.export.graph.operations import Floats
+from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions
 from mhmodels.export.tolerances import PARITY_PICTURES, QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import contradictions, operator_counts
@@ -31,7 +31,7 @@ from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
     from mhmodels.export.reading.pictures import Frame
-    from mhmodels.export.reading.source import Source
+    from mhmodels.export.reading.source import ExportSource
 
 LARGEST_INPUT = 1 << 26
 """Values of all pictures together: a hostile file's input must not fill the memory."""
@@ -84,7 +84,7 @@ class _Subject(msgspec.Struct, frozen=True):
     file: TFLiteFile
     manifest: Manifest | None
     frame: Frame
-    images: Floats
+    images: Float32Array
 
 
 def verify_file(path: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None) -> FileReport:
@@ -251,7 +251,7 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against:
         )
 
 
-def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: Source) -> tuple[dict[str, Floats], LayerReport]:
+def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: ExportSource) -> tuple[dict[str, Float32Array], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
     from mhmodels.export.graph.outputs import written_ops
     from mhmodels.export.graph.rewrite import normalise_in_graph
@@ -277,7 +277,7 @@ def _gives_maps(file: TFLiteFile) -> bool:
     return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
 
 
-def _source(subject: _Subject, against: str, weights: str | None) -> Source:
+def _source(subject: _Subject, against: str, weights: str | None) -> ExportSource:
     from mhmodels.export.reading.pictures import fit_preprocessing
     from mhmodels.export.reading.source import keras_source, load_source, weights_rule
     from mhmodels.registry import is_keras_file, resolve, zoo

@@ -11,13 +11,13 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph
 from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, WriterOptions, graph_outputs, written_ops
 from mhmodels.export.quantisation.scheme import QuantisedGraph
-from mhmodels.export.writing.flatbuffer import Model, Tensor, serialise
+from mhmodels.export.writing.flatbuffer import FileModel, FileTensor, serialise
 from mhmodels.export.writing.numerics import Integer, Numerics, Real
 from mhmodels.export.writing.operators import Emitter, emit
 from mhmodels.export.writing.versions import file_versions
 from mhmodels.network import IMAGE
 
-IO: TypeAlias = Literal["uint8", "int8", "float32"]
+InterfaceType: TypeAlias = Literal["uint8", "int8", "float32"]
 
 
 def write_float(
@@ -40,7 +40,7 @@ def write_float(
     return _write(Real(graph, fmt), "float32", options)
 
 
-def write_quantised(quantised: QuantisedGraph, *, io: IO = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
+def write_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
     """Writes a network of integers.
 
     Args:
@@ -71,7 +71,7 @@ def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
     exits = tuple([_exit(emitter, name, tensor, io) for name, tensor in outputs.items()])
     operators = [*emitter.conversions, *emitter.operators]
     versions = file_versions((operator.code, operator.version) for operator in operators)
-    return serialise(Model(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
+    return serialise(FileModel(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
 
 
 def _entry(emitter: Emitter, io: str) -> int:
@@ -95,7 +95,7 @@ def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
     return output
 
 
-def _as(tensor: Tensor, io: str) -> Tensor:
+def _as(tensor: FileTensor, io: str) -> FileTensor:
     """An int8 tensor as it stands outside: uint8 with the zero point 128 higher, or real numbers."""
     if io == "float32":
         return tensor._replace(dtype=io, quantisation=None)

@@ -19,7 +19,7 @@ from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.graph.rewrite import normalise_in_graph
-from mhmodels.export.options import Options
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import Exported, export_model
 from mhmodels.export.reading.pictures import read_pictures
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
@@ -41,7 +41,7 @@ COLOURFUL = msgspec.structs.replace(MINI, preprocessing=IMAGENET)
 
 
 def export(architecture: Architecture, folder: Path, *formats: str, **options) -> dict[str, Exported]:  # type: ignore[no-untyped-def]
-    wanted = Options(directory=folder, formats=formats, **options)  # type: ignore[arg-type]
+    wanted = ExportOptions(directory=folder, formats=formats, **options)  # type: ignore[arg-type]
     return {one.manifest.precision: one for one in export_model(architecture, wanted)}
 
 
