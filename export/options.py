@@ -17,11 +17,10 @@ from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.export.writing.writer import InterfaceType
 from mhmodels.system.files import try_place
+from mhmodels.tflite.format import FileFormat
 
-ExportFormat: TypeAlias = Literal["float32", "float16", "int8", "uint8"]
 Engine: TypeAlias = Literal["direct", "tensorflow"]
 
-FORMATS: tuple[ExportFormat, ...] = ("float32", "float16", "int8", "uint8")
 INTEGER_FORMATS = ("int8", "uint8")
 
 
@@ -41,7 +40,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     directory: Path
-    formats: tuple[ExportFormat, ...] = ("float32",)
+    formats: tuple[FileFormat, ...] = ("float32",)
     io: InterfaceType = "uint8"
     weights: str | Path | None = None
     calibration: Path | None = None
@@ -94,7 +93,7 @@ def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> s
     return f"{name}_w{architecture.width_multiplier:g}_{size}_{fmt}{''.join(mark for mark, on in marks if on)}.tflite"
 
 
-def target_paths(architecture: Architecture, options: ExportOptions, taken: set[Path]) -> dict[ExportFormat, Path]:
+def target_paths(architecture: Architecture, options: ExportOptions, taken: set[Path]) -> dict[FileFormat, Path]:
     """Where the files of a network go.
 
     Args:

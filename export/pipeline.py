@@ -16,7 +16,7 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.rewrite import NORMALISE, normalise_in_graph, normalised_range
-from mhmodels.export.options import INTEGER_FORMATS, ExportFormat, ExportOptions, target_paths
+from mhmodels.export.options import INTEGER_FORMATS, ExportOptions, target_paths
 from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
 from mhmodels.export.reading.keras_model.reader import output_names
@@ -33,10 +33,11 @@ from mhmodels.export.writing.metadata import MetadataWriter, describe
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import published
 from mhmodels.tflite.file import read_tflite
+from mhmodels.tflite.format import FileFormat
 
 _FLOAT_ENGINE = "--engine tensorflow writes such a model as float32 and float16, if TensorFlow's converter takes it"
 
-FormatFailed: TypeAlias = Callable[[ExportFormat, MhmodelsError], None]
+FormatFailed: TypeAlias = Callable[[FileFormat, MhmodelsError], None]
 """Is told a format that could not be exported, and why."""
 
 
@@ -148,7 +149,7 @@ def export_source(
 
 
 def _export(
-    job: _Job, paths: Mapping[ExportFormat, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
+    job: _Job, paths: Mapping[FileFormat, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
 ) -> Iterator[Exported]:
     with contextlib.ExitStack() as stack:
         writer = _metadata_writer(job, metadata, stack)
@@ -227,9 +228,9 @@ def _uncalibrated(
     architecture: Architecture,
     source: ExportSource,
     pictures: InputPictures,
-    formats: Collection[ExportFormat],
+    formats: Collection[FileFormat],
     folder_option: str,
-) -> dict[ExportFormat, ExportError]:
+) -> dict[FileFormat, ExportError]:
     """Why formats cannot be calibrated: integer files need pictures of the network's own kind.
 
     Photographs in three colours do not stand for other channels.
@@ -287,7 +288,7 @@ def _quantised(job: _Job, fmt: str, ranges: dict[str, Range]) -> tuple[Quantised
 
 def _export_file(
     job: _Job,
-    fmt: ExportFormat,
+    fmt: FileFormat,
     path: Path,
     quantised: QuantisedGraph | None,
     calibration: Calibration | None,
@@ -324,7 +325,7 @@ def _constant(job: _Job) -> tuple[str, ...]:
     return (f"'{last.name}' is a softmax over one class, whose score is 1 whatever the picture; one score needs a sigmoid",)
 
 
-def _parity(job: _Job, fmt: ExportFormat, file: Path, quantised: QuantisedGraph | None) -> Parity:
+def _parity(job: _Job, fmt: FileFormat, file: Path, quantised: QuantisedGraph | None) -> Parity:
     images = job.feed[:PARITY_PICTURES]
     if quantised is not None:
         return check_quantised_file(file, quantised, images, job.expected, job.options.writer)
@@ -355,7 +356,7 @@ def _named(path: Path) -> Iterator[None]:
         raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error
 
 
-def _write(job: _Job, quantised: QuantisedGraph | None, fmt: ExportFormat) -> bytes:
+def _write(job: _Job, quantised: QuantisedGraph | None, fmt: FileFormat) -> bytes:
     options = job.options
     io = options.io if fmt == "int8" else "uint8"
     if options.engine == "direct":
@@ -375,7 +376,7 @@ def _manifest(
     name: str,
     file: Path,
     parity: Parity,
-    fmt: ExportFormat,
+    fmt: FileFormat,
     quantised: QuantisedGraph | None,
     calibration: Calibration | None,
     metadata: bool,

@@ -9,13 +9,13 @@ import click
 
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.export.cli.options import model_options, network_of, preprocessing_options, refuse_changes
+from mhmodels.tflite.format import FORMATS
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
     from mhmodels.export.reading.stated_rule import StatedRule
     from mhmodels.export.verification.consistency import ConsistencyReport, ConsistencySubject
 
-_FORMATS = ("float32", "float16", "int8", "uint8")
 _PICTURES = 130
 _CANVASES = 360
 _SHOWN_OUTPUTS = 5
@@ -31,7 +31,7 @@ _DECIDES = {
               help="Folder of pictures. Default: the bundled photographs, or the test set of registered weights.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights file, or a registered name. Without it: seeded random weights.")  # fmt: skip
-@click.option("--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=_FORMATS, show_default=True,
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=FORMATS, show_default=True,
               help="Formats to compare.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
               help="Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard "

@@ -12,14 +12,13 @@ import click
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
 from mhmodels.export.cli.options import model_options, network_of, preprocessing_options, refuse_changes
+from mhmodels.tflite.format import FORMATS
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
     from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import Exported
     from mhmodels.export.reading.source import ExportSource
-
-_FORMATS = ("float32", "float16", "int8", "uint8")
 
 
 class ExportFailure(NamedTuple):
@@ -42,7 +41,7 @@ class ExportFailure(NamedTuple):
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
 @click.option(
-    "--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=("float32",), show_default=True,
+    "--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("float32",), show_default=True,
     help="May be repeated. int8: int8 kernels, per-channel weights. uint8: asymmetric uint8 throughout.",
 )  # fmt: skip
 @click.option("--io", type=click.Choice(("uint8", "int8", "float32")), default="uint8", show_default=True,

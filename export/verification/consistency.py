@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions, flat_scores
-from mhmodels.export.options import INTEGER_FORMATS, ExportFormat, ExportOptions
+from mhmodels.export.options import INTEGER_FORMATS, ExportOptions
 from mhmodels.export.pipeline import export_source
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.pictures import InputPictures
@@ -29,6 +29,7 @@ from mhmodels.export.verification.parity import TOP_K, shared_top
 from mhmodels.export.verification.runtime import RuntimeKernels, run_file
 from mhmodels.system.files import temporary_folder
 from mhmodels.tflite.file import read_tflite
+from mhmodels.tflite.format import FileFormat
 
 REFERENCE = "float32 keras"
 KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
@@ -182,7 +183,7 @@ class _Comparison(NamedTuple):
 
 def check_consistency(
     subject: ConsistencySubject,
-    formats: tuple[ExportFormat, ...],
+    formats: tuple[FileFormat, ...],
     tolerance: float,
     threshold: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -256,7 +257,7 @@ def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> Deci
 
 
 def _all_outputs(
-    subject: ConsistencySubject, formats: tuple[ExportFormat, ...], progress: Callable[[str], None]
+    subject: ConsistencySubject, formats: tuple[FileFormat, ...], progress: Callable[[str], None]
 ) -> dict[str, _Run]:
     """Every runner's outputs; the float Keras model first."""
     source, images = subject.source, subject.pictures.images

@@ -16,9 +16,9 @@ from mhmodels.export.quantisation.scheme import pre_activation, separate_activat
 from mhmodels.export.verification.runtime import RuntimeKernels, run_file
 from mhmodels.network import IMAGE, Op
 from mhmodels.tflite.file import Operator, Tensor, TFLiteFile, read_tflite
+from mhmodels.tflite.schema import CONVERSIONS
 
-BORDERS = ("QUANTIZE", "DEQUANTIZE")
-_SAME_VALUES = (*BORDERS, "RESHAPE", "SQUEEZE")
+_SAME_VALUES = (*CONVERSIONS, "RESHAPE", "SQUEEZE")
 
 _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "conv": ("CONV_2D", "FULLY_CONNECTED"),
@@ -136,7 +136,7 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     """
     entry = file.inputs[0]
     readers = [o for o in file.operators if entry in o.inputs]
-    if readers and readers[0].kind in BORDERS and readers[0].outputs:
+    if readers and readers[0].kind in CONVERSIONS and readers[0].outputs:
         entry = readers[0].outputs[0]
     places, used = {IMAGE: entry}, set[int]()
     heads = _leading_to_heads(file, ops)

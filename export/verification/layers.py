@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES
-from mhmodels.export.verification.file_graph import BORDERS, dequantise, is_activation, map_tensors
+from mhmodels.export.verification.file_graph import dequantise, is_activation, map_tensors
 from mhmodels.export.verification.runtime import run_file
 from mhmodels.network import Op
 from mhmodels.tflite.file import Operator, TFLiteFile
 from mhmodels.tflite.format import compute_format
+from mhmodels.tflite.schema import CONVERSIONS
 
 LIMITS = {"float32": FLOAT_TOLERANCE, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
 """Root mean square difference of a layer, as a share of its spread, above which it departs. Rounding to 8 bits costs a few
@@ -117,7 +118,7 @@ def _inner(file: TFLiteFile) -> list[Operator]:
     return [
         operator
         for operator in file.operators
-        if operator.kind not in BORDERS and operator.outputs and is_activation(file.tensors[operator.outputs[0]])
+        if operator.kind not in CONVERSIONS and operator.outputs and is_activation(file.tensors[operator.outputs[0]])
     ]
 
 

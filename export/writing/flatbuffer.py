@@ -17,22 +17,14 @@ from numpy.typing import NDArray
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.writing.versions import oldest_runtime
+from mhmodels.tflite.schema import FILE_IDENTIFIER, SCHEMA_VERSION
 
-FILE_IDENTIFIER = b"TFL3"
-SCHEMA_VERSION = 3
 DESCRIPTION = "mhmodels"
 SIGNATURE = "serving_default"
 MIN_RUNTIME_VERSION = "min_runtime_version"
 
 _ALIGNMENT = 16  # schema.fbs: Buffer.data has force_align 16
 _LARGEST_FILE = 2**31 - 2**20  # offsets are signed 32 bits in places; a margin for the tables
-_TYPES = {
-    "float32": schema.TensorType.FLOAT32,
-    "float16": schema.TensorType.FLOAT16,
-    "int32": schema.TensorType.INT32,
-    "uint8": schema.TensorType.UINT8,
-    "int8": schema.TensorType.INT8,
-}
 
 
 class TensorQuantisation(NamedTuple):
@@ -242,7 +234,7 @@ class _Writer:
         shape, name = self.numbers(tensor.shape, "int32"), builder.CreateString(tensor.name)
         schema.TensorStart(builder)
         schema.TensorAddShape(builder, shape)
-        schema.TensorAddType(builder, _TYPES[tensor.dtype])
+        schema.TensorAddType(builder, getattr(schema.TensorType, tensor.dtype.upper()))
         schema.TensorAddBuffer(builder, buffer)
         schema.TensorAddName(builder, name)
         if quantisation is not None:

@@ -209,20 +209,15 @@ def _file_requests(file: str, places: _Places, runs: int, threads: int, _: Path)
 
 def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: Path) -> list[_Request]:
     """A network on every hardware, as a file with random weights in the format that each takes."""
-    from typing import cast, get_args
-
-    from mhmodels.errors import MeasurementError
-    from mhmodels.export.writing.latency import LatencyFormat, latency_file
+    from mhmodels.export.writing.latency import latency_file, latency_format
     from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, prepare
     from mhmodels.registry import resolve
 
     architecture = resolve(model)
     where = [get_hardware(name) for name in places.names() or DEFAULT_HARDWARE]
     jobs: dict[str, Job] = {}
-    for fmt in dict.fromkeys(hardware.format for hardware, _ in where):
-        if fmt not in get_args(LatencyFormat):
-            raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
-        path = latency_file(architecture, cast("LatencyFormat", fmt), folder)
+    for fmt in dict.fromkeys(latency_format(hardware.format, hardware.id) for hardware, _ in where):
+        path = latency_file(architecture, fmt, folder)
         jobs[fmt] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )

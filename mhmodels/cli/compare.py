@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -203,17 +203,13 @@ class Bench:
         return failure
 
     def _job(self, subject: Subject, hardware: Hardware) -> Job:
-        from mhmodels.export.writing.latency import LatencyFormat, latency_file
+        from mhmodels.export.writing.latency import latency_file, latency_format
         from mhmodels.hardware import prepare
 
-        if hardware.format not in get_args(LatencyFormat):
-            known = ", ".join(get_args(LatencyFormat))
-            raise MeasurementError(
-                f"{hardware.id} takes {hardware.format} files, expected one of {known}: measure it with `bench FILE`"
-            )
+        file_format = latency_format(hardware.format, hardware.id)
         key = subject.id, hardware.format
         if key not in self._jobs:
-            path = latency_file(subject.architecture, cast("LatencyFormat", hardware.format), self._folder)
+            path = latency_file(subject.architecture, file_format, self._folder)
             self._jobs[key] = prepare(path, label=subject.label, architecture_id=subject.id, weights="random-v1", runs=self._runs)
         return self._jobs[key]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
-from mhmodels.export.writing.latency import LatencyFormat, latency_bytes
+from mhmodels.export.writing.latency import LatencyFormat, latency_bytes, latency_format
 from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
 from mhmodels.registry import resolve
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
@@ -163,11 +163,7 @@ def make_plan(
     targets, absent = [], {}
     for name in dict.fromkeys(hardware_ids):
         hardware, runner = get_hardware(name)
-        if hardware.format not in get_args(LatencyFormat):
-            raise MeasurementError(
-                f"{hardware.id} takes {hardware.format} files, which cannot be made with random weights; "
-                f"choose hardware for {', '.join(get_args(LatencyFormat))}"
-            )
+        latency_format(hardware.format, hardware.id)
         environment, why_not = (None, "") if remote else _environment(hardware, runner)
         if why_not:
             absent[hardware.id] = why_not
