@@ -1,28 +1,41 @@
-"""Opening `.keras` files of users: checked for damage, size and declared variables before Keras allocates anything."""
+"""Opens `.keras` files of users: checks damage, size and declared variables before Keras allocates anything."""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
 import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
+from keras.src.backend.common import global_state
+from keras.src.backend.common.variables import initialize_all_variables
 
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.formats.archives import check_archive, unpacked_limit
 from mhmodels.weights.sources.keras_file import check_keras_file
 
+_WAITING = "uninitialized_variables"  # name of Keras' list of variables without memory, which has no public access
 CONFIG = "config.json"
 LARGEST_CONFIG = 64 << 20
 
 
 def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
-    """Loads a `.keras` file, never with code from it.
+    """Loads a `.keras` file without running code from it.
+
+    The layers are made once, from their configuration and without memory for their variables. The variables get memory and
+    values when what they take has been compared with the size of the file.
+
+    Args:
+        path: a file that `model.save("NAME.keras")` wrote.
 
     Raises:
-        WeightsError: no such file, none that Keras saved, damaged, or one that would take more memory than its size explains.
+        WeightsError: the file does not exist, Keras did not save it, it is damaged, or its layers would take more memory
+            than its size explains.
     """
     file = Path(path)
     if not file.is_file():
@@ -30,9 +43,7 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
     try:
         config = _config(file)
         check_keras_file(file)
-        _check_variables(file, config)
-        # Never with code from the file: a lambda layer could do anything.
-        return keras.models.load_model(file, compile=False, safe_mode=True)
+        return _loaded(file, config)
     except MhmodelsError:
         raise
     except Exception as error:  # Keras raises whatever its reading meets: ValueError, KeyError, OSError, zlib.error, …
@@ -50,21 +61,46 @@ def _config(file: Path) -> Any:
         return json.loads(archive.read(CONFIG))
 
 
-def _check_variables(file: Path, config: Any) -> None:
-    """Compares what the variables of the declared layers would take with the file: Keras allocates them before it reads one.
+def _loaded(file: Path, config: Any) -> keras.Model:
+    """Makes the model of a configuration, compares its variables with the file, and reads their values."""
+    with _deferred_variables() as allocate:
+        try:
+            with keras.StatelessScope(initialize_variables=False):
+                model = keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
+        except ValueError as error:
+            if "stateless scope" not in str(error):
+                raise
+            # A layer of Keras that gives its variables values at once, which are small.
+            return keras.models.load_model(file, compile=False, safe_mode=True)
+        if not isinstance(model, keras.Model):
+            raise WeightsError(f"{file}: holds a {type(model).__name__}, expected a Keras model")
+        _check_variables(file, model)
+        allocate()
+    model.load_weights(file)
+    return model
 
-    In a stateless scope, variables have shapes and no values.
+
+@contextlib.contextmanager
+def _deferred_variables() -> Iterator[Callable[[], None]]:
+    """Keeps apart the variables that are made in a stateless scope, and forgets those that were not allocated.
+
+    Keras keeps a list of all variables without memory, and allocates them when any later stateless scope ends, such as in the
+    next model that is built. Variables of a refused file must not wait there.
+
+    Yields:
+        A function that gives the variables memory and their initial values.
     """
+    before = global_state.get_global_attribute(_WAITING)
+    global_state.set_global_attribute(_WAITING, [])
     try:
-        with keras.StatelessScope(initialize_variables=False):
-            model = keras.saving.deserialize_keras_object(_uncompiled(config), safe_mode=True)
-            if not isinstance(model, keras.Model):
-                raise WeightsError(f"{file}: holds a {type(model).__name__}, expected a Keras model")
-            wanted = sum(4 * _elements(weight.shape) for weight in model.weights)
-    except ValueError as error:
-        if "stateless scope" in str(error):
-            return  # a layer of Keras that gives its variables values at once, which are small
-        raise
+        yield initialize_all_variables
+    finally:
+        global_state.set_global_attribute(_WAITING, before or [])
+
+
+def _check_variables(file: Path, model: keras.Model) -> None:
+    """Compares what the variables of a model would take with the size of its file."""
+    wanted = sum(4 * math.prod(weight.shape) for weight in model.weights)
     limit = unpacked_limit(file.stat().st_size)
     if wanted > limit:
         raise WeightsError(
@@ -78,10 +114,3 @@ def _uncompiled(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _uncompiled(value) for key, value in config.items() if key != "compile_config"}
     return [_uncompiled(value) for value in config] if isinstance(config, list) else config
-
-
-def _elements(shape: tuple[int, ...]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count
