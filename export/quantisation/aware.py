@@ -69,6 +69,14 @@ def quantize_aware(
     Raises:
         ExportError: a layer is missing or foreign, computes in half precision, the model is quantisation-aware already or
             has several outputs, or a setting is out of range.
+
+    Example:
+        >>> from mhmodels import create_model
+        >>> from mhmodels.export import quantize_aware
+        >>> model = create_model("mobilenet_v1@0.25", input_shape=(32, 32, 3), classes=4)
+        >>> aware = quantize_aware(model, fmt="int8")
+        >>> aware.name, aware.output_shape
+        ('mobilenet_v1_int8', (None, 4))
     """
     if is_aware(model):
         raise ExportError(f"model '{model.name}' is quantisation-aware already: train it, or give the float model")

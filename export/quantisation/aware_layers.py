@@ -184,7 +184,7 @@ class FoldedConvolution(keras.layers.Layer):
         if self.compute_dtype != "float32" or self.convolution.compute_dtype != "float32":
             raise ExportError(
                 f"layer '{self.name}' computes in {self.convolution.compute_dtype}, expected float32: 8 bits have finer steps"
-                " than half precision; train with --mixed-precision none"
+                " than half precision; train without mixed precision"
             )
         self.built = True
 

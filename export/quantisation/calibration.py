@@ -31,7 +31,7 @@ HELD_OUT = 4
 DECAY = 0.95
 """Share of the average that a further picture leaves."""
 
-_REMEDY = "give pictures like those of the deployment (--calibration)"
+_REMEDY = "give pictures like those of the deployment (`calibration`)"
 
 
 class Calibrated(NamedTuple):

@@ -1,4 +1,4 @@
-"""`mhmodels verify`: a file, its manifest, and a model or another file, on pictures."""
+"""Verifies a TFLite file on disk: against its manifest, and against a model or another file on pictures."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Preprocessing
-from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.export.errors import ExportError, NoEffectError, ParityError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions
 from mhmodels.export.tolerances import PARITY_PICTURES, QUANTISED_CORRELATION, tolerance_of
@@ -23,15 +23,20 @@ from mhmodels.export.verification.file_graph import compared_tensors, dequantise
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
 from mhmodels.export.verification.parity import Parity, compare_outputs
 from mhmodels.export.verification.runtime import run_file
-from mhmodels.export.writing.manifest import Manifest, manifest_path, read_manifest
+from mhmodels.export.writing.manifest import Manifest, load_manifest, manifest_path
 from mhmodels.formats.json_files import plain_text
 from mhmodels.system.files import read_bytes
 from mhmodels.tflite.file import MAX_BYTES, TFLiteFile, parse_tflite
 from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
+    import keras
+
     from mhmodels.export.reading.pictures import Frame
     from mhmodels.export.reading.source import ExportSource
+
+Against: TypeAlias = "str | Path | Architecture | keras.Model | ExportSource"
+"""What a file can be compared with: a MODEL or FILE as on the command line, or an object in memory."""
 
 LARGEST_INPUT = 1 << 26
 """Values of all pictures together: a hostile file's input must not fill the memory."""
@@ -87,43 +92,73 @@ class _Subject(msgspec.Struct, frozen=True):
     images: Float32Array
 
 
-def verify_file(path: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None) -> FileReport:
-    """Checks a file; see `FileReport`.
+def verify(
+    file: str | Path,
+    against: Against | None = None,
+    *,
+    images: str | Path | None = None,
+    weights: str | Path | None = None,
+    tolerance: float | None = None,
+) -> FileReport:
+    """Checks a TFLite file: whether it is whole, belongs to its manifest, and agrees with a model or another file.
 
     Args:
-        path: the TFLite file.
-        against: a zoo name, an architecture file, a `.keras` file, or another TFLite file; None to check the file alone.
-        images: folder of pictures; None for the bundled photographs.
-        weights: of the model in `against`; None for the seeded random weights that `mhmodels export` uses.
-        tolerance: largest difference at the outputs as a share of their spread. Default: 1e-3 between float32 networks,
-            0.1 where one has float16 weights; where one is quantised, a correlation of at least 0.95 instead.
+        file: the TFLite file. Its manifest is read where it lies beside it.
+        against: name of the zoo, architecture, path of an architecture file, of a `.keras` file or of another TFLite file,
+            Keras model, or opened model. None to check the file alone.
+        images: folder of pictures. None for the bundled photographs.
+        weights: weights file or registered name for the network in `against`. None for the seeded random weights that an
+            export uses.
+        tolerance: largest difference at the outputs, as a share of their standard deviation. None for 0.001 between float32
+            networks and 0.1 where one has float16 weights; where one is quantised, for a correlation of at least 0.95.
+
+    Returns:
+        What was found; a file that does not agree raises.
 
     Raises:
         ParityError: the file contradicts its manifest, is not finite, or departs further than allowed.
         FileFormatError: a file is damaged or of another kind.
+        NoEffectError: weights without a network that they could be for.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model, verify
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=folder))
+        >>> verify(exported.path).precision
+        'float32'
     """
+    path = Path(file)
+    other_path = Path(against) if isinstance(against, (str, Path)) and str(against).endswith(".tflite") else None
+    if weights is not None and (against is None or other_path is not None):
+        raise NoEffectError(
+            f"`weights`: {'there is no model' if against is None else 'a file has its own'}; give `against=MODEL`"
+        )
+    folder = None if images is None else Path(images)
     this = _read(path)
-    file, manifest = this.parsed, this.manifest
-    other = None if against is None or not against.endswith(".tflite") else _read(Path(against))
+    parsed, manifest = this.parsed, this.manifest
+    other = None if other_path is None else _read(other_path)
     most = LARGEST_INPUT // max(_values(one) for one in (this, other) if one is not None)
-    subject = _subject(this, images, most, None if other is None else other.rule())
-    encoded = encode_input(file, subject.images)
+    subject = _subject(this, folder, most, None if other is None else other.rule())
+    encoded = encode_input(parsed, subject.images)
     difference, unit = _runtimes_differ(subject, encoded)
     parity, layers = None, None
     if other is not None:
-        parity, layers = _against_file(subject, encoded, _subject(other, images, most, this.rule()), tolerance)
+        parity, layers = _against_file(subject, encoded, _subject(other, folder, most, this.rule()), tolerance)
     elif against is not None:
         parity, layers = _against_model(subject, encoded, against, weights, tolerance)
     return FileReport(
         file=plain_text(str(path)),
         sha256=hashlib.sha256(this.data).hexdigest(),
-        precision=compute_format(file),
-        operators=operator_counts(file),
+        precision=compute_format(parsed),
+        operators=operator_counts(parsed),
         pictures=len(subject.images),
         manifest="absent" if manifest is None else "agrees",
         runtimes_differ=difference,
         runtimes_unit=unit,
-        saturation=saturation(path, file, encoded),
+        saturation=saturation(path, parsed, encoded),
         against=parity,
         layers=layers,
     )
@@ -132,7 +167,7 @@ def verify_file(path: Path, against: str | None, images: Path | None, weights: s
 def _read(path: Path) -> _File:
     data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
     file = parse_tflite(data, source=str(path))
-    manifest = read_manifest(beside) if os.path.lexists(beside) else None
+    manifest = load_manifest(beside) if os.path.lexists(beside) else None
     if manifest is not None:
         _check_manifest(path, contradictions(manifest, file, data))
     return _File(path, data, file, manifest)
@@ -214,19 +249,25 @@ def _against_file(
 
 
 def _against_model(
-    subject: _Subject, encoded: NDArray[Any], against: str, weights: str | None, tolerance: float | None
+    subject: _Subject,
+    encoded: NDArray[Any],
+    against: Against,
+    weights: str | Path | None,
+    tolerance: float | None,
 ) -> tuple[Parity, LayerReport]:
+    """Compares a file with a model."""
     source = _source(subject, against, weights)
+    name = str(against) if isinstance(against, (str, Path)) else source.architecture.name
     # What is not read as operations is compared after its activation, which both the model and the file give.
     before_softmax = source.graph is not None
     found = file_outputs(subject.path, subject.images, before_softmax=before_softmax)
     expected, layers = _model_outputs(subject, encoded, source)
     remarks, made_from = _departing(layers), "random" if subject.manifest is None else subject.manifest.weights
     if source.label.startswith("random, seed") and not made_from.startswith("random"):
-        remarks += f"; the file was made from '{made_from}', and without --weights the model has random ones"
+        remarks += f"; the file was made from '{made_from}', and without `weights` the model has random ones"
     tensors = compared_tensors(subject.file, before_softmax=before_softmax)
-    parity = compare_outputs(found, expected, against, steps(tensors))
-    _judge(subject, parity, remarks, "float32", against, tolerance)
+    parity = compare_outputs(found, expected, name, steps(tensors))
+    _judge(subject, parity, remarks, "float32", name, tolerance)
     return parity, layers
 
 
@@ -277,25 +318,30 @@ def _gives_maps(file: TFLiteFile) -> bool:
     return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
 
 
-def _source(subject: _Subject, against: str, weights: str | None) -> ExportSource:
-    from mhmodels.export.reading.pictures import fit_preprocessing
-    from mhmodels.export.reading.source import keras_source, load_source, weights_rule
-    from mhmodels.registry import is_keras_file, resolve, zoo
+def _source(subject: _Subject, against: Against, weights: str | Path | None) -> ExportSource:
+    """Opens the model that a file is compared with, at the size and with the outputs of the file."""
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
+    from mhmodels.export.reading.source import ExportSource
+    from mhmodels.registry import is_keras_file, zoo
 
-    if is_keras_file(against):
-        return keras_source(against, subject.frame.input_size)
-    manifest, frame = subject.manifest, subject.frame
-    network = None if manifest is None else manifest.network()
+    if isinstance(against, ExportSource):
+        return against
+    frame = subject.frame
+    if not isinstance(against, (str, Path, Architecture)) or (isinstance(against, (str, Path)) and is_keras_file(str(against))):
+        return open_model(ModelRequest(model=against, weights=weights, input_size=frame.input_size))
+    network = None if subject.manifest is None else subject.manifest.network()
     named = network is not None and against in zoo()  # a plain name of the zoo means it at the file's own width
-    width = network.width_multiplier if network is not None and named else None
     scores = compared_tensors(subject.file).get(SCORES)
     classes = None if network is None else network.classes
     if scores is not None and min(scores.shape, default=0) > 0:
         classes = math.prod(scores.shape[1:])
-    architecture = resolve(against).at(
-        input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width
+    request = ModelRequest(
+        model=against,
+        weights=weights,
+        width_multiplier=network.width_multiplier if network is not None and named else None,
+        input_size=frame.input_size,
+        input_channels=frame.input_channels,
+        classes=classes,
     )
-    rule = weights_rule(weights, architecture) or architecture.preprocessing
-    architecture = msgspec.structs.replace(architecture, preprocessing=rule)
-    architecture = fit_preprocessing(architecture)
-    return load_source(architecture, weights)
+    return open_model(request)

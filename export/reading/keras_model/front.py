@@ -128,7 +128,7 @@ def resizing(reader: Entrance, layer: Any, inputs: list[str]) -> str:
     raise ExportError(
         f"layer '{layer.name}' ({type(layer).__name__}): makes {layer.height}x{layer.width} pixels of {size[0]}x{size[1]}, which "
         f"no operation does; a file takes pictures of one size: build the model on {layer.height}x{layer.width} pixels without "
-        f"this layer, or give --input-size {layer.height}x{layer.width} if it takes any size"
+        f"this layer, or give `input_size=({layer.height}, {layer.width})` if it takes any size"
     )
 
 

@@ -47,10 +47,10 @@ _ACTIVATIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
     ("sigmoid", (_activations.sigmoid, _ops.sigmoid, tf.nn.sigmoid)),
     ("softmax", (_activations.softmax, _ops.softmax, tf.nn.softmax)),
 )
-"""Operations' activations, and the functions that compute them."""
+"""OperationList' activations, and the functions that compute them."""
 
 
-class Operations(Protocol):
+class OperationList(Protocol):
     """The growing list that a rule adds to.
 
     Attributes:
@@ -81,7 +81,7 @@ class Operations(Protocol):
 
 
 def operation_of(
-    reader: Operations, layer: Any, inputs: list[str], shape: tuple[int | None, ...], arguments: tuple[Any, ...] = ()
+    reader: OperationList, layer: Any, inputs: list[str], shape: tuple[int | None, ...], arguments: tuple[Any, ...] = ()
 ) -> str:
     """Adds a layer's operation; returns the name of the operation whose output is the layer's.
 
@@ -100,7 +100,7 @@ def operation_of(
         raise _refuse(
             layer,
             f"was quantised by Keras (dtype policy '{layer.dtype_policy.name}'), so that its kernel holds integers; give the "
-            "model as it was before quantize(): --format int8 or uint8 quantises it for TFLite",
+            "model as it was before quantize(): `formats=int8` or uint8 quantises it for TFLite",
         )
     if kind in ARITHMETIC and len(inputs) == 1:
         return arithmetic(reader, layer, inputs, arguments)
@@ -121,9 +121,9 @@ def _derived(kind: type) -> str:
     if known is not None:
         return (
             f"it is derived from {known.__name__} and may compute something else; build the model with {known.__name__} itself "
-            "if it does not. Float formats of this model can be had with --engine tensorflow"
+            "if it does not. Float formats of this model can be had with `engine=tensorflow`"
         )
-    return "float formats of this model can be had with --engine tensorflow"
+    return "float formats of this model can be had with `engine=tensorflow`"
 
 
 def _strided(layer: Any, size: Size, window: int, stride: int) -> Size:
@@ -190,7 +190,7 @@ def _check_data_format(layer: Any) -> None:
         raise _refuse(layer, f"data_format is '{layer.data_format}', expected 'channels_last'")
 
 
-def _conv(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _conv(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     kernel, stride, dilation = _window(layer)
     size = _strided(layer, reader.sizes[inputs[0]], dilation * (kernel - 1) + 1, stride)
     name = reader.add(
@@ -201,7 +201,7 @@ def _conv(reader: Operations, layer: Any, inputs: list[str]) -> str:
     return _with_weights(reader, layer, name)
 
 
-def _depthwise(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _depthwise(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     if layer.depth_multiplier != 1:
         raise _refuse(layer, f"depth_multiplier is {layer.depth_multiplier}, expected 1")
     kernel, stride, dilation = _window(layer)
@@ -214,17 +214,17 @@ def _depthwise(reader: Operations, layer: Any, inputs: list[str]) -> str:
     return _with_weights(reader, layer, name)
 
 
-def _dense(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _dense(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     name = reader.add(layer, "conv", inputs, layer.units, reader.sizes[inputs[0]], bias=layer.use_bias)
     return _with_weights(reader, layer, name)
 
 
-def _with_weights(reader: Operations, layer: Any, name: str) -> str:
+def _with_weights(reader: OperationList, layer: Any, name: str) -> str:
     reader.layers[name] = layer
     return _activation(reader, layer, [name])
 
 
-def _batch_norm(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _batch_norm(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     op = reader.ops.get(inputs[0])
     if op is None or op.kind not in ("conv", "depthwise") or op.batch_norm or op.activation != "linear":
         raise _refuse(layer, "stands behind no convolution or dense layer, so that it cannot be folded into one")
@@ -234,7 +234,7 @@ def _batch_norm(reader: Operations, layer: Any, inputs: list[str]) -> str:
     return reader.change(op.name, batch_norm=True)
 
 
-def _relu(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _relu(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     """A rectifier: a layer of its own, or another layer's activation."""
     limits = {None: "relu", 6.0: "relu6"}
     if layer.max_value not in limits or layer.negative_slope or layer.threshold:
@@ -242,7 +242,7 @@ def _relu(reader: Operations, layer: Any, inputs: list[str]) -> str:
     return _fuse(reader, layer, inputs[0], limits[layer.max_value])
 
 
-def _activation(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _activation(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     """What a layer's `activation` is: mostly a function of Keras; a `ReLU` layer has its limits itself."""
     function = layer.activation
     if type(function) is keras.layers.ReLU:
@@ -255,12 +255,12 @@ def _activation(reader: Operations, layer: Any, inputs: list[str]) -> str:
     raise _refuse(layer, f"activation '{name}' has no operator{alike}; expected Keras' own {', '.join(known)}")
 
 
-def _function(activation: str) -> Callable[[Operations, Any, list[str]], str]:
+def _function(activation: str) -> Callable[[OperationList, Any, list[str]], str]:
     """An activation as a layer or operation of its own."""
     return lambda reader, layer, inputs: _fuse(reader, layer, inputs[0], activation)
 
 
-def _fuse(reader: Operations, layer: Any, source: str, activation: str) -> str:
+def _fuse(reader: OperationList, layer: Any, source: str, activation: str) -> str:
     """An activation: part of the convolution before it, or a softmax of its own."""
     if activation == "linear":
         return source
@@ -279,8 +279,8 @@ def _fuse(reader: Operations, layer: Any, source: str, activation: str) -> str:
     return reader.change(source, activation=activation)
 
 
-def _join(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
-    def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _join(kind: Kind) -> Callable[[OperationList, Any, list[str]], str]:
+    def rule(reader: OperationList, layer: Any, inputs: list[str]) -> str:
         if len(inputs) != 2:
             raise _refuse(layer, f"has {len(inputs)} inputs, expected 2")
         height, width, channels = _broadcast(layer, *((*reader.sizes[name], reader.channels[name]) for name in inputs))
@@ -299,8 +299,8 @@ def _broadcast(layer: Any, *shapes: tuple[int | None, int | None, int]) -> tuple
     return height, width, channels
 
 
-def _window_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
-    def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _window_pool(kind: Kind) -> Callable[[OperationList, Any, list[str]], str]:
+    def rule(reader: OperationList, layer: Any, inputs: list[str]) -> str:
         kernel, stride = _square(layer, pool_size=layer.pool_size, strides=layer.strides)
         size, padding = _strided(layer, reader.sizes[inputs[0]], kernel, stride), _padding(layer, kernel)
         return reader.add(layer, kind, inputs, reader.channels[inputs[0]], size, kernel=kernel, stride=stride, padding=padding)
@@ -308,15 +308,15 @@ def _window_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
     return rule
 
 
-def _global_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
-    def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _global_pool(kind: Kind) -> Callable[[OperationList, Any, list[str]], str]:
+    def rule(reader: OperationList, layer: Any, inputs: list[str]) -> str:
         _check_data_format(layer)
         return reader.add(layer, kind, inputs, reader.channels[inputs[0]], (1, 1))
 
     return rule
 
 
-def _flatten(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _flatten(reader: OperationList, layer: Any, inputs: list[str]) -> str:
     height, width = reader.sizes[inputs[0]]
     if (height, width) == (1, 1):
         return inputs[0]
@@ -330,7 +330,7 @@ def _unary(function: Any) -> type:
     return operations_of(lambda tensor, _: function(tensor))
 
 
-def _nothing(_: Operations, __: Any, inputs: list[str]) -> str:
+def _nothing(_: OperationList, __: Any, inputs: list[str]) -> str:
     return inputs[0]
 
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
 
 SINGLE = "float32"
 
@@ -105,3 +106,9 @@ def _in_float32(node: Any) -> Any:
 def _is_real(value: Any) -> bool:
     name = value.get("config", {}).get("name") if isinstance(value, dict) else value
     return isinstance(name, str) and name.startswith(("float", "bfloat", "mixed"))
+
+
+def keras_outputs(model: keras.Model, images: Float32Array) -> list[Float32Array]:
+    """What a Keras model gives when it is called, output by output."""
+    with single_precision():
+        return [np.asarray(output, np.float32) for output in keras.tree.flatten(model(images, training=False))]
