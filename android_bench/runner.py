@@ -6,6 +6,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -135,18 +136,12 @@ class PhoneRunner:
             MeasurementError: the phone does not answer, or there is no tool for it.
         """
         serial, choice = str(hardware.configuration["serial"]), self.choice(hardware)
-        facts, kit, plan = self.facts(serial), self.kit(serial, choice), self.options.plan
+        facts, kit = self.facts(serial), self.kit(serial, choice)
         configuration = {
-            "delegate": choice.id,
             "flags": choice.flags("{folder}"),
             "cores": f"{core_mask(facts):x}",
-            "mode": plan.mode,
-            "fixed_clocks": plan.fixed_clocks,
-            "require_full_delegation": plan.require_full,
+            **self.known_settings(hardware),
         }
-        if not plan.prepare:
-            # A lit screen warms the phone.
-            configuration["settings"] = "kept"
         if kit.libraries:
             configuration["libraries"] = _digest(kit)
         gpu = facts.gpu if "gpu" in choice.delegate.id else ""
@@ -156,6 +151,18 @@ class PhoneRunner:
             driver=gpu or (choice.accelerator if choice.accelerator else ""),
             configuration=configuration,
         )
+
+    def known_settings(self, hardware: Hardware) -> dict[str, Any]:
+        """The settings in `Measurement.configuration` that are known without asking the phone; None for one that is absent."""
+        plan = self.options.plan
+        return {
+            "delegate": self.choice(hardware).id,
+            "mode": plan.mode,
+            "fixed_clocks": plan.fixed_clocks,
+            "require_full_delegation": plan.require_full,
+            # A lit screen warms the phone.
+            "settings": None if plan.prepare else "kept",
+        }
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
         """One network on one delegate.

@@ -26,7 +26,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import MhmodelsError, UnknownNameError
-from mhmodels.hardware.measurement import Kind, Measurement, mixture
+from mhmodels.hardware.conditions import mixture
+from mhmodels.hardware.measurement import Kind, Measurement
 
 Floats: TypeAlias = NDArray[np.float64]
 Reference: TypeAlias = str | Mapping[str, float] | Sequence[float] | Floats

@@ -5,17 +5,19 @@ What happens with several processes, killed writers and files of another kind is
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mhmodels.errors import MeasurementError, StoreError
-from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.conditions import Conditions
+from mhmodels.hardware.measurement import Environment, Measurement, steadier
 from mhmodels.system.databases import Kind, open_database, real_path, translated
 from mhmodels.system.places import data_path
 
@@ -59,10 +61,11 @@ _COLUMNS = (
 # Of rows timed in turns with the reference network of that file, "" for none; where a network does not run, none is needed.
 _REFERENCE = "coalesce(json_extract(document, '$.turns.model_hash'), '')"
 _BESIDE = f"(median_ms IS NULL OR {_REFERENCE} = ?)"
-# Of rows of one request, as `mhmodels.hardware.measuring.steadier`: noisy ones hide none that is not; of them the fastest counts.
+# Of rows of one request, as `steadier`: noisy ones hide none that is not; of them the fastest counts.
 _NOISY = "coalesce(json_extract(document, '$.noisy'), 0)"
 _BEST_FIRST = f"{_NOISY}, CASE WHEN {_NOISY} THEN median_ms END, id DESC"
-_REQUEST = f"hardware, architecture_id, model_hash, format, weights, threads, environment, {_REFERENCE}"
+# `Measurement.request()` in columns; a test compares the two field by field.
+_REQUEST = f"hardware, architecture_id, model_hash, weights, kind, format, threads, batch, environment, {_REFERENCE}"
 
 
 def default_path() -> Path:
@@ -203,6 +206,30 @@ class Store:
         # SQLite takes the other columns of a row with a maximum from that row.
         best = f"SELECT id, max(newest) FROM ({requests}) WHERE place = 1 GROUP BY hardware, architecture_id"
         return list(self._rows(f"id IN (SELECT id FROM ({best})) ORDER BY hardware, architecture_id", values))
+
+    def latest_of_file(self, job: Job, hardware_id: str, settings: Mapping[str, Any]) -> Measurement | None:
+        """The row of the latest request for a file of a known architecture, where only a part of the conditions is known.
+
+        Args:
+            job: file, architecture, weights and threads of the row. It must not have been timed in turns with a reference.
+            hardware_id: hardware of the row.
+            settings: settings that the row's configuration must have; None for one that it must not have. Settings that are
+                not named here, and all other conditions, may be anything.
+
+        Returns:
+            Of the rows of that request the best, as in `find`; None if there is none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        wanted = {"threads": job.threads} | {f"configuration.{name}": value for name, value in settings.items()}
+        rows = self._rows(
+            "model_hash = ? AND hardware = ? AND architecture_id = ? AND weights = ? ORDER BY id",
+            (job.model_hash, hardware_id, job.architecture_id, job.weights),
+        )
+        alike = [row for row in rows if row.turns is None and row.conditions().part(wanted) == Conditions(wanted)]
+        repetitions = [row for row in alike if row.request() == alike[-1].request()]
+        return functools.reduce(steadier, repetitions) if repetitions else None
 
     def of_hardware(self, hardware: str) -> Iterator[Measurement]:
         """All rows of a hardware and of known architectures, oldest first.

@@ -116,14 +116,13 @@ class Phones:
         return row.supported and not all(name in row.device_state for name in asked)
 
     def _remembered(self, request: Request, problem: str) -> Answer | None:
-        """The latest row of the same file there, whatever phone and tool were then."""
+        """The latest row of the same file there, measured as asked for now, whatever phone and tool were then."""
         from mhmodels.hardware import Answer
 
         job, hardware = request
         if not self._remember or job.architecture_id is None:
             return None
-        rows = self._store.latest([hardware.id], [job.architecture_id], format=job.format, weights=job.weights)
-        row = next((row for row in rows if row.model_hash == job.model_hash and row.threads == job.threads), None)
+        row = self._store.latest_of_file(job, hardware.id, self._runner.known_settings(hardware))
         if row is not None and problem not in self._told:
             self._told.add(problem)
             self._tell(f"{hardware.id.rpartition('/')[0]}: from the store, {row.time[:10]}; not asked again: {problem}")

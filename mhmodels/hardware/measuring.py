@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.formats.json_files import plain_text
 from mhmodels.hardware.host.pace import outdated, pace_path
 from mhmodels.hardware.machine_lock import machine_lock, turns_lock
-from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.measurement import Environment, Measurement, steadier
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
 from mhmodels.system.files import sha256_of
@@ -186,15 +185,6 @@ def answer(
     if store is not None:
         store.add(measurement)
     return Answer(measurement, False)
-
-
-def steadier(one: Measurement, other: Measurement) -> Measurement:
-    """Which of two rows of one request counts: the one that is not noisy, of two noisy ones the faster; else the second."""
-    if one.noisy != other.noisy:
-        return other if one.noisy else one
-    if one.noisy and (one.median_ms or math.inf) < (other.median_ms or 0.0):
-        return one
-    return other
 
 
 def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Callable[[str], None]) -> Measurement:

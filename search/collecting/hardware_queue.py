@@ -13,7 +13,7 @@ from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.host.load import wait_for_quiet
 from mhmodels.hardware.host.session import timing_cores
 from mhmodels.hardware.host.turns import common_pace, steady_ms, uncertainty
-from mhmodels.hardware.measuring import steadier
+from mhmodels.hardware.measurement import steadier
 from mhmodels.search.collecting.plan import Network, Settings, Target, notes, with_notes
 from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
 from mhmodels.search.space.search_space import Space

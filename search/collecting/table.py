@@ -14,9 +14,9 @@ import msgspec
 
 from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
+from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.timing import unrest
 from mhmodels.hardware.host.turns import Pace, common_pace, steady_ms, uncertainty
-from mhmodels.hardware.measurement import mixture
 from mhmodels.search.collecting.plan import WEIGHTS, Plan, Settings, notes
 from mhmodels.search.collecting.plan import target as plan_target
 from mhmodels.search.cost_model.latencies.baselines import baselines_of

@@ -127,3 +127,10 @@ def test_a_store_of_the_version_before_is_taken_over(tiny_tflite: Files, tmp_pat
         assert list(store) == [before]
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+
+
+def test_rows_of_different_conditions_have_no_common_pace() -> None:
+    random = np.random.default_rng(3)
+    rows = [row(timed(5, random), configuration={"mode": mode}) for mode in ("burst", "sustained")]
+    with pytest.raises(MeasurementError, match=r"configuration\.mode.*'burst'.*'sustained'"):
+        common_pace(rows)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.measurement import Measurement, Turns
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -51,10 +52,11 @@ class Pace(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 def common_pace(rows: Sequence[Measurement]) -> Pace | None:
-    """What rows of one hardware and environment have in common; None if none was timed in turns.
+    """The pace of rows of one hardware that were taken in the same conditions; None if none was timed in turns.
 
     Raises:
-        MeasurementError: some rows were timed in turns and others not, or with another reference.
+        MeasurementError: some rows were timed in turns and others not, or with another reference, or they were taken in
+            different conditions otherwise.
     """
     timed = [row for row in rows if row.median_ms is not None]
     kinds = {(row.turns.model, row.turns.model_hash) if row.turns else ("", "") for row in timed}
@@ -64,6 +66,9 @@ def common_pace(rows: Sequence[Measurement]) -> Pace | None:
             f"rows on {timed[0].hardware} were timed in turns with different references, which do not go together: {names}; "
             "use a store of one of them (--store)"
         )
+    different = mixture(timed)
+    if different is not None:
+        raise MeasurementError(f"rows on {timed[0].hardware} come from different conditions: {different}")
     turns = [row.turns for row in timed if row.turns is not None]
     if not turns:
         return None
