@@ -22,7 +22,7 @@ from mhmodels.system.databases import Kind, open_database, real_path, translated
 from mhmodels.system.places import data_path
 
 if TYPE_CHECKING:
-    from mhmodels.hardware.registry import Job
+    from mhmodels.hardware.protocol import Job
 
 # "MHMS" in the header's application id: how we and `file` know our own.
 APPLICATION_ID = 0x4D484D53

@@ -21,11 +21,12 @@ from mhmodels import resolve
 from mhmodels.cli import compare as command
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError, StoreError
-from mhmodels.hardware import registry
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.report.comparison import Comparison, compare, subjects
 from mhmodels.report.table import ComparisonTable, footnotes, line, three_digits
+
+from .hardware_families import add_family, remove_family
 
 HARDWARE = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
 MODELS = ("mobilenet_v1@1.25", "mobilenet_v3_large", "multi_avg", "multi_max")
@@ -252,10 +253,11 @@ class FakeRunner:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRunner]:
+def fake() -> Iterator[FakeRunner]:
     runner = FakeRunner()
-    monkeypatch.setitem(registry._registered, "fake", runner)
-    return runner
+    add_family("fake", runner)
+    yield runner
+    remove_family("fake")
 
 
 @pytest.fixture

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
 
 import msgspec
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.errors import FileFormatError
+from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.graph.operations import ExportError, Graph, random_graph
 from mhmodels.export.quantisation.scheme import Range, calibrated_tensors, quantise
 from mhmodels.export.writing.flatbuffer import FILE_IDENTIFIER
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import open_regular, write_atomically
+
+if TYPE_CHECKING:
+    from mhmodels.hardware import Hardware
 
 LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
 
@@ -26,6 +29,20 @@ def latency_ranges(graph: Graph) -> dict[str, Range]:
     """Ranges for random weights, whose activations have unit variance by construction: 0..6 after ReLU, else -6..6."""
     rectified = {op.name for op in graph.ops if op.activation in ("relu", "relu6")}
     return {name: _RECTIFIED if name in rectified else _SIGNED for name in calibrated_tensors(graph)}
+
+
+def latency_format(hardware: Hardware) -> LatencyFormat:
+    """The format of the files with random weights that a hardware takes.
+
+    Raises:
+        MeasurementError: files of its format cannot be made with random weights.
+    """
+    if hardware.format not in get_args(LatencyFormat):
+        raise MeasurementError(
+            f"{hardware.id} takes {hardware.format} files, which cannot be made with random weights; choose hardware for "
+            f"{', '.join(get_args(LatencyFormat))}, or export the model as {hardware.format} and measure the file (`bench FILE`)"
+        )
+    return cast("LatencyFormat", hardware.format)
 
 
 def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:

@@ -12,14 +12,14 @@ import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, read_matrix, wanted
+from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, read_matrix, wanted, with_phones
 from mhmodels.errors import MhmodelsError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.hardware import Answer, Hardware, Job, Runner
+    from mhmodels.hardware import Answer, Hardware, HardwareCollection, Job, Runner
     from mhmodels.store import Store
 
     Advance = Callable[[str, int, int], None]
@@ -40,6 +40,7 @@ class _Request(NamedTuple):
 class _Places(NamedTuple):
     """Where to measure: hardware ids, and phones with delegates, whose format depends on the file."""
 
+    known: HardwareCollection
     ids: Sequence[str]
     pairs: Sequence[tuple[str, str]]
     phones: PhoneRunner
@@ -90,16 +91,16 @@ def bench(
     shared out over its blocks. If a measurement fails, the others are still made, every failure is listed at the end, and the
     exit code is 1.
     """
-    from mhmodels.hardware import split_hardware
     from mhmodels.store import Store
     from mhmodels.system.files import temporary_folder
 
-    runner = install(phones, store)
+    runner = phone_runner(phones, store)
+    known = with_phones(runner)
     grid = read_matrix(matrix) if matrix else None
-    words, ids = split_hardware((*targets, *(grid.models if grid else ())), listed)
+    words, ids = known.split_words((*targets, *(grid.models if grid else ())), listed)
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
-    places = _Places(ids, wanted(phones, runner, grid), runner)
+    places = _Places(known, ids, wanted(phones, runner, grid), runner)
     with Store(store, read_only=None) as rows, temporary_folder("bench") as folder, _progress() as advance:
         requests = _requests(words, places, runs, threads, folder, advance)
         results = _measure(requests, runner, rows, fresh, advance)
@@ -192,15 +193,15 @@ def _is_file(target: str) -> bool:
 def _file_requests(file: str, places: _Places, runs: int, threads: int, _: Path) -> list[_Request]:
     """A file on every hardware that was asked for, or on those of the default five that take its format."""
     from mhmodels.errors import MeasurementError
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, list_hardware, prepare
+    from mhmodels.hardware import DEFAULT_HARDWARE, prepare
 
     job = prepare(file, runs=runs, threads=threads)
     names = places.names(job.format)
-    requests = [_Request(job, *get_hardware(name)) for name in names or DEFAULT_HARDWARE]
+    requests = [_Request(job, *places.known.get(name)) for name in names or DEFAULT_HARDWARE]
     if not names:
         requests = [request for request in requests if request.hardware.format == job.format]
     if not requests:
-        others = " or ".join(entry.id for entry, _ in list_hardware() if entry.format == job.format) or "none known"
+        others = " or ".join(entry.id for entry, _ in places.known.entries() if entry.format == job.format) or "none known"
         raise MeasurementError(
             f"{file}: computes in {job.format}, which none of the default five takes; choose --hardware ({others})"
         )
@@ -209,21 +210,18 @@ def _file_requests(file: str, places: _Places, runs: int, threads: int, _: Path)
 
 def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: Path) -> list[_Request]:
     """A network on every hardware, as a file with random weights in the format that each takes."""
-    from typing import cast, get_args
-
-    from mhmodels.errors import MeasurementError
-    from mhmodels.export.writing.latency import LatencyFormat, latency_file
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, prepare
+    from mhmodels.export.writing.latency import latency_file, latency_format
+    from mhmodels.hardware import DEFAULT_HARDWARE, prepare
     from mhmodels.registry import resolve
 
     architecture = resolve(model)
-    where = [get_hardware(name) for name in places.names() or DEFAULT_HARDWARE]
+    where = [places.known.get(name) for name in places.names() or DEFAULT_HARDWARE]
     jobs: dict[str, Job] = {}
-    for fmt in dict.fromkeys(hardware.format for hardware, _ in where):
-        if fmt not in get_args(LatencyFormat):
-            raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
-        path = latency_file(architecture, cast("LatencyFormat", fmt), folder)
-        jobs[fmt] = prepare(
+    for hardware, _ in where:
+        if hardware.format in jobs:
+            continue
+        path = latency_file(architecture, latency_format(hardware), folder)
+        jobs[hardware.format] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )
     return [_Request(jobs[hardware.format], hardware, runner) for hardware, runner in where]

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, wanted
+from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, wanted, with_phones
 from mhmodels.errors import MeasurementError, MhmodelsError, StoreError
 
 if TYPE_CHECKING:
@@ -62,21 +62,22 @@ def compare(
     If a model or a phone fails, the others are still compared, ? stands for what failed, every failure is listed at the
     end with its reason, and the exit code is 1.
     """
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
+    from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.registry import resolve
     from mhmodels.report.comparison import subjects
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
     from mhmodels.system.files import temporary_folder
 
-    runner = install(phones, store)
-    targets, ids = split_hardware(models, listed)
+    runner = phone_runner(phones, store)
+    known = with_phones(runner)
+    targets, ids = known.split_words(models, listed)
     ids += hardware_ids(wanted(phones, runner), runner)
     if not targets:
         raise click.UsageError("Missing argument 'MODEL...': every word names a hardware.")
     architectures, failures = _resolved(targets)
     base, *compared = subjects((resolve(reference), *architectures))
-    places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
+    places = {name: known.get(name) for name in ids or DEFAULT_HARDWARE}
     # Phones that are not there may still have rows.
     refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
     with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
@@ -203,17 +204,12 @@ class Bench:
         return failure
 
     def _job(self, subject: Subject, hardware: Hardware) -> Job:
-        from mhmodels.export.writing.latency import LatencyFormat, latency_file
+        from mhmodels.export.writing.latency import latency_file, latency_format
         from mhmodels.hardware import prepare
 
-        if hardware.format not in get_args(LatencyFormat):
-            known = ", ".join(get_args(LatencyFormat))
-            raise MeasurementError(
-                f"{hardware.id} takes {hardware.format} files, expected one of {known}: measure it with `bench FILE`"
-            )
         key = subject.id, hardware.format
         if key not in self._jobs:
-            path = latency_file(subject.architecture, cast("LatencyFormat", hardware.format), self._folder)
+            path = latency_file(subject.architecture, latency_format(hardware), self._folder)
             self._jobs[key] = prepare(path, label=subject.label, architecture_id=subject.id, weights="random-v1", runs=self._runs)
         return self._jobs[key]
 

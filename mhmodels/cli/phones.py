@@ -1,4 +1,4 @@
-"""Phones on the command line: their options, and how they enter the hardware registry (`android_bench`)."""
+"""Phones on the command line: their options, and the runner of `mhmodels.android_bench` that they make."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mhmodels.system.files import read_bytes
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
+    from mhmodels.hardware import HardwareCollection
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST_MATRIX_BYTES = 1 << 20
@@ -135,8 +136,8 @@ def phone_options(command: F) -> F:
     return collected  # type: ignore[return-value]
 
 
-def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
-    """Puts phones into the hardware registry.
+def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
+    """The runner of phones as the options say.
 
     Args:
         phones: the options.
@@ -149,7 +150,6 @@ def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
     from mhmodels.android_bench.device.condition import Limits
     from mhmodels.android_bench.runner import Options, PhoneRunner
     from mhmodels.android_bench.session.session import Plan
-    from mhmodels.hardware import register
 
     plan = Plan(
         blocks=phones.blocks,
@@ -171,9 +171,14 @@ def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
         logs=str(Path(store).with_suffix(".logs")) if store else None,
         plan=plan,
     )
-    runner = PhoneRunner(options)
-    register("phones", runner)
-    return runner
+    return PhoneRunner(options)
+
+
+def with_phones(runner: PhoneRunner) -> HardwareCollection:
+    """The hardware that comes with the package, and phones."""
+    from mhmodels.hardware import built_in_hardware
+
+    return built_in_hardware().with_runner("phones", runner)
 
 
 def wanted(phones: PhoneOptions, runner: PhoneRunner, matrix: Matrix | None = None) -> list[tuple[str, str]]:

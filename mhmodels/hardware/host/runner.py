@@ -19,7 +19,7 @@ from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
 from mhmodels.hardware.host.timing import Block, Timing, settle, summarise
 from mhmodels.hardware.host.turns import uncertainty
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 
 TURN_BLOCKS, CERTAIN = 3, 0.015
 APART_S = 0.05
