@@ -146,15 +146,15 @@ def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
     Raises:
         DelegateError: the user's delegates cannot be.
     """
-    from mhmodels.android_bench.delegates.delegate import load_delegates
-    from mhmodels.android_bench.device.condition import Limits
-    from mhmodels.android_bench.runner import Options, PhoneRunner
-    from mhmodels.android_bench.session.session import Plan
+    from mhmodels.android_bench.delegates.catalogue import load_delegates
+    from mhmodels.android_bench.device.condition import PhoneLimits
+    from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+    from mhmodels.android_bench.session.tasks import PhonePlan
 
-    plan = Plan(
+    plan = PhonePlan(
         blocks=phones.blocks,
         mode=phones.mode,
-        limits=Limits(battery_level=phones.min_battery, cool_down_s=phones.cool_down),
+        limits=PhoneLimits(battery_level=phones.min_battery, cool_down_s=phones.cool_down),
         timeout_s=phones.timeout,
         require_full=phones.require_full_delegation,
         profile=phones.profile,
@@ -162,7 +162,7 @@ def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
         prepare=not phones.keep_settings,
         fixed_clocks=phones.fixed_clocks,
     )
-    options = Options(
+    options = PhoneRunnerOptions(
         adb=phones.adb,
         adb_server=phones.adb_server,
         binaries=phones.binaries,

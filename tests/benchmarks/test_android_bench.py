@@ -14,8 +14,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from mhmodels.android_bench.errors import AdbError
-from mhmodels.android_bench.runner import Options, PhoneRunner
-from mhmodels.android_bench.session.session import Plan
+from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.transport.adb import find_adb
 from mhmodels.cli.phone_answers import Failure, Phones, Request
 from mhmodels.hardware import prepare
@@ -42,7 +42,9 @@ class Lab:
         self.network = tiny.convolutions(folder / "net.tflite", "float32")
         self.binary = str(tool(folder, f"sleep {WAIT_S}\n{GOOD}"))
         self.folder = folder
-        self.runner = PhoneRunner(Options(adb_server=self.server.address, binaries=(self.binary,), plan=Plan(blocks=BLOCKS)))
+        self.runner = PhoneRunner(
+            PhoneRunnerOptions(adb_server=self.server.address, binaries=(self.binary,), plan=PhonePlan(blocks=BLOCKS))
+        )
 
     def measure(self, count: int) -> float:
         """Seconds for the same work on each of some phones, sessions with all that belongs to them included."""
