@@ -420,7 +420,7 @@ def test_reference_row_is_measured_first_and_once() -> None:
             asked.append((subject.label, hardware_id))
             return measurement(hardware_id, 1.0)
 
-    class Watched(command.Screen):
+    class Watched(command.ComparisonDisplay):
         finished: tuple[str, ...] = ()
 
         def row(self, comparison: Comparison, finished: Any) -> None:

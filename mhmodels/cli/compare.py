@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
+from mhmodels.cli.phone_answers import MeasurementFailure, PhoneAnswers, PhoneRequest, failure_text
 from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, wanted, with_phones
 from mhmodels.errors import MeasurementError, MhmodelsError, StoreError
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.architecture import Architecture
     from mhmodels.hardware import Answer, Hardware, Job, Measurement, Runner
-    from mhmodels.report.comparison import Comparison, Row, Subject
+    from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow
     from mhmodels.store import Store
 
-Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
+HardwareById: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
 
 
 @click.command()
@@ -81,7 +81,7 @@ def compare(
     # Phones that are not there may still have rows.
     refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
     with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
-        bench = Bench(places, folder, runs, rows, fresh)
+        bench = CellMeasurer(places, folder, runs, rows, fresh)
         bench.measure_on_phones((base, *compared), runner)
         with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
             result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)
@@ -98,7 +98,7 @@ def compare(
         raise MeasurementError(failure_text(failures))
 
 
-def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[Failure]]:
+def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[MeasurementFailure]]:
     """The networks of the names that mean one, and the failures of the others.
 
     Raises:
@@ -113,11 +113,13 @@ def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[Failure]
         except MhmodelsError as error:
             if len(targets) == 1:
                 raise
-            failures.append(Failure(model=target, hardware="every hardware", status="UNKNOWN_MODEL", reason=str(error)))
+            failures.append(
+                MeasurementFailure(model=target, hardware="every hardware", status="UNKNOWN_MODEL", reason=str(error))
+            )
     return found, failures
 
 
-def refuse_unavailable(places: Places) -> None:
+def refuse_unavailable(places: HardwareById) -> None:
     """Stops before the first measurement if any hardware cannot be measured from here.
 
     Raises:
@@ -131,7 +133,7 @@ def refuse_unavailable(places: Places) -> None:
         )
 
 
-class Bench:
+class CellMeasurer:
     """Measures one cell after the other, from files that it writes as they are needed.
 
     Attributes:
@@ -141,15 +143,15 @@ class Bench:
         failures: by (architecture id, hardware id), measurements that failed.
     """
 
-    def __init__(self, places: Places, folder: Path, runs: int, store: Store, fresh: bool) -> None:
+    def __init__(self, places: HardwareById, folder: Path, runs: int, store: Store, fresh: bool) -> None:
         self.hardware = tuple(places)
         self.asked = self.known = 0
         self._places, self._folder, self._runs, self._store, self._fresh = places, folder, runs, store, fresh
         self._jobs: dict[tuple[str, str], Job] = {}
         self._ready: dict[tuple[str, str], Answer] = {}
-        self.failures: dict[tuple[str, str], Failure] = {}
+        self.failures: dict[tuple[str, str], MeasurementFailure] = {}
 
-    def measure_on_phones(self, subjects: Sequence[Subject], phones: PhoneRunner) -> None:
+    def measure_on_phones(self, subjects: Sequence[ComparedModel], phones: PhoneRunner) -> None:
         """Measures the cells of phones ahead of all others: phones side by side, each one's delegates in turns.
 
         What fails is noted for `cell`; what was measured is kept.
@@ -164,17 +166,17 @@ class Bench:
                 if runner is not phones:
                     continue
                 try:
-                    requests.append(Request(self._job(subject, hardware), hardware))
+                    requests.append(PhoneRequest(self._job(subject, hardware), hardware))
                     asked[subject.label, hardware.id] = subject.id, hardware_id
                 except MhmodelsError as error:
                     self._failed(subject, hardware_id, error)
-        for (job, hardware), result in Phones(phones, self._store, fresh=self._fresh, remember=True).answers(requests):
-            if isinstance(result, Failure):
+        for (job, hardware), result in PhoneAnswers(phones, self._store, fresh=self._fresh, remember=True).answers(requests):
+            if isinstance(result, MeasurementFailure):
                 self.failures[asked[job.model, hardware.id]] = result
             else:
                 self._ready[asked[job.model, hardware.id]] = result
 
-    def cell(self, subject: Subject, hardware_id: str) -> Measurement | Failure:
+    def cell(self, subject: ComparedModel, hardware_id: str) -> Measurement | MeasurementFailure:
         """One latency, a row that says why there is none, or what failed.
 
         Raises:
@@ -197,13 +199,13 @@ class Bench:
         self.known += from_store
         return measurement
 
-    def _failed(self, subject: Subject, hardware_id: str, error: MhmodelsError) -> Failure:
+    def _failed(self, subject: ComparedModel, hardware_id: str, error: MhmodelsError) -> MeasurementFailure:
         """Notes that a cell could not be written or measured."""
-        failure = Failure(model=subject.label, hardware=hardware_id, status="FAILED", reason=str(error))
+        failure = MeasurementFailure(model=subject.label, hardware=hardware_id, status="FAILED", reason=str(error))
         self.failures[subject.id, hardware_id] = failure
         return failure
 
-    def _job(self, subject: Subject, hardware: Hardware) -> Job:
+    def _job(self, subject: ComparedModel, hardware: Hardware) -> Job:
         from mhmodels.export.writing.latency import latency_file, latency_format
         from mhmodels.hardware import prepare
 
@@ -214,17 +216,19 @@ class Bench:
         return self._jobs[key]
 
 
-class Screen:
+class ComparisonDisplay:
     """Tells people how far it is; this one says nothing."""
 
-    def cell(self, subject: Subject, hardware_id: str) -> None:
+    def cell(self, subject: ComparedModel, hardware_id: str) -> None:
         """A latency is about to be measured."""
 
-    def row(self, comparison: Comparison, finished: Row) -> None:
+    def row(self, comparison: Comparison, finished: ComparisonRow) -> None:
         """A row of the table is complete."""
 
 
-def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Screen) -> Comparison | None:
+def collect(
+    base: ComparedModel, compared: Sequence[ComparedModel], bench: CellMeasurer, screen: ComparisonDisplay
+) -> Comparison | None:
     """Measures row by row, the reference first so that every later row has its norms at once.
 
     Args:
@@ -246,7 +250,7 @@ def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Sc
             if (subject.id, hardware_id) not in (cells.keys() | failed.keys()):
                 screen.cell(subject, hardware_id)
                 found = bench.cell(subject, hardware_id)
-                if isinstance(found, Failure):
+                if isinstance(found, MeasurementFailure):
                     failed[subject.id, hardware_id] = found.reason
                 else:
                     cells[subject.id, hardware_id] = found
@@ -277,20 +281,20 @@ def document(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-class _Lines(Screen):
+class _LineDisplay(ComparisonDisplay):
     """For logs: one line a finished row."""
 
-    def row(self, comparison: Comparison, finished: Row) -> None:
+    def row(self, comparison: Comparison, finished: ComparisonRow) -> None:
         from mhmodels.report.table import line
 
         note(line(finished))
 
 
 @contextmanager
-def _screen(cells: int, paper: bool) -> Iterator[Screen]:
+def _screen(cells: int, paper: bool) -> Iterator[ComparisonDisplay]:
     """A progress bar over a growing table where stderr is a terminal, lines where it is not."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _LineDisplay()
         return
     terminal = progress_console()
     from rich.console import Group
@@ -311,15 +315,15 @@ def _screen(cells: int, paper: bool) -> Iterator[Screen]:
     # Drawn between measurements only: a thread that redraws would disturb what is timed on this host.
     live = Live(progress, console=terminal, auto_refresh=False, transient=True)
 
-    class Drawn(Screen):
+    class Drawn(ComparisonDisplay):
         started = 0
 
-        def cell(self, subject: Subject, hardware_id: str) -> None:
+        def cell(self, subject: ComparedModel, hardware_id: str) -> None:
             progress.update(task, completed=self.started, description=f"{subject.label} on {hardware_id}")
             self.started += 1
             live.refresh()
 
-        def row(self, comparison: Comparison, finished: Row) -> None:
+        def row(self, comparison: Comparison, finished: ComparisonRow) -> None:
             live.update(Group(progress, ComparisonTable(comparison, paper=paper)), refresh=True)
 
     with live:

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from mhmodels.store import Store
 
 
-class Request(NamedTuple):
+class PhoneRequest(NamedTuple):
     """A file on a phone's delegate."""
 
     job: Job
     hardware: Hardware
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
+class MeasurementFailure(msgspec.Struct, frozen=True, kw_only=True):
     """A request that came to nothing lasting; asking again may help.
 
     Attributes:
@@ -38,7 +38,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-class Phones:
+class PhoneAnswers:
     """Measures many requests: phones at the same time, each phone's in turns.
 
     Args:
@@ -56,7 +56,7 @@ class Phones:
         self._tell = runner.tell = tell
         self._told: set[str] = set()
 
-    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+    def answers(self, requests: Sequence[PhoneRequest]) -> Iterator[tuple[PhoneRequest, Answer | MeasurementFailure]]:
         """One answer a request, those from the store first.
 
         A noisy row of the store is no answer: it is measured again, once.
@@ -66,9 +66,11 @@ class Phones:
         """
         from mhmodels.hardware import Answer
 
-        waiting: dict[str, list[Request]] = {}
+        waiting: dict[str, list[PhoneRequest]] = {}
         known: dict[str, str] = {}
-        for request in {(job.model_hash, job.model, hardware.id): Request(job, hardware) for job, hardware in requests}.values():
+        for request in {
+            (job.model_hash, job.model, hardware.id): PhoneRequest(job, hardware) for job, hardware in requests
+        }.values():
             found = self._known(request, known)
             if found is None:
                 waiting.setdefault(str(request.hardware.configuration["serial"]), []).append(request)
@@ -77,13 +79,13 @@ class Phones:
         if waiting:
             self._store.check_writable()
         for request, result in self._side_by_side(waiting):
-            if isinstance(result, Failure):
+            if isinstance(result, MeasurementFailure):
                 yield request, result
             else:
                 self._store.add(result)
                 yield request, Answer(result, False)
 
-    def _known(self, request: Request, problems: dict[str, str]) -> Answer | Failure | None:
+    def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
         """The store's answer, or that the phone is out of reach; None if it must be measured."""
         from mhmodels.hardware import Answer
 
@@ -115,7 +117,7 @@ class Phones:
         asked = [name for name, wanted in (("operators", plan.profile), ("outputs", plan.compare)) if wanted]
         return row.supported and not all(name in row.device_state for name in asked)
 
-    def _remembered(self, request: Request, problem: str) -> Answer | None:
+    def _remembered(self, request: PhoneRequest, problem: str) -> Answer | None:
         """The latest row of the same file there, measured as asked for now, whatever phone and tool were then."""
         from mhmodels.hardware import Answer
 
@@ -128,9 +130,11 @@ class Phones:
             self._tell(f"{hardware.id.rpartition('/')[0]}: from the store, {row.time[:10]}; not asked again: {problem}")
         return None if row is None else Answer(msgspec.structs.replace(row, model=job.model), True)
 
-    def _side_by_side(self, waiting: Mapping[str, list[Request]]) -> Iterator[tuple[Request, Measurement | Failure]]:
+    def _side_by_side(
+        self, waiting: Mapping[str, list[PhoneRequest]]
+    ) -> Iterator[tuple[PhoneRequest, Measurement | MeasurementFailure]]:
         """A thread a phone; the store belongs to this one."""
-        queue: SimpleQueue[tuple[Request, Measurement | Failure] | str] = SimpleQueue()
+        queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str] = SimpleQueue()
         threads = [threading.Thread(target=self._each, args=(serials, queue, waiting)) for serials in self._by_phone(waiting)]
         for thread in threads:
             thread.start()
@@ -163,19 +167,22 @@ class Phones:
     def _each(
         self,
         serials: Sequence[str],
-        queue: SimpleQueue[tuple[Request, Measurement | Failure] | str],
-        waiting: Mapping[str, Sequence[Request]],
+        queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str],
+        waiting: Mapping[str, Sequence[PhoneRequest]],
     ) -> None:
         for serial in serials:
             self._one(serial, queue, waiting[serial])
 
     def _one(
-        self, serial: str, queue: SimpleQueue[tuple[Request, Measurement | Failure] | str], requests: Sequence[Request]
+        self,
+        serial: str,
+        queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str],
+        requests: Sequence[PhoneRequest],
     ) -> None:
         left = list(requests)
         try:
             for job, hardware, result in self._runner.batch(serial, left.copy()):
-                request = Request(job, hardware)
+                request = PhoneRequest(job, hardware)
                 left.remove(request)
                 failed = isinstance(result, Exception)
                 queue.put((request, _failure(request, result.status, result.reason) if failed else result))  # type: ignore[arg-type, union-attr]
@@ -186,11 +193,11 @@ class Phones:
             queue.put(serial)
 
 
-def _failure(request: Request, status: str, reason: str) -> Failure:
-    return Failure(model=request.job.model, hardware=request.hardware.id, status=status, reason=reason)
+def _failure(request: PhoneRequest, status: str, reason: str) -> MeasurementFailure:
+    return MeasurementFailure(model=request.job.model, hardware=request.hardware.id, status=status, reason=reason)
 
 
-def failure_text(failures: Sequence[Failure]) -> str:
+def failure_text(failures: Sequence[MeasurementFailure]) -> str:
     """What came to nothing, a line for each reason with everything that it holds for."""
     grouped: dict[tuple[str, str], list[str]] = {}
     for failure in failures:

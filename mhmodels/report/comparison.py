@@ -21,7 +21,7 @@ Cells: TypeAlias = Mapping[tuple[str, str], Measurement]
 NOTHING_FAILED: Mapping[tuple[str, str], str] = {}
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is compared.
 
     Attributes:
@@ -51,7 +51,7 @@ class PublishedNorms(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: dict[str, float | None]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model's line.
 
     Attributes:
@@ -90,7 +90,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     published: PublishedNorms | None
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class LatencyOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """What produced one hardware's latencies."""
 
     hardware: str
@@ -106,17 +106,17 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """A whole table. `reference` is the row whose latencies count as 1; `rows` holds it only if it was asked for."""
 
     hardware: tuple[str, ...]
-    reference: Row
-    rows: tuple[Row, ...]
-    origins: tuple[Origin, ...]
+    reference: ComparisonRow
+    rows: tuple[ComparisonRow, ...]
+    origins: tuple[LatencyOrigin, ...]
 
 
-def subjects(architectures: Iterable[Architecture]) -> tuple[Subject, ...]:
+def subjects(architectures: Iterable[Architecture]) -> tuple[ComparedModel, ...]:
     """Labels and sizes, one subject an architecture; equal networks of one name give equal subjects.
 
     Two different networks of one name and width get their architecture id into their labels.
     """
-    found: dict[str, Subject] = {}
+    found: dict[str, ComparedModel] = {}
     result = []
     for architecture in architectures:
         label = (
@@ -126,14 +126,14 @@ def subjects(architectures: Iterable[Architecture]) -> tuple[Subject, ...]:
             label = f"{label}#{architecture.architecture_id[:8]}"
         if label not in found:
             counts = complexity(architecture)
-            found[label] = Subject(label=label, architecture=architecture, params=counts.params, madds=counts.madds)
+            found[label] = ComparedModel(label=label, architecture=architecture, params=counts.params, madds=counts.madds)
         result.append(found[label])
     return tuple(result)
 
 
 def compare(
-    compared: Sequence[Subject],
-    reference: Subject,
+    compared: Sequence[ComparedModel],
+    reference: ComparedModel,
     hardware: Sequence[str],
     cells: Cells,
     failed: Mapping[tuple[str, str], str] = NOTHING_FAILED,
@@ -175,13 +175,13 @@ def compare(
 
 
 def _row(
-    subject: Subject,
-    reference: Subject,
+    subject: ComparedModel,
+    reference: ComparedModel,
     hardware: Sequence[str],
     cells: Cells,
     failed: Mapping[tuple[str, str], str],
     table: LatencyTable,
-) -> Row:
+) -> ComparisonRow:
     architecture = subject.architecture
     errors = {column: failed[subject.id, column] for column in hardware if (subject.id, column) in failed}
     row = {column: cells[subject.id, column] for column in hardware if column not in errors}
@@ -190,7 +190,7 @@ def _row(
     slowest = None
     if maximum is not None:
         slowest = max(hardware, key=lambda column: (row[column].median_ms or 0) / (cells[reference.id, column].median_ms or 1))
-    return Row(
+    return ComparisonRow(
         model=architecture.name,
         label=subject.label,
         architecture_id=subject.id,
@@ -218,7 +218,7 @@ def _share(cell: Measurement) -> str:
     return f"{cell.delegated_nodes}/{cell.total_nodes}" if cell.total_nodes else "part"
 
 
-def _runs(reference: Subject, hardware: Sequence[str], cells: Cells) -> bool:
+def _runs(reference: ComparedModel, hardware: Sequence[str], cells: Cells) -> bool:
     return all((reference.id, column) in cells and cells[reference.id, column].supported for column in hardware)
 
 
@@ -226,7 +226,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _published(subject: Subject) -> PublishedNorms | None:
+def _published(subject: ComparedModel) -> PublishedNorms | None:
     """The paper's row of that name, unless the user's file only borrows the name or runs at another input size."""
     from mhmodels.errors import MhmodelsError
     from mhmodels.registry import get_architecture
@@ -247,9 +247,9 @@ def _published(subject: Subject) -> PublishedNorms | None:
     )
 
 
-def _origin(hardware: str, cells: Sequence[Measurement]) -> Origin:
+def _origin(hardware: str, cells: Sequence[Measurement]) -> LatencyOrigin:
     cell = next((cell for cell in cells if cell.supported), cells[0])
-    return Origin(
+    return LatencyOrigin(
         hardware=hardware,
         kind=cell.kind,
         device=cell.device,

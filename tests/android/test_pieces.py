@@ -35,7 +35,7 @@ from mhmodels.android_bench.session.workspace import _refused, device_lock
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.lines import LineAssembler, clean
 from mhmodels.android_bench.transport.phone import Said
-from mhmodels.cli.phone_answers import Phones, Request
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
 
@@ -210,12 +210,12 @@ class Stub:
         if self.error is not None:
             raise self.error
 
-    def batch(self, serial: str, requests: list[Request]) -> list[tuple[Any, Any, str]]:
+    def batch(self, serial: str, requests: list[PhoneRequest]) -> list[tuple[Any, Any, str]]:
         self.threads[serial] = threading.current_thread()
         return [(job, hardware, f"row of {serial}") for job, hardware in requests]
 
     def answers(self, store: Any, runs: int = 50) -> list[Any]:
-        phones: Any = Phones(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
+        phones: Any = PhoneAnswers(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
         job = Job(
             path=Path("x"), model_hash="x", file_bytes=1, format="int8", model="x", architecture_id=None, weights="unknown",
             batch=1, runs=runs, threads=1,
@@ -223,7 +223,7 @@ class Stub:
         places = [
             SimpleNamespace(id=f"{serial}/cpu{n}", configuration={"serial": serial}) for serial in self.same for n in (1, 2)
         ]
-        return [answer for _, answer in phones.answers([Request(job, place) for place in places])]  # type: ignore[arg-type]
+        return [answer for _, answer in phones.answers([PhoneRequest(job, place) for place in places])]  # type: ignore[arg-type]
 
 
 def shelf(row: Measurement | None = None, *, read_only: bool = False) -> Any:

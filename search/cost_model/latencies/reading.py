@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.json_files import read_bytes
 from mhmodels.hardware.conditions import mixture
-from mhmodels.hardware.host.turns import common_pace, steady_ms
+from mhmodels.hardware.host.turns import common_reference_speed, steady_ms
 from mhmodels.hardware.measurement import Environment, Measurement, MeasurementRequest, steadier
 from mhmodels.search.cost_model.fitting import Origin
 from mhmodels.search.cost_model.latencies.baselines import Baseline, stored_baselines
@@ -212,7 +212,7 @@ def _looked_up(
     """The store's latencies of members, by encoding, and where they come from."""
     ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
     rows = _comparable(_latest(store, origin.hardware, ids.values(), where), origin.hardware)
-    pace = common_pace(rows)
+    pace = common_reference_speed(rows)
     by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
     known = stored_baselines(store, rows, pace) if rows else ()
     return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known or origin.baselines))
@@ -289,7 +289,7 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
             "`mhmodels search collect`, or give a file of latencies with --data"
         )
     rows = _comparable(found, hardware)
-    pace = common_pace(rows)
+    pace = common_reference_speed(rows)
     encodings, ms, names = [], [], []
     for row in rows:
         steady = steady_ms(row, pace)
