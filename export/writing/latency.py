@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias, cast, get_args
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -15,10 +15,10 @@ from mhmodels.export.writing.flatbuffer import FILE_IDENTIFIER
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import open_regular, write_atomically
 
-if TYPE_CHECKING:
-    from mhmodels.hardware import Hardware
-
 LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
+"""A format that files with random weights are written in."""
+
+FORMATS_WITH_RANDOM_WEIGHTS: tuple[LatencyFormat, ...] = get_args(LatencyFormat)
 
 _RECTIFIED: Range = (0.0, 6.0)
 _SIGNED: Range = (-6.0, 6.0)
@@ -31,18 +31,27 @@ def latency_ranges(graph: Graph) -> dict[str, Range]:
     return {name: _RECTIFIED if name in rectified else _SIGNED for name in calibrated_tensors(graph)}
 
 
-def latency_format(hardware: Hardware) -> LatencyFormat:
-    """The format of the files with random weights that a hardware takes.
+def latency_format(fmt: str, hardware_id: str) -> LatencyFormat:
+    """Returns the format of the files with random weights that a hardware takes.
+
+    Args:
+        fmt: format of the hardware.
+        hardware_id: id of the hardware, for the message.
 
     Raises:
-        MeasurementError: files of its format cannot be made with random weights.
+        MeasurementError: files with random weights are not written in this format.
+
+    Example:
+        >>> latency_format("int8", "ethos-u55-128")
+        'int8'
     """
-    if hardware.format not in get_args(LatencyFormat):
-        raise MeasurementError(
-            f"{hardware.id} takes {hardware.format} files, which cannot be made with random weights; choose hardware for "
-            f"{', '.join(get_args(LatencyFormat))}, or export the model as {hardware.format} and measure the file (`bench FILE`)"
-        )
-    return cast("LatencyFormat", hardware.format)
+    for known in FORMATS_WITH_RANDOM_WEIGHTS:
+        if fmt == known:
+            return known
+    raise MeasurementError(
+        f"{hardware_id} takes {fmt} files, and files with random weights are made in {', '.join(FORMATS_WITH_RANDOM_WEIGHTS)}: "
+        f"export the network in {fmt} and measure the file (`mhmodels bench FILE`), or choose other hardware"
+    )
 
 
 def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:

@@ -222,7 +222,7 @@ def _model_requests(model: str, places: _Destinations, runs: int, threads: int, 
     for hardware, _ in where:
         if hardware.format in jobs:
             continue
-        path = latency_file(architecture, latency_format(hardware), folder)
+        path = latency_file(architecture, latency_format(hardware.format, hardware.id), folder)
         jobs[hardware.format] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )

@@ -211,7 +211,7 @@ class CellMeasurer:
 
         key = subject.id, hardware.format
         if key not in self._jobs:
-            path = latency_file(subject.architecture, latency_format(hardware), self._folder)
+            path = latency_file(subject.architecture, latency_format(hardware.format, hardware.id), self._folder)
             self._jobs[key] = prepare(path, label=subject.label, architecture_id=subject.id, weights="random-v1", runs=self._runs)
         return self._jobs[key]
 

@@ -165,7 +165,7 @@ def make_plan(
     targets, absent, known = [], {}, hardware or built_in_hardware()
     for name in dict.fromkeys(hardware_ids):
         entry, runner = known.get(name)
-        latency_format(entry)
+        latency_format(entry.format, entry.id)
         environment, why_not = (None, "") if remote else _environment(entry, runner)
         if why_not:
             absent[entry.id] = why_not
@@ -230,7 +230,7 @@ def _named(name: str) -> Architecture:
 def _reference_hash(settings: Settings, hardware: Hardware) -> str:
     """Of the reference network's file, "" for none: rows beside a file that an older writer made of it do not go with ours."""
     reference = reference_network(settings)
-    return hashlib.sha256(latency_bytes(reference, latency_format(hardware))).hexdigest() if reference else ""
+    return hashlib.sha256(latency_bytes(reference, latency_format(hardware.format, hardware.id))).hexdigest() if reference else ""
 
 
 def notes(row: Measurement) -> dict[str, Any]:

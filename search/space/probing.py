@@ -50,7 +50,7 @@ def probe(hardware_id: str) -> Capabilities:
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
-            path = latency_file(architecture, latency_format(hardware), folder)
+            path = latency_file(architecture, latency_format(hardware.format, hardware.id), folder)
             row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
