@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
+from mhmodels.cli.fields import options_named
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
@@ -81,7 +82,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; click would end with code 1 where the reader of stdout (head, less) went away."""
         try:
-            return super().invoke(ctx)
+            with options_named(self, ctx):
+                return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise
