@@ -231,8 +231,9 @@ class PhoneRunner:
             if not paths:
                 where = ", ".join(str(folder) for folder in folders[:2])
                 raise MeasurementError(
-                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder with --libraries"
-                    + (f" ({delegate.note})" if delegate.note else "")
+                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder"
+                    + (f" ({delegate.note})" if delegate.note else ""),
+                    field="libraries",
                 )
             for path in paths:
                 found.setdefault(path.name, path)

@@ -24,6 +24,7 @@ from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.report.comparison import Comparison, compare, subjects
+from mhmodels.report.measuring import measure_comparison
 from mhmodels.report.table import ComparisonTable, footnotes, line, three_digits
 
 from .hardware_families import add_family, remove_family
@@ -419,15 +420,18 @@ def test_reference_row_is_measured_first_and_once() -> None:
             asked.append((subject.label, hardware_id))
             return measurement(hardware_id, 1.0)
 
-    class Watched(command.ComparisonDisplay):
+    class Watched:
         finished: tuple[str, ...] = ()
+
+        def cell(self, subject: Any, hardware_id: str) -> None:
+            pass
 
         def row(self, comparison: Comparison, finished: Any) -> None:
             assert not math.isnan(finished.mn_norm_avg)
             self.finished += (finished.label,)
 
     screen = Watched()
-    result = command.collect(base, compared, Pretended(), screen)  # type: ignore[arg-type]
+    result = measure_comparison(base, compared, Pretended(), screen)  # type: ignore[arg-type]
     assert [row.label for row in result.rows] == ["multi_max", "mobilenet_v1"]
     assert asked == [(label, hardware) for label in ("mobilenet_v1", "multi_max") for hardware in HARDWARE]
     assert screen.finished == ("mobilenet_v1", "multi_max")

@@ -30,6 +30,7 @@ def _group(error: MhmodelsError) -> click.Group:
         ("too slow: give another --cost-model", "cost_model", "too slow: give another --cost-model"),
         ("too slow", "target", "too slow"),
         ("too slow", "", "too slow"),
+        ("too slow", "paths", "too slow (--cost-model)"),
     ],
 )
 def test_the_option_of_a_field_is_appended_once(text: str, field: str, shown: str) -> None:

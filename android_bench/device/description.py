@@ -177,7 +177,7 @@ def remark(delegate: Delegate, facts: PhoneFacts) -> str:
     if delegate.deprecated_sdk and facts.sdk >= delegate.deprecated_sdk:
         remarks.append(f"deprecated ({delegate.note}); its successor is {delegate.successor}")
     if delegate.files:
-        remarks.append(f"needs {', '.join(delegate.files)} (--libraries)")
+        remarks.append(f"needs {', '.join(delegate.files)} from a folder of yours")
     return "; ".join(remarks)
 
 

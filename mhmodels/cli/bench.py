@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phone_answers import MeasurementFailure, PhoneAnswers, PhoneRequest, failure_text
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, read_matrix, wanted, with_phones
 from mhmodels.errors import MhmodelsError, StoreError
+from mhmodels.report.failures import MeasurementFailure, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -24,9 +24,6 @@ class FieldGroup(click.Group):
 def options_named(group: click.Group, ctx: click.Context) -> Iterator[None]:
     """Appends " (--OPTION)" to library errors of the command that a group runs in this block.
 
-    An error's `field` names the option with the same name, written with hyphens: `cost_model` is `--cost-model`. The text stays as
-    it is if the command has no such option or the text names it already.
-
     Args:
         group: group that runs the command.
         ctx: context of the group.
@@ -34,10 +31,20 @@ def options_named(group: click.Group, ctx: click.Context) -> Iterator[None]:
     try:
         yield
     except MhmodelsError as error:
-        if error.field and ctx.invoked_subcommand:
-            command = group.get_command(ctx, ctx.invoked_subcommand)
-            option = f"--{error.field.replace('_', '-')}"
-            known = {name for parameter in command.params for name in parameter.opts} if command is not None else set()
-            if option in known and option not in str(error):
-                error.args = (f"{error} ({option})", *error.args[1:])
+        command = group.get_command(ctx, ctx.invoked_subcommand) if ctx.invoked_subcommand else None
+        if command is not None:
+            error.args = (text_with_option(error, command), *error.args[1:])
         raise
+
+
+def text_with_option(error: MhmodelsError, command: click.Command) -> str:
+    """The text of an error, with " (--OPTION)" appended for the option of its field.
+
+    It is the option whose parameter has the name of the field, or which is the field written with hyphens: `cost_model` is
+    `--cost-model`. The text stays as it is if the command has no such option or the text names it already.
+    """
+    for parameter in command.params if error.field else ():
+        options = [name for name in parameter.opts if name.startswith("--")]
+        if options and (parameter.name == error.field or f"--{error.field.replace('_', '-')}" in options):
+            return str(error) if options[0] in str(error) else f"{error} ({options[0]})"
+    return str(error)

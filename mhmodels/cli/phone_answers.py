@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
 import msgspec
 
 from mhmodels.cli.common import note
+from mhmodels.cli.fields import text_with_option
 from mhmodels.errors import MhmodelsError
+from mhmodels.report.failures import MeasurementFailure
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
@@ -23,19 +26,6 @@ class PhoneRequest(NamedTuple):
 
     job: Job
     hardware: Hardware
-
-
-class MeasurementFailure(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that came to nothing lasting; asking again may help.
-
-    Attributes:
-        status: as `mhmodels.android_bench.verdict.verdict.Status` names it; `FAILED` on this machine.
-    """
-
-    model: str
-    hardware: str
-    status: str
-    reason: str
 
 
 class PhoneAnswers:
@@ -55,6 +45,9 @@ class PhoneAnswers:
         self._runner, self._store, self._fresh, self._remember = runner, store, fresh, remember and not fresh
         self._tell = runner.tell = tell
         self._told: set[str] = set()
+        # Asked for here, because the threads of the phones have no context.
+        context = click.get_current_context(silent=True)
+        self._command = context.command if context is not None else None
 
     def answers(self, requests: Sequence[PhoneRequest]) -> Iterator[tuple[PhoneRequest, Answer | MeasurementFailure]]:
         """One answer a request, those from the store first.
@@ -85,6 +78,12 @@ class PhoneAnswers:
                 self._store.add(result)
                 yield request, Answer(result, False)
 
+    def _text(self, error: Exception) -> str:
+        """The text of an error, with the option that mends it."""
+        if self._command is not None and isinstance(error, MhmodelsError):
+            return text_with_option(error, self._command)
+        return str(error) or repr(error)
+
     def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
         """The store's answer, or that the phone is out of reach; None if it must be measured."""
         from mhmodels.hardware import Answer
@@ -102,7 +101,8 @@ class PhoneAnswers:
             if _status(error, ""):
                 # It took a minute to find that the phone does not answer: once is enough.
                 problems[serial] = str(error)
-            return self._remembered(request, str(error)) or _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
+            text = self._text(error)
+            return self._remembered(request, text) or _failure(request, _status(error, "NOT_EXECUTABLE"), text)
         found = None if self._fresh else self._store.find(job, hardware.id, environment)
         if found is None or self._lacks(found):
             return None
@@ -188,21 +188,13 @@ class PhoneAnswers:
                 queue.put((request, _failure(request, result.status, result.reason) if failed else result))  # type: ignore[arg-type, union-attr]
         except Exception as error:  # whatever it is, the other phones go on, and it is told
             for request in left:
-                queue.put((request, _failure(request, _status(error, "UNKNOWN"), str(error) or repr(error))))
+                queue.put((request, _failure(request, _status(error, "UNKNOWN"), self._text(error))))
         finally:
             queue.put(serial)
 
 
 def _failure(request: PhoneRequest, status: str, reason: str) -> MeasurementFailure:
     return MeasurementFailure(model=request.job.model, hardware=request.hardware.id, status=status, reason=reason)
-
-
-def failure_text(failures: Sequence[MeasurementFailure]) -> str:
-    """What came to nothing, a line for each reason with everything that it holds for."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for failure in failures:
-        grouped.setdefault((failure.status, failure.reason), []).append(f"{failure.model} on {failure.hardware}")
-    return "\n".join(f"{', '.join(places)}: {status}: {reason}" for (status, reason), places in grouped.items())
 
 
 def _status(error: Exception, otherwise: str) -> str:

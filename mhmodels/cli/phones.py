@@ -77,6 +77,7 @@ _OPTIONS = (
     ),
     click.option(
         "--cool-down",
+        "cool_down_s",
         type=FiniteRange(0, 7200),
         default=300.0,
         show_default=True,
@@ -84,6 +85,7 @@ _OPTIONS = (
     ),
     click.option(
         "--min-battery",
+        "battery_level",
         type=click.IntRange(0, 100),
         default=30,
         show_default=True,
@@ -112,8 +114,8 @@ class PhoneOptions(msgspec.Struct, frozen=True, kw_only=True):
     require_full_delegation: bool
     blocks: int
     mode: Any
-    cool_down: float
-    min_battery: int
+    cool_down_s: float
+    battery_level: int
     timeout: float
     profile: bool
     compare_outputs: bool
@@ -154,7 +156,7 @@ def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
     plan = PhonePlan(
         blocks=phones.blocks,
         mode=phones.mode,
-        limits=PhoneLimits(battery_level=phones.min_battery, cool_down_s=phones.cool_down),
+        limits=PhoneLimits(battery_level=phones.battery_level, cool_down_s=phones.cool_down_s),
         timeout_s=phones.timeout,
         require_full=phones.require_full_delegation,
         profile=phones.profile,

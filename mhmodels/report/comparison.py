@@ -103,12 +103,49 @@ class LatencyOrigin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole table. `reference` is the row whose latencies count as 1; `rows` holds it only if it was asked for."""
+    """Models on several hardware, with their norms.
+
+    Attributes:
+        hardware: ids of the columns.
+        reference: row of the model whose latencies count as 1.
+        rows: rows of the models; the reference is among them only if it was asked for.
+        origins: what produced the latencies of each hardware.
+    """
 
     hardware: tuple[str, ...]
     reference: ComparisonRow
     rows: tuple[ComparisonRow, ...]
     origins: tuple[LatencyOrigin, ...]
+
+    def latency_table(self) -> LatencyTable:
+        """All rows as a latency table, the reference first."""
+        rows = (self.reference, *(row for row in self.rows if row.label != self.reference.label))
+        return LatencyTable(
+            [row.label for row in rows],
+            self.hardware,
+            [[_nan_if_none(row.latency_ms[name]) for name in self.hardware] for row in rows],
+            [[row.kind.get(name) for name in self.hardware] for row in rows],
+            [[name in row.noisy for name in self.hardware] for row in rows],
+        )
+
+    def records(self) -> list[dict[str, str | float | None]]:
+        """The models that were asked for as one dictionary each, as `pandas.DataFrame` and CSV writers take it.
+
+        Returns:
+            By model: `model`, `params`, `madds`, the latency in ms under each hardware id, `mn_norm_avg` and `mn_norm_max`;
+            None for what is missing.
+        """
+        return [
+            {
+                "model": row.label,
+                "params": row.params,
+                "madds": row.madds,
+                **row.latency_ms,
+                "mn_norm_avg": row.mn_norm_avg,
+                "mn_norm_max": row.mn_norm_max,
+            }
+            for row in self.rows
+        ]
 
 
 def subjects(architectures: Iterable[Architecture]) -> tuple[ComparedModel, ...]:
@@ -220,6 +257,10 @@ def _share(cell: Measurement) -> str:
 
 def _runs(reference: ComparedModel, hardware: Sequence[str], cells: Cells) -> bool:
     return all((reference.id, column) in cells and cells[reference.id, column].supported for column in hardware)
+
+
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _number(value: float) -> float | None:

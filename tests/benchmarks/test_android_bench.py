@@ -17,8 +17,9 @@ from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
 from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.transport.adb import find_adb
-from mhmodels.cli.phone_answers import MeasurementFailure, PhoneAnswers, PhoneRequest
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.hardware import prepare
+from mhmodels.report.failures import MeasurementFailure
 from mhmodels.store import Store
 
 from ..android.double import Double, Server
