@@ -107,7 +107,7 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from mhmodels import __version__
+        from mhmodels.version import __version__
 
         click.echo(f"mhmodels {__version__}")
         ctx.exit()
