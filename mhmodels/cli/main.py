@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("mhmodels.cli.info", "info", "Show one network: parameters, MAdds, feature endpoints, layers."),
     "export": ("mhmodels.export.cli.export", "export", "Write and verify TFLite files: float32, float16, int8, uint8."),
     "verify": (
-        "mhmodels.export.cli.export",
+        "mhmodels.export.cli.verify",
         "verify",
         "Compare a TFLite file with its model or with another file on pictures.",
     ),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.scheme import (
     SHARING,
     Granularity,
@@ -437,7 +437,7 @@ def stated() -> Any:
 def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
     import keras
 
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
     from mhmodels.export.quantisation.aware import quantize_aware
     from mhmodels.export.reading.source import keras_source
@@ -456,7 +456,7 @@ def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_p
     expected = np.asarray(aware(images, training=False))
     source = keras_source(tmp_path / "aware.keras")
     assert source.learned is not None
-    options = Options(directory=tmp_path, formats=("int8",), io="float32")
+    options = ExportOptions(directory=tmp_path, formats=("int8",), io="float32")
     (one,) = export_model(source, options)
     assert one.manifest.calibration is not None
     assert one.manifest.calibration.method == "learned"
