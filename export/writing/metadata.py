@@ -67,7 +67,7 @@ def describe(
         fmt: its format.
         weights: where they come from, in words.
     """
-    from mhmodels import __version__
+    from mhmodels.version import __version__
 
     height, width = architecture.input_size
     crop = f"central crop of {preprocessing.crop_fraction:.1%}, {preprocessing.interpolation} resizing"

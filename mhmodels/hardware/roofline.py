@@ -19,7 +19,7 @@ from mhmodels.complexity import layer_complexity
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_profile
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.plausible import element_bytes
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.network import IMAGE, Op, lower
 from mhmodels.tflite.file import TFLiteFile, read_tflite
 from mhmodels.tflite.schema import KERNEL_READ_PER_OUTPUT, WEIGHTED_OPERATORS, macs_per_output

@@ -15,7 +15,7 @@ import pytest
 
 from mhmodels.architecture import Architecture
 from mhmodels.hardware import measure
-from mhmodels.hardware.compare_files import compare_files
+from mhmodels.hardware.interleaved import compare_files
 from mhmodels.tflite.file import read_tflite
 
 from .figures import SHORT, Figures, choose, network

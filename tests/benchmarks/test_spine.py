@@ -13,7 +13,7 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, FusedInvertedBottleneck, Head, InvertedBottleneck
 from mhmodels.complexity import complexity
-from mhmodels.hardware.compare_files import compare_files, interleaved_ratio, timed
+from mhmodels.hardware.interleaved import compare_files, interleaved_ratio, timed
 
 from .figures import Figures, choose, network
 

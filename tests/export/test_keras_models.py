@@ -253,7 +253,7 @@ def test_what_several_outputs_cannot_have_is_said_with_what_to_do(command: Comma
         read_model(keras.Model(model.input, [model.input, *model.outputs]))
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+@pytest.mark.parametrize("activation", ["softmax", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", None))])
 def test_the_engine_that_the_direct_writers_error_names_writes_the_model(command: Command, activation: str | None) -> None:
     """Scores are compared with scores: whatever the last activation, the advice of the error works."""
     import keras

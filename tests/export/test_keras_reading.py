@@ -202,7 +202,10 @@ def test_what_keras_quantised_is_refused_by_name(mode: str, command: Command) ->
         assert "was quantised by Keras" in done.stderr
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16", "bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_float16", "bfloat16", "float64", *(pytest.param(p, marks=pytest.mark.slow) for p in ("mixed_bfloat16", "float16"))],
+)
 def test_models_of_any_precision_are_read_and_compared_in_float32(policy: str, tmp_path: Path) -> None:
     """The reference is that of the same weights in float32, which half precision misses by far more."""
     import keras

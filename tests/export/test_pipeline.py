@@ -186,7 +186,7 @@ def test_file_names_carry_every_choice() -> None:
     assert file_name(resolve("multi_avg"), "float32", ExportOptions(directory=Path())) == "multi_avg_w1_224_float32.tflite"
 
 
-@pytest.mark.parametrize("fmt", ["float32", "uint8"])
+@pytest.mark.parametrize("fmt", [pytest.param("float32", marks=pytest.mark.slow), "uint8"])
 def test_the_tensorflow_engine_passes_the_same_check(fmt: str, tmp_path: Path) -> None:
     _by_tensorflow(MINI, fmt, tmp_path)
 

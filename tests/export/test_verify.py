@@ -254,13 +254,13 @@ def test_another_files_manifest_and_another_model_are_told(exported: Path, tmp_p
     document = int8_file.with_name(f"{STEM}_int8.manifest.json").read_text().replace("random, seed 0", "mine.weights.h5")
     (tmp_path / "mine.tflite").write_bytes(int8_file.read_bytes())
     (tmp_path / "mine.manifest.json").write_text(document)
-    (tmp_path / "wide.json").write_bytes(TINY.at(width_multiplier=1.5, name="wide").to_json())
+    (tmp_path / "wide.json").write_bytes(MINI.at(width_multiplier=1.5, name="wide").to_json())
     forgotten = command("verify", "mine.tflite", "--against", "wide.json")
     assert forgotten.returncode == 1
     assert "made from 'mine.weights.h5" in forgotten.stderr
     assert "without --weights the model has random ones" in forgotten.stderr
 
-    (tmp_path / "other.json").write_bytes(TINY.at(width_multiplier=0.5, name="other").to_json())
+    (tmp_path / "other.json").write_bytes(MINI.at(width_multiplier=0.5, name="other").to_json())
     other = command("verify", str(float_file), "--against", "other.json")
     assert other.returncode == 1
     assert "expected at most" in other.stderr

@@ -275,4 +275,4 @@ def test_a_cost_model_of_other_hardware_or_size_is_refused(mhmodels: Run, model:
 
 
 def test_help_of_the_root_imports_no_search(mhmodels: Run) -> None:
-    assert "Search spaces, samples, cost models." in mhmodels("--help").stdout
+    assert "Search for networks; collect latencies and fit cost models." in mhmodels("--help").stdout
