@@ -21,11 +21,11 @@ _FIELD = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 _SIZE = re.compile(r"\((\d+), (\d+)\)")
 
 
-def options_named(message: str) -> str:
+def fields_as_options(message: str) -> str:
     """Returns a message of the library with options in place of the fields that stand in backticks.
 
     Example:
-        >>> options_named("give `overwrite`, or `formats=int8` without `softmax=False`")
+        >>> fields_as_options("give `overwrite`, or `formats=int8` without `softmax=False`")
         'give --overwrite, or --format int8 without --no-softmax'
     """
 
@@ -56,7 +56,7 @@ class ExportCommand(click.Command):
         try:
             return super().invoke(ctx)
         except NoEffectError as error:
-            raise click.UsageError(options_named(str(error)), ctx) from error
+            raise click.UsageError(fields_as_options(str(error)), ctx) from error
         except MhmodelsError as error:
-            error.args = (options_named(str(error)),)
+            error.args = (fields_as_options(str(error)),)
             raise

@@ -60,7 +60,7 @@ def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="mhmodels")
-class Quantise(keras.layers.Layer):
+class Quantise(keras.layers.Layer):  # type: ignore[misc]
     """Rounds a tensor to the 256 values of its grid, and learns its range as a moving average of batch extremes.
 
     The gradient passes inside the grid's range and is zero outside.
@@ -135,7 +135,7 @@ class QuantisedImage(Quantise):
 
 
 @keras.saving.register_keras_serializable(package="mhmodels")
-class FoldedConvolution(keras.layers.Layer):
+class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
     """A convolution whose batch normalisation is folded into its kernel before this is rounded (section 3.2).
 
     The two layers are those of the float model, so that both models share their variables. In training the moving
@@ -217,7 +217,8 @@ class FoldedConvolution(keras.layers.Layer):
         moving = ops.convert_to_tensor(norm.moving_mean), ops.convert_to_tensor(norm.moving_variance)
 
         def of_batch() -> tuple[Any, Any]:
-            return ops.moments(self._convolve(x, kernel) + bias, axes=[0, 1, 2], synchronized=norm.synchronized)
+            mean, variance = ops.moments(self._convolve(x, kernel) + bias, axes=[0, 1, 2], synchronized=norm.synchronized)
+            return mean, variance
 
         if norm.synchronized:  # replicas cannot exchange values inside a branch
             mean, variance = (ops.where(frozen, old, new) for old, new in zip(moving, of_batch(), strict=True))

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mhmodels.export.graph.operations import Float32Array, Graph
@@ -63,7 +64,8 @@ def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
     """In a graph, nodes named after the operation: the converter orders parallel branches by name, `Conv2D_10` before `_9`."""
     if tf.executing_eagerly():
         return contextlib.nullcontext()
-    return tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
+    scope: contextlib.AbstractContextManager[Any] = tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
+    return scope
 
 
 def _convolve(op: Op, x: Any, kernel: Any) -> Any:
@@ -161,11 +163,11 @@ def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Flo
     """
     inputs = [tf.constant(values[name]) for name in op.inputs]
     if op.kind not in ("conv", "depthwise"):
-        return _plain(op, inputs).numpy()
+        return np.asarray(_plain(op, inputs).numpy())
     x = _convolve(op, inputs[0], graph.kernels[op.name]) + graph.biases[op.name]
     if op.activation == "hard_sigmoid":
-        return (tf.nn.relu6(x + 3.0) * (1.0 / 6.0)).numpy()
-    return _activate(op, x).numpy()
+        return np.asarray((tf.nn.relu6(x + 3.0) * (1.0 / 6.0)).numpy())
+    return np.asarray(_activate(op, x).numpy())
 
 
 def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
@@ -181,7 +183,7 @@ def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Float32Array:
     """The real numbers that a bias' integers stand for, (channels,)."""
     kernel = quantised.kernels[op.name]
     scale = quantised.tensors[op.inputs[0]].scale * kernel.quantisation.scale
-    return kernel.bias.astype("float32") * scale
+    return np.asarray(kernel.bias.astype("float32") * scale)
 
 
 def observe(
