@@ -135,7 +135,7 @@ def _is_built(model: keras.Model, architecture: Architecture | None) -> bool:
 
 def _own_network(
     model: keras.Model, architecture: Architecture | None, fmt: QuantisedFormat, granularity: Granularity
-) -> tuple[AwareRecord, AwareLayers, Any]:
+) -> tuple[AwareRecord, AwareLayers, keras.KerasTensor]:
     """A model with a head of the user's own: what it is, its layers, and what its first operation reads."""
     height, width = model.input_shape[1:3]
     size = None if architecture is None or None not in (height, width) else architecture.input_size
@@ -170,7 +170,7 @@ def is_aware(model: keras.Model) -> bool:
     return any(isinstance(layer, QuantisedImage) for layer in model.layers)
 
 
-def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
+def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, keras.KerasTensor]]:
     """The float network inside a quantisation-aware model, as a model of the same variables that rounds nothing.
 
     Returns:
@@ -239,7 +239,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
             f"model '{model.name}' has a head of its own, and a weights file holds a network of the zoo: save the model, "
             "model.save('NAME.keras'), and export that file"
         )
-    arrays: dict[Any, Float32Array] = {}
+    arrays: dict[tuple[str, str], Float32Array] = {}
     for layer in _folded(model):
         arrays[layer.name, "kernel"] = _values(layer.convolution.kernel)
         if layer.convolution.use_bias:
@@ -250,7 +250,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     return write_weights(path, made_as(model).architecture, arrays, learned=learned(model), **description)
 
 
-def _values(variable: Any) -> Float32Array:
+def _values(variable: keras.Variable) -> Float32Array:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
@@ -262,7 +262,7 @@ def _known_architecture(model: keras.Model, architecture: Architecture | None) -
     return architecture if height is None or width is None else architecture.at(input_size=(height, width))
 
 
-def _float_layers(model: keras.Model) -> dict[str, Any]:
+def _float_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
     """The float layers inside, by the names of the operations; `NAME_bn` is the batch normalisation of NAME."""
     layers = {folded.name: folded.convolution for folded in _folded(model)}
     return layers | {f"{folded.name}_bn": folded.norm for folded in _folded(model) if folded.norm is not None}

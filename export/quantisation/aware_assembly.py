@@ -78,9 +78,9 @@ class AwareLayers(NamedTuple):
         dropouts: layers that act in training only, by the operation whose output they change.
     """
 
-    weighted: Mapping[str, Any]
-    plain: Mapping[str, Any]
-    dropouts: Mapping[str, Sequence[Any]]
+    weighted: Mapping[str, keras.layers.Layer]
+    plain: Mapping[str, keras.layers.Layer]
+    dropouts: Mapping[str, Sequence[keras.layers.Layer]]
 
 
 def built_layers(model: keras.Model) -> AwareLayers:
@@ -93,7 +93,7 @@ def built_layers(model: keras.Model) -> AwareLayers:
 
 def read_layers(read: ReadModel) -> AwareLayers:
     """The layers of a model whose operations were read off it."""
-    dropouts: dict[str, list[Any]] = {}
+    dropouts: dict[str, list[keras.layers.Layer]] = {}
     for name, tensor in read.tensors.items():
         while tensor is not None:
             history = tensor._keras_history  # not `layer.input`: a layer of two models has several
@@ -119,15 +119,22 @@ class Assembly:
     """
 
     def __init__(
-        self, image: Any, made: AwareRecord, layers: AwareLayers, freeze_after: int, ema: float, *, rounded: bool = True
+        self,
+        image: keras.KerasTensor,
+        made: AwareRecord,
+        layers: AwareLayers,
+        freeze_after: int,
+        ema: float,
+        *,
+        rounded: bool = True,
     ) -> None:
         self.made, self.layers, self.freeze_after, self.ema, self.rounded = made, layers, freeze_after, ema, rounded
         grid: Grid = "asymmetric" if made.format == "uint8" else made.granularity
         self.grid: Grid = grid if rounded else "none"
         self.roundings: dict[str, Quantise] = {}
-        self.tensors: dict[str, Any] = {IMAGE: self._image(image) if rounded else image}
+        self.tensors: dict[str, keras.KerasTensor] = {IMAGE: self._image(image) if rounded else image}
 
-    def output(self) -> Any:
+    def output(self) -> keras.KerasTensor:
         """Applies every operation; the last one's output."""
         for op in self.made.ops:
             inputs = [self.tensors[name] for name in op.inputs]
@@ -142,12 +149,12 @@ class Assembly:
                 self.tensors[op.name] = self._shared(op, x) if op.kind in SHARING else self._own(op, x)
         return self.tensors[op.name]
 
-    def _image(self, image: Any) -> Any:
+    def _image(self, image: keras.KerasTensor) -> keras.KerasTensor:
         made = self.made
         bounds = representable(input_quantisation(made.architecture.preprocessing, made.format), made.format)
         return QuantisedImage(made.record(), tensor=IMAGE, fixed=bounds, name="quantised_image")(image)
 
-    def _convolution(self, op: Op, x: Any) -> Any:
+    def _convolution(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
         norm = self._weighted(f"{op.name}_bn") if op.batch_norm else None
         # A rounded hard-sigmoid's slope and offset are in the weights; its clipping is the rounding's.
         gate = self.rounded and op.activation == "hard_sigmoid"
@@ -158,11 +165,11 @@ class Assembly:
             x = self._activation(op)(x)
         return self._own(op, x)
 
-    def _own(self, op: Op, x: Any) -> Any:
+    def _own(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
         """Rounded to a grid of its own. The softmax is left: its steps of 1/256 would leave the loss no gradient."""
         return x if op.kind == "softmax" or not self.rounded else self._rounding(op.name, fixed_range(op))(x)
 
-    def _shared(self, op: Op, x: Any) -> Any:
+    def _shared(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
         """Rounded to the grid of its input; reshaping leaves the numbers as they are."""
         if not self.rounded:
             return x

@@ -20,12 +20,15 @@ Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
 
 Interval: TypeAlias = tuple[float, float]
 
+BackendTensor: TypeAlias = Any
+"""A tensor or variable of the backend that Keras runs on, for which Keras has no type."""
+
 GATE_OFFSET, GATE_SLOPE = 3.0, 6.0
 _SMALLEST_SPAN = 1e-6
 _SMALLEST_WEIGHT_STEP = 1e-9  # as scheme: a dead channel still needs a scale
 
 
-def nudged(low: Any, high: Any) -> tuple[Any, Any]:
+def nudged(low: BackendTensor, high: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
     """The smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
     low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
     scale = ops.maximum(high - low, _SMALLEST_SPAN) / 255.0
@@ -33,7 +36,7 @@ def nudged(low: Any, high: Any) -> tuple[Any, Any]:
     return -zero_point * scale, (255.0 - zero_point) * scale
 
 
-def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
+def rounded_kernel(kernel: BackendTensor, grid: Grid, channel_axis: int) -> BackendTensor:
     """A kernel as its integers represent it; the gradient is the identity's, at the largest weights too.
 
     Args:
@@ -76,7 +79,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         self.tensor, self.ema = tensor, ema
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the range (low, high) and the number of times that it was set or updated."""
         if self.fixed is None:
             shared = {"initializer": "zeros", "trainable": False, "dtype": "float32", "autocast": False}
@@ -89,7 +92,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         self.range.assign([low, high])
         self.seen.assign(1.0)
 
-    def call(self, x: Any, training: bool | None = None, observe: bool = True) -> Any:
+    def call(self, x: BackendTensor, training: bool | None = None, observe: bool = True) -> BackendTensor:
         """Rounds `x`; in training the range is updated first, unless the tensor only shares it (`observe=False`)."""
         if self.fixed is not None:
             return keras.quantizers.fake_quant_with_min_max_vars(x, *self.fixed)
@@ -104,11 +107,11 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
             current = ops.cond(self.seen > 0, lambda: ops.convert_to_tensor(self.range), lambda: self._extremes(x))
         return keras.quantizers.fake_quant_with_min_max_vars(x, *nudged(current[0], current[1]))
 
-    def _extremes(self, x: Any) -> Any:
+    def _extremes(self, x: BackendTensor) -> BackendTensor:
         x = ops.stop_gradient(x)
         return ops.stack([ops.min(x), ops.max(x)])
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the input."""
         return input_shape
 
@@ -165,7 +168,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         self.grid, self.gate, self.freeze_after = grid, gate, freeze_after
         self.depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Builds the wrapped layers where they are not, and the step counter."""
         if not self.convolution.built:
             self.convolution.build(input_shape)
@@ -188,7 +191,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
             )
         self.built = True
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
+    def call(self, x: BackendTensor, training: bool | None = None) -> BackendTensor:
         """The result before the activation, not yet rounded."""
         kernel, bias = ops.convert_to_tensor(self.convolution.kernel), 0.0
         if self.convolution.use_bias:
@@ -209,14 +212,14 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         own_deviation = ops.sqrt(variance + norm.epsilon)
         return y * (deviation / own_deviation) + self._through_gate(beta + (bias - mean) * gamma / own_deviation)
 
-    def _statistics(self, x: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
+    def _statistics(self, x: BackendTensor, kernel: BackendTensor, bias: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
         """This step's mean and variance: the batch's, or the moving ones once frozen; the moving ones are updated."""
         norm = self.norm
         assert norm is not None
         frozen = self.steps >= self.freeze_after
         moving = ops.convert_to_tensor(norm.moving_mean), ops.convert_to_tensor(norm.moving_variance)
 
-        def of_batch() -> tuple[Any, Any]:
+        def of_batch() -> tuple[BackendTensor, BackendTensor]:
             mean, variance = ops.moments(self._convolve(x, kernel) + bias, axes=[0, 1, 2], synchronized=norm.synchronized)
             return mean, variance
 
@@ -230,15 +233,15 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         self.steps.assign(self.steps + 1.0)
         return mean, variance
 
-    def _rounded(self, kernel: Any) -> Any:
+    def _rounded(self, kernel: BackendTensor) -> BackendTensor:
         if self.gate:
             kernel = kernel / GATE_SLOPE
         return rounded_kernel(kernel, self.grid, channel_axis=2 if self.depthwise else len(kernel.shape) - 1)
 
-    def _through_gate(self, bias: Any) -> Any:
+    def _through_gate(self, bias: BackendTensor) -> BackendTensor:
         return (bias + GATE_OFFSET) / GATE_SLOPE if self.gate else bias
 
-    def _convolve(self, x: Any, kernel: Any) -> Any:
+    def _convolve(self, x: BackendTensor, kernel: BackendTensor) -> BackendTensor:
         layer = self.convolution
         if isinstance(layer, keras.layers.Dense):
             return ops.matmul(x, kernel)
@@ -252,9 +255,9 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
             data_format="channels_last",
         )
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """That of the convolution."""
-        return self.convolution.compute_output_shape(input_shape)
+        return tuple(self.convolution.compute_output_shape(input_shape))
 
     def get_config(self) -> dict[str, Any]:
         """For saving."""

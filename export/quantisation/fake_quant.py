@@ -24,16 +24,18 @@ from mhmodels.export.quantisation.scheme import (
 )
 from mhmodels.network import IMAGE, Op
 
-Round = Callable[[Any, str], Any]
+Round = Callable[[tf.Tensor, str], tf.Tensor]
 """(tensor, its name) -> the tensor as its integers represent it."""
 
-Weights = Callable[[Op], Any]
+Weights = Callable[[Op], tf.Tensor]
 """Operation -> its kernel as TensorFlow lays it out, (height, width, in, out) or (height, width, channels, 1)."""
 
-_FUSED: dict[str, Callable[[Any], Any]] = {"relu": tf.nn.relu, "relu6": tf.nn.relu6}
+_FUSED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
 
-def run_graph(graph: Graph, image: Any, weights: Weights, biases: Callable[[Op], Any], rounding: Round) -> dict[str, Any]:
+def run_graph(
+    graph: Graph, image: tf.Tensor, weights: Weights, biases: Callable[[Op], tf.Tensor], rounding: Round
+) -> dict[str, tf.Tensor]:
     """Computes every tensor of a graph with TensorFlow.
 
     Args:
@@ -68,7 +70,7 @@ def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
     return scope
 
 
-def _convolve(op: Op, x: Any, kernel: Any) -> Any:
+def _convolve(op: Op, x: tf.Tensor, kernel: Any) -> tf.Tensor:
     if op.kind == "depthwise":
         return tf.nn.depthwise_conv2d(
             x, kernel, [1, op.stride, op.stride, 1], op.padding.upper(), dilations=[op.dilation, op.dilation]
@@ -76,7 +78,7 @@ def _convolve(op: Op, x: Any, kernel: Any) -> Any:
     return tf.nn.conv2d(x, kernel, op.stride, op.padding.upper(), dilations=op.dilation)
 
 
-def _activate(op: Op, x: Any) -> Any:
+def _activate(op: Op, x: tf.Tensor) -> tf.Tensor:
     if op.activation == "hard_swish":
         return x * tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
     if op.activation == "sigmoid":
@@ -85,12 +87,12 @@ def _activate(op: Op, x: Any) -> Any:
     return _FUSED.get(op.activation, tf.identity)(x)
 
 
-def _plain(op: Op, inputs: list[Any]) -> Any:
+def _plain(op: Op, inputs: list[tf.Tensor]) -> tf.Tensor:
     """An operation without weights, its activation included."""
     return _activate(op, _PLAIN[op.kind](op, inputs))
 
 
-_PLAIN: dict[str, Callable[[Op, list[Any]], Any]] = {
+_PLAIN: dict[str, Callable[[Op, list[tf.Tensor]], tf.Tensor]] = {
     "add": lambda _, x: x[0] + x[1],
     "multiply": lambda _, x: x[0] * x[1],
     "pool": lambda _, x: tf.reduce_mean(x[0], [1, 2], keepdims=True),
@@ -115,16 +117,16 @@ def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, 
         float32 arrays by name, batch first.
     """
 
-    def rounding(x: Any, name: str) -> Any:
+    def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
         low, high = representable(quantised.tensors[name], quantised.format)
         scale = quantised.tensors[name].scale[0]
         return tf.round(tf.clip_by_value(x, low, high) / scale) * scale
 
-    def weights(op: Op) -> Any:
+    def weights(op: Op) -> tf.Tensor:
         return tf.constant(dequantised_kernel(quantised, op))
 
     # Eagerly: tracing a network once costs more than running it on a few dozen pictures.
-    def run(batch: Any) -> dict[str, Any]:
+    def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = run_graph(quantised.graph, batch, weights, lambda op: dequantised_bias(quantised, op), rounding)
         return {name: tensors[name] for name in names}
 
@@ -200,7 +202,7 @@ def observe(
     graph = saturating_gates(graph)
     gates = {op.name for op in graph.ops if op.activation == "hard_sigmoid"}
 
-    def run(batch: Any) -> dict[str, Any]:
+    def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
         """The tensors of one batch."""
         tensors = run_graph(
             graph,

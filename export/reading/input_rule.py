@@ -14,7 +14,7 @@ import numpy as np
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.export.errors import ExportError
-from mhmodels.export.reading.keras_model.front import Float64Array, Front, StatingLayer
+from mhmodels.export.reading.keras_model.operation_list import Float64Array, Front, StatingLayer
 from mhmodels.export.reading.pictures import fit_rule
 from mhmodels.export.reading.stated_rule import PIXELS, StatedRule
 

@@ -14,7 +14,7 @@ from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_lay
 from mhmodels.export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
 from mhmodels.export.reading.input_rule import input_rule
 from mhmodels.export.reading.keras_model.files import load_keras_file
-from mhmodels.export.reading.keras_model.front import Front
+from mhmodels.export.reading.keras_model.operation_list import Front
 from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
 from mhmodels.export.reading.keras_model.reader import UnreadError, output_names, read_model
 from mhmodels.export.reading.keras_model.recognise import endpoints, recognise, unknown_frame

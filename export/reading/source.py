@@ -14,7 +14,7 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.outputs import SCORES, WriterOptions, compared_ops, flat_scores
 from mhmodels.export.reading.input_rule import InputRule, input_rule
-from mhmodels.export.reading.keras_model.front import Front
+from mhmodels.export.reading.keras_model.operation_list import Front
 from mhmodels.export.reading.keras_model.precision import keras_outputs, single_precision
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.stated_rule import StatedRule

@@ -171,7 +171,7 @@ def test_a_layer_that_is_read_wrongly_is_not_verified(tmp_path: Path, monkeypatc
 
     from mhmodels.export.reading.keras_model import layers as keras_layers
 
-    monkeypatch.setitem(keras_layers._RULES, keras.layers.LeakyReLU, keras_layers._function("relu"))
+    monkeypatch.setitem(keras_layers._RULES, keras.layers.LeakyReLU, keras_layers.function_of("relu"))
     source = model_source(classifier(act=keras.layers.LeakyReLU(name="leaky")), "in memory")
     for fmt in ("float32", "float16", "int8", "uint8"):
         with pytest.raises(

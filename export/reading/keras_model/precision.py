@@ -34,7 +34,7 @@ def single_precision() -> Iterator[None]:
         config.set_image_data_format(before[2])
 
 
-def is_quantised(layer: Any) -> bool:
+def is_quantised(layer: keras.layers.Layer) -> bool:
     """Whether Keras itself quantised a layer: its kernel then holds integers and is no kernel to be read."""
     policy = getattr(layer, "dtype_policy", None)
     return getattr(policy, "quantization_mode", None) is not None or getattr(layer, "quantization_mode", None) is not None
@@ -72,18 +72,18 @@ def in_float32(model: keras.Model) -> keras.Model:
     return rebuilt
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def _layers(model: keras.Model) -> Iterator[Any]:
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
 
 
-def _policy(layer: Any) -> str:
+def _policy(layer: keras.layers.Layer) -> str:
     policy = getattr(layer, "dtype_policy", None)
     return str(getattr(policy, "name", None) or getattr(layer, "dtype", SINGLE) or SINGLE)
 
 
-def _is_single(layer: Any) -> bool:
+def _is_single(layer: keras.layers.Layer) -> bool:
     if isinstance(layer, keras.layers.InputLayer):
         return bool(layer.dtype == SINGLE)
     return _policy(layer) == SINGLE or isinstance(layer, keras.Model)
