@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mhmodels.export.errors import ExportError, NoEffectError, ParityError
+    from mhmodels.export.file_export import Exported
     from mhmodels.export.graph.outputs import WriterOptions
     from mhmodels.export.options import ExportOptions
-    from mhmodels.export.pipeline import Exported, export_model
+    from mhmodels.export.pipeline import export_model
     from mhmodels.export.quantisation.aware import quantize_aware, save_aware
     from mhmodels.export.reading.model_request import ModelRequest
     from mhmodels.export.reading.open_model import open_model
@@ -38,7 +39,7 @@ _MODULES = {
     "ConsistencyReport": "verification.consistency_report",
     "ExportError": "errors",
     "ExportOptions": "options",
-    "Exported": "pipeline",
+    "Exported": "file_export",
     "FileReport": "verification.verify",
     "Manifest": "writing.manifest",
     "ModelRequest": "reading.model_request",

@@ -16,9 +16,9 @@ from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocess
 from mhmodels.tflite.format import FORMATS, FileFormat
 
 if TYPE_CHECKING:
+    from mhmodels.export.file_export import Exported
     from mhmodels.export.graph.outputs import Pooling
     from mhmodels.export.options import Engine, ExportOptions
-    from mhmodels.export.pipeline import Exported
     from mhmodels.export.quantisation.scheme import Granularity
     from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
     from mhmodels.export.writing.labels import OutputLabels

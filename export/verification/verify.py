@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,33 +12,33 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.errors import ExportError, NoEffectError, ParityError
+from mhmodels.architecture import Architecture
+from mhmodels.export.errors import NoEffectError, ParityError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions
-from mhmodels.export.tolerances import PARITY_PICTURES, QUANTISED_CORRELATION, tolerance_of
-from mhmodels.export.verification.facts import contradictions, operator_counts
+from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
+from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
 from mhmodels.export.verification.parity import Parity, compare_outputs
 from mhmodels.export.verification.runtime import run_file
-from mhmodels.export.writing.manifest import Manifest, load_manifest, manifest_path
+from mhmodels.export.verification.verified_file import (
+    VerifiedFile,
+    most_pictures,
+    read_with_manifest,
+    with_pictures,
+)
 from mhmodels.formats.json_files import plain_text
-from mhmodels.system.files import read_bytes
-from mhmodels.tflite.file import MAX_BYTES, TFLiteFile, parse_tflite
+from mhmodels.tflite.file import TFLiteFile
 from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
     import keras
 
-    from mhmodels.export.reading.pictures import Frame
     from mhmodels.export.reading.source import ExportSource
 
 Against: TypeAlias = "str | Path | Architecture | keras.Model | ExportSource"
 """What a file can be compared with: a MODEL or FILE as on the command line, or an object in memory."""
-
-LARGEST_INPUT = 1 << 26
-"""Values of all pictures together: a hostile file's input must not fill the memory."""
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,29 +66,6 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     saturation: Mapping[str, float]
     against: Parity | None
     layers: LayerReport | None
-
-
-class _File(msgspec.Struct, frozen=True):
-    """A file, its content, and its manifest if it has one; they belong together."""
-
-    path: Path
-    data: bytes
-    parsed: TFLiteFile
-    manifest: Manifest | None
-
-    def rule(self) -> Preprocessing | None:
-        """From a picture to the input, if the manifest says."""
-        return None if self.manifest is None else self.manifest.input.preprocessing()
-
-
-class _Subject(msgspec.Struct, frozen=True):
-    """A file that is being verified, and pictures as its network takes them."""
-
-    path: Path
-    file: TFLiteFile
-    manifest: Manifest | None
-    frame: Frame
-    images: Float32Array
 
 
 def verify(
@@ -137,16 +113,16 @@ def verify(
             f"`weights`: {'there is no model' if against is None else 'a file has its own'}; give `against=MODEL`"
         )
     folder = None if images is None else Path(images)
-    this = _read(path)
+    this = read_with_manifest(path)
     parsed, manifest = this.parsed, this.manifest
-    other = None if other_path is None else _read(other_path)
-    most = LARGEST_INPUT // max(_values(one) for one in (this, other) if one is not None)
-    subject = _subject(this, folder, most, None if other is None else other.rule())
+    other = None if other_path is None else read_with_manifest(other_path)
+    most = most_pictures(this, other)
+    subject = with_pictures(this, folder, most, None if other is None else other.rule())
     encoded = encode_input(parsed, subject.images)
     difference, unit = _runtimes_differ(subject, encoded)
     parity, layers = None, None
     if other is not None:
-        parity, layers = _against_file(subject, encoded, _subject(other, folder, most, this.rule()), tolerance)
+        parity, layers = _against_file(subject, encoded, with_pictures(other, folder, most, this.rule()), tolerance)
     elif against is not None:
         parity, layers = _against_model(subject, encoded, against, weights, tolerance)
     return FileReport(
@@ -164,57 +140,7 @@ def verify(
     )
 
 
-def _read(path: Path) -> _File:
-    data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
-    file = parse_tflite(data, source=str(path))
-    manifest = load_manifest(beside) if os.path.lexists(beside) else None
-    if manifest is not None:
-        _check_manifest(path, contradictions(manifest, file, data))
-    return _File(path, data, file, manifest)
-
-
-def _check_manifest(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
-    for field, (claimed, found) in differing.items():
-        raise ParityError(
-            f"{path}: the manifest's field '{field}' is {str(claimed)[:200]}, the file has {str(found)[:200]}: "
-            f"they do not belong together{_also(differing, field)}"
-        )
-
-
-def _also(differing: Mapping[str, Any], first: str) -> str:
-    others = [field for field in differing if field != first]
-    return f" ({', '.join(others)} differ too)" if others else ""
-
-
-def _values(file: _File) -> int:
-    """How many values a picture has, as the file takes it."""
-    shape = file.parsed.tensors[file.parsed.inputs[0]].shape
-    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
-        raise ExportError(f"{file.path}: input is {shape}, expected one picture (1, height, width, channels)")
-    one = shape[1] * shape[2] * shape[3]
-    if one > LARGEST_INPUT:
-        raise ExportError(f"{file.path}: input is {shape}, {one} values a picture, expected at most {LARGEST_INPUT}")
-    return one
-
-
-def _subject(file: _File, folder: Path | None, most: int, elsewhere: Preprocessing | None) -> _Subject:
-    """At most so many pictures in the file's own size, preprocessed as its manifest says.
-
-    Without a manifest they are preprocessed as `elsewhere`, or else by the default.
-    """
-    from mhmodels.export.reading.pictures import LARGEST_FOLDER, Frame, fit_preprocessing, photographs, read_pictures
-
-    _, height, width, channels = file.parsed.tensors[file.parsed.inputs[0]].shape
-    rule = file.rule() or elsewhere or Preprocessing()
-    frame = fit_preprocessing(Frame(input_size=(height, width), input_channels=channels, preprocessing=rule))
-    if folder is None:
-        images = photographs(min(PARITY_PICTURES, most), frame)
-    else:
-        images = read_pictures(folder, frame, min(LARGEST_FOLDER, most)).images
-    return _Subject(file.path, file.parsed, file.manifest, frame, images)
-
-
-def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, str]:
+def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[Any]) -> tuple[float, str]:
     """Largest difference at the outputs between LiteRT with XNNPACK and without, and its unit (see `FileReport`)."""
     file = subject.file
     outputs = [file.tensors[position] for position in file.outputs]
@@ -236,7 +162,7 @@ def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, s
 
 
 def _against_file(
-    subject: _Subject, encoded: NDArray[Any], other: _Subject, tolerance: float | None
+    subject: VerifiedFile, encoded: NDArray[Any], other: VerifiedFile, tolerance: float | None
 ) -> tuple[Parity, LayerReport]:
     """Both files on the same pictures, which each has as its own manifest says."""
     name = str(other.path)
@@ -249,7 +175,7 @@ def _against_file(
 
 
 def _against_model(
-    subject: _Subject,
+    subject: VerifiedFile,
     encoded: NDArray[Any],
     against: Against,
     weights: str | Path | None,
@@ -275,7 +201,7 @@ def _departing(layers: LayerReport) -> str:
     return "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
 
 
-def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against: str, tolerance: float | None) -> None:
+def _judge(subject: VerifiedFile, parity: Parity, remarks: str, other: str, against: str, tolerance: float | None) -> None:
     """Compares with the tolerance that was given, else with that of the two formats."""
     allowed = tolerance_of(compute_format(subject.file), other) if tolerance is None else tolerance
     if allowed is None:
@@ -292,7 +218,9 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against:
         )
 
 
-def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: ExportSource) -> tuple[dict[str, Float32Array], LayerReport]:
+def _model_outputs(
+    subject: VerifiedFile, encoded: NDArray[Any], source: ExportSource
+) -> tuple[dict[str, Float32Array], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
     from mhmodels.export.graph.outputs import written_ops
     from mhmodels.export.graph.rewrite import normalise_in_graph
@@ -318,7 +246,7 @@ def _gives_maps(file: TFLiteFile) -> bool:
     return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
 
 
-def _source(subject: _Subject, against: Against, weights: str | Path | None) -> ExportSource:
+def _source(subject: VerifiedFile, against: Against, weights: str | Path | None) -> ExportSource:
     """Opens the model that a file is compared with, at the size and with the outputs of the file."""
     from mhmodels.export.reading.model_request import ModelRequest
     from mhmodels.export.reading.open_model import open_model

@@ -176,15 +176,15 @@ def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mhmodels.export.pipeline as pipeline
+    import mhmodels.export.file_export as file_export
 
-    honest = pipeline.write_quantised
+    honest = file_export.write_quantised
 
     def tampered(quantised, **options):  # type: ignore[no-untyped-def]
         ops = tuple(op._replace(size=(1, 1)) if op.name == "stem" else op for op in quantised.graph.ops)
         return honest(quantised._replace(graph=quantised.graph._replace(ops=ops)), **options)
 
-    monkeypatch.setattr(pipeline, "write_quantised", tampered)
+    monkeypatch.setattr(file_export, "write_quantised", tampered)
     source = model_source(small_classifier(), "in memory")
     with pytest.raises(ExportError, match=r"tensor 'stem' is \(1, 1, 1, 8\) in the file and \(1, 16, 16, 8\) when it runs"):
         export_model(source.stated(SYMMETRIC), ExportOptions(directory=tmp_path, formats=("int8",)))

@@ -17,10 +17,11 @@ from PIL import Image
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
+from mhmodels.export.file_export import Exported
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.graph.rewrite import normalise_in_graph
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.pipeline import Exported, export_model
+from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.pictures import read_pictures
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
 from mhmodels.export.writing.attach import attach_buffer

@@ -71,9 +71,9 @@ def test_formats_agree_on_pictures(exported: Path) -> None:
 
 def test_wrong_weights_fail_verification_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layer check must see one wrong kernel that end to end figures could hide."""
-    import mhmodels.export.pipeline as pipeline
+    import mhmodels.export.file_export as file_export
 
-    honest = pipeline.write_quantised
+    honest = file_export.write_quantised
 
     def tampered(quantised, **options):  # type: ignore[no-untyped-def]
         kernels = dict(quantised.kernels)
@@ -81,7 +81,7 @@ def test_wrong_weights_fail_verification_and_leave_nothing(tmp_path: Path, monke
         kernels["stage4_block2_depthwise"] = kernel._replace(bias=kernel.bias + 20_000)
         return honest(quantised._replace(kernels=kernels), **options)
 
-    monkeypatch.setattr(pipeline, "write_quantised", tampered)
+    monkeypatch.setattr(file_export, "write_quantised", tampered)
     with pytest.raises(ParityError, match="stage4_block2_depthwise"):
         list(export_model(TINY, ExportOptions(directory=tmp_path, formats=("int8",))))
     assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.model_request import ModelRequest
 from mhmodels.export.reading.open_model import open_model
 from mhmodels.export.reading.random_weights import few_pictures
-from mhmodels.export.verification import verify as checking
+from mhmodels.export.verification.verified_file import read_with_manifest
 from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.export.writing.writer import write_float
@@ -176,7 +176,7 @@ def test_outputs_correspond_by_name_or_else_by_place() -> None:
 def test_a_folder_of_pictures_does_not_fill_the_memory(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i, picture in enumerate(sample_pixels(5, (80, 80))):
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-    monkeypatch.setattr("mhmodels.export.verification.verify.LARGEST_INPUT", 3 * 65 * 48 * 3)
+    monkeypatch.setattr("mhmodels.export.verification.verified_file.LARGEST_INPUT", 3 * 65 * 48 * 3)
     assert verify(exported / f"{STEM}_float32.tflite", images=tmp_path).pictures == 3
 
 
@@ -336,7 +336,7 @@ def test_a_manifest_with_an_altered_input_is_refused(
     if own_head:  # of such a network the manifest does not have the architecture
         document |= {"architecture": None, "architecture_id": None, "params": None, "params_total": None, "madds": None}
     manifest_path(path).write_text(json.dumps(document))
-    assert checking._read(path).manifest is not None
+    assert read_with_manifest(path).manifest is not None
     value, message = ALTERED_INPUTS[field]
     document["input"][field] = not document["input"][field] if field == "takes_pixels" else value
     manifest_path(path).write_text(json.dumps(document))
@@ -345,7 +345,7 @@ def test_a_manifest_with_an_altered_input_is_refused(
     if own_head and fmt == "float32" and field in ("mean", "std"):
         return
     with pytest.raises(ParityError, match=message):
-        checking._read(path)
+        read_with_manifest(path)
 
 
 @pytest.mark.parametrize(
@@ -359,4 +359,4 @@ def test_a_manifest_whose_input_is_none_is_refused(field: str, value: Any, expor
     document["input"][field] = value
     manifest_path(path).write_text(json.dumps(document))
     with pytest.raises(FileFormatError, match=r"input"):
-        checking._read(path)
+        read_with_manifest(path)
