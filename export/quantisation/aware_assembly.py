@@ -1,4 +1,4 @@
-"""Building a quantisation-aware Keras model, or its float twin, out of operations and the float layers that hold the weights."""
+"""Assembles a quantisation-aware Keras model, or its float twin, from operations and the float layers that hold the weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHAPING = (keras.layers.Flatten, keras.layers.Reshape)
 
 
 class AwareRecord(NamedTuple):
-    """What a quantisation-aware model was made as.
+    """The network and the scheme that a quantisation-aware model was made for.
 
     Attributes:
         architecture: the network; of a model with a head of the user's own, its name, sizes and preprocessing.
@@ -53,7 +53,7 @@ class AwareRecord(NamedTuple):
         return self.own or lower(self.architecture).ops
 
     def record(self) -> dict[str, Any]:
-        """As plain data, which travels in the model."""
+        """Returns the record as plain data, which is saved with the model."""
         plain = {
             "architecture": msgspec.json.decode(self.architecture.to_json()),
             "format": self.format,
@@ -63,7 +63,7 @@ class AwareRecord(NamedTuple):
 
     @staticmethod
     def from_record(record: Mapping[str, Any], source: str) -> AwareRecord:
-        """From what `record` gave."""
+        """Returns the record of plain data that `record` gave."""
         architecture = Architecture.from_json(msgspec.json.encode(record["architecture"]), source=source)
         own = msgspec.convert(record.get("operations", ()), tuple[Op, ...])
         return AwareRecord(architecture, record["format"], record["granularity"], own)
@@ -84,7 +84,7 @@ class AwareLayers(NamedTuple):
 
 
 def built_layers(model: keras.Model) -> AwareLayers:
-    """The layers of a model of `create_model`, which are called as its operations are."""
+    """Returns the layers of a model of `create_model`, which have the names of its operations."""
     named = {layer.name: layer for layer in model.layers}
     before = model.get_layer(LOGITS).input._keras_history.operation if LOGITS in named else None
     dropouts = {} if not isinstance(before, _DROPPING) else {LOGITS: [before]}
@@ -92,7 +92,7 @@ def built_layers(model: keras.Model) -> AwareLayers:
 
 
 def read_layers(read: ReadModel) -> AwareLayers:
-    """The layers of a model whose operations were read off it."""
+    """Returns the layers of a model whose operations were read from its layers."""
     dropouts: dict[str, list[keras.layers.Layer]] = {}
     for name, tensor in read.tensors.items():
         while tensor is not None:
@@ -108,7 +108,7 @@ def read_layers(read: ReadModel) -> AwareLayers:
 
 
 class Assembly:
-    """A model under construction: the float layers with roundings between them, or without any for the float twin.
+    """A model under construction: float layers with roundings between them, or without roundings for the float twin.
 
     Args:
         image: what the first operation reads, as a Keras tensor.
@@ -135,7 +135,7 @@ class Assembly:
         self.tensors: dict[str, keras.KerasTensor] = {IMAGE: self._image(image) if rounded else image}
 
     def output(self) -> keras.KerasTensor:
-        """Applies every operation; the last one's output."""
+        """Applies every operation and returns the output of the last one."""
         for op in self.made.ops:
             inputs = [self.tensors[name] for name in op.inputs]
             for layer in self.layers.dropouts.get(op.name, ()):
@@ -166,11 +166,11 @@ class Assembly:
         return self._own(op, x)
 
     def _own(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Rounded to a grid of its own. The softmax is left: its steps of 1/256 would leave the loss no gradient."""
+        """Returns a tensor rounded to a grid of its own. A softmax is not rounded: the loss would have no gradient."""
         return x if op.kind == "softmax" or not self.rounded else self._rounding(op.name, fixed_range(op))(x)
 
     def _shared(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Rounded to the grid of its input; reshaping leaves the numbers as they are."""
+        """Returns a tensor rounded to the grid of the operation's input; reshaping changes no number."""
         if not self.rounded:
             return x
         rounding = self.roundings[op.name] = self.roundings[op.inputs[0]]

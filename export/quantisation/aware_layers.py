@@ -1,4 +1,4 @@
-"""Keras layers that compute in floating point what an integer file will compute, and learn through it.
+"""Keras layers that compute in floating point what an integer file computes, and that train through the roundings.
 
 After Jacob et al. (arXiv 1712.05877, section 3): weights and activations are rounded to their grids in the forward pass,
 gradients pass as if they were not (straight-through), and batch normalisation is folded into the weights before these
@@ -16,7 +16,7 @@ from keras import ops
 from mhmodels.export.errors import ExportError
 
 Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
-"""Of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or not rounded at all."""
+"""Grid of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or no rounding."""
 
 Interval: TypeAlias = tuple[float, float]
 
@@ -29,7 +29,7 @@ _SMALLEST_WEIGHT_STEP = 1e-9  # as scheme: a dead channel still needs a scale
 
 
 def nudged(low: BackendTensor, high: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
-    """The smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
+    """Returns the smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
     low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
     scale = ops.maximum(high - low, _SMALLEST_SPAN) / 255.0
     zero_point = ops.clip(ops.round(-low / scale), 0.0, 255.0)
@@ -37,7 +37,7 @@ def nudged(low: BackendTensor, high: BackendTensor) -> tuple[BackendTensor, Back
 
 
 def rounded_kernel(kernel: BackendTensor, grid: Grid, channel_axis: int) -> BackendTensor:
-    """A kernel as its integers represent it; the gradient is the identity's, at the largest weights too.
+    """Returns a kernel as its integers represent it. The gradient is that of the identity, also at the largest weights.
 
     Args:
         kernel: folded weights, float32.
@@ -80,7 +80,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Makes the range (low, high) and the number of times that it was set or updated."""
+        """Creates the range (low, high) and the count of its updates."""
         if self.fixed is None:
             shared = {"initializer": "zeros", "trainable": False, "dtype": "float32", "autocast": False}
             self.range = self.add_weight(shape=(2,), name="range", aggregation="mean", **shared)
@@ -88,7 +88,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def set_range(self, low: float, high: float) -> None:
-        """Starts from a calibrated range."""
+        """Sets the range to a calibrated one, from which training goes on."""
         self.range.assign([low, high])
         self.seen.assign(1.0)
 
@@ -112,17 +112,17 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         return ops.stack([ops.min(x), ops.max(x)])
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the input."""
+        """Returns the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """Returns the configuration for saving."""
         return {**super().get_config(), "tensor": self.tensor, "ema": self.ema, "fixed": self.fixed}
 
 
 @keras.saving.register_keras_serializable(package="mhmodels")
 class QuantisedImage(Quantise):
-    """The input's rounding; it also carries the model's record, so that a saved model knows what it is.
+    """Rounds the input, and carries the record of the model, so that a saved model knows what it was made for.
 
     Args:
         record: plain data: architecture and scheme.
@@ -133,7 +133,7 @@ class QuantisedImage(Quantise):
         self.record = dict(record)
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """Returns the configuration for saving."""
         return {**super().get_config(), "record": self.record}
 
 
@@ -169,7 +169,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         self.depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Builds the wrapped layers where they are not, and the step counter."""
+        """Builds the wrapped layers that are not built yet, and creates the step counter."""
         if not self.convolution.built:
             self.convolution.build(input_shape)
         if self.norm is not None:
@@ -192,7 +192,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         self.built = True
 
     def call(self, x: BackendTensor, training: bool | None = None) -> BackendTensor:
-        """The result before the activation, not yet rounded."""
+        """Returns the result before the activation, which is not rounded yet."""
         kernel, bias = ops.convert_to_tensor(self.convolution.kernel), 0.0
         if self.convolution.use_bias:
             bias = ops.convert_to_tensor(self.convolution.bias)
@@ -213,7 +213,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         return y * (deviation / own_deviation) + self._through_gate(beta + (bias - mean) * gamma / own_deviation)
 
     def _statistics(self, x: BackendTensor, kernel: BackendTensor, bias: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
-        """This step's mean and variance: the batch's, or the moving ones once frozen; the moving ones are updated."""
+        """Returns the mean and variance of this step, of the batch or, once frozen, the moving ones; updates the moving ones."""
         norm = self.norm
         assert norm is not None
         frozen = self.steps >= self.freeze_after
@@ -256,11 +256,11 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """That of the convolution."""
+        """Returns the shape of the output of the convolution."""
         return tuple(self.convolution.compute_output_shape(input_shape))
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """Returns the configuration for saving."""
         return {
             **super().get_config(),
             "convolution": keras.saving.serialize_keras_object(self.convolution),
@@ -272,7 +272,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FoldedConvolution:
-        """From what `get_config` gave."""
+        """Returns the layer of a configuration that `get_config` gave."""
         settings = dict(config)
         for name in ("convolution", "norm"):
             if settings[name] is not None:

@@ -1,7 +1,7 @@
-"""A quantised graph computed in floating point: the form that the integer file is checked against.
+"""Computes a quantised graph in floating point, which integer files are checked against.
 
-Every tensor is rounded to what its integers can represent, after Jacob et al. (arXiv 1712.05877, section 3). The same
-function is what the TensorFlow converter is given, with fake-quantisation nodes in place of the rounding.
+Every tensor is rounded to what its integers can represent (Jacob et al., arXiv 1712.05877, section 3). The TensorFlow converter
+gets the same function, with fake-quantisation nodes in place of the rounding.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run_graph(
 
 
 def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
-    """In a graph, nodes named after the operation: the converter orders parallel branches by name, `Conv2D_10` before `_9`."""
+    """Names the nodes of a graph after their operation, because the converter orders parallel branches by name."""
     if tf.executing_eagerly():
         return contextlib.nullcontext()
     scope: contextlib.AbstractContextManager[Any] = tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
@@ -88,7 +88,7 @@ def _activate(op: Op, x: tf.Tensor) -> tf.Tensor:
 
 
 def _plain(op: Op, inputs: list[tf.Tensor]) -> tf.Tensor:
-    """An operation without weights, its activation included."""
+    """Computes an operation without weights, its activation included."""
     return _activate(op, _PLAIN[op.kind](op, inputs))
 
 
@@ -135,7 +135,7 @@ def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, 
 
 
 def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
-    """One operation computed from given inputs, before rounding.
+    """Computes one operation from given inputs, before rounding.
 
     Args:
         quantised: with all parameters fixed.
@@ -156,7 +156,7 @@ def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32
 
 
 def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Float32Array:
-    """One operation of a float network computed from given inputs.
+    """Computes one operation of a float network from given inputs.
 
     Args:
         graph: folded weights.
@@ -173,7 +173,7 @@ def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Flo
 
 
 def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
-    """The real numbers that a kernel's integers stand for, in Keras' layout."""
+    """Returns the real numbers that the integers of a kernel stand for, in the layout of Keras."""
     kernel = quantised.kernels[op.name]
     scale = kernel.quantisation.scale
     if op.kind == "depthwise" and len(scale) > 1:
@@ -182,7 +182,7 @@ def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
 
 
 def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Float32Array:
-    """The real numbers that a bias' integers stand for, (channels,)."""
+    """Returns the real numbers that the integers of a bias stand for, (channels,)."""
     kernel = quantised.kernels[op.name]
     scale = quantised.tensors[op.inputs[0]].scale * kernel.quantisation.scale
     return np.asarray(kernel.bias.astype("float32") * scale)
@@ -203,7 +203,7 @@ def observe(
     gates = {op.name for op in graph.ops if op.activation == "hard_sigmoid"}
 
     def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The tensors of one batch."""
+        """Returns the tensors of one batch."""
         tensors = run_graph(
             graph,
             batch,
