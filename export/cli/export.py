@@ -1,4 +1,4 @@
-"""`mhmodels export`."""
+"""The command `mhmodels export`."""
 
 from __future__ import annotations
 

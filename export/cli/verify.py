@@ -1,4 +1,4 @@
-"""`mhmodels verify`."""
+"""The command `mhmodels verify`."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _CALIBRATION_CANVASES = 256
 
 
 class ConsistencySubject(NamedTuple):
-    """What is compared, and on what.
+    """A network, and the pictures that its formats are compared on.
 
     Attributes:
         source: the network.

@@ -1,4 +1,4 @@
-"""How far two sets of outputs lie apart: figures, and the error of a file that does not say what its network says."""
+"""Figures of how far two sets of outputs lie apart."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a file departs from what it was made from, over a set of pictures. Figures are those of the worst output.
+    """How far a file departs from its reference over a set of pictures. Figures are those of the worst output.
 
     Attributes:
         reference: what it was compared with.
@@ -104,7 +104,7 @@ def compare_outputs(
 
 
 def _in_order(found: Mapping[str, Float32Array], expected: Mapping[str, Float32Array]) -> list[str]:
-    """The found names in the order of the expected outputs.
+    """Returns the found names in the order of the expected outputs.
 
     Converters name outputs as they like: where the names are not the same, outputs correspond by their places.
     """
@@ -132,11 +132,11 @@ def _compare(name: str, found: Float32Array, expected: Float32Array, reference: 
 
 
 def _sides(values: Float32Array) -> list[int]:
-    """Pictures, and the sides above 1 of what each has: (n, 1, 1, classes) holds the same values as (n, classes)."""
+    """Returns the shape without sides of 1: (n, 1, 1, classes) holds the same values as (n, classes)."""
     return [len(values), *(side for side in values.shape[1:] if side != 1)]
 
 
 def shared_top(found: Float32Array, expected: Float32Array) -> float:
-    """Mean share of the five highest classes of a picture that both rank among their five highest."""
+    """Returns the mean share of the five highest classes of a picture that both rank among their five highest."""
     ours, theirs = (np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K] for scores in (found, expected))
     return float((ours[:, :, None] == theirs[:, None, :]).any(2).mean())

@@ -1,4 +1,4 @@
-"""Running a TFLite file on pictures in a child process, because a runtime may crash on a damaged or hostile file.
+"""Runs a TFLite file on pictures in a child process, because a runtime may crash on a damaged or hostile file.
 
 As a program (`python -m mhmodels.export.verification.runtime REQUEST.npz RESULT.npz`) this module is that
 child: it imports LiteRT and NumPy.

@@ -50,13 +50,13 @@ def latency_format(fmt: str, hardware_id: str) -> LatencyFormat:
 
 
 def latency_ranges(graph: Graph) -> dict[str, Range]:
-    """Ranges for random weights, whose activations have unit variance by construction: 0..6 after ReLU, else -6..6."""
+    """Returns ranges for random weights, whose activations have unit variance: 0 to 6 after ReLU, else -6 to 6."""
     rectified = {op.name for op in graph.ops if op.activation in ("relu", "relu6")}
     return {name: _RECTIFIED if name in rectified else _SIGNED for name in calibrated_tensors(graph)}
 
 
 def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:
-    """A TFLite file with weights `random-v1`, for its latency only; int8 and uint8 files take and give uint8.
+    """Returns a TFLite file with weights `random-v1` for latency measurements; int8 and uint8 files take and give uint8.
 
     Equal for architectures of one id: the preprocessing, which is no part of the id, is fixed.
 

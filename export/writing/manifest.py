@@ -1,4 +1,4 @@
-"""The manifest beside each exported file: what it is, what it was made from, how it was checked."""
+"""The manifest beside each exported file, which states what the file is, what it was made from and how it was checked."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LARGEST = 64 << 20
 
 
 class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a tensor's integers stand for real numbers: real = scale * (integer - zero_point)."""
+    """How the integers of a tensor stand for real numbers: real = scale * (integer - zero_point)."""
 
     scale: float
     zero_point: int
 
 
 class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the input tensor takes: integer = real / scale + zero_point, real = (pixel - mean) / std.
+    """The input tensor: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
         takes_pixels: raw uint8 pixels are exactly the input (or, for int8, pixels minus 128; for float32 their values).
@@ -46,7 +46,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     interpolation: Interpolation
 
     def preprocessing(self) -> Preprocessing | None:
-        """The rule from a picture to the input; None where it is unknown.
+        """Returns the way from a picture to the input; None where it is unknown.
 
         Raises:
             ArchitectureError: it is none.
@@ -67,7 +67,7 @@ class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The pictures that ranges were taken from.
+    """The pictures that the ranges of an integer file come from.
 
     Attributes:
         source: the folder, `bundled photographs`, or `quantisation-aware training`.
@@ -82,7 +82,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that is known of one exported file.
+    """The manifest of one exported file.
 
     Attributes:
         architecture: the network as an architecture file has it; null for a network with a head of the user's own.
@@ -120,11 +120,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     tools: dict[str, str]
 
     def to_json(self) -> bytes:
-        """The manifest file's content."""
+        """Returns the content of the manifest file."""
         return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}), indent=2) + b"\n"
 
     def network(self) -> Architecture | None:
-        """The embedded architecture, if there is one.
+        """Returns the embedded architecture, if there is one.
 
         Raises:
             FileFormatError: it is not one.
@@ -137,7 +137,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def manifest_path(file: Path) -> Path:
-    """Where the manifest of a file stands."""
+    """Returns the path of the manifest of a file."""
     return file.with_name(file.name.removesuffix(".tflite") + ".manifest.json")
 
 
@@ -165,7 +165,7 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a file depends on."""
+    """Returns the versions of Python and of the libraries that a file depends on."""
     versions = {"python": platform.python_version()}
     for name in TOOLS:
         try:
