@@ -11,9 +11,9 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.export.errors import ExportError
 from mhmodels.export.file_export import Exported, export_file
+from mhmodels.export.graph.operations import Range
 from mhmodels.export.job import ExportJob, ProgressCallback, no_progress, prepare_job
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.quantisation.scheme import Range
 from mhmodels.export.quantised_files import quantised_graph, uncalibrated
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel, resolve_model

@@ -8,11 +8,12 @@ import msgspec
 
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Range
 from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
 from mhmodels.export.job import ExportJob
 from mhmodels.export.options import INTEGER_FORMATS
 from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, QuantisedGraph, Range, quantise
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, QuantisedGraph, quantise
 from mhmodels.export.reading.pictures import BUNDLED, InputPictures
 from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.writing.manifest import Calibration

@@ -18,11 +18,11 @@ import numpy as np
 from mhmodels.architecture import Architecture
 from mhmodels.builder import keras_name
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_layers
+from mhmodels.export.graph.operations import Float32Array, Graph, Range, fold, fold_layers
 from mhmodels.export.quantisation.aware_assembly import Assembly, AwareLayers, AwareRecord, built_layers, read_layers
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
 from mhmodels.export.quantisation.calibration import calibrate
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, calibrated_tensors, check_granularity
 from mhmodels.export.reading.input_rule import input_rule
 from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.keras_model.recognise import recognise

@@ -10,8 +10,8 @@ import msgspec
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Graph, random_graph
-from mhmodels.export.quantisation.scheme import Range, calibrated_tensors, quantise
+from mhmodels.export.graph.operations import Graph, Range, random_graph
+from mhmodels.export.quantisation.scheme import calibrated_tensors, quantise
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import open_regular, write_atomically
 from mhmodels.tflite.schema import FILE_IDENTIFIER
