@@ -12,12 +12,11 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.rewrite import normalise_in_graph
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.reading.pictures import InputPictures, pixels_of
+from mhmodels.export.reading.pictures import Calibration, InputPictures, pixels_of
 from mhmodels.export.reading.reading_check import check_reading
 from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.tolerances import PARITY_PICTURES
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
-from mhmodels.export.writing.manifest import Calibration
 
 ProgressCallback: TypeAlias = Callable[[str], None]
 """Is told each stage, in words, as it begins."""

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
-from mhmodels.export.writing.manifest import Calibration
 from mhmodels.formats.json_files import plain_text
 from mhmodels.preprocessing.pictures import load_pictures, preprocess, sample_pixels
 
@@ -30,6 +29,21 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Framed = TypeVar("Framed", Architecture, Frame)
+
+
+class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The pictures that the ranges of an integer file come from.
+
+    Attributes:
+        source: the folder, `bundled photographs`, or `quantisation-aware training`.
+        method: how ranges follow from what was seen.
+        skipped: picture files that could not be read.
+    """
+
+    source: str
+    pictures: int
+    method: str = "min-max"
+    skipped: tuple[str, ...] = ()
 
 
 class InputPictures(NamedTuple):

@@ -20,7 +20,7 @@ from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
-from mhmodels.export.verification.parity import Parity, compare_outputs
+from mhmodels.export.verification.parity import compare_outputs
 from mhmodels.export.verification.runtime import run_file
 from mhmodels.export.verification.verified_file import (
     VerifiedFile,
@@ -28,6 +28,7 @@ from mhmodels.export.verification.verified_file import (
     read_with_manifest,
     with_pictures,
 )
+from mhmodels.export.writing.manifest import Parity
 from mhmodels.formats.json_files import plain_text
 from mhmodels.tflite.file import TFLiteFile
 from mhmodels.tflite.format import compute_format

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
-from mhmodels.export.verification.parity import Parity
+from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.tflite.format import FileFormat
 
@@ -66,19 +66,52 @@ class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     zero_point: int | None
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The pictures that the ranges of an integer file come from.
+class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one output departs, over all pictures.
 
     Attributes:
-        source: the folder, `bundled photographs`, or `quantisation-aware training`.
-        method: how ranges follow from what was seen.
-        skipped: picture files that could not be read.
+        name: of the output; `scores` are compared before the softmax.
+        correlation: Pearson's.
+        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
+        mean_error_lsb: absolute difference in steps of the file's integers; null for real numbers.
     """
 
-    source: str
+    name: str
+    correlation: float
+    mean_error: float
+    max_error: float
+    mean_error_lsb: float | None = None
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a file departs from its reference over a set of pictures. Figures are those of the worst output.
+
+    Attributes:
+        reference: what it was compared with.
+        pictures: how many.
+        correlation: Pearson's, over all values of all pictures.
+        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
+        top1_agreement: share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
+        top5_agreement: share of the five largest logits that both have; null as above, or for fewer than six classes.
+        mean_error_lsb: absolute difference in steps of the file's integers; null for float files.
+        float_correlation, float_top1_agreement: the same against the float network: what quantisation itself costs.
+        worst_layer, worst_layer_lsb: largest departure of a layer from its own inputs' result; null for float files.
+        outputs: each output by itself.
+    """
+
+    reference: str
     pictures: int
-    method: str = "min-max"
-    skipped: tuple[str, ...] = ()
+    correlation: float
+    mean_error: float
+    max_error: float
+    top1_agreement: float | None = None
+    top5_agreement: float | None = None
+    mean_error_lsb: float | None = None
+    float_correlation: float | None = None
+    float_top1_agreement: float | None = None
+    worst_layer: str | None = None
+    worst_layer_lsb: float | None = None
+    outputs: tuple[OutputParity, ...] = ()
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
