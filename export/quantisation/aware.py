@@ -233,6 +233,18 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     Raises:
         ExportError: see `aware_graph`.
         WeightsError: the weights are not finite; the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from mhmodels import create_model
+        >>> from mhmodels.export import quantize_aware, save_aware
+        >>> aware = quantize_aware(create_model("mobilenet_v1@0.25", input_shape=(32, 32, 3), classes=4))
+        >>> _ = aware(np.random.default_rng(0).normal(size=(8, 32, 32, 3)), training=True)  # a step sets the ranges
+        >>> info = save_aware(aware, Path(tempfile.mkdtemp(), "aware.weights.h5"))
+        >>> info.learned.format
+        'int8'
     """
     if made_as(model).own:
         raise ExportError(

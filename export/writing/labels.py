@@ -60,6 +60,15 @@ def labels_from_file(path: str | Path, offset: int = 0) -> OutputLabels:
     Raises:
         WeightsError: no text, no names, or an empty line among them.
         FileFormatError: it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.export import labels_from_file
+        >>> path = Path(tempfile.mkdtemp(), "labels.txt")
+        >>> _ = path.write_text("cat\\ndog\\n")
+        >>> labels_from_file(path).names
+        ('cat', 'dog')
     """
     return _labels(read_labels(path), offset, plain_text(Path(path).name))
 

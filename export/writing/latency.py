@@ -79,6 +79,15 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
 
     Raises:
         ExportError: a layer cannot be written, or the directory cannot; the message names it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import resolve
+        >>> from mhmodels.export import latency_file
+        >>> path = latency_file(resolve("mobilenet_v1@0.25").at(input_size=64), "int8", Path(tempfile.mkdtemp()))
+        >>> path.suffix
+        '.tflite'
     """
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)[:80]
     path = directory / f"{name}_{architecture.architecture_id}_{fmt}.tflite"
