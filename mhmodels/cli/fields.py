@@ -24,8 +24,8 @@ class FieldGroup(click.Group):
 def options_named(group: click.Group, ctx: click.Context) -> Iterator[None]:
     """Appends " (--OPTION)" to library errors of the command that a group runs in this block.
 
-    An error's `field` names the option with the same name, written with hyphens: `cost_model` is `--cost-model`. The text stays as
-    it is if the command has no such option or the text names it already.
+    An error's `field` names the option with the same name, written with hyphens: `cost_model` is `--cost-model`. The text stays
+    as it is if the command has no such option or the text names it already.
 
     Args:
         group: group that runs the command.

@@ -130,7 +130,7 @@ def sample_command(
 ) -> None:
     """Draw different networks from a space, reproducibly."""
     from mhmodels.search.cli import spaces as space_cli
-    from mhmodels.search.cost_model.latencies.reading import write_samples
+    from mhmodels.search.cost_model.latencies.samples import write_samples
     from mhmodels.search.space.catalogue import get_space
     from mhmodels.search.space.sampling import sample
 
@@ -218,7 +218,7 @@ def collect_command(
     from mhmodels.cli.phones import hardware_ids, install, wanted
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.search.cli import collect_display as collect_cli
-    from mhmodels.search.collecting.plan import REFERENCE, Settings, usual_baselines
+    from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
     from mhmodels.search.space.catalogue import get_space
 
     if output is not None:
@@ -226,7 +226,7 @@ def collect_command(
     space, runner = get_space(space_name), install(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
-    settings = Settings(
+    settings = CollectSettings(
         runs=runs,
         threads=threads,
         reference=REFERENCE if reference is None else reference,
@@ -337,9 +337,9 @@ def validate_command(
 
     from mhmodels.search.cli import cost_models as cost_model_cli
     from mhmodels.search.cost_model.fitting import Fit
-    from mhmodels.search.cost_model.latencies.reading import unseen_latencies
+    from mhmodels.search.cost_model.latencies.dataset import unseen_latencies
     from mhmodels.search.cost_model.model import load_cost_model, naming
-    from mhmodels.search.cost_model.robust import far_off
+    from mhmodels.search.cost_model.regression.robust import far_off
     from mhmodels.search.cost_model.statistics import statistics
     from mhmodels.search.space.catalogue import get_space
 

@@ -18,7 +18,7 @@ from mhmodels.errors import FileFormatError
 from mhmodels.formats.json_files import read_bytes
 from mhmodels.formats.numbers import decimal
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
-from mhmodels.search.cost_model.latencies.rows import placed
+from mhmodels.search.cost_model.latencies.rows import encoding_of
 from mhmodels.search.cost_model.model import CostModel, load_cost_model, naming
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Method
@@ -282,7 +282,7 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
                     '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
                 ) from error
-            rows.append(placed(row, space, f"{path}: line {number}"))
+            rows.append(encoding_of(row, space, f"{path}: line {number}"))
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
     return PredictedAccuracy(space, np.array(rows), values)
