@@ -21,9 +21,10 @@ from mhmodels.search.cost_model.forms import Form, builds, check_form, form_row_
 from mhmodels.search.cost_model.latencies.baselines import Baseline
 from mhmodels.search.cost_model.statistics import Statistics, rank_doubt
 from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.piece_table import gather
 from mhmodels.search.space.pieces import Piece, pieces_of
 from mhmodels.search.space.search_space import Encodings, Space
-from mhmodels.search.space.template import ArchitectureSpace, gather
+from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.system.files import write_atomically
 
 FORMAT = "mhmodels.cost_model/1"
