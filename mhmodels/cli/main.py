@@ -17,7 +17,6 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
-from mhmodels.cli.fields import options_named
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
@@ -82,8 +81,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command; click would end with code 1 where the reader of stdout (head, less) went away."""
         try:
-            with options_named(self, ctx):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -19,7 +20,6 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
-from mhmodels.cli.fields import FieldGroup
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.search.cli.run import resume_command, run_command, show_command
@@ -64,7 +64,22 @@ def _limits_options(command: F) -> F:
     )
 
 
-@click.group("search", cls=FieldGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class _SearchGroup(click.Group):
+    """Names options where messages of the library name arguments."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command."""
+        try:
+            return super().invoke(ctx)
+        except MhmodelsError as error:
+            error.args = (
+                re.sub(r"argument '(\w+)'", lambda found: f"--{found[1].replace('_', '-')}", str(error)),
+                *error.args[1:],
+            )
+            raise
+
+
+@click.group("search", cls=_SearchGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def search() -> None:
     """Search spaces, cost models, and the search for networks that suit several hardware.
 

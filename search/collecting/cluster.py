@@ -85,7 +85,7 @@ def _connect(address: str) -> Client:
     try:
         from distributed import Client
     except ImportError:
-        raise MeasurementError("a scheduler needs dask.distributed: pip install 'mhmodels[cluster]'", field="scheduler") from None
+        raise MeasurementError("a scheduler needs dask.distributed: pip install 'mhmodels[cluster]'") from None
     try:
         # This process is a guest of the cluster: it does not become the default client and starts nothing.
         return Client(address, timeout=CONNECT_S, set_as_default=False, name="mhmodels-collect")

@@ -60,9 +60,7 @@ class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     def __post_init__(self) -> None:
         if not 0 < self.held_out < 1:
-            raise CostModelError(
-                f"fit: field 'held_out' is {self.held_out}, expected a share above 0 and below 1", field="held_out"
-            )
+            raise CostModelError(f"fit: field 'held_out' is {self.held_out}, expected a share above 0 and below 1")
 
 
 DEFAULT_OPTIONS = FitOptions()

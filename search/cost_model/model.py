@@ -154,8 +154,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if self.doubts:
             raise CostModelError(
                 f"the cost model of '{self.hardware}' is not to be relied on: {'; '.join(self.doubts)}; measure again what `fit` "
-                "points out (`mhmodels search collect`) and fit again, or search with it all the same",
-                field="force",
+                "points out (`mhmodels search collect`) and fit again, or search with it all the same (argument 'force')"
             )
 
     def bind(self, space: Space) -> Predictor:
@@ -324,7 +323,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except CostModelError as error:
-        raise CostModelError(f"{path}: {error}", field=error.field) from error
+        raise CostModelError(f"{path}: {error}") from error
 
 
 def load_cost_model(path: str | os.PathLike[str]) -> CostModel:

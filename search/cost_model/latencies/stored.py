@@ -54,8 +54,7 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
         there = ", ".join(store.hardware()) or "none"
         raise CostModelError(
             f"{store.path}: no samples of space '{space.name}' on {hardware} (hardware in it: {there}); measure some with "
-            "`mhmodels search collect`, or give a file of latencies",
-            field="data",
+            "`mhmodels search collect`, or give a file of latencies (argument 'data')"
         )
     rows = _comparable(found, hardware)
     pace = common_pace(rows)
@@ -159,9 +158,8 @@ def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]
         name, one, other = found.differing[0]
         choices = " or ".join(shlex.quote(f"{name}={_text(value)}") for value in (one, other))
         raise CostModelError(
-            f"latencies on {hardware} come from different conditions and do not go together: {found}; choose one of them: "
-            f"where {choices}",
-            field="where",
+            f"latencies on {hardware} come from different conditions and do not go together: {found}; choose one of them "
+            f"(argument 'where'): {choices}"
         )
     return list(rows)
 
