@@ -26,6 +26,7 @@ from mhmodels.search.cli.run import resume_command, run_command, show_command
 
 if TYPE_CHECKING:
     from mhmodels.search.cost_model.model import CostModel
+    from mhmodels.search.cost_model.predicting import PredictedRow
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -462,17 +463,17 @@ def _failure_text(failure: dict[str, str]) -> str:
     return f"'{failure['model']}'{' on ' if failure['hardware'] else ''}{failure['hardware']}: {failure['error']}"
 
 
-def _print_predictions(rows: list[dict[str, Any]], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
+def _print_predictions(rows: list[PredictedRow], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
     from rich.table import Table
 
     several = len({model.hardware for model in loaded}) < len(loaded)
     names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
     table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
     for row in rows:
-        values = [entry["ms"] for entry in row["latency_ms"]]
+        values = [entry.ms for entry in row.latency_ms]
         cells = ["?" if value is None else f"{value:.4g}" for value in values]
-        outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
-        unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
+        outside = ", ".join(dict.fromkeys(entry.space for entry in row.latency_ms if not entry.inside))
+        unseen = ", ".join(dict.fromkeys(kind for entry in row.latency_ms for kind in entry.unseen))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
-        table.add_row(row["model"], *cells, "; ".join(remark for remark in remarks if remark))
+        table.add_row(row.model, *cells, "; ".join(remark for remark in remarks if remark))
     console().print(table, markup=False)  # names and labels are the user's
