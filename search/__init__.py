@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from mhmodels.search.methods.controller import Controller, ControllerSettings
     from mhmodels.search.methods.strategies import Evolution, NonDominated, Random, Reinforce
     from mhmodels.search.objective.evaluators import Evaluator
-    from mhmodels.search.objective.rewards import Objective, Reward
+    from mhmodels.search.objective.objective import Objective
+    from mhmodels.search.objective.rewards import Reward
     from mhmodels.search.space.catalogue import get_space, list_spaces
     from mhmodels.search.space.decisions import SKIP, OneOf
     from mhmodels.search.space.piece_table import Group, Template
@@ -62,7 +63,8 @@ _MODULES = {
     "methods.controller": ("Controller", "ControllerSettings"),
     "methods.strategies": ("Evolution", "NonDominated", "Random", "Reinforce"),
     "objective.evaluators": ("Evaluator",),
-    "objective.rewards": ("Objective", "Reward"),
+    "objective.objective": ("Objective",),
+    "objective.rewards": ("Reward",),
     "space.catalogue": ("get_space", "list_spaces"),
     "space.decisions": ("SKIP", "OneOf"),
     "space.piece_table": ("Group", "Template"),

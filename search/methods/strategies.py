@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller, ControllerSettings
 from mhmodels.search.methods.evolution import Floats, Seeds, front_search, regularised, require_pymoo
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.space.search_space import Encodings
 
 

@@ -25,7 +25,8 @@ from mhmodels.search.methods.strategies import Method
 from mhmodels.search.objective.benchmark_tables import table_of
 from mhmodels.search.objective.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.objective.rewards import Aggregate, LatencySource, Objective, Reward, RewardKind
+from mhmodels.search.objective.objective import LatencySource, Objective
+from mhmodels.search.objective.rewards import Aggregate, Reward, RewardKind
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.tabular import Table
