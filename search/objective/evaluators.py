@@ -25,8 +25,8 @@ class Evaluator(Protocol):
     """A source of accuracies of a space's members.
 
     Attributes:
-        identity: source of the accuracies in words and hashes. It is part of the provenance of a result, and a resumed search must
-            have the same.
+        identity: source of the accuracies in words and hashes. It is part of a result's provenance, and must be the same when a
+            search is resumed.
     """
 
     identity: str
