@@ -297,7 +297,7 @@ def test_rows_of_different_conditions_are_chosen_not_mixed(tmp_path: Path, field
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(networks):
             store.add(row_of(one.name, one.architecture_id, 5.0 + i, **{field: values[i % 2]}))
-        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them \(argument 'where'\): .* or "):
+        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them: .* or "):
             stored_latencies(store, space, "some-phone")
         name, value = field, values[0]
         if isinstance(value, dict):
@@ -369,5 +369,5 @@ def test_latencies_of_different_devices_are_not_mixed(tmp_path: Path) -> None:
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(space.build_all(sample(space, 4, 3).encodings)):
             store.add(row_of(one.name, one.architecture_id, 5.0, device=f"phone {i % 2}"))
-        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*argument 'where'"):
+        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*: "):
             stored_latencies(store, space, "some-phone")
