@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -223,7 +223,7 @@ def usual_baselines(space: Space) -> tuple[str, ...]:
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 
 
-def notes(row: Measurement) -> dict[str, Any]:
+def notes(row: Measurement) -> dict[str, object]:
     """How a row was collected, by key; empty for a row that was measured otherwise."""
     found = row.device_state.get(NOTES)
     return found if isinstance(found, dict) else {}

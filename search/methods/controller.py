@@ -248,7 +248,7 @@ class Controller:
                     p[row, skip] = 0.0
         return p.argmax(axis=1).astype(np.int16)
 
-    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, Any]:
+    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, object]:
         """Statistics of the latest update for the log, a few times in a search and at its end with all probabilities.
 
         Args:

@@ -8,7 +8,7 @@ point again, which is how `mhmodels.search.run` resumes a search.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -33,7 +33,7 @@ class Ask(NamedTuple):
 
     encodings: Encodings
     phase: str
-    statistics: Mapping[str, Any] = {}
+    statistics: Mapping[str, object] = {}
 
 
 class Batch(NamedTuple):
@@ -228,7 +228,7 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
             require_pymoo()
         controller = Controller(space, self.controller, seed)
         known: dict[bytes, tuple[Encodings, float]] = {}
-        statistics: dict[str, Any] = {}
+        statistics: dict[str, object] = {}
         for _ in range(self.controller.steps):
             rows, replaced = controller.sample_warm(self.replicas)
             batch = yield Ask(rows, "reinforce", statistics)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.archives import ArchiveError, load_arrays
@@ -122,7 +121,7 @@ def named(path: Path) -> str:
     return f"{plain_text(path.name)} sha256:{sha256_of(path)}"
 
 
-def _arrays(path: Path) -> Mapping[str, Any]:
+def _arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
     try:
         arrays = load_arrays(path)
     except OSError as error:
@@ -134,7 +133,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
     return arrays
 
 
-def _numbers(path: Path, name: str, array: Any) -> NDArray[np.float64]:
+def _numbers(path: Path, name: str, array: NDArray[np.generic]) -> NDArray[np.float64]:
     try:
         values: NDArray[np.float64] = array.astype(np.float64)
     except (ValueError, TypeError) as error:
@@ -158,7 +157,7 @@ def _fractions(path: Path, name: str, percent: NDArray[np.float64]) -> NDArray[n
     return percent / 100
 
 
-def _table(path: Path, name: str, encodings: Any, columns: Mapping[str, Any], quantity: str) -> Table:
+def _table(path: Path, name: str, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str) -> Table:
     """Makes a table, which must have all members of a space."""
     space: Space = get_space(name)
     try:

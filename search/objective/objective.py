@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 import numpy as np
@@ -127,7 +127,7 @@ class Objective:
             for hardware, source in self.sources.items()
         }
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Everything that determines members and rewards, as plain values for the log and the provenance of a search.
 
         `allowed` has the number of choices of each decision, or the list of those that a restriction left.

@@ -73,7 +73,7 @@ class Space:
     def __init__(
         self,
         name: str,
-        decisions: Sequence[OneOf],
+        decisions: Sequence[OneOf[object]],
         groups: Sequence[Sequence[int]] = (),
         note: str = "",
     ) -> None:

@@ -47,8 +47,8 @@ def multi_hardware(
         divisor: widths are multiples of this number.
         stem_kernels: kernel sizes of the first convolution.
         style: `model_garden` has residual connections wherever shapes allow and batch normalisation on the last convolution, as
-            TF Model Garden; `tunas` has no residual connection on the first block of a stage and a bias on the last convolution, as
-            the code of the paper. Widths and kernel sizes are equal.
+            TF Model Garden; `tunas` has no residual connection on the first block of a stage and a bias on the last convolution,
+            as the code of the paper. Widths and kernel sizes are equal.
         input_size: side of the input in pixels.
         name: name of the space; every definition needs its own.
     """
