@@ -246,7 +246,8 @@ class Controller:
                 skip = decision.choices.index(SKIP) if SKIP in decision.choices else None
                 if skip is not None and p[row, skip] < 0.5:
                     p[row, skip] = 0.0
-        return p.argmax(axis=1).astype(np.int16)
+        encoding: Encodings = p.argmax(axis=1).astype(np.int16)
+        return encoding
 
     def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, object]:
         """Statistics of the latest update for the log, a few times in a search and at its end with all probabilities.
@@ -309,4 +310,5 @@ def _draw(probabilities: Floats, n: int, rng: np.random.Generator) -> Encodings:
     cumulative = np.cumsum(probabilities, axis=1)
     # Scaled by the total, which differs from 1 by rounding, so that a last choice that is not allowed is never drawn.
     drawn = rng.random((n, len(cumulative), 1)) * cumulative[:, -1:]
-    return (drawn >= cumulative).sum(axis=2).astype(np.int16)
+    choices: Encodings = (drawn >= cumulative).sum(axis=2).astype(np.int16)
+    return choices

@@ -127,7 +127,8 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
     def run(self, objective: Objective, seed: int) -> MethodRun:
         """Runs the method, see the module; returns the best encoding (decisions,)."""
         networks = yield from self.evolve(objective, seed, None, self.evaluations)
-        return networks.encodings[networks.values.argmax()]
+        best: Encodings = networks.encodings[networks.values.argmax()]
+        return best
 
     def evolve(
         self, objective: Objective, seed: int, start: EvaluatedNetworks | None, evaluations: int, phase: str = "evolution"
@@ -234,7 +235,7 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
             batch = yield Ask(rows, "reinforce", statistics)
             statistics = controller.told(controller.update(rows, batch.rewards, replaced))
             _remember(known, space.canonical(rows), batch.rewards)
-        best = space.canonical(controller.argmax()[None])[0]
+        best: Encodings = space.canonical(controller.argmax()[None])[0]
         batch = yield Ask(best[None], "argmax", statistics)
         if not self.refinement:
             return best
@@ -245,7 +246,8 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
         found = yield from evolution.evolve(objective, seed, chosen, self.refinement, phase="refinement")
         # The evolution starts from some of the controller's networks; the best network may be another one.
         best_of = max((found, start), key=lambda networks: networks.values.max())
-        return best_of.encodings[best_of.values.argmax()]
+        best = best_of.encodings[best_of.values.argmax()]
+        return best
 
 
 Method: TypeAlias = Random | Evolution | NonDominated | Reinforce

@@ -162,7 +162,8 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         if len(wrong):
             raise SearchError(f"reward: accuracy {wrong[0]} is {a.ravel()[wrong[0]]}, expected a fraction from 0 to 1")
         if self.kind == "absolute":
-            return a + self.beta * np.abs(ratio - 1)
+            rewards: Floats = a + self.beta * np.abs(ratio - 1)
+            return rewards
         factor = ratio**self.beta
         return a * (np.minimum(factor, 1) if self.kind == "hard-exponential" else factor)
 

@@ -99,7 +99,7 @@ class ArchitectureSpace(Space):
         choices = Matcher(self.name, self.template, architecture).choices()
         choices[self.template.input_size.name] = sides.index(side)
         row = np.array([choices[decision.name] for decision in self.decisions], np.int16)
-        found = self.check(row)[0]  # canonical already: blocks fill a group from its beginning
+        found: Encodings = self.check(row)[0]  # canonical already: blocks fill a group from its beginning
         self._check_equal(architecture.at(classes=self.template.classes), self.build(found))
         return found
 

@@ -162,7 +162,8 @@ def _encoding(row: Mapping[str, object], space: Space) -> Encodings:
     if isinstance(encoding, list):
         if not all(isinstance(value, int) and abs(value) < 1 << 15 for value in encoding):
             raise FileFormatError(f"field 'encoding' is {str(encoding)[:60]}, expected whole numbers")
-        return space.check(encoding)[0]
+        parsed: Encodings = space.check(encoding)[0]
+        return parsed
     architecture = row.get("architecture")
     if architecture is None:
         raise FileFormatError("neither 'encoding' nor 'architecture' is given")
