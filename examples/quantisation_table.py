@@ -17,8 +17,10 @@ import numpy as np
 from mhmodels.architecture import Architecture
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_source
+from mhmodels.export.reading.model_request import ModelRequest
+from mhmodels.export.reading.open_model import open_model
 from mhmodels.export.reading.pictures import InputPictures, read_pictures
-from mhmodels.export.reading.source import ExportSource, load_source
+from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.verification.file_graph import file_logits
 from mhmodels.export.writing.manifest import Calibration
 from mhmodels.preprocessing.pictures import preprocess
@@ -92,11 +94,16 @@ def rows(case: Case, folder: Path) -> None:
     )
     digits = InputPictures(canvases, Calibration(source="training canvases", pictures=CANVASES))
     photographs = read_pictures(None, architecture)
-    source = load_source(architecture, weights, canvases)
+    source = open_model(ModelRequest(model=architecture, weights=weights), canvases)
     print()
     files(source, folder, "float", ("float32",), digits, "min-max")
     files(
-        load_source(architecture, tuned["float"], canvases), folder, "float, fine-tuned as long", ("float32",), digits, "min-max"
+        open_model(ModelRequest(model=architecture, weights=tuned["float"]), canvases),
+        folder,
+        "float, fine-tuned as long",
+        ("float32",),
+        digits,
+        "min-max",
     )
     for pictures, what in ((digits, "training canvases"), (photographs, "bundled photographs")):
         for method in ("min-max", "auto"):
@@ -105,7 +112,14 @@ def rows(case: Case, folder: Path) -> None:
         info = read_info(tuned[fmt])
         assert info is not None
         assert info.learned is not None, f"{tuned[fmt]} carries no ranges"
-        files(load_source(architecture, tuned[fmt], canvases), folder, "quantisation-aware", (fmt,), digits, "min-max")
+        files(
+            open_model(ModelRequest(model=architecture, weights=tuned[fmt]), canvases),
+            folder,
+            "quantisation-aware",
+            (fmt,),
+            digits,
+            "min-max",
+        )
 
 
 def main() -> None:
