@@ -67,8 +67,9 @@ def devices(
 
 def _row(runner: Any, line: Any) -> dict[str, Any]:
     """One device as data; one that cannot be used carries its problem and nothing else."""
+    from mhmodels.android_bench.delegates.suitability import obstacle, remark
     from mhmodels.android_bench.device.condition import read_condition
-    from mhmodels.android_bench.device.description import core_mask, obstacle, remark
+    from mhmodels.android_bench.device.description import core_mask
     from mhmodels.android_bench.device.names import name_of
     from mhmodels.android_bench.errors import AdbError
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mhmodels.android_bench.delegates.command import CLOCK_LIMITS
+from mhmodels.android_bench.device.cores import CLOCK_LIMITS
 from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, guarded, sections, split_sections
 

@@ -82,6 +82,16 @@ def mixture(rows: Iterable[Measurement]) -> Mixture | None:
 
     Returns:
         The first row and the first other row that may not be mixed with it, or None where all rows may be mixed.
+
+    Example:
+        >>> from mhmodels.hardware import Measurement
+        >>> rows = [
+        ...     Measurement(model_hash="0" * 64, model=model, hardware="R58M/gpu", format="int8", kind="measured", file_bytes=1,
+        ...                 device="Pixel 4", time="2026-01-01", median_ms=1.0, configuration={"mode": mode})
+        ...     for model, mode in (("a", "burst"), ("b", "sustained"))
+        ... ]
+        >>> print(mixture(rows))
+        field 'configuration.mode' is 'burst' for 'a' and 'sustained' for 'b'
     """
     timed = [row for row in rows if row.supported and row.kind in MEASURABLE_KINDS]
     if not timed:
