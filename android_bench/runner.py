@@ -6,7 +6,6 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -161,7 +160,7 @@ class PhoneRunner:
             configuration=configuration,
         )
 
-    def known_settings(self, hardware: Hardware) -> dict[str, Any]:
+    def known_settings(self, hardware: Hardware) -> dict[str, object]:
         """The settings in `Measurement.configuration` that are known without asking the phone; None for one that is absent."""
         plan = self.options.plan
         return {

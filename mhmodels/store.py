@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -226,7 +226,7 @@ class Store:
         best = f"SELECT id, max(newest) FROM ({requests}) WHERE place = 1 GROUP BY hardware, architecture_id"
         return list(self._rows(f"id IN (SELECT id FROM ({best})) ORDER BY hardware, architecture_id", values))
 
-    def latest_of_file(self, job: Job, hardware_id: str, settings: Mapping[str, Any]) -> Measurement | None:
+    def latest_of_file(self, job: Job, hardware_id: str, settings: Mapping[str, object]) -> Measurement | None:
         """The row of the latest request for a file of a known architecture, where only a part of the conditions is known.
 
         Args:

@@ -179,13 +179,17 @@ class PhoneAnswers:
         queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str],
         requests: Sequence[PhoneRequest],
     ) -> None:
+        from mhmodels.android_bench.session.rows import PhoneFailure
+
         left = list(requests)
         try:
             for job, hardware, result in self._runner.batch(serial, left.copy()):
                 request = PhoneRequest(job, hardware)
                 left.remove(request)
-                failed = isinstance(result, Exception)
-                queue.put((request, _failure(request, result.status, result.reason) if failed else result))  # type: ignore[arg-type, union-attr]
+                if isinstance(result, PhoneFailure):
+                    queue.put((request, _failure(request, result.status, result.reason)))
+                else:
+                    queue.put((request, result))
         except Exception as error:  # whatever it is, the other phones go on, and it is told
             for request in left:
                 queue.put((request, _failure(request, _status(error, "UNKNOWN"), self._text(error))))

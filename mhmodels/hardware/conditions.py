@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ MEASURABLE_KINDS = ("measured", "estimated", "simulated")
 """Kinds of latencies that come from a device, a compiler or a simulator, and so have conditions."""
 
 
-class Conditions(Mapping[str, Any]):
+class Conditions(Mapping[str, object]):
     """Everything but the network that a latency depends on, by field name. Immutable and hashable.
 
     Settings of the runtime, the compiler or the phone are named one by one, as `configuration.mode`. A setting that is null
@@ -32,7 +32,7 @@ class Conditions(Mapping[str, Any]):
 
     __slots__ = ("_values", "key")
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, object]) -> None:
         self._values = {name: value for name, value in values.items() if value is not None}
         self.key: str = msgspec.json.encode(self._values, order="deterministic").decode()
 
@@ -40,7 +40,7 @@ class Conditions(Mapping[str, Any]):
         """The conditions of these names only."""
         return Conditions({name: self._values.get(name) for name in names})
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str) -> object:
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -64,7 +64,7 @@ class Mixture(NamedTuple):
 
     first: Measurement
     other: Measurement
-    differing: tuple[tuple[str, Any, Any], ...]
+    differing: tuple[tuple[str, object, object], ...]
 
     def __str__(self) -> str:
         return "; ".join(
@@ -109,6 +109,6 @@ def mixture(rows: Iterable[Measurement]) -> Mixture | None:
     return None
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = "missing" if value is None else repr(value)
     return text if len(text) <= 80 else f"{text[:77]}…"

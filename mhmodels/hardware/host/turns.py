@@ -117,7 +117,8 @@ def _elasticity(turns: Sequence[Turns]) -> float:
 
 def _deviations(times_ms: Sequence[float]) -> Floats:
     logarithms = np.log(np.array(times_ms))
-    return np.clip(logarithms - np.median(logarithms), -_SPIKE, _SPIKE)
+    deviations: Floats = np.clip(logarithms - np.median(logarithms), -_SPIKE, _SPIKE)
+    return deviations
 
 
 def _covariance(one: Floats, other: Floats) -> float:
