@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Environment, Hardware, HardwareCollection, HardwareEntry, Measurement, answer, built_in_hardware
@@ -23,6 +22,7 @@ from mhmodels.search.collecting.plan import Network, Plan, Settings, Target, ref
 from mhmodels.search.collecting.workers import Files
 from mhmodels.store import Store
 from mhmodels.system.files import temporary_folder
+from mhmodels.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client

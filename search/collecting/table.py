@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
 from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.timing import relative_standard_error
@@ -24,6 +23,7 @@ from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
 from mhmodels.system.files import write_atomically
+from mhmodels.version import __version__
 
 FORMAT = "mhmodels.latencies/1"
 COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")

@@ -56,7 +56,7 @@ HOSTILE = {
 }
 
 
-LONG = ("10 MB of lines beside a good run", "10 MB of lines", "talks without end")
+LONG = ("10 MB of lines beside a good run", "10 MB of lines", "talks without end", "never ends, silent")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in HOSTILE])

@@ -229,7 +229,7 @@ def test_a_run_that_never_ends(bench: Bench, device: Double) -> None:
     assert device.processes() == {}
 
 
-@pytest.mark.parametrize("features", [MODERN, "cmd"])
+@pytest.mark.parametrize("features", [MODERN, pytest.param("cmd", marks=pytest.mark.slow)])
 def test_the_watchdog_on_the_device(make_device: MakeDevice, adb: Adb, monkeypatch: pytest.MonkeyPatch, features: str) -> None:
     monkeypatch.setattr("mhmodels.android_bench.delegates.command.WATCHDOG_S", 1)
     device = make_device(features=features)

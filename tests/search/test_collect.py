@@ -397,7 +397,7 @@ def test_samples_from_a_file(fake: Fake, tmp_path: Path) -> None:
     assert {row.model for row in rows_of(tmp_path / "r.db")} == wanted | {"mobilenet_v1"}
 
 
-@pytest.mark.parametrize("hardware", ["fake-turns", "fake-cpu"])
+@pytest.mark.parametrize("hardware", ["fake-turns", pytest.param("fake-cpu", marks=pytest.mark.slow)])
 def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fake, tmp_path: Path, hardware: str) -> None:
     """By the store as by the table; a later row that was timed otherwise (`bench`) is of another pace and hides nothing."""
     fake([hardware])
