@@ -20,9 +20,10 @@ from mhmodels.hardware.collection import (
     get_hardware,
     list_hardware,
 )
-from mhmodels.hardware.conditions import Conditions, Mixture, mixture
+from mhmodels.hardware.conditions import Conditions
 from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Kind, Measurement
 from mhmodels.hardware.measuring import Answer, answer, check_format, measure, prepare
+from mhmodels.hardware.mixing import Mixture, mixture
 from mhmodels.hardware.protocol import Hardware, Job, Runner
 
 if TYPE_CHECKING:

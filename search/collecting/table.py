@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 
 from mhmodels.hardware import Environment, Measurement
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.timing import relative_standard_error
 from mhmodels.hardware.host.turns import ReferenceSpeed, common_reference_speed, steady_ms, uncertainty
+from mhmodels.hardware.mixing import mixture
 from mhmodels.search.collecting.plan import WEIGHTS, Plan, Settings, notes
 from mhmodels.search.collecting.plan import target as plan_target
 from mhmodels.search.cost_model.latencies.baselines import baselines_of

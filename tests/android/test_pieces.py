@@ -428,7 +428,7 @@ def test_rows_of_a_phone_that_is_away_are_of_the_mode_that_is_asked_for(mode: An
                     runs=50,
                     median_ms=ms,
                     configuration=kept | {"mode": known},
-                )  # fmt: skip
+                )
             )
         answers = PhoneAnswers(runner, store, fresh=False, remember=True, tell=lambda _: None)
         ((_, answer),) = answers.answers([PhoneRequest(job, hardware)])

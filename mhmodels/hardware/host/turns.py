@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.measurement import Measurement, Turns
+from mhmodels.hardware.mixing import mixture
 
 Floats: TypeAlias = NDArray[np.float64]
 

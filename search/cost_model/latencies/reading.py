@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.json_files import read_bytes
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.turns import common_reference_speed, steady_ms
 from mhmodels.hardware.measurement import Environment, Measurement, MeasurementRequest, steadier
+from mhmodels.hardware.mixing import mixture
 from mhmodels.search.cost_model.fitting import Origin
 from mhmodels.search.cost_model.latencies.baselines import Baseline, stored_baselines
 from mhmodels.search.cost_model.latencies.rows import file_rows, latency_of, placed
