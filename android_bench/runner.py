@@ -237,9 +237,8 @@ class PhoneRunner:
             if not paths:
                 where = ", ".join(str(folder) for folder in folders[:2])
                 raise MeasurementError(
-                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder"
-                    + (f" ({delegate.note})" if delegate.note else ""),
-                    field="libraries",
+                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder as "
+                    "argument 'libraries'" + (f" ({delegate.note})" if delegate.note else "")
                 )
             for path in paths:
                 found.setdefault(path.name, path)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ APPLICATION_ID = 0x4D484D53
 # 1: no `turns` in rows, which a reader of that version would refuse.
 VERSION = 2
 FILE_NAME = "results.db"
-REMEDY = "give another path"
+REMEDY = "give another path (argument 'store')"
 # Columns are what is searched by; `document` is the whole row as JSON, so that a new field needs no new table.
 _SCHEMA = """
 CREATE TABLE measurements (
@@ -104,9 +104,8 @@ class Store:
                 does not exist and `read_only` is True.
         """
         self.path = Path(path) if path is not None else default_path()
-        with _of_the_store():
-            self.read_only = self._is_read_only() if read_only is None else read_only
-            self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
+        self.read_only = self._is_read_only() if read_only is None else read_only
+        self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
 
     def check_writable(self) -> None:
         """Refuses a store that rows cannot be added to, before anything is measured.
@@ -115,9 +114,7 @@ class Store:
             StoreError: the store is open for reading only.
         """
         if self.read_only:
-            raise StoreError(
-                f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}", field="store"
-            )
+            raise StoreError(f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}")
 
     def add(self, measurement: Measurement) -> None:
         """Keeps a row. It is on the disk when this returns.
@@ -283,7 +280,7 @@ class Store:
             try:
                 yield msgspec.json.decode(document, type=Measurement)
             except (msgspec.DecodeError, MeasurementError, TypeError, UnicodeDecodeError) as error:
-                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}", field="store") from error
+                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}") from error
 
     def hardware(self) -> list[str]:
         """Ids of all hardware in the store, sorted.
@@ -300,20 +297,8 @@ class Store:
         real = real_path(self.path, _KIND)
         return real.is_file() and not all(os.access(place, os.W_OK) for place in (real, real.parent))
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        with _of_the_store(), translated(self.path, _KIND):
-            yield
-
-
-@contextmanager
-def _of_the_store() -> Iterator[None]:
-    """Says of errors that another store would mend them."""
-    try:
-        yield
-    except StoreError as error:
-        error.field = "store"
-        raise
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path, _KIND)
 
 
 def _key(environment: Environment) -> str:

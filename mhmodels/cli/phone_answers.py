@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from mhmodels.cli.common import note
-from mhmodels.cli.fields import text_with_option
+from mhmodels.cli.messages import with_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.report.failures import MeasurementFailure
 
@@ -80,9 +80,8 @@ class PhoneAnswers:
 
     def _text(self, error: Exception) -> str:
         """The text of an error, with the option that mends it."""
-        if self._command is not None and isinstance(error, MhmodelsError):
-            return text_with_option(error, self._command)
-        return str(error) or repr(error)
+        text = str(error) or repr(error)
+        return text if self._command is None else with_options(text, self._command)
 
     def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
         """The store's answer, or that the phone is out of reach; None if it must be measured."""

@@ -280,7 +280,7 @@ def _check_comparable(hardware: str, rows: Sequence[Measurement]) -> None:
     found = mixture(rows)
     if found is not None:
         raise MetricsError(
-            f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions", field="fresh"
+            f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions (argument 'fresh')"
         )
 
 

@@ -19,7 +19,7 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
-from mhmodels.cli.fields import FieldGroup
+from mhmodels.cli.messages import OptionNamingGroup
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.search.cli.run import resume_command, run_command, show_command
@@ -64,7 +64,7 @@ def _limits_options(command: F) -> F:
     )
 
 
-@click.group("search", cls=FieldGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("search", cls=OptionNamingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def search() -> None:
     """Search spaces, cost models, and the search for networks that suit several hardware.
 
@@ -215,7 +215,8 @@ def collect_command(
         raise click.UsageError("give either -n or --samples")
     if samples is not None and distribution is not None:
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
-    from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
+    from mhmodels.cli.messages import OptionNamingGroup
+from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.search.cli import collect_display as collect_cli
     from mhmodels.search.collecting.plan import REFERENCE, Settings, usual_baselines

@@ -64,8 +64,7 @@ def common_reference_speed(rows: Sequence[Measurement]) -> ReferenceSpeed | None
         names = ", ".join(sorted(f"{name} ({digest[:8]})" if name else "none" for name, digest in kinds))
         raise MeasurementError(
             f"rows on {timed[0].hardware} were timed in turns with different references, which do not go together: {names}; "
-            "use a store of one of them",
-            field="store",
+            "use a store of one of them (argument 'store')"
         )
     different = mixture(timed)
     if different is not None:
