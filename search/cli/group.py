@@ -215,8 +215,7 @@ def collect_command(
         raise click.UsageError("give either -n or --samples")
     if samples is not None and distribution is not None:
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
-    from mhmodels.cli.messages import OptionNamingGroup
-from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
+    from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.search.cli import collect_display as collect_cli
     from mhmodels.search.collecting.plan import REFERENCE, Settings, usual_baselines
