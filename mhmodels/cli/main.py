@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
-from mhmodels.cli.fields import options_named
+from mhmodels.cli.messages import options_in_errors
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
@@ -82,7 +82,7 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command. Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe."""
         try:
-            with options_named(self, ctx):
+            with options_in_errors(self, ctx):
                 return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():

@@ -19,7 +19,7 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
-from mhmodels.cli.fields import FieldGroup
+from mhmodels.cli.messages import OptionNamingGroup
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.search.cli.run import resume_command, run_command, show_command
@@ -65,7 +65,7 @@ def _limits_options(command: F) -> F:
     )
 
 
-@click.group("search", cls=FieldGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("search", cls=OptionNamingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def search() -> None:
     """Search spaces, cost models, and the search for networks that suit several hardware.
 
