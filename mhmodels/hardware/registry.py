@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import msgspec
 
 from mhmodels.errors import UnknownNameError
+from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Kind, Measurement
 
 DEFAULT_HARDWARE = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
 
 
-class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Hardware(Checked, frozen=True, kw_only=True):
     """One thing to measure on.
 
     Attributes:
@@ -34,7 +35,7 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     description: str
     strict: bool = True
     turns: bool = False
-    configuration: dict[str, Any] = {}
+    configuration: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

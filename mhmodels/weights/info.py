@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing, decode_json
 from mhmodels.errors import WeightsError
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import control_character
 from mhmodels.weights.sources.source import Role
 
@@ -27,7 +28,7 @@ NO_LINE_ENDS = "\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 """White space that a class name may have inside. Only \\n, \\r\\n and \\r end a line of a labels file."""
 
 
-class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Labels(Checked, frozen=True, kw_only=True):
     """What a classifier's outputs mean.
 
     Attributes:
@@ -37,11 +38,13 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             (TuNAS: an output that is never trained), or `unknown`.
     """
 
+    field_error: ClassVar = WeightsError
     name: str = ""
     names: tuple[str, ...] = ()
     background: Background = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for number, name in enumerate(self.names):
             mark = control_character(name, NO_LINE_ENDS)
             if mark is not None or not name.strip():
@@ -70,15 +73,16 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
 
 
-class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Claim(Checked, frozen=True, kw_only=True):
     """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom."""
 
+    field_error: ClassVar = WeightsError
     top1: float
     dataset: str
     source: str
 
 
-class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Learned(Checked, frozen=True, kw_only=True):
     """What quantisation-aware training learned besides the weights.
 
     Attributes:
@@ -88,18 +92,20 @@ class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         ranges: (low, high) by tensor name, as the exporter calibrates them.
     """
 
+    field_error: ClassVar = WeightsError
     format: Literal["int8", "uint8"]
     granularity: Literal["channel", "tensor"]
     steps: int
     ranges: dict[str, tuple[float, float]]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, (low, high) in self.ranges.items():
             if not -math.inf < low < high < math.inf:
-                raise ValueError(f"range of tensor '{name}' is ({low}, {high}), expected two finite ascending numbers")
+                raise WeightsError(f"range of tensor '{name}' is ({low}, {high}), expected two finite ascending numbers")
 
 
-class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WeightsInfo(Checked, frozen=True, kw_only=True):
     """A weights file's own description.
 
     Attributes:
@@ -118,6 +124,7 @@ class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         created_by: the program and version that wrote the file.
     """
 
+    field_error: ClassVar = WeightsError
     sha256: str
     architecture_id: str
     architecture: dict[str, Any]

@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeGuard
+from typing import ClassVar, Literal, TypeAlias, TypeGuard
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
+from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Kind
 from mhmodels.search.cost_model import features
 from mhmodels.search.cost_model.latencies.baselines import Baseline
@@ -32,14 +33,15 @@ Floats: TypeAlias = NDArray[np.float64]
 Form: TypeAlias = Literal["structural", "coupled", "pairwise"]
 
 
-class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CurvePoint(Checked, frozen=True, kw_only=True):
     """Held-out statistics of a fit to the first n samples."""
 
+    field_error: ClassVar = CostModelError
     n: int
     statistics: Statistics
 
 
-class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CostModel(Checked, frozen=True, kw_only=True):
     """Latency in ms on one hardware, as a sum over the parts of a network.
 
     Attributes:
@@ -71,6 +73,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         mhmodels_version: that fitted it.
     """
 
+    field_error: ClassVar = CostModelError
     form: Form
     space: str
     schema: str
@@ -87,21 +90,22 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     file_format: str = ""
     environment: Environment | None = None
     features_version: int = features.VERSION
-    weights: dict[str, float] = {}
-    deviations: dict[str, float] = {}
+    weights: dict[str, float] = msgspec.field(default_factory=dict)
+    deviations: dict[str, float] = msgspec.field(default_factory=dict)
     row_index: tuple[int, ...] = ()
     row_weights: tuple[float, ...] = ()
     strength: float = 0.0
     deviation_scale: float = 0.0
     error: Literal["relative", "absolute"] = "relative"
     nonnegative: bool = False
-    by_distribution: dict[str, Statistics] = {}
+    by_distribution: dict[str, Statistics] = msgspec.field(default_factory=dict)
     learning_curve: tuple[CurvePoint, ...] = ()
     trained_on: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         numbers = [self.intercept_ms, self.floor_ms, *self.weights.values(), *self.deviations.values(), *self.row_weights]
         numbers += [one.ms for one in self.baselines]
         wild = next((one for one in numbers if not abs(one) <= LONGEST_MS), None)

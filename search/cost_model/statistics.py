@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mhmodels.formats.checked import Checked
 
-class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+
+class Statistics(Checked, frozen=True, kw_only=True):
     """Over n architectures that were not trained on.
 
     Attributes:

@@ -14,12 +14,13 @@ the end. During the warm-ups, decisions are replaced with some probability so th
 from __future__ import annotations
 
 import json
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mhmodels.formats.checked import Checked
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import SKIP, Encodings, Space
 
@@ -30,7 +31,7 @@ _MOST = 1e6
 """Of learning rate and growth: logits stay finite, however long a search is."""
 
 
-class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ControllerSettings(Checked, frozen=True, kw_only=True):
     """How the controller learns. Defaults are TuNAS' (batch 4096); `delay` is 0.5 in the multi-hardware paper.
 
     Attributes:
@@ -45,6 +46,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             of any other choice.
     """
 
+    field_error: ClassVar = SearchError
     steps: int
     learning_rate: float = 4.8e-3
     growth: float = 10.0
@@ -55,6 +57,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     skip: float | None = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         limits = {
             "steps": self.steps >= 1,
             "learning_rate": 0 < self.learning_rate <= _MOST,

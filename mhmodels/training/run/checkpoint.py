@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from mhmodels.formats.archives import ArchiveError, load_arrays
+from mhmodels.formats.checked import Checked
 from mhmodels.system.files import replaced
 from mhmodels.training.errors import CheckpointError
 
@@ -25,7 +26,7 @@ _NAME = re.compile(r"step_(\d{8,})\.npz")
 _STATE = "state"
 
 
-class EpochResult(msgspec.Struct, frozen=True, kw_only=True):
+class EpochResult(Checked, frozen=True, kw_only=True):
     """One epoch in the run's history; accuracies are shares (0 to 1), of training pictures as augmented.
 
     `test_…` are None where the epoch was not evaluated.

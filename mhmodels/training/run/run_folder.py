@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from mhmodels.architecture import decode_json, read_bytes
+from mhmodels.formats.checked import Checked
 from mhmodels.system.files import write_atomically
 from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 from mhmodels.training.errors import TrainingError
@@ -29,7 +30,7 @@ RUN_FORMAT: Literal["mhmodels.run/1"] = "mhmodels.run/1"
 METRICS_FORMAT: Literal["mhmodels.metrics/1"] = "mhmodels.metrics/1"
 
 
-class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Setup(Checked, frozen=True, kw_only=True):
     """What decides the weights that a run ends with, bit for bit on one machine.
 
     Attributes:
@@ -54,7 +55,7 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     transform: str | None = None
 
 
-class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+class Metrics(Checked, frozen=True, kw_only=True):
     """The result of a run.
 
     Attributes:

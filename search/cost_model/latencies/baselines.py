@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from mhmodels.formats.checked import Checked
 from mhmodels.hardware.host.turns import Pace, steady_ms
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.store import Store
@@ -14,7 +13,7 @@ BASELINE = "mobilenet_v1"
 """The network whose latencies are the C of rewards if nothing else is wanted."""
 
 
-class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Baseline(Checked, frozen=True, kw_only=True):
     """A network whose latency was measured where the data come from, at the same pace.
 
     Attributes:
