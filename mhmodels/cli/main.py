@@ -56,6 +56,14 @@ class _ReaderLeftError(Exception):
     """Nobody reads what a command prints."""
 
 
+class _EndOfFileError(Exception):
+    """A command raised EOFError, such as a user's function that asks a person; click would call that an interruption."""
+
+    def __init__(self, raised: EOFError) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
+
+
 def _reader_is_there() -> bool:
     """Whether the pipe that broke was another one than stdout, such as a phone's."""
     poll = select.poll()
@@ -79,13 +87,18 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; click would end with code 1 where the reader of stdout (head, less) went away."""
+        """Runs a command; keeps from click what it would take for something else.
+
+        click ends with code 1 where the reader of stdout (head, less) went away, and reports EOFError as an interruption.
+        """
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise
             raise _ReaderLeftError from error
+        except EOFError as error:
+            raise _EndOfFileError(error) from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds a command; an unknown one is answered with the nearest names."""
@@ -142,6 +155,8 @@ def main() -> None:
         kept = next((str(cause) for cause in causes if isinstance(cause, InterruptedJobError)), "what was written before is kept")
         click.echo(f"{word}; {kept}", err=True)
         sys.exit(128 + number)
+    except _EndOfFileError as error:
+        raise error.raised from None
     except _ReaderLeftError:
         terminal.silence(sys.stdout)
         sys.exit(0)
