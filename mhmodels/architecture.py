@@ -118,6 +118,15 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
         input_size: (height, width) in pixels.
         width_multiplier: applied to the declared filters by `rounding`.
         preprocessing: what the trained network expects of its pictures; not part of the identity.
+
+    Example:
+        >>> from mhmodels import get_architecture
+        >>> network = get_architecture("multi_max").at(width_multiplier=0.5, input_size=128)
+        >>> network.input_size, len(network.stages), network.architecture_id
+        ((128, 128), 5, '5cddf6f3d36ade9c')
+        >>> from mhmodels import Architecture
+        >>> Architecture.from_json(network.to_json()) == network
+        True
     """
 
     field_error: ClassVar = ArchitectureError
@@ -196,6 +205,13 @@ def load_architecture(path: str | os.PathLike[str]) -> Architecture:
 
     Raises:
         FileFormatError: the file cannot be read or is not an architecture; the message names file and field.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture, load_architecture
+        >>> _ = Path("mine.json").write_bytes(get_architecture("multi_avg").to_json())
+        >>> load_architecture("mine.json").name
+        'multi_avg'
     """
     return Architecture.from_json(read_bytes(path, limit=8 << 20), source=str(path))
 

@@ -27,7 +27,13 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class RMSProp(Checked, frozen=True, kw_only=True, tag_field="type", tag="rmsprop"):
-    """RMSProp; `epsilon` stands under the root, as in TensorFlow 1."""
+    """RMSProp; `epsilon` stands under the root, as in TensorFlow 1.
+
+    Example:
+        >>> from mhmodels.training import RMSProp
+        >>> RMSProp(momentum=0.8).decay
+        0.9
+    """
 
     field_error: ClassVar = RecipeError
     decay: Share = 0.9
@@ -36,7 +42,13 @@ class RMSProp(Checked, frozen=True, kw_only=True, tag_field="type", tag="rmsprop
 
 
 class Adam(Checked, frozen=True, kw_only=True, tag_field="type", tag="adam"):
-    """Adam (arXiv 1412.6980)."""
+    """Adam (arXiv 1412.6980).
+
+    Example:
+        >>> from mhmodels.training import Adam
+        >>> Adam(beta_1=0.8).beta_2
+        0.999
+    """
 
     field_error: ClassVar = RecipeError
     beta_1: Share = 0.9
@@ -45,7 +57,13 @@ class Adam(Checked, frozen=True, kw_only=True, tag_field="type", tag="adam"):
 
 
 class SGD(Checked, frozen=True, kw_only=True, tag_field="type", tag="sgd"):
-    """Gradient descent with momentum."""
+    """Gradient descent with momentum.
+
+    Example:
+        >>> from mhmodels.training import SGD
+        >>> SGD(nesterov=True).momentum
+        0.9
+    """
 
     field_error: ClassVar = RecipeError
     momentum: Share = 0.9
@@ -59,6 +77,11 @@ class LearningRate(Checked, frozen=True, kw_only=True):
         peak: for `reference_batch` pictures a step, scaled in proportion to the batch; as it is where that is None.
         warmup: share of all steps.
         decay: what follows the warm-up.
+
+    Example:
+        >>> from mhmodels.training import LearningRate
+        >>> LearningRate(peak=0.1, reference_batch=256).peak_at(1024)
+        0.4
     """
 
     field_error: ClassVar = RecipeError
@@ -84,6 +107,11 @@ class Augmentation(Checked, frozen=True, kw_only=True):
 
     Raises:
         RecipeError: a range that is none.
+
+    Example:
+        >>> from mhmodels.training import Augmentation
+        >>> Augmentation(area=(0.35, 1.0), flip=False).attempts
+        10
     """
 
     field_error: ClassVar = RecipeError
@@ -120,6 +148,12 @@ class Recipe(Checked, frozen=True, kw_only=True):
         preprocessing: replaces the network's own, and is written to the weight file; None keeps it.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         max_bad_share: share of the pictures that may be unreadable before the run fails.
+
+    Example:
+        >>> from mhmodels.training import Adam, LearningRate, Recipe
+        >>> recipe = Recipe(name="mine", epochs=3, batch_size=32, optimizer=Adam(), learning_rate=LearningRate(peak=1e-3))
+        >>> Recipe.from_json(recipe.to_json()) == recipe
+        True
     """
 
     field_error: ClassVar = RecipeError
@@ -204,5 +238,10 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     Raises:
         UnknownNameError: neither a name nor a .json file.
         FileFormatError: the file cannot be read or is not a recipe.
+
+    Example:
+        >>> from mhmodels.training import load_recipe
+        >>> load_recipe("paper").epochs
+        360
     """
     return named_or_file(recipe, "recipe", RECIPES, Recipe.from_json)

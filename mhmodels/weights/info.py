@@ -36,6 +36,11 @@ class Labels(Checked, frozen=True, kw_only=True):
         names: of the classes in order, without background; empty if the file does not carry them.
         background: the output that is no class of the set: `none`, the `first` (slim: labels from 1), the `last`
             (TuNAS: an output that is never trained), or `unknown`.
+
+    Example:
+        >>> from mhmodels.weights import Labels
+        >>> Labels(name="pets", names=("cat", "dog"), background="first").offset
+        1
     """
 
     field_error: ClassVar = WeightsError
@@ -74,7 +79,13 @@ class Labels(Checked, frozen=True, kw_only=True):
 
 
 class Claim(Checked, frozen=True, kw_only=True):
-    """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom."""
+    """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom.
+
+    Example:
+        >>> from mhmodels.weights import Claim
+        >>> Claim(top1=75.2, dataset="ImageNet", source="our training of May").top1
+        75.2
+    """
 
     field_error: ClassVar = WeightsError
     top1: float
@@ -90,6 +101,11 @@ class Learned(Checked, frozen=True, kw_only=True):
         granularity: of the weights' scales.
         steps: of quantisation-aware training.
         ranges: (low, high) by tensor name, as the exporter calibrates them.
+
+    Example:
+        >>> from mhmodels.weights import Learned
+        >>> Learned(format="int8", granularity="channel", steps=100, ranges={"stem": (0.0, 6.0)}).ranges["stem"]
+        (0.0, 6.0)
     """
 
     field_error: ClassVar = WeightsError
@@ -122,6 +138,13 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
         padding: before strided convolutions where the weights were trained: `same` as this package pads, or `bottom_right`,
             ((0, 1), (0, 1)), as keras.applications.MobileNet does.
         created_by: the program and version that wrote the file.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate, read_info
+        >>> info = read_info(locate("digits64", resolve("multi_max@0.25")))
+        >>> info.holds, info.labels.names[:3]
+        ('the whole network', ('0', '1', '2'))
     """
 
     field_error: ClassVar = WeightsError
@@ -180,6 +203,12 @@ def content_hash(arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> str:
 
     Returns:
         64 hex digits.
+
+    Example:
+        >>> import numpy as np
+        >>> from mhmodels.weights import content_hash
+        >>> content_hash({("stem_conv", "kernel"): np.zeros((3, 3, 3, 32), np.float32)})[:8]
+        '0f53b80e'
     """
     digest = hashlib.sha256()
     for (layer, role), array in sorted(arrays.items()):

@@ -66,6 +66,11 @@ class Metrics(Checked, frozen=True, kw_only=True):
         skipped: unreadable pictures, `file (reason)`; a resumed run counts them from its last start.
         weights_file: its name in the run's folder.
         versions: of the libraries.
+
+    Example:
+        >>> from mhmodels.training import load_metrics
+        >>> load_metrics(Path("run/metrics.json")).test_accuracy  # doctest: +SKIP
+        0.97
     """
 
     setup: Setup
@@ -176,6 +181,14 @@ def load_metrics(path: Path) -> Metrics:
 
     Raises:
         FileFormatError: it cannot be read or is none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mhmodels.training import load_metrics
+        >>> load_metrics(Path("run/metrics.json"))
+        Traceback (most recent call last):
+            ...
+        mhmodels.errors.FileFormatError: run/metrics.json: cannot be read (No such file or directory)
     """
     return decode_json(read_bytes(path), Metrics, METRICS_FORMAT, str(path))
 

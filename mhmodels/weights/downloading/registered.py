@@ -204,6 +204,12 @@ def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
     Raises:
         WeightsError: no such file, a checkpoint that must be imported first, or weights that cannot be had.
         UnknownNameError: neither a file nor a registered name.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate
+        >>> locate("digits64", resolve("multi_max@0.25")).name
+        'multi_max_w0.25_digits64.weights.h5'
     """
     text = os.fspath(weights)
     if "://" in text:
