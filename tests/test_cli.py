@@ -43,7 +43,9 @@ def test_light_commands_import_no_framework(arguments: list[str], tmp_path: Path
 
 
 def test_importing_the_package_imports_no_framework() -> None:
-    code = "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX.__doc__)"
+    code = (
+        "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX.__doc__)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "multi_max" in done.stdout
 

@@ -29,13 +29,14 @@ preprocessing tflite pictures
 weights
 builder inference
 training
+hardware.conditions
 hardware.measurement
-hardware.registry
+hardware.protocol
 store
 hardware
 metrics
 published
-report
+export.errors export.tolerances
 export.graph
 export.quantisation
 export.writing
@@ -54,6 +55,7 @@ android_bench.verdict
 android_bench.session
 android_bench.runner
 android_bench
+report
 search.errors
 search.space
 search.cost_model
@@ -75,18 +77,14 @@ INDEPENDENT = (("export", "android_bench"), ("android_bench", "export"))
 KNOWN_EXCEPTIONS: set[tuple[str, str]] = {
     ("android_bench.device.condition", "android_bench.delegates.command"),
     ("android_bench.device.description", "android_bench.delegates.delegate"),
-    ("android_bench.transport.workspace", "android_bench.device.settings"),
-    ("android_bench.delegates.delegate", "android_bench.delegates.table"),
     ("export.graph.rewrite", "export.quantisation.scheme"),
-    ("export.reading.keras_reference", "export.verification.parity"),
+    ("export.reading.reading_check", "export.reading.source"),
     ("export.reading.source", "export.quantisation.aware"),
-    ("export.reading.source", "export.verification.export_check"),
-    ("export.reading.source", "export.verification.file_graph"),
-    ("export.reading.source", "export.reading.keras_reference"),
     ("export.verification.consistency", "export.options"),
     ("export.verification.consistency", "export.pipeline"),
-    ("export.writing.converter", "export.reading.keras_graph"),
+    ("export.writing.converter", "export.reading.keras_model.reader"),
     ("export.writing.manifest", "export.verification.parity"),
+    ("hardware.conditions", "hardware.measurement"),
     ("search.run.request", "search.cli.spaces"),
     ("search.supernet.ending", "search.cli.supernet"),
     ("search.supernet.ending", "search.supernet.loop"),

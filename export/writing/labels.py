@@ -6,7 +6,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import plain_text
 from mhmodels.weights.info import Labels

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -14,6 +14,7 @@ from mhmodels.architecture import Architecture, Interpolation, Preprocessing, de
 from mhmodels.export.verification.parity import Parity
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.formats.checked import Checked
+from mhmodels.tflite.format import FileFormat
 
 FORMAT = "mhmodels.manifest/1"
 TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
@@ -95,7 +96,7 @@ class Manifest(Checked, frozen=True, kw_only=True):
     file: str
     sha256: str
     file_bytes: int
-    precision: Literal["float32", "float16", "int8", "uint8"]
+    precision: FileFormat
     engine: str
     granularity: str | None
     pooling: str
