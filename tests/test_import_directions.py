@@ -176,3 +176,12 @@ def test_every_room_exists() -> None:
 def test_what_points_the_wrong_way_is_found(monkeypatch: pytest.MonkeyPatch, importer: str, imported: str) -> None:
     monkeypatch.setattr(f"{__name__}.imports", lambda: {importer: frozenset({imported})})
     assert wrong_way() == {(importer, imported)}
+
+
+@pytest.mark.parametrize("package", ["mhmodels", *LINKED])
+def test_the_page_names_every_room(package: str) -> None:
+    title = f"### mhmodels.{package}\n" if package in LINKED else "### mhmodels\n"
+    section = (ROOT / "docs" / "architecture.md").read_text().partition(title)[2].partition("\n### ")[0]
+    folder = ROOT / package
+    rooms = [path.parent.relative_to(folder).parts for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/__init__.py")]
+    assert not {parts for parts in rooms if parts[0] not in LINKED and f"`{parts[-1]}/`" not in section}
