@@ -188,8 +188,7 @@ def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
 
 def alone(entrant: Entrant, training: Training) -> float:
     """Trains a network alone, unless that was done before, and gives its test accuracy."""
-    from mhmodels.training.session import Request as TrainingRequest
-    from mhmodels.training.session import train_network
+    from mhmodels.training.session import TrainingRequest, train_network
 
     width = training.width * entrant.width
     network = entrant.architecture.at(width_multiplier=width, input_size=training.side, classes=training.classes)

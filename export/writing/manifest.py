@@ -13,6 +13,7 @@ import msgspec
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 from mhmodels.export.verification.parity import Parity
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
+from mhmodels.formats.checked import Checked
 from mhmodels.tflite.format import FileFormat
 
 FORMAT = "mhmodels.manifest/1"
@@ -20,14 +21,14 @@ TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuff
 LARGEST = 64 << 20
 
 
-class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TensorSpec(Checked, frozen=True, kw_only=True):
     """How a tensor's integers stand for real numbers: real = scale * (integer - zero_point)."""
 
     scale: float
     zero_point: int
 
 
-class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class InputSpec(Checked, frozen=True, kw_only=True):
     """What the input tensor takes: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
@@ -56,7 +57,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return Preprocessing(mean=self.mean, std=self.std, crop_fraction=self.crop_fraction, interpolation=self.interpolation)
 
 
-class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OutputSpec(Checked, frozen=True, kw_only=True):
     """An output tensor: real = scale * (integer - zero_point)."""
 
     name: str
@@ -66,7 +67,7 @@ class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     zero_point: int | None
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Calibration(Checked, frozen=True, kw_only=True):
     """The pictures that ranges were taken from.
 
     Attributes:
@@ -81,7 +82,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     skipped: tuple[str, ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Manifest(Checked, frozen=True, kw_only=True):
     """Everything that is known of one exported file.
 
     Attributes:

@@ -15,7 +15,10 @@ from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import Encodings, Space
 
-_REMEDY = "pymoo is not installed; `pip install 'mhmodels[search]'`, or another method (argument 'method', or `Reinforce(refinement=0)`)"
+_REMEDY = (
+    "pymoo is not installed; `pip install 'mhmodels[search]'`, "
+    "or choose another method (argument 'method', or `Reinforce(refinement=0)`)"
+)
 
 
 class EvaluatedNetworks(NamedTuple):

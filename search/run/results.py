@@ -11,6 +11,7 @@ import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import decode_json, read_bytes
 from mhmodels.search.arrays import Floats
 from mhmodels.search.objective.objective import Objective
@@ -24,7 +25,7 @@ FOUND_FORMAT = "mhmodels.found/1"
 FRONT_FORMAT = "mhmodels.front/1"
 
 
-class TabularResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TabularResult(Checked, frozen=True, kw_only=True):
     """A network of a tabular space: no architecture, but choices by decision."""
 
     space: str
