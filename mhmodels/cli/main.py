@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
+from mhmodels.cli.fields import options_named
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
@@ -26,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "info": ("mhmodels.cli.info", "info", "Show one network: parameters, MAdds, feature endpoints, layers."),
     "export": ("mhmodels.export.cli.export", "export", "Write and verify TFLite files: float32, float16, int8, uint8."),
     "verify": (
-        "mhmodels.export.cli.export",
+        "mhmodels.export.cli.verify",
         "verify",
         "Compare a TFLite file with its model or with another file on pictures.",
     ),
@@ -81,7 +82,8 @@ class LazyGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command. Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe."""
         try:
-            return super().invoke(ctx)
+            with options_named(self, ctx):
+                return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise
@@ -105,7 +107,7 @@ class LazyGroup(click.Group):
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from mhmodels import __version__
+        from mhmodels.version import __version__
 
         click.echo(f"mhmodels {__version__}")
         ctx.exit()

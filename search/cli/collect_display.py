@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import click
 
 from mhmodels.cli.common import check_place, check_places, console, emit_json, note, progress_console
+from mhmodels.hardware import HardwareCollection
 from mhmodels.search.collecting.claims import claimed
 from mhmodels.search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
 from mhmodels.search.collecting.plan import Plan, Settings, make_plan
@@ -57,6 +58,7 @@ def run(
     scheduler: str | None,
     output: Path | None,
     as_json: bool,
+    known: HardwareCollection,
 ) -> None:
     """Samples or reads networks, measures what the store lacks, reports.
 
@@ -69,6 +71,7 @@ def run(
         scheduler: address of a dask.distributed scheduler, or None for this machine.
         output: FILE.csv for all rows of these networks; None for none.
         as_json: prints a document instead of a table.
+        known: collection that has the ids.
 
     Raises:
         MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
@@ -80,7 +83,7 @@ def run(
         drawn = sample(space, *draw)
         about = {"n": draw[0], "seed": draw[1], "distribution": ", ".join(dict.fromkeys(drawn.distributions))}
     with Store(store) as rows, claimed(rows.path, hardware):
-        plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
+        plan = make_plan(space, drawn, hardware, rows, settings, hardware=known, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):
             events = None

@@ -19,6 +19,7 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
+from mhmodels.cli.fields import FieldGroup
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.search.cli.run import resume_command, run_command, show_command
@@ -63,7 +64,7 @@ def _limits_options(command: F) -> F:
     )
 
 
-@click.group("search", context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("search", cls=FieldGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def search() -> None:
     """Search spaces, cost models, and the search for networks that suit several hardware.
 
@@ -214,7 +215,7 @@ def collect_command(
         raise click.UsageError("give either -n or --samples")
     if samples is not None and distribution is not None:
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
-    from mhmodels.cli.phones import hardware_ids, install, wanted
+    from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.search.cli import collect_display as collect_cli
     from mhmodels.search.collecting.plan import REFERENCE, Settings, usual_baselines
@@ -222,7 +223,7 @@ def collect_command(
 
     if output is not None:
         collect_cli.check_output(output, (samples, None if store is None else Path(store)))
-    space, runner = get_space(space_name), install(phones, store)
+    space, runner = get_space(space_name), phone_runner(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
     settings = Settings(
@@ -235,7 +236,7 @@ def collect_command(
         baselines=tuple(filter(None, baselines)) if baselines else usual_baselines(space),
     )
     draw = samples if samples is not None else (count or 0, seed, distribution)
-    collect_cli.run(space, draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
+    collect_cli.run(space, draw, ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json, with_phones(runner))
 
 
 @search.command("fit")

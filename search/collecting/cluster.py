@@ -7,22 +7,22 @@ against other processes of its host too. Rows are stored here, as they come.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
-from mhmodels.hardware import Environment, Hardware, Measurement, Runner, answer, get_hardware, register
-from mhmodels.hardware.registry import runners
+from mhmodels.hardware import Environment, Hardware, HardwareCollection, HardwareEntry, Measurement, answer, built_in_hardware
 from mhmodels.search.collecting.hardware_queue import FAILURES, Event, Row, Trouble
 from mhmodels.search.collecting.plan import Network, Plan, Settings, Target, reference_network, target, with_notes
 from mhmodels.search.collecting.workers import Files
 from mhmodels.store import Store
 from mhmodels.system.files import temporary_folder
+from mhmodels.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -57,9 +57,9 @@ class _Place(NamedTuple):
     workers: list[str]
 
 
-def resource_of(hardware_id: str) -> str:
+def resource_of(hardware: Hardware) -> str:
     """The worker resource that a hardware takes."""
-    serial = _hardware(hardware_id)[0].configuration.get("serial")
+    serial = hardware.configuration.get("serial")
     return f"phone-{serial}" if serial else MACHINE
 
 
@@ -87,13 +87,17 @@ def look(hardware_id: str) -> tuple[bytes, str, str]:
         return b"", str(error), __version__
 
 
-def _hardware(hardware_id: str) -> tuple[Hardware, Runner]:
+def _hardware(hardware_id: str) -> HardwareEntry:
     """As `get_hardware`; a worker sees the phones of its host without being told how to."""
-    if "/" in hardware_id and "phones" not in runners():
-        from mhmodels.android_bench.runner import PhoneRunner
+    return (_with_phones() if "/" in hardware_id else built_in_hardware()).get(hardware_id)
 
-        register("phones", PhoneRunner())
-    return get_hardware(hardware_id)
+
+@functools.cache
+def _with_phones() -> HardwareCollection:
+    """One runner for all tasks of a worker, since it keeps what it has found out about its phones."""
+    from mhmodels.android_bench.runner import PhoneRunner
+
+    return built_in_hardware().with_runner("phones", PhoneRunner())
 
 
 def remote_events(
@@ -110,7 +114,7 @@ def remote_events(
     try:
         places, absent = [], dict(plan.absent)
         for one in plan.targets:
-            environment, workers, why_not = _find(client, one.hardware.id)
+            environment, workers, why_not = _find(client, one.hardware)
             if environment is None:
                 absent[one.hardware.id] = why_not
                 tell(f"{one.hardware.id} is left out: {why_not}")
@@ -137,9 +141,9 @@ def _connect(address: str) -> Client:
         raise MeasurementError(f"no dask scheduler answers at '{address}' ({error}); start one with `dask scheduler`") from error
 
 
-def _find(client: Client, hardware_id: str) -> tuple[Environment | None, list[str], str]:
+def _find(client: Client, hardware: Hardware) -> tuple[Environment | None, list[str], str]:
     """The workers that can measure on a hardware, which must agree on what rows depend on; or why there are none."""
-    resource = resource_of(hardware_id)
+    hardware_id, resource = hardware.id, resource_of(hardware)
     known = client.scheduler_info(n_workers=-1)["workers"]
     offering = [name for name, facts in known.items() if facts.get("resources", {}).get(resource)]
     if not offering:
@@ -219,7 +223,7 @@ def _submit(client: Client, place: _Place, network: Network, settings: Settings)
         work,
         task,
         workers=place.workers,
-        resources={resource_of(task.hardware): 1},
+        resources={resource_of(place.target.hardware): 1},
         pure=False,
         retries=0,
         allow_other_workers=False,

@@ -12,8 +12,8 @@ from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.host.load import wait_for_quiet
 from mhmodels.hardware.host.session import timing_cores
-from mhmodels.hardware.host.turns import common_pace, steady_ms, uncertainty
-from mhmodels.hardware.measuring import steadier
+from mhmodels.hardware.host.turns import common_reference_speed, steady_ms, uncertainty
+from mhmodels.hardware.measurement import steadier
 from mhmodels.search.collecting.plan import Network, Settings, Target, notes, with_notes
 from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
 from mhmodels.search.space.search_space import Space
@@ -132,7 +132,7 @@ class Desk:
         if len(known) < ENOUGH or not self.target.timed:
             return
         rows = [self._rows[network.id] for network in known]
-        pace = common_pace(rows)
+        pace = common_reference_speed(rows)
         ms = np.array([steady_ms(row, pace) for row in rows], np.float64)
         encodings = np.array([network.encoding for network in known])
         model = fit(space, encodings, ms, Origin(self.id), FitOptions(curve=False)).model

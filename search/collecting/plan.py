@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
-from mhmodels.export.writing.latency import LatencyFormat, latency_bytes
-from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
+from mhmodels.export.writing.latency import latency_bytes, latency_format
+from mhmodels.hardware import Environment, Hardware, HardwareCollection, Measurement, Runner, built_in_hardware
 from mhmodels.registry import resolve
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
 from mhmodels.search.errors import SpaceError
@@ -133,6 +133,7 @@ def make_plan(
     store: Store,
     settings: Settings = _AS_USUAL,
     *,
+    hardware: HardwareCollection | None = None,
     remote: bool = False,
 ) -> Plan:
     """Looks up what the store has; an architecture with a row of the same environment is not measured again.
@@ -144,6 +145,7 @@ def make_plan(
         store: of the rows.
         settings: how they are to be measured: rows with other threads, or beside another file of a reference network, do not
             count.
+        hardware: collection that has the ids; None for the hardware that comes with the package.
         remote: they are measured elsewhere, so whether they can be measured from here does not matter.
 
     Raises:
@@ -160,19 +162,15 @@ def make_plan(
     distinct = {row.tobytes(): (row, name) for row, name in zip(rows, names, strict=True)}
     networks = [Network(space.label(row), row, space.build(row), name) for row, name in distinct.values()]
     baselines = _baselines(space, settings, {network.id for network in networks})
-    targets, absent = [], {}
+    targets, absent, known = [], {}, hardware or built_in_hardware()
     for name in dict.fromkeys(hardware_ids):
-        hardware, runner = get_hardware(name)
-        if hardware.format not in get_args(LatencyFormat):
-            raise MeasurementError(
-                f"{hardware.id} takes {hardware.format} files, which cannot be made with random weights; "
-                f"choose hardware for {', '.join(get_args(LatencyFormat))}"
-            )
-        environment, why_not = (None, "") if remote else _environment(hardware, runner)
+        entry, runner = known.get(name)
+        latency_format(entry.format, entry.id)
+        environment, why_not = (None, "") if remote else _environment(entry, runner)
         if why_not:
-            absent[hardware.id] = why_not
+            absent[entry.id] = why_not
         else:
-            targets.append(target(hardware, runner, environment, [*baselines, *networks], store, settings))
+            targets.append(target(entry, runner, environment, [*baselines, *networks], store, settings))
     if not targets:
         raise MeasurementError("none of the hardware can be measured: " + "; ".join(absent.values() or ["none was named"]))
     return Plan(networks, targets, absent, baselines)
@@ -199,7 +197,7 @@ def target(
         weights=WEIGHTS,
         threads=settings.threads,
         environment=environment,
-        beside=_reference_hash(settings, hardware.format) if hardware.turns else "",
+        beside=_reference_hash(settings, hardware) if hardware.turns else "",
     )
     rows = {str(row.architecture_id): row for row in stored}
     return Target(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
@@ -229,10 +227,10 @@ def _named(name: str) -> Architecture:
     return msgspec.structs.replace(resolve(name), name=name)
 
 
-def _reference_hash(settings: Settings, file_format: str) -> str:
+def _reference_hash(settings: Settings, hardware: Hardware) -> str:
     """Of the reference network's file, "" for none: rows beside a file that an older writer made of it do not go with ours."""
     reference = reference_network(settings)
-    return hashlib.sha256(latency_bytes(reference, cast("LatencyFormat", file_format))).hexdigest() if reference else ""
+    return hashlib.sha256(latency_bytes(reference, latency_format(hardware.format, hardware.id))).hexdigest() if reference else ""
 
 
 def notes(row: Measurement) -> dict[str, Any]:

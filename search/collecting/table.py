@@ -12,11 +12,10 @@ from typing import Any
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
-from mhmodels.hardware.host.timing import unrest
-from mhmodels.hardware.host.turns import Pace, common_pace, steady_ms, uncertainty
-from mhmodels.hardware.measurement import mixture
+from mhmodels.hardware.conditions import mixture
+from mhmodels.hardware.host.timing import relative_standard_error
+from mhmodels.hardware.host.turns import ReferenceSpeed, common_reference_speed, steady_ms, uncertainty
 from mhmodels.search.collecting.plan import WEIGHTS, Plan, Settings, notes
 from mhmodels.search.collecting.plan import target as plan_target
 from mhmodels.search.cost_model.latencies.baselines import baselines_of
@@ -24,6 +23,7 @@ from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
 from mhmodels.system.files import write_atomically
+from mhmodels.version import __version__
 
 FORMAT = "mhmodels.latencies/1"
 COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")
@@ -35,8 +35,8 @@ def write_table(
     """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
 
     `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
-    (`hardware.host.turns`), which the provenance names. `unrest` is the standard error of these, relative; else the row's
-    uncertainty (`mhmodels.hardware.host.timing.unrest`), empty where nothing was timed. `reference_ms` is what the
+    (`hardware.host.turns`), which the provenance names. `unrest` is the relative standard error of these; else that of the row
+    (`mhmodels.hardware.host.timing.relative_standard_error`), empty where nothing was timed. `reference_ms` is what the
     reference network took around that time.
 
     Args:
@@ -65,7 +65,7 @@ def write_table(
         now = plan_target(target.hardware, target.runner, target.environment, plan.everything, store, settings).rows
         environments[name] = _environment(name, list(now.values()))
         rows = {network.id: now[network.id] for network in plan.networks if network.id in now}
-        paces[name] = common_pace(list(rows.values()))
+        paces[name] = common_reference_speed(list(rows.values()))
         counts[name] = len(rows)
         baselines[name] = baselines_of([now[one.id] for one in plan.baselines if one.id in now], paces[name])
         for network in plan.networks:
@@ -90,7 +90,7 @@ def write_table(
     return counts
 
 
-def _cells(row: Measurement, pace: Pace | None) -> list[str]:
+def _cells(row: Measurement, pace: ReferenceSpeed | None) -> list[str]:
     ms = steady_ms(row, pace)
     return [row.hardware, row.kind, "" if ms is None else f"{ms:.7g}", *_disturbance(row), row.time[:19]]
 
@@ -100,7 +100,9 @@ def _disturbance(row: Measurement) -> tuple[str, str]:
     if row.turns is not None:
         return f"{uncertainty(row.turns):.4f}", f"{statistics.median(row.turns.reference_ms):.7g}"
     reference = notes(row).get("reference_ms")
-    return "" if row.mad_ratio is None else f"{unrest(row):.4f}", f"{reference:.7g}" if isinstance(reference, float) else ""
+    return "" if row.mad_ratio is None else f"{relative_standard_error(row):.4f}", f"{reference:.7g}" if isinstance(
+        reference, float
+    ) else ""
 
 
 def _environment(name: str, rows: Sequence[Measurement]) -> Environment | None:

@@ -372,7 +372,7 @@ def _model(
     ms: Floats,
     held_out: Statistics,
 ) -> CostModel:
-    from mhmodels import __version__
+    from mhmodels.version import __version__
 
     rows_used = sorted(solution.rows)
     return CostModel(

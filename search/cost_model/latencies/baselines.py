@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from mhmodels.hardware.host.turns import Pace, steady_ms
+from mhmodels.hardware.host.turns import ReferenceSpeed, steady_ms
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.store import Store
 
@@ -28,7 +28,7 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ms: float
 
 
-def baselines_of(rows: Iterable[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
+def baselines_of(rows: Iterable[Measurement], pace: ReferenceSpeed | None) -> tuple[Baseline, ...]:
     """Latencies of rows at a pace; those of networks that do not run there, or that were timed otherwise, are left out."""
     alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(pace)]
     found = [(row, steady_ms(row, pace)) for row in alike]
@@ -37,7 +37,7 @@ def baselines_of(rows: Iterable[Measurement], pace: Pace | None) -> tuple[Baseli
     )
 
 
-def stored_baselines(store: Store, beside: Sequence[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
+def stored_baselines(store: Store, beside: Sequence[Measurement], pace: ReferenceSpeed | None) -> tuple[Baseline, ...]:
     """What a store has of networks outside of spaces, measured as the samples were.
 
     Args:
@@ -60,5 +60,5 @@ def stored_baselines(store: Store, beside: Sequence[Measurement], pace: Pace | N
     return baselines_of([row for row in rows if ":" not in row.model], pace)  # members of spaces are named SPACE:ENCODING
 
 
-def _reference(pace: Pace | None) -> str:
+def _reference(pace: ReferenceSpeed | None) -> str:
     return pace.reference_hash if pace else ""

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.json_files import read_bytes
-from mhmodels.hardware.host.turns import common_pace, steady_ms
-from mhmodels.hardware.measurement import Environment, Measurement, mixture
-from mhmodels.hardware.measuring import steadier
+from mhmodels.hardware.conditions import mixture
+from mhmodels.hardware.host.turns import common_reference_speed, steady_ms
+from mhmodels.hardware.measurement import Environment, Measurement, MeasurementRequest, steadier
 from mhmodels.search.cost_model.fitting import Origin
 from mhmodels.search.cost_model.latencies.baselines import Baseline, stored_baselines
 from mhmodels.search.cost_model.latencies.rows import file_rows, latency_of, placed
@@ -212,7 +212,7 @@ def _looked_up(
     """The store's latencies of members, by encoding, and where they come from."""
     ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
     rows = _comparable(_latest(store, origin.hardware, ids.values(), where), origin.hardware)
-    pace = common_pace(rows)
+    pace = common_reference_speed(rows)
     by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
     known = stored_baselines(store, rows, pace) if rows else ()
     return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known or origin.baselines))
@@ -247,20 +247,13 @@ def _latest_where(store: Store, hardware: str, ids: Collection[str] | None, wher
             known = f"it is {' or '.join(map(repr, there))}" if there else f"there are none on {hardware}"
             raise CostModelError(f"{store.path}: no latencies where '{name}' is '{wanted}': {known}")
     turns = any(row.turns is not None for row in rows)
-    best: dict[tuple[object, ...], Measurement] = {}
+    best: dict[MeasurementRequest, Measurement] = {}
     latest: dict[str | None, Measurement] = {}
     for row in rows:
-        earlier, request = latest.get(row.architecture_id), _request(row)
+        earlier, request = latest.get(row.architecture_id), row.request()
         if not (turns and row.turns is None and earlier is not None and earlier.turns is not None):
             best[request] = latest[row.architecture_id] = steadier(best[request], row) if request in best else row
     return list(latest.values())
-
-
-def _request(row: Measurement) -> tuple[object, ...]:
-    """What rows that answer the same have in common, as in `Store.latest`."""
-    environment = msgspec.json.encode(row.environment, order="sorted")
-    reference = row.turns and row.turns.model_hash
-    return row.architecture_id, row.model_hash, row.format, row.weights, row.threads, environment, reference
 
 
 def read_members(path: str | os.PathLike[str], space: Space) -> Sample:
@@ -296,7 +289,7 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
             "`mhmodels search collect`, or give a file of latencies with --data"
         )
     rows = _comparable(found, hardware)
-    pace = common_pace(rows)
+    pace = common_reference_speed(rows)
     encodings, ms, names = [], [], []
     for row in rows:
         steady = steady_ms(row, pace)
