@@ -26,7 +26,7 @@ from mhmodels.export.quantisation.scheme import (
 )
 from mhmodels.network import IMAGE, Op
 from mhmodels.preprocessing.pictures import sample_pictures
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.export.writer_helpers import MINI, TINY
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]

@@ -20,7 +20,7 @@ from mhmodels.export.reading.source import Source, keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule, named_rule, stated_rule_of
 from mhmodels.export.writing.manifest import read_manifest
 from mhmodels.preprocessing.pictures import preprocess, sample_pixels
-from tests.export.conftest import Command
+from tests.conftest import Command
 
 pytestmark = pytest.mark.tensorflow
 

@@ -22,7 +22,7 @@ from mhmodels.export.reading.precision import in_float32, single_precision
 from mhmodels.export.reading.source import load_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.verification.parity import ParityError
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.export.writer_helpers import TINY
 
 pytestmark = pytest.mark.tensorflow

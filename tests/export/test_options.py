@@ -30,7 +30,8 @@ from mhmodels.export.writing.writer import WriterOptions, write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite
-from tests.export.conftest import FORMATS, Command
+from tests.conftest import Command
+from tests.export.conftest import FORMATS
 from tests.export.writer_helpers import MINI, RESOLVERS, TINY, pixels, random_weights, run
 
 pytestmark = pytest.mark.tensorflow

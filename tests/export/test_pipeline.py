@@ -23,8 +23,8 @@ from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite
 from mhmodels.tflite.format import compute_format
-from tests.conftest import Run
-from tests.export.conftest import FORMATS, Command
+from tests.conftest import Command
+from tests.export.conftest import FORMATS
 from tests.export.writer_helpers import MINI, TINY
 
 pytestmark = pytest.mark.tensorflow
@@ -99,11 +99,11 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, mhmodels: Run, tiny: str) -> None:
+def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, command: Command, tiny: str) -> None:
     existing = tmp_path / "out" / f"{STEM}_float32.tflite"
     existing.parent.mkdir()
     existing.write_text("precious")
-    done = mhmodels("export", tiny, "-o", "out")
+    done = command("export", tiny, "-o", "out")
     assert done.returncode == 1
     assert "--overwrite" in done.stderr
     assert existing.read_text() == "precious"
