@@ -1,7 +1,9 @@
-"""Accuracy of float, post-training and quantisation-aware files on the cluttered digits: the table of docs/quantisation.md.
+"""Prints the table of docs/quantisation.md: accuracy of float, post-training and quantisation-aware files on cluttered digits.
 
-Trains with the commands that it prints (a run folder that is finished is used as it is), exports, and runs every .tflite
-file over the 1,800 test canvases. About an hour on one core: `python examples/quantisation_table.py [FOLDER]`.
+    python examples/quantisation_table.py [FOLDER]
+
+The program trains with the commands that it prints, exports, and runs every .tflite file on the 1,800 test canvases. It uses
+finished run folders in FOLDER (default build/quantisation) instead of training again. It takes about an hour on one core.
 """
 
 from __future__ import annotations
@@ -33,10 +35,13 @@ CANVASES = 256
 
 
 class Case(NamedTuple):
-    """A network and the integer files that are compared.
+    """A network and the integer formats in which it is compared.
 
     Attributes:
-        training: options of its float training; none where the weights come with the package.
+        model: Zoo name with width.
+        weights: Registered name, or path inside the folder of runs.
+        training: Options of the float training; empty for weights in the package.
+        formats: Integer formats.
     """
 
     model: str
@@ -52,7 +57,7 @@ CASES = (
 
 
 def train(folder: Path, model: str, *options: str) -> Path:
-    """Runs `mhmodels train` unless the run is there; returns its weights."""
+    """Runs `mhmodels train`, unless the run is finished, and returns the path of its weights."""
     weights = folder / "model.weights.h5"
     command = ["train", model, "--data", "digits64", "--input-size", str(SIDE), *options, "-o", str(folder)]
     print(f"\n$ mhmodels {' '.join(command)}", flush=True)
@@ -66,7 +71,7 @@ def network(model: str) -> Architecture:
 
 
 def files(source: ExportSource, folder: Path, what: str, formats: tuple[str, ...], pictures: InputPictures, method: str) -> None:
-    """Exports, runs over the test canvases, and prints a row each."""
+    """Exports all formats, runs the files on the test canvases, and prints one row per format."""
     test: Any = test_set()
     settings: Any = {"formats": formats, "calibration_method": method, "metadata": False, "overwrite": True}
     options = ExportOptions(directory=folder / what, **settings)
@@ -79,7 +84,7 @@ def files(source: ExportSource, folder: Path, what: str, formats: tuple[str, ...
 
 
 def rows(case: Case, folder: Path) -> None:
-    """One network's part of the table."""
+    """Prints the rows of one network."""
     weights = folder / case.weights if case.training else Path(case.weights)
     if case.training:
         train(weights.parent, case.model, *case.training)
@@ -122,7 +127,7 @@ def rows(case: Case, folder: Path) -> None:
 
 
 def main() -> None:
-    """Prints the table, network by network."""
+    """Prints the table."""
     load_tensorflow()
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/quantisation")
     for case in CASES:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import plain_text
 from mhmodels.preprocessing.pictures import load_pictures, preprocess, sample_pixels
 
@@ -31,7 +32,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 Framed = TypeVar("Framed", Architecture, Frame)
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Calibration(Checked, frozen=True, kw_only=True):
     """The pictures that the ranges of an integer file come from.
 
     Attributes:

@@ -6,9 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-import msgspec
-
 from mhmodels.export.errors import ExportError
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import plain_text
 from mhmodels.weights.info import Labels
 from mhmodels.weights.labels import BACKGROUND, read_labels
@@ -16,7 +15,7 @@ from mhmodels.weights.labels import BACKGROUND, read_labels
 _SEPARATORS = re.compile("[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+")
 
 
-class OutputLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OutputLabels(Checked, frozen=True, kw_only=True):
     """Names of the scores of a file: output `offset + i` is class `names[i]`.
 
     Attributes:

@@ -13,6 +13,7 @@ import msgspec
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
+from mhmodels.formats.checked import Checked
 from mhmodels.tflite.format import FileFormat
 
 FORMAT = "mhmodels.manifest/1"
@@ -20,14 +21,14 @@ TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuff
 LARGEST = 64 << 20
 
 
-class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TensorSpec(Checked, frozen=True, kw_only=True):
     """How the integers of a tensor stand for real numbers: real = scale * (integer - zero_point)."""
 
     scale: float
     zero_point: int
 
 
-class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class InputSpec(Checked, frozen=True, kw_only=True):
     """The input tensor: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
@@ -56,7 +57,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return Preprocessing(mean=self.mean, std=self.std, crop_fraction=self.crop_fraction, interpolation=self.interpolation)
 
 
-class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OutputSpec(Checked, frozen=True, kw_only=True):
     """An output tensor: real = scale * (integer - zero_point)."""
 
     name: str
@@ -114,7 +115,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[OutputParity, ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Manifest(Checked, frozen=True, kw_only=True):
     """The manifest of one exported file.
 
     Attributes:

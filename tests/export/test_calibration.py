@@ -16,7 +16,7 @@ from mhmodels.export.quantisation.calibration import METHODS, calibrate, calibra
 from mhmodels.export.quantisation.scheme import calibrated_tensors
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.export.writer_helpers import TINY, random_weights
 
 pytestmark = pytest.mark.tensorflow

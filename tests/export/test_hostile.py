@@ -107,11 +107,11 @@ def test_mutated_files_are_read_or_refused() -> None:
 
 
 @pytest.mark.slow
-def test_twenty_thousand_mutated_files() -> None:
+def test_ten_thousand_mutated_files() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    accepted, refused = parse_many(20_000, seed=2)
-    assert accepted > 2_000
-    assert refused > 2_000
+    accepted, refused = parse_many(10_000, seed=2)
+    assert accepted > 1_000
+    assert refused > 1_000
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200 * 1024  # kB
 
@@ -266,7 +266,7 @@ def test_mutated_manifests_are_read_or_refused(exported: Path, tmp_path: Path) -
 def test_the_whole_command_on_mutated_files(tmp_path: Path, mhmodels: Run) -> None:
     """The runtime may crash on what our parser lets through: the command then says so and ends with 1."""
     rng, codes = random.Random(4), []
-    for _ in range(40):
+    for _ in range(16):
         (tmp_path / "hostile.tflite").write_bytes(mutated(rng))
         done = mhmodels("verify", "hostile.tflite", timeout=120)
         assert done.returncode in (0, 1), done.stderr

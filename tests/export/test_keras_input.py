@@ -23,7 +23,7 @@ from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.reading.stated_rule import StatedRule, named_rule
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import preprocess, sample_pixels
-from tests.export.conftest import Command
+from tests.conftest import Command
 
 pytestmark = pytest.mark.tensorflow
 

@@ -22,7 +22,7 @@ from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.network import lower
 from mhmodels.preprocessing.pictures import sample_pictures
 from mhmodels.registry import list_models, resolve
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.export.writer_helpers import BOTTLENECKS, TINY
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]

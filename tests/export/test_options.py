@@ -30,9 +30,9 @@ from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.export.writing.metadata import MetadataWriter
 from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
-from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite
-from tests.export.conftest import FORMATS, Command
+from tests.conftest import Command
+from tests.export.conftest import FORMATS
 from tests.export.writer_helpers import MINI, RESOLVERS, TINY, pixels, random_weights, run
 
 pytestmark = pytest.mark.tensorflow
@@ -282,8 +282,7 @@ VELA = shutil.which("vela", path=os.fspath(Path(sys.executable).parent)) or shut
 @pytest.mark.skipif(MetadataWriter.unavailable() is not None, reason="tflite-support is not installed")
 @pytest.mark.parametrize("normalise", [False, True])
 def test_vela_takes_files_with_metadata(tmp_path: Path, normalise: bool) -> None:
-    architecture = resolve("multi_max@0.25").at(input_size=64)
-    one = export(architecture, tmp_path, "int8", metadata=True, normalise_in_model=normalise)["int8"]
+    one = export(TINY, tmp_path, "int8", metadata=True, normalise_in_model=normalise)["int8"]
     arguments = [str(VELA), "--accelerator-config", "ethos-u55-128", "--output-dir", str(tmp_path), str(one.path)]
     said = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     assert "CPU operators = 0 " in said
@@ -292,6 +291,6 @@ def test_vela_takes_files_with_metadata(tmp_path: Path, normalise: bool) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["direct", "tensorflow"])
 def test_metadata_on_files_of_both_engines(tmp_path: Path, engine: str) -> None:
-    files = export(TINY, tmp_path, *FORMATS, metadata=True, engine=engine)
+    files = export(MINI, tmp_path, *FORMATS, metadata=True, engine=engine)
     assert all(aligned(one.path.read_bytes()) for one in files.values() if engine == "direct")
     assert all(one.manifest.metadata for one in files.values())

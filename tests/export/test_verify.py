@@ -24,8 +24,7 @@ from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
-from tests.conftest import Run
-from tests.export.conftest import Command
+from tests.conftest import Command, Run
 from tests.export.writer_helpers import MINI, TINY
 
 pytestmark = pytest.mark.tensorflow
