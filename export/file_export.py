@@ -123,8 +123,8 @@ def _target_errors(path: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise ExportError(
-            f"{error.filename}: another process wrote it meanwhile; give `overwrite` to replace it, or another folder with "
-            "`directory`"
+            f"{error.filename}: another process wrote it meanwhile; give argument 'overwrite' to replace it, or another folder "
+            "with argument 'directory'"
         ) from error
     except OSError as error:
         raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error

@@ -22,7 +22,7 @@ ProgressCallback: TypeAlias = Callable[[str], None]
 """Is told each stage, in words, as it begins."""
 
 
-_FLOAT_ENGINE = "`engine=tensorflow` writes such a model as float32 and float16, if TensorFlow's converter takes it"
+_FLOAT_ENGINE = "argument 'engine=tensorflow' writes such a model as float32 and float16, if TensorFlow's converter takes it"
 
 
 def no_progress(_: str) -> None:
@@ -103,7 +103,9 @@ def prepare_job(
     source.check_ending(options.writer.features)
     graph = source.graph
     if graph is None and options.engine == "direct":
-        raise ExportError(source.missing if "`engine=tensorflow`" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}")
+        raise ExportError(
+            source.missing if "argument 'engine=tensorflow'" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}"
+        )
     feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
     if graph is not None:
         progress(f"comparing {architecture.name} with its Keras model")

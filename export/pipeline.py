@@ -189,7 +189,7 @@ def _check_heads(source: ExportSource, options: ExportOptions) -> None:
         ExportError: the message names the field and the outputs.
     """
     names = output_names(source.model)
-    given = {"`labels`": bool(options.labels.names), "`metadata`": bool(options.metadata)}
+    given = {"argument 'labels'": bool(options.labels.names), "argument 'metadata'": bool(options.metadata)}
     for field, wanted in given.items():
         if wanted and len(names) > 1 and not options.writer.features:
             raise ExportError(
@@ -207,6 +207,6 @@ def _metadata_writer(job: ExportJob, shared: MetadataWriter | None, stack: conte
     if reason is None:
         return shared or stack.enter_context(MetadataWriter())
     if job.options.metadata:
-        raise ExportError(f"`metadata`: {reason}")
+        raise ExportError(f"argument 'metadata': {reason}")
     job.progress(f"no metadata in the files: {reason}")
     return None

@@ -47,7 +47,7 @@ def uncalibrated(
         shape = (*architecture.input_size, architecture.input_channels)
         error = ExportError(
             f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
-            f"calibrate it: give `{folder_field}=FOLDER` with .npy arrays of shape {shape}, "
+            f"calibrate it: give argument '{folder_field}=FOLDER' with .npy arrays of shape {shape}, "
             "uint8 (pixels) or float32 (normalised)"
         )
         return dict.fromkeys((fmt for fmt in formats if fmt in integer - learned), error)
@@ -67,7 +67,7 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
     """
     if job.graph is None:
         raise ExportError(
-            f"{job.source.missing}, so its integers cannot be computed; `formats=float32` and `formats=float16` can be had"
+            f"{job.source.missing}, so its integers cannot be computed; argument 'formats=float32' and float16 can be had"
         )
     granularity: Granularity | None = job.options.granularity if fmt == "int8" else None
     learned, calibration, used = job.source.learned, job.calibration, ranges

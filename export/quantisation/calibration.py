@@ -31,7 +31,7 @@ HELD_OUT = 4
 DECAY = 0.95
 """Share of the moving average that remains after another picture."""
 
-_REMEDY = "give pictures like those of the deployment (`calibration`)"
+_REMEDY = "give pictures like those of the deployment (argument 'calibration')"
 
 
 class Calibrated(NamedTuple):

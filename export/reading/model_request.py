@@ -123,4 +123,4 @@ def _refuse_changes(request: ModelRequest) -> None:
     shown = request.model if isinstance(request.model, (str, Path)) else f"model '{getattr(request.model, 'name', '')}'"
     for name in ("weights", "width_multiplier", "input_channels", "classes"):
         if getattr(request, name) is not None:
-            raise NoEffectError(f"`{name}`: {shown} is a built model, which has its own")
+            raise NoEffectError(f"argument '{name}': {shown} is a built model, which has its own")

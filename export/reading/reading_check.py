@@ -39,7 +39,7 @@ def check_reading(source: ExportSource, images: Float32Array) -> None:
             raise ParityError(
                 f"model '{source.model.name}': its layers were read as operations that give other outputs than Keras, by up to "
                 f"{worst:.3g} (expected at most {allowed:.3g}){_first_departing(source, graph, values, images)}; no file is "
-                "written. Please report the layer; float formats may be had with `engine=tensorflow`"
+                "written. Please report the layer; float formats may be had with argument 'engine=tensorflow'"
             )
 
 

@@ -134,16 +134,18 @@ class ExportSource(NamedTuple):
         maps = [len(output.shape) == 4 for output in self.model.outputs]
         if len(maps) > 1 and all(maps):
             names = ", ".join(f"'{name}'" for name in output_names(self.model))
-            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give `features`")
+            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give argument 'features'")
         if len(maps) == 1 and self.graph is not None and self.graph.ops[-1].size != (1, 1):
             last = self.graph.ops[-1].name
-            raise ExportError(f"layer '{last}' gives a map, not scores: give `features`, or a model with a classifier")
+            raise ExportError(f"layer '{last}' gives a map, not scores: give argument 'features', or a model with a classifier")
 
     def _check_maps(self) -> None:
         pairs = zip(output_names(self.model), self.model.outputs, strict=True)
         scores = [name for name, output in pairs if len(output.shape) == 2]
         if len(self.model.outputs) > 1 and scores:
-            raise ExportError(f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave `features` out")
+            raise ExportError(
+                f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave argument 'features' out"
+            )
 
     def expected(self, images: Float32Array, options: WriterOptions) -> dict[str, Float32Array]:
         """Returns what a file of this network must give on pictures, by the names of the outputs of the file.

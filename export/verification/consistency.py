@@ -187,7 +187,7 @@ def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> Deci
     source.check_ending(features=False)
     rule = rule_of(source.graph, decide)
     if threshold is not None and rule.ending != "none" and not 0 <= threshold <= 1:
-        raise ExportError(f"`threshold` is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
+        raise ExportError(f"argument 'threshold' is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
     return rule
 
 

@@ -119,6 +119,8 @@ def rule_of(graph: Graph, decide: Decide = "auto") -> DecisionRule:
     """
     ending, outputs = ending_of(graph), graph.ops[-1].channels
     if decide == "best" and outputs < 2:
-        raise ExportError(f"`decide=best`: the network has {outputs} output, of which there is no best: use `decide=each`")
+        raise ExportError(
+            f"argument 'decide=best': the network has {outputs} output, of which there is no best: use argument 'decide=each'"
+        )
     best = ending == "softmax" or (ending == "none" and outputs > 1) if decide == "auto" else decide == "best"
     return DecisionRule(ending, best)

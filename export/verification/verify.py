@@ -110,9 +110,8 @@ def verify(
     path = Path(file)
     other_path = Path(against) if isinstance(against, (str, Path)) and str(against).endswith(".tflite") else None
     if weights is not None and (against is None or other_path is not None):
-        raise NoEffectError(
-            f"`weights`: {'there is no model' if against is None else 'a file has its own'}; give `against=MODEL`"
-        )
+        reason = "there is no model" if against is None else "a file has its own"
+        raise NoEffectError(f"argument 'weights': {reason}; give argument 'against=MODEL'")
     folder = None if images is None else Path(images)
     this = read_with_manifest(path)
     parsed, manifest = this.parsed, this.manifest
@@ -191,7 +190,7 @@ def _against_model(
     expected, layers = _model_outputs(subject, encoded, source)
     remarks, made_from = _departing(layers), "random" if subject.manifest is None else subject.manifest.weights
     if source.label.startswith("random, seed") and not made_from.startswith("random"):
-        remarks += f"; the file was made from '{made_from}', and without `weights` the model has random ones"
+        remarks += f"; the file was made from '{made_from}', and without argument 'weights' the model has random ones"
     tensors = compared_tensors(subject.file, before_softmax=before_softmax)
     parity = compare_outputs(found, expected, name, steps(tensors))
     _judge(subject, parity, remarks, "float32", name, tolerance)

@@ -70,7 +70,7 @@ def test_a_built_model_takes_an_input_size_only(field: str, value: Any) -> None:
     image = keras.Input((32, 32, 3))
     model = keras.Model(image, keras.layers.Dense(4)(keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3)(image))))
     for built, name in (("own.keras", "own.keras"), (Path("own.keras"), "own.keras"), (model, f"model '{model.name}'")):
-        with pytest.raises(NoEffectError, match=f"`{field}`: {name} is a built model, which has its own"):
+        with pytest.raises(NoEffectError, match=f"argument '{field}': {name} is a built model, which has its own"):
             resolve_model(ModelRequest(model=built, **{field: value}))
     source = open_model(ModelRequest(model=model, preprocessing=StatedRule((0.0,), (255.0,))))
     assert source.architecture.preprocessing.std == (255.0,) * 3

@@ -57,7 +57,7 @@ def resizing(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]
     raise ExportError(
         f"layer '{layer.name}' ({type(layer).__name__}): makes {layer.height}x{layer.width} pixels of {size[0]}x{size[1]}, which "
         f"no operation does; a file takes pictures of one size: build the model on {layer.height}x{layer.width} pixels without "
-        f"this layer, or give `input_size=({layer.height}, {layer.width})` if it takes any size"
+        f"this layer, or give argument 'input_size=({layer.height}, {layer.width})' if it takes any size"
     )
 
 

@@ -59,7 +59,7 @@ def operation_of(
         raise refuse(
             layer,
             f"was quantised by Keras (dtype policy '{layer.dtype_policy.name}'), so that its kernel holds integers; give the "
-            "model as it was before quantize(): `formats=int8` or uint8 quantises it for TFLite",
+            "model as it was before quantize(): argument 'formats=int8' or uint8 quantises it for TFLite",
         )
     if kind in ARITHMETIC and len(inputs) == 1:
         return arithmetic(reader, layer, inputs, arguments)
@@ -80,9 +80,9 @@ def _derived(kind: type) -> str:
     if known is not None:
         return (
             f"it is derived from {known.__name__} and may compute something else; build the model with {known.__name__} itself "
-            "if it does not. Float formats of this model can be had with `engine=tensorflow`"
+            "if it does not. Float formats of this model can be had with argument 'engine=tensorflow'"
         )
-    return "float formats of this model can be had with `engine=tensorflow`"
+    return "float formats of this model can be had with argument 'engine=tensorflow'"
 
 
 def _strided(layer: keras.layers.Layer, size: Size, window: int, stride: int) -> Size:

@@ -73,10 +73,12 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadM
         raise ExportError(f"model '{model.name}': its input has no known number of channels")
     if size is None:
         if height is None or width is None:
-            raise ExportError(f"model '{model.name}': takes pictures of any size, a file needs one: give `input_size`")
+            raise ExportError(f"model '{model.name}': takes pictures of any size, a file needs one: give argument 'input_size'")
         size = (height, width)
     elif (height, width) not in ((None, None), size):
-        raise ExportError(f"model '{model.name}': built for {height}x{width} pixels, `input_size` asks for {size[0]}x{size[1]}")
+        raise ExportError(
+            f"model '{model.name}': built for {height}x{width} pixels, argument 'input_size' asks for {size[0]}x{size[1]}"
+        )
     reader = _Reader(size, channels)
     try:
         _check_call(model)
@@ -233,7 +235,7 @@ def _check_call(model: keras.Model) -> None:
     if type(model).call not in (keras.Model.call, keras.Sequential.call, _FUNCTIONAL.call):
         raise ExportError(
             f"model '{model.name}' ({type(model).__name__}): has a `call` of its own, which no list of operations follows from; "
-            "float formats of it can be had with `engine=tensorflow`"
+            "float formats of it can be had with argument 'engine=tensorflow'"
         )
 
 
