@@ -19,8 +19,8 @@ from mhmodels.export.reading.pictures import fit_rule
 from mhmodels.export.reading.stated_rule import PIXELS, StatedRule
 
 REMEDY = (
-    "state what the model was trained on: argument 'mean' and argument 'std', for (pixel - mean) / std with pixels from 0 to 255, "
-    "or argument 'preprocessing=NAME' (such as pixels, symmetric, imagenet, or a network of the zoo)"
+    "state what the model was trained on: argument 'mean' and argument 'std', for (pixel - mean) / std with pixels from 0 to "
+    "255, or argument 'preprocessing=NAME' (such as pixels, symmetric, imagenet, or a network of the zoo)"
 )
 _DIGITS = 9
 

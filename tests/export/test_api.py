@@ -18,7 +18,6 @@ FUNCTIONS = (
     "quantize_aware", "save_aware", "verify",
 )  # fmt: skip
 MODULES = (
-    "mhmodels.export.cli.messages",
     "mhmodels.export.tolerances",
     "mhmodels.export.writing.latency",
     "mhmodels.tflite.schema",
