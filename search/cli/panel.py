@@ -14,12 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from mhmodels.cli.common import progress_console
-from mhmodels.search.supernet.watching import Status
+from mhmodels.search.supernet.watching import SearchStatus
 
 _LINE_EVERY_S = 30.0
 
 
-class Panel:
+class SearchPanel:
     """Shows the last status; see `watch`."""
 
     def __init__(self, console: Console, live: Live) -> None:
@@ -27,7 +27,7 @@ class Panel:
         self._console, self._live = console, live
         self._said = 0.0
 
-    def stepped(self, status: Status) -> None:
+    def stepped(self, status: SearchStatus) -> None:
         """After every step."""
         if self._console.is_terminal:
             self._live.update(_frame(status))
@@ -35,7 +35,7 @@ class Panel:
             self._said = status.seconds
             self.note(", ".join(f"{name} {value}" for name, value in _rows(status)))
 
-    def ending(self, judged: int, of: int) -> None:
+    def finalist_judged(self, judged: int, of: int) -> None:
         """After every finalist."""
         if self._console.is_terminal:
             self._live.update(_ending_frame(judged, of))
@@ -48,14 +48,14 @@ class Panel:
 
 
 @contextmanager
-def watch() -> Iterator[Panel]:
+def watch() -> Iterator[SearchPanel]:
     """A panel on stderr for as long as the block runs."""
     err = progress_console()
     with Live(console=err, refresh_per_second=2, transient=True, auto_refresh=err.is_terminal) as live:
-        yield Panel(err, live)
+        yield SearchPanel(err, live)
 
 
-def _frame(status: Status) -> RenderableType:
+def _frame(status: SearchStatus) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in _rows(status):
         table.add_row(Text(name, style="dim"), value)
@@ -72,7 +72,7 @@ def _bar(done: int, of: int) -> RenderableType:
     return bar
 
 
-def _rows(status: Status) -> Iterator[tuple[str, str]]:
+def _rows(status: SearchStatus) -> Iterator[tuple[str, str]]:
     yield "step", f"{status.step}/{status.steps}"
     yield "loss", f"{status.loss:.3f}"
     yield "training accuracy", f"{status.training_accuracy:.1%}"

@@ -27,7 +27,7 @@ from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 APPLICATION_ID = 0x4D485352
 """`MHSR`: how we and `file` know our own."""
 VERSION = 1
-REMEDY = "give another path with --log"
+REMEDY = "give another path (argument 'log')"
 _SCHEMA = """
 CREATE TABLE header (document TEXT NOT NULL, request TEXT NOT NULL);
 CREATE TABLE evaluations (
@@ -46,7 +46,7 @@ CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
 _KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
 
 
-class Evaluated(NamedTuple):
+class Evaluations(NamedTuple):
     """Rows of the log, in order.
 
     Attributes:
@@ -123,7 +123,7 @@ class SearchLog:
                 f"(`mhmodels search resume {self.path}`), or {REMEDY}"
             )
 
-    def add(self, phase: str, rows: Evaluated, statistics: Mapping[str, Any]) -> None:
+    def add(self, phase: str, rows: Evaluations, statistics: Mapping[str, Any]) -> None:
         """Keeps evaluations; they are in the file when this returns, all of them or none.
 
         Raises:
@@ -152,7 +152,7 @@ class SearchLog:
                 values,
             )
 
-    def evaluated(self, phase: str | None = None) -> Evaluated:
+    def evaluated(self, phase: str | None = None) -> Evaluations:
         """All evaluations, or those of one phase, in order."""
         with self._errors():
             rows = self._connection.execute(
@@ -165,7 +165,7 @@ class SearchLog:
         with self._intact("an evaluation"):
             encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
             latencies = [msgspec.json.decode(one) for one in columns[3]]
-            return Evaluated(
+            return Evaluations(
                 phases=columns[0],
                 encodings=np.array(encodings, np.int16).reshape(len(rows), width),
                 accuracy=np.array(columns[2], np.float64),

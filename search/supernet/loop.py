@@ -22,29 +22,26 @@ from mhmodels.architecture import Preprocessing
 from mhmodels.errors import InterruptedJobError
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller, ControllerStatistics
-from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.run.log import Evaluations, SearchLog
 from mhmodels.search.space.search_space import Encodings
-from mhmodels.search.supernet.ending import finalists
-from mhmodels.search.supernet.network.plan import Path, Plan
+from mhmodels.search.supernet.finalists import finalists
+from mhmodels.search.supernet.network.plan import NetworkPath, SuperNetworkPlan
 from mhmodels.search.supernet.network.sliced import SuperNetwork
-from mhmodels.search.supernet.record import (
+from mhmodels.search.supernet.record import check_not_lost, check_there, claim, mark_saved
+from mhmodels.search.supernet.request import (
     ARGMAX,
     FINALIST,
     PHASE,
-    Outcome,
-    Request,
-    check_not_lost,
+    WeightSharingRequest,
+    WeightSharingResult,
     check_space,
-    check_there,
-    claim,
     classes_of,
-    mark_saved,
     side_of,
 )
 from mhmodels.search.supernet.training.curriculum import Curriculum
 from mhmodels.search.supernet.training.masked import MaskedTrainer
-from mhmodels.search.supernet.training.replicas import Trained, Trainer, share
-from mhmodels.search.supernet.watching import Observer, Pace, Silent, Status
+from mhmodels.search.supernet.training.replicas import StepReport, Trainer, share
+from mhmodels.search.supernet.watching import SearchStatus, SilentObserver, TimeEstimate, WeightSharingObserver
 from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.divergence import first_bad, first_not_finite
 from mhmodels.training.errors import DataError
@@ -56,7 +53,7 @@ from mhmodels.training.strategies import is_chief
 _GENERATOR_BYTES = 512
 
 
-def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
+def search_supernet(request: WeightSharingRequest, observer: WeightSharingObserver | None = None) -> WeightSharingResult:
     """Searches from where the folder stands to the preset's last step.
 
     Raises:
@@ -68,7 +65,7 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
         InterruptedJobError: the user pressed Ctrl-C; the first time a checkpoint is written at the end of the step.
     """
     try:
-        run = Search(request, observer or Silent())
+        run = WeightSharingSearch(request, observer or SilentObserver())
         run.restore()
         return run.to_end()
     except InterruptedJobError:
@@ -77,16 +74,16 @@ def search_supernet(request: Request, observer: Observer | None = None) -> Outco
         raise InterruptedJobError(_kept(request)) from error
 
 
-def _kept(request: Request) -> str:
+def _kept(request: WeightSharingRequest) -> str:
     """What an interrupted search leaves."""
     resume = f"`mhmodels search resume {request.log.path}`" if request.log is not None else f"a search in {request.folder}"
     return checkpoint.kept(request.folder / "checkpoints", request.preset.steps, resume)
 
 
-class Search:
+class WeightSharingSearch:
     """A search under way."""
 
-    def __init__(self, request: Request, observer: Observer, *, finished: bool = False) -> None:
+    def __init__(self, request: WeightSharingRequest, observer: WeightSharingObserver, *, finished: bool = False) -> None:
         """Builds everything and claims folder and log; of one that is `finished`, and only asked, it claims nothing."""
         check_space(request.space)
         self.request, self.observer, self.preset = request, observer, request.preset
@@ -95,7 +92,7 @@ class Search:
         preset = request.preset
         for count, what in ((preset.architectures, "architectures"), (preset.scored or preset.architectures, "scored")):
             share(request.strategy, count, what)
-        plan = Plan(request.space, preset.width_multiplier, classes_of(request))
+        plan = SuperNetworkPlan(request.space, preset.width_multiplier, classes_of(request))
         self.train_feed, self.judge_feed = self._feeds(plan)
         if finished:
             check_there(request)
@@ -110,7 +107,7 @@ class Search:
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
         self.progress = Progress()
         self.curriculum = Curriculum(request.objective, preset, request.seed)
-        self.judged: Evaluated | None = None
+        self.judged: Evaluations | None = None
         self.statistics: ControllerStatistics | None = None
         self.summaries: Any = None
 
@@ -118,7 +115,7 @@ class Search:
     def _preprocessing(self) -> Preprocessing:
         return self.preset.preprocessing or self.request.space.template.preprocessing
 
-    def _feeds(self, plan: Plan) -> tuple[Feed, Feed]:
+    def _feeds(self, plan: SuperNetworkPlan) -> tuple[Feed, Feed]:
         preset, data = self.preset, self.request.data
         side = preset.input_size or side_of(self.request.space)
         shared: dict[str, Any] = {
@@ -183,7 +180,7 @@ class Search:
         if behind > 0:
             self.observer.note(f"{log.path}: {behind} evaluations behind step {step} are made again")
 
-    def to_end(self) -> Outcome:
+    def to_end(self) -> WeightSharingResult:
         """Searches what is left."""
         progress, preset = self.progress, self.preset
         if self.chief:
@@ -191,7 +188,7 @@ class Search:
                 self.summaries = tf.summary.create_file_writer(os.fsencode(self.request.folder / "tensorboard"))
         train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
         judge = self._judge_batches()
-        pace, last, saved = Pace(preset, self._ending_pictures), time.monotonic(), time.monotonic()
+        pace, last, saved = TimeEstimate(preset, self._ending_pictures), time.monotonic(), time.monotonic()
         with stop_requests(self.observer.note) as stop:
             while progress.step < preset.steps:
                 traces = self.trainer.traces
@@ -218,7 +215,7 @@ class Search:
         self._tell_unreadable()
         return outcome
 
-    def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
+    def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[NetworkPath], batches: Any) -> None:
         """Judges networks and teaches the controller."""
         fresh = self.preset.scored
         if fresh:
@@ -231,17 +228,17 @@ class Search:
         if self.request.log is not None:  # rows as they were judged: the canonical form may read other places' weights
             self.request.log.add(PHASE, self.judged, self.controller.told(self.statistics))
 
-    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[Path]:
+    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[NetworkPath]:
         decisions = self.request.space.decisions
         operations = np.array([decision.tag == "operation" for decision in decisions], bool)
         mixed = replaced & operations if self.preset.mixed_operations else np.zeros_like(replaced)
         return [self.plan.path(row, np.flatnonzero(which).tolist()) for row, which in zip(rows, mixed, strict=True)]
 
-    def _worth(self, rows: Encodings, accuracy: NDArray[np.float64], phase: str = PHASE) -> Evaluated:
+    def _worth(self, rows: Encodings, accuracy: NDArray[np.float64], phase: str = PHASE) -> Evaluations:
         reward, latencies = self.request.objective.reward, self.request.objective.latencies(rows)
         f = reward.f(latencies)
         binding = tuple(reward.hardware[i] for i in reward.binding(latencies))
-        return Evaluated((phase,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
+        return Evaluations((phase,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
 
     def _batches(self, feed: Feed, pipeline: Pipeline, start: int, stop: int) -> Any:
         return iter(
@@ -260,7 +257,7 @@ class Search:
             return iter(self.judge_feed.training(self._pipelines()[1], start=done, stop=preset.updates))
         return self._batches(self.judge_feed, self._pipelines()[1], done, preset.updates)
 
-    def _check(self, rows: Encodings, trained: Trained) -> None:
+    def _check(self, rows: Encodings, trained: StepReport) -> None:
         """Ends a search whose loss, gradients or weights are no longer finite, in the step in which they became so."""
         self.train_feed.check()
         label = self.request.space.label
@@ -314,7 +311,7 @@ class Search:
         judged, progress = self.judged, self.progress
         means = None if judged is None else [float(values.mean()) for values in (judged.rewards, judged.accuracy, judged.f)]
         names = self.request.objective.reward.hardware
-        status = Status(
+        status = SearchStatus(
             step=progress.step,
             steps=self.preset.steps,
             updates=self.controller.step,
@@ -334,7 +331,7 @@ class Search:
         self.observer.stepped(status)
         self._summarise(status)
 
-    def _summarise(self, status: Status) -> None:
+    def _summarise(self, status: SearchStatus) -> None:
         if self.summaries is None:
             return
         values: Mapping[str, float | None] = {
@@ -364,7 +361,7 @@ class Search:
                 f"{self.request.folder}: TensorBoard's files cannot be written ({reason}); the search goes on without them"
             )
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> WeightSharingResult:
         """The result: the policy's argmax, or the best of its finalists on all validation pictures."""
         several, argmax = self.preset.finalists, self.controller.argmax()
         rows = finalists(self.controller, self.request.objective, several) if several else argmax[None]
@@ -376,7 +373,7 @@ class Search:
         if self.summaries is not None:
             with self._dispensable():
                 self.summaries.flush()
-        return Outcome(
+        return WeightSharingResult(
             encoding=self.request.space.canonical(rows[best : best + 1])[0],
             judged=rows[best],
             accuracy=float(worth.accuracy[best]),
@@ -407,5 +404,5 @@ class Search:
             path, batches = self.plan.path(row), self.judge_feed.training(pipeline, start=0, stop=stop)
             found[place] = np.mean([self.trainer.accuracy(path, *batch) for batch in batches])
             self.judge_feed.check()
-            self.observer.ending(place + 1, len(rows))
+            self.observer.finalist_judged(place + 1, len(rows))
         return found

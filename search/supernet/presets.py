@@ -31,7 +31,7 @@ from mhmodels.training.recipes import (
 FORMAT: Literal["mhmodels.supernet_preset/1"] = "mhmodels.supernet_preset/1"
 
 
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The controller's settings but for the number of its updates; see `search.methods.controller.ControllerSettings`."""
 
     learning_rate: float = 4.8e-3
@@ -43,7 +43,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     skip: float | None = 0.5
 
 
-class Walk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WalkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a short search begins: networks that share nothing but chance take thousands of steps until they begin to learn.
 
     There is one network near the target. It is trained alone at first, then it walks through the space, a decision at a time, so
@@ -97,7 +97,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     validation_batch: Count
     optimizer: RMSProp | Adam | SGD
     learning_rate: LearningRate
-    policy: Policy
+    policy: PolicySettings
     architectures: Count = 1
     width_multiplier: Annotated[float, msgspec.Meta(gt=0, le=MAX_WIDTH)] = 1.0
     input_size: Annotated[int, msgspec.Meta(ge=MIN_INPUT)] | None = None
@@ -108,7 +108,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     scored: Count | None = None
     train_only: Share = 0.0
     update_every: Count = 1
-    walk: Walk | None = None
+    walk: WalkSettings | None = None
     trained_norms: tuple[NotNegative, Positive] | None = None
     evenly: bool = False
     mixed_operations: bool = False
@@ -201,7 +201,7 @@ PAPER = Preset(
     augmentation=Augmentation(),
     preprocessing=IMAGENET_PREPROCESSING,
     mixed_operations=True,
-    policy=Policy(delay=0.5),
+    policy=PolicySettings(delay=0.5),
 )
 
 PRESETS = {
@@ -210,7 +210,7 @@ PRESETS = {
         PAPER,
         # TuNAS with one hardware: 90 epochs, logits wait a quarter of them.
         msgspec.structs.replace(
-            PAPER, name="tunas", steps=27_050, learning_rate=LearningRate(peak=2.64, warmup=0.025), policy=Policy()
+            PAPER, name="tunas", steps=27_050, learning_rate=LearningRate(peak=2.64, warmup=0.025), policy=PolicySettings()
         ),
         Preset(
             name="quick",
@@ -225,11 +225,13 @@ PRESETS = {
             scored=8,
             train_only=0.84,
             update_every=2,
-            walk=Walk(fixed=0.04, end=0.4, every=10),
+            walk=WalkSettings(fixed=0.04, end=0.4, every=10),
             trained_norms=(0.7, 1.3),
             evenly=True,
             finalists=48,
-            policy=Policy(learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0),
+            policy=PolicySettings(
+                learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0
+            ),
         ),
     )
 }

@@ -14,7 +14,7 @@ FORWARD = 1 / 6
 """Of a training step's time, about what a pass forward takes on as many pictures, before one was timed."""
 
 
-class Status(NamedTuple):
+class SearchStatus(NamedTuple):
     """One step of a search.
 
     Attributes:
@@ -48,14 +48,14 @@ class Status(NamedTuple):
     remaining_s: float | None
 
 
-class Observer(Protocol):
+class WeightSharingObserver(Protocol):
     """Who is told how a search goes."""
 
-    def stepped(self, status: Status) -> None:
+    def stepped(self, status: SearchStatus) -> None:
         """After every training step, and the controller's update where one follows it."""
         ...
 
-    def ending(self, judged: int, of: int) -> None:
+    def finalist_judged(self, judged: int, of: int) -> None:
         """After every finalist that was judged on all validation pictures."""
         ...
 
@@ -64,20 +64,20 @@ class Observer(Protocol):
         ...
 
 
-class Silent:
+class SilentObserver:
     """An observer that says nothing."""
 
-    def stepped(self, status: Status) -> None:
+    def stepped(self, status: SearchStatus) -> None:
         pass
 
-    def ending(self, judged: int, of: int) -> None:
+    def finalist_judged(self, judged: int, of: int) -> None:
         pass
 
     def note(self, message: str) -> None:
         pass
 
 
-class Pace:
+class TimeEstimate:
     """Estimates the time left from the steps of this process that compiled nothing.
 
     The first steps compile functions for what they are the first to train, which takes up to a hundred times as long as a step;

@@ -21,7 +21,7 @@ from mhmodels.complexity import complexity
 from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.registry import get_architecture
-from mhmodels.search.cli.run_checks import check_function
+from mhmodels.search.cli.resume import check_function
 from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
 from mhmodels.search.run.request import load_request
 from mhmodels.search.space.catalogue import get_space

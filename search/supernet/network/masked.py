@@ -1,13 +1,13 @@
 """The super-network with static shapes, for XLA and so for TPUs: compiled once for all networks of a space.
 
-`search.supernet.network.sliced` slices what a network reads, so every network has shapes of its own. Here all shapes are the
-largest that any network has, and which network runs is a few integers (`Choice`). Weights are 0 beyond what is read; so is then
-everything beyond in all maps, and batch statistics, which each channel has of its own, stay as they are. A place computes one
-of its variants, branches that differ in channels only; the others cost compilation, not time. What is computed costs as much as
-in the widest network.
+In `mhmodels.search.supernet.network.sliced` every network has shapes of its own, because it slices the weights that it reads.
+Here all shapes are the largest that any network has, and a few integers (`MaskedChoice`) say which network runs. Weights beyond
+the part that a network reads are 0. Maps are then 0 beyond it as well, and batch statistics, which are per channel, do not
+change. A position computes one of its variants, which are branches that differ in their channels only. The other variants cost
+compilation, not time. Every network costs as much time as the widest one.
 
-Of a place its input alone is kept for the backward pass, which computes the place anew: a switch that kept inner maps would
-keep room for those of all its variants, and a loop over averaged branches for those of all of them.
+The backward pass keeps only the input of a position and computes the position again. A switch that kept inner maps would reserve
+memory for the maps of all variants, and a loop over averaged branches for those of all branches.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from mhmodels.search.supernet.network.plan import Layer, Path, Plan, Shape
+from mhmodels.search.supernet.network.plan import NetworkPath, Shape, SharedLayer, SuperNetworkPlan
 from mhmodels.search.supernet.network.sliced import DECAYED, run_branch
 
-Branch: TypeAlias = tuple[Layer, ...]
+Branch: TypeAlias = tuple[SharedLayer, ...]
 Structure: TypeAlias = tuple[Any, ...]
 
 
-class Choice(NamedTuple):
+class MaskedChoice(NamedTuple):
     """A network as numbers: arrays on the host, tensors on a device.
 
     Sizes are rows and columns, the last two axes of a kernel; a vector has one row.
@@ -46,7 +46,7 @@ class Choice(NamedTuple):
     shares: Any
 
 
-class Variant(NamedTuple):
+class MaskedVariant(NamedTuple):
     """Branches that differ in channels only.
 
     Attributes:
@@ -58,7 +58,7 @@ class Variant(NamedTuple):
     entering: int
 
 
-class Site(NamedTuple):
+class MaskedPosition(NamedTuple):
     """A place of the template with all that any network has there.
 
     Attributes:
@@ -70,7 +70,7 @@ class Site(NamedTuple):
     """
 
     name: str
-    variants: Mapping[Structure, Variant]
+    variants: Mapping[Structure, MaskedVariant]
     leaving: int
     weights: tuple[str, ...]
     branches: int
@@ -92,7 +92,7 @@ class MaskedNetwork:
         sites: the places of the template, in order.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: SuperNetworkPlan) -> None:
         """Finds the variants of every place of a plan's template."""
         self.plan = plan
         self.sites = _sites(plan)
@@ -100,11 +100,11 @@ class MaskedNetwork:
         self._rows = {name: row for row, name in enumerate(plan.weights)}
         self._widest = max(len(site.weights) for site in self.sites)
 
-    def choice(self, path: Path, *, several: bool) -> Choice:
+    def choice(self, path: NetworkPath, *, several: bool) -> MaskedChoice:
         """A network as arrays.
 
         Args:
-            path: from `Plan.path`.
+            path: from `SuperNetworkPlan.path`.
             several: whether there is room for places with several branches, which are averaged. Functions are compiled once
                 for either.
         """
@@ -123,9 +123,9 @@ class MaskedNetwork:
                     row, size = self._rows[name], _size(shape)
                     sizes[at, number, site.weights.index(name)] = size
                     read[row], shares[row] = np.maximum(read[row], size), 1 / len(here)
-        return Choice(variants, counts, sizes, read, shares)
+        return MaskedChoice(variants, counts, sizes, read, shares)
 
-    def __call__(self, images: tf.Tensor, weights: Sequence[tf.Tensor], choice: Choice) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, weights: Sequence[tf.Tensor], choice: MaskedChoice) -> tf.Tensor:
         """Runs the network of a choice on a batch.
 
         Args:
@@ -143,7 +143,9 @@ class MaskedNetwork:
             x = _at(site, self.plan.epsilon, x, [known[name] for name in site.weights], own)
         return tf.reshape(x, (-1, self.plan.classes))
 
-    def decayed(self, gradients: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], choice: Choice, l2: float) -> list[tf.Tensor]:
+    def decayed(
+        self, gradients: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], choice: MaskedChoice, l2: float
+    ) -> list[tf.Tensor]:
         """Adds the gradients of L2 on what is read: l2 / 2 times the sum of its squares.
 
         Args:
@@ -160,7 +162,7 @@ class MaskedNetwork:
         return result
 
 
-def _sites(plan: Plan) -> tuple[Site, ...]:
+def _sites(plan: SuperNetworkPlan) -> tuple[MaskedPosition, ...]:
     found: dict[str, list[tuple[int, Branch]]] = {}
     for name, channels, branch in plan.everywhere():
         found.setdefault(name, []).append((channels, branch))
@@ -168,14 +170,14 @@ def _sites(plan: Plan) -> tuple[Site, ...]:
     return tuple(_site(name, here, choices.get(name, 1)) for name, here in found.items())
 
 
-def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> Site:
+def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> MaskedPosition:
     leaving = max(branch[-1].step.channels if branch else channels for channels, branch in found)
     alike: dict[Structure, list[Branch]] = {}
     for _, branch in found:
         alike.setdefault(_structure(branch), []).append(branch)
     variants = {structure: _variant(each, leaving) for structure, each in alike.items()}
     weights = dict.fromkeys(weight for variant in variants.values() for weight, _ in _reads(variant.layers))
-    return Site(name, variants, leaving, tuple(weights), branches)
+    return MaskedPosition(name, variants, leaving, tuple(weights), branches)
 
 
 def _structure(branch: Branch) -> Structure:
@@ -185,19 +187,19 @@ def _structure(branch: Branch) -> Structure:
     )
 
 
-def _variant(branches: Sequence[Branch], leaving: int) -> Variant:
+def _variant(branches: Sequence[Branch], leaving: int) -> MaskedVariant:
     layers = tuple(_largest(each) for each in zip(*branches, strict=True))
     entering = [layer.step.in_channels for layer in layers if "" in layer.step.inputs]
-    return Variant(layers, max(entering, default=leaving))
+    return MaskedVariant(layers, max(entering, default=leaving))
 
 
-def _largest(layers: Sequence[Layer]) -> Layer:
+def _largest(layers: Sequence[SharedLayer]) -> SharedLayer:
     step = layers[0].step._replace(
         in_channels=max(layer.step.in_channels for layer in layers), channels=max(layer.step.channels for layer in layers)
     )
     shapes = np.array([[_padded(shape) for _, shape in layer.reads] for layer in layers]).max(axis=0).tolist()
     names = [(name, len(shape)) for name, shape in layers[0].reads]
-    return Layer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
+    return SharedLayer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
 
 
 def _padded(shape: Shape) -> Shape:
@@ -212,7 +214,7 @@ def _size(shape: Shape) -> tuple[int, int]:
     return (1, shape[0]) if len(shape) == 1 else (shape[-2], shape[-1])
 
 
-def _at(site: Site, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
+def _at(site: MaskedPosition, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
     """What a place makes of a map: the mean of its branches."""
     shape = (x.shape[0], *_extent(site, x.shape[1:3]), site.leaving)
 
@@ -263,7 +265,9 @@ def _pulled(upstream: tf.Tensor, inputs: Sequence[tf.Tensor], run: Callable[...,
     return result
 
 
-def _run(variant: Variant, site: Site, epsilon: float, sizes: tf.Tensor, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+def _run(
+    variant: MaskedVariant, site: MaskedPosition, epsilon: float, sizes: tf.Tensor, x: tf.Tensor, *weights: tf.Tensor
+) -> tf.Tensor:
     """What a variant makes of a map, in the channels that leave the place."""
     at = {name: number for number, name in enumerate(site.weights)}
     read = [_masked(weights[at[name]], shape, sizes[at[name]]) for name, shape in _reads(variant.layers)]
@@ -287,7 +291,7 @@ def _fitted(x: tf.Tensor, channels: int) -> tf.Tensor:
     return tf.pad(x, [(0, 0), (0, 0), (0, 0), (0, channels - known)])
 
 
-def _extent(site: Site, extent: Iterable[int]) -> tuple[int, ...]:
+def _extent(site: MaskedPosition, extent: Iterable[int]) -> tuple[int, ...]:
     """Height and width of what a place writes, of those that it reads; all its variants agree."""
     variant = next(iter(site.variants.values()))
     return tuple(_side(variant.layers, side) for side in extent)

@@ -16,7 +16,7 @@ from mhmodels.training.recipes import SGD, Adam, RMSProp
 Update: TypeAlias = Callable[[Any, Sequence[Any], tf.Tensor, tf.Tensor, tf.Tensor], None]
 
 
-class Rule(NamedTuple):
+class UpdateRule(NamedTuple):
     """How weights follow gradients.
 
     Attributes:
@@ -28,37 +28,37 @@ class Rule(NamedTuple):
     update: Update
 
 
-def make_rule(optimizer: RMSProp | Adam | SGD) -> Rule:
+def make_rule(optimizer: RMSProp | Adam | SGD) -> UpdateRule:
     """The rule of an optimizer as recipes and presets state it; the numbers are those of Keras' optimizers."""
     if isinstance(optimizer, RMSProp):
         return _rmsprop(optimizer)
     return _adam(optimizer) if isinstance(optimizer, Adam) else _sgd(optimizer)
 
 
-def _rmsprop(settings: RMSProp) -> Rule:
+def _rmsprop(settings: RMSProp) -> UpdateRule:
     def update(weight: Any, slots: Sequence[Any], gradient: tf.Tensor, rate: tf.Tensor, _step: tf.Tensor) -> None:
         tf.raw_ops.ResourceApplyRMSProp(
             var=weight, ms=slots[0], mom=slots[1], lr=rate, rho=settings.decay, momentum=settings.momentum,
             epsilon=settings.epsilon, grad=gradient,
         )  # fmt: skip
 
-    return Rule(("velocity", "momentum"), update)
+    return UpdateRule(("velocity", "momentum"), update)
 
 
-def _adam(settings: Adam) -> Rule:
+def _adam(settings: Adam) -> UpdateRule:
     def update(weight: Any, slots: Sequence[Any], gradient: tf.Tensor, rate: tf.Tensor, step: tf.Tensor) -> None:
         tf.raw_ops.ResourceApplyAdam(
             var=weight, m=slots[0], v=slots[1], beta1_power=settings.beta_1**step, beta2_power=settings.beta_2**step,
             lr=rate, beta1=settings.beta_1, beta2=settings.beta_2, epsilon=settings.epsilon, grad=gradient,
         )  # fmt: skip
 
-    return Rule(("momentum", "velocity"), update)
+    return UpdateRule(("momentum", "velocity"), update)
 
 
-def _sgd(settings: SGD) -> Rule:
+def _sgd(settings: SGD) -> UpdateRule:
     def update(weight: Any, slots: Sequence[Any], gradient: tf.Tensor, rate: tf.Tensor, _step: tf.Tensor) -> None:
         tf.raw_ops.ResourceApplyKerasMomentum(
             var=weight, accum=slots[0], lr=rate, grad=gradient, momentum=settings.momentum, use_nesterov=settings.nesterov
         )
 
-    return Rule(("momentum",), update)
+    return UpdateRule(("momentum",), update)

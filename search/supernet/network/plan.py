@@ -27,34 +27,34 @@ Role: TypeAlias = Literal["kernel", "depthwise", "classifier", "gamma", "beta", 
 _POOL = "pool"
 
 
-class Weight(NamedTuple):
+class SharedWeight(NamedTuple):
     """One shared variable: its role says how it begins and whether L2 applies; its shape is the largest that is read."""
 
     role: Role
     shape: Shape
 
 
-class Layer(NamedTuple):
+class SharedLayer(NamedTuple):
     """A step and the shared weights that it reads, of each its name and the leading part that counts."""
 
     step: Step
     reads: tuple[tuple[str, Shape], ...]
 
 
-class Place(NamedTuple):
+class PathPosition(NamedTuple):
     """What stands at one place: the mean of its branches, each of them layers that read the place's input.
 
     A branch without layers passes its input on. There is one branch but while operations are warmed up.
     """
 
     name: str
-    branches: tuple[tuple[Layer, ...], ...]
+    branches: tuple[tuple[SharedLayer, ...], ...]
 
 
-Path: TypeAlias = tuple[Place, ...]
+NetworkPath: TypeAlias = tuple[PathPosition, ...]
 
 
-class Plan:
+class SuperNetworkPlan:
     """The weights of a super-network, and the path of every encoding through it.
 
     Args:
@@ -74,7 +74,7 @@ class Plan:
         self.width_multiplier, self.classes, self.input_channels = width_multiplier, classes, input_channels
         self.epsilon = 1e-3
         self._columns = {decision.name: column for column, decision in enumerate(space.decisions)}
-        self.weights: dict[str, Weight] = {}
+        self.weights: dict[str, SharedWeight] = {}
         self._enumerate()
 
     @property
@@ -82,7 +82,7 @@ class Plan:
         """Numbers in all shared weights."""
         return sum(int(np.prod(weight.shape)) for weight in self.weights.values())
 
-    def path(self, encoding: ArrayLike, mixed: Collection[int] = ()) -> Path:
+    def path(self, encoding: ArrayLike, mixed: Collection[int] = ()) -> NetworkPath:
         """What a network takes of the super-network.
 
         Args:
@@ -93,7 +93,7 @@ class Plan:
             SpaceError: not a member.
         """
         row = self.space.check(encoding)[0].tolist()
-        places: list[Place] = []
+        places: list[PathPosition] = []
         channels, pooled = self.input_channels, False
         for group in self.space.template.groups:
             if group.part == "hidden" and not pooled:
@@ -105,17 +105,17 @@ class Plan:
                 choices = self.options(slot) if several else (self._chosen(row, slot),)
                 branches = tuple(self._branch(slot.name, choice, width, channels) for choice in choices)
                 if any(branches):
-                    places.append(Place(slot.name, branches))
+                    places.append(PathPosition(slot.name, branches))
                     channels = next(branch[-1].step.channels for branch in branches if branch)
         places += [] if pooled else [_pool(channels)]
-        return (*places, Place(LOGITS, (_classifier(channels, self.classes),)))
+        return (*places, PathPosition(LOGITS, (_classifier(channels, self.classes),)))
 
     def options(self, hole: OneOf) -> tuple[Any, ...]:
         """The choices of a hole that the space allows."""
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
 
-    def everywhere(self) -> Iterator[tuple[str, int, tuple[Layer, ...]]]:
+    def everywhere(self) -> Iterator[tuple[str, int, tuple[SharedLayer, ...]]]:
         """Every place of the template, in order, with the channels of a map that it reads and a branch that reads them.
 
         All that any network has there, so a place comes many times: again for every width of its group, every block and every
@@ -147,7 +147,7 @@ class Plan:
         column = self._columns.get(hole.name)
         return hole.choices[0 if column is None else row[column]]
 
-    def _branch(self, name: str, choice: Block | None, width: int, channels: int) -> tuple[Layer, ...]:
+    def _branch(self, name: str, choice: Block | None, width: int, channels: int) -> tuple[SharedLayer, ...]:
         if choice is SKIP:
             return ()
         return _layers(name, with_filters(choice, width), channels, self.space, self.width_multiplier)
@@ -157,16 +157,16 @@ class Plan:
         for _, _, branch in self.everywhere():
             self._grow(branch)
 
-    def _grow(self, layers: Iterable[Layer]) -> None:
+    def _grow(self, layers: Iterable[SharedLayer]) -> None:
         for layer in layers:
             for name, shape in layer.reads:
                 known = self.weights.get(name)
                 largest = shape if known is None else tuple(map(max, known.shape, shape))
-                self.weights[name] = Weight(_role(name, layer.step), largest)
+                self.weights[name] = SharedWeight(_role(name, layer.step), largest)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, width_multiplier: float) -> tuple[Layer, ...]:
+def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, width_multiplier: float) -> tuple[SharedLayer, ...]:
     steps = block_steps(block, channels, space.template.rounding, width_multiplier)
     prefix = f"{name}/{block.__struct_config__.tag}"
     for step in steps:
@@ -175,7 +175,7 @@ def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, wi
                 f"space '{space.name}': '{name}' has a convolution of {step.groups} groups; a super-network shares leading "
                 "channels, which are other ones in every group"
             )
-    return tuple(Layer(step, _reads(prefix, step)) for step in steps)
+    return tuple(SharedLayer(step, _reads(prefix, step)) for step in steps)
 
 
 def _reads(prefix: str, step: Step) -> tuple[tuple[str, Shape], ...]:
@@ -196,14 +196,14 @@ def _role(name: str, step: Step) -> Role:
     return "classifier" if step.suffix == LOGITS else "depthwise" if step.kind == "depthwise" else "kernel"
 
 
-def _pool(channels: int) -> Place:
-    return Place(_POOL, ((Layer(Step(_POOL, "pool", ("",), channels, channels), ()),),))
+def _pool(channels: int) -> PathPosition:
+    return PathPosition(_POOL, ((SharedLayer(Step(_POOL, "pool", ("",), channels, channels), ()),),))
 
 
-def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[Layer, ...]]]:
+def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[SharedLayer, ...]]]:
     return ((_POOL, each, _pool(each).branches[0]) for each in channels)
 
 
-def _classifier(channels: int, classes: int) -> tuple[Layer, ...]:
+def _classifier(channels: int, classes: int) -> tuple[SharedLayer, ...]:
     step = Step(LOGITS, "conv", ("",), channels, classes, bias=True)
-    return (Layer(step, _reads("head", step)),)
+    return (SharedLayer(step, _reads("head", step)),)

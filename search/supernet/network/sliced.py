@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mhmodels.blocks import Step
-from mhmodels.search.supernet.network.plan import Layer, Path, Plan, Weight
+from mhmodels.search.supernet.network.plan import NetworkPath, SharedLayer, SharedWeight, SuperNetworkPlan
 from mhmodels.training.divergence import gradient_norm
 
 Slices: TypeAlias = dict[str, tf.Tensor]
@@ -52,7 +52,7 @@ class SuperNetwork:
         weights: by name, as the plan has them.
     """
 
-    def __init__(self, plan: Plan, *, recompute: bool = False) -> None:
+    def __init__(self, plan: SuperNetworkPlan, *, recompute: bool = False) -> None:
         """Makes the weights, at random; see the attributes."""
         self.plan, self.recompute = plan, recompute
         self.weights: dict[str, tf.Variable] = {
@@ -62,11 +62,11 @@ class SuperNetwork:
         self._slicers: dict[int, Any] = {}
         self._spreaders: dict[tuple[int, bool], Any] = {}
 
-    def read(self, path: Path, replica: int = 0) -> Slices:
+    def read(self, path: NetworkPath, replica: int = 0) -> Slices:
         """The parts of the weights that a path reads, by name; of one that several branches read, the largest.
 
         Args:
-            path: from `Plan.path`.
+            path: from `SuperNetworkPlan.path`.
             replica: which local copy of the weights is read, under a distribution strategy.
         """
         largest: dict[str, tuple[int, ...]] = {}
@@ -83,12 +83,12 @@ class SuperNetwork:
         read = self._slicer(replica)(tf.constant(sizes))
         return {name: read[self._names[name]] for name in largest}
 
-    def __call__(self, images: tf.Tensor, path: Path, slices: Slices) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, path: NetworkPath, slices: Slices) -> tf.Tensor:
         """Runs one network on a batch.
 
         Args:
             images: float32 (n, height, width, channels), normalised.
-            path: from `Plan.path`.
+            path: from `SuperNetworkPlan.path`.
             slices: its weights, from `read`.
 
         Returns:
@@ -96,7 +96,7 @@ class SuperNetwork:
         """
         return tf.reshape(self.run(images, path, slices), (-1, self.plan.classes))
 
-    def run(self, x: tf.Tensor, places: Path, slices: Slices) -> tf.Tensor:
+    def run(self, x: tf.Tensor, places: NetworkPath, slices: Slices) -> tf.Tensor:
         """Runs some places of a path on a map, float32 (n, height, width, channels), and gives the last one's."""
         for place in places:
             outputs = []
@@ -107,13 +107,13 @@ class SuperNetwork:
             x = outputs[0] if len(outputs) == 1 else tf.add_n(outputs) * (1 / len(outputs))
         return x
 
-    def _run(self, branch: tuple[Layer, ...], x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+    def _run(self, branch: tuple[SharedLayer, ...], x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
         if not branch:
             return x
         run = _compiled(_of_any_width(branch), self.plan.epsilon, x.dtype)
         return (tf.recompute_grad(run) if self.recompute else run)(x, *weights)
 
-    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: NetworkPath = ()) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients of slices as gradients of whole weights, those of L2 on active kernels added.
 
         Args:
@@ -153,15 +153,15 @@ class SuperNetwork:
         return self._spreaders[replica, decaying]
 
 
-def _spreader(weights: Sequence[Weight], variables: Sequence[Any], decaying: bool) -> Any:
+def _spreader(weights: Sequence[SharedWeight], variables: Sequence[Any], decaying: bool) -> Any:
     """A function of every weight's gradient and L2 to gradients of the weights' own shapes, and their norm."""
 
-    def decayed(gradient: tf.Tensor, l2: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
+    def decayed(gradient: tf.Tensor, l2: tf.Tensor, weight: SharedWeight, variable: Any) -> tf.Tensor:
         if decaying and weight.role in DECAYED:
             gradient += tf.cast(l2, variable.dtype) * tf.slice(variable, [0] * len(weight.shape), tf.shape(gradient))
         return gradient
 
-    def padded(gradient: tf.Tensor, weight: Weight) -> tf.Tensor:
+    def padded(gradient: tf.Tensor, weight: SharedWeight) -> tf.Tensor:
         size = tf.shape(gradient)
         return tf.ensure_shape(tf.pad(gradient, tf.stack([tf.zeros_like(size), weight.shape - size], 1)), weight.shape)
 
@@ -184,7 +184,7 @@ def called(function: Any, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return outputs
 
 
-def _averaged(path: Path) -> dict[str, int]:
+def _averaged(path: NetworkPath) -> dict[str, int]:
     """Of the weights that places of several branches read, how many branches their place averages."""
     several = [place for place in path if len(place.branches) > 1]
     return {
@@ -197,7 +197,7 @@ def local(variable: Any, replica: int) -> Any:
     return variable.values[replica] if isinstance(variable, tf.distribute.DistributedValues) else variable
 
 
-def _initialiser(weight: Weight) -> Any:
+def _initialiser(weight: SharedWeight) -> Any:
     """As `mhmodels.builder` begins a network's own weights; fans are those of the whole shared kernel."""
     if weight.role == "kernel":
         return keras.initializers.HeNormal()
@@ -219,10 +219,10 @@ def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
 
 
-def _of_any_width(branch: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def _of_any_width(branch: tuple[SharedLayer, ...]) -> tuple[SharedLayer, ...]:
     """A branch without names of weights and numbers of channels, which `run_branch` sees on the weights; ranks stay."""
     return tuple(
-        Layer(
+        SharedLayer(
             layer.step._replace(in_channels=0, channels=0, groups=0),
             tuple(("", (0,) * len(shape)) for _, shape in layer.reads),
         )
@@ -231,7 +231,7 @@ def _of_any_width(branch: tuple[Layer, ...]) -> tuple[Layer, ...]:
 
 
 @functools.cache
-def _compiled(branch: tuple[Layer, ...], epsilon: float, dtype: Any) -> Any:
+def _compiled(branch: tuple[SharedLayer, ...], epsilon: float, dtype: Any) -> Any:
     """`run_branch` as a function of a map and weights of any size: op by op, Python took a quarter of a step."""
     ranks = [len(shape) for layer in branch for _, shape in layer.reads]
     signature = [tf.TensorSpec([None] * rank, dtype) for rank in (4, *ranks)]
@@ -243,7 +243,7 @@ def compiled_functions() -> int:
     return _compiled.cache_info().misses
 
 
-def run_branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+def run_branch(branch: Sequence[SharedLayer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
     """What a branch's layers make of its input; without layers, the input."""
     values, at = {"": x}, 0
     for layer in branch:

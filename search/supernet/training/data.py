@@ -24,7 +24,7 @@ class SearchData(NamedTuple):
     validation: Source
 
 
-class Part:
+class SourceSubset:
     """Some pictures of a source.
 
     Args:
@@ -115,7 +115,8 @@ def split(source: Source, share: float = _SHARE) -> SearchData:
     count = min(max(1, round(share * len(source))), len(source) - 1)
     validation, train = np.sort(order[:count]), np.sort(order[count:])
     return SearchData(
-        Part(source, train, f"{source.name} (search train)"), Part(source, validation, f"{source.name} (search validation)")
+        SourceSubset(source, train, f"{source.name} (search train)"),
+        SourceSubset(source, validation, f"{source.name} (search validation)"),
     )
 
 

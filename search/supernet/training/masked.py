@@ -13,11 +13,11 @@ from typing import Any
 import tensorflow as tf
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.search.supernet.network.masked import Choice, MaskedNetwork
-from mhmodels.search.supernet.network.plan import Path
+from mhmodels.search.supernet.network.masked import MaskedChoice, MaskedNetwork
+from mhmodels.search.supernet.network.plan import NetworkPath
 from mhmodels.search.supernet.network.sliced import SuperNetwork
 from mhmodels.search.supernet.presets import Preset
-from mhmodels.search.supernet.training.replicas import Floats, Trained, Trainer, numbers, share, share_right
+from mhmodels.search.supernet.training.replicas import Floats, StepReport, Trainer, numbers, share, share_right
 from mhmodels.training.divergence import gradient_norm
 from mhmodels.training.optimisation import cross_entropy
 
@@ -47,7 +47,7 @@ class MaskedTrainer(Trainer):
         """How many functions for training and judging were traced so far."""
         return sum(each.experimental_get_tracing_count() for each in (self._accumulate, self._judge))
 
-    def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
+    def train(self, step: int, paths: Sequence[NetworkPath], batches: Iterator[Any]) -> StepReport:
         """One step; see `Trainer.train`."""
         told: dict[int, Sequence[tf.Tensor]] = {}
         for turn in share(self.strategy, len(paths), "architectures").turns():
@@ -56,7 +56,7 @@ class MaskedTrainer(Trainer):
         finite = self._move(tf.constant(self._rate(step)), tf.constant(step + 1.0))
         return self._trained(told, len(paths), finite)
 
-    def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
+    def judge(self, paths: Sequence[NetworkPath], batches: Iterator[Any], *, one_batch: bool) -> Floats:
         """Accuracies; see `Trainer.judge`."""
         told: dict[int, tuple[tf.Tensor, ...]] = {}
         same = next(batches) if one_batch else None
@@ -66,20 +66,20 @@ class MaskedTrainer(Trainer):
             told |= zip(turn, self._local((found,)), strict=True)
         return self._shared(numbers(told, len(paths), 1)[0])
 
-    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor) -> float:
+    def accuracy(self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor) -> float:
         """Share of right answers on one batch; all replicas find the same."""
         replicas = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").replicas
         found = self._judge(pixels, labels, self._choices([path] * replicas))
         return float(self._local((found,))[0][0])
 
-    def _choices(self, paths: Sequence[Path]) -> Choice:
+    def _choices(self, paths: Sequence[NetworkPath]) -> MaskedChoice:
         """The networks of the local replicas, as `strategy.run` takes them."""
         several = any(len(place.branches) > 1 for path in paths for place in path)
         choices = [self.masked.choice(path, several=several) for path in paths]
-        return Choice(*self._distributed([[tf.constant(array) for array in choice] for choice in choices]))
+        return MaskedChoice(*self._distributed([[tf.constant(array) for array in choice] for choice in choices]))
 
-    def _accumulated(self, pixels: Any, labels: Any, choice: Choice) -> Any:
-        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> Any:
+    def _accumulated(self, pixels: Any, labels: Any, choice: MaskedChoice) -> Any:
+        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: MaskedChoice) -> Any:
             """One network's loss, accuracy and gradient norm; its gradients are kept."""
             gradients, *told = self._compiled_gradients(self._weights(), pixels, labels, choice)
             for total, gradient in zip(self._sums, gradients, strict=True):
@@ -88,8 +88,8 @@ class MaskedTrainer(Trainer):
 
         return self.strategy.run(run, args=(pixels, labels, choice))
 
-    def _judged(self, pixels: Any, labels: Any, choice: Choice) -> Any:
-        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> tf.Tensor:
+    def _judged(self, pixels: Any, labels: Any, choice: MaskedChoice) -> Any:
+        def run(pixels: tf.Tensor, labels: tf.Tensor, choice: MaskedChoice) -> tf.Tensor:
             return self._compiled_right(self._weights(), pixels, labels, choice)
 
         return self.strategy.run(run, args=(pixels, labels, choice))
@@ -107,7 +107,7 @@ class MaskedTrainer(Trainer):
         """A replica's weights. Compiled functions take them as arguments, so that none captures another replica's."""
         return [variable.read_value() for variable in self.network.weights.values()]
 
-    def _one_gradient(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> Any:
+    def _one_gradient(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: MaskedChoice) -> Any:
         """Dense gradients of one network, its share of the step's; its loss, accuracy and gradient norm."""
         count = self.preset.architectures
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -118,7 +118,7 @@ class MaskedTrainer(Trainer):
         dense = self.masked.decayed(tape.gradient(total, weights), weights, choice, self.preset.l2 / count)
         return dense, loss, share_right(labels, logits), gradient_norm(dense)
 
-    def _one_right(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: Choice) -> tf.Tensor:
+    def _one_right(self, weights: list[tf.Tensor], pixels: tf.Tensor, labels: tf.Tensor, choice: MaskedChoice) -> tf.Tensor:
         return share_right(labels, self.masked(self._normalise(pixels), weights, choice))
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Preprocessing
 from mhmodels.search.errors import SearchError
 from mhmodels.search.supernet.network.optimizers import make_rule
-from mhmodels.search.supernet.network.plan import Path
+from mhmodels.search.supernet.network.plan import NetworkPath
 from mhmodels.search.supernet.network.sliced import SuperNetwork, called, compiled_functions, local
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.training.divergence import all_finite
@@ -28,7 +28,7 @@ from mhmodels.training.optimisation import cross_entropy, make_schedule
 Floats = NDArray[np.float64]
 
 
-class Trained(NamedTuple):
+class StepReport(NamedTuple):
     """What a training step reports.
 
     Attributes:
@@ -44,7 +44,7 @@ class Trained(NamedTuple):
     finite: bool
 
 
-class Part(NamedTuple):
+class ReplicaShare(NamedTuple):
     """Which of n architectures this process runs, and on which of its replicas."""
 
     first: int
@@ -57,7 +57,7 @@ class Part(NamedTuple):
             yield [self.first + turn * self.replicas + replica for replica in range(self.replicas)]
 
 
-def share(strategy: Any, count: int, what: str) -> Part:
+def share(strategy: Any, count: int, what: str) -> ReplicaShare:
     """This process' part of `count` architectures.
 
     Raises:
@@ -70,7 +70,7 @@ def share(strategy: Any, count: int, what: str) -> Part:
     resolver = strategy.cluster_resolver
     worker = resolver.task_id if resolver is not None and resolver.task_type == "worker" else 0
     each = count * local // replicas
-    return Part(worker * each, each, local)
+    return ReplicaShare(worker * each, each, local)
 
 
 def _devices(strategy: Any) -> tuple[str, ...]:
@@ -100,7 +100,7 @@ class Trainer:
         """How many functions were compiled so far: a step that adds to them says nothing of how long steps take."""
         return compiled_functions()
 
-    def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
+    def train(self, step: int, paths: Sequence[NetworkPath], batches: Iterator[Any]) -> StepReport:
         """One step: every architecture on the next batch of its replica, then one update with the mean of the gradients.
 
         Args:
@@ -121,7 +121,7 @@ class Trainer:
         finite = self._apply(self._distributed(sums), tf.constant(self._rate(step)), tf.constant(step + 1.0))
         return self._trained(told, len(paths), finite)
 
-    def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
+    def judge(self, paths: Sequence[NetworkPath], batches: Iterator[Any], *, one_batch: bool) -> Floats:
         """Accuracies (architectures,) with the weights as they are.
 
         Args:
@@ -140,7 +140,7 @@ class Trainer:
                 right[which] = (self._right(paths[which], pixels, labels, replica),)
         return self._shared(numbers(right, len(paths), 1)[0])
 
-    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor) -> float:
+    def accuracy(self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor) -> float:
         """Share of right answers on one batch."""
         return float(self._right(path, pixels, labels, 0))
 
@@ -166,12 +166,12 @@ class Trainer:
         """The first local replica's values of `variables`; all replicas have the same."""
         return {name: local(variable, 0).numpy() for name, variable in self.variables().items()}
 
-    def _right(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int) -> tf.Tensor:
+    def _right(self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor, replica: int) -> tf.Tensor:
         with tf.device(self._device(replica)):
             return share_right(labels, self.network(self._normalise(pixels), path, self.network.read(path, replica)))
 
     def _gradients(
-        self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
+        self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
         """One architecture's share of the step's gradient, its loss, accuracy and gradient norm, on the replica's device."""
         with tf.device(self._device(replica)):
@@ -186,10 +186,10 @@ class Trainer:
             spread, norm = self.network.spread(gradients, self.preset.l2 / count, replica, path)
             return spread, loss, share_right(labels, logits), norm
 
-    def _trained(self, told: Mapping[int, Sequence[tf.Tensor]], count: int, finite: Any) -> Trained:
+    def _trained(self, told: Mapping[int, Sequence[tf.Tensor]], count: int, finite: Any) -> StepReport:
         """Reads what the devices report of a step; `finite` is of the local replicas, which hold the same weights."""
         loss, accuracy, norm = self._shared(numbers(told, count, 3))
-        return Trained(loss, accuracy, norm, bool(self.strategy.experimental_local_results(finite)[0]))
+        return StepReport(loss, accuracy, norm, bool(self.strategy.experimental_local_results(finite)[0]))
 
     def _added(self, known: list[tf.Tensor] | None, gradients: list[tf.Tensor], replica: int) -> list[tf.Tensor]:
         if known is None:
