@@ -26,7 +26,7 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from mhmodels.search.cost_model import FitOptions, fit
-from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.search.methods.strategies import Evolution, Random, Reinforce
 from mhmodels.search.objective.benchmark_tables import table_of
@@ -173,7 +173,7 @@ def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int])
     for size, seed in itertools.product(sizes, seeds):
         rows = np.random.default_rng(seed).choice(benchmark.members, size, replace=False)
         models = {
-            name: fit(space, rows, source.predict(rows), Origin(name), FitOptions(curve=False, seed=seed)).model
+            name: fit(space, rows, source.predict(rows), LatencyOrigin(name), FitOptions(curve=False, seed=seed)).model
             for name, source in benchmark.sources.items()
         }
         row = {}

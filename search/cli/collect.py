@@ -10,12 +10,13 @@ import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_place, check_places, emit_json, json_option, note, store_option
 from mhmodels.cli.phones import PhoneOptions, phone_options
+from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mhmodels.search.collecting.plan import Settings
+    from mhmodels.search.collecting.plan import CollectSettings
     from mhmodels.search.space.sampling import Sample
     from mhmodels.search.space.search_space import Space
 
@@ -36,7 +37,7 @@ class Selection(NamedTuple):
     distribution: str | None
 
 
-@click.command("collect")
+@click.command("collect", cls=SearchCommand)
 @click.argument("words", nargs=-1, metavar="[ID]...")
 @space_option
 @click.option(
@@ -143,7 +144,7 @@ def collect_command(
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
     from mhmodels.cli.phones import hardware_ids, install, wanted
     from mhmodels.hardware import DEFAULT_HARDWARE
-    from mhmodels.search.collecting.plan import REFERENCE, Settings, usual_baselines
+    from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
     from mhmodels.search.space.catalogue import get_space
 
     if output is not None:
@@ -151,7 +152,7 @@ def collect_command(
     space, runner = get_space(space_name), install(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
-    settings = Settings(
+    settings = CollectSettings(
         runs=runs,
         threads=threads,
         reference=REFERENCE if reference is None else reference,
@@ -175,7 +176,7 @@ def check_output(output: Path, read: Iterable[Path | None]) -> None:
         click.UsageError: The message names the file that would be overwritten.
     """
     from mhmodels.search.collecting.table import FORMAT
-    from mhmodels.search.cost_model.latencies.reading import is_provenance
+    from mhmodels.search.cost_model.latencies.provenance import is_provenance
 
     beside = output.with_suffix(".json")
     check_places({"-o": output, "the provenance of -o": beside}, read)
@@ -196,7 +197,7 @@ def measure(
     selection: Selection,
     hardware: Sequence[str],
     store: str | None,
-    settings: Settings,
+    settings: CollectSettings,
     scheduler: str | None,
     output: Path | None,
     as_json: bool,
@@ -218,8 +219,9 @@ def measure(
     """
     from mhmodels.search.cli import collect_display as display
     from mhmodels.search.collecting.claims import claimed
-    from mhmodels.search.collecting.collect import collect, raise_problems
+    from mhmodels.search.collecting.collect import run_plan
     from mhmodels.search.collecting.plan import make_plan
+    from mhmodels.search.collecting.progress import raise_problems
     from mhmodels.search.collecting.table import write_table
     from mhmodels.store import Store
 
@@ -233,7 +235,7 @@ def measure(
                 from mhmodels.search.collecting.cluster import remote_events
 
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
-            report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
+            report = run_plan(plan, space, rows, settings, tell=tell, advance=advance, events=events)
         if output is not None:
             try:
                 write_table(output, plan, space, rows, settings, about)
@@ -252,11 +254,11 @@ def measure(
 
 def _drawn(space: Space, selection: Selection) -> tuple[Sample, dict[str, str | int]]:
     """The networks to measure, and where they come from, for the table's provenance."""
-    from mhmodels.search.cost_model.latencies.reading import read_members
+    from mhmodels.search.cost_model.latencies.samples import read_samples
     from mhmodels.search.space.sampling import sample
 
     if selection.samples is not None:
-        return read_members(selection.samples, space), {"samples": selection.samples.name}
+        return read_samples(selection.samples, space), {"samples": selection.samples.name}
     drawn = sample(space, selection.number, selection.seed, selection.distribution)
     distributions = ", ".join(dict.fromkeys(drawn.distributions))
     return drawn, {"n": selection.number, "seed": selection.seed, "distribution": distributions}

@@ -11,16 +11,16 @@ from typing import TypeAlias
 from rich.table import Table
 
 from mhmodels.cli.common import console, note, progress_console
-from mhmodels.search.collecting.collect import Progress, Report, unsupported_text
-from mhmodels.search.collecting.plan import Plan
+from mhmodels.search.collecting.plan import CollectPlan
+from mhmodels.search.collecting.progress import CollectProgress, CollectReport, unsupported_text
 
 QUIET_S = 30.0
 """Seconds between two lines of progress on a hardware, where stderr is no terminal."""
-Advance: TypeAlias = Callable[[Progress], None]
+Advance: TypeAlias = Callable[[CollectProgress], None]
 Tell: TypeAlias = Callable[[str], None]
 
 
-def introduce(plan: Plan) -> None:
+def introduce(plan: CollectPlan) -> None:
     """Prints what is measured beside the samples, what the store has already, and what hardware is left out."""
     if plan.baselines:
         note(f"beside the samples: {', '.join(one.label for one in plan.baselines)}, for the C of rewards (--baseline)")
@@ -32,7 +32,7 @@ def introduce(plan: Plan) -> None:
 
 
 @contextmanager
-def progress_bars(plan: Plan) -> Iterator[tuple[Advance, Tell]]:
+def progress_bars(plan: CollectPlan) -> Iterator[tuple[Advance, Tell]]:
     """Shows a bar for each hardware; where stderr is no terminal, a line for each hardware every half minute.
 
     Args:
@@ -56,7 +56,7 @@ def progress_bars(plan: Plan) -> Iterator[tuple[Advance, Tell]]:
         }
         told = dict.fromkeys(tasks, time.monotonic())
 
-        def advance(progress: Progress) -> None:
+        def advance(progress: CollectProgress) -> None:
             tally, now = progress.tally, time.monotonic()
             bars.update(tasks[tally.hardware], completed=tally.done, description=progress.text)
             if not err.is_terminal and now - told[tally.hardware] > QUIET_S:
@@ -66,7 +66,7 @@ def progress_bars(plan: Plan) -> Iterator[tuple[Advance, Tell]]:
         yield advance, (functools.partial(bars.console.print, markup=False) if err.is_terminal else note)
 
 
-def show(report: Report) -> None:
+def show(report: CollectReport) -> None:
     """Prints a row for each hardware."""
     table = Table("hardware", "kind", "networks", "from store", "new", "again", "noisy", "remarks")
     for tally in report.tallies:

@@ -18,15 +18,17 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
+from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, seed_option, space_option, where_option
 
 if TYPE_CHECKING:
     from mhmodels.hardware.measurement import Kind
     from mhmodels.search.cost_model.fitting import Fit
-    from mhmodels.search.cost_model.model import CostModel, Form
+    from mhmodels.search.cost_model.forms import Form
+    from mhmodels.search.cost_model.model import CostModel
 
 
-@click.command("fit")
+@click.command("fit", cls=SearchCommand)
 @click.option(
     "--data",
     type=INPUT_FILE,

@@ -12,8 +12,9 @@ from mhmodels.cli.common import note
 
 if TYPE_CHECKING:
     from mhmodels.hardware.measurement import Kind
-    from mhmodels.search.cost_model.fitting import Fit, Origin
-    from mhmodels.search.cost_model.latencies.reading import Latencies
+    from mhmodels.search.cost_model.fitting import Fit
+    from mhmodels.search.cost_model.latencies.dataset import Latencies
+    from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
     from mhmodels.search.space.search_space import Space
 
 
@@ -24,7 +25,7 @@ def files_read(data: Path | None, store: str | None) -> list[Path]:
         data: Value of `--data`.
         store: Value of `--store`.
     """
-    from mhmodels.search.cost_model.latencies.reading import is_provenance
+    from mhmodels.search.cost_model.latencies.provenance import is_provenance
 
     named = [path for path in (data, Path(store) if store is not None else None) if path is not None]
     return named + [beside for beside in (path.with_suffix(".json") for path in named) if is_provenance(beside)]
@@ -47,14 +48,15 @@ def read(
         click.UsageError: There are conditions and no store.
         MhmodelsError: A file cannot be read, or holds no latency of the hardware.
     """
-    from mhmodels.search.cost_model.fitting import Origin
-    from mhmodels.search.cost_model.latencies.reading import read_latencies, stored_latencies
+    from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+    from mhmodels.search.cost_model.latencies.reading import read_latencies
+    from mhmodels.search.cost_model.latencies.stored import stored_latencies
     from mhmodels.store import Store
 
     if data is None:
         with Store(store, read_only=True) as rows:
             return stored_latencies(rows, space, hardware_id, where)
-    origin = _origin(Origin(hardware_id), kind)
+    origin = _origin(LatencyOrigin(hardware_id), kind)
     if store is None and where:
         raise click.UsageError("--where chooses rows of a --store, expected one")
     if store is None:
@@ -63,7 +65,7 @@ def read(
         return read_latencies(data, space, origin, rows, where)
 
 
-def _origin(origin: Origin, kind: Kind | None) -> Origin:
+def _origin(origin: LatencyOrigin, kind: Kind | None) -> LatencyOrigin:
     """Adds the kind as stated, else that of known hardware: the estimates of a compiler are not measurements."""
     from mhmodels.errors import UnknownNameError
     from mhmodels.hardware import get_hardware

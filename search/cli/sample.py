@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.common import OutputFile, emit_json, json_option, note
+from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import LimitOptions, limit_options, seed_option, space_option
 
 
-@click.command("sample")
+@click.command("sample", cls=SearchCommand)
 @space_option
 @click.option("-n", "count", type=click.IntRange(1, 10_000_000), required=True, help="Number of different networks to draw.")
 @click.option(
@@ -42,7 +43,7 @@ def sample_command(
     as_json: bool,
 ) -> None:
     """Draw different networks from a space, reproducibly."""
-    from mhmodels.search.cost_model.latencies.reading import write_samples
+    from mhmodels.search.cost_model.latencies.samples import write_samples
     from mhmodels.search.space.catalogue import get_space
     from mhmodels.search.space.limits import hardware_limits, restricted
     from mhmodels.search.space.sampling import sample

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
+from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import PICTURE
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mhmodels.search.run.results import NetworkFile
 
 
-@click.command("show")
+@click.command("show", cls=SearchCommand)
 @click.argument("model", metavar="FILE|MODEL")
 @click.option(
     "--png",

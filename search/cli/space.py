@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
+from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import LimitOptions, limit_options
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mhmodels.search.space.decisions import OneOf
     from mhmodels.search.space.limits import Membership
     from mhmodels.search.space.restriction import Removal
-    from mhmodels.search.space.search_space import OneOf, Space
+    from mhmodels.search.space.search_space import Space
 
 _SHOWN = 4
 
 
-@click.command("space")
+@click.command("space", cls=SearchCommand)
 @click.argument("words", nargs=-1, metavar="[NAME]")
 @limit_options
 @click.option(
@@ -64,7 +66,7 @@ def document(space: Space) -> dict[str, Any]:
     """A space as JSON values; sizes are exact integers."""
     import msgspec
 
-    from mhmodels.search.space.search_space import describe
+    from mhmodels.search.space.decisions import describe
     from mhmodels.search.space.template import ArchitectureSpace
 
     coupled = space.coupled_features() if isinstance(space, ArchitectureSpace) else None
@@ -141,7 +143,7 @@ def show(space: Space, removals: Sequence[Removal], checked: Sequence[Membership
 
 def _choices(decision: OneOf, allowed: Sequence[int]) -> list[str]:
     """Choices in words; of many operations, which are long and alike, the first ones and the last."""
-    from mhmodels.search.space.search_space import describe
+    from mhmodels.search.space.decisions import describe
 
     names = [describe(decision.choices[i]) for i in allowed]
     if decision.tag != "operation" or len(names) <= _SHOWN:

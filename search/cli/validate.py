@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.common import check_places, console, emit_json, json_option, note, store_option
+from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, where_option
 
 
-@click.command("validate")
+@click.command("validate", cls=SearchCommand)
 @click.option(
     "--cost-model", "model_path", type=INPUT_FILE, required=True, metavar="model.json", help="File of the cost model to validate."
 )
@@ -49,9 +50,9 @@ def validate_command(
     from mhmodels.search.cli import latency_data
     from mhmodels.search.cli.statistics_table import statistics_table
     from mhmodels.search.cost_model.fitting import Fit
-    from mhmodels.search.cost_model.latencies.reading import unseen_latencies
+    from mhmodels.search.cost_model.latencies.dataset import unseen_latencies
     from mhmodels.search.cost_model.model import load_cost_model, naming
-    from mhmodels.search.cost_model.robust import far_off
+    from mhmodels.search.cost_model.regression.robust import far_off
     from mhmodels.search.cost_model.statistics import statistics
     from mhmodels.search.space.catalogue import get_space
 

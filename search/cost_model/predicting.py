@@ -11,7 +11,7 @@ import numpy as np
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.registry import resolve
-from mhmodels.search.cost_model.latencies.reading import read_members
+from mhmodels.search.cost_model.latencies.samples import read_samples
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.space.catalogue import get_space
 
@@ -64,7 +64,7 @@ def predict_samples(path: Path, models: Sequence[CostModel]) -> list[dict[str, A
     columns = []
     for model in models:
         space = get_space(model.space)
-        encodings = read_members(path, space).encodings
+        encodings = read_samples(path, space).encodings
         columns.append(model.bind(space).predict(encodings))
     labels = [space.label(row) for row in encodings]
     return [

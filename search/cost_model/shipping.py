@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mhmodels.errors import UnknownNameError
 from mhmodels.hardware import Environment, get_hardware
-from mhmodels.search.cost_model.latencies.reading import provenance_of
+from mhmodels.search.cost_model.latencies.provenance import provenance_of
 from mhmodels.search.cost_model.model import CostModel, load_cost_model
 from mhmodels.search.space.search_space import Space
 

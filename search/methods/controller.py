@@ -21,7 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.search.errors import SearchError
-from mhmodels.search.space.search_space import SKIP, Encodings, Space
+from mhmodels.search.space.decisions import SKIP
+from mhmodels.search.space.search_space import Encodings, Space
 
 Floats: TypeAlias = NDArray[np.float64]
 Mask: TypeAlias = NDArray[np.bool_]

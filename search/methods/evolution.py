@@ -16,7 +16,7 @@ from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import Encodings, Space
 
 Floats: TypeAlias = NDArray[np.float64]
-_REMEDY = "pymoo is not installed; `pip install 'mhmodels[search]'`, or use --method reinforce --refinement 0"
+_REMEDY = "pymoo is not installed; `pip install 'mhmodels[search]'`, or use `Reinforce(refinement=0)` (argument 'method')"
 
 
 class Seeds(NamedTuple):

@@ -80,7 +80,9 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
         header, numbered = read_csv(read_bytes(path, limit=MOST_BYTES), path)
         rows = [row for _, row in numbered]
         if {"encoding", "ms"} <= set(header):
-            raise FileFormatError(f"{path}: latencies that `search collect` wrote, not accuracies; give it with --latencies")
+            raise FileFormatError(
+                f"{path}: latencies that `search collect` wrote, not accuracies; give it as argument 'latencies'"
+            )
         encodings = np.array([["0123456789".index(digit) for digit in row["arch"]] for row in rows])
         runs = np.array([[decimal(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
     except (KeyError, ValueError, TypeError, AttributeError) as error:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mhmodels.errors import FileFormatError
-from mhmodels.search.cost_model.fitting import Origin
-from mhmodels.search.cost_model.latencies.reading import MAX_BYTES, Latencies, provenance_of, read_latencies
+from mhmodels.search.cost_model.latencies.dataset import Latencies
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES, provenance_of
+from mhmodels.search.cost_model.latencies.reading import read_latencies
 from mhmodels.search.cost_model.latencies.rows import read_csv
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.benchmark_tables import named
@@ -61,7 +63,7 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
     for name in dict.fromkeys(hardware or kinds):
         if len(kinds[name]) > 1:
             raise SearchError(f"{path}: latencies on '{name}' are {' and '.join(sorted(kinds[name]))}, expected one kind")
-        found = read_latencies(path, whole, Origin(name))
+        found = read_latencies(path, whole, LatencyOrigin(name))
         _check_members(path, space, name, found)
         table = Table(whole, found.encodings, {name: found.ms}, "latencies")
         sources[name] = TableLatency(table, name, f"{identity}:{name} ({next(iter(kinds[name]))})")
@@ -82,7 +84,7 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
         raise SearchError(
             f"{path}: {there} networks have a latency on '{hardware}', and space '{space.name}' has {wanted}{example}: a search "
             f"may ask for any of them. Measure the others (`mhmodels search collect --space {space.name} -n {wanted} -o …`; "
-            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, --cost-model)"
+            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, argument 'cost_model')"
         )
 
 

@@ -287,7 +287,7 @@ class Objective:
             raise SearchError(
                 f"target f_{self.reward.aggregate} = {target:g} is out of reach in space '{self.space.name}': {SAMPLES} samples "
                 f"have {low:.4g} to {high:.4g} (median {middle:.4g}), single changes from there reach {reach.lowest:.4g} to "
-                f"{reach.highest:.4g}; give a target in that range (--target), or other references"
+                f"{reach.highest:.4g}; give a target in that range (argument 'target'), or other references"
             )
         return reach
 

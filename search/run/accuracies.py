@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.json_files import read_bytes
 from mhmodels.formats.numbers import decimal
-from mhmodels.search.cost_model.latencies.rows import placed
+from mhmodels.search.cost_model.latencies.rows import encoding_of
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy
 from mhmodels.search.run.published import published_table
@@ -129,7 +129,7 @@ def read_predictor(path: Path, space: Space) -> PredictedAccuracy:
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
                     '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
                 ) from error
-            rows.append(placed(row, space, f"{path}: line {number}"))
+            rows.append(encoding_of(row, space, f"{path}: line {number}"))
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
     return PredictedAccuracy(space, np.array(rows), values)

@@ -158,7 +158,8 @@ def test_what_a_vela_prints_while_it_is_imported_is_no_estimate(
         "def main(arguments):\n    print('no such accelerator')\n    raise SystemExit(7)\n"
     )
     script = (
-        "import sys; from pathlib import Path; from mhmodels.hardware import get_hardware, vela\n"
+        "import sys; from pathlib import Path; from mhmodels.hardware import get_hardware\n"
+        "from mhmodels.hardware.vela import runner as vela\n"
         "try: print(vela.compile_for_npu(Path(sys.argv[1]), get_hardware('ethos-u55-128')[0]))\n"
         "except Exception as error: print(type(error).__name__, error)\n"
     )

@@ -166,8 +166,8 @@ def test_the_child_outlives_the_thread_that_needed_it_first(good: Path) -> None:
 
 def test_the_child_ends_with_its_process(good: Path) -> None:
     program = (
-        "import os, sys; from mhmodels.weights import hdf5, read_info; read_info(sys.argv[1]); "
-        "print(hdf5._readers[-1]._child.pid, flush=True); os.kill(os.getpid(), 9)"
+        "import os, sys; from mhmodels.weights import read_info; from mhmodels.weights.sources import hdf5; "
+        "read_info(sys.argv[1]); print(hdf5._readers[-1]._child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(good)], capture_output=True, text=True, check=False, timeout=120)
     pid = int(done.stdout)

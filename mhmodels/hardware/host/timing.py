@@ -177,8 +177,8 @@ def settle(block: Callable[[], Block | None], fastest_us: float = 0.0) -> Timing
     return judge(blocks, fastest_us)
 
 
-def unrest(row: Measurement) -> float:
-    """How uncertain a stored row is, relative; 0 where nothing was timed. Rows of earlier versions say spread and lost time."""
+def relative_standard_error(row: Measurement) -> float:
+    """Relative standard error of a stored row, 0 where nothing was timed. Older rows have spread and lost time instead."""
     found = row.device_state.get("uncertainty")
     if isinstance(found, float):
         return found

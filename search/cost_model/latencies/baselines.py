@@ -1,4 +1,4 @@
-"""Networks of the zoo that were measured beside a space's samples: rewards are stated in latencies of such (equations 4, 5)."""
+"""Zoo networks that are measured beside a space's samples, as reference latencies of rewards (equations 4 and 5)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mhmodels.hardware.measurement import Measurement
 from mhmodels.store import Store
 
 BASELINE = "mobilenet_v1"
-"""The network whose latencies are the C of rewards if nothing else is wanted."""
+"""Network whose latencies are the default references of rewards (C in equations 4 and 5)."""
 
 
 class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A network whose latency was measured where the data come from, at the same pace.
+    """A network with a latency measured in the same conditions as the data of a cost model.
 
     Attributes:
-        model: its name.
-        architecture_id: of it.
-        ms: its latency.
+        model: name of the network.
+        architecture_id: id of its architecture.
+        ms: latency in ms, above 0.
     """
 
     model: str
@@ -29,7 +29,13 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def baselines_of(rows: Iterable[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
-    """Latencies of rows at a pace; those of networks that do not run there, or that were timed otherwise, are left out."""
+    """Latencies of rows at a common pace.
+
+    Args:
+        rows: rows of one hardware.
+        pace: pace of the samples, None if they were not timed in turns. Rows with another reference network are left out, and
+            so are networks that the hardware does not run.
+    """
     alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(pace)]
     found = [(row, steady_ms(row, pace)) for row in alike]
     return tuple(
@@ -38,12 +44,12 @@ def baselines_of(rows: Iterable[Measurement], pace: Pace | None) -> tuple[Baseli
 
 
 def stored_baselines(store: Store, beside: Sequence[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
-    """What a store has of networks outside of spaces, measured as the samples were.
+    """Latencies of networks outside of spaces that a store has, measured in the same conditions as samples.
 
     Args:
-        store: that has the samples.
-        beside: the samples' rows: of one hardware, environment, format and number of threads.
-        pace: theirs.
+        store: measurement store.
+        beside: rows of the samples, at least one, all with the same `Measurement.conditions`.
+        pace: their common pace.
 
     Raises:
         StoreError: the store cannot be read.
@@ -57,7 +63,9 @@ def stored_baselines(store: Store, beside: Sequence[Measurement], pace: Pace | N
         environment=like.environment,
         beside=_reference(pace),
     )
-    return baselines_of([row for row in rows if ":" not in row.model], pace)  # members of spaces are named SPACE:ENCODING
+    conditions = like.conditions()
+    # Members of spaces are named SPACE:ENCODING.
+    return baselines_of([row for row in rows if ":" not in row.model and row.conditions() == conditions], pace)
 
 
 def _reference(pace: Pace | None) -> str:

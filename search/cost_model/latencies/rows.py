@@ -1,4 +1,4 @@
-"""What the rows of a file of latencies say: JSON lines and CSV, the networks and the latencies in them."""
+"""Rows of files of latencies: parses JSON lines and tables, and reads the network and the latency of a row."""
 
 from __future__ import annotations
 
@@ -24,15 +24,26 @@ from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.template import ArchitectureSpace
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""What separates the fields of a table, by the end of its name."""
+"""Field separator of a table by its suffix."""
 LATENCIES = ("ms", "latency_ms", "median_ms")
 COLUMNS = ("encoding", "architecture", "schema", "distribution", "hardware", *LATENCIES)
-"""Columns of a table of latencies that mean something here; others are the user's."""
+"""Columns of a table that have a meaning here; other columns are ignored."""
 _NONE = ("", "null", "none", "×")
 
 
 def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    """A file's rows, each with the number of its line."""
+    """Parses a file.
+
+    Args:
+        text: content of the file.
+        path: its path; the suffix `.csv` or `.tsv` means a table, others JSON lines.
+
+    Returns:
+        (line number, fields by name) of each row.
+
+    Raises:
+        FileFormatError: the file is not JSON lines or a table with the expected columns.
+    """
     return list(_csv_rows(text, path) if path.suffix.lower() in DELIMITERS else _json_rows(text, path))
 
 
@@ -65,7 +76,7 @@ def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]
 
 
 def _check_columns(header: list[str], path: Path) -> None:
-    """Refuses columns that only look like ours: their values would be passed over without a word."""
+    """Refuses misspelt columns, which would otherwise be ignored silently."""
     expected = "expected 'encoding' or 'architecture', and 'ms' (or 'latency_ms', 'median_ms')"
     plain = {_plain(name): name for name in COLUMNS}
     slips = {name: plain[_plain(name)] for name in header if name not in COLUMNS and _plain(name) in plain}
@@ -84,11 +95,18 @@ def _plain(name: str) -> str:
 
 
 def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
-    """The header of a table (.csv, or .tsv with tabs), and its rows as of `csv.DictReader`, each with the number of its line.
+    """Parses a table with a header (`.csv` with commas, `.tsv` with tabs).
+
+    Args:
+        content: content of the file.
+        path: its path.
+
+    Returns:
+        Header, and (line number, fields by column) of each row, as `csv.DictReader` gives them.
 
     Raises:
-        FileFormatError: not UTF-8 text, a column twice, or wrongly quoted: a quote that is never closed would swallow all lines
-            behind it.
+        FileFormatError: the file is not UTF-8 text, has a column twice, or is wrongly quoted. An unclosed quote would swallow all
+            lines after it.
     """
     line, rows = 1, list[tuple[int, dict[Any, Any]]]()
     delimiter = DELIMITERS.get(path.suffix.lower(), ",")
@@ -111,19 +129,19 @@ def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dic
     return header, rows
 
 
-def placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
-    """The network of one row of a file.
+def encoding_of(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
+    """The encoding of the network in a row.
 
     Args:
-        row: has `encoding` or `architecture`, see `read_latencies`; its `schema`, if it has one, must be the space's.
-        space: what it must be a member of.
+        row: fields by name: `encoding` or `architecture`, as in `read_latencies`. A `schema` must be the space's.
+        space: space that the network belongs to.
         where: file and line, for messages.
 
     Returns:
-        (decisions,).
+        (decisions,), int16.
 
     Raises:
-        SpaceError: it is no member.
+        SpaceError: the network is not a member of the space.
         FileFormatError: the row is wrong.
     """
     try:
@@ -158,7 +176,16 @@ def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
 
 
 def latency_of(row: Mapping[str, Any], where: str) -> float | None:
-    """The latency, None where there is none; a number that is no latency is refused, since it means a broken measurement."""
+    """The latency in a row, in ms; None if it has none.
+
+    Args:
+        row: fields by name.
+        where: file and line, for messages.
+
+    Raises:
+        FileFormatError: the field is not a decimal number, or several fields contradict each other.
+        CostModelError: the number is not a possible latency, which means that the measurement is broken.
+    """
     found: dict[str, float] = {}
     for name in LATENCIES:
         value = row.get(name)

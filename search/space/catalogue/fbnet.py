@@ -9,8 +9,9 @@ from __future__ import annotations
 from mhmodels.architecture import Block
 from mhmodels.families.rows import IMAGENET, conv, ib
 from mhmodels.search.space.catalogue.parts import group, head
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Group, Template
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 _CANDIDATES = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mhmodels.families.rows import SYMMETRIC, conv, ib
 from mhmodels.search.space.catalogue.parts import bottlenecks, group, head, stage, widths
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.piece_table import Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _RATIOS = (0.75, 1.0, 1.25)

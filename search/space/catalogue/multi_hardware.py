@@ -15,8 +15,9 @@ from typing import Literal, TypeAlias
 from mhmodels.architecture import Activation, Block, Conv, Rounding, Scaling, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, fused, ib
 from mhmodels.search.space.catalogue.parts import TUNAS_RATIOS, group, stage, widths
-from mhmodels.search.space.search_space import OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Group, Template
+from mhmodels.search.space.decisions import OneOf
+from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 Style: TypeAlias = Literal["model_garden", "tunas"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mhmodels.search.space.search_space import OneOf
+from mhmodels.search.space.decisions import OneOf
 from mhmodels.search.space.tabular import TabularSpace
 
 EDGES = ("1<-0", "2<-0", "2<-1", "3<-0", "3<-1", "3<-2")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from mhmodels.architecture import Preprocessing
 from mhmodels.families.rows import conv, ib
 from mhmodels.search.space.catalogue.parts import group, head
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 STAGES = ((64, 2), (128, 3), (256, 3))
 """Channels and layers of each stage; the first layer has stride 2."""

@@ -12,8 +12,9 @@ from typing import Any
 from mhmodels.architecture import MaxPool, Rounding, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, bottleneck, conv, ib
 from mhmodels.search.space.catalogue.parts import bottlenecks, group, head, stage
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _ROUNDING = Rounding()

@@ -8,8 +8,8 @@ from typing import Any
 
 from mhmodels.architecture import Block, Conv, Rounding
 from mhmodels.families.rows import ib
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import Group, Part
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Group, Part
 
 TUNAS_RATIOS = (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)
 

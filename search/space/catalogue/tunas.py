@@ -8,8 +8,9 @@ from itertools import product
 from mhmodels.architecture import Activation, Block, Rounding, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, conv, ib, separable
 from mhmodels.search.space.catalogue.parts import TUNAS_RATIOS, bottlenecks, group, head, stage, widths
-from mhmodels.search.space.search_space import SKIP
-from mhmodels.search.space.template import ArchitectureSpace, Group, Template
+from mhmodels.search.space.decisions import SKIP
+from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _HALF_UP = Rounding(divisor=8, minimum=8, mode="half_up")
 _KERNELS = (3, 5, 7)

@@ -18,7 +18,7 @@ from mhmodels.block_types import with_filters
 from mhmodels.blocks import Step, block_steps
 from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import SKIP, OneOf
+from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.template import ArchitectureSpace
 
 Shape: TypeAlias = tuple[int, ...]

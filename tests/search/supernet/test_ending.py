@@ -14,7 +14,7 @@ from mhmodels.search.methods.controller import Controller, ControllerSettings
 from mhmodels.search.objective.rewards import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import SKIP, OneOf
+from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.finalists import NEAR, finalists
 from mhmodels.search.supernet.judging import shared_accuracies
