@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 import click
 
+from mhmodels.cli.fields import options_named
+
 CommandTable: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Module, attribute and one-line help by command, in the order in which people need the commands."""
 
@@ -31,6 +33,11 @@ class LazyGroup(click.Group):
         module, attribute, _ = self.commands_by_module[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a command; its errors name the options of the fields that the library names."""
+        with options_named(self, ctx):
+            return super().invoke(ctx)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds a command; the error about an unknown one offers the nearest names."""
