@@ -1,4 +1,4 @@
-"""A search on the terminal while it runs: one panel that is redrawn, or a line now and then where there is no terminal."""
+"""A search by weight sharing on the terminal: a panel that is redrawn, or a line every half minute without a terminal."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ from mhmodels.cli.common import progress_console
 from mhmodels.search.supernet.watching import SearchStatus
 
 _LINE_EVERY_S = 30.0
+"""Seconds between two lines, where stderr is no terminal."""
 
 
 class SearchPanel:
-    """Shows the last status; see `watch`."""
+    """Shows the latest status of a search; see `watch`."""
 
     def __init__(self, console: Console, live: Live) -> None:
-        """Draws on a console, by `live` where that is a terminal."""
+        """Shows nothing yet.
+
+        Args:
+            console: Console on stderr.
+            live: Display that is redrawn, for a console that is a terminal.
+        """
         self._console, self._live = console, live
         self._said = 0.0
 
     def stepped(self, status: SearchStatus) -> None:
-        """After every step."""
+        """Shows a training step."""
         if self._console.is_terminal:
             self._live.update(_frame(status))
         elif status.seconds - self._said >= _LINE_EVERY_S or status.step == status.steps:
@@ -36,20 +42,20 @@ class SearchPanel:
             self.note(", ".join(f"{name} {value}" for name, value in _rows(status)))
 
     def finalist_judged(self, judged: int, of: int) -> None:
-        """After every finalist."""
+        """Shows how many finalists were judged."""
         if self._console.is_terminal:
             self._live.update(_ending_frame(judged, of))
         elif judged == of:
             self.note(f"{of} finalists judged on all validation pictures")
 
     def note(self, message: str) -> None:
-        """A line above the panel."""
+        """Prints a line above the panel."""
         self._console.print(message, soft_wrap=True, markup=False)
 
 
 @contextmanager
 def watch() -> Iterator[SearchPanel]:
-    """A panel on stderr for as long as the block runs."""
+    """Shows a panel on stderr for as long as the block runs."""
     err = progress_console()
     with Live(console=err, refresh_per_second=2, transient=True, auto_refresh=err.is_terminal) as live:
         yield SearchPanel(err, live)

@@ -113,7 +113,8 @@ class EvaluationCache:
                 f"evaluator gave accuracy {values[bad[0]]} for {self.objective.space.label(rows[bad[0]])}, "
                 "expected a fraction from 0 to 1"
             )
-        return values.tolist()
+        found: list[float] = values.tolist()
+        return found
 
     def _rewarded(self, ask: Ask, rows: Encodings, values: list[tuple[float, Floats]]) -> Evaluations:
         reward = self.objective.reward

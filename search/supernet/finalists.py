@@ -34,4 +34,5 @@ def finalists(controller: Controller, objective: Objective, count: int) -> Encod
     rows = rows[np.sort(first)]
     distance = np.abs(objective.f(rows) / objective.reward.target - 1)
     distance[0] = 0.0  # the most probable network comes first, however far from the target it is
-    return rows[np.argsort(np.where(distance <= NEAR, 0.0, distance), kind="stable")][:count]
+    chosen: Encodings = rows[np.argsort(np.where(distance <= NEAR, 0.0, distance), kind="stable")][:count]
+    return chosen

@@ -146,7 +146,7 @@ def test_no_library_module_imports_a_command_line() -> None:
         "for found in pkgutil.walk_packages(mhmodels.search.__path__, 'mhmodels.search.'):\n"
         "    if '.cli' not in found.name:\n"
         "        importlib.import_module(found.name)\n"
-        "print([name for name in sys.modules if name.startswith('mhmodels.') and '.cli' in name])\n"
+        "print([name for name in sys.modules if name.startswith('mhmodels.') and '.cli.' in name])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "[]", done.stderr

@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
+from mhmodels.blocks import Step
 from mhmodels.search.supernet.network.plan import NetworkPath, Shape, SharedLayer, SuperNetworkPlan
 from mhmodels.search.supernet.network.sliced import DECAYED, run_branch
 
 Branch: TypeAlias = tuple[SharedLayer, ...]
-Structure: TypeAlias = tuple[Any, ...]
+Structure: TypeAlias = tuple[tuple[Step | str, ...], ...]
+"""Everything of a branch except its channels: a step and the names of its weights, for each layer."""
+Values: TypeAlias = NDArray[np.generic] | tf.Tensor
 
 
 class MaskedChoice(NamedTuple):
@@ -32,26 +36,26 @@ class MaskedChoice(NamedTuple):
     Sizes are rows and columns, the last two axes of a kernel; a vector has one row.
 
     Attributes:
-        variants: int32 (places, branches), which variant every branch is.
-        counts: int32 (places,), how many branches count; their mean goes on.
-        sizes: int32 (places, branches, weights of the place, 2), the leading part of each weight that a branch reads.
-        read: int32 (weights, 2), of all weights the largest part that is read.
-        shares: float32 (weights,), what L2 counts with: 1, or a branch's share of a mean.
+        variants: int32 (positions, branches), index of the variant of every branch.
+        counts: int32 (positions,), number of branches whose mean goes on.
+        sizes: int32 (positions, branches, weights of the position, 2), leading part of each weight that a branch reads.
+        read: int32 (weights, 2), largest part of each weight that is read.
+        shares: float32 (weights,), factor of L2 for each weight: 1, or the share of a branch in a mean.
     """
 
-    variants: Any
-    counts: Any
-    sizes: Any
-    read: Any
-    shares: Any
+    variants: Values
+    counts: Values
+    sizes: Values
+    read: Values
+    shares: Values
 
 
 class MaskedVariant(NamedTuple):
     """Branches that differ in channels only.
 
     Attributes:
-        layers: with the most channels that any of them has; none of a skipped block.
-        entering: channels that it reads.
+        layers: Layers with the largest number of channels of any branch; empty for a skipped block.
+        entering: Number of channels that the variant reads.
     """
 
     layers: Branch
@@ -59,14 +63,14 @@ class MaskedVariant(NamedTuple):
 
 
 class MaskedPosition(NamedTuple):
-    """A place of the template with all that any network has there.
+    """A position of the template with all variants that any network has there.
 
     Attributes:
-        name: of the place.
-        variants: by structure.
-        leaving: most channels that any network writes there; all variants are brought to them.
-        weights: names of what the variants read.
-        branches: the most whose mean may be taken.
+        name: Name of the position.
+        variants: Variants by structure.
+        leaving: Largest number of channels that any network writes there; the output of every variant is padded to it.
+        weights: Names of the weights that the variants read.
+        branches: Largest number of branches whose mean may be taken.
     """
 
     name: str
@@ -77,7 +81,7 @@ class MaskedPosition(NamedTuple):
 
 
 class _Branches(NamedTuple):
-    """A place's part of a choice; where nobody says how many branches are taken, it is the first."""
+    """The part of a choice that belongs to a position; if `taken` is None, the position has one branch."""
 
     variants: tf.Tensor
     sizes: tf.Tensor
@@ -85,15 +89,15 @@ class _Branches(NamedTuple):
 
 
 class MaskedNetwork:
-    """What `SuperNetwork` computes, with shapes that no network changes. It holds no weights.
+    """The forward pass of `SuperNetwork` with shapes that do not depend on the network. It holds no weights.
 
     Attributes:
-        plan: of the space.
-        sites: the places of the template, in order.
+        plan: Weights and paths of the space.
+        sites: Positions of the template, in order.
     """
 
     def __init__(self, plan: SuperNetworkPlan) -> None:
-        """Finds the variants of every place of a plan's template."""
+        """Finds the variants of every position of a plan's template."""
         self.plan = plan
         self.sites = _sites(plan)
         self._most = max(site.branches for site in self.sites)
@@ -104,18 +108,18 @@ class MaskedNetwork:
         """A network as arrays.
 
         Args:
-            path: from `SuperNetworkPlan.path`.
-            several: whether there is room for places with several branches, which are averaged. Functions are compiled once
-                for either.
+            path: Path from `SuperNetworkPlan.path`.
+            several: Whether the arrays have room for positions that average several branches. Functions are compiled once for
+                either form.
         """
-        branches, places = self._most if several else 1, {place.name: place for place in path}
+        branches, positions = self._most if several else 1, {position.name: position for position in path}
         variants = np.zeros((len(self.sites), branches), np.int32)
         counts = np.ones(len(self.sites), np.int32)
         sizes = np.zeros((*variants.shape, self._widest, 2), np.int32)
         read, shares = np.zeros((len(self._rows), 2), np.int32), np.ones(len(self._rows), np.float32)
         for at, site in enumerate(self.sites):
-            place = places.get(site.name)
-            here: tuple[Branch, ...] = ((),) if place is None else place.branches
+            position = positions.get(site.name)
+            here: tuple[Branch, ...] = ((),) if position is None else position.branches
             counts[at] = len(here)
             for number, branch in enumerate(here):
                 variants[at, number] = list(site.variants).index(_structure(branch))
@@ -129,9 +133,9 @@ class MaskedNetwork:
         """Runs the network of a choice on a batch.
 
         Args:
-            images: float32 (n, height, width, channels), normalised; all static.
-            weights: all of the plan, whole and in its order.
-            choice: of tensors.
+            images: Normalised pictures, float32 (n, height, width, channels), with a static shape.
+            weights: All weights of the plan, whole and in its order.
+            choice: Network as tensors.
 
         Returns:
             Logits, float32 (n, classes).
@@ -146,13 +150,13 @@ class MaskedNetwork:
     def decayed(
         self, gradients: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], choice: MaskedChoice, l2: float
     ) -> list[tf.Tensor]:
-        """Adds the gradients of L2 on what is read: l2 / 2 times the sum of its squares.
+        """Adds the gradients of L2 on the parts of the weights that are read.
 
         Args:
-            gradients: of all weights.
-            weights: as of a call.
-            choice: as of a call.
-            l2: 0 for none.
+            gradients: Gradients of all weights.
+            weights: All weights of the plan.
+            choice: Network as tensors.
+            l2: Factor of the penalty, l2 / 2 times the sum of the squares; 0 for none.
         """
         result = list(gradients)
         for i, (weight, kind) in enumerate(zip(weights, self.plan.weights.values(), strict=True)):
@@ -181,7 +185,7 @@ def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> Mask
 
 
 def _structure(branch: Branch) -> Structure:
-    """All of a branch but channels."""
+    """Everything of a branch except its channels."""
     return tuple(
         (layer.step._replace(in_channels=0, channels=0, groups=0), *(name for name, _ in layer.reads)) for layer in branch
     )
@@ -215,24 +219,25 @@ def _size(shape: Shape) -> tuple[int, int]:
 
 
 def _at(site: MaskedPosition, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
-    """What a place makes of a map: the mean of its branches."""
+    """Runs a position on a map: the mean of its branches."""
     shape = (x.shape[0], *_extent(site, x.shape[1:3]), site.leaving)
 
-    def branch(number: Any, apply: Callable[..., Any]) -> Any:
-        """Gives a branch to `apply`, as a function of map and weights."""
+    def branch(number: tf.Tensor | int, apply: Callable[..., list[tf.Tensor]]) -> list[tf.Tensor]:
+        """Applies `apply` to a branch, a function of map and weights."""
         sizes = tf.gather(own.sizes, number)
         runs = [functools.partial(_run, variant, site, epsilon, sizes) for variant in site.variants.values()]
         ways = [functools.partial(apply, run) for run in runs]
-        return ways[0]() if len(ways) == 1 else tf.switch_case(tf.gather(own.variants, number), ways)
+        taken: list[tf.Tensor] = ways[0]() if len(ways) == 1 else tf.switch_case(tf.gather(own.variants, number), ways)
+        return taken
 
     def mean(total: tf.Tensor) -> tf.Tensor:
         return total if own.taken is None else total / tf.cast(own.taken, total.dtype)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def place(*inputs: tf.Tensor) -> Any:
-        """The place's map, of its input and weights, and how its gradients come about."""
+    def position(*inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+        """The output of the position for its input and weights, and the function that computes its gradients."""
 
-        def gradient(upstream: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
             pull = functools.partial(_pulled, mean(upstream), inputs)
             shapes = [tuple(each.shape) for each in inputs]
             return _summed(lambda number: branch(number, pull), own.taken, shapes, upstream.dtype)
@@ -240,23 +245,25 @@ def _at(site: MaskedPosition, epsilon: float, x: tf.Tensor, weights: Sequence[tf
         (total,) = _summed(lambda number: branch(number, lambda run: [run(*inputs)]), own.taken, [shape], x.dtype)
         return mean(total), gradient
 
-    return place(x, *weights)
+    return position(x, *weights)
 
 
-def _summed(each: Callable[[Any], list[tf.Tensor]], count: tf.Tensor | None, shapes: Sequence[Shape], dtype: Any) -> Any:
-    """Adds up what the first `count` branches give, tensors of these shapes; without a count, what the first gives."""
+def _summed(
+    each: Callable[[tf.Tensor | int], list[tf.Tensor]], count: tf.Tensor | None, shapes: Sequence[Shape], dtype: tf.DType
+) -> list[tf.Tensor]:
+    """Sums the results of the first `count` branches, tensors of these shapes; without a count, the first result."""
     if count is None:
         return each(0)
     sums = [tf.zeros(shape, dtype) for shape in shapes]
 
-    def add(number: tf.Tensor, *sums: tf.Tensor) -> Any:
+    def add(number: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return number + 1, *(total + more for total, more in zip(sums, each(number), strict=True))
 
     return list(tf.while_loop(lambda number, *_: number < count, add, (tf.constant(0), *sums))[1:])
 
 
 def _pulled(upstream: tf.Tensor, inputs: Sequence[tf.Tensor], run: Callable[..., tf.Tensor]) -> list[tf.Tensor]:
-    """Gradients of a branch by its map and weights, which it computes anew."""
+    """Gradients of a branch with respect to its map and weights; the branch is computed again."""
     own = [tf.identity(each) for each in inputs]  # a tape inside a switch does not see tensors from outside
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(own)
@@ -268,14 +275,14 @@ def _pulled(upstream: tf.Tensor, inputs: Sequence[tf.Tensor], run: Callable[...,
 def _run(
     variant: MaskedVariant, site: MaskedPosition, epsilon: float, sizes: tf.Tensor, x: tf.Tensor, *weights: tf.Tensor
 ) -> tf.Tensor:
-    """What a variant makes of a map, in the channels that leave the place."""
+    """Runs a variant on a map, and pads its output to the channels that leave the position."""
     at = {name: number for number, name in enumerate(site.weights)}
     read = [_masked(weights[at[name]], shape, sizes[at[name]]) for name, shape in _reads(variant.layers)]
     return _fitted(run_branch(variant.layers, epsilon, _fitted(x, variant.entering), *read), site.leaving)
 
 
 def _masked(weight: tf.Tensor, shape: Shape, size: tf.Tensor) -> tf.Tensor:
-    """The leading part of a weight in a static shape, 0 beyond rows and columns."""
+    """The leading part of a weight in a static shape, with 0 beyond the given rows and columns."""
     inside = tf.range(shape[-1]) < size[1]
     if len(shape) > 1:
         inside &= (tf.range(shape[-2]) < size[0])[:, None]
@@ -284,7 +291,7 @@ def _masked(weight: tf.Tensor, shape: Shape, size: tf.Tensor) -> tf.Tensor:
 
 
 def _fitted(x: tf.Tensor, channels: int) -> tf.Tensor:
-    """So many channels of a map: others are 0 in every network that comes here."""
+    """A map with a given number of channels; cut channels are 0 in every network that reaches this position."""
     known = x.shape[-1]
     if known >= channels:
         return x if known == channels else x[..., :channels]
@@ -292,7 +299,7 @@ def _fitted(x: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _extent(site: MaskedPosition, extent: Iterable[int]) -> tuple[int, ...]:
-    """Height and width of what a place writes, of those that it reads; all its variants agree."""
+    """Height and width of the map that a position writes, for those that it reads; all its variants agree."""
     variant = next(iter(site.variants.values()))
     return tuple(_side(variant.layers, side) for side in extent)
 

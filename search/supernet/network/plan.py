@@ -1,7 +1,7 @@
-"""What a super-network holds and what a sampled network takes of it, read off a space's template; no TensorFlow here.
+"""The shared weights of a super-network, and the path of a network through it, derived from a space's template. No TensorFlow.
 
-Sharing (TuNAS, arXiv 2008.06120, section 4): a network reads the leading channels of the widest weights; pointwise
-convolutions are one for all choices of a block type at a place, kernels larger than 1x1 one for each kernel size.
+Sharing follows TuNAS (arXiv 2008.06120, section 4): a network reads the leading channels of the widest weights. All choices of
+a block type at a position share one pointwise convolution; kernels larger than 1x1 are one for each kernel size.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mhmodels.blocks import Step, block_steps
 from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.template import ArchitectureSpace
 
 Shape: TypeAlias = tuple[int, ...]
@@ -28,23 +29,37 @@ _POOL = "pool"
 
 
 class SharedWeight(NamedTuple):
-    """One shared variable: its role says how it begins and whether L2 applies; its shape is the largest that is read."""
+    """A shared variable.
+
+    Attributes:
+        role: Role, which decides the initial values and whether L2 applies.
+        shape: Largest shape that any network reads.
+    """
 
     role: Role
     shape: Shape
 
 
 class SharedLayer(NamedTuple):
-    """A step and the shared weights that it reads, of each its name and the leading part that counts."""
+    """A step of a network and the shared weights that it reads.
+
+    Attributes:
+        step: Operation with its channels.
+        reads: Name of each weight, and the shape of its leading part that is read.
+    """
 
     step: Step
     reads: tuple[tuple[str, Shape], ...]
 
 
 class PathPosition(NamedTuple):
-    """What stands at one place: the mean of its branches, each of them layers that read the place's input.
+    """The layers at one position of a network: the mean of several branches, which all read the input of the position.
 
-    A branch without layers passes its input on. There is one branch but while operations are warmed up.
+    There is one branch, except while operations are warmed up.
+
+    Attributes:
+        name: Name of the position: that of its decision, `pool`, or the classifier's.
+        branches: Layers of each branch; a branch without layers passes its input on.
     """
 
     name: str
@@ -52,22 +67,27 @@ class PathPosition(NamedTuple):
 
 
 NetworkPath: TypeAlias = tuple[PathPosition, ...]
+"""A network as the positions of the super-network that it uses, in order."""
 
 
 class SuperNetworkPlan:
-    """The weights of a super-network, and the path of every encoding through it.
+    """The weights of a super-network, and the path of every network through it.
 
     Args:
-        space: whose networks share the weights; choices that a restriction removed get none.
-        width_multiplier: of the networks in training; what they cost is another matter.
-        classes: of the classifier.
-        input_channels: of the pictures.
+        space: Space whose networks share weights; choices that a restriction removed get no weights.
+        width_multiplier: Width of the networks in training, above 0; latencies are those of the full width.
+        classes: Number of classes of the classifier.
+        input_channels: Number of channels of the pictures.
+
+    Attributes:
+        weights: Shared weights by name.
+        epsilon: ε of batch normalisation.
 
     Raises:
-        SpaceError: the space is tabular or has grouped convolutions, whose leading channels mean nothing.
+        SpaceError: The space is tabular, or it has grouped convolutions, whose leading channels differ from group to group.
     """
 
-    def __init__(self, space: Any, width_multiplier: float = 1.0, classes: int = 1000, input_channels: int = 3) -> None:
+    def __init__(self, space: Space, width_multiplier: float = 1.0, classes: int = 1000, input_channels: int = 3) -> None:
         if not isinstance(space, ArchitectureSpace):
             raise SpaceError(f"space '{space.name}' is tabular: its networks cannot be built, expected a space of architectures")
         self.space = space
@@ -79,25 +99,25 @@ class SuperNetworkPlan:
 
     @property
     def parameters(self) -> int:
-        """Numbers in all shared weights."""
+        """Number of values in all shared weights."""
         return sum(int(np.prod(weight.shape)) for weight in self.weights.values())
 
     def path(self, encoding: ArrayLike, mixed: Collection[int] = ()) -> NetworkPath:
-        """What a network takes of the super-network.
+        """The path of a network through the super-network.
 
         Args:
-            encoding: (decisions,).
-            mixed: columns of operations of which every allowed choice runs, and their mean goes on (TuNAS' warm-up).
+            encoding: Network, (decisions,).
+            mixed: Columns of operations of which every allowed choice runs; their mean goes on (warm-up of TuNAS).
 
         Raises:
-            SpaceError: not a member.
+            SpaceError: The encoding is no member of the space.
         """
         row = self.space.check(encoding)[0].tolist()
-        places: list[PathPosition] = []
+        positions: list[PathPosition] = []
         channels, pooled = self.input_channels, False
         for group in self.space.template.groups:
             if group.part == "hidden" and not pooled:
-                places.append(_pool(channels))
+                positions.append(_pool(channels))
                 pooled = True
             width = self._chosen(row, group.width)
             for slot in group.slots:
@@ -105,21 +125,23 @@ class SuperNetworkPlan:
                 choices = self.options(slot) if several else (self._chosen(row, slot),)
                 branches = tuple(self._branch(slot.name, choice, width, channels) for choice in choices)
                 if any(branches):
-                    places.append(PathPosition(slot.name, branches))
+                    positions.append(PathPosition(slot.name, branches))
                     channels = next(branch[-1].step.channels for branch in branches if branch)
-        places += [] if pooled else [_pool(channels)]
-        return (*places, PathPosition(LOGITS, (_classifier(channels, self.classes),)))
+        positions += [] if pooled else [_pool(channels)]
+        return (*positions, PathPosition(LOGITS, (_classifier(channels, self.classes),)))
 
     def options(self, hole: OneOf) -> tuple[Any, ...]:
-        """The choices of a hole that the space allows."""
+        """The choices of a decision that the space allows."""
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
 
     def everywhere(self) -> Iterator[tuple[str, int, tuple[SharedLayer, ...]]]:
-        """Every place of the template, in order, with the channels of a map that it reads and a branch that reads them.
+        """Enumerates all branches at all positions of the template.
 
-        All that any network has there, so a place comes many times: again for every width of its group, every block and every
-        map that reaches it. A place without a block has the empty branch.
+        Yields:
+            Name of the position, number of channels of the map that it reads, and the layers of a branch, in the order of the
+            positions. A position comes once for every width of its group, every block and every width of its input; a skipped
+            block is the empty branch.
         """
         entering, pooled = {self.input_channels}, False
         for group in self.space.template.groups:
@@ -153,7 +175,7 @@ class SuperNetworkPlan:
         return _layers(name, with_filters(choice, width), channels, self.space, self.width_multiplier)
 
     def _enumerate(self) -> None:
-        """Makes every weight as large as any network reads it."""
+        """Gives every weight the largest shape that any network reads."""
         for _, _, branch in self.everywhere():
             self._grow(branch)
 

@@ -170,7 +170,7 @@ def begun(folder: Path, log: SearchLog | None = None, watcher: Watcher | None = 
 def with_rows(search: Any) -> Any:
     """The same, with two evaluations in its log."""
     rows = search.request.space.draw(2, np.random.default_rng(0))
-    search.request.log.add("supernet", search._worth(rows, np.full(2, 0.5)), {})
+    search.request.log.add("supernet", search._rewarded(rows, np.full(2, 0.5)), {})
     return search
 
 
@@ -182,11 +182,11 @@ def test_a_full_disk_takes_tensorboard_and_not_the_search(tmp_path: Path, monkey
 
     watcher = Watcher()
     search = begun(tmp_path, watcher=watcher)
-    search.summaries = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    search.reporter.summaries = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
     monkeypatch.setattr(tf.summary, "scalar", no_space)
     for _ in range(2):
         search._report(1.0, 0.5, 60.0)
-    assert search.summaries is None
+    assert search.reporter.summaries is None
     assert len(watcher.seen) == 2
     (note,) = watcher.notes
     assert "TensorBoard's files cannot be written (No space left on device); the search goes on" in note

@@ -182,4 +182,4 @@ def test_pictures_of_a_search_have_the_size_that_its_space_allows(tmp_path: Path
     ]
     own = space.restricted(allowed)
     request = tiny.request(tmp_path, space=own, objective=tiny.objective(own), preset=tiny.preset(input_size=None))
-    assert WeightSharingSearch(request, SilentObserver()).train_feed._size == (32, 32)
+    assert WeightSharingSearch(request, SilentObserver()).feeds.train._size == (32, 32)
