@@ -6,16 +6,19 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from mhmodels.android_bench.delegates.binary import find_binary, user_folder
-from mhmodels.android_bench.delegates.delegate import Choice, Delegate, Delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates
+from mhmodels.android_bench.delegates.delegate import Delegate, DelegateChoice
 from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts, remark
 from mhmodels.android_bench.device.names import name_of, serial_of
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.session.rows import PhoneFailure, measurement
-from mhmodels.android_bench.session.session import Kit, Plan, Session, Task
+from mhmodels.android_bench.session.session import Session
+from mhmodels.android_bench.session.tasks import Kit, PhonePlan, PhoneTask
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.errors import MeasurementError
@@ -23,10 +26,10 @@ from mhmodels.hardware import Environment, Hardware, Job, Measurement
 from mhmodels.system.files import sha256_of
 from mhmodels.system.places import data_path
 
-Result = Measurement | PhoneFailure
+PhoneResult = Measurement | PhoneFailure
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Where things are, and how to measure.
 
     Attributes:
@@ -46,7 +49,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     libraries: tuple[str, ...] = ()
     delegates: tuple[Delegate, ...] = ()
     logs: str | None = None
-    plan: Plan = Plan()
+    plan: PhonePlan = PhonePlan()
     wait_s: float = 60.0
 
 
@@ -60,8 +63,8 @@ class PhoneRunner:
 
     exclusive = False
 
-    def __init__(self, options: Options | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
-        self.options = options or Options()
+    def __init__(self, options: PhoneRunnerOptions | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.options = options or PhoneRunnerOptions()
         self.delegates = Delegates(self.options.delegates)
         self.cancel = threading.Event()
         self.tell = tell
@@ -135,18 +138,12 @@ class PhoneRunner:
             MeasurementError: the phone does not answer, or there is no tool for it.
         """
         serial, choice = str(hardware.configuration["serial"]), self.choice(hardware)
-        facts, kit, plan = self.facts(serial), self.kit(serial, choice), self.options.plan
+        facts, kit = self.facts(serial), self.kit(serial, choice)
         configuration = {
-            "delegate": choice.id,
             "flags": choice.flags("{folder}"),
             "cores": f"{core_mask(facts):x}",
-            "mode": plan.mode,
-            "fixed_clocks": plan.fixed_clocks,
-            "require_full_delegation": plan.require_full,
+            **self.known_settings(hardware),
         }
-        if not plan.prepare:
-            # A lit screen warms the phone.
-            configuration["settings"] = "kept"
         if kit.libraries:
             configuration["libraries"] = _digest(kit)
         gpu = facts.gpu if "gpu" in choice.delegate.id else ""
@@ -156,6 +153,18 @@ class PhoneRunner:
             driver=gpu or (choice.accelerator if choice.accelerator else ""),
             configuration=configuration,
         )
+
+    def known_settings(self, hardware: Hardware) -> dict[str, Any]:
+        """The settings in `Measurement.configuration` that are known without asking the phone; None for one that is absent."""
+        plan = self.options.plan
+        return {
+            "delegate": self.choice(hardware).id,
+            "mode": plan.mode,
+            "fixed_clocks": plan.fixed_clocks,
+            "require_full_delegation": plan.require_full,
+            # A lit screen warms the phone.
+            "settings": None if plan.prepare else "kept",
+        }
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
         """One network on one delegate.
@@ -170,16 +179,16 @@ class PhoneRunner:
             return result[2]
         raise MeasurementError(f"{hardware.id}: nothing was measured")
 
-    def batch(self, serial: str, requests: Sequence[tuple[Job, Hardware]]) -> Iterator[tuple[Job, Hardware, Result]]:
+    def batch(self, serial: str, requests: Sequence[tuple[Job, Hardware]]) -> Iterator[tuple[Job, Hardware, PhoneResult]]:
         """Networks on the delegates of one phone, in turns; one result a request, as each is settled.
 
         Raises:
             MeasurementError: the phone must not be measured now, or somebody asked to stop.
         """
         facts = self.facts(serial)
-        tasks: dict[Task, tuple[Job, Hardware]] = {}
+        tasks: dict[PhoneTask, tuple[Job, Hardware]] = {}
         for job, hardware in requests:
-            tasks[Task(job, self.choice(hardware))] = (job, hardware)
+            tasks[PhoneTask(job, self.choice(hardware))] = (job, hardware)
         for choice in {task.choice.id: task.choice for task in tasks}.values():
             if note := remark(choice.delegate, facts):
                 self.tell(f"{facts.title}, {choice.id}: {note}")
@@ -190,18 +199,18 @@ class PhoneRunner:
         with session:
             for outcome in session.measure(tasks):
                 job, hardware = tasks[outcome.task]
-                result: Result
+                result: PhoneResult
                 try:
                     result = measurement(outcome, hardware, self.environment, logs)
                 except PhoneFailure as failure:
                     result = failure
                 yield job, hardware, result
 
-    def choice(self, hardware: Hardware) -> Choice:
+    def choice(self, hardware: Hardware) -> DelegateChoice:
         """The delegate of a hardware of ours."""
         return self.delegates.get(str(hardware.configuration["delegate"]))
 
-    def kit(self, serial: str, choice: Choice) -> Kit:
+    def kit(self, serial: str, choice: DelegateChoice) -> Kit:
         """The tool and the libraries for a delegate on a phone; found once.
 
         Raises:
@@ -222,8 +231,9 @@ class PhoneRunner:
             if not paths:
                 where = ", ".join(str(folder) for folder in folders[:2])
                 raise MeasurementError(
-                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder with --libraries"
-                    + (f" ({delegate.note})" if delegate.note else "")
+                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder"
+                    + (f" ({delegate.note})" if delegate.note else ""),
+                    field="libraries",
                 )
             for path in paths:
                 found.setdefault(path.name, path)

@@ -15,10 +15,10 @@ import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.options import Options
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_source
-from mhmodels.export.reading.pictures import Pictures, read_pictures
-from mhmodels.export.reading.source import Source, load_source
+from mhmodels.export.reading.pictures import InputPictures, read_pictures
+from mhmodels.export.reading.source import ExportSource, load_source
 from mhmodels.export.verification.file_graph import file_logits
 from mhmodels.export.writing.manifest import Calibration
 from mhmodels.preprocessing.pictures import preprocess
@@ -64,11 +64,11 @@ def network(model: str) -> Architecture:
     return msgspec.structs.replace(resolve(model).at(input_size=SIDE, classes=CLASSES), preprocessing=DIGITS.preprocessing)
 
 
-def files(source: Source, folder: Path, what: str, formats: tuple[str, ...], pictures: Pictures, method: str) -> None:
+def files(source: ExportSource, folder: Path, what: str, formats: tuple[str, ...], pictures: InputPictures, method: str) -> None:
     """Exports, runs over the test canvases, and prints a row each."""
     test: Any = test_set()
     settings: Any = {"formats": formats, "calibration_method": method, "metadata": False, "overwrite": True}
-    options = Options(directory=folder / what, **settings)
+    options = ExportOptions(directory=folder / what, **settings)
     for one in export_source(source, pictures, options):
         images = preprocess(test.pixels, source.architecture.preprocessing)
         right = int((file_logits(one.path, images).argmax(1) == test.labels).sum())
@@ -90,7 +90,7 @@ def rows(case: Case, folder: Path) -> None:
     canvases = preprocess(
         np.stack([epoch_canvas(0, i).pixels for i in np.linspace(0, 8621, CANVASES).astype(int)]), architecture.preprocessing
     )
-    digits = Pictures(canvases, Calibration(source="training canvases", pictures=CANVASES))
+    digits = InputPictures(canvases, Calibration(source="training canvases", pictures=CANVASES))
     photographs = read_pictures(None, architecture)
     source = load_source(architecture, weights, canvases)
     print()

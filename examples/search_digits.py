@@ -33,7 +33,7 @@ import mhmodels
 from mhmodels.architecture import Architecture
 from mhmodels.registry import resolve
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.request import load_request
 from mhmodels.search.run.weight_sharing import load_weight_sharing
 from mhmodels.search.supernet.request import WeightSharingRequest, classes_of, settings, side_of

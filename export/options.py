@@ -8,23 +8,23 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
 from mhmodels.export.quantisation.scheme import Granularity
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.manifest import manifest_path
-from mhmodels.export.writing.writer import IO, WriterOptions
+from mhmodels.export.writing.writer import InterfaceType
 from mhmodels.system.files import try_place
+from mhmodels.tflite.format import FileFormat
 
-Format: TypeAlias = Literal["float32", "float16", "int8", "uint8"]
 Engine: TypeAlias = Literal["direct", "tensorflow"]
 
-FORMATS: tuple[Format, ...] = ("float32", "float16", "int8", "uint8")
 INTEGER_FORMATS = ("int8", "uint8")
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What to export besides the network.
 
     Attributes:
@@ -40,8 +40,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     directory: Path
-    formats: tuple[Format, ...] = ("float32",)
-    io: IO = "uint8"
+    formats: tuple[FileFormat, ...] = ("float32",)
+    io: InterfaceType = "uint8"
     weights: str | Path | None = None
     calibration: Path | None = None
     calibration_method: str | None = None
@@ -79,7 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise ExportError("--granularity is of int8 files, and int8 is not among the formats: add --format int8")
 
 
-def file_name(architecture: Architecture, fmt: str, options: Options) -> str:
+def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> str:
     """NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite."""
     height, width = architecture.input_size
     size = f"{height}" if height == width else f"{height}x{width}"
@@ -93,7 +93,7 @@ def file_name(architecture: Architecture, fmt: str, options: Options) -> str:
     return f"{name}_w{architecture.width_multiplier:g}_{size}_{fmt}{''.join(mark for mark, on in marks if on)}.tflite"
 
 
-def target_paths(architecture: Architecture, options: Options, taken: set[Path]) -> dict[Format, Path]:
+def target_paths(architecture: Architecture, options: ExportOptions, taken: set[Path]) -> dict[FileFormat, Path]:
     """Where the files of a network go.
 
     Args:

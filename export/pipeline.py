@@ -13,16 +13,18 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import layer_complexity
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.rewrite import NORMALISE, normalise_in_graph, normalised_range
-from mhmodels.export.options import FORMATS, INTEGER_FORMATS, Engine, Format, Options, file_name, target_paths
+from mhmodels.export.options import INTEGER_FORMATS, ExportOptions, target_paths
 from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedGraph, Range, quantise, takes_pixels
-from mhmodels.export.reading.keras_graph import output_names
-from mhmodels.export.reading.keras_reference import check_reading
-from mhmodels.export.reading.pictures import BUNDLED, Pictures, fit_preprocessing, pixels_of, read_pictures
-from mhmodels.export.reading.source import Source, load_source, weights_rule
-from mhmodels.export.verification.export_check import parity_of_float, parity_of_quantised, tolerance_of
+from mhmodels.export.reading.keras_model.reader import output_names
+from mhmodels.export.reading.pictures import BUNDLED, InputPictures, fit_preprocessing, pixels_of, read_pictures
+from mhmodels.export.reading.reading_check import check_reading
+from mhmodels.export.reading.source import ExportSource, load_source, weights_rule
+from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
+from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
 from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
 from mhmodels.export.verification.parity import Parity
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
@@ -31,13 +33,11 @@ from mhmodels.export.writing.metadata import MetadataWriter, describe
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import published
 from mhmodels.tflite.file import read_tflite
-
-PARITY_PICTURES = 26
-
+from mhmodels.tflite.format import FileFormat
 
 _FLOAT_ENGINE = "--engine tensorflow writes such a model as float32 and float16, if TensorFlow's converter takes it"
 
-FormatFailed: TypeAlias = Callable[[Format, MhmodelsError], None]
+FormatFailed: TypeAlias = Callable[[FileFormat, MhmodelsError], None]
 """Is told a format that could not be exported, and why."""
 
 
@@ -58,20 +58,20 @@ class _Job(NamedTuple):
         expected: the Keras model's outputs on the first `PARITY_PICTURES` of them, by name.
     """
 
-    source: Source
+    source: ExportSource
     architecture: Architecture
     graph: Graph | None
-    feed: Floats
-    expected: Mapping[str, Floats]
+    feed: Float32Array
+    expected: Mapping[str, Float32Array]
     labels: OutputLabels
     calibration: Calibration
-    options: Options
+    options: ExportOptions
     progress: Callable[[str], None]
 
 
 def export_model(
-    model: Architecture | Source,
-    options: Options,
+    model: Architecture | ExportSource,
+    options: ExportOptions,
     progress: Callable[[str], None] = lambda _: None,
     *,
     taken: set[Path] | None = None,
@@ -97,16 +97,16 @@ def export_model(
         PictureError: no readable calibration pictures.
     """
     options.check()
-    if isinstance(model, Source):
+    if isinstance(model, ExportSource):
         model = model.stated(options.preprocessing)
     architecture = _architecture(model, options)
     paths = target_paths(architecture, options, set() if taken is None else taken)
-    if isinstance(model, Source):
+    if isinstance(model, ExportSource):
         _check_heads(model, options)
     options.labels.check(architecture.classes)
     progress("reading pictures")
     pictures = read_pictures(options.calibration, architecture)
-    if isinstance(model, Source):
+    if isinstance(model, ExportSource):
         source = model
     else:
         progress(f"building {architecture.name}")
@@ -124,9 +124,9 @@ def export_model(
 
 
 def export_source(
-    source: Source,
-    pictures: Pictures,
-    options: Options,
+    source: ExportSource,
+    pictures: InputPictures,
+    options: ExportOptions,
     progress: Callable[[str], None] = lambda _: None,
     *,
     folder_option: str = "--calibration",
@@ -149,7 +149,7 @@ def export_source(
 
 
 def _export(
-    job: _Job, paths: Mapping[Format, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
+    job: _Job, paths: Mapping[FileFormat, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
 ) -> Iterator[Exported]:
     with contextlib.ExitStack() as stack:
         writer = _metadata_writer(job, metadata, stack)
@@ -168,9 +168,9 @@ def _export(
                 yield exported
 
 
-def _architecture(model: Architecture | Source, options: Options) -> Architecture:
+def _architecture(model: Architecture | ExportSource, options: ExportOptions) -> Architecture:
     """The network as it will be exported: with the preprocessing that its weights expect, one mean a channel."""
-    if isinstance(model, Source):
+    if isinstance(model, ExportSource):
         # A float file computes what its model does whatever it is fed; everything else depends on the pictures.
         if options.normalise_in_model or options.metadata:
             model.check_rule()
@@ -182,7 +182,11 @@ def _architecture(model: Architecture | Source, options: Options) -> Architectur
 
 
 def _prepare(
-    source: Source, architecture: Architecture, pictures: Pictures, options: Options, progress: Callable[[str], None]
+    source: ExportSource,
+    architecture: Architecture,
+    pictures: InputPictures,
+    options: ExportOptions,
+    progress: Callable[[str], None],
 ) -> _Job:
     source.check_ending(options.writer.features)
     graph = source.graph
@@ -204,7 +208,7 @@ def _prepare(
     return _Job(source, architecture, graph, feed, expected, labels, pictures.calibration, options, progress)
 
 
-def _check_heads(source: Source, options: Options) -> None:
+def _check_heads(source: ExportSource, options: ExportOptions) -> None:
     """Refuses class names for a network of several outputs: they name the classes of one.
 
     Raises:
@@ -221,8 +225,12 @@ def _check_heads(source: Source, options: Options) -> None:
 
 
 def _uncalibrated(
-    architecture: Architecture, source: Source, pictures: Pictures, formats: Collection[Format], folder_option: str
-) -> dict[Format, ExportError]:
+    architecture: Architecture,
+    source: ExportSource,
+    pictures: InputPictures,
+    formats: Collection[FileFormat],
+    folder_option: str,
+) -> dict[FileFormat, ExportError]:
     """Why formats cannot be calibrated: integer files need pictures of the network's own kind.
 
     Photographs in three colours do not stand for other channels.
@@ -280,7 +288,7 @@ def _quantised(job: _Job, fmt: str, ranges: dict[str, Range]) -> tuple[Quantised
 
 def _export_file(
     job: _Job,
-    fmt: Format,
+    fmt: FileFormat,
     path: Path,
     quantised: QuantisedGraph | None,
     calibration: Calibration | None,
@@ -317,13 +325,13 @@ def _constant(job: _Job) -> tuple[str, ...]:
     return (f"'{last.name}' is a softmax over one class, whose score is 1 whatever the picture; one score needs a sigmoid",)
 
 
-def _parity(job: _Job, fmt: Format, file: Path, quantised: QuantisedGraph | None) -> Parity:
+def _parity(job: _Job, fmt: FileFormat, file: Path, quantised: QuantisedGraph | None) -> Parity:
     images = job.feed[:PARITY_PICTURES]
     if quantised is not None:
-        return parity_of_quantised(file, quantised, images, job.expected, job.options.writer)
+        return check_quantised_file(file, quantised, images, job.expected, job.options.writer)
     tolerance = tolerance_of(fmt)
     assert tolerance is not None
-    return parity_of_float(file, images, job.expected, tolerance, before_softmax=job.graph is not None)
+    return check_float_file(file, images, job.expected, tolerance, before_softmax=job.graph is not None)
 
 
 @contextlib.contextmanager
@@ -348,7 +356,7 @@ def _named(path: Path) -> Iterator[None]:
         raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error
 
 
-def _write(job: _Job, quantised: QuantisedGraph | None, fmt: Format) -> bytes:
+def _write(job: _Job, quantised: QuantisedGraph | None, fmt: FileFormat) -> bytes:
     options = job.options
     io = options.io if fmt == "int8" else "uint8"
     if options.engine == "direct":
@@ -368,7 +376,7 @@ def _manifest(
     name: str,
     file: Path,
     parity: Parity,
-    fmt: Format,
+    fmt: FileFormat,
     quantised: QuantisedGraph | None,
     calibration: Calibration | None,
     metadata: bool,
@@ -423,6 +431,3 @@ def _input_spec(job: _Job, facts: dict[str, object]) -> InputSpec:
         },
         InputSpec,
     )
-
-
-__all__ = ["FORMATS", "Engine", "Exported", "Format", "Options", "export_model", "file_name", "read_pictures"]

@@ -15,6 +15,7 @@ from mhmodels.architecture import Architecture, load_architecture
 from mhmodels.complexity import complexity
 from mhmodels.errors import MhmodelsError
 from mhmodels.registry import endpoints, get_architecture, list_models, resolve, zoo
+from mhmodels.version import __version__
 
 if TYPE_CHECKING:
     import keras
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mhmodels.weights.labels import LabelSource, Prediction
-
-__version__ = "0.1.0"
 
 
 def create_model(model: str | Architecture, **arguments: Any) -> keras.Model:

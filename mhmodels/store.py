@@ -5,29 +5,31 @@ What happens with several processes, killed writers and files of another kind is
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from mhmodels.errors import MeasurementError, StoreError
-from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.conditions import Conditions
+from mhmodels.hardware.measurement import Environment, Measurement, steadier
 from mhmodels.system.databases import Kind, open_database, real_path, translated
 from mhmodels.system.places import data_path
 
 if TYPE_CHECKING:
-    from mhmodels.hardware.registry import Job
+    from mhmodels.hardware.protocol import Job
 
 # "MHMS" in the header's application id: how we and `file` know our own.
 APPLICATION_ID = 0x4D484D53
 # 1: no `turns` in rows, which a reader of that version would refuse.
 VERSION = 2
 FILE_NAME = "results.db"
-REMEDY = "give another path with --store"
+REMEDY = "give another path"
 # Columns are what is searched by; `document` is the whole row as JSON, so that a new field needs no new table.
 _SCHEMA = """
 CREATE TABLE measurements (
@@ -59,10 +61,11 @@ _COLUMNS = (
 # Of rows timed in turns with the reference network of that file, "" for none; where a network does not run, none is needed.
 _REFERENCE = "coalesce(json_extract(document, '$.turns.model_hash'), '')"
 _BESIDE = f"(median_ms IS NULL OR {_REFERENCE} = ?)"
-# Of rows of one request, as `mhmodels.hardware.measuring.steadier`: noisy ones hide none that is not; of them the fastest counts.
+# Of rows of one request, as `steadier`: noisy ones hide none that is not; of them the fastest counts.
 _NOISY = "coalesce(json_extract(document, '$.noisy'), 0)"
 _BEST_FIRST = f"{_NOISY}, CASE WHEN {_NOISY} THEN median_ms END, id DESC"
-_REQUEST = f"hardware, architecture_id, model_hash, format, weights, threads, environment, {_REFERENCE}"
+# `Measurement.request()` in columns; a test compares the two field by field.
+_REQUEST = f"hardware, architecture_id, model_hash, weights, kind, format, threads, batch, environment, {_REFERENCE}"
 
 
 def default_path() -> Path:
@@ -89,8 +92,9 @@ class Store:
                 `read_only`, there is none.
         """
         self.path = Path(path) if path is not None else default_path()
-        self.read_only = self._is_read_only() if read_only is None else read_only
-        self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
+        with _of_the_store():
+            self.read_only = self._is_read_only() if read_only is None else read_only
+            self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
 
     def check_writable(self) -> None:
         """Refuses to go on with a store that rows cannot be added to, before anything is measured.
@@ -99,7 +103,9 @@ class Store:
             StoreError: the store is open for reading only.
         """
         if self.read_only:
-            raise StoreError(f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}")
+            raise StoreError(
+                f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}", field="store"
+            )
 
     def add(self, measurement: Measurement) -> None:
         """Keeps a row; it is on the disk when this returns.
@@ -204,6 +210,30 @@ class Store:
         best = f"SELECT id, max(newest) FROM ({requests}) WHERE place = 1 GROUP BY hardware, architecture_id"
         return list(self._rows(f"id IN (SELECT id FROM ({best})) ORDER BY hardware, architecture_id", values))
 
+    def latest_of_file(self, job: Job, hardware_id: str, settings: Mapping[str, Any]) -> Measurement | None:
+        """The row of the latest request for a file of a known architecture, where only a part of the conditions is known.
+
+        Args:
+            job: file, architecture, weights and threads of the row. It must not have been timed in turns with a reference.
+            hardware_id: hardware of the row.
+            settings: settings that the row's configuration must have; None for one that it must not have. Settings that are
+                not named here, and all other conditions, may be anything.
+
+        Returns:
+            Of the rows of that request the best, as in `find`; None if there is none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        wanted = {"threads": job.threads} | {f"configuration.{name}": value for name, value in settings.items()}
+        rows = self._rows(
+            "model_hash = ? AND hardware = ? AND architecture_id = ? AND weights = ? ORDER BY id",
+            (job.model_hash, hardware_id, job.architecture_id, job.weights),
+        )
+        alike = [row for row in rows if row.turns is None and row.conditions().part(wanted) == Conditions(wanted)]
+        repetitions = [row for row in alike if row.request() == alike[-1].request()]
+        return functools.reduce(steadier, repetitions) if repetitions else None
+
     def of_hardware(self, hardware: str) -> Iterator[Measurement]:
         """All rows of a hardware and of known architectures, oldest first.
 
@@ -237,7 +267,7 @@ class Store:
             try:
                 yield msgspec.json.decode(document, type=Measurement)
             except (msgspec.DecodeError, MeasurementError, TypeError, UnicodeDecodeError) as error:
-                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}") from error
+                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}", field="store") from error
 
     def hardware(self) -> list[str]:
         """Ids of all hardware that rows are of, sorted.
@@ -254,8 +284,20 @@ class Store:
         real = real_path(self.path, _KIND)
         return real.is_file() and not all(os.access(place, os.W_OK) for place in (real, real.parent))
 
-    def _errors(self) -> AbstractContextManager[None]:
-        return translated(self.path, _KIND)
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with _of_the_store(), translated(self.path, _KIND):
+            yield
+
+
+@contextmanager
+def _of_the_store() -> Iterator[None]:
+    """Says of errors that another store would mend them."""
+    try:
+        yield
+    except StoreError as error:
+        error.field = "store"
+        raise
 
 
 def _key(environment: Environment) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ OPTIONS: dict[str, list[Any]] = {
 }
 
 
-def _quick_rows() -> list[Row]:
+def _paired_rows() -> list[Row]:
     """Every pair of options, and every model; the shallowest models where there are more rows, or a row takes long.
 
-    Saving and loading takes longer than all the rest of a row: the quick rows do it once for each head.
+    Saving and loading takes longer than all the rest of a row: these rows do it once for each head.
     """
     rows: list[Row] = [{**row, "saved": i % 7 == 3} for i, row in enumerate(covering_rows(OPTIONS))]
     models = sorted(list_models(), key=lambda name: len(lower(get_architecture(name)).ops))
@@ -40,20 +40,20 @@ def _quick_rows() -> list[Row]:
     return [{**row, "model": assigned[i]} for i, row in enumerate(rows)]
 
 
-QUICK = _quick_rows()
+PAIRED = _paired_rows()
+# A variant has its base's blocks with other paddings, widths or activations.
+QUICK = [row for row in PAIRED if not re.search(r"\.|minimalistic", str(row["model"]))]
 
 
-def _full_rows() -> list[Row]:
-    """Every model with what depends on the model, two values of each option; each model is saved once.
-
-    The quick rows have every model, every pair of all options, and save every head that has one output.
-    """
-    fewer = {"width": [0.35, 1.4], "head": ["top", "features"], "size": [(64, 96), (None, None)], "channels": [3, 1]}
-    rows, seen = covering_rows({"model": list_models(), **OPTIONS, **fewer}), set[Hashable]()
-    return [{**row, "saved": row["model"] not in seen and not seen.add(row["model"])} for row in rows]
-
-
-FULL = _full_rows()
+def _other_rows() -> list[Row]:
+    """Every model once more: with feature maps, or with its top where the paired rows have its feature maps; each one saved."""
+    mapped = {row["model"] for row in PAIRED if row["head"] == "features"}
+    cycled = zip(itertools.cycle([0.35, 1.4]), itertools.cycle([(64, 96), (None, None)]), itertools.cycle([3, 3, 1]), strict=True)
+    return [
+        {"width": width, "head": "top" if name in mapped else "features", "size": size, "channels": channels}
+        | {"saved": True, "model": name}
+        for name, (width, size, channels) in zip(list_models(), cycled, strict=False)
+    ]
 
 
 def _id(row: Row) -> str:
@@ -61,20 +61,24 @@ def _id(row: Row) -> str:
     return f"{row['model']}@{row['width']}-{row['head']}-{size}x{row['channels']}{'-saved' if row['saved'] else ''}"
 
 
-def test_the_quick_rows_hold_every_model_and_every_pair_of_options() -> None:
-    assert {row["model"] for row in QUICK} == set(list_models())
+def test_the_rows_hold_every_model_and_every_pair_of_options() -> None:
+    assert {row["model"] for row in PAIRED} == set(list_models())
     for a, b in itertools.combinations(OPTIONS, 2):
-        assert {(row[a], row[b]) for row in QUICK} == set(itertools.product(OPTIONS[a], OPTIONS[b]))
+        assert {(row[a], row[b]) for row in PAIRED} == set(itertools.product(OPTIONS[a], OPTIONS[b]))
+    for name, values in {**OPTIONS, "saved": [False, True]}.items():
+        assert {row[name] for row in QUICK} == set(values)
+    both = {(row["model"], row["head"]) for row in (*PAIRED, *_other_rows())}
+    assert {name for name, head in both if head == "features"} == set(list_models())
 
 
-@pytest.mark.parametrize("row", QUICK, ids=_id)
+@pytest.mark.parametrize("row", [pytest.param(row, marks=[] if row in QUICK else pytest.mark.slow) for row in PAIRED], ids=_id)
 def test_in_pairs(row: Row, tmp_path: Path) -> None:
     _check(row, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("row", FULL, ids=_id)
-def test_in_pairs_with_every_model(row: Row, tmp_path: Path) -> None:
+@pytest.mark.parametrize("row", _other_rows(), ids=_id)
+def test_every_model_once_more(row: Row, tmp_path: Path) -> None:
     _check(row, tmp_path)
 
 
@@ -136,8 +140,18 @@ def _list(outputs: Any) -> list[Any]:
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
-@pytest.mark.parametrize("name", ["multi_avg_seg", "mobilenet_v4_conv_small", "mobilenet_v1"])
-@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize(
+    ("name", "output_stride"),
+    [
+        ("multi_avg_seg", 8),
+        ("mobilenet_v4_conv_small", 16),
+        ("mobilenet_v1", 8),
+        *(
+            pytest.param(*row, marks=pytest.mark.slow)
+            for row in (("multi_avg_seg", 16), ("mobilenet_v4_conv_small", 8), ("mobilenet_v1", 16))
+        ),
+    ],
+)
 def test_feature_maps_under_an_output_stride(name: str, output_stride: int) -> None:
     model = create_model(name, features=True, output_stride=output_stride, input_shape=(None, None, 3), width_multiplier=0.35)
     found = endpoints(name, output_stride=output_stride, width_multiplier=0.35)

@@ -98,9 +98,9 @@ def test_names_that_end_like_files() -> None:
 
 def test_exporting_a_network_whose_name_ends_like_a_file(tmp_path: Path) -> None:
     from mhmodels.export.cli.export import _opener
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
 
-    assert _opener("mobilenet_v2.keras", {"input_size": None}, Options(directory=tmp_path), True)() == resolve(
+    assert _opener("mobilenet_v2.keras", {"input_size": None}, ExportOptions(directory=tmp_path), True)() == resolve(
         "mobilenet_v2.keras"
     )
 

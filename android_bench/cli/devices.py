@@ -31,10 +31,10 @@ def devices(
 
     Measure on one with `mhmodels bench MODEL --device SERIAL --delegate ID`.
     """
-    from mhmodels.android_bench.delegates.delegate import load_delegates
+    from mhmodels.android_bench.delegates.catalogue import load_delegates
     from mhmodels.android_bench.device.names import serial_of, set_name
-    from mhmodels.android_bench.runner import Options, PhoneRunner
-    from mhmodels.android_bench.transport.workspace import Workspace, device_lock
+    from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+    from mhmodels.android_bench.session.workspace import Workspace, device_lock
 
     for pair in names:
         serial, equals, name = pair.partition("=")
@@ -42,7 +42,7 @@ def devices(
             raise click.UsageError(f"--name {pair}: expected SERIAL=NAME")
         set_name(serial, name)
     own = load_delegates(delegates_file) if delegates_file else ()
-    runner = PhoneRunner(Options(adb=adb, adb_server=adb_server, delegates=own, wait_s=5.0))
+    runner = PhoneRunner(PhoneRunnerOptions(adb=adb, adb_server=adb_server, delegates=own, wait_s=5.0))
     for phone in cleaned:
         # A session that measures there now is waited for, not swept away.
         serial = serial_of(phone)

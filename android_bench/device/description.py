@@ -10,7 +10,7 @@ import msgspec
 from mhmodels.android_bench.delegates.delegate import Delegate
 from mhmodels.android_bench.device.condition import IDENTITY, identity_of
 from mhmodels.android_bench.device.cores import CORES, POLICIES, REST, WAKE, Core, number, read_cores
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, guarded, quote, sections, split_sections
 
 # One slow cluster and something faster: what is within a tenth of the slowest is of its kind.
@@ -120,7 +120,7 @@ def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
     }
     script, secret = sections(commands)
     # It goes to terminals, tables and the store.
-    found = split_sections(printable(phone.script(script).stdout.replace("\r", "")), secret)
+    found = split_sections(without_controls(phone.script(script).stdout.replace("\r", "")), secret)
     props = {name: value[:200] for name, value in _PROPERTY.findall(found.get("props", ""))}
     phone.tells_start = props.get("sys.boot_completed") == "1"
     services = found.get("services", "")
@@ -177,7 +177,7 @@ def remark(delegate: Delegate, facts: PhoneFacts) -> str:
     if delegate.deprecated_sdk and facts.sdk >= delegate.deprecated_sdk:
         remarks.append(f"deprecated ({delegate.note}); its successor is {delegate.successor}")
     if delegate.files:
-        remarks.append(f"needs {', '.join(delegate.files)} (--libraries)")
+        remarks.append(f"needs {', '.join(delegate.files)} from a folder of yours")
     return "; ".join(remarks)
 
 

@@ -9,13 +9,13 @@ import click
 
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.export.cli.options import model_options, network_of, preprocessing_options, refuse_changes
+from mhmodels.tflite.format import FORMATS
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
     from mhmodels.export.reading.stated_rule import StatedRule
-    from mhmodels.export.verification.consistency import ConsistencyReport, Subject
+    from mhmodels.export.verification.consistency import ConsistencyReport, ConsistencySubject
 
-_FORMATS = ("float32", "float16", "int8", "uint8")
 _PICTURES = 130
 _CANVASES = 360
 _SHOWN_OUTPUTS = 5
@@ -31,7 +31,7 @@ _DECIDES = {
               help="Folder of pictures. Default: the bundled photographs, or the test set of registered weights.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights file, or a registered name. Without it: seeded random weights.")  # fmt: skip
-@click.option("--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=_FORMATS, show_default=True,
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=FORMATS, show_default=True,
               help="Formats to compare.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
               help="Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard "
@@ -111,13 +111,13 @@ def _subject(
     weights: str | None,
     folder: Path | None,
     rule: StatedRule | None = None,
-) -> Subject:
+) -> ConsistencySubject:
     """The network (None for a `.keras` file, which is one), and the pictures to compare it on."""
     import msgspec
 
     from mhmodels.export.reading.pictures import fit_preprocessing, photographs, read_pictures
     from mhmodels.export.reading.source import keras_source, load_source, weights_rule
-    from mhmodels.export.verification.consistency import Subject
+    from mhmodels.export.verification.consistency import ConsistencySubject
 
     if architecture is None:
         source = keras_source(model, changes["input_size"]).stated(rule)
@@ -132,18 +132,18 @@ def _subject(
         source = load_source(architecture, weights, calibration.images)
     known = None if folder is not None else _test_set(weights, architecture)
     if known is not None:
-        return Subject(source, *known)
+        return ConsistencySubject(source, *known)
     if folder is not None:
         pictures = read_pictures(folder, architecture)
         # The bundled photographs are of three channels; for a network of others the folder calibrates too.
-        return Subject(source, calibration if architecture.input_channels == 3 else pictures, pictures, None)
+        return ConsistencySubject(source, calibration if architecture.input_channels == 3 else pictures, pictures, None)
     pictures = calibration._replace(images=photographs(_PICTURES, architecture))
-    return Subject(source, calibration, pictures, None)
+    return ConsistencySubject(source, calibration, pictures, None)
 
 
 def _test_set(weights: str | None, architecture: Any) -> Any:
     """Calibration pictures, test pictures and classes of the data set that registered weights were trained on."""
-    from mhmodels.export.reading.pictures import Pictures
+    from mhmodels.export.reading.pictures import InputPictures
     from mhmodels.export.writing.manifest import Calibration
     from mhmodels.preprocessing.pictures import preprocess
     from mhmodels.training.data.digits64 import CLASSES, SETTINGS, SIDE, test_set, validation_set
@@ -156,7 +156,7 @@ def _test_set(weights: str | None, architecture: Any) -> Any:
         every = slice(None, None, max(1, len(drawn.pixels) // count))
         images = preprocess(drawn.pixels[every], architecture.preprocessing)
         sets.append(
-            (Pictures(images, Calibration(source=f"{weights} {name} canvases", pictures=len(images))), drawn.labels[every])
+            (InputPictures(images, Calibration(source=f"{weights} {name} canvases", pictures=len(images))), drawn.labels[every])
         )
     return sets[0][0], *sets[1]
 

@@ -1,4 +1,4 @@
-"""`mhmodels export` and `mhmodels verify`."""
+"""`mhmodels export`."""
 
 from __future__ import annotations
 
@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.cli.options import InputSize, model_options, network_of, preprocessing_options, refuse_changes
+from mhmodels.export.cli.options import model_options, network_of, preprocessing_options, refuse_changes
+from mhmodels.tflite.format import FORMATS
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import Exported
-    from mhmodels.export.reading.source import Source
-    from mhmodels.export.verification.layers import LayerReport
-    from mhmodels.export.verification.verify import FileReport
-
-_FORMATS = ("float32", "float16", "int8", "uint8")
-_SHOWN_SATURATED = 0.001
+    from mhmodels.export.reading.source import ExportSource
 
 
-class Failure(NamedTuple):
+class ExportFailure(NamedTuple):
     """A network, or one format of it, that could not be exported.
 
     Attributes:
@@ -45,7 +41,7 @@ class Failure(NamedTuple):
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
 @click.option(
-    "--format", "formats", type=click.Choice(_FORMATS), multiple=True, default=("float32",), show_default=True,
+    "--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("float32",), show_default=True,
     help="May be repeated. int8: int8 kernels, per-channel weights. uint8: asymmetric uint8 throughout.",
 )  # fmt: skip
 @click.option("--io", type=click.Choice(("uint8", "int8", "float32")), default="uint8", show_default=True,
@@ -113,7 +109,9 @@ def export(
         raise click.exceptions.Exit(1)
 
 
-def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) -> Callable[[], Architecture | Source]:
+def _opener(
+    model: str, changes: dict[str, Any], options: ExportOptions, alone: bool
+) -> Callable[[], Architecture | ExportSource]:
     """What opens a MODEL once TensorFlow is loaded; names, sizes and, for a single one, its files are checked before."""
     from mhmodels.export.options import target_paths
     from mhmodels.registry import is_keras_file, resolve
@@ -128,7 +126,7 @@ def _opener(model: str, changes: dict[str, Any], options: Options, alone: bool) 
         return lambda: architecture
     refuse_changes(model, changes)
 
-    def load() -> Source:
+    def load() -> ExportSource:
         from mhmodels.export.reading.source import keras_source
 
         return keras_source(model, changes["input_size"])
@@ -148,15 +146,15 @@ def _options(
     mean: str | None,
     std: str | None,
     **settings: Any,
-) -> Options:
-    from mhmodels.export.options import Options
+) -> ExportOptions:
+    from mhmodels.export.graph.outputs import WriterOptions
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.reading.stated_rule import stated_rule_of
     from mhmodels.export.writing.labels import NO_LABELS, labels_from_file
-    from mhmodels.export.writing.writer import WriterOptions
 
     if label_offset and labels_file is None:
         raise click.UsageError("--label-offset says where the labels of --labels begin, and there is none")
-    options = Options(
+    options = ExportOptions(
         directory=output,
         formats=tuple(dict.fromkeys(formats)),
         writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
@@ -171,15 +169,15 @@ def _options(
 
 
 def _export_all(
-    models: tuple[str, ...], openers: list[Callable[[], Architecture | Source]], options: Options
-) -> tuple[list[Exported], list[Failure]]:
+    models: tuple[str, ...], openers: list[Callable[[], Architecture | ExportSource]], options: ExportOptions
+) -> tuple[list[Exported], list[ExportFailure]]:
     """Every network in turn, in every format. Failures are told at the end; one that leaves nothing to do is raised."""
     from rich.markup import escape
 
     from mhmodels.system.quiet import load_tensorflow
 
     exported: list[Exported] = []
-    failed: list[Failure] = []
+    failed: list[ExportFailure] = []
     with ExitStack() as stack:
         status = stack.enter_context(progress_console().status("loading TensorFlow"))
         load_tensorflow()
@@ -193,7 +191,7 @@ def _export_all(
         for model, opener in zip(models, openers, strict=True):
 
             def format_failed(fmt: str, error: MhmodelsError, model: str = model) -> None:
-                failed.append(Failure(model, str(error), fmt))
+                failed.append(ExportFailure(model, str(error), fmt))
 
             several = len(models) > 1 or len(options.formats) > 1
             goes_on = format_failed if several else None
@@ -204,11 +202,11 @@ def _export_all(
             except MhmodelsError as error:
                 if len(models) == 1:
                     raise
-                failed.append(Failure(model, str(error)))
+                failed.append(ExportFailure(model, str(error)))
     return exported, failed
 
 
-def _tell(one: Exported, options: Options) -> None:
+def _tell(one: Exported, options: ExportOptions) -> None:
     """Remarks on a file that nobody must miss."""
     manifest = one.manifest
     skipped = () if manifest.calibration is None else manifest.calibration.skipped
@@ -238,7 +236,7 @@ def _document(one: Exported) -> dict[str, Any]:
     }
 
 
-def _print(exported: list[Exported], options: Options) -> None:
+def _print(exported: list[Exported], options: ExportOptions) -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -268,80 +266,3 @@ def _print(exported: list[Exported], options: Options) -> None:
 
 def _share(value: float | None) -> str:
     return "-" if value is None else f"{value:.0%}"
-
-
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--against", metavar="MODEL|FILE", default=None, help="A model, or another .tflite file, to compare with.")
-@click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures. Default: the bundled photographs.")  # fmt: skip
-@click.option("--weights", default=None, metavar="PATH|NAME",
-              help="Weights of the model. Without it: the seeded random ones that `export` uses.")  # fmt: skip
-@click.option("--tolerance", type=FiniteRange(min=0), default=None,
-              help="Largest difference at the outputs, as a share of their spread. "
-                   "Default: 0.001 between float32 networks, 0.1 where one has float16 weights; where one is integer, a "
-                   "correlation of at least 0.95.")  # fmt: skip
-@json_option
-def verify(
-    file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool
-) -> None:
-    """Check a TFLite file: is it whole, does it belong to its manifest, does it agree with a model or another file?
-
-    Exit code 1 where it does not; the message then names the first layer that departs.
-    """
-    from rich.markup import escape
-
-    from mhmodels.system.quiet import load_tensorflow
-
-    with progress_console().status(escape(f"verifying {file.name}")):
-        if against is not None and not against.endswith(".tflite"):
-            load_tensorflow()
-        from mhmodels.export.verification.verify import verify_file
-
-        report = verify_file(file, against, images, weights, tolerance)
-    if as_json:
-        emit_json(report)
-    else:
-        _print_report(report)
-
-
-def _print_report(report: FileReport) -> None:
-    operators = ", ".join(f"{count} {kind}" for kind, count in report.operators.items())
-    click.echo(f"{report.file}: {report.precision}, {operators}")
-    click.echo(f"  manifest     {report.manifest}")
-    unit = "steps" if report.runtimes_unit == "lsb" else "of the spread"
-    click.echo(
-        f"  runtimes     LiteRT with and without XNNPACK differ by at most {report.runtimes_differ:.2g} {unit} on "
-        f"{report.pictures} pictures"
-    )
-    if report.saturation:
-        worst = [f"{name} {share:.2%}" for name, share in report.saturation.items() if share > _SHOWN_SATURATED][:3]
-        click.echo(f"  saturation   {', '.join(worst) if worst else 'no tensor above 0.1 %'}")
-    if report.against is None:
-        return
-    p = report.against
-    agreement = "" if p.top1_agreement is None else f", same top-1 on {p.top1_agreement:.0%}"
-    agreement += "" if p.top5_agreement is None else f", {p.top5_agreement:.0%} of the top-5"
-    click.echo(f"  against      {p.reference} on {p.pictures} pictures{agreement}")
-    for output in p.outputs:
-        lsb = "" if output.mean_error_lsb is None else f", mean {output.mean_error_lsb:.2f} steps"
-        click.echo(
-            f"    {output.name}: correlation {output.correlation:.5f}, error mean {output.mean_error:.2g} max "
-            f"{output.max_error:.2g} of the spread{lsb}"
-        )
-    if report.layers is not None:
-        click.echo(f"  layers       {_layers(report.layers)}")
-
-
-def _layers(report: LayerReport) -> str:
-    if report.reason:
-        return f"not compared: {report.reason}"
-    if not report.layers:
-        return "none to compare"
-    worst = max(report.layers, key=lambda layer: layer.error)
-    if report.first_departing is not None:
-        return f"the first that departs from {report.method} is {report.first_departing}"
-    return f"{len(report.layers)}, none departs from {report.method} (worst: {worst.layer}, {worst.error:.2g} of its spread)"
-
-
-__all__ = ["InputSize", "export", "verify"]

@@ -17,22 +17,18 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import check_size
-from mhmodels.errors import MhmodelsError
+from mhmodels.export.errors import ExportError
 from mhmodels.network import Endpoint, Op, lower
 
 if TYPE_CHECKING:
     import keras
 
-Floats: TypeAlias = NDArray[np.float32]
+Float32Array: TypeAlias = NDArray[np.float32]
 
 RANDOM_WEIGHTS = "random-v1"
 MODEL_WEIGHTS = "model"
 _RANDOM_BLOCK = 1 << 20
 _RANDOM_SIGMA = 20.0
-
-
-class ExportError(MhmodelsError, RuntimeError):
-    """A network or its weights that cannot become a file; the message names the layer."""
 
 
 class Graph(NamedTuple):
@@ -53,8 +49,8 @@ class Graph(NamedTuple):
 
     architecture: Architecture
     ops: tuple[Op, ...]
-    kernels: Mapping[str, Floats]
-    biases: Mapping[str, Floats]
+    kernels: Mapping[str, Float32Array]
+    biases: Mapping[str, Float32Array]
     weights: str
     kernel_steps: Mapping[str, float]
     endpoints: tuple[Endpoint, ...] = ()
@@ -121,7 +117,7 @@ def _read(variable: Any) -> NDArray[Any]:
     return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
 
 
-def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Floats, Floats]:
+def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Float32Array, Float32Array]:
     layer = _layer(model, layers, op.name)
     kernel = _read(layer.kernel)
     kernel = kernel[None, None] if kernel.ndim == 2 else kernel  # a dense layer is a convolution of one pixel
@@ -177,7 +173,7 @@ def random_graph(architecture: Architecture) -> Graph:
     return Graph(architecture, ops, kernels, biases, RANDOM_WEIGHTS, steps, network.endpoints)
 
 
-def _random_integers(seed: str, count: int) -> Floats:
+def _random_integers(seed: str, count: int) -> Float32Array:
     block = _random_block()
     offset = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") % _RANDOM_BLOCK
     more = (offset + count - 1) // _RANDOM_BLOCK
@@ -185,6 +181,6 @@ def _random_integers(seed: str, count: int) -> Floats:
 
 
 @functools.cache
-def _random_block() -> Floats:
+def _random_block() -> Float32Array:
     drawn = np.random.default_rng(20080818).normal(0.0, _RANDOM_SIGMA, _RANDOM_BLOCK)
     return np.clip(np.rint(drawn), -127, 127).astype(np.float32)

@@ -17,15 +17,16 @@ import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.builder import keras_name
-from mhmodels.export.graph.operations import ExportError, Floats, Graph, fold, fold_layers
-from mhmodels.export.quantisation.aware_assembly import Assembly, Aware, Layers, built_layers, read_layers
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_layers
+from mhmodels.export.quantisation.aware_assembly import Assembly, AwareLayers, AwareRecord, built_layers, read_layers
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
 from mhmodels.export.quantisation.calibration import calibrate
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
 from mhmodels.export.reading.input_rule import input_rule
-from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.keras_model.reader import read_model
+from mhmodels.export.reading.keras_model.recognise import recognise
 from mhmodels.export.reading.pictures import fit_preprocessing
-from mhmodels.export.reading.recognise import recognise
 from mhmodels.network import IMAGE, lower
 from mhmodels.weights.files import write_weights
 from mhmodels.weights.info import Learned, WeightsInfo
@@ -78,7 +79,7 @@ def quantize_aware(
     if _is_built(model, architecture):
         architecture = _known_architecture(model, architecture)
         fold(model, architecture)  # names what is missing, foreign or not finite
-        made, layers, image = Aware(architecture, fmt, granularity), built_layers(model), model.input
+        made, layers, image = AwareRecord(architecture, fmt, granularity), built_layers(model), model.input
     else:
         made, layers, image = _own_network(model, architecture, fmt, granularity)
     output = Assembly(image, made, layers, freeze_after, ema).output()
@@ -94,7 +95,12 @@ def quantize_aware(
 
 
 def aware_transform(
-    images: Floats, fmt: QuantisedFormat, architecture: Architecture, *, granularity: Granularity | None = None, **settings: Any
+    images: Float32Array,
+    fmt: QuantisedFormat,
+    architecture: Architecture,
+    *,
+    granularity: Granularity | None = None,
+    **settings: Any,
 ) -> Callable[[keras.Model], keras.Model]:
     """`quantize_aware` as the training loop takes it: a function of the model alone, which calibrates on pictures first.
 
@@ -121,7 +127,7 @@ def _is_built(model: keras.Model, architecture: Architecture | None) -> bool:
 
 def _own_network(
     model: keras.Model, architecture: Architecture | None, fmt: QuantisedFormat, granularity: Granularity
-) -> tuple[Aware, Layers, Any]:
+) -> tuple[AwareRecord, AwareLayers, Any]:
     """A model with a head of the user's own: what it is, its layers, and what its first operation reads."""
     height, width = model.input_shape[1:3]
     size = None if architecture is None or None not in (height, width) else architecture.input_size
@@ -148,7 +154,7 @@ def _own_network(
     image = model.input
     if read.front.changes:
         image = keras.layers.Rescaling(read.front.scale.tolist(), read.front.offset.tolist(), name="file_input")(image)
-    return Aware(frame, fmt, granularity, read.ops), read_layers(read), image
+    return AwareRecord(frame, fmt, granularity, read.ops), read_layers(read), image
 
 
 def is_aware(model: keras.Model) -> bool:
@@ -164,12 +170,12 @@ def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
     """
     made = made_as(model)
     image = keras.Input((*made.architecture.input_size, made.architecture.input_channels), name=IMAGE)
-    twin = Assembly(image, made, Layers(_float_layers(model), {}, {}), 0, EMA, rounded=False)
+    twin = Assembly(image, made, AwareLayers(_float_layers(model), {}, {}), 0, EMA, rounded=False)
     output = twin.output()
     return keras.Model(image, output, name=keras_name(made.architecture.name)), twin.tensors
 
 
-def made_as(model: keras.Model) -> Aware:
+def made_as(model: keras.Model) -> AwareRecord:
     """What a quantisation-aware model is of; works on a reloaded one.
 
     Raises:
@@ -178,7 +184,7 @@ def made_as(model: keras.Model) -> Aware:
     image = next((layer for layer in model.layers if isinstance(layer, QuantisedImage)), None)
     if image is None:
         raise ExportError(f"model '{model.name}' is not quantisation-aware: make one with quantize_aware(model)")
-    return Aware.from_record(image.record, f"model '{model.name}'")
+    return AwareRecord.from_record(image.record, f"model '{model.name}'")
 
 
 def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
@@ -225,7 +231,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
             f"model '{model.name}' has a head of its own, and a weights file holds a network of the zoo: save the model, "
             "model.save('NAME.keras'), and export that file"
         )
-    arrays: dict[Any, Floats] = {}
+    arrays: dict[Any, Float32Array] = {}
     for layer in _folded(model):
         arrays[layer.name, "kernel"] = _values(layer.convolution.kernel)
         if layer.convolution.use_bias:
@@ -236,7 +242,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     return write_weights(path, made_as(model).architecture, arrays, learned=learned(model), **description)
 
 
-def _values(variable: Any) -> Floats:
+def _values(variable: Any) -> Float32Array:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from mhmodels.architecture import Architecture
 from mhmodels.builder import ACTIVATIONS, op_layer
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
 from mhmodels.export.quantisation.scheme import (
     SHARING,
@@ -23,7 +23,7 @@ from mhmodels.export.quantisation.scheme import (
     representable,
     separate_activation,
 )
-from mhmodels.export.reading.keras_graph import Read
+from mhmodels.export.reading.keras_model.reader import ReadModel
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 
 _DROPPING = (
@@ -33,7 +33,7 @@ _DROPPING = (
 _SHAPING = (keras.layers.Flatten, keras.layers.Reshape)
 
 
-class Aware(NamedTuple):
+class AwareRecord(NamedTuple):
     """What a quantisation-aware model was made as.
 
     Attributes:
@@ -62,14 +62,14 @@ class Aware(NamedTuple):
         return plain | ({"operations": msgspec.to_builtins(self.own)} if self.own else {})
 
     @staticmethod
-    def from_record(record: Mapping[str, Any], source: str) -> Aware:
+    def from_record(record: Mapping[str, Any], source: str) -> AwareRecord:
         """From what `record` gave."""
         architecture = Architecture.from_json(msgspec.json.encode(record["architecture"]), source=source)
         own = msgspec.convert(record.get("operations", ()), tuple[Op, ...])
-        return Aware(architecture, record["format"], record["granularity"], own)
+        return AwareRecord(architecture, record["format"], record["granularity"], own)
 
 
-class Layers(NamedTuple):
+class AwareLayers(NamedTuple):
     """The Keras layers that a model is made of.
 
     Attributes:
@@ -83,15 +83,15 @@ class Layers(NamedTuple):
     dropouts: Mapping[str, Sequence[Any]]
 
 
-def built_layers(model: keras.Model) -> Layers:
+def built_layers(model: keras.Model) -> AwareLayers:
     """The layers of a model of `create_model`, which are called as its operations are."""
     named = {layer.name: layer for layer in model.layers}
     before = model.get_layer(LOGITS).input._keras_history.operation if LOGITS in named else None
     dropouts = {} if not isinstance(before, _DROPPING) else {LOGITS: [before]}
-    return Layers(named, named, dropouts)
+    return AwareLayers(named, named, dropouts)
 
 
-def read_layers(read: Read) -> Layers:
+def read_layers(read: ReadModel) -> AwareLayers:
     """The layers of a model whose operations were read off it."""
     dropouts: dict[str, list[Any]] = {}
     for name, tensor in read.tensors.items():
@@ -104,7 +104,7 @@ def read_layers(read: Read) -> Layers:
                 break
             tensor = layer._inbound_nodes[history.node_index].input_tensors[0]
     readers = {source: op.name for op in read.ops for source in op.inputs}
-    return Layers(read.layers, {}, {readers[name]: layers for name, layers in dropouts.items() if name in readers})
+    return AwareLayers(read.layers, {}, {readers[name]: layers for name, layers in dropouts.items() if name in readers})
 
 
 class Assembly:
@@ -118,7 +118,9 @@ class Assembly:
         rounded: whether to round.
     """
 
-    def __init__(self, image: Any, made: Aware, layers: Layers, freeze_after: int, ema: float, *, rounded: bool = True) -> None:
+    def __init__(
+        self, image: Any, made: AwareRecord, layers: AwareLayers, freeze_after: int, ema: float, *, rounded: bool = True
+    ) -> None:
         self.made, self.layers, self.freeze_after, self.ema, self.rounded = made, layers, freeze_after, ema, rounded
         grid: Grid = "asymmetric" if made.format == "uint8" else made.granularity
         self.grid: Grid = grid if rounded else "none"

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 import keras
 from keras import ops
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 
 Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
 """Of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or not rounded at all."""

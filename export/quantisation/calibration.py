@@ -13,13 +13,14 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
 
-Method: TypeAlias = str
+CalibrationMethod: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""
 
-METHODS: tuple[Method, ...] = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9")
+METHODS: tuple[CalibrationMethod, ...] = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9")
 """What `choose` tries."""
 
 FEWEST_PICTURES = 4
@@ -44,7 +45,7 @@ class Calibrated(NamedTuple):
 
     ranges: dict[str, Range]
     method: str
-    errors: Mapping[Method, float]
+    errors: Mapping[CalibrationMethod, float]
 
 
 class _Seen:
@@ -55,7 +56,7 @@ class _Seen:
         self.lowest = self.highest = np.empty(0, np.float32)
         self.average: tuple[float, float] | None = None
 
-    def add(self, values: Floats) -> None:
+    def add(self, values: Float32Array) -> None:
         """Takes in a batch."""
         each = values.reshape(len(values), -1)
         for low, high in zip(each.min(1).tolist(), each.max(1).tolist(), strict=True):
@@ -66,7 +67,7 @@ class _Seen:
         self.lowest = np.sort(np.concatenate([self.lowest, low]))[: self.tail]
         self.highest = np.sort(np.concatenate([self.highest, high]))[-self.tail :]
 
-    def range(self, method: Method, cut: int) -> Range:
+    def range(self, method: CalibrationMethod, cut: int) -> Range:
         """The range by a method; a percentile drops `cut` values at each end."""
         extremes = float(self.lowest[0]), float(self.highest[-1])
         if method == "moving-average":
@@ -79,7 +80,7 @@ class _Seen:
         return extremes
 
 
-def calibrate(graph: Graph, images: Floats, method: Method = "min-max") -> dict[str, Range]:
+def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max") -> dict[str, Range]:
     """Ranges of every tensor over a set of pictures.
 
     Args:
@@ -99,7 +100,7 @@ def calibrate(graph: Graph, images: Floats, method: Method = "min-max") -> dict[
     return _by_methods(graph, images, (method,))[method]
 
 
-def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
+def choose(graph: Graph, images: Float32Array, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
     """The ranges of that method whose quantised network gives scores nearest to the float network's.
 
     A quarter of the pictures judges, the others calibrate.
@@ -119,7 +120,7 @@ def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Gran
     candidates = _by_methods(graph, images[~judges], METHODS)
     last = graph.ops[-1]
     scores = last.inputs[0] if last.kind == "softmax" else last.name
-    seen: list[Floats] = []
+    seen: list[Float32Array] = []
     observe(graph, images[judges], (scores,), lambda tensors: seen.append(tensors[scores]))
     expected = np.concatenate(seen)
     errors = {}
@@ -133,7 +134,11 @@ def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Gran
 
 
 def calibrate_by(
-    graph: Graph, images: Floats, method: Method | None, fmt: QuantisedFormat, granularity: Granularity | None = None
+    graph: Graph,
+    images: Float32Array,
+    method: CalibrationMethod | None,
+    fmt: QuantisedFormat,
+    granularity: Granularity | None = None,
 ) -> Calibrated:
     """As `calibrate`, or as `choose` for the method `auto`; None is min-max."""
     if method == "auto":
@@ -141,7 +146,7 @@ def calibrate_by(
     return Calibrated(calibrate(graph, images, method or METHODS[0]), method or METHODS[0], {})
 
 
-def check_method(method: Method) -> float:
+def check_method(method: CalibrationMethod) -> float:
     """The share of values that a method drops at each end.
 
     Raises:
@@ -162,7 +167,7 @@ def check_method(method: Method) -> float:
     return share
 
 
-def check_pictures(images: Floats, fewest: int = FEWEST_PICTURES) -> None:
+def check_pictures(images: Float32Array, fewest: int = FEWEST_PICTURES) -> None:
     """Refuses pictures from which no range could be trusted.
 
     Raises:
@@ -186,14 +191,16 @@ def check_pictures(images: Floats, fewest: int = FEWEST_PICTURES) -> None:
         raise ExportError(f"all {len(images)} calibration pictures are the same, expected different ones: {_REMEDY}")
 
 
-def _by_methods(graph: Graph, images: Floats, methods: tuple[Method, ...]) -> dict[Method, dict[str, Range]]:
+def _by_methods(
+    graph: Graph, images: Float32Array, methods: tuple[CalibrationMethod, ...]
+) -> dict[CalibrationMethod, dict[str, Range]]:
     from mhmodels.export.quantisation.fake_quant import observe
 
     shares = {method: check_method(method) for method in methods}
     seen: dict[str, _Seen] = {}
     sizes: dict[str, int] = {}
 
-    def visit(tensors: Mapping[str, Floats]) -> None:
+    def visit(tensors: Mapping[str, Float32Array]) -> None:
         for name, values in tensors.items():
             if name not in seen:
                 sizes[name] = len(images) * (values.size // len(values))
@@ -218,7 +225,7 @@ def _check_range(name: str, low: float, high: float, pictures: int) -> None:
         )
 
 
-def _tails(flat: Floats, k: int) -> tuple[Floats, Floats]:
+def _tails(flat: Float32Array, k: int) -> tuple[Float32Array, Float32Array]:
     """The k lowest and the k highest values, in any order."""
     if k == 1:
         return flat.min(keepdims=True), flat.max(keepdims=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mhmodels.export.graph.operations import Floats, Graph
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.scheme import (
     QuantisedGraph,
     pre_activation,
@@ -101,7 +101,7 @@ _PLAIN: dict[str, Callable[[Op, list[Any]], Any]] = {
 }
 
 
-def simulate(quantised: QuantisedGraph, images: Floats, names: tuple[str, ...]) -> dict[str, Floats]:
+def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, ...]) -> dict[str, Float32Array]:
     """Runs the fake-quantised network on pictures.
 
     Args:
@@ -130,7 +130,7 @@ def simulate(quantised: QuantisedGraph, images: Floats, names: tuple[str, ...]) 
     return {name: tf.concat([part[name] for part in parts], 0).numpy() for name in names}
 
 
-def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Floats]) -> dict[str, Floats]:
+def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
     """One operation computed from given inputs, before rounding.
 
     Args:
@@ -151,7 +151,7 @@ def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Floats]
     return {pre: x.numpy(), op.name: _activate(op, tf.constant(values[pre])).numpy()}
 
 
-def float_layer(graph: Graph, op: Op, values: Mapping[str, Floats]) -> Floats:
+def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Float32Array:
     """One operation of a float network computed from given inputs.
 
     Args:
@@ -168,7 +168,7 @@ def float_layer(graph: Graph, op: Op, values: Mapping[str, Floats]) -> Floats:
     return _activate(op, x).numpy()
 
 
-def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Floats:
+def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
     """The real numbers that a kernel's integers stand for, in Keras' layout."""
     kernel = quantised.kernels[op.name]
     scale = kernel.quantisation.scale
@@ -177,14 +177,16 @@ def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Floats:
     return (kernel.weights - kernel.quantisation.zero_point).astype("float32") * scale
 
 
-def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Floats:
+def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Float32Array:
     """The real numbers that a bias' integers stand for, (channels,)."""
     kernel = quantised.kernels[op.name]
     scale = quantised.tensors[op.inputs[0]].scale * kernel.quantisation.scale
     return kernel.bias.astype("float32") * scale
 
 
-def observe(graph: Graph, images: Floats, names: tuple[str, ...], visit: Callable[[Mapping[str, Floats]], None]) -> None:
+def observe(
+    graph: Graph, images: Float32Array, names: tuple[str, ...], visit: Callable[[Mapping[str, Float32Array]], None]
+) -> None:
     """Runs the float network on pictures in small batches and hands the named tensors to `visit`, for calibration.
 
     Args:

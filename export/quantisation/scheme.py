@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.blocks import Kind
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.network import IMAGE, Op
 
 Range: TypeAlias = tuple[float, float]
@@ -37,11 +38,11 @@ class Quantisation(NamedTuple):
     `scale` is float32 of shape (1,), or (channels,) for a kernel quantised per channel.
     """
 
-    scale: Floats
+    scale: Float32Array
     zero_point: int
 
 
-class Kernel(NamedTuple):
+class QuantisedKernel(NamedTuple):
     """A convolution's integers: weights as `Graph.kernels` lays them out, bias int32 (channels,)."""
 
     weights: NDArray[np.int16]
@@ -63,7 +64,7 @@ class QuantisedGraph(NamedTuple):
     graph: Graph
     format: QuantisedFormat
     tensors: Mapping[str, Quantisation]
-    kernels: Mapping[str, Kernel]
+    kernels: Mapping[str, QuantisedKernel]
 
 
 def separate_activation(op: Op) -> bool:
@@ -201,7 +202,7 @@ def saturating_gates(graph: Graph) -> Graph:
     return graph._replace(kernels=kernels, biases=biases, kernel_steps=steps)
 
 
-def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, per_channel: bool) -> Kernel:
+def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, per_channel: bool) -> QuantisedKernel:
     weights, step = graph.kernels[op.name], graph.kernel_steps.get(op.name)
     finest = np.abs(graph.biases[op.name]) / (source.scale[0] * np.float32(_LARGEST_BIAS))
     if fmt == "uint8":
@@ -211,10 +212,10 @@ def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, pe
     integers = _rounded(weights.reshape(-1, op.channels), quantisation, lowest).reshape(weights.shape)
     bias_scale = source.scale[0].astype(np.float64) * quantisation.scale.astype(np.float64)
     bias = np.rint(graph.biases[op.name] / bias_scale)
-    return Kernel(integers, quantisation, np.clip(bias, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32))
+    return QuantisedKernel(integers, quantisation, np.clip(bias, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32))
 
 
-def _rounded(rows: Floats, quantisation: Quantisation, lowest: int) -> NDArray[np.int16]:
+def _rounded(rows: Float32Array, quantisation: Quantisation, lowest: int) -> NDArray[np.int16]:
     """Integers of weights (n, channels), piece by piece: what stays in the processor's cache costs a third of fresh memory."""
     integers = np.empty(rows.shape, np.int16)
     height = max(1, _PIECE // rows.shape[1])
@@ -229,7 +230,7 @@ def _rounded(rows: Floats, quantisation: Quantisation, lowest: int) -> NDArray[n
     return integers
 
 
-def _symmetric(op: Op, weights: Floats, step: float | None, per_channel: bool, finest: Floats) -> Quantisation:
+def _symmetric(op: Op, weights: Float32Array, step: float | None, per_channel: bool, finest: Float32Array) -> Quantisation:
     """int8 weights use -127..127, so that kernels may assume that no product overflows 16 bits.
 
     Scales are at least `finest`, (channels,): a channel whose weights died would else have a scale at which its bias does not
@@ -246,7 +247,7 @@ def _symmetric(op: Op, weights: Floats, step: float | None, per_channel: bool, f
     return Quantisation(np.maximum(scale, finest).astype(np.float32), 0)
 
 
-def _asymmetric(weights: Floats, step: float | None, finest: float) -> Quantisation:
+def _asymmetric(weights: Float32Array, step: float | None, finest: float) -> Quantisation:
     """uint8 weights use 1..255, the narrow range of TensorFlow's fake quantisation; the scale is at least `finest`."""
     if step is not None:
         return Quantisation(np.array([step], np.float32), 128)

@@ -15,20 +15,19 @@ import numpy as np
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
-from mhmodels.export.graph.operations import ExportError, Floats, Graph, fold, fold_layers
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_layers
+from mhmodels.export.graph.outputs import SCORES, WriterOptions, compared_ops, flat_scores
 from mhmodels.export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
 from mhmodels.export.reading.input_rule import InputRule, input_rule
-from mhmodels.export.reading.keras_files import load_keras_file
-from mhmodels.export.reading.keras_graph import UnreadError, output_names, read_model
-from mhmodels.export.reading.keras_input import Front
-from mhmodels.export.reading.keras_reference import keras_outputs
+from mhmodels.export.reading.keras_model.files import load_keras_file
+from mhmodels.export.reading.keras_model.front import Front
+from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
+from mhmodels.export.reading.keras_model.reader import UnreadError, output_names, read_model
+from mhmodels.export.reading.keras_model.recognise import endpoints, recognise, unknown_frame
 from mhmodels.export.reading.pictures import CALIBRATION_PICTURES, read_pictures
-from mhmodels.export.reading.precision import in_float32, single_precision
-from mhmodels.export.reading.recognise import endpoints, recognise, unknown_frame
+from mhmodels.export.reading.reading_check import keras_outputs
 from mhmodels.export.reading.stated_rule import StatedRule
-from mhmodels.export.verification.export_check import compared_ops
-from mhmodels.export.verification.file_graph import flat
-from mhmodels.export.writing.writer import SCORES, WriterOptions
 from mhmodels.formats.json_files import plain_text
 from mhmodels.network import IMAGE, lower
 from mhmodels.preprocessing.layer import file_rule
@@ -42,7 +41,7 @@ _STATISTICS_PIXELS = CALIBRATION_PICTURES * 224 * 224
 _FEWEST_STATISTICS = 8
 
 
-class Source(NamedTuple):
+class ExportSource(NamedTuple):
     """A network with weights, ready to be exported and to be compared with.
 
     Attributes:
@@ -91,7 +90,7 @@ class Source(NamedTuple):
         """Whether `architecture` is exactly this network, rather than what its backbone was built from."""
         return self.graph is not None and lower(self.architecture).ops == self.graph.ops
 
-    def stated(self, rule: StatedRule | None) -> Source:
+    def stated(self, rule: StatedRule | None) -> ExportSource:
         """The source with what a user states of its pictures.
 
         Raises:
@@ -130,11 +129,11 @@ class Source(NamedTuple):
             inverse = keras.layers.Rescaling(scale.tolist(), offset.tolist(), name="to_pixels")
             return keras.Model(image, self.model(inverse(image)), name=self.model.name)
 
-    def outputs_of(self, images: Floats) -> list[Floats]:
+    def outputs_of(self, images: Float32Array) -> list[Float32Array]:
         """What the Keras model gives for what a file takes, float32, output by output, after the last activation."""
         return keras_outputs(self.model, self._entering(images))
 
-    def _entering(self, images: Floats) -> Floats:
+    def _entering(self, images: Float32Array) -> Float32Array:
         return images if self.front is None else self.front.model_input(images)
 
     def check_ending(self, features: bool) -> None:
@@ -160,7 +159,7 @@ class Source(NamedTuple):
         if len(self.model.outputs) > 1 and scores:
             raise ExportError(f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave --features out")
 
-    def expected(self, images: Floats, options: WriterOptions) -> dict[str, Floats]:
+    def expected(self, images: Float32Array, options: WriterOptions) -> dict[str, Float32Array]:
         """What a file of this network must give on pictures, by the names of the file's outputs.
 
         Args:
@@ -176,9 +175,9 @@ class Source(NamedTuple):
             return self.compute(images, names if len(names) > 1 else (SCORES,))
         places = compared_ops(self.graph, options)
         computed = self.compute(images, tuple(places.values()))
-        return {name: flat(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
+        return {name: flat_scores(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
 
-    def compute(self, images: Floats, names: Sequence[str]) -> dict[str, Floats]:
+    def compute(self, images: Float32Array, names: Sequence[str]) -> dict[str, Float32Array]:
         """What the Keras model gives on pictures.
 
         Args:
@@ -203,7 +202,7 @@ class Source(NamedTuple):
         return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in names}
 
 
-def load_source(architecture: Architecture, weights: str | Path | None, images: Floats | None = None) -> Source:
+def load_source(architecture: Architecture, weights: str | Path | None, images: Float32Array | None = None) -> ExportSource:
     """Builds a network and gives it weights.
 
     Args:
@@ -219,7 +218,7 @@ def load_source(architecture: Architecture, weights: str | Path | None, images: 
         return _loaded(architecture, weights, images)
 
 
-def _loaded(architecture: Architecture, weights: str | Path | None, images: Floats | None) -> Source:
+def _loaded(architecture: Architecture, weights: str | Path | None, images: Float32Array | None) -> ExportSource:
     if weights is None:
         keras.utils.set_random_seed(SEED)
         model = create_model(architecture, dropout=0.0)
@@ -227,7 +226,7 @@ def _loaded(architecture: Architecture, weights: str | Path | None, images: Floa
         _calibrate_statistics(model, architecture, images)
         label = f"random, seed {SEED}, batch statistics from {len(images)} pictures (untrained: scores mean nothing)"
         graph = fold(model, architecture)
-        return Source(model, architecture, graph, label, _built_tensors(model, graph))
+        return ExportSource(model, architecture, graph, label, _built_tensors(model, graph))
     model = create_model(architecture, dropout=0.0)
     path = locate(weights, architecture)
     info = load_weights(model, path, architecture)
@@ -236,8 +235,8 @@ def _loaded(architecture: Architecture, weights: str | Path | None, images: Floa
     graph = fold(model, architecture)
     tensors = _built_tensors(model, graph)
     if info is None:
-        return Source(model, architecture, graph, label, tensors)
-    return Source(model, architecture, graph, label, tensors, labels=info.labels, learned=info.learned)
+        return ExportSource(model, architecture, graph, label, tensors)
+    return ExportSource(model, architecture, graph, label, tensors, labels=info.labels, learned=info.learned)
 
 
 def _built_tensors(model: keras.Model, graph: Graph) -> dict[str, keras.KerasTensor]:
@@ -260,7 +259,7 @@ def weights_rule(weights: str | Path | None, architecture: Architecture) -> Prep
     return file_rule(locate(weights, architecture)) if info is None else info.preprocessing
 
 
-def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Source:
+def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> ExportSource:
     """Reads a `.keras` file: a network of `create_model`, possibly with a head of the user's own.
 
     Args:
@@ -278,7 +277,7 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Sourc
     return model_source(model, label, size)
 
 
-def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> Source:
+def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> ExportSource:
     """A Keras model in memory as a source, in float32; see `keras_source`."""
     if is_aware(model):
         return _aware_source(model, label)
@@ -292,14 +291,14 @@ def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = 
     graph = fold_layers(model.name, read.layers, architecture, read.ops, endpoints(read, backbone))
     if len(read.outputs) > 1:
         graph = graph._replace(heads=dict(zip(output_names(model), read.outputs, strict=True)))
-    source = Source(
+    source = ExportSource(
         model, architecture, graph, label, read.tensors, outputs=read.outputs, front=read.front, notes=_notes(read.front),
         backbone=None if backbone is None else f"{backbone.architecture.name}@{backbone.architecture.width_multiplier:g}",
     )  # fmt: skip
     return _with_rule(source, input_rule(model.name, read.front, None))
 
 
-def _aware_source(model: keras.Model, label: str) -> Source:
+def _aware_source(model: keras.Model, label: str) -> ExportSource:
     """A quantisation-aware model: its float network, and the ranges that it learned."""
     graph, _ = aware_graph(model)
     with single_precision():
@@ -308,18 +307,18 @@ def _aware_source(model: keras.Model, label: str) -> Source:
         "made of a quantisation-aware model, with the ranges that it learned; save_aware writes them into a weights file, if it "
         "is a network of the zoo",
     )
-    return Source(twin, made_as(model).architecture, graph, label, tensors, learned=learned(model), notes=notes)
+    return ExportSource(twin, made_as(model).architecture, graph, label, tensors, learned=learned(model), notes=notes)
 
 
-def _unread(model: keras.Model, label: str, size: tuple[int, int] | None, error: ExportError) -> Source:
+def _unread(model: keras.Model, label: str, size: tuple[int, int] | None, error: ExportError) -> ExportSource:
     """A model without a list of operations, as TensorFlow's converter may take it: layers in front stay in it."""
-    source = Source(model, unknown_frame(model, size, error), None, label, {}, missing=str(error))
+    source = ExportSource(model, unknown_frame(model, size, error), None, label, {}, missing=str(error))
     front = error.front if isinstance(error, UnreadError) else Front(source.architecture.input_channels)
     rule = input_rule(model.name, front, None)
     return _with_rule(source, rule._replace(preprocessing=rule.entering))
 
 
-def _with_rule(source: Source, rule: InputRule) -> Source:
+def _with_rule(source: ExportSource, rule: InputRule) -> ExportSource:
     known = rule.preprocessing or source.architecture.preprocessing
     return source._replace(architecture=msgspec.structs.replace(source.architecture, preprocessing=known), rule=rule)
 
@@ -336,13 +335,13 @@ def _notes(front: Front) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _few(images: Floats) -> Floats:
+def _few(images: Float32Array) -> Float32Array:
     """As many pictures as go through a network at once in bounded memory: 64 of 224x224 pixels, fewer of larger ones."""
     height, width = images.shape[1:3]
     return images[: min(CALIBRATION_PICTURES, max(_FEWEST_STATISTICS, _STATISTICS_PIXELS // (height * width)))]
 
 
-def _calibrate_statistics(model: keras.Model, architecture: Architecture, images: Floats) -> None:
+def _calibrate_statistics(model: keras.Model, architecture: Architecture, images: Float32Array) -> None:
     """Makes random weights behave: batch statistics from the pictures in one pass, and a network that is not chaotic.
 
     At Keras' defaults a deep random network is chaotic: 1 % noise on the picture changes its logits beyond recognition,

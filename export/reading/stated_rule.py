@@ -10,7 +10,7 @@ import msgspec
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.errors import UnknownNameError
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.formats.numbers import decimal
 
 LARGEST = 65536.0

@@ -15,22 +15,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Floats
-from mhmodels.export.options import INTEGER_FORMATS, Format, Options
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.graph.outputs import SCORES, WriterOptions, flat_scores
+from mhmodels.export.options import INTEGER_FORMATS, ExportOptions
 from mhmodels.export.pipeline import export_source
-from mhmodels.export.reading.keras_graph import output_names
-from mhmodels.export.reading.pictures import Pictures
-from mhmodels.export.reading.source import Source
-from mhmodels.export.verification.decisions import Decide, Rule, rule_of
-from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, flat
+from mhmodels.export.reading.keras_model.reader import output_names
+from mhmodels.export.reading.pictures import InputPictures
+from mhmodels.export.reading.source import ExportSource
+from mhmodels.export.verification.decisions import Decide, DecisionRule, rule_of
+from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.parity import TOP_K, shared_top
-from mhmodels.export.verification.runtime import Kernels, run_file
-from mhmodels.export.writing.writer import SCORES, WriterOptions
+from mhmodels.export.verification.runtime import RuntimeKernels, run_file
 from mhmodels.system.files import temporary_folder
 from mhmodels.tflite.file import read_tflite
+from mhmodels.tflite.format import FileFormat
 
 REFERENCE = "float32 keras"
-KERNELS: tuple[Kernels, ...] = ("xnnpack", "builtin", "reference")
+KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
 
 
 class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +124,7 @@ class ConsistencyReport(msgspec.Struct, frozen=True, kw_only=True):
     consistent: bool
 
 
-class Subject(NamedTuple):
+class ConsistencySubject(NamedTuple):
     """What is compared, and on what.
 
     Attributes:
@@ -130,58 +132,58 @@ class Subject(NamedTuple):
         classes: of the pictures, int (n,), where they are known.
     """
 
-    source: Source
-    calibration: Pictures
-    pictures: Pictures
+    source: ExportSource
+    calibration: InputPictures
+    pictures: InputPictures
     classes: NDArray[Any] | None
 
 
 class _Run(NamedTuple):
     """What a runner gives on the pictures: outputs (n, outputs), before a softmax, and the step of integer ones (else 0)."""
 
-    outputs: Floats
+    outputs: Float32Array
     step: float = 0.0
 
 
 class _Comparison(NamedTuple):
     """Every runner's outputs and scores by its name, the float Keras model's first, and how they are judged."""
 
-    rule: Rule
+    rule: DecisionRule
     runs: Mapping[str, _Run]
-    scores: Mapping[str, Floats]
+    scores: Mapping[str, Float32Array]
 
-    def decisions(self, threshold: Floats) -> dict[str, NDArray[np.int64]]:
+    def decisions(self, threshold: Float32Array) -> dict[str, NDArray[np.int64]]:
         """Of every runner, (n, 1) or (n, outputs)."""
         return {name: self.rule.decisions(scores, threshold) for name, scores in self.scores.items()}
 
-    def sure(self, threshold: Floats) -> NDArray[np.bool_]:
+    def sure(self, threshold: Float32Array) -> NDArray[np.bool_]:
         """Which decisions are among the surer half, by the float model's margins."""
         margins = self.rule.margins(self.scores[REFERENCE], threshold)
         return np.asarray(margins >= np.median(margins))
 
-    def all_same(self, threshold: Floats) -> ThresholdReport:
+    def all_same(self, threshold: Float32Array) -> ThresholdReport:
         """On what share of decisions all runners agree."""
         decisions = np.stack(list(self.decisions(threshold).values()))
         same = (decisions == decisions[0]).all(0)
         value = tuple(threshold.tolist()) if threshold.ndim else float(threshold)
         return ThresholdReport(value=value, all_same=float(same.mean()), sure_all_same=float(same[self.sure(threshold)].mean()))
 
-    def agreement(self, threshold: Floats) -> tuple[tuple[float, ...], ...]:
+    def agreement(self, threshold: Float32Array) -> tuple[tuple[float, ...], ...]:
         """Share of equal decisions, runner by runner; of best outputs whatever their score."""
         made = list(self.decisions(threshold).values())
         if self.rule.best:
             made = [scores.outputs.argmax(1) for scores in self.runs.values()]
         return tuple(tuple(float((one == other).mean()) for other in made) for one in made)
 
-    def drifts(self, name: str) -> Floats:
+    def drifts(self, name: str) -> Float32Array:
         """Of one runner from the float model, (n, outputs)."""
         run = self.runs[name]
         return self.rule.drifts(run.outputs, self.runs[REFERENCE].outputs, run.step)
 
 
 def check_consistency(
-    subject: Subject,
-    formats: tuple[Format, ...],
+    subject: ConsistencySubject,
+    formats: tuple[FileFormat, ...],
     tolerance: float,
     threshold: float | None = None,
     progress: Callable[[str], None] = lambda _: None,
@@ -234,7 +236,7 @@ def check_consistency(
     )
 
 
-def _rule(source: Source, threshold: float | None, decide: Decide) -> Rule:
+def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> DecisionRule:
     """How the network is judged, if it can be."""
     names = output_names(source.model)
     if len(names) > 1:
@@ -254,13 +256,15 @@ def _rule(source: Source, threshold: float | None, decide: Decide) -> Rule:
     return rule
 
 
-def _all_outputs(subject: Subject, formats: tuple[Format, ...], progress: Callable[[str], None]) -> dict[str, _Run]:
+def _all_outputs(
+    subject: ConsistencySubject, formats: tuple[FileFormat, ...], progress: Callable[[str], None]
+) -> dict[str, _Run]:
     """Every runner's outputs; the float Keras model first."""
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
-    runs = {REFERENCE: _Run(flat(source.expected(images, writer)[SCORES]))}
+    runs = {REFERENCE: _Run(flat_scores(source.expected(images, writer)[SCORES]))}
     with temporary_folder("consistency") as folder:
-        options = Options(directory=folder, formats=formats, writer=writer, metadata=False)
+        options = ExportOptions(directory=folder, formats=formats, writer=writer, metadata=False)
         for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
             fmt = one.manifest.precision
             for kernels in KERNELS:
@@ -269,14 +273,14 @@ def _all_outputs(subject: Subject, formats: tuple[Format, ...], progress: Callab
     return runs
 
 
-def _run(path: Path, images: Floats, kernels: Kernels) -> _Run:
+def _run(path: Path, images: Float32Array, kernels: RuntimeKernels) -> _Run:
     file = read_tflite(path)
     tensor = compared_tensors(file)[SCORES]
     (values,) = run_file(path, encode_input(file, images), [tensor.position], kernels=kernels)
-    return _Run(flat(dequantise(values, tensor)), float(tensor.scale[0]) if len(tensor.scale) else 0.0)
+    return _Run(flat_scores(dequantise(values, tensor)), float(tensor.scale[0]) if len(tensor.scale) else 0.0)
 
 
-def _each_output(compared: _Comparison, threshold: Floats) -> tuple[OutputReport, ...]:
+def _each_output(compared: _Comparison, threshold: Float32Array) -> tuple[OutputReport, ...]:
     """Every output by itself."""
     decisions = np.stack(list(compared.decisions(threshold).values()))
     same = (decisions == decisions[0]).all(0).mean(0)
@@ -287,7 +291,7 @@ def _each_output(compared: _Comparison, threshold: Floats) -> tuple[OutputReport
     )
 
 
-def _runner(name: str, compared: _Comparison, threshold: Floats, classes: NDArray[Any] | None) -> RunnerReport:
+def _runner(name: str, compared: _Comparison, threshold: Float32Array, classes: NDArray[Any] | None) -> RunnerReport:
     found, expected = compared.runs[name].outputs, compared.runs[REFERENCE].outputs
     drift, ranked = compared.drifts(name), compared.rule.best and found.shape[1] > 1
     decisions, sure = compared.decisions(threshold), compared.sure(threshold)

@@ -18,12 +18,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.hardware.host.child import readable
 from mhmodels.system.contained import contain
 from mhmodels.system.files import temporary_folder
 
-Kernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
+RuntimeKernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
 
 
@@ -32,7 +32,7 @@ def run_file(
     inputs: NDArray[Any],
     tensors: Sequence[int],
     *,
-    kernels: Kernels = "builtin",
+    kernels: RuntimeKernels = "builtin",
     timeout_s: float = 600.0,
 ) -> list[NDArray[Any]]:
     """Runs a file with one input at batch 1 over a set of inputs.

@@ -14,15 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError, Floats
-from mhmodels.export.verification.export_check import tolerance_of
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.graph.outputs import SCORES, WriterOptions
+from mhmodels.export.tolerances import PARITY_PICTURES, QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import contradictions, operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
-from mhmodels.export.verification.parity import Parity, ParityError, compare_outputs
+from mhmodels.export.verification.parity import Parity, compare_outputs
 from mhmodels.export.verification.runtime import run_file
 from mhmodels.export.writing.manifest import Manifest, manifest_path, read_manifest
-from mhmodels.export.writing.writer import SCORES, WriterOptions
 from mhmodels.formats.json_files import plain_text
 from mhmodels.system.files import read_bytes
 from mhmodels.tflite.file import MAX_BYTES, TFLiteFile, parse_tflite
@@ -30,10 +31,8 @@ from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
     from mhmodels.export.reading.pictures import Frame
-    from mhmodels.export.reading.source import Source
+    from mhmodels.export.reading.source import ExportSource
 
-PICTURES = 26
-QUANTISED_CORRELATION = 0.95
 LARGEST_INPUT = 1 << 26
 """Values of all pictures together: a hostile file's input must not fill the memory."""
 
@@ -85,7 +84,7 @@ class _Subject(msgspec.Struct, frozen=True):
     file: TFLiteFile
     manifest: Manifest | None
     frame: Frame
-    images: Floats
+    images: Float32Array
 
 
 def verify_file(path: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None) -> FileReport:
@@ -174,7 +173,7 @@ def _subject(file: _File, folder: Path | None, most: int, elsewhere: Preprocessi
     rule = file.rule() or elsewhere or Preprocessing()
     frame = fit_preprocessing(Frame(input_size=(height, width), input_channels=channels, preprocessing=rule))
     if folder is None:
-        images = photographs(min(PICTURES, most), frame)
+        images = photographs(min(PARITY_PICTURES, most), frame)
     else:
         images = read_pictures(folder, frame, min(LARGEST_FOLDER, most)).images
     return _Subject(file.path, file.parsed, file.manifest, frame, images)
@@ -252,10 +251,10 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against:
         )
 
 
-def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: Source) -> tuple[dict[str, Floats], LayerReport]:
+def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: ExportSource) -> tuple[dict[str, Float32Array], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
+    from mhmodels.export.graph.outputs import written_ops
     from mhmodels.export.graph.rewrite import normalise_in_graph
-    from mhmodels.export.writing.writer import written_ops
 
     manifest, images = subject.manifest, subject.images
     options = WriterOptions(features=_gives_maps(subject.file), softmax=manifest is None or manifest.softmax)
@@ -278,7 +277,7 @@ def _gives_maps(file: TFLiteFile) -> bool:
     return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
 
 
-def _source(subject: _Subject, against: str, weights: str | None) -> Source:
+def _source(subject: _Subject, against: str, weights: str | None) -> ExportSource:
     from mhmodels.export.reading.pictures import fit_preprocessing
     from mhmodels.export.reading.source import keras_source, load_source, weights_rule
     from mhmodels.registry import is_keras_file, resolve, zoo

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, graph_outputs
 from mhmodels.export.quantisation.fake_quant import dequantised_bias, dequantised_kernel, run_graph
 from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
-from mhmodels.export.reading.keras_graph import output_names
-from mhmodels.export.writing.writer import DEFAULT_OPTIONS, graph_outputs
+from mhmodels.export.reading.keras_model.reader import output_names
+from mhmodels.export.writing.writer import InterfaceType
 from mhmodels.network import IMAGE, Op
 from mhmodels.system.quiet import quiet_native
 
-IO = Literal["uint8", "int8", "float32"]
 OUTPUT = "scores"
 
 
@@ -55,7 +56,7 @@ def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int,
         return _convert(converter)
 
 
-def convert_quantised(quantised: QuantisedGraph, *, io: IO = "uint8") -> bytes:
+def convert_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8") -> bytes:
     """Converts a graph with fake-quantisation nodes that carry exactly the given parameters.
 
     Args:
@@ -72,7 +73,7 @@ def convert_quantised(quantised: QuantisedGraph, *, io: IO = "uint8") -> bytes:
     return _convert_int8(quantised, io)
 
 
-def _convert_int8(quantised: QuantisedGraph, io: IO) -> bytes:
+def _convert_int8(quantised: QuantisedGraph, io: InterfaceType) -> bytes:
     function = tf.function(
         lambda image: _in_order(_fake_quantised(quantised, image)),
         input_signature=[tf.TensorSpec(_input_shape(quantised), tf.float32, IMAGE)],
@@ -150,7 +151,7 @@ def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> Any:
     return tf.reshape(flat, weights.shape)
 
 
-def _varied(bias: Floats) -> Floats:
+def _varied(bias: Float32Array) -> Float32Array:
     """The converter (2.19) quantises a bias of one repeated value with the first channel's scale alone: vary it by one ulp."""
     if len(bias) < 2 or not bias[0] or (bias != bias[0]).any():
         return bias

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.formats.json_files import plain_text
 from mhmodels.weights.info import Labels
 from mhmodels.weights.labels import BACKGROUND, read_labels

@@ -6,13 +6,14 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 from mhmodels.export.verification.parity import Parity
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
+from mhmodels.tflite.format import FileFormat
 
 FORMAT = "mhmodels.manifest/1"
 TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
@@ -94,7 +95,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     file: str
     sha256: str
     file_bytes: int
-    precision: Literal["float32", "float16", "int8", "uint8"]
+    precision: FileFormat
     engine: str
     granularity: str | None
     pooling: str

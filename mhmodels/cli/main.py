@@ -1,4 +1,4 @@
-"""The root of the command line. Commands are named by module and imported only when they run, so that help is fast."""
+"""The root command `mhmodels`. A command's module is imported only when the command runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from mhmodels.cli.lazy_group import LazyGroup
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
-# command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
+# command: (module, attribute, one-line help). The help text is here so that `mhmodels --help` imports no command module.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "list": ("mhmodels.cli.list", "list_command", "Names, parameters, MAdds and published accuracy of the zoo."),
-    "info": ("mhmodels.cli.info", "info", "One network: size, work, endpoints, layers."),
-    "export": ("mhmodels.export.cli.export", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
+    "list": ("mhmodels.cli.list", "list_command", "List the networks of the zoo: parameters, MAdds, published accuracy."),
+    "info": ("mhmodels.cli.info", "info", "Show one network: parameters, MAdds, feature endpoints, layers."),
+    "export": ("mhmodels.export.cli.export", "export", "Write and verify TFLite files: float32, float16, int8, uint8."),
     "verify": (
-        "mhmodels.export.cli.export",
+        "mhmodels.export.cli.verify",
         "verify",
-        "Compare a TFLite file with its model, or with another file, on pictures.",
+        "Compare a TFLite file with its model or with another file on pictures.",
     ),
     "consistency": (
         "mhmodels.export.cli.consistency",
         "consistency",
-        "Does a network say the same in every format, on every runner?",
+        "Compare a network's decisions over all formats and runtimes.",
     ),
-    "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
-    "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
-    "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
-    "train": ("mhmodels.cli.train", "train", "Train a network on pictures, resumable to the step."),
-    "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Accuracy of weights on pictures."),
-    "devices": ("mhmodels.android_bench.cli.devices", "devices", "Phones that adb sees, and which delegates can run on them."),
-    "search": ("mhmodels.search.cli.group", "search", "Search spaces, samples, cost models."),
-    "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
+    "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store the measurements."),
+    "compare": ("mhmodels.cli.compare", "compare", "Print the multi-hardware table: latency, MN-Norm average and maximum."),
+    "weights": ("mhmodels.cli.weights", "weights", "Import, inspect, list and download trained weights."),
+    "train": ("mhmodels.cli.train", "train", "Train a network on pictures; interrupted runs can be resumed."),
+    "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Compute the accuracy of weights on pictures."),
+    "devices": ("mhmodels.android_bench.cli.devices", "devices", "List connected phones and the delegates that can run on them."),
+    "search": ("mhmodels.search.cli.group", "search", "Search for networks; collect latencies and fit cost models."),
+    "hardware": ("mhmodels.cli.hardware", "hardware", "List the hardware on which latency can be measured or estimated."),
 }
 
-# What the system says of a place that a user chose, not of a fault of ours.
+# Errors of the operating system about a path that the user chose. Any other OSError is a fault of the program.
 _PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
     errno.ELOOP, errno.EFBIG,
@@ -53,13 +53,13 @@ _PLACES = (
 
 
 class _ReaderLeftError(Exception):
-    """Nobody reads what a command prints."""
+    """The reader of stdout closed the pipe."""
 
 
 def _reader_is_there() -> bool:
-    """Whether the pipe that broke was another one than stdout, such as a phone's."""
+    """Returns whether stdout is still open; then the broken pipe was another one, for example of a connection to a phone."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # asked for nothing, it tells of errors alone
+    poll.register(sys.stdout.fileno(), 0)  # with an empty mask, poll reports only errors
     return not poll.poll(0)
 
 
@@ -67,7 +67,7 @@ class RootGroup(LazyGroup):
     """The root of the command line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; click would end with code 1 where the reader of stdout (head, less) went away."""
+        """Runs a command. Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
@@ -78,30 +78,33 @@ class RootGroup(LazyGroup):
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from mhmodels import __version__
+        from mhmodels.version import __version__
 
         click.echo(f"mhmodels {__version__}")
         ctx.exit()
 
 
 @click.group(
-    cls=RootGroup, commands_by_module=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+    cls=RootGroup,
+    commands_by_module=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version and exit.")
 def cli() -> None:
     """Multi-hardware mobile backbones: one network that runs well on a phone's CPU, GPU, DSP and NPU.
 
-    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH (mobilenet_v1@1.25), or the path of an architecture JSON file.
+    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH (for example mobilenet_v1@1.25), or the path of an architecture JSON
+    file; some commands also take .keras files.
     """
 
 
 def main() -> None:
-    """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
+    """Runs the command line. Errors of mhmodels print one message and exit with code 1; usage errors exit with code 2."""
     warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     terminal.prepare()
     try:
         _check_working_directory()
-        # What a command raises as click's Exit comes back as its code, and a finished command gives None.
+        # `cli.main` returns the code of click's Exit, and None after a command without one.
         code = cli.main(prog_name="mhmodels", standalone_mode=False)
     except click.ClickException as error:
         vars(error)["message"] = printable(error.message, lines=True)
@@ -110,7 +113,7 @@ def main() -> None:
     except MhmodelsError as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt) as error:
-        # click turns every KeyboardInterrupt into its own Abort, and a job adds what it keeps: the causes tell both.
+        # Click converts KeyboardInterrupt to Abort, and a job chains an error that says what it kept: search the causes for both.
         causes = list(_causes(error))
         number = next((cause.number for cause in causes if isinstance(cause, terminal.TerminatedError)), signal.SIGINT)
         word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
@@ -129,7 +132,7 @@ def main() -> None:
 
 
 def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Shows a warning of ours as one line for people; another library's as Python does."""
+    """Prints a warning of mhmodels as one line; warnings of other libraries keep Python's format."""
     if issubclass(category, PaddingWarning):
         click.echo(f"warning: {printable(str(message), lines=True)}", err=True)
     else:
@@ -137,7 +140,7 @@ def _show_warning(otherwise: Callable[..., None], message: Warning | str, catego
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what it was raised from, and so on."""
+    """Yields an exception and its chain of causes."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -1,4 +1,4 @@
-"""Phones on the command line: their options, and how they enter the hardware registry (`android_bench`)."""
+"""Phones on the command line: their options, and the runner of `mhmodels.android_bench` that they make."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mhmodels.system.files import read_bytes
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
+    from mhmodels.hardware import HardwareCollection
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST_MATRIX_BYTES = 1 << 20
@@ -76,6 +77,7 @@ _OPTIONS = (
     ),
     click.option(
         "--cool-down",
+        "cool_down_s",
         type=FiniteRange(0, 7200),
         default=300.0,
         show_default=True,
@@ -83,6 +85,7 @@ _OPTIONS = (
     ),
     click.option(
         "--min-battery",
+        "battery_level",
         type=click.IntRange(0, 100),
         default=30,
         show_default=True,
@@ -111,8 +114,8 @@ class PhoneOptions(msgspec.Struct, frozen=True, kw_only=True):
     require_full_delegation: bool
     blocks: int
     mode: Any
-    cool_down: float
-    min_battery: int
+    cool_down_s: float
+    battery_level: int
     timeout: float
     profile: bool
     compare_outputs: bool
@@ -135,8 +138,8 @@ def phone_options(command: F) -> F:
     return collected  # type: ignore[return-value]
 
 
-def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
-    """Puts phones into the hardware registry.
+def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
+    """The runner of phones as the options say.
 
     Args:
         phones: the options.
@@ -145,16 +148,15 @@ def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
     Raises:
         DelegateError: the user's delegates cannot be.
     """
-    from mhmodels.android_bench.delegates.delegate import load_delegates
-    from mhmodels.android_bench.device.condition import Limits
-    from mhmodels.android_bench.runner import Options, PhoneRunner
-    from mhmodels.android_bench.session.session import Plan
-    from mhmodels.hardware import register
+    from mhmodels.android_bench.delegates.catalogue import load_delegates
+    from mhmodels.android_bench.device.condition import PhoneLimits
+    from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+    from mhmodels.android_bench.session.tasks import PhonePlan
 
-    plan = Plan(
+    plan = PhonePlan(
         blocks=phones.blocks,
         mode=phones.mode,
-        limits=Limits(battery_level=phones.min_battery, cool_down_s=phones.cool_down),
+        limits=PhoneLimits(battery_level=phones.battery_level, cool_down_s=phones.cool_down_s),
         timeout_s=phones.timeout,
         require_full=phones.require_full_delegation,
         profile=phones.profile,
@@ -162,7 +164,7 @@ def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
         prepare=not phones.keep_settings,
         fixed_clocks=phones.fixed_clocks,
     )
-    options = Options(
+    options = PhoneRunnerOptions(
         adb=phones.adb,
         adb_server=phones.adb_server,
         binaries=phones.binaries,
@@ -171,9 +173,14 @@ def install(phones: PhoneOptions, store: str | None) -> PhoneRunner:
         logs=str(Path(store).with_suffix(".logs")) if store else None,
         plan=plan,
     )
-    runner = PhoneRunner(options)
-    register("phones", runner)
-    return runner
+    return PhoneRunner(options)
+
+
+def with_phones(runner: PhoneRunner) -> HardwareCollection:
+    """The hardware that comes with the package, and phones."""
+    from mhmodels.hardware import built_in_hardware
+
+    return built_in_hardware().with_runner("phones", runner)
 
 
 def wanted(phones: PhoneOptions, runner: PhoneRunner, matrix: Matrix | None = None) -> list[tuple[str, str]]:

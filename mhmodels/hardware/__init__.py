@@ -9,18 +9,17 @@ A latency is never shown without its kind.
 
 from __future__ import annotations
 
-from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Kind, Measurement
-from mhmodels.hardware.measuring import Answer, answer, measure, prepare
-from mhmodels.hardware.registry import (
+from mhmodels.hardware.collection import (
     DEFAULT_HARDWARE,
-    Hardware,
-    Job,
-    Runner,
+    HardwareCollection,
+    HardwareEntry,
+    built_in_hardware,
     get_hardware,
     list_hardware,
-    register,
-    split_hardware,
 )
+from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Kind, Measurement
+from mhmodels.hardware.measuring import Answer, answer, measure, prepare
+from mhmodels.hardware.protocol import Hardware, Job, Runner
 
 __all__ = [
     "DEFAULT_HARDWARE",
@@ -28,15 +27,16 @@ __all__ = [
     "Answer",
     "Environment",
     "Hardware",
+    "HardwareCollection",
+    "HardwareEntry",
     "Job",
     "Kind",
     "Measurement",
     "Runner",
     "answer",
+    "built_in_hardware",
     "get_hardware",
     "list_hardware",
     "measure",
     "prepare",
-    "register",
-    "split_hardware",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -14,11 +13,12 @@ import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.formats.json_files import plain_text
+from mhmodels.hardware.collection import HardwareCollection, built_in_hardware
 from mhmodels.hardware.host.pace import outdated, pace_path
 from mhmodels.hardware.machine_lock import machine_lock, turns_lock
-from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.measurement import Environment, Measurement, steadier
 from mhmodels.hardware.plausible import check_plausible
-from mhmodels.hardware.registry import Hardware, Job, Runner, get_hardware
+from mhmodels.hardware.protocol import Hardware, Job, Runner
 from mhmodels.system.files import sha256_of
 from mhmodels.tflite.file import read_tflite
 from mhmodels.tflite.format import compute_format
@@ -44,6 +44,7 @@ def measure(
     tflite_path: str | os.PathLike[str],
     hardware_id: str,
     *,
+    hardware: HardwareCollection | None = None,
     architecture_id: str | None = None,
     label: str | None = None,
     weights: str = "unknown",
@@ -56,7 +57,8 @@ def measure(
 
     Args:
         tflite_path: the file.
-        hardware_id: as `mhmodels hardware` lists them.
+        hardware_id: identifier, such as `ethos-u55-128` (`list_hardware` has more).
+        hardware: collection that has the id; None for the hardware that comes with the package.
         architecture_id: of the network in the file, if known; latency tables find rows by it.
         label: for tables; None for the file's name.
         weights: `random-v1`, or the sha256 of trained weights.
@@ -75,7 +77,7 @@ def measure(
         StoreError: the store cannot be read or written.
     """
     job = prepare(tflite_path, label=label, architecture_id=architecture_id, weights=weights, runs=runs, threads=threads)
-    return answer(job, *get_hardware(hardware_id), store=store, fresh=fresh).measurement
+    return answer(job, *(hardware or built_in_hardware()).get(hardware_id), store=store, fresh=fresh).measurement
 
 
 def prepare(
@@ -186,15 +188,6 @@ def answer(
     if store is not None:
         store.add(measurement)
     return Answer(measurement, False)
-
-
-def steadier(one: Measurement, other: Measurement) -> Measurement:
-    """Which of two rows of one request counts: the one that is not noisy, of two noisy ones the faster; else the second."""
-    if one.noisy != other.noisy:
-        return other if one.noisy else one
-    if one.noisy and (one.median_ms or math.inf) < (other.median_ms or 0.0):
-        return one
-    return other
 
 
 def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Callable[[str], None]) -> Measurement:

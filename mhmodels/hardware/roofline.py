@@ -19,9 +19,10 @@ from mhmodels.complexity import layer_complexity
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_profile
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.plausible import element_bytes
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.network import IMAGE, Op, lower
 from mhmodels.tflite.file import TFLiteFile, read_tflite
+from mhmodels.tflite.schema import KERNEL_READ_PER_OUTPUT, WEIGHTED_OPERATORS, macs_per_output
 
 DEFAULT_PEAK = 100.0
 """GMACs a second where an id names none: a round number, since only ratios of simulated latencies mean anything."""
@@ -103,10 +104,9 @@ def file_work(content: TFLiteFile) -> list[Work]:
         # Shapes and axes are arguments, not data.
         moved = sum(sizes[tensor] * widths[tensor] for tensor in touched if not _is_argument(content, operator.kind, tensor))
         macs = 0.0
-        if operator.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
-            kernel, written = content.tensors[operator.inputs[1]].shape, sizes[operator.outputs[0]]
-            per_output = kernel[1] * kernel[2] if operator.kind == "DEPTHWISE_CONV_2D" else math.prod(kernel[1:])
-            macs = float(per_output) * written
+        if operator.kind in KERNEL_READ_PER_OUTPUT:
+            kernel = content.tensors[operator.inputs[WEIGHTED_OPERATORS[operator.kind].kernel]]
+            macs = float(macs_per_output(operator.kind, kernel.shape)) * sizes[operator.outputs[0]]
         work.append(Work(macs, moved))
     return work
 

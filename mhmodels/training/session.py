@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import keras
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
 from mhmodels.network import LOGITS, lower
@@ -25,6 +24,7 @@ from mhmodels.training.run.curve import plot_curve
 from mhmodels.training.run.progress import Observer, Silent
 from mhmodels.training.run.run_folder import Metrics, RunFolder, Setup
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
+from mhmodels.version import __version__
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
 from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.loading import ATTRIBUTE

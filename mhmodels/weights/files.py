@@ -258,6 +258,6 @@ def _info(file: Group, path: str) -> WeightsInfo | None:
 
 
 def _version() -> str:
-    from mhmodels import __version__
+    from mhmodels.version import __version__
 
     return __version__

@@ -16,6 +16,7 @@ from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mhmodels.hardware import HardwareCollection
     from mhmodels.search.collecting.plan import CollectSettings
     from mhmodels.search.space.sampling import Sample
     from mhmodels.search.space.search_space import Space
@@ -142,14 +143,14 @@ def collect_command(
         raise click.UsageError("give either -n or --samples")
     if samples is not None and distribution is not None:
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
-    from mhmodels.cli.phones import hardware_ids, install, wanted
+    from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
     from mhmodels.search.space.catalogue import get_space
 
     if output is not None:
         check_output(output, (samples, None if store is None else Path(store)))
-    space, runner = get_space(space_name), install(phones, store)
+    space, runner = get_space(space_name), phone_runner(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
     settings = CollectSettings(
@@ -162,7 +163,7 @@ def collect_command(
         baselines=tuple(filter(None, baselines)) if baselines else usual_baselines(space),
     )
     selection = Selection(samples, count or 0, seed, distribution)
-    measure(space, selection, ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
+    measure(space, selection, with_phones(runner), ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
 
 
 def check_output(output: Path, read: Iterable[Path | None]) -> None:
@@ -195,6 +196,7 @@ def _refuse(message: str) -> NoReturn:
 def measure(
     space: Space,
     selection: Selection,
+    known: HardwareCollection,
     hardware: Sequence[str],
     store: str | None,
     settings: CollectSettings,
@@ -207,7 +209,8 @@ def measure(
     Args:
         space: Space of the networks.
         selection: Which networks.
-        hardware: Ids of the hardware.
+        known: Hardware that the ids are of.
+        hardware: Ids of the hardware to measure on.
         store: Measurements file; None for the default.
         settings: How to measure.
         scheduler: Address of a dask.distributed scheduler; None for this machine.
@@ -227,7 +230,7 @@ def measure(
 
     drawn, about = _drawn(space, selection)
     with Store(store) as rows, claimed(rows.path, hardware):
-        plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
+        plan = make_plan(space, drawn, hardware, rows, settings, hardware=known, remote=scheduler is not None)
         display.introduce(plan)
         with display.progress_bars(plan) as (advance, tell):
             events = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +15,7 @@ from mhmodels.search.cli.options import INPUT_FILE
 
 if TYPE_CHECKING:
     from mhmodels.search.cost_model.model import CostModel
+    from mhmodels.search.cost_model.predicting import PredictedRow
 
 
 @click.command("predict", cls=SearchCommand)
@@ -118,7 +119,7 @@ def _failure_text(failure: dict[str, str]) -> str:
     return f"'{failure['model']}'{' on ' if failure['hardware'] else ''}{failure['hardware']}: {failure['error']}"
 
 
-def _show(rows: list[dict[str, Any]], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
+def _show(rows: list[PredictedRow], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
     """Prints a row for each network, a column for each cost model."""
     from rich.table import Table
 
@@ -126,10 +127,10 @@ def _show(rows: list[dict[str, Any]], loaded: Sequence[CostModel], paths: Sequen
     names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
     table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
     for row in rows:
-        values = [entry["ms"] for entry in row["latency_ms"]]
+        values = [entry.ms for entry in row.latency_ms]
         cells = ["?" if value is None else f"{value:.4g}" for value in values]
-        outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
-        unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
+        outside = ", ".join(dict.fromkeys(entry.space for entry in row.latency_ms if not entry.inside))
+        unseen = ", ".join(dict.fromkeys(kind for entry in row.latency_ms for kind in entry.unseen))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
-        table.add_row(row["model"], *cells, "; ".join(remark for remark in remarks if remark))
+        table.add_row(row.model, *cells, "; ".join(remark for remark in remarks if remark))
     console().print(table, markup=False)  # names and labels are the user's

@@ -15,7 +15,7 @@ from mhmodels.search.cli.argument_names import with_options
 from mhmodels.search.cli.panel import SearchPanel, watch
 
 if TYPE_CHECKING:
-    from mhmodels.search.objective.rewards import Objective, Reach
+    from mhmodels.search.objective.objective import Objective, Reach
     from mhmodels.search.run.resolving import ResolvedSearch
     from mhmodels.search.run.search import SearchResult
     from mhmodels.search.supernet.watching import SearchStatus

@@ -141,7 +141,7 @@ def show(space: Space, removals: Sequence[Removal], checked: Sequence[Membership
             out.print(f"  {one.why_not}")
 
 
-def _choices(decision: OneOf, allowed: Sequence[int]) -> list[str]:
+def _choices(decision: OneOf[Any], allowed: Sequence[int]) -> list[str]:
     """Choices in words; of many operations, which are long and alike, the first ones and the last."""
     from mhmodels.search.space.decisions import describe
 

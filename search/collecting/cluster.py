@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware import Environment, Measurement
+from mhmodels.hardware import Environment, Hardware, Measurement
 from mhmodels.search.collecting.cluster_tasks import ClusterTask, TaskAnswer, look, resource_of, work
 from mhmodels.search.collecting.hardware_queue import FAILURES, CollectEvent, FailureEvent, RowEvent
 from mhmodels.search.collecting.plan import CollectNetwork, CollectPlan, CollectSettings, CollectTarget, make_target, with_notes
 from mhmodels.store import Store
+from mhmodels.version import __version__
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -65,7 +65,7 @@ def remote_events(
     try:
         assignments, absent = [], dict(plan.absent)
         for one in plan.targets:
-            environment, workers, why_not = _find(client, one.hardware.id)
+            environment, workers, why_not = _find(client, one.hardware)
             if environment is None:
                 absent[one.hardware.id] = why_not
                 tell(f"{one.hardware.id} is left out: {why_not}")
@@ -93,9 +93,9 @@ def _connect(address: str) -> Client:
         raise MeasurementError(f"no dask scheduler answers at '{address}' ({error}); start one with `dask scheduler`") from error
 
 
-def _find(client: Client, hardware_id: str) -> tuple[Environment | None, list[str], str]:
+def _find(client: Client, hardware: Hardware) -> tuple[Environment | None, list[str], str]:
     """The workers that can measure on a hardware and their common environment, or why there are none."""
-    resource = resource_of(hardware_id)
+    hardware_id, resource = hardware.id, resource_of(hardware)
     known = client.scheduler_info(n_workers=-1)["workers"]
     offering = [name for name, facts in known.items() if facts.get("resources", {}).get(resource)]
     if not offering:
@@ -174,7 +174,7 @@ def _submit(client: Client, assignment: _Assignment, network: CollectNetwork, se
         work,
         task,
         workers=assignment.workers,
-        resources={resource_of(task.hardware): 1},
+        resources={resource_of(assignment.target.hardware): 1},
         pure=False,
         retries=0,
         allow_other_workers=False,

@@ -5,18 +5,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
-from mhmodels.hardware import Hardware, Runner, answer, get_hardware, register
-from mhmodels.hardware.registry import runners
+from mhmodels.hardware import Hardware, HardwareCollection, HardwareEntry, answer, built_in_hardware
 from mhmodels.search.collecting.plan import CollectSettings, reference_network
 from mhmodels.search.collecting.workers import LatencyFiles
 from mhmodels.system.files import temporary_folder
+from mhmodels.version import __version__
 
 MACHINE = "machine"
 """Worker resource of a host's own CPU and its compilers."""
@@ -55,9 +55,9 @@ class TaskAnswer(NamedTuple):
     gone: bool = False
 
 
-def resource_of(hardware_id: str) -> str:
+def resource_of(hardware: Hardware) -> str:
     """Worker resource that measurements on a hardware occupy: `machine`, or `phone-SERIAL`."""
-    serial = _hardware(hardware_id)[0].configuration.get("serial")
+    serial = hardware.configuration.get("serial")
     return f"phone-{serial}" if serial else MACHINE
 
 
@@ -90,10 +90,14 @@ def look(hardware_id: str) -> tuple[bytes, str, str]:
         return b"", str(error), __version__
 
 
-def _hardware(hardware_id: str) -> tuple[Hardware, Runner]:
-    """Hardware and runner of an id. Phones are registered first, since no command line has done so on a worker."""
-    if "/" in hardware_id and "phones" not in runners():
-        from mhmodels.android_bench.runner import PhoneRunner
+def _hardware(hardware_id: str) -> HardwareEntry:
+    """Hardware and runner of an id; a worker knows the phones of its host."""
+    return (_with_phones() if "/" in hardware_id else built_in_hardware()).get(hardware_id)
 
-        register("phones", PhoneRunner())
-    return get_hardware(hardware_id)
+
+@functools.cache
+def _with_phones() -> HardwareCollection:
+    """The hardware of a worker. All its tasks share one phone runner, which remembers what it found out about its phones."""
+    from mhmodels.android_bench.runner import PhoneRunner
+
+    return built_in_hardware().with_runner("phones", PhoneRunner())

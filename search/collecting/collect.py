@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from mhmodels.hardware import DEFAULT_HARDWARE
+from mhmodels.hardware import DEFAULT_HARDWARE, HardwareCollection
 from mhmodels.search.collecting.claims import claimed
 from mhmodels.search.collecting.hardware_queue import CollectEvent, RowEvent
 from mhmodels.search.collecting.plan import DEFAULT_SETTINGS, CollectPlan, CollectSettings, make_plan
@@ -27,6 +27,7 @@ def collect(
     *,
     store: str | os.PathLike[str] | None = None,
     settings: CollectSettings = DEFAULT_SETTINGS,
+    known: HardwareCollection | None = None,
     tell: Callable[[str], None] = lambda _: None,
     advance: Callable[[CollectProgress], None] = lambda _: None,
 ) -> CollectReport:
@@ -41,6 +42,7 @@ def collect(
         hardware: hardware ids (`mhmodels hardware` lists them).
         store: measurements file; None for the default one in `MHMODELS_HOME`.
         settings: how to measure.
+        known: collection that has the ids; None for the hardware that comes with the package.
         tell: receives messages for people.
         advance: receives the progress after every row.
 
@@ -65,7 +67,7 @@ def collect(
     chosen = get_space(space) if isinstance(space, str) else space
     drawn = sample(chosen, networks) if isinstance(networks, int) else networks
     with Store(None if store is None else os.fspath(store)) as rows, claimed(rows.path, hardware):
-        plan = make_plan(chosen, drawn, hardware, rows, settings)
+        plan = make_plan(chosen, drawn, hardware, rows, settings, hardware=known)
         return run_plan(plan, chosen, rows, settings, tell=tell, advance=advance)
 
 

@@ -15,8 +15,8 @@ from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Job, Measurement, answer
 from mhmodels.hardware.host.load import wait_for_quiet
 from mhmodels.hardware.host.session import timing_cores
-from mhmodels.hardware.host.turns import common_pace, steady_ms, uncertainty
-from mhmodels.hardware.measuring import steadier
+from mhmodels.hardware.host.turns import common_reference_speed, steady_ms, uncertainty
+from mhmodels.hardware.measurement import steadier
 from mhmodels.search.collecting.plan import CollectNetwork, CollectSettings, CollectTarget, notes, with_notes
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -169,8 +169,8 @@ class HardwareQueue:
         if len(known) < ENOUGH or not self.target.timed:
             return
         rows = [self._rows[network.id] for network in known]
-        pace = common_pace(rows)
-        ms = np.array([steady_ms(row, pace) for row in rows], np.float64)
+        speed = common_reference_speed(rows)
+        ms = np.array([steady_ms(row, speed) for row in rows], np.float64)
         encodings = np.array([network.encoding for network in known])
         model = fit(space, encodings, ms, LatencyOrigin(self.id), FitOptions(curve=False)).model
         predicted = model.bind(space).predict(encodings)

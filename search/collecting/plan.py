@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple, cast, get_args
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
-from mhmodels.export.writing.latency import LatencyFormat, latency_bytes
-from mhmodels.hardware import Environment, Hardware, Measurement, Runner, get_hardware
+from mhmodels.export.writing.latency import latency_bytes, latency_format
+from mhmodels.hardware import Environment, Hardware, HardwareCollection, Measurement, Runner, built_in_hardware
 from mhmodels.registry import resolve
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
 from mhmodels.search.errors import SpaceError
@@ -143,6 +143,7 @@ def make_plan(
     store: Store,
     settings: CollectSettings = DEFAULT_SETTINGS,
     *,
+    hardware: HardwareCollection | None = None,
     remote: bool = False,
 ) -> CollectPlan:
     """Looks up which rows the store has. A network with a row of the same environment is not measured again.
@@ -150,10 +151,11 @@ def make_plan(
     Args:
         space: space of the networks.
         drawn: the networks.
-        hardware_ids: ids as `mhmodels.hardware.get_hardware` takes them; of a phone `SERIAL/delegate`.
+        hardware_ids: hardware ids; of a phone `SERIAL/delegate`.
         store: store of the rows.
         settings: how to measure. Rows with another number of threads, or timed beside another file of a reference network, are
             not reused.
+        hardware: collection that has the ids; None for the hardware that comes with the package.
         remote: whether other machines measure. If so, hardware that cannot be measured from here is kept.
 
     Raises:
@@ -167,19 +169,15 @@ def make_plan(
         raise SpaceError(f"space '{space.name}' is tabular: its members are looked up, not built, so there is nothing to measure")
     networks = _members(space, drawn)
     baselines = _baselines(space, settings, {network.id for network in networks})
-    targets, absent = [], {}
+    targets, absent, known = [], {}, hardware or built_in_hardware()
     for name in dict.fromkeys(hardware_ids):
-        hardware, runner = get_hardware(name)
-        if hardware.format not in get_args(LatencyFormat):
-            raise MeasurementError(
-                f"{hardware.id} takes {hardware.format} files, which cannot be made with random weights; "
-                f"choose hardware for {', '.join(get_args(LatencyFormat))}"
-            )
-        environment, why_not = (None, "") if remote else _environment(hardware, runner)
+        entry, runner = known.get(name)
+        latency_format(entry.format, entry.id)  # refuses formats that cannot be written with random weights
+        environment, why_not = (None, "") if remote else _environment(entry, runner)
         if why_not:
-            absent[hardware.id] = why_not
+            absent[entry.id] = why_not
         else:
-            targets.append(make_target(hardware, runner, environment, [*baselines, *networks], store, settings))
+            targets.append(make_target(entry, runner, environment, [*baselines, *networks], store, settings))
     if not targets:
         raise MeasurementError("none of the hardware can be measured: " + "; ".join(absent.values() or ["none was named"]))
     return CollectPlan(networks, targets, absent, baselines)
@@ -214,7 +212,7 @@ def make_target(
         weights=WEIGHTS,
         threads=settings.threads,
         environment=environment,
-        beside=_reference_hash(settings, hardware.format) if hardware.turns else "",
+        beside=_reference_hash(settings, hardware) if hardware.turns else "",
     )
     rows = {str(row.architecture_id): row for row in stored}
     return CollectTarget(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
@@ -225,7 +223,7 @@ def usual_baselines(space: Space) -> tuple[str, ...]:
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 
 
-def notes(row: Measurement) -> dict[str, Any]:
+def notes(row: Measurement) -> dict[str, object]:
     """How a row was collected, by key; empty for a row that was measured otherwise."""
     found = row.device_state.get(NOTES)
     return found if isinstance(found, dict) else {}
@@ -264,13 +262,14 @@ def _named(name: str) -> Architecture:
     return msgspec.structs.replace(resolve(name), name=name)
 
 
-def _reference_hash(settings: CollectSettings, file_format: str) -> str:
+def _reference_hash(settings: CollectSettings, hardware: Hardware) -> str:
     """SHA-256 of the reference network's file, "" without reference.
 
     Rows that were timed beside a file of an older writer do not compare with new rows.
     """
     reference = reference_network(settings)
-    return hashlib.sha256(latency_bytes(reference, cast("LatencyFormat", file_format))).hexdigest() if reference else ""
+    file_format = latency_format(hardware.format, hardware.id)
+    return hashlib.sha256(latency_bytes(reference, file_format)).hexdigest() if reference else ""
 
 
 def _environment(hardware: Hardware, runner: Runner) -> tuple[Environment | None, str]:

@@ -12,17 +12,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.hardware import Environment, Measurement
+from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.timing import relative_standard_error
-from mhmodels.hardware.host.turns import Pace, common_pace, steady_ms, uncertainty
-from mhmodels.hardware.measurement import mixture
+from mhmodels.hardware.host.turns import ReferenceSpeed, common_reference_speed, steady_ms, uncertainty
 from mhmodels.search.collecting.plan import WEIGHTS, CollectPlan, CollectSettings, CollectTarget, make_target, notes
 from mhmodels.search.cost_model.latencies.baselines import Baseline, baselines_of
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
 from mhmodels.system.files import write_atomically
+from mhmodels.version import __version__
 
 FORMAT = "mhmodels.latencies/1"
 COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")
@@ -34,7 +34,7 @@ class _Part(NamedTuple):
     hardware: str
     rows: Mapping[str, Measurement]
     environment: Environment | None
-    pace: Pace | None
+    speed: ReferenceSpeed | None
     baselines: tuple[Baseline, ...]
 
 
@@ -46,7 +46,7 @@ def write_table(
     The columns of the table:
 
     - `ms`: latency, empty where the hardware does not run the network. Rows that were timed in turns with a reference network are
-      converted to their common pace (`mhmodels.hardware.host.turns`), which the provenance states.
+      converted to a common reference speed (`mhmodels.hardware.host.turns`), which the provenance states.
     - `unrest`: relative standard error of `ms`, empty where nothing was timed.
     - `reference_ms`: latency of the reference network at that time.
 
@@ -77,7 +77,7 @@ def write_table(
         "weights": WEIGHTS,
         "environments": {part.hardware: part.environment for part in parts},
         "baselines": {part.hardware: part.baselines for part in parts},
-        "paces": {part.hardware: part.pace for part in parts if part.pace is not None},
+        "paces": {part.hardware: part.speed for part in parts if part.speed is not None},
         "mhmodels_version": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -92,9 +92,9 @@ def _part(plan: CollectPlan, target: CollectTarget, store: Store, settings: Coll
     stored = make_target(target.hardware, target.runner, target.environment, plan.everything, store, settings).rows
     environment = _environment(name, list(stored.values()))
     rows = {network.id: stored[network.id] for network in plan.networks if network.id in stored}
-    pace = common_pace(list(rows.values()))
+    speed = common_reference_speed(list(rows.values()))
     return _Part(
-        name, rows, environment, pace, baselines_of([stored[one.id] for one in plan.baselines if one.id in stored], pace)
+        name, rows, environment, speed, baselines_of([stored[one.id] for one in plan.baselines if one.id in stored], speed)
     )
 
 
@@ -106,13 +106,13 @@ def _csv(plan: CollectPlan, parts: Sequence[_Part]) -> str:
         for network in plan.networks:
             row = part.rows.get(network.id)
             if row is not None:
-                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(row, part.pace)])
+                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(row, part.speed)])
     return text.getvalue()
 
 
-def _cells(row: Measurement, pace: Pace | None) -> list[str]:
+def _cells(row: Measurement, speed: ReferenceSpeed | None) -> list[str]:
     """The columns from `hardware` on."""
-    ms = steady_ms(row, pace)
+    ms = steady_ms(row, speed)
     return [row.hardware, row.kind, "" if ms is None else f"{ms:.7g}", *_disturbance(row), row.time[:19]]
 
 

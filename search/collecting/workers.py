@@ -18,7 +18,7 @@ from typing import cast
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.writing.latency import LatencyFormat, latency_file
 from mhmodels.hardware import Job, prepare
 from mhmodels.hardware.host.session import timing_cores, usable_cores

@@ -218,7 +218,7 @@ def _model(
     held_out: Statistics = _NOTHING,
 ) -> CostModel:
     """The model file of a solution; statistics are added once the model has been evaluated."""
-    from mhmodels import __version__
+    from mhmodels.version import __version__
 
     space, rows_used = design.space, sorted(solution.rows)
     return CostModel(

@@ -154,7 +154,8 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if self.doubts:
             raise CostModelError(
                 f"the cost model of '{self.hardware}' is not to be relied on: {'; '.join(self.doubts)}; measure again what `fit` "
-                "points out (`mhmodels search collect`) and fit again, or search with it all the same (argument 'force')"
+                "points out (`mhmodels search collect`) and fit again, or search with it all the same",
+                field="force",
             )
 
     def bind(self, space: Space) -> Predictor:

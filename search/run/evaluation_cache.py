@@ -8,10 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Ask
 from mhmodels.search.objective.evaluators import Evaluator
-from mhmodels.search.objective.rewards import Floats, Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import Evaluations
 from mhmodels.search.space.search_space import Encodings
 

@@ -16,7 +16,7 @@ from mhmodels.search.cost_model.shipping import remark_on, remarks_on_table
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.evaluators import TableLatency
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.objective.rewards import LatencySource
+from mhmodels.search.objective.objective import LatencySource
 from mhmodels.search.run.published import published_table
 from mhmodels.search.run.request import MEDIAN, SearchRequest
 from mhmodels.search.space.search_space import Space

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple, TypeAlias
 import msgspec
 import numpy as np
 
-import mhmodels
+from mhmodels.search.arrays import Floats
 from mhmodels.search.methods.strategies import Ask, Batch, Method
 from mhmodels.search.objective.evaluators import Evaluator
-from mhmodels.search.objective.rewards import Floats, Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.evaluation_cache import EvaluationCache
 from mhmodels.search.run.log import Evaluations, SearchLog
 from mhmodels.search.space.search_space import Encodings
+from mhmodels.version import __version__
 
 
 class FoundNetwork(NamedTuple):
@@ -57,7 +58,7 @@ def header(objective: Objective, evaluator: Evaluator, method: Method, seed: int
         "accuracies": evaluator.identity,
         "method": msgspec.to_builtins(method),
         "seed": seed,
-        "mhmodels": mhmodels.__version__,
+        "mhmodels": __version__,
     }
 
 

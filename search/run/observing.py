@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mhmodels.search.objective.rewards import Objective, Reach
+from mhmodels.search.objective.objective import Objective, Reach
 from mhmodels.search.supernet.watching import SilentObserver, WeightSharingObserver
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.search.objective.rewards import Floats, Objective
+from mhmodels.search.arrays import Floats
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import Evaluations
 
 FRONT_FORMAT = "mhmodels.front/1"

@@ -11,7 +11,8 @@ import msgspec
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.cost_model.shipping import model_path, table_path
 from mhmodels.search.objective.evaluators import Evaluator
-from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.run.accuracies import AccuracyFunction, absolute_evaluator, function_evaluator, make_evaluator
 from mhmodels.search.run.latencies import open_latencies
 from mhmodels.search.run.request import RequestError, SearchRequest, check_texts

@@ -14,7 +14,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.formats.json_files import plain_text
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import NonDominated
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.accuracies import AccuracyFunction
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, header, provenance, search

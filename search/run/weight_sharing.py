@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, provenance
 from mhmodels.search.run.observing import SearchObserver

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -12,7 +12,11 @@ SKIP: None = None
 """The choice to leave a block out."""
 
 
-class OneOf(msgspec.Struct, frozen=True, cache_hash=True):
+ChoiceT_co = TypeVar("ChoiceT_co", covariant=True)
+"""Type of a decision's choices: block or `SKIP`, width or size in pixels, name of an operation."""
+
+
+class OneOf(msgspec.Struct, Generic[ChoiceT_co], frozen=True, cache_hash=True):
     """A decision: one of several choices.
 
     Attributes:
@@ -22,12 +26,12 @@ class OneOf(msgspec.Struct, frozen=True, cache_hash=True):
     """
 
     name: str
-    choices: tuple[Any, ...]
+    choices: tuple[ChoiceT_co, ...]
     tag: Tag = "operation"
 
 
 @functools.lru_cache(maxsize=1 << 16, typed=True)
-def describe(choice: Any) -> str:
+def describe(choice: object) -> str:
     """A choice in words, for example `inverted_bottleneck kernel=5 expansion=3`.
 
     The text does not change when a block type gets a new field, since schemas of spaces are hashes of it.

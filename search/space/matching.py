@@ -78,7 +78,7 @@ class Matcher:
 
 
 @functools.lru_cache(maxsize=ARCHITECTURE_CACHE)
-def _lookup(slot: OneOf, channels: int, width: int, rounding: Rounding) -> dict[tuple[Step, ...], int]:
+def _lookup(slot: OneOf[Block | None], channels: int, width: int, rounding: Rounding) -> dict[tuple[Step, ...], int]:
     """The choice of a slot by what it computes; the first of equal choices."""
     found: dict[tuple[Step, ...], int] = {}
     for index, choice in enumerate(slot.choices):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -42,8 +42,8 @@ class Group(NamedTuple):
     """
 
     part: Part
-    slots: tuple[OneOf, ...]
-    width: OneOf
+    slots: tuple[OneOf[Block | None], ...]
+    width: OneOf[int]
     endpoint: bool = False
     markers: int = 0
 
@@ -60,7 +60,7 @@ class Template(NamedTuple):
     """
 
     groups: tuple[Group, ...]
-    input_size: OneOf = OneOf("input_size", (224,), "resolution")
+    input_size: OneOf[int] = OneOf("input_size", (224,), "resolution")
     rounding: Rounding = Rounding()
     classes: int = 1000
     preprocessing: Preprocessing = Preprocessing()
@@ -74,7 +74,7 @@ class _Slot(NamedTuple):
 
     group: int
     place: int
-    choices: tuple[Any, ...]
+    choices: tuple[Block | None, ...]
     column: int | None
     entering: tuple[int, ...]
     start: int
@@ -153,11 +153,12 @@ class PieceTable:
     @functools.cached_property
     def _slots(self) -> tuple[_Slot, ...]:
         slots: list[_Slot] = []
-        start, entering, last = 0, (3,), 0
+        entering: tuple[int, ...] = (3,)
+        start = last = 0
         resolutions = len(self._template.input_size.choices)
 
         def add(
-            group: int, place: int, choices: tuple[Any, ...], column: int | None, reads: tuple[int, ...], widths: int
+            group: int, place: int, choices: tuple[Block | None, ...], column: int | None, reads: tuple[int, ...], widths: int
         ) -> None:
             """Appends a slot."""
             nonlocal start
@@ -193,7 +194,7 @@ class PieceTable:
                 at = sides[-1]
         return result
 
-    def _choices(self, encodings: Encodings, decision: OneOf) -> NDArray[np.int32]:
+    def _choices(self, encodings: Encodings, decision: OneOf[int]) -> NDArray[np.int32]:
         column = self._columns.get(decision.name)
         return np.zeros(len(encodings), np.int32) if column is None else encodings[:, column].astype(np.int32)
 
@@ -220,7 +221,7 @@ def madds_of(piece: Piece) -> Floats:
 
 
 @functools.lru_cache(maxsize=ARCHITECTURE_CACHE)
-def at_width(choice: Block | None, width: int, endpoint: bool) -> Any:
+def at_width(choice: Block | None, width: int, endpoint: bool) -> Block | None:
     """A choice of a slot as a block that writes `width` channels; `SKIP` stays."""
     return SKIP if choice is SKIP else msgspec.structs.replace(with_filters(choice, width), endpoint=endpoint)
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
 from mhmodels.families.rows import bottleneck, conv, ib
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
-
-if TYPE_CHECKING:
-    from mhmodels.export.writing.latency import LatencyFormat
 
 _SIDE = 32
 _KERNELS = (5, 7, 9)
@@ -42,16 +38,20 @@ def probe(hardware_id: str) -> Capabilities:
         MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
-    from mhmodels.export.writing.latency import latency_file
+    from mhmodels.export.writing.latency import latency_file, latency_format
     from mhmodels.hardware import answer, get_hardware, prepare
+    from mhmodels.hardware.measuring import check
     from mhmodels.system.files import temporary_folder
 
     hardware, runner = get_hardware(hardware_id)
+    file_format = latency_format(hardware.format, hardware.id)
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
-            path = latency_file(architecture, cast("LatencyFormat", hardware.format), folder)
-            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner, tries=1).measurement
+            path = latency_file(architecture, file_format, folder)
+            job = prepare(path, label=f"probe {name}", weights="random-v1")
+            check(job, hardware, runner)
+            row = answer(job, hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
     if _PLAIN in refused:

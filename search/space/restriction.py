@@ -100,7 +100,7 @@ def restrict(space: ArchitectureSpace, hardware: Sequence[Capabilities]) -> Rest
     return Restricted(space.restricted(allowed, [str(removal) for removal in removals]), removals)
 
 
-def _holes(space: ArchitectureSpace) -> Iterator[OneOf]:
+def _holes(space: ArchitectureSpace) -> Iterator[OneOf[object]]:
     """Decisions in their order, fixed ones included."""
     for group in space.template.groups:
         yield from group.slots
@@ -108,7 +108,7 @@ def _holes(space: ArchitectureSpace) -> Iterator[OneOf]:
     yield space.template.input_size
 
 
-def _allowed(space: ArchitectureSpace, hole: OneOf) -> list[int]:
+def _allowed(space: ArchitectureSpace, hole: OneOf[object]) -> list[int]:
     for decision, allowed in zip(space.decisions, space.allowed, strict=True):
         if decision.name == hole.name:
             return [int(choice) for choice in allowed]

@@ -73,7 +73,7 @@ class Space:
     def __init__(
         self,
         name: str,
-        decisions: Sequence[OneOf],
+        decisions: Sequence[OneOf[object]],
         groups: Sequence[Sequence[int]] = (),
         note: str = "",
     ) -> None:
@@ -269,7 +269,8 @@ class Space:
                 rows.append(row)
         around = self.canonical(np.array(rows, np.int16).reshape(-1, len(own)))
         around = around[(around != own).any(axis=1)]
-        return np.unique(around, axis=0)
+        networks: Encodings = np.unique(around, axis=0)
+        return networks
 
     def __iter__(self) -> Iterator[Encodings]:
         """Yields all canonical encodings (decisions,) in lexicographic order. Feasible for small spaces only."""
@@ -327,7 +328,8 @@ class Space:
             raise SpaceError(f"encoding '{text[:60]}': expected whole numbers as in 3:0:1, of space '{self.name}'") from None
         if any(abs(value) > np.iinfo(np.int16).max for value in row):
             raise SpaceError(f"encoding '{text[:60]}': numbers out of range for space '{self.name}'")
-        return self.check(row)[0]
+        encoding: Encodings = self.check(row)[0]
+        return encoding
 
     def restricted(self, allowed: Sequence[ArrayLike], why: Sequence[str] = ()) -> Self:
         """Makes a space with fewer choices. Encodings and schema stay as they are.
@@ -376,7 +378,8 @@ class Space:
         blocks = [len(self.allowed[column]) - (self._skip(column) is not None) for column in group]
         optional = [count for column, count in zip(group, blocks, strict=True) if count and self._skip(column) is not None]
         forced = math.prod(count for column, count in zip(group, blocks, strict=True) if self._skip(column) is None)
-        return forced * sum(max(optional, default=1) ** depth for depth in range(len(optional) + 1))
+        count: int = forced * sum(max(optional, default=1) ** depth for depth in range(len(optional) + 1))
+        return count
 
     def _check_groups(self) -> None:
         """Refuses restrictions that exchanging blocks would break: blocks need equal choices, and the last lose depth first."""

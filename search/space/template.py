@@ -7,7 +7,7 @@ decision among several, and one width for all its blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,8 @@ from mhmodels.search.space.matching import Matcher
 from mhmodels.search.space.piece_table import Features, PieceTable, Template, at_width, gather, madds_of
 from mhmodels.search.space.pieces import Piece
 from mhmodels.search.space.search_space import Encodings, Space
+
+ChoiceT = TypeVar("ChoiceT")
 
 
 class ArchitectureSpace(Space):
@@ -97,7 +99,7 @@ class ArchitectureSpace(Space):
         choices = Matcher(self.name, self.template, architecture).choices()
         choices[self.template.input_size.name] = sides.index(side)
         row = np.array([choices[decision.name] for decision in self.decisions], np.int16)
-        found = self.check(row)[0]  # canonical already: blocks fill a group from its beginning
+        found: Encodings = self.check(row)[0]  # canonical already: blocks fill a group from its beginning
         self._check_equal(architecture.at(classes=self.template.classes), self.build(found))
         return found
 
@@ -179,7 +181,7 @@ class ArchitectureSpace(Space):
             found, wanted = different or (f"{len(operations)} operations", len(expected))
             raise SpaceError(f"space '{self.name}': found {found}, expected {wanted}, as its members have")
 
-    def _choice(self, row: Sequence[int], decision: OneOf) -> Any:
+    def _choice(self, row: Sequence[int], decision: OneOf[ChoiceT]) -> ChoiceT:
         column = self._column.get(decision.name)
         return decision.choices[0 if column is None else row[column]]
 

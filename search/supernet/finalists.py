@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mhmodels.search.methods.controller import Controller
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.space.search_space import Encodings
 
 SAMPLES_PER_FINALIST, NEAR = 64, 0.05

@@ -9,15 +9,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import mhmodels
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.search.supernet.training.data import SearchData, identity
 from mhmodels.training.run.checkpoint import Progress
+from mhmodels.version import __version__
 
 PHASE, FINALIST, ARGMAX = "supernet", "finalist", "argmax"
 """Phases in the log: networks judged during training; finalists, and the argmax, judged on all validation pictures."""
@@ -139,5 +139,5 @@ def settings(request: WeightSharingRequest) -> dict[str, Any]:
         "seed": request.seed,
         "replicas": request.strategy.num_replicas_in_sync,
         "recompute": request.recompute,
-        "mhmodels": mhmodels.__version__,
+        "mhmodels": __version__,
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.device.cores import Core, merge, parse_cores
 from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts
 from mhmodels.android_bench.transport.adb import Adb

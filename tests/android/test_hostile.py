@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from mhmodels.android_bench.session.rows import PhoneFailure
+from mhmodels.android_bench.session.workspace import Workspace
 from mhmodels.android_bench.transport.phone import Phone
-from mhmodels.android_bench.transport.workspace import Workspace
 from mhmodels.store import Store
 
 from .conftest import Bench, status
@@ -56,7 +56,7 @@ HOSTILE = {
 }
 
 
-LONG = ("10 MB of lines beside a good run", "10 MB of lines", "talks without end")
+LONG = ("10 MB of lines beside a good run", "10 MB of lines", "talks without end", "never ends, silent")
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in HOSTILE])
@@ -78,7 +78,7 @@ def test_noise_beside_a_good_run_costs_nothing(bench: Bench, device: Double, noi
 HARNESS = """
 import sys
 from mhmodels.android_bench.runner import Options, PhoneRunner
-from mhmodels.android_bench.session.session import Plan
+from mhmodels.android_bench.session.tasks import Plan
 from mhmodels.hardware import prepare
 from mhmodels.store import Store
 server, serial, binary, network, store = sys.argv[1:]

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from mhmodels.android_bench.cli.devices import devices
-from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.device.description import read_facts
 from mhmodels.android_bench.session.rows import PhoneFailure
+from mhmodels.android_bench.session.workspace import ROOT, Workspace
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
-from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 from mhmodels.cli.bench import _progress
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError

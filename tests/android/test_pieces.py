@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mhmodels.android_bench.delegates.binary import find_binary, inspect, tool_of
 from mhmodels.android_bench.device.condition import (
-    Condition,
-    Limits,
+    PhoneCondition,
+    PhoneLimits,
     lowest_clocks,
     obstacles,
     parse_condition,
@@ -31,11 +31,11 @@ from mhmodels.android_bench.output.profile import parse_profile
 from mhmodels.android_bench.output.protos import read_placement
 from mhmodels.android_bench.runner import PhoneRunner
 from mhmodels.android_bench.session.series import summarise_blocks
+from mhmodels.android_bench.session.workspace import _refused, device_lock
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.lines import LineAssembler, clean
 from mhmodels.android_bench.transport.phone import Said
-from mhmodels.android_bench.transport.workspace import _refused, device_lock
-from mhmodels.cli.phone_answers import Phones, Request
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
 
@@ -110,7 +110,7 @@ def test_batteries(told: tuple[object, ...], level: int | None, celsius: float |
     text = TOLD.format(*(str(value).lower() for value in told))
     for shown in (text, text.replace("\n", "\r\n")):
         now = parse_condition({"battery": shown})
-        assert (now.battery_level, now.battery_c, not obstacles(now, Limits())) == (level, celsius, may)
+        assert (now.battery_level, now.battery_c, not obstacles(now, PhoneLimits())) == (level, celsius, may)
 
 
 def test_conditions() -> None:
@@ -122,28 +122,28 @@ def test_conditions() -> None:
     assert "GPU0" not in found.sensors_c
     assert (found.battery_level, found.charging, found.power_save, found.awake, found.load) == (83, True, False, False, 5.25)
     assert len(warnings(found, 8)) == 2
-    assert parse_condition({}) == Condition()
+    assert parse_condition({}) == PhoneCondition()
     assert (
         parse_condition(dict.fromkeys(("thermal", "battery", "clocks", "load", "boot"), "garbage \x00 {mValue=")).skin_c is None
     )
 
 
 def test_gates() -> None:
-    limits = Limits()
-    assert obstacles(Condition(), limits) == []
-    assert obstacles(Condition(battery_level=5, charging=True), limits) == []
-    assert "charge it" in obstacles(Condition(battery_level=5), limits)[0]
-    assert too_hot(Condition(skin_c=31.0), limits, 29.0)
-    assert not too_hot(Condition(skin_c=30.0), limits, 29.0)
-    assert too_hot(Condition(battery_c=41.0), limits)
-    assert "critical" in too_hot(Condition(thermal_status=4), limits)
-    assert throttled(Condition(), Condition(thermal_status=2))
-    assert throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2000)))
-    assert not throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2700)))
+    limits = PhoneLimits()
+    assert obstacles(PhoneCondition(), limits) == []
+    assert obstacles(PhoneCondition(battery_level=5, charging=True), limits) == []
+    assert "charge it" in obstacles(PhoneCondition(battery_level=5), limits)[0]
+    assert too_hot(PhoneCondition(skin_c=31.0), limits, 29.0)
+    assert not too_hot(PhoneCondition(skin_c=30.0), limits, 29.0)
+    assert too_hot(PhoneCondition(battery_c=41.0), limits)
+    assert "critical" in too_hot(PhoneCondition(thermal_status=4), limits)
+    assert throttled(PhoneCondition(), PhoneCondition(thermal_status=2))
+    assert throttled(PhoneCondition(clock_limits_khz=(2000, 2800)), PhoneCondition(clock_limits_khz=(2000, 2000)))
+    assert not throttled(PhoneCondition(clock_limits_khz=(2000, 2800)), PhoneCondition(clock_limits_khz=(2000, 2700)))
 
 
 def test_clocks_on_the_way() -> None:
-    before, after = Condition(clock_limits_khz=(1800, 2800)), Condition(clock_limits_khz=(1800, 2800))
+    before, after = PhoneCondition(clock_limits_khz=(1800, 2800)), PhoneCondition(clock_limits_khz=(1800, 2800))
     lowest = lowest_clocks(" 1800 2800\n 1800 2000\n 1800\n\nnonsense here\n 1700 2500\n", before)
     assert lowest == (1700, 2000)
     assert throttled(before, after, lowest)
@@ -152,15 +152,15 @@ def test_clocks_on_the_way() -> None:
 
 
 def test_clocks_that_had_fallen_before() -> None:
-    start, fallen = (1800, 2800), Condition(clock_limits_khz=(1800, 2000))
+    start, fallen = (1800, 2800), PhoneCondition(clock_limits_khz=(1800, 2000))
     assert throttled(fallen, fallen, (1800, 2000), start)
     assert not throttled(fallen, fallen, (1800, 2000))
     # A core that went away moves the others.
     assert not throttled(fallen, fallen, (), (1000, *start))
-    assert warnings(Condition(clock_limits_khz=(1800000, 2000000), thermal_status=0), 2, 2800000) == [
+    assert warnings(PhoneCondition(clock_limits_khz=(1800000, 2000000), thermal_status=0), 2, 2800000) == [
         "its clocks are limited to 2000 MHz of 2800 from the start"
     ]
-    assert warnings(Condition(clock_limits_khz=(1800000, 2800000), thermal_status=0), 2, 2800000) == []
+    assert warnings(PhoneCondition(clock_limits_khz=(1800000, 2800000), thermal_status=0), 2, 2800000) == []
 
 
 def test_a_stop_ends_the_wait_for_a_phones_lock() -> None:
@@ -210,12 +210,12 @@ class Stub:
         if self.error is not None:
             raise self.error
 
-    def batch(self, serial: str, requests: list[Request]) -> list[tuple[Any, Any, str]]:
+    def batch(self, serial: str, requests: list[PhoneRequest]) -> list[tuple[Any, Any, str]]:
         self.threads[serial] = threading.current_thread()
         return [(job, hardware, f"row of {serial}") for job, hardware in requests]
 
     def answers(self, store: Any, runs: int = 50) -> list[Any]:
-        phones: Any = Phones(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
+        phones: Any = PhoneAnswers(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
         job = Job(
             path=Path("x"), model_hash="x", file_bytes=1, format="int8", model="x", architecture_id=None, weights="unknown",
             batch=1, runs=runs, threads=1,
@@ -223,7 +223,7 @@ class Stub:
         places = [
             SimpleNamespace(id=f"{serial}/cpu{n}", configuration={"serial": serial}) for serial in self.same for n in (1, 2)
         ]
-        return [answer for _, answer in phones.answers([Request(job, place) for place in places])]  # type: ignore[arg-type]
+        return [answer for _, answer in phones.answers([PhoneRequest(job, place) for place in places])]  # type: ignore[arg-type]
 
 
 def shelf(row: Measurement | None = None, *, read_only: bool = False) -> Any:

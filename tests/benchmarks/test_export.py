@@ -15,7 +15,7 @@ import pytest
 
 from mhmodels.architecture import Architecture
 from mhmodels.hardware import measure
-from mhmodels.hardware.compare_files import compare_files
+from mhmodels.hardware.interleaved import compare_files
 from mhmodels.tflite.file import read_tflite
 
 from .figures import SHORT, Figures, choose, network
@@ -234,7 +234,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     load_tensorflow()
     import tensorflow as tf
 
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_source
     from mhmodels.export.reading.pictures import read_pictures
     from mhmodels.export.reading.source import load_source
@@ -249,7 +249,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
         ("float ends", ("int8",), {"io": "float32"}),
         ("compat.v1", ("uint8",), {"engine": "tensorflow"}),
     ):
-        options = Options(directory=folder / kind, formats=formats, **settings)  # type: ignore[arg-type]
+        options = ExportOptions(directory=folder / kind, formats=formats, **settings)  # type: ignore[arg-type]
         for one in export_source(source, pictures, options):
             ours[f"{one.manifest.precision}, {kind}"] = one.path
     others["compat.v1 uint8"] = ours.pop("uint8, compat.v1")

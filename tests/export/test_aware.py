@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.scheme import (
     SHARING,
     Granularity,
@@ -26,7 +26,6 @@ from mhmodels.export.quantisation.scheme import (
 )
 from mhmodels.network import IMAGE, Op
 from mhmodels.preprocessing.pictures import sample_pictures
-from tests.conftest import Run
 from tests.export.conftest import Command
 from tests.export.writer_helpers import MINI, TINY
 
@@ -210,6 +209,8 @@ def test_every_weight_learns() -> None:
     assert all((np.asarray(now) != old).any() for now, old in zip(model.trainable_variables, before, strict=True))
 
 
+# One format stands for all: what is saved are layers, ranges and variables, whatever they round to.
+@pytest.mark.parametrize("trained", SCHEMES[:1], indirect=True, ids=["int8"])
 def test_a_saved_model_is_the_same(trained: tuple[Any, Any], tmp_path: Path) -> None:
     import keras
 
@@ -314,7 +315,7 @@ def test_a_trained_network_agrees_with_its_file_end_to_end(
 # --- files and commands ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trained", [("uint8", "tensor")], indirect=True, ids=["uint8"])
+@pytest.mark.parametrize("trained", SCHEMES[2:], indirect=True, ids=["uint8"])
 def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Path, command: Command) -> None:
     from mhmodels.export.quantisation.aware import aware_graph, made_as, save_aware
     from mhmodels.weights import read_info
@@ -354,14 +355,14 @@ def test_tampered_ranges_are_refused(bad: list[float]) -> None:
         msgspec.json.decode(document, type=Learned)
 
 
-def test_the_command_refuses_what_cannot_be(tmp_path: Path, mhmodels: Run) -> None:
+def test_the_command_refuses_what_cannot_be(tmp_path: Path, command: Command) -> None:
     base = ["train", "multi_max@0.25", "--data", "digits64", "-o", "run"]
     for options, message in (
         (["--quantize-aware", "int8"], "needs --weights"),
         (["--quantize-aware", "int8", "--weights", "w.h5", "--mixed-precision", "float16"], "--mixed-precision none"),
         (["--freeze-after", "3"], "belong to --quantize-aware"),
     ):
-        done = mhmodels(*base, *options)
+        done = command(*base, *options)
         assert done.returncode == 2, done.stderr
         assert message in done.stderr
     assert not (tmp_path / "run").exists()
@@ -431,11 +432,12 @@ def stated() -> Any:
     return Architecture(name="any", stem=(Conv(filters=4),), stages=(), input_size=(32, 32))
 
 
-@pytest.mark.parametrize("form", ["flat", "nested", "pixels"])
+# Of pixels, too, the backbone is nested.
+@pytest.mark.parametrize("form", ["flat", pytest.param("nested", marks=pytest.mark.slow), "pixels"])
 def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
     import keras
 
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
     from mhmodels.export.quantisation.aware import quantize_aware
     from mhmodels.export.reading.source import keras_source
@@ -454,7 +456,7 @@ def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_p
     expected = np.asarray(aware(images, training=False))
     source = keras_source(tmp_path / "aware.keras")
     assert source.learned is not None
-    options = Options(directory=tmp_path, formats=("int8",), io="float32")
+    options = ExportOptions(directory=tmp_path, formats=("int8",), io="float32")
     (one,) = export_model(source, options)
     assert one.manifest.calibration is not None
     assert one.manifest.calibration.method == "learned"

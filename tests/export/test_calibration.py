@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from mhmodels.export.graph.operations import ExportError, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph
 from mhmodels.export.quantisation.calibration import METHODS, calibrate, calibrate_by, check_method, choose
 from mhmodels.export.quantisation.scheme import calibrated_tensors
 from mhmodels.export.writing.manifest import read_manifest

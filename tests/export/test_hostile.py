@@ -18,18 +18,19 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, SqueezeExcite
 from mhmodels.errors import FileFormatError, MhmodelsError
-from mhmodels.export.cli.export import _layers
-from mhmodels.export.graph.operations import ExportError, random_graph
+from mhmodels.export.cli.verify import _layers
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.verification import verify as checking
 from mhmodels.export.verification.facts import contradictions
 from mhmodels.export.verification.file_graph import compared_tensors
 from mhmodels.export.verification.layers import LayerReport
-from mhmodels.export.verification.parity import ParityError
 from mhmodels.export.verification.verify import verify_file
 from mhmodels.export.writing.latency import latency_ranges
 from mhmodels.export.writing.manifest import read_manifest
-from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.tflite.file import parse_tflite
 from tests.conftest import Run
 

@@ -12,11 +12,12 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, Preprocessing
 from mhmodels.errors import UnknownNameError
-from mhmodels.export.graph.operations import ExportError, Floats
-from mhmodels.export.options import Options
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.keras_graph import read_model
-from mhmodels.export.reading.source import Source, keras_source, model_source
+from mhmodels.export.reading.keras_model.reader import read_model
+from mhmodels.export.reading.source import ExportSource, keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule, named_rule, stated_rule_of
 from mhmodels.export.writing.manifest import read_manifest
 from mhmodels.preprocessing.pictures import preprocess, sample_pixels
@@ -42,9 +43,9 @@ def classifier(front: Callable[[Any], Any], size: tuple[int | None, int | None] 
     return keras.Model(image, layers.Dense(4, activation="softmax")(layers.GlobalAveragePooling2D()(x)), name="foreign")
 
 
-def scores(source: Source, images: Floats) -> Floats:
+def scores(source: ExportSource, images: Float32Array) -> Float32Array:
     """What the operations give."""
-    from mhmodels.export.reading.keras_reference import compute
+    from mhmodels.export.reading.reading_check import compute
 
     return compute(source.known, images)[source.known.ops[-1].name]
 
@@ -112,7 +113,7 @@ def test_without_a_word_on_pixels_only_float_files_are_written(front: Callable[[
     model = classifier(lambda x: front(keras.layers, x))
     source = model_source(model, "in memory")
     with pytest.raises(ExportError, match=r"state what the model was trained on: --mean and --std"):
-        list(export_model(source, Options(directory=tmp_path, formats=("int8",))))
+        list(export_model(source, ExportOptions(directory=tmp_path, formats=("int8",))))
     stated = source.stated(StatedRule((10.0,), (50.0,)))
     rule = stated.architecture.preprocessing
     entering = (PIXELS.astype(np.float32) - 10) / 50

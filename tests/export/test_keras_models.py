@@ -11,10 +11,10 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.options import Options
+from mhmodels.export.errors import ExportError
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.keras_graph import read_model
+from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.source import keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
@@ -105,7 +105,7 @@ def test_a_model_used_as_a_layer(tmp_path: Path) -> None:
         name="nested",
     )
     source = model_source(nested, "in memory")
-    (one,) = export_model(source, Options(directory=tmp_path))
+    (one,) = export_model(source, ExportOptions(directory=tmp_path))
     assert one.manifest.parity.max_error < 1e-3
     assert (one.manifest.backbone, one.manifest.input.mean) == (None, (127.5,) * 3)
 
@@ -116,10 +116,10 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
     model = create_model("mobilenet_v2@0.35", input_shape=(64, 64, 3), features=True)
     source = model_source(model, "in memory")
     with pytest.raises(ExportError, match="--features"):
-        list(export_model(source, Options(directory=tmp_path)))
-    from mhmodels.export.writing.writer import WriterOptions
+        list(export_model(source, ExportOptions(directory=tmp_path)))
+    from mhmodels.export.graph.outputs import WriterOptions
 
-    (one,) = export_model(source, Options(directory=tmp_path, writer=WriterOptions(features=True)))
+    (one,) = export_model(source, ExportOptions(directory=tmp_path, writer=WriterOptions(features=True)))
     expected = [tuple(tensor.shape[1:]) for tensor in model.outputs]
     assert [output.shape[1:] for output in one.manifest.outputs] == expected
 
@@ -171,7 +171,7 @@ def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
     source = model_source(keras.Model(image, scores, name="gates"), "in memory")
     shapes = {op.name: (*op.size, op.channels) for op in source.known.ops}
     assert (shapes["gated"], shapes["both"]) == ((16, 16, 8), (16, 16, 8))
-    options = Options(directory=tmp_path, formats=("float32", "int8"), preprocessing=SYMMETRIC)
+    options = ExportOptions(directory=tmp_path, formats=("float32", "int8"), preprocessing=SYMMETRIC)
     assert [one.manifest.precision for one in export_model(source, options)] == ["float32", "int8"]
 
 
@@ -187,7 +187,7 @@ def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Pa
     monkeypatch.setattr(pipeline, "write_quantised", tampered)
     source = model_source(small_classifier(), "in memory")
     with pytest.raises(ExportError, match=r"tensor 'stem' is \(1, 1, 1, 8\) in the file and \(1, 16, 16, 8\) when it runs"):
-        list(export_model(source, Options(directory=tmp_path, formats=("int8",), preprocessing=SYMMETRIC)))
+        list(export_model(source, ExportOptions(directory=tmp_path, formats=("int8",), preprocessing=SYMMETRIC)))
 
 
 def heads(odd: bool = False) -> Any:
@@ -253,7 +253,7 @@ def test_what_several_outputs_cannot_have_is_said_with_what_to_do(command: Comma
         read_model(keras.Model(model.input, [model.input, *model.outputs]))
 
 
-@pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
+@pytest.mark.parametrize("activation", ["softmax", *(pytest.param(a, marks=pytest.mark.slow) for a in ("sigmoid", None))])
 def test_the_engine_that_the_direct_writers_error_names_writes_the_model(command: Command, activation: str | None) -> None:
     """Scores are compared with scores: whatever the last activation, the advice of the error works."""
     import keras
@@ -284,7 +284,7 @@ def test_feature_maps_of_models_that_end_in_one_map(tmp_path: Path) -> None:
     import keras
 
     from mhmodels.builder import create_model
-    from mhmodels.export.writing.writer import WriterOptions
+    from mhmodels.export.graph.outputs import WriterOptions
 
     def endpoints(model: Any) -> list[tuple[str, int]]:
         return [(endpoint.layer, endpoint.stride) for endpoint in model_source(model, "in memory").known.endpoints]
@@ -295,7 +295,7 @@ def test_feature_maps_of_models_that_end_in_one_map(tmp_path: Path) -> None:
     assert endpoints(keras.Model(base.input, decoder, name="segments")) == [("mask", 32)]
     part = keras.Model(base.input, base.get_layer("stage5_block1_expand_act").output, name=base.name)
     source = model_source(part, "in memory")
-    (one,) = export_model(source, Options(directory=tmp_path, writer=WriterOptions(features=True)))
+    (one,) = export_model(source, ExportOptions(directory=tmp_path, writer=WriterOptions(features=True)))
     assert [(output.name, output.shape) for output in one.manifest.outputs] == [("stride8", (1, 9, 9, 96))]
 
 

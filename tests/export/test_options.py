@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.graph.rewrite import normalise_in_graph
-from mhmodels.export.options import Options
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import Exported, export_model
 from mhmodels.export.reading.pictures import read_pictures
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
@@ -26,7 +27,7 @@ from mhmodels.export.writing.attach import attach_buffer
 from mhmodels.export.writing.latency import latency_bytes
 from mhmodels.export.writing.manifest import read_manifest
 from mhmodels.export.writing.metadata import MetadataWriter
-from mhmodels.export.writing.writer import WriterOptions, write_float
+from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite
@@ -40,7 +41,7 @@ COLOURFUL = msgspec.structs.replace(MINI, preprocessing=IMAGENET)
 
 
 def export(architecture: Architecture, folder: Path, *formats: str, **options) -> dict[str, Exported]:  # type: ignore[no-untyped-def]
-    wanted = Options(directory=folder, formats=formats, **options)  # type: ignore[arg-type]
+    wanted = ExportOptions(directory=folder, formats=formats, **options)  # type: ignore[arg-type]
     return {one.manifest.precision: one for one in export_model(architecture, wanted)}
 
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from mhmodels.errors import FileFormatError
+from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import fold
-from mhmodels.export.options import Options
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.source import _few, load_source
 from mhmodels.export.verification import verify as checking
-from mhmodels.export.verification.parity import ParityError
 from mhmodels.export.verification.verify import verify_file
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.export.writing.writer import write_float
@@ -66,7 +66,7 @@ def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None
     for i, picture in enumerate(sample_pixels(6, (80, 80))):
         Image.fromarray(255 - picture).save(tmp_path / "photos" / f"{i}.png")
     (tmp_path / "tiny.json").write_bytes(MINI.to_json())
-    (one,) = export_model(MINI, Options(directory=tmp_path, calibration=tmp_path / "photos"))
+    (one,) = export_model(MINI, ExportOptions(directory=tmp_path, calibration=tmp_path / "photos"))
     assert "batch statistics from 64 pictures" in one.manifest.weights
     report = verify_file(one.path, str(tmp_path / "tiny.json"), None, None, None)
     assert report.against is not None
@@ -79,8 +79,8 @@ def test_statistics_of_large_pictures_take_fewer_of_them() -> None:
 
 
 def test_two_files_each_get_pictures_by_their_own_manifest(tmp_path: Path) -> None:
-    (one,) = export_model(MINI, Options(directory=tmp_path / "inside", normalise_in_model=True))
-    (two,) = export_model(MINI, Options(directory=tmp_path / "outside"))
+    (one,) = export_model(MINI, ExportOptions(directory=tmp_path / "inside", normalise_in_model=True))
+    (two,) = export_model(MINI, ExportOptions(directory=tmp_path / "outside"))
     for ours, other in ((one, two), (two, one)):
         report = verify_file(ours.path, str(other.path), None, None, None)
         assert report.against is not None
@@ -147,7 +147,7 @@ def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path
 
 
 def test_limits_follow_the_formats() -> None:
-    from mhmodels.export.verification.export_check import tolerance_of
+    from mhmodels.export.tolerances import tolerance_of
 
     exact, half = tolerance_of("float32", "float32"), tolerance_of("float16", "float32")
     assert (exact, half, tolerance_of("float16 + float32")) == (1e-3, 0.1, 0.1)
@@ -252,13 +252,13 @@ def test_another_files_manifest_and_another_model_are_told(exported: Path, tmp_p
     document = int8_file.with_name(f"{STEM}_int8.manifest.json").read_text().replace("random, seed 0", "mine.weights.h5")
     (tmp_path / "mine.tflite").write_bytes(int8_file.read_bytes())
     (tmp_path / "mine.manifest.json").write_text(document)
-    (tmp_path / "wide.json").write_bytes(TINY.at(width_multiplier=1.5, name="wide").to_json())
+    (tmp_path / "wide.json").write_bytes(MINI.at(width_multiplier=1.5, name="wide").to_json())
     forgotten = command("verify", "mine.tflite", "--against", "wide.json")
     assert forgotten.returncode == 1
     assert "made from 'mine.weights.h5" in forgotten.stderr
     assert "without --weights the model has random ones" in forgotten.stderr
 
-    (tmp_path / "other.json").write_bytes(TINY.at(width_multiplier=0.5, name="other").to_json())
+    (tmp_path / "other.json").write_bytes(MINI.at(width_multiplier=0.5, name="other").to_json())
     other = command("verify", str(float_file), "--against", "other.json")
     assert other.returncode == 1
     assert "expected at most" in other.stderr

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mhmodels.export.graph.operations import fold
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_ranges
-from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 from tests.export.zoo_parity import pairs, row
@@ -18,8 +19,8 @@ from tests.export.zoo_parity import pairs, row
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 OWN = {"tiny": TINY, "bottlenecks": BOTTLENECKS}
-# The own ones have every operation, so one whole network beside them is enough for every run.
-ZOO = [*OWN, "multi_max", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mobilenet_v1", "mobilenet_v3_large"))]
+# The own ones have every operation; whole networks come with the slow tests.
+ZOO = [*OWN, *(pytest.param(name, marks=pytest.mark.slow) for name in ("multi_max", "mobilenet_v3_large"))]
 FLOATS = {0: np.float32, 1: np.float16}
 
 

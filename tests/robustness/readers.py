@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mhmodels.android_bench.delegates.delegate import load_delegates
+from mhmodels.android_bench.delegates.catalogue import load_delegates
 from mhmodels.android_bench.device.cores import _memory as remembered_cores
 from mhmodels.android_bench.device.names import read_names
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, load_architecture

@@ -22,9 +22,8 @@ from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
-from mhmodels.hardware import Job, Measurement, get_hardware, register
+from mhmodels.hardware import Job, Measurement, get_hardware
 from mhmodels.hardware.measurement import Turns
-from mhmodels.hardware.registry import _registered
 from mhmodels.registry import resolve
 from mhmodels.search.collecting import CollectProgress, CollectReport, CollectSettings, make_plan, run_plan
 from mhmodels.search.cost_model.fitting import fit
@@ -35,6 +34,7 @@ from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store
 
+from ..hardware_families import add_family, remove_family
 from .fake_hardware import FakeRunner, Script, plain
 
 SPACE = "multi_hardware"
@@ -53,11 +53,11 @@ def fake() -> Iterator[Fake]:
 
     def make(ids: Sequence[str], script: Script = plain, seconds: float = 0.0) -> FakeRunner:
         runner = FakeRunner(ids, script, seconds)
-        register("fake", runner)
+        add_family("fake", runner)
         return runner
 
     yield make
-    _registered.pop("fake", None)
+    remove_family("fake")
 
 
 def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[CollectReport, list[str]]:
@@ -399,7 +399,7 @@ def test_samples_from_a_file(fake: Fake, tmp_path: Path) -> None:
     assert {row.model for row in rows_of(tmp_path / "r.db")} == wanted | {"mobilenet_v1"}
 
 
-@pytest.mark.parametrize("hardware", ["fake-turns", "fake-cpu"])
+@pytest.mark.parametrize("hardware", ["fake-turns", pytest.param("fake-cpu", marks=pytest.mark.slow)])
 def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fake, tmp_path: Path, hardware: str) -> None:
     """By the store as by the table; a later row that was timed otherwise (`bench`) is of another pace and hides nothing."""
     fake([hardware])

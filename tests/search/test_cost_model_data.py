@@ -297,7 +297,7 @@ def test_rows_of_different_conditions_are_chosen_not_mixed(tmp_path: Path, field
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(networks):
             store.add(row_of(one.name, one.architecture_id, 5.0 + i, **{field: values[i % 2]}))
-        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them \(argument 'where'\): .* or "):
+        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them: .* or "):
             stored_latencies(store, space, "some-phone")
         name, value = field, values[0]
         if isinstance(value, dict):
@@ -369,5 +369,32 @@ def test_latencies_of_different_devices_are_not_mixed(tmp_path: Path) -> None:
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(space.build_all(sample(space, 4, 3).encodings)):
             store.add(row_of(one.name, one.architecture_id, 5.0, device=f"phone {i % 2}"))
-        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*argument 'where'"):
+        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*: "):
             stored_latencies(store, space, "some-phone")
+
+
+def test_bursts_and_sustained_runs_of_a_phone_are_kept_apart(tmp_path: Path) -> None:
+    """Neither a file completed from the store nor the baselines beside samples mix the modes of a phone."""
+    space = space_of("multi_hardware")
+    drawn = sample(space, 6, 3)
+    path = lines(tmp_path / "samples.jsonl", [{"encoding": row.tolist()} for row in drawn.encodings])
+    modes = ("burst", "sustained")
+    with Store(tmp_path / "results.db") as store:
+        for i, one in enumerate(space.build_all(drawn.encodings)):
+            store.add(row_of(one.name, one.architecture_id, 5.0 + i, configuration={"mode": modes[i % 2]}))
+        for mode, ms in zip(modes, (7.0, 70.0), strict=True):
+            store.add(row_of("mobilenet_v1", "1234", ms, configuration={"mode": mode}))
+            store.add(row_of("mobilenet_v2", "5678", ms, configuration={"mode": mode}, batch=4))
+        with pytest.raises(CostModelError, match=r"field 'configuration\.mode' is 'burst' .* 'sustained'") as error:
+            read_latencies(path, space, "some-phone", store)
+        assert error.value.field == "where"
+        for place, mode in enumerate(modes):
+            where = {"configuration.mode": mode}
+            for found in (
+                read_latencies(path, space, "some-phone", store, where),
+                stored_latencies(store, space, "some-phone", where),
+            ):
+                assert sorted(found.ms) == [5.0 + i for i in range(place, 6, 2)]
+                assert found.origin.environment is not None
+                assert found.origin.environment.configuration == {"mode": mode}
+                assert [(one.model, one.ms) for one in found.origin.baselines] == [("mobilenet_v1", (7.0, 70.0)[place])]

@@ -14,7 +14,8 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.errors import CostModelError, SearchError
-from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.space.catalogue import get_space
 from tests.search import toys
 

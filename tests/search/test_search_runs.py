@@ -23,7 +23,8 @@ from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.search.methods.strategies import Evolution, Method, NonDominated, Random, Reinforce
 from mhmodels.search.objective.evaluators import CallableAccuracy, PredictedAccuracy
-from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.run.log import Evaluations, SearchLog
 from mhmodels.search.run.loop import FoundNetwork, search
 from mhmodels.search.run.pareto import front_document, pareto_front

@@ -117,7 +117,7 @@ def test_the_weights_load_into_a_model_with_softmax(learned: Path) -> None:
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize("stop_at", [pytest.param(1, marks=pytest.mark.slow), 5, 6, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("stop_at", [5, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 6, 7))])
 def test_an_interrupted_run_ends_with_the_same_bits(learned: Path, tmp_path: Path, stop_at: int) -> None:
     """Before, at and after the end of an epoch, with dropout; checkpoints after every step or only after epochs."""
     folder = tmp_path / "run"

@@ -17,10 +17,15 @@ from tests.weights.helpers import backbone, classifier, optimizer, random_arrays
 pytestmark = pytest.mark.tensorflow
 
 MODELS = (
-    "mobilenet_v1@0.25", "mobilenet_v2@1.4", "mobilenet_v3_large@0.5", "mobilenet_v3_small", "mobilenet_v4_conv_small@0.5",
-    "multi_max@0.35", "multi_avg@0.33", "multi_avg_seg@0.25", "multi_max_seg@0.75", "mobilenet_edgetpu@0.25",
-    pytest.param("mobilenet_v4_conv_medium", marks=pytest.mark.slow),
-    pytest.param("mobilenet_v4_conv_large@0.25", marks=pytest.mark.slow),
+    "mobilenet_v1@0.25", "mobilenet_v2@1.4", "mobilenet_v3_large@0.5", "mobilenet_v4_conv_small@0.5", "multi_avg@0.33",
+    "mobilenet_edgetpu@0.25",
+    *(
+        pytest.param(name, marks=pytest.mark.slow)
+        for name in (
+            "mobilenet_v3_small", "multi_max@0.35", "multi_avg_seg@0.25", "multi_max_seg@0.75", "mobilenet_v4_conv_medium",
+            "mobilenet_v4_conv_large@0.25",
+        )
+    ),
 )  # fmt: skip
 
 

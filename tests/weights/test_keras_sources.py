@@ -26,8 +26,8 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 ALPHAS = {"mobilenet_v1": (0.25, 0.5, 0.75, 1.0), "mobilenet_v2": (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)}
 V3_ALPHAS = (0.75, 1.0)
-# The default run takes one width and one format of a family; all of them together come with the slow tests.
-FIRST = {"mobilenet_v2": (0.35, ".weights.h5"), "mobilenet_v3_small": (0.75, "legacy")}
+# The default run takes one width and one format of one family, and transfer-learning models of another.
+FIRST = {"mobilenet_v3_small": (0.75, "legacy")}
 FORMATS = ("object", ".weights.h5", ".h5", "legacy", ".keras")
 CASES = [
     pytest.param(name, alpha, form, marks=() if FIRST.get(name) == (alpha, form) else pytest.mark.slow)
@@ -130,7 +130,7 @@ def transfer(outer: int = 1) -> Any:
     return keras.Model(image, keras.layers.Dense(5)(keras.layers.Dropout(0.2)(x)))
 
 
-@pytest.mark.parametrize("form", ["object", ".keras", ".h5", ".weights.h5"])
+@pytest.mark.parametrize("form", [".keras", ".weights.h5", *(pytest.param(f, marks=pytest.mark.slow) for f in ("object", ".h5"))])
 def test_a_network_used_as_a_layer_is_found_in_every_format(form: str, tmp_path: Path) -> None:
     from mhmodels import create_model
 
@@ -145,7 +145,7 @@ def test_a_network_used_as_a_layer_is_found_in_every_format(form: str, tmp_path:
     assert np.abs(np.asarray(ours(pictures, training=False)) - expected).max() < 1e-5 * np.ptp(expected)
 
 
-@pytest.mark.parametrize("form", ["object", pytest.param(".keras", marks=pytest.mark.slow), ".weights.h5"])
+@pytest.mark.parametrize("form", ["object", *(pytest.param(f, marks=pytest.mark.slow) for f in (".keras", ".weights.h5"))])
 def test_under_another_head_the_backbone_is_taken_and_the_rest_is_named(form: str, tmp_path: Path) -> None:
     done = import_weights(stored(transfer(outer=2), form, tmp_path), "mobilenet_v2", tmp_path / "x.weights.h5")
     assert (done.info.holds, len(done.unused)) == ("the network without its top", 4)

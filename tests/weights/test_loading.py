@@ -118,7 +118,7 @@ def test_a_failed_load_changes_nothing(weights: Path, model: Any) -> None:
     assert all(np.array_equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", pytest.param(".h5", marks=pytest.mark.slow)])
 def test_plain_keras_files_still_load(model: Any, weights: Path, tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"plain{suffix}"
     expected = model_arrays(model, ARCHITECTURE)

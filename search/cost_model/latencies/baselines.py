@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from mhmodels.hardware.host.turns import Pace, steady_ms
+from mhmodels.hardware.host.turns import ReferenceSpeed, steady_ms
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.store import Store
 
@@ -28,45 +28,45 @@ class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     ms: float
 
 
-def baselines_of(rows: Iterable[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
-    """Latencies of rows at a common pace.
+def baselines_of(rows: Iterable[Measurement], speed: ReferenceSpeed | None) -> tuple[Baseline, ...]:
+    """Latencies of rows at a common reference speed.
 
     Args:
         rows: rows of one hardware.
-        pace: pace of the samples, None if they were not timed in turns. Rows with another reference network are left out, and
-            so are networks that the hardware does not run.
+        speed: reference speed of the samples, None if they were not timed in turns. Rows with another reference network are left
+            out, and so are networks that the hardware does not run.
     """
-    alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(pace)]
-    found = [(row, steady_ms(row, pace)) for row in alike]
+    alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(speed)]
+    found = [(row, steady_ms(row, speed)) for row in alike]
     return tuple(
         Baseline(model=row.model, architecture_id=str(row.architecture_id), ms=ms) for row, ms in found if ms is not None
     )
 
 
-def stored_baselines(store: Store, beside: Sequence[Measurement], pace: Pace | None) -> tuple[Baseline, ...]:
+def stored_baselines(store: Store, beside: Sequence[Measurement], speed: ReferenceSpeed | None) -> tuple[Baseline, ...]:
     """Latencies of networks outside of spaces that a store has, measured in the same conditions as samples.
 
     Args:
         store: measurement store.
         beside: rows of the samples, at least one, all with the same `Measurement.conditions`.
-        pace: their common pace.
+        speed: their reference speed.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    like = beside[0]
+    like = next((row for row in beside if row.supported), beside[0])
     rows = store.latest(
         [like.hardware],
         format=like.format,
         weights=like.weights,
         threads=like.threads,
         environment=like.environment,
-        beside=_reference(pace),
+        beside=_reference(speed),
     )
     conditions = like.conditions()
     # Members of spaces are named SPACE:ENCODING.
-    return baselines_of([row for row in rows if ":" not in row.model and row.conditions() == conditions], pace)
+    return baselines_of([row for row in rows if ":" not in row.model and row.conditions() == conditions], speed)
 
 
-def _reference(pace: Pace | None) -> str:
-    return pace.reference_hash if pace else ""
+def _reference(speed: ReferenceSpeed | None) -> str:
+    return speed.reference_hash if speed else ""

@@ -31,7 +31,7 @@ COLUMNS = ("encoding", "architecture", "schema", "distribution", "hardware", *LA
 _NONE = ("", "null", "none", "×")
 
 
-def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
+def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, object]]]:
     """Parses a file.
 
     Args:
@@ -47,7 +47,7 @@ def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
     return list(_csv_rows(text, path) if path.suffix.lower() in DELIMITERS else _json_rows(text, path))
 
 
-def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     for number, line in enumerate(text.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not line.strip():
             continue
@@ -63,7 +63,7 @@ def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
         yield number, row
 
 
-def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     header, rows = read_csv(text, path)
     _check_columns(header, path)
     for number, row in rows:
@@ -129,7 +129,7 @@ def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dic
     return header, rows
 
 
-def encoding_of(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
+def encoding_of(row: Mapping[str, object], space: Space, where: str) -> Encodings:
     """The encoding of the network in a row.
 
     Args:
@@ -152,7 +152,7 @@ def encoding_of(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
         raise FileFormatError(f"{where}: {error}") from error
 
 
-def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
+def _encoding(row: Mapping[str, object], space: Space) -> Encodings:
     schema = row.get("schema")
     if schema not in (None, space.schema):
         raise SpaceError(f"field 'schema' is {schema!r}, but space '{space.name}' has {space.schema}: another space or version")
@@ -162,7 +162,8 @@ def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
     if isinstance(encoding, list):
         if not all(isinstance(value, int) and abs(value) < 1 << 15 for value in encoding):
             raise FileFormatError(f"field 'encoding' is {str(encoding)[:60]}, expected whole numbers")
-        return space.check(encoding)[0]
+        parsed: Encodings = space.check(encoding)[0]
+        return parsed
     architecture = row.get("architecture")
     if architecture is None:
         raise FileFormatError("neither 'encoding' nor 'architecture' is given")
@@ -175,7 +176,7 @@ def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
     return space.encode(Architecture.from_json(msgspec.json.encode(architecture), source="architecture"))
 
 
-def latency_of(row: Mapping[str, Any], where: str) -> float | None:
+def latency_of(row: Mapping[str, object], where: str) -> float | None:
     """The latency in a row, in ms; None if it has none.
 
     Args:
@@ -192,7 +193,7 @@ def latency_of(row: Mapping[str, Any], where: str) -> float | None:
         if value is None or (isinstance(value, str) and value.strip().lower() in _NONE):
             continue
         try:
-            number = decimal(value) if isinstance(value, str) else float(value)
+            number = decimal(value) if isinstance(value, str) else _number(value)
         except OverflowError:
             number = math.inf
         except (TypeError, ValueError):
@@ -209,3 +210,10 @@ def latency_of(row: Mapping[str, Any], where: str) -> float | None:
         stated = " and ".join(f"'{name}' {number:g}" for name, number in found.items())
         raise FileFormatError(f"{where}: several latencies, {stated}, expected one; leave the other columns out")
     return next(iter(found.values()), None)
+
+
+def _number(value: object) -> float:
+    """A JSON number as float; TypeError for anything else."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number, found {type(value).__name__}")
+    return float(value)

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from mhmodels.hardware.host.turns import common_pace, steady_ms
-from mhmodels.hardware.measurement import Measurement, mixture
-from mhmodels.hardware.measuring import steadier
+from mhmodels.hardware.conditions import mixture
+from mhmodels.hardware.host.turns import common_reference_speed, steady_ms
+from mhmodels.hardware.measurement import Measurement, MeasurementRequest, steadier
 from mhmodels.search.cost_model.latencies.baselines import stored_baselines
 from mhmodels.search.cost_model.latencies.dataset import Latencies, merged
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -54,18 +54,19 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
         there = ", ".join(store.hardware()) or "none"
         raise CostModelError(
             f"{store.path}: no samples of space '{space.name}' on {hardware} (hardware in it: {there}); measure some with "
-            "`mhmodels search collect`, or give a file of latencies (argument 'data')"
+            "`mhmodels search collect`, or give a file of latencies",
+            field="data",
         )
     rows = _comparable(found, hardware)
-    pace = common_pace(rows)
+    speed = common_reference_speed(rows)
     encodings, ms, names = [], [], []
     for row in rows:
-        steady = steady_ms(row, pace)
+        steady = steady_ms(row, speed)
         if steady is not None:
             encodings.append(space.parse(row.model))
             ms.append(steady)
             names.append(_distribution(row))
-    origin = _origin(rows, LatencyOrigin(hardware, baselines=stored_baselines(store, rows, pace)))
+    origin = _origin(rows, LatencyOrigin(hardware, baselines=stored_baselines(store, rows, speed)))
     remarks = [f"{len(rows) - len(ms)} of {len(rows)} architectures do not run there"] if len(ms) < len(rows) else []
     if len(named) > len(found):
         remarks.append(f"{len(named) - len(found)} rows are of another definition of '{space.name}' and were left out")
@@ -99,9 +100,9 @@ def look_up(
     """
     ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
     rows = _comparable(_latest(store, origin.hardware, ids.values(), where), origin.hardware)
-    pace = common_pace(rows)
-    by_id = {row.architecture_id: steady_ms(row, pace) for row in rows}
-    known = stored_baselines(store, rows, pace) if rows else ()
+    speed = common_reference_speed(rows)
+    by_id = {row.architecture_id: steady_ms(row, speed) for row in rows}
+    known = stored_baselines(store, rows, speed) if rows else ()
     return {key: by_id.get(one) for key, one in ids.items()}, _origin(rows, origin._replace(baselines=known or origin.baselines))
 
 
@@ -134,21 +135,14 @@ def _latest_where(store: Store, hardware: str, ids: Collection[str] | None, wher
             known = f"it is {' or '.join(map(repr, there))}" if there else f"there are none on {hardware}"
             raise CostModelError(f"{store.path}: no latencies where '{name}' is '{wanted}': {known}")
     turns = any(row.turns is not None for row in rows)
-    best: dict[tuple[object, ...], Measurement] = {}
+    best: dict[MeasurementRequest, Measurement] = {}
     latest: dict[str | None, Measurement] = {}
     for row in rows:
-        earlier, request = latest.get(row.architecture_id), _request(row)
+        earlier, request = latest.get(row.architecture_id), row.request()
         alone_after_turns = turns and row.turns is None and earlier is not None and earlier.turns is not None
         if not alone_after_turns:
             best[request] = latest[row.architecture_id] = steadier(best[request], row) if request in best else row
     return list(latest.values())
-
-
-def _request(row: Measurement) -> tuple[object, ...]:
-    """Key of the rows that answer the same request, as in `Store.latest`."""
-    environment = msgspec.json.encode(row.environment, order="sorted")
-    reference = row.turns and row.turns.model_hash
-    return row.architecture_id, row.model_hash, row.format, row.weights, row.threads, environment, reference
 
 
 def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]:
@@ -158,8 +152,9 @@ def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]
         name, one, other = found.differing[0]
         choices = " or ".join(shlex.quote(f"{name}={_text(value)}") for value in (one, other))
         raise CostModelError(
-            f"latencies on {hardware} come from different conditions and do not go together: {found}; choose one of them "
-            f"(argument 'where'): {choices}"
+            f"latencies on {hardware} come from different conditions and do not go together: {found}; choose one of them: "
+            f"{choices}",
+            field="where",
         )
     return list(rows)
 

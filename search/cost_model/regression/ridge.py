@@ -112,13 +112,15 @@ class _Primal:
         self._squares = self._projected**2
 
     def weights(self, target: Floats, penalty: float) -> Floats:
-        return self._vectors @ (self._projected.T @ target / (self._values + penalty))
+        weights: Floats = self._vectors @ (self._projected.T @ target / (self._values + penalty))
+        return weights
 
     def loo(self, target: Floats, penalty: float) -> Floats:
         inverse = 1.0 / (self._values + penalty)
         residual = target - self._projected @ (self._projected.T @ target * inverse)
         leverage = self._squares @ inverse
-        return residual / np.maximum(1.0 - leverage, 1e-9)
+        left_out: Floats = residual / np.maximum(1.0 - leverage, 1e-9)
+        return left_out
 
 
 class _Dual:
@@ -131,7 +133,8 @@ class _Dual:
         self._squares = vectors**2
 
     def weights(self, target: Floats, penalty: float) -> Floats:
-        return self._design.T @ (self._vectors @ (self._vectors.T @ target / (self._values + penalty)))
+        weights: Floats = self._design.T @ (self._vectors @ (self._vectors.T @ target / (self._values + penalty)))
+        return weights
 
     def loo(self, target: Floats, penalty: float) -> Floats:
         inverse = 1.0 / (self._values + penalty)

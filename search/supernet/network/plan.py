@@ -130,7 +130,7 @@ class SuperNetworkPlan:
         positions += [] if pooled else [_pool(channels)]
         return (*positions, PathPosition(LOGITS, (_classifier(channels, self.classes),)))
 
-    def options(self, hole: OneOf) -> tuple[Any, ...]:
+    def options(self, hole: OneOf[Any]) -> tuple[Any, ...]:
         """The choices of a decision that the space allows."""
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
@@ -165,7 +165,7 @@ class SuperNetworkPlan:
             yield from _pools(entering)
         yield from ((LOGITS, channels, _classifier(channels, self.classes)) for channels in entering)
 
-    def _chosen(self, row: list[int], hole: OneOf) -> Any:
+    def _chosen(self, row: list[int], hole: OneOf[Any]) -> Any:
         column = self._columns.get(hole.name)
         return hole.choices[0 if column is None else row[column]]
 

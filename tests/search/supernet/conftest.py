@@ -9,6 +9,16 @@ import pytest
 
 
 @pytest.fixture
+def eager() -> Iterator[None]:
+    """Functions run operation by operation: XLA compiles for longer than a small search takes."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Everything in 64 bits, so that dozens of layers agree to the last digits; the fused kernel knows 32 bits at most."""
     import keras

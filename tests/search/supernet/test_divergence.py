@@ -68,15 +68,15 @@ class Begun(NamedTuple):
         return str(caught.value)
 
 
-@pytest.fixture(scope="module", params=["sliced", "masked"])
+@pytest.fixture(scope="module", params=["sliced", "masked", pytest.param("compiled", marks=pytest.mark.slow)])
 def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Begun]:
-    """In both forms of the super-network; the masked one runs operation by operation, because XLA compiles for long."""
+    """In both forms of the super-network, operation by operation, because XLA compiles for long; the sliced one compiled, too."""
     import tensorflow as tf
 
     from mhmodels.search.supernet.loop import WeightSharingSearch
 
     folder, masked = tmp_path_factory.mktemp("search"), request.param == "masked"
-    tf.config.run_functions_eagerly(masked)
+    tf.config.run_functions_eagerly(request.param != "compiled")
     changes = {"space": tiny.small(), "static_shapes": masked, "preset": tiny.preset(architectures=2, steps=4)}
     with pytest.raises(Interrupted):
         WeightSharingSearch(tiny.request(folder, **changes, checkpoint_seconds=0), Watcher(stop_at=3)).to_end()

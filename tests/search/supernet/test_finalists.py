@@ -11,7 +11,7 @@ import pytest
 
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller, ControllerSettings
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import SKIP, OneOf

@@ -35,7 +35,7 @@ class Impatient(Watcher):
                 signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_before_the_first_checkpoint_writes_one(tmp_path: Path) -> None:
+def test_ctrl_c_before_the_first_checkpoint_writes_one(tmp_path: Path, eager: None) -> None:
     preset = tiny.preset(steps=6)
     watcher, before = Impatient(2, times=1), signal.getsignal(signal.SIGINT)
     with pytest.raises(InterruptedJobError) as caught:
@@ -54,7 +54,7 @@ def test_ctrl_c_before_the_first_checkpoint_writes_one(tmp_path: Path) -> None:
     assert [status.step for status in again.seen] == [3, 4, 5, 6]
 
 
-def test_a_second_ctrl_c_stops_at_once_and_says_that_nothing_is_kept(tmp_path: Path) -> None:
+def test_a_second_ctrl_c_stops_at_once_and_says_that_nothing_is_kept(tmp_path: Path, eager: None) -> None:
     with pytest.raises(InterruptedJobError, match=r"^no checkpoint was written yet, so no training is kept: .* begins again"):
         run(tmp_path, Impatient(1, times=2), space=tiny.small(), preset=tiny.preset(steps=6))
     assert checkpoint.latest(tmp_path / "checkpoints") is None

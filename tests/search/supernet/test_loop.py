@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.supernet.presets import PolicySettings, WalkSettings
 from mhmodels.search.supernet.record import claim
@@ -77,10 +77,18 @@ def digest(folder: Path) -> str:
 
 
 @pytest.mark.numeric
-@pytest.mark.parametrize(
-    "changes", [pytest.param({"mixed_operations": True}, marks=pytest.mark.slow), QUICK], ids=["tunas", "quick"]
-)
-def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, eager: None) -> None:
+    _interrupted(tmp_path, QUICK)
+
+
+@pytest.mark.slow
+@pytest.mark.numeric
+@pytest.mark.parametrize("changes", [{"mixed_operations": True}, QUICK], ids=["tunas", "quick"])
+def test_an_interrupted_compiled_search_ends_as_one_that_was_not(tmp_path: Path, changes: dict[str, Any]) -> None:
+    _interrupted(tmp_path, changes)
+
+
+def _interrupted(tmp_path: Path, changes: dict[str, Any]) -> None:
     preset, own = tiny.preset(**changes), tiny.small()
     watcher = Watcher()
     whole = run(tmp_path / "whole", watcher, space=own, preset=preset)
@@ -231,7 +239,7 @@ def test_the_log_is_on_the_disk_before_its_checkpoint(tmp_path: Path, monkeypatc
     assert left == [0]
 
 
-def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
+def test_other_settings_are_refused_by_name(tmp_path: Path, eager: None) -> None:
     short, own = tiny.preset(steps=2, policy=PolicySettings(delay=0.0, **NO_WARM_UP)), tiny.small()
     run(tmp_path / "run", space=own, preset=short)
     with pytest.raises(SearchError, match="holds a search already"):
@@ -311,7 +319,7 @@ def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkp
     assert checkpoint.latest(tmp_path / "run" / "checkpoints") == kept
 
 
-def test_a_picture_that_cannot_be_read_is_named_and_too_many_end_the_search(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_named_and_too_many_end_the_search(tmp_path: Path, eager: None) -> None:
     watcher, good, short = Watcher(), Colours(count=16, name="validation"), tiny.preset(steps=4, max_bad_share=0.05)
     own = tiny.small()
     run(tmp_path / "one", watcher, space=own, data=SearchData(Colours(count=24, bad=[5]), good), preset=short)

@@ -139,7 +139,7 @@ def test_places_know_what_any_network_has_there() -> None:
         pytest.param("mobilenet_v3_like", 0.25, marks=pytest.mark.slow),
     ],
 )
-def test_logits_and_gradients_are_those_of_the_sliced_form(name: str, width: float, double: None) -> None:
+def test_logits_and_gradients_are_those_of_the_sliced_form(name: str, width: float, double: None, eager: None) -> None:
     space = tiny.space() if name == "tiny" else get_space(name)
     assert isinstance(space, ArchitectureSpace)
     both = Both(space, width)
@@ -148,7 +148,7 @@ def test_logits_and_gradients_are_those_of_the_sliced_form(name: str, width: flo
 
 
 @pytest.mark.parametrize("some", [pytest.param(slice(None), marks=pytest.mark.slow), slice(1, 3)], ids=["all", "some"])
-def test_places_of_several_branches_are_those_of_the_sliced_form(some: slice, double: None) -> None:
+def test_places_of_several_branches_are_those_of_the_sliced_form(some: slice, double: None, eager: None) -> None:
     space = tiny.space()
     both = Both(space)
     row = space.draw(1, np.random.default_rng(5))[0]

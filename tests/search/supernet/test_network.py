@@ -114,7 +114,7 @@ def test_a_restricted_space_has_no_weights_for_what_it_lacks() -> None:
 def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
     import tensorflow as tf
 
-    space = tiny.space()
+    space = tiny.small()
     plan = SuperNetworkPlan(space, 1.0, 3)
     network = tiny.super_network(plan)
     row = space.draw(1, np.random.default_rng(5))[0]
@@ -144,7 +144,7 @@ def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
 def test_recomputing_changes_no_gradient(pictures: Any) -> None:
     import tensorflow as tf
 
-    space = tiny.space()
+    space = tiny.small()
     plan = SuperNetworkPlan(space, 1.0, 3)
     path = plan.path(space.draw(1, np.random.default_rng(5))[0])
     found = []
@@ -200,8 +200,8 @@ def test_l2_counts_with_the_share_of_a_branch() -> None:
 
 def test_a_network_that_nobody_has_any_more_is_gone() -> None:
     """Its weights are hundreds of megabytes."""
-    network = tiny.super_network(SuperNetworkPlan(tiny.space(), 1.0, 3))
-    path = network.plan.path(tiny.space().draw(1, np.random.default_rng(5))[0])
+    network = tiny.super_network(SuperNetworkPlan(tiny.small(), 1.0, 3))
+    path = network.plan.path(tiny.small().draw(1, np.random.default_rng(5))[0])
     network.spread(network.read(path), 0.5)
     known = weakref.ref(network)
     del network

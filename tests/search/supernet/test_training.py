@@ -55,7 +55,7 @@ def telling(run: Callable[..., Any], events: list[str], numbers: Callable[[Any],
     return told
 
 
-def test_no_number_is_read_before_all_architectures_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_number_is_read_before_all_architectures_are_under_way(monkeypatch: pytest.MonkeyPatch, eager: None) -> None:
     """A read waits for its device; the other replicas' devices would stand still meanwhile."""
     made, events = trainer(architectures=2), list[str]()
     paths = [made.network.plan.path(row) for row in tiny.space().draw(2, np.random.default_rng(0))]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware.compare_files import Ratio, compare_files, interleaved_ratio, ratio_of_medians, timed
+from mhmodels.hardware.interleaved import Ratio, compare_files, interleaved_ratio, ratio_of_medians, timed
 
 medians = st.lists(st.floats(0.01, 100), min_size=20, max_size=30)
 

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import keras
 
 from mhmodels.blocks import Kind
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_input import Front, Size
-from mhmodels.export.reading.keras_layers import operation_of
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.front import Front, Size
+from mhmodels.export.reading.keras_model.layers import operation_of
 from mhmodels.network import IMAGE, Op
 
 FLATTEN = "flatten"
 
 
-class Read(NamedTuple):
+class ReadModel(NamedTuple):
     """A model's operations.
 
     Attributes:
@@ -53,7 +53,7 @@ class UnreadError(ExportError):
         self.front = front
 
 
-def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> Read:
+def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadModel:
     """Reads a functional or sequential model with one picture as its input.
 
     Args:
@@ -90,7 +90,7 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> Read:
             outputs = [reader.finished(name, f"{name}_{FLATTEN}") if len(tensor.shape) == 2 else name for name, tensor in pairs]
     except ExportError as error:
         raise UnreadError(str(error), reader.front) from error
-    return Read(tuple(reader.ops.values()), reader.layers, reader.tensors, tuple(outputs), size, channels, reader.front)
+    return ReadModel(tuple(reader.ops.values()), reader.layers, reader.tensors, tuple(outputs), size, channels, reader.front)
 
 
 class _Reader:

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.network import IMAGE
 from mhmodels.preprocessing.layer import stated_rule
 
-Doubles = NDArray[np.float64]
+Float64Array = NDArray[np.float64]
 Size = tuple[int | None, int | None]
 
 
@@ -41,13 +41,13 @@ RESIZING = classes_of(("Resizing", "CenterCrop", "RandomCrop"))
 """Layers that give pictures of their own `height` and `width`, in inference too."""
 
 
-class Stated(NamedTuple):
+class StatingLayer(NamedTuple):
     """A layer that states the preprocessing of what reaches it, which is `scale` * input + `offset` there."""
 
     layer: str
     rule: Preprocessing
-    scale: Doubles
-    offset: Doubles
+    scale: Float64Array
+    offset: Float64Array
 
 
 class Front:
@@ -60,18 +60,18 @@ class Front:
     """
 
     def __init__(self, channels: int) -> None:
-        self.scale: Doubles = np.ones(channels)
-        self.offset: Doubles = np.zeros(channels)
+        self.scale: Float64Array = np.ones(channels)
+        self.offset: Float64Array = np.zeros(channels)
         self.folded: list[str] = []
         self.dropped: list[str] = []
-        self.stated: list[Stated] = []
+        self.stated: list[StatingLayer] = []
 
     @property
     def changes(self) -> bool:
         """Whether the two differ."""
         return bool(self.folded)
 
-    def fold(self, name: str, scale: Doubles, offset: Doubles) -> None:
+    def fold(self, name: str, scale: Float64Array, offset: Float64Array) -> None:
         """Adds a layer that scales and shifts what is there so far."""
         self.scale, self.offset = self.scale * scale, self.offset * scale + offset
         self.folded.append(name)
@@ -80,7 +80,7 @@ class Front:
         """Notes what a layer's name states, if it states anything."""
         rule = stated_rule(name)
         if rule is not None:
-            self.stated.append(Stated(name, rule, self.scale, self.offset))
+            self.stated.append(StatingLayer(name, rule, self.scale, self.offset))
 
     def model_input(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """What the Keras model takes, from what the file takes."""
@@ -90,7 +90,7 @@ class Front:
 
 
 class Entrance(Protocol):
-    """The growing operation list, as far as layers in front of it need it; see `keras_layers.Operations`."""
+    """The growing operation list, as far as layers in front of it need it; see `layers.OperationList`."""
 
     front: Front
     layers: dict[str, Any]
@@ -175,7 +175,7 @@ def affine(reader: Entrance, layer: Any, inputs: list[str], scale: Any, offset: 
     return name
 
 
-def _channels(reader: Entrance, layer: Any, value: Any, inputs: list[str]) -> Doubles:
+def _channels(reader: Entrance, layer: Any, value: Any, inputs: list[str]) -> Float64Array:
     """One number a channel, of one for all or of an array that has only channels."""
     channels = reader.channels[inputs[0]]
     if isinstance(value, (str, bytes)) or value is None:
@@ -195,12 +195,12 @@ def operations_of(function: Any) -> type:
     return type(function(tensor, tensor)._keras_history.operation)
 
 
-def _quotient(constant: Doubles, first: bool) -> tuple[Doubles | None, Doubles]:
+def _quotient(constant: Float64Array, first: bool) -> tuple[Float64Array | None, Float64Array]:
     with np.errstate(divide="ignore"):
         return (1.0 / constant, 0.0 * constant) if first else (None, constant)
 
 
-_ARITHMETIC: dict[type, Callable[[Doubles, bool], tuple[Doubles | None, Doubles]]] = {
+_ARITHMETIC: dict[type, Callable[[Float64Array, bool], tuple[Float64Array | None, Float64Array]]] = {
     operations_of(keras.ops.add): lambda constant, _: (np.ones_like(constant), constant),
     operations_of(keras.ops.multiply): lambda constant, _: (constant, np.zeros_like(constant)),
     operations_of(keras.ops.subtract): lambda constant, first: (

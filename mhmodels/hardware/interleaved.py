@@ -15,10 +15,10 @@ from contextlib import ExitStack
 import msgspec
 
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware.collection import get_hardware
 from mhmodels.hardware.host.session import HostSession
 from mhmodels.hardware.machine_lock import machine_lock
 from mhmodels.hardware.measuring import check_format, prepare
-from mhmodels.hardware.registry import get_hardware
 
 MINIMUM_BLOCKS = 20
 RESAMPLES = 10_000

@@ -13,14 +13,13 @@ from mhmodels.hardware import (
     DEFAULT_HARDWARE,
     Environment,
     Hardware,
+    HardwareCollection,
     Job,
     Measurement,
+    built_in_hardware,
     get_hardware,
     list_hardware,
     measure,
-    register,
-    registry,
-    split_hardware,
 )
 from mhmodels.store import Store
 
@@ -55,14 +54,6 @@ class Phones:
         )  # fmt: skip
 
 
-@pytest.fixture
-def phones(monkeypatch: pytest.MonkeyPatch) -> Phones:
-    monkeypatch.setattr(registry, "_registered", {})
-    runner = Phones()
-    register("phones", runner)
-    return runner
-
-
 def test_the_default_five_come_first() -> None:
     assert tuple(hardware.id for hardware, _ in list_hardware())[:5] == DEFAULT_HARDWARE
 
@@ -78,14 +69,29 @@ def test_an_unknown_id_is_answered_with_the_nearest() -> None:
         get_hardware("ethos-u55-129")
 
 
-def test_a_registered_family_is_measured_and_stored(phones: Phones, tiny_tflite: dict[str, Path], tmp_path: Path) -> None:
+def test_a_family_of_another_package_is_measured_and_stored(tiny_tflite: dict[str, Path], tmp_path: Path) -> None:
+    phones = Phones()
+    known = built_in_hardware().with_runner("phones", phones)
     with Store(tmp_path / "results.db") as store:
-        first = measure(tiny_tflite["int8"], PHONE.id, store=store)
-        again = measure(tiny_tflite["int8"], PHONE.id, store=store)
+        first = measure(tiny_tflite["int8"], PHONE.id, hardware=known, store=store)
+        again = measure(tiny_tflite["int8"], PHONE.id, hardware=known, store=store)
         assert again == first
         assert phones.asked == 1
-        measure(tiny_tflite["int8"], PHONE.id, store=store, fresh=True)
+        measure(tiny_tflite["int8"], PHONE.id, hardware=known, store=store, fresh=True)
         assert phones.asked == 2
+
+
+def test_a_collection_changes_no_other(tiny_tflite: dict[str, Path]) -> None:
+    known = built_in_hardware().with_runner("phones", Phones())
+    assert PHONE.id in known
+    assert known.get(PHONE.id).hardware == PHONE
+    assert [entry.hardware.id for entry in known.entries()][-1] == PHONE.id
+    assert PHONE.id not in built_in_hardware()
+    with pytest.raises(UnknownNameError):
+        measure(tiny_tflite["int8"], PHONE.id)
+    with pytest.raises(TypeError):
+        known.runners["phones"] = Phones()  # type: ignore[index]
+    assert HardwareCollection({}).entries() == []
 
 
 @pytest.mark.parametrize(
@@ -98,10 +104,10 @@ def test_a_registered_family_is_measured_and_stored(phones: Phones, tiny_tflite:
     ],
 )
 def test_ways_to_name_several_hardware(words: list[str], listed: list[str]) -> None:
-    assert split_hardware(words, listed) == (["net"], ["host-cpu-int8", "ethos-u55-128"])
+    assert built_in_hardware().split_words(words, listed) == (["net"], ["host-cpu-int8", "ethos-u55-128"])
 
 
 def test_a_file_named_like_hardware_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "host-cpu-int8").touch()
     monkeypatch.chdir(tmp_path)
-    assert split_hardware(["host-cpu-int8"]) == (["host-cpu-int8"], [])
+    assert built_in_hardware().split_words(["host-cpu-int8"]) == (["host-cpu-int8"], [])

@@ -10,8 +10,8 @@ import keras
 from mhmodels.architecture import Architecture, Conv, Head
 from mhmodels.builder import keras_name
 from mhmodels.errors import ArchitectureError
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_graph import Read
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.reader import ReadModel
 from mhmodels.network import IMAGE, OUTPUT_STRIDES, Endpoint, Network, Op, lower
 from mhmodels.registry import zoo
 from mhmodels.weights.matching import COMMON_WIDTHS
@@ -31,7 +31,7 @@ class Recognised(NamedTuple):
     backbone: Network | None
 
 
-def endpoints(read: Read, network: Network | None) -> tuple[Endpoint, ...]:
+def endpoints(read: ReadModel, network: Network | None) -> tuple[Endpoint, ...]:
     """The feature maps of a model: its outputs where it ends in maps of its own, else those of its backbone that it has."""
     ops = {op.name: op for op in read.ops}
     ends_in_map = ops[read.outputs[0]].size != (1, 1) and (network is None or read.outputs[0] != network.last_map)
@@ -45,7 +45,7 @@ def _endpoint(op: Op, stride: int, level: int) -> Endpoint:
     return Endpoint(op.name, stride, op.channels, level, op.keras_layer)
 
 
-def _strides(read: Read) -> dict[str, int]:
+def _strides(read: ReadModel) -> dict[str, int]:
     """How many times smaller than the input each map is: the strides on its way, which sizes that do not divide hide."""
     strides = {IMAGE: 1}
     for op in read.ops:
@@ -58,7 +58,7 @@ def _strides(read: Read) -> dict[str, int]:
     return strides
 
 
-def recognise(model: keras.Model, read: Read) -> Recognised:
+def recognise(model: keras.Model, read: ReadModel) -> Recognised:
     """Looks for the model's operations among the zoo's.
 
     Raises:

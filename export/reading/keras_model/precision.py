@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 
 SINGLE = "float32"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mhmodels.hardware.host import load as module
-from mhmodels.hardware.host.load import company, core_ticks, wait_for_quiet
+from mhmodels.hardware.host.load import background_load, core_ticks, wait_for_quiet
 
 STAT = """cpu  30 0 30 160 20 0 0 0 0 0
 cpu0 10 0 10 70 10 0 0 0 0 0
@@ -32,10 +32,10 @@ def test_idle_and_waiting_for_input_are_not_busy(stat: Path) -> None:
 def test_only_the_other_cores_count() -> None:
     before = {0: (0, 100), 1: (0, 100), 2: (0, 100)}
     after = {0: (100, 200), 1: (50, 200), 2: (0, 200)}
-    assert company(before, after, [0]) == 0.25
-    assert company(before, after, [0, 1]) == 0
-    assert company(before, after, [0, 1, 2]) == 0
-    assert company({}, after, [0]) == 0
+    assert background_load(before, after, [0]) == 0.25
+    assert background_load(before, after, [0, 1]) == 0
+    assert background_load(before, after, [0, 1, 2]) == 0
+    assert background_load({}, after, [0]) == 0
 
 
 def test_without_counters_every_machine_is_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

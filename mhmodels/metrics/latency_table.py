@@ -1,21 +1,4 @@
-"""Latency tables and the two multi-hardware norms of the paper (arXiv 2008.08178, equations 4 and 5).
-
-    f_avg = mean over i of L_i / C_i          f_max = max over i of L_i / C_i
-
-L_i is a model's latency on hardware i and C_i the latency that counts as 1 there: that of MobileNetV1 at width 1.0 in the
-paper. Both are dimensionless; below 1 is faster than the reference.
-
-Two ways re-weight the hardware:
-
-* Scaling C_i, as the paper does: C_i / 2 makes hardware i count double. The reference itself then scores above 1, so a
-  target of 1 means something else than before.
-* `weights`: importance relative to the others. f_avg is the weighted mean, f_max the maximum of L_i / C_i scaled by
-  w_i / max(w). The reference keeps scoring 1 in both, whatever the weights; equal weights change nothing.
-
-C_i = infinity and w_i = 0 both remove hardware i: what remains is averaged over what remains. (Read to the letter, an
-infinite C_i would keep its zero in the mean and divide by all N: the reference would score 1 - 1/N, a search with the
-target 1 would settle on a slower model for it, and a model that does not run on i at all would stay without a norm.)
-"""
+"""Latencies of models on hardware as a table, each with its kind, and the norms of its models."""
 
 from __future__ import annotations
 
@@ -25,17 +8,15 @@ from typing import NamedTuple, TypeAlias, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mhmodels.errors import MhmodelsError, UnknownNameError
-from mhmodels.hardware.measurement import Kind, Measurement, mixture
+from mhmodels.errors import UnknownNameError
+from mhmodels.hardware.conditions import mixture
+from mhmodels.hardware.measurement import Kind, Measurement
+from mhmodels.metrics.norms import Floats, MetricsError, f_avg, f_max
 
-Floats: TypeAlias = NDArray[np.float64]
 Reference: TypeAlias = str | Mapping[str, float] | Sequence[float] | Floats
+"""Reference latencies C: those of a model of the table, in ms by hardware id, or in ms in the order of the hardware."""
 
 KINDS: tuple[str, ...] = get_args(Kind)
-
-
-class MetricsError(MhmodelsError, ValueError):
-    """Latencies, references or weights that no norm can be computed from."""
 
 
 class Norms(NamedTuple):
@@ -50,43 +31,22 @@ class Norms(NamedTuple):
     maximum: Floats
 
 
-def f_avg(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Normalised average latency (equation 4); see the module's text for weights and infinite references.
-
-    Args:
-        latency_ms: L, shape (…, hardware), in ms; NaN where the network did not run.
-        reference_ms: C, shape (hardware,), in ms; infinity removes that hardware.
-        weights: importance by hardware, at least 0, shape (hardware,); None for equal.
-
-    Returns:
-        Shape (…), dimensionless; NaN where a latency that counts is NaN.
-
-    Raises:
-        MetricsError: a latency or reference that is zero, negative, or (reference) NaN; shapes that do not fit; weights
-            that are negative or not finite; every hardware removed.
-    """
-    ratios, importance = _ratios(latency_ms, reference_ms, weights)
-    share = importance / importance.max()  # whose sum is finite, however large they are
-    average: Floats = (ratios * share).sum(axis=-1) / share.sum()
-    return average
-
-
-def f_max(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | None = None) -> Floats:
-    """Normalised maximum latency (equation 5); arguments, result and errors as `f_avg`."""
-    ratios, importance = _ratios(latency_ms, reference_ms, weights)
-    maximum: Floats = (ratios * (importance / importance.max())).max(axis=-1)
-    return maximum
-
-
 class LatencyTable:
     """Latencies of models on hardware, each with its kind. Immutable.
 
     Attributes:
         models: labels of the rows, each once.
         hardware: ids of the columns, each once.
-        latency_ms: shape (models, hardware), read-only; NaN where the whole network did not run there.
-        kinds: by model and hardware: how the latency came about; None only where there is no latency.
-        noisy: by model and hardware: whether the latency is noisy, so that norms made of it are; bool, read-only.
+        latency_ms: latencies in ms, shape (models, hardware), read-only; NaN where the whole network does not run there.
+        kinds: kind of each latency by model and hardware (measured, estimated, …); None only where there is no latency.
+        noisy: whether each latency is noisy, bool, shape (models, hardware), read-only. Norms of noisy latencies are noisy.
+
+    Example:
+        >>> table = LatencyTable(["mobilenet_v1", "multi_max"], ["cpu", "npu"], [[10.0, 2.0], [8.0, 3.0]], "measured")
+        >>> table.norms("mobilenet_v1").maximum.tolist()
+        [1.0, 1.5]
+        >>> table.records("mobilenet_v1")[1]
+        {'model': 'multi_max', 'cpu': 8.0, 'npu': 3.0, 'mn_norm_avg': 1.15, 'mn_norm_max': 1.5}
     """
 
     __slots__ = ("hardware", "kinds", "latency_ms", "models", "noisy")
@@ -99,18 +59,18 @@ class LatencyTable:
         kinds: Kind | Sequence[Sequence[Kind | None]],
         noisy: ArrayLike | None = None,
     ) -> None:
-        """Checks and takes over a table.
+        """Checks the values and makes a table of them.
 
         Args:
             models: labels of the rows.
             hardware: ids of the columns.
-            latency_ms: shape (models, hardware); NaN where the whole network did not run there.
-            kinds: one for the whole table, or one by model and hardware.
-            noisy: shape (models, hardware), bool; None for none.
+            latency_ms: latencies in ms, shape (models, hardware); NaN where the whole network does not run there.
+            kinds: one kind for the whole table, or one for each model and hardware.
+            noisy: whether each latency is noisy, bool, shape (models, hardware); None if none is.
 
         Raises:
-            MetricsError: a name twice, a wrong shape, a latency that is zero, negative or infinite, a missing or unknown
-                kind; the message names model and hardware.
+            MetricsError: a name occurs twice, a shape is wrong, a latency is zero, negative or infinite, or a kind is missing
+                or unknown; the message names model and hardware.
         """
         self.models = tuple(models)
         self.hardware = tuple(hardware)
@@ -143,16 +103,16 @@ class LatencyTable:
     def from_measurements(
         measurements: Iterable[Measurement], models: Sequence[str] | None = None, hardware: Sequence[str] | None = None
     ) -> LatencyTable:
-        """The table of stored measurements: medians, NaN where one is missing or the network did not run.
+        """Makes the table of measurements: their medians, NaN where one is missing or the network does not run.
 
         Args:
-            measurements: of several models on several hardware; of two of one model on one hardware the later counts.
-            models: rows by their labels; None for all, in the order in which they come.
-            hardware: columns; None for all, in the order in which they come.
+            measurements: rows of several models on several hardware. Of two rows of one model on one hardware the later counts.
+            models: labels of the table's rows; None for all, in the order of the measurements.
+            hardware: ids of the table's columns; None for all, in the order of the measurements.
 
         Raises:
-            MetricsError: one hardware's rows come from different devices, files of different formats, other threads or
-                versions: they do not compare.
+            MetricsError: rows of one hardware were taken in different conditions (`Measurement.conditions`), so that they do
+                not compare.
         """
         cells: dict[tuple[str, str], Measurement] = {}
         for row in measurements:
@@ -173,15 +133,31 @@ class LatencyTable:
         return f"<LatencyTable of {len(self.models)} models on {len(self.hardware)} hardware>"
 
     def latency(self, model: str, hardware: str) -> float:
-        """One latency in ms, NaN where the whole network did not run. Raises UnknownNameError."""
+        """One latency in ms, NaN where the whole network does not run.
+
+        Raises:
+            UnknownNameError: no such model or hardware in the table.
+        """
         return float(self.latency_ms[_index("model", model, self.models), _index("hardware", hardware, self.hardware)])
 
     def kind(self, model: str, hardware: str) -> Kind | None:
-        """How that latency came about. Raises UnknownNameError."""
+        """The kind of one latency.
+
+        Raises:
+            UnknownNameError: no such model or hardware in the table.
+        """
         return self.kinds[_index("model", model, self.models)][_index("hardware", hardware, self.hardware)]
 
     def select(self, models: Sequence[str] | None = None, hardware: Sequence[str] | None = None) -> LatencyTable:
-        """A part of the table, in the given order; None keeps all. Raises UnknownNameError."""
+        """A part of the table.
+
+        Args:
+            models: labels in the order of the new rows; None keeps all.
+            hardware: ids in the order of the new columns; None keeps all.
+
+        Raises:
+            UnknownNameError: no such model or hardware in the table.
+        """
         rows = [_index("model", name, self.models) for name in (self.models if models is None else models)]
         columns = [_index("hardware", name, self.hardware) for name in (self.hardware if hardware is None else hardware)]
         kinds = [[self.kinds[i][j] for j in columns] for i in rows]
@@ -195,10 +171,10 @@ class LatencyTable:
         )
 
     def reference(self, reference: Reference) -> Floats:
-        """The C_i in the order of this table's hardware.
+        """The reference latencies C in ms, in the order of this table's hardware, shape (hardware,).
 
         Args:
-            reference: a model of this table, C by hardware id, or C in the order of the hardware; in ms.
+            reference: a model of this table, C in ms by hardware id, or C in ms in the order of the hardware.
 
         Raises:
             UnknownNameError: no such model in the table, or no C for one of its hardware.
@@ -222,12 +198,12 @@ class LatencyTable:
     def norms(self, reference: Reference, weights: ArrayLike | None = None) -> Norms:
         """f_avg and f_max of every model; NaN where any latency that counts is missing.
 
-        With a model as the reference that did not run on some hardware, no model has a norm, unless a weight of 0 removes
-        that hardware.
+        If the reference is a model that does not run on some hardware, no model has a norm, unless a weight of 0 removes that
+        hardware.
 
         Args:
-            reference: as in `reference`.
-            weights: importance by hardware, in their order; None for equal.
+            reference: a model of this table, C in ms by hardware id, or C in ms in the order of the hardware.
+            weights: importance of each hardware, at least 0, in their order; None for equal weights.
 
         Raises:
             UnknownNameError, MetricsError: as `reference` and `f_avg`.
@@ -242,8 +218,33 @@ class LatencyTable:
                 c = np.where(counts, c, np.inf)
         return Norms(f_avg(self.latency_ms, c, weights), f_max(self.latency_ms, c, weights))
 
+    def records(
+        self, reference: Reference | None = None, weights: ArrayLike | None = None
+    ) -> list[dict[str, str | float | None]]:
+        """The table as one dictionary a model, as `pandas.DataFrame` and CSV writers take it.
+
+        Args:
+            reference: as in `norms`; None leaves the norms out.
+            weights: as in `norms`.
+
+        Returns:
+            By model: `model`, the latency in ms under each hardware id, `mn_norm_avg` and `mn_norm_max`; None for what is
+            missing.
+
+        Raises:
+            UnknownNameError, MetricsError: as `norms`.
+        """
+        columns = {hardware: self.latency_ms[:, place] for place, hardware in enumerate(self.hardware)}
+        if reference is not None:
+            norms = self.norms(reference, weights)
+            columns |= {"mn_norm_avg": norms.average, "mn_norm_max": norms.maximum}
+        return [
+            {"model": model, **{name: None if np.isnan(values[row]) else float(values[row]) for name, values in columns.items()}}
+            for row, model in enumerate(self.models)
+        ]
+
     def noisy_norms(self, reference: Reference, weights: ArrayLike | None = None) -> NDArray[np.bool_]:
-        """Whether norms are made of noisy latencies, of the model or of the reference, on hardware that counts.
+        """Whether the norms of each model depend on a noisy latency, of the model or of the reference, on hardware that counts.
 
         Args:
             reference, weights: as in `norms`.
@@ -274,37 +275,13 @@ class LatencyTable:
                     raise MetricsError(f"{where} has kind {kind!r}, expected one of {', '.join(KINDS)}")
 
 
-def _ratios(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | None) -> tuple[Floats, Floats]:
-    """L / C and the importance, both of the hardware that counts only."""
-    latency = np.asarray(latency_ms, np.float64)
-    c = np.asarray(reference_ms, np.float64)
-    if c.ndim != 1 or latency.ndim < 1 or latency.shape[-1] != c.size or c.size == 0:
-        raise MetricsError(f"latencies have shape {latency.shape}, references {c.shape}; expected (…, hardware) and (hardware,)")
-    importance = np.ones(c.size) if weights is None else np.asarray(weights, np.float64)
-    if importance.shape != c.shape:
-        raise MetricsError(f"weights have shape {importance.shape}, expected one for each of {c.size} hardware")
-    _check_all(latency, np.isnan(latency) | ((latency > 0) & np.isfinite(latency)), "latency", "a finite latency above 0, or NaN")
-    _check_all(c, c > 0, "reference latency", "a latency above 0, or infinity to remove that hardware")
-    _check_all(importance, (importance >= 0) & np.isfinite(importance), "weight", "a finite weight of at least 0")
-    counts = np.isfinite(c) & (importance > 0)
-    if not counts.any():
-        raise MetricsError(
-            f"all {c.size} hardware are removed (infinite reference or weight 0), expected at least one that counts"
-        )
-    return latency[..., counts] / c[counts], importance[counts]
-
-
-def _check_all(values: Floats, good: NDArray[np.bool_], what: str, expected: str) -> None:
-    if not good.all():
-        where = tuple(int(i) for i in np.argwhere(~good)[0])
-        raise MetricsError(f"{what} at index {', '.join(map(str, where))} is {values[where]}, expected {expected}")
-
-
 def _check_comparable(hardware: str, rows: Sequence[Measurement]) -> None:
-    """Rows of one column must come from the same conditions."""
+    """Refuses rows of one column that were taken in different conditions."""
     found = mixture(rows)
     if found is not None:
-        raise MetricsError(f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions (`--fresh`)")
+        raise MetricsError(
+            f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions", field="fresh"
+        )
 
 
 def _index(what: str, name: str, known: tuple[str, ...]) -> int:

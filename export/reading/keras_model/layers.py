@@ -14,8 +14,8 @@ import tensorflow as tf
 
 from mhmodels.block_types import Rectifier
 from mhmodels.blocks import Kind
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_input import (
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.front import (
     ARITHMETIC,
     RESIZING,
     TRAINING_ONLY,
@@ -30,7 +30,7 @@ from mhmodels.export.reading.keras_input import (
     resizing,
     training_only,
 )
-from mhmodels.export.reading.precision import is_quantised
+from mhmodels.export.reading.keras_model.precision import is_quantised
 from mhmodels.network import Op
 
 _NOTHING_IN_INFERENCE = classes_of((

@@ -12,22 +12,21 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
-from mhmodels.export.reading.precision import single_precision
-from mhmodels.export.verification.parity import ParityError
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import Float32Array, Graph
+from mhmodels.export.reading.keras_model.precision import single_precision
+from mhmodels.export.tolerances import FLOAT_TOLERANCE
 from mhmodels.network import IMAGE
 
 if TYPE_CHECKING:
-    from mhmodels.export.reading.source import Source
+    from mhmodels.export.reading.source import ExportSource
 
-PICTURES = 8
-TOLERANCE = 1e-3
-"""Largest difference as a share of the outputs' spread: float32 rounds at about 1e-6 of it, through a deep network 1e-5."""
+READING_PICTURES = 8
 _RELATIVE = 1e-6
-"""The same for outputs that hardly vary, as a share of the largest."""
+"""`FLOAT_TOLERANCE` for outputs that hardly vary, as a share of the largest."""
 
 
-def check_reading(source: Source, images: Floats) -> None:
+def check_reading(source: ExportSource, images: Float32Array) -> None:
     """Compares the operations of a source with its Keras model, on a few pictures.
 
     Args:
@@ -37,7 +36,7 @@ def check_reading(source: Source, images: Floats) -> None:
     Raises:
         ParityError: they differ; the message names the first operation that does, as far as it can be told.
     """
-    images, graph = images[:PICTURES], source.known
+    images, graph = images[:READING_PICTURES], source.known
     expected, values = source.outputs_of(images), compute(graph, images)
     for name, wanted in zip(source.outputs or (graph.ops[-1].name,), expected, strict=True):
         worst, allowed = _difference(values[name], wanted)
@@ -49,31 +48,31 @@ def check_reading(source: Source, images: Floats) -> None:
             )
 
 
-def compute(graph: Graph, images: Floats) -> dict[str, Floats]:
+def compute(graph: Graph, images: Float32Array) -> dict[str, Float32Array]:
     """Every tensor of a graph on pictures, in float32, by operation name."""
     from mhmodels.export.quantisation.fake_quant import float_layer
 
-    values: dict[str, Floats] = {IMAGE: images}
+    values: dict[str, Float32Array] = {IMAGE: images}
     for op in graph.ops:
         values[op.name] = float_layer(graph, op, values)
     return values
 
 
-def keras_outputs(model: keras.Model, images: Floats) -> list[Floats]:
+def keras_outputs(model: keras.Model, images: Float32Array) -> list[Float32Array]:
     """What a Keras model gives when it is called, output by output."""
     with single_precision():
         return [np.asarray(output, np.float32) for output in keras.tree.flatten(model(images, training=False))]
 
 
-def _difference(found: Floats, wanted: Floats) -> tuple[float, float]:
+def _difference(found: Float32Array, wanted: Float32Array) -> tuple[float, float]:
     """The largest difference and the largest allowed one."""
     if found.size != wanted.size:
         return float("inf"), 0.0
     difference = np.abs(found.reshape(len(found), -1) - wanted.reshape(len(wanted), -1))
-    return float(difference.max()), max(TOLERANCE * float(wanted.std()), _RELATIVE * float(np.abs(wanted).max()))
+    return float(difference.max()), max(FLOAT_TOLERANCE * float(wanted.std()), _RELATIVE * float(np.abs(wanted).max()))
 
 
-def _first_departing(source: Source, graph: Graph, values: Mapping[str, Floats], images: Floats) -> str:
+def _first_departing(source: ExportSource, graph: Graph, values: Mapping[str, Float32Array], images: Float32Array) -> str:
     for op in graph.ops:
         if source.tensors.get(op.name) is None:
             continue

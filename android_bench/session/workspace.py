@@ -5,19 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from mhmodels.android_bench.device.settings import (
-    Setting,
-    get_script,
-    journal_text,
-    parse_answers,
-    parse_journal,
-    put_script,
-    usable,
-)
+from mhmodels.android_bench.device.settings import PhoneSetting, parse_journal, put_script
 from mhmodels.android_bench.errors import (
     AdbError,
     CancelledError,
@@ -26,7 +18,8 @@ from mhmodels.android_bench.errors import (
     NoSpaceError,
     TakenError,
 )
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.session.settings_journal import SettingsJournal, not_settled
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, quote, sections, split_sections
 from mhmodels.hardware.machine_lock import file_lock
 from mhmodels.system.files import sha256_of
@@ -51,6 +44,7 @@ for f in $(grep -lE "$q" /proc/[0-9]*/cmdline 2>/dev/null); do
   echo "killed $p"
 done
 """
+_TIDY = ('rm -rf "${r}s"/files/*.part', SWEEP)
 
 
 def device_lock(serial: str, cancelled: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
@@ -83,9 +77,7 @@ class Workspace:
         self.phone = phone
         self.token = secrets.token_hex(8)
         self._placed: set[str] = set()
-        # What is in force, and what it was before or an earlier session still owes.
-        self._applied: list[Setting] = []
-        self._changed: list[Setting] = []
+        self._settings = SettingsJournal(phone, _JOURNAL, self._run_if_owned)
 
     def open(self) -> list[str]:
         """Makes the folder, ends what a killed session left running, puts back its settings, removes its run folders.
@@ -112,11 +104,13 @@ class Workspace:
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {ROOT}", found.get("folder", "") + said.stderr)
         old = parse_journal(found.get("restore", ""))
-        self._changed = self._put_back(old) if old else []
+        if old:
+            self._settings.put_back(old, afterwards=_TIDY)
+        owed = self._settings.changed
         return [
             *(f"ended process {pid} of an earlier session" for pid in _killed(found.get("sweep", ""))),
-            *(f"put back {setting.name} of an earlier session" for setting in old if setting not in self._changed),
-            *(f"{setting.name} of an earlier session cannot be put back to {setting.value}" for setting in self._changed),
+            *(f"put back {setting.name} of an earlier session" for setting in old if setting not in owed),
+            *(f"{setting.name} of an earlier session cannot be put back to {setting.value}" for setting in owed),
         ]
 
     @property
@@ -198,7 +192,7 @@ class Workspace:
         """
         self.phone.script(SWEEP)
         old = parse_journal(self.phone.script(f"{_READ_JOURNAL.format(_JOURNAL)} || true").stdout)
-        owed = _owed(old, self.phone.script("\n".join([*put_script(old), ":"])).stdout) if old else []
+        owed = not_settled(old, self.phone.script("\n".join([*put_script(old), ":"])).stdout) if old else []
         if owed:
             names = ", ".join(f"{setting.name} {setting.value}" for setting in owed)
             raise AdbError(
@@ -210,42 +204,13 @@ class Workspace:
             raise _refused(f"device '{self.phone.serial}': cannot remove {ROOT}", said.stdout + said.stderr)
         self._placed.clear()
 
-    def change(self, settings: Iterable[Setting]) -> list[str]:
-        """Changes settings, after what they were is written down on the device itself.
-
-        Returns:
-            Those that could not be read or changed, for people.
-
-        Raises:
-            AdbError: one that is needed is among them.
-        """
-        settings = list(settings)
-        script, secret = sections({s.name: get_script(s) for s in settings})
-        found = split_sections(self.phone.script(script).stdout, secret)
-        # What could not be put back after an earlier session is not what it was before that one.
-        before = {s.name: found.get(s.name, "").strip() for s in settings} | {s.name: s.value for s in self._changed}
-        able = [s for s in settings if usable(before[s.name])]
-        kept = [s for s in self._changed if s.name not in {setting.name for setting in able}]
-        changed = kept + [Setting(s.namespace, s.key, before[s.name]) for s in able]
-        if not self._write_down(changed):
-            self._heed([s for s in settings if s.needed])
-            return [f"settings stay as they are: {_JOURNAL} cannot be written"]
-        self._changed = changed
-        answers = parse_answers(able, self.phone.script("\n".join([*put_script(able), ":"])).stdout)
-        # What did not change is owed to nobody.
-        self._changed = kept + [s for s in changed[len(kept) :] if answers[s.name].changed(s.value)]
-        if len(self._changed) < len(changed):
-            self._write_down(self._changed)
-        refused = [s for s in able if answers[s.name].refused(s, before[s.name])]
-        self._applied = [s for s in able if s not in refused]
-        return self._heed(refused + [s for s in settings if s not in able])
+    def change(self, settings: Iterable[PhoneSetting]) -> list[str]:
+        """Changes settings of the device for this session; see `SettingsJournal.change`."""
+        return self._settings.change(settings)
 
     def apply_again(self) -> list[str]:
-        """Makes what `change` changed hold once more: a phone that restarts forgets some of it; as `change`."""
-        if not self._applied:
-            return []
-        answers = parse_answers(self._applied, self.phone.script("\n".join([*put_script(self._applied), ":"])).stdout)
-        return self._heed([s for s in self._applied if answers[s.name].rc])
+        """Makes what `change` changed hold once more; see `SettingsJournal.apply_again`."""
+        return self._settings.apply_again()
 
     def close(self) -> list[str]:
         """Puts back what `change` changed, ends what still runs, and removes what was pushed in part.
@@ -253,32 +218,13 @@ class Workspace:
         Returns:
             Settings that could not be put back, for people; the next session tries again.
         """
-        self._changed, self._applied = self._put_back(self._changed), []
-        return [f"{setting.name} cannot be put back to {setting.value}" for setting in self._changed]
+        self._settings.put_back(self._settings.changed, afterwards=_TIDY)
+        return [f"{setting.name} cannot be put back to {setting.value}" for setting in self._settings.changed]
 
-    def _write_down(self, settings: Sequence[Setting]) -> bool:
-        """Notes on the device what settings were; whether it could be written."""
-        return self.phone.script(_note(settings)).rc == 0
-
-    def _heed(self, refused: Sequence[Setting]) -> list[str]:
-        needed = next((setting for setting in refused if setting.needed), None)
-        if needed is not None:
-            raise AdbError(
-                f"device '{self.phone.serial}': {needed.name} cannot be changed, though rows would say that it was: "
-                "leave it as it is (no --fixed-clocks)"
-            )
-        return [f"{setting.name} cannot be changed" for setting in refused]
-
-    def _put_back(self, settings: Sequence[Setting]) -> list[Setting]:
-        """Those that were refused; the note of what they were stays on the device as long as there are any."""
-        lines = put_script(settings)
-        said = self.phone.script(self.mine("\n".join([*lines, 'rm -rf "${r}s"/files/*.part', SWEEP]))).stdout
-        if said.strip() == TAKEN:
-            return []
-        owed = _owed(settings, said)
-        if owed != list(settings):
-            self.phone.script(self.mine(_note(owed)))
-        return owed
+    def _run_if_owned(self, script: str) -> str | None:
+        """The output of a script; None if another session has the device now."""
+        said = self.phone.script(self.mine(script)).stdout
+        return None if said.strip() == TAKEN else said
 
     def _push(self, files: Mapping[str, Path], digests: Mapping[str, str], folder: str) -> None:
         part = f"{folder}.part"
@@ -318,23 +264,10 @@ class Workspace:
         return said.rc == 0 and all(found.get(name) in (digests[name], str(files[name].stat().st_size)) for name in files)
 
 
-def _note(settings: Sequence[Setting]) -> str:
-    """A script that writes down what settings were, or removes the note where there are none."""
-    if not settings:
-        return f"rm -f {_JOURNAL}"
-    return f"printf %s {quote(journal_text(settings))} > {_JOURNAL}.part && mv {_JOURNAL}.part {_JOURNAL}"
-
-
-def _owed(settings: Sequence[Setting], said: str) -> list[Setting]:
-    """Settings that a phone did not take back."""
-    answers = parse_answers(settings, said)
-    return [setting for setting in settings if not answers[setting.name].settled(setting)]
-
-
 def _killed(text: str) -> list[str]:
     return re.findall(r"^killed (\d+)", text.replace("\r", ""), re.MULTILINE)
 
 
 def _refused(what: str, said: str) -> AdbError:
-    text = printable(" ".join(said.split()))[-200:]
+    text = without_controls(" ".join(said.split()))[-200:]
     return (NoSpaceError if "No space left" in text else AdbError)(f"{what} ({text})")
