@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from mhmodels.cli.fields import text_with_option
+from mhmodels.cli.messages import with_options
 from mhmodels.errors import MhmodelsError
 
 
@@ -21,5 +21,5 @@ class RequestCommand(click.Command):
             from mhmodels.search.run.request import RequestError
 
             if isinstance(error, RequestError):
-                raise click.UsageError(text_with_option(error, self), ctx) from error
+                raise click.UsageError(with_options(str(error), self), ctx) from error
             raise

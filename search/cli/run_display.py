@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from mhmodels.cli.common import console, note, progress_console
-from mhmodels.cli.fields import with_options
+from mhmodels.cli.messages import with_options
 from mhmodels.search.cli.panel import SearchPanel, watch
 
 if TYPE_CHECKING:

@@ -74,8 +74,8 @@ def test_an_observer_is_told_everything() -> None:
         ({"references": {"a": 0.0}}, "argument 'references' has 'a=0', expected a finite number above 0"),
         ({"references": {"a": float("inf")}}, "argument 'references' has 'a=inf'"),
         ({"weights": {"a": -1.0}}, "argument 'weights' has 'a=-1', expected a finite number of at least 0"),
-        ({"seed": -1}, "argument 'seed' is -1"),
-        ({"aggregate": "mean"}, "argument 'aggregate' is 'mean', expected avg or max"),
+        ({"seed": -1}, "field 'seed' is -1, expected a whole number"),
+        ({"aggregate": "mean"}, "field 'aggregate' is 'mean', expected"),
         ({"evaluator": "a:b", "weight_sharing": WeightSharing(preset=PRESETS["quick"], data="digits64")}, "give one of both"),
     ],
 )
