@@ -13,8 +13,8 @@ from mhmodels.export.cli.options import model_options, preprocessing_options, re
 from mhmodels.tflite.format import FORMATS, FileFormat
 
 if TYPE_CHECKING:
-    from mhmodels.export.verification.consistency_report import ConsistencyReport
-    from mhmodels.export.verification.decisions import Decide
+    from mhmodels.export.consistency.decisions import Decide
+    from mhmodels.export.consistency.report import ConsistencyReport
 
 _SHOWN_OUTPUTS = 5
 _DECIDES = {
@@ -71,7 +71,7 @@ def consistency(
     from rich.markup import escape
 
     from mhmodels.export.cli.stated_rule import stated_rule_of
-    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.system.quiet import load_tensorflow
 
     request = ModelRequest(
@@ -86,7 +86,7 @@ def consistency(
     resolved = resolve_and_tell(request)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
-        from mhmodels.export.verification.consistency import check_consistency
+        from mhmodels.export.consistency.check import check_consistency
 
         report = check_consistency(
             resolved,

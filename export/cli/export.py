@@ -18,9 +18,9 @@ from mhmodels.tflite.format import FORMATS, FileFormat
 if TYPE_CHECKING:
     from mhmodels.export.file_export import Exported
     from mhmodels.export.graph.outputs import Pooling
+    from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel
     from mhmodels.export.options import Engine, ExportOptions
     from mhmodels.export.quantisation.scheme import Granularity
-    from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
     from mhmodels.export.writing.labels import OutputLabels
     from mhmodels.export.writing.writer import InterfaceType
 
@@ -115,8 +115,8 @@ def export(
     """
     from mhmodels.export.cli.stated_rule import stated_rule_of
     from mhmodels.export.graph.outputs import WriterOptions
+    from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.export.options import ExportOptions
-    from mhmodels.export.reading.model_request import ModelRequest
 
     options = ExportOptions(
         directory=output,
@@ -176,7 +176,7 @@ def _labels(file: Path | None, offset: int) -> OutputLabels:
 
 def _opener(request: ModelRequest, options: ExportOptions, *, alone: bool) -> Callable[[], ResolvedModel]:
     """Checks names and sizes of a model and, for a single one, its files; returns what resolves its weights."""
-    from mhmodels.export.reading.model_request import requested_network
+    from mhmodels.export.opening.model_request import requested_network
     from mhmodels.export.targets import target_paths
 
     top = not options.writer.features

@@ -40,10 +40,10 @@ def pictures(count: int = 12) -> Any:
 
 def make(fmt: QuantisedFormat, granularity: Granularity, **settings_: Any) -> tuple[Any, Any]:
     """A float model with sensible statistics, and its quantisation-aware form with calibrated ranges."""
+    from mhmodels.export.opening.model_request import ModelRequest
+    from mhmodels.export.opening.open_model import open_model
     from mhmodels.export.quantisation.aware import quantize_aware
     from mhmodels.export.quantisation.calibration import calibrate
-    from mhmodels.export.reading.model_request import ModelRequest
-    from mhmodels.export.reading.open_model import open_model
 
     source = open_model(ModelRequest(model=TINY), pictures())
     ranges = calibrate(source.graph, pictures())
@@ -438,10 +438,10 @@ def stated() -> Any:
 def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
     import keras
 
+    from mhmodels.export.opening.open_model import keras_source
     from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
     from mhmodels.export.quantisation.aware import quantize_aware
-    from mhmodels.export.reading.open_model import keras_source
     from mhmodels.export.verification.file_graph import file_outputs
 
     model = own_head(nested=form == "nested", pixels=form == "pixels")
