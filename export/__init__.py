@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from mhmodels.export.opening.open_model import open_model
     from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
-    from mhmodels.export.quantisation.aware import quantize_aware, save_aware
+    from mhmodels.export.quantisation.aware import quantize_aware
+    from mhmodels.export.quantisation.aware_model import save_aware
     from mhmodels.export.reading.stated_rule import StatedRule
     from mhmodels.export.verification.verify import FileReport, verify
     from mhmodels.export.writing.labels import labels_from_file
@@ -54,7 +55,7 @@ _MODULES = {
     "load_manifest": "writing.manifest",
     "open_model": "opening.open_model",
     "quantize_aware": "quantisation.aware",
-    "save_aware": "quantisation.aware",
+    "save_aware": "quantisation.aware_model",
     "verify": "verification.verify",
 }
 """Module of each public name, under this package."""

@@ -14,7 +14,7 @@ from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_lay
 from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel, resolve_model
 from mhmodels.export.opening.random_weights import random_model
 from mhmodels.export.opening.source import ExportSource
-from mhmodels.export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
+from mhmodels.export.quantisation.aware_model import aware_graph, float_twin, is_aware, learned, made_as
 from mhmodels.export.reading.input_rule import input_rule
 from mhmodels.export.reading.keras_model.files import load_keras_file
 from mhmodels.export.reading.keras_model.operation_list import Front
