@@ -26,6 +26,7 @@ from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import INTEGER_FORMATS, ExportOptions
 from mhmodels.export.pipeline import export_source
 from mhmodels.export.reading.keras_model.reader import output_names
+from mhmodels.export.tolerances import DRIFT_TOLERANCE
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.parity import TOP_K, shared_top
 from mhmodels.export.verification.runtime import RuntimeKernels, run_file
@@ -34,7 +35,6 @@ from mhmodels.tflite.file import read_tflite
 from mhmodels.tflite.format import FORMATS, FileFormat
 
 REFERENCE = "float32 keras"
-DEFAULT_TOLERANCE = 0.2
 KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
 
 
@@ -86,7 +86,7 @@ def check_consistency(
     *,
     images: str | Path | None = None,
     formats: Sequence[FileFormat] = FORMATS,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float = DRIFT_TOLERANCE,
     threshold: float | None = None,
     decide: Decide = "auto",
     progress: ProgressCallback = no_progress,
