@@ -42,6 +42,11 @@ class CollectSettings(msgspec.Struct, frozen=True, kw_only=True):
         patience_s: seconds to wait for a busy machine to become quiet, for each timing.
         again: whether noisy, drifted and outlying networks are measured a second time.
         baselines: zoo networks to measure beside the samples. Rewards use their latencies as references.
+
+    Example:
+        >>> from mhmodels.search import CollectSettings
+        >>> CollectSettings(runs=100, threads=4, baselines=("mobilenet_v1",)).reference
+        'mobilenet_v2'
     """
 
     runs: int = 50

@@ -49,6 +49,14 @@ class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         held_out: share of the networks that is held out for the report, above 0 and below 1.
         seed: random seed of the split.
         curve: whether to compute the learning curve, which fits to fewer samples as well.
+
+    Raises:
+        CostModelError: `held_out` is out of its range.
+
+    Example:
+        >>> from mhmodels.search import FitOptions
+        >>> FitOptions(error="absolute", held_out=0.1).nonnegative
+        False
     """
 
     form: Form | None = None
@@ -76,6 +84,14 @@ class Fit(NamedTuple):
         held_out: (k,), their indices in the data.
         warnings: remarks about the data, for people.
         absurd: (n,), latencies of all data that are far off without a pattern. They are neither fitted to nor counted.
+
+    Example:
+        >>> from mhmodels.search import FitOptions, fit, get_space, sample
+        >>> space = get_space("multi_hardware")
+        >>> encodings = sample(space, 60).encodings
+        >>> result = fit(space, encodings, space.madds(encodings) / 5e7, "my-phone", FitOptions(curve=False))
+        >>> len(result.true_ms), int(result.absurd.sum())
+        (12, 0)
     """
 
     model: CostModel

@@ -289,6 +289,13 @@ class Predictor:
         model: the cost model.
         space: the space.
         table: ms by row of the space's table.
+
+    Example:
+        >>> from mhmodels.search import Predictor, get_space, sample, shipped_model
+        >>> space = get_space("multi_hardware")
+        >>> predictor = Predictor(shipped_model(space, "ethos-u65-256"), space)
+        >>> predictor.predict(sample(space, 2).encodings).shape
+        (2,)
     """
 
     def __init__(self, model: CostModel, space: Space) -> None:

@@ -46,6 +46,11 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     Raises:
         SearchError: a field is out of its range.
+
+    Example:
+        >>> from mhmodels.search import ControllerSettings
+        >>> ControllerSettings(steps=20_000, delay=0.5).growth
+        10.0
     """
 
     steps: int

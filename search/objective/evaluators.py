@@ -27,6 +27,17 @@ class Evaluator(Protocol):
     Attributes:
         identity: source of the accuracies in words and hashes. It is part of a result's provenance, and must be the same when a
             search is resumed.
+
+    Example:
+        >>> class Constant:
+        ...     identity = "constant"
+        ...
+        ...     def evaluate(self, encodings):
+        ...         return [0.5] * len(encodings)
+        >>> from mhmodels.search import Evaluator
+        >>> evaluator: Evaluator = Constant()
+        >>> evaluator.evaluate([[0, 1], [1, 0]])
+        [0.5, 0.5]
     """
 
     identity: str

@@ -26,6 +26,12 @@ class Sample(NamedTuple):
     Attributes:
         encodings: (n, decisions), int16, canonical, each once.
         distributions: (n,), the distribution that each network was drawn from.
+
+    Example:
+        >>> from mhmodels.search import get_space, sample
+        >>> drawn = sample(get_space("nas_bench_201"), 2)
+        >>> drawn.distributions
+        ('uniform', 'uniform')
     """
 
     encodings: Encodings

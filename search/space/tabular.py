@@ -13,7 +13,15 @@ from mhmodels.search.space.search_space import Space
 
 
 class TabularSpace(Space):
-    """A space without architectures. Values of its members come from tables that are attached to it."""
+    """A space without architectures. Values of its members come from tables that are attached to it.
+
+    Example:
+        >>> from mhmodels.search import OneOf, TabularSpace
+        >>> space = TabularSpace("mine", [OneOf("operation", ("skip", "conv")), OneOf("width", (16, 32))])
+        >>> table = space.attach([[0, 0], [1, 1]], accuracy=[0.5, 0.7])
+        >>> table.evaluate([[1, 1]], "accuracy").tolist()
+        [0.7]
+    """
 
     def attach(self, encodings: ArrayLike, **columns: ArrayLike) -> Table:
         """Makes a table of members.

@@ -26,6 +26,15 @@ class Latencies(NamedTuple):
         distributions: (n,), distribution of each network, "" where unknown; empty if all are unknown.
         origin: hardware and conditions of the latencies.
         remarks: what was left out or merged, for people.
+
+    Example:
+        >>> from mhmodels.search import Latencies, LatencyOrigin, get_space, sample
+        >>> space = get_space("multi_hardware")
+        >>> drawn = sample(space, 60)
+        >>> ms = space.madds(drawn.encodings) / 5e7
+        >>> latencies = Latencies(drawn.encodings, ms, drawn.distributions, LatencyOrigin("my-phone"), ())
+        >>> latencies.encodings.shape
+        (60, 25)
     """
 
     encodings: Encodings

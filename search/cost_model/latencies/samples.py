@@ -30,6 +30,17 @@ def write_samples(sample: Sample, space: Space, path: Path) -> None:
 
     Raises:
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.search import get_space, read_samples, sample, write_samples
+        >>> space = get_space("multi_hardware")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "samples.jsonl")
+        ...     write_samples(sample(space, 3), space, path)
+        ...     len(read_samples(path, space).encodings)
+        3
     """
     from mhmodels.system.files import replaced
 
@@ -59,6 +70,16 @@ def read_samples(path: str | os.PathLike[str], space: Space) -> Sample:
     Raises:
         FileFormatError: the file cannot be read, or has no networks.
         SpaceError: a network is not a member of the space.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.search import get_space, read_samples
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "samples.csv")
+        ...     _ = path.write_text("architecture,ms\\nmulti_max,12.5\\n")
+        ...     read_samples(path, get_space("multi_hardware")).encodings.shape
+        (1, 25)
     """
     path = Path(path)
     provenance_of(path, space)
