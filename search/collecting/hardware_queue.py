@@ -237,7 +237,7 @@ class HardwareQueue:
             why = self._why_not()
             if not self.gone and (why or self._failures >= FAILURES):
                 self.gone = True
-                reason = why or f"{self._failures} networks in a row came to nothing, the last: {error}"
+                reason = why or f"{self._failures} networks in a row could not be measured, the last: {error}"
                 self._emit(FailureEvent(self.id, reason, gone=True))
             elif not self.gone:
                 self._emit(FailureEvent(self.id, f"{job.model}: {error}"))

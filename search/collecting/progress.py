@@ -98,7 +98,7 @@ class CollectReport(msgspec.Struct, frozen=True, kw_only=True):
         """One line for each hardware that was given up or on which networks failed."""
         lines = [f"{tally.hardware}: {tally.trouble}" for tally in self.tallies if tally.trouble]
         lines += [
-            f"{tally.hardware}: {tally.failed} networks came to nothing, the first: {tally.failures[0]}"
+            f"{tally.hardware}: {tally.failed} networks could not be measured, the first: {tally.failures[0]}"
             for tally in self.tallies
             if tally.failed and not tally.trouble
         ]
