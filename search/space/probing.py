@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
 from mhmodels.families.rows import bottleneck, conv, ib
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
+
+if TYPE_CHECKING:
+    from mhmodels.hardware import HardwareCollection
 
 _SIDE = 32
 _KERNELS = (5, 7, 9)
@@ -28,22 +32,23 @@ def probes() -> Mapping[str, Architecture]:
     return {name: _network(name, block) for name, block in blocks.items()}
 
 
-def probe(hardware_id: str) -> Capabilities:
+def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabilities:
     """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
         hardware_id: hardware id (`mhmodels hardware` lists them).
+        known: collection that has the id; None for the hardware that comes with the package.
 
     Raises:
         MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
     from mhmodels.export.writing.latency import latency_file, latency_format
-    from mhmodels.hardware import answer, get_hardware, prepare
+    from mhmodels.hardware import answer, built_in_hardware, prepare
     from mhmodels.hardware.measuring import check
     from mhmodels.system.files import temporary_folder
 
-    hardware, runner = get_hardware(hardware_id)
+    hardware, runner = (known or built_in_hardware()).get(hardware_id)
     file_format = latency_format(hardware.format, hardware.id)
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
