@@ -7,16 +7,11 @@ from collections.abc import Iterable
 
 
 class MhmodelsError(Exception):
-    """Base of every error that a user can cause and mend. Its text is complete: what, where, found, expected, remedy.
+    """Base of every error that a user can cause and mend. Its text is complete: what, where, found, expected, remedy."""
 
-    Attributes:
-        field: Python name of the argument or field that the user should change, "" if there is none. The command line appends
-            the option of that name to the text (`mhmodels.cli.fields`).
-    """
 
-    def __init__(self, *args: object, field: str = "") -> None:
-        super().__init__(*args)
-        self.field = field
+class FieldError(MhmodelsError, ValueError):
+    """A field of a struct whose value is outside its limits; the message names the field, the value and what is expected."""
 
 
 class ArchitectureError(MhmodelsError, ValueError):

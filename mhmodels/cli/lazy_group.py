@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from mhmodels.cli.fields import options_named
+from mhmodels.cli.messages import options_in_errors
 
 CommandTable: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Module, attribute and one-line help by command, in the order in which people need the commands."""
@@ -35,8 +35,8 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; its errors name the options of the fields that the library names."""
-        with options_named(self, ctx):
+        """Runs a command; its errors name options in place of the library's arguments."""
+        with options_in_errors(self, ctx):
             return super().invoke(ctx)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:

@@ -56,6 +56,14 @@ class _ReaderLeftError(Exception):
     """The reader of stdout closed the pipe."""
 
 
+class _EndOfFileError(Exception):
+    """A command raised EOFError, such as a user's function that asks a person; click would call that an interruption."""
+
+    def __init__(self, raised: EOFError) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
+
+
 def _reader_is_there() -> bool:
     """Returns whether stdout is still open; then the broken pipe was another one, for example of a connection to a phone."""
     poll = select.poll()
@@ -67,13 +75,19 @@ class RootGroup(LazyGroup):
     """The root of the command line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command. Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe."""
+        """Runs a command and keeps two exceptions from click.
+
+        Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe, and report EOFError as an
+        interruption.
+        """
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise
             raise _ReaderLeftError from error
+        except EOFError as error:
+            raise _EndOfFileError(error) from error
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -120,6 +134,8 @@ def main() -> None:
         kept = next((str(cause) for cause in causes if isinstance(cause, InterruptedJobError)), "what was written before is kept")
         click.echo(f"{word}; {kept}", err=True)
         sys.exit(128 + number)
+    except _EndOfFileError as error:
+        raise error.raised from None
     except _ReaderLeftError:
         terminal.silence(sys.stdout)
         sys.exit(0)

@@ -10,7 +10,6 @@ import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_place, check_places, emit_json, json_option, note, store_option
 from mhmodels.cli.phones import PhoneOptions, phone_options
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ class Selection(NamedTuple):
     distribution: str | None
 
 
-@click.command("collect", cls=SearchCommand)
+@click.command("collect")
 @click.argument("words", nargs=-1, metavar="[ID]...")
 @space_option
 @click.option(

@@ -18,7 +18,6 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, seed_option, space_option, where_option
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.model import CostModel
 
 
-@click.command("fit", cls=SearchCommand)
+@click.command("fit")
 @click.option(
     "--data",
     type=INPUT_FILE,

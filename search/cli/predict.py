@@ -10,7 +10,6 @@ import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
 from mhmodels.errors import MhmodelsError
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.predicting import PredictedRow
 
 
-@click.command("predict", cls=SearchCommand)
+@click.command("predict")
 @click.argument("models", nargs=-1, metavar="MODEL...")
 @click.option(
     "--cost-model",

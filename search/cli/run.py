@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.common import json_option
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE
+from mhmodels.search.cli.request_command import RequestCommand
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
 from mhmodels.search.cli.run_options import (
     AccuracyOptions,
@@ -23,7 +23,7 @@ from mhmodels.search.cli.run_options import (
 )
 
 
-@click.command("run", cls=SearchCommand)
+@click.command("run", cls=RequestCommand)
 @click.option(
     "--space",
     required=True,
@@ -60,13 +60,10 @@ def run_command(
     (--data). Latencies come from cost models (--cost-model) or from a table (--latencies).
     """
     from mhmodels.search.cli.run_effects import check_effects, given_options
-    from mhmodels.search.run.request import RequestError, SearchRequest
+    from mhmodels.search.run.request import SearchRequest
 
+    accuracy.check()
     check_effects(given_options(click.get_current_context()), accuracy, method)
-    if accuracy.evaluator is None and accuracy.data is None:
-        raise RequestError(
-            "accuracies come from argument 'evaluator' or from a super-network (argument 'weight_sharing'): give one of both"
-        )
     request = SearchRequest(
         space=space,
         method=method.search_method(),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+import click
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mhmodels.cli.common import console, note, progress_console
-from mhmodels.search.cli.argument_names import with_options
+from mhmodels.cli.messages import with_options
 from mhmodels.search.cli.panel import SearchPanel, watch
 
 if TYPE_CHECKING:
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 
 _RARE = 0.001
 """Share of samples near the target below which a search is warned."""
+
+
+def note_options(message: str, show: Callable[[str], None] = note) -> None:
+    """Prints a remark of the library, with the options of the running command in place of arguments."""
+    show(with_options(message, click.get_current_context().command))
 
 
 @contextmanager
@@ -77,7 +83,7 @@ class TerminalObserver:
 
     def note(self, message: str) -> None:
         """Prints a remark, above the panel if there is one."""
-        (note if self._panel is None else self._panel.note)(with_options(message))
+        note_options(message, note if self._panel is None else self._panel.note)
 
     def _opened_bar(self) -> Progress:
         if self._bar is None:

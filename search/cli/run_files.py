@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import OutputFile, check_places, emit_json, note
-from mhmodels.search.cli.argument_names import with_options
 from mhmodels.search.cli.options import option_group
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def run_and_write(request: SearchRequest, log_path: Path | None, files: ResultFi
 
     if log_path is None and request.weight_sharing is not None:
         log_path = (files.output or Path("search.json")).with_suffix(".db")
-    resolved = resolve_search(request, log_path, note=lambda text: note(with_options(text)))
+    resolved = resolve_search(request, log_path, note=run_display.note_options)
     with run_display.progress(resolved) as observer:
         result = search_resolved(resolved, observer)
     if result is None:

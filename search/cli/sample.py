@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.common import OutputFile, emit_json, json_option, note
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import LimitOptions, limit_options, seed_option, space_option
 
 
-@click.command("sample", cls=SearchCommand)
+@click.command("sample")
 @space_option
 @click.option("-n", "count", type=click.IntRange(1, 10_000_000), required=True, help="Number of different networks to draw.")
 @click.option(

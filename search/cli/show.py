@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import PICTURE
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from mhmodels.search.run.results import NetworkFile
 
 
-@click.command("show", cls=SearchCommand)
+@click.command("show")
 @click.argument("model", metavar="FILE|MODEL")
 @click.option(
     "--png",

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import LimitOptions, limit_options
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _SHOWN = 4
 
 
-@click.command("space", cls=SearchCommand)
+@click.command("space")
 @click.argument("words", nargs=-1, metavar="[NAME]")
 @limit_options
 @click.option(

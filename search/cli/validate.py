@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.common import check_places, console, emit_json, json_option, note, store_option
-from mhmodels.search.cli.argument_names import SearchCommand
 from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, where_option
 
 
-@click.command("validate", cls=SearchCommand)
+@click.command("validate")
 @click.option(
     "--cost-model", "model_path", type=INPUT_FILE, required=True, metavar="model.json", help="File of the cost model to validate."
 )

@@ -31,8 +31,8 @@ def claimed(store: Path, hardware_ids: Sequence[str]) -> Iterator[None]:
             except LockHeldError as error:
                 raise MeasurementError(
                     f"{store}: {error.holder} collects on {name} into this store and would measure the same networks: wait for "
-                    "it and give the same command again, which skips what is stored, or choose other hardware or another store",
-                    field="store",
+                    "it and give the same command again, which skips what is stored, or choose other hardware or "
+                    "another store (argument 'store')"
                 ) from None
             except LockFileError as error:
                 raise MeasurementError(f"{store}: cannot be claimed for {name} ({error})") from error

@@ -7,13 +7,14 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
+from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Kind
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
@@ -32,14 +33,15 @@ SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
 """Range of possible latencies in ms. The squares of relative errors within it fit into floating point."""
 
 
-class CurvePoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CurvePoint(Checked, frozen=True, kw_only=True):
     """A point of a learning curve: held-out statistics of a fit to the first n samples."""
 
+    field_error: ClassVar = CostModelError
     n: int
     statistics: Statistics
 
 
-class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class CostModel(Checked, frozen=True, kw_only=True):
     """Predicts the latency of a network on one hardware, in ms, as a sum over the parts of the network.
 
     Attributes:
@@ -84,6 +86,7 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         ((1,), True)
     """
 
+    field_error: ClassVar = CostModelError
     form: Form
     space: str
     schema: str
@@ -100,21 +103,22 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     file_format: str = ""
     environment: Environment | None = None
     features_version: int = features.VERSION
-    weights: dict[str, float] = {}
-    deviations: dict[str, float] = {}
+    weights: dict[str, float] = msgspec.field(default_factory=dict)
+    deviations: dict[str, float] = msgspec.field(default_factory=dict)
     row_index: tuple[int, ...] = ()
     row_weights: tuple[float, ...] = ()
     strength: float = 0.0
     deviation_scale: float = 0.0
     error: Literal["relative", "absolute"] = "relative"
     nonnegative: bool = False
-    by_distribution: dict[str, Statistics] = {}
+    by_distribution: dict[str, Statistics] = msgspec.field(default_factory=dict)
     learning_curve: tuple[CurvePoint, ...] = ()
     trained_on: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         numbers = [self.intercept_ms, self.floor_ms, *self.weights.values(), *self.deviations.values(), *self.row_weights]
         numbers += [one.ms for one in self.baselines]
         wild = next((one for one in numbers if not abs(one) <= LONGEST_MS), None)
@@ -154,8 +158,8 @@ class CostModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         if self.doubts:
             raise CostModelError(
                 f"the cost model of '{self.hardware}' is not to be relied on: {'; '.join(self.doubts)}; measure again what `fit` "
-                "points out (`mhmodels search collect`) and fit again, or search with it all the same",
-                field="force",
+                "points out (`mhmodels search collect`) and fit again, or search with it all the same "
+                "(argument 'force')"
             )
 
     def bind(self, space: Space) -> Predictor:

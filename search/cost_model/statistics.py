@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
+
+from mhmodels.formats.checked import Checked
 
 LEAST_SPEARMAN = 0.9
 """Rank correlation with held-out latencies below which a search would be guided by chance."""
 
 
-class Statistics(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Statistics(Checked, frozen=True, kw_only=True):
     """Errors of predictions for networks that the model was not fitted to.
 
     Attributes:

@@ -14,12 +14,13 @@ warm-ups, decisions are replaced with some probability, so that all shared weigh
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mhmodels.formats.checked import Checked
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.decisions import SKIP
@@ -30,7 +31,7 @@ _MOST = 1e6
 """Upper limit of learning rate and growth, so that logits stay finite."""
 
 
-class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ControllerSettings(Checked, frozen=True, kw_only=True):
     """Hyperparameters of the controller. Defaults are those of TuNAS (batch 4096); the multi-hardware paper has `delay` 0.5.
 
     Attributes:
@@ -53,6 +54,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         10.0
     """
 
+    field_error: ClassVar = SearchError
     steps: int
     learning_rate: float = 4.8e-3
     growth: float = 10.0
@@ -63,6 +65,7 @@ class ControllerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     skip: float | None = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         limits = {
             "steps": self.steps >= 1,
             "learning_rate": 0 < self.learning_rate <= _MOST,

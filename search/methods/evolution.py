@@ -15,7 +15,10 @@ from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import Encodings, Space
 
-_REMEDY = "pymoo is not installed; `pip install 'mhmodels[search]'`, or use `Reinforce(refinement=0)`"
+_REMEDY = (
+    "pymoo is not installed; `pip install 'mhmodels[search]'`, "
+    "or choose another method (argument 'method', or `Reinforce(refinement=0)`)"
+)
 
 
 class EvaluatedNetworks(NamedTuple):
@@ -154,5 +157,5 @@ def require_pymoo() -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != "pymoo":
             raise
-        raise SearchError(_REMEDY, field="method") from error
+        raise SearchError(_REMEDY) from error
     return pymoo_operators

@@ -87,7 +87,7 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
         rows = [row for _, row in numbered]
         if {"encoding", "ms"} <= set(header):
             raise FileFormatError(
-                f"{path}: latencies that `search collect` wrote, not accuracies; give it as latencies", field="latencies"
+                f"{path}: latencies that `search collect` wrote, not accuracies; give it as latencies (argument 'latencies')"
             )
         encodings = np.array([["0123456789".index(digit) for digit in row["arch"]] for row in rows])
         runs = np.array([[decimal(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])

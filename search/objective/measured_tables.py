@@ -88,8 +88,7 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
         raise SearchError(
             f"{path}: {there} networks have a latency on '{hardware}', and space '{space.name}' has {wanted}{example}: a search "
             f"may ask for any of them. Measure the others (`mhmodels search collect --space {space.name} -n {wanted} -o …`; "
-            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`)",
-            field="cost_model",
+            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, argument 'cost_model')"
         )
 
 

@@ -198,8 +198,7 @@ class Objective:
             raise SearchError(
                 f"target f_{self.reward.aggregate} = {target:g} is out of reach in space '{self.space.name}': {SAMPLES} samples "
                 f"have {low:.4g} to {high:.4g} (median {middle:.4g}), single changes from there reach {reach.lowest:.4g} to "
-                f"{reach.highest:.4g}; give a target in that range, or other references",
-                field="target",
+                f"{reach.highest:.4g}; give a target in that range, or other references (argument 'target')"
             )
         return reach
 

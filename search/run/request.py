@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from mhmodels.formats.checked import Checked
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.search.methods.strategies import Method, Reinforce
@@ -35,7 +36,7 @@ class RequestError(SearchError):
     """
 
 
-class WeightSharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WeightSharing(Checked, frozen=True, kw_only=True):
     """A super-network as the source of accuracies.
 
     Attributes:
@@ -48,23 +49,16 @@ class WeightSharing(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         recompute: Whether the backward pass computes activations again: less memory, about a third more time.
     """
 
+    field_error: ClassVar = RequestError
     preset: Preset
     data: str
     label_offset: int | None = None
-    classes: int | None = None
+    classes: Annotated[int, msgspec.Meta(ge=1)] | None = None
     strategy: DistributionStrategy = "none"
     recompute: bool = False
 
-    def __post_init__(self) -> None:
-        if self.strategy not in get_args(DistributionStrategy):
-            raise RequestError(
-                f"argument 'strategy' is '{self.strategy}', expected {' or '.join(get_args(DistributionStrategy))}"
-            )
-        if self.classes is not None and self.classes < 1:
-            raise RequestError(f"argument 'classes' is {self.classes}, expected a whole number of at least 1")
 
-
-class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SearchRequest(Checked, frozen=True, kw_only=True):
     """A search for the network of the highest reward: accuracy and latency on several hardware (equations 4 to 8 of the paper).
 
     Accuracies come from `evaluator` or from `weight_sharing`; latencies from `cost_models` or from the table `latencies`.
@@ -102,39 +96,36 @@ class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         ('avg', 1.0)
     """
 
+    field_error: ClassVar = RequestError
     space: str
     method: Method = DEFAULT_METHOD
     evaluator: str = ""
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SEED)] = 0
     cost_models: tuple[str, ...] = ()
     latencies: str = ""
     hardware: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
-    references: dict[str, float] = {}
+    references: dict[str, float] = msgspec.field(default_factory=dict)
     reference: str | None = None
     kind: RewardKind = "absolute"
     aggregate: Aggregate = "avg"
     beta: float = -0.07
     target: float = 1.0
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = msgspec.field(default_factory=dict)
     force: bool = False
     weight_sharing: WeightSharing | None = msgspec.field(default=None, name="options")
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed <= LARGEST_SEED:
-            raise RequestError(f"argument 'seed' is {self.seed}, expected a whole number from 0 to {LARGEST_SEED}")
-        for name, choices in (("kind", RewardKind), ("aggregate", Aggregate)):
-            if getattr(self, name) not in get_args(choices):
-                raise RequestError(f"argument '{name}' is '{getattr(self, name)}', expected {' or '.join(get_args(choices))}")
         for hardware, ms in self.references.items():
-            if not 0 < ms < math.inf:
+            if _is_number(ms) and not 0 < ms < math.inf:
                 raise RequestError(
                     f"argument 'references' has '{hardware}={ms:g}', expected a finite number above 0, in ms (a weight of 0 "
                     "leaves a hardware out)"
                 )
         for hardware, weight in self.weights.items():
-            if not 0 <= weight < math.inf:
+            if _is_number(weight) and not 0 <= weight < math.inf:
                 raise RequestError(f"argument 'weights' has '{hardware}={weight:g}', expected a finite number of at least 0")
+        super().__post_init__()
         if self.evaluator and self.weight_sharing is not None:
             raise RequestError(
                 "accuracies come from argument 'evaluator' or from a super-network (argument 'weight_sharing'): give one of both"
@@ -146,13 +137,17 @@ class SearchRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return self.weight_sharing is None or self.weight_sharing.preset.finalists > 0
 
     def files(self) -> Iterator[Path]:
-        """Files that the search reads, which nothing may be written to; some of the names may be none of files."""
+        """Names of the files that the search reads, which nothing may be written to; some may be names of no file."""
         yield from map(Path, self.cost_models)
         if self.latencies:
             yield from (Path(self.latencies), Path(self.latencies).with_suffix(".json"))
         yield from (Path(self.evaluator), Path(self.evaluator.rpartition(":")[0]))
         if self.reference is not None:
             yield Path(self.reference)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
 
 
 def check_front(request: SearchRequest) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import decode_json, read_bytes
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import describe
@@ -20,7 +21,7 @@ from mhmodels.search.space.template import ArchitectureSpace
 FOUND_FORMAT = "mhmodels.found/1"
 
 
-class TabularNetwork(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TabularNetwork(Checked, frozen=True, kw_only=True):
     """A network of a tabular space, which has no architecture: its choices by decision.
 
     Attributes:

@@ -7,11 +7,12 @@ for one hardware, and `quick` takes three quarters of an hour on two CPU cores.
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from mhmodels.architecture import MAX_WIDTH, MIN_INPUT, Preprocessing, decode_json
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import named_or_file
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
@@ -31,12 +32,13 @@ from mhmodels.training.recipes import (
 FORMAT: Literal["mhmodels.supernet_preset/1"] = "mhmodels.supernet_preset/1"
 
 
-class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PolicySettings(Checked, frozen=True, kw_only=True):
     """Settings of the controller without the number of its updates, which the preset decides.
 
     The fields are those of `mhmodels.search.methods.controller.ControllerSettings`.
     """
 
+    field_error: ClassVar = SearchError
     learning_rate: float = 4.8e-3
     growth: float = 10.0
     delay: Share = 0.25
@@ -46,7 +48,7 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     skip: float | None = 0.5
 
 
-class WalkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WalkSettings(Checked, frozen=True, kw_only=True):
     """The beginning of a short search: a network that changes slowly, instead of independent samples.
 
     Independent samples share few weights, and take thousands of steps until they begin to learn. A walk begins with one network
@@ -60,12 +62,13 @@ class WalkSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         every: Steps between two changes.
     """
 
+    field_error: ClassVar = SearchError
     fixed: Share
     end: Share
     every: Count
 
 
-class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preset(Checked, frozen=True, kw_only=True):
     """Everything that decides a search by weight sharing, except space, reward, data and seed.
 
     Attributes:
@@ -110,6 +113,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         400
     """
 
+    field_error: ClassVar = SearchError
     name: str
     steps: Count
     batch_size: Count
@@ -135,6 +139,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.scored is None and self.update_every > 1:
             raise SearchError(
                 f"preset '{self.name}': field 'update_every' is {self.update_every}, expected 1 where 'scored' is null"

@@ -20,7 +20,7 @@ from mhmodels.errors import FileFormatError
 from mhmodels.export.graph.operations import random_graph
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_ranges
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.formats.archives import ArchiveError, load_arrays
 from mhmodels.hardware.measurement import Measurement
@@ -117,7 +117,7 @@ def _read_arrays(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> None:
-    manifest = read_manifest(path)
+    manifest = load_manifest(path)
     manifest.network()
     manifest.input.preprocessing()
 

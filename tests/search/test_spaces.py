@@ -139,7 +139,11 @@ def test_another_input_size_is_no_member() -> None:
         building("multi_hardware").encode(get_architecture("multi_max").at(input_size=192))
 
 
-@pytest.mark.parametrize("name", BUILDING)
+# Counting the work of its 58,000 blocks takes seconds.
+LARGE = "multi_hardware_unrestricted"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == LARGE else n for n in BUILDING])
 def test_samples_are_architectures_and_come_back(name: str) -> None:
     space = building(name)
     rows = space.draw(12, np.random.default_rng(3))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from mhmodels.formats.checked import Checked
 from mhmodels.hardware.host.turns import ReferenceSpeed, steady_ms
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.store import Store
@@ -14,7 +13,7 @@ BASELINE = "mobilenet_v1"
 """Network whose latencies are the default references of rewards (C in equations 4 and 5)."""
 
 
-class Baseline(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Baseline(Checked, frozen=True, kw_only=True):
     """A network with a latency measured in the same conditions as the data of a cost model.
 
     Attributes:

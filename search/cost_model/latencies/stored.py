@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.turns import common_reference_speed, steady_ms
 from mhmodels.hardware.measurement import Measurement, MeasurementRequest, steadier
+from mhmodels.hardware.mixing import mixture
 from mhmodels.search.cost_model.latencies.baselines import stored_baselines
 from mhmodels.search.cost_model.latencies.dataset import Latencies, merged
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -54,8 +54,7 @@ def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[s
         there = ", ".join(store.hardware()) or "none"
         raise CostModelError(
             f"{store.path}: no samples of space '{space.name}' on {hardware} (hardware in it: {there}); measure some with "
-            "`mhmodels search collect`, or give a file of latencies",
-            field="data",
+            "`mhmodels search collect`, or give a file of latencies (argument 'data')"
         )
     rows = _comparable(found, hardware)
     speed = common_reference_speed(rows)
@@ -153,8 +152,7 @@ def _comparable(rows: Sequence[Measurement], hardware: str) -> list[Measurement]
         choices = " or ".join(shlex.quote(f"{name}={_text(value)}") for value in (one, other))
         raise CostModelError(
             f"latencies on {hardware} come from different conditions and do not go together: {found}; choose one of them: "
-            f"{choices}",
-            field="where",
+            f"{choices} (argument 'where')"
         )
     return list(rows)
 
