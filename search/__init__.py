@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from mhmodels.search.space.piece_table import Group, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
     from mhmodels.search.space.tabular import TabularSpace
     from mhmodels.search.space.template import ArchitectureSpace
 
@@ -76,7 +76,7 @@ _MODULES = {
     "space.piece_table": ("Group", "Template"),
     "space.restriction": ("restrict",),
     "space.sampling": ("Sample", "sample"),
-    "space.search_space": ("Space",),
+    "space.search_space": ("SearchSpace",),
     "space.tabular": ("TabularSpace",),
     "space.template": ("ArchitectureSpace",),
 }
@@ -113,7 +113,7 @@ __all__ = [
     "SearchError",
     "SearchRequest",
     "SearchResult",
-    "Space",
+    "SearchSpace",
     "SpaceError",
     "TabularSpace",
     "Template",

@@ -17,7 +17,7 @@ from mhmodels.registry import resolve
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.sampling import Sample
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
@@ -142,7 +142,7 @@ class CollectPlan(NamedTuple):
 
 
 def make_plan(
-    space: Space,
+    space: SearchSpace,
     drawn: Sample,
     hardware_ids: Sequence[str],
     store: Store,
@@ -223,7 +223,7 @@ def make_target(
     return CollectTarget(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
 
 
-def usual_baselines(space: Space) -> tuple[str, ...]:
+def usual_baselines(space: SearchSpace) -> tuple[str, ...]:
     """Default of `CollectSettings.baselines`: the default reference of rewards, if its input size is in the space."""
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 
