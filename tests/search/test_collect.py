@@ -25,7 +25,9 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, Measurement, get_hardware
 from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import resolve
-from mhmodels.search.collecting import CollectProgress, CollectReport, CollectSettings, make_plan, run_plan
+from mhmodels.search.collecting.collect import run_plan
+from mhmodels.search.collecting.plan import CollectSettings, make_plan
+from mhmodels.search.collecting.progress import CollectProgress, CollectReport
 from mhmodels.search.cost_model.fitting import fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.reading import read_latencies
@@ -560,7 +562,7 @@ def _count(store: Path) -> int:
 
 
 def test_rate_and_time_left() -> None:
-    from mhmodels.search.collecting import Tally
+    from mhmodels.search.collecting.progress import Tally
 
     tally = Tally(hardware="x", kind="measured", wanted=100, stored=20, measured=30, failures=[])
     assert CollectProgress(tally, 60.0).text == "2.0 s each, 2 min left"
