@@ -335,7 +335,7 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except CostModelError as error:
-        raise CostModelError(f"{path}: {error}", field=error.field) from error
+        raise CostModelError(f"{path}: {error}") from error
 
 
 def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
