@@ -75,6 +75,8 @@ def resolve_search(
         MhmodelsError: A name or file is not there, a cost model does not fit the space, or a reference cannot be had.
 
     Example:
+        >>> from mhmodels.search import SearchRequest
+        >>> from mhmodels.search.run.resolving import resolve_search
         >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", hardware=("ethos-u55-128",))
         >>> resolved = resolve_search(request, accuracy=lambda space, encodings: [0.5] * len(encodings))
         >>> list(resolved.references)
