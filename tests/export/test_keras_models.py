@@ -115,7 +115,7 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
 
     model = create_model("mobilenet_v2@0.35", input_shape=(64, 64, 3), features=True)
     source = model_source(model, "in memory")
-    with pytest.raises(ExportError, match="give `features`"):
+    with pytest.raises(ExportError, match="give argument 'features'"):
         list(export_model(source, ExportOptions(directory=tmp_path)))
     from mhmodels.export.graph.outputs import WriterOptions
 
