@@ -17,7 +17,7 @@ from mhmodels.cli.common import OutputFile, check_places, emit_json
 from mhmodels.cli.list import list_command
 from mhmodels.cli.main import COMMANDS, cli
 from mhmodels.registry import list_models
-from tests.conftest import Run
+from tests.conftest import Command, Run
 
 LIGHT = [
     ["--help"],
@@ -43,14 +43,16 @@ def test_light_commands_import_no_framework(arguments: list[str], tmp_path: Path
 
 
 def test_importing_the_package_imports_no_framework() -> None:
-    code = "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX)"
+    code = (
+        "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX.__doc__)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "multi_max" in done.stdout
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_every_command_has_help(name: str, mhmodels: Run) -> None:
-    done = mhmodels(name, "--help")
+def test_every_command_has_help(name: str, command: Command) -> None:
+    done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "Usage: mhmodels" in done.stdout
 
@@ -70,15 +72,15 @@ def test_the_most_accurate_first_is_by_the_width_that_a_row_is_of() -> None:
     assert first[len(known) :] == [None] * (len(first) - len(known))
 
 
-def test_list_json_has_every_model(mhmodels: Run) -> None:
-    rows = json.loads(mhmodels("list", "--json").stdout)["models"]
+def test_list_json_has_every_model(command: Command) -> None:
+    rows = json.loads(command("list", "--json").stdout)["models"]
     assert {row["name"] for row in rows} == set(list_models())
     multi_max = next(row for row in rows if row["name"] == "multi_max")
     assert (multi_max["params"], multi_max["madds"]) == (4_389_280, 349_176_352)
 
 
-def test_info_json_is_the_contract(mhmodels: Run) -> None:
-    document = json.loads(mhmodels("info", "multi_max@1.25", "--classes", "1001", "--input-size", "192", "--json").stdout)
+def test_info_json_is_the_contract(command: Command) -> None:
+    document = json.loads(command("info", "multi_max@1.25", "--classes", "1001", "--input-size", "192", "--json").stdout)
     assert set(document) >= {
         "name", "width_multiplier", "input_size", "classes", "params", "params_total", "madds", "madds_paper", "endpoints",
         "layers",
@@ -107,29 +109,29 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), BAD_INPUT, ids=[" ".join(a) for a, _, _ in BAD_INPUT])
-def test_bad_input_is_one_message(arguments: list[str], code: int, message: str, mhmodels: Run) -> None:
-    done = mhmodels(*arguments)
+def test_bad_input_is_one_message(arguments: list[str], code: int, message: str, command: Command) -> None:
+    done = command(*arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_architecture_file_with_a_wrong_field_is_named(tmp_path: Path, mhmodels: Run) -> None:
+def test_architecture_file_with_a_wrong_field_is_named(tmp_path: Path, command: Command) -> None:
     from mhmodels import get_architecture
 
     text = get_architecture("multi_max").to_json().decode().replace('"kernel": 5', '"kernel": "five"', 1)
     (tmp_path / "mine.json").write_text(text)
-    done = mhmodels("info", "mine.json")
+    done = command("info", "mine.json")
     assert done.returncode == 1
     for part in ("mine.json", "$.stages[1][0].kernel", "'five'", "inverted_bottleneck"):
         assert part in done.stderr
 
 
-def test_an_architecture_file_is_a_model(tmp_path: Path, mhmodels: Run) -> None:
+def test_an_architecture_file_is_a_model(tmp_path: Path, command: Command) -> None:
     from mhmodels import get_architecture
 
     (tmp_path / "mine.json").write_bytes(get_architecture("multi_max").to_json())
-    mine, zoo = (json.loads(mhmodels("info", model, "--json").stdout) for model in ("mine.json@0.5", "multi_max@0.5"))
+    mine, zoo = (json.loads(command("info", model, "--json").stdout) for model in ("mine.json@0.5", "multi_max@0.5"))
     assert mine == zoo
 
 
@@ -203,3 +205,22 @@ def test_a_file_that_a_command_reads_is_not_written_over(
     assert (refused.exit_code, "which is what the command reads too" in refused.output) == (2, True)
     assert {Path(name).read_text() for name in ("p.json", "a.csv")} == {"precious"}
     assert CliRunner().invoke(command, [*words[:-1], "new.json"]).exit_code == 0
+
+
+def test_an_end_of_file_in_a_command_is_no_interruption() -> None:
+    program = (
+        "import click, sys\nfrom mhmodels.cli import main\n"
+        "main.cli.get_command = lambda *_: click.Command('list', callback=input)\nsys.argv[1:] = ['list']\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "EOFError: EOF when reading a line"
+    assert "interrupted" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a\nb.json", "a\x85b.json", "a\u2028b.json"])
+def test_output_names_without_control_characters(name: str, tmp_path: Path) -> None:
+    from mhmodels.cli.common import OutputFile
+
+    with pytest.raises(click.BadParameter, match="expected a name without control characters"):
+        OutputFile().convert(str(tmp_path / name), None, None)

@@ -37,7 +37,9 @@ class OutputFile(click.Path):
         path = Path(str(super().convert(value, param, ctx)))
         if self.suffixes and not path.name.lower().endswith(self.suffixes):
             self.fail(f"'{path}': expected a name that ends with {' or '.join(self.suffixes)}", param, ctx)
-        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in str(path)):
+        from mhmodels.formats.json_files import control_character
+
+        if control_character(str(path)) is not None:
             self.fail(f"{str(path)!r}: expected a name without control characters", param, ctx)
         check_place(path, lambda message: self.fail(message, param, ctx))
         return path

@@ -57,6 +57,14 @@ class _ReaderLeftError(Exception):
     """The reader of stdout closed the pipe."""
 
 
+class _EndOfFileError(Exception):
+    """A command raised EOFError, such as a user's function that asks a person; click would call that an interruption."""
+
+    def __init__(self, raised: EOFError) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
+
+
 def _reader_is_there() -> bool:
     """Returns whether stdout is still open; then the broken pipe was another one, for example of a connection to a phone."""
     poll = select.poll()
@@ -80,7 +88,11 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command. Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe."""
+        """Runs a command and keeps two exceptions from click.
+
+        Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe, and report EOFError as an
+        interruption.
+        """
         try:
             with options_in_errors(self, ctx):
                 return super().invoke(ctx)
@@ -88,6 +100,8 @@ class LazyGroup(click.Group):
             if _reader_is_there():
                 raise
             raise _ReaderLeftError from error
+        except EOFError as error:
+            raise _EndOfFileError(error) from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds a command; the error for an unknown name suggests the nearest names."""
@@ -145,6 +159,8 @@ def main() -> None:
         kept = next((str(cause) for cause in causes if isinstance(cause, InterruptedJobError)), "what was written before is kept")
         click.echo(f"{word}; {kept}", err=True)
         sys.exit(128 + number)
+    except _EndOfFileError as error:
+        raise error.raised from None
     except _ReaderLeftError:
         terminal.silence(sys.stdout)
         sys.exit(0)

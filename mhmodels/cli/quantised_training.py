@@ -12,7 +12,7 @@ from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, ch
 from mhmodels.preprocessing.decoding import PictureError
 from mhmodels.preprocessing.pictures import fit_picture, preprocess
 from mhmodels.training.errors import DataError
-from mhmodels.training.session import Request, with_preprocessing
+from mhmodels.training.session import TrainingRequest, with_preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,9 @@ PICTURES = 256
 """Number of training pictures, evenly spaced, that initialise the activation ranges."""
 
 
-def quantise_aware(request: Request, fmt: QuantisedFormat, granularity: Granularity | None, freeze_after: int | None) -> Request:
+def quantise_aware(
+    request: TrainingRequest, fmt: QuantisedFormat, granularity: Granularity | None, freeze_after: int | None
+) -> TrainingRequest:
     """Returns a request for quantisation-aware training.
 
     Args:

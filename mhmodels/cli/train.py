@@ -189,9 +189,9 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
     from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
-    from mhmodels.training.session import Request, train_network
+    from mhmodels.training.session import TrainingRequest, train_network
 
-    request = Request(
+    request = TrainingRequest(
         architecture=architecture,
         data=data,
         recipe=recipe,

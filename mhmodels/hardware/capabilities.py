@@ -9,16 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from mhmodels.architecture import Architecture
 from mhmodels.errors import UnknownNameError
+from mhmodels.formats.checked import Checked
 from mhmodels.network import Op, lower
 
 SQUEEZE_EXCITE = "squeeze-excite"
 
 
-class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Capabilities(Checked, frozen=True, kw_only=True):
     """Limits of one hardware.
 
     Attributes:

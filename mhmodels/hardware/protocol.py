@@ -8,10 +8,11 @@ from typing import Any, Protocol
 
 import msgspec
 
+from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Kind, Measurement
 
 
-class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Hardware(Checked, frozen=True, kw_only=True):
     """One hardware that latencies can be obtained for.
 
     Attributes:
@@ -30,7 +31,7 @@ class Hardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     description: str
     strict: bool = True
     turns: bool = False
-    configuration: dict[str, Any] = {}
+    configuration: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
