@@ -216,7 +216,7 @@ def load_architecture(path: str | os.PathLike[str]) -> Architecture:
     return Architecture.from_json(read_bytes(path, limit=8 << 20), source=str(path))
 
 
-def check_width_multiplier(value: Any) -> float:
+def check_width_multiplier(value: object) -> float:
     """Returns a width multiplier as float.
 
     Raises:
@@ -227,7 +227,7 @@ def check_width_multiplier(value: Any) -> float:
     return float(value)
 
 
-def check_input_size(value: Any) -> int:
+def check_input_size(value: object) -> int:
     """Returns one side of the input in pixels.
 
     Raises:

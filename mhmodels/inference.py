@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.preprocessing.decoding import PictureError
@@ -16,10 +16,16 @@ from mhmodels.registry import is_keras_file, resolve
 from mhmodels.weights.labels import Prediction, decode_predictions
 from mhmodels.weights.loading import ATTRIBUTE
 
+if TYPE_CHECKING:
+    import keras
+
+Model: TypeAlias = "keras.Model | Architecture | Preprocessing | str | os.PathLike[str]"
+"""What states a preprocessing."""
+
 __all__ = ["Prediction", "decode_predictions", "preprocess_input", "preprocessing_of"]
 
 
-def preprocessing_of(model: Any) -> Preprocessing:
+def preprocessing_of(model: Model) -> Preprocessing:
     """Crop, resizing and normalisation that a model expects.
 
     Args:
@@ -49,7 +55,7 @@ def preprocessing_of(model: Any) -> Preprocessing:
     return rule
 
 
-def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
+def preprocess_input(pixels: ArrayLike, model: Model) -> NDArray[np.float32]:
     """Pixels as a model wants them: (pixel - mean) / std per channel. Neither crops nor resizes.
 
     `mhmodels.preprocessing.pictures.fit_picture` crops and resizes a picture by the same rule; `load_pictures` does all of it.
@@ -66,9 +72,9 @@ def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
         MhmodelsError: `model` means nothing.
     """
     rule = preprocessing_of(model)
-    array: NDArray[Any] = np.asarray(pixels)
+    array: NDArray[np.generic] = np.asarray(pixels)
     if array.dtype == np.uint8:
-        return preprocess(array, rule)
+        return preprocess(array.astype(np.uint8, copy=False), rule)
     if not np.issubdtype(array.dtype, np.floating) or array.ndim < 3:
         raise PictureError(
             f"pixels are {array.dtype} of shape {array.shape}, expected uint8 or floats of shape (…, height, width, channels)"

@@ -10,7 +10,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,7 +71,7 @@ def check_archive(path: str | os.PathLike[str], *, largest: int = LARGEST) -> di
     return {member.filename: member.file_size for member in members}
 
 
-def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict[str, NDArray[Any]]:
+def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict[str, NDArray[np.generic]]:
     """Reads an `.npz` file of plain arrays whole.
 
     Args:
@@ -100,7 +100,7 @@ def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict
     return arrays
 
 
-def _check_header(name: str, stream: Any, size: int) -> None:
+def _check_header(name: str, stream: IO[bytes], size: int) -> None:
     """Compares what an array's header declares with what is there, before anything is allocated for it."""
     try:
         version = _NPY.read_magic(stream)

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -83,14 +83,17 @@ def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T
     return read(read_bytes(name, limit=1 << 20), name)
 
 
-def _with_found(message: str, document: Any) -> str:
+def _with_found(message: str, document: object) -> str:
     """Adds to msgspec's message (`… at `$.stages[1][0].kernel``) what stands there, and in which type of block."""
     _, _, path = message.partition("at `$.")
-    node, block = document, ""
+    node: object = document
+    block = ""
     for step in path.rstrip("`").replace("[", ".").replace("]", "").split("."):
         try:
+            if not isinstance(node, (list, dict)):
+                break
             node = node[int(step)] if isinstance(node, list) else node[step]
-        except (KeyError, IndexError, ValueError, TypeError):
+        except (KeyError, IndexError, ValueError):
             break
         if isinstance(node, dict) and isinstance(node.get("type"), str):
             block = node["type"]

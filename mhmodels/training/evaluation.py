@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -12,6 +12,10 @@ from mhmodels.architecture import Preprocessing
 from mhmodels.preprocessing.decoding import SkippedPicture
 from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.optimisation import cross_entropy
+
+Batch: TypeAlias = tuple[tf.Tensor, ...]
+"""A distributed batch: pixels, labels and, for evaluation, weights."""
+Step: TypeAlias = Callable[[Batch], tf.Tensor]
 
 
 class Evaluation(NamedTuple):
@@ -61,7 +65,7 @@ def _finite(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(logits), axis=1)
 
 
-def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Any:
+def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Step:
     """A function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
     normalise = normaliser(preprocessing)
 
@@ -75,13 +79,14 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
         right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]
         return tf.stack([tf.reduce_sum(weights), *right, tf.reduce_sum(losses)])
 
-    def step(batch: Any) -> tf.Tensor:
+    def step(batch: Batch) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
 
-    return tf.function(step, reduce_retracing=True, autograph=False)
+    compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+    return compiled
 
 
-def run_test(test_step: Any, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
+def run_test(test_step: Step, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
     """Judges all pictures of a feed.
 
     Raises:

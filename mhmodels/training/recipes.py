@@ -233,7 +233,7 @@ RECIPES = {
 
 
 def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
-    """What a `--recipe` argument means: a name of `RECIPES`, or the path of a recipe file.
+    """Returns a recipe by its name in `RECIPES`, or reads a recipe file.
 
     Raises:
         UnknownNameError: neither a name nor a .json file.

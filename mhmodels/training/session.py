@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 import msgspec
+import tensorflow as tf
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
@@ -73,21 +74,22 @@ class TrainingRequest(NamedTuple):
 def train_network(request: TrainingRequest, observer: Observer | None = None) -> Metrics:
     """Trains and writes weights, metrics and curve into the run's folder.
 
-    Raises:
-        DataError: nothing to train on, or data that do not fit.
-        TrainingError, CheckpointError: as `loop.train`.
-        WeightsError: the weights to begin with do not fit.
+        Raises:
+            DataError: nothing to train on, or data that do not fit.
+            TrainingError, CheckpointError: as `loop.train`.
+            WeightsError: the weights to begin with do not fit.
 
-    Example:
-        >>> from pathlib import Path
-        >>> import msgspec
-        >>> from mhmodels import resolve
-        >>> from mhmodels.training import TrainingRequest, load_recipe, open_data, train_network
-        >>> network = resolve("multi_max@0.25").at(input_size=64, classes=10)
-        >>> recipe = msgspec.structs.replace(load_recipe("digits"), epochs=1, batch_size=256)
-        >>> metrics = train_network(TrainingRequest(network, open_data("digits64"), recipe, Path("run")))
-        >>> metrics.weights_file
-        'model.weights.h5'
+        Example:
+            >>> from pathlib import Path
+            >>> import msgspec
+    import tensorflow as tf
+            >>> from mhmodels import resolve
+            >>> from mhmodels.training import TrainingRequest, load_recipe, open_data, train_network
+            >>> network = resolve("multi_max@0.25").at(input_size=64, classes=10)
+            >>> recipe = msgspec.structs.replace(load_recipe("digits"), epochs=1, batch_size=256)
+            >>> metrics = train_network(TrainingRequest(network, open_data("digits64"), recipe, Path("run")))
+            >>> metrics.weights_file
+            'model.weights.h5'
     """
     observer = observer or Silent()
     # First of all: the collective operations of several workers must be set up before TensorFlow is used.
@@ -162,7 +164,7 @@ def with_preprocessing(architecture: Architecture, recipe: Recipe) -> Architectu
     return msgspec.structs.replace(architecture, preprocessing=recipe.preprocessing)
 
 
-def _job(request: TrainingRequest, strategy: Any, observer: Observer) -> TrainingJob:
+def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: Observer) -> TrainingJob:
     recipe, data = request.recipe, request.data
     if data.train is None:
         raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
@@ -227,7 +229,7 @@ def _build(architecture: Architecture, recipe: Recipe, weights: str | None, obse
     return model
 
 
-def _output_of(model: keras.Model, operation: str) -> Any:
+def _output_of(model: keras.Model, operation: str) -> keras.KerasTensor:
     """The tensor that an operation ends with, its activation included."""
     names = {layer.name for layer in model.layers}
     return model.get_layer(next(name for name in (f"{operation}_act", f"{operation}_bn", operation) if name in names)).output

@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import h5py
 import msgspec
@@ -46,7 +46,7 @@ class WeightsFile(NamedTuple):
 def write_weights(
     path: str | os.PathLike[str],
     architecture: Architecture,
-    arrays: Mapping[tuple[str, Role], NDArray[Any]],
+    arrays: Mapping[tuple[str, Role], NDArray[np.generic]],
     *,
     labels: Labels | None = None,
     source: str = "",
@@ -259,7 +259,7 @@ def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> by
     return content.getvalue()
 
 
-def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> tuple[tuple[Target, ...], str]:
+def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> tuple[tuple[Target, ...], str]:
     """The layers that the arrays are of, and how much of the network that is."""
     found = {key: tuple(array.shape) for key, array in arrays.items()}
     shapes: dict[tuple[str, Role], tuple[int, ...]] = {}

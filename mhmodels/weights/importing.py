@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,12 +25,19 @@ from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
 from mhmodels.weights.sources.source import Source, Variable
 
+if TYPE_CHECKING:
+    import keras
+
 MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
 """What TF Model Garden's classification input does for every network: ImageNet mean and deviation, bilinear resizing."""
 
 PREPROCESSINGS: dict[str, Preprocessing] = {"tf_model_garden": MODEL_GARDEN, "imagenet": IMAGENET, "symmetric": SYMMETRIC}
 IMAGENET_CLASSES = 1000
 EVERYTHING = EXTENTS[0].name
+
+
+Origin: TypeAlias = "str | os.PathLike[str] | keras.Model"
+"""Where weights come from: the path of a checkpoint or Keras file, or a Keras model."""
 
 
 class Stated(NamedTuple):
@@ -98,7 +105,7 @@ class Imported(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_source(origin: Any) -> Iterator[Source]:
+def open_source(origin: Origin) -> Iterator[Source]:
     """Opens foreign weights.
 
     Args:
@@ -128,7 +135,7 @@ def open_source(origin: Any) -> Iterator[Source]:
 
 
 def import_weights(
-    origin: Any,
+    origin: Origin,
     model: str,
     path: str | os.PathLike[str],
     *,
@@ -166,7 +173,7 @@ def import_weights(
     with open_source(origin) as source:
         found = match(source, architecture, width=width, classes=classes)
         if averages and not source.averages:
-            raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
+            raise WeightsError(f"{source.path}: holds no moving averages; import the trained variables", field="averages")
         known = _described(origin)
         arrays, used = _read(found, source.averages if averages else {})
         padding = padding_of(source, found) if known is None else known.padding
@@ -200,12 +207,12 @@ def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None
     try:
         architecture = resolve(model)
     except UnknownNameError as error:
-        raise WeightsError(f"--model: {error}") from error
+        raise WeightsError(str(error), field="model") from error
     stated = "@" in model or model.endswith(".json")
     return architecture, architecture.width_multiplier if width is None and stated else width
 
 
-def _described(origin: Any) -> WeightsInfo | None:
+def _described(origin: Origin) -> WeightsInfo | None:
     """What a file of ours says of itself, after it was checked whole; None for anything else."""
     if not isinstance(origin, (str, os.PathLike)) or find_checkpoint(origin) is not None or read_info(origin) is None:
         return None
@@ -218,7 +225,8 @@ def _own_network(known: WeightsInfo, found: Architecture, path: str) -> Architec
     if not same_network(own, found):
         raise WeightsError(
             f"{path}: weights of {own.name} at width {own.width_multiplier:g} ({known.architecture_id}), expected {found.name}: "
-            "equal in shapes, not in what it computes; give --model the network that they are of"
+            "equal in shapes, not in what it computes; name the network that they are of as the model",
+            field="model",
         )
     return own
 
@@ -247,7 +255,7 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(stated: Stated, source: Source, origin: Any, network: Architecture) -> Preprocessing:
+def _preprocessing(stated: Stated, source: Source, origin: Origin, network: Architecture) -> Preprocessing:
     if stated.preprocessing is not None:
         return PREPROCESSINGS[stated.preprocessing]
     if source.origin == "tf_model_garden":

@@ -195,7 +195,7 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
         return decode_json(data, WeightsInfo, FORMAT, source)
 
 
-def content_hash(arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> str:
+def content_hash(arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> str:
     """sha256 of weights, whatever file holds them.
 
     Over every array in the order of `layer/role`: that name, dtype (little-endian, as `float32`) and shape as one line of

@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import read_bytes
 from mhmodels.errors import WeightsError
@@ -73,7 +73,7 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return names
 
 
-def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
+def decode_predictions(scores: ArrayLike, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
     """The best classes of every picture.
 
     Args:
@@ -89,7 +89,7 @@ def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) ->
     Raises:
         WeightsError: scores of another shape, a number of names that does not fit, or an unknown background output.
     """
-    values: NDArray[Any] = np.asarray(scores)
+    values: NDArray[np.generic] = np.asarray(scores)
     values = values[None] if values.ndim == 1 else values
     if values.ndim != 2 or values.shape[1] == 0 or not np.issubdtype(values.dtype, np.number):
         raise WeightsError(f"scores are {values.dtype} of shape {values.shape}, expected numbers of shape (pictures, outputs)")
@@ -98,8 +98,9 @@ def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) ->
     known = _labels(labels)
     if known.background == "unknown":
         raise WeightsError(
-            f"labels: which of the {values.shape[1]} outputs is the background is unknown; import the weights with --background "
-            "first or last, or give Labels(background=…)"
+            f"labels: which of the {values.shape[1]} outputs is the background is unknown; state it at the import of the weights "
+            "(first or last), or give Labels(background=…)",
+            field="background",
         )
     known.check(values.shape[1])
     # As floats, because the negative of an unsigned or of the least signed number is not below all others.

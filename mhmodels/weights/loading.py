@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -19,11 +19,16 @@ from mhmodels.weights.matching import Target, match, targets
 from mhmodels.weights.padding import Padding, padding_of, warn_at_size
 from mhmodels.weights.stated import check_network
 
+if TYPE_CHECKING:
+    import keras
+
 ATTRIBUTE = "mhmodels_architecture"
 """Attribute of a model that `create_model` built: its architecture, with the preprocessing of the weights in it."""
 
 
-def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Architecture | None = None) -> WeightsInfo | None:
+def load_weights(
+    model: keras.Model, weights: str | os.PathLike[str], architecture: Architecture | None = None
+) -> WeightsInfo | None:
     """Loads weights into a model that `create_model` built; all of it or none.
 
     A file of ours is checked: hash, network, class count. In a plain Keras file (of ours or of `keras.applications`) the
@@ -70,14 +75,14 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
     return info
 
 
-def carry(model: Any, architecture: Architecture, rule: Preprocessing) -> None:
+def carry(model: keras.Model, architecture: Architecture, rule: Preprocessing) -> None:
     """Makes a model of `create_model` carry a preprocessing: on its architecture, and into every file that it is saved to."""
     setattr(model, ATTRIBUTE, msgspec.structs.replace(architecture, preprocessing=rule))
     state_rule(model, rule)
 
 
 def save_weights(
-    model: Any,
+    model: keras.Model,
     architecture: Architecture,
     path: str | os.PathLike[str],
     *,
@@ -115,7 +120,7 @@ def save_weights(
     )
 
 
-def model_arrays(model: Any, architecture: Architecture) -> Arrays:
+def model_arrays(model: keras.Model, architecture: Architecture) -> Arrays:
     """A model's arrays by (layer name, role), float32, copied.
 
     Example:
@@ -132,7 +137,7 @@ def model_arrays(model: Any, architecture: Architecture) -> Arrays:
     }
 
 
-def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
+def _layers_of(model: keras.Model, architecture: Architecture) -> tuple[Target, ...]:
     """The network's layers with variables that a model has: all of them, or those below the top, or below an endpoint."""
     names = {layer.name for layer in model.layers}
     return tuple(target for target in targets(architecture) if target.name in names)
@@ -149,7 +154,7 @@ def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[T
     return arrays, padding_of(file.source, found)
 
 
-def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
+def _assign(model: keras.Model, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
     """Assigns every variable, after all have been found to be there with the right shape."""
     pairs = []
     for target in wanted:

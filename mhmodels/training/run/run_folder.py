@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -121,7 +121,7 @@ class RunFolder:
         """
         if self.record.exists() and (resume or write):
             if not resume:
-                raise TrainingError(f"{self.path}: holds a run already; continue it with --resume, or give another folder")
+                raise TrainingError(f"{self.path}: holds a run already; resume it, or give another folder", field="resume")
             self._check(setup)
             if write:
                 self._claim()
@@ -197,7 +197,7 @@ def _encode(file_format: str, value: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"format": file_format, **msgspec.to_builtins(value)}), indent=2) + b"\n"
 
 
-def differences(path: str, before: Any, now: Any) -> Iterator[str]:
+def differences(path: str, before: object, now: object) -> Iterator[str]:
     """`recipe.epochs was 2, now 3` for every field of nested plain values that differs, `path` before its name."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):

@@ -85,7 +85,7 @@ class Entry(Checked, frozen=True, kw_only=True):
         if self.file is not None and not _NAME.fullmatch(self.file):
             raise WeightsError(
                 f"registry entry '{self.name}' for {self.model}: field 'file' is {self.file[:80]!r}, expected the name of a file "
-                "that comes with the package; give other files as paths to --weights, or a 'url'"
+                "that comes with the package; give other files by their paths in place of a name, or a 'url'"
             )
         if self.url is not None and not self.url.startswith(("https://", "http://")):
             raise WeightsError(
