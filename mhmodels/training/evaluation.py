@@ -1,4 +1,4 @@
-"""Accuracy of a model on a source."""
+"""Evaluation of a model: accuracy and loss on the pictures of a source."""
 
 from __future__ import annotations
 
@@ -19,12 +19,14 @@ Step: TypeAlias = Callable[[Batch], tf.Tensor]
 
 
 class Evaluation(NamedTuple):
-    """What a model made of a source's pictures.
+    """Accuracy and loss of a model on the pictures of a source.
 
     Attributes:
-        pictures: how many were judged; unreadable ones are in `skipped`.
-        top1, top5: shares of them, 0 to 1.
-        loss: mean cross-entropy in nats, without smoothing.
+        pictures: Number of evaluated pictures, without the unreadable ones.
+        top1: Share of pictures whose class has the highest score, 0 to 1.
+        top5: Share of pictures whose class is among the five highest scores, 0 to 1.
+        loss: Mean cross-entropy in nats, without label smoothing.
+        skipped: Pictures that could not be read, with the reasons.
 
     Example:
         >>> from mhmodels.training import Evaluation

@@ -1,4 +1,4 @@
-"""Foreign weights become a weights file of ours: TensorFlow checkpoints, Keras files, Keras model objects."""
+"""Import of weights from TensorFlow checkpoints, Keras files and Keras models into weights files of this package."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ Origin: TypeAlias = "str | os.PathLike[str] | keras.Model"
 
 
 class Stated(NamedTuple):
-    """What foreign weights do not say of themselves and whoever imports them may; of a file of ours, what is to be changed.
+    """Facts about weights that their origin does not state, or that are to be changed.
 
     Attributes:
-        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
-            a checkpoint, for a Keras file or model what its layers state or else the network's own, the file's for one of ours.
-        label_set: name of the label set, such as `imagenet-1k`.
-        names: of the classes, in order, without background.
-        background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
-        licence: of the weights.
-        description: where they come from; None names the file.
-        accuracy: what is claimed for them.
+        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`. None takes that of the origin: TF Model Garden's for a
+            checkpoint; for a Keras file or model what its layers state, or else the network's own; a weights file's own.
+        label_set: Name of the label set, such as `imagenet-1k`.
+        names: Class names in order, without background.
+        background: Output that is no class. None means `none`, or `unknown` for 1001 outputs, because trainers differ.
+        licence: Licence of the weights.
+        description: Origin of the weights; None names the file.
+        accuracy: Accuracies that are claimed for them.
 
     Example:
         >>> from mhmodels.weights import Stated
@@ -72,18 +72,18 @@ NOTHING_STATED = Stated()
 
 
 class Imported(NamedTuple):
-    """What became of an import.
+    """Result of an import.
 
     Attributes:
-        path: the file that was written.
-        info: its description.
-        architecture: the network.
-        source: format of what was read, in words.
-        part: the model in it that was taken.
-        used: variables taken, each once.
-        unused: names of variables that no layer of the network takes.
-        training_state: number of optimizer slots, counters and the like.
-        averages: whether moving averages were taken; None where there are none.
+        path: File that was written.
+        info: Description of that file.
+        architecture: Network of the weights.
+        source: Format of the origin, in words.
+        part: Model in the origin that was imported.
+        used: Number of variables that were imported, each counted once.
+        unused: Names of variables that belong to no layer of the network.
+        training_state: Number of optimizer slots, counters and the like.
+        averages: Whether moving averages were imported; None where the origin has none.
 
     Example:
         >>> from mhmodels import resolve
@@ -106,14 +106,17 @@ class Imported(NamedTuple):
 
 @contextlib.contextmanager
 def open_source(origin: Origin) -> Iterator[Source]:
-    """Opens foreign weights.
+    """Opens weights of another program.
 
     Args:
-        origin: the path of a TensorFlow checkpoint (prefix, one of its files, folder) or of a Keras file (`.h5`,
+        origin: Path of a TensorFlow checkpoint (prefix, one of its files, or its folder) or of a Keras file (`.h5`,
             `.weights.h5`, `.keras`), or a Keras model.
 
+    Yields:
+        The layers and variables of the origin.
+
     Raises:
-        WeightsError: unreadable, corrupt, or neither.
+        WeightsError: The origin is unreadable, corrupt, or neither of these.
     """
     if not isinstance(origin, (str, os.PathLike)):
         from mhmodels.weights.sources.keras_file import read_model
@@ -144,23 +147,27 @@ def import_weights(
     averages: bool = False,
     stated: Stated = NOTHING_STATED,
 ) -> Imported:
-    """Reads foreign weights and writes them as a weights file.
+    """Imports weights of another program into a weights file of this package.
 
-    Nothing is read but names and shapes until the network has been found in them. A file of ours is checked, and keeps what
-    it says of itself wherever nothing else is stated.
+    Only names and shapes are read until the network has been found in them. A weights file of this package is checked and keeps
+    its description wherever `stated` gives nothing else.
 
     Args:
-        origin: see `open_source`.
-        model: which network it is: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
-        path: of the file to write, ending with `.weights.h5`.
-        width_multiplier: that it must have; None takes what the shapes say.
-        classes: that it must have; None takes what the shapes say.
-        averages: take the optimizer's moving averages where it keeps them, in place of the trained variables.
-        stated: what the origin does not say.
+        origin: Path of a TensorFlow checkpoint (prefix, one of its files, or its folder) or of a Keras file, or a Keras model.
+        model: Network of the weights: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
+        path: Path of the file to write, which ends with `.weights.h5`.
+        width_multiplier: Required width multiplier; None takes the one that fits the shapes.
+        classes: Required number of classes; None takes the one that fits the shapes.
+        averages: Whether to import the optimizer's moving averages in place of the trained variables.
+        stated: Facts that the origin does not state.
+
+    Returns:
+        The written file, its description, and which variables were used.
 
     Raises:
-        WeightsError: corrupt, altered, foreign, another family, width or class count, or not finite; a full disk.
-        MhmodelsError: `model` means nothing.
+        WeightsError: The origin is corrupt, of another network, width or number of classes, or not finite; or the file cannot be
+            written.
+        MhmodelsError: `model` is no network.
 
     Example:
         >>> from mhmodels import resolve

@@ -1,4 +1,4 @@
-"""Weights into a Keras model and out of it."""
+"""Loading weights into a Keras model, and saving them from one."""
 
 from __future__ import annotations
 
@@ -29,22 +29,23 @@ ATTRIBUTE = "mhmodels_architecture"
 def load_weights(
     model: keras.Model, weights: str | os.PathLike[str], architecture: Architecture | None = None
 ) -> WeightsInfo | None:
-    """Loads weights into a model that `create_model` built; all of it or none.
+    """Loads weights into a model that `create_model` built, all of them or none.
 
-    A file of ours is checked: hash, network, class count. In a plain Keras file (of ours or of `keras.applications`) the
-    network is found by its structure. A model without the top takes what it has from a file with more, whatever its
-    class count. The model then carries the preprocessing that the file states, if it states one.
+    A weights file of this package is checked: hash, network and number of classes. In a plain Keras file, of this package or of
+    `keras.applications`, the network is found by its structure. A model without the top takes its part of a whole network,
+    whatever the number of classes. Afterwards the model carries the preprocessing that the file states.
 
     Args:
-        model: with layers named after the network's operations.
-        weights: path of a `.weights.h5`, `.h5` or `.keras` file, or a registered name.
-        architecture: of the model; None takes what `create_model` noted on it.
+        model: Keras model whose layers are named after the network's operations.
+        weights: Path of a `.weights.h5`, `.h5` or `.keras` file, or a registered name.
+        architecture: Architecture of the model; None takes the one that `create_model` noted on it.
 
     Returns:
-        The file's description; None for a plain Keras file.
+        Description of the file; None for a plain Keras file.
 
     Raises:
-        WeightsError: missing, unreadable, altered, of another network or class count, or not downloadable.
+        WeightsError: The weights are missing, unreadable, altered, of another network or number of classes, or cannot be
+            downloaded.
 
     Example:
         >>> from mhmodels import create_model
@@ -76,7 +77,7 @@ def load_weights(
 
 
 def carry(model: keras.Model, architecture: Architecture, rule: Preprocessing) -> None:
-    """Makes a model of `create_model` carry a preprocessing: on its architecture, and into every file that it is saved to."""
+    """Makes a model carry a preprocessing: on its architecture, and into every file that it is saved to."""
     setattr(model, ATTRIBUTE, msgspec.structs.replace(architecture, preprocessing=rule))
     state_rule(model, rule)
 
@@ -93,10 +94,24 @@ def save_weights(
     step: int | None = None,
     learned: Learned | None = None,
 ) -> WeightsInfo:
-    """Writes a model's weights, described and whole or not at all; see `mhmodels.weights.files.write_weights`.
+    """Writes the weights of a model to a file with a description. The file appears whole or not at all.
+
+    Args:
+        model: Keras model whose layers are named after the network's operations.
+        architecture: Architecture of the model.
+        path: Path that ends with `.weights.h5`.
+        labels: Meaning of the outputs.
+        source: Origin of the weights, in words.
+        licence: Licence of the weights, as an SPDX name where there is one.
+        accuracy: Accuracies that are claimed for them.
+        step: Number of training steps.
+        learned: Ranges of quantisation-aware training.
+
+    Returns:
+        The description that the file carries.
 
     Raises:
-        WeightsError: the model is not that network; the weights are not finite; the file cannot be written.
+        WeightsError: The model is not that network, the weights are not finite, or the file cannot be written.
 
     Example:
         >>> from mhmodels import create_model, resolve
@@ -121,7 +136,14 @@ def save_weights(
 
 
 def model_arrays(model: keras.Model, architecture: Architecture) -> Arrays:
-    """A model's arrays by (layer name, role), float32, copied.
+    """Copies the arrays of a model.
+
+    Args:
+        model: Keras model whose layers are named after the network's operations.
+        architecture: Architecture of the model.
+
+    Returns:
+        float32 arrays by (layer name, role).
 
     Example:
         >>> from mhmodels import create_model, resolve
