@@ -96,6 +96,17 @@ def train_network(request: TrainingRequest, observer: Observer | None = None) ->
         CheckpointError: A checkpoint cannot be written or read.
         WeightsError: The weights to begin with do not fit.
         InterruptedJobError: The user pressed Ctrl-C; a checkpoint was written.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import msgspec
+        >>> from mhmodels import resolve
+        >>> from mhmodels.training import TrainingRequest, load_recipe, open_data, train_network
+        >>> network = resolve("multi_max@0.25").at(input_size=64, classes=10)
+        >>> recipe = msgspec.structs.replace(load_recipe("digits"), epochs=1, batch_size=256)
+        >>> metrics = train_network(TrainingRequest(network, open_data("digits64"), recipe, Path("run")))
+        >>> metrics.weights_file
+        'model.weights.h5'
     """
     observer = observer or Silent()
     # First of all: the collective operations of several workers must be set up before TensorFlow is used.
