@@ -41,8 +41,9 @@ def _paired_rows() -> list[Row]:
 
 
 PAIRED = _paired_rows()
-# A variant has its base's blocks with other paddings, widths or activations.
-QUICK = [row for row in PAIRED if not re.search(r"\.|minimalistic", str(row["model"]))]
+# A variant has its base's blocks with other paddings, widths or activations, a larger sibling has more of the same.
+VARIANT = re.compile(r"\.|minimalistic|mobilenet_v4_conv_(medium|large)|mnasnet_b1|multi_max_seg")
+QUICK = [row for row in PAIRED if not VARIANT.search(str(row["model"]))]
 
 
 def _other_rows() -> list[Row]:
