@@ -10,12 +10,15 @@ from pathlib import Path
 import msgspec
 
 from mhmodels.android_bench.delegates.binary import find_binary, user_folder
-from mhmodels.android_bench.delegates.delegate import Choice, Delegate, Delegates
-from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts, remark
+from mhmodels.android_bench.delegates.catalogue import Delegates
+from mhmodels.android_bench.delegates.delegate import Delegate, DelegateChoice
+from mhmodels.android_bench.delegates.suitability import remark
+from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts
 from mhmodels.android_bench.device.names import name_of, serial_of
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.session.rows import PhoneFailure, measurement
-from mhmodels.android_bench.session.session import Kit, Plan, Session, Task
+from mhmodels.android_bench.session.session import Session
+from mhmodels.android_bench.session.tasks import Kit, PhonePlan, PhoneTask
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.errors import MeasurementError
@@ -23,21 +26,21 @@ from mhmodels.hardware import Environment, Hardware, Job, Measurement
 from mhmodels.system.files import sha256_of
 from mhmodels.system.places import data_path
 
-Result = Measurement | PhoneFailure
+PhoneResult = Measurement | PhoneFailure
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """Where things are, and how to measure.
+class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Files and folders that phones are measured with, and how they are measured.
 
     Attributes:
-        adb: the executable, None to look for one.
-        adb_server: `HOST:PORT`, None for the usual one.
-        binaries: benchmark tools.
-        libraries: folders with delegates' libraries.
-        delegates: a user's own delegates.
-        logs: folder for raw logs, None for the usual one.
+        adb: adb executable; None to look for one.
+        adb_server: `HOST:PORT` of the adb server; None for the usual one.
+        binaries: files of benchmark tools (`benchmark_model`) for the phones.
+        libraries: folders with libraries of delegates.
+        delegates: the user's own delegates (`load_delegates`).
+        logs: folder for the raw output of every run; None for the usual one.
         plan: how to measure.
-        wait_s: how long a phone that went away is waited for; one that restarts is seen again after half a minute or so.
+        wait_s: longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
     """
 
     adb: str | None = None
@@ -46,22 +49,28 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     libraries: tuple[str, ...] = ()
     delegates: tuple[Delegate, ...] = ()
     logs: str | None = None
-    plan: Plan = Plan()
+    plan: PhonePlan = PhonePlan()
     wait_s: float = 60.0
 
 
 class PhoneRunner:
-    """Measures on every phone that adb sees. Nothing is asked of adb before a phone's id is used.
+    """Measures on every phone that adb sees. No adb server is started before a phone's id is used.
 
     Args:
-        options: see there.
-        tell: is told what is going on, for people.
+        options: files, folders and settings; None for the usual ones.
+        tell: is told in one line each what is going on.
+
+    Example:
+        >>> from mhmodels.android_bench import PhoneRunner
+        >>> hardware = PhoneRunner().find("0A1B2C3D/gpu-opencl")
+        >>> hardware.id, hardware.format, hardware.kind
+        ('0A1B2C3D/gpu-opencl', 'float32', 'measured')
     """
 
     exclusive = False
 
-    def __init__(self, options: Options | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
-        self.options = options or Options()
+    def __init__(self, options: PhoneRunnerOptions | None = None, tell: Callable[[str], None] = lambda _: None) -> None:
+        self.options = options or PhoneRunnerOptions()
         self.delegates = Delegates(self.options.delegates)
         self.cancel = threading.Event()
         self.tell = tell
@@ -114,7 +123,7 @@ class PhoneRunner:
             AdbError: it does not answer.
         """
         if serial not in self._facts:
-            self._facts[serial] = read_facts(self.phone(serial), self.delegates)
+            self._facts[serial] = read_facts(self.phone(serial), self.delegates.libraries())
         return self._facts[serial]
 
     def unavailable(self, hardware: Hardware) -> str:
@@ -135,18 +144,12 @@ class PhoneRunner:
             MeasurementError: the phone does not answer, or there is no tool for it.
         """
         serial, choice = str(hardware.configuration["serial"]), self.choice(hardware)
-        facts, kit, plan = self.facts(serial), self.kit(serial, choice), self.options.plan
+        facts, kit = self.facts(serial), self.kit(serial, choice)
         configuration = {
-            "delegate": choice.id,
             "flags": choice.flags("{folder}"),
             "cores": f"{core_mask(facts):x}",
-            "mode": plan.mode,
-            "fixed_clocks": plan.fixed_clocks,
-            "require_full_delegation": plan.require_full,
+            **self.known_settings(hardware),
         }
-        if not plan.prepare:
-            # A lit screen warms the phone.
-            configuration["settings"] = "kept"
         if kit.libraries:
             configuration["libraries"] = _digest(kit)
         gpu = facts.gpu if "gpu" in choice.delegate.id else ""
@@ -156,6 +159,18 @@ class PhoneRunner:
             driver=gpu or (choice.accelerator if choice.accelerator else ""),
             configuration=configuration,
         )
+
+    def known_settings(self, hardware: Hardware) -> dict[str, object]:
+        """The settings in `Measurement.configuration` that are known without asking the phone; None for one that is absent."""
+        plan = self.options.plan
+        return {
+            "delegate": self.choice(hardware).id,
+            "mode": plan.mode,
+            "fixed_clocks": plan.fixed_clocks,
+            "require_full_delegation": plan.require_full,
+            # A lit screen warms the phone.
+            "settings": None if plan.prepare else "kept",
+        }
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
         """One network on one delegate.
@@ -170,16 +185,16 @@ class PhoneRunner:
             return result[2]
         raise MeasurementError(f"{hardware.id}: nothing was measured")
 
-    def batch(self, serial: str, requests: Sequence[tuple[Job, Hardware]]) -> Iterator[tuple[Job, Hardware, Result]]:
+    def batch(self, serial: str, requests: Sequence[tuple[Job, Hardware]]) -> Iterator[tuple[Job, Hardware, PhoneResult]]:
         """Networks on the delegates of one phone, in turns; one result a request, as each is settled.
 
         Raises:
             MeasurementError: the phone must not be measured now, or somebody asked to stop.
         """
         facts = self.facts(serial)
-        tasks: dict[Task, tuple[Job, Hardware]] = {}
+        tasks: dict[PhoneTask, tuple[Job, Hardware]] = {}
         for job, hardware in requests:
-            tasks[Task(job, self.choice(hardware))] = (job, hardware)
+            tasks[PhoneTask(job, self.choice(hardware))] = (job, hardware)
         for choice in {task.choice.id: task.choice for task in tasks}.values():
             if note := remark(choice.delegate, facts):
                 self.tell(f"{facts.title}, {choice.id}: {note}")
@@ -190,18 +205,18 @@ class PhoneRunner:
         with session:
             for outcome in session.measure(tasks):
                 job, hardware = tasks[outcome.task]
-                result: Result
+                result: PhoneResult
                 try:
                     result = measurement(outcome, hardware, self.environment, logs)
                 except PhoneFailure as failure:
                     result = failure
                 yield job, hardware, result
 
-    def choice(self, hardware: Hardware) -> Choice:
+    def choice(self, hardware: Hardware) -> DelegateChoice:
         """The delegate of a hardware of ours."""
         return self.delegates.get(str(hardware.configuration["delegate"]))
 
-    def kit(self, serial: str, choice: Choice) -> Kit:
+    def kit(self, serial: str, choice: DelegateChoice) -> Kit:
         """The tool and the libraries for a delegate on a phone; found once.
 
         Raises:
@@ -222,8 +237,8 @@ class PhoneRunner:
             if not paths:
                 where = ", ".join(str(folder) for folder in folders[:2])
                 raise MeasurementError(
-                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder with --libraries"
-                    + (f" ({delegate.note})" if delegate.note else "")
+                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder as "
+                    "argument 'libraries'" + (f" ({delegate.note})" if delegate.note else "")
                 )
             for path in paths:
                 found.setdefault(path.name, path)

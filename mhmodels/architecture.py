@@ -11,7 +11,7 @@ import functools
 import hashlib
 import math
 import os
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -50,6 +50,7 @@ class Head(Checked, frozen=True, kw_only=True):
     The classifier, a 1x1 convolution with bias to `classes`, follows and is not listed.
     """
 
+    field_error: ClassVar = ArchitectureError
     features: tuple[Conv, ...] = ()
     hidden: tuple[Conv, ...] = ()
 
@@ -63,6 +64,7 @@ class Rounding(Checked, frozen=True, kw_only=True, cache_hash=True):
     (keras.applications' MobileNetV2).
     """
 
+    field_error: ClassVar = ArchitectureError
     divisor: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     minimum: Annotated[int, msgspec.Meta(ge=1, le=256)] = 8
     mode: Literal["guarded", "half_up", "floor"] = "guarded"
@@ -94,6 +96,7 @@ class Preprocessing(Checked, frozen=True, kw_only=True):
         interpolation: how the crop is resized.
     """
 
+    field_error: ClassVar = ArchitectureError
     mean: tuple[Mean, ...] = (127.5, 127.5, 127.5)
     std: tuple[Std, ...] = (127.5, 127.5, 127.5)
     crop_fraction: Annotated[float, msgspec.Meta(gt=0, le=1)] = 0.875
@@ -115,8 +118,18 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
         input_size: (height, width) in pixels.
         width_multiplier: applied to the declared filters by `rounding`.
         preprocessing: what the trained network expects of its pictures; not part of the identity.
+
+    Example:
+        >>> from mhmodels import get_architecture
+        >>> network = get_architecture("multi_max").at(width_multiplier=0.5, input_size=128)
+        >>> network.input_size, len(network.stages), network.architecture_id
+        ((128, 128), 5, '5cddf6f3d36ade9c')
+        >>> from mhmodels import Architecture
+        >>> Architecture.from_json(network.to_json()) == network
+        True
     """
 
+    field_error: ClassVar = ArchitectureError
     name: str
     stem: tuple[Block, ...]
     stages: tuple[tuple[Block, ...], ...]
@@ -131,7 +144,7 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
 
     def __post_init__(self) -> None:
         check_width_multiplier(self.width_multiplier)
-        for size in self.input_size:
+        for size in self.input_size if isinstance(self.input_size, tuple) else ():
             check_input_size(size)
         super().__post_init__()
         parts = len(self.stem) + len(self.stages) + sum(map(len, self.stages)) + len(self.head.features) + len(self.head.hidden)
@@ -192,6 +205,13 @@ def load_architecture(path: str | os.PathLike[str]) -> Architecture:
 
     Raises:
         FileFormatError: the file cannot be read or is not an architecture; the message names file and field.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture, load_architecture
+        >>> _ = Path("mine.json").write_bytes(get_architecture("multi_avg").to_json())
+        >>> load_architecture("mine.json").name
+        'multi_avg'
     """
     return Architecture.from_json(read_bytes(path, limit=8 << 20), source=str(path))
 

@@ -30,6 +30,7 @@ Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
 class _Block(Checked, frozen=True, kw_only=True, cache_hash=True, tag_field="type"):
     """What every block has: kernel and filters at width 1.0, a stride, and whether its output is a feature endpoint."""
 
+    field_error: ClassVar = ArchitectureError
     type_name: ClassVar[str] = "block"
 
     def __post_init__(self) -> None:
@@ -90,6 +91,7 @@ class SqueezeExcite(Checked, frozen=True, kw_only=True):
     to `divisor`.
     """
 
+    field_error: ClassVar = ArchitectureError
     ratio: Ratio = 0.25
     of: Literal["expanded", "input"] = "expanded"
     divisor: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 8

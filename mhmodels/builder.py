@@ -7,6 +7,7 @@ file loads anywhere. Layer names are the operations' names; batch normalisation 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
@@ -37,8 +38,8 @@ def create_model(
     *,
     input_shape: Sequence[int | None] | None = None,
     include_top: bool = True,
-    weights: str | None = None,
-    input_tensor: Any = None,
+    weights: str | os.PathLike[str] | None = None,
+    input_tensor: keras.KerasTensor | None = None,
     pooling: str | None = None,
     classes: int | None = None,
     classifier_activation: str | None = "softmax",
@@ -49,39 +50,7 @@ def create_model(
     out_strides: Collection[int] | None = None,
     output_stride: int | None = None,
 ) -> keras.Model:
-    """Builds a Keras model of a zoo network or of any architecture.
-
-    Args:
-        model: a zoo name, `NAME@WIDTH`, the path of an architecture file, or an `Architecture`.
-        input_shape: (height, width, channels), channels last; sizes from 32, or None for unknown. Default: the
-            architecture's own.
-        include_top: whether to add pooling, the convolutions after it and the classifier.
-        weights: None for random initial weights, the path of a weights file, or a registered name (docs/weights.md). Of a
-            network that is given by name they also state the class count and input size, where the arguments do not.
-        input_tensor: a Keras tensor to build upon instead of a new input.
-        pooling: without the top: None (the last map, 4D), `avg` or `max` (2D).
-        classes: number of classes, with the top.
-        classifier_activation: `softmax`, any Keras activation, or None for logits.
-        name: of the Keras model; default the architecture's.
-        width_multiplier: scales all widths by the architecture's own rounding rule.
-        dropout: rate before the classifier, in training only.
-        features: whether to give feature maps for a detector or a segmenter instead of scores; there is no top then.
-        out_strides: with `features`, the strides wanted, for example (4, 8, 16, 32): one map for each, in this order, the
-            last endpoint at that stride. None: every endpoint, the finest first, and of those that `output_stride` brings to
-            one stride the last. `mhmodels.endpoints` lists them.
-        output_stride: 8, 16 or 32: the maps do not get smaller than the input divided by this; further depthwise kernels
-            are dilated instead, as in TF Model Garden. With the top too, the classifier then pools larger maps.
-
-    Returns:
-        A functional model from float32 pictures (batch, height, width, channels), preprocessed as
-        `architecture.preprocessing` says, to (batch, classes) scores; without the top, to the last map before pooling;
-        with `features`, to a list of maps (batch, height / stride, width / stride, channels), sizes rounded up. An `Identity`
-        layer behind the input states the preprocessing in its name, so that a `.keras` file of the model, or of one that is
-        built upon it, keeps it.
-
-    Raises:
-        MhmodelsError: an argument is out of range; the message says which and what is expected.
-    """
+    """Builds a Keras model; arguments, result, errors and an example as in `mhmodels.create_model`."""
     architecture = resolve(model) if isinstance(model, str) else model
     if width_multiplier is not None:
         architecture = architecture.at(width_multiplier=check_width_multiplier(width_multiplier))

@@ -101,7 +101,14 @@ def check_size(network: Network) -> Network:
 
 
 def complexity(architecture: Architecture) -> Complexity:
-    """Parameters and MAdds of an architecture at its own width, input size and class count."""
+    """Parameters and MAdds of an architecture at its own width, input size and class count.
+
+    Example:
+        >>> from mhmodels import complexity, get_architecture
+        >>> size = complexity(get_architecture("multi_max"))
+        >>> size.params, size.madds
+        (4389280, 349176352)
+    """
     return network_complexity(lower(architecture))
 
 

@@ -10,6 +10,10 @@ class MhmodelsError(Exception):
     """Base of every error that a user can cause and mend. Its text is complete: what, where, found, expected, remedy."""
 
 
+class FieldError(MhmodelsError, ValueError):
+    """A field of a struct whose value is outside its limits; the message names the field, the value and what is expected."""
+
+
 class ArchitectureError(MhmodelsError, ValueError):
     """An architecture that cannot be: a wrong field, a width of zero, an input too small."""
 

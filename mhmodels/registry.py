@@ -52,6 +52,11 @@ def list_models(
         max_params: at most so many parameters (convolution kernels, as `Complexity.params`) at width 1.0.
         max_madds: at most so many multiply-accumulates at width 1.0 and the network's own input size.
         max_input_size: at most so many pixels a side.
+
+    Example:
+        >>> from mhmodels import list_models
+        >>> list_models("multi_*", max_params=4e6)
+        ['multi_avg_seg', 'multi_max_seg']
     """
     from mhmodels.complexity import complexity
 
@@ -88,6 +93,11 @@ def endpoints(
 
     Raises:
         MhmodelsError: an argument is out of range; the message says which and what there is.
+
+    Example:
+        >>> from mhmodels import endpoints
+        >>> [(each.stride, each.channels) for each in endpoints("multi_max", out_strides=(8, 16, 32))]
+        [(8, 64), (16, 128), (32, 160)]
     """
     from mhmodels.network import lower, select_endpoints
 
@@ -101,6 +111,11 @@ def get_architecture(name: str) -> Architecture:
 
     Raises:
         UnknownNameError: no such name; the message offers the nearest.
+
+    Example:
+        >>> from mhmodels import get_architecture
+        >>> get_architecture("mobilenet_v2").input_size
+        (224, 224)
     """
     try:
         return zoo()[name].architecture
@@ -152,6 +167,11 @@ def resolve(model: str) -> Architecture:
         ArchitectureError: the width is not a number in range.
         FileFormatError: a file of another kind; the message says what takes it.
         FileFormatError: the file is not an architecture.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> resolve("mobilenet_v1@1.25").width_multiplier
+        1.25
     """
     base, at, width = model.rpartition("@")
     if not at or Path(model).is_file():

@@ -34,7 +34,7 @@ def test_a_backend_that_is_not_installed_is_one_message(monkeypatch: pytest.Monk
 def test_commands_compute_in_float32_with_channels_last() -> None:
     import keras
 
-    from mhmodels.export.reading.precision import single_precision
+    from mhmodels.export.reading.keras_model.precision import single_precision
 
     with single_precision():
         keras.config.set_floatx("float64")

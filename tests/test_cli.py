@@ -43,7 +43,9 @@ def test_light_commands_import_no_framework(arguments: list[str], tmp_path: Path
 
 
 def test_importing_the_package_imports_no_framework() -> None:
-    code = "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX)"
+    code = (
+        "import mhmodels, sys; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules); print(mhmodels.MultiMAX.__doc__)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "multi_max" in done.stdout
 
@@ -203,3 +205,22 @@ def test_a_file_that_a_command_reads_is_not_written_over(
     assert (refused.exit_code, "which is what the command reads too" in refused.output) == (2, True)
     assert {Path(name).read_text() for name in ("p.json", "a.csv")} == {"precious"}
     assert CliRunner().invoke(command, [*words[:-1], "new.json"]).exit_code == 0
+
+
+def test_an_end_of_file_in_a_command_is_no_interruption() -> None:
+    program = (
+        "import click, sys\nfrom mhmodels.cli import main\n"
+        "main.cli.get_command = lambda *_: click.Command('list', callback=input)\nsys.argv[1:] = ['list']\nmain.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "EOFError: EOF when reading a line"
+    assert "interrupted" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a\nb.json", "a\x85b.json", "a\u2028b.json"])
+def test_output_names_without_control_characters(name: str, tmp_path: Path) -> None:
+    from mhmodels.cli.common import OutputFile
+
+    with pytest.raises(click.BadParameter, match="expected a name without control characters"):
+        OutputFile().convert(str(tmp_path / name), None, None)

@@ -21,11 +21,13 @@ from mhmodels import resolve
 from mhmodels.cli import compare as command
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError, StoreError
-from mhmodels.hardware import registry
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.report.comparison import Comparison, compare, subjects
+from mhmodels.report.measuring import measure_comparison
 from mhmodels.report.table import ComparisonTable, footnotes, line, three_digits
+
+from .hardware_families import add_family, remove_family
 
 HARDWARE = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
 MODELS = ("mobilenet_v1@1.25", "mobilenet_v3_large", "multi_avg", "multi_max")
@@ -252,10 +254,11 @@ class FakeRunner:
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeRunner]:
+def fake() -> Iterator[FakeRunner]:
     runner = FakeRunner()
-    monkeypatch.setitem(registry._registered, "fake", runner)
-    return runner
+    add_family("fake", runner)
+    yield runner
+    remove_family("fake")
 
 
 @pytest.fixture
@@ -417,15 +420,18 @@ def test_reference_row_is_measured_first_and_once() -> None:
             asked.append((subject.label, hardware_id))
             return measurement(hardware_id, 1.0)
 
-    class Watched(command.Screen):
+    class Watched:
         finished: tuple[str, ...] = ()
+
+        def cell(self, subject: Any, hardware_id: str) -> None:
+            pass
 
         def row(self, comparison: Comparison, finished: Any) -> None:
             assert not math.isnan(finished.mn_norm_avg)
             self.finished += (finished.label,)
 
     screen = Watched()
-    result = command.collect(base, compared, Pretended(), screen)  # type: ignore[arg-type]
+    result = measure_comparison(base, compared, Pretended(), screen)  # type: ignore[arg-type]
     assert [row.label for row in result.rows] == ["multi_max", "mobilenet_v1"]
     assert asked == [(label, hardware) for label in ("mobilenet_v1", "multi_max") for hardware in HARDWARE]
     assert screen.finished == ("mobilenet_v1", "multi_max")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mhmodels.errors import UnknownNameError
-from mhmodels.hardware.measurement import Measurement
+from mhmodels.hardware.measurement import Measurement, Turns
 from mhmodels.metrics import LatencyTable, MetricsError, f_avg, f_max
 
 NAN, INF = math.nan, math.inf
@@ -255,3 +255,14 @@ def test_latencies_of_different_places_never_share_a_column(field: str) -> None:
 def test_metrics_import_is_light() -> None:
     code = "import sys, mhmodels.metrics, mhmodels.published; print({'tensorflow', 'keras', 'scipy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "set()"
+
+
+def test_burst_and_sustained_rows_of_a_phone_never_share_a_column() -> None:
+    rows = [
+        measurement(name, "phone/gpu", 1.0, configuration={"mode": mode}) for name, mode in (("a", "burst"), ("b", "sustained"))
+    ]
+    with pytest.raises(MetricsError, match=r"field 'configuration\.mode' is 'burst' for 'a' and 'sustained' for 'b'"):
+        LatencyTable.from_measurements(rows)
+    turns = Turns(model="r", model_hash="r" * 64, own_ms=(1.0,), reference_ms=(1.0,))
+    with pytest.raises(MetricsError, match=r"field 'turns\.model_hash' is missing for 'a'"):
+        LatencyTable.from_measurements([measurement("a", "x", 1.0), measurement("b", "x", 1.0, turns=turns)])

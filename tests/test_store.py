@@ -300,7 +300,7 @@ def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path, make: Any, me
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "results.db", Path("/dev/null")):
-        with pytest.raises(StoreError, match="--store"):
+        with pytest.raises(StoreError, match="argument 'store'"):
             Store(path)
 
 
@@ -316,7 +316,7 @@ def test_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(path).close()
     # Root may write anything, so the answer of the system is set.
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != path or mode != os.W_OK)
-    with pytest.raises(StoreError, match=r"read-only.*--store"):
+    with pytest.raises(StoreError, match=r"read-only.*argument 'store'"):
         Store(path)
 
 
@@ -330,7 +330,7 @@ def test_what_cannot_be_written_is_open_for_reading_where_that_is_wanted(path: P
             assert store.read_only
             assert [each.median_ms for each in store] == [2.5]
             for refused in (store.check_writable, lambda store=store: store.add(row())):
-                with pytest.raises(StoreError, match=r"cannot be written.*--store"):
+                with pytest.raises(StoreError, match=r"cannot be written.*argument 'store'"):
                     refused()
         with pytest.raises(StoreError, match="read-only"):
             Store(path)
@@ -374,3 +374,58 @@ def test_the_default_place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         assert store.path == default_path()
     monkeypatch.delenv("MHMODELS_HOME")
     assert default_path().parent.name == "mhmodels"
+
+
+def test_a_null_setting_and_an_absent_one_are_the_same_environment(path: Path) -> None:
+    with Store(path) as store:
+        store.add(row(configuration={"mode": "burst", "cores": None}))
+        for settings in ({"mode": "burst"}, {"mode": "burst", "cores": None}, {"other": None, "mode": "burst"}):
+            environment = msgspec.structs.replace(CPU, configuration=settings)
+            assert store.find(JOB, "host-cpu-int8", environment) is not None
+            assert len(store.latest(environment=environment)) == 1
+        assert store.find(JOB, "host-cpu-int8", msgspec.structs.replace(CPU, configuration={"mode": "sustained"})) is None
+
+
+TURNS = Turns(model="r", model_hash="r" * 64, own_ms=(3.0,), reference_ms=(1.0,))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {}, {"configuration": {**CPU.configuration, "x": None}}, {"time": "2027-01-01T00:00:00+00:00"}, {"model": "other name"},
+        {"runs": 70}, {"kind": "simulated"}, {"device": "CPU B"}, {"format": "uint8"}, {"threads": 2}, {"batch": 2},
+        {"runtime": "x"}, {"driver": "x"}, {"compiler": "x"}, {"configuration": {"mode": "sustained"}}, {"turns": TURNS},
+        {"weights": "random-v1"}, {"model_hash": "cd" * 32},
+    ],
+)  # fmt: skip
+def test_latest_groups_rows_by_their_request(path: Path, change: dict[str, Any]) -> None:
+    """The columns that the store groups by are `Measurement.request()`: a noisy repetition gives way to an earlier row."""
+    first, second = row(), row(**change, noisy=True, median_ms=9.0)
+    with Store(path) as store:
+        store.add(first)
+        store.add(second)
+        (found,) = store.latest()
+        assert (found == first) == (first.request() == second.request())
+
+
+def test_latest_of_a_file_is_of_the_settings_that_are_asked_for(path: Path) -> None:
+    job = msgspec.structs.replace(JOB, architecture_id="cafe")
+
+    def found(store: Store, **settings: Any) -> float | None:
+        latest = store.latest_of_file(job, "host-cpu-int8", settings)
+        return latest and latest.median_ms
+
+    with Store(path) as store:
+        assert found(store) is None
+        for ms, settings, more in (
+            (1.0, {"mode": "burst"}, {}),
+            (2.0, {"mode": "sustained"}, {}),
+            (3.0, {"mode": "burst", "settings": "kept"}, {}),
+            (4.0, {"mode": "sustained"}, {"noisy": True}),
+            (5.0, {"mode": "burst"}, {"threads": 2}),
+            (6.0, {"mode": "burst"}, {"turns": TURNS}),
+        ):
+            store.add(row(median_ms=ms, configuration=settings, **more))
+        assert [found(store, mode=mode, settings=None) for mode in ("burst", "sustained")] == [1.0, 2.0]
+        assert [found(store, mode="burst", settings="kept"), found(store, mode="burst"), found(store)] == [3.0, 3.0, 2.0]
+        assert found(store, mode="neither") is None

@@ -106,6 +106,6 @@ def _missing(tool: str, facts: PhoneFacts) -> str:
         f"download {URL}/{platform}_benchmark_model" if tool == "benchmark_model" else "build litert/tools of LiteRT with Bazel"
     )
     return (
-        f"no {tool} for {facts.title} ({abi}): {where}, then give it with --benchmark-binary FILE or put it at "
+        f"no {tool} for {facts.title} ({abi}): {where}, then give the file as argument 'binaries' or put it at "
         f"{user_folder() / abi / tool} (docs/phones.md)"
     )

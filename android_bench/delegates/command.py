@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.delegates.delegate import DelegateChoice
+from mhmodels.android_bench.device.cores import CLOCK_LIMITS
 from mhmodels.android_bench.transport.phone import quote
 
 Mode: TypeAlias = Literal["burst", "sustained"]
@@ -14,7 +15,7 @@ WATCHDOG_S = 30
 TAKEN_RC = 124
 
 
-class Timing(NamedTuple):
+class BlockDuration(NamedTuple):
     """How long one block runs: at least so many inferences and so many seconds."""
 
     min_secs: float
@@ -22,7 +23,6 @@ class Timing(NamedTuple):
     max_secs: float
 
 
-CLOCK_LIMITS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq"
 # Once a second, with nothing started but `sleep`, and a line only where something changed.
 _SAMPLER = f"""n=0; m=
 while [ $n -lt SECONDS ]; do
@@ -32,7 +32,7 @@ while [ $n -lt SECONDS ]; do
   m=$l; n=$((n+1)); sleep 1
 done"""
 # Short blocks between pauses show what a phone can do at once; a minute each without pauses what it can keep up.
-TIMINGS: dict[Mode, Timing] = {"burst": Timing(0.3, 0.3, 60.0), "sustained": Timing(60.0, 1.0, 120.0)}
+TIMINGS: dict[Mode, BlockDuration] = {"burst": BlockDuration(0.3, 0.3, 60.0), "sustained": BlockDuration(60.0, 1.0, 120.0)}
 
 
 class Prepared(NamedTuple):
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
 
 
 def arguments(
-    choice: Choice, prepared: Prepared, run: str, *, runs: int, threads: int, timing: Timing, placement: bool
+    choice: DelegateChoice, prepared: Prepared, run: str, *, runs: int, threads: int, timing: BlockDuration, placement: bool
 ) -> dict[str, str]:
     """Flags of a timed run; a flag given twice would keep its first value, so each stands once.
 

@@ -1,29 +1,23 @@
 """Delegates as data: flags, libraries, environment, formats, and what counts as proof that one ran.
 
-Adding a delegate is adding an entry, to `delegate_table.TABLE` or to a file of one's own (`load_delegates`).
+A new delegate is a new entry in `delegates.table`, or in a file of a user's own (`delegates.catalogue.load_delegates`).
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from mhmodels.android_bench.errors import DelegateError
-from mhmodels.errors import FileFormatError, UnknownNameError
-from mhmodels.system.files import read_bytes
 
 Tool: TypeAlias = Literal["benchmark_model", "benchmark_litert_model"]
-MOST_BYTES = 1 << 20
 FORMATS = ("float32", "float16", "int8", "uint8")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ACCELERATOR = re.compile(r"[\w.+@-]{1,80}", re.ASCII)
+ACCELERATOR = re.compile(r"[\w.+@-]{1,80}", re.ASCII)
 # Names or patterns in one folder, and paths on the device: nothing that leads elsewhere or that a shell reads.
 _FILE = re.compile(r"[\w.+*?\[\]-]*[\w*?][\w.+*?\[\]-]*", re.ASCII)
 _PATH = re.compile(r"/[\w./+@-]+", re.ASCII)
@@ -143,7 +137,7 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
                 raise DelegateError(f"{where}: {text!r} holds a control character")
 
 
-class Choice(NamedTuple):
+class DelegateChoice(NamedTuple):
     """A delegate, the accelerator behind it (or ""), and the format of the files."""
 
     delegate: Delegate
@@ -164,86 +158,3 @@ class Choice(NamedTuple):
     def environment(self, folder: str) -> dict[str, str]:
         """Environment variables, filled in likewise."""
         return {name: value.replace("{folder}", folder) for name, value in self.delegate.environment.items()}
-
-
-class Delegates:
-    """A set of delegates by id: the built-in table and a user's own.
-
-    Args:
-        own: a user's entries; they replace built-in ones of the same id.
-    """
-
-    def __init__(self, own: Iterable[Delegate] = ()) -> None:
-        from mhmodels.android_bench.delegates.table import TABLE
-
-        self._known = {delegate.id: delegate for delegate in (*TABLE, *own)}
-
-    def __iter__(self):  # type: ignore[no-untyped-def]
-        return iter(self._known.values())
-
-    def find(self, text: str) -> Choice | None:
-        """What `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for; None if it is none of them."""
-        fmt = next((name for name in FORMATS if text.endswith(f"-{name}")), "")
-        base, colon, accelerator = (text[: -len(fmt) - 1] if fmt else text).partition(":")
-        delegate = self._known.get(base)
-        if delegate is None or (colon and not (delegate.accelerator_flag and _ACCELERATOR.fullmatch(accelerator))):
-            return None
-        if fmt and fmt not in delegate.formats:
-            return None
-        return Choice(delegate, accelerator, fmt or delegate.formats[0])
-
-    def get(self, text: str) -> Choice:
-        """As `find`.
-
-        Raises:
-            UnknownNameError: it stands for nothing; the message offers the nearest ids.
-        """
-        choice = self.find(text)
-        if choice is None:
-            base = text.partition(":")[0]
-            known = self._known.get(base)
-            if known is not None and not known.accelerator_flag:
-                raise DelegateError(f"delegate '{text}': {base} takes no accelerator, expected '{base}'")
-            raise UnknownNameError(
-                "delegate", text, self._known, "(nnapi takes an accelerator as nnapi:NAME, all take a format as ID-int8)"
-            )
-        return choice
-
-    def for_format(self, text: str, fmt: str) -> Choice:
-        """The delegate of that id with files of a format, by the delegate's own rule.
-
-        Raises:
-            UnknownNameError: no such delegate.
-            DelegateError: it does not take that format.
-        """
-        choice = self.get(text)
-        if choice.format == fmt or any(text.endswith(f"-{name}") for name in FORMATS):
-            return choice
-        if fmt not in choice.delegate.formats:
-            raise DelegateError(f"delegate '{text}' takes {', '.join(choice.delegate.formats)} files, found {fmt}")
-        return choice._replace(format=fmt)
-
-
-def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
-    """Reads a user's delegates: JSON or TOML, `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
-
-    Raises:
-        DelegateError: it cannot be read, or an entry cannot be; the message names file and field.
-    """
-    file = Path(path)
-    decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode
-    try:
-        delegates = tuple(decode(read_bytes(file, MOST_BYTES), type=_File).delegates)
-    except FileFormatError as error:
-        raise DelegateError(str(error)) from error
-    except (msgspec.DecodeError, DelegateError, UnicodeDecodeError, RecursionError) as error:
-        raise DelegateError(f"{file}: not a delegate file: {error}") from error
-    ids = [delegate.id for delegate in delegates]
-    twice = next((name for place, name in enumerate(ids) if name in ids[:place]), None)
-    if twice is not None:
-        raise DelegateError(f"{file}: delegate '{twice}' stands there twice, expected each id once")
-    return delegates
-
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
-    delegates: list[Delegate]

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from mhmodels.android_bench.delegates.command import CLOCK_LIMITS
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.device.cores import CLOCK_LIMITS
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, guarded, sections, split_sections
 
 _HAL = re.compile(r"Current temperatures from HAL:(.*?)(?:\n\S|\Z)", re.DOTALL)
@@ -28,7 +28,7 @@ BATTERY_SENSOR, SKIN_SENSOR = 2, 3
 CLOCK_DROP = 0.85
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
+class PhoneCondition(msgspec.Struct, frozen=True, kw_only=True):
     """A moment in a phone's life; None where it does not tell.
 
     Attributes:
@@ -66,7 +66,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
         return self.skin_c if self.skin_c is not None else self.battery_c
 
 
-class Limits(msgspec.Struct, frozen=True, kw_only=True):
+class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
     """When a phone may be measured.
 
     Attributes:
@@ -103,7 +103,7 @@ def condition_script(**more: str) -> tuple[str, str]:
     )
 
 
-def read_condition(phone: Phone) -> Condition:
+def read_condition(phone: Phone) -> PhoneCondition:
     """Asks a phone how it is.
 
     Raises:
@@ -113,7 +113,7 @@ def read_condition(phone: Phone) -> Condition:
     return parse_condition(split_sections(phone.script(script).stdout, secret))
 
 
-def parse_condition(found: dict[str, str]) -> Condition:
+def parse_condition(found: dict[str, str]) -> PhoneCondition:
     """Reads what the script printed."""
     thermal = found.get("thermal", "").replace("\r", "")
     # What stands under "cached" may be hours old.
@@ -123,7 +123,7 @@ def parse_condition(found: dict[str, str]) -> Condition:
     for value, kind, name, _ in _SENSOR.findall(current[1] if current else ""):
         # Exactly zero is a sensor that is not fitted.
         if float(value):
-            sensors[printable(name)[:80]] = float(value)
+            sensors[without_controls(name)[:80]] = float(value)
             by_type.setdefault(int(kind), []).append(float(value))
     status = _STATUS.search(thermal)
     battery = parse_battery(found.get("battery", "").replace("\r", ""))
@@ -132,7 +132,7 @@ def parse_condition(found: dict[str, str]) -> Condition:
         battery_c = max(by_type.get(BATTERY_SENSOR, []), default=None)
     saver, power = found.get("saver", "").strip(), found.get("power", "")
     load = found.get("load", "").split()
-    return Condition(
+    return PhoneCondition(
         thermal_status=int(status[1]) if status else None,
         skin_c=max(by_type.get(SKIN_SENSOR, []), default=None),
         battery_c=battery_c,
@@ -144,7 +144,7 @@ def parse_condition(found: dict[str, str]) -> Condition:
         awake="Awake" in power if "mWakefulness=" in power else None,
         clock_limits_khz=parse_clocks(found.get("clocks", "")),
         load=float(load[0]) if load and re.fullmatch(r"[0-9]{1,6}\.[0-9]+", load[0]) else None,
-        boot_id=printable(found.get("boot", "").strip())[:64],
+        boot_id=without_controls(found.get("boot", "").strip())[:64],
         identity=identity_of(found.get("identity", "")),
     )
 
@@ -179,7 +179,7 @@ def parse_battery(text: str) -> Battery:
 
 def identity_of(text: str) -> str:
     """One line for what `IDENTITY` prints."""
-    return printable(" ".join(text.split()))[:300]
+    return without_controls(" ".join(text.split()))[:300]
 
 
 def parse_clocks(text: str) -> tuple[int, ...]:
@@ -187,26 +187,29 @@ def parse_clocks(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split() if re.fullmatch("[0-9]{1,12}", word))
 
 
-def lowest_clocks(text: str, before: Condition) -> tuple[int, ...]:
+def lowest_clocks(text: str, before: PhoneCondition) -> tuple[int, ...]:
     """The lowest limit of each core during a run, from a sampler's lines; what is not a line of all cores is none."""
     samples = [parse_clocks(line) for line in text.splitlines()]
     whole = [sample for sample in samples if len(sample) == len(before.clock_limits_khz)]
     return tuple(min(clocks) for clocks in zip(*whole, strict=True))
 
 
-def obstacles(condition: Condition, limits: Limits) -> list[str]:
+def obstacles(condition: PhoneCondition, limits: PhoneLimits) -> list[str]:
     """Why a phone must not be measured now."""
     found = []
     level = condition.battery_level
     held = condition.charging or condition.draining is False
     if level is not None and level < limits.battery_level and not held:
-        found.append(f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it (or --min-battery)")
+        found.append(
+            f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it, or allow less "
+            "(argument 'battery_level')"
+        )
     if condition.power_save:
         found.append("its power-saving mode is on: turn it off")
     return found
 
 
-def too_hot(condition: Condition, limits: Limits, start_c: float | None = None) -> str:
+def too_hot(condition: PhoneCondition, limits: PhoneLimits, start_c: float | None = None) -> str:
     """Why a block must not begin yet; "" if it may."""
     status, heat = condition.thermal_status, condition.temperature_c
     if status is not None and status > limits.thermal_status:
@@ -215,7 +218,7 @@ def too_hot(condition: Condition, limits: Limits, start_c: float | None = None) 
     return f"{heat:.1f} °C, expected at most {allowed:.1f}" if heat is not None and heat > allowed else ""
 
 
-def warnings(condition: Condition, cores: int, max_khz: int = 0) -> list[str]:
+def warnings(condition: PhoneCondition, cores: int, max_khz: int = 0) -> list[str]:
     """What will make the figures worse than they could be, though they can be taken.
 
     Args:
@@ -236,7 +239,9 @@ def warnings(condition: Condition, cores: int, max_khz: int = 0) -> list[str]:
     return found
 
 
-def throttled(before: Condition, after: Condition, lowest_khz: tuple[int, ...] = (), start_khz: tuple[int, ...] = ()) -> bool:
+def throttled(
+    before: PhoneCondition, after: PhoneCondition, lowest_khz: tuple[int, ...] = (), start_khz: tuple[int, ...] = ()
+) -> bool:
     """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited at any time.
 
     Args:
@@ -254,8 +259,8 @@ def throttled(before: Condition, after: Condition, lowest_khz: tuple[int, ...] =
 
 
 def cool_down(
-    read: Callable[[], Condition], limits: Limits, start_c: float | None, cancel: threading.Event | None = None
-) -> tuple[Condition, float, str]:
+    read: Callable[[], PhoneCondition], limits: PhoneLimits, start_c: float | None, cancel: threading.Event | None = None
+) -> tuple[PhoneCondition, float, str]:
     """Waits until a phone is cool enough, or has been waited for long enough.
 
     Returns:

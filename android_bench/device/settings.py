@@ -17,7 +17,7 @@ _VALUE = re.compile(r"[\w.:,+-]{1,80}", re.ASCII)
 _ANSWER = re.compile(r"^set (\d{1,3}) (\d{1,3}) ?(.*)$", re.MULTILINE | re.ASCII)
 
 
-class Setting(msgspec.Struct, frozen=True):
+class PhoneSetting(msgspec.Struct, frozen=True):
     """One of Android's settings that is changed while measuring.
 
     Attributes:
@@ -39,15 +39,15 @@ class Setting(msgspec.Struct, frozen=True):
 
 # Less light, less heat; a phone that sleeps is measured on its slow cores.
 SETTINGS = (
-    Setting("system", "screen_brightness_mode", "0"),
-    Setting("system", "screen_brightness", "0"),
-    Setting("global", "stay_on_while_plugged_in", "3"),
+    PhoneSetting("system", "screen_brightness_mode", "0"),
+    PhoneSetting("system", "screen_brightness", "0"),
+    PhoneSetting("global", "stay_on_while_plugged_in", "3"),
 )
-FIXED_CLOCKS = Setting("power", "fixed-performance-mode", "true", needed=True)
+FIXED_CLOCKS = PhoneSetting("power", "fixed-performance-mode", "true", needed=True)
 _MEASURING = {setting.name: setting.value for setting in (*SETTINGS, FIXED_CLOCKS)}
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SettingAnswer(msgspec.Struct, frozen=True):
     """What a phone answers to a change.
 
     Attributes:
@@ -58,7 +58,7 @@ class Answer(msgspec.Struct, frozen=True):
     rc: int
     value: str
 
-    def refused(self, setting: Setting, before: str) -> bool:
+    def refused(self, setting: PhoneSetting, before: str) -> bool:
         """Whether the change was refused, openly or silently."""
         return self.rc != 0 or (bool(self.value) and self.value == before != setting.value)
 
@@ -66,7 +66,7 @@ class Answer(msgspec.Struct, frozen=True):
         """Whether the setting is another one than it was."""
         return self.value != before if self.value else self.rc == 0
 
-    def settled(self, setting: Setting) -> bool:
+    def settled(self, setting: PhoneSetting) -> bool:
         """Whether it was put back; some phones round what they take."""
         return self.value == setting.value or (self.rc == 0 and self.value != _MEASURING.get(setting.name))
 
@@ -76,32 +76,32 @@ def usable(value: str) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
-def parse_journal(text: str) -> list[Setting]:
+def parse_journal(text: str) -> list[PhoneSetting]:
     """Settings that were written down; what is none is left alone."""
-    found: dict[str, Setting] = {}
+    found: dict[str, PhoneSetting] = {}
     for line in text.replace("\r", "").splitlines():
         namespace, _, rest = line.partition(" ")
         key, _, value = rest.partition(" ")
-        setting = Setting(namespace, key, value)
+        setting = PhoneSetting(namespace, key, value)
         # Only what is ever changed: the file lies where others may write.
         if setting.name in _MEASURING and usable(value):
             found.setdefault(setting.name, setting)
     return list(found.values())
 
 
-def journal_text(settings: Iterable[Setting]) -> str:
+def journal_text(settings: Iterable[PhoneSetting]) -> str:
     """The note of what settings were; for `parse_journal`."""
     return "".join(f"{setting.name} {setting.value}\n" for setting in settings)
 
 
-def get_script(setting: Setting) -> str:
+def get_script(setting: PhoneSetting) -> str:
     """Prints a setting's value."""
     # Android does not tell whether the fixed performance mode is on; off is what every phone starts with.
     known = setting.namespace == "power"
     return "echo false" if known else f"settings get {quote(setting.namespace)} {quote(setting.key)}"
 
 
-def put_script(settings: Sequence[Setting]) -> list[str]:
+def put_script(settings: Sequence[PhoneSetting]) -> list[str]:
     """Lines of script that change settings and say for each how it went and what it is now; for `parse_answers`."""
     lines = []
     for number, setting in enumerate(settings):
@@ -113,13 +113,13 @@ def put_script(settings: Sequence[Setting]) -> list[str]:
     return lines
 
 
-def parse_answers(settings: Sequence[Setting], said: str) -> Mapping[str, Answer]:
+def parse_answers(settings: Sequence[PhoneSetting], said: str) -> Mapping[str, SettingAnswer]:
     """What a phone answered, by the settings' names; one that it did not answer for was refused."""
-    told = {int(number): Answer(int(rc), value.strip()) for number, rc, value in _ANSWER.findall(said.replace("\r", ""))}
-    return {setting.name: told.get(number, Answer(1, "")) for number, setting in enumerate(settings)}
+    told = {int(number): SettingAnswer(int(rc), value.strip()) for number, rc, value in _ANSWER.findall(said.replace("\r", ""))}
+    return {setting.name: told.get(number, SettingAnswer(1, "")) for number, setting in enumerate(settings)}
 
 
-def _put(setting: Setting) -> str:
+def _put(setting: PhoneSetting) -> str:
     if setting.namespace == "power":
         return f"cmd power set-fixed-performance-mode-enabled {quote(setting.value)}"
     place = f"{quote(setting.namespace)} {quote(setting.key)}"

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from mhmodels.android_bench.output.parsing import Count, Output
-from mhmodels.android_bench.output.protos import Result
+from mhmodels.android_bench.output.protos import BenchmarkResult
 
 _RELATIVE = 2e-5
 _BLOCK_MS = 0.0051
@@ -51,7 +51,7 @@ class Doubt(Exception):
     """The output does not hold together."""
 
 
-def read_latency(output: Output, result: Result | None) -> Latency:
+def read_latency(output: Output, result: BenchmarkResult | None) -> Latency:
     """The measured block, if stages, statistics and final line are all there, once each, and agree."""
     sequence = output.sequence
     if sequence not in ("RCRCT", "RCRCB", "B", "RCRCTB", "RCRCBT"):
@@ -174,7 +174,7 @@ def _from_block(output: Output) -> Latency:
     )
 
 
-def _with_result(latency: Latency, result: Result | None) -> Latency:
+def _with_result(latency: Latency, result: BenchmarkResult | None) -> Latency:
     """Takes the exact numbers of the result file, if it is of the same run."""
     if result is None:
         return latency

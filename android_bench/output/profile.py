@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mhmodels.android_bench.transport.lines import clean, printable
+from mhmodels.android_bench.transport.lines import clean, without_controls
 
 _REGULAR = "Operator-wise Profiling Info for Regular Benchmark Runs"
 _SECTION = re.compile(r"=+ (Run Order|Top by Computation Time|Summary by node type) =+")
@@ -19,7 +19,7 @@ _COLUMNS = {
 }  # fmt: skip
 
 
-class Operator(msgspec.Struct, frozen=True, kw_only=True):
+class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
     """One node in the order of execution; a delegate's node stands for all that it replaced.
 
     Attributes:
@@ -37,7 +37,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
     calls: int | None = None
 
 
-def parse_profile(stdout: bytes) -> tuple[Operator, ...]:
+def parse_profile(stdout: bytes) -> tuple[OperatorTime, ...]:
     """The operators of regular runs in their order; none if the text holds no whole table.
 
     Columns are found by their headings: older versions have one more.
@@ -46,7 +46,7 @@ def parse_profile(stdout: bytes) -> tuple[Operator, ...]:
     starts = [place for place, line in enumerate(lines) if _REGULAR in line]
     if not starts:
         return ()
-    found: list[Operator] = []
+    found: list[OperatorTime] = []
     in_order = False
     columns: dict[str, int] = {}
     for line in lines[starts[-1] + 1 :]:
@@ -70,7 +70,7 @@ def parse_profile(stdout: bytes) -> tuple[Operator, ...]:
 
 def _unprefixed(raw: bytes) -> str:
     # Leading tabs separate columns here, so only what surrounds the text is cleaned.
-    return clean(raw) if b"=" in raw or b":" in raw[:40] else printable(raw.decode(errors="replace").strip("\r\n "))
+    return clean(raw) if b"=" in raw or b":" in raw[:40] else without_controls(raw.decode(errors="replace").strip("\r\n "))
 
 
 def _cells(line: str) -> list[str]:
@@ -86,7 +86,7 @@ def _headings(cells: Sequence[str]) -> dict[str, int]:
     return found if {"kind", "avg_ms"} <= set(found) else {}
 
 
-def _operator(cells: Sequence[str], columns: dict[str, int]) -> Operator | None:
+def _operator(cells: Sequence[str], columns: dict[str, int]) -> OperatorTime | None:
     def cell(name: str) -> str:
         place = columns.get(name, -1)
         return cells[place] if 0 <= place < len(cells) else ""
@@ -95,7 +95,7 @@ def _operator(cells: Sequence[str], columns: dict[str, int]) -> Operator | None:
     if average is None or not cell("kind"):
         return None
     calls = _number(cell("calls"))
-    return Operator(
+    return OperatorTime(
         kind=cell("kind"),
         name=cell("name"),
         avg_ms=average,

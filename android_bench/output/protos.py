@@ -6,14 +6,14 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.errors import FileFormatError
 
 MAX_BYTES = 64 << 20
 _LATENCY = ("avg", "min", "max", "std", "median", "p5", "p95", "init", "first", "warmup")
 
 
-class Result(NamedTuple):
+class BenchmarkResult(NamedTuple):
     """What BenchmarkResult says that text does not: exact milliseconds.
 
     Attributes:
@@ -38,7 +38,7 @@ class Placement(NamedTuple):
     delegated: dict[str, int]
 
 
-def read_result(data: bytes) -> Result:
+def read_result(data: bytes) -> BenchmarkResult:
     """Decodes a BenchmarkResult.
 
     Raises:
@@ -53,7 +53,7 @@ def read_result(data: bytes) -> Result:
                     latency[_LATENCY[inner - 1]] = bits
         elif number == 4 and isinstance(value, bytes):
             runs.update({inner: bits for inner, bits in _fields(value) if isinstance(bits, int)})
-    return Result(latency, runs.get(2), runs.get(3))
+    return BenchmarkResult(latency, runs.get(2), runs.get(3))
 
 
 def read_placement(data: bytes) -> Placement:
@@ -76,7 +76,7 @@ def read_placement(data: bytes) -> Placement:
         name, replaced = "", 0
         for number, value in _fields(details):
             if number == 1 and isinstance(value, bytes):
-                name = printable(value.decode(errors="replace"))[:80]
+                name = without_controls(value.decode(errors="replace"))[:80]
             elif number == 2:
                 replaced += 1 if isinstance(value, int) else _varints(value)
         delegated[name] = delegated.get(name, 0) + replaced

@@ -7,15 +7,24 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
-from mhmodels.android_bench.delegates.command import CLOCKS, PLACEMENT, RESULT, TAKEN_RC, Prepared, Timing, arguments, script
-from mhmodels.android_bench.delegates.delegate import Choice
-from mhmodels.android_bench.device.condition import Condition, condition_script, lowest_clocks, parse_condition, throttled
+from mhmodels.android_bench.delegates.command import (
+    CLOCKS,
+    PLACEMENT,
+    RESULT,
+    TAKEN_RC,
+    BlockDuration,
+    Prepared,
+    arguments,
+    script,
+)
+from mhmodels.android_bench.delegates.delegate import DelegateChoice
+from mhmodels.android_bench.device.condition import PhoneCondition, condition_script, lowest_clocks, parse_condition, throttled
 from mhmodels.android_bench.device.description import restarted
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.output.protos import read_placement, read_result
+from mhmodels.android_bench.session.workspace import SWEEP, TAKEN, Workspace
 from mhmodels.android_bench.transport.phone import Phone, ToolRun, split_sections
-from mhmodels.android_bench.transport.workspace import SWEEP, TAKEN, Workspace
-from mhmodels.android_bench.verdict.verdict import Status, Verdict, decide
+from mhmodels.android_bench.verdict.verdict import RunStatus, Verdict, decide
 from mhmodels.errors import FileFormatError
 
 T = TypeVar("T")
@@ -23,10 +32,10 @@ CLOCK_BYTES = 1 << 15
 FRESH_S = 1.0
 # As hexadecimal text they must fit into what is kept of a script's output; a network of 1,000 nodes takes 100 KiB.
 FILE_BYTES = {RESULT: 1 << 14, PLACEMENT: 1 << 18}
-Cool = Callable[[], tuple[Condition, float, str]]
+Cool = Callable[[], tuple[PhoneCondition, float, str]]
 
 
-class Block(NamedTuple):
+class PhoneBlock(NamedTuple):
     """A finished run.
 
     Attributes:
@@ -41,8 +50,8 @@ class Block(NamedTuple):
     verdict: Verdict
     run: ToolRun
     script: str
-    before: Condition
-    after: Condition | None
+    before: PhoneCondition
+    after: PhoneCondition | None
     waited_s: float
     hot: str
     lowest_khz: tuple[int, ...] = ()
@@ -75,14 +84,14 @@ class BlockRunner:
     """
 
     def __init__(
-        self, phone: Phone, workspace: Workspace, *, mask: int, rest: int, timing: Timing, timeout_s: float, cool: Cool
+        self, phone: Phone, workspace: Workspace, *, mask: int, rest: int, timing: BlockDuration, timeout_s: float, cool: Cool
     ) -> None:
         self.phone, self.workspace = phone, workspace
         self.mask, self.rest, self.timing, self.timeout_s, self._cool = mask, rest, timing, timeout_s, cool
         self.start_khz: tuple[int, ...] = ()
-        self._last: tuple[Condition | None, float] = (None, 0.0)
+        self._last: tuple[PhoneCondition | None, float] = (None, 0.0)
 
-    def block(self, choice: Choice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> Block:
+    def block(self, choice: DelegateChoice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> PhoneBlock:
         """A timed run; once more if the phone went away during it and came back.
 
         Raises:
@@ -90,21 +99,21 @@ class BlockRunner:
             CancelledError: somebody asked to stop.
         """
         block = self._once(choice, prepared, runs, threads, placement)
-        if block.verdict.status is Status.DEVICE_LOST:
+        if block.verdict.status is RunStatus.DEVICE_LOST:
             # Once is a cable, twice is the phone.
             self.phone.wait_back()
             self.workspace.sweep()
             block = self._once(choice, prepared, runs, threads, placement)
         return block
 
-    def plain(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
+    def plain(self, choice: DelegateChoice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
         """A run for something else than its time, with given flags; whatever it leaves running is ended."""
         done = self.phone.tool(self._script(choice, prepared, run, flags), timeout_s=self.timeout_s)
         self.workspace.check_taken(done.rc == TAKEN_RC)
         self.workspace.sweep()
         return done
 
-    def _once(self, choice: Choice, prepared: Prepared, runs: int, threads: int, placement: bool) -> Block:
+    def _once(self, choice: DelegateChoice, prepared: Prepared, runs: int, threads: int, placement: bool) -> PhoneBlock:
         before, waited, hot = self._cool()
         folder = self.workspace.new_run()
         flags = arguments(choice, prepared, folder, runs=runs, threads=threads, timing=self.timing, placement=placement)
@@ -115,20 +124,20 @@ class BlockRunner:
             self._sweep_if_possible()
             raise
         if run.lost:
-            return Block(decide(run, choice), run, text, before, None, waited, hot)
+            return PhoneBlock(decide(run, choice), run, text, before, None, waited, hot)
         self.workspace.check_taken(run.rc == TAKEN_RC)
         after, files = self._after(folder)
         verdict = decide(run, choice, result=_read(files[RESULT], read_result), placement=_read(files[PLACEMENT], read_placement))
         if restarted(before.boot_id, after.boot_id):
-            verdict = verdict._replace(status=Status.DEVICE_LOST, reason="the device restarted during the run", latency=None)
-        return Block(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before), self.start_khz)
+            verdict = verdict._replace(status=RunStatus.DEVICE_LOST, reason="the device restarted during the run", latency=None)
+        return PhoneBlock(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before), self.start_khz)
 
-    def _script(self, choice: Choice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
+    def _script(self, choice: DelegateChoice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
         environment = choice.environment(prepared.folder)
         cores = {"mask": self.mask, "rest": self.rest}
         return script(prepared, run, flags, environment, owned=self.workspace.owned, timeout_s=self.timeout_s, **cores)
 
-    def _after(self, folder: str) -> tuple[Condition, dict[str, str]]:
+    def _after(self, folder: str) -> tuple[PhoneCondition, dict[str, str]]:
         """How the phone is now and what the result files say, and in the same breath an end to what the run left behind."""
         # One breath: a connection that breaks between two of them would cost a run that is done.
         reads = {name: f"od -An -v -tx1 -N {most} {_apart(folder)}/{name} 2>/dev/null" for name, most in FILE_BYTES.items()}
@@ -140,7 +149,7 @@ class BlockRunner:
         self._last = condition, time.monotonic()
         return condition, {name: found.get(name, "") for name in reads}
 
-    def take_last(self) -> Condition | None:
+    def take_last(self) -> PhoneCondition | None:
         """The condition after the last run, once and only while it is fresh."""
         (condition, when), self._last = self._last, (None, 0.0)
         return condition if time.monotonic() - when < FRESH_S else None

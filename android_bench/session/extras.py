@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 
 from mhmodels.android_bench.delegates.command import OUTPUTS, Prepared
-from mhmodels.android_bench.delegates.delegate import Choice
-from mhmodels.android_bench.output.profile import Operator, parse_profile
+from mhmodels.android_bench.delegates.delegate import DelegateChoice
+from mhmodels.android_bench.output.profile import OperatorTime, parse_profile
 from mhmodels.android_bench.session.blocks import BlockRunner
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.session.workspace import Workspace
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, quote
-from mhmodels.android_bench.transport.workspace import Workspace
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job
 from mhmodels.system.files import temporary_folder
@@ -22,7 +22,7 @@ from mhmodels.tflite.file import Tensor, read_tflite
 PROFILE_RUNS = 10
 
 
-class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+class OutputComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Outputs of a delegate beside those of TFLite's own CPU kernels, on one and the same random input.
 
     Attributes:
@@ -36,8 +36,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def profile_operators(
-    runner: BlockRunner, workspace: Workspace, choice: Choice, prepared: Prepared, threads: int
-) -> tuple[Operator, ...]:
+    runner: BlockRunner, workspace: Workspace, choice: DelegateChoice, prepared: Prepared, threads: int
+) -> tuple[OperatorTime, ...]:
     """Times of the operators from a run of their own, because asking for them slows it down.
 
     Raises:
@@ -58,8 +58,13 @@ def profile_operators(
 
 
 def compare_outputs(
-    runner: BlockRunner, workspace: Workspace, job: Job, choice: Choice, prepared: Prepared, cpu: tuple[Choice, Prepared]
-) -> Comparison:
+    runner: BlockRunner,
+    workspace: Workspace,
+    job: Job,
+    choice: DelegateChoice,
+    prepared: Prepared,
+    cpu: tuple[DelegateChoice, Prepared],
+) -> OutputComparison:
     """Runs a network once on a delegate and once on the CPU with the same input.
 
     Args:
@@ -99,12 +104,12 @@ def _pull(phone: Phone, remote: str, local: Path, size: int) -> bytes:
     """A file of a known size. What a device tells of another one is not fetched: it may fill the disk here."""
     found = phone.script(f"wc -c < {quote(remote)}").stdout.strip()
     if found != str(size):
-        raise MeasurementError(f"outputs are {printable(found)[:20] or 'no'} bytes, expected {size}")
+        raise MeasurementError(f"outputs are {without_controls(found)[:20] or 'no'} bytes, expected {size}")
     phone.pull(remote, local)
     return local.read_bytes()
 
 
-def _single(choice: Choice, prepared: Prepared, run: str) -> dict[str, str]:
+def _single(choice: DelegateChoice, prepared: Prepared, run: str) -> dict[str, str]:
     flags = {"graph": prepared.graph, "num_runs": "1", "min_secs": "0", "warmup_runs": "1", "warmup_min_secs": "0"}
     return {**flags, "output_filepath": f"{run}/{OUTPUTS}", **choice.flags(prepared.folder)}
 
@@ -134,7 +139,7 @@ def _values(tensor: Tensor, random: object) -> bytes:
     return random.integers(limits.min, limits.max, tensor.shape, kind, endpoint=True).tobytes()
 
 
-def _compare(outputs: Sequence[Tensor], sizes: Sequence[int], expected: bytes, found: bytes) -> Comparison:
+def _compare(outputs: Sequence[Tensor], sizes: Sequence[int], expected: bytes, found: bytes) -> OutputComparison:
     import numpy as np
 
     if len(expected) != sum(sizes) or len(found) != sum(sizes):
@@ -148,4 +153,4 @@ def _compare(outputs: Sequence[Tensor], sizes: Sequence[int], expected: bytes, f
     every = np.concatenate(differences)
     if not np.isfinite(every).all():
         raise MeasurementError("an output holds NaN or infinity")
-    return Comparison(max_abs=float(every.max()), mean_abs=float(every.mean()), same_top1=same)
+    return OutputComparison(max_abs=float(every.max()), mean_abs=float(every.mean()), same_top1=same)

@@ -7,12 +7,11 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from mhmodels.android_bench.session.blocks import Block
-from mhmodels.android_bench.session.session import Outcome
+from mhmodels.android_bench.session.blocks import PhoneBlock
+from mhmodels.android_bench.session.tasks import PhoneOutcome
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Measurement
 from mhmodels.system.files import write_atomically
@@ -24,7 +23,7 @@ class PhoneFailure(MeasurementError):
     """A run that says nothing lasting of network and hardware: it may succeed when it is asked for again.
 
     Attributes:
-        status: the name of a `Status`.
+        status: the name of a `RunStatus`.
         reason: why, without what was measured where.
     """
 
@@ -34,7 +33,7 @@ class PhoneFailure(MeasurementError):
 
 
 def measurement(
-    outcome: Outcome, hardware: Hardware, environment_of: Callable[[Hardware], Environment], log: Path
+    outcome: PhoneOutcome, hardware: Hardware, environment_of: Callable[[Hardware], Environment], log: Path
 ) -> Measurement:
     """The row of an outcome.
 
@@ -60,7 +59,7 @@ def measurement(
         raise PhoneFailure(hardware.id, job.model, "UNKNOWN", f"{error} (log: {file})") from error
 
 
-def _row(outcome: Outcome, hardware: Hardware, environment: Environment, file: Path) -> Measurement:
+def _row(outcome: PhoneOutcome, hardware: Hardware, environment: Environment, file: Path) -> Measurement:
     job, series = outcome.task.job, outcome.series
     first = outcome.blocks[0].verdict if outcome.blocks else None
     latency = first.latency if first else None
@@ -101,7 +100,7 @@ def _row(outcome: Outcome, hardware: Hardware, environment: Environment, file: P
     )
 
 
-def write_log(outcome: Outcome, hardware: Hardware, folder: Path) -> Path:
+def write_log(outcome: PhoneOutcome, hardware: Hardware, folder: Path) -> Path:
     """Keeps every run's command, output and conditions in one compressed JSON file; its path."""
     now = datetime.now(UTC)
     document = {
@@ -120,7 +119,7 @@ def write_log(outcome: Outcome, hardware: Hardware, folder: Path) -> Path:
     return path
 
 
-def _block(block: Block) -> dict[str, Any]:
+def _block(block: PhoneBlock) -> dict[str, object]:
     run = block.run
     return {
         "script": block.script,
@@ -140,20 +139,20 @@ def _block(block: Block) -> dict[str, Any]:
     }
 
 
-def _memory(outcome: Outcome) -> int | None:
+def _memory(outcome: PhoneOutcome) -> int | None:
     """What the tool says that the network took, over its start, in bytes."""
     overall = outcome.blocks[0].verdict.output.memory_mb.get("overall") if outcome.blocks else None
     return round(overall * (1 << 20)) if overall is not None and 0 <= overall < MOST_MB else None
 
 
-def _lowest(blocks: Sequence[Block]) -> list[int]:
+def _lowest(blocks: Sequence[PhoneBlock]) -> list[int]:
     """The lowest clock that each core was limited to during any block; empty where the blocks tell of different cores."""
     told = [block.lowest_khz for block in blocks if block.lowest_khz]
     return [min(clocks) for clocks in zip(*told, strict=True)] if len({len(clocks) for clocks in told}) == 1 else []
 
 
-def _state(outcome: Outcome, log: Path) -> dict[str, Any]:
-    state: dict[str, Any] = {"status": outcome.status.value, "log": str(log), "remarks": list(outcome.remarks)}
+def _state(outcome: PhoneOutcome, log: Path) -> dict[str, object]:
+    state: dict[str, object] = {"status": outcome.status.value, "log": str(log), "remarks": list(outcome.remarks)}
     if outcome.blocks:
         before, after = outcome.blocks[0].before, outcome.blocks[-1].after
         state |= {

@@ -3,107 +3,30 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
 
 import msgspec
 
-from mhmodels.android_bench.delegates.binary import Binary
-from mhmodels.android_bench.delegates.command import TIMINGS, Mode, Prepared
-from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.delegates.catalogue import Delegates
+from mhmodels.android_bench.delegates.command import TIMINGS, Prepared
+from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.device import condition as conditions
-from mhmodels.android_bench.device.condition import Condition, Limits
+from mhmodels.android_bench.device.condition import PhoneCondition
 from mhmodels.android_bench.device.description import PhoneFacts, core_mask, rest_mask, restarted
 from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
-from mhmodels.android_bench.output.profile import Operator
-from mhmodels.android_bench.session.blocks import Block, BlockRunner
-from mhmodels.android_bench.session.extras import Comparison, compare_outputs, profile_operators
-from mhmodels.android_bench.session.series import Series, summarise_blocks
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.output.profile import OperatorTime
+from mhmodels.android_bench.session.blocks import BlockRunner, PhoneBlock
+from mhmodels.android_bench.session.extras import OutputComparison, compare_outputs, profile_operators
+from mhmodels.android_bench.session.series import summarise_blocks
+from mhmodels.android_bench.session.tasks import Kit, PhoneOutcome, PhonePlan, PhoneTask
+from mhmodels.android_bench.session.workspace import Workspace, device_lock
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone
-from mhmodels.android_bench.transport.workspace import Workspace, device_lock
-from mhmodels.android_bench.verdict.verdict import FROM_OUTSIDE, Status
+from mhmodels.android_bench.verdict.verdict import RunStatus
 from mhmodels.errors import MeasurementError, MhmodelsError
-from mhmodels.hardware import Job
-
-
-class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """How to measure.
-
-    Attributes:
-        blocks: of each network on each delegate.
-        mode: `burst` with cool-down before each block, or `sustained`, a minute each without.
-        limits: of battery and heat.
-        timeout_s: for one run of the tool, in all.
-        require_full: a network that is only in part on its delegate has no latency.
-        profile: one more run for the times of the operators.
-        compare: one more run to compare the outputs with the CPU's.
-        prepare: darken the screen and keep the phone awake meanwhile.
-        fixed_clocks: Android's fixed performance mode meanwhile.
-    """
-
-    blocks: int = 5
-    mode: Mode = "burst"
-    limits: Limits = Limits()
-    timeout_s: float = 300.0
-    require_full: bool = False
-    profile: bool = False
-    compare: bool = False
-    prepare: bool = True
-    fixed_clocks: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """A network on a delegate; each object is a task of its own."""
-
-    job: Job
-    choice: Choice
-
-
-class Kit(NamedTuple):
-    """What a delegate needs from this machine: its tool, and its libraries by their names."""
-
-    binary: Binary
-    libraries: Mapping[str, Path]
-
-
-class Outcome(NamedTuple):
-    """How a task ended.
-
-    Attributes:
-        series: only where there is a latency.
-        blocks: every run, failed ones too.
-        operators, comparison: if they were asked for.
-        remarks: for people.
-        disturbed: the phone could not do its best during any block: heat, power saving.
-    """
-
-    task: Task
-    status: Status
-    reason: str
-    series: Series | None
-    blocks: tuple[Block, ...] = ()
-    operators: tuple[Operator, ...] = ()
-    comparison: Comparison | None = None
-    remarks: tuple[str, ...] = ()
-    disturbed: bool = False
-
-    @property
-    def lasting(self) -> bool:
-        """Whether it says something of network and hardware; a tool that was ended from outside does not."""
-        ended = self.status is Status.CRASH and bool(self.blocks) and self.blocks[-1].run.rc in FROM_OUTSIDE
-        return self.status.lasting and not ended
-
-    @property
-    def throttled(self) -> bool:
-        """Whether heat held the phone back during any block."""
-        return any(block.throttled for block in self.blocks)
 
 
 class Session:
@@ -121,8 +44,8 @@ class Session:
         self,
         phone: Phone,
         facts: PhoneFacts,
-        plan: Plan,
-        kit: Callable[[Choice], Kit],
+        plan: PhonePlan,
+        kit: Callable[[DelegateChoice], Kit],
         *,
         cancel: threading.Event | None = None,
         tell: Callable[[str], None] = lambda _: None,
@@ -160,7 +83,7 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def measure(self, tasks: Iterable[Task]) -> Iterator[Outcome]:
+    def measure(self, tasks: Iterable[PhoneTask]) -> Iterator[PhoneOutcome]:
         """Measures networks on delegates; all delegates of a network take turns, block by block.
 
         Yields:
@@ -178,19 +101,19 @@ class Session:
                     yield outcome
             except (DeviceLostError, DeviceUnauthorizedError) as error:
                 unauthorized = isinstance(error, DeviceUnauthorizedError)
-                status = Status.UNAUTHORIZED if unauthorized else Status.DEVICE_LOST
-                yield from (Outcome(task, status, str(error), None) for task in waiting)
+                status = RunStatus.UNAUTHORIZED if unauthorized else RunStatus.DEVICE_LOST
+                yield from (PhoneOutcome(task, status, str(error), None) for task in waiting)
                 return
 
-    def _group(self, tasks: Sequence[Task]) -> Iterator[Outcome]:
-        ready: dict[Task, Prepared] = {}
+    def _group(self, tasks: Sequence[PhoneTask]) -> Iterator[PhoneOutcome]:
+        ready: dict[PhoneTask, Prepared] = {}
         for task in tasks:
             prepared = self._prepare(task)
-            if isinstance(prepared, Outcome):
+            if isinstance(prepared, PhoneOutcome):
                 yield prepared
             else:
                 ready[task] = prepared
-        blocks: dict[Task, list[Block]] = {task: [] for task in ready}
+        blocks: dict[PhoneTask, list[PhoneBlock]] = {task: [] for task in ready}
         for turn in range(self.plan.blocks):
             # There and back again, so that no delegate always follows the one that heats most.
             for task in list(ready) if turn % 2 == 0 else list(reversed(ready)):
@@ -202,20 +125,22 @@ class Session:
                 blocks[task].append(block)
                 if not block.verdict.status.runs:
                     del ready[task]
-                    yield Outcome(task, block.verdict.status, block.verdict.reason, None, tuple(blocks[task]))
+                    yield PhoneOutcome(task, block.verdict.status, block.verdict.reason, None, tuple(blocks[task]))
         for task, prepared in ready.items():
             yield self._settle(task, blocks[task], prepared)
 
-    def _settle(self, task: Task, blocks: Sequence[Block], prepared: Prepared) -> Outcome:
+    def _settle(self, task: PhoneTask, blocks: Sequence[PhoneBlock], prepared: Prepared) -> PhoneOutcome:
         """Puts the blocks of a task together, if they agree."""
         last = blocks[0].verdict
         # The first block alone was asked where each node ran, so others may know less, but nothing else.
         counts = {block.verdict.delegated for block in blocks if block.verdict.delegated is not None}
         if len({block.verdict.status for block in blocks}) > 1 or len(counts) > 1:
-            return Outcome(task, Status.UNKNOWN, "its blocks disagree about what ran on the delegate", None, tuple(blocks))
+            return PhoneOutcome(
+                task, RunStatus.UNKNOWN, "its blocks disagree about what ran on the delegate", None, tuple(blocks)
+            )
         latencies = [block.verdict.latency for block in blocks if block.verdict.latency is not None]
-        if last.status is Status.PARTIAL and self.plan.require_full:
-            return Outcome(task, Status.PARTIAL, f"full delegation required: {last.reason}", None, tuple(blocks))
+        if last.status is RunStatus.PARTIAL and self.plan.require_full:
+            return PhoneOutcome(task, RunStatus.PARTIAL, f"full delegation required: {last.reason}", None, tuple(blocks))
         remarks = list(self.warnings)
         operators, comparison = self._extras(task, prepared, remarks)
         hot = next((block.hot for block in blocks if block.hot), "")
@@ -226,11 +151,15 @@ class Session:
         remarks += [f"{series.runs} of {task.job.runs} runs: slow blocks end by time"] if series.runs < task.job.runs else []
         # Without pauses between the blocks warmth is what is asked about.
         disturbed = saving or any(block.throttled for block in blocks) or bool(hot and self.plan.mode == "burst")
-        return Outcome(task, last.status, last.reason, series, tuple(blocks), operators, comparison, tuple(remarks), disturbed)
+        return PhoneOutcome(
+            task, last.status, last.reason, series, tuple(blocks), operators, comparison, tuple(remarks), disturbed
+        )
 
-    def _extras(self, task: Task, prepared: Prepared, remarks: list[str]) -> tuple[tuple[Operator, ...], Comparison | None]:
+    def _extras(
+        self, task: PhoneTask, prepared: Prepared, remarks: list[str]
+    ) -> tuple[tuple[OperatorTime, ...], OutputComparison | None]:
         """What was asked for besides; that it fails costs nothing but itself."""
-        operators: tuple[Operator, ...] = ()
+        operators: tuple[OperatorTime, ...] = ()
         comparison = None
         try:
             if self.plan.profile:
@@ -241,33 +170,31 @@ class Session:
             raise
         # A type that numpy does not know, a file that cannot be read: none of them is worth the latency.
         except (MhmodelsError, OSError, TypeError, ValueError) as error:
-            remarks.append(printable(str(error) or repr(error)))
+            remarks.append(without_controls(str(error) or repr(error)))
         return operators, comparison
 
-    def _compare(self, task: Task, prepared: Prepared) -> Comparison:
-        from mhmodels.android_bench.delegates.delegate import Delegates
-
+    def _compare(self, task: PhoneTask, prepared: Prepared) -> OutputComparison:
         cpu = Delegates().for_format("cpu", task.job.format)
-        beside = self._prepare(Task(task.job, cpu))
-        if isinstance(beside, Outcome):
+        beside = self._prepare(PhoneTask(task.job, cpu))
+        if isinstance(beside, PhoneOutcome):
             raise MeasurementError(f"no outputs of the CPU to compare with: {beside.reason}")
         return compare_outputs(self._runner, self.workspace, task.job, task.choice, prepared, (cpu, beside))
 
-    def _prepare(self, task: Task) -> Prepared | Outcome:
+    def _prepare(self, task: PhoneTask) -> Prepared | PhoneOutcome:
         """Pushes what a task needs, unless it is there; or says why it cannot run."""
         delegate, free = task.choice.delegate, self.facts.free_bytes
         if self.facts.sdk and self.facts.sdk < delegate.min_sdk:
             reason = f"needs Android API {delegate.min_sdk}, this is {self.facts.sdk}"
-            return Outcome(task, Status.DELEGATE_UNAVAILABLE, reason, None)
+            return PhoneOutcome(task, RunStatus.DELEGATE_UNAVAILABLE, reason, None)
         try:
             binary, libraries = self.kit(task.choice)
         except AdbError:
             raise
         except MeasurementError as error:
-            return Outcome(task, Status.NOT_EXECUTABLE, str(error), None)
+            return PhoneOutcome(task, RunStatus.NOT_EXECUTABLE, str(error), None)
         if binary.abi and self.facts.abis and binary.abi not in self.facts.abis:
             reason = f"{binary.local} is for {binary.abi}, the device takes {', '.join(self.facts.abis)}"
-            return Outcome(task, Status.NOT_EXECUTABLE, reason, None)
+            return PhoneOutcome(task, RunStatus.NOT_EXECUTABLE, reason, None)
         try:
             tool = binary.remote
             if binary.local is not None:
@@ -279,7 +206,7 @@ class Session:
         except (DeviceLostError, DeviceUnauthorizedError, CancelledError):
             raise
         except AdbError as error:
-            return Outcome(task, Status.UNKNOWN, str(error), None)
+            return PhoneOutcome(task, RunStatus.UNKNOWN, str(error), None)
         return Prepared(tool, f"{graph}/model.tflite", folder)
 
     def _preflight(self) -> None:
@@ -296,7 +223,7 @@ class Session:
         if hot:
             raise MeasurementError(
                 f"{self.facts.title} ({self.phone.serial}) is too warm after {self.plan.limits.cool_down_s:.0f} s ({hot}): "
-                "let it lie open and cool, or give it longer (--cool-down)"
+                "let it lie open and cool, or wait longer (argument 'cool_down_s')"
             )
         self._start_c = now.temperature_c
         max_khz = max((core.max_khz for core in self.facts.cores), default=0)
@@ -309,7 +236,7 @@ class Session:
         now = conditions.read_condition(self.phone) if self.plan.fixed_clocks else now
         self._runner.start_khz = now.clock_limits_khz
 
-    def _refuse(self, now: Condition) -> None:
+    def _refuse(self, now: PhoneCondition) -> None:
         """Heeds what forbids measuring.
 
         Raises:
@@ -319,7 +246,7 @@ class Session:
         if reasons:
             raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
 
-    def _cool(self) -> tuple[Condition, float, str]:
+    def _cool(self) -> tuple[PhoneCondition, float, str]:
         """Waits until a block may begin; a battery that ran low meanwhile ends the session.
 
         Raises:
@@ -332,7 +259,7 @@ class Session:
         self._refuse(found[0])
         return found
 
-    def _look(self) -> Condition:
+    def _look(self) -> PhoneCondition:
         """The phone's condition; what the end of the last run told a moment ago is still true."""
         now = self._runner.take_last() or conditions.read_condition(self.phone)
         self._check_identity(now)
@@ -345,7 +272,7 @@ class Session:
     def _cancelled(self) -> bool:
         return self._cancel is not None and self._cancel.is_set()
 
-    def _check_identity(self, now: Condition) -> None:
+    def _check_identity(self, now: PhoneCondition) -> None:
         """An address on the network may be another phone's after a break, and its figures are not this one's.
 
         Raises:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from mhmodels.android_bench.errors import AdbError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.process import Finished, run_program
 from mhmodels.errors import MhmodelsError
 
@@ -196,7 +196,7 @@ def find_adb(given: str | os.PathLike[str] | None = None) -> Path:
 def parse_devices(text: str) -> list[Listed]:
     """Reads what `adb devices -l` prints."""
     found = []
-    for line in printable(text).splitlines():
+    for line in without_controls(text).splitlines():
         match = _LINE.match(line.strip()) or _OTHER_LINE.match(line.strip())
         if match is None or line.startswith(("List of devices", "*", "adb server")):
             continue
@@ -265,7 +265,7 @@ def check(done: Finished, what: str) -> None:
 def diagnose(done: Finished, what: str) -> MhmodelsError:
     """The error that a failed call of adb stands for."""
     said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
-    last = printable(" ".join(said.split()))[-300:]
+    last = without_controls(" ".join(said.split()))[-300:]
     if done.stopped:
         return DeviceLostError(f"{what}: no answer within {done.wall_s:.0f} s ({done.stopped})")
     if _UNAUTHORIZED.search(said):

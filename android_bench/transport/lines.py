@@ -58,13 +58,15 @@ def clean(raw: bytes) -> str:
     text = text.rsplit("\r", 1)[-1]
     for prefix in (_LOGCAT, _BRIEF_LOGCAT, _LEVEL):
         text = prefix.sub("", text, count=1)
-    return printable(text.strip())
+    return without_controls(text.strip())
 
 
-def printable(text: str) -> str:
-    """The same without what moves a terminal's cursor or turns its text around; a mark stands where something was.
+def without_controls(text: str) -> str:
+    """Replaces each character of a phone's text that is not printable by U+FFFD; tabs and line ends stay.
 
-    Tabs and line ends stay. Leaving nothing would join the digits on both sides to another number.
+    What a phone prints is parsed and stored, so one character stands for one: leaving nothing would join the digits on both
+    sides to another number, and an escape such as `\\x1b` (`mhmodels.system.text.printable`, for text that is only shown)
+    would add digits.
     """
     if text.isprintable():
         return text

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
 from mhmodels.android_bench.transport.adb import Adb, Listed, diagnose
-from mhmodels.android_bench.transport.lines import printable
+from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.process import Finished, Stopped
 
 SCRIPT_S = 20.0
@@ -224,7 +224,7 @@ class Phone:
     def _loss(self, done: Finished, rc: int | None, cut: bool) -> str:
         """What adb said of a broken transport; "" if the program itself ended."""
         if cut:
-            said = printable(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
+            said = without_controls(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
             return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
         # The tool may itself print words that adb also uses: only adb's own lines count, and they start so.

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.delegates.table import CPU_KERNELS, KERNELS_BY_NAME, KNOWN_KERNELS
 from mhmodels.android_bench.output.latency import Doubt
 from mhmodels.android_bench.output.parsing import Output, Replaced
@@ -36,7 +36,7 @@ class Share(NamedTuple):
     total: int | None = None
 
 
-def find_share(choice: Choice, output: Output, placement: Placement | None) -> Share:
+def find_share(choice: DelegateChoice, output: Output, placement: Placement | None) -> Share:
     """How much of the network ran on the delegate.
 
     Args:
@@ -74,7 +74,7 @@ def find_share(choice: Choice, output: Output, placement: Placement | None) -> S
     return Share("some", f"{counts} on the delegate, the rest on the CPU", delegated, total)
 
 
-def _plain(choice: Choice, output: Output, placement: Placement | None) -> Share:
+def _plain(choice: DelegateChoice, output: Output, placement: Placement | None) -> Share:
     """TFLite's own kernels: it says that no delegate is used, and none is."""
     _check_must(choice, output)
     took = [*_applied_others(choice, output), *output.created]
@@ -84,13 +84,13 @@ def _plain(choice: Choice, output: Output, placement: Placement | None) -> Share
     return Share("all", "", 0, placement.total if placement else None)
 
 
-def _check_must(choice: Choice, output: Output) -> None:
+def _check_must(choice: DelegateChoice, output: Output) -> None:
     for pattern, reason in choice.delegate.proof.must.items():
         if pattern not in output.watched:
             raise Doubt(reason)
 
 
-def _check_accelerator(choice: Choice, output: Output) -> None:
+def _check_accelerator(choice: DelegateChoice, output: Output) -> None:
     """NNAPI's list of accelerators is there, and leaves nothing but hardware to have run the network."""
     proof, wanted, there = choice.delegate.proof, choice.accelerator, output.accelerators
     if wanted and there is not None and wanted not in there:
@@ -117,7 +117,7 @@ def _check_accelerator(choice: Choice, output: Output) -> None:
         )
 
 
-def _check_others(choice: Choice, output: Output, placement: Placement | None, complete: bool) -> None:
+def _check_others(choice: DelegateChoice, output: Output, placement: Placement | None, complete: bool) -> None:
     """Nothing else took nodes; but for what runs on the CPU where the delegate took a part."""
     ours = kernels_of(choice)
     others = _applied_others(choice, output)
@@ -130,7 +130,7 @@ def _check_others(choice: Choice, output: Output, placement: Placement | None, c
         raise Doubt(f"it says what {choice.delegate.id} took, and that others took part: {', '.join(dict.fromkeys(others))}")
 
 
-def _applied_others(choice: Choice, output: Output) -> list[str]:
+def _applied_others(choice: DelegateChoice, output: Output) -> list[str]:
     return [name for name, how in output.applied.items() if how != "not" and name not in choice.delegate.proof.names]
 
 
@@ -142,7 +142,7 @@ def _takers(output: Output, placement: Placement | None) -> list[tuple[str, int]
     return [(name, nodes) for name, nodes in found if nodes]
 
 
-def kernels_of(choice: Choice) -> tuple[str, ...]:
+def kernels_of(choice: DelegateChoice) -> tuple[str, ...]:
     """Patterns of the kernels that are the delegate's own."""
     proof = choice.delegate.proof
     if proof.kernels:
@@ -156,7 +156,7 @@ def _named(name: str, patterns: Iterable[str]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def _nodes(choice: Choice, output: Output, placement: Placement | None) -> tuple[int | None, int | None]:
+def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) -> tuple[int | None, int | None]:
     """Nodes on the delegate and all nodes, from the most exact source that tells; none if two of them cannot both be true."""
     ours = kernels_of(choice)
     _check_order(output.replaced)

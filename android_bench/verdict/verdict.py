@@ -10,15 +10,15 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
-from mhmodels.android_bench.delegates.delegate import Choice
+from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.output.latency import Doubt, Latency, check_plausible, read_latency
 from mhmodels.android_bench.output.parsing import Output, parse_output
-from mhmodels.android_bench.output.protos import Placement, Result
+from mhmodels.android_bench.output.protos import BenchmarkResult, Placement
 from mhmodels.android_bench.transport.phone import ToolRun
 from mhmodels.android_bench.verdict.proof import find_share
 
 
-class Status(enum.StrEnum):
+class RunStatus(enum.StrEnum):
     """How a run ended."""
 
     OK = "OK"
@@ -40,7 +40,7 @@ class Status(enum.StrEnum):
     @property
     def runs(self) -> bool:
         """Whether there is a latency."""
-        return self in (Status.OK, Status.PARTIAL)
+        return self in (RunStatus.OK, RunStatus.PARTIAL)
 
     @property
     def lasting(self) -> bool:
@@ -49,46 +49,47 @@ class Status(enum.StrEnum):
 
 
 _LASTING = (
-    Status.OK, Status.PARTIAL, Status.NOT_DELEGATED, Status.DELEGATE_UNAVAILABLE, Status.DELEGATE_FAILED,
-    Status.INVOKE_ERROR, Status.MODEL_ERROR, Status.CRASH,
+    RunStatus.OK, RunStatus.PARTIAL, RunStatus.NOT_DELEGATED, RunStatus.DELEGATE_UNAVAILABLE, RunStatus.DELEGATE_FAILED,
+    RunStatus.INVOKE_ERROR, RunStatus.MODEL_ERROR, RunStatus.CRASH,
 )  # fmt: skip
 
-EVIDENCE: tuple[tuple[Status, str], ...] = (
-    (Status.LINK_ERROR, r"CANNOT LINK EXECUTABLE|error while loading shared libraries|cannot locate symbol"),
+EVIDENCE: tuple[tuple[RunStatus, str], ...] = (
+    (RunStatus.LINK_ERROR, r"CANNOT LINK EXECUTABLE|error while loading shared libraries|cannot locate symbol"),
     (
-        Status.NOT_EXECUTABLE,
+        RunStatus.NOT_EXECUTABLE,
         r"can't execute: |not executable: \d+-bit ELF|[Ee]xec format error|inaccessible or not found"
         r"|: Permission denied$|(?:benchmark\w*|taskset): not found$",
     ),
-    (Status.FLAG_UNSUPPORTED, r"^Failed to parse flag|^Unparsable|^usage: "),
+    (RunStatus.FLAG_UNSUPPORTED, r"^Failed to parse flag|^Unparsable|^usage: "),
     (
-        Status.DELEGATE_UNAVAILABLE,
+        RunStatus.DELEGATE_UNAVAILABLE,
         r"acceleration is unsupported on this platform|Could not create \w+ delegate"
         r"|Could not find the specified NNAPI accelerator"
         r"|Failed to fetch Hexagon NN version|(?:Failed to|Could not) load (?:the )?(?:external|stable) delegate"
         r"|No (?:GPU|NPU) accelerator|Can not open OpenCL library",
     ),
     (
-        Status.DELEGATE_FAILED,
+        RunStatus.DELEGATE_FAILED,
         r"\bTfLite\w{0,60}Delegate\w{0,30} (?:Init|Prepare): |\(TfLite\w{0,60}Delegate\w{0,30}\) failed to prepare"
         r"|Failed to apply \w+ delegate"
         r"|Restored original execution plan|Failed to compile model",
     ),
     (
-        Status.MODEL_ERROR,
+        RunStatus.MODEL_ERROR,
         r"Could not open '|model allocation is null|Failed to load model|not a valid Flatbuffer"
         r"|Please specify the name of your TF Lite|Select TensorFlow op\(s\)"
         r"|unresolved custom op|Didn't find op for builtin opcode|Failed to allocate tensors"
         r"|Failed to construct interpreter|Failed to initialize the interpreter",
     ),
-    (Status.INVOKE_ERROR, r"failed to invoke|Failed to invoke|^Run failed"),
-    (Status.NOT_DELEGATED, r"Disallowed CPU fallback detected"),
+    (RunStatus.INVOKE_ERROR, r"failed to invoke|Failed to invoke|^Run failed"),
+    (RunStatus.NOT_DELEGATED, r"Disallowed CPU fallback detected"),
 )
 # Hang-up, interrupt, kill, termination: not what a faulty program dies of.
 FROM_OUTSIDE = (129, 130, 137, 143)
 # What `Share.part` comes to.
 _PARTS = {
-    "all": Status.OK, "some": Status.PARTIAL, "none": Status.NOT_DELEGATED, "unavailable": Status.DELEGATE_UNAVAILABLE,
+    "all": RunStatus.OK, "some": RunStatus.PARTIAL, "none": RunStatus.NOT_DELEGATED,
+    "unavailable": RunStatus.DELEGATE_UNAVAILABLE,
 }  # fmt: skip
 # Linux and Android have signals up to 64; a code above stands for none.
 _LAST_SIGNAL = 128 + 64
@@ -104,7 +105,7 @@ class Verdict(NamedTuple):
         output: what was read.
     """
 
-    status: Status
+    status: RunStatus
     reason: str
     latency: Latency | None
     delegated: int | None
@@ -112,7 +113,9 @@ class Verdict(NamedTuple):
     output: Output
 
 
-def decide(run: ToolRun, choice: Choice, *, result: Result | None = None, placement: Placement | None = None) -> Verdict:
+def decide(
+    run: ToolRun, choice: DelegateChoice, *, result: BenchmarkResult | None = None, placement: Placement | None = None
+) -> Verdict:
     """Judges a run.
 
     Args:
@@ -134,41 +137,41 @@ def decide(run: ToolRun, choice: Choice, *, result: Result | None = None, placem
         check_plausible(latency, run.wall_s)
         share = find_share(choice, output, placement)
     except Doubt as doubt:
-        return Verdict(Status.UNKNOWN, str(doubt), None, None, None, output)
+        return Verdict(RunStatus.UNKNOWN, str(doubt), None, None, None, output)
     status = _PARTS[share.part]
     return Verdict(status, share.reason, latency if status.runs else None, share.delegated, share.total, output)
 
 
-def _trouble(run: ToolRun, choice: Choice, output: Output) -> tuple[Status | None, str]:
+def _trouble(run: ToolRun, choice: DelegateChoice, output: Output) -> tuple[RunStatus | None, str]:
     """What went wrong, if anything says so."""
     if run.lost:
-        return (Status.UNAUTHORIZED if "unauthorized" in run.lost else Status.DEVICE_LOST), run.lost
+        return (RunStatus.UNAUTHORIZED if "unauthorized" in run.lost else RunStatus.DEVICE_LOST), run.lost
     if run.stopped == "timeout":
-        return Status.TIMEOUT, f"no end within {run.wall_s:.0f} s"
+        return RunStatus.TIMEOUT, f"no end within {run.wall_s:.0f} s"
     if run.stopped == "flood":
-        return Status.UNKNOWN, "it printed without end"
+        return RunStatus.UNKNOWN, "it printed without end"
     missing = _missing_flags(choice, output)
     for status, pattern in EVIDENCE:
-        if status is Status.DELEGATE_UNAVAILABLE and missing:
+        if status is RunStatus.DELEGATE_UNAVAILABLE and missing:
             # After what keeps the program from starting, before what a run without its flags says.
-            return Status.FLAG_UNSUPPORTED, f"this {choice.delegate.tool} does not know {', '.join(missing)}"
+            return RunStatus.FLAG_UNSUPPORTED, f"this {choice.delegate.tool} does not know {', '.join(missing)}"
         # Without a failing exit code a shell's words may be anybody's.
-        shell = status in (Status.NOT_EXECUTABLE, Status.LINK_ERROR)
+        shell = status in (RunStatus.NOT_EXECUTABLE, RunStatus.LINK_ERROR)
         if pattern in output.watched and not (shell and run.rc == 0):
             return status, output.watched[pattern]
     if run.rc is None:
-        return Status.UNKNOWN, "the exit code is not known"
+        return RunStatus.UNKNOWN, "the exit code is not known"
     if run.rc in (126, 127):
-        return Status.NOT_EXECUTABLE, f"exit code {run.rc} ({' '.join(output.errors[-1:]) or 'nothing was said'})"
+        return RunStatus.NOT_EXECUTABLE, f"exit code {run.rc} ({' '.join(output.errors[-1:]) or 'nothing was said'})"
     if 128 < run.rc <= _LAST_SIGNAL:
         outside = " (ended from outside: out of memory?)" if run.rc in FROM_OUTSIDE else ""
-        return Status.CRASH, f"signal {run.rc - 128}{outside}"
+        return RunStatus.CRASH, f"signal {run.rc - 128}{outside}"
     if run.rc:
-        return Status.UNKNOWN, f"exit code {run.rc} ({' '.join(output.errors[-1:]) or 'nothing was said'})"
+        return RunStatus.UNKNOWN, f"exit code {run.rc} ({' '.join(output.errors[-1:]) or 'nothing was said'})"
     return None, ""
 
 
-def _missing_flags(choice: Choice, output: Output) -> list[str]:
+def _missing_flags(choice: DelegateChoice, output: Output) -> list[str]:
     """Flags that this delegate or the measurement rests on and the tool did not take."""
     essential = {*choice.flags(""), "num_threads", "num_runs", "graph"}
     names = [flag.partition("=")[0].lstrip("-") for flag in output.unconsumed]

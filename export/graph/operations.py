@@ -1,7 +1,7 @@
-"""A network ready to be written: operations, and for each convolution one kernel and one bias.
+"""The graph of a network that is ready to be written: its operations, and one kernel and one bias for each convolution.
 
-Batch normalisation is folded into the convolution that precedes it, as every runtime wants it and as fake quantisation
-needs it (folding before the weights are quantised; Jacob et al. 2018, section 3.2).
+Batch normalisation is folded into the convolution before it. Runtimes expect it so, and the weights must be quantised after
+the folding (Jacob et al., arXiv 1712.05877, section 3.2).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import check_size
-from mhmodels.errors import MhmodelsError
+from mhmodels.export.errors import ExportError
 from mhmodels.network import Endpoint, Op, lower
 
 if TYPE_CHECKING:
     import keras
 
-Floats: TypeAlias = NDArray[np.float32]
+Float32Array: TypeAlias = NDArray[np.float32]
 
 RANDOM_WEIGHTS = "random-v1"
 MODEL_WEIGHTS = "model"
@@ -31,12 +31,8 @@ _RANDOM_BLOCK = 1 << 20
 _RANDOM_SIGMA = 20.0
 
 
-class ExportError(MhmodelsError, RuntimeError):
-    """A network or its weights that cannot become a file; the message names the layer."""
-
-
 class Graph(NamedTuple):
-    """Operations at batch 1 with folded weights.
+    """The operations of a network at batch 1, with folded weights.
 
     Attributes:
         architecture: what the operations were lowered from.
@@ -53,8 +49,8 @@ class Graph(NamedTuple):
 
     architecture: Architecture
     ops: tuple[Op, ...]
-    kernels: Mapping[str, Floats]
-    biases: Mapping[str, Floats]
+    kernels: Mapping[str, Float32Array]
+    biases: Mapping[str, Float32Array]
     weights: str
     kernel_steps: Mapping[str, float]
     endpoints: tuple[Endpoint, ...] = ()
@@ -62,11 +58,11 @@ class Graph(NamedTuple):
 
     @property
     def convolutions(self) -> tuple[Op, ...]:
-        """The operations that have a kernel."""
+        """The convolutions and depthwise convolutions, which have a kernel."""
         return tuple(op for op in self.ops if op.kind in ("conv", "depthwise"))
 
     def digest(self) -> str:
-        """sha256 of the folded weights, 64 hex digits; not kept with the graph because it costs more than folding."""
+        """Returns the sha256 of the folded weights as 64 hex digits. It is not cached, because it costs more than folding."""
         digest = hashlib.sha256()
         for name in self.kernels:
             digest.update(np.ascontiguousarray(self.kernels[name]).data)
@@ -75,14 +71,14 @@ class Graph(NamedTuple):
 
 
 def kernel_shape(op: Op) -> tuple[int, int, int, int]:
-    """Shape of an operation's kernel in Keras' layout."""
+    """Returns the shape of the kernel of an operation in the layout of Keras, (height, width, in, out)."""
     if op.kind == "depthwise":
         return (op.kernel, op.kernel, op.channels, 1)
     return (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)
 
 
 def fold(model: keras.Model, architecture: Architecture) -> Graph:
-    """Takes the weights out of a Keras model of our builder and folds batch normalisation into them.
+    """Takes the weights of a Keras model of `create_model` and folds batch normalisation into them.
 
     Args:
         model: as `create_model(architecture)` built it, with the top.
@@ -99,10 +95,15 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
 def fold_layers(
     name: str, layers: Mapping[str, Any], architecture: Architecture, ops: tuple[Op, ...], endpoints: tuple[Endpoint, ...]
 ) -> Graph:
-    """As `fold`, from layers by the names of operations; `NAME_bn` is the batch normalisation of NAME.
+    """Folds batch normalisation into weights, from layers by the names of their operations.
 
-    A layer is whatever has `kernel` and `bias`, or `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`: Keras
-    variables or arrays.
+    Args:
+        name: of the model, for messages.
+        layers: by operation name; `NAME_bn` is the batch normalisation of NAME. A layer is any object with `kernel` and `bias`,
+            or with `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`, which are Keras variables or arrays.
+        architecture: what the operations were lowered from.
+        ops: in execution order.
+        endpoints: operations whose outputs are feature maps.
 
     Raises:
         ExportError: as `fold`.
@@ -115,13 +116,13 @@ def fold_layers(
 
 
 def _read(variable: Any) -> NDArray[Any]:
-    """The values of a Keras variable, or of an array in its place; may share memory with it."""
+    """Returns the values of a Keras variable or array; they may share its memory."""
     value = getattr(variable, "value", variable)
     # TensorFlow's variables copy twice on their way to NumPy; the tensor that they hold does not copy.
     return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
 
 
-def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Floats, Floats]:
+def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Float32Array, Float32Array]:
     layer = _layer(model, layers, op.name)
     kernel = _read(layer.kernel)
     kernel = kernel[None, None] if kernel.ndim == 2 else kernel  # a dense layer is a convolution of one pixel
@@ -154,7 +155,9 @@ def _layer(model: str, layers: Mapping[str, Any], name: str) -> Any:
 
 
 def random_graph(architecture: Architecture) -> Graph:
-    """The network with weights for latency work only: drawn N(0, 20 LSB), clipped to ±127, seeded by the architecture.
+    """Returns the graph of a network with random weights for latency measurements.
+
+    The weights are whole multiples of a step, drawn from N(0, 20 steps), clipped to ±127 and seeded by the architecture.
 
     The kernels are slices of one shared block of integers, because drawing millions of numbers for each of thousands of
     networks would cost more than writing them; an operation's offset depends on the architecture's id and its name. The
@@ -177,7 +180,7 @@ def random_graph(architecture: Architecture) -> Graph:
     return Graph(architecture, ops, kernels, biases, RANDOM_WEIGHTS, steps, network.endpoints)
 
 
-def _random_integers(seed: str, count: int) -> Floats:
+def _random_integers(seed: str, count: int) -> Float32Array:
     block = _random_block()
     offset = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little") % _RANDOM_BLOCK
     more = (offset + count - 1) // _RANDOM_BLOCK
@@ -185,6 +188,6 @@ def _random_integers(seed: str, count: int) -> Floats:
 
 
 @functools.cache
-def _random_block() -> Floats:
+def _random_block() -> Float32Array:
     drawn = np.random.default_rng(20080818).normal(0.0, _RANDOM_SIGMA, _RANDOM_BLOCK)
     return np.clip(np.rint(drawn), -127, 127).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Building a quantisation-aware Keras model, or its float twin, out of operations and the float layers that hold the weights."""
+"""Assembles a quantisation-aware Keras model, or its float twin, from operations and the float layers that hold the weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 
 from mhmodels.architecture import Architecture
 from mhmodels.builder import ACTIVATIONS, op_layer
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
 from mhmodels.export.quantisation.scheme import (
     SHARING,
@@ -23,7 +23,7 @@ from mhmodels.export.quantisation.scheme import (
     representable,
     separate_activation,
 )
-from mhmodels.export.reading.keras_graph import Read
+from mhmodels.export.reading.keras_model.reader import ReadModel
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 
 _DROPPING = (
@@ -33,8 +33,8 @@ _DROPPING = (
 _SHAPING = (keras.layers.Flatten, keras.layers.Reshape)
 
 
-class Aware(NamedTuple):
-    """What a quantisation-aware model was made as.
+class AwareRecord(NamedTuple):
+    """The network and the scheme that a quantisation-aware model was made for.
 
     Attributes:
         architecture: the network; of a model with a head of the user's own, its name, sizes and preprocessing.
@@ -53,7 +53,7 @@ class Aware(NamedTuple):
         return self.own or lower(self.architecture).ops
 
     def record(self) -> dict[str, Any]:
-        """As plain data, which travels in the model."""
+        """Returns the record as plain data, which is saved with the model."""
         plain = {
             "architecture": msgspec.json.decode(self.architecture.to_json()),
             "format": self.format,
@@ -62,14 +62,14 @@ class Aware(NamedTuple):
         return plain | ({"operations": msgspec.to_builtins(self.own)} if self.own else {})
 
     @staticmethod
-    def from_record(record: Mapping[str, Any], source: str) -> Aware:
-        """From what `record` gave."""
+    def from_record(record: Mapping[str, Any], source: str) -> AwareRecord:
+        """Returns the record of plain data that `record` gave."""
         architecture = Architecture.from_json(msgspec.json.encode(record["architecture"]), source=source)
         own = msgspec.convert(record.get("operations", ()), tuple[Op, ...])
-        return Aware(architecture, record["format"], record["granularity"], own)
+        return AwareRecord(architecture, record["format"], record["granularity"], own)
 
 
-class Layers(NamedTuple):
+class AwareLayers(NamedTuple):
     """The Keras layers that a model is made of.
 
     Attributes:
@@ -78,22 +78,22 @@ class Layers(NamedTuple):
         dropouts: layers that act in training only, by the operation whose output they change.
     """
 
-    weighted: Mapping[str, Any]
-    plain: Mapping[str, Any]
-    dropouts: Mapping[str, Sequence[Any]]
+    weighted: Mapping[str, keras.layers.Layer]
+    plain: Mapping[str, keras.layers.Layer]
+    dropouts: Mapping[str, Sequence[keras.layers.Layer]]
 
 
-def built_layers(model: keras.Model) -> Layers:
-    """The layers of a model of `create_model`, which are called as its operations are."""
+def built_layers(model: keras.Model) -> AwareLayers:
+    """Returns the layers of a model of `create_model`, which have the names of its operations."""
     named = {layer.name: layer for layer in model.layers}
     before = model.get_layer(LOGITS).input._keras_history.operation if LOGITS in named else None
     dropouts = {} if not isinstance(before, _DROPPING) else {LOGITS: [before]}
-    return Layers(named, named, dropouts)
+    return AwareLayers(named, named, dropouts)
 
 
-def read_layers(read: Read) -> Layers:
-    """The layers of a model whose operations were read off it."""
-    dropouts: dict[str, list[Any]] = {}
+def read_layers(read: ReadModel) -> AwareLayers:
+    """Returns the layers of a model whose operations were read from its layers."""
+    dropouts: dict[str, list[keras.layers.Layer]] = {}
     for name, tensor in read.tensors.items():
         while tensor is not None:
             history = tensor._keras_history  # not `layer.input`: a layer of two models has several
@@ -104,11 +104,11 @@ def read_layers(read: Read) -> Layers:
                 break
             tensor = layer._inbound_nodes[history.node_index].input_tensors[0]
     readers = {source: op.name for op in read.ops for source in op.inputs}
-    return Layers(read.layers, {}, {readers[name]: layers for name, layers in dropouts.items() if name in readers})
+    return AwareLayers(read.layers, {}, {readers[name]: layers for name, layers in dropouts.items() if name in readers})
 
 
 class Assembly:
-    """A model under construction: the float layers with roundings between them, or without any for the float twin.
+    """A model under construction: float layers with roundings between them, or without roundings for the float twin.
 
     Args:
         image: what the first operation reads, as a Keras tensor.
@@ -118,15 +118,24 @@ class Assembly:
         rounded: whether to round.
     """
 
-    def __init__(self, image: Any, made: Aware, layers: Layers, freeze_after: int, ema: float, *, rounded: bool = True) -> None:
+    def __init__(
+        self,
+        image: keras.KerasTensor,
+        made: AwareRecord,
+        layers: AwareLayers,
+        freeze_after: int,
+        ema: float,
+        *,
+        rounded: bool = True,
+    ) -> None:
         self.made, self.layers, self.freeze_after, self.ema, self.rounded = made, layers, freeze_after, ema, rounded
         grid: Grid = "asymmetric" if made.format == "uint8" else made.granularity
         self.grid: Grid = grid if rounded else "none"
         self.roundings: dict[str, Quantise] = {}
-        self.tensors: dict[str, Any] = {IMAGE: self._image(image) if rounded else image}
+        self.tensors: dict[str, keras.KerasTensor] = {IMAGE: self._image(image) if rounded else image}
 
-    def output(self) -> Any:
-        """Applies every operation; the last one's output."""
+    def output(self) -> keras.KerasTensor:
+        """Applies every operation and returns the output of the last one."""
         for op in self.made.ops:
             inputs = [self.tensors[name] for name in op.inputs]
             for layer in self.layers.dropouts.get(op.name, ()):
@@ -140,12 +149,12 @@ class Assembly:
                 self.tensors[op.name] = self._shared(op, x) if op.kind in SHARING else self._own(op, x)
         return self.tensors[op.name]
 
-    def _image(self, image: Any) -> Any:
+    def _image(self, image: keras.KerasTensor) -> keras.KerasTensor:
         made = self.made
         bounds = representable(input_quantisation(made.architecture.preprocessing, made.format), made.format)
         return QuantisedImage(made.record(), tensor=IMAGE, fixed=bounds, name="quantised_image")(image)
 
-    def _convolution(self, op: Op, x: Any) -> Any:
+    def _convolution(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
         norm = self._weighted(f"{op.name}_bn") if op.batch_norm else None
         # A rounded hard-sigmoid's slope and offset are in the weights; its clipping is the rounding's.
         gate = self.rounded and op.activation == "hard_sigmoid"
@@ -156,12 +165,12 @@ class Assembly:
             x = self._activation(op)(x)
         return self._own(op, x)
 
-    def _own(self, op: Op, x: Any) -> Any:
-        """Rounded to a grid of its own. The softmax is left: its steps of 1/256 would leave the loss no gradient."""
+    def _own(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns a tensor rounded to a grid of its own. A softmax is not rounded: the loss would have no gradient."""
         return x if op.kind == "softmax" or not self.rounded else self._rounding(op.name, fixed_range(op))(x)
 
-    def _shared(self, op: Op, x: Any) -> Any:
-        """Rounded to the grid of its input; reshaping leaves the numbers as they are."""
+    def _shared(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns a tensor rounded to the grid of the operation's input; reshaping changes no number."""
         if not self.rounded:
             return x
         rounding = self.roundings[op.name] = self.roundings[op.inputs[0]]

@@ -1,8 +1,8 @@
-"""Activation ranges from real pictures, by one of several methods or by whichever serves the scores best.
+"""Activation ranges from pictures, by a stated method or by the method whose scores come nearest to those of the float network.
 
-One pass over the pictures is enough for all methods: of every tensor it keeps the outermost values and a moving average
-of each picture's extremes. Wide ranges cost resolution, narrow ones cut outliers off; which hurts more depends on the
-network, so `choose` tries the methods on pictures that they have not seen.
+One pass over the pictures serves all methods: it keeps the outermost values of every tensor and a moving average of the extremes
+of each picture. Wide ranges lose resolution, narrow ranges clip outliers. Which loss is larger depends on the network, so
+`choose` compares the methods on held-out pictures.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
 
-Method: TypeAlias = str
+CalibrationMethod: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""
 
-METHODS: tuple[Method, ...] = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9")
-"""What `choose` tries."""
+METHODS: tuple[CalibrationMethod, ...] = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9")
+"""The methods that `choose` compares."""
 
 FEWEST_PICTURES = 4
 FEWEST_TO_CHOOSE = 8
 HELD_OUT = 4
-"""Every fourth picture judges."""
+"""Every fourth picture is held out to compare methods."""
 
 DECAY = 0.95
-"""Share of the average that a further picture leaves."""
+"""Share of the moving average that remains after another picture."""
 
-_REMEDY = "give pictures like those of the deployment (--calibration)"
+_REMEDY = "give pictures like those of the deployment (`calibration`)"
 
 
 class Calibrated(NamedTuple):
-    """Ranges, and how they were found.
+    """Ranges of the tensors of a network, and how they were found.
 
     Attributes:
         ranges: (low, high) by tensor name, for `scheme.quantise`.
@@ -44,19 +45,19 @@ class Calibrated(NamedTuple):
 
     ranges: dict[str, Range]
     method: str
-    errors: Mapping[Method, float]
+    errors: Mapping[CalibrationMethod, float]
 
 
 class _Seen:
-    """What is kept of one tensor: its `tail` lowest and highest values, ascending, and the average extremes."""
+    """Statistics of one tensor: its `tail` lowest and highest values, ascending, and the moving average of its extremes."""
 
     def __init__(self, tail: int) -> None:
         self.tail = tail
         self.lowest = self.highest = np.empty(0, np.float32)
         self.average: tuple[float, float] | None = None
 
-    def add(self, values: Floats) -> None:
-        """Takes in a batch."""
+    def add(self, values: Float32Array) -> None:
+        """Adds the values of a batch."""
         each = values.reshape(len(values), -1)
         for low, high in zip(each.min(1).tolist(), each.max(1).tolist(), strict=True):
             before = self.average or (low, high)
@@ -66,8 +67,8 @@ class _Seen:
         self.lowest = np.sort(np.concatenate([self.lowest, low]))[: self.tail]
         self.highest = np.sort(np.concatenate([self.highest, high]))[-self.tail :]
 
-    def range(self, method: Method, cut: int) -> Range:
-        """The range by a method; a percentile drops `cut` values at each end."""
+    def range(self, method: CalibrationMethod, cut: int) -> Range:
+        """Returns the range by a method; a percentile drops `cut` values at each end."""
         extremes = float(self.lowest[0]), float(self.highest[-1])
         if method == "moving-average":
             assert self.average is not None
@@ -79,8 +80,8 @@ class _Seen:
         return extremes
 
 
-def calibrate(graph: Graph, images: Floats, method: Method = "min-max") -> dict[str, Range]:
-    """Ranges of every tensor over a set of pictures.
+def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max") -> dict[str, Range]:
+    """Returns the range of every tensor over a set of pictures.
 
     Args:
         graph: folded weights.
@@ -99,10 +100,10 @@ def calibrate(graph: Graph, images: Floats, method: Method = "min-max") -> dict[
     return _by_methods(graph, images, (method,))[method]
 
 
-def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
-    """The ranges of that method whose quantised network gives scores nearest to the float network's.
+def choose(graph: Graph, images: Float32Array, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
+    """Returns the ranges of the method whose quantised network gives the scores nearest to those of the float network.
 
-    A quarter of the pictures judges, the others calibrate.
+    A quarter of the pictures is held out for the comparison, the others calibrate.
 
     Args:
         graph: folded weights.
@@ -119,7 +120,7 @@ def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Gran
     candidates = _by_methods(graph, images[~judges], METHODS)
     last = graph.ops[-1]
     scores = last.inputs[0] if last.kind == "softmax" else last.name
-    seen: list[Floats] = []
+    seen: list[Float32Array] = []
     observe(graph, images[judges], (scores,), lambda tensors: seen.append(tensors[scores]))
     expected = np.concatenate(seen)
     errors = {}
@@ -133,16 +134,20 @@ def choose(graph: Graph, images: Floats, fmt: QuantisedFormat, granularity: Gran
 
 
 def calibrate_by(
-    graph: Graph, images: Floats, method: Method | None, fmt: QuantisedFormat, granularity: Granularity | None = None
+    graph: Graph,
+    images: Float32Array,
+    method: CalibrationMethod | None,
+    fmt: QuantisedFormat,
+    granularity: Granularity | None = None,
 ) -> Calibrated:
-    """As `calibrate`, or as `choose` for the method `auto`; None is min-max."""
+    """Returns ranges by `calibrate`, or by `choose` for the method `auto`; None is min-max."""
     if method == "auto":
         return choose(graph, images, fmt, granularity)
     return Calibrated(calibrate(graph, images, method or METHODS[0]), method or METHODS[0], {})
 
 
-def check_method(method: Method) -> float:
-    """The share of values that a method drops at each end.
+def check_method(method: CalibrationMethod) -> float:
+    """Returns the share of values that a method drops at each end.
 
     Raises:
         ExportError: unknown method.
@@ -162,8 +167,8 @@ def check_method(method: Method) -> float:
     return share
 
 
-def check_pictures(images: Floats, fewest: int = FEWEST_PICTURES) -> None:
-    """Refuses pictures from which no range could be trusted.
+def check_pictures(images: Float32Array, fewest: int = FEWEST_PICTURES) -> None:
+    """Rejects pictures whose ranges could not be trusted.
 
     Raises:
         ExportError: fewer than `fewest`; NaN or infinite values; most of one value, such as black; all the same.
@@ -186,14 +191,16 @@ def check_pictures(images: Floats, fewest: int = FEWEST_PICTURES) -> None:
         raise ExportError(f"all {len(images)} calibration pictures are the same, expected different ones: {_REMEDY}")
 
 
-def _by_methods(graph: Graph, images: Floats, methods: tuple[Method, ...]) -> dict[Method, dict[str, Range]]:
+def _by_methods(
+    graph: Graph, images: Float32Array, methods: tuple[CalibrationMethod, ...]
+) -> dict[CalibrationMethod, dict[str, Range]]:
     from mhmodels.export.quantisation.fake_quant import observe
 
     shares = {method: check_method(method) for method in methods}
     seen: dict[str, _Seen] = {}
     sizes: dict[str, int] = {}
 
-    def visit(tensors: Mapping[str, Floats]) -> None:
+    def visit(tensors: Mapping[str, Float32Array]) -> None:
         for name, values in tensors.items():
             if name not in seen:
                 sizes[name] = len(images) * (values.size // len(values))
@@ -218,8 +225,8 @@ def _check_range(name: str, low: float, high: float, pictures: int) -> None:
         )
 
 
-def _tails(flat: Floats, k: int) -> tuple[Floats, Floats]:
-    """The k lowest and the k highest values, in any order."""
+def _tails(flat: Float32Array, k: int) -> tuple[Float32Array, Float32Array]:
+    """Returns the k lowest and the k highest values, in any order."""
     if k == 1:
         return flat.min(keepdims=True), flat.max(keepdims=True)
     parted = np.partition(flat, (k - 1, flat.size - k))

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.reading.keras_input import Doubles, Front, Stated
+from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.operation_list import Float64Array, Front, StatingLayer
 from mhmodels.export.reading.pictures import fit_rule
 from mhmodels.export.reading.stated_rule import PIXELS, StatedRule
 
 REMEDY = (
-    "state what the model was trained on: --mean and --std, for (pixel - mean) / std with pixels from 0 to 255, or "
-    "--preprocessing NAME (such as pixels, symmetric, imagenet, or a network of the zoo)"
+    "state what the model was trained on: `mean` and `std`, for (pixel - mean) / std with pixels from 0 to 255, or "
+    "`preprocessing=NAME` (such as pixels, symmetric, imagenet, or a network of the zoo)"
 )
 _DIGITS = 9
 
@@ -97,7 +97,7 @@ def _takes_pixels(front: Front) -> bool:
     return bool(front.changes and plausible and ((mean > 1).any() or (std > 2).any()))
 
 
-def _entering(entry: Stated, channels: int) -> Preprocessing:
+def _entering(entry: StatingLayer, channels: int) -> Preprocessing:
     """What the model's input must be for a layer inside to get what it states."""
     rule = fit_rule(entry.rule, channels)
     mean, std = np.asarray(rule.mean), np.asarray(rule.std)
@@ -113,7 +113,7 @@ def _composed(front: Front, rule: Preprocessing) -> Preprocessing:
     return _replaced(rule, mean - front.offset * std / front.scale, std / front.scale)
 
 
-def _replaced(rule: Preprocessing, mean: Doubles, std: Doubles) -> Preprocessing:
+def _replaced(rule: Preprocessing, mean: Float64Array, std: Float64Array) -> Preprocessing:
     return msgspec.structs.replace(rule, mean=tuple(map(_rounded, mean)), std=tuple(map(_rounded, std)))
 
 

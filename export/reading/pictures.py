@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.writing.manifest import Calibration
 from mhmodels.formats.json_files import plain_text
 from mhmodels.preprocessing.pictures import load_pictures, preprocess, sample_pixels
@@ -31,14 +32,14 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 Framed = TypeVar("Framed", Architecture, Frame)
 
 
-class Pictures(NamedTuple):
+class InputPictures(NamedTuple):
     """Normalised pictures, float32 (n, height, width, channels), and where they come from."""
 
-    images: Floats
+    images: Float32Array
     calibration: Calibration
 
 
-def read_pictures(folder: Path | None, architecture: Architecture | Frame, limit: int = LARGEST_FOLDER) -> Pictures:
+def read_pictures(folder: Path | None, architecture: Architecture | Frame, limit: int = LARGEST_FOLDER) -> InputPictures:
     """Calibration pictures: of a folder, or the bundled photographs.
 
     A network of other than 3 channels takes a folder of `.npy` arrays (height, width, channels): uint8 is normalised,
@@ -50,16 +51,16 @@ def read_pictures(folder: Path | None, architecture: Architecture | Frame, limit
     """
     if folder is None:
         images = photographs(CALIBRATION_PICTURES, architecture)
-        return Pictures(images, Calibration(source=BUNDLED, pictures=len(images)))
+        return InputPictures(images, Calibration(source=BUNDLED, pictures=len(images)))
     if architecture.input_channels != 3:
         images = _arrays(folder, architecture, limit)
-        return Pictures(images, Calibration(source=plain_text(str(folder)), pictures=len(images)))
+        return InputPictures(images, Calibration(source=plain_text(str(folder)), pictures=len(images)))
     images, report = load_pictures(folder, architecture.input_size, architecture.preprocessing, limit=limit)
     skipped = tuple(plain_text(f"{picture.path}: {picture.reason}") for picture in report.skipped)
-    return Pictures(images, Calibration(source=plain_text(str(folder)), pictures=len(images), skipped=skipped))
+    return InputPictures(images, Calibration(source=plain_text(str(folder)), pictures=len(images), skipped=skipped))
 
 
-def photographs(count: int, architecture: Architecture | Frame) -> Floats:
+def photographs(count: int, architecture: Architecture | Frame) -> Float32Array:
     """Bundled photographs for a network of any number of channels: one channel is grey, further ones repeat the colours."""
     channels = architecture.input_channels
     pixels = sample_pixels(count, architecture.input_size, architecture.preprocessing)
@@ -84,13 +85,13 @@ def fit_rule(rule: Preprocessing, channels: int) -> Preprocessing:
     return msgspec.structs.replace(rule, mean=(mean,) * channels, std=(std,) * channels)
 
 
-def pixels_of(images: Floats, preprocessing: Preprocessing) -> Floats:
+def pixels_of(images: Float32Array, preprocessing: Preprocessing) -> Float32Array:
     """The pixels (0 to 255, whole, float32) that normalised pictures were made from."""
     pixels = images * np.asarray(preprocessing.std, np.float32) + np.asarray(preprocessing.mean, np.float32)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.float32)
+    return np.asarray(np.clip(np.rint(pixels), 0, 255), np.float32)
 
 
-def _arrays(folder: Path, architecture: Architecture | Frame, limit: int) -> Floats:
+def _arrays(folder: Path, architecture: Architecture | Frame, limit: int) -> Float32Array:
     shape = (*architecture.input_size, architecture.input_channels)
     paths = sorted(path for path in folder.glob("*.npy") if path.is_file()) if folder.is_dir() else []
     if not paths:

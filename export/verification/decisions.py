@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Floats, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph
 
 Ending: TypeAlias = Literal["softmax", "sigmoid", "none"]
 Decide: TypeAlias = Literal["auto", "best", "each"]
@@ -18,7 +19,7 @@ _FLOOR_STEPS = 4
 """A spread of fewer steps of a quantised output counts as these: an output that hardly varies is all rounding."""
 
 
-class Rule(NamedTuple):
+class DecisionRule(NamedTuple):
     """How outputs become scores, and scores decisions.
 
     Attributes:
@@ -31,17 +32,17 @@ class Rule(NamedTuple):
     ending: Ending
     best: bool
 
-    def scores(self, outputs: Floats, quantised: bool) -> Floats:
+    def scores(self, outputs: Float32Array, quantised: bool) -> Float32Array:
         """Scores (n, outputs) of a runner's outputs, as an app reads them off a file with the network's last activation."""
         if self.ending != "softmax":
             return outputs
         powers = np.exp(outputs - outputs.max(1, keepdims=True))
-        scores: Floats = powers / powers.sum(1, keepdims=True)
+        scores: Float32Array = powers / powers.sum(1, keepdims=True)
         if not quantised:
             return scores
-        return (np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS).astype(np.float32)
+        return np.asarray(np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS, np.float32)
 
-    def threshold(self, scores: Floats) -> Floats:
+    def threshold(self, scores: Float32Array) -> Float32Array:
         """The default threshold, () or (outputs,), from the float model's scores.
 
         0.5 for a sigmoid; 0.5 or, if that is lower, the median best score for a softmax; else the median.
@@ -53,7 +54,7 @@ class Rule(NamedTuple):
         middle = np.asarray(np.median(scores.max(1)), np.float32)
         return np.minimum(np.float32(0.5), middle) if self.ending == "softmax" else middle
 
-    def thresholds(self, scores: Floats) -> list[Floats]:
+    def thresholds(self, scores: Float32Array) -> list[Float32Array]:
         """Thresholds to try: 0.05, 0.10, … 0.95 of scores, or of what share of the float model's outputs lies below."""
         shares = [step / 20 for step in range(1, 20)]
         if self.ending != "none":
@@ -61,21 +62,21 @@ class Rule(NamedTuple):
         values = scores.max(1) if self.best else scores
         return [np.asarray(np.quantile(values, share, axis=0), np.float32) for share in shares]
 
-    def decisions(self, scores: Floats, threshold: Floats) -> NDArray[np.int64]:
+    def decisions(self, scores: Float32Array, threshold: Float32Array) -> NDArray[np.int64]:
         """(n, 1) the best output, or -1 below the threshold; or (n, outputs) 1 where an output reaches it, else 0."""
         if not self.best:
             return (scores >= threshold).astype(np.int64)
         return np.where(scores.max(1) >= threshold, scores.argmax(1), -1)[:, None]
 
-    def margins(self, scores: Floats, threshold: Floats) -> Floats:
+    def margins(self, scores: Float32Array, threshold: Float32Array) -> Float32Array:
         """How far each decision is from another one: from the threshold and, for the best output, from the second best."""
         if not self.best:
-            return np.abs(scores - threshold)
+            return np.asarray(np.abs(scores - threshold), np.float32)
         ordered = np.sort(scores, axis=1)
         ahead = ordered[:, -1] - ordered[:, -2] if scores.shape[1] > 1 else np.full(len(scores), np.inf)
         return np.minimum(ahead, np.abs(ordered[:, -1] - threshold))[:, None].astype(np.float32)
 
-    def drifts(self, found: Floats, expected: Floats, step: float) -> Floats:
+    def drifts(self, found: Float32Array, expected: Float32Array, step: float) -> Float32Array:
         """Absolute differences (n, outputs) as a share of the float outputs' standard deviation.
 
         Args:
@@ -88,10 +89,10 @@ class Rule(NamedTuple):
         """
         difference = np.abs(found - expected)
         if self.best:
-            return difference / np.float32(max(float(expected.std()), 1e-12))
+            return np.asarray(difference / np.float32(max(float(expected.std()), 1e-12)), np.float32)
         floor = _FLOOR_STEPS * (1.0 / _SCORE_STEPS if self.ending == "sigmoid" else step)
-        spread: Floats = np.maximum(expected.std(axis=0), np.float32(max(floor, 1e-3 * float(expected.std()), 1e-12)))
-        return difference / spread
+        spread: Float32Array = np.maximum(expected.std(axis=0), np.float32(max(floor, 1e-3 * float(expected.std()), 1e-12)))
+        return np.asarray(difference / spread, np.float32)
 
 
 def ending_of(graph: Graph) -> Ending:
@@ -105,7 +106,7 @@ def ending_of(graph: Graph) -> Ending:
     return "sigmoid" if last.activation in ("sigmoid", "hard_sigmoid") else "none"
 
 
-def rule_of(graph: Graph, decide: Decide = "auto") -> Rule:
+def rule_of(graph: Graph, decide: Decide = "auto") -> DecisionRule:
     """How a network's outputs are judged.
 
     Args:
@@ -118,6 +119,6 @@ def rule_of(graph: Graph, decide: Decide = "auto") -> Rule:
     """
     ending, outputs = ending_of(graph), graph.ops[-1].channels
     if decide == "best" and outputs < 2:
-        raise ExportError(f"--decide best: the network has {outputs} output, of which there is no best: use --decide each")
+        raise ExportError(f"`decide=best`: the network has {outputs} output, of which there is no best: use `decide=each`")
     best = ending == "softmax" or (ending == "none" and outputs > 1) if decide == "auto" else decide == "best"
-    return Rule(ending, best)
+    return DecisionRule(ending, best)

@@ -15,47 +15,29 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import Floats, Graph
+from mhmodels.export.errors import ParityError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.graph.outputs import (
+    DEFAULT_OPTIONS,
+    SCORES,
+    WriterOptions,
+    compared_ops,
+    flat_scores,
+    written_ops,
+)
 from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
-from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, flat, map_tensors
-from mhmodels.export.verification.parity import Parity, ParityError, compare_outputs
+from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES, LAYER_TOLERANCE_LSB
+from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, map_tensors
+from mhmodels.export.verification.parity import Parity, compare_outputs
 from mhmodels.export.verification.runtime import run_file
-from mhmodels.export.writing.writer import DEFAULT_OPTIONS, SCORES, WriterOptions, graph_outputs, logits_of, written_ops
 from mhmodels.network import Op
 from mhmodels.tflite.file import TFLiteFile, read_tflite
 
-FLOAT_TOLERANCE = 1e-3
-FLOAT16_TOLERANCE = 0.1
-"""float16 stores weights with 11 significant bits; through a deep network their roundings add up."""
-LAYER_TOLERANCE_LSB = 1.0
-LAYER_PICTURES = 2
 
-
-def tolerance_of(*formats: str) -> float | None:
-    """Largest allowed difference between networks of these formats, as a share of the outputs' standard deviation.
-
-    Args:
-        formats: as `mhmodels.tflite.format.compute_format` names them.
-
-    Returns:
-        None where a format holds integers: its rounding is judged by the correlation instead.
-    """
-    kinds = {kind for fmt in formats for kind in fmt.split(" + ")}
-    if kinds == {"float32"}:
-        return FLOAT_TOLERANCE
-    return FLOAT16_TOLERANCE if kinds <= {"float32", "float16"} else None
-
-
-def compared_ops(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
-    """Operations by the names of the outputs that a file is compared at: for scores what their softmax reads."""
-    outputs = graph_outputs(graph, options)
-    return outputs if options.features else logits_of(graph, outputs)
-
-
-def parity_of_float(
+def check_float_file(
     path: str | os.PathLike[str],
-    images: Floats,
-    expected: Mapping[str, Floats],
+    images: Float32Array,
+    expected: Mapping[str, Float32Array],
     tolerance: float = FLOAT_TOLERANCE,
     *,
     before_softmax: bool = True,
@@ -81,11 +63,11 @@ def parity_of_float(
     return parity
 
 
-def parity_of_quantised(
+def check_quantised_file(
     path: str | os.PathLike[str],
     quantised: QuantisedGraph,
-    images: Floats,
-    expected: Mapping[str, Floats],
+    images: Float32Array,
+    expected: Mapping[str, Float32Array],
     options: WriterOptions = DEFAULT_OPTIONS,
     tolerance_lsb: float = LAYER_TOLERANCE_LSB,
 ) -> Parity:
@@ -113,7 +95,7 @@ def parity_of_quantised(
     simulated = simulate(quantised, images, tuple(places.values()))
     wanted = {name: simulated[op] for name, op in places.items()}
     for outputs in (found, wanted):
-        outputs.update({name: flat(value) for name, value in outputs.items() if name == SCORES})
+        outputs.update({name: flat_scores(value) for name, value in outputs.items() if name == SCORES})
     ops = written_ops(quantised.graph, options)
     worst, worst_lsb = _check_layers(path, file, quantised, ops, encoded[:LAYER_PICTURES], tolerance_lsb)
     against_float = compare_outputs(found, expected, "float network")

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import Floats
+from mhmodels.export.errors import ParityError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.graph.outputs import SCORES, flat_scores
 from mhmodels.export.quantisation.scheme import pre_activation, separate_activation
-from mhmodels.export.verification.parity import ParityError
-from mhmodels.export.verification.runtime import Kernels, run_file
-from mhmodels.export.writing.writer import SCORES
+from mhmodels.export.verification.runtime import RuntimeKernels, run_file
 from mhmodels.network import IMAGE, Op
 from mhmodels.tflite.file import Operator, Tensor, TFLiteFile, read_tflite
+from mhmodels.tflite.schema import CONVERSIONS
 
-BORDERS = ("QUANTIZE", "DEQUANTIZE")
-_SAME_VALUES = (*BORDERS, "RESHAPE", "SQUEEZE")
+_SAME_VALUES = (*CONVERSIONS, "RESHAPE", "SQUEEZE")
 
 _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "conv": ("CONV_2D", "FULLY_CONNECTED"),
@@ -37,7 +37,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def encode_input(file: TFLiteFile, images: Floats) -> NDArray[Any]:
+def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[Any]:
     """Pictures as the file's input takes them: as they are, or quantised by its parameters."""
     entry = file.tensors[file.inputs[0]]
     if entry.dtype == "float32":
@@ -52,11 +52,11 @@ def encode_input(file: TFLiteFile, images: Floats) -> NDArray[Any]:
     return integers
 
 
-def dequantise(values: NDArray[Any], tensor: Tensor) -> Floats:
+def dequantise(values: NDArray[Any], tensor: Tensor) -> Float32Array:
     """The real numbers that a tensor's values stand for."""
     if not len(tensor.scale):
         return values.astype(np.float32)
-    return ((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0]).astype(np.float32)
+    return np.asarray((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0], np.float32)
 
 
 def is_activation(tensor: Tensor) -> bool:
@@ -95,8 +95,8 @@ def _softmax_input(file: TFLiteFile, output: int) -> int:
 
 
 def file_outputs(
-    path: str | os.PathLike[str], images: Floats, *, kernels: Kernels = "builtin", before_softmax: bool = True
-) -> dict[str, Floats]:
+    path: str | os.PathLike[str], images: Float32Array, *, kernels: RuntimeKernels = "builtin", before_softmax: bool = True
+) -> dict[str, Float32Array]:
     """What a file gives on pictures.
 
     Args:
@@ -112,17 +112,12 @@ def file_outputs(
     tensors = compared_tensors(file, before_softmax=before_softmax)
     values = run_file(path, encode_input(file, images), [tensor.position for tensor in tensors.values()], kernels=kernels)
     outputs = {name: dequantise(value, tensor) for (name, tensor), value in zip(tensors.items(), values, strict=True)}
-    return {name: flat(value) if name == SCORES else value for name, value in outputs.items()}
+    return {name: flat_scores(value) if name == SCORES else value for name, value in outputs.items()}
 
 
-def file_logits(path: str | os.PathLike[str], images: Floats) -> Floats:
+def file_logits(path: str | os.PathLike[str], images: Float32Array) -> Float32Array:
     """A classifier file's logits (scores, where it has no softmax) on normalised pictures: float32 (n, classes)."""
     return next(iter(file_outputs(path, images).values()))
-
-
-def flat(values: Floats) -> Floats:
-    """Scores as (n, classes), whatever ones are between."""
-    return values.reshape(len(values), -1)
 
 
 def steps(tensors: Mapping[str, Tensor]) -> dict[str, float]:
@@ -141,7 +136,7 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
     """
     entry = file.inputs[0]
     readers = [o for o in file.operators if entry in o.inputs]
-    if readers and readers[0].kind in BORDERS and readers[0].outputs:
+    if readers and readers[0].kind in CONVERSIONS and readers[0].outputs:
         entry = readers[0].outputs[0]
     places, used = {IMAGE: entry}, set[int]()
     heads = _leading_to_heads(file, ops)

@@ -10,16 +10,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import Floats, Graph
-from mhmodels.export.verification.file_graph import BORDERS, dequantise, is_activation, map_tensors
-from mhmodels.export.verification.parity import ParityError
+from mhmodels.export.errors import ParityError
+from mhmodels.export.graph.operations import Float32Array, Graph
+from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES
+from mhmodels.export.verification.file_graph import dequantise, is_activation, map_tensors
 from mhmodels.export.verification.runtime import run_file
 from mhmodels.network import Op
 from mhmodels.tflite.file import Operator, TFLiteFile
 from mhmodels.tflite.format import compute_format
+from mhmodels.tflite.schema import CONVERSIONS
 
-PICTURES = 2
-LIMITS = {"float32": 1e-3, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
+LIMITS = {"float32": FLOAT_TOLERANCE, "float16": 1e-2, "int8": 0.25, "uint8": 0.25}
 """Root mean square difference of a layer, as a share of its spread, above which it departs. Rounding to 8 bits costs a few
 hundredths; another weight or a wrong padding far more."""
 FLOOR_STEPS = 4
@@ -73,7 +74,7 @@ def against_network(
         places = map_tensors(file, tuple(ops))
     except ParityError as error:
         return LayerReport(method=method, limit=limit, first_departing=None, layers=(), reason=str(error))
-    arrays = run_file(path, encoded[:PICTURES], list(places.values()))
+    arrays = run_file(path, encoded[:LAYER_PICTURES], list(places.values()))
     values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
     steps = {name: file.tensors[place].scale for name, place in places.items()}
     pairs = ((op.name, values[op.name], float_layer(graph, op, values), _floor(steps[op.name])) for op in ops)
@@ -101,7 +102,7 @@ def against_file(
     sides = []
     for where, one, operators, encoded in ((path, file, ours, inputs[0]), (other_path, other, theirs, inputs[1])):
         tensors = [one.tensors[operator.outputs[0]] for operator in operators]
-        arrays = run_file(where, encoded[:PICTURES], [tensor.position for tensor in tensors])
+        arrays = run_file(where, encoded[:LAYER_PICTURES], [tensor.position for tensor in tensors])
         sides.append([dequantise(array, tensor) for array, tensor in zip(arrays, tensors, strict=True)])
     results = [file.tensors[operator.outputs[0]] for operator in ours]
     floors = [_floor(tensor.scale) for tensor in results]
@@ -117,16 +118,16 @@ def _inner(file: TFLiteFile) -> list[Operator]:
     return [
         operator
         for operator in file.operators
-        if operator.kind not in BORDERS and operator.outputs and is_activation(file.tensors[operator.outputs[0]])
+        if operator.kind not in CONVERSIONS and operator.outputs and is_activation(file.tensors[operator.outputs[0]])
     ]
 
 
-def _floor(scale: Floats) -> float:
+def _floor(scale: Float32Array) -> float:
     """The smallest spread that a difference is a share of."""
     return max(FLOOR_STEPS * float(scale[0]) if len(scale) else 0.0, 1e-12)
 
 
-def _report(method: str, limit: float, pairs: Iterator[tuple[str, Floats, Floats, float]]) -> LayerReport:
+def _report(method: str, limit: float, pairs: Iterator[tuple[str, Float32Array, Float32Array, float]]) -> LayerReport:
     layers: list[LayerParity] = []
     for name, found, expected, floor in pairs:
         if found.shape != expected.shape:
@@ -156,7 +157,7 @@ def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[
     if not tensors:
         return {}
     shares = {}
-    for tensor, values in zip(tensors, run_file(path, encoded[:PICTURES], [t.position for t in tensors]), strict=True):
+    for tensor, values in zip(tensors, run_file(path, encoded[:LAYER_PICTURES], [t.position for t in tensors]), strict=True):
         info = np.iinfo(tensor.dtype)
         ends = values == info.max
         if tensor.zero_point[0] != info.min:

@@ -7,13 +7,10 @@ from collections.abc import Mapping
 import msgspec
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ParityError
+from mhmodels.export.graph.operations import Float32Array
 
 TOP_K = 5
-
-
-class ParityError(ExportError):
-    """A file that does not agree with its network."""
 
 
 class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +62,10 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compare_outputs(
-    found: Mapping[str, Floats], expected: Mapping[str, Floats], reference: str, steps: Mapping[str, float] | None = None
+    found: Mapping[str, Float32Array],
+    expected: Mapping[str, Float32Array],
+    reference: str,
+    steps: Mapping[str, float] | None = None,
 ) -> Parity:
     """Compares outputs by their names.
 
@@ -103,7 +103,7 @@ def compare_outputs(
     )
 
 
-def _in_order(found: Mapping[str, Floats], expected: Mapping[str, Floats]) -> list[str]:
+def _in_order(found: Mapping[str, Float32Array], expected: Mapping[str, Float32Array]) -> list[str]:
     """The found names in the order of the expected outputs.
 
     Converters name outputs as they like: where the names are not the same, outputs correspond by their places.
@@ -111,7 +111,7 @@ def _in_order(found: Mapping[str, Floats], expected: Mapping[str, Floats]) -> li
     return list(expected if found.keys() == expected.keys() else found)
 
 
-def _compare(name: str, found: Floats, expected: Floats, reference: str, step: float | None) -> OutputParity:
+def _compare(name: str, found: Float32Array, expected: Float32Array, reference: str, step: float | None) -> OutputParity:
     if _sides(found) == _sides(expected):
         found = found.reshape(expected.shape)
     if found.shape != expected.shape:
@@ -131,12 +131,12 @@ def _compare(name: str, found: Floats, expected: Floats, reference: str, step: f
     )
 
 
-def _sides(values: Floats) -> list[int]:
+def _sides(values: Float32Array) -> list[int]:
     """Pictures, and the sides above 1 of what each has: (n, 1, 1, classes) holds the same values as (n, classes)."""
     return [len(values), *(side for side in values.shape[1:] if side != 1)]
 
 
-def shared_top(found: Floats, expected: Floats) -> float:
+def shared_top(found: Float32Array, expected: Float32Array) -> float:
     """Mean share of the five highest classes of a picture that both rank among their five highest."""
     ours, theirs = (np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K] for scores in (found, expected))
     return float((ours[:, :, None] == theirs[:, None, :]).any(2).mean())

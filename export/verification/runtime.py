@@ -1,7 +1,7 @@
 """Running a TFLite file on pictures in a child process, because a runtime may crash on a damaged or hostile file.
 
-As a program (`python -m mhmodels.export.verification.runtime REQUEST.npz RESULT.npz`) this module is that
-child: it imports LiteRT and NumPy.
+As a program (REQUEST.npz RESULT.npz, started by `mhmodels.system.child.run_contained`) this module is that child: it imports
+LiteRT and NumPy.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.hardware.host.child import readable
-from mhmodels.system.contained import contain
+from mhmodels.system.child import run_contained
 from mhmodels.system.files import temporary_folder
 
-Kernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
+RuntimeKernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
 
 
@@ -32,7 +32,7 @@ def run_file(
     inputs: NDArray[Any],
     tensors: Sequence[int],
     *,
-    kernels: Kernels = "builtin",
+    kernels: RuntimeKernels = "builtin",
     timeout_s: float = 600.0,
 ) -> list[NDArray[Any]]:
     """Runs a file with one input at batch 1 over a set of inputs.
@@ -52,14 +52,10 @@ def run_file(
     """
     with temporary_folder("runtime") as folder:
         request, result = folder / "request.npz", folder / "result.npz"
-        settings = json.dumps(
-            {"parent": os.getpid(), "path": str(Path(path).resolve()), "tensors": list(tensors), "kernels": kernels}
-        )
+        settings = json.dumps({"path": str(Path(path).resolve()), "tensors": list(tensors), "kernels": kernels})
         np.savez(request, inputs=inputs, settings=np.array(settings))
-        # -P: a working directory with its own `export/` must not stand before ours.
-        command = [sys.executable, "-P", "-m", "mhmodels.export.verification.runtime", str(request), str(result)]
         try:
-            child = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False)
+            child = run_contained("mhmodels.export.verification.runtime", [str(request), str(result)], timeout_s=timeout_s)
         except subprocess.TimeoutExpired:
             raise ExportError(f"{path}: the runtime did not finish {len(inputs)} pictures in {timeout_s:g} s") from None
         if child.returncode != 0 or not result.is_file():
@@ -78,10 +74,8 @@ def _death(child: subprocess.CompletedProcess[bytes]) -> str:
 def _serve(request: str, result: str) -> None:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # No more memory than the machine has, no core file, and no life after the parent's: the file may be hostile.
     with np.load(request) as arrays:
         inputs, settings = arrays["inputs"], json.loads(str(arrays["settings"]))
-    contain([], settings["parent"])
     resolver = {
         "xnnpack": OpResolverType.AUTO,
         "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

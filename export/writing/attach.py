@@ -10,7 +10,7 @@ from typing import Any
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
 
-from mhmodels.export.writing.flatbuffer import FILE_IDENTIFIER
+from mhmodels.tflite.schema import FILE_IDENTIFIER
 
 _ALIGNMENT = 16
 _EPOCH = (1980, 1, 1, 0, 0, 0)

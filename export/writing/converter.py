@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, graph_outputs
 from mhmodels.export.quantisation.fake_quant import dequantised_bias, dequantised_kernel, run_graph
 from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
-from mhmodels.export.reading.keras_graph import output_names
-from mhmodels.export.writing.writer import DEFAULT_OPTIONS, graph_outputs
+from mhmodels.export.reading.keras_model.reader import output_names
+from mhmodels.export.writing.writer import InterfaceType
 from mhmodels.network import IMAGE, Op
 from mhmodels.system.quiet import quiet_native
 
-IO = Literal["uint8", "int8", "float32"]
 OUTPUT = "scores"
 
 
@@ -40,7 +40,7 @@ def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int,
     signature = [tf.TensorSpec((1, *(size or (height, width)), channels), tf.float32, IMAGE)]
     names = output_names(model) if len(model.outputs) > 1 else (OUTPUT,)
 
-    def run(image: Any) -> dict[str, Any]:
+    def run(image: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = keras.tree.flatten(model(image, training=False))
         return _in_order(dict(zip(names, outputs, strict=True)))
 
@@ -55,7 +55,7 @@ def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int,
         return _convert(converter)
 
 
-def convert_quantised(quantised: QuantisedGraph, *, io: IO = "uint8") -> bytes:
+def convert_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8") -> bytes:
     """Converts a graph with fake-quantisation nodes that carry exactly the given parameters.
 
     Args:
@@ -72,7 +72,7 @@ def convert_quantised(quantised: QuantisedGraph, *, io: IO = "uint8") -> bytes:
     return _convert_int8(quantised, io)
 
 
-def _convert_int8(quantised: QuantisedGraph, io: IO) -> bytes:
+def _convert_int8(quantised: QuantisedGraph, io: InterfaceType) -> bytes:
     function = tf.function(
         lambda image: _in_order(_fake_quantised(quantised, image)),
         input_signature=[tf.TensorSpec(_input_shape(quantised), tf.float32, IMAGE)],
@@ -99,7 +99,7 @@ def _convert_uint8(quantised: QuantisedGraph) -> bytes:
             return _convert(converter)
 
 
-def _in_order(outputs: Mapping[str, Any]) -> dict[str, Any]:
+def _in_order(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Outputs under keys that sort as they come: TensorFlow orders the outputs of a function by their keys."""
     if len(outputs) == 1:
         return dict(outputs)
@@ -111,10 +111,10 @@ def _input_shape(quantised: QuantisedGraph) -> tuple[int, int, int, int]:
     return (1, *architecture.input_size, architecture.input_channels)
 
 
-def _fake_quantised(quantised: QuantisedGraph, image: Any) -> dict[str, Any]:
+def _fake_quantised(quantised: QuantisedGraph, image: tf.Tensor) -> dict[str, tf.Tensor]:
     """The outputs by their names."""
 
-    def rounding(x: Any, name: str) -> Any:
+    def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
         op = ops.get(name)
         if op is not None and op.kind == "reshape":
             return x
@@ -132,7 +132,7 @@ def _fake_quantised(quantised: QuantisedGraph, image: Any) -> dict[str, Any]:
     return {name: tensors[op] for name, op in graph_outputs(quantised.graph, DEFAULT_OPTIONS).items()}
 
 
-def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> Any:
+def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> tf.Tensor:
     # The numbers that the integers stand for, not the raw weights: the converter rounds with a scale of its own in double
     # precision, where a number halfway between two integers (about one in 100,000) falls to the other one.
     weights = dequantised_kernel(quantised, op)
@@ -150,7 +150,7 @@ def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> Any:
     return tf.reshape(flat, weights.shape)
 
 
-def _varied(bias: Floats) -> Floats:
+def _varied(bias: Float32Array) -> Float32Array:
     """The converter (2.19) quantises a bias of one repeated value with the first channel's scale alone: vary it by one ulp."""
     if len(bias) < 2 or not bias[0] or (bias != bias[0]).any():
         return bias
@@ -159,7 +159,7 @@ def _varied(bias: Floats) -> Floats:
     return varied
 
 
-def _convert(converter: Any) -> bytes:
+def _convert(converter: tf.lite.TFLiteConverter) -> bytes:
     try:
         return bytes(converter.convert())
     except Exception as error:  # the converter raises its own ConverterError, RuntimeError and ValueError

@@ -14,35 +14,28 @@ import flatbuffers
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Floats
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.writing.versions import oldest_runtime
+from mhmodels.tflite.schema import FILE_IDENTIFIER, SCHEMA_VERSION
 
-FILE_IDENTIFIER = b"TFL3"
-SCHEMA_VERSION = 3
 DESCRIPTION = "mhmodels"
 SIGNATURE = "serving_default"
 MIN_RUNTIME_VERSION = "min_runtime_version"
 
 _ALIGNMENT = 16  # schema.fbs: Buffer.data has force_align 16
 _LARGEST_FILE = 2**31 - 2**20  # offsets are signed 32 bits in places; a margin for the tables
-_TYPES = {
-    "float32": schema.TensorType.FLOAT32,
-    "float16": schema.TensorType.FLOAT16,
-    "int32": schema.TensorType.INT32,
-    "uint8": schema.TensorType.UINT8,
-    "int8": schema.TensorType.INT8,
-}
 
 
 class TensorQuantisation(NamedTuple):
     """A tensor's `QuantizationParameters`: float32 scales (1 or one a channel), one zero point, the channel's axis."""
 
-    scale: Floats
+    scale: Float32Array
     zero_point: int
     dimension: int = 0
 
 
-class Tensor(NamedTuple):
+class FileTensor(NamedTuple):
     """One tensor of the file.
 
     Attributes:
@@ -60,24 +53,24 @@ class Tensor(NamedTuple):
     quantisation: TensorQuantisation | None = None
 
 
-class Options(NamedTuple):
+class OperatorOptions(NamedTuple):
     """A table of the `BuiltinOptions` union by its name in the schema; fields as the generated `Add…` functions name them."""
 
     table: str
     fields: tuple[tuple[str, float], ...]
 
 
-class Operator(NamedTuple):
+class FileOperator(NamedTuple):
     """One operator: `BuiltinOperator` name, the version that it needs, tensors by index, options."""
 
     code: str
     version: int
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-    options: Options | None = None
+    options: OperatorOptions | None = None
 
 
-class Model(NamedTuple):
+class FileModel(NamedTuple):
     """One subgraph with its signature.
 
     Attributes:
@@ -87,8 +80,8 @@ class Model(NamedTuple):
         input_names, output_names: their names in the signature.
     """
 
-    tensors: Sequence[Tensor]
-    operators: Sequence[Operator]
+    tensors: Sequence[FileTensor]
+    operators: Sequence[FileOperator]
     versions: Mapping[str, int]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
@@ -96,7 +89,7 @@ class Model(NamedTuple):
     output_names: tuple[str, ...]
 
 
-def serialise(model: Model) -> bytes:
+def serialise(model: FileModel) -> bytes:
     """The bytes of a TFLite file; equal for equal models.
 
     Raises:
@@ -129,7 +122,7 @@ def serialise(model: Model) -> bytes:
     return bytes(memoryview(builder.Bytes)[builder.Head() :])
 
 
-def _bytes(tensor: Tensor) -> int:
+def _bytes(tensor: FileTensor) -> int:
     return tensor.data.size * np.dtype(tensor.dtype).itemsize if tensor.data is not None else 0
 
 
@@ -146,7 +139,7 @@ class _Writer:
         builder.StartVector(4, len(offsets), 4)
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
-        return builder.EndVector()
+        return int(builder.EndVector())
 
     def numbers(self, values: Iterable[float] | NDArray[Any], dtype: str) -> int:
         """A vector of numbers; equal ones (shapes, zero points) are written once."""
@@ -156,17 +149,17 @@ class _Writer:
             self.vectors[key] = self.builder.CreateNumpyVector(array)
         return self.vectors[key]
 
-    def buffers(self, model: Model) -> list[int]:
+    def buffers(self, model: FileModel) -> list[int]:
         """The empty buffer of all activations, one buffer a constant, then the metadata's."""
         version = np.zeros(_ALIGNMENT, np.uint8)
         text = oldest_runtime(model.versions).encode()
         version[: len(text)] = np.frombuffer(text, np.uint8)
-        metadata = self._buffer(Tensor(MIN_RUNTIME_VERSION, version.shape, "uint8", version))
+        metadata = self._buffer(FileTensor(MIN_RUNTIME_VERSION, version.shape, "uint8", version))
         constants = [self._buffer(tensor) for tensor in reversed(model.tensors) if tensor.data is not None]
         schema.BufferStart(self.builder)
         return [schema.BufferEnd(self.builder), *reversed(constants), metadata]
 
-    def _buffer(self, tensor: Tensor) -> int:
+    def _buffer(self, tensor: FileTensor) -> int:
         builder, size = self.builder, _bytes(tensor)
         assert tensor.data is not None
         builder.StartVector(1, size, _ALIGNMENT)
@@ -178,7 +171,7 @@ class _Writer:
         data = builder.EndVector()
         schema.BufferStart(builder)
         schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
+        return int(schema.BufferEnd(builder))
 
     def metadata(self, buffer: int) -> int:
         """The entry that names the metadata's buffer."""
@@ -186,9 +179,9 @@ class _Writer:
         schema.MetadataStart(self.builder)
         schema.MetadataAddName(self.builder, name)
         schema.MetadataAddBuffer(self.builder, buffer)
-        return schema.MetadataEnd(self.builder)
+        return int(schema.MetadataEnd(self.builder))
 
-    def subgraph(self, model: Model) -> tuple[int, list[int]]:
+    def subgraph(self, model: FileModel) -> tuple[int, list[int]]:
         """The subgraph, and the operator codes that its operators index."""
         codes = {code: i for i, code in enumerate(model.versions)}
         operators = [self._operator(operator, codes[operator.code]) for operator in model.operators]
@@ -205,7 +198,7 @@ class _Writer:
         schema.SubGraphAddOutputs(self.builder, outputs)
         schema.SubGraphAddOperators(self.builder, all_operators)
         schema.SubGraphAddName(self.builder, name)
-        return schema.SubGraphEnd(self.builder), [self._code(*code) for code in model.versions.items()]
+        return int(schema.SubGraphEnd(self.builder)), [self._code(*code) for code in model.versions.items()]
 
     def _code(self, name: str, version: int) -> int:
         code = getattr(schema.BuiltinOperator, name)
@@ -214,9 +207,9 @@ class _Writer:
         schema.OperatorCodeAddDeprecatedBuiltinCode(self.builder, min(code, 127))
         schema.OperatorCodeAddBuiltinCode(self.builder, code)
         schema.OperatorCodeAddVersion(self.builder, version)
-        return schema.OperatorCodeEnd(self.builder)
+        return int(schema.OperatorCodeEnd(self.builder))
 
-    def _operator(self, operator: Operator, code: int) -> int:
+    def _operator(self, operator: FileOperator, code: int) -> int:
         builder = self.builder
         options = None if operator.options is None else self._options(operator.options)
         inputs, outputs = self.numbers(operator.inputs, "int32"), self.numbers(operator.outputs, "int32")
@@ -227,27 +220,27 @@ class _Writer:
         if operator.options is not None:
             schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, operator.options.table))
             schema.OperatorAddBuiltinOptions(builder, options)
-        return schema.OperatorEnd(builder)
+        return int(schema.OperatorEnd(builder))
 
-    def _options(self, options: Options) -> int:
+    def _options(self, options: OperatorOptions) -> int:
         getattr(schema, f"{options.table}Start")(self.builder)
         for field, value in options.fields:
             getattr(schema, f"{options.table}Add{field}")(self.builder, value)
-        return getattr(schema, f"{options.table}End")(self.builder)
+        return int(getattr(schema, f"{options.table}End")(self.builder))
 
-    def _tensor(self, tensor: Tensor, buffer: int) -> int:
+    def _tensor(self, tensor: FileTensor, buffer: int) -> int:
         builder = self.builder
         quantisation = None if tensor.quantisation is None else self._quantisation(tensor.quantisation)
         shape, name = self.numbers(tensor.shape, "int32"), builder.CreateString(tensor.name)
         schema.TensorStart(builder)
         schema.TensorAddShape(builder, shape)
-        schema.TensorAddType(builder, _TYPES[tensor.dtype])
+        schema.TensorAddType(builder, getattr(schema.TensorType, tensor.dtype.upper()))
         schema.TensorAddBuffer(builder, buffer)
         schema.TensorAddName(builder, name)
         if quantisation is not None:
             schema.TensorAddQuantization(builder, quantisation)
         schema.TensorAddHasRank(builder, True)
-        return schema.TensorEnd(builder)
+        return int(schema.TensorEnd(builder))
 
     def _quantisation(self, quantisation: TensorQuantisation) -> int:
         scale = self.numbers(quantisation.scale, "float32")
@@ -256,9 +249,9 @@ class _Writer:
         schema.QuantizationParametersAddScale(self.builder, scale)
         schema.QuantizationParametersAddZeroPoint(self.builder, zero_point)
         schema.QuantizationParametersAddQuantizedDimension(self.builder, quantisation.dimension)
-        return schema.QuantizationParametersEnd(self.builder)
+        return int(schema.QuantizationParametersEnd(self.builder))
 
-    def signature(self, model: Model) -> int:
+    def signature(self, model: FileModel) -> int:
         """The signature by whose names callers find inputs and outputs."""
         inputs = self.offsets([self._named(n, t) for n, t in zip(model.input_names, model.inputs, strict=True)])
         outputs = self.offsets([self._named(n, t) for n, t in zip(model.output_names, model.outputs, strict=True)])
@@ -267,11 +260,11 @@ class _Writer:
         schema.SignatureDefAddInputs(self.builder, inputs)
         schema.SignatureDefAddOutputs(self.builder, outputs)
         schema.SignatureDefAddSignatureKey(self.builder, key)
-        return schema.SignatureDefEnd(self.builder)
+        return int(schema.SignatureDefEnd(self.builder))
 
     def _named(self, name: str, tensor: int) -> int:
         text = self.builder.CreateString(name)
         schema.TensorMapStart(self.builder)
         schema.TensorMapAddName(self.builder, text)
         schema.TensorMapAddTensorIndex(self.builder, tensor)
-        return schema.TensorMapEnd(self.builder)
+        return int(schema.TensorMapEnd(self.builder))

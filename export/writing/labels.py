@@ -6,9 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-import msgspec
-
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import plain_text
 from mhmodels.weights.info import Labels
 from mhmodels.weights.labels import BACKGROUND, read_labels
@@ -16,7 +15,7 @@ from mhmodels.weights.labels import BACKGROUND, read_labels
 _SEPARATORS = re.compile("[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+")
 
 
-class OutputLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OutputLabels(Checked, frozen=True, kw_only=True):
     """Names of a file's scores: output `offset + i` is class `names[i]`.
 
     Attributes:
@@ -45,7 +44,7 @@ class OutputLabels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
             return
         hint = ""
         if 0 < classes - len(self.names) - self.offset <= 1:
-            hint = f"; if output 0 is a background class, give --label-offset {classes - len(self.names)}"
+            hint = f"; if output 0 is a background class, give `label_offset={classes - len(self.names)}`"
         raise ExportError(
             f"{self.source}: {len(self.names)} labels from output {self.offset} on, the network has {classes} outputs{hint}"
         )

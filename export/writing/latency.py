@@ -1,25 +1,52 @@
-"""Files for latency work: random weights, constant ranges, no calibration, no TensorFlow; thousands of them quickly."""
+"""Files for latency measurements: random weights and constant ranges, written in milliseconds without TensorFlow."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.errors import FileFormatError
-from mhmodels.export.graph.operations import ExportError, Graph, random_graph
+from mhmodels.errors import FileFormatError, MeasurementError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph, random_graph
 from mhmodels.export.quantisation.scheme import Range, calibrated_tensors, quantise
-from mhmodels.export.writing.flatbuffer import FILE_IDENTIFIER
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import open_regular, write_atomically
+from mhmodels.tflite.schema import FILE_IDENTIFIER
 
 LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
+"""A format that files with random weights are written in."""
+
+FORMATS_WITH_RANDOM_WEIGHTS: tuple[LatencyFormat, ...] = get_args(LatencyFormat)
 
 _RECTIFIED: Range = (0.0, 6.0)
 _SIGNED: Range = (-6.0, 6.0)
 _PIXELS = Preprocessing(mean=(128.0,) * 3, std=(128.0,) * 3)
+
+
+def latency_format(fmt: str, hardware_id: str) -> LatencyFormat:
+    """Returns the format of the files with random weights that a hardware takes.
+
+    Args:
+        fmt: format of the hardware.
+        hardware_id: id of the hardware, for the message.
+
+    Raises:
+        MeasurementError: files with random weights are not written in this format.
+
+    Example:
+        >>> latency_format("int8", "ethos-u55-128")
+        'int8'
+    """
+    for known in FORMATS_WITH_RANDOM_WEIGHTS:
+        if fmt == known:
+            return known
+    raise MeasurementError(
+        f"{hardware_id} takes {fmt} files, and files with random weights are made in {', '.join(FORMATS_WITH_RANDOM_WEIGHTS)}: "
+        f"export the network in {fmt} and measure the file (`mhmodels bench FILE`), or choose other hardware"
+    )
 
 
 def latency_ranges(graph: Graph) -> dict[str, Range]:

@@ -6,27 +6,29 @@ import importlib.metadata
 import os
 import platform
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 from mhmodels.export.verification.parity import Parity
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
+from mhmodels.formats.checked import Checked
+from mhmodels.tflite.format import FileFormat
 
 FORMAT = "mhmodels.manifest/1"
 TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
 LARGEST = 64 << 20
 
 
-class TensorSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TensorSpec(Checked, frozen=True, kw_only=True):
     """How a tensor's integers stand for real numbers: real = scale * (integer - zero_point)."""
 
     scale: float
     zero_point: int
 
 
-class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class InputSpec(Checked, frozen=True, kw_only=True):
     """What the input tensor takes: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
@@ -55,7 +57,7 @@ class InputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return Preprocessing(mean=self.mean, std=self.std, crop_fraction=self.crop_fraction, interpolation=self.interpolation)
 
 
-class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class OutputSpec(Checked, frozen=True, kw_only=True):
     """An output tensor: real = scale * (integer - zero_point)."""
 
     name: str
@@ -65,7 +67,7 @@ class OutputSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     zero_point: int | None
 
 
-class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Calibration(Checked, frozen=True, kw_only=True):
     """The pictures that ranges were taken from.
 
     Attributes:
@@ -80,7 +82,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     skipped: tuple[str, ...] = ()
 
 
-class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Manifest(Checked, frozen=True, kw_only=True):
     """Everything that is known of one exported file.
 
     Attributes:
@@ -94,7 +96,7 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     file: str
     sha256: str
     file_bytes: int
-    precision: Literal["float32", "float16", "int8", "uint8"]
+    precision: FileFormat
     engine: str
     granularity: str | None
     pooling: str
@@ -140,13 +142,27 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(".tflite") + ".manifest.json")
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Reads a manifest.
+def load_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Reads the manifest of an exported file.
+
+    Args:
+        path: of the manifest, or of the TFLite file that it lies beside.
 
     Raises:
-        FileFormatError: unreadable, or not a manifest; the message names the field.
+        FileFormatError: the file cannot be read, or is not a manifest; the message names the field.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model, load_manifest
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=Path(tempfile.mkdtemp())))
+        >>> load_manifest(exported.path).input.shape
+        (1, 64, 64, 3)
     """
-    return decode_json(read_bytes(path, LARGEST), Manifest, FORMAT, str(path))
+    file = Path(path)
+    file = manifest_path(file) if file.suffix == ".tflite" else file
+    return decode_json(read_bytes(file, LARGEST), Manifest, FORMAT, str(file))
 
 
 def tool_versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ from typing import IO, Any
 import msgspec
 
 from mhmodels.architecture import Architecture, Preprocessing
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.writing.attach import attach_buffer, attach_files
 from mhmodels.export.writing.labels import OutputLabels
 from mhmodels.system.child import Child
@@ -36,7 +36,7 @@ TIMEOUT_S = 300.0
 """How long one file may take, the child's imports included."""
 
 
-class Description(msgspec.Struct, frozen=True, kw_only=True):
+class MetadataDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What the metadata says.
 
     Attributes:
@@ -57,7 +57,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True):
 
 def describe(
     architecture: Architecture, preprocessing: Preprocessing, labels: OutputLabels, fmt: str, weights: str
-) -> Description:
+) -> MetadataDescription:
     """The description of an exported file.
 
     Args:
@@ -67,11 +67,11 @@ def describe(
         fmt: its format.
         weights: where they come from, in words.
     """
-    from mhmodels import __version__
+    from mhmodels.version import __version__
 
     height, width = architecture.input_size
     crop = f"central crop of {preprocessing.crop_fraction:.1%}, {preprocessing.interpolation} resizing"
-    return Description(
+    return MetadataDescription(
         name=f"{architecture.name} (width {architecture.width_multiplier:g}, {fmt})",
         version=__version__,
         description=f"{architecture.classes} scores for a picture of {width} x {height} pixels ({crop}). Weights: {weights}",
@@ -105,7 +105,7 @@ class MetadataWriter:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._end()
 
-    def attach(self, content: bytes, description: Description) -> bytes:
+    def attach(self, content: bytes, description: MetadataDescription) -> bytes:
         """A TFLite file with metadata and, if there are labels, the labels file packed behind it.
 
         Raises:
@@ -117,7 +117,7 @@ class MetadataWriter:
             return described
         return attach_files(described, {LABELS_FILE: ("\n".join(description.labels) + "\n").encode()})
 
-    def _compose(self, content: bytes, description: Description) -> bytes:
+    def _compose(self, content: bytes, description: MetadataDescription) -> bytes:
         with temporary_folder("metadata") as folder:
             file = folder / "model.tflite"
             file.write_bytes(content)

@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.graph.operations import ExportError, Graph, kernel_shape
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph, kernel_shape
 from mhmodels.export.quantisation.scheme import Quantisation, QuantisedGraph
-from mhmodels.export.writing.flatbuffer import Tensor, TensorQuantisation
+from mhmodels.export.writing.flatbuffer import FileTensor, TensorQuantisation
 from mhmodels.network import Op
 
 _FLOAT16_LIMIT = float(np.finfo(np.float16).max)
@@ -41,10 +42,10 @@ class Numerics(Protocol):
     @property
     def saturates(self) -> bool: ...
 
-    def activation(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def activation(self, name: str, shape: tuple[int, ...]) -> FileTensor:
         """The tensor that an operation writes."""
 
-    def constants(self, op: Op) -> tuple[Tensor, Tensor]:
+    def constants(self, op: Op) -> tuple[FileTensor, FileTensor]:
         """A convolution's kernel, in TFLite's layout, and its bias."""
 
 
@@ -66,11 +67,11 @@ class Real:
     def __init__(self, graph: Graph, stored: Literal["float32", "float16"]) -> None:
         self.graph, self.stored = graph, stored
 
-    def activation(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def activation(self, name: str, shape: tuple[int, ...]) -> FileTensor:
         """See `Numerics`."""
-        return Tensor(name, shape, self.dtype)
+        return FileTensor(name, shape, self.dtype)
 
-    def constants(self, op: Op) -> tuple[Tensor, Tensor]:
+    def constants(self, op: Op) -> tuple[FileTensor, FileTensor]:
         """See `Numerics`; a hard-sigmoid gate's bias is raised by 3, as relu6(x + 3) / 6 needs it."""
         kernel, bias = _layout(op, self.graph.kernels[op.name]), self.graph.biases[op.name]
         if op.activation == "hard_sigmoid":
@@ -81,8 +82,8 @@ class Real:
                 if largest > _FLOAT16_LIMIT:
                     raise ExportError(f"layer '{op.name}': the {what} holds {largest:g}, float16 ends at {_FLOAT16_LIMIT:g}")
         return (
-            Tensor(f"{op.name}/kernel", kernel.shape, self.stored, kernel),
-            Tensor(f"{op.name}/bias", bias.shape, self.stored, bias),
+            FileTensor(f"{op.name}/kernel", kernel.shape, self.stored, kernel),
+            FileTensor(f"{op.name}/bias", bias.shape, self.stored, bias),
         )
 
 
@@ -96,7 +97,7 @@ class Integer:
         self.dtype = self.stored = quantised.format
         self._lowest = -128 if quantised.format == "int8" else 0
 
-    def activation(self, name: str, shape: tuple[int, ...]) -> Tensor:
+    def activation(self, name: str, shape: tuple[int, ...]) -> FileTensor:
         """See `Numerics`.
 
         Raises:
@@ -105,9 +106,9 @@ class Integer:
         parameters = self.quantised.tensors.get(name)
         if parameters is None:
             raise ExportError(f"layer '{name}': its output has no quantisation parameters")
-        return Tensor(name, shape, self.dtype, None, TensorQuantisation(*parameters))
+        return FileTensor(name, shape, self.dtype, None, TensorQuantisation(*parameters))
 
-    def constants(self, op: Op) -> tuple[Tensor, Tensor]:
+    def constants(self, op: Op) -> tuple[FileTensor, FileTensor]:
         """See `Numerics`; per-channel scales lie on axis 0 of a convolution's kernel and 3 of a depthwise one's."""
         integers, weights, bias = self.quantised.kernels[op.name]
         kernel = _layout(op, integers)
@@ -115,8 +116,8 @@ class Integer:
         source = self.quantised.tensors[op.inputs[0]]
         bias_scale = _double(source, 255, self._lowest) * _double(weights, 254, self._lowest + 1)
         return (
-            Tensor(f"{op.name}/kernel", kernel.shape, self.dtype, kernel, TensorQuantisation(*weights, axis)),
-            Tensor(f"{op.name}/bias", bias.shape, "int32", bias, TensorQuantisation(bias_scale.astype(np.float32), 0)),
+            FileTensor(f"{op.name}/kernel", kernel.shape, self.dtype, kernel, TensorQuantisation(*weights, axis)),
+            FileTensor(f"{op.name}/bias", bias.shape, "int32", bias, TensorQuantisation(bias_scale.astype(np.float32), 0)),
         )
 
 

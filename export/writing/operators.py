@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Literal
 
 import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.outputs import Pooling
 from mhmodels.export.quantisation.scheme import pre_activation
-from mhmodels.export.writing.flatbuffer import Operator, Options, Tensor
+from mhmodels.export.writing.flatbuffer import FileOperator, FileTensor, OperatorOptions
 from mhmodels.export.writing.numerics import Numerics
 from mhmodels.export.writing.versions import version
 from mhmodels.network import Op
-
-Pooling = Literal["mean", "avgpool"]
 
 
 class Emitter:
@@ -37,12 +35,12 @@ class Emitter:
 
     def __init__(self, numerics: Numerics, pooling: Pooling, names: Mapping[str, str]) -> None:
         self.numerics, self.pooling, self.names = numerics, pooling, names
-        self.tensors: list[Tensor] = []
-        self.operators: list[Operator] = []
-        self.conversions: list[Operator] = []
+        self.tensors: list[FileTensor] = []
+        self.operators: list[FileOperator] = []
+        self.conversions: list[FileOperator] = []
         self.index: dict[str, int] = {}
 
-    def add(self, tensor: Tensor, name: str | None = None) -> int:
+    def add(self, tensor: FileTensor, name: str | None = None) -> int:
         """Adds a tensor, under another name if one is given, and returns its index."""
         self.index[tensor.name] = len(self.tensors)
         self.tensors.append(tensor._replace(name=name or self.names.get(tensor.name, tensor.name)))
@@ -52,16 +50,16 @@ class Emitter:
         """Adds what an operation writes and returns its index."""
         return self.add(self.numerics.activation(name, shape))
 
-    def constant(self, tensor: Tensor) -> int:
+    def constant(self, tensor: FileTensor) -> int:
         """Adds a constant; one stored in 16 bits is widened first, which runtimes do once, when they load the file."""
         if tensor.dtype != "float16":
             return self.add(tensor)
         source = self.add(tensor, f"{tensor.name}/float16")
-        widened = self.add(Tensor(tensor.name, tensor.shape, "float32"))
-        self.conversions.append(Operator("DEQUANTIZE", version("DEQUANTIZE", "float16"), (source,), (widened,)))
+        widened = self.add(FileTensor(tensor.name, tensor.shape, "float32"))
+        self.conversions.append(FileOperator("DEQUANTIZE", version("DEQUANTIZE", "float16"), (source,), (widened,)))
         return widened
 
-    def shared(self, tensor: Tensor) -> int:
+    def shared(self, tensor: FileTensor) -> int:
         """Adds a constant that several operators read, once."""
         known = self.index.get(tensor.name)
         return self.constant(tensor) if known is None else known
@@ -71,7 +69,7 @@ class Emitter:
         code: str,
         inputs: tuple[int, ...],
         output: int,
-        options: Options | None = None,
+        options: OperatorOptions | None = None,
         *,
         groups: int = 1,
         dilation: int = 1,
@@ -79,7 +77,7 @@ class Emitter:
         """Adds an operator at the oldest version that can do this."""
         rescale = self._rescale(inputs, output) if code == "MUL" else 0.0
         number = version(code, self.tensors[inputs[0]].dtype, groups=groups, dilation=dilation, rescale=rescale)
-        self.operators.append(Operator(code, number, inputs, (output,), options))
+        self.operators.append(FileOperator(code, number, inputs, (output,), options))
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an operation's output, or of the image."""
@@ -106,8 +104,8 @@ def emit(emitter: Emitter, op: Op) -> None:
     function(emitter, op)
 
 
-def _int32(name: str, values: tuple[int, ...]) -> Tensor:
-    return Tensor(name, (len(values),), "int32", np.array(values, np.int32))
+def _int32(name: str, values: tuple[int, ...]) -> FileTensor:
+    return FileTensor(name, (len(values),), "int32", np.array(values, np.int32))
 
 
 def _map_shape(op: Op) -> tuple[int, int, int, int]:
@@ -131,10 +129,10 @@ def _convolution(emitter: Emitter, op: Op) -> None:
     window = (("Padding", _PADDINGS[op.padding]), ("StrideW", op.stride), ("StrideH", op.stride))
     rest = (("FusedActivationFunction", fused), ("DilationWFactor", op.dilation), ("DilationHFactor", op.dilation))
     if op.kind == "depthwise":
-        options = Options("DepthwiseConv2DOptions", (*window, ("DepthMultiplier", 1), *rest))
+        options = OperatorOptions("DepthwiseConv2DOptions", (*window, ("DepthMultiplier", 1), *rest))
         emitter.operator("DEPTHWISE_CONV_2D", inputs, output, options, dilation=op.dilation)
     else:
-        emitter.operator("CONV_2D", inputs, output, Options("Conv2DOptions", (*window, *rest)), groups=op.groups)
+        emitter.operator("CONV_2D", inputs, output, OperatorOptions("Conv2DOptions", (*window, *rest)), groups=op.groups)
     if following is not None:
         following(emitter, output, emitter.activation(op.name, shape))
 
@@ -155,8 +153,8 @@ def _logistic(emitter: Emitter, source: int, output: int) -> None:
 
 def _sixth(emitter: Emitter, source: int, output: int) -> None:
     """The rest of a hard-sigmoid after relu6(x + 3)."""
-    sixth = emitter.shared(Tensor("sixth", (), emitter.numerics.stored, np.array(1.0 / 6.0, np.float32)))
-    emitter.operator("MUL", (source, sixth), output, Options("MulOptions", ()))
+    sixth = emitter.shared(FileTensor("sixth", (), emitter.numerics.stored, np.array(1.0 / 6.0, np.float32)))
+    emitter.operator("MUL", (source, sixth), output, OperatorOptions("MulOptions", ()))
 
 
 _ACTIVATIONS: dict[str, tuple[int, Callable[[Emitter, int, int], None] | None]] = {
@@ -176,7 +174,7 @@ def _elementwise(emitter: Emitter, op: Op) -> None:
     if following is not None:
         raise ExportError(f"layer '{op.name}': activation '{op.activation}' of '{op.kind}' cannot be fused into {code}")
     inputs = (emitter.index[op.inputs[0]], emitter.index[op.inputs[1]])
-    options = Options(table, (("FusedActivationFunction", fused),) if fused else ())
+    options = OperatorOptions(table, (("FusedActivationFunction", fused),) if fused else ())
     emitter.operator(code, inputs, emitter.activation(op.name, _map_shape(op)), options)
 
 
@@ -188,7 +186,7 @@ def _pool(emitter: Emitter, op: Op) -> None:
     output = emitter.activation(op.name, (1, 1, 1, channels))
     if emitter.pooling == "mean":
         axes = emitter.shared(_int32("pool_axes", (1, 2)))
-        emitter.operator("MEAN", (source, axes), output, Options("ReducerOptions", (("KeepDims", True),)))
+        emitter.operator("MEAN", (source, axes), output, OperatorOptions("ReducerOptions", (("KeepDims", True),)))
         return
     emitter.operator("AVERAGE_POOL_2D", (source,), output, _whole_map(height, width))
 
@@ -199,15 +197,15 @@ def _global_max_pool(emitter: Emitter, op: Op) -> None:
     emitter.operator("MAX_POOL_2D", (source,), emitter.activation(op.name, (1, 1, 1, channels)), _whole_map(height, width))
 
 
-def _whole_map(height: int, width: int) -> Options:
+def _whole_map(height: int, width: int) -> OperatorOptions:
     # Stride 1 changes nothing where the window is the whole map, and every driver takes it.
     window = (("Padding", schema.Padding.VALID), ("StrideW", 1), ("StrideH", 1))
-    return Options("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
+    return OperatorOptions("Pool2DOptions", (*window, ("FilterWidth", width), ("FilterHeight", height)))
 
 
 def _window_pool(emitter: Emitter, op: Op) -> None:
     window = (("Padding", _PADDINGS[op.padding]), ("StrideW", op.stride), ("StrideH", op.stride))
-    options = Options("Pool2DOptions", (*window, ("FilterWidth", op.kernel), ("FilterHeight", op.kernel)))
+    options = OperatorOptions("Pool2DOptions", (*window, ("FilterWidth", op.kernel), ("FilterHeight", op.kernel)))
     output = emitter.activation(op.name, _map_shape(op))
     emitter.operator(_WINDOW_POOLS[op.kind], (emitter.index[op.inputs[0]],), output, options)
 
@@ -229,7 +227,7 @@ def _flatten(emitter: Emitter, op: Op) -> None:
 
 def _softmax(emitter: Emitter, op: Op) -> None:
     output = emitter.activation(op.name, emitter.shape(op.inputs[0]))
-    emitter.operator("SOFTMAX", (emitter.index[op.inputs[0]],), output, Options("SoftmaxOptions", (("Beta", 1.0),)))
+    emitter.operator("SOFTMAX", (emitter.index[op.inputs[0]],), output, OperatorOptions("SoftmaxOptions", (("Beta", 1.0),)))
 
 
 _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {

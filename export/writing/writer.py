@@ -5,38 +5,19 @@ The TensorFlow converter is the reference: same operators in the same order, sam
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
-import msgspec
-
-from mhmodels.export.graph.operations import ExportError, Graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph
+from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, WriterOptions, graph_outputs, written_ops
 from mhmodels.export.quantisation.scheme import QuantisedGraph
-from mhmodels.export.writing.flatbuffer import Model, Tensor, serialise
+from mhmodels.export.writing.flatbuffer import FileModel, FileTensor, serialise
 from mhmodels.export.writing.numerics import Integer, Numerics, Real
-from mhmodels.export.writing.operators import Emitter, Pooling, emit
+from mhmodels.export.writing.operators import Emitter, emit
 from mhmodels.export.writing.versions import file_versions
-from mhmodels.network import IMAGE, Op
+from mhmodels.network import IMAGE
 
-IO: TypeAlias = Literal["uint8", "int8", "float32"]
-SCORES = "scores"
-
-
-class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a file contains beside the network.
-
-    Attributes:
-        pooling: global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
-        softmax: whether the scores are probabilities; else they are the logits.
-        features: whether the file ends in the endpoints' feature maps (`stride4`, `stride8`, …), without a classifier.
-    """
-
-    pooling: Pooling = "mean"
-    softmax: bool = True
-    features: bool = False
-
-
-DEFAULT_OPTIONS = WriterOptions()
+InterfaceType: TypeAlias = Literal["uint8", "int8", "float32"]
 
 
 def write_float(
@@ -59,7 +40,7 @@ def write_float(
     return _write(Real(graph, fmt), "float32", options)
 
 
-def write_quantised(quantised: QuantisedGraph, *, io: IO = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
+def write_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
     """Writes a network of integers.
 
     Args:
@@ -90,47 +71,7 @@ def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
     exits = tuple([_exit(emitter, name, tensor, io) for name, tensor in outputs.items()])
     operators = [*emitter.conversions, *emitter.operators]
     versions = file_versions((operator.code, operator.version) for operator in operators)
-    return serialise(Model(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
-
-
-def graph_outputs(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
-    """Operations by the names that their outputs have in the file.
-
-    Raises:
-        ExportError: features are wanted of a network without endpoints.
-    """
-    if not options.features:
-        heads = graph.heads or {SCORES: graph.ops[-1].name}
-        return heads if options.softmax else logits_of(graph, heads)
-    endpoints = graph.endpoints
-    if not endpoints:
-        raise ExportError(f"architecture '{graph.architecture.name}' has no endpoints: mark blocks with 'endpoint' for features")
-    outputs: dict[str, str] = {}
-    for endpoint in endpoints:
-        repeats = sum(other.stride == endpoint.stride for other in endpoints)
-        outputs[f"stride{endpoint.stride}" + (f"_{endpoint.layer}" if repeats > 1 else "")] = endpoint.layer
-    return outputs
-
-
-def logits_of(graph: Graph, outputs: Mapping[str, str]) -> dict[str, str]:
-    """The operations that outputs are made of: what precedes a softmax, or the output itself where it is none.
-
-    Args:
-        graph: the network.
-        outputs: operations by the names of the outputs.
-    """
-    ops = {op.name: op for op in graph.ops}
-    return {name: ops[op].inputs[0] if ops[op].kind == "softmax" else op for name, op in outputs.items()}
-
-
-def written_ops(graph: Graph, options: WriterOptions) -> tuple[Op, ...]:
-    """The operations that the file's outputs depend on, in order."""
-    wanted, needed = set(graph_outputs(graph, options).values()), []
-    for op in reversed(graph.ops):
-        if op.name in wanted:
-            wanted.update(op.inputs)
-            needed.append(op)
-    return tuple(needed[::-1])
+    return serialise(FileModel(emitter.tensors, operators, versions, (entry,), exits, (IMAGE,), tuple(outputs)))
 
 
 def _entry(emitter: Emitter, io: str) -> int:
@@ -154,16 +95,10 @@ def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
     return output
 
 
-def _as(tensor: Tensor, io: str) -> Tensor:
+def _as(tensor: FileTensor, io: str) -> FileTensor:
     """An int8 tensor as it stands outside: uint8 with the zero point 128 higher, or real numbers."""
     if io == "float32":
         return tensor._replace(dtype=io, quantisation=None)
     assert tensor.quantisation is not None
     outside = tensor.quantisation._replace(zero_point=tensor.quantisation.zero_point + 128)
     return tensor._replace(dtype=io, quantisation=outside)
-
-
-__all__ = [
-    "DEFAULT_OPTIONS", "IO", "SCORES", "WriterOptions", "graph_outputs", "logits_of", "write_float", "write_quantised",
-    "written_ops",
-]  # fmt: skip

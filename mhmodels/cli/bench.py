@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, read_matrix, wanted
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
+from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, read_matrix, wanted, with_phones
 from mhmodels.errors import MhmodelsError, StoreError
+from mhmodels.report.failures import MeasurementFailure, failure_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.hardware import Answer, Hardware, Job, Runner
+    from mhmodels.hardware import Answer, Hardware, HardwareCollection, Job, Runner
     from mhmodels.store import Store
 
     Advance = Callable[[str, int, int], None]
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 REFERENCE = "mobilenet_v1"
 
 
-class _Request(NamedTuple):
+class _BenchRequest(NamedTuple):
     job: Job
     hardware: Hardware
     runner: Runner
@@ -37,9 +38,10 @@ class _Request(NamedTuple):
         return self.job.model_hash, self.job.model, self.hardware.id
 
 
-class _Places(NamedTuple):
+class _Destinations(NamedTuple):
     """Where to measure: hardware ids, and phones with delegates, whose format depends on the file."""
 
+    known: HardwareCollection
     ids: Sequence[str]
     pairs: Sequence[tuple[str, str]]
     phones: PhoneRunner
@@ -50,20 +52,34 @@ class _Places(NamedTuple):
 
 @click.command("bench")
 @click.argument("targets", nargs=-1, metavar="FILE|MODEL...")
-@click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure; see `mhmodels hardware`.")
+@click.option(
+    "--hardware",
+    "listed",
+    multiple=True,
+    metavar="ID...",
+    help="Hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl (`mhmodels hardware` and `mhmodels devices` list "
+    "it); may be repeated.",
+)
 @click.option(
     "--runs",
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="Timed runs in a block. Three to ten blocks are made, until three agree; on phones the runs are shared out over blocks.",
+    help="Number of timed inferences in a block. Three to ten blocks are made, until three agree. On a phone it is the number of "
+    "inferences of all blocks together.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime, each with a core."
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Number of threads of the runtime; each is pinned to a core of its own.",
 )
-@click.option("--fresh", is_flag=True, help="Measure even if the store has an answer.")
+@click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
 @click.option(
-    "--matrix", type=click.Path(exists=True, dir_okay=False), help="TOML or JSON with models, devices and delegates to measure."
+    "--matrix",
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML or JSON file with models, devices and delegates to measure (docs/phones.md).",
 )
 @phone_options
 @store_option
@@ -81,31 +97,30 @@ def bench(
 ) -> None:
     """Measure latency on hardware and store it.
 
-    A MODEL is measured with random weights, in the format that each hardware takes; a FILE is a .tflite file. Without
-    --hardware a MODEL goes to the default five and a FILE to those of them that take its format. Each row is stored as
-    it arrives. An identical request is answered from the store, unless that row is noisy. A noisy latency is measured up to
-    three times (on phones once). × means that the network does not run there as a whole.
+    A FILE is a .tflite file. A MODEL is measured with random weights, in the format that each hardware takes. Without
+    --hardware, a MODEL is measured on the default five hardware, and a FILE on those of them that take its format. Each row
+    is stored as soon as it is measured. A measurement that the store has already is not made again unless the row is noisy.
+    A noisy latency is measured up to three times, on phones once. × means that the network does not run there as a whole.
 
-    On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
-    shared out over its blocks. If a measurement fails, the others are still made, every failure is listed at the end, and the
-    exit code is 1.
+    For phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both). If a measurement fails, the
+    others are still made, every failure is listed at the end, and the exit code is 1.
     """
-    from mhmodels.hardware import split_hardware
     from mhmodels.store import Store
     from mhmodels.system.files import temporary_folder
 
-    runner = install(phones, store)
+    runner = phone_runner(phones, store)
+    known = with_phones(runner)
     grid = read_matrix(matrix) if matrix else None
-    words, ids = split_hardware((*targets, *(grid.models if grid else ())), listed)
+    words, ids = known.split_words((*targets, *(grid.models if grid else ())), listed)
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
-    places = _Places(ids, wanted(phones, runner, grid), runner)
+    places = _Destinations(known, ids, wanted(phones, runner, grid), runner)
     with Store(store, read_only=None) as rows, temporary_folder("bench") as folder, _progress() as advance:
         requests = _requests(words, places, runs, threads, folder, advance)
         results = _measure(requests, runner, rows, fresh, advance)
         where = str(rows.path)
-    answers = [result for result in results if not isinstance(result, Failure)]
-    failures = [result for result in results if isinstance(result, Failure)]
+    answers = [result for result in results if not isinstance(result, MeasurementFailure)]
+    failures = [result for result in results if isinstance(result, MeasurementFailure)]
     if as_json:
         import msgspec
 
@@ -120,11 +135,13 @@ def bench(
         raise MhmodelsError(failure_text(failures))
 
 
-def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, folder: Path, advance: Advance) -> list[_Request]:
+def _requests(
+    words: Sequence[str], places: _Destinations, runs: int, threads: int, folder: Path, advance: Advance
+) -> list[_BenchRequest]:
     """Everything to measure, refused as a whole if anything of it cannot be."""
     from mhmodels.hardware.measuring import check, check_format
 
-    requests: list[_Request] = []
+    requests: list[_BenchRequest] = []
     for place, word in enumerate(words):
         advance(f"preparing {word}", place, len(words))
         make = _file_requests if _is_file(word) else _model_requests
@@ -136,27 +153,27 @@ def _requests(words: Sequence[str], places: _Places, runs: int, threads: int, fo
 
 
 def _measure(
-    requests: Sequence[_Request], phones: PhoneRunner, store: Store, fresh: bool, advance: Advance
-) -> list[Answer | Failure]:
+    requests: Sequence[_BenchRequest], phones: PhoneRunner, store: Store, fresh: bool, advance: Advance
+) -> list[Answer | MeasurementFailure]:
     """Answers in the order of the requests; this machine first, then all phones at the same time."""
-    results: dict[tuple[str, str, str], Answer | Failure] = {}
+    results: dict[tuple[str, str, str], Answer | MeasurementFailure] = {}
     for request in requests:
         if request.runner is not phones:
             advance(f"{request.job.model} on {request.hardware.id}", len(results), len(requests))
             results[request.key] = _here(request, store, fresh)
-    on_phones = [Request(request.job, request.hardware) for request in requests if request.runner is phones]
+    on_phones = [PhoneRequest(request.job, request.hardware) for request in requests if request.runner is phones]
 
     def tell(text: str) -> None:
         advance(text, len(results), len(requests))
         if not sys.stderr.isatty():
             note(text)
 
-    for (job, hardware), result in Phones(phones, store, fresh=fresh, tell=tell).answers(on_phones):
+    for (job, hardware), result in PhoneAnswers(phones, store, fresh=fresh, tell=tell).answers(on_phones):
         results[job.model_hash, job.model, hardware.id] = result
     return [results[request.key] for request in requests]
 
 
-def _here(request: _Request, store: Store, fresh: bool) -> Answer | Failure:
+def _here(request: _BenchRequest, store: Store, fresh: bool) -> Answer | MeasurementFailure:
     """An answer of this machine; one file that cannot be measured keeps no other from it.
 
     Raises:
@@ -169,7 +186,7 @@ def _here(request: _Request, store: Store, fresh: bool) -> Answer | Failure:
     except StoreError:
         raise
     except MhmodelsError as error:
-        return Failure(model=request.job.model, hardware=request.hardware.id, status="FAILED", reason=str(error))
+        return MeasurementFailure(model=request.job.model, hardware=request.hardware.id, status="FAILED", reason=str(error))
 
 
 @contextmanager
@@ -189,44 +206,41 @@ def _is_file(target: str) -> bool:
     return target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
 
 
-def _file_requests(file: str, places: _Places, runs: int, threads: int, _: Path) -> list[_Request]:
+def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _: Path) -> list[_BenchRequest]:
     """A file on every hardware that was asked for, or on those of the default five that take its format."""
     from mhmodels.errors import MeasurementError
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, list_hardware, prepare
+    from mhmodels.hardware import DEFAULT_HARDWARE, prepare
 
     job = prepare(file, runs=runs, threads=threads)
     names = places.names(job.format)
-    requests = [_Request(job, *get_hardware(name)) for name in names or DEFAULT_HARDWARE]
+    requests = [_BenchRequest(job, *places.known.get(name)) for name in names or DEFAULT_HARDWARE]
     if not names:
         requests = [request for request in requests if request.hardware.format == job.format]
     if not requests:
-        others = " or ".join(entry.id for entry, _ in list_hardware() if entry.format == job.format) or "none known"
+        others = " or ".join(entry.id for entry, _ in places.known.entries() if entry.format == job.format) or "none known"
         raise MeasurementError(
             f"{file}: computes in {job.format}, which none of the default five takes; choose --hardware ({others})"
         )
     return requests
 
 
-def _model_requests(model: str, places: _Places, runs: int, threads: int, folder: Path) -> list[_Request]:
+def _model_requests(model: str, places: _Destinations, runs: int, threads: int, folder: Path) -> list[_BenchRequest]:
     """A network on every hardware, as a file with random weights in the format that each takes."""
-    from typing import cast, get_args
-
-    from mhmodels.errors import MeasurementError
-    from mhmodels.export.writing.latency import LatencyFormat, latency_file
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, prepare
+    from mhmodels.export.writing.latency import latency_file, latency_format
+    from mhmodels.hardware import DEFAULT_HARDWARE, prepare
     from mhmodels.registry import resolve
 
     architecture = resolve(model)
-    where = [get_hardware(name) for name in places.names() or DEFAULT_HARDWARE]
+    where = [places.known.get(name) for name in places.names() or DEFAULT_HARDWARE]
     jobs: dict[str, Job] = {}
-    for fmt in dict.fromkeys(hardware.format for hardware, _ in where):
-        if fmt not in get_args(LatencyFormat):
-            raise MeasurementError(f"{model}: no file with random weights can be made in {fmt}; export it and give the FILE")
-        path = latency_file(architecture, cast("LatencyFormat", fmt), folder)
-        jobs[fmt] = prepare(
+    for hardware, _ in where:
+        if hardware.format in jobs:
+            continue
+        path = latency_file(architecture, latency_format(hardware.format, hardware.id), folder)
+        jobs[hardware.format] = prepare(
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )
-    return [_Request(jobs[hardware.format], hardware, runner) for hardware, runner in where]
+    return [_BenchRequest(jobs[hardware.format], hardware, runner) for hardware, runner in where]
 
 
 def _print_tables(words: Sequence[str], answers: Sequence[Answer]) -> None:

@@ -1,4 +1,4 @@
-"""What every command shares: the `--json` and `--store` options, and how results and messages reach people."""
+"""Shared by all commands: the options `--json` and `--store`, output files, consoles, notes and progress."""
 
 from __future__ import annotations
 
@@ -25,26 +25,28 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class OutputFile(click.Path):
-    """A file that a command writes at its end: what is known to fail is refused before any work is done."""
+    """Parameter type for a file that the command writes at its end. An unwritable path is refused before the work begins."""
 
     def __init__(self, *suffixes: str) -> None:
-        """Takes names that end with one of `suffixes`; any name if there are none."""
+        """Accepts names that end with one of `suffixes`, or any name if `suffixes` is empty."""
         super().__init__(path_type=Path, dir_okay=False)
         self.suffixes = suffixes
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        """The path; a file of its name was made, beside the place where it will stand, and removed again."""
+        """Returns the path after creating and removing a test file in its folder."""
         path = Path(str(super().convert(value, param, ctx)))
         if self.suffixes and not path.name.lower().endswith(self.suffixes):
             self.fail(f"'{path}': expected a name that ends with {' or '.join(self.suffixes)}", param, ctx)
-        if any(ord(character) < 32 or 127 <= ord(character) < 160 for character in str(path)):
+        from mhmodels.formats.json_files import control_character
+
+        if control_character(str(path)) is not None:
             self.fail(f"{str(path)!r}: expected a name without control characters", param, ctx)
         check_place(path, lambda message: self.fail(message, param, ctx))
         return path
 
 
 def check_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
-    """Finds out whether a file can be written, before the work whose result it is to hold; `refuse` is told if it cannot."""
+    """Checks that a file can be written, before the work starts; calls `refuse` with the message if it cannot."""
     try:
         try_place(path)
     except OSError as error:
@@ -55,10 +57,13 @@ def check_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
 
 
 class FiniteRange(click.FloatRange):
-    """Decimal numbers of a range. `FloatRange` lets NaN into any, infinity into one that is open, and reads `1_000`."""
+    """Parameter type for finite decimal numbers in a range.
+
+    Unlike `click.FloatRange`, it rejects NaN, infinity and `1_000`.
+    """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number."""
+        """Returns the number."""
         from mhmodels.formats.numbers import decimal
 
         try:
@@ -72,14 +77,14 @@ class FiniteRange(click.FloatRange):
 
 
 def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None] = ()) -> None:
-    """Refuses to write two things into one file, or one into a file that is read: the first would be lost without a word.
+    """Rejects output files that collide with each other or with a file that the command reads.
 
     Args:
-        written: by option the file that it writes.
-        read: files that the command goes by, besides those that its other arguments and options name.
+        written: Output file by option name; None if the option is not given.
+        read: Files that the command reads, besides those that its other arguments and options name.
 
     Raises:
-        click.UsageError: which options, and which file.
+        click.UsageError: Two paths are the same file; the message names the options and the file.
     """
     taken = {os.path.realpath(path): "what the command reads" for path in (*read, *_named_files(written)) if path is not None}
     for option, path in written.items():
@@ -90,39 +95,39 @@ def check_places(written: Mapping[str, Path | None], read: Iterable[Path | None]
 
 
 def _named_files(written: Mapping[str, Path | None]) -> Iterator[Path]:
-    """Files that the running command's arguments and options name, other than those that it writes."""
+    """Yields the existing files named by arguments and options of the running command, except its output files."""
     context = click.get_current_context(silent=True)
     for param in context.command.params if context is not None else ():
         value = context.params.get(param.name or "") if context is not None else None
-        # A log is given as an option or as an argument: the very value tells it from another parameter of the same path.
+        # A log is given as an option or as an argument; object identity tells it from another parameter with an equal path.
         itself = any(option in param.opts or value is path for option, path in written.items())
         if isinstance(param.type, OutputFile) or itself:
             continue
         for word in value if isinstance(value, tuple) else (value,):
-            # What is no path at all, such as a name with a NUL or of 10,000 characters, is no file.
+            # Text that is not a valid path, for example with a NUL or 10,000 characters long, names no file.
             with contextlib.suppress(OSError, ValueError):
                 if isinstance(word, (str, Path)) and Path(word).is_file():
                     yield Path(word)
 
 
 def json_option(command: F) -> F:
-    """Adds `--json`: one JSON document on stdout, everything else on stderr."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")(command)
+    """Adds the option `--json`: one JSON document on stdout; notes, warnings and errors on stderr."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout instead of text.")(command)
 
 
 def store_option(command: F) -> F:
-    """Adds `--store`: the measurements file."""
+    """Adds the option `--store`: the SQLite file of measurements."""
     return click.option(
         "--store",
         type=click.Path(dir_okay=False),
         default=None,
         metavar="FILE",
-        help="Measurements file (SQLite). Default: results.db in the user's data folder, or in MHMODELS_HOME.",
+        help="SQLite file with stored measurements.  [default: results.db in $MHMODELS_HOME or the user's data folder]",
     )(command)
 
 
 def emit_json(document: Any) -> None:
-    """Prints a document of plain values and msgspec structs as JSON; NaN becomes null, a name that is not UTF-8 has U+FFFD."""
+    """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD."""
     import msgspec
 
     try:
@@ -143,28 +148,28 @@ def _plain(value: Any) -> Any:
 
 
 def note(message: str) -> None:
-    """A remark for people, on stderr so that stdout stays what was asked for."""
+    """Prints a remark on stderr, so that stdout contains only the result."""
     click.echo(printable(message, lines=True), err=True)
 
 
 def console() -> Console:
-    """A rich console on stdout; wide enough for whole tables where that is not a terminal."""
+    """Returns a rich console on stdout, 160 columns wide if stdout is not a terminal."""
     return _console(trusted(sys.stdout), None if sys.stdout.isatty() else 160)
 
 
 def progress_console() -> Console:
-    """A rich console for progress, on stderr; it keeps working while native libraries are silenced (`mhmodels.system.quiet`)."""
+    """Returns a rich console on stderr that keeps working while `mhmodels.system.quiet` silences native libraries."""
     return _console(os.fdopen(os.dup(2), "w", errors="replace"), None)
 
 
 def _console(file: TextIO, width: int | None) -> Console:
-    """A console that shows control characters in names and messages instead of sending them to the terminal."""
+    """Returns a console that escapes control characters in names and messages."""
     from rich.console import Console
     from rich.segment import Segment
 
     class SafeConsole(Console):
         def on_broken_pipe(self) -> None:
-            raise  # for `main`, which knows that it is no error; rich would end with code 1
+            raise  # `main` handles a closed stdout as success; rich would exit with code 1
 
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, max(len(text), 60), lines=True), **settings)
@@ -178,11 +183,11 @@ def _console(file: TextIO, width: int | None) -> Console:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """Says on a terminal what goes on while a block runs that cannot tell how far it is."""
+    """Shows a spinner with the text `what` on a terminal while a block without measurable progress runs."""
     with progress_console().status(f"{what} …"):
         yield
 
 
 def millions(value: float) -> str:
-    """A count in millions as tables print it."""
+    """Formats a count in millions with two decimals, as tables print it."""
     return f"{value / 1e6:.2f}"

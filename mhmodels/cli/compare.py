@@ -5,24 +5,21 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, cast, get_args
+from typing import TYPE_CHECKING
 
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
-from mhmodels.cli.phone_answers import Failure, Phones, Request, failure_text
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, install, phone_options, wanted
-from mhmodels.errors import MeasurementError, MhmodelsError, StoreError
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
+from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, wanted, with_phones
+from mhmodels.errors import MeasurementError, MhmodelsError
+from mhmodels.report.failures import MeasurementFailure, failure_text
 
 if TYPE_CHECKING:
-    from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.architecture import Architecture
-    from mhmodels.hardware import Answer, Hardware, Job, Measurement, Runner
-    from mhmodels.report.comparison import Comparison, Row, Subject
-    from mhmodels.store import Store
-
-Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
+    from mhmodels.hardware import HardwareEntry
+    from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow
+    from mhmodels.report.measuring import CellMeasurer, ComparisonObserver
 
 
 @click.command()
@@ -32,12 +29,21 @@ Places: TypeAlias = "Mapping[str, tuple[Hardware, Runner]]"
     "listed",
     multiple=True,
     metavar="ID...",
-    help="Hardware to measure on; may be repeated. Default: two of this host's CPU and three Ethos-U (`mhmodels hardware`).",
+    help="Hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl; may be repeated. Default: this host's CPU in two "
+    "formats and three Ethos-U (`mhmodels hardware` lists them).",
 )
-@click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Model whose latency counts as 1.")
-@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs in a block.")
+@click.option(
+    "--reference",
+    default="mobilenet_v1",
+    show_default=True,
+    metavar="MODEL",
+    help="Model whose latency counts as 1 on each hardware.",
+)
+@click.option(
+    "--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Number of timed inferences in a block."
+)
 @click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
-@click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
+@click.option("--paper", is_flag=True, help="Add the norms that the paper printed for its Pixel 4, for the models that it has.")
 @phone_options
 @store_option
 @json_option
@@ -52,38 +58,41 @@ def compare(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
+    """Compare models on several hardware: latencies, and their normalised average and maximum (MN-Norm).
 
-    Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
-    measured again, unless it was noisy (~). A store that cannot be written is enough if it has every row. MN-Norm divides
-    every latency by the reference's on the same hardware: avg is the mean of these, max the worst. Phones are columns like
-    any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    Latencies come from files with random weights, at batch 1, with one thread. Rows are kept in the store and not measured
+    again unless they are noisy (~). A store that cannot be written is enough if it has every row. MN-Norm divides every
+    latency by that of the reference on the same hardware: avg is the mean over the hardware, max is the largest. Phones are
+    columns like any other hardware: give --hardware SERIAL/xnnpack, or --device and --delegate.
 
-    If a model or a phone fails, the others are still compared, ? stands for what failed, every failure is listed at the
-    end with its reason, and the exit code is 1.
+    If a model or a phone fails, the others are still compared. ? stands for what failed, every failure is listed at the end
+    with its reason, and the exit code is 1.
     """
-    from mhmodels.hardware import DEFAULT_HARDWARE, get_hardware, split_hardware
+    from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.registry import resolve
     from mhmodels.report.comparison import subjects
+    from mhmodels.report.measuring import CellMeasurer, measure_comparison, refuse_unavailable
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
     from mhmodels.system.files import temporary_folder
 
-    runner = install(phones, store)
-    targets, ids = split_hardware(models, listed)
+    runner = phone_runner(phones, store)
+    known = with_phones(runner)
+    targets, ids = known.split_words(models, listed)
     ids += hardware_ids(wanted(phones, runner), runner)
     if not targets:
         raise click.UsageError("Missing argument 'MODEL...': every word names a hardware.")
     architectures, failures = _resolved(targets)
     base, *compared = subjects((resolve(reference), *architectures))
-    places = {name: get_hardware(name) for name in ids or DEFAULT_HARDWARE}
+    entries = {name: known.get(name) for name in ids or DEFAULT_HARDWARE}
     # Phones that are not there may still have rows.
-    refuse_unavailable({name: place for name, place in places.items() if place[1] is not runner})
+    refuse_unavailable({name: entry for name, entry in entries.items() if entry.runner is not runner})
     with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
-        bench = Bench(places, folder, runs, rows, fresh)
-        bench.measure_on_phones((base, *compared), runner)
-        with _screen(len({subject.id for subject in (base, *compared)}) * len(places), paper) as screen:
-            result = collect(base, tuple(dict.fromkeys(compared)), bench, screen)
+        bench = CellMeasurer(entries, folder, runs=runs, store=rows, fresh=fresh, tell=note)
+        on_phones = {name: entry for name, entry in entries.items() if entry.runner is runner}
+        measure_on_phones(bench, (base, *compared), on_phones, PhoneAnswers(runner, rows, fresh=fresh, remember=True))
+        with _observer(len({subject.id for subject in (base, *compared)}) * len(entries), paper) as observer:
+            result = measure_comparison(base, tuple(dict.fromkeys(compared)), bench, observer)
     failures += bench.failures.values()
     if result is None:
         raise MeasurementError(failure_text(failures))
@@ -97,7 +106,7 @@ def compare(
         raise MeasurementError(failure_text(failures))
 
 
-def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[Failure]]:
+def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[MeasurementFailure]]:
     """The networks of the names that mean one, and the failures of the others.
 
     Raises:
@@ -112,158 +121,45 @@ def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[Failure]
         except MhmodelsError as error:
             if len(targets) == 1:
                 raise
-            failures.append(Failure(model=target, hardware="every hardware", status="UNKNOWN_MODEL", reason=str(error)))
+            failures.append(
+                MeasurementFailure(model=target, hardware="every hardware", status="UNKNOWN_MODEL", reason=str(error))
+            )
     return found, failures
 
 
-def refuse_unavailable(places: Places) -> None:
-    """Stops before the first measurement if any hardware cannot be measured from here.
+def measure_on_phones(
+    bench: CellMeasurer, subjects: Sequence[ComparedModel], entries: Mapping[str, HardwareEntry], answers: PhoneAnswers
+) -> None:
+    """Measures the cells of phones ahead of all others: phones at the same time, the delegates of each phone in turns.
 
-    Raises:
-        MeasurementError: with every such hardware and its reason.
-    """
-    reasons = [(name, runner.unavailable(hardware)) for name, (hardware, runner) in places.items()]
-    missing = [f"{name}: {reason}" for name, reason in reasons if reason]
-    if missing:
-        raise MeasurementError(
-            f"cannot measure on {'; '.join(missing)} (choose others with --hardware; `mhmodels hardware` lists them)"
-        )
-
-
-class Bench:
-    """Measures one cell after the other, from files that it writes as they are needed.
-
-    Attributes:
-        hardware: ids of the columns.
-        asked: latencies asked for.
-        known: those of them that the store had.
-        failures: by (architecture id, hardware id), measurements that failed.
-    """
-
-    def __init__(self, places: Places, folder: Path, runs: int, store: Store, fresh: bool) -> None:
-        self.hardware = tuple(places)
-        self.asked = self.known = 0
-        self._places, self._folder, self._runs, self._store, self._fresh = places, folder, runs, store, fresh
-        self._jobs: dict[tuple[str, str], Job] = {}
-        self._ready: dict[tuple[str, str], Answer] = {}
-        self.failures: dict[tuple[str, str], Failure] = {}
-
-    def measure_on_phones(self, subjects: Sequence[Subject], phones: PhoneRunner) -> None:
-        """Measures the cells of phones ahead of all others: phones side by side, each one's delegates in turns.
-
-        What fails is noted for `cell`; what was measured is kept.
-
-        Raises:
-            StoreError: a row cannot be kept.
-        """
-        asked: dict[tuple[str, str], tuple[str, str]] = {}
-        requests = []
-        for subject in dict.fromkeys(subjects):
-            for hardware_id, (hardware, runner) in self._places.items():
-                if runner is not phones:
-                    continue
-                try:
-                    requests.append(Request(self._job(subject, hardware), hardware))
-                    asked[subject.label, hardware.id] = subject.id, hardware_id
-                except MhmodelsError as error:
-                    self._failed(subject, hardware_id, error)
-        for (job, hardware), result in Phones(phones, self._store, fresh=self._fresh, remember=True).answers(requests):
-            if isinstance(result, Failure):
-                self.failures[asked[job.model, hardware.id]] = result
-            else:
-                self._ready[asked[job.model, hardware.id]] = result
-
-    def cell(self, subject: Subject, hardware_id: str) -> Measurement | Failure:
-        """One latency, a row that says why there is none, or what failed.
-
-        Raises:
-            StoreError: a row cannot be read or kept.
-        """
-        from mhmodels.hardware import answer
-
-        key, (hardware, runner) = (subject.id, hardware_id), self._places[hardware_id]
-        self.asked += 1
-        if key in self.failures:
-            return self.failures[key]
-        try:
-            measurement, from_store = self._ready.get(key) or answer(
-                self._job(subject, hardware), hardware, runner, store=self._store, fresh=self._fresh, tell=note
-            )
-        except StoreError:
-            raise
-        except MhmodelsError as error:
-            return self._failed(subject, hardware_id, error)
-        self.known += from_store
-        return measurement
-
-    def _failed(self, subject: Subject, hardware_id: str, error: MhmodelsError) -> Failure:
-        """Notes that a cell could not be written or measured."""
-        failure = Failure(model=subject.label, hardware=hardware_id, status="FAILED", reason=str(error))
-        self.failures[subject.id, hardware_id] = failure
-        return failure
-
-    def _job(self, subject: Subject, hardware: Hardware) -> Job:
-        from mhmodels.export.writing.latency import LatencyFormat, latency_file
-        from mhmodels.hardware import prepare
-
-        if hardware.format not in get_args(LatencyFormat):
-            known = ", ".join(get_args(LatencyFormat))
-            raise MeasurementError(
-                f"{hardware.id} takes {hardware.format} files, expected one of {known}: measure it with `bench FILE`"
-            )
-        key = subject.id, hardware.format
-        if key not in self._jobs:
-            path = latency_file(subject.architecture, cast("LatencyFormat", hardware.format), self._folder)
-            self._jobs[key] = prepare(path, label=subject.label, architecture_id=subject.id, weights="random-v1", runs=self._runs)
-        return self._jobs[key]
-
-
-class Screen:
-    """Tells people how far it is; this one says nothing."""
-
-    def cell(self, subject: Subject, hardware_id: str) -> None:
-        """A latency is about to be measured."""
-
-    def row(self, comparison: Comparison, finished: Row) -> None:
-        """A row of the table is complete."""
-
-
-def collect(base: Subject, compared: Sequence[Subject], bench: Bench, screen: Screen) -> Comparison | None:
-    """Measures row by row, the reference first so that every later row has its norms at once.
+    Failures are noted for `CellMeasurer.cell`; what was measured is kept.
 
     Args:
-        base: the reference.
-        compared: each once; `base` may be one of them and is measured once.
-        bench: answers for every cell.
-        screen: is told of every cell and every row.
+        bench: measurer that gets the answers and failures.
+        subjects: models to measure.
+        entries: phones' delegates of the columns, by id.
+        answers: measures on phones.
 
-    Returns:
-        The comparison; None where every measurement failed.
+    Raises:
+        StoreError: a row cannot be kept.
     """
-    from mhmodels.report.comparison import compare as build
-
-    cells: dict[tuple[str, str], Measurement] = {}
-    failed: dict[tuple[str, str], str] = {}
-    result = None
-    for subject in dict.fromkeys((base, *compared)):
-        for hardware_id in bench.hardware:
-            if (subject.id, hardware_id) not in (cells.keys() | failed.keys()):
-                screen.cell(subject, hardware_id)
-                found = bench.cell(subject, hardware_id)
-                if isinstance(found, Failure):
-                    failed[subject.id, hardware_id] = found.reason
-                else:
-                    cells[subject.id, hardware_id] = found
-        if cells:
-            result = build(compared, base, bench.hardware, cells, failed)
-            for row in (*result.rows, result.reference):
-                if row.label == subject.label:
-                    screen.row(result, row)
-                    break
-    return result
+    asked: dict[tuple[str, str], tuple[str, str]] = {}
+    requests = []
+    for subject in dict.fromkeys(subjects):
+        for hardware_id, (hardware, _) in entries.items():
+            try:
+                requests.append(PhoneRequest(bench.job(subject, hardware), hardware))
+                asked[subject.label, hardware.id] = subject.id, hardware_id
+            except MhmodelsError as error:
+                bench.failed(subject, hardware_id, error)
+    for (job, hardware), result in answers.answers(requests):
+        if isinstance(result, MeasurementFailure):
+            bench.failures[asked[job.model, hardware.id]] = result
+        else:
+            bench.ready[asked[job.model, hardware.id]] = result
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> dict[str, object]:
     """The JSON document: the comparison's own fields, the reference's row in short."""
     reference = comparison.reference
     return {
@@ -281,20 +177,23 @@ def document(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-class _Lines(Screen):
-    """For logs: one line a finished row."""
+class _LineDisplay:
+    """Writes one line for each finished row, for logs."""
 
-    def row(self, comparison: Comparison, finished: Row) -> None:
+    def cell(self, subject: ComparedModel, hardware_id: str) -> None:
+        """Says nothing."""
+
+    def row(self, comparison: Comparison, finished: ComparisonRow) -> None:
         from mhmodels.report.table import line
 
         note(line(finished))
 
 
 @contextmanager
-def _screen(cells: int, paper: bool) -> Iterator[Screen]:
+def _observer(cells: int, paper: bool) -> Iterator[ComparisonObserver]:
     """A progress bar over a growing table where stderr is a terminal, lines where it is not."""
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _LineDisplay()
         return
     terminal = progress_console()
     from rich.console import Group
@@ -315,15 +214,15 @@ def _screen(cells: int, paper: bool) -> Iterator[Screen]:
     # Drawn between measurements only: a thread that redraws would disturb what is timed on this host.
     live = Live(progress, console=terminal, auto_refresh=False, transient=True)
 
-    class Drawn(Screen):
+    class Drawn:
         started = 0
 
-        def cell(self, subject: Subject, hardware_id: str) -> None:
+        def cell(self, subject: ComparedModel, hardware_id: str) -> None:
             progress.update(task, completed=self.started, description=f"{subject.label} on {hardware_id}")
             self.started += 1
             live.refresh()
 
-        def row(self, comparison: Comparison, finished: Row) -> None:
+        def row(self, comparison: Comparison, finished: ComparisonRow) -> None:
             live.update(Group(progress, ComparisonTable(comparison, paper=paper)), refresh=True)
 
     with live:

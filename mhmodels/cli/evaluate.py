@@ -1,4 +1,4 @@
-"""`mhmodels evaluate`."""
+"""The command `mhmodels evaluate`: accuracy of trained weights on pictures."""
 
 from __future__ import annotations
 
@@ -16,21 +16,38 @@ if TYPE_CHECKING:
 
 @click.command("evaluate")
 @click.argument("model")
-@click.option("--weights", required=True, metavar="FILE|NAME", help="A weights file, or a registered name such as digits64.")
-@click.option("--data", required=True, metavar="DIR|TFRECORDS|digits64", help="As in `mhmodels train`; its test part is judged.")
-@click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
-@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
 @click.option(
-    "--input-size", type=click.IntRange(1), default=None, help="Side of the square input in pixels; default the weights'."
+    "--weights", required=True, metavar="FILE|NAME", help="Weights to evaluate: a file, or a registered name such as digits64."
 )
-@click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes; default the weights'.")
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures at once.")
+@click.option(
+    "--data",
+    required=True,
+    metavar="DIR|TFRECORDS|digits64",
+    help="Pictures with labels, in the forms that `mhmodels train --data` takes.",
+)
+@click.option(
+    "--label-offset",
+    type=int,
+    default=None,
+    help="Number added to every stored label. Required for TFRecords, for example -1 for labels that begin at 1.",
+)
+@click.option(
+    "--width-multiplier", type=float, default=None, help="Factor on the channels of all layers, above 0; overrides NAME@WIDTH."
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(1),
+    default=None,
+    help="Height and width of the input in pixels.  [default: that of the weights]",
+)
+@click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes.  [default: that of the weights]")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures per batch.")
 @click.option(
     "--max-bad-share",
     type=FiniteRange(0, 1),
     default=0.01,
     show_default=True,
-    help="Largest share of pictures that may be unreadable.",
+    help="Largest share of unreadable pictures before the command fails.",
 )
 @json_option
 def evaluate(
@@ -45,10 +62,10 @@ def evaluate(
     max_bad_share: float,
     as_json: bool,
 ) -> None:
-    """Accuracy of weights on pictures: top-1, top-5, loss.
+    """Compute top-1 accuracy, top-5 accuracy and loss of weights on pictures.
 
-    Pictures are cropped, resized and normalised as the weights file says. Where DATA has a test part (val/, validation/,
-    test/, or files that begin so), that is judged, else all of it.
+    Pictures are cropped, resized and normalised by the rule in the weights file. If DATA has a test part (a folder val/,
+    validation/ or test/, or TFRecord files with names that begin so), only this part is evaluated, else all pictures.
     """
     from mhmodels.training.data.sources import open_data
     from mhmodels.training.errors import DataError
@@ -91,7 +108,11 @@ def evaluate(
 def _network(
     model: str, width: float | None, input_size: int | None, classes: int | None, weights: str, source: Source
 ) -> Architecture:
-    """The network at the size and class count of its weights; what does not fit the data is told before TensorFlow loads."""
+    """Returns the network at the size and class count of its weights.
+
+    Raises:
+        DataError: The class counts of weights and data differ. The check runs before TensorFlow is imported.
+    """
     from mhmodels.training.errors import DataError
     from mhmodels.weights.downloading.registered import locate
     from mhmodels.weights.files import read_info

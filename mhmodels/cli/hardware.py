@@ -1,4 +1,4 @@
-"""`mhmodels hardware`."""
+"""The command `mhmodels hardware`: known hardware and its availability on this machine."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from mhmodels.cli.common import console, emit_json, json_option, note
 @click.command("hardware")
 @json_option
 def hardware(as_json: bool) -> None:
-    """What can be measured from here, and why not.
+    """List the hardware on which latency can be measured or estimated from this machine.
 
-    The default five, on which `compare` works, come first. `measured` means timed on the device, `estimated` that a
-    compiler computed it.
+    The five default hardware of `mhmodels compare` come first. A `measured` latency was timed on the device, an `estimated`
+    one was computed by a compiler, a `simulated` one by a roofline model. For unavailable hardware the last column gives the
+    reason.
     """
     import msgspec
 
@@ -36,7 +37,7 @@ def hardware(as_json: bool) -> None:
         return
     from rich.table import Table
 
-    table = Table("id", "takes", "kind", "default", "available", "what it is, or why not")
+    table = Table("id", "takes", "kind", "default", "available", "description, or reason")
     for row in rows:
         table.add_row(
             row["id"],
@@ -47,4 +48,4 @@ def hardware(as_json: bool) -> None:
             row["reason"] or row["description"],
         )
     console().print(table)
-    note("phones: `mhmodels devices` lists them, SERIAL/delegate measures on them")
+    note("phones: `mhmodels devices` lists them; measure on one with --hardware SERIAL/DELEGATE")

@@ -1,4 +1,4 @@
-"""`mhmodels info`."""
+"""The command `mhmodels info`: counts, feature endpoints and layers of one network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,16 @@ from mhmodels.registry import resolve
 
 @click.command()
 @click.argument("model")
-@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
-@click.option("--input-size", type=int, default=None, help="Side of the square input in pixels.")
-@click.option("--classes", type=int, default=None, help="Number of classes.")
-@click.option("--layers", is_flag=True, help="List every operation with its parameters and MAdds.")
 @click.option(
-    "--card", is_flag=True, help="Print a model card in Markdown: origin, sizes, maps, preprocessing, accuracy, weights."
+    "--width-multiplier", type=float, default=None, help="Factor on the channels of all layers, above 0; overrides NAME@WIDTH."
+)
+@click.option(
+    "--input-size", type=int, default=None, help="Height and width of the input in pixels.  [default: the network's own]"
+)
+@click.option("--classes", type=int, default=None, help="Number of classes of the classifier.  [default: the network's own]")
+@click.option("--layers", is_flag=True, help="Also list every operation with its output size, parameters and MAdds.")
+@click.option(
+    "--card", is_flag=True, help="Print a model card in Markdown: origin, sizes, feature maps, preprocessing, accuracy, weights."
 )
 @json_option
 def info(
@@ -33,7 +37,7 @@ def info(
     card: bool,
     as_json: bool,
 ) -> None:
-    """One network: size, work, feature endpoints, layers."""
+    """Show one network: parameters, MAdds, feature endpoints and, with --layers, its operations."""
     architecture = resolve(model).at(width_multiplier=width_multiplier, input_size=input_size, classes=classes)
     network = lower(architecture)
     if card:

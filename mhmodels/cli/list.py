@@ -1,4 +1,4 @@
-"""`mhmodels list`."""
+"""The command `mhmodels list`: the networks of the zoo with their counts and published accuracies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mhmodels.complexity import complexity
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import list_models, zoo
 
-# The smallest and cheapest first, the most accurate first; everything at width 1.0, which a row's counts are of.
+# Counts sort in ascending order, accuracies in descending order. All keys are values at width 1.0, like the counts in a row.
 SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "name": lambda row: row["name"],
     "params": lambda row: (row["params"], row["name"]),
@@ -23,10 +23,10 @@ SUFFIXES = {"k": 1e3, "M": 1e6, "G": 1e9}
 
 
 def parse_count(text: str) -> float:
-    """Reads a number above 0, with k, M or G for thousands, millions or thousands of millions: 5M, 1.2G, 350e6.
+    """Parses a count above 0 with an optional suffix k (1e3), M (1e6) or G (1e9), for example 5M, 1.2G or 350e6.
 
     Raises:
-        click.BadParameter: it is none.
+        click.BadParameter: The text is not such a number.
     """
     factor = SUFFIXES.get(text[-1:], 1.0)
     try:
@@ -40,10 +40,18 @@ def parse_count(text: str) -> float:
 
 @click.command("list")
 @click.argument("pattern", default="*")
-@click.option("--sort", type=click.Choice(list(SORTS)), default="name", show_default=True, help="Order of the rows.")
-@click.option("--max-params", type=parse_count, metavar="COUNT", help="At most so many parameters, for example 5M.")
-@click.option("--max-madds", type=parse_count, metavar="COUNT", help="At most so many multiply-accumulates, for example 350M.")
-@click.option("--max-input-size", type=int, metavar="N", help="At most so many pixels a side.")
+@click.option("--sort", type=click.Choice(list(SORTS)), default="name", show_default=True,
+              help="Sort the rows by this column: counts ascend, top1 descends.")  # fmt: skip
+@click.option(
+    "--max-params",
+    type=parse_count,
+    metavar="COUNT",
+    help="List only networks with at most this many parameters, for example 5M.",
+)
+@click.option(
+    "--max-madds", type=parse_count, metavar="COUNT", help="List only networks with at most this many MAdds, for example 350M."
+)
+@click.option("--max-input-size", type=int, metavar="N", help="List only networks with an input of at most N x N pixels.")
 @json_option
 def list_command(
     pattern: str,
@@ -53,11 +61,11 @@ def list_command(
     max_input_size: int | None,
     as_json: bool,
 ) -> None:
-    """Names, parameters, MAdds and published accuracy of the zoo.
+    """List the networks of the zoo with parameters, MAdds and published accuracy.
 
-    PATTERN is a shell pattern such as 'mobilenet_v3*'. Counts are at width 1.0, the network's own input size and 1000
-    classes; parameters are convolution kernels, as the paper counts them. --sort top1 goes by the accuracy at width 1.0
-    too; networks without one come last.
+    PATTERN is a shell pattern such as 'mobilenet_v3*'. Counts are for width 1.0, the network's own input size and 1000
+    classes. Parameters are the weights of convolution and dense kernels, as the paper counts them. --sort top1 uses the
+    accuracy at width 1.0; networks without a published accuracy at that width come last.
     """
     if not list_models(pattern):
         raise UnknownNameError("model pattern", pattern, zoo(), "(`mhmodels list` shows all)")
@@ -91,7 +99,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     width = max(len(row["name"]) for row in rows)
     click.echo(f"{'name':{width}}  {'input':>5}  {'params (M)':>10}  {'MAdds (M)':>9}  published top-1")
     for row in rows:
-        # First what `--sort top1` goes by.
+        # The accuracy that `--sort top1` uses comes first.
         figures = sorted(row["published"], key=lambda p: (p["width_multiplier"] != 1, -p["top1"]))
         published = ", ".join(f"{p['top1']} @{p['width_multiplier']:g} ({p['source']})" for p in figures)
         counts = f"{millions(row['params']):>10}  {row['madds'] / 1e6:9.1f}"

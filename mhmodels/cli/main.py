@@ -1,4 +1,4 @@
-"""The root of the command line. Commands are named by module and imported only when they run, so that help is fast."""
+"""The root command `mhmodels`. A command's module is imported only when the command runs, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -17,35 +17,36 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
+from mhmodels.cli.messages import options_in_errors
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
-# command: (module, attribute, one-line help). The help stands here so that `mhmodels --help` imports none of them.
+# command: (module, attribute, one-line help). The help text is here so that `mhmodels --help` imports no command module.
 COMMANDS: dict[str, tuple[str, str, str]] = {
-    "list": ("mhmodels.cli.list", "list_command", "Names, parameters, MAdds and published accuracy of the zoo."),
-    "info": ("mhmodels.cli.info", "info", "One network: size, work, endpoints, layers."),
-    "export": ("mhmodels.export.cli.export", "export", "Write TFLite files: float32, int8, uint8, verified at once."),
+    "list": ("mhmodels.cli.list", "list_command", "List the networks of the zoo: parameters, MAdds, published accuracy."),
+    "info": ("mhmodels.cli.info", "info", "Show one network: parameters, MAdds, feature endpoints, layers."),
+    "export": ("mhmodels.export.cli.export", "export", "Write and verify TFLite files: float32, float16, int8, uint8."),
     "verify": (
-        "mhmodels.export.cli.export",
+        "mhmodels.export.cli.verify",
         "verify",
-        "Compare a TFLite file with its model, or with another file, on pictures.",
+        "Compare a TFLite file with its model or with another file on pictures.",
     ),
     "consistency": (
         "mhmodels.export.cli.consistency",
         "consistency",
-        "Does a network say the same in every format, on every runner?",
+        "Compare a network's decisions over all formats and runtimes.",
     ),
-    "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store it."),
-    "compare": ("mhmodels.cli.compare", "compare", "The multi-hardware table: latency, MN-Norm average and maximum."),
-    "weights": ("mhmodels.cli.weights", "weights", "Weights: take over trained ones, look into files."),
-    "train": ("mhmodels.cli.train", "train", "Train a network on pictures, resumable to the step."),
-    "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Accuracy of weights on pictures."),
-    "devices": ("mhmodels.android_bench.cli.devices", "devices", "Phones that adb sees, and which delegates can run on them."),
-    "search": ("mhmodels.search.cli.group", "search", "Search spaces, samples, cost models."),
-    "hardware": ("mhmodels.cli.hardware", "hardware", "What can be measured from here, and why not."),
+    "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store the measurements."),
+    "compare": ("mhmodels.cli.compare", "compare", "Print the multi-hardware table: latency, MN-Norm average and maximum."),
+    "weights": ("mhmodels.cli.weights", "weights", "Import, inspect, list and download trained weights."),
+    "train": ("mhmodels.cli.train", "train", "Train a network on pictures; interrupted runs can be resumed."),
+    "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Compute the accuracy of weights on pictures."),
+    "devices": ("mhmodels.android_bench.cli.devices", "devices", "List connected phones and the delegates that can run on them."),
+    "search": ("mhmodels.search.cli.group", "search", "Search for networks; collect latencies and fit cost models."),
+    "hardware": ("mhmodels.cli.hardware", "hardware", "List the hardware on which latency can be measured or estimated."),
 }
 
-# What the system says of a place that a user chose, not of a fault of ours.
+# Errors of the operating system about a path that the user chose. Any other OSError is a fault of the program.
 _PLACES = (
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
     errno.ELOOP, errno.EFBIG,
@@ -53,25 +54,33 @@ _PLACES = (
 
 
 class _ReaderLeftError(Exception):
-    """Nobody reads what a command prints."""
+    """The reader of stdout closed the pipe."""
+
+
+class _EndOfFileError(Exception):
+    """A command raised EOFError, such as a user's function that asks a person; click would call that an interruption."""
+
+    def __init__(self, raised: EOFError) -> None:
+        super().__init__(str(raised))
+        self.raised = raised
 
 
 def _reader_is_there() -> bool:
-    """Whether the pipe that broke was another one than stdout, such as a phone's."""
+    """Returns whether stdout is still open; then the broken pipe was another one, for example of a connection to a phone."""
     poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)  # asked for nothing, it tells of errors alone
+    poll.register(sys.stdout.fileno(), 0)  # with an empty mask, poll reports only errors
     return not poll.poll(0)
 
 
 class LazyGroup(click.Group):
-    """A group whose commands live in modules that are imported on use."""
+    """A click group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table: the order in which people need them."""
+        """Returns the command names in the order of `COMMANDS`, which is the order of a typical workflow."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports a command's module."""
+        """Imports the module of a command and returns the command; None if the name is unknown."""
         if cmd_name not in COMMANDS:
             return None
         module, attribute, _ = COMMANDS[cmd_name]
@@ -79,16 +88,23 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a command; click would end with code 1 where the reader of stdout (head, less) went away."""
+        """Runs a command and keeps two exceptions from click.
+
+        Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe, and report EOFError as an
+        interruption.
+        """
         try:
-            return super().invoke(ctx)
+            with options_in_errors(self, ctx):
+                return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise
             raise _ReaderLeftError from error
+        except EOFError as error:
+            raise _EndOfFileError(error) from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds a command; an unknown one is answered with the nearest names."""
+        """Finds a command; the error for an unknown name suggests the nearest names."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             import difflib
 
@@ -98,14 +114,14 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the command list from the table, without importing anything."""
+        """Writes the command list from `COMMANDS`, without importing command modules."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from mhmodels import __version__
+        from mhmodels.version import __version__
 
         click.echo(f"mhmodels {__version__}")
         ctx.exit()
@@ -116,17 +132,18 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 def cli() -> None:
     """Multi-hardware mobile backbones: one network that runs well on a phone's CPU, GPU, DSP and NPU.
 
-    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH (mobilenet_v1@1.25), or the path of an architecture JSON file.
+    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH (for example mobilenet_v1@1.25), or the path of an architecture JSON
+    file; some commands also take .keras files.
     """
 
 
 def main() -> None:
-    """Runs the command line; errors that a user can mend are one message and exit code 1, wrong usage is 2."""
+    """Runs the command line. Errors of mhmodels print one message and exit with code 1; usage errors exit with code 2."""
     warnings.showwarning = functools.partial(_show_warning, warnings.showwarning)
     terminal.prepare()
     try:
         _check_working_directory()
-        # What a command raises as click's Exit comes back as its code, and a finished command gives None.
+        # `cli.main` returns the code of click's Exit, and None after a command without one.
         code = cli.main(prog_name="mhmodels", standalone_mode=False)
     except click.ClickException as error:
         vars(error)["message"] = printable(error.message, lines=True)
@@ -135,13 +152,15 @@ def main() -> None:
     except MhmodelsError as error:
         _fail(str(error))
     except (click.Abort, KeyboardInterrupt) as error:
-        # click turns every KeyboardInterrupt into its own Abort, and a job adds what it keeps: the causes tell both.
+        # Click converts KeyboardInterrupt to Abort, and a job chains an error that says what it kept: search the causes for both.
         causes = list(_causes(error))
         number = next((cause.number for cause in causes if isinstance(cause, terminal.TerminatedError)), signal.SIGINT)
         word = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
         kept = next((str(cause) for cause in causes if isinstance(cause, InterruptedJobError)), "what was written before is kept")
         click.echo(f"{word}; {kept}", err=True)
         sys.exit(128 + number)
+    except _EndOfFileError as error:
+        raise error.raised from None
     except _ReaderLeftError:
         terminal.silence(sys.stdout)
         sys.exit(0)
@@ -154,7 +173,7 @@ def main() -> None:
 
 
 def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
-    """Shows a warning of ours as one line for people; another library's as Python does."""
+    """Prints a warning of mhmodels as one line; warnings of other libraries keep Python's format."""
     if issubclass(category, PaddingWarning):
         click.echo(f"warning: {printable(str(message), lines=True)}", err=True)
     else:
@@ -162,7 +181,7 @@ def _show_warning(otherwise: Callable[..., None], message: Warning | str, catego
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception, what it was raised from, and so on."""
+    """Yields an exception and its chain of causes."""
     while error is not None:
         yield error
         error = error.__cause__

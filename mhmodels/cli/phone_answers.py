@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
+import click
 import msgspec
 
 from mhmodels.cli.common import note
+from mhmodels.cli.messages import with_options
 from mhmodels.errors import MhmodelsError
+from mhmodels.report.failures import MeasurementFailure
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
@@ -18,27 +21,14 @@ if TYPE_CHECKING:
     from mhmodels.store import Store
 
 
-class Request(NamedTuple):
+class PhoneRequest(NamedTuple):
     """A file on a phone's delegate."""
 
     job: Job
     hardware: Hardware
 
 
-class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that came to nothing lasting; asking again may help.
-
-    Attributes:
-        status: as `mhmodels.android_bench.verdict.verdict.Status` names it; `FAILED` on this machine.
-    """
-
-    model: str
-    hardware: str
-    status: str
-    reason: str
-
-
-class Phones:
+class PhoneAnswers:
     """Measures many requests: phones at the same time, each phone's in turns.
 
     Args:
@@ -55,8 +45,11 @@ class Phones:
         self._runner, self._store, self._fresh, self._remember = runner, store, fresh, remember and not fresh
         self._tell = runner.tell = tell
         self._told: set[str] = set()
+        # Asked for here, because the threads of the phones have no context.
+        context = click.get_current_context(silent=True)
+        self._command = context.command if context is not None else None
 
-    def answers(self, requests: Sequence[Request]) -> Iterator[tuple[Request, Answer | Failure]]:
+    def answers(self, requests: Sequence[PhoneRequest]) -> Iterator[tuple[PhoneRequest, Answer | MeasurementFailure]]:
         """One answer a request, those from the store first.
 
         A noisy row of the store is no answer: it is measured again, once.
@@ -66,9 +59,11 @@ class Phones:
         """
         from mhmodels.hardware import Answer
 
-        waiting: dict[str, list[Request]] = {}
+        waiting: dict[str, list[PhoneRequest]] = {}
         known: dict[str, str] = {}
-        for request in {(job.model_hash, job.model, hardware.id): Request(job, hardware) for job, hardware in requests}.values():
+        for request in {
+            (job.model_hash, job.model, hardware.id): PhoneRequest(job, hardware) for job, hardware in requests
+        }.values():
             found = self._known(request, known)
             if found is None:
                 waiting.setdefault(str(request.hardware.configuration["serial"]), []).append(request)
@@ -77,13 +72,18 @@ class Phones:
         if waiting:
             self._store.check_writable()
         for request, result in self._side_by_side(waiting):
-            if isinstance(result, Failure):
+            if isinstance(result, MeasurementFailure):
                 yield request, result
             else:
                 self._store.add(result)
                 yield request, Answer(result, False)
 
-    def _known(self, request: Request, problems: dict[str, str]) -> Answer | Failure | None:
+    def _text(self, error: Exception) -> str:
+        """The text of an error, with the option that mends it."""
+        text = str(error) or repr(error)
+        return text if self._command is None else with_options(text, self._command)
+
+    def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
         """The store's answer, or that the phone is out of reach; None if it must be measured."""
         from mhmodels.hardware import Answer
 
@@ -100,7 +100,8 @@ class Phones:
             if _status(error, ""):
                 # It took a minute to find that the phone does not answer: once is enough.
                 problems[serial] = str(error)
-            return self._remembered(request, str(error)) or _failure(request, _status(error, "NOT_EXECUTABLE"), str(error))
+            text = self._text(error)
+            return self._remembered(request, text) or _failure(request, _status(error, "NOT_EXECUTABLE"), text)
         found = None if self._fresh else self._store.find(job, hardware.id, environment)
         if found is None or self._lacks(found):
             return None
@@ -115,23 +116,24 @@ class Phones:
         asked = [name for name, wanted in (("operators", plan.profile), ("outputs", plan.compare)) if wanted]
         return row.supported and not all(name in row.device_state for name in asked)
 
-    def _remembered(self, request: Request, problem: str) -> Answer | None:
-        """The latest row of the same file there, whatever phone and tool were then."""
+    def _remembered(self, request: PhoneRequest, problem: str) -> Answer | None:
+        """The latest row of the same file there, measured as asked for now, whatever phone and tool were then."""
         from mhmodels.hardware import Answer
 
         job, hardware = request
         if not self._remember or job.architecture_id is None:
             return None
-        rows = self._store.latest([hardware.id], [job.architecture_id], format=job.format, weights=job.weights)
-        row = next((row for row in rows if row.model_hash == job.model_hash and row.threads == job.threads), None)
+        row = self._store.latest_of_file(job, hardware.id, self._runner.known_settings(hardware))
         if row is not None and problem not in self._told:
             self._told.add(problem)
             self._tell(f"{hardware.id.rpartition('/')[0]}: from the store, {row.time[:10]}; not asked again: {problem}")
         return None if row is None else Answer(msgspec.structs.replace(row, model=job.model), True)
 
-    def _side_by_side(self, waiting: Mapping[str, list[Request]]) -> Iterator[tuple[Request, Measurement | Failure]]:
+    def _side_by_side(
+        self, waiting: Mapping[str, list[PhoneRequest]]
+    ) -> Iterator[tuple[PhoneRequest, Measurement | MeasurementFailure]]:
         """A thread a phone; the store belongs to this one."""
-        queue: SimpleQueue[tuple[Request, Measurement | Failure] | str] = SimpleQueue()
+        queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str] = SimpleQueue()
         threads = [threading.Thread(target=self._each, args=(serials, queue, waiting)) for serials in self._by_phone(waiting)]
         for thread in threads:
             thread.start()
@@ -164,39 +166,38 @@ class Phones:
     def _each(
         self,
         serials: Sequence[str],
-        queue: SimpleQueue[tuple[Request, Measurement | Failure] | str],
-        waiting: Mapping[str, Sequence[Request]],
+        queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str],
+        waiting: Mapping[str, Sequence[PhoneRequest]],
     ) -> None:
         for serial in serials:
             self._one(serial, queue, waiting[serial])
 
     def _one(
-        self, serial: str, queue: SimpleQueue[tuple[Request, Measurement | Failure] | str], requests: Sequence[Request]
+        self,
+        serial: str,
+        queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str],
+        requests: Sequence[PhoneRequest],
     ) -> None:
+        from mhmodels.android_bench.session.rows import PhoneFailure
+
         left = list(requests)
         try:
             for job, hardware, result in self._runner.batch(serial, left.copy()):
-                request = Request(job, hardware)
+                request = PhoneRequest(job, hardware)
                 left.remove(request)
-                failed = isinstance(result, Exception)
-                queue.put((request, _failure(request, result.status, result.reason) if failed else result))  # type: ignore[arg-type, union-attr]
+                if isinstance(result, PhoneFailure):
+                    queue.put((request, _failure(request, result.status, result.reason)))
+                else:
+                    queue.put((request, result))
         except Exception as error:  # whatever it is, the other phones go on, and it is told
             for request in left:
-                queue.put((request, _failure(request, _status(error, "UNKNOWN"), str(error) or repr(error))))
+                queue.put((request, _failure(request, _status(error, "UNKNOWN"), self._text(error))))
         finally:
             queue.put(serial)
 
 
-def _failure(request: Request, status: str, reason: str) -> Failure:
-    return Failure(model=request.job.model, hardware=request.hardware.id, status=status, reason=reason)
-
-
-def failure_text(failures: Sequence[Failure]) -> str:
-    """What came to nothing, a line for each reason with everything that it holds for."""
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for failure in failures:
-        grouped.setdefault((failure.status, failure.reason), []).append(f"{failure.model} on {failure.hardware}")
-    return "\n".join(f"{', '.join(places)}: {status}: {reason}" for (status, reason), places in grouped.items())
+def _failure(request: PhoneRequest, status: str, reason: str) -> MeasurementFailure:
+    return MeasurementFailure(model=request.job.model, hardware=request.hardware.id, status=status, reason=reason)
 
 
 def _status(error: Exception, otherwise: str) -> str:

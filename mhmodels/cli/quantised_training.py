@@ -1,4 +1,4 @@
-"""`mhmodels train --quantize-aware`: where training meets the exporter, which may not know each other."""
+"""Connects training with the exporter for `mhmodels train --quantize-aware`; the two packages do not import each other."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, ch
 from mhmodels.preprocessing.decoding import PictureError
 from mhmodels.preprocessing.pictures import fit_picture, preprocess
 from mhmodels.training.errors import DataError
-from mhmodels.training.session import Request, with_preprocessing
+from mhmodels.training.session import TrainingRequest, with_preprocessing
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,20 +21,23 @@ if TYPE_CHECKING:
     from mhmodels.training.data.sources import Source
 
 PICTURES = 256
-"""Training pictures, evenly spaced, from which activation ranges start."""
+"""Number of training pictures, evenly spaced, that initialise the activation ranges."""
 
 
-def quantise_aware(request: Request, fmt: QuantisedFormat, granularity: Granularity | None, freeze_after: int | None) -> Request:
-    """The request with quantisation-aware training in it.
+def quantise_aware(
+    request: TrainingRequest, fmt: QuantisedFormat, granularity: Granularity | None, freeze_after: int | None
+) -> TrainingRequest:
+    """Returns a request for quantisation-aware training.
 
     Args:
-        request: float training from trained weights.
-        fmt, granularity: the scheme.
-        freeze_after: training steps with batch statistics; None for half of the run.
+        request: Request for float training from trained weights.
+        fmt: Format of the file whose rounding is simulated.
+        granularity: Weight scales per output channel or per tensor; None for the default of `fmt`.
+        freeze_after: Step after which batch normalisation uses frozen moving statistics; None for half of the run.
 
     Raises:
-        ExportError: uint8 per channel.
-        DataError: nothing to train on.
+        ExportError: `fmt` is uint8 and `granularity` is channel.
+        DataError: The data have no training pictures, or none of them can be read.
     """
     check_granularity(fmt, granularity)
     if request.data.train is None:
@@ -54,7 +57,7 @@ def quantise_aware(request: Request, fmt: QuantisedFormat, granularity: Granular
 
 
 def _pictures(source: Source, architecture: Architecture) -> NDArray[np.float32]:
-    """Normalised pictures, without those that cannot be read: training counts them."""
+    """Returns normalised pictures, float32, (n, height, width, 3). Unreadable pictures are skipped; training counts them."""
     fitted = []
     for index in np.unique(np.linspace(0, len(source) - 1, PICTURES).astype(int)).tolist():
         with contextlib.suppress(PictureError, OSError):

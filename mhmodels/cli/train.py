@@ -1,4 +1,4 @@
-"""`mhmodels train`."""
+"""The command `mhmodels train`: float and quantisation-aware training."""
 
 from __future__ import annotations
 
@@ -27,73 +27,102 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="DIR|TFRECORDS|digits64",
-    help="A folder of class folders (perhaps in train/ and val/), TFRecord files (a folder or a pattern), digits64 or "
-    "digits64-hard (drawn as they are needed).",
+    help="Training data: a folder with one subfolder per class (optionally inside train/ and val/), TFRecord files (a folder or "
+    "a quoted pattern), or the generated data sets digits64 and digits64-hard.",
 )
 @click.option(
     "--recipe",
     default=None,
     metavar="NAME|FILE.json",
-    help="paper, short, digits, digits-finetune, or a recipe file.  [default: digits for digits64, else paper]",
+    help="Training recipe: paper, short, digits, digits-finetune, or a JSON file.  [default: digits for digits64, else paper]",
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR", help="Folder of the run.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR",
+              help="Folder for checkpoints, logs, metrics and the trained weights.")  # fmt: skip
 @click.option(
-    "--test-data", default=None, metavar="DIR|TFRECORDS", help="Test set, where DATA does not hold one. Not for digits64."
+    "--test-data", default=None, metavar="DIR|TFRECORDS", help="Test set, if DATA does not contain one. Not allowed for digits64."
 )
-@click.option("--label-offset", type=int, default=None, help="Added to the stored labels; must be stated for TFRecords.")
-@click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH.")
-@click.option("--input-size", type=click.IntRange(1), default=None, help="Side of the square input in pixels.")
-@click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes; default the data's, where they say it.")
-@click.option("--weights", default=None, metavar="FILE|NAME", help="Begin with these; of other classes, all but the classifier.")
-@click.option("--epochs", type=click.IntRange(1), default=None, help="Epochs in place of the recipe's.")
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=None, help="Pictures a step over all replicas, instead of the recipe's."
+    "--label-offset",
+    type=int,
+    default=None,
+    help="Number added to every stored label. Required for TFRecords, for example -1 for labels that begin at 1.",
+)
+@click.option(
+    "--width-multiplier", type=float, default=None, help="Factor on the channels of all layers, above 0; overrides NAME@WIDTH."
+)
+@click.option(
+    "--input-size",
+    type=click.IntRange(1),
+    default=None,
+    help="Height and width of the input in pixels.  [default: the network's own]",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(1),
+    default=None,
+    help="Number of classes.  [default: that of the data; for TFRecords the network's]",
+)
+@click.option(
+    "--weights",
+    default=None,
+    metavar="FILE|NAME",
+    help="Initial weights. If their class count differs, all layers except the classifier are loaded.",
+)
+@click.option("--epochs", type=click.IntRange(1), default=None, help="Number of epochs.  [default: that of the recipe]")
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    default=None,
+    help="Pictures per step, summed over all replicas.  [default: that of the recipe]",
 )
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
     default=0,
     show_default=True,
-    help="Random seed of first weights, order, augmentation and dropout.",
+    help="Random seed for initial weights, picture order, augmentation and dropout.",
 )
 @click.option(
     "--strategy",
     type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
     default="none",
     show_default=True,
-    help="mirrored: all GPUs of this machine; multi_worker: one process a machine, by TF_CONFIG; tpu: not exercised.",
+    help="mirrored uses all GPUs of this machine, multi_worker one process per machine (TF_CONFIG); tpu is untested.",
 )
 @click.option(
     "--mixed-precision",
     type=click.Choice(["none", "float16", "bfloat16"]),
     default="none",
     show_default=True,
-    help="Compute in 16 bit.",
+    help="Compute in this 16-bit type; variables and saved weights stay float32.",
 )
 @click.option(
     "--checkpoint-minutes",
     type=FiniteRange(0),
     default=10.0,
     show_default=True,
-    help="Minutes between checkpoints within an epoch.",
+    help="Minutes between checkpoints within an epoch. A checkpoint is also written after each epoch.",
 )
 @click.option(
     "--quantize-aware",
     type=click.Choice(["int8", "uint8"]),
     default=None,
-    help="Fine-tune --weights with the roundings of such a file in the network; model.weights.h5 then carries its ranges.",
+    help="Fine-tune --weights with simulated quantisation to this format; model.weights.h5 then contains the learned ranges.",
 )
 @click.option(
-    "--granularity", type=click.Choice(["channel", "tensor"]), default=None, help="With --quantize-aware: scales of int8 weights."
+    "--granularity",
+    type=click.Choice(["channel", "tensor"]),
+    default=None,
+    help="With --quantize-aware int8: one weight scale per output channel or per tensor.  [default: channel]",
 )
 @click.option(
     "--freeze-after",
     type=click.IntRange(0),
     default=None,
     metavar="STEPS",
-    help="With --quantize-aware: steps with batch statistics before the moving ones are frozen.  [default: half of the run]",
+    help="With --quantize-aware: step after which batch normalisation uses frozen moving statistics.  [default: half of the run]",
 )
-@click.option("--resume", is_flag=True, help="Continue the run in RUNDIR, exact to the step.")
+@click.option("--resume", is_flag=True, help="Continue the interrupted run in RUNDIR from its newest checkpoint.")
 @json_option
 def train(
     model: str,
@@ -107,10 +136,11 @@ def train(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train a network: run folder, checkpoints, curve, weights.
+    """Train a network on pictures and save its weights.
 
-    The same command with --resume continues after any interruption and ends with the same weights as a run that was not
-    interrupted. RUNDIR gets metrics.json, model.weights.h5, curve.png, TensorBoard logs and the checkpoints.
+    The command writes metrics.json, model.weights.h5, curve.png, TensorBoard logs and checkpoints into RUNDIR. After an
+    interruption, the same command with --resume continues the run; on a CPU of the same machine it ends with the same weights
+    as an uninterrupted run.
     """
     chosen = _recipe(recipe, data, epochs, batch_size)
     architecture = resolve(model).at(width_multiplier=options["width_multiplier"], input_size=options["input_size"])
@@ -159,9 +189,9 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
     from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
-    from mhmodels.training.session import Request, train_network
+    from mhmodels.training.session import TrainingRequest, train_network
 
-    request = Request(
+    request = TrainingRequest(
         architecture=architecture,
         data=data,
         recipe=recipe,
@@ -182,7 +212,7 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
 
 
 class _Watcher:
-    """Shows a run on stderr: a live line on a terminal, one line an epoch in any case."""
+    """Shows the progress of a run on stderr: one line per epoch and, on a terminal, a live progress bar."""
 
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
@@ -215,7 +245,7 @@ def _watch() -> Iterator[_Watcher]:
         MofNCompleteColumn(),
         TextColumn("{task.fields[left]}"),
     )
-    # Without a terminal nothing is live, but notes must still come through.
+    # Without a terminal the bar is disabled, but the lines per epoch are still printed.
     with Progress(*columns, console=err, transient=True, refresh_per_second=4, disable=not err.is_terminal) as bar:
         yield _Watcher(bar, bar.add_task("building", total=None, left=""))
 

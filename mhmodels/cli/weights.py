@@ -1,4 +1,4 @@
-"""`mhmodels weights import | inspect | list`."""
+"""The commands `mhmodels weights import`, `inspect`, `list` and `fetch`."""
 
 from __future__ import annotations
 
@@ -18,30 +18,46 @@ SHOWN_NAMES = 10
 
 @click.group()
 def weights() -> None:
-    """Weights: take over trained ones, look into files."""
+    """Import, inspect, list and download trained weights."""
 
 
 @weights.command("import")
 @click.argument("checkpoint")
-@click.option("--model", required=True, help="Which network it is: a zoo name, NAME@WIDTH, or an architecture file.")
-@click.option("-o", "--output", required=True, type=OutputFile(".weights.h5"), help="NAME.weights.h5 to write.")
+@click.option("--model", required=True, help="Network of the checkpoint: a zoo name, NAME@WIDTH, or an architecture file.")
+@click.option("-o", "--output", required=True, type=OutputFile(".weights.h5"), help="Weights file to write, NAME.weights.h5.")
 @click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
-@click.option("--width-multiplier", type=float, default=None, help="Width to expect. Default: what the shapes say.")
-@click.option("--classes", type=click.IntRange(1), default=None, help="Class count to expect. Default: what the shapes say.")
+@click.option(
+    "--width-multiplier",
+    type=float,
+    default=None,
+    help="Expected width multiplier; a mismatch is an error.  [default: derived from the shapes]",
+)
+@click.option(
+    "--classes",
+    type=click.IntRange(1),
+    default=None,
+    help="Expected class count; a mismatch is an error.  [default: derived from the shapes]",
+)
 @click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
 @click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
-              help="Preprocessing of the training. Default: TF Model Garden's for a checkpoint, else what a .keras file states, "
-                   "or the network's.")  # fmt: skip
+              help="Preprocessing in training.  [default: tf_model_garden for a checkpoint, else the rule in the .keras file, "
+                   "else the network's own]")  # fmt: skip
 @click.option(
-    "--labels", "label_file", type=click.Path(dir_okay=False, path_type=Path), default=None, help="Class names, one per line."
+    "--labels",
+    "label_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Text file with class names, one per line.",
 )
 @click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
 @click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
-              help="Which output is no class. Default: none, or unknown for 1001 outputs.")  # fmt: skip
+              help="Output of the background class.  [default: none; unknown for 1001 outputs]")  # fmt: skip
 @click.option("--licence", default=None, help="Licence of the weights, for example Apache-2.0.")
-@click.option("--source", "description", default=None, help="Origin of the weights. Default: the file's name.")
+@click.option(
+    "--source", "description", default=None, help="Origin of the weights, as free text.  [default: the name of the file]"
+)
 @click.option("--top1", type=FiniteRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
-@click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="Data set of --top1.")
+@click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="Data set on which --top1 was measured.")
 @json_option
 def import_command(
     checkpoint: str,
@@ -57,11 +73,12 @@ def import_command(
     as_json: bool,
     **stated: Any,
 ) -> None:
-    """Take over weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
+    """Import weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
 
-    CHECKPOINT is a checkpoint's prefix, one of its files or its folder, or a .h5, .weights.h5 or .keras file, for example
-    of keras.applications. Variables are mapped by the order and shapes of the layers; each is used once or reported. Given a
-    weights file that mhmodels wrote, each option changes that field of its description alone.
+    CHECKPOINT is the prefix, one file or the folder of a TensorFlow checkpoint, or a .h5, .weights.h5 or .keras file, for
+    example of keras.applications. Variables are matched by the order and shapes of the layers; each variable is used exactly
+    once or reported as unused. If CHECKPOINT is a weights file of mhmodels, its description is kept, and each option replaces
+    one field of the description.
     """
     check_places({"--output": output}, (Path(checkpoint), label_file))
     if output.exists() and not overwrite:
@@ -91,7 +108,10 @@ def import_command(
 @click.option("--layers", is_flag=True, help="List every layer with its variables.")
 @json_option
 def inspect(file: str, layers: bool, as_json: bool) -> None:
-    """What a weights file or a checkpoint holds, and whether it is intact."""
+    """Show the contents of a weights file or checkpoint, and check its hash.
+
+    Only weights files of mhmodels contain a hash.
+    """
     from mhmodels.weights.importing import open_source
     from mhmodels.weights.matching import candidates
 
@@ -109,7 +129,7 @@ def inspect(file: str, layers: bool, as_json: bool) -> None:
 @weights.command("list")
 @json_option
 def list_command(as_json: bool) -> None:
-    """Registered weights: what `weights=NAME` can be, for which networks, from where."""
+    """List registered weights: the names that `--weights NAME` and `create_model(weights=NAME)` take."""
     from mhmodels.weights.downloading.registered import entries
 
     if as_json:
@@ -125,7 +145,7 @@ def list_command(as_json: bool) -> None:
         cells = (entry.name, entry.model, claims, entry.licence or "not stated", entry.url or "this package")
         table.add_row(*map(Text, cells))
     console().print(table)
-    click.echo("keras.applications also has weights of MobileNetV1 and V2: docs/weights.md says how to take them over.")
+    click.echo("keras.applications also has weights of MobileNetV1 and V2: docs/weights.md shows how to import them.")
 
 
 @weights.command("fetch")
@@ -133,7 +153,7 @@ def list_command(as_json: bool) -> None:
 @click.option("--model", required=True, help="Network of the weights: a zoo name or NAME@WIDTH.")
 @json_option
 def fetch_command(name: str, model: str, as_json: bool) -> None:
-    """Download registered weights now, for a machine or a moment without network."""
+    """Download registered weights into the cache, for later use without a network connection."""
     from mhmodels.registry import resolve
     from mhmodels.weights.downloading.registered import fetch, find
 
@@ -146,7 +166,7 @@ def fetch_command(name: str, model: str, as_json: bool) -> None:
 
 
 def _checked_info(file: str) -> WeightsInfo | None:
-    """The description of a file of ours, whose content has been checked against it; None for anything else."""
+    """Returns the description of a weights file of mhmodels after checking its hash; None for any other file."""
     from mhmodels.weights.files import open_weights, read_arrays
     from mhmodels.weights.sources.checkpoint import find_checkpoint
 

@@ -22,6 +22,8 @@ RATIO = 20
 """Beyond `SMALL`, times that what is unpacked may be larger than the file."""
 
 LARGEST = 4 << 30
+"""Bytes that a file may unpack to if its reader does not know better."""
+
 MOST_MEMBERS = 100_000
 _NPY: Any = np.lib.format
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -31,13 +33,17 @@ class ArchiveError(ValueError):
     """An archive that is damaged, of another kind, or unpacks to more than it may; the text does not name the file."""
 
 
-def unpacked_limit(size: int) -> int:
-    """Bytes that a file of `size` bytes may unpack to."""
-    return min(LARGEST, max(SMALL, RATIO * size))
+def unpacked_limit(size: int, largest: int = LARGEST) -> int:
+    """Bytes that a file of `size` bytes may unpack to, at most `largest`."""
+    return min(largest, max(SMALL, RATIO * size))
 
 
-def check_archive(path: str | os.PathLike[str]) -> dict[str, int]:
+def check_archive(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict[str, int]:
     """Reads a zip file's directory and adds up what its members declare. Reading a member never gives more than that.
+
+    Args:
+        path: the zip file.
+        largest: bytes that it may unpack to, whatever its own size.
 
     Returns:
         Bytes that each member unpacks to, by name.
@@ -49,7 +55,7 @@ def check_archive(path: str | os.PathLike[str]) -> dict[str, int]:
     if os.path.lexists(path) and not Path(path).is_file():
         raise ArchiveError("not a regular file")
     try:
-        limit = unpacked_limit(Path(path).stat().st_size)
+        limit = unpacked_limit(Path(path).stat().st_size, largest)
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError) as error:
@@ -65,14 +71,18 @@ def check_archive(path: str | os.PathLike[str]) -> dict[str, int]:
     return {member.filename: member.file_size for member in members}
 
 
-def load_arrays(path: str | os.PathLike[str]) -> dict[str, NDArray[Any]]:
+def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict[str, NDArray[Any]]:
     """Reads an `.npz` file of plain arrays whole.
+
+    Args:
+        path: the `.npz` file.
+        largest: bytes that it may unpack to; a reader that expects arrays of known sizes gives their sum.
 
     Raises:
         ArchiveError: damaged, not of plain arrays, or with arrays larger than the archive says.
         OSError: the file cannot be read.
     """
-    sizes = check_archive(path)
+    sizes = check_archive(path, largest=largest)
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:

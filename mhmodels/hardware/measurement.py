@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware.conditions import Conditions
 
 Kind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "published"]
 
 UNSUPPORTED = "×"
 NOISY_MAD_RATIO = 0.02
 
-_PLACED = ("measured", "estimated", "simulated")
 _CONDITIONS = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler")
 _TIMES = ("median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p95_ms", "init_ms", "first_ms", "mad_ratio")
 _COUNTS = (
@@ -25,14 +24,15 @@ _COUNTS = (
 
 
 class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a latency depends on besides file, hardware id and threads: two rows compare only if these are equal.
+    """Where and with which software a latency is measured: the part of its conditions that the file does not determine.
 
     Attributes:
         device: which piece of hardware; for a host its CPU model and a hash of its flags, since every model is another one.
         runtime: name and version of what runs the file ("LiteRT 2.3.0"); empty where nothing runs it.
         driver: version of the delegate's driver; empty where there is none.
         compiler: name and version of the compiler ("Vela 5.2.0"); empty where there is none.
-        configuration: settings of runtime or compiler, JSON values only.
+        configuration: settings of runtime or compiler, JSON values only. A null is dropped, because a setting that is null
+            and a setting that is absent are the same.
     """
 
     device: str
@@ -40,6 +40,11 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     driver: str = ""
     compiler: str = ""
     configuration: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if None in self.configuration.values():
+            known = {name: value for name, value in self.configuration.items() if value is not None}
+            msgspec.structs.force_setattr(self, "configuration", known)
 
 
 class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -65,6 +70,16 @@ class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         wrong = next((ms for ms in times if not (math.isfinite(ms) and ms > 0)), None)
         if wrong is not None:
             raise MeasurementError(f"turns with '{self.model}': a timing of {wrong!r} ms is not one: expected a number above 0")
+
+
+class MeasurementRequest(NamedTuple):
+    """What a row answers: a file, on a hardware, in certain conditions."""
+
+    hardware: str
+    architecture_id: str | None
+    model_hash: str
+    weights: str
+    conditions: Conditions
 
 
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -163,44 +178,29 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             device=self.device, runtime=self.runtime, driver=self.driver, compiler=self.compiler, configuration=self.configuration
         )
 
-    def conditions(self) -> dict[str, Any]:
-        """Everything but the network that this latency depends on, by name: rows mix only where all of it is equal.
+    def conditions(self) -> Conditions:
+        """Everything but the network that this latency depends on: latencies may be mixed only where it is equal.
 
-        The settings in `configuration` are named one by one: `configuration.mode`. One that is null is not there.
+        It consists of `kind`, `device`, `format`, `threads`, `batch`, `runtime`, `driver`, `compiler`, of every setting as
+        `configuration.NAME` (for a phone among them its delegate, its burst or sustained mode, and its clocks), and of
+        `turns.model_hash` where a reference network was timed in turns.
         """
-        own = {name: getattr(self, name) for name in _CONDITIONS}
-        return own | {f"configuration.{name}": value for name, value in self.configuration.items() if value is not None}
+        values = {name: getattr(self, name) for name in _CONDITIONS}
+        values |= {f"configuration.{name}": value for name, value in self.configuration.items()}
+        return Conditions(values | {"turns.model_hash": self.turns.model_hash if self.turns else None})
+
+    def request(self) -> MeasurementRequest:
+        """What this row answers: rows of equal requests are repetitions of one measurement, of which the best counts."""
+        return MeasurementRequest(self.hardware, self.architecture_id, self.model_hash, self.weights, self.conditions())
 
 
-class Mixture(NamedTuple):
-    """Two rows that may not be mixed, and the conditions in which they differ: (name, value of the first, value of the other)."""
+def steadier(earlier: Measurement, later: Measurement) -> Measurement:
+    """Chooses between two rows of one request: a noisy row gives way, of two noisy rows the faster one counts.
 
-    first: Measurement
-    other: Measurement
-    differing: tuple[tuple[str, Any, Any], ...]
-
-    def __str__(self) -> str:
-        return "; ".join(
-            f"field '{name}' is {_short(one)} for '{self.first.model}' and {_short(other)} for '{self.other.model}'"
-            for name, one, other in self.differing
-        )
-
-
-def mixture(rows: Iterable[Measurement]) -> Mixture | None:
-    """What keeps rows of one hardware from going together; None where they do.
-
-    Rows without a latency go with any, and predictions and published figures have no conditions.
+    A disturbance only ever slows an inference down. Of two rows that are not noisy the later one counts.
     """
-    timed = [row for row in rows if row.supported and row.kind in _PLACED]
-    known = timed[0].conditions() if timed else {}
-    for row in timed[1:]:
-        own = row.conditions()
-        if own != known:
-            names = [name for name in {**known, **own} if known.get(name) != own.get(name)]
-            return Mixture(timed[0], row, tuple((name, known.get(name), own.get(name)) for name in names))
-    return None
-
-
-def _short(value: Any) -> str:
-    text = "missing" if value is None else repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}…"
+    if earlier.noisy != later.noisy:
+        return later if earlier.noisy else earlier
+    if earlier.noisy and (earlier.median_ms or math.inf) < (later.median_ms or 0.0):
+        return earlier
+    return later

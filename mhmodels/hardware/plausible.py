@@ -12,6 +12,7 @@ import numpy as np
 
 from mhmodels.errors import FileFormatError
 from mhmodels.tflite.file import Operator, Tensor, TFLiteFile
+from mhmodels.tflite.schema import WEIGHTED_OPERATORS
 
 MAX_TENSOR_BYTES = 1 << 32
 """Of one tensor: far above any map or kernel of a network for phones."""
@@ -20,8 +21,6 @@ _COMPILED = {
     "CUSTOM:ethos-u": "compiled by Vela for an Arm Ethos-U NPU",
     "CUSTOM:edgetpu-custom-op": "compiled for a Coral Edge TPU",
 }
-_KERNELS = {"CONV_2D": (4, 0), "DEPTHWISE_CONV_2D": (4, 3), "TRANSPOSE_CONV": (4, 0), "FULLY_CONNECTED": (2, 0)}
-"""By operator the rank of its kernel, which is its second input, and the kernel's dimension of output channels."""
 
 
 def check_plausible(content: TFLiteFile, source: str) -> None:
@@ -75,14 +74,15 @@ def _size_problems(tensor: Tensor, *, computed: bool) -> Iterator[str]:
 
 
 def _kernel_problems(operator: Operator, content: TFLiteFile) -> Iterator[str]:
-    if operator.kind not in _KERNELS:
+    weighted = WEIGHTED_OPERATORS.get(operator.kind)
+    if weighted is None or weighted.rank is None or weighted.channels is None:
         return
-    rank, channels = _KERNELS[operator.kind]
+    rank, channels = weighted.rank, weighted.channels
     where = f"operator {operator.position} ({operator.kind})"
-    if len(operator.inputs) < 2 or operator.inputs[1] < 0 or not operator.outputs:
+    if len(operator.inputs) <= weighted.kernel or operator.inputs[weighted.kernel] < 0 or not operator.outputs:
         yield f"{where}: has no kernel or no output"
         return
-    kernel, output = content.tensors[operator.inputs[1]], content.tensors[operator.outputs[0]]
+    kernel, output = content.tensors[operator.inputs[weighted.kernel]], content.tensors[operator.outputs[0]]
     if len(kernel.shape) != rank:
         yield f"{where}: kernel '{kernel.name}' has shape {kernel.shape}, expected {rank} dimensions"
     elif not output.shape or output.shape[-1] != kernel.shape[channels]:

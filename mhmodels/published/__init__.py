@@ -6,9 +6,8 @@ import functools
 import importlib.resources
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import msgspec
-
 from mhmodels.architecture import decode_json
+from mhmodels.formats.checked import Checked
 
 if TYPE_CHECKING:
     from mhmodels.metrics import LatencyTable
@@ -19,7 +18,7 @@ FILE = "multi_hardware.json"
 TableNumber: TypeAlias = Literal[1, 2]
 
 
-class PublishedHardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PublishedHardware(Checked, frozen=True, kw_only=True):
     """A column: its id here, its heading in the paper, and whether float32 or uint8 files ran there."""
 
     id: str
@@ -27,7 +26,7 @@ class PublishedHardware(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     takes: Literal["float32", "uint8"]
 
 
-class PublishedReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PublishedReference(Checked, frozen=True, kw_only=True):
     """The C_i of equations 4 and 5: derived, since the paper does not print them.
 
     Attributes:
@@ -43,7 +42,7 @@ class PublishedReference(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     interval_ms: dict[str, tuple[float, float]]
 
 
-class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class PublishedRow(Checked, frozen=True, kw_only=True):
     """One printed row.
 
     Attributes:
@@ -69,7 +68,7 @@ class PublishedRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     mn_norm_max: float | None
 
 
-class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Published(Checked, frozen=True, kw_only=True):
     """Both tables and where they come from."""
 
     source: str

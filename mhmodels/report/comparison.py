@@ -21,7 +21,7 @@ Cells: TypeAlias = Mapping[tuple[str, str], Measurement]
 NOTHING_FAILED: Mapping[tuple[str, str], str] = {}
 
 
-class Subject(msgspec.Struct, frozen=True, kw_only=True):
+class ComparedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is compared.
 
     Attributes:
@@ -51,7 +51,7 @@ class PublishedNorms(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: dict[str, float | None]
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model's line.
 
     Attributes:
@@ -90,7 +90,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     published: PublishedNorms | None
 
 
-class Origin(msgspec.Struct, frozen=True, kw_only=True):
+class LatencyOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """What produced one hardware's latencies."""
 
     hardware: str
@@ -103,20 +103,57 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole table. `reference` is the row whose latencies count as 1; `rows` holds it only if it was asked for."""
+    """Models on several hardware, with their norms.
+
+    Attributes:
+        hardware: ids of the columns.
+        reference: row of the model whose latencies count as 1.
+        rows: rows of the models; the reference is among them only if it was asked for.
+        origins: what produced the latencies of each hardware.
+    """
 
     hardware: tuple[str, ...]
-    reference: Row
-    rows: tuple[Row, ...]
-    origins: tuple[Origin, ...]
+    reference: ComparisonRow
+    rows: tuple[ComparisonRow, ...]
+    origins: tuple[LatencyOrigin, ...]
+
+    def latency_table(self) -> LatencyTable:
+        """All rows as a latency table, the reference first."""
+        rows = (self.reference, *(row for row in self.rows if row.label != self.reference.label))
+        return LatencyTable(
+            [row.label for row in rows],
+            self.hardware,
+            [[_nan_if_none(row.latency_ms[name]) for name in self.hardware] for row in rows],
+            [[row.kind.get(name) for name in self.hardware] for row in rows],
+            [[name in row.noisy for name in self.hardware] for row in rows],
+        )
+
+    def records(self) -> list[dict[str, str | float | None]]:
+        """The models that were asked for as one dictionary each, as `pandas.DataFrame` and CSV writers take it.
+
+        Returns:
+            By model: `model`, `params`, `madds`, the latency in ms under each hardware id, `mn_norm_avg` and `mn_norm_max`;
+            None for what is missing.
+        """
+        return [
+            {
+                "model": row.label,
+                "params": row.params,
+                "madds": row.madds,
+                **row.latency_ms,
+                "mn_norm_avg": row.mn_norm_avg,
+                "mn_norm_max": row.mn_norm_max,
+            }
+            for row in self.rows
+        ]
 
 
-def subjects(architectures: Iterable[Architecture]) -> tuple[Subject, ...]:
+def subjects(architectures: Iterable[Architecture]) -> tuple[ComparedModel, ...]:
     """Labels and sizes, one subject an architecture; equal networks of one name give equal subjects.
 
     Two different networks of one name and width get their architecture id into their labels.
     """
-    found: dict[str, Subject] = {}
+    found: dict[str, ComparedModel] = {}
     result = []
     for architecture in architectures:
         label = (
@@ -126,14 +163,14 @@ def subjects(architectures: Iterable[Architecture]) -> tuple[Subject, ...]:
             label = f"{label}#{architecture.architecture_id[:8]}"
         if label not in found:
             counts = complexity(architecture)
-            found[label] = Subject(label=label, architecture=architecture, params=counts.params, madds=counts.madds)
+            found[label] = ComparedModel(label=label, architecture=architecture, params=counts.params, madds=counts.madds)
         result.append(found[label])
     return tuple(result)
 
 
 def compare(
-    compared: Sequence[Subject],
-    reference: Subject,
+    compared: Sequence[ComparedModel],
+    reference: ComparedModel,
     hardware: Sequence[str],
     cells: Cells,
     failed: Mapping[tuple[str, str], str] = NOTHING_FAILED,
@@ -175,13 +212,13 @@ def compare(
 
 
 def _row(
-    subject: Subject,
-    reference: Subject,
+    subject: ComparedModel,
+    reference: ComparedModel,
     hardware: Sequence[str],
     cells: Cells,
     failed: Mapping[tuple[str, str], str],
     table: LatencyTable,
-) -> Row:
+) -> ComparisonRow:
     architecture = subject.architecture
     errors = {column: failed[subject.id, column] for column in hardware if (subject.id, column) in failed}
     row = {column: cells[subject.id, column] for column in hardware if column not in errors}
@@ -190,7 +227,7 @@ def _row(
     slowest = None
     if maximum is not None:
         slowest = max(hardware, key=lambda column: (row[column].median_ms or 0) / (cells[reference.id, column].median_ms or 1))
-    return Row(
+    return ComparisonRow(
         model=architecture.name,
         label=subject.label,
         architecture_id=subject.id,
@@ -218,15 +255,19 @@ def _share(cell: Measurement) -> str:
     return f"{cell.delegated_nodes}/{cell.total_nodes}" if cell.total_nodes else "part"
 
 
-def _runs(reference: Subject, hardware: Sequence[str], cells: Cells) -> bool:
+def _runs(reference: ComparedModel, hardware: Sequence[str], cells: Cells) -> bool:
     return all((reference.id, column) in cells and cells[reference.id, column].supported for column in hardware)
+
+
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _number(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _published(subject: Subject) -> PublishedNorms | None:
+def _published(subject: ComparedModel) -> PublishedNorms | None:
     """The paper's row of that name, unless the user's file only borrows the name or runs at another input size."""
     from mhmodels.errors import MhmodelsError
     from mhmodels.registry import get_architecture
@@ -247,9 +288,9 @@ def _published(subject: Subject) -> PublishedNorms | None:
     )
 
 
-def _origin(hardware: str, cells: Sequence[Measurement]) -> Origin:
+def _origin(hardware: str, cells: Sequence[Measurement]) -> LatencyOrigin:
     cell = next((cell for cell in cells if cell.supported), cells[0])
-    return Origin(
+    return LatencyOrigin(
         hardware=hardware,
         kind=cell.kind,
         device=cell.device,

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mhmodels.hardware.measurement import UNSUPPORTED, Kind
-from mhmodels.report.comparison import Comparison, Row
+from mhmodels.report.comparison import Comparison, ComparisonRow
 
 NOISY = "~"
 PARTIAL = "*"
@@ -88,7 +88,7 @@ def _table(comparison: Comparison, words: _Headings, paper: bool) -> Table:
     return table
 
 
-def line(row: Row) -> str:
+def line(row: ComparisonRow) -> str:
     """One row as plain text, for logs: every latency with its kind."""
     latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind.get(column, 'failed')}" for column in row.latency_ms)
     return f"{row.label}: {latencies}; MN-Norm avg {_norm(row, row.mn_norm_avg)}, max {_norm(row, row.mn_norm_max)}"
@@ -160,13 +160,13 @@ def _origins(comparison: Comparison) -> Iterator[str]:
     yield from (f"{', '.join(columns)}: {where}." for where, columns in groups.items())
 
 
-def _all_rows(comparison: Comparison) -> tuple[Row, ...]:
+def _all_rows(comparison: Comparison) -> tuple[ComparisonRow, ...]:
     """The rows, and the reference below them unless it is one of them."""
     asked_for = any(row.label == comparison.reference.label for row in comparison.rows)
     return comparison.rows if asked_for else (*comparison.rows, comparison.reference)
 
 
-def _column_kinds(rows: Sequence[Row], column: str) -> list[Kind]:
+def _column_kinds(rows: Sequence[ComparisonRow], column: str) -> list[Kind]:
     """The kinds of a column's latencies, or of its refusals where it has none, in the order in which they come."""
     latencies = [row.kind[column] for row in rows if row.latency_ms[column] is not None]
     return list(dict.fromkeys(latencies or [row.kind[column] for row in rows if column in row.kind]))
@@ -181,7 +181,7 @@ def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
     return Text.assemble(name, "\n", (words.kinds.get(kind, kind), "italic" if kind == "measured" else "italic yellow"))
 
 
-def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[RenderableType]:
+def _cells(row: ComparisonRow, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[RenderableType]:
     yield Text(row.label)
     yield f"{row.params / 1e6:.2f}"
     yield f"{row.madds / 1e6:.0f}"
@@ -195,14 +195,14 @@ def _cells(row: Row, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[Rend
         yield NOTHING if row.published is None else _two_places(row.published.mn_norm_max)
 
 
-def _cell(row: Row, column: str) -> str:
+def _cell(row: ComparisonRow, column: str) -> str:
     value = row.latency_ms[column]
     if value is None:
         return FAILED if column in row.failed else UNSUPPORTED
     return f"{NOISY if column in row.noisy else ''}{three_digits(value)}{PARTIAL if column in row.partial else ''}"
 
 
-def _norm(row: Row, value: float | None) -> str:
+def _norm(row: ComparisonRow, value: float | None) -> str:
     return f"{NOISY if row.mn_norm_noisy and value is not None else ''}{_two_places(value)}"
 
 

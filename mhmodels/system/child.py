@@ -1,4 +1,4 @@
-"""A contained child process that answers in lines, on a descriptor of its own.
+"""Contained child processes: one that runs to its end, and one that answers in lines on a descriptor of its own.
 
 Requests and answers travel over a socket that only the child's own script knows. The child's standard input is empty, and
 whatever it or a library prints on standard output or standard error goes to `errors`: a print is never taken for an answer.
@@ -15,12 +15,39 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 CONTAINED = Path(__file__).with_name("contained.py")
 _MOST_LINE_BYTES = 64 << 20
 _ENDING_S = 30.0
 """How long a process that has closed its channel may take to end."""
+
+
+def run_contained(
+    target: Path | str, arguments: Sequence[str] = (), *, timeout_s: float, cores: Sequence[int] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a script or module inside the limits of `contained.py` to its end.
+
+    Args:
+        target: path of a script, or dotted name of a module.
+        arguments: of the script, from `sys.argv[1]` on.
+        timeout_s: seconds that it may take.
+        cores: numbers of the processor cores to pin it to; none for all.
+
+    Returns:
+        Exit code (below 0 for a signal), standard output and standard error.
+
+    Raises:
+        subprocess.TimeoutExpired: it took longer, and was killed.
+    """
+    command = _command(target, arguments, cores, None)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+
+
+def _command(target: Path | str, arguments: Sequence[str], cores: Sequence[int], channel: int | None) -> list[str]:
+    settings = json.dumps({"cores": list(cores), "channel": channel, "parent": os.getpid()})
+    # -P: neither the working directory nor the script's own folder may stand before the installed packages.
+    return [sys.executable, "-P", str(CONTAINED), settings, str(target), *arguments]
 
 
 class Child:
@@ -56,9 +83,7 @@ class Child:
         self._channel, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
-            settings = json.dumps({"cores": list(cores), "channel": number, "parent": os.getpid()})
-            # -P: neither the working directory nor the script's own folder may stand before the installed packages.
-            command = [sys.executable, "-P", str(CONTAINED), settings, str(target), *arguments]
+            command = _command(target, arguments, cores, number)
             try:
                 self._process = subprocess.Popen(
                     command,
@@ -79,7 +104,7 @@ class Child:
         """Whether the process runs."""
         return self._process.poll() is None
 
-    def ask(self, document: Any, deadline: float) -> bytes:
+    def ask(self, document: object, deadline: float) -> bytes:
         """Sends a document as one line and waits for the answer; arguments and errors as `line`.
 
         Whatever interrupts it ends the process: an answer that nobody waits for must not be taken for that of the next request.

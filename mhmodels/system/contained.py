@@ -2,8 +2,8 @@
 
 A runtime or compiler given a hostile file may crash, hang or ask for all memory. Started through here it ends with the
 process that started it, has no more memory than the machine, and leaves no core file. SETTINGS is a JSON object: `cores` to
-be pinned to, `channel` (the descriptor of `mhmodels.system.child`, handed on as the first argument), and `parent` (process
-id).
+be pinned to, `channel` (the descriptor of `mhmodels.system.child.Child`, handed on as the first argument; null for none), and
+`parent` (process id).
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ def main() -> None:
     """Takes itself out of the arguments and runs what follows."""
     settings, target = json.loads(sys.argv[1]), sys.argv[2]
     contain(settings["cores"], settings["parent"])
-    # A process that this one starts must not hold the channel open.
-    os.set_inheritable(settings["channel"], False)
-    sys.argv[:3] = [target, str(settings["channel"])]
+    sys.argv[:3] = [target]
+    if settings["channel"] is not None:
+        # A process that this one starts must not hold the channel open.
+        os.set_inheritable(settings["channel"], False)
+        sys.argv.insert(1, str(settings["channel"]))
     if target.endswith(".py"):
         runpy.run_path(target, run_name="__main__")
     else:

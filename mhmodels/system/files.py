@@ -144,7 +144,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, *, overwrite:
 
 @contextmanager
 def published(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
-    """As `replaced`, for files of one folder that belong together: all of them appear, or none.
+    """As `replaced`, for files of one folder that belong together: all of them appear, or all names stay as they were.
 
     Args:
         paths: the files; the last one to appear is the first of `paths`, so that whoever sees it finds the others too.
@@ -169,6 +169,19 @@ def published(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]
         with folder_lock(folder):
             _move_all(dict(zip(beside, paths, strict=True)), overwrite)
         _sync(folder)
+
+
+def move_finished(part: Path, path: Path) -> None:
+    """Moves a finished file of the same folder under its name in one step, synced, in place of what is there.
+
+    Raises:
+        OSError: it cannot be moved; `filename` is `path`.
+    """
+    with _named(path):
+        _sync(part)
+        with folder_lock(path.parent):
+            _move(part, path, overwrite=True)
+        _sync(path.parent)
 
 
 @contextmanager
@@ -308,21 +321,39 @@ def _machine() -> str:
 
 
 def _move_all(moves: Mapping[Path, Path], overwrite: bool) -> None:
-    """Moves files under their names, the first one last; those that were moved go again if one cannot be."""
+    """Moves files under their names, the first one last; if one cannot be moved, all names are as they were before."""
     for path in moves.values():
         _check_replaceable(path)
         if not overwrite and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
-    moved: list[Path] = []
-    try:
-        for beside, path in reversed(list(moves.items())):
-            _move(beside, path, overwrite)
-            moved.append(path)
-    except BaseException:
-        if not overwrite:
+    with contextlib.ExitStack() as kept:
+        before = {path: kept.enter_context(_kept(path)) for path in moves.values() if os.path.lexists(path)}
+        moved: list[Path] = []
+        try:
+            for beside, path in reversed(list(moves.items())):
+                _move(beside, path, overwrite)
+                moved.append(path)
+        except BaseException:
             for path in moved:
-                path.unlink(missing_ok=True)
-        raise
+                if path in before:
+                    before[path].replace(path)
+                else:
+                    path.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[Path]:
+    """A second name of a file, or a copy where the file system has no hard links, for the duration of the block."""
+    second = path.with_name(_temporary_name())
+    try:
+        try:
+            os.link(path, second, follow_symlinks=False)
+        except OSError:
+            shutil.copy2(path, second, follow_symlinks=False)
+        yield second
+    finally:
+        second.unlink(missing_ok=True)
 
 
 def _move(beside: Path, path: Path, overwrite: bool) -> None:

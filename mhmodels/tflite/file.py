@@ -1,6 +1,6 @@
-"""Reading a TFLite file without a runtime: tensors, operators, quantisation, every index and size checked.
+"""Reads a TFLite file without a runtime: tensors, operators and quantisation, with every index and size checked.
 
-Pure Python on the schema of ai-edge-litert, so that a hostile file is an error message and never a crash.
+The reader is pure Python on the schema of ai-edge-litert, so that a hostile file gives an error message and never a crash.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import FileFormatError
 from mhmodels.system.files import read_bytes
+from mhmodels.tflite.schema import ELEMENT_TYPES, FILE_IDENTIFIER, FUSED_ACTIVATIONS, enumerated, generated
 
 MAX_BYTES = 1 << 31
 MAX_ENTRIES = 100_000
-"""Tensors, operators, operator codes, buffers: real files have a few hundred."""
+"""Largest number of tensors, operators, operator codes and buffers each; real files have a few hundred."""
 MAX_RANK = 16
-_DTYPES: dict[str, Any] = {
-    "FLOAT32": np.float32, "FLOAT16": np.float16, "INT8": np.int8, "UINT8": np.uint8, "INT16": np.int16,
-    "INT32": np.int32, "INT64": np.int64, "BOOL": np.bool_,
-}  # fmt: skip
 
 
 class Tensor(NamedTuple):
     """A tensor of the main graph.
 
     Attributes:
+        position: index among the tensors of the file.
+        name: as stored; `tensor N` for an empty one.
+        shape: static shape.
         dtype: NumPy dtype name (`float32`, `int8`, …), or the schema's name in lower case where NumPy has none.
         scale: float32 (1,) or (channels,); empty where the tensor is not quantised.
         axis: quantised dimension.
@@ -51,7 +51,16 @@ class Tensor(NamedTuple):
 
 
 class Operator(NamedTuple):
-    """An operator: the schema's name of it, and positions of the tensors that it reads (-1: absent) and writes."""
+    """An operator of the main graph.
+
+    Attributes:
+        position: index among the operators of the file, in execution order.
+        kind: name in the enumeration `BuiltinOperator`, or `CUSTOM:NAME`.
+        version: of the operator's definition.
+        inputs: indices of the tensors that it reads; -1 for an optional one that is absent.
+        outputs: indices of the tensors that it writes.
+        activation: name of the activation that it applies itself; `NONE` for none.
+    """
 
     position: int
     kind: str
@@ -62,7 +71,14 @@ class Operator(NamedTuple):
 
 
 class TFLiteFile(NamedTuple):
-    """The main graph of a file."""
+    """The main graph of a file.
+
+    Attributes:
+        tensors: by index.
+        operators: in execution order.
+        inputs, outputs: indices of tensors.
+        description: free text in the file.
+    """
 
     tensors: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
@@ -72,23 +88,36 @@ class TFLiteFile(NamedTuple):
 
 
 def read_tflite(path: str | os.PathLike[str]) -> TFLiteFile:
-    """Reads a file.
+    """Reads a TFLite file.
+
+    Args:
+        path: the file, of at most 2 GiB.
+
+    Returns:
+        Its main graph. Constants are views of the bytes that were read.
 
     Raises:
-        FileFormatError: it cannot be read, is truncated, is not TFLite, or contradicts itself; the message names it.
+        FileFormatError: the file cannot be read, is truncated, is not TFLite, or contradicts itself; the message names it.
     """
     return parse_tflite(read_bytes(path, MAX_BYTES), source=str(path))
 
 
 def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:
-    """Parses the bytes of a file; see `read_tflite`."""
-    if len(data) < 16 or data[4:8] != b"TFL3":
+    """Parses the bytes of a file.
+
+    Args:
+        data: content of the file.
+        source: name of the file, for messages.
+
+    Raises:
+        FileFormatError: as `read_tflite`.
+    """
+    if len(data) < 16 or data[4:8] != FILE_IDENTIFIER:
         found = repr(bytes(data[4:8])) if len(data) >= 8 else f"{len(data)} bytes"
-        raise FileFormatError(f"{source}: not a TFLite file (identifier is {found}, expected b'TFL3')")
+        raise FileFormatError(f"{source}: not a TFLite file (identifier is {found}, expected {FILE_IDENTIFIER!r})")
     if len(data) > MAX_BYTES:
         raise FileFormatError(f"{source}: over {MAX_BYTES} bytes, expected a smaller file")
-    from ai_edge_litert import schema_py_generated as schema
-
+    schema = generated()
     try:
         return _Reader(schema.Model.GetRootAs(data, 0), schema, len(data)).file()
     except FileFormatError as error:
@@ -103,7 +132,7 @@ class _Reader:
     def __init__(self, model: Any, schema: Any, size: int) -> None:
         self.model, self.schema, self.size = model, schema, size
         self.budget = 4 * size + (1 << 16)
-        self.dtypes, self.activations = _names(schema.TensorType), _names(schema.ActivationFunctionType)
+        self.dtypes, self.activations = enumerated(schema.TensorType), enumerated(schema.ActivationFunctionType)
 
     def file(self) -> TFLiteFile:
         """The main graph."""
@@ -150,7 +179,7 @@ class _Reader:
 
     def operator_kinds(self) -> list[tuple[str, int]]:
         """Name and version of each operator code."""
-        names = _names(self.schema.BuiltinOperator)
+        names = enumerated(self.schema.BuiltinOperator)
         kinds = []
         for i in range(self.count(self.model.OperatorCodesLength(), "operator codes")):
             code = self.model.OperatorCodes(i)
@@ -164,7 +193,7 @@ class _Reader:
         """One tensor, with a view of its constant."""
         name = self.text(tensor.Name()) or f"tensor {index}"
         kind = self.dtypes.get(tensor.Type(), f"type {tensor.Type()}")
-        dtype = _DTYPES.get(kind)
+        dtype = ELEMENT_TYPES.get(kind)
         if tensor.ShapeLength() > MAX_RANK:
             raise FileFormatError(f"tensor '{name}': {tensor.ShapeLength()} dimensions, expected at most {MAX_RANK}")
         shape = self.integers(tensor.ShapeLength(), tensor.ShapeAsNumpy, name)
@@ -212,27 +241,12 @@ class _Reader:
 
     def fused_activation(self, operator: Any, kind: str) -> str:
         """Name of the activation that an operator applies itself."""
-        options, table = _FUSING.get(kind), operator.BuiltinOptions()
+        options, table = FUSED_ACTIVATIONS.get(kind), operator.BuiltinOptions()
         if options is None or table is None:
             return "NONE"
         read = getattr(self.schema, options)()
         read.Init(table.Bytes, table.Pos)
         return self.activations.get(read.FusedActivationFunction(), "UNKNOWN")
-
-
-_FUSING = {
-    "CONV_2D": "Conv2DOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "FULLY_CONNECTED": "FullyConnectedOptions",
-    "ADD": "AddOptions",
-    "MUL": "MulOptions",
-    "AVERAGE_POOL_2D": "Pool2DOptions",
-}
-"""Operators that have an activation, and the table of the schema that says which."""
-
-
-def _names(enum: Any) -> dict[int, str]:
-    return {value: name for name, value in vars(enum).items() if isinstance(value, int)}
 
 
 def _check_indices(inputs: tuple[int, ...], outputs: tuple[int, ...], operators: tuple[Operator, ...], count: int) -> None:

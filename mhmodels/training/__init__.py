@@ -1,5 +1,67 @@
-"""Training and evaluation: recipes as data, pictures in, a loop that continues exactly where it was interrupted.
+"""Training and evaluation on pictures: recipes as data, data sources, and runs that continue exactly where they stopped.
 
-`session.train_network` is the whole of it as one call; `loop.train` takes a model builder, feeds and a transform.
-`recipes`, `sources` and `digits64` do not import TensorFlow.
+`train_network` is what `mhmodels train` does, as one call, and `evaluate_network` what `mhmodels evaluate` does. Recipes, data
+and results are light to import; TensorFlow loads with the first use of `TrainingRequest`, `train_network` or
+`evaluate_network`.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from mhmodels.training.data.sources import Data, Source, open_data
+from mhmodels.training.errors import CheckpointError, DataError, RecipeError, TrainingError
+from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, Recipe, RMSProp, load_recipe
+from mhmodels.training.run.progress import Observer, Status
+from mhmodels.training.run.run_folder import Metrics, load_metrics
+
+if TYPE_CHECKING:
+    from mhmodels.training.evaluation import Evaluation as Evaluation
+    from mhmodels.training.session import TrainingRequest as TrainingRequest
+    from mhmodels.training.session import evaluate_network as evaluate_network
+    from mhmodels.training.session import train_network as train_network
+
+_HEAVY = {
+    "Evaluation": "mhmodels.training.evaluation",
+    "TrainingRequest": "mhmodels.training.session",
+    "evaluate_network": "mhmodels.training.session",
+    "train_network": "mhmodels.training.session",
+}
+"""Names whose modules import TensorFlow; they load on first use."""
+
+
+def __getattr__(name: str) -> object:
+    if name in _HEAVY:
+        return getattr(importlib.import_module(_HEAVY[name]), name)
+    raise AttributeError(f"module 'mhmodels.training' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HEAVY})
+
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Augmentation",
+    "CheckpointError",
+    "Data",
+    "DataError",
+    "Evaluation",
+    "LearningRate",
+    "Metrics",
+    "Observer",
+    "RMSProp",
+    "Recipe",
+    "RecipeError",
+    "Source",
+    "Status",
+    "TrainingError",
+    "TrainingRequest",
+    "evaluate_network",
+    "load_metrics",
+    "load_recipe",
+    "open_data",
+    "train_network",
+]

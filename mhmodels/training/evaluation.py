@@ -21,6 +21,11 @@ class Evaluation(NamedTuple):
         pictures: how many were judged; unreadable ones are in `skipped`.
         top1, top5: shares of them, 0 to 1.
         loss: mean cross-entropy in nats, without smoothing.
+
+    Example:
+        >>> from mhmodels.training import Evaluation
+        >>> Evaluation(pictures=100, top1=0.9, top5=1.0, loss=0.3, skipped=()).top1
+        0.9
     """
 
     pictures: int

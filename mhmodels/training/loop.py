@@ -41,7 +41,7 @@ from mhmodels.training.strategies import Precision, is_chief, precision_policy
 Transform = Callable[[keras.Model], keras.Model]
 
 
-class Job(NamedTuple):
+class TrainingJob(NamedTuple):
     """What to train, on what, where to.
 
     Attributes:
@@ -68,7 +68,7 @@ class Job(NamedTuple):
     resume: bool = False
 
 
-class Outcome(NamedTuple):
+class TrainingOutcome(NamedTuple):
     """What a run ends with.
 
     Attributes:
@@ -86,7 +86,7 @@ class Outcome(NamedTuple):
     chief: bool
 
 
-def train(job: Job, observer: Observer | None = None) -> Outcome:
+def train(job: TrainingJob, observer: Observer | None = None) -> TrainingOutcome:
     """Trains a model from where its folder stands to the recipe's last epoch.
 
     Raises:
@@ -110,7 +110,7 @@ def train(job: Job, observer: Observer | None = None) -> Outcome:
 class _Run:
     """A run under way."""
 
-    def __init__(self, job: Job, observer: Observer, folder: RunFolder) -> None:
+    def __init__(self, job: TrainingJob, observer: Observer, folder: RunFolder) -> None:
         recipe = job.setup.recipe
         self.job, self.observer, self.recipe = job, observer, recipe
         self.strategy = job.strategy
@@ -201,7 +201,7 @@ class _Run:
                 "storage that they share"
             )
 
-    def to_end(self) -> Outcome:
+    def to_end(self) -> TrainingOutcome:
         """Trains what is left."""
         batches = self.strategy.distribute_datasets_from_function(
             lambda context: self.job.train.training(
@@ -228,7 +228,7 @@ class _Run:
             self.evaluation = self._evaluate()
         if self.recipe.ema is not None:
             self.optimizer.finalize_variable_values(self.trained.trainable_variables)
-        return Outcome(self.model, self.trained, self.progress, self.evaluation, self.chief)
+        return TrainingOutcome(self.model, self.trained, self.progress, self.evaluation, self.chief)
 
     def kept(self) -> str:
         """What an interrupted run leaves."""

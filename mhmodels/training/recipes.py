@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
 from mhmodels.architecture import Interpolation, Preprocessing, decode_json
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import named_or_file
 from mhmodels.training.errors import RecipeError
 
@@ -25,38 +26,65 @@ NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
-class RMSProp(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="rmsprop"):
-    """RMSProp; `epsilon` stands under the root, as in TensorFlow 1."""
+class RMSProp(Checked, frozen=True, kw_only=True, tag_field="type", tag="rmsprop"):
+    """RMSProp; `epsilon` stands under the root, as in TensorFlow 1.
 
+    Example:
+        >>> from mhmodels.training import RMSProp
+        >>> RMSProp(momentum=0.8).decay
+        0.9
+    """
+
+    field_error: ClassVar = RecipeError
     decay: Share = 0.9
     momentum: Share = 0.9
     epsilon: Positive = 1.0
 
 
-class Adam(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="adam"):
-    """Adam (arXiv 1412.6980)."""
+class Adam(Checked, frozen=True, kw_only=True, tag_field="type", tag="adam"):
+    """Adam (arXiv 1412.6980).
 
+    Example:
+        >>> from mhmodels.training import Adam
+        >>> Adam(beta_1=0.8).beta_2
+        0.999
+    """
+
+    field_error: ClassVar = RecipeError
     beta_1: Share = 0.9
     beta_2: Share = 0.999
     epsilon: Positive = 1e-7
 
 
-class SGD(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="type", tag="sgd"):
-    """Gradient descent with momentum."""
+class SGD(Checked, frozen=True, kw_only=True, tag_field="type", tag="sgd"):
+    """Gradient descent with momentum.
 
+    Example:
+        >>> from mhmodels.training import SGD
+        >>> SGD(nesterov=True).momentum
+        0.9
+    """
+
+    field_error: ClassVar = RecipeError
     momentum: Share = 0.9
     nesterov: bool = False
 
 
-class LearningRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class LearningRate(Checked, frozen=True, kw_only=True):
     """Linear warm-up from 0 to the peak, then cosine to 0 or constant.
 
     Attributes:
         peak: for `reference_batch` pictures a step, scaled in proportion to the batch; as it is where that is None.
         warmup: share of all steps.
         decay: what follows the warm-up.
+
+    Example:
+        >>> from mhmodels.training import LearningRate
+        >>> LearningRate(peak=0.1, reference_batch=256).peak_at(1024)
+        0.4
     """
 
+    field_error: ClassVar = RecipeError
     peak: Positive
     reference_batch: Count | None = None
     warmup: Share = 0.0
@@ -67,7 +95,7 @@ class LearningRate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         return self.peak if self.reference_batch is None else self.peak * batch_size / self.reference_batch
 
 
-class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Augmentation(Checked, frozen=True, kw_only=True):
     """A random part of the picture, resized to the input, as for Inception and ResNet.
 
     Attributes:
@@ -79,8 +107,14 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     Raises:
         RecipeError: a range that is none.
+
+    Example:
+        >>> from mhmodels.training import Augmentation
+        >>> Augmentation(area=(0.35, 1.0), flip=False).attempts
+        10
     """
 
+    field_error: ClassVar = RecipeError
     area: tuple[Positive, Positive] = (0.08, 1.0)
     aspect: tuple[Positive, Positive] = (3 / 4, 4 / 3)
     attempts: Count = 10
@@ -88,6 +122,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     interpolation: Interpolation = "bicubic"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         ranges = (
             ("area", self.area, 1.0, "share of the picture, at most 1"),
             ("aspect", self.aspect, math.inf, "width by height"),
@@ -97,7 +132,7 @@ class Augmentation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
                 raise RecipeError(f"field 'augmentation.{field}' is {[low, high]}, expected the least and the largest {what}")
 
 
-class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Recipe(Checked, frozen=True, kw_only=True):
     """Everything that decides how weights come from data, except the network, the data and the seed.
 
     Attributes:
@@ -113,8 +148,15 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         preprocessing: replaces the network's own, and is written to the weight file; None keeps it.
         evaluate_every: epochs between evaluations; the last epoch is always evaluated.
         max_bad_share: share of the pictures that may be unreadable before the run fails.
+
+    Example:
+        >>> from mhmodels.training import Adam, LearningRate, Recipe
+        >>> recipe = Recipe(name="mine", epochs=3, batch_size=32, optimizer=Adam(), learning_rate=LearningRate(peak=1e-3))
+        >>> Recipe.from_json(recipe.to_json()) == recipe
+        True
     """
 
+    field_error: ClassVar = RecipeError
     name: str
     epochs: Count
     batch_size: Count
@@ -196,5 +238,10 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     Raises:
         UnknownNameError: neither a name nor a .json file.
         FileFormatError: the file cannot be read or is not a recipe.
+
+    Example:
+        >>> from mhmodels.training import load_recipe
+        >>> load_recipe("paper").epochs
+        360
     """
     return named_or_file(recipe, "recipe", RECIPES, Recipe.from_json)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import keras
 import msgspec
 
-from mhmodels import __version__
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
 from mhmodels.network import LOGITS, lower
@@ -19,12 +18,13 @@ from mhmodels.training.data.feed import Feed
 from mhmodels.training.data.sources import Data, Source
 from mhmodels.training.errors import DataError
 from mhmodels.training.evaluation import Evaluation, evaluate
-from mhmodels.training.loop import Job, Outcome, Transform, train
+from mhmodels.training.loop import TrainingJob, TrainingOutcome, Transform, train
 from mhmodels.training.recipes import Recipe
 from mhmodels.training.run.curve import plot_curve
 from mhmodels.training.run.progress import Observer, Silent
 from mhmodels.training.run.run_folder import Metrics, RunFolder, Setup
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
+from mhmodels.version import __version__
 from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
 from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.loading import ATTRIBUTE
@@ -32,7 +32,7 @@ from mhmodels.weights.loading import ATTRIBUTE
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
-class Request(NamedTuple):
+class TrainingRequest(NamedTuple):
     """A training run by names.
 
     Attributes:
@@ -43,7 +43,16 @@ class Request(NamedTuple):
             classifier is taken. None begins at random.
         transform, transform_name: what is done to the built model before training, and how the record calls it.
         learned: what the transformed model learned besides the weights, for the weights file.
-        checkpoint_seconds: as in `loop.Job`.
+        checkpoint_seconds: as in `loop.TrainingJob`.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mhmodels import resolve
+        >>> from mhmodels.training import TrainingRequest, load_recipe, open_data
+        >>> network = resolve("multi_max@0.25").at(input_size=64, classes=10)
+        >>> request = TrainingRequest(network, open_data("digits64"), load_recipe("digits"), Path("run"), seed=1)
+        >>> request.precision
+        'float32'
     """
 
     architecture: Architecture
@@ -61,13 +70,24 @@ class Request(NamedTuple):
     resume: bool = False
 
 
-def train_network(request: Request, observer: Observer | None = None) -> Metrics:
+def train_network(request: TrainingRequest, observer: Observer | None = None) -> Metrics:
     """Trains and writes weights, metrics and curve into the run's folder.
 
     Raises:
         DataError: nothing to train on, or data that do not fit.
         TrainingError, CheckpointError: as `loop.train`.
         WeightsError: the weights to begin with do not fit.
+
+    Example:
+        >>> from pathlib import Path
+        >>> import msgspec
+        >>> from mhmodels import resolve
+        >>> from mhmodels.training import TrainingRequest, load_recipe, open_data, train_network
+        >>> network = resolve("multi_max@0.25").at(input_size=64, classes=10)
+        >>> recipe = msgspec.structs.replace(load_recipe("digits"), epochs=1, batch_size=256)
+        >>> metrics = train_network(TrainingRequest(network, open_data("digits64"), recipe, Path("run")))
+        >>> metrics.weights_file
+        'model.weights.h5'
     """
     observer = observer or Silent()
     # First of all: the collective operations of several workers must be set up before TensorFlow is used.
@@ -96,6 +116,13 @@ def evaluate_network(
     Raises:
         WeightsError: the weights do not fit the network.
         DataError: the data do not fit, or too many pictures are unreadable.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.training import evaluate_network, open_data
+        >>> network = resolve("multi_max@0.25").at(input_size=64, classes=10)
+        >>> evaluate_network(network, "digits64", open_data("digits64").test).top1 > 0.9
+        True
     """
     _check_pictures(architecture, architecture.preprocessing)
     model = create_model(architecture, classifier_activation=None)
@@ -135,7 +162,7 @@ def with_preprocessing(architecture: Architecture, recipe: Recipe) -> Architectu
     return msgspec.structs.replace(architecture, preprocessing=recipe.preprocessing)
 
 
-def _job(request: Request, strategy: Any, observer: Observer) -> Job:
+def _job(request: TrainingRequest, strategy: Any, observer: Observer) -> TrainingJob:
     recipe, data = request.recipe, request.data
     if data.train is None:
         raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
@@ -147,7 +174,7 @@ def _job(request: Request, strategy: Any, observer: Observer) -> Job:
         "preprocessing": architecture.preprocessing,
         "max_bad_share": recipe.max_bad_share,
     }
-    return Job(
+    return TrainingJob(
         build=lambda: _build(architecture, recipe, request.weights, observer),
         setup=Setup(
             model=architecture.name,
@@ -214,7 +241,7 @@ def _weights_identity(weights: str | None, architecture: Architecture) -> str | 
     return None if weights is None else f"sha256 {sha256_of(locate(weights, architecture))}"
 
 
-def _metrics(job: Job, outcome: Outcome) -> Metrics:
+def _metrics(job: TrainingJob, outcome: TrainingOutcome) -> Metrics:
     progress, judged = outcome.progress, outcome.evaluation
     last = progress.history[-1]
     feeds = [feed for feed in (job.train, job.test) if feed is not None]
@@ -235,7 +262,9 @@ def _metrics(job: Job, outcome: Outcome) -> Metrics:
     )
 
 
-def _write(job: Job, outcome: Outcome, metrics: Metrics, architecture: Architecture, learned: Learned | None) -> None:
+def _write(
+    job: TrainingJob, outcome: TrainingOutcome, metrics: Metrics, architecture: Architecture, learned: Learned | None
+) -> None:
     folder, setup, source = RunFolder(job.folder), job.setup, job.train.source
     how = f"mhmodels train, recipe {setup.recipe.name}, {setup.recipe.epochs} epochs, seed {setup.seed}"
     claims: tuple[Claim, ...] = ()

@@ -1,8 +1,10 @@
 """Weights: their files, where they come from, and how they get into a model."""
 
+from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.files import open_weights, read_info, read_weights, write_weights
 from mhmodels.weights.importing import Imported, Stated, import_weights
 from mhmodels.weights.info import Claim, Labels, Learned, WeightsInfo, content_hash
+from mhmodels.weights.labels import Prediction, read_labels
 from mhmodels.weights.loading import load_weights, model_arrays, save_weights
 
 __all__ = [
@@ -10,14 +12,17 @@ __all__ = [
     "Imported",
     "Labels",
     "Learned",
+    "Prediction",
     "Stated",
     "WeightsInfo",
     "content_hash",
     "import_weights",
     "load_weights",
+    "locate",
     "model_arrays",
     "open_weights",
     "read_info",
+    "read_labels",
     "read_weights",
     "save_weights",
     "write_weights",

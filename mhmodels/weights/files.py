@@ -79,6 +79,14 @@ def write_weights(
     Raises:
         WeightsError: arrays that are not the network's, or not finite; a path that Keras would refuse; a description over 4 MiB;
             a full disk.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate, read_weights, write_weights
+        >>> network = resolve("multi_max@0.25")
+        >>> info, arrays = read_weights(locate("digits64", network))
+        >>> write_weights("copy.weights.h5", info.network(), arrays, source="a copy").sha256 == info.sha256
+        True
     """
     target = Path(path)
     if not target.name.endswith(SUFFIX):
@@ -131,6 +139,13 @@ def open_weights(path: str | os.PathLike[str]) -> Iterator[WeightsFile]:
     Raises:
         WeightsError: unreadable or foreign.
         FileFormatError: its description is of another format or has a wrong field.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate, open_weights
+        >>> with open_weights(locate("digits64", resolve("multi_max@0.25"))) as file:
+        ...     file.variables["stem_conv", "kernel"].shape
+        (3, 3, 3, 8)
     """
     with open_h5(path) as file:
         source = read_h5(file, str(path))
@@ -149,6 +164,13 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[WeightsInfo, Arrays]:
     Raises:
         WeightsError: unreadable, without description, altered, or not what its description says.
         FileFormatError: its description is of another format or has a wrong field.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate, read_weights
+        >>> info, arrays = read_weights(locate("digits64", resolve("multi_max@0.25")))
+        >>> arrays["stem_conv", "kernel"].dtype.name
+        'float32'
     """
     with open_weights(path) as file:
         if file.info is None:
@@ -165,6 +187,12 @@ def read_info(path: str | os.PathLike[str]) -> WeightsInfo | None:
     Raises:
         WeightsError: unreadable or foreign.
         FileFormatError: its description is of another format or has a wrong field.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate, read_info
+        >>> read_info(locate("digits64", resolve("multi_max@0.25"))).accuracy[0].dataset
+        'digits64 test'
     """
     with open_h5(path) as file:
         return _info(file, str(path))
@@ -258,6 +286,6 @@ def _info(file: Group, path: str) -> WeightsInfo | None:
 
 
 def _version() -> str:
-    from mhmodels import __version__
+    from mhmodels.version import __version__
 
     return __version__

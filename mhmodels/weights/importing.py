@@ -45,6 +45,11 @@ class Stated(NamedTuple):
         licence: of the weights.
         description: where they come from; None names the file.
         accuracy: what is claimed for them.
+
+    Example:
+        >>> from mhmodels.weights import Stated
+        >>> Stated(preprocessing="imagenet", licence="Apache-2.0").background is None
+        True
     """
 
     preprocessing: str | None = None
@@ -72,6 +77,13 @@ class Imported(NamedTuple):
         unused: names of variables that no layer of the network takes.
         training_state: number of optimizer slots, counters and the like.
         averages: whether moving averages were taken; None where there are none.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import import_weights, locate
+        >>> imported = import_weights(locate("digits64", resolve("multi_max@0.25")), "multi_max@0.25", "mine.weights.h5")
+        >>> imported.unused
+        ()
     """
 
     path: str
@@ -142,6 +154,13 @@ def import_weights(
     Raises:
         WeightsError: corrupt, altered, foreign, another family, width or class count, or not finite; a full disk.
         MhmodelsError: `model` means nothing.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import import_weights, locate
+        >>> imported = import_weights(locate("digits64", resolve("multi_max@0.25")), "multi_max@0.25", "mine.weights.h5")
+        >>> imported.info.holds
+        'the whole network'
     """
     architecture, width = _wanted(model, width_multiplier)
     with open_source(origin) as source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing, decode_json
 from mhmodels.errors import WeightsError
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import control_character
 from mhmodels.weights.sources.source import Role
 
@@ -27,7 +28,7 @@ NO_LINE_ENDS = "\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 """White space that a class name may have inside. Only \\n, \\r\\n and \\r end a line of a labels file."""
 
 
-class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Labels(Checked, frozen=True, kw_only=True):
     """What a classifier's outputs mean.
 
     Attributes:
@@ -35,13 +36,20 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         names: of the classes in order, without background; empty if the file does not carry them.
         background: the output that is no class of the set: `none`, the `first` (slim: labels from 1), the `last`
             (TuNAS: an output that is never trained), or `unknown`.
+
+    Example:
+        >>> from mhmodels.weights import Labels
+        >>> Labels(name="pets", names=("cat", "dog"), background="first").offset
+        1
     """
 
+    field_error: ClassVar = WeightsError
     name: str = ""
     names: tuple[str, ...] = ()
     background: Background = "none"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for number, name in enumerate(self.names):
             mark = control_character(name, NO_LINE_ENDS)
             if mark is not None or not name.strip():
@@ -70,15 +78,22 @@ class Labels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
 
 
-class Claim(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom."""
+class Claim(Checked, frozen=True, kw_only=True):
+    """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom.
 
+    Example:
+        >>> from mhmodels.weights import Claim
+        >>> Claim(top1=75.2, dataset="ImageNet", source="our training of May").top1
+        75.2
+    """
+
+    field_error: ClassVar = WeightsError
     top1: float
     dataset: str
     source: str
 
 
-class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Learned(Checked, frozen=True, kw_only=True):
     """What quantisation-aware training learned besides the weights.
 
     Attributes:
@@ -86,20 +101,27 @@ class Learned(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         granularity: of the weights' scales.
         steps: of quantisation-aware training.
         ranges: (low, high) by tensor name, as the exporter calibrates them.
+
+    Example:
+        >>> from mhmodels.weights import Learned
+        >>> Learned(format="int8", granularity="channel", steps=100, ranges={"stem": (0.0, 6.0)}).ranges["stem"]
+        (0.0, 6.0)
     """
 
+    field_error: ClassVar = WeightsError
     format: Literal["int8", "uint8"]
     granularity: Literal["channel", "tensor"]
     steps: int
     ranges: dict[str, tuple[float, float]]
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, (low, high) in self.ranges.items():
             if not -math.inf < low < high < math.inf:
-                raise ValueError(f"range of tensor '{name}' is ({low}, {high}), expected two finite ascending numbers")
+                raise WeightsError(f"range of tensor '{name}' is ({low}, {high}), expected two finite ascending numbers")
 
 
-class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WeightsInfo(Checked, frozen=True, kw_only=True):
     """A weights file's own description.
 
     Attributes:
@@ -116,8 +138,16 @@ class WeightsInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         padding: before strided convolutions where the weights were trained: `same` as this package pads, or `bottom_right`,
             ((0, 1), (0, 1)), as keras.applications.MobileNet does.
         created_by: the program and version that wrote the file.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate, read_info
+        >>> info = read_info(locate("digits64", resolve("multi_max@0.25")))
+        >>> info.holds, info.labels.names[:3]
+        ('the whole network', ('0', '1', '2'))
     """
 
+    field_error: ClassVar = WeightsError
     sha256: str
     architecture_id: str
     architecture: dict[str, Any]
@@ -173,6 +203,12 @@ def content_hash(arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> str:
 
     Returns:
         64 hex digits.
+
+    Example:
+        >>> import numpy as np
+        >>> from mhmodels.weights import content_hash
+        >>> content_hash({("stem_conv", "kernel"): np.zeros((3, 3, 3, 32), np.float32)})[:8]
+        '0f53b80e'
     """
     digest = hashlib.sha256()
     for (layer, role), array in sorted(arrays.items()):

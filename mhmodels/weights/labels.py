@@ -30,6 +30,11 @@ class Prediction(NamedTuple):
         class_index: of the class in its label set, from 0; -1 for the background output.
         label: its name; the index as text where nobody named the classes.
         score: as the network gave it.
+
+    Example:
+        >>> from mhmodels.weights import Prediction
+        >>> Prediction(class_index=281, label="tabby", score=0.83).label
+        'tabby'
     """
 
     class_index: int
@@ -46,6 +51,13 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     Raises:
         WeightsError: no text, no names, an empty line among them, or a control character in one.
         FileFormatError: it cannot be read.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mhmodels.weights import read_labels
+        >>> _ = Path("labels.txt").write_text("cat\\ndog\\n")
+        >>> read_labels("labels.txt")
+        ('cat', 'dog')
     """
     try:
         text = read_bytes(path, LARGEST_FILE).decode("utf-8-sig")

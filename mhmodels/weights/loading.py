@@ -40,6 +40,13 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
 
     Raises:
         WeightsError: missing, unreadable, altered, of another network or class count, or not downloadable.
+
+    Example:
+        >>> from mhmodels import create_model
+        >>> from mhmodels.weights import load_weights
+        >>> model = create_model("multi_max@0.25", input_shape=(64, 64, 3), classes=10)
+        >>> load_weights(model, "digits64").labels.names[:3]
+        ('0', '1', '2')
     """
     architecture = architecture or getattr(model, ATTRIBUTE, None)
     if architecture is None:
@@ -85,6 +92,14 @@ def save_weights(
 
     Raises:
         WeightsError: the model is not that network; the weights are not finite; the file cannot be written.
+
+    Example:
+        >>> from mhmodels import create_model, resolve
+        >>> from mhmodels.weights import Labels, read_info, save_weights
+        >>> network = resolve("multi_max@0.25").at(input_size=64, classes=2)
+        >>> _ = save_weights(create_model(network), network, "mine.weights.h5", labels=Labels(names=("cat", "dog")))
+        >>> read_info("mine.weights.h5").labels.names
+        ('cat', 'dog')
     """
     arrays = model_arrays(model, architecture)
     return write_weights(
@@ -101,7 +116,15 @@ def save_weights(
 
 
 def model_arrays(model: Any, architecture: Architecture) -> Arrays:
-    """A model's arrays by (layer name, role), float32, copied."""
+    """A model's arrays by (layer name, role), float32, copied.
+
+    Example:
+        >>> from mhmodels import create_model, resolve
+        >>> from mhmodels.weights import model_arrays
+        >>> network = resolve("multi_max@0.25")
+        >>> model_arrays(create_model(network), network)["stem_conv", "kernel"].shape
+        (3, 3, 3, 8)
+    """
     return {
         (target.name, role): np.array(getattr(model.get_layer(target.name), role).numpy(), np.float32)
         for target in _layers_of(model, architecture)

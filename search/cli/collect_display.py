@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 import click
 
 from mhmodels.cli.common import check_place, check_places, console, emit_json, note, progress_console
+from mhmodels.hardware import HardwareCollection
 from mhmodels.search.collecting.claims import claimed
-from mhmodels.search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
-from mhmodels.search.collecting.plan import Plan, Settings, make_plan
+from mhmodels.search.collecting.collect import run_plan
+from mhmodels.search.collecting.plan import CollectPlan, CollectSettings, make_plan
+from mhmodels.search.collecting.progress import CollectProgress, CollectReport, raise_problems, unsupported_text
 from mhmodels.search.collecting.table import FORMAT, write_table
-from mhmodels.search.cost_model.latencies.reading import is_provenance, read_members
+from mhmodels.search.cost_model.latencies.provenance import is_provenance
+from mhmodels.search.cost_model.latencies.samples import read_samples
 from mhmodels.search.space.sampling import sample
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
@@ -53,10 +56,11 @@ def run(
     draw: tuple[int, int, str | None] | Path,
     hardware: Sequence[str],
     store: str | None,
-    settings: Settings,
+    settings: CollectSettings,
     scheduler: str | None,
     output: Path | None,
     as_json: bool,
+    known: HardwareCollection,
 ) -> None:
     """Samples or reads networks, measures what the store lacks, reports.
 
@@ -69,18 +73,19 @@ def run(
         scheduler: address of a dask.distributed scheduler, or None for this machine.
         output: FILE.csv for all rows of these networks; None for none.
         as_json: prints a document instead of a table.
+        known: collection that has the ids.
 
     Raises:
         MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
     """
     if isinstance(draw, Path):
-        drawn = read_members(draw, space)
+        drawn = read_samples(draw, space)
         about: dict[str, Any] = {"samples": draw.name}
     else:
         drawn = sample(space, *draw)
         about = {"n": draw[0], "seed": draw[1], "distribution": ", ".join(dict.fromkeys(drawn.distributions))}
     with Store(store) as rows, claimed(rows.path, hardware):
-        plan = make_plan(space, drawn, hardware, rows, settings, remote=scheduler is not None)
+        plan = make_plan(space, drawn, hardware, rows, settings, hardware=known, remote=scheduler is not None)
         _introduce(plan)
         with _progress(plan) as (advance, tell):
             events = None
@@ -88,7 +93,7 @@ def run(
                 from mhmodels.search.collecting.cluster import remote_events
 
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
-            report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
+            report = run_plan(plan, space, rows, settings, tell=tell, advance=advance, events=events)
         if output is not None:
             try:
                 write_table(output, plan, space, rows, settings, about)
@@ -105,7 +110,7 @@ def run(
     raise_problems(report)
 
 
-def _introduce(plan: Plan) -> None:
+def _introduce(plan: CollectPlan) -> None:
     if plan.baselines:
         note(f"beside the samples: {', '.join(one.label for one in plan.baselines)}, for the C of rewards (--baseline)")
     for target in plan.targets:
@@ -116,7 +121,7 @@ def _introduce(plan: Plan) -> None:
 
 
 @contextmanager
-def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+def _progress(plan: CollectPlan) -> Iterator[tuple[Callable[[CollectProgress], None], Callable[[str], None]]]:
     """A bar for each hardware; where stderr is no terminal, a line for each every half minute."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bars
@@ -133,7 +138,7 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
         }
         told = dict.fromkeys(tasks, time.monotonic())
 
-        def advance(progress: Progress) -> None:
+        def advance(progress: CollectProgress) -> None:
             tally, now = progress.tally, time.monotonic()
             bars.update(tasks[tally.hardware], completed=tally.done, description=progress.text)
             if not err.is_terminal and now - told[tally.hardware] > QUIET_S:
@@ -143,7 +148,7 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
         yield advance, (functools.partial(bars.console.print, markup=False) if err.is_terminal else note)
 
 
-def _table(report: Report) -> Any:
+def _table(report: CollectReport) -> Any:
     from rich.table import Table
 
     table = Table("hardware", "kind", "networks", "from store", "new", "again", "noisy", "remarks")

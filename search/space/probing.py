@@ -1,16 +1,12 @@
-"""Finding out what hardware runs: one small network for each operation, exported and tried."""
+"""Probes hardware for operations that it does not run, by measuring one small network for each operation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, cast
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
 from mhmodels.families.rows import bottleneck, conv, ib
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
-
-if TYPE_CHECKING:
-    from mhmodels.export.writing.latency import LatencyFormat
 
 _SIDE = 32
 _KERNELS = (5, 7, 9)
@@ -19,7 +15,7 @@ _WITHOUT = (SQUEEZE_EXCITE, "hard_swish", "relu6", "max_pool", "average_pool")
 
 
 def probes() -> Mapping[str, Architecture]:
-    """Small networks, each with one thing that hardware may not run, by the name of that thing; `plain` has none."""
+    """The probes: small networks, each with one operation that hardware may not run, by its name; `plain` has none."""
     blocks: dict[str, Block] = {
         _PLAIN: ib(3, 1, 32, 2),
         SQUEEZE_EXCITE: ib(3, 1, 32, 2, squeeze_excite=SqueezeExcite()),
@@ -33,25 +29,29 @@ def probes() -> Mapping[str, Architecture]:
 
 
 def probe(hardware_id: str) -> Capabilities:
-    """Measures the probes on a hardware; one that does not run as a whole is a limit.
+    """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
-        hardware_id: as `mhmodels hardware` lists them.
+        hardware_id: hardware id (`mhmodels hardware` lists them).
 
     Raises:
-        MhmodelsError: the hardware is unknown or cannot be reached, or not even the plain network runs.
+        MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
-    from mhmodels.export.writing.latency import latency_file
+    from mhmodels.export.writing.latency import latency_file, latency_format
     from mhmodels.hardware import answer, get_hardware, prepare
+    from mhmodels.hardware.measuring import check
     from mhmodels.system.files import temporary_folder
 
     hardware, runner = get_hardware(hardware_id)
+    file_format = latency_format(hardware.format, hardware.id)
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
-            path = latency_file(architecture, cast("LatencyFormat", hardware.format), folder)
-            row = answer(prepare(path, label=f"probe {name}", weights="random-v1"), hardware, runner, tries=1).measurement
+            path = latency_file(architecture, file_format, folder)
+            job = prepare(path, label=f"probe {name}", weights="random-v1")
+            check(job, hardware, runner)
+            row = answer(job, hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
     if _PLAIN in refused:

@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import os
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
 
 from mhmodels.architecture import MAX_WIDTH, MIN_INPUT, Preprocessing, decode_json
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import named_or_file
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
@@ -31,9 +32,10 @@ from mhmodels.training.recipes import (
 FORMAT: Literal["mhmodels.supernet_preset/1"] = "mhmodels.supernet_preset/1"
 
 
-class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Policy(Checked, frozen=True, kw_only=True):
     """The controller's settings but for the number of its updates; see `search.methods.controller.ControllerSettings`."""
 
+    field_error: ClassVar = SearchError
     learning_rate: float = 4.8e-3
     growth: float = 10.0
     delay: Share = 0.25
@@ -43,7 +45,7 @@ class Policy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     skip: float | None = 0.5
 
 
-class Walk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Walk(Checked, frozen=True, kw_only=True):
     """How a short search begins: networks that share nothing but chance take thousands of steps until they begin to learn.
 
     There is one network near the target. It is trained alone at first, then it walks through the space, a decision at a time, so
@@ -56,12 +58,13 @@ class Walk(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         every: steps between two moves.
     """
 
+    field_error: ClassVar = SearchError
     fixed: Share
     end: Share
     every: Count
 
 
-class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Preset(Checked, frozen=True, kw_only=True):
     """Everything that decides a search by weight sharing, except space, reward, data and seed.
 
     Attributes:
@@ -91,6 +94,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         max_bad_share: share of the pictures that may be unreadable before the search fails.
     """
 
+    field_error: ClassVar = SearchError
     name: str
     steps: Count
     batch_size: Count
@@ -116,6 +120,7 @@ class Preset(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.scored is None and self.update_every > 1:
             raise SearchError(
                 f"preset '{self.name}': field 'update_every' is {self.update_every}, expected 1 where 'scored' is null"

@@ -9,10 +9,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import mhmodels
 from mhmodels.formats.json_files import read_bytes
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.template import ArchitectureSpace
@@ -22,6 +21,7 @@ from mhmodels.system.files import write_atomically
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run.checkpoint import Progress
 from mhmodels.training.run.run_folder import differences
+from mhmodels.version import __version__
 
 PHASE, FINALIST, ARGMAX = "supernet", "finalist", "argmax"
 """Phases in the log: judged on the way; at the end, on all validation pictures."""
@@ -135,7 +135,7 @@ def settings(request: Request) -> dict[str, Any]:
         "seed": request.seed,
         "replicas": request.strategy.num_replicas_in_sync,
         "recompute": request.recompute,
-        "mhmodels": mhmodels.__version__,
+        "mhmodels": __version__,
     }
 
 

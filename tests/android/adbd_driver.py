@@ -69,8 +69,8 @@ def main() -> None:
 
 
 def measure(adb: Path, tool: Path, network: Path, phone: subprocess.Popen[bytes]) -> dict[str, object]:
-    from mhmodels.android_bench.runner import Options, PhoneRunner
-    from mhmodels.android_bench.session.session import Plan
+    from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+    from mhmodels.android_bench.session.tasks import PhonePlan
     from mhmodels.hardware import Measurement, prepare
 
     serial = f"127.0.0.1:{PORT}"
@@ -86,8 +86,10 @@ def measure(adb: Path, tool: Path, network: Path, phone: subprocess.Popen[bytes]
         raise RuntimeError(f"adbd does not answer: {said} {listed} {phone.poll()}")
     results: dict[str, object] = {}
     for name, binary, timeout_s in (("good", tool, 60.0), ("hangs", tool.with_name("hangs"), 2.0)):
-        plan = Plan(blocks=2, timeout_s=timeout_s)
-        options = Options(adb=str(adb), adb_server=f"127.0.0.1:{SERVER}", binaries=(str(binary),), plan=plan, wait_s=10)
+        plan = PhonePlan(blocks=2, timeout_s=timeout_s)
+        options = PhoneRunnerOptions(
+            adb=str(adb), adb_server=f"127.0.0.1:{SERVER}", binaries=(str(binary),), plan=plan, wait_s=10
+        )
         runner = PhoneRunner(options)
         hardware = runner.find(f"{serial}/xnnpack")
         assert hardware is not None

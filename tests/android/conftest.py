@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.android_bench.device.condition import Limits
+from mhmodels.android_bench.device.condition import PhoneLimits
 from mhmodels.android_bench.errors import AdbError
-from mhmodels.android_bench.runner import Options, PhoneRunner, Result
+from mhmodels.android_bench.runner import PhoneResult, PhoneRunner, PhoneRunnerOptions
 from mhmodels.android_bench.session.rows import PhoneFailure
-from mhmodels.android_bench.session.session import Plan
+from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.transport.adb import Adb, find_adb
 from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.hardware import Job, prepare
@@ -95,13 +95,18 @@ class Bench:
         self.network = tiny.convolutions(folder / "net.tflite", "float32")
 
     def runner(self, body: str = GOOD, **plan: object) -> PhoneRunner:
-        settings: dict[str, object] = {"blocks": 2, "timeout_s": 20.0, "limits": Limits(poll_s=0.05, cool_down_s=2.0), **plan}
+        settings: dict[str, object] = {
+            "blocks": 2,
+            "timeout_s": 20.0,
+            "limits": PhoneLimits(poll_s=0.05, cool_down_s=2.0),
+            **plan,
+        }
         folder = self._folder / f"tool{len(list(self._folder.iterdir()))}"
         folder.mkdir()
-        options = Options(
+        options = PhoneRunnerOptions(
             adb_server=self._server.address,
             binaries=(str(tool(folder, body)),),
-            plan=Plan(**settings),  # type: ignore[arg-type]
+            plan=PhonePlan(**settings),  # type: ignore[arg-type]
             wait_s=3.0,
         )
         return PhoneRunner(options, tell=self.told.append)
@@ -109,10 +114,12 @@ class Bench:
     def job(self, label: str = "net", file: Path | None = None) -> Job:
         return prepare(file or self.network, label=label)
 
-    def run(self, device: Double, body: str = GOOD, delegates: tuple[str, ...] = ("xnnpack",), **plan: object) -> list[Result]:
+    def run(
+        self, device: Double, body: str = GOOD, delegates: tuple[str, ...] = ("xnnpack",), **plan: object
+    ) -> list[PhoneResult]:
         return self.batch(self.runner(body, **plan), device, delegates)
 
-    def batch(self, runner: PhoneRunner, device: Double, delegates: tuple[str, ...], label: str = "net") -> list[Result]:
+    def batch(self, runner: PhoneRunner, device: Double, delegates: tuple[str, ...], label: str = "net") -> list[PhoneResult]:
         hardware = [runner.find(f"{device.address}/{delegate}") for delegate in delegates]
         job = self.job(label)
         results = {h.id: result for _, h, result in runner.batch(device.address, [(job, h) for h in hardware if h is not None])}
@@ -127,6 +134,6 @@ def bench(server: Server, tmp_path: Path) -> Bench:
     return Bench(server, folder)
 
 
-def status(result: Result) -> str:
+def status(result: PhoneResult) -> str:
     """The name of the status of a row or failure."""
     return result.status if isinstance(result, PhoneFailure) else str(result.device_state["status"])

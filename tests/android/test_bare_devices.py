@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from mhmodels.android_bench.cli.devices import devices
 from mhmodels.android_bench.delegates.binary import inspect
-from mhmodels.android_bench.delegates.delegate import load_delegates
+from mhmodels.android_bench.delegates.catalogue import load_delegates
 from mhmodels.android_bench.device.names import name_of, names_path, read_names, set_name
 from mhmodels.cli.phones import read_matrix
 from mhmodels.errors import MeasurementError, MhmodelsError

@@ -13,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 from mhmodels.android_bench.cli.devices import devices
+from mhmodels.android_bench.runner import PhoneRunner
 from mhmodels.cli.bench import bench
 from mhmodels.cli.compare import compare
 from mhmodels.cli.main import cli
+from mhmodels.cli.phones import with_phones
 from mhmodels.errors import FileFormatError, MhmodelsError, UnknownNameError
-from mhmodels.hardware import get_hardware
 
 from ..hardware import tiny
 from .conftest import MakeDevice
@@ -254,7 +255,7 @@ def test_what_is_wrong_usage(call: Caller, tmp_path: Path) -> None:
     for device in ("", "a/b"):
         assert "expected a serial or name" in str(call("bench", network, "--device", device, code=1).exception)
     with pytest.raises(UnknownNameError):
-        get_hardware("SERIAL/no-such-delegate")
+        with_phones(PhoneRunner()).get("SERIAL/no-such-delegate")
     help_text = " ".join(CliRunner().invoke(bench, ["--help"]).stdout.split())
     assert "arm64 or arm32" in help_text
     assert "--device" in CliRunner().invoke(compare, ["--help"]).stdout

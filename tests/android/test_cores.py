@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.device.cores import Core, merge, parse_cores
 from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts
 from mhmodels.android_bench.transport.adb import Adb
@@ -44,7 +44,7 @@ def sleep(device: Double, *numbers: int) -> None:
 
 
 def facts(device: Double, adb: Adb) -> PhoneFacts:
-    return read_facts(Phone(adb, device.address), Delegates())
+    return read_facts(Phone(adb, device.address), Delegates().libraries())
 
 
 def mask(device: Double, adb: Adb) -> str:

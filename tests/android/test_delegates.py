@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.android_bench.delegates.delegate import Delegates, load_delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates, load_delegates
 from mhmodels.android_bench.errors import DelegateError
 from mhmodels.errors import UnknownNameError
 

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from mhmodels.android_bench.cli.devices import devices
-from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.device.description import read_facts
 from mhmodels.android_bench.session.rows import PhoneFailure
+from mhmodels.android_bench.session.workspace import ROOT, Workspace
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
-from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 from mhmodels.cli.bench import _progress
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError
@@ -297,7 +297,7 @@ def test_more_cores_than_any_phone_has(device: Double, adb: Adb) -> None:
     core = device.root / "sys/devices/system/cpu/cpu99999999"
     (core / "cpufreq").mkdir(parents=True)
     (core / "cpufreq/cpuinfo_max_freq").write_text("9999999\n")
-    facts = read_facts(Phone(adb, device.address), Delegates())
+    facts = read_facts(Phone(adb, device.address), Delegates().libraries())
     assert f"{facts.big_mask:x}" == "f0"
 
 

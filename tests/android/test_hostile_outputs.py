@@ -10,9 +10,9 @@ import pytest
 
 from mhmodels.android_bench.output.parsing import parse_output
 from mhmodels.android_bench.output.profile import parse_profile
-from mhmodels.android_bench.output.protos import Placement, Result, read_placement, read_result
-from mhmodels.android_bench.transport.lines import clean, printable
-from mhmodels.android_bench.verdict.verdict import Status
+from mhmodels.android_bench.output.protos import BenchmarkResult, Placement, read_placement, read_result
+from mhmodels.android_bench.transport.lines import clean, without_controls
+from mhmodels.android_bench.verdict.verdict import RunStatus
 from mhmodels.errors import FileFormatError
 
 from . import outputs
@@ -154,7 +154,7 @@ LIES = {
 def test_a_lie_is_no_latency(name: str) -> None:
     delegate, stdout, stderr = LIES[name]
     verdict = judge(delegate, stdout, stderr)
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None), verdict.reason
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None), verdict.reason
     assert verdict.reason
     assert len(verdict.reason) < 1000
 
@@ -162,13 +162,13 @@ def test_a_lie_is_no_latency(name: str) -> None:
 # Contradictions that are known from real devices have a status of their own.
 def test_a_gpu_without_kernels() -> None:
     verdict = judge("gpu-opencl", generation(4, [G]), CL + b"INFO: Created 0 GPU delegate kernels.\n")
-    assert (verdict.status, verdict.latency) == (Status.DELEGATE_UNAVAILABLE, None)
+    assert (verdict.status, verdict.latency) == (RunStatus.DELEGATE_UNAVAILABLE, None)
 
 
 @pytest.mark.parametrize("signal", [1, 2, 9, 15])
 def test_a_tool_that_was_ended_from_outside_says_so(signal: int) -> None:
     verdict = judge("xnnpack", generation(4, [X]), rc=128 + signal)
-    assert (verdict.status, verdict.latency) == (Status.CRASH, None)
+    assert (verdict.status, verdict.latency) == (RunStatus.CRASH, None)
     assert "ended from outside" in verdict.reason
 
 
@@ -195,9 +195,9 @@ def test_what_is_beside_the_point_is_left_out_if_it_cannot_be(old: bytes, new: b
 @pytest.mark.parametrize("field", ["min", "max", "median", "p95"])
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e30, 1e-30, 59.0])
 def test_a_result_file_beside_the_text(field: str, value: float) -> None:
-    result = Result({"avg": 56.0124, "min": 55.017, "max": 58.012, "median": 55.95, "p95": 57.2} | {field: value}, 50, 9)
+    result = BenchmarkResult({"avg": 56.0124, "min": 55.017, "max": 58.012, "median": 55.95, "p95": 57.2} | {field: value}, 50, 9)
     verdict = judge("xnnpack", generation(3, [X]), result=result)
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None), verdict.reason
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None), verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -210,13 +210,13 @@ def test_a_result_file_beside_the_text(field: str, value: float) -> None:
 )
 def test_more_nodes_than_the_network_has(delegated: dict[str, int], total: int) -> None:
     verdict = judge("gpu-opencl", generation(4, [G]), CL, placement=Placement(total, delegated))
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None), verdict.reason
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None), verdict.reason
 
 
 def test_placement_and_text_contradict_each_other() -> None:
     said = CL + replacing(5, 31, "TfLiteGpuDelegateV2")
     verdict = judge("gpu-opencl", generation(4, [G]), said, placement=Placement(31, {"TfLiteGpuDelegateV2": 31}))
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None), verdict.reason
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None), verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_a_table_of_operators_with_numbers_that_no_row_holds() -> None:
 )
 def test_nothing_reaches_a_terminal_that_moves_it(raw: bytes, text: str) -> None:
     assert clean(raw) == text
-    assert printable(text) == text
+    assert without_controls(text) == text

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from mhmodels.android_bench.delegates.binary import find_binary, inspect, tool_of
 from mhmodels.android_bench.device.condition import (
-    Condition,
-    Limits,
+    PhoneCondition,
+    PhoneLimits,
     lowest_clocks,
     obstacles,
     parse_condition,
@@ -29,15 +29,17 @@ from mhmodels.android_bench.errors import CancelledError, DeviceLostError
 from mhmodels.android_bench.output.latency import Latency
 from mhmodels.android_bench.output.profile import parse_profile
 from mhmodels.android_bench.output.protos import read_placement
-from mhmodels.android_bench.runner import PhoneRunner
+from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
 from mhmodels.android_bench.session.series import summarise_blocks
+from mhmodels.android_bench.session.tasks import PhonePlan
+from mhmodels.android_bench.session.workspace import _refused, device_lock
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.lines import LineAssembler, clean
 from mhmodels.android_bench.transport.phone import Said
-from mhmodels.android_bench.transport.workspace import _refused, device_lock
-from mhmodels.cli.phone_answers import Phones, Request
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
+from mhmodels.store import Store
 
 from .double import Server
 from .phone_files import BATTERY, THERMAL
@@ -110,7 +112,7 @@ def test_batteries(told: tuple[object, ...], level: int | None, celsius: float |
     text = TOLD.format(*(str(value).lower() for value in told))
     for shown in (text, text.replace("\n", "\r\n")):
         now = parse_condition({"battery": shown})
-        assert (now.battery_level, now.battery_c, not obstacles(now, Limits())) == (level, celsius, may)
+        assert (now.battery_level, now.battery_c, not obstacles(now, PhoneLimits())) == (level, celsius, may)
 
 
 def test_conditions() -> None:
@@ -122,28 +124,28 @@ def test_conditions() -> None:
     assert "GPU0" not in found.sensors_c
     assert (found.battery_level, found.charging, found.power_save, found.awake, found.load) == (83, True, False, False, 5.25)
     assert len(warnings(found, 8)) == 2
-    assert parse_condition({}) == Condition()
+    assert parse_condition({}) == PhoneCondition()
     assert (
         parse_condition(dict.fromkeys(("thermal", "battery", "clocks", "load", "boot"), "garbage \x00 {mValue=")).skin_c is None
     )
 
 
 def test_gates() -> None:
-    limits = Limits()
-    assert obstacles(Condition(), limits) == []
-    assert obstacles(Condition(battery_level=5, charging=True), limits) == []
-    assert "charge it" in obstacles(Condition(battery_level=5), limits)[0]
-    assert too_hot(Condition(skin_c=31.0), limits, 29.0)
-    assert not too_hot(Condition(skin_c=30.0), limits, 29.0)
-    assert too_hot(Condition(battery_c=41.0), limits)
-    assert "critical" in too_hot(Condition(thermal_status=4), limits)
-    assert throttled(Condition(), Condition(thermal_status=2))
-    assert throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2000)))
-    assert not throttled(Condition(clock_limits_khz=(2000, 2800)), Condition(clock_limits_khz=(2000, 2700)))
+    limits = PhoneLimits()
+    assert obstacles(PhoneCondition(), limits) == []
+    assert obstacles(PhoneCondition(battery_level=5, charging=True), limits) == []
+    assert "charge it" in obstacles(PhoneCondition(battery_level=5), limits)[0]
+    assert too_hot(PhoneCondition(skin_c=31.0), limits, 29.0)
+    assert not too_hot(PhoneCondition(skin_c=30.0), limits, 29.0)
+    assert too_hot(PhoneCondition(battery_c=41.0), limits)
+    assert "critical" in too_hot(PhoneCondition(thermal_status=4), limits)
+    assert throttled(PhoneCondition(), PhoneCondition(thermal_status=2))
+    assert throttled(PhoneCondition(clock_limits_khz=(2000, 2800)), PhoneCondition(clock_limits_khz=(2000, 2000)))
+    assert not throttled(PhoneCondition(clock_limits_khz=(2000, 2800)), PhoneCondition(clock_limits_khz=(2000, 2700)))
 
 
 def test_clocks_on_the_way() -> None:
-    before, after = Condition(clock_limits_khz=(1800, 2800)), Condition(clock_limits_khz=(1800, 2800))
+    before, after = PhoneCondition(clock_limits_khz=(1800, 2800)), PhoneCondition(clock_limits_khz=(1800, 2800))
     lowest = lowest_clocks(" 1800 2800\n 1800 2000\n 1800\n\nnonsense here\n 1700 2500\n", before)
     assert lowest == (1700, 2000)
     assert throttled(before, after, lowest)
@@ -152,15 +154,15 @@ def test_clocks_on_the_way() -> None:
 
 
 def test_clocks_that_had_fallen_before() -> None:
-    start, fallen = (1800, 2800), Condition(clock_limits_khz=(1800, 2000))
+    start, fallen = (1800, 2800), PhoneCondition(clock_limits_khz=(1800, 2000))
     assert throttled(fallen, fallen, (1800, 2000), start)
     assert not throttled(fallen, fallen, (1800, 2000))
     # A core that went away moves the others.
     assert not throttled(fallen, fallen, (), (1000, *start))
-    assert warnings(Condition(clock_limits_khz=(1800000, 2000000), thermal_status=0), 2, 2800000) == [
+    assert warnings(PhoneCondition(clock_limits_khz=(1800000, 2000000), thermal_status=0), 2, 2800000) == [
         "its clocks are limited to 2000 MHz of 2800 from the start"
     ]
-    assert warnings(Condition(clock_limits_khz=(1800000, 2800000), thermal_status=0), 2, 2800000) == []
+    assert warnings(PhoneCondition(clock_limits_khz=(1800000, 2800000), thermal_status=0), 2, 2800000) == []
 
 
 def test_a_stop_ends_the_wait_for_a_phones_lock() -> None:
@@ -210,12 +212,12 @@ class Stub:
         if self.error is not None:
             raise self.error
 
-    def batch(self, serial: str, requests: list[Request]) -> list[tuple[Any, Any, str]]:
+    def batch(self, serial: str, requests: list[PhoneRequest]) -> list[tuple[Any, Any, str]]:
         self.threads[serial] = threading.current_thread()
         return [(job, hardware, f"row of {serial}") for job, hardware in requests]
 
     def answers(self, store: Any, runs: int = 50) -> list[Any]:
-        phones: Any = Phones(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
+        phones: Any = PhoneAnswers(self, store, fresh=False, tell=self.told.append)  # type: ignore[arg-type]
         job = Job(
             path=Path("x"), model_hash="x", file_bytes=1, format="int8", model="x", architecture_id=None, weights="unknown",
             batch=1, runs=runs, threads=1,
@@ -223,7 +225,7 @@ class Stub:
         places = [
             SimpleNamespace(id=f"{serial}/cpu{n}", configuration={"serial": serial}) for serial in self.same for n in (1, 2)
         ]
-        return [answer for _, answer in phones.answers([Request(job, place) for place in places])]  # type: ignore[arg-type]
+        return [answer for _, answer in phones.answers([PhoneRequest(job, place) for place in places])]  # type: ignore[arg-type]
 
 
 def shelf(row: Measurement | None = None, *, read_only: bool = False) -> Any:
@@ -397,3 +399,37 @@ def test_the_environments_own_server(server: Server, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ADB_SERVER_SOCKET", "tcp:127.0.0.1:9")
     with pytest.raises(MeasurementError, match="adb start-server"):
         Adb().devices()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("burst", 1.0), ("sustained", 2.0)])
+def test_rows_of_a_phone_that_is_away_are_of_the_mode_that_is_asked_for(mode: Any, expected: float, tmp_path: Path) -> None:
+    runner = PhoneRunner(PhoneRunnerOptions(adb=str(tmp_path / "no-adb"), plan=PhonePlan(mode=mode)))
+    hardware = runner.find("0A1B/cpu")
+    assert hardware is not None
+    job = Job(
+        path=Path("x"), model_hash="x", file_bytes=1, format="float32", model="x", architecture_id="cafe", weights="random-v1",
+        batch=1, runs=50, threads=1,
+    )  # fmt: skip
+    kept = {"delegate": "cpu", "fixed_clocks": False, "require_full_delegation": False, "flags": {}, "cores": "f0"}
+    with Store(tmp_path / "results.db") as store:
+        for ms, known in ((1.0, "burst"), (2.0, "sustained")):
+            store.add(
+                Measurement(
+                    model_hash="x",
+                    model="y",
+                    hardware=hardware.id,
+                    format="float32",
+                    kind="measured",
+                    file_bytes=1,
+                    device="z",
+                    time="2026-01-01T00:00:00+00:00",
+                    architecture_id="cafe",
+                    weights="random-v1",
+                    runs=50,
+                    median_ms=ms,
+                    configuration=kept | {"mode": known},
+                )
+            )
+        answers = PhoneAnswers(runner, store, fresh=False, remember=True, tell=lambda _: None)
+        ((_, answer),) = answers.answers([PhoneRequest(job, hardware)])
+    assert answer.measurement.median_ms == expected  # type: ignore[union-attr]

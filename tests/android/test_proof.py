@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import pytest
 
-from mhmodels.android_bench.delegates.delegate import Delegate, Delegates, Proof
+from mhmodels.android_bench.delegates.catalogue import Delegates
+from mhmodels.android_bench.delegates.delegate import Delegate, Proof
 from mhmodels.android_bench.transport.phone import ToolRun
-from mhmodels.android_bench.verdict.verdict import Status, Verdict, decide
+from mhmodels.android_bench.verdict.verdict import RunStatus, Verdict, decide
 
 from .outputs import FULL, NONE, PART, REPLACING, generation, litert
 from .test_verdict import GL, HTP, OPENCL, judge
@@ -136,7 +137,7 @@ def run(sound: Sound, stdout: bytes | None = None, stderr: bytes | None = None) 
 def test_sound_outputs_count(name: str) -> None:
     sound = SOUND[name]
     verdict = run(sound)
-    assert verdict.status is Status.OK, verdict.reason
+    assert verdict.status is RunStatus.OK, verdict.reason
     assert verdict.latency is not None
     assert run(sound, sound.stderr + sound.stdout, b"")[:5] == verdict[:5]
     assert run(sound, sound.stdout + sound.stderr, b"")[:5] == verdict[:5]
@@ -268,20 +269,20 @@ OTHER_KERNELS = (
 def test_kernels_of_litert_are_known_by_their_names(delegate: str, kernel: str, text: bytes) -> None:
     verdict = judge(delegate, text, replacing(366, 366, kernel))
     right = kernel in (GPU_KERNELS if delegate == "litert-gpu" else ("DispatchDelegate",))
-    assert (verdict.status is Status.OK) == (verdict.latency is not None) == right, verdict.reason
+    assert (verdict.status is RunStatus.OK) == (verdict.latency is not None) == right, verdict.reason
 
 
 @pytest.mark.parametrize("rest", ["TfLiteXNNPackDelegate", "YNNPackDelegate", "TfLiteFlexDelegate"])
 def test_the_rest_of_a_part_runs_on_the_cpu(rest: str) -> None:
     said = replacing(2, 300, "DispatchDelegate", 5) + replacing(298, 300, rest, 3)
     verdict = judge("litert-npu", BLOCK, said)
-    assert (verdict.status, verdict.delegated, verdict.total) == (Status.PARTIAL, 2, 300), verdict.reason
+    assert (verdict.status, verdict.delegated, verdict.total) == (RunStatus.PARTIAL, 2, 300), verdict.reason
 
 
 @pytest.mark.parametrize("rest", ["LITERT_CL", "LITERT_WEBGPU", "TfLiteGpuDelegateV2", "Another"])
 def test_the_rest_of_a_part_on_something_else_is_no_part(rest: str) -> None:
     verdict = judge("litert-npu", BLOCK, replacing(2, 300, "DispatchDelegate", 5) + replacing(298, 300, rest, 3))
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None)
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None)
 
 
 def test_parts_as_published_logs_show_them() -> None:
@@ -292,7 +293,7 @@ def test_parts_as_published_logs_show_them() -> None:
         b"VERBOSE: Replacing 2 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 7 partitions.\n"
     )
     verdict = judge("hexagon", generation(2, ["External delegate path : []", PART.format("Hexagon", 2)]), hexagon)
-    assert (verdict.status, verdict.delegated, verdict.total) == (Status.PARTIAL, 136, 139), verdict.reason
+    assert (verdict.status, verdict.delegated, verdict.total) == (RunStatus.PARTIAL, 136, 139), verdict.reason
     # 3504 - 11 + 7 kernels are the 3500 that XNNPACK finds.
     qnn = (
         b"INFO: [Qnn Delegate] TfLiteQnnDelegate delegate: 11 nodes delegated out of 3504 nodes with 7 partitions.\n"
@@ -300,7 +301,7 @@ def test_parts_as_published_logs_show_them() -> None:
         + replacing(3145, 3500, "TfLiteXNNPackDelegate", 90)
     )
     verdict = judge("qnn-htp", generation(4, [HTP, PART.format("EXTERNAL", 7)]), qnn)
-    assert (verdict.status, verdict.delegated, verdict.total) == (Status.PARTIAL, 11, 3504), verdict.reason
+    assert (verdict.status, verdict.delegated, verdict.total) == (RunStatus.PARTIAL, 11, 3504), verdict.reason
     more = qnn.replace(b"Replacing 3145 out of 3500", b"Replacing 3145 out of 3520")
     assert judge("qnn-htp", generation(4, [HTP, PART.format("EXTERNAL", 7)]), more).latency is None
 
@@ -309,9 +310,9 @@ def test_signatures_are_counted_together() -> None:
     first = replacing(2245, 2245, "LITERT_CL")
     second = replacing(1330, 1330, "LITERT_CL").replace(b"subgraph 0.", b"subgraph 1 (decode).")
     verdict = judge("litert-gpu", BLOCK, first + second)
-    assert (verdict.status, verdict.delegated, verdict.total) == (Status.OK, 3575, 3575)
+    assert (verdict.status, verdict.delegated, verdict.total) == (RunStatus.OK, 3575, 3575)
     half = second.replace(b"Replacing 1330", b"Replacing 1000")
-    assert judge("litert-gpu", BLOCK, first + half).status is Status.PARTIAL
+    assert judge("litert-gpu", BLOCK, first + half).status is RunStatus.PARTIAL
 
 
 LATER = {
@@ -360,7 +361,7 @@ def test_what_is_taken_back_does_not_count(name: str, before: bool) -> None:
     ],
 )
 def test_what_only_sounds_like_it_counts(line: bytes) -> None:
-    assert judge("litert-gpu", BLOCK, line + replacing(366, 366, "LITERT_CL")).status is Status.OK
+    assert judge("litert-gpu", BLOCK, line + replacing(366, 366, "LITERT_CL")).status is RunStatus.OK
 
 
 @pytest.mark.parametrize(
@@ -375,7 +376,7 @@ def test_what_only_sounds_like_it_counts(line: bytes) -> None:
 def test_external_may_be_any_library(stdout: bytes, why: str) -> None:
     said = replacing(31, 31, "TfLiteQnnDelegate") if why == "htp" else b""
     verdict = judge("qnn-htp", stdout, said)
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None)
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None)
     assert why in verdict.reason
 
 
@@ -404,7 +405,7 @@ def test_a_kernel_behind_tflites_own_kernels_in_any_words() -> None:
 @pytest.mark.parametrize("code", [193, 254, 255])
 def test_an_exit_code_beyond_all_signals_is_none(code: int) -> None:
     verdict = judge("xnnpack", SOUND["xnnpack"].stdout, rc=code)
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None)
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None)
     assert f"exit code {code}" in verdict.reason
 
 
@@ -531,7 +532,7 @@ def check_mutants(name: str, count: int, seed: int) -> int:
                 stderr = mutate(stderr, dice)
         verdict = run(sound, stdout, stderr)
         assert (verdict.latency is None) or verdict.status.runs
-        assert verdict.reason or verdict.status is Status.OK
+        assert verdict.reason or verdict.status is RunStatus.OK
         if verdict.latency is not None:
             counted += 1
             assert proven(sound, stdout + b"\n" + stderr), (name, stdout, stderr)

@@ -12,19 +12,20 @@ from pathlib import Path
 
 import pytest
 
+from mhmodels.android_bench.delegates.catalogue import Delegates, load_delegates
 from mhmodels.android_bench.delegates.command import Prepared, script
-from mhmodels.android_bench.delegates.delegate import Delegates, load_delegates
-from mhmodels.android_bench.device.condition import Limits
+from mhmodels.android_bench.device.condition import PhoneLimits
 from mhmodels.android_bench.device.description import read_facts
 from mhmodels.android_bench.device.settings import SETTINGS
 from mhmodels.android_bench.errors import AdbError, CancelledError, NoSpaceError
-from mhmodels.android_bench.runner import Options, PhoneRunner
+from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
 from mhmodels.android_bench.session.rows import PhoneFailure
-from mhmodels.android_bench.session.session import Plan, Session
+from mhmodels.android_bench.session.session import Session
+from mhmodels.android_bench.session.tasks import PhonePlan
+from mhmodels.android_bench.session.workspace import ROOT, Workspace
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.android_bench.transport.process import run_program
-from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware import Measurement, prepare
 from mhmodels.store import Store
@@ -136,11 +137,11 @@ def test_low_battery_and_power_saving(bench: Bench, device: Double) -> None:
     battery.write_text(battery.read_text().replace("level: 83", "level: 12").replace("status: 2", "status: 3"))
     with pytest.raises(MeasurementError, match="12 %, expected at least 30 %"):
         bench.run(device)
-    assert row(bench.run(device, limits=Limits(battery_level=10))[0]).median_ms
+    assert row(bench.run(device, limits=PhoneLimits(battery_level=10))[0]).median_ms
     (device.root / "state/settings/global").mkdir(exist_ok=True)
     (device.root / "state/settings/global/low_power").write_text("1\n")
     with pytest.raises(MeasurementError, match="power-saving mode"):
-        bench.run(device, limits=Limits(battery_level=10))
+        bench.run(device, limits=PhoneLimits(battery_level=10))
     assert not device.processes()
 
 
@@ -160,22 +161,22 @@ def test_power_saving_that_comes_on_during_a_block(bench: Bench, device: Double)
 def test_a_warm_phone_is_waited_for(bench: Bench, device: Double) -> None:
     device.set_temperature(45.0)
     with pytest.raises(MeasurementError, match=r"too warm after 1 s \(45.0 °C"):
-        bench.run(device, limits=Limits(poll_s=0.05, cool_down_s=1))
+        bench.run(device, limits=PhoneLimits(poll_s=0.05, cool_down_s=1))
     threading.Timer(0.7, device.set_temperature, [30.0]).start()
-    (result,) = bench.run(device, limits=Limits(poll_s=0.05, cool_down_s=20))
+    (result,) = bench.run(device, limits=PhoneLimits(poll_s=0.05, cool_down_s=20))
     assert row(result).device_state["start_c"] == 30.0
     device.set_temperature(30.0, status=3)
     with pytest.raises(MeasurementError, match="thermal status severe"):
-        bench.run(device, limits=Limits(poll_s=0.05, cool_down_s=0.2))
+        bench.run(device, limits=PhoneLimits(poll_s=0.05, cool_down_s=0.2))
 
 
 def test_each_block_begins_as_cool_as_the_first(bench: Bench, device: Double) -> None:
     heat = "sed -i s/29.4/35.0/ $DEVICE_ROOT/state/thermalservice"
     threading.Timer(2, device.set_temperature, [29.0]).start()
-    (result,) = bench.run(device, GOOD + heat, limits=Limits(poll_s=0.05, cool_down_s=30))
+    (result,) = bench.run(device, GOOD + heat, limits=PhoneLimits(poll_s=0.05, cool_down_s=30))
     assert row(result).device_state["waited_s"] > 0.3
     (result,) = bench.run(
-        device, "sed -i s/29.0/39.0/ $DEVICE_ROOT/state/thermalservice" + GOOD, limits=Limits(poll_s=0.05, cool_down_s=0.2)
+        device, "sed -i s/29.0/39.0/ $DEVICE_ROOT/state/thermalservice" + GOOD, limits=PhoneLimits(poll_s=0.05, cool_down_s=0.2)
     )
     assert any("did not cool down" in remark for remark in row(result).device_state["remarks"])
     assert row(result).noisy
@@ -344,7 +345,9 @@ def test_a_tool_for_another_processor(bench: Bench, device: Double, tmp_path: Pa
     elf = tmp_path / "benchmark_model"
     elf.write_bytes(b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00" + (62).to_bytes(2, "little") + bytes(100))
     runner = bench.runner()
-    runner = PhoneRunner(Options(adb_server=runner.options.adb_server, binaries=(str(elf),), plan=Plan(prepare=False)))
+    runner = PhoneRunner(
+        PhoneRunnerOptions(adb_server=runner.options.adb_server, binaries=(str(elf),), plan=PhonePlan(prepare=False))
+    )
     (result,) = bench.batch(runner, device, ("xnnpack",))
     assert failure(result).status == "NOT_EXECUTABLE"
     assert "is for x86_64, the device takes arm64-v8a" in str(result)
@@ -353,7 +356,7 @@ def test_a_tool_for_another_processor(bench: Bench, device: Double, tmp_path: Pa
 
 @pytest.mark.slow
 def test_where_the_tool_comes_from(bench: Bench, device: Double, home: Path, tmp_path: Path) -> None:
-    bare = PhoneRunner(Options(adb_server=bench.runner().options.adb_server, plan=Plan(blocks=1, prepare=False)))
+    bare = PhoneRunner(PhoneRunnerOptions(adb_server=bench.runner().options.adb_server, plan=PhonePlan(blocks=1, prepare=False)))
     (result,) = bench.batch(bare, device, ("xnnpack",))
     assert failure(result).status == "NOT_EXECUTABLE"
     assert "android_aarch64_benchmark_model" in str(result)
@@ -367,7 +370,7 @@ def test_where_the_tool_comes_from(bench: Bench, device: Double, home: Path, tmp
     assert status(bench.batch(PhoneRunner(bare.options), device, ("xnnpack",))[0]) == "OK"
     text = tmp_path / "benchmark_model.txt"
     text.write_text("hello")
-    broken = PhoneRunner(Options(adb_server=bare.options.adb_server, binaries=(str(text),)))
+    broken = PhoneRunner(PhoneRunnerOptions(adb_server=bare.options.adb_server, binaries=(str(text),)))
     (result,) = bench.batch(broken, device, ("xnnpack",))
     assert "not a program" in str(result)
 
@@ -397,11 +400,13 @@ def test_a_users_delegate_with_its_library(bench: Bench, device: Double, tmp_pat
     seen = 'echo "$LD_LIBRARY_PATH" > $DEVICE_ROOT/state/seen; ls "${LD_LIBRARY_PATH%%:*}" >> $DEVICE_ROOT/state/seen\n'
     options = bench.runner(seen + GOOD).options
     own = load_delegates(tmp_path / "own.json")
-    runner = PhoneRunner(Options(adb_server=options.adb_server, binaries=options.binaries, delegates=own, plan=options.plan))
+    runner = PhoneRunner(
+        PhoneRunnerOptions(adb_server=options.adb_server, binaries=options.binaries, delegates=own, plan=options.plan)
+    )
     (result,) = bench.batch(runner, device, ("mine",))
     assert "needs libmine*.so, which is in none of" in str(failure(result))
     runner = PhoneRunner(
-        Options(
+        PhoneRunnerOptions(
             adb_server=options.adb_server,
             binaries=options.binaries,
             delegates=own,
@@ -482,7 +487,7 @@ def test_one_session_at_a_time(bench: Bench, device: Double) -> None:
 
     def session() -> Session:
         return Session(
-            runner.phone(device.address), facts, Plan(prepare=False), lambda choice: runner.kit(device.address, choice)
+            runner.phone(device.address), facts, PhonePlan(prepare=False), lambda choice: runner.kit(device.address, choice)
         )
 
     entered = threading.Event()
@@ -526,7 +531,7 @@ def test_a_hostile_name(bench: Bench, device: Double, tmp_path: Path) -> None:
 
 def test_facts(make_device: MakeDevice, adb: Adb) -> None:
     device = make_device()
-    facts = read_facts(Phone(adb, device.address), Delegates())
+    facts = read_facts(Phone(adb, device.address), Delegates().libraries())
     assert (facts.title, facts.soc, facts.sdk, facts.abis[0]) == ("Double Phone 4", "QTI SM8150", 33, "arm64-v8a")
     assert facts.gpu == "Qualcomm, Adreno (TM) 640, OpenGL ES 3.2 V@0502.0"
     assert facts.accelerators == ("google-edgetpu",)
@@ -540,18 +545,18 @@ def test_facts(make_device: MakeDevice, adb: Adb) -> None:
             (core / "cpufreq/cpuinfo_max_freq").write_text("1800000\n")
     for name in ("SurfaceFlinger", "services", "df"):
         (bare.root / "state" / name).unlink()
-    facts = read_facts(Phone(adb, bare.address), Delegates())
+    facts = read_facts(Phone(adb, bare.address), Delegates().libraries())
     assert (facts.title, facts.gpu, facts.accelerators, facts.free_bytes) == ("Double X", "", (), None)
     assert f"{facts.big_mask:x}" == "ff"
 
 
 def test_a_cable_and_the_network_lead_to_one_phone(make_device: MakeDevice, adb: Adb) -> None:
     device = make_device({"ro.serialno": "0A1B", "ro.product.cpu.abilist": "../../x,arm64-v8a,/etc"})
-    facts = read_facts(Phone(adb, device.address), Delegates())
+    facts = read_facts(Phone(adb, device.address), Delegates().libraries())
     assert facts.hardware_serial == "0A1B"
     assert facts.abis == ("arm64-v8a",)
     silent = make_device({"ro.serialno": ""})
-    assert read_facts(Phone(adb, silent.address), Delegates()).hardware_serial == silent.address
+    assert read_facts(Phone(adb, silent.address), Delegates().libraries()).hardware_serial == silent.address
 
 
 def test_what_was_pushed_in_part_is_removed(bench: Bench, device: Double, phone: Phone) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS, Setting, parse_answers, parse_journal, put_script
+from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS, PhoneSetting, parse_answers, parse_journal, put_script
 from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.session.workspace import ROOT, Workspace
 from mhmodels.android_bench.transport.phone import Phone
-from mhmodels.android_bench.transport.workspace import ROOT, Workspace
 
 from .conftest import Bench, status
 from .double import Double
@@ -31,12 +31,12 @@ def settings_program(device: Double, before: str) -> None:
     program.write_text(program.read_text().replace("\n", f"\n{before}\n", 1))
 
 
-def value(device: Double, setting: Setting) -> str | None:
+def value(device: Double, setting: PhoneSetting) -> str | None:
     file = device.root / "state/settings" / setting.namespace / setting.key
     return file.read_text().strip() if file.exists() else None
 
 
-def set_value(device: Double, setting: Setting, text: str) -> None:
+def set_value(device: Double, setting: PhoneSetting, text: str) -> None:
     file = device.root / "state/settings" / setting.namespace / setting.key
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"{text}\n")
@@ -141,8 +141,8 @@ def test_a_folder_in_the_journals_place(device: Double, phone: Phone) -> None:
 
 def test_journals_and_answers() -> None:
     assert parse_journal("system screen_brightness 5\r\nsystem screen_brightness 6\npower fixed-performance-mode false\n") == [
-        Setting("system", "screen_brightness", "5"),
-        Setting("power", "fixed-performance-mode", "false"),
+        PhoneSetting("system", "screen_brightness", "5"),
+        PhoneSetting("power", "fixed-performance-mode", "false"),
     ]
     assert all("settings get" in line for line in put_script(SETTINGS))
     assert "settings get" not in put_script([FIXED_CLOCKS])[0]

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mhmodels.android_bench.delegates.delegate import Delegates
+from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.output.parsing import OutputParser, parse_output
 from mhmodels.android_bench.output.protos import Placement, read_placement, read_result
 from mhmodels.android_bench.transport.phone import ToolRun
-from mhmodels.android_bench.verdict.verdict import EVIDENCE, Status, Verdict, decide
+from mhmodels.android_bench.verdict.verdict import EVIDENCE, RunStatus, Verdict, decide
 from mhmodels.errors import FileFormatError
 
 from . import outputs
@@ -41,7 +41,7 @@ def test_every_generation(number: int, shape: str) -> None:
     elif shape == "ansi":
         text = b"\x1b[0m" + text.replace(b"INFO: ", b"\x1b[32mINFO: \x1b[0m").replace(b"\n", b"\x1b[K\n")
     verdict = judge("xnnpack", text)
-    assert verdict.status is Status.OK, verdict.reason
+    assert verdict.status is RunStatus.OK, verdict.reason
     latency = verdict.latency
     assert latency is not None
     assert latency.mean == pytest.approx(56.0124)
@@ -94,27 +94,27 @@ HTP = "External delegate options: [backend_type:htp;library_path:/f/libQnnHtp.so
 
 # name: delegate, facts on stdout, stderr, status, delegated, total
 SUCCESSES = {
-    "plain kernels": ("cpu", ["Use xnnpack: [0]"], b"", Status.OK, 0, None),
-    "plain kernels, old spelling": ("cpu", ["Use xnnpack : [0]"], b"", Status.OK, 0, None),
-    "xnnpack": ("xnnpack", [X], (V + REPLACING.format(31, 31, "TfLiteXNNPackDelegate", 1) + "\n").encode(), Status.OK, 31, 31),
-    "gpu": ("gpu-opencl", [FULL.format("GPU")], OPENCL, Status.OK, None, None),
+    "plain kernels": ("cpu", ["Use xnnpack: [0]"], b"", RunStatus.OK, 0, None),
+    "plain kernels, old spelling": ("cpu", ["Use xnnpack : [0]"], b"", RunStatus.OK, 0, None),
+    "xnnpack": ("xnnpack", [X], (V + REPLACING.format(31, 31, "TfLiteXNNPackDelegate", 1) + "\n").encode(), RunStatus.OK, 31, 31),
+    "gpu": ("gpu-opencl", [FULL.format("GPU")], OPENCL, RunStatus.OK, None, None),
     "gpu by serialised kernels": (
         "gpu-opencl",
         [FULL.format("GPU")],
         b"INFO: Initialized OpenCL-based API from serialized data.\n",
-        Status.OK,
+        RunStatus.OK,
         None,
         None,
     ),
-    "gpu, OpenGL": ("gpu-opengl", [FULL.format("GPU")], b"INFO: Initialized OpenGL-based API.\n", Status.OK, None, None),
-    "gpu and the CPU's rest": ("gpu-opencl", [PART.format("GPU", 1)], GPU_PART, Status.PARTIAL, 4, 8),
+    "gpu, OpenGL": ("gpu-opengl", [FULL.format("GPU")], b"INFO: Initialized OpenGL-based API.\n", RunStatus.OK, None, None),
+    "gpu and the CPU's rest": ("gpu-opencl", [PART.format("GPU", 1)], GPU_PART, RunStatus.PARTIAL, 4, 8),
     "gpu with nodes counted": (
         "gpu-opencl",
         [PART.format("GPU", 1)],
         OPENCL
         + (V + REPLACING.format(5, 8, "TfLiteGpuDelegateV2", 1) + "\n").encode()
         + (V + REPLACING.format(2, 4, "TfLiteXNNPackDelegate", 2) + "\n").encode(),
-        Status.PARTIAL,
+        RunStatus.PARTIAL,
         5,
         8,
     ),
@@ -126,16 +126,16 @@ SUCCESSES = {
             PART.format("NNAPI", 1),
         ],
         (V + REPLACING.format(70, 71, "TfLiteNnapiDelegate", 1) + "\n").encode(),
-        Status.PARTIAL,
+        RunStatus.PARTIAL,
         70,
         71,
     ),
-    "hexagon": ("hexagon", [FULL.format("Hexagon")], b"", Status.OK, None, None),
+    "hexagon": ("hexagon", [FULL.format("Hexagon")], b"", RunStatus.OK, None, None),
     "qnn": (
         "qnn-htp",
         [HTP, FULL.format("EXTERNAL")],
         (V + REPLACING.format(31, 31, "TfLiteQnnDelegate", 1) + "\n").encode(),
-        Status.OK,
+        RunStatus.OK,
         31,
         31,
     ),
@@ -143,7 +143,7 @@ SUCCESSES = {
         "qnn-htp",
         [HTP, PART.format("EXTERNAL", 2)],
         b"INFO: [Qnn Delegate] TfLiteQnnDelegate delegate: 29 nodes delegated out of 31 nodes with 2 partitions.\n",
-        Status.PARTIAL,
+        RunStatus.PARTIAL,
         29,
         31,
     ),
@@ -151,7 +151,7 @@ SUCCESSES = {
         "xnnpack",
         ["Applied XNNPACK delegate, and the model graph will be completely executed w/ the delegate."],
         b"",
-        Status.OK,
+        RunStatus.OK,
         None,
         None,
     ),
@@ -171,131 +171,131 @@ def test_success(name: str) -> None:
 
 # name: delegate, facts on stdout, stderr, exit code, status. Those with exit code 0 print a whole latency of the CPU's.
 FAILURES = {
-    "zero nodes": ("xnnpack", [NONE.format("XNNPACK")], b"", 0, Status.NOT_DELEGATED),
-    "zero nodes on the GPU": ("gpu-opencl", [NONE.format("GPU")], GPU_NONE, 0, Status.NOT_DELEGATED),
+    "zero nodes": ("xnnpack", [NONE.format("XNNPACK")], b"", 0, RunStatus.NOT_DELEGATED),
+    "zero nodes on the GPU": ("gpu-opencl", [NONE.format("GPU")], GPU_NONE, 0, RunStatus.NOT_DELEGATED),
     "zero nodes counted, whole claimed": (
         "qnn-htp",
         [FULL.format("EXTERNAL")],
         b"INFO: [Qnn Delegate] TfLiteQnnDelegate delegate: 0 nodes delegated out of 31 nodes with 0 partitions.\n",
         0,
-        Status.NOT_DELEGATED,
+        RunStatus.NOT_DELEGATED,
     ),
-    "delegate not compiled in": ("gpu-opencl", ["Unconsumed cmdline flags: --use_gpu=true"], b"", 0, Status.FLAG_UNSUPPORTED),
-    "xnnpack flag unknown": ("cpu", ["Unconsumed cmdline flags: --use_xnnpack=false"], b"", 0, Status.FLAG_UNSUPPORTED),
+    "delegate not compiled in": ("gpu-opencl", ["Unconsumed cmdline flags: --use_gpu=true"], b"", 0, RunStatus.FLAG_UNSUPPORTED),
+    "xnnpack flag unknown": ("cpu", ["Unconsumed cmdline flags: --use_xnnpack=false"], b"", 0, RunStatus.FLAG_UNSUPPORTED),
     "hexagon not compiled in": (
         "hexagon",
         ["Unconsumed cmdline flags: --use_hexagon=true --hexagon_lib_path=/data/local/tmp"],
         b"",
         0,
-        Status.FLAG_UNSUPPORTED,
+        RunStatus.FLAG_UNSUPPORTED,
     ),
-    "threads unknown": ("xnnpack", ["Unconsumed cmdline flags: --num_threads=1", X], b"", 0, Status.FLAG_UNSUPPORTED),
-    "nnapi absent": ("nnapi", ["NNAPI acceleration is unsupported on this platform."], b"", 0, Status.DELEGATE_UNAVAILABLE),
-    "gpu absent": ("gpu-opencl", ["GPU acceleration is unsupported on this platform."], b"", 0, Status.DELEGATE_UNAVAILABLE),
+    "threads unknown": ("xnnpack", ["Unconsumed cmdline flags: --num_threads=1", X], b"", 0, RunStatus.FLAG_UNSUPPORTED),
+    "nnapi absent": ("nnapi", ["NNAPI acceleration is unsupported on this platform."], b"", 0, RunStatus.DELEGATE_UNAVAILABLE),
+    "gpu absent": ("gpu-opencl", ["GPU acceleration is unsupported on this platform."], b"", 0, RunStatus.DELEGATE_UNAVAILABLE),
     "hexagon absent": (
         "hexagon",
         ["Could not create Hexagon delegate: platform may not support delegate or required libraries are missing"],
         b"",
         0,
-        Status.DELEGATE_UNAVAILABLE,
+        RunStatus.DELEGATE_UNAVAILABLE,
     ),
     "nnapi's CPU reference only": (
         "nnapi",
         ["NNAPI accelerators available: [nnapi-reference]", FULL.format("NNAPI")],
         b"",
         0,
-        Status.DELEGATE_UNAVAILABLE,
+        RunStatus.DELEGATE_UNAVAILABLE,
     ),
     "another accelerator": (
         "nnapi:qti-htp",
         [],
         b"ERROR: Could not find the specified NNAPI accelerator: qti-htp. Must be one of: {nnapi-reference}.\n",
         1,
-        Status.DELEGATE_UNAVAILABLE,
+        RunStatus.DELEGATE_UNAVAILABLE,
     ),
-    "OpenGL instead of OpenCL": ("gpu-opencl", [FULL.format("GPU")], GL, 0, Status.DELEGATE_UNAVAILABLE),
-    "which GPU API is not said": ("gpu-opencl", [FULL.format("GPU")], b"", 0, Status.UNKNOWN),
+    "OpenGL instead of OpenCL": ("gpu-opencl", [FULL.format("GPU")], GL, 0, RunStatus.DELEGATE_UNAVAILABLE),
+    "which GPU API is not said": ("gpu-opencl", [FULL.format("GPU")], b"", 0, RunStatus.UNKNOWN),
     "full delegation demanded": (
         "gpu-opencl",
         [],
         b"ERROR: Disallowed CPU fallback detected.\nERROR: Benchmarking failed.\n",
         1,
-        Status.NOT_DELEGATED,
+        RunStatus.NOT_DELEGATED,
     ),
-    "gpu init": ("gpu-opencl", [], GPU_INIT, 1, Status.DELEGATE_FAILED),
-    "gpu init, yet exit code 0": ("gpu-opencl", [FULL.format("GPU")], GPU_INIT + OPENCL, 0, Status.DELEGATE_FAILED),
-    "missing external library": ("qnn-htp", ["EXTERNAL delegate created."], b"", 139, Status.CRASH),
-    "abort": ("xnnpack", [X], b"FATAL: Check failed\n", 134, Status.CRASH),
+    "gpu init": ("gpu-opencl", [], GPU_INIT, 1, RunStatus.DELEGATE_FAILED),
+    "gpu init, yet exit code 0": ("gpu-opencl", [FULL.format("GPU")], GPU_INIT + OPENCL, 0, RunStatus.DELEGATE_FAILED),
+    "missing external library": ("qnn-htp", ["EXTERNAL delegate created."], b"", 139, RunStatus.CRASH),
+    "abort": ("xnnpack", [X], b"FATAL: Check failed\n", 134, RunStatus.CRASH),
     "no model": (
         "xnnpack",
         [],
         b"ERROR: Could not open '/data/m.tflite'.\nERROR: Failed to load model /data/m\n",
         1,
-        Status.MODEL_ERROR,
+        RunStatus.MODEL_ERROR,
     ),
     "not a model": (
         "xnnpack",
         [],
         b"ERROR: The model is not a valid Flatbuffer buffer\nERROR: Benchmarking failed.\n",
         1,
-        Status.MODEL_ERROR,
+        RunStatus.MODEL_ERROR,
     ),
-    "empty model": ("xnnpack", [], b"ERROR: The model allocation is null/empty\n", 1, Status.MODEL_ERROR),
+    "empty model": ("xnnpack", [], b"ERROR: The model allocation is null/empty\n", 1, RunStatus.MODEL_ERROR),
     "no --graph": (
         "xnnpack",
         [],
         b"ERROR: Please specify the name of your TF Lite input file with --graph\n",
         1,
-        Status.MODEL_ERROR,
+        RunStatus.MODEL_ERROR,
     ),
     "select ops": (
         "xnnpack",
         [],
         b"ERROR: Select TensorFlow op(s), included in the given model, is(are) not supported by this interpreter.\n",
         1,
-        Status.MODEL_ERROR,
+        RunStatus.MODEL_ERROR,
     ),
-    "invoke": ("xnnpack", [X], b"ERROR: Node number 6 (DummyDelegate) failed to invoke.\n" * 12323, 1, Status.INVOKE_ERROR),
-    "invoke, yet exit code 0": ("xnnpack", [X], b"ERROR: Node number 6 (X) failed to invoke.\n", 0, Status.INVOKE_ERROR),
-    "no +x": ("xnnpack", [], b"/system/bin/sh: can't execute: Permission denied\n", 126, Status.NOT_EXECUTABLE),
-    "no +x, other shell": ("xnnpack", [], b"sh: 1: exec: ./benchmark_model: Permission denied\n", 126, Status.NOT_EXECUTABLE),
+    "invoke": ("xnnpack", [X], b"ERROR: Node number 6 (DummyDelegate) failed to invoke.\n" * 12323, 1, RunStatus.INVOKE_ERROR),
+    "invoke, yet exit code 0": ("xnnpack", [X], b"ERROR: Node number 6 (X) failed to invoke.\n", 0, RunStatus.INVOKE_ERROR),
+    "no +x": ("xnnpack", [], b"/system/bin/sh: can't execute: Permission denied\n", 126, RunStatus.NOT_EXECUTABLE),
+    "no +x, other shell": ("xnnpack", [], b"sh: 1: exec: ./benchmark_model: Permission denied\n", 126, RunStatus.NOT_EXECUTABLE),
     "wrong ABI": (
         "xnnpack",
         [],
         b"/system/bin/sh: ./benchmark_model: not executable: 64-bit ELF file\n",
         126,
-        Status.NOT_EXECUTABLE,
+        RunStatus.NOT_EXECUTABLE,
     ),
-    "not there": ("xnnpack", [], b"/system/bin/sh: ./benchmark_model: not found\n", 127, Status.NOT_EXECUTABLE),
-    "not there, newer": ("xnnpack", [], b"/system/bin/sh: x: inaccessible or not found\n", 127, Status.NOT_EXECUTABLE),
+    "not there": ("xnnpack", [], b"/system/bin/sh: ./benchmark_model: not found\n", 127, RunStatus.NOT_EXECUTABLE),
+    "not there, newer": ("xnnpack", [], b"/system/bin/sh: x: inaccessible or not found\n", 127, RunStatus.NOT_EXECUTABLE),
     "linker": (
         "xnnpack",
         [],
         b'CANNOT LINK EXECUTABLE "./benchmark_model": library "libOpenCL.so" not found\n',
         1,
-        Status.LINK_ERROR,
+        RunStatus.LINK_ERROR,
     ),
-    "bad flag value": ("xnnpack", [], b"ERROR: Failed to parse flag\nusage: ./benchmark_model\n", 1, Status.FLAG_UNSUPPORTED),
-    "no word of the delegate": ("xnnpack", ["XNNPACK delegate created."], b"", 0, Status.UNKNOWN),
-    "another delegate's success": ("gpu-opencl", [X], OPENCL, 0, Status.UNKNOWN),
+    "bad flag value": ("xnnpack", [], b"ERROR: Failed to parse flag\nusage: ./benchmark_model\n", 1, RunStatus.FLAG_UNSUPPORTED),
+    "no word of the delegate": ("xnnpack", ["XNNPACK delegate created."], b"", 0, RunStatus.UNKNOWN),
+    "another delegate's success": ("gpu-opencl", [X], OPENCL, 0, RunStatus.UNKNOWN),
     "all claimed, fewer counted": (
         "xnnpack",
         [X],
         (V + REPLACING.format(3, 8, "TfLiteXNNPackDelegate", 1) + "\n").encode(),
         0,
-        Status.UNKNOWN,
+        RunStatus.UNKNOWN,
     ),
-    "plain kernels without a word": ("cpu", [], b"", 0, Status.UNKNOWN),
+    "plain kernels without a word": ("cpu", [], b"", 0, RunStatus.UNKNOWN),
     "xnnpack behind plain kernels": (
         "cpu",
         ["Use xnnpack: [0]"],
         b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n",
         0,
-        Status.DELEGATE_UNAVAILABLE,
+        RunStatus.DELEGATE_UNAVAILABLE,
     ),
-    "gpu behind plain kernels": ("cpu", ["Use xnnpack: [0]", FULL.format("GPU")], b"", 0, Status.UNKNOWN),
-    "unknown exit code": ("xnnpack", [X], b"", None, Status.UNKNOWN),
-    "some exit code": ("xnnpack", [X], b"", 3, Status.UNKNOWN),
+    "gpu behind plain kernels": ("cpu", ["Use xnnpack: [0]", FULL.format("GPU")], b"", 0, RunStatus.UNKNOWN),
+    "unknown exit code": ("xnnpack", [X], b"", None, RunStatus.UNKNOWN),
+    "some exit code": ("xnnpack", [X], b"", 3, RunStatus.UNKNOWN),
 }
 
 
@@ -313,15 +313,15 @@ def test_failure(name: str) -> None:
 
 def test_what_adb_knows_comes_first() -> None:
     good = generation(4, [X])
-    assert judge("xnnpack", good, rc=None, lost="device went away").status is Status.DEVICE_LOST
-    assert judge("xnnpack", good, rc=None, lost="device unauthorized").status is Status.UNAUTHORIZED
-    assert judge("xnnpack", good, rc=None, stopped="timeout").status is Status.TIMEOUT
-    assert judge("xnnpack", good, rc=None, stopped="flood").status is Status.UNKNOWN
+    assert judge("xnnpack", good, rc=None, lost="device went away").status is RunStatus.DEVICE_LOST
+    assert judge("xnnpack", good, rc=None, lost="device unauthorized").status is RunStatus.UNAUTHORIZED
+    assert judge("xnnpack", good, rc=None, stopped="timeout").status is RunStatus.TIMEOUT
+    assert judge("xnnpack", good, rc=None, stopped="flood").status is RunStatus.UNKNOWN
 
 
 def test_every_status_has_a_test() -> None:
     reached = {case[3] for case in SUCCESSES.values()} | {case[4] for case in FAILURES.values()}
-    assert reached | {Status.DEVICE_LOST, Status.UNAUTHORIZED, Status.TIMEOUT} == set(Status)
+    assert reached | {RunStatus.DEVICE_LOST, RunStatus.UNAUTHORIZED, RunStatus.TIMEOUT} == set(RunStatus)
     assert {status for status, _ in EVIDENCE} <= reached
 
 
@@ -348,7 +348,7 @@ NUMBERS = {
 @pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_that_are_no_latency(name: str) -> None:
     verdict = judge("xnnpack", NUMBERS[name])
-    assert (verdict.status, verdict.latency) == (Status.UNKNOWN, None)
+    assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None)
     assert verdict.reason
 
 
@@ -361,14 +361,14 @@ def test_garbage_around_a_good_run_changes_nothing() -> None:
 def test_litert() -> None:
     all_of_it = (V + REPLACING.format(31, 31, "LITERT_CL", 1) + "\n").encode()
     verdict = judge("litert-gpu", litert(), all_of_it)
-    assert (verdict.status, verdict.delegated) == (Status.OK, 31)
+    assert (verdict.status, verdict.delegated) == (RunStatus.OK, 31)
     assert verdict.latency is not None
     assert verdict.latency.value == pytest.approx(55.9)
     assert judge("litert-gpu", all_of_it + litert())[:5] == verdict[:5]
-    assert judge("litert-gpu", litert()).status is Status.UNKNOWN
+    assert judge("litert-gpu", litert()).status is RunStatus.UNKNOWN
     rest = (V + REPLACING.format(31, 31, "TfLiteXNNPackDelegate", 1) + "\n").encode()
     assert judge("litert-gpu", litert(), rest).latency is None
-    assert judge("litert-gpu", litert(average="12.00"), all_of_it).status is Status.UNKNOWN
+    assert judge("litert-gpu", litert(average="12.00"), all_of_it).status is RunStatus.UNKNOWN
     block = litert().partition(b"INFO: [benchmark")
     short = judge("litert-gpu", block[1] + block[2], all_of_it)
     assert short.latency is not None
@@ -376,7 +376,7 @@ def test_litert() -> None:
     zero = (block[1] + block[2]).replace(b"56.01", b"0.00").replace(b"55.02", b"0.00")
     assert judge("litert-gpu", zero, all_of_it).latency is None
     placed = judge("litert-npu", litert(), placement=Placement(31, {"DispatchDelegate": 30}))
-    assert (placed.status, placed.delegated, placed.total) == (Status.PARTIAL, 30, 31)
+    assert (placed.status, placed.delegated, placed.total) == (RunStatus.PARTIAL, 30, 31)
 
 
 def varint(value: int) -> bytes:
@@ -406,8 +406,8 @@ def test_result_files() -> None:
     old = judge("xnnpack", generation(3, [X]), result=result)
     assert old.latency is not None
     assert old.latency.value == pytest.approx(55.95)
-    assert judge("xnnpack", generation(3, [X]), result=result._replace(runs=10)).status is Status.UNKNOWN
-    assert judge("xnnpack", generation(3, [X]), result=read_result(message(2, floats(avg=3.0)))).status is Status.UNKNOWN
+    assert judge("xnnpack", generation(3, [X]), result=result._replace(runs=10)).status is RunStatus.UNKNOWN
+    assert judge("xnnpack", generation(3, [X]), result=read_result(message(2, floats(avg=3.0)))).status is RunStatus.UNKNOWN
 
 
 def node(number: int, kernel: str = "", replaced: int = 0) -> bytes:
@@ -420,9 +420,9 @@ def test_where_the_nodes_ran() -> None:
     info_file = message(1, b"m") + message(2, graph)
     assert read_placement(info_file) == Placement(8, {"TfLiteGpuDelegateV2": 5, "TfLiteXNNPackDelegate": 2})
     verdict = judge("gpu-opencl", generation(4, [PART.format("GPU", 1)]), OPENCL, placement=read_placement(info_file))
-    assert (verdict.status, verdict.delegated, verdict.total) == (Status.PARTIAL, 5, 8)
+    assert (verdict.status, verdict.delegated, verdict.total) == (RunStatus.PARTIAL, 5, 8)
     lying = judge("gpu-opencl", generation(4, [FULL.format("GPU")]), OPENCL, placement=read_placement(info_file))
-    assert lying.status is Status.UNKNOWN
+    assert lying.status is RunStatus.UNKNOWN
 
 
 @given(st.binary(max_size=200), st.integers(0, 100))
@@ -479,7 +479,7 @@ def test_cut_off_at_every_byte(number: int) -> None:
         verdict = judge("xnnpack", whole[:cut])
         assert verdict.latency is None or verdict.latency == expected
         if b"timings in us" not in whole[:cut]:
-            assert verdict.status is Status.UNKNOWN
+            assert verdict.status is RunStatus.UNKNOWN
 
 
 @settings(max_examples=200)
@@ -488,7 +488,7 @@ def test_a_flipped_byte_gives_no_other_status_of_success(place: int, flip: int) 
     text = bytearray(GOOD)
     text[place] ^= flip
     verdict = judge("xnnpack", bytes(text), GOOD_STDERR)
-    assert verdict.status in (Status.OK, Status.UNKNOWN, Status.NOT_DELEGATED, *(status for status, _ in EVIDENCE))
+    assert verdict.status in (RunStatus.OK, RunStatus.UNKNOWN, RunStatus.NOT_DELEGATED, *(status for status, _ in EVIDENCE))
     if verdict.latency is not None:
         # Statistics and the final line repeat the mean; what changed it in one place only is noticed.
         assert verdict.latency.mean == pytest.approx(56.0124, rel=3e-5)

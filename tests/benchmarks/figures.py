@@ -17,7 +17,7 @@ import os
 from typing import Any
 
 from mhmodels.architecture import Architecture
-from mhmodels.hardware.compare_files import Ratio
+from mhmodels.hardware.interleaved import Ratio
 from mhmodels.registry import resolve
 
 SHORT = os.environ.get("MHMODELS_SHORT_BENCHMARKS") == "1"

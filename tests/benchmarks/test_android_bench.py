@@ -14,11 +14,12 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from mhmodels.android_bench.errors import AdbError
-from mhmodels.android_bench.runner import Options, PhoneRunner
-from mhmodels.android_bench.session.session import Plan
+from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.transport.adb import find_adb
-from mhmodels.cli.phone_answers import Failure, Phones, Request
+from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.hardware import prepare
+from mhmodels.report.failures import MeasurementFailure
 from mhmodels.store import Store
 
 from ..android.double import Double, Server
@@ -42,19 +43,21 @@ class Lab:
         self.network = tiny.convolutions(folder / "net.tflite", "float32")
         self.binary = str(tool(folder, f"sleep {WAIT_S}\n{GOOD}"))
         self.folder = folder
-        self.runner = PhoneRunner(Options(adb_server=self.server.address, binaries=(self.binary,), plan=Plan(blocks=BLOCKS)))
+        self.runner = PhoneRunner(
+            PhoneRunnerOptions(adb_server=self.server.address, binaries=(self.binary,), plan=PhonePlan(blocks=BLOCKS))
+        )
 
     def measure(self, count: int) -> float:
         """Seconds for the same work on each of some phones, sessions with all that belongs to them included."""
         job = prepare(self.network)
         hardware = [self.runner.find(f"{device.address}/xnnpack") for device in self.devices[:count]]
-        requests = [Request(job, entry) for entry in hardware if entry is not None]
+        requests = [PhoneRequest(job, entry) for entry in hardware if entry is not None]
         start = time.perf_counter()
         with Store(self.folder / "results.db") as store:
-            results = list(Phones(self.runner, store, fresh=True, tell=lambda _: None).answers(requests))
+            results = list(PhoneAnswers(self.runner, store, fresh=True, tell=lambda _: None).answers(requests))
         seconds = time.perf_counter() - start
         assert len(results) == count
-        assert not [result for _, result in results if isinstance(result, Failure)]
+        assert not [result for _, result in results if isinstance(result, MeasurementFailure)]
         return seconds
 
     def stop(self) -> None:

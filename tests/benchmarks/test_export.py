@@ -15,7 +15,7 @@ import pytest
 
 from mhmodels.architecture import Architecture
 from mhmodels.hardware import measure
-from mhmodels.hardware.compare_files import compare_files
+from mhmodels.hardware.interleaved import compare_files
 from mhmodels.tflite.file import read_tflite
 
 from .figures import SHORT, Figures, choose, network
@@ -234,22 +234,23 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     load_tensorflow()
     import tensorflow as tf
 
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_source
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
     from mhmodels.export.reading.pictures import read_pictures
-    from mhmodels.export.reading.source import load_source
 
     folder = tmp_path_factory.mktemp("files")
     architecture = network(MODEL)
     pictures = read_pictures(None, architecture)
-    source = load_source(architecture, None, pictures.images)
+    source = open_model(ModelRequest(model=architecture), pictures.images)
     ours, others = {}, {}
     for kind, formats, settings in (
         ("uint8 ends", ("int8", "uint8", "float32"), {}),
         ("float ends", ("int8",), {"io": "float32"}),
         ("compat.v1", ("uint8",), {"engine": "tensorflow"}),
     ):
-        options = Options(directory=folder / kind, formats=formats, **settings)  # type: ignore[arg-type]
+        options = ExportOptions(directory=folder / kind, formats=formats, **settings)  # type: ignore[arg-type]
         for one in export_source(source, pictures, options):
             ours[f"{one.manifest.precision}, {kind}"] = one.path
     others["compat.v1 uint8"] = ours.pop("uint8, compat.v1")

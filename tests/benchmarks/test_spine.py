@@ -13,7 +13,7 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, FusedInvertedBottleneck, Head, InvertedBottleneck
 from mhmodels.complexity import complexity
-from mhmodels.hardware.compare_files import compare_files, interleaved_ratio, timed
+from mhmodels.hardware.interleaved import compare_files, interleaved_ratio, timed
 
 from .figures import Figures, choose, network
 
@@ -97,12 +97,12 @@ def test_latency_against_the_stock_converter(
     benchmark: Any, figures: Figures, stock_files: dict[str, Path], tmp_path: Path, fmt: str
 ) -> None:
     """The same network with other random weights."""
-    from mhmodels.export.pipeline import Options, export_model
+    from mhmodels.export import ExportOptions, export_model
     from mhmodels.system.quiet import load_tensorflow
     from mhmodels.tflite.file import read_tflite
 
     load_tensorflow()
-    ours = next(iter(export_model(network("mobilenet_v2"), Options(directory=tmp_path, formats=(fmt,))))).path
+    ours = next(iter(export_model(network("mobilenet_v2"), ExportOptions(directory=tmp_path, formats=(fmt,))))).path
     kinds = [[one.kind for one in read_tflite(path).operators] for path in (ours, stock_files[fmt])]
     for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD"):
         figures.holds(kinds[0].count(kind) <= kinds[1].count(kind) + 1, f"our file has no more {kind} than the converter's")

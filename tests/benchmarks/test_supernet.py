@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhmodels.hardware.compare_files import ratio_of_medians
+from mhmodels.hardware.interleaved import ratio_of_medians
 
 from .figures import SHORT, Figures, choose
 

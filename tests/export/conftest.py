@@ -15,12 +15,12 @@ FORMATS = ("float32", "float16", "int8", "uint8")
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny network in four formats, and its architecture file."""
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
 
     folder = tmp_path_factory.mktemp("exported")
     (folder / "tiny.json").write_bytes(TINY.to_json())
-    for _ in export_model(TINY, Options(directory=folder, formats=FORMATS)):
+    for _ in export_model(TINY, ExportOptions(directory=folder, formats=FORMATS)):
         pass
     return folder
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.scheme import (
     SHARING,
     Granularity,
@@ -42,9 +42,10 @@ def make(fmt: QuantisedFormat, granularity: Granularity, **settings_: Any) -> tu
     """A float model with sensible statistics, and its quantisation-aware form with calibrated ranges."""
     from mhmodels.export.quantisation.aware import quantize_aware
     from mhmodels.export.quantisation.calibration import calibrate
-    from mhmodels.export.reading.source import load_source
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
 
-    source = load_source(TINY, None, pictures())
+    source = open_model(ModelRequest(model=TINY), pictures())
     ranges = calibrate(source.graph, pictures())
     return source.model, quantize_aware(source.model, TINY, fmt, granularity=granularity, ranges=ranges, **settings_)
 
@@ -331,9 +332,9 @@ def test_export_takes_the_learned_ranges(trained: tuple[Any, Any], tmp_path: Pat
     done = command("export", "tiny.json", "--weights", "aware.weights.h5", "--format", made.format, "-o", "out", "--json")
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout)["files"]
-    from mhmodels.export.writing.manifest import read_manifest
+    from mhmodels.export.writing.manifest import load_manifest
 
-    manifest = read_manifest(tmp_path / file["path"].replace(".tflite", ".manifest.json"))
+    manifest = load_manifest(tmp_path / file["path"].replace(".tflite", ".manifest.json"))
     assert manifest.calibration is not None
     assert manifest.calibration.method == "learned"
     assert manifest.granularity == made.granularity
@@ -437,10 +438,10 @@ def stated() -> Any:
 def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_path: Path) -> None:
     import keras
 
-    from mhmodels.export.options import Options
+    from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
     from mhmodels.export.quantisation.aware import quantize_aware
-    from mhmodels.export.reading.source import keras_source
+    from mhmodels.export.reading.open_model import keras_source
     from mhmodels.export.verification.file_graph import file_outputs
 
     model = own_head(nested=form == "nested", pixels=form == "pixels")
@@ -456,7 +457,7 @@ def test_a_head_of_ones_own_learns_and_exports_what_it_computes(form: str, tmp_p
     expected = np.asarray(aware(images, training=False))
     source = keras_source(tmp_path / "aware.keras")
     assert source.learned is not None
-    options = Options(directory=tmp_path, formats=("int8",), io="float32")
+    options = ExportOptions(directory=tmp_path, formats=("int8",), io="float32")
     (one,) = export_model(source, options)
     assert one.manifest.calibration is not None
     assert one.manifest.calibration.method == "learned"

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.architecture import Architecture, Conv
-from mhmodels.export.graph.operations import ExportError, Graph, random_graph
-from mhmodels.export.verification.decisions import Rule, ending_of, rule_of
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph, random_graph
+from mhmodels.export.verification.decisions import DecisionRule, ending_of, rule_of
 from mhmodels.network import Op
 
 TINY = Architecture(name="t", stem=(Conv(filters=4, stride=2),), stages=(), input_size=(32, 32), classes=3)
@@ -26,30 +27,30 @@ def graph(channels: int, activation: str, *, softmax: bool = False) -> Graph:
 @pytest.mark.parametrize(
     ("channels", "activation", "softmax", "expected"),
     [
-        (5, "linear", True, Rule("softmax", best=True)),
-        (1, "sigmoid", False, Rule("sigmoid", best=False)),
-        (5, "sigmoid", False, Rule("sigmoid", best=False)),
-        (1, "hard_sigmoid", False, Rule("sigmoid", best=False)),
-        (5, "linear", False, Rule("none", best=True)),
-        (1, "linear", False, Rule("none", best=False)),
-        (1, "relu", False, Rule("none", best=False)),
+        (5, "linear", True, DecisionRule("softmax", best=True)),
+        (1, "sigmoid", False, DecisionRule("sigmoid", best=False)),
+        (5, "sigmoid", False, DecisionRule("sigmoid", best=False)),
+        (1, "hard_sigmoid", False, DecisionRule("sigmoid", best=False)),
+        (5, "linear", False, DecisionRule("none", best=True)),
+        (1, "linear", False, DecisionRule("none", best=False)),
+        (1, "relu", False, DecisionRule("none", best=False)),
     ],
 )
-def test_the_rule_follows_the_last_activation(channels: int, activation: str, softmax: bool, expected: Rule) -> None:
+def test_the_rule_follows_the_last_activation(channels: int, activation: str, softmax: bool, expected: DecisionRule) -> None:
     assert rule_of(graph(channels, activation, softmax=softmax)) == expected
 
 
 def test_the_user_may_say_how_decisions_are_made() -> None:
-    assert rule_of(graph(4, "linear"), "each") == Rule("none", best=False)
-    assert rule_of(graph(4, "sigmoid"), "best") == Rule("sigmoid", best=True)
-    with pytest.raises(ExportError, match="the network has 1 output, of which there is no best: use --decide each"):
+    assert rule_of(graph(4, "linear"), "each") == DecisionRule("none", best=False)
+    assert rule_of(graph(4, "sigmoid"), "best") == DecisionRule("sigmoid", best=True)
+    with pytest.raises(ExportError, match="the network has 1 output, of which there is no best: use `decide=each`"):
         rule_of(graph(1, "sigmoid"), "best")
     assert ending_of(random_graph(TINY)) == "softmax"
 
 
 def test_a_single_sigmoid_output_is_no_softmax() -> None:
     """A softmax over one output is 1 whatever the score: every runner would decide the same."""
-    rule = Rule("sigmoid", best=False)
+    rule = DecisionRule("sigmoid", best=False)
     scores = rule.scores(np.array([[0.2], [0.7], [0.49]], np.float32), quantised=True)
     assert scores.ravel().tolist() == pytest.approx([0.2, 0.7, 0.49])
     assert float(rule.threshold(scores)) == 0.5
@@ -58,13 +59,13 @@ def test_a_single_sigmoid_output_is_no_softmax() -> None:
 
 
 def test_labels_are_decided_each() -> None:
-    rule = Rule("sigmoid", best=False)
+    rule = DecisionRule("sigmoid", best=False)
     scores = np.array([[0.9, 0.6, 0.1], [0.4, 0.5, 0.3]], np.float32)
     assert rule.decisions(scores, np.float32(0.5)).tolist() == [[1, 1, 0], [0, 1, 0]]  # type: ignore[arg-type]
 
 
 def test_regression_is_judged_at_each_outputs_own_median() -> None:
-    rule = Rule("none", best=False)
+    rule = DecisionRule("none", best=False)
     outputs = np.array([[1.0, 100.0], [2.0, 300.0], [3.0, 200.0]], np.float32)
     assert rule.scores(outputs, quantised=False) is outputs
     assert rule.threshold(outputs).tolist() == [2.0, 200.0]
@@ -75,7 +76,7 @@ def test_regression_is_judged_at_each_outputs_own_median() -> None:
 
 
 def test_logits_keep_their_scale() -> None:
-    rule = Rule("none", best=True)
+    rule = DecisionRule("none", best=True)
     outputs = np.array([[5.0, -2.0], [1.0, 3.0], [-4.0, -5.0]], np.float32)
     assert float(rule.threshold(outputs)) == 3.0
     assert rule.decisions(outputs, rule.threshold(outputs)).ravel().tolist() == [0, 1, -1]
@@ -83,7 +84,7 @@ def test_logits_keep_their_scale() -> None:
 
 
 def test_a_label_that_hardly_varies_does_not_drift_by_its_rounding() -> None:
-    rule = Rule("sigmoid", best=False)
+    rule = DecisionRule("sigmoid", best=False)
     expected = np.full((4, 2), 0.01, np.float32)
     expected[:, 1] = [0.1, 0.9, 0.2, 0.8]
     found = np.round(expected * 256) / np.float32(256)
@@ -96,7 +97,7 @@ def test_decisions_that_are_further_from_another_than_two_scores_differ_are_the_
     outputs: int, seed: int, ending: str, best: bool
 ) -> None:
     """The margin is what it says: a change of every score by less than half of it changes no decision."""
-    rule = Rule(ending, best=best)  # type: ignore[arg-type]
+    rule = DecisionRule(ending, best=best)  # type: ignore[arg-type]
     rng = np.random.default_rng(seed)
     scores = rng.uniform(0, 1, (20, outputs)).astype(np.float32)
     threshold = rule.threshold(scores)

@@ -18,18 +18,19 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck, SqueezeExcite
 from mhmodels.errors import FileFormatError, MhmodelsError
-from mhmodels.export.cli.export import _layers
-from mhmodels.export.graph.operations import ExportError, random_graph
+from mhmodels.export.cli.verify import _layers
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.verification import verify as checking
 from mhmodels.export.verification.facts import contradictions
 from mhmodels.export.verification.file_graph import compared_tensors
 from mhmodels.export.verification.layers import LayerReport
-from mhmodels.export.verification.parity import ParityError
-from mhmodels.export.verification.verify import verify_file
+from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.latency import latency_ranges
-from mhmodels.export.writing.manifest import read_manifest
-from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
+from mhmodels.export.writing.manifest import load_manifest
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.tflite.file import parse_tflite
 from tests.conftest import Run
 
@@ -167,14 +168,14 @@ def test_steps_of_size_zero_are_refused(end: str, tmp_path: Path) -> None:
     logits = write_quantised(quantise(GRAPH, latency_ranges(GRAPH), "uint8"), options=WriterOptions(softmax=False))
     (tmp_path / "zero.tflite").write_bytes(changed(logits, change))
     with pytest.raises(ParityError, match=r"scales \[0\.0\]"):
-        verify_file(tmp_path / "zero.tflite", None, None, None, None)
+        verify(tmp_path / "zero.tflite")
 
 
 def test_outputs_without_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fine.tflite").write_bytes(FILES["float32"])
     monkeypatch.setattr(checking, "run_file", lambda _path, inputs, _tensors, **_: [np.empty((len(inputs), 0))])
     with pytest.raises(ParityError, match=r"output 'scores' is \(0,\) with scales \[\], expected values"):
-        verify_file(tmp_path / "fine.tflite", None, None, None, None)
+        verify(tmp_path / "fine.tflite")
 
 
 def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
     (tmp_path / "odd.tflite").write_bytes(changed(FILES["float32"], change))
     with pytest.raises(ExportError, match="holds complex64, expected numbers"):
-        verify_file(tmp_path / "odd.tflite", None, None, None, None)
+        verify(tmp_path / "odd.tflite")
 
 
 def test_a_report_without_layers_can_be_told() -> None:
@@ -254,7 +255,7 @@ def test_mutated_manifests_are_read_or_refused(exported: Path, tmp_path: Path) -
         else:
             path.write_text(json.dumps(changed_manifest(rng, json.loads(original))))
         try:
-            seen["contradicts" if contradictions(read_manifest(path), file, data) else "agrees"] += 1
+            seen["contradicts" if contradictions(load_manifest(path), file, data) else "agrees"] += 1
         except MhmodelsError:
             seen["refused"] += 1
     assert all(seen.values()), seen

@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhmodels.export.graph.operations import ExportError, Floats
-from mhmodels.export.options import Options
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.keras_graph import read_model
-from mhmodels.export.reading.keras_reference import check_reading, compute
-from mhmodels.export.reading.precision import in_float32, single_precision
-from mhmodels.export.reading.source import load_source, model_source
+from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
+from mhmodels.export.reading.keras_model.reader import read_model
+from mhmodels.export.reading.open_model import model_source, open_model
+from mhmodels.export.reading.reading_check import check_reading, compute
 from mhmodels.export.reading.stated_rule import StatedRule
-from mhmodels.export.verification.parity import ParityError
 from tests.conftest import Command
 from tests.export.writer_helpers import TINY
 
 pytestmark = pytest.mark.tensorflow
 
 RULE = StatedRule((127.5,), (127.5,))
-IMAGES: Floats = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
+IMAGES: Float32Array = np.random.default_rng(0).uniform(-1, 1, (4, 32, 32, 3)).astype(np.float32)
 
 
 def classifier(conv: Any = None, head: Any = None, act: Callable[[Any], Any] = lambda x: x, dtype: str = "float32") -> Any:
@@ -43,7 +43,7 @@ def classifier(conv: Any = None, head: Any = None, act: Callable[[Any], Any] = l
     return keras.Model(image, (head or layers.Dense(4, activation="softmax", name="dense", dtype=dtype))(x), name="mine")
 
 
-def scores(model: Any, images: Floats = IMAGES) -> Floats:
+def scores(model: Any, images: Float32Array = IMAGES) -> Float32Array:
     """What the operations of a model give."""
     graph = model_source(model, "in memory").known
     return compute(graph, images)[graph.ops[-1].name]
@@ -169,15 +169,15 @@ def test_a_layer_that_is_read_wrongly_is_not_verified(tmp_path: Path, monkeypatc
     """In every format, before anything is written, by Keras' own outputs; the message names the layer."""
     import keras
 
-    from mhmodels.export.reading import keras_layers
+    from mhmodels.export.reading.keras_model import layers as keras_layers
 
-    monkeypatch.setitem(keras_layers._RULES, keras.layers.LeakyReLU, keras_layers._function("relu"))
+    monkeypatch.setitem(keras_layers._RULES, keras.layers.LeakyReLU, keras_layers.function_of("relu"))
     source = model_source(classifier(act=keras.layers.LeakyReLU(name="leaky")), "in memory")
     for fmt in ("float32", "float16", "int8", "uint8"):
         with pytest.raises(
             ParityError, match=r"read as operations that give other outputs than Keras.*the first that departs is 'conv'"
         ):
-            list(export_model(source, Options(directory=tmp_path, formats=(fmt,), preprocessing=RULE)))  # type: ignore[arg-type]
+            list(export_model(source.stated(RULE), ExportOptions(directory=tmp_path, formats=(fmt,))))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
     after = model_source(classifier(head=keras.layers.Dense(4, activation="softmax")), "in memory")
     check_reading(after, IMAGES)
@@ -228,8 +228,9 @@ def test_models_of_any_precision_are_read_and_compared_in_float32(policy: str, t
     loaded = keras.models.load_model(tmp_path / "half.keras")
     np.testing.assert_allclose(scores(loaded), expected, atol=1e-6)
     if policy == "mixed_float16":
-        options = Options(directory=tmp_path, formats=("float32", "int8"), preprocessing=RULE)
-        found = [one.manifest.parity.max_error for one in export_model(model_source(loaded, "half"), options)]
+        options = ExportOptions(directory=tmp_path, formats=("float32", "int8"))
+        source = model_source(loaded, "half").stated(RULE)
+        found = [one.manifest.parity.max_error for one in export_model(source, options)]
         assert found[0] < 1e-4
 
 
@@ -259,9 +260,9 @@ def test_settings_of_keras_json_change_nothing(floatx: str, settings: Any, tmp_p
     settings.set_floatx(floatx)
     settings.set_dtype_policy(floatx)
     settings.set_image_data_format("channels_first")
-    source = load_source(TINY, None)
+    source = open_model(TINY)
     assert {value.dtype for value in source.model.weights} == {"float32"}
-    (one,) = export_model(TINY, Options(directory=tmp_path))
+    (one,) = export_model(TINY, ExportOptions(directory=tmp_path))
     assert one.manifest.parity.max_error < 1e-4
     assert (settings.floatx(), settings.dtype_policy().name, settings.image_data_format()) == (floatx, floatx, "channels_first")
 
@@ -289,7 +290,7 @@ def test_global_max_pooling_in_every_format(size: tuple[int, int], tmp_path: Pat
     source = model_source(model, "in memory")
     images = np.random.default_rng(0).uniform(-1, 1, (3, *size, 3)).astype(np.float32)
     expected = np.asarray(model(images, training=False))
-    for one in export_model(source, Options(directory=tmp_path, formats=("float32", "int8", "uint8"))):
+    for one in export_model(source, ExportOptions(directory=tmp_path, formats=("float32", "int8", "uint8"))):
         file = read_tflite(one.path)
         assert [operator.kind for operator in file.operators].count("MAX_POOL_2D") == 2  # the network has one of its own
         tensor = file.tensors[file.outputs[0]]
@@ -340,7 +341,7 @@ def test_the_model_of_the_image_classification_tutorial(size: int, tmp_path: Pat
     expected = np.asarray(model(pixels.astype(np.float32), training=False))
     images = preprocess(pixels, source.architecture.preprocessing)
     np.testing.assert_allclose(compute(source.known, images)[source.known.ops[-1].name], expected, atol=1e-5)
-    options = Options(directory=tmp_path, formats=("float32", "int8", "uint8"))
+    options = ExportOptions(directory=tmp_path, formats=("float32", "int8", "uint8"))
     errors = {one.manifest.precision: one.manifest.parity for one in export_model(source, options)}
     assert errors["float32"].max_error < 1e-4
     assert all(errors[fmt].float_correlation > 0.98 for fmt in ("int8", "uint8"))

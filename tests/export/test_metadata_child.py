@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from mhmodels.export.graph.operations import ExportError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.writing import metadata
-from mhmodels.export.writing.metadata import Description, MetadataWriter
+from mhmodels.export.writing.metadata import MetadataDescription, MetadataWriter
 from mhmodels.system.child import Child
 
-SAID = Description(
+SAID = MetadataDescription(
     name="n", version="1", description="d", author="a", mean=(0.0,), std=(1.0,), labels=("b", "c"), colour=True
 )  # fmt: skip
 ANSWERS = """

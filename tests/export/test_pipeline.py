@@ -12,13 +12,13 @@ import pytest
 from PIL import Image
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.graph.operations import ExportError
-from mhmodels.export.options import Options, file_name, target_paths
+from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.export.graph.outputs import WriterOptions
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
+from mhmodels.export.targets import file_name, target_paths
 from mhmodels.export.verification.file_graph import encode_input, file_logits
-from mhmodels.export.verification.parity import ParityError
-from mhmodels.export.writing.manifest import read_manifest
-from mhmodels.export.writing.writer import WriterOptions
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite
@@ -34,7 +34,7 @@ PLUMBING = {"SHAPE", "PACK", "STRIDED_SLICE", "DEQUANTIZE", "TRANSPOSE", "PAD"}
 
 
 def manifest_of(path: Path):  # type: ignore[no-untyped-def]
-    return read_manifest(path.with_name(path.name.replace(".tflite", ".manifest.json")))
+    return load_manifest(path.with_name(path.name.replace(".tflite", ".manifest.json")))
 
 
 @pytest.mark.parametrize("fmt", ["float32", "int8", "uint8"])
@@ -71,9 +71,9 @@ def test_formats_agree_on_pictures(exported: Path) -> None:
 
 def test_wrong_weights_fail_verification_and_leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The layer check must see one wrong kernel that end to end figures could hide."""
-    import mhmodels.export.pipeline as pipeline
+    import mhmodels.export.file_export as file_export
 
-    honest = pipeline.write_quantised
+    honest = file_export.write_quantised
 
     def tampered(quantised, **options):  # type: ignore[no-untyped-def]
         kernels = dict(quantised.kernels)
@@ -81,9 +81,9 @@ def test_wrong_weights_fail_verification_and_leave_nothing(tmp_path: Path, monke
         kernels["stage4_block2_depthwise"] = kernel._replace(bias=kernel.bias + 20_000)
         return honest(quantised._replace(kernels=kernels), **options)
 
-    monkeypatch.setattr(pipeline, "write_quantised", tampered)
+    monkeypatch.setattr(file_export, "write_quantised", tampered)
     with pytest.raises(ParityError, match="stage4_block2_depthwise"):
-        list(export_model(TINY, Options(directory=tmp_path, formats=("int8",))))
+        list(export_model(TINY, ExportOptions(directory=tmp_path, formats=("int8",))))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,7 +95,19 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ExportError, match="No space left on device"):
-        list(export_model(MINI, Options(directory=tmp_path)))
+        list(export_model(MINI, ExportOptions(directory=tmp_path)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_folder_for_temporary_files_is_not_taken_for_the_target(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures for the runtime are written there while the file is verified."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("mhmodels.export.verification.runtime.np.savez", full)
+    with pytest.raises(ExportError, match=r"cannot be verified, because a file in the folder for temporary files, .*TMPDIR"):
+        export_model(MINI, ExportOptions(directory=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -112,9 +124,9 @@ def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, command: Com
 def test_an_existing_manifest_is_kept_without_overwrite(tmp_path: Path) -> None:
     existing = tmp_path / f"{STEM}_float32.manifest.json"
     existing.write_text("precious")
-    with pytest.raises(ExportError, match=r"float32\.manifest\.json: exists already; give --overwrite"):
-        target_paths(TINY, Options(directory=tmp_path), set())
-    assert list(target_paths(TINY, Options(directory=tmp_path, overwrite=True), set())) == ["float32"]
+    with pytest.raises(ExportError, match=r"float32\.manifest\.json: exists already; give `overwrite`"):
+        target_paths(TINY, ExportOptions(directory=tmp_path), set())
+    assert list(target_paths(TINY, ExportOptions(directory=tmp_path, overwrite=True), set())) == ["float32"]
 
 
 def test_calibration_folder_with_a_corrupt_picture(tmp_path: Path, command: Command, tiny: str) -> None:
@@ -169,9 +181,9 @@ def test_encoded_pictures_are_within_half_a_step(exported: Path) -> None:
 
 def test_file_names_carry_every_choice() -> None:
     architecture = resolve("multi_max.tunas@1.25").at(input_size=(192, 256))
-    options = Options(directory=Path(), granularity="tensor", writer=WriterOptions(pooling="avgpool", softmax=False))
+    options = ExportOptions(directory=Path(), granularity="tensor", writer=WriterOptions(pooling="avgpool", softmax=False))
     assert file_name(architecture, "int8", options) == "multi_max.tunas_w1.25_192x256_int8-avgpool-pt-nosm.tflite"
-    assert file_name(resolve("multi_avg"), "float32", Options(directory=Path())) == "multi_avg_w1_224_float32.tflite"
+    assert file_name(resolve("multi_avg"), "float32", ExportOptions(directory=Path())) == "multi_avg_w1_224_float32.tflite"
 
 
 @pytest.mark.parametrize("fmt", [pytest.param("float32", marks=pytest.mark.slow), "uint8"])
@@ -186,7 +198,7 @@ def test_the_tensorflow_engine_passes_the_same_check_with_every_operation(fmt: s
 
 
 def _by_tensorflow(architecture: Architecture, fmt: str, folder: Path) -> None:
-    options = Options(directory=folder, formats=(fmt,), engine="tensorflow")  # type: ignore[arg-type]
+    options = ExportOptions(directory=folder, formats=(fmt,), engine="tensorflow")  # type: ignore[arg-type]
     (one,) = export_model(architecture, options)
     assert one.manifest.engine == "tensorflow"
     assert not PLUMBING & set(one.manifest.operators)
@@ -243,7 +255,7 @@ FAMILIES = ("mobilenet_edgetpu", "mobilenet_v3_small", "mobilenet_v4_conv_small"
 def test_families_in_every_format(name: str, tmp_path: Path) -> None:
     import keras
 
-    options = Options(directory=tmp_path, formats=FORMATS)
+    options = ExportOptions(directory=tmp_path, formats=FORMATS)
     for one in export_model(resolve(name).at(input_size=64), options):
         p = one.manifest.parity
         least = {"float32": 0.999999, "float16": 0.999, "int8": 0.9, "uint8": 0.85}[one.manifest.precision]

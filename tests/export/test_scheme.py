@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.architecture import Preprocessing
-from mhmodels.export.graph.operations import ExportError, Graph, random_graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Graph, random_graph
 from mhmodels.export.quantisation.scheme import (
     Granularity,
     QuantisedFormat,

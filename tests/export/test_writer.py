@@ -14,11 +14,13 @@ import msgspec
 import numpy as np
 import pytest
 
-from mhmodels.export.graph.operations import ExportError, random_graph
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import random_graph
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_bytes, latency_file, latency_ranges
 from mhmodels.export.writing.versions import OLDEST_RUNTIME, version
-from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import RESOLVERS, TINY, operators, pixels, random_weights, run, runtime_version
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from mhmodels.export.graph.operations import fold
+from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_ranges
-from mhmodels.export.writing.writer import WriterOptions, write_float, write_quantised
+from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 from tests.export.zoo_parity import FORMATS, pairs, row

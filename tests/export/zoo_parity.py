@@ -78,14 +78,15 @@ def pairs(architecture: Architecture, formats: Sequence[str] = FORMATS) -> Itera
     """Writes and converts a network with calibrated random weights, as `mhmodels export` makes them, in some of three formats."""
     from mhmodels.export.quantisation.calibration import calibrate
     from mhmodels.export.quantisation.scheme import quantise
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
     from mhmodels.export.reading.pictures import fit_preprocessing, photographs
-    from mhmodels.export.reading.source import load_source
     from mhmodels.export.writing.converter import convert_float, convert_quantised
     from mhmodels.export.writing.writer import write_float, write_quantised
 
     architecture = fit_preprocessing(architecture)
     images = photographs(CALIBRATION_PICTURES, architecture)
-    source = load_source(architecture, None, images)
+    source = open_model(ModelRequest(model=architecture), images)
     graph, ranges = source.known, calibrate(source.known, images)
     if "float32" in formats:
         yield _pair("float32", write_float(graph), convert_float(source.model), images[:COMPARED_PICTURES])

@@ -9,7 +9,7 @@ import pytest
 
 from mhmodels.hardware import measuring
 from mhmodels.hardware.host import runner as host
-from mhmodels.hardware.host.timing import Block
+from mhmodels.hardware.host.timing import TimedBlock
 
 from . import tiny
 
@@ -42,7 +42,7 @@ class SimulatedSession:
         most: inferences of a block, before time ends it.
     """
 
-    blocks: ClassVar[list[Block | Exception]] = []
+    blocks: ClassVar[list[TimedBlock | Exception]] = []
     opened: ClassVar[int] = 0
     pace_ns: ClassVar[int] = 50_000
     most: ClassVar[int] = 100_000
@@ -71,7 +71,7 @@ class SimulatedSession:
         block = self.blocks.pop(0) if len(self.blocks) > 1 else self.blocks[0]
         if isinstance(block, Exception):
             raise block
-        self.own_ms, self.pace_us, self.company = list(block.own_ms), block.pace_us, block.company
+        self.own_ms, self.pace_us, self.background_load = list(block.own_ms), block.pace_us, block.background_load
         return (list(block.times_ms) * runs)[: min(runs, self.most)]
 
 
@@ -87,6 +87,6 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> type[SimulatedSession]:
     return SimulatedSession
 
 
-def calm(ms: float, pace_us: float = 50.0) -> Block:
+def calm(ms: float, pace_us: float = 50.0) -> TimedBlock:
     """A block without any spread."""
-    return Block((ms,), (), pace_us)
+    return TimedBlock((ms,), (), pace_us)

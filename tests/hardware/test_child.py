@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.hardware.registry import get_hardware
+from mhmodels.hardware.collection import get_hardware
 from mhmodels.hardware.vela import runner as vela
 from mhmodels.system.child import Child
 

@@ -17,7 +17,7 @@ from mhmodels.hardware import measure
 from mhmodels.hardware.host import runner as host
 from mhmodels.hardware.host import session as host_session
 from mhmodels.hardware.host.session import HostSession
-from mhmodels.hardware.host.timing import unrest
+from mhmodels.hardware.host.timing import relative_standard_error
 
 from .conftest import SimulatedSession, calm
 
@@ -50,7 +50,7 @@ def test_each_hardware(tiny_tflite: Files, file: str, hardware: str, delegated: 
     assert 0 <= row.device_state["company"] <= 1
     assert 3 <= len(row.device_state["blocks_ms"]) <= 10
     assert row.device_state["pace_us"] > 0
-    assert row.noisy or row.device_state["uncertainty"] == unrest(row) <= 0.01
+    assert row.noisy or row.device_state["uncertainty"] == relative_standard_error(row) <= 0.01
     assert row.device == host.cpu_identity()
     assert row.runtime.startswith("LiteRT ")
     assert len(row.device_state["cores"]) == 1

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from mhmodels.architecture import Architecture, Conv
 from mhmodels.errors import UnknownNameError
 from mhmodels.export.writing.latency import latency_file
-from mhmodels.hardware import get_hardware, list_hardware, measure, split_hardware
+from mhmodels.hardware import built_in_hardware, get_hardware, list_hardware, measure
 from mhmodels.hardware.roofline import Roofline, Work, simulate
 from mhmodels.registry import get_architecture, resolve
 from mhmodels.store import Store
@@ -74,7 +74,7 @@ def test_published_latencies_are_ranked(name: str) -> None:
 def test_any_ridge_point_is_hardware() -> None:
     hardware, _ = get_hardware("roofline-31.2-250")
     assert hardware.configuration == {"ridge": 31.2, "peak_gmacs": 250.0}
-    assert split_hardware(["multi_max", "roofline-500"])[1] == ["roofline-500"]
+    assert built_in_hardware().split_words(["multi_max", "roofline-500"])[1] == ["roofline-500"]
     assert {entry.id for entry, _ in list_hardware()} >= {f"roofline-{name}" for name in COLUMNS}
 
 

@@ -14,7 +14,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.host.timing import LEAST_BLOCKS, MOST_BLOCKS, SHIFTED, Block, Timing, _doubt, judge, settle, summarise
+from mhmodels.hardware.host.timing import (
+    LEAST_BLOCKS,
+    MOST_BLOCKS,
+    SHIFTED,
+    HostTiming,
+    TimedBlock,
+    _doubt,
+    judge,
+    settle,
+    summarise,
+)
 
 times = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=200)
 
@@ -54,12 +64,12 @@ def test_what_is_no_timing(block: list[float]) -> None:
         summarise(block)
 
 
-def of(*medians: float, **fields: Any) -> list[Block]:
+def of(*medians: float, **fields: Any) -> list[TimedBlock]:
     """Blocks without any spread."""
-    return [Block((median,), **fields) for median in medians]
+    return [TimedBlock((median,), **fields) for median in medians]
 
 
-def made_of(blocks: list[Block], fastest_us: float = 0.0) -> tuple[Timing, int]:
+def made_of(blocks: list[TimedBlock], fastest_us: float = 0.0) -> tuple[HostTiming, int]:
     """What `settle` says of blocks that come one by one, and how many it took."""
     waiting = iter(blocks)
     timing = settle(lambda: next(waiting, None), fastest_us)
@@ -85,7 +95,7 @@ def test_blocks_that_never_agree_are_noisy_and_the_number_is_bounded() -> None:
 def test_spread_within_blocks_is_no_noise_if_their_medians_agree() -> None:
     """Every inference differs by 5 %, and the median of 50 is known to within 1 % all the same."""
     draws = random.Random(0)
-    blocks = [Block([draws.gauss(10, 0.5) for _ in range(50)]) for _ in range(MOST_BLOCKS)]
+    blocks = [TimedBlock([draws.gauss(10, 0.5) for _ in range(50)]) for _ in range(MOST_BLOCKS)]
     timing, _ = made_of(blocks)
     assert not timing.noisy
     assert timing.summary.median_ms == pytest.approx(10, rel=0.02)
@@ -97,10 +107,10 @@ def test_one_block_tells_nothing_of_its_own_error() -> None:
     assert timing.noisy
 
 
-def interrupted(share: float, runs: int = 50) -> Block:
+def interrupted(share: float, runs: int = 50) -> TimedBlock:
     """A share of the inferences takes 4 ms longer without having the core."""
     lost = [4.0 if place < share * runs else 0.0 for place in range(runs)]
-    return Block([10.0 + loss for loss in lost], [10.0] * runs)
+    return TimedBlock([10.0 + loss for loss in lost], [10.0] * runs)
 
 
 @pytest.mark.parametrize(("share", "noisy"), [(0.0, False), (0.1, False), (0.4, False), (0.6, True), (1.0, True)])
@@ -111,7 +121,7 @@ def test_blocks_of_which_most_inferences_shared_their_core_are_noisy(share: floa
 
 def test_busy_neighbours_are_no_noise_by_themselves() -> None:
     """What they do to a network is seen by its pace."""
-    assert not judge(of(10.0, 10.0, 10.0, company=1.0, pace_us=50.0), 50.0).noisy
+    assert not judge(of(10.0, 10.0, 10.0, background_load=1.0, pace_us=50.0), 50.0).noisy
 
 
 def test_a_slow_machine_is_noisy_however_steady() -> None:
@@ -141,13 +151,16 @@ RECORDED = json.loads(Path(__file__).with_name("recorded_blocks.json").read_text
 OFF = 1.1
 
 
-def recorded() -> Iterator[tuple[float, list[Block]]]:
+def recorded() -> Iterator[tuple[float, list[TimedBlock]]]:
     """True latency and blocks of each recorded session; a block's interrupted inferences are all or none of two."""
     for session in RECORDED["sessions"]:
         shifted = {False: (1.0, 1.0), True: (0.0, 0.0)}
         yield (
             RECORDED["truth_ms"][session["network"]],
-            [Block((ms, ms), tuple(ms * own for own in shifted[shift > SHIFTED]), pace) for ms, shift, pace in session["blocks"]],
+            [
+                TimedBlock((ms, ms), tuple(ms * own for own in shifted[shift > SHIFTED]), pace)
+                for ms, shift, pace in session["blocks"]
+            ],
         )
 
 
@@ -177,7 +190,7 @@ def test_a_quiet_machine_gives_no_alarm() -> None:
     draws, alarms = random.Random(1), 0
     for _ in range(100):
         blocks = [
-            Block([10 * (1 + level) * draws.gauss(1, 0.05) for _ in range(50)], (), 50 * draws.gauss(1, 0.03))
+            TimedBlock([10 * (1 + level) * draws.gauss(1, 0.05) for _ in range(50)], (), 50 * draws.gauss(1, 0.03))
             for level in (draws.gauss(0, 0.005) for _ in range(MOST_BLOCKS))
         ]
         timing, _ = made_of(blocks, 48.0)

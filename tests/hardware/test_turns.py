@@ -11,7 +11,7 @@ import pytest
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement, get_hardware, measure, prepare
-from mhmodels.hardware.host.turns import Turns, common_pace, steady_ms, uncertainty
+from mhmodels.hardware.host.turns import Turns, common_reference_speed, steady_ms, uncertainty
 from mhmodels.hardware.measuring import answer
 from mhmodels.store import Store
 
@@ -40,7 +40,7 @@ def test_a_machine_that_changes_its_speed_does_not_change_a_latency() -> None:
     random = np.random.default_rng(0)
     true = random.uniform(5, 50, 200)
     rows = [row(timed(float(ms), random)) for ms in true]
-    pace = common_pace(rows)
+    pace = common_reference_speed(rows)
     assert pace is not None
     assert pace.elasticity == pytest.approx(ELASTICITY, abs=0.06)
     assert pace.ms == pytest.approx(10, rel=0.03)
@@ -53,10 +53,10 @@ def test_a_machine_that_changes_its_speed_does_not_change_a_latency() -> None:
 
 def test_rows_without_a_reference_are_their_medians_and_a_missing_latency_stays_missing() -> None:
     alone, missing = row(None), row(None, median_ms=None, reason="too large")
-    assert common_pace([alone, missing]) is None
+    assert common_reference_speed([alone, missing]) is None
     assert (steady_ms(alone, None), steady_ms(missing, None)) == (5.0, None)
     random = np.random.default_rng(1)
-    pace = common_pace([row(timed(5, random)), missing])
+    pace = common_reference_speed([row(timed(5, random)), missing])
     assert pace is not None
     assert steady_ms(missing, pace) is None
 
@@ -65,8 +65,8 @@ def test_rows_without_a_reference_are_their_medians_and_a_missing_latency_stays_
 def test_rows_of_different_references_do_not_go_together(other: str | None) -> None:
     random = np.random.default_rng(2)
     rows = [row(timed(5, random)), row(timed(6, random, reference=other) if other else None)]
-    with pytest.raises(MeasurementError, match=rf"different references.*{other or 'none'}.*--store"):
-        common_pace(rows)
+    with pytest.raises(MeasurementError, match=rf"different references.*{other or 'none'}.*argument 'store'"):
+        common_reference_speed(rows)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_the_host_times_a_file_in_turns_and_the_store_keeps_them(tiny_tflite: Fi
     assert found.noisy == (uncertainty(found.turns) > 0.02)
     assert kept == found
     # The same file beside itself.
-    assert steady_ms(found, common_pace([found])) == pytest.approx(float(np.median(found.turns.reference_ms)), rel=0.5)
+    assert steady_ms(found, common_reference_speed([found])) == pytest.approx(float(np.median(found.turns.reference_ms)), rel=0.5)
 
 
 def test_hardware_that_cannot_refuses(tiny_tflite: Files) -> None:
@@ -127,3 +127,10 @@ def test_a_store_of_the_version_before_is_taken_over(tiny_tflite: Files, tmp_pat
         assert list(store) == [before]
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+
+
+def test_rows_of_different_conditions_have_no_common_pace() -> None:
+    random = np.random.default_rng(3)
+    rows = [row(timed(5, random), configuration={"mode": mode}) for mode in ("burst", "sustained")]
+    with pytest.raises(MeasurementError, match=r"configuration\.mode.*'burst'.*'sustained'"):
+        common_reference_speed(rows)

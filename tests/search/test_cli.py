@@ -90,6 +90,21 @@ def test_limits_are_found_by_probes() -> None:
     assert "roofline-40: runs everything that was tried" in everything.stderr
 
 
+@pytest.mark.parametrize(("hardware_id", "message"), [("fake-half", "takes float16 files"), ("fake-gone", "was unplugged")])
+def test_probes_are_refused_before_they_are_measured(monkeypatch: pytest.MonkeyPatch, hardware_id: str, message: str) -> None:
+    from mhmodels.errors import MeasurementError
+    from mhmodels.hardware import registry
+    from mhmodels.search.space.probing import probe
+    from tests.search.fake_hardware import FakeRunner
+
+    runner = FakeRunner([hardware_id])
+    runner.lost.add("fake-gone")
+    monkeypatch.setitem(registry._registered, "fake", runner)
+    with pytest.raises(MeasurementError, match=message):
+        probe(hardware_id)
+    assert not runner.made
+
+
 def test_models_that_come_with_the_package_predict_by_their_id() -> None:
     npu, again = document("predict", "multi_max", "--cost-model", "ethos-u55-128", "--cost-model", "ethos-u55-128")["rows"][0][
         "latency_ms"
@@ -260,4 +275,4 @@ def test_a_cost_model_of_other_hardware_or_size_is_refused(command: Command, mod
 
 
 def test_help_of_the_root_imports_no_search(mhmodels: Run) -> None:
-    assert "Search spaces, samples, cost models." in mhmodels("--help").stdout
+    assert "Search for networks; collect latencies and fit cost models." in mhmodels("--help").stdout

@@ -18,11 +18,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
-from mhmodels.hardware import register
-from mhmodels.hardware.registry import _registered
 from mhmodels.search.collecting.cluster import AHEAD
 from mhmodels.store import Store
 
+from ..hardware_families import add_family, remove_family
 from .fake_hardware import FakeRunner
 
 pytest.importorskip("distributed", reason="needs dask.distributed (pip install 'mhmodels[cluster]')")
@@ -96,11 +95,11 @@ class Cluster:
 @pytest.fixture
 def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     monkeypatch.setenv("MHMODELS_HOME", str(tmp_path / "home"))
-    register("fake", FakeRunner(["fake-npu", "fake-cpu"]))
+    add_family("fake", FakeRunner(["fake-npu", "fake-cpu"]))
     made = Cluster(tmp_path)
     yield made
     made.close()
-    _registered.pop("fake", None)
+    remove_family("fake")
 
 
 def invoke(cluster: Cluster, *arguments: str) -> Result:
@@ -140,8 +139,8 @@ CLIENT = f"""
 import sys
 sys.path.insert(0, {str(PRELOAD.parents[2])!r})
 from tests.search.fake_hardware import FakeRunner
-from mhmodels.hardware import register
-register("fake", FakeRunner(["fake-npu", "fake-cpu"]))
+from tests.hardware_families import add_family
+add_family("fake", FakeRunner(["fake-npu", "fake-cpu"]))
 from mhmodels.cli.main import cli
 cli(["search", "collect", "--space", "multi_hardware", "-n", "20", "--hardware", "fake-npu", "fake-cpu",
      "--store", sys.argv[1], "--scheduler", sys.argv[2], "--baseline", ""])
@@ -172,7 +171,7 @@ def test_hardware_whose_only_worker_dies_is_given_up_and_the_others_go_on(
 ) -> None:
     monkeypatch.setattr("mhmodels.search.collecting.cluster.DESERTED_S", 2.0)
     runner = FakeRunner(["fake-npu", "phone-1"])
-    register("fake", runner)
+    add_family("fake", runner)
     phone = cluster.worker("phone-phone-1=1")
     cluster.worker()
     cluster.wait_for(2)

@@ -19,7 +19,8 @@ from mhmodels.registry import get_architecture, resolve
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.catalogue import get_space, space_makers
 from mhmodels.search.space.catalogue.multi_hardware import multi_hardware
-from mhmodels.search.space.search_space import SKIP, OneOf, Space
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.tabular import TabularSpace
 from mhmodels.search.space.template import ArchitectureSpace
 

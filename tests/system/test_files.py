@@ -185,6 +185,29 @@ def test_of_files_that_belong_together_none_stays_where_the_last_cannot_be_moved
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["links", "copies"])
+def test_files_that_are_replaced_together_come_back_where_one_cannot_be_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        monkeypatch.setattr(files.os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EPERM, "no hard links")))
+    first, second, third = (tmp_path / name for name in "abc")
+    first.write_text("old")
+    third.write_text("old")
+    move = files._move
+
+    def failing(beside: Path, path: Path, overwrite: bool) -> None:
+        if path == first:
+            raise OSError(errno.EIO, "the disk broke")
+        move(beside, path, overwrite)
+
+    monkeypatch.setattr(files, "_move", failing)
+    with pytest.raises(OSError, match="the disk broke"), files.published(first, second, third) as beside:
+        for file in beside:
+            file.write_text("new")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "c": "old"}
+
+
 def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) -> None:
     killed(
         "import sys, pathlib, time\nfrom mhmodels.system.files import replaced\n"

@@ -41,7 +41,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
             if status.step == options.get("kill_at"):
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    request = session.Request(
+    request = session.TrainingRequest(
         architecture=tiny.architecture(),
         data=tiny.data(count=options.get("pictures", 48)),
         recipe=msgspec.convert(msgspec.to_builtins(tiny.recipe()) | options.get("recipe", {}), Recipe),

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mhmodels.formats.archives import ArchiveError, load_arrays
 from mhmodels.training.errors import CheckpointError
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run.checkpoint import EpochResult, Progress
@@ -27,6 +28,14 @@ def test_everything_comes_back_exactly(tmp_path: Path) -> None:
     for name, array in VARIABLES.items():
         assert arrays[name].dtype == array.dtype
         assert np.array_equal(arrays[name], array)
+
+
+def test_a_checkpoint_may_be_larger_than_archives_of_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkpoint.save(tmp_path, Progress(step=5), VARIABLES)
+    monkeypatch.setattr(checkpoint, "LARGEST", 100)
+    checkpoint.load(path, EXPECTED)
+    with pytest.raises(ArchiveError, match="expected at most 100 bytes"):
+        load_arrays(path, largest=100)
 
 
 def test_the_two_newest_are_kept(tmp_path: Path) -> None:

@@ -48,10 +48,10 @@ class Watcher(Silent):
 
 
 def run(folder: Path, watcher: Watcher | None = None, **changes: Any) -> Any:
-    from mhmodels.training.session import Request, train_network
+    from mhmodels.training.session import TrainingRequest, train_network
 
     fields = {"architecture": tiny.architecture(), "data": tiny.data(), "recipe": tiny.recipe(), "folder": folder, **changes}
-    return train_network(Request(**fields), watcher or Watcher())
+    return train_network(TrainingRequest(**fields), watcher or Watcher())
 
 
 def child(folder: Path, options: dict[str, Any], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:

@@ -315,8 +315,9 @@ def test_large_archives_may_unpack_to_more() -> None:
 @pytest.mark.tensorflow
 def test_keras_files_whose_layers_declare_more_than_they_hold(tmp_path: Path) -> None:
     import keras
+    from keras.src.backend.common import global_state
 
-    from mhmodels.export.reading.keras_files import load_keras_file
+    from mhmodels.export.reading.keras_model.files import load_keras_file
 
     image = keras.Input((64, 64, 3))
     hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, name="c")(image))
@@ -341,6 +342,31 @@ def test_keras_files_whose_layers_declare_more_than_they_hold(tmp_path: Path) ->
         (tmp_path / f"{name}.keras").write_bytes(keras_zip({**members, "config.json": changed}))
         with pytest.raises(WeightsError, match=message):
             load_keras_file(tmp_path / f"{name}.keras")
+    # Keras would allocate what is left in this list when the next model is built.
+    assert not global_state.get_global_attribute("uninitialized_variables")
+
+
+@pytest.mark.tensorflow
+def test_the_layers_of_a_keras_file_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import keras
+
+    from mhmodels.export.reading.keras_model.files import load_keras_file
+
+    image = keras.Input((32, 32, 3))
+    hidden = keras.layers.BatchNormalization()(
+        keras.layers.Conv2D(8, 3)(keras.layers.Normalization(mean=3.0, variance=2.0)(image))
+    )
+    model = keras.Model(image, keras.layers.Dropout(0.5, seed=3)(keras.layers.Dense(7)(hidden)))
+    model.compile("adam", "mse")
+    model.save(tmp_path / "model.keras")
+    made: list[str] = []
+    build = keras.layers.Conv2D.build
+    monkeypatch.setattr(keras.layers.Conv2D, "build", lambda layer, shape: made.append(layer.name) or build(layer, shape))  # type: ignore[func-returns-value]
+    loaded = load_keras_file(tmp_path / "model.keras")
+    assert len(made) == 1
+    assert all(np.array_equal(a, b) for a, b in zip(loaded.get_weights(), model.get_weights(), strict=True))
+    pixels = np.random.default_rng(0).uniform(size=(2, 32, 32, 3)).astype(np.float32)
+    assert np.array_equal(loaded(pixels, training=False), model(pixels, training=False))
 
 
 @pytest.mark.slow

@@ -1,7 +1,8 @@
-"""How busy the cores beside the timed ones are.
+"""The background load: how busy the cores beside the timed cores are.
 
-Two threads of one core share its units, and all cores share caches, memory and clock: a neighbour at work moves a median
-without adding spread and without stealing time. Beside a busy second thread int8 networks took 9.4 ms instead of 6.0.
+Two threads of one core share its execution units, and all cores share caches, memory and clock. So load on another core moves
+a median without adding spread and without taking time from the timed core. Beside a busy second thread of the same core, int8
+networks took 9.4 ms instead of 6.0 ms.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _STAT = Path("/proc/stat")
 
 
 def core_ticks() -> dict[int, tuple[int, int]]:
-    """For each core of this machine busy and all clock ticks since it started; empty where the system does not tell."""
+    """Busy ticks and all clock ticks of each core since this machine started; empty where the system does not tell."""
     try:
         lines = _STAT.read_text(encoding="ascii").splitlines()
     except OSError:
@@ -31,8 +32,16 @@ def core_ticks() -> dict[int, tuple[int, int]]:
     return ticks
 
 
-def company(before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]], own: Collection[int]) -> float:
-    """Busy share of the cores beside `own` between two looks at `core_ticks`, 0 to 1; 0 where there are none."""
+def background_load(before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int, int]], own: Collection[int]) -> float:
+    """Background load between two readings of `core_ticks`.
+
+    Args:
+        before, after: the readings.
+        own: timed cores, which do not count.
+
+    Returns:
+        Busy share of the other cores, 0 to 1; 0 where there are none.
+    """
     others = [core for core in after if core in before and core not in own]
     total = sum(after[core][1] - before[core][1] for core in others)
     busy = sum(after[core][0] - before[core][0] for core in others)
@@ -40,21 +49,21 @@ def company(before: Mapping[int, tuple[int, int]], after: Mapping[int, tuple[int
 
 
 def wait_for_quiet(own: Collection[int], patience_s: float, share: float = QUIET_SHARE) -> float:
-    """Waits until this machine is quiet, itself included, but no longer than `patience_s` seconds.
+    """Waits until this machine is quiet, but no longer than `patience_s` seconds.
 
     Args:
-        own: cores that are about to be timed; all cores are watched, these with the others.
-        patience_s: 0 for a single look.
-        share: busy share up to which it counts as quiet.
+        own: cores that are about to be timed. All cores are watched, these and the others.
+        patience_s: longest wait in seconds; 0 reads the load once.
+        share: busy share, 0 to 1, up to which the machine counts as quiet.
 
     Returns:
-        The busy share that was seen last.
+        The busy share that was read last.
     """
     end = time.monotonic() + patience_s
     while True:
         before = core_ticks()
         time.sleep(WATCH_S)
         after = core_ticks()
-        seen = max(company(before, after, own), company(before, after, set(after) - set(own)))
+        seen = max(background_load(before, after, own), background_load(before, after, set(after) - set(own)))
         if seen <= share or time.monotonic() >= end:
             return seen

@@ -12,14 +12,13 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mhmodels.hardware.host.pace import remember_pace
 from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
-from mhmodels.hardware.host.timing import Block, Timing, settle, summarise
+from mhmodels.hardware.host.timing import HostTiming, TimedBlock, settle, summarise
 from mhmodels.hardware.host.turns import uncertainty
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 
 TURN_BLOCKS, CERTAIN = 3, 0.015
 APART_S = 0.05
@@ -93,7 +92,7 @@ class HostRunner:
             else:
                 turns = _in_turns(session, job.runs, reference)
                 summary, noisy = summarise(turns.own_ms), uncertainty(turns) > NOISY_MAD_RATIO
-                conditions = {"stolen": session.stolen, "company": session.company}
+                conditions = {"stolen": session.stolen, "company": session.background_load}
         about, environment = session.about, self.environment(hardware)
         return Measurement(
             model_hash=job.model_hash,
@@ -129,7 +128,7 @@ class HostRunner:
         )
 
 
-class _Blocks:
+class _BlockMaker:
     """Makes blocks, one a call: none once the session's time is over or a block did not come back in time.
 
     Attributes:
@@ -137,12 +136,12 @@ class _Blocks:
     """
 
     def __init__(self, session: HostSession, runs: int) -> None:
-        self.made: list[Block] = []
+        self.made: list[TimedBlock] = []
         self._session, self._runs = session, runs
         self._last = time.monotonic()
         self._end = self._last + SESSION_S
 
-    def __call__(self) -> Block | None:
+    def __call__(self) -> TimedBlock | None:
         if self.made and time.monotonic() > self._end:
             return None
         if self.made:
@@ -155,20 +154,20 @@ class _Blocks:
             if not self.made:
                 raise
             return None
-        self.made.append(Block(tuple(times), tuple(session.own_ms), session.pace_us, session.company))
+        self.made.append(TimedBlock(tuple(times), tuple(session.own_ms), session.pace_us, session.background_load))
         return self.made[-1]
 
 
-def _alone(session: HostSession, runs: int) -> tuple[Timing, dict[str, Any]]:
+def _alone(session: HostSession, runs: int) -> tuple[HostTiming, dict[str, object]]:
     """Blocks of one network until they agree, and what a row says of the conditions."""
     key = _pace_key()
     fastest = remember_pace(key, session.about["pace_ns"] / 1e3)
-    blocks = _Blocks(session, runs)
+    blocks = _BlockMaker(session, runs)
     timing = settle(blocks, fastest)
     remember_pace(key, min(block.pace_us for block in blocks.made))
     return timing, {
         "stolen": timing.block.stolen,
-        "company": timing.block.company,
+        "company": timing.block.background_load,
         "pace_key": key,
         "pace_us": timing.block.pace_us,
         "uncertainty": timing.uncertainty,
@@ -221,7 +220,7 @@ def _cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _state(cores: Sequence[int]) -> dict[str, Any]:
+def _state(cores: Sequence[int]) -> dict[str, object]:
     return {
         "load_after": os.getloadavg()[0],
         "cores": list(cores),

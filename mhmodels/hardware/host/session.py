@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.host.load import company, core_ticks
+from mhmodels.hardware.host.load import background_load, core_ticks
 from mhmodels.system.child import Child
 
 CHILD = Path(__file__).with_name("child.py")
@@ -56,7 +56,7 @@ class HostSession:
         own_ms: for how long this thread had the core in each inference of the last block; empty with several threads, whose share
             one clock cannot tell.
         stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads.
-        company: busy share of the other cores during the last block.
+        background_load: busy share of the other cores during the last block.
         reference_ms: what the reference took in the last block, once after each inference.
         pace_us: time of the calibration loop beside the last block, the slower of before and after.
     """
@@ -78,7 +78,7 @@ class HostSession:
         """
         self.path, self.cores = path, timing_cores(threads)
         self._timeout_s = timeout_s
-        self.stolen = self.company = self.pace_us = 0.0
+        self.stolen = self.background_load = self.pace_us = 0.0
         self.own_ms: list[float] = []
         self.reference_ms: list[float] = []
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
@@ -100,7 +100,7 @@ class HostSession:
         """
         before = core_ticks()
         answer = self._answer(functools.partial(self._child.ask, {"runs": runs, "seconds": min(seconds, self._timeout_s / 2)}))
-        self.company = company(before, core_ticks(), self.cores)
+        self.background_load = background_load(before, core_ticks(), self.cores)
         self.pace_us = max(answer["pace_ns"]) / 1e3
         if len(self.cores) == 1:
             self.own_ms = _milliseconds(answer["own_ns"])

@@ -44,20 +44,20 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
 
 
-class Block(NamedTuple):
+class TimedBlock(NamedTuple):
     """Timings that were made without a pause.
 
     Attributes:
         times_ms: one entry an inference, each above 0.
         own_ms: for how long of it the thread had its core; empty where that is unknown.
         pace_us: time of the calibration loop beside the block, the slower of before and after; 0 where there is none.
-        company: busy share of the other cores meanwhile.
+        background_load: busy share of the other cores during the block, 0 to 1.
     """
 
     times_ms: Sequence[float]
     own_ms: Sequence[float] = ()
     pace_us: float = 0.0
-    company: float = 0.0
+    background_load: float = 0.0
 
     @property
     def stolen(self) -> float:
@@ -76,7 +76,7 @@ class Block(NamedTuple):
         return statistics.median(self.times_ms) / statistics.median(calm) - 1
 
 
-class Timing(NamedTuple):
+class HostTiming(NamedTuple):
     """What blocks say together.
 
     Attributes:
@@ -88,7 +88,7 @@ class Timing(NamedTuple):
     """
 
     summary: Summary
-    block: Block
+    block: TimedBlock
     noisy: bool
     uncertainty: float
     blocks_ms: tuple[float, ...]
@@ -124,7 +124,7 @@ def summarise(times_ms: Sequence[float]) -> Summary:
     )
 
 
-def judge(blocks: Sequence[Block], fastest_us: float = 0.0) -> Timing:
+def judge(blocks: Sequence[TimedBlock], fastest_us: float = 0.0) -> HostTiming:
     """Puts blocks together.
 
     A block is sound if the machine ran at its fastest pace, but for 15 %, and interrupted inferences move its median by at most
@@ -151,10 +151,10 @@ def judge(blocks: Sequence[Block], fastest_us: float = 0.0) -> Timing:
     else:
         kept, noisy = (best or order)[0], True
         error = max(doubts[kept], NOISY_STANDARD_ERROR)
-    return Timing(summaries[kept], blocks[kept], noisy, error, tuple(summary.median_ms for summary in summaries))
+    return HostTiming(summaries[kept], blocks[kept], noisy, error, tuple(summary.median_ms for summary in summaries))
 
 
-def settle(block: Callable[[], Block | None], fastest_us: float = 0.0) -> Timing:
+def settle(block: Callable[[], TimedBlock | None], fastest_us: float = 0.0) -> HostTiming:
     """Makes blocks until they are not noisy together, at least three and at most ten.
 
     Args:
@@ -164,7 +164,7 @@ def settle(block: Callable[[], Block | None], fastest_us: float = 0.0) -> Timing
     Raises:
         MeasurementError: as `judge`, or there is no block.
     """
-    blocks: list[Block] = []
+    blocks: list[TimedBlock] = []
     while len(blocks) < MOST_BLOCKS:
         one = block()
         if one is None:
@@ -177,15 +177,19 @@ def settle(block: Callable[[], Block | None], fastest_us: float = 0.0) -> Timing
     return judge(blocks, fastest_us)
 
 
-def unrest(row: Measurement) -> float:
-    """How uncertain a stored row is, relative; 0 where nothing was timed. Rows of earlier versions say spread and lost time."""
+def relative_standard_error(row: Measurement) -> float:
+    """Relative standard error of a stored row's median (ms/ms); 0 where nothing was timed.
+
+    Rows of earlier versions do not have it: for these it is the larger of spread (MAD over median) and share of stolen time.
+    """
     found = row.device_state.get("uncertainty")
     if isinstance(found, float):
         return found
-    return max(row.mad_ratio or 0.0, row.device_state.get("stolen", 0.0))
+    stolen = row.device_state.get("stolen")
+    return max(row.mad_ratio or 0.0, stolen if isinstance(stolen, float) else 0.0)
 
 
-def _doubt(block: Block, fastest_us: float) -> float:
+def _doubt(block: TimedBlock, fastest_us: float) -> float:
     """What makes a block unsound, relative; 0 for a sound one."""
     slow = block.pace_us / fastest_us - 1 if block.pace_us > 0 < fastest_us else 0.0
     return max(slow if slow > SLOW_PACE - 1 else 0.0, block.shift if block.shift > SHIFTED else 0.0)

@@ -17,7 +17,7 @@ import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.registry import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.hardware.vela.process import run_vela
 from mhmodels.system.files import temporary_folder
 from mhmodels.tflite.file import read_tflite

@@ -60,7 +60,14 @@ class Source(Protocol):
 
 
 class Data(NamedTuple):
-    """What to train on and what to test on, as far as there is any; at least one of them."""
+    """What to train on and what to test on, as far as there is any; at least one of them.
+
+    Example:
+        >>> from mhmodels.training import open_data
+        >>> data = open_data("digits64")
+        >>> data.train.classes, len(data.test)
+        (10, 1800)
+    """
 
     train: Source | None
     test: Source | None
@@ -162,6 +169,12 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
 
     Raises:
         DataError: nothing of the kind is there; the message says what was found and what is expected.
+
+    Example:
+        >>> from mhmodels.training import open_data
+        >>> picture, label = open_data("digits64").test.read(0, epoch=0)
+        >>> picture.size, label
+        ((64, 64), 5)
     """
     if data in digits64.SETTINGS:
         if label_offset:

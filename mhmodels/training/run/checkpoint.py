@@ -7,6 +7,7 @@ two newest are kept, so that the last good one outlives a failure while the next
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,16 +17,20 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from mhmodels.formats.archives import ArchiveError, load_arrays
+from mhmodels.formats.archives import LARGEST, ArchiveError, load_arrays
+from mhmodels.formats.checked import Checked
 from mhmodels.system.files import replaced
 from mhmodels.training.errors import CheckpointError
 
 KEEP = 2
 _NAME = re.compile(r"step_(\d{8,})\.npz")
 _STATE = "state"
+_LARGEST_ITEM = 8
+_HEADER = 1 << 10
+_MOST_STATE = 64 << 20
 
 
-class EpochResult(msgspec.Struct, frozen=True, kw_only=True):
+class EpochResult(Checked, frozen=True, kw_only=True):
     """One epoch in the run's history; accuracies are shares (0 to 1), of training pictures as augmented.
 
     `test_…` are None where the epoch was not evaluated.
@@ -133,8 +138,10 @@ def load(path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, 
     Raises:
         CheckpointError: damaged, or of another network or optimizer.
     """
+    # A large network's checkpoint is larger than archives of users may be; its own variables say how large.
+    largest = max(LARGEST, sum(_LARGEST_ITEM * math.prod(shape) + _HEADER for _, shape in expected) + _MOST_STATE)
     try:
-        arrays = load_arrays(path)
+        arrays = load_arrays(path, largest=largest)
         progress = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=Progress)
     except (ArchiveError, OSError, KeyError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({error}); remove it to resume from the one before") from error

@@ -22,6 +22,12 @@ class Status(NamedTuple):
         mean_loss, accuracy: of the epoch so far.
         images_per_second: since this process began; None in its first steps, which compile and read ahead.
         remaining_s: estimated seconds to the end of the run, evaluations included; None in the first steps.
+
+    Example:
+        >>> from mhmodels.training import Status
+        >>> class Printer:
+        ...     def stepped(self, status: Status) -> None:
+        ...         print(f"step {status.step} of {status.steps}: loss {status.loss:.3f}")
     """
 
     step: int

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from mhmodels.architecture import decode_json, read_bytes
+from mhmodels.formats.checked import Checked
 from mhmodels.system.files import write_atomically
 from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 from mhmodels.training.errors import TrainingError
@@ -29,7 +30,7 @@ RUN_FORMAT: Literal["mhmodels.run/1"] = "mhmodels.run/1"
 METRICS_FORMAT: Literal["mhmodels.metrics/1"] = "mhmodels.metrics/1"
 
 
-class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Setup(Checked, frozen=True, kw_only=True):
     """What decides the weights that a run ends with, bit for bit on one machine.
 
     Attributes:
@@ -54,7 +55,7 @@ class Setup(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     transform: str | None = None
 
 
-class Metrics(msgspec.Struct, frozen=True, kw_only=True):
+class Metrics(Checked, frozen=True, kw_only=True):
     """The result of a run.
 
     Attributes:
@@ -65,6 +66,11 @@ class Metrics(msgspec.Struct, frozen=True, kw_only=True):
         skipped: unreadable pictures, `file (reason)`; a resumed run counts them from its last start.
         weights_file: its name in the run's folder.
         versions: of the libraries.
+
+    Example:
+        >>> from mhmodels.training import load_metrics
+        >>> load_metrics(Path("run/metrics.json")).test_accuracy  # doctest: +SKIP
+        0.97
     """
 
     setup: Setup
@@ -175,6 +181,14 @@ def load_metrics(path: Path) -> Metrics:
 
     Raises:
         FileFormatError: it cannot be read or is none.
+
+    Example:
+        >>> from pathlib import Path
+        >>> from mhmodels.training import load_metrics
+        >>> load_metrics(Path("run/metrics.json"))
+        Traceback (most recent call last):
+            ...
+        mhmodels.errors.FileFormatError: run/metrics.json: cannot be read (No such file or directory)
     """
     return decode_json(read_bytes(path), Metrics, METRICS_FORMAT, str(path))
 

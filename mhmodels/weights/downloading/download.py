@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import math
 import sys
 import urllib.error
 from collections.abc import Iterator
@@ -13,7 +14,8 @@ from typing import NamedTuple
 
 from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import public_address, without_secrets_of
-from mhmodels.system.files import open_regular
+from mhmodels.system.files import move_finished, open_regular
+from mhmodels.system.locks import LockFileError, file_lock
 from mhmodels.weights.downloading.transfer import Clock, Report, request_missing
 
 TOTAL_S = 3600.0
@@ -54,8 +56,8 @@ def download(url: str, target: Path, digest: Digest) -> Path:
         raise WeightsError(f"{public_address(url)}: expected an http or https address")
     clock = Clock(TOTAL_S)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _exclusive(target):
+        # One process at a time for a target; the others wait and then find it there.
+        with file_lock(target.with_name(f".{target.name}.lock"), timeout_s=math.inf):
             if target.is_file() and hash_file(target, digest.algorithm) == digest.value:
                 return target
             part = target.with_name(f"{target.name}.part")
@@ -68,9 +70,10 @@ def download(url: str, target: Path, digest: Digest) -> Path:
                         part.unlink()
                         _transfer(url, part, report, clock)
             _check(url, part, digest)
-            part.replace(target)
-    except OSError as error:
-        raise WeightsError(f"{target}: cannot be written ({error.strerror or error}); free space or set MHMODELS_HOME") from error
+            move_finished(part, target)
+    except (OSError, LockFileError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise WeightsError(f"{target}: cannot be written ({reason}); free space or set MHMODELS_HOME") from error
     return target
 
 
@@ -152,16 +155,3 @@ def _progress(name: str) -> Iterator[Report]:
             progress.update(task, completed=have, total=total, visible=(total or have) > PROGRESS_FROM)
 
         yield report
-
-
-@contextlib.contextmanager
-def _exclusive(target: Path) -> Iterator[None]:
-    """One process at a time for a target; the others wait and then find it there."""
-    try:
-        import fcntl
-    except ImportError:  # Windows: a second process downloads as well, and renaming is atomic there too
-        yield
-        return
-    with target.with_name(f".{target.name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -11,13 +11,14 @@ import importlib.resources
 import os
 import re
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 import msgspec
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
+from mhmodels.formats.checked import Checked
 from mhmodels.registry import resolve
 from mhmodels.system.addresses import public_address
 from mhmodels.system.places import cache_path, data_path
@@ -33,7 +34,7 @@ SHIPPED = "shipped"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+@-]{0,99}")
 
 
-class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Entry(Checked, frozen=True, kw_only=True):
     """One set of weights of one network.
 
     Attributes:
@@ -49,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         accuracy: what is claimed for them.
     """
 
+    field_error: ClassVar = WeightsError
     name: str
     model: str
     file: str | None = None
@@ -63,6 +65,7 @@ class Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     accuracy: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not _NAME.fullmatch(self.name):
             raise WeightsError(
                 f"registry entry {self.name[:80]!r}: field 'name', expected up to 100 letters, digits, blanks and . _ + - @, "
@@ -201,6 +204,12 @@ def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
     Raises:
         WeightsError: no such file, a checkpoint that must be imported first, or weights that cannot be had.
         UnknownNameError: neither a file nor a registered name.
+
+    Example:
+        >>> from mhmodels import resolve
+        >>> from mhmodels.weights import locate
+        >>> locate("digits64", resolve("multi_max@0.25")).name
+        'multi_max_w0.25_digits64.weights.h5'
     """
     text = os.fspath(weights)
     if "://" in text:

@@ -1,0 +1,92 @@
+"""`mhmodels verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mhmodels.cli.common import FiniteRange, emit_json, json_option, progress_console
+from mhmodels.export.cli.messages import ExportCommand, fields_as_options
+
+if TYPE_CHECKING:
+    from mhmodels.export.verification.layers import LayerReport
+    from mhmodels.export.verification.verify import FileReport
+
+_SHOWN_SATURATED = 0.001
+
+
+@click.command(cls=ExportCommand)
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--against", metavar="MODEL|FILE", default=None,
+              help="Model, or another .tflite file, to compare the file with. Without it the file is checked alone.")  # fmt: skip
+@click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
+              help="Folder of pictures to run the file on. Default: the bundled photographs.")  # fmt: skip
+@click.option("--weights", default=None, metavar="PATH|NAME",
+              help="Weights file or registered name for the network in --against. Default: the seeded random weights that "
+                   "`mhmodels export` uses.")  # fmt: skip
+@click.option("--tolerance", type=FiniteRange(min=0), default=None,
+              help="Largest difference at the outputs, as a share of their standard deviation. Default: 0.001 between float32 "
+                   "networks, 0.1 where one has float16 weights; where one is integer, a correlation from 0.95 up.")  # fmt: skip
+@json_option
+def verify(
+    file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool
+) -> None:
+    """Check a TFLite file: is it whole, does it belong to its manifest, does it agree with a model or another file?
+
+    Exit code 1 where it does not; the message then names the first layer that departs.
+    """
+    from rich.markup import escape
+
+    from mhmodels.system.quiet import load_tensorflow
+
+    with progress_console().status(escape(f"verifying {file.name}")):
+        if against is not None and not against.endswith(".tflite"):
+            load_tensorflow()
+        from mhmodels.export.verification.verify import verify as verify_file
+
+        report = verify_file(file, against, images=images, weights=weights, tolerance=tolerance)
+    if as_json:
+        emit_json(report)
+    else:
+        _print_report(report)
+
+
+def _print_report(report: FileReport) -> None:
+    operators = ", ".join(f"{count} {kind}" for kind, count in report.operators.items())
+    click.echo(f"{report.file}: {report.precision}, {operators}")
+    click.echo(f"  manifest     {report.manifest}")
+    unit = "steps" if report.runtimes_unit == "lsb" else "of the spread"
+    click.echo(
+        f"  runtimes     LiteRT with and without XNNPACK differ by at most {report.runtimes_differ:.2g} {unit} on "
+        f"{report.pictures} pictures"
+    )
+    if report.saturation:
+        worst = [f"{name} {share:.2%}" for name, share in report.saturation.items() if share > _SHOWN_SATURATED][:3]
+        click.echo(f"  saturation   {', '.join(worst) if worst else 'no tensor above 0.1 %'}")
+    if report.against is None:
+        return
+    p = report.against
+    agreement = "" if p.top1_agreement is None else f", same top-1 on {p.top1_agreement:.0%}"
+    agreement += "" if p.top5_agreement is None else f", {p.top5_agreement:.0%} of the top-5"
+    click.echo(f"  against      {p.reference} on {p.pictures} pictures{agreement}")
+    for output in p.outputs:
+        lsb = "" if output.mean_error_lsb is None else f", mean {output.mean_error_lsb:.2f} steps"
+        click.echo(
+            f"    {output.name}: correlation {output.correlation:.5f}, error mean {output.mean_error:.2g} max "
+            f"{output.max_error:.2g} of the spread{lsb}"
+        )
+    if report.layers is not None:
+        click.echo(f"  layers       {_layers(report.layers)}")
+
+
+def _layers(report: LayerReport) -> str:
+    if report.reason:
+        return f"not compared: {fields_as_options(report.reason)}"
+    if not report.layers:
+        return "none to compare"
+    worst = max(report.layers, key=lambda layer: layer.error)
+    if report.first_departing is not None:
+        return f"the first that departs from {report.method} is {report.first_departing}"
+    return f"{len(report.layers)}, none departs from {report.method} (worst: {worst.layer}, {worst.error:.2g} of its spread)"

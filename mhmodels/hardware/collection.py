@@ -1,0 +1,134 @@
+"""Which hardware there is: an explicit, immutable collection of runners, and the runners that come with the package."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from mhmodels.errors import UnknownNameError
+from mhmodels.hardware.protocol import Hardware, Runner
+
+DEFAULT_HARDWARE = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
+BUILT_IN_FAMILIES = {
+    "host": "mhmodels.hardware.host.runner",
+    "vela": "mhmodels.hardware.vela.runner",
+    "roofline": "mhmodels.hardware.roofline",
+}
+"""By family the module whose `RUNNER` measures on it. A new family of hardware is one more line here."""
+
+
+class HardwareEntry(NamedTuple):
+    """A hardware, and the runner that measures on it."""
+
+    hardware: Hardware
+    runner: Runner
+
+
+class HardwareCollection:
+    """Runners by family. Immutable: `with_runner` makes another collection.
+
+    Args:
+        runners: by name of the family. Where two families know an id, the first one has it.
+
+    Example:
+        >>> from mhmodels.hardware import built_in_hardware
+        >>> hardware, runner = built_in_hardware().get("ethos-u55-128")
+        >>> hardware.format, hardware.kind
+        ('int8', 'estimated')
+    """
+
+    __slots__ = ("runners",)
+
+    def __init__(self, runners: Mapping[str, Runner]) -> None:
+        self.runners: Mapping[str, Runner] = MappingProxyType(dict(runners))
+
+    def __repr__(self) -> str:
+        return f"<HardwareCollection of {', '.join(self.runners)}>"
+
+    def with_runner(self, family: str, runner: Runner) -> HardwareCollection:
+        """A collection with one more family of hardware; a family of that name is replaced."""
+        return HardwareCollection({**self.runners, family: runner})
+
+    def entries(self) -> list[HardwareEntry]:
+        """Everything that the runners list, the default five first."""
+        found = [HardwareEntry(hardware, runner) for runner in self.runners.values() for hardware in runner.hardware()]
+        rank = {name: place for place, name in enumerate(DEFAULT_HARDWARE)}
+        return sorted(found, key=lambda entry: rank.get(entry.hardware.id, len(rank)))
+
+    def get(self, hardware_id: str) -> HardwareEntry:
+        """The hardware of an id, also of one that `entries` does not list, such as `roofline-40` or `SERIAL/xnnpack`.
+
+        Raises:
+            UnknownNameError: no runner knows the id; the message offers the nearest ids.
+        """
+        for runner in self.runners.values():
+            hardware = runner.find(hardware_id)
+            if hardware is not None:
+                return HardwareEntry(hardware, runner)
+        known = [entry.hardware.id for entry in self.entries()]
+        raise UnknownNameError("hardware", hardware_id, known, "(`mhmodels hardware` shows all)")
+
+    def __contains__(self, hardware_id: str) -> bool:
+        return any(runner.find(hardware_id) is not None for runner in self.runners.values())
+
+    def split_words(self, words: Iterable[str], listed: Iterable[str] = ()) -> tuple[list[str], list[str]]:
+        """Sorts words into models or files, and hardware ids.
+
+        `A B`, `A,B`, and A and B in `listed` then mean the same: a word that names a hardware and no file is a hardware,
+        wherever it stands.
+
+        Args:
+            words: models, files and hardware ids, several ids joined by commas.
+            listed: hardware ids only, likewise.
+
+        Returns:
+            Models and files, and hardware ids, each once, in their order.
+
+        Raises:
+            UnknownNameError: an id in `listed` that no runner knows.
+        """
+        ids = [self.get(part).hardware.id for value in listed for part in value.split(",") if part]
+        targets = []
+        for word in words:
+            parts = [part for part in word.split(",") if part]
+            if parts and not Path(word).exists() and all(part in self for part in parts):
+                ids += parts
+            else:
+                targets.append(word)
+        return targets, list(dict.fromkeys(ids))
+
+
+def built_in_hardware() -> HardwareCollection:
+    """The hardware that comes with the package: this host's CPU, Arm Ethos-U (Vela), and rooflines.
+
+    Example:
+        >>> "roofline-40" in built_in_hardware()
+        True
+    """
+    return HardwareCollection({family: importlib.import_module(module).RUNNER for family, module in BUILT_IN_FAMILIES.items()})
+
+
+def get_hardware(hardware_id: str) -> HardwareEntry:
+    """A hardware that comes with the package, by its id.
+
+    Raises:
+        UnknownNameError: no such hardware; the message offers the nearest ids.
+
+    Example:
+        >>> get_hardware("ethos-u85-256").hardware.kind
+        'estimated'
+    """
+    return built_in_hardware().get(hardware_id)
+
+
+def list_hardware() -> list[HardwareEntry]:
+    """All hardware that comes with the package, the default five first.
+
+    Example:
+        >>> [entry.hardware.id for entry in list_hardware()][:2]
+        ['host-cpu-float32', 'host-cpu-int8']
+    """
+    return built_in_hardware().entries()

@@ -1,0 +1,149 @@
+"""Which of two is faster: interleaved blocks, and an interval for the ratio instead of two numbers minutes apart.
+
+On a shared machine a median of 50 runs moves by up to 17 % within minutes. Blocks A B A B … see the same weather, and the
+bootstrap resamples them in pairs, so that what both have in common cancels.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+
+import msgspec
+
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware.collection import get_hardware
+from mhmodels.hardware.host.session import HostSession
+from mhmodels.hardware.machine_lock import machine_lock
+from mhmodels.hardware.measuring import check_format, prepare
+
+MINIMUM_BLOCKS = 20
+RESAMPLES = 10_000
+
+Block = Callable[[], Sequence[float]]
+
+
+class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+    """Time of A over time of B.
+
+    Attributes:
+        ratio: median of A's block medians over that of B's; below 1 means A is faster.
+        low, high: bootstrap 95 % interval of the ratio.
+        a_ms, b_ms: the two medians.
+        blocks: of each.
+        runs: timings in a block.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    a_ms: float
+    b_ms: float
+    blocks: int
+    runs: int
+
+    def at_most(self, bar: float) -> bool:
+        """Whether a bar is met: the interval's lower end is at or under it."""
+        return self.low <= bar
+
+
+def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int = 1, seed: int = 0) -> Ratio:
+    """The ratio of two series of block medians that were made in turns.
+
+    Args:
+        a_ms, b_ms: one entry a block, of equal length; each above 0.
+        runs: timings behind each entry, for the record.
+        seed: of the resampling.
+
+    Raises:
+        MeasurementError: no blocks, unequal numbers of them, or an entry that is not above 0.
+    """
+    import numpy as np
+
+    if len(a_ms) != len(b_ms) or not a_ms:
+        raise MeasurementError(f"{len(a_ms)} blocks of A and {len(b_ms)} of B, expected as many of each and at least one")
+    a, b = np.asarray(a_ms, np.float64), np.asarray(b_ms, np.float64)
+    if not (np.isfinite(a) & np.isfinite(b) & (a > 0) & (b > 0)).all():
+        raise MeasurementError("a block median is not a finite number above 0")
+    picks = np.random.default_rng(seed).integers(0, len(a), (RESAMPLES, len(a)))
+    low, high = np.quantile(np.median(a[picks], axis=1) / np.median(b[picks], axis=1), (0.025, 0.975))
+    middle_a, middle_b = float(np.median(a)), float(np.median(b))
+    return Ratio(
+        ratio=middle_a / middle_b, low=float(low), high=float(high), a_ms=middle_a, b_ms=middle_b, blocks=len(a), runs=runs
+    )
+
+
+def interleaved_ratio(a: Block, b: Block, *, blocks: int = MINIMUM_BLOCKS) -> Ratio:
+    """Runs blocks A B A B … and compares.
+
+    Args:
+        a, b: make one block each: its timings in ms.
+        blocks: of each; at least 20.
+
+    Raises:
+        MeasurementError: fewer than 20 blocks, or no timing above 0.
+    """
+    if blocks < MINIMUM_BLOCKS:
+        raise MeasurementError(f"blocks is {blocks}, expected at least {MINIMUM_BLOCKS} for an interval that means something")
+    medians: tuple[list[float], list[float]] = ([], [])
+    runs = 0
+    for _ in range(blocks):
+        for side, block in zip(medians, (a, b), strict=True):
+            times = block()
+            runs = len(times)
+            side.append(statistics.median(times))
+    return ratio_of_medians(*medians, runs=runs)
+
+
+def timed(call: Callable[[], object], runs: int = 10) -> Block:
+    """Makes a block out of any callable: `runs` calls, timed one by one."""
+
+    def block() -> list[float]:
+        """Milliseconds of each call."""
+        times = []
+        for _ in range(runs):
+            start = time.perf_counter_ns()
+            call()
+            times.append((time.perf_counter_ns() - start) / 1e6)
+        return times
+
+    return block
+
+
+def compare_files(
+    a: str | os.PathLike[str],
+    b: str | os.PathLike[str],
+    hardware_id: str,
+    *,
+    blocks: int = MINIMUM_BLOCKS,
+    runs: int = 10,
+    threads: int = 1,
+) -> Ratio:
+    """Time of one .tflite file over that of another on this machine's CPU, both loaded at once on the same core.
+
+    Args:
+        a, b: files of the format that the hardware takes.
+        hardware_id: one of the `host-cpu-…`.
+        blocks: of each file, in turns.
+        runs: inferences a block.
+        threads: of the runtime.
+
+    Raises:
+        FileFormatError: a file is damaged or of another format.
+        MeasurementError: the hardware is not a host CPU, or a file could not be timed.
+    """
+    hardware, _ = get_hardware(hardware_id)
+    if "kernels" not in hardware.configuration:
+        raise MeasurementError(f"{hardware_id} is not timed on this machine; a ratio needs one of the host-cpu-… hardware")
+    with machine_lock(), ExitStack() as stack:
+        sessions = []
+        for file in (a, b):
+            job = prepare(file, threads=threads)
+            check_format(job, hardware)
+            xnnpack = hardware.configuration["kernels"] == "XNNPACK"
+            sessions.append(stack.enter_context(HostSession(job.path, xnnpack=xnnpack, threads=threads)))
+        first, second = sessions
+        return interleaved_ratio(lambda: first.block(runs), lambda: second.block(runs), blocks=blocks)

@@ -1,0 +1,100 @@
+"""What a family of hardware consists of: hardware as data, a job to measure, and the runner that measures it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from mhmodels.formats.checked import Checked
+from mhmodels.hardware.measurement import Environment, Kind, Measurement
+
+
+class Hardware(Checked, frozen=True, kw_only=True):
+    """One hardware that latencies can be obtained for.
+
+    Attributes:
+        id: identifier, such as `host-cpu-int8`, `ethos-u55-128` or `SERIAL/xnnpack`.
+        format: format of the files that it takes: float32, float16, int8 or uint8.
+        kind: kind of the latencies that it gives.
+        description: one line for people.
+        strict: whether files of another format are refused. If not, the runner judges them itself, as a compiler does.
+        turns: whether it can time a reference network in turns with the network in question (`Job.reference`).
+        configuration: settings of the runner, JSON values only.
+    """
+
+    id: str
+    format: str
+    kind: Kind
+    description: str
+    strict: bool = True
+    turns: bool = False
+    configuration: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A file to measure, read and checked (`prepare`).
+
+    Attributes:
+        path: absolute path of the .tflite file.
+        model_hash: sha256 of the file.
+        file_bytes: size of the file.
+        format: format that the file computes in.
+        model: label for tables.
+        architecture_id, weights: as in `Measurement`.
+        batch: first dimension of the first input.
+        runs: timed inferences in a block.
+        threads: threads of the runtime.
+        reference: network to time in turns with this one, on hardware with `turns`; None times this one alone.
+    """
+
+    path: Path
+    model_hash: str
+    file_bytes: int
+    format: str
+    model: str
+    architecture_id: str | None
+    weights: str
+    batch: int
+    runs: int
+    threads: int
+    reference: Job | None = None
+
+
+class Runner(Protocol):
+    """Measures on one family of hardware.
+
+    Attributes:
+        exclusive: whether it uses this machine, so that nothing else may be timed meanwhile. Compilers may run beside each
+            other.
+    """
+
+    exclusive: bool
+
+    def hardware(self) -> Sequence[Hardware]:
+        """Lists the hardware of this family that can be named without asking for it."""
+
+    def find(self, hardware_id: str) -> Hardware | None:
+        """Finds a hardware by its id, also one that `hardware` does not list; None if it is not of this family."""
+
+    def unavailable(self, hardware: Hardware) -> str:
+        """Says why a hardware cannot be measured from here; "" if it can."""
+
+    def environment(self, hardware: Hardware) -> Environment:
+        """Tells what a latency measured now would depend on.
+
+        Raises:
+            MeasurementError: the hardware does not tell.
+        """
+
+    def measure(self, job: Job, hardware: Hardware) -> Measurement:
+        """Measures one latency.
+
+        Returns:
+            A row with the latency, or with the reason why the network does not run there as a whole.
+
+        Raises:
+            MeasurementError: neither could be found out.
+        """

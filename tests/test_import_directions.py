@@ -1,0 +1,185 @@
+"""Imports point one way: every room imports only rooms that stand above its own line in `ORDER`, and no modules form a cycle.
+
+docs/architecture.md draws the same order. Imports inside functions and under `TYPE_CHECKING` count like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LINKED = ("android_bench", "export", "search")
+
+ORDER = """
+errors version
+system
+formats
+block_types
+architecture
+blocks
+network families
+complexity
+registry
+preprocessing tflite pictures
+weights
+builder inference
+training
+hardware.conditions
+hardware.measurement
+hardware.protocol
+store
+hardware
+metrics
+published
+export.errors export.tolerances
+export.graph
+export.quantisation
+export.writing
+export.reading
+export.quantisation.aware
+export.verification
+export.options
+export.pipeline
+export
+android_bench.errors
+android_bench.transport
+android_bench.device
+android_bench.delegates
+android_bench.output
+android_bench.verdict
+android_bench.session
+android_bench.runner
+android_bench
+report
+search.errors
+search.space
+search.cost_model
+search.objective
+search.methods
+search.collecting search.run
+search.supernet
+search
+mhmodels
+cli
+export.cli android_bench.cli search.cli
+__main__
+""".strip()
+"""Rooms, lowest first; a name stands for all modules that begin with it and have no longer name here."""
+
+INDEPENDENT = (("export", "android_bench"), ("android_bench", "export"))
+"""Packages that stand one above the other in `ORDER` and still must not import each other: (importer, imported)."""
+
+KNOWN_EXCEPTIONS: set[tuple[str, str]] = {
+    ("export.graph.rewrite", "export.quantisation.scheme"),
+    ("export.reading.reading_check", "export.reading.source"),
+    ("export.reading.source", "export.quantisation.aware"),
+    ("export.verification.consistency", "export.options"),
+    ("export.verification.consistency", "export.pipeline"),
+    ("export.writing.converter", "export.reading.keras_model.reader"),
+    ("export.writing.manifest", "export.verification.parity"),
+    ("hardware.conditions", "hardware.measurement"),
+    ("search.run.request", "search.cli.spaces"),
+    ("search.supernet.ending", "search.cli.supernet"),
+    ("search.supernet.ending", "search.supernet.loop"),
+}
+"""Imports that still point the wrong way or close a cycle: (importer, imported). One that is mended must be removed here."""
+
+RANKS = {room: rank for rank, line in enumerate(ORDER.splitlines()) for room in line.split()}
+
+
+@cache
+def imports() -> dict[str, frozenset[str]]:
+    """What each module imports of ours, by names below `mhmodels`; the package itself is `mhmodels`."""
+    folders = [ROOT / "mhmodels", *(ROOT / name for name in LINKED)]
+    files = {_name(path): path for folder in folders for path in folder.rglob("*.py")}
+    return {module: frozenset(_imported(path, files)) - {module} for module, path in files.items()}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[parts[0] == "mhmodels" :]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts) or "mhmodels"
+
+
+def _imported(path: Path, files: dict[str, Path]) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        names = [alias.name for alias in node.names] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
+        for name in names if isinstance(node, ast.Import) else [f"{getattr(node, 'module', '')}.{name}" for name in names]:
+            if name.split(".")[0] == "mhmodels":
+                short = name.removeprefix("mhmodels.")
+                found.append(short if short in files else short.rpartition(".")[0] or "mhmodels")
+    return found
+
+
+def room(module: str) -> str:
+    """The longest name in `ORDER` that a module begins with."""
+    return max((name for name in RANKS if f"{module}.".startswith(f"{name}.") or module.startswith(f"{name}_")), key=len)
+
+
+def wrong_way() -> set[tuple[str, str]]:
+    """Every import of a room that does not stand above the importer's."""
+    return {
+        (module, other)
+        for module, others in imports().items()
+        for other in others
+        if room(module) != room(other)
+        and (
+            RANKS[room(other)] >= RANKS[room(module)]
+            or (not room(module).endswith("cli") and (module.split(".")[0], other.split(".")[0]) in INDEPENDENT)
+        )
+    }
+
+
+def test_imports_point_one_way() -> None:
+    assert not wrong_way() - KNOWN_EXCEPTIONS, "these imports point the wrong way"
+
+
+def test_no_exception_is_stale() -> None:
+    still = {(module, other) for module, others in imports().items() for other in others}
+    assert not KNOWN_EXCEPTIONS - still, "these exceptions are mended; remove them"
+
+
+def test_no_modules_form_a_cycle() -> None:
+    graph = {m: {other for other in others if (m, other) not in KNOWN_EXCEPTIONS} for m, others in imports().items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_every_room_exists() -> None:
+    used = {room(module) for module in imports()}
+    assert set(RANKS) <= used, set(RANKS) - used
+
+
+@pytest.mark.parametrize(
+    ("importer", "imported"),
+    [
+        ("export.pipeline", "search.space.template"),
+        ("search.run.running", "search.cli.run"),
+        ("export.pipeline", "android_bench.runner"),
+        ("android_bench.runner", "export.pipeline"),
+        ("architecture", "network"),
+        ("system.files", "formats.json_files"),
+        ("hardware.measuring", "cli.common"),
+        ("registry", "mhmodels"),
+    ],
+)
+def test_what_points_the_wrong_way_is_found(monkeypatch: pytest.MonkeyPatch, importer: str, imported: str) -> None:
+    monkeypatch.setattr(f"{__name__}.imports", lambda: {importer: frozenset({imported})})
+    assert wrong_way() == {(importer, imported)}
+
+
+@pytest.mark.parametrize("package", ["mhmodels", *LINKED])
+def test_the_page_names_every_room(package: str) -> None:
+    title = f"### mhmodels.{package}\n" if package in LINKED else "### mhmodels\n"
+    section = (ROOT / "docs" / "architecture.md").read_text().partition(title)[2].partition("\n### ")[0]
+    folder = ROOT / package
+    rooms = [path.parent.relative_to(folder).parts for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/__init__.py")]
+    assert not {parts for parts in rooms if parts[0] not in LINKED and f"`{parts[-1]}/`" not in section}
