@@ -41,9 +41,11 @@ def _paired_rows() -> list[Row]:
 
 
 PAIRED = _paired_rows()
-# A variant has its base's blocks with other paddings, widths or activations, a larger sibling has more of the same.
-VARIANT = re.compile(r"\.|minimalistic|mobilenet_v4_conv_(medium|large)|mnasnet_b1|multi_max_seg")
-QUICK = [row for row in PAIRED if not VARIANT.search(str(row["model"]))]
+# A variant has its base's blocks with other paddings, widths or activations; these siblings of others have no others, either.
+SIBLINGS = r"\.|minimalistic|mobilenet_v(3|4_conv)_large|mobilenet_v4_conv_medium|mnasnet_b1|multi_max_seg|proxylessnas_mobile"
+QUICK = [
+    row for row in PAIRED if not re.search(SIBLINGS, str(row["model"])) and (row["model"], row["head"]) != ("mobilenet_v1", "top")
+]
 
 
 def _other_rows() -> list[Row]:
