@@ -19,8 +19,9 @@ from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-# Two processes test beside each other, and the networks are too small to be shared out.
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Several processes test beside each other, and their networks are too small to be shared out; benchmarks use every core.
+if "--benchmark-only" not in sys.argv:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 # A shell that runs the tests in the background lets them and their children ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
