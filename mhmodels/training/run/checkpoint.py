@@ -91,7 +91,7 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, ArrayLike]) -
         good = latest(folder)
         remains = f"the last good one stays ({good.name}): mend this and resume the run" if good else "there is none yet"
         raise CheckpointError(
-            f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains}", field="resume"
+            f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains} (argument 'resume')"
         ) from error
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink(missing_ok=True)

@@ -127,7 +127,7 @@ class RunFolder:
         """
         if self.record.exists() and (resume or write):
             if not resume:
-                raise TrainingError(f"{self.path}: holds a run already; resume it, or give another folder", field="resume")
+                raise TrainingError(f"{self.path}: holds a run already; resume it, or give another folder (argument 'resume')")
             self._check(setup)
             if write:
                 self._claim()
