@@ -224,6 +224,7 @@ def test_several_outputs_are_written_and_compared_each(command: Command, engine:
         np.testing.assert_allclose(values, np.asarray(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_outputs_that_only_tensorflow_writes(command: Command) -> None:
     """Of equal shapes, so that outputs in another order would be told by their values alone."""
     heads(odd=True).save("twins.keras")
