@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mhmodels.search.collecting.collect import collect
-    from mhmodels.search.collecting.plan import CollectSettings
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
+    from mhmodels.search.collecting.settings import CollectSettings
     from mhmodels.search.cost_model.fitting import Fit, FitOptions, fit
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "collecting.collect": ("collect",),
-    "collecting.plan": ("CollectSettings",),
     "collecting.progress": ("CollectProgress", "CollectReport"),
+    "collecting.settings": ("CollectSettings",),
     "cost_model.fitting": ("Fit", "FitOptions", "fit"),
     "cost_model.latencies.dataset": ("Latencies",),
     "cost_model.latencies.origin": ("LatencyOrigin",),
