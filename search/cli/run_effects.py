@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 
 import click
 
-from mhmodels.search.cli.run_options import AccuracyOptions, MethodOptions
+from mhmodels.search.cli.run_accuracy_options import AccuracyOptions
+from mhmodels.search.cli.run_method_options import MethodOptions
 
 _OF_DATA = ("preset", "strategy", "classes", "label_offset", "recompute")
 _METHODS: dict[str, tuple[str, ...]] = {

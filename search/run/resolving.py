@@ -13,9 +13,9 @@ from mhmodels.search.cost_model.shipping import model_path, table_path
 from mhmodels.search.objective.evaluators import Evaluator
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
-from mhmodels.search.run.accuracies import AccuracyFunction, absolute_evaluator, function_evaluator, make_evaluator
-from mhmodels.search.run.latencies import open_latencies
 from mhmodels.search.run.request import RequestError, SearchRequest, check_texts
+from mhmodels.search.run.sources.accuracies import AccuracyFunction, absolute_evaluator, function_evaluator, make_evaluator
+from mhmodels.search.run.sources.latencies import open_latencies
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.limits import hardware_limits, restricted
 from mhmodels.search.space.restriction import Removal
@@ -75,6 +75,8 @@ def resolve_search(
         MhmodelsError: A name or file is not there, a cost model does not fit the space, or a reference cannot be had.
 
     Example:
+        >>> from mhmodels.search import SearchRequest
+        >>> from mhmodels.search.run.resolving import resolve_search
         >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", hardware=("ethos-u55-128",))
         >>> resolved = resolve_search(request, accuracy=lambda space, encodings: [0.5] * len(encodings))
         >>> list(resolved.references)

@@ -15,7 +15,6 @@ from mhmodels.formats.json_files import plain_text
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import NonDominated
 from mhmodels.search.objective.objective import Objective
-from mhmodels.search.run.accuracies import AccuracyFunction
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, header, provenance, search
 from mhmodels.search.run.observing import SearchObserver, SilentSearchObserver
@@ -23,6 +22,7 @@ from mhmodels.search.run.pareto import front_document
 from mhmodels.search.run.request import SearchRequest, check_front, request_document
 from mhmodels.search.run.resolving import ResolvedSearch, resolve_search
 from mhmodels.search.run.results import network_file
+from mhmodels.search.run.sources.accuracies import AccuracyFunction
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.system.files import write_atomically
 
@@ -36,6 +36,14 @@ class SearchResult:
         objective: Space, latencies and reward.
         found: Network that the search chose, and all evaluations.
         provenance: Everything that decided the search and its result, as plain values.
+
+    Example:
+        >>> from mhmodels.search import Random, SearchRequest, run_search
+        >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", method=Random(evaluations=20))
+        >>> result = run_search(request, accuracy=lambda space, encodings: encodings.mean(axis=1) / 2)
+        >>> result.save("found.json")
+        >>> result.front()["space"]
+        'nas_bench_macro'
     """
 
     request: SearchRequest
@@ -123,7 +131,7 @@ def run_search(
         InterruptedJobError: The user pressed Ctrl-C in a search by weight sharing; its last checkpoint is kept.
 
     Example:
-        >>> from mhmodels.search.methods.strategies import Random
+        >>> from mhmodels.search import Random, SearchRequest, run_search
         >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", method=Random(evaluations=20))
         >>> result = run_search(request, accuracy=lambda space, encodings: encodings.mean(axis=1) / 2)
         >>> result.found.evaluations

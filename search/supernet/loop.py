@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from mhmodels.errors import InterruptedJobError
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller
-from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.evaluations import Evaluations
+from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.search.supernet.finalists import finalists
 from mhmodels.search.supernet.network.plan import NetworkPath, SuperNetworkPlan
@@ -37,7 +38,8 @@ from mhmodels.search.supernet.request import (
 from mhmodels.search.supernet.training.curriculum import Curriculum
 from mhmodels.search.supernet.training.feeds import PictureBatch, SearchFeeds
 from mhmodels.search.supernet.training.masked import MaskedTrainer
-from mhmodels.search.supernet.training.replicas import StepReport, Trainer, share
+from mhmodels.search.supernet.training.replicas import StepReport, Trainer
+from mhmodels.search.supernet.training.sharing import share
 from mhmodels.search.supernet.watching import SilentObserver, TimeEstimate, WeightSharingObserver
 from mhmodels.training.divergence import first_bad, first_not_finite
 from mhmodels.training.run import checkpoint
