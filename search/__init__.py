@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mhmodels.search.collecting.collect import collect
-    from mhmodels.search.collecting.plan import CollectSettings
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
+    from mhmodels.search.collecting.settings import CollectSettings
     from mhmodels.search.cost_model.fitting import Fit, FitOptions, fit
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from mhmodels.search.space.piece_table import Group, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
     from mhmodels.search.space.tabular import TabularSpace
     from mhmodels.search.space.template import ArchitectureSpace
 
 _MODULES = {
     "collecting.collect": ("collect",),
-    "collecting.plan": ("CollectSettings",),
     "collecting.progress": ("CollectProgress", "CollectReport"),
+    "collecting.settings": ("CollectSettings",),
     "cost_model.fitting": ("Fit", "FitOptions", "fit"),
     "cost_model.latencies.dataset": ("Latencies",),
     "cost_model.latencies.origin": ("LatencyOrigin",),
@@ -76,7 +76,7 @@ _MODULES = {
     "space.piece_table": ("Group", "Template"),
     "space.restriction": ("restrict",),
     "space.sampling": ("Sample", "sample"),
-    "space.search_space": ("Space",),
+    "space.search_space": ("SearchSpace",),
     "space.tabular": ("TabularSpace",),
     "space.template": ("ArchitectureSpace",),
 }
@@ -113,7 +113,7 @@ __all__ = [
     "SearchError",
     "SearchRequest",
     "SearchResult",
-    "Space",
+    "SearchSpace",
     "SpaceError",
     "TabularSpace",
     "Template",

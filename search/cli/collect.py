@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mhmodels.hardware import HardwareCollection
-    from mhmodels.search.collecting.plan import CollectSettings
+    from mhmodels.search.collecting.settings import CollectSettings
     from mhmodels.search.space.sampling import Sample
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
 
 
 class Selection(NamedTuple):
@@ -144,7 +144,8 @@ def collect_command(
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
     from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
-    from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
+    from mhmodels.search.collecting.plan import usual_baselines
+    from mhmodels.search.collecting.settings import REFERENCE, CollectSettings
     from mhmodels.search.space.catalogue import get_space
 
     if output is not None:
@@ -193,7 +194,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def measure(
-    space: Space,
+    space: SearchSpace,
     selection: Selection,
     known: HardwareCollection,
     hardware: Sequence[str],
@@ -254,7 +255,7 @@ def measure(
     raise_problems(report)
 
 
-def _drawn(space: Space, selection: Selection) -> tuple[Sample, dict[str, str | int]]:
+def _drawn(space: SearchSpace, selection: Selection) -> tuple[Sample, dict[str, str | int]]:
     """The networks to measure, and where they come from, for the table's provenance."""
     from mhmodels.search.cost_model.latencies.samples import read_samples
     from mhmodels.search.space.sampling import sample

@@ -9,19 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 from mhmodels.hardware import DEFAULT_HARDWARE, HardwareCollection
 from mhmodels.search.collecting.claims import claimed
 from mhmodels.search.collecting.hardware_queue import CollectEvent, RowEvent
-from mhmodels.search.collecting.plan import DEFAULT_SETTINGS, CollectPlan, CollectSettings, make_plan
+from mhmodels.search.collecting.plan import CollectPlan, make_plan
 from mhmodels.search.collecting.progress import CollectProgress, CollectReport, Tally
+from mhmodels.search.collecting.settings import DEFAULT_SETTINGS, CollectSettings
 from mhmodels.search.collecting.workers import run_workers
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import Sample, sample
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.store import Store
 
 _FAILURES_NAMED = 5
 
 
 def collect(
-    space: Space | str,
+    space: SearchSpace | str,
     networks: int | Sample,
     hardware: Sequence[str] = DEFAULT_HARDWARE,
     *,
@@ -73,7 +74,7 @@ def collect(
 
 def run_plan(
     plan: CollectPlan,
-    space: Space,
+    space: SearchSpace,
     store: Store,
     settings: CollectSettings,
     *,

@@ -17,11 +17,12 @@ from mhmodels.hardware.host.load import wait_for_quiet
 from mhmodels.hardware.host.session import timing_cores
 from mhmodels.hardware.host.turns import common_reference_speed, steady_ms, uncertainty
 from mhmodels.hardware.measurement import steadier
-from mhmodels.search.collecting.plan import CollectNetwork, CollectSettings, CollectTarget, notes, with_notes
+from mhmodels.search.collecting.plan import CollectNetwork, CollectTarget
+from mhmodels.search.collecting.settings import CollectSettings, notes, with_notes
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.regression.robust import far_off
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 FAILURES = 3
 """Number of consecutive failures after which the hardware, not the network, is considered broken."""
@@ -158,7 +159,7 @@ class HardwareQueue:
         self._count += 1
         self._emit(RowEvent(self.id, row, again=True))
 
-    def find_outliers(self, space: Space, networks: Sequence[CollectNetwork]) -> None:
+    def find_outliers(self, space: SearchSpace, networks: Sequence[CollectNetwork]) -> None:
         """Adds rows to `repeats` that are far from a cost model of all rows. Each row is repeated for this reason once.
 
         Args:

@@ -28,7 +28,7 @@ from mhmodels.search.cost_model.regression.robust import Judged
 from mhmodels.search.cost_model.statistics import Statistics, statistics
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
@@ -103,7 +103,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    space: Space | str,
+    space: SearchSpace | str,
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: LatencyOrigin | str,
@@ -210,7 +210,7 @@ def _learning_curve(
         yield CurvePoint(n=n, statistics=statistics(ms[held], part.bind(space).predict(rows[held]), counted))
 
 
-def _checked(space: Space, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
+def _checked(space: SearchSpace, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
     """Canonical encodings and latencies as arrays."""
     rows, ms = space.canonical(space.check(encodings)), np.asarray(latency_ms, np.float64)
     if ms.shape != (len(rows),):
@@ -265,7 +265,7 @@ def _model(
     )
 
 
-def _digest(space: Space, rows: Encodings, ms: Floats) -> str:
+def _digest(space: SearchSpace, rows: Encodings, ms: Floats) -> str:
     """SHA-256 of the data, whatever their order."""
     lines = sorted(f"{space.label(row)} {value!r}" for row, value in zip(rows, ms.tolist(), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

@@ -24,7 +24,7 @@ from mhmodels.formats.checked import Checked
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.decisions import SKIP
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 _BETA2, _EPSILON = 0.999, 1e-8
 _MOST = 1e6
@@ -119,7 +119,7 @@ class Controller:
         1
     """
 
-    def __init__(self, space: Space, settings: ControllerSettings, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, settings: ControllerSettings, seed: int = 0) -> None:
         """Starts with uniform probabilities.
 
         Args:

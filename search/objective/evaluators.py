@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.tabular import Table
 
 AccuracyAnswer: TypeAlias = "ArrayLike | Iterator[float]"
@@ -82,7 +82,7 @@ class TableLatency:
 class CallableAccuracy:
     """Accuracies from a function of the user's, for example a training script or a simulator."""
 
-    def __init__(self, space: Space, function: Callable[[Space, Encodings], AccuracyAnswer], identity: str) -> None:
+    def __init__(self, space: SearchSpace, function: Callable[[SearchSpace, Encodings], AccuracyAnswer], identity: str) -> None:
         """Takes a function.
 
         Args:
@@ -122,7 +122,7 @@ class PredictedAccuracy:
         rmse: root mean square error in 5-fold cross-validation, as a fraction of accuracy.
     """
 
-    def __init__(self, space: Space, encodings: ArrayLike, accuracy: ArrayLike) -> None:
+    def __init__(self, space: SearchSpace, encodings: ArrayLike, accuracy: ArrayLike) -> None:
         """Trains the predictor.
 
         Args:

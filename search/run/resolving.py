@@ -19,7 +19,7 @@ from mhmodels.search.run.sources.latencies import open_latencies
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.limits import hardware_limits, restricted
 from mhmodels.search.space.restriction import Removal
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.training.data import digits64
 
 
@@ -40,7 +40,7 @@ class ResolvedSearch:
     """
 
     request: SearchRequest
-    space: Space
+    space: SearchSpace
     removals: tuple[Removal, ...]
     cost_models: Mapping[str, CostModel]
     objective: Objective
@@ -149,7 +149,7 @@ def _check_one_source(request: SearchRequest, accuracy: AccuracyFunction | None)
         )
 
 
-def _evaluator(request: SearchRequest, space: Space, accuracy: AccuracyFunction | None) -> Evaluator | None:
+def _evaluator(request: SearchRequest, space: SearchSpace, accuracy: AccuracyFunction | None) -> Evaluator | None:
     if accuracy is not None:
         return function_evaluator(accuracy, space)
     return None if request.weight_sharing is not None else make_evaluator(request.evaluator, space)

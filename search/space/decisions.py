@@ -25,8 +25,8 @@ class OneOf(msgspec.Struct, Generic[ChoiceT_co], frozen=True, cache_hash=True):
         tag: what is decided. The warm-ups of TuNAS treat operations and widths differently.
 
     Example:
-        >>> from mhmodels.search import OneOf, Space
-        >>> space = Space("mine", [OneOf("kernel", (3, 5, 7)), OneOf("width", (16, 32), "width")])
+        >>> from mhmodels.search import OneOf, SearchSpace
+        >>> space = SearchSpace("mine", [OneOf("kernel", (3, 5, 7)), OneOf("width", (16, 32), "width")])
         >>> space.sizes.distinct
         6
     """

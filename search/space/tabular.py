@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 
-class TabularSpace(Space):
+class TabularSpace(SearchSpace):
     """A space without architectures. Values of its members come from tables that are attached to it.
 
     Example:
@@ -56,7 +56,7 @@ class Table:
         quantity: what the values are: `accuracies`, `latencies`, or "" if unknown.
     """
 
-    def __init__(self, space: Space, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
+    def __init__(self, space: SearchSpace, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
         """Makes a table.
 
         Args:

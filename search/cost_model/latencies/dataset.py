@@ -11,7 +11,7 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 _SIMILAR = 1.1
 """Factor up to which repeated latencies of one network may differ without a remark."""
@@ -45,7 +45,7 @@ class Latencies(NamedTuple):
 
 
 def merged(
-    space: Space, encodings: Encodings, ms: Floats, names: Sequence[str], origin: LatencyOrigin, remarks: Sequence[str]
+    space: SearchSpace, encodings: Encodings, ms: Floats, names: Sequence[str], origin: LatencyOrigin, remarks: Sequence[str]
 ) -> Latencies:
     """Merges several latencies of one network into their median.
 
@@ -75,7 +75,7 @@ def merged(
     return Latencies(unique[order], medians[order], known, origin, tuple(told))
 
 
-def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latencies:
+def unseen_latencies(found: Latencies, model: CostModel, space: SearchSpace) -> Latencies:
     """Leaves out the networks that a cost model was fitted to.
 
     Args:

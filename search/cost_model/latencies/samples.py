@@ -13,11 +13,11 @@ from mhmodels.formats.json_files import read_bytes
 from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES, provenance_of
 from mhmodels.search.cost_model.latencies.rows import encoding_of, file_rows
 from mhmodels.search.space.sampling import Sample
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 
-def write_samples(sample: Sample, space: Space, path: Path) -> None:
+def write_samples(sample: Sample, space: SearchSpace, path: Path) -> None:
     """Writes a line for each network; the file appears complete or not at all.
 
     A line has the encoding. For an architecture space it also has the architecture, its id and MAdds, so that other programs can
@@ -60,7 +60,7 @@ def write_samples(sample: Sample, space: Space, path: Path) -> None:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-def read_samples(path: str | os.PathLike[str], space: Space) -> Sample:
+def read_samples(path: str | os.PathLike[str], space: SearchSpace) -> Sample:
     """Reads the networks of a file of samples or latencies; latencies are ignored.
 
     Args:
