@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from mhmodels.search.space.search_space import SearchSpace
     from mhmodels.search.space.tabular import TabularSpace
     from mhmodels.search.space.template import ArchitectureSpace
+    from mhmodels.search.supernet.presets import load_preset
 
 _MODULES = {
     "collecting.collect": ("collect",),
@@ -79,6 +80,7 @@ _MODULES = {
     "space.search_space": ("SearchSpace",),
     "space.tabular": ("TabularSpace",),
     "space.template": ("ArchitectureSpace",),
+    "supernet.presets": ("load_preset",),
 }
 """Public names by the module that defines them."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -123,6 +125,7 @@ __all__ = [
     "get_space",
     "list_spaces",
     "load_cost_model",
+    "load_preset",
     "pareto_front",
     "predict",
     "read_latencies",

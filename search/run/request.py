@@ -33,6 +33,14 @@ class RequestError(SearchError):
     """A field of a search request has a value that cannot be, or fields of a request do not go together.
 
     The message names fields as `argument 'NAME'`; the command line puts its options in their place.
+
+    Example:
+        >>> from mhmodels.search import RequestError, SearchRequest
+        >>> try:
+        ...     SearchRequest(space="multi_hardware", seed=-1)
+        ... except RequestError as error:
+        ...     print(error)
+        search request: field 'seed' is -1, expected a whole number from 0 to 4294967295
     """
 
 
@@ -52,8 +60,7 @@ class WeightSharing(Checked, frozen=True, kw_only=True):
         RequestError: A value that cannot be.
 
     Example:
-        >>> from mhmodels.search import SearchRequest, WeightSharing
-        >>> from mhmodels.search.supernet.presets import load_preset
+        >>> from mhmodels.search import SearchRequest, WeightSharing, load_preset
         >>> sharing = WeightSharing(preset=load_preset("quick"), data="digits64")
         >>> request = SearchRequest(space="multi_hardware", cost_models=("ethos-u55-128",), weight_sharing=sharing)
         >>> request.can_write_front

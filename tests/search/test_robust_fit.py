@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from scipy.stats import spearmanr
 
 from mhmodels.cli.main import cli
-from mhmodels.search.cost_model import CostModel, FitOptions, fit
+from mhmodels.search import CostModel, FitOptions, fit
 from mhmodels.search.cost_model.fitting import Fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.units import unit_doubt
