@@ -55,7 +55,6 @@ def run_command(
     from mhmodels.search.cli.run_effects import check_effects, given_options
     from mhmodels.search.run.request import SearchRequest
 
-    accuracy.check()
     check_effects(given_options(click.get_current_context()), accuracy, method)
     request = SearchRequest(
         space=space,

@@ -25,17 +25,6 @@ class AccuracyOptions:
     strategy: DistributionStrategy
     recompute: bool
 
-    def check(self) -> None:
-        """Refuses both sources of accuracies, or none.
-
-        Raises:
-            click.UsageError: There are both or none.
-        """
-        if (self.evaluator is None) == (self.data is None):
-            raise click.UsageError(
-                "accuracies come from an --evaluator or from a super-network trained on --data: give one of both"
-            )
-
     def weight_sharing(self) -> WeightSharing | None:
         """The super-network; None with an evaluator. The preset is read now, so that a changed file changes no search.
 
