@@ -61,7 +61,8 @@ search.space
 search.cost_model
 search.objective
 search.methods
-search.collecting search.run.log
+search.collecting search.run.evaluations
+search.run.log
 search.supernet
 search.run
 search

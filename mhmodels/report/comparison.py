@@ -91,7 +91,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     published: PublishedNorms | None
 
 
-class LatencyOrigin(msgspec.Struct, frozen=True, kw_only=True):
+class ColumnOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """What produced the latencies of one hardware."""
 
     hardware: str
@@ -116,7 +116,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     hardware: tuple[str, ...]
     reference: ComparisonRow
     rows: tuple[ComparisonRow, ...]
-    origins: tuple[LatencyOrigin, ...]
+    origins: tuple[ColumnOrigin, ...]
 
     def latency_table(self) -> LatencyTable:
         """All rows as a latency table, the reference first."""
@@ -289,9 +289,9 @@ def _published(subject: ComparedModel) -> PublishedNorms | None:
     )
 
 
-def _origin(hardware: str, cells: Sequence[Measurement]) -> LatencyOrigin:
+def _origin(hardware: str, cells: Sequence[Measurement]) -> ColumnOrigin:
     cell = next((cell for cell in cells if cell.supported), cells[0])
-    return LatencyOrigin(
+    return ColumnOrigin(
         hardware=hardware,
         kind=cell.kind,
         device=cell.device,

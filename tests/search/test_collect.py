@@ -28,8 +28,9 @@ from mhmodels.hardware import Job, Measurement, get_hardware
 from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import resolve
 from mhmodels.search.collecting.collect import run_plan
-from mhmodels.search.collecting.plan import CollectSettings, make_plan
+from mhmodels.search.collecting.plan import make_plan
 from mhmodels.search.collecting.progress import CollectProgress, CollectReport
+from mhmodels.search.collecting.settings import CollectSettings
 from mhmodels.search.cost_model.fitting import fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.reading import read_latencies
