@@ -235,6 +235,11 @@ def make_folder(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder)) from error
 
 
+def nearest_folder(path: Path) -> Path:
+    """Returns the nearest folder above a path that exists, absolute: what decides whether the path can be written."""
+    return next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+
+
 def try_place(path: Path) -> None:
     """Checks that a file can be written under a name by creating one of that very name in a temporary folder beside it.
 
@@ -247,7 +252,7 @@ def try_place(path: Path) -> None:
     absolute = path.absolute()
     with _named(path):
         _check_replaceable(path)
-        place = next(folder for folder in absolute.parents if os.path.lexists(folder))
+        place = nearest_folder(path)
         sweep(place)
         folder = place / _temporary_name()
         folder.mkdir(mode=0o700)

@@ -12,10 +12,10 @@ import pytest
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
 from mhmodels.export.errors import ExportError
+from mhmodels.export.opening.open_model import keras_source, model_source
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.keras_model.reader import read_model
-from mhmodels.export.reading.open_model import keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
 from mhmodels.export.writing.manifest import load_manifest
