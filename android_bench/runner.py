@@ -41,6 +41,12 @@ class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
         logs: folder for the raw output of every run; None for the usual one.
         plan: how to measure.
         wait_s: longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
+
+    Example:
+        >>> from mhmodels.android_bench import PhonePlan, PhoneRunner, PhoneRunnerOptions
+        >>> phones = PhoneRunner(PhoneRunnerOptions(binaries=("benchmark_model",), plan=PhonePlan(mode="sustained")))
+        >>> phones.known_settings(phones.find("0A1B2C3D/xnnpack"))["mode"]
+        'sustained'
     """
 
     adb: str | None = None

@@ -82,7 +82,6 @@ KNOWN_EXCEPTIONS: set[tuple[str, str]] = {
     ("export.verification.consistency", "export.pipeline"),
     ("export.writing.converter", "export.reading.keras_model.reader"),
     ("export.writing.manifest", "export.verification.parity"),
-    ("hardware.conditions", "hardware.measurement"),
     ("search.run.request", "search.cli.spaces"),
     ("search.supernet.ending", "search.cli.supernet"),
     ("search.supernet.ending", "search.supernet.loop"),

@@ -76,6 +76,11 @@ class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
         above_start_c: how many °C warmer than at the start of the session a block may begin.
         cool_down_s: longest wait in seconds for the phone to cool down; 0 does not wait.
         poll_s: seconds between two readings of the condition while waiting.
+
+    Example:
+        >>> from mhmodels.android_bench import PhoneLimits, PhonePlan
+        >>> PhonePlan(limits=PhoneLimits(temperature_c=35.0, cool_down_s=600.0)).limits.battery_level
+        30
     """
 
     battery_level: int = 30

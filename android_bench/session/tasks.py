@@ -34,6 +34,11 @@ class PhonePlan(msgspec.Struct, frozen=True, kw_only=True):
         compare: whether to compare the outputs with those of the CPU, in one more run.
         prepare: whether to darken the screen and keep the phone awake meanwhile.
         fixed_clocks: whether to measure in Android's fixed performance mode.
+
+    Example:
+        >>> from mhmodels.android_bench import PhonePlan
+        >>> PhonePlan(mode="sustained", blocks=3).timeout_s
+        300.0
     """
 
     blocks: int = 5

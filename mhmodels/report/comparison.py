@@ -67,6 +67,12 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
         mn_norm_noisy: whether any latency that the norms depend on, of the model or the reference, is noisy.
         slowest: hardware that gives `mn_norm_max`.
         published: figures of the paper for this model, if it has any.
+
+    Example:
+        >>> from mhmodels.report import compare_models
+        >>> row = compare_models(["multi_max"], ["roofline-pixel6-cpu", "roofline-pixel4-dsp"]).rows[0]
+        >>> row.label, row.slowest
+        ('multi_max', 'roofline-pixel4-dsp')
     """
 
     model: str
@@ -111,6 +117,14 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         reference: row of the model whose latencies count as 1.
         rows: rows of the models; the reference is among them only if it was asked for.
         origins: what produced the latencies of each hardware.
+
+    Example:
+        >>> from mhmodels.report import compare_models
+        >>> comparison = compare_models(["multi_max"], ["roofline-pixel6-cpu", "roofline-pixel4-dsp"])
+        >>> comparison.latency_table()
+        <LatencyTable of 2 models on 2 hardware>
+        >>> sorted(comparison.records()[0])
+        ['madds', 'mn_norm_avg', 'mn_norm_max', 'model', 'params', 'roofline-pixel4-dsp', 'roofline-pixel6-cpu']
     """
 
     hardware: tuple[str, ...]
