@@ -61,8 +61,9 @@ search.space
 search.cost_model
 search.objective
 search.methods
-search.collecting search.run
+search.collecting search.run.log
 search.supernet
+search.run
 search
 mhmodels
 cli
@@ -82,9 +83,6 @@ KNOWN_EXCEPTIONS: set[tuple[str, str]] = {
     ("export.verification.consistency", "export.pipeline"),
     ("export.writing.converter", "export.reading.keras_model.reader"),
     ("export.writing.manifest", "export.verification.parity"),
-    ("search.run.request", "search.cli.spaces"),
-    ("search.supernet.ending", "search.cli.supernet"),
-    ("search.supernet.ending", "search.supernet.loop"),
 }
 """Imports that still point the wrong way or close a cycle: (importer, imported). One that is mended must be removed here."""
 
@@ -161,7 +159,7 @@ def test_every_room_exists() -> None:
     ("importer", "imported"),
     [
         ("export.pipeline", "search.space.template"),
-        ("search.run.running", "search.cli.run"),
+        ("search.run.loop", "search.cli.run"),
         ("export.pipeline", "android_bench.runner"),
         ("android_bench.runner", "export.pipeline"),
         ("architecture", "network"),
