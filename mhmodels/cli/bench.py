@@ -12,7 +12,8 @@ import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, read_matrix, wanted, with_phones
+from mhmodels.cli.phone_options import PhoneOptions, phone_options
+from mhmodels.cli.phones import hardware_ids, phone_runner, read_matrix, wanted, with_phones
 from mhmodels.errors import MhmodelsError, StoreError
 from mhmodels.report.failures import MeasurementFailure, failure_text
 
@@ -246,7 +247,7 @@ def _model_requests(model: str, places: _Destinations, runs: int, threads: int, 
 def _print_tables(words: Sequence[str], answers: Sequence[Answer]) -> None:
     """Prints the table of the paper for every phone on which several models ran everywhere."""
     from mhmodels.registry import resolve
-    from mhmodels.report.comparison import compare, subjects
+    from mhmodels.report.building import compare, subjects
     from mhmodels.report.table import ComparisonTable
 
     rows = [row for row, _ in answers if "/" in row.hardware and row.architecture_id]
