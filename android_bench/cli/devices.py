@@ -11,7 +11,7 @@ from mhmodels.cli.common import console, emit_json, json_option, note
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.android_bench.transport.adb import Listed
+    from mhmodels.android_bench.transport.listing import Listed
 
 
 @click.command("devices")

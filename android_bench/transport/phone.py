@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
-from mhmodels.android_bench.transport.adb import Adb, Listed, diagnose
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.diagnosis import diagnose
 from mhmodels.android_bench.transport.lines import without_controls
+from mhmodels.android_bench.transport.listing import Listed
 from mhmodels.android_bench.transport.process import Finished, Stopped
 
 SCRIPT_S = 20.0
