@@ -11,7 +11,7 @@ from mhmodels.cli.common import console, emit_json, json_option, note
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.android_bench.transport.listing import Listed
+    from mhmodels.android_bench.transport.listing import ListedDevice
 
 
 @click.command("devices")
@@ -84,7 +84,7 @@ def devices(
     _print(rows)
 
 
-def _row(runner: PhoneRunner, line: Listed) -> dict[str, Any]:
+def _row(runner: PhoneRunner, line: ListedDevice) -> dict[str, Any]:
     """One device as data; one that cannot be used carries its problem and nothing else."""
     from mhmodels.android_bench.delegates.suitability import obstacle, remark
     from mhmodels.android_bench.device.condition import read_condition

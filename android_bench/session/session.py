@@ -10,7 +10,7 @@ from types import TracebackType
 import msgspec
 
 from mhmodels.android_bench.delegates.catalogue import Delegates
-from mhmodels.android_bench.delegates.command import TIMINGS, Prepared
+from mhmodels.android_bench.delegates.command import TIMINGS, DevicePaths
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.device import condition as conditions
 from mhmodels.android_bench.device.condition import PhoneCondition
@@ -21,7 +21,7 @@ from mhmodels.android_bench.output.profile import OperatorTime
 from mhmodels.android_bench.session.blocks import BlockRunner, PhoneBlock
 from mhmodels.android_bench.session.extras import OutputComparison, compare_outputs, profile_operators
 from mhmodels.android_bench.session.series import summarise_blocks
-from mhmodels.android_bench.session.tasks import Kit, PhoneOutcome, PhonePlan, PhoneTask
+from mhmodels.android_bench.session.tasks import DelegateFiles, PhoneOutcome, PhonePlan, PhoneTask
 from mhmodels.android_bench.session.workspace import Workspace, device_lock
 from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone
@@ -35,7 +35,7 @@ class Session:
     Args:
         phone, facts: the device.
         plan: how to measure.
-        kit: finds the files that a delegate needs, or raises MeasurementError.
+        delegate_files: finds the files that a delegate needs, or raises MeasurementError.
         cancel: stops between and during runs when set.
         tell: is told in one line each what is going on.
     """
@@ -45,12 +45,12 @@ class Session:
         phone: Phone,
         facts: PhoneFacts,
         plan: PhonePlan,
-        kit: Callable[[DelegateChoice], Kit],
+        delegate_files: Callable[[DelegateChoice], DelegateFiles],
         *,
         cancel: threading.Event | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.phone, self.facts, self.plan, self.kit = phone, facts, plan, kit
+        self.phone, self.facts, self.plan, self.delegate_files = phone, facts, plan, delegate_files
         self.workspace = Workspace(phone)
         self.warnings: list[str] = []
         self._cancel, self._tell = cancel, tell
@@ -106,7 +106,7 @@ class Session:
                 return
 
     def _group(self, tasks: Sequence[PhoneTask]) -> Iterator[PhoneOutcome]:
-        ready: dict[PhoneTask, Prepared] = {}
+        ready: dict[PhoneTask, DevicePaths] = {}
         for task in tasks:
             prepared = self._prepare(task)
             if isinstance(prepared, PhoneOutcome):
@@ -129,7 +129,7 @@ class Session:
         for task, prepared in ready.items():
             yield self._settle(task, blocks[task], prepared)
 
-    def _settle(self, task: PhoneTask, blocks: Sequence[PhoneBlock], prepared: Prepared) -> PhoneOutcome:
+    def _settle(self, task: PhoneTask, blocks: Sequence[PhoneBlock], prepared: DevicePaths) -> PhoneOutcome:
         """Combines the blocks of a task, if they agree."""
         last = blocks[0].verdict
         # Only the first block reports where each node ran, so other blocks may know less, but may not differ.
@@ -156,7 +156,7 @@ class Session:
         )
 
     def _extras(
-        self, task: PhoneTask, prepared: Prepared, remarks: list[str]
+        self, task: PhoneTask, prepared: DevicePaths, remarks: list[str]
     ) -> tuple[tuple[OperatorTime, ...], OutputComparison | None]:
         """Makes the further runs that were asked for; if one fails, only its result is missing."""
         operators: tuple[OperatorTime, ...] = ()
@@ -173,21 +173,21 @@ class Session:
             remarks.append(without_controls(str(error) or repr(error)))
         return operators, comparison
 
-    def _compare(self, task: PhoneTask, prepared: Prepared) -> OutputComparison:
+    def _compare(self, task: PhoneTask, prepared: DevicePaths) -> OutputComparison:
         cpu = Delegates().for_format("cpu", task.job.format)
         beside = self._prepare(PhoneTask(task.job, cpu))
         if isinstance(beside, PhoneOutcome):
             raise MeasurementError(f"no outputs of the CPU to compare with: {beside.reason}")
         return compare_outputs(self._runner, self.workspace, task.job, task.choice, prepared, (cpu, beside))
 
-    def _prepare(self, task: PhoneTask) -> Prepared | PhoneOutcome:
+    def _prepare(self, task: PhoneTask) -> DevicePaths | PhoneOutcome:
         """Pushes the files of a task, unless they are on the device already; or says why it cannot run."""
         delegate, free = task.choice.delegate, self.facts.free_bytes
         if self.facts.sdk and self.facts.sdk < delegate.min_sdk:
             reason = f"needs Android API {delegate.min_sdk}, this is {self.facts.sdk}"
             return PhoneOutcome(task, RunStatus.DELEGATE_UNAVAILABLE, reason, None)
         try:
-            binary, libraries = self.kit(task.choice)
+            binary, libraries = self.delegate_files(task.choice)
         except AdbError:
             raise
         except MeasurementError as error:
@@ -207,7 +207,7 @@ class Session:
             raise
         except AdbError as error:
             return PhoneOutcome(task, RunStatus.UNKNOWN, str(error), None)
-        return Prepared(tool, f"{graph}/model.tflite", folder)
+        return DevicePaths(tool, f"{graph}/model.tflite", folder)
 
     def _preflight(self) -> None:
         """Refuses a phone that must not be measured now, waits for one that is too warm, and changes its settings.

@@ -60,7 +60,7 @@ class PhoneTask:
     choice: DelegateChoice
 
 
-class Kit(NamedTuple):
+class DelegateFiles(NamedTuple):
     """Files on this machine that a delegate needs: its tool, and its libraries by name."""
 
     binary: Binary

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.transport.diagnosis import check
-from mhmodels.android_bench.transport.listing import Listed, parse_devices
-from mhmodels.android_bench.transport.process import Finished, run_program
+from mhmodels.android_bench.transport.listing import ListedDevice, parse_devices
+from mhmodels.android_bench.transport.process import ProcessResult, run_program
 from mhmodels.android_bench.transport.server import TRACK, server_address, stayed
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class Adb:
         self._ignoring = threading.local()
         self._guard = threading.Lock()
 
-    def run(self, words: Sequence[str], *, serial: str | None = None, timeout_s: float = CALL_S) -> Finished:
+    def run(self, words: Sequence[str], *, serial: str | None = None, timeout_s: float = CALL_S) -> ProcessResult:
         """Runs adb with arguments, on a device or on none, and returns whatever it answers.
 
         Raises:
@@ -52,7 +52,7 @@ class Adb:
         self._start_server()
         return self._call([*(("-s", serial) if serial else ()), *words], timeout_s)
 
-    def devices(self) -> list[Listed]:
+    def devices(self) -> list[ListedDevice]:
         """Lists every device that the server knows, usable or not.
 
         Raises:
@@ -94,7 +94,7 @@ class Adb:
         """Whether the calling thread was asked to stop."""
         return self.cancel is not None and self.cancel.is_set() and not getattr(self._ignoring, "value", False)
 
-    def _call(self, words: Sequence[str], timeout_s: float) -> Finished:
+    def _call(self, words: Sequence[str], timeout_s: float) -> ProcessResult:
         try:
             return run_program([str(self.executable), *self._server, *words], timeout_s=timeout_s, cancelled=self.cancelled)
         except OSError as error:

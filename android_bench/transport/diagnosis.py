@@ -7,7 +7,7 @@ import re
 from mhmodels.android_bench.errors import AdbError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
 from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.listing import REMEDIES
-from mhmodels.android_bench.transport.process import Finished
+from mhmodels.android_bench.transport.process import ProcessResult
 from mhmodels.errors import MhmodelsError
 
 _LOST = re.compile(
@@ -22,7 +22,7 @@ _UNAUTHORIZED = re.compile(r"device unauthorized|device still authorizing", re.I
 _FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
 
 
-def check(done: Finished, what: str) -> None:
+def check(done: ProcessResult, what: str) -> None:
     """Raises the fitting error if a call of adb failed.
 
     Raises:
@@ -33,7 +33,7 @@ def check(done: Finished, what: str) -> None:
     raise diagnose(done, what)
 
 
-def diagnose(done: Finished, what: str) -> MhmodelsError:
+def diagnose(done: ProcessResult, what: str) -> MhmodelsError:
     """The error that a failed call of adb stands for."""
     said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
     last = without_controls(" ".join(said.split()))[-300:]

@@ -25,7 +25,7 @@ REMEDIES = {
 }
 
 
-class Listed(NamedTuple):
+class ListedDevice(NamedTuple):
     """A line of `adb devices -l`.
 
     Attributes:
@@ -46,7 +46,7 @@ class Listed(NamedTuple):
         return f"device '{self.serial}' is {self.state}: {remedy}"
 
 
-def parse_devices(text: str) -> list[Listed]:
+def parse_devices(text: str) -> list[ListedDevice]:
     """Reads what `adb devices -l` prints."""
     found = []
     for line in without_controls(text).splitlines():
@@ -54,5 +54,5 @@ def parse_devices(text: str) -> list[Listed]:
         if match is None or line.startswith(("List of devices", "*", "adb server")):
             continue
         pairs = (word.partition(":") for word in match["details"].split() if ":" in word)
-        found.append(Listed(match["serial"], match["state"], {name: value for name, _, value in pairs}))
+        found.append(ListedDevice(match["serial"], match["state"], {name: value for name, _, value in pairs}))
     return found

@@ -35,7 +35,7 @@ from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.session.workspace import _refused, device_lock
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.lines import LineAssembler, clean
-from mhmodels.android_bench.transport.phone import Said
+from mhmodels.android_bench.transport.phone import ScriptResult
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
@@ -183,10 +183,10 @@ def test_what_a_device_says_reaches_no_terminal() -> None:
 def test_a_hash_that_is_none() -> None:
     facts: Any = SimpleNamespace(abis=("arm64-v8a",), title="Phone")
     for digest in ("\x1b[31m" + "a" * 59, "A" * 64, "/" * 64):
-        phone: Any = SimpleNamespace(script=lambda _, digest=digest: Said(0, f"{digest} file\n", ""))
+        phone: Any = SimpleNamespace(script=lambda _, digest=digest: ScriptResult(0, f"{digest} file\n", ""))
         with pytest.raises(MeasurementError, match="no benchmark_model"):
             find_binary("benchmark_model", facts, phone)
-    phone = SimpleNamespace(script=lambda _: Said(0, f"{'a' * 64} file\n", ""))
+    phone = SimpleNamespace(script=lambda _: ScriptResult(0, f"{'a' * 64} file\n", ""))
     assert find_binary("benchmark_model", facts, phone).sha256 == "a" * 64
 
 
