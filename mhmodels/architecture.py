@@ -1,8 +1,8 @@
-"""A network as data: the one currency that the zoo, the search, the exporter and the benchmarks exchange.
+"""A network as data: what the zoo, the search, the exporter and the benchmarks exchange.
 
-Everything here is frozen, hashable and free of heavy imports. Blocks are declared at width multiplier 1.0; what a
-width multiplier makes of them is decided by the architecture's own `Rounding`, because published definitions differ
-there (TF Model Garden: divisor 8 with a 10 % guard; TuNAS: half-up to multiples of 32).
+Everything here is frozen, hashable and free of heavy imports. Blocks state their widths at width multiplier 1.0. The
+architecture's own `Rounding` decides what a width multiplier makes of them, because published definitions differ: TF Model
+Garden rounds to multiples of 8 with a 10 % guard, TuNAS half up to multiples of 32.
 """
 
 from __future__ import annotations
@@ -45,9 +45,13 @@ MAX_BLOCKS = 4096
 
 
 class Head(Checked, frozen=True, kw_only=True):
-    """What follows the stages: convolutions on the last map, global average pooling, convolutions on the 1x1 result.
+    """The layers after the stages: convolutions on the last map, global average pooling, convolutions on the 1x1 result.
 
-    The classifier, a 1x1 convolution with bias to `classes`, follows and is not listed.
+    The classifier, a 1x1 convolution with bias to `classes`, follows them and is not listed.
+
+    Attributes:
+        features: Convolutions on the last feature map.
+        hidden: Convolutions after global average pooling.
     """
 
     field_error: ClassVar = ArchitectureError
@@ -56,12 +60,16 @@ class Head(Checked, frozen=True, kw_only=True):
 
 
 class Rounding(Checked, frozen=True, kw_only=True, cache_hash=True):
-    """How a scaled width becomes a whole number of channels.
+    """The rule by which a scaled width becomes a whole number of channels.
 
-    `guarded`: nearest multiple of `divisor` (half up), one more step where that would lose over 10 % (TF Model Garden).
-    `half_up`: nearest multiple of `divisor`, no guard (TuNAS). `floor`: cut off (keras.applications' MobileNetV1).
-    `whole_blocks` cuts a block's scaled width to whole channels before it is rounded, those of plain convolutions not
-    (keras.applications' MobileNetV2).
+    Attributes:
+        divisor: Every width is a multiple of this number, from 1 to 256.
+        minimum: Smallest width in channels, a multiple of `divisor`.
+        mode: `guarded` takes the nearest multiple (half up), and the next one where that would lose more than 10 % (TF Model
+            Garden). `half_up` takes the nearest multiple without a guard (TuNAS). `floor` rounds down (keras.applications'
+            MobileNetV1).
+        whole_blocks: Whether a block's scaled width is cut to whole channels before it is rounded. Widths of plain convolutions
+            are not (keras.applications' MobileNetV2).
     """
 
     field_error: ClassVar = ArchitectureError
@@ -87,13 +95,13 @@ class Rounding(Checked, frozen=True, kw_only=True, cache_hash=True):
 
 
 class Preprocessing(Checked, frozen=True, kw_only=True):
-    """From a picture to the network's input: central crop, resize, then (pixel - mean) / std per channel.
+    """The steps from a picture to the network's input: central crop, resize, then (pixel - mean) / std for each channel.
 
     Attributes:
-        mean: per channel, in pixel units (0 to 255).
-        std: per channel, in pixel units.
-        crop_fraction: share of the shorter side that the central square crop keeps.
-        interpolation: how the crop is resized.
+        mean: One value a channel in pixel units (0 to 255), from -1e6 to 1e6.
+        std: One value a channel in pixel units, from 1e-6 to 1e6.
+        crop_fraction: Share of the picture's shorter side that the central square crop keeps, above 0 and at most 1.
+        interpolation: Method that resizes the crop: `bilinear` or `bicubic`.
     """
 
     field_error: ClassVar = ArchitectureError
@@ -111,13 +119,23 @@ class Preprocessing(Checked, frozen=True, kw_only=True):
 
 
 class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
-    """A whole network: stem, stages, head, and how widths scale.
+    """A whole network: stem, stages, head, and the rule by which widths scale.
 
     Attributes:
-        name: the zoo's or the user's name; not part of the identity.
-        input_size: (height, width) in pixels.
-        width_multiplier: applied to the declared filters by `rounding`.
-        preprocessing: what the trained network expects of its pictures; not part of the identity.
+        name: Name in the zoo or given by the user; not part of the identity.
+        stem: Blocks before the stages.
+        stages: Blocks of each stage.
+        head: Convolutions after the stages.
+        rounding: Rule by which scaled widths are rounded.
+        width_multiplier: Factor above 0 and at most 16 that scales the widths.
+        input_size: (height, width) in pixels, each from 32 to 4096.
+        input_channels: Number of channels of the input, from 1 to 65,536.
+        classes: Number of classes of the classifier, from 1 to 1,000,000.
+        batch_norm_epsilon: Epsilon of every batch normalisation, above 0 and below 1.
+        preprocessing: Preprocessing that the trained network expects of its pictures; not part of the identity.
+
+    Raises:
+        ArchitectureError: A field is outside its limits; the message names the field.
 
     Example:
         >>> from mhmodels import get_architecture
@@ -169,10 +187,17 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
         classes: int | None = None,
         name: str | None = None,
     ) -> Architecture:
-        """The same network at another width, input size or class count; None keeps what is there.
+        """Returns the same network at another width, input size or number of classes; None keeps a field as it is.
+
+        Args:
+            width_multiplier: Factor above 0 and at most 16.
+            input_size: Side in pixels, or (height, width).
+            input_channels: Number of channels of the input.
+            classes: Number of classes.
+            name: Name of the result.
 
         Raises:
-            ArchitectureError: a value is out of range; the message names it.
+            ArchitectureError: A value is out of range; the message names it.
         """
         if isinstance(input_size, int):
             input_size = (input_size, input_size)
@@ -187,15 +212,19 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
         return msgspec.structs.replace(self, **given) if given else self
 
     def to_json(self) -> bytes:
-        """The architecture file: indented JSON with its format version; fields at their defaults are left out."""
+        """Returns the content of an architecture file: indented JSON with its format version, defaults left out."""
         return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **_plain(self)}), indent=2) + b"\n"
 
     @staticmethod
     def from_json(data: bytes | str, source: str = "architecture") -> Architecture:
-        """Reads what `to_json` wrote; a search's `provenance` beside it is passed over, it is not the network.
+        """Reads what `to_json` wrote. The `provenance` that a search writes beside the network is ignored.
+
+        Args:
+            data: Content of the file.
+            source: Name of the file, for messages.
 
         Raises:
-            FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
+            FileFormatError: Not JSON, another format, or a wrong field; the message has `source` and the path of the field.
         """
         return decode_json(data, Architecture, FORMAT, source, beside=("provenance",))
 
@@ -203,8 +232,14 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
 def load_architecture(path: str | os.PathLike[str]) -> Architecture:
     """Reads an architecture file.
 
+    Args:
+        path: JSON file of format `mhmodels.architecture/1`, at most 8 MiB.
+
+    Returns:
+        The architecture.
+
     Raises:
-        FileFormatError: the file cannot be read or is not an architecture; the message names file and field.
+        FileFormatError: The file cannot be read or is not an architecture; the message names the file and the field.
 
     Example:
         >>> from pathlib import Path
@@ -216,7 +251,7 @@ def load_architecture(path: str | os.PathLike[str]) -> Architecture:
     return Architecture.from_json(read_bytes(path, limit=8 << 20), source=str(path))
 
 
-def check_width_multiplier(value: Any) -> float:
+def check_width_multiplier(value: object) -> float:
     """Returns a width multiplier as float.
 
     Raises:
@@ -227,7 +262,7 @@ def check_width_multiplier(value: Any) -> float:
     return float(value)
 
 
-def check_input_size(value: Any) -> int:
+def check_input_size(value: object) -> int:
     """Returns one side of the input in pixels.
 
     Raises:

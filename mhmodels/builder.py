@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
 
 import keras
 
@@ -80,8 +79,8 @@ def create_model(
 
 
 def _tensors(
-    network: Network, image: Any, maps: Collection[str], dropout: float, classifier_activation: str | None
-) -> dict[str, Any]:
+    network: Network, image: keras.KerasTensor, maps: Collection[str], dropout: float, classifier_activation: str | None
+) -> dict[str, keras.KerasTensor]:
     """The output of every operation by its name; where `maps` are wanted, nothing is built after the last of them."""
     tensors = {IMAGE: image}
     for op in network.ops:
@@ -101,7 +100,7 @@ def keras_name(name: str) -> str:
     return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
 
 
-def apply_op(op: Op, inputs: list[Any], architecture: Architecture) -> Any:
+def apply_op(op: Op, inputs: list[keras.KerasTensor], architecture: Architecture) -> keras.KerasTensor:
     """Adds the Keras layers of one operation to their inputs and returns the output tensor."""
     x = op_layer(op)(inputs if len(inputs) > 1 else inputs[0])
     if op.batch_norm:
@@ -162,7 +161,7 @@ def _check_options(pooling: str | None, dropout: float, features: bool, out_stri
         raise ArchitectureError("out_strides is given without features=True, expected both or none")
 
 
-def _pooled(features: Any, pooling: str | None) -> Any:
+def _pooled(features: keras.KerasTensor, pooling: str | None) -> keras.KerasTensor:
     if pooling == "avg":
         return keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="avg_pool")(features)
     if pooling == "max":
@@ -171,8 +170,8 @@ def _pooled(features: Any, pooling: str | None) -> Any:
 
 
 def _input(
-    architecture: Architecture, input_shape: Sequence[int | None] | None, input_tensor: Any
-) -> tuple[Any, tuple[int | None, int | None], int]:
+    architecture: Architecture, input_shape: Sequence[int | None] | None, input_tensor: keras.KerasTensor | None
+) -> tuple[keras.KerasTensor, tuple[int | None, int | None], int]:
     """The input tensor, its (height, width) and its channels."""
     shape = input_shape
     if input_tensor is not None:

@@ -1,4 +1,4 @@
-"""Parameters and multiply-accumulates of a network, counted from its operations, without TensorFlow."""
+"""Parameters and multiply-accumulates (MAdds) of a network, counted from its operations without TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ MAX_MAP = (1 << 30) // 4
 
 
 class LayerComplexity(NamedTuple):
-    """One operation's share.
+    """Parameters and work of one operation.
 
     Attributes:
-        params: elements of convolution kernels.
-        biases: elements of bias vectors.
-        batch_norm: elements of batch normalisation: gamma, beta, moving mean and variance.
-        madds: multiply-accumulates at batch 1.
+        name: Name of the operation.
+        params: Elements of the convolution kernel.
+        biases: Elements of the bias vector.
+        batch_norm: Elements of batch normalisation: gamma, beta, moving mean and variance.
+        madds: Multiply-accumulates at batch 1.
     """
 
     name: str
@@ -30,14 +31,14 @@ class LayerComplexity(NamedTuple):
 
 
 class Complexity(NamedTuple):
-    """A network's size and work at batch 1.
+    """Size and work of a network at batch 1.
 
     Attributes:
-        params: convolution kernels only, the classifier's included: the count of the paper's Table 1.
-        params_total: every variable, as Keras' `count_params()`.
-        madds: multiply-accumulates of the convolutions.
-        madds_paper: `madds` plus half of the elements that residual additions and poolings read, as Table 1's profiler
-            counted them (facts: 7 of 8 rows to the printed digit).
+        params: Elements of the convolution kernels, the classifier's included: the count in the paper's Table 1.
+        params_total: Elements of all variables, as Keras' `count_params()`.
+        madds: Multiply-accumulates of the convolutions.
+        madds_paper: `madds` plus half of the elements that residual additions and poolings read. Table 1's profiler counted them
+            so: 7 of its 8 rows are reproduced to the printed digit.
     """
 
     params: int
@@ -101,7 +102,16 @@ def check_size(network: Network) -> Network:
 
 
 def complexity(architecture: Architecture) -> Complexity:
-    """Parameters and MAdds of an architecture at its own width, input size and class count.
+    """Counts parameters and multiply-accumulates of an architecture at its own width, input size and number of classes.
+
+    Args:
+        architecture: The network.
+
+    Returns:
+        A `Complexity`: params, params_total, madds and madds_paper.
+
+    Raises:
+        ArchitectureError: The network cannot be lowered, for example because its input is too small for its strides.
 
     Example:
         >>> from mhmodels import complexity, get_architecture

@@ -1,4 +1,4 @@
-"""The exceptions of the project: one tree, so that the command line can print any of them without a traceback."""
+"""The exceptions of the project, in one tree, so that the command line can print any of them without a traceback."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 
 class MhmodelsError(Exception):
-    """Base of every error that a user can cause and mend. Its text is complete: what, where, found, expected, remedy."""
+    """Base of every error that a user can cause and correct. Its text says what was found, what is expected and what to do.
+
+    A text names what to change as `argument 'NAME'`, a Python name. The command line puts its option in that place.
+    """
 
 
 class FieldError(MhmodelsError, ValueError):
@@ -15,11 +18,11 @@ class FieldError(MhmodelsError, ValueError):
 
 
 class ArchitectureError(MhmodelsError, ValueError):
-    """An architecture that cannot be: a wrong field, a width of zero, an input too small."""
+    """A field of an architecture is outside its limits, or the network cannot be built."""
 
 
 class UnknownNameError(MhmodelsError, LookupError):
-    """A name that no table holds; the message offers the nearest ones."""
+    """A name is unknown; the message suggests the nearest known names."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
         known = sorted(known)
@@ -33,24 +36,24 @@ def _listed(names: list[str], most: int = 40) -> str:
 
 
 class FileFormatError(MhmodelsError, ValueError):
-    """A file that is not what it should be: truncated, another format, a wrong field."""
+    """A file cannot be read, is truncated, of another format, or has a wrong field."""
 
 
 class WeightsError(MhmodelsError, ValueError):
-    """Weights that cannot be had or do not fit: a corrupt or foreign file, another network, a hash that differs."""
+    """Weights cannot be obtained or do not fit: a corrupt file, another network, another hash."""
 
 
 class PaddingWarning(UserWarning):
-    """Weights give other scores here than where they come from, because their network was padded otherwise."""
+    """Weights give other scores here than at their origin, because their network was padded differently."""
 
 
 class MeasurementError(MhmodelsError, RuntimeError):
-    """A latency that could not be obtained."""
+    """A latency could not be obtained."""
 
 
 class StoreError(MhmodelsError, RuntimeError):
-    """The measurement store cannot be opened, is of another version, or is not a store at all."""
+    """A database cannot be opened: it is locked, damaged, of another kind or of a newer version."""
 
 
 class InterruptedJobError(KeyboardInterrupt):
-    """A job that the user interrupted (Ctrl-C). Its text says what was kept and how to go on."""
+    """The user interrupted a job with Ctrl-C. The text says what was kept and how to continue."""

@@ -1,12 +1,12 @@
-"""From pixels to a network's input and from its scores to names, as the weights want it: the two ends of a prediction."""
+"""Preprocessing of pixels and decoding of scores as the weights of a model expect them."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.preprocessing.decoding import PictureError
@@ -16,20 +16,26 @@ from mhmodels.registry import is_keras_file, resolve
 from mhmodels.weights.labels import Prediction, decode_predictions
 from mhmodels.weights.loading import ATTRIBUTE
 
+if TYPE_CHECKING:
+    import keras
+
+Model: TypeAlias = "keras.Model | Architecture | Preprocessing | str | os.PathLike[str]"
+"""What states a preprocessing."""
+
 __all__ = ["Prediction", "decode_predictions", "preprocess_input", "preprocessing_of"]
 
 
-def preprocessing_of(model: Any) -> Preprocessing:
-    """Crop, resizing and normalisation that a model expects.
+def preprocessing_of(model: Model) -> Preprocessing:
+    """Returns the crop, resizing and normalisation that a model expects.
 
     Args:
-        model: a Keras model that `create_model` built (after loading weights: what those expect), one that is built upon it or
+        model: A Keras model that `create_model` built (with loaded weights: what those expect), a model that is built upon one or
             read from a `.keras` file of either, an `Architecture`, a `Preprocessing`, the path of a weights file or of such a
-            `.keras` file, or a MODEL name.
+            `.keras` file, or a zoo name.
 
     Raises:
-        PictureError: a Keras model or file that carries none.
-        MhmodelsError: a name or path that means nothing.
+        PictureError: The Keras model or file states no preprocessing.
+        MhmodelsError: A name or path stands for none of these.
     """
     if isinstance(model, Preprocessing):
         return model
@@ -49,26 +55,12 @@ def preprocessing_of(model: Any) -> Preprocessing:
     return rule
 
 
-def preprocess_input(pixels: Any, model: Any) -> NDArray[np.float32]:
-    """Pixels as a model wants them: (pixel - mean) / std per channel. Neither crops nor resizes.
-
-    `mhmodels.preprocessing.pictures.fit_picture` crops and resizes a picture by the same rule; `load_pictures` does all of it.
-
-    Args:
-        pixels: uint8, or floats from 0 to 255; shape (…, height, width, channels), RGB.
-        model: whose rule to follow, see `preprocessing_of`.
-
-    Returns:
-        float32 of the same shape.
-
-    Raises:
-        PictureError: no pixels, values outside 0 to 255 (already normalised ones among them), or channels that do not fit.
-        MhmodelsError: `model` means nothing.
-    """
+def preprocess_input(pixels: ArrayLike, model: Model) -> NDArray[np.float32]:
+    """Normalises pixels as a model expects them; arguments, result and errors as in `mhmodels.preprocess_input`."""
     rule = preprocessing_of(model)
-    array: NDArray[Any] = np.asarray(pixels)
+    array: NDArray[np.generic] = np.asarray(pixels)
     if array.dtype == np.uint8:
-        return preprocess(array, rule)
+        return preprocess(array.astype(np.uint8, copy=False), rule)
     if not np.issubdtype(array.dtype, np.floating) or array.ndim < 3:
         raise PictureError(
             f"pixels are {array.dtype} of shape {array.shape}, expected uint8 or floats of shape (…, height, width, channels)"

@@ -45,13 +45,16 @@ def list_models(
     max_madds: float | None = None,
     max_input_size: int | None = None,
 ) -> list[str]:
-    """Names of the zoo, sorted; variants such as `multi_max.tunas` included.
+    """Lists the names of the zoo, sorted, variants such as `multi_max.tunas` included.
 
     Args:
-        pattern: shell pattern, for example `mobilenet_v3*`.
-        max_params: at most so many parameters (convolution kernels, as `Complexity.params`) at width 1.0.
-        max_madds: at most so many multiply-accumulates at width 1.0 and the network's own input size.
-        max_input_size: at most so many pixels a side.
+        pattern: Shell pattern that names must match, for example `mobilenet_v3*`.
+        max_params: Largest number of parameters (`Complexity.params`) at width 1.0; None for no limit.
+        max_madds: Largest number of multiply-accumulates at width 1.0 and the network's own input size; None for no limit.
+        max_input_size: Largest side of the input in pixels; None for no limit.
+
+    Returns:
+        The names.
 
     Example:
         >>> from mhmodels import list_models
@@ -80,19 +83,19 @@ def endpoints(
     out_strides: Collection[int] | None = None,
     output_stride: int | None = None,
 ) -> tuple[Endpoint, ...]:
-    """The feature maps that `create_model(model, features=True, …)` gives, without building anything.
+    """Lists the feature maps that `create_model(model, features=True, …)` returns, without building anything.
 
     Args:
-        model: a zoo name, `NAME@WIDTH`, an architecture file, or an `Architecture`.
-        width_multiplier: instead of the model's own.
-        out_strides: as in `create_model`; None for all.
-        output_stride: as in `create_model`: 8, 16, 32 or None.
+        model: A zoo name, `NAME@WIDTH`, the path of an architecture file, or an `Architecture`.
+        width_multiplier: Factor in place of the model's own; None keeps that.
+        out_strides: Wanted strides, as in `create_model`; None for all endpoints.
+        output_stride: 8, 16, 32 or None, as in `create_model`.
 
     Returns:
-        Stride, channels, layer name and level of each, in the order of the model's outputs.
+        Layer name, stride, channels and level of each map, in the order of the model's outputs.
 
     Raises:
-        MhmodelsError: an argument is out of range; the message says which and what there is.
+        MhmodelsError: An argument is out of range; the message says which and what there is.
 
     Example:
         >>> from mhmodels import endpoints
@@ -107,10 +110,13 @@ def endpoints(
 
 
 def get_architecture(name: str) -> Architecture:
-    """The architecture that the zoo has under a name, at width 1.0, its published input size and 1000 classes.
+    """Returns the architecture of a zoo name, at width 1.0, its published input size and 1000 classes.
+
+    Args:
+        name: Name in the zoo, as `list_models` lists them.
 
     Raises:
-        UnknownNameError: no such name; the message offers the nearest.
+        UnknownNameError: The zoo has no such name; the message suggests the nearest names.
 
     Example:
         >>> from mhmodels import get_architecture
@@ -130,10 +136,11 @@ def is_keras_file(model: str) -> bool:
 
 _FILES = {
     ".keras": "a Keras model, which `mhmodels export`, `consistency` and `verify --against` take; this expects {expected}",
-    ".h5": "Keras' HDF5 file. If it holds weights, give the name of their network and --weights {model}. If it holds a whole "
-    "model, save it as .keras first: keras.models.load_model('{model}').save('{stem}.keras')",
+    ".h5": "Keras' HDF5 file. If it holds weights, give the name of their network, and this file as its weights. If it holds a "
+    "whole model, save it as .keras first: keras.models.load_model('{model}').save('{stem}.keras')",
     ".hdf5": "Keras' HDF5 file; rename it to .h5, which Keras reads. If it holds weights, give the name of their network and "
-    "--weights. If it holds a whole model, save it as .keras first: keras.models.load_model('{stem}.h5').save('{stem}.keras')",
+    "the file as its weights. If it holds a whole model, save it as .keras first: "
+    "keras.models.load_model('{stem}.h5').save('{stem}.keras')",
     ".tflite": "a TFLite file, which `mhmodels verify` and `bench` take; this expects {expected}",
     ".onnx": "an ONNX file, which is not read; this expects {expected}",
     ".pb": "a TensorFlow graph, which is not read. Load it in TensorFlow, and import its weights with `mhmodels weights import`",
@@ -154,19 +161,19 @@ def _mistaken(model: str) -> str | None:
 
 
 def resolve(model: str) -> Architecture:
-    """What a MODEL argument means: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
+    """Returns the architecture that a MODEL argument of the command line stands for.
 
     Args:
-        model: for example `multi_max`, `multi_max.tunas`, `mobilenet_v1@1.25`, `found.json`, `found.json@0.5`.
+        model: A zoo name, `NAME@WIDTH`, or the path of an architecture file, which may have `@WIDTH` behind it too. Examples:
+            `multi_max`, `multi_max.tunas`, `mobilenet_v1@1.25`, `found.json`, `found.json@0.5`.
 
     Returns:
         The architecture, at the stated width if one is stated.
 
     Raises:
-        UnknownNameError: neither a zoo name nor a file.
-        ArchitectureError: the width is not a number in range.
-        FileFormatError: a file of another kind; the message says what takes it.
-        FileFormatError: the file is not an architecture.
+        UnknownNameError: `model` is neither a zoo name nor a file.
+        ArchitectureError: The width is not a number in range.
+        FileFormatError: The file is not an architecture; for files of known kinds the message says which command takes them.
 
     Example:
         >>> from mhmodels import resolve

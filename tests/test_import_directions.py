@@ -56,7 +56,7 @@ android_bench.session
 android_bench.runner
 android_bench
 report
-search.errors
+search.errors search.arrays
 search.space
 search.cost_model
 search.objective

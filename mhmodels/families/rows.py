@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import msgspec
 
 from mhmodels.architecture import (
+    Activation,
     Architecture,
     Block,
     Bottleneck,
@@ -14,15 +15,69 @@ from mhmodels.architecture import (
     FusedInvertedBottleneck,
     InvertedBottleneck,
     Preprocessing,
+    Scaling,
     Separable,
+    SqueezeExcite,
     UniversalInvertedBottleneck,
 )
+from mhmodels.block_types import Rectifier, Shortcut
 
 IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375), interpolation="bicubic")
 """Mean and standard deviation of ImageNet's training pictures: what the paper's and TuNAS's recipes subtract."""
 
 SYMMETRIC = Preprocessing()
 """Pixels to -1..1: the original MobileNets and keras.applications."""
+
+
+class ConvFields(TypedDict, total=False):
+    """Fields of a `Conv` besides kernel, stride and filters."""
+
+    activation: Activation
+    batch_norm: bool
+    bias: bool
+    groups: int
+    scaling: Scaling
+    expansion: float | None
+    residual: bool
+    endpoint: bool
+
+
+class SeparableFields(TypedDict, total=False):
+    """Fields of a `Separable` besides kernel, stride and filters."""
+
+    activation: Activation
+    pointwise_activation: Activation
+    residual: bool
+    endpoint: bool
+
+
+class UniversalFields(TypedDict, total=False):
+    """Fields of a `UniversalInvertedBottleneck` besides kernels, stride, filters and expansion."""
+
+    activation: Activation
+    residual: bool
+    endpoint: bool
+
+
+class FusedFields(UniversalFields, total=False):
+    """Fields of a `FusedInvertedBottleneck` besides kernel, stride, filters and expansion."""
+
+    squeeze_excite: SqueezeExcite | None
+
+
+class InvertedFields(FusedFields, total=False):
+    """Fields of an `InvertedBottleneck` besides kernel, stride, filters and expansion."""
+
+    expanded_filters: int | None
+    groups: int
+
+
+class BottleneckFields(TypedDict, total=False):
+    """Fields of a `Bottleneck` besides kernel, stride, filters and expansion."""
+
+    activation: Rectifier
+    shortcut: Shortcut
+    endpoint: bool
 
 
 class Published(NamedTuple):
@@ -62,43 +117,45 @@ class ZooModel(NamedTuple):
     note: str = ""
 
 
-def conv(kernel: int, stride: int, filters: int, **fields: Any) -> Conv:
+def conv(kernel: int, stride: int, filters: int, **fields: Unpack[ConvFields]) -> Conv:
     """A convolution with batch normalisation."""
     return Conv(kernel=kernel, stride=stride, filters=filters, **fields)
 
 
-def separable(kernel: int, stride: int, filters: int, **fields: Any) -> Separable:
+def separable(kernel: int, stride: int, filters: int, **fields: Unpack[SeparableFields]) -> Separable:
     """A depthwise-separable convolution."""
     return Separable(kernel=kernel, stride=stride, filters=filters, **fields)
 
 
-def ib(kernel: int, stride: int, filters: int, expansion: float | None, **fields: Any) -> InvertedBottleneck:
+def ib(kernel: int, stride: int, filters: int, expansion: float | None, **fields: Unpack[InvertedFields]) -> InvertedBottleneck:
     """An inverted bottleneck; expansion None: no expansion convolution."""
     return InvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
-def fused(kernel: int, stride: int, filters: int, expansion: float, **fields: Any) -> FusedInvertedBottleneck:
+def fused(kernel: int, stride: int, filters: int, expansion: float, **fields: Unpack[FusedFields]) -> FusedInvertedBottleneck:
     """A fused inverted bottleneck."""
     return FusedInvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
-def bottleneck(kernel: int, stride: int, filters: int, expansion: float, **fields: Any) -> Bottleneck:
+def bottleneck(kernel: int, stride: int, filters: int, expansion: float, **fields: Unpack[BottleneckFields]) -> Bottleneck:
     """A ResNet bottleneck; expansion: its inner width as a share of its filters."""
     return Bottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
-def uib(start: int, middle: int, stride: int, filters: int, expansion: float, **fields: Any) -> UniversalInvertedBottleneck:
+def uib(
+    start: int, middle: int, stride: int, filters: int, expansion: float, **fields: Unpack[UniversalFields]
+) -> UniversalInvertedBottleneck:
     """A universal inverted bottleneck; a depthwise kernel of 0 is left out."""
     return UniversalInvertedBottleneck(
         start_kernel=start, middle_kernel=middle, stride=stride, filters=filters, expansion=expansion, **fields
     )
 
 
-def variant(base: Architecture, suffix: str, **fields: Any) -> Architecture:
+def variant(base: Architecture, suffix: str, **fields: object) -> Architecture:
     """The same network with other fields, under the name `BASE.SUFFIX`."""
     return msgspec.structs.replace(base, name=f"{base.name}.{suffix}", **fields)
 
 
-def with_fields(stages: tuple[tuple[Block, ...], ...], **fields: Any) -> tuple[tuple[Block, ...], ...]:
+def with_fields(stages: tuple[tuple[Block, ...], ...], **fields: object) -> tuple[tuple[Block, ...], ...]:
     """The same stages with these fields in every block: `with_fields(STAGES, activation="relu", kernel=3)`."""
     return tuple(tuple(msgspec.structs.replace(block, **fields) for block in stage) for stage in stages)

@@ -1,7 +1,7 @@
-"""Zip archives and `.npz` files within limits: what they unpack to is known before anything is unpacked.
+"""Reads zip archives and `.npz` files within limits: their unpacked size is known before anything is unpacked.
 
-A few kilobytes of zip can hold gigabytes of zeros. Archives of weights and arrays hardly shrink by compression, so what a
-file may unpack to follows from its size.
+A few kilobytes of zip can hold gigabytes of zeros. Archives of weights and arrays hardly shrink by compression, so the largest
+acceptable unpacked size follows from the size of the file.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,16 +71,19 @@ def check_archive(path: str | os.PathLike[str], *, largest: int = LARGEST) -> di
     return {member.filename: member.file_size for member in members}
 
 
-def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict[str, NDArray[Any]]:
+def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict[str, NDArray[np.generic]]:
     """Reads an `.npz` file of plain arrays whole.
 
     Args:
-        path: the `.npz` file.
-        largest: bytes that it may unpack to; a reader that expects arrays of known sizes gives their sum.
+        path: The `.npz` file.
+        largest: Largest number of bytes that it may unpack to. A reader that expects arrays of known sizes gives their sum.
+
+    Returns:
+        The arrays by name.
 
     Raises:
-        ArchiveError: damaged, not of plain arrays, or with arrays larger than the archive says.
-        OSError: the file cannot be read.
+        ArchiveError: The file is damaged, not of plain arrays, or has arrays larger than the archive says.
+        OSError: The file cannot be read.
     """
     sizes = check_archive(path, largest=largest)
     arrays = {}
@@ -100,7 +103,7 @@ def load_arrays(path: str | os.PathLike[str], *, largest: int = LARGEST) -> dict
     return arrays
 
 
-def _check_header(name: str, stream: Any, size: int) -> None:
+def _check_header(name: str, stream: IO[bytes], size: int) -> None:
     """Compares what an array's header declares with what is there, before anything is allocated for it."""
     try:
         version = _NPY.read_magic(stream)

@@ -1,4 +1,4 @@
-"""Reading our JSON file formats: every failure names the file, the field, what was found and what was expected."""
+"""Reads the JSON file formats of the package. Every error names the file, the field, the found value and the expected one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -18,17 +18,17 @@ T = TypeVar("T")
 
 
 def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str, beside: Collection[str] = ()) -> T:
-    """Decodes one of our JSON file formats.
+    """Decodes a JSON document of one of the package's file formats.
 
     Args:
-        data: the file's content.
-        kind: the struct to decode to.
-        file_format: the value that its `format` field must have.
-        source: the file's name, for messages.
-        beside: fields that may stand there too and belong to somebody else.
+        data: Content of the file.
+        kind: Struct to decode to.
+        file_format: Required value of the field `format`.
+        source: Name of the file, for messages.
+        beside: Further fields that may stand in the document and are ignored.
 
     Raises:
-        FileFormatError: with source, path of the field, what was found and expected.
+        FileFormatError: The document is not JSON, of another format, or has a wrong field.
     """
     try:
         document = msgspec.json.decode(data)
@@ -46,16 +46,16 @@ def decode_json(data: bytes | str, kind: type[T], file_format: str, source: str,
 
 
 def plain_text(text: str) -> str:
-    """Text as JSON takes it: what stands in a file name for a byte that is not UTF-8 becomes U+FFFD."""
+    """Replaces halves of surrogate pairs, which stand for bytes of a file name that are not UTF-8, by U+FFFD for JSON."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def control_character(text: str, allowed: str = "") -> str | None:
-    """The first character of a text that is a control character or ends a line or a paragraph; None if there is none.
+    """Returns the first character of a text that is a control character or ends a line or paragraph; None if there is none.
 
     Args:
-        text: such as a class name.
-        allowed: characters that do not count.
+        text: Text to check, such as a class name.
+        allowed: Characters that do not count.
     """
     if text.isprintable():
         return None
@@ -63,17 +63,17 @@ def control_character(text: str, allowed: str = "") -> str | None:
 
 
 def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T], read: Callable[[bytes, str], T]) -> T:
-    """What an option means that takes a name of ours or the path of a file of the user's.
+    """Returns what an argument stands for that takes a known name or the path of a user's file.
 
     Args:
-        word: as given; a name goes before a file.
-        kind: what it should be, for messages.
-        named: what we have.
-        read: makes one of a file's content and its name.
+        word: Name or path; a known name has precedence.
+        kind: Kind of thing, for messages.
+        named: Known things by name.
+        read: Function that makes one from the content of a file and its name.
 
     Raises:
-        UnknownNameError: neither a name nor a .json file.
-        FileFormatError: the file cannot be read, or `read` refuses it.
+        UnknownNameError: `word` is neither a known name nor a .json file.
+        FileFormatError: The file cannot be read, or `read` refuses it.
     """
     name = os.fspath(word)
     if name in named:
@@ -83,14 +83,17 @@ def named_or_file(word: str | os.PathLike[str], kind: str, named: Mapping[str, T
     return read(read_bytes(name, limit=1 << 20), name)
 
 
-def _with_found(message: str, document: Any) -> str:
+def _with_found(message: str, document: object) -> str:
     """Adds to msgspec's message (`… at `$.stages[1][0].kernel``) what stands there, and in which type of block."""
     _, _, path = message.partition("at `$.")
-    node, block = document, ""
+    node: object = document
+    block = ""
     for step in path.rstrip("`").replace("[", ".").replace("]", "").split("."):
         try:
+            if not isinstance(node, (list, dict)):
+                break
             node = node[int(step)] if isinstance(node, list) else node[step]
-        except (KeyError, IndexError, ValueError, TypeError):
+        except (KeyError, IndexError, ValueError):
             break
         if isinstance(node, dict) and isinstance(node.get("type"), str):
             block = node["type"]

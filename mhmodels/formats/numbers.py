@@ -1,6 +1,6 @@
-"""Numbers in text that people and programs write: CSV fields and options of the command line.
+"""Reads numbers in text that people and programs write: CSV fields and options of the command line.
 
-Python's own `float` and `int` also read `12_18994`, digits of any script and `infinity`: in a table each of these is a slip.
+Python's own `float` and `int` also accept `12_18994`, digits of any script and `infinity`, which are mistakes in a table.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
 def decimal(text: str) -> float:
-    """The finite number that a text is: ASCII digits, a decimal point, an exponent; blanks around it do not matter.
+    """Returns the finite number of a text with ASCII digits, a decimal point and an exponent; surrounding blanks are ignored.
 
     Raises:
-        ValueError: it is none, or too large for a float.
+        ValueError: The text is no such number, or the number exceeds a float.
     """
     stripped = text.strip(" \t")
     number = float(stripped) if _DECIMAL.fullmatch(stripped) else math.nan

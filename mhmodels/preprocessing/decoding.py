@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -186,7 +186,7 @@ def _upright(image: Image.Image) -> Image.Image:
 def _to_rgb(image: Image.Image, file_format: str | None) -> Image.Image:
     # Both formats hold at most 16 bit; Pillow widens them to 32, depending on its version.
     if image.mode.startswith("I;16") or (image.mode == "I" and file_format in ("PNG", "PPM")):
-        values: NDArray[Any] = np.asarray(image).astype(np.float32)
+        values: NDArray[np.float32] = np.asarray(image).astype(np.float32)
         return Image.fromarray(np.clip(values / 257 + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         # Convert would cut off at 255 and give a white picture.

@@ -14,12 +14,15 @@ import re
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
 from mhmodels.architecture import Interpolation, Preprocessing
 from mhmodels.system.files import open_regular
+
+if TYPE_CHECKING:
+    import keras
 
 # A plus sign is no part of a TensorFlow scope's name, so that 1e+20 is written 1e20.
 _NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
@@ -52,12 +55,12 @@ def stated_rule(name: str) -> Preprocessing | None:
         return None
 
 
-def model_rule(model: Any) -> Preprocessing | None:
+def model_rule(model: keras.Model) -> Preprocessing | None:
     """The rule that the layers of a Keras model state, those of models inside it included; None where they state none or two."""
     return _only(str(layer.name) for layer in _layers(model))
 
 
-def state_rule(model: Any, rule: Preprocessing) -> None:
+def state_rule(model: keras.Model, rule: Preprocessing) -> None:
     """Makes the layer of a model that states a rule state this one; without such a layer nothing changes."""
     for layer in _layers(model):
         if stated_rule(str(layer.name)) is not None:
@@ -80,13 +83,13 @@ def _only(names: Iterator[str]) -> Preprocessing | None:
     return rules.pop() if len(rules) == 1 else None
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
 
 
-def _names(document: Any) -> Iterator[str]:
+def _names(document: object) -> Iterator[str]:
     """Every text under the key `name` in a JSON document."""
     waiting = [document]
     while waiting:

@@ -1,1 +1,1 @@
-"""What the package asks of the operating system: files, locks, databases, text for terminals. Standard library only."""
+"""The operating system: files, locks, databases, child processes, places of caches, text for terminals."""

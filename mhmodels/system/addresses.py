@@ -11,7 +11,7 @@ _UNREADABLE = "an address that cannot be read"
 
 
 def public_address(address: str) -> str:
-    """An address without user, password, query and fragment: signed links carry their secrets there."""
+    """Returns an address without user, password, query and fragment: signed links carry their secrets there."""
     try:
         parts = urlsplit(address)
         host = parts.netloc.rpartition("@")[2]
@@ -21,12 +21,17 @@ def public_address(address: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text in which every address is a public one."""
+    """Returns a text in which every web address is a public one."""
     return _ADDRESS.sub(lambda found: public_address(found[0]), text)
 
 
 def without_secrets_of(address: str, text: str) -> str:
-    """A text about one address, such as an error that may quote a part of it: without that address' secrets."""
+    """Returns a text about one address, such as an error that quotes a part of it, without the secrets of that address.
+
+    Args:
+        address: The address with its secrets.
+        text: Text to clean.
+    """
     text = without_secrets(text)
     _, _, rest = address.partition("://")
     authority, _, _ = rest.partition("/")

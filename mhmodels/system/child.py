@@ -51,12 +51,12 @@ def _command(target: Path | str, arguments: Sequence[str], cores: Sequence[int],
 
 
 class Child:
-    """A script or module that runs inside the limits of `contained.py` and answers JSON lines with lines.
+    """A script or module that runs inside the limits of `contained.py` and answers each JSON line with a line.
 
     The child finds the number of its descriptor in `sys.argv[1]` and its arguments after it.
 
     Attributes:
-        pid: process id.
+        pid: Process id.
     """
 
     def __init__(
@@ -105,9 +105,21 @@ class Child:
         return self._process.poll() is None
 
     def ask(self, document: object, deadline: float) -> bytes:
-        """Sends a document as one line and waits for the answer; arguments and errors as `line`.
+        """Sends a document as one line and waits for the answer.
 
-        Whatever interrupts it ends the process: an answer that nobody waits for must not be taken for that of the next request.
+        An interruption ends the process: an answer that nobody waits for must not be taken for that of the next request.
+
+        Args:
+            document: Plain values that JSON can express.
+            deadline: Time of `time.monotonic` at which waiting ends.
+
+        Returns:
+            The answer without its line end.
+
+        Raises:
+            TimeoutError: No answer came by the deadline.
+            EOFError: The child ended.
+            OverflowError: The answer has no end.
         """
         try:
             with _errors_as_end():

@@ -1,14 +1,17 @@
-"""Opening and making SQLite files: the measurement store and the logs of searches.
+"""Opens and creates SQLite files: the measurement store and the logs of searches.
 
 The contract of every database of the package:
 
-- A file belongs to one kind of database (`application_id`) and one version of its tables (`user_version`). Anything else is
+- A file belongs to one kind of database (`application_id`) and one version of its tables (`user_version`). Any other file is
   refused and left as it is.
-- A new database is made whole under a temporary name and then renamed, under the lock of its folder. No process ever sees one
-  without its tables, however many open it at the same time, and a killed one leaves no half-made file.
-- Databases use SQLite's write-ahead log: readers never wait, writers wait for each other up to the time limit of the
-  connection, and a commit that returned survives `kill -9`. With `synchronous = FULL` it survives a power cut too.
-- Threads do not share a connection.
+- A new database is created whole under a temporary name and then renamed, under the lock of its folder. No process ever sees
+  one without its tables, however many open it at the same time, and a killed process leaves no unfinished file.
+- Databases use SQLite's write-ahead log. Readers never wait. Writers wait for each other up to the time limit of the
+  connection. A commit that returned survives `kill -9`; with `synchronous = FULL` it survives a power cut too.
+- A transaction that writes takes the write lock at its begin (`transaction`), so no statement in it fails half-way for a lock.
+- A connection belongs to one thread. Each thread opens its own.
+- A newer version of the tables is refused; an older one is upgraded in one transaction when it is opened for writing.
+- The file must lie on a local file system: SQLite's locks do not work reliably on network file systems.
 """
 
 from __future__ import annotations
@@ -33,12 +36,12 @@ class Kind(NamedTuple):
     """A kind of database.
 
     Attributes:
-        name: in messages, with its article: "a measurement store".
+        name: Name in messages, with its article: "a measurement store".
         application_id: SQLite's mark of the file.
-        version: of the tables.
-        schema: statements that make the tables.
-        remedy: what a user can do about a file that cannot be used.
-        upgrades: by version the statement that makes the next version of it; none is needed where only rows changed.
+        version: Version of the tables.
+        schema: Statements that create the tables.
+        remedy: What a user can do about a file that cannot be used.
+        upgrades: By version, the statement that makes the next version of it; none is needed where only rows changed.
         synchronous: `FULL`, or `NORMAL` where rows are cheap to make again.
     """
 
@@ -52,20 +55,20 @@ class Kind(NamedTuple):
 
 
 def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only: bool = False) -> sqlite3.Connection:
-    """Opens a database, and makes it where there is no file or an empty one.
+    """Opens a database, and creates it where there is no file or an empty one.
 
     Args:
-        path: the file.
-        kind: what the file is or becomes.
-        timeout_s: how long statements wait for another process that writes, in seconds.
-        read_only: for a file that somebody else may own: nothing is made or changed.
+        path: The file.
+        kind: Kind of database that the file is or becomes.
+        timeout_s: Seconds that statements wait for another process that writes.
+        read_only: Whether nothing is created or changed, for a file that somebody else may own.
 
     Returns:
-        A connection without implicit transactions; use `transaction`.
+        A connection without implicit transactions; write within `transaction`.
 
     Raises:
-        StoreError: the file is of another kind or a newer version, damaged, locked, or cannot be read or written; with
-            `read_only`, there is none.
+        StoreError: The file is of another kind or a newer version, damaged, locked, or cannot be read or written; with
+            `read_only`, it does not exist.
     """
     path = real_path(path, kind)
     with translated(path, kind):
@@ -97,7 +100,7 @@ def real_path(path: Path, kind: Kind) -> Path:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All statements of the block or none; the write lock is taken at once, so that no statement fails half-way for it."""
+    """Runs all statements of the block or none. The write lock is taken at its begin."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -123,7 +126,7 @@ def translated(path: Path, kind: Kind) -> Iterator[None]:
 
 
 def _check(path: Path, kind: Kind, read_only: bool) -> None:
-    """Looks at the file before SQLite does, which would turn a stray file into its own."""
+    """Checks the file before SQLite does, which would turn a foreign file into its own."""
     if "\0" in str(path):
         raise StoreError(f"{path}: cannot be opened (no file's name holds a zero byte); {kind.remedy}")
     if not os.path.lexists(path):

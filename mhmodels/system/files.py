@@ -1,13 +1,13 @@
-"""Reading files of users within limits, and writing files that are whole or absent.
+"""Reads files of users within limits, and writes files that are whole or absent.
 
-Every writer of the package goes through here, which gives all of them the same guarantees:
+Every writer of the package uses this module, which gives all of them the same guarantees:
 
 - A file appears under its name when it is complete and synced, or not at all, also after `kill -9` or a power cut.
-- Temporary files lie in the folder of their target under unpredictable names (`.mhm-PID-RANDOM.partial…`), are never made
+- Temporary files lie in the folder of their target under unpredictable names (`.mhm-PID-RANDOM.partial…`), are never created
   through a symbolic link, and get the permissions that the user's umask gives any new file.
-- What a killed process left behind is removed by the next process that writes into the same folder. A temporary file is left
-  behind if a process of this machine made it that is dead, and nobody holds its lock (`flock`), so files of running processes
-  are never touched, also where several machines share a folder and locks do not cross it.
+- The next process that writes into a folder removes what a killed process left there. A temporary file counts as left behind
+  if a process of this machine created it that is dead, and nobody holds its lock (`flock`). Files of running processes are
+  therefore never touched, also where several machines share a folder and locks do not cross it.
 """
 
 from __future__ import annotations
@@ -111,18 +111,18 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
 
 @contextmanager
 def replaced(path: str | os.PathLike[str], *, overwrite: bool = True) -> Iterator[Path]:
-    """Gives the path of an empty temporary file beside `path`; when the block ends without an error, it becomes `path`.
+    """Writes a file whole: yields a temporary file beside `path`, which becomes `path` when the block ends without an error.
 
     Args:
-        path: the file to write; its folder is made if it is missing.
-        overwrite: False to keep a file that is there at the end of the block: checking and renaming are one step.
+        path: The file to write; its folder is created if it is missing.
+        overwrite: Whether an existing file is replaced. If not, checking and renaming are one step.
 
     Yields:
-        The temporary file. It has the suffixes of `path`, because libraries choose formats by them.
+        The empty temporary file. It has the suffixes of `path`, because libraries choose formats by them.
 
     Raises:
         FileExistsError: `path` exists and `overwrite` is False.
-        OSError: the file cannot be written; `filename` is `path`. Nothing is left behind.
+        OSError: The file cannot be written; `filename` is `path`. Nothing is left behind.
     """
     path = Path(path)
     with _named(path):
@@ -144,18 +144,18 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, *, overwrite:
 
 @contextmanager
 def published(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
-    """As `replaced`, for files of one folder that belong together: all of them appear, or all names stay as they were.
+    """Writes files of one folder that belong together, as `replaced`: all of them appear, or all names stay as they were.
 
     Args:
-        paths: the files; the last one to appear is the first of `paths`, so that whoever sees it finds the others too.
-        overwrite: False to change nothing if any of them exists.
+        paths: The files. The first one appears last, so that whoever sees it finds the others too.
+        overwrite: Whether existing files are replaced. If not, nothing is changed where any of them exists.
 
     Yields:
         The temporary files, in the same order.
 
     Raises:
-        FileExistsError: one of them exists and `overwrite` is False.
-        OSError: as `replaced`.
+        FileExistsError: One of them exists and `overwrite` is False.
+        OSError: A file cannot be written; the files that were there before are restored.
     """
     folder = paths[0].parent
     with contextlib.ExitStack() as stack:
@@ -186,12 +186,15 @@ def move_finished(part: Path, path: Path) -> None:
 
 @contextmanager
 def temporary_folder(purpose: str) -> Iterator[Path]:
-    """A folder in the system's place for temporary files that is removed at the end of the block.
+    """Creates a folder in the system's place for temporary files and removes it at the end of the block.
 
-    A process that is killed cannot remove its folder; the next call of this function removes it, by whichever process.
+    A killed process cannot remove its folder; the next call of this function removes it, in whichever process.
 
     Args:
-        purpose: lower-case letters, a part of the folder's name.
+        purpose: Lower-case letters that become a part of the folder's name.
+
+    Yields:
+        The folder.
     """
     sweep_folders()
     owned = Path(tempfile.mkdtemp(prefix=f"mhmodels-{purpose}-{os.getpid()}-"))
@@ -207,7 +210,7 @@ def temporary_folder(purpose: str) -> Iterator[Path]:
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder, without a file of its own; processes of this package wait for each other. Not reentrant."""
+    """Holds the lock of a folder, without a lock file; processes of this package wait for each other. Not reentrant."""
     import fcntl
 
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -221,10 +224,10 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and those above it, where they are missing.
+    """Creates a folder and its missing parents.
 
     Raises:
-        OSError: it cannot be made; `NotADirectoryError` where a file has its name.
+        OSError: It cannot be created; `NotADirectoryError` where a file has its name.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,13 +236,13 @@ def make_folder(folder: Path) -> None:
 
 
 def try_place(path: Path) -> None:
-    """Finds out whether a file can be written under a name: one of that very name is made in a temporary folder beside.
+    """Checks that a file can be written under a name by creating one of that very name in a temporary folder beside it.
 
     Args:
-        path: the file; where its folder is missing, the nearest folder that is there is tried, with the missing ones in it.
+        path: The file. Where its folder is missing, the nearest existing folder is tried, with the missing ones in it.
 
     Raises:
-        OSError: it cannot be written, or is a folder; `filename` is `path`, and nothing is left behind.
+        OSError: It cannot be written, or is a folder; `filename` is `path`, and nothing is left behind.
     """
     absolute = path.absolute()
     with _named(path):

@@ -1,7 +1,7 @@
 """Locks between processes: a file whose `flock` a process holds. The kernel releases it when the process ends, however it ends.
 
-A lock file is made with the process id of its holder inside and stays when the lock is released: removing it would let two
-processes hold two files of one name. Symbolic links are not followed, so a lock can never write into another file.
+A lock file holds the process id of its holder and stays when the lock is released: removing it would let two processes hold
+two files of one name. Symbolic links are not followed, so a lock can never write into another file.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def file_lock(
     """Holds the lock of a file for the duration of the block. Not reentrant.
 
     Args:
-        path: the lock file; made, with its folder, if it is missing.
-        timeout_s: how long to wait for another holder, in seconds; 0 to try once.
-        shared: hold it together with others that share it.
-        waiting: called every 0.05 s of waiting with the holder in words and the seconds waited so far; what it raises ends the
-            wait.
+        path: The lock file; it is created, with its folder, if it is missing.
+        timeout_s: Seconds to wait for another holder; 0 to try once, `math.inf` for no limit.
+        shared: Whether to hold it together with others that share it.
+        waiting: Called every 0.05 s of waiting with the holder in words and the seconds waited so far. An exception in it ends
+            the wait.
 
     Raises:
-        LockHeldError: another process held it for `timeout_s` seconds.
-        LockFileError: the file cannot be made or locked.
+        LockHeldError: Another process held it for `timeout_s` seconds.
+        LockFileError: The file cannot be created or locked.
     """
     import fcntl
 

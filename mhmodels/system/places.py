@@ -1,4 +1,4 @@
-"""Where files of this user live; `MHMODELS_HOME` moves all of them into one folder."""
+"""Folders for files of this user. `MHMODELS_HOME` moves all of them into one folder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def data_path() -> Path:
-    """Folder of what must be kept: `$MHMODELS_HOME`, else the platform's user data folder. Not created here."""
+    """Returns the folder of data to keep: `$MHMODELS_HOME`, else the platform's user data folder. It is not created here."""
     home = os.environ.get("MHMODELS_HOME")
     if home:
         return Path(home).expanduser()
@@ -17,7 +17,7 @@ def data_path() -> Path:
 
 
 def cache_path() -> Path:
-    """Folder of what can be made again: `$MHMODELS_HOME/cache`, else the platform's user cache folder. Not created here."""
+    """Returns the folder of data that can be made again: `$MHMODELS_HOME/cache`, else the platform's user cache folder."""
     home = os.environ.get("MHMODELS_HOME")
     if home:
         return Path(home).expanduser() / "cache"

@@ -1,4 +1,4 @@
-"""Keeping native libraries' chatter off a person's terminal, and TensorFlow's start."""
+"""Suppresses messages of native libraries on the terminal, and loads TensorFlow without its start-up messages."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class BackendError(MhmodelsError, RuntimeError):
 
 @contextlib.contextmanager
 def quiet_native() -> Iterator[None]:
-    """Holds back what C++ code and the libraries around it print to stdout and stderr while the block runs.
+    """Suppresses what native code prints to stdout and stderr while the block runs.
 
-    Python exceptions pass through as ever; only text written to the two descriptors is dropped.
+    Python exceptions pass through; only text that is written to the two descriptors is dropped.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -40,9 +40,9 @@ def quiet_native() -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
-    """Pauses the garbage collector.
+    """Pauses the garbage collector during the block.
 
-    An import makes a million objects that stay; looking for cycles among them takes a sixth of TensorFlow's import time.
+    An import creates a million objects that stay. Searching them for cycles takes a sixth of TensorFlow's import time.
     """
     enabled = gc.isenabled()
     gc.disable()

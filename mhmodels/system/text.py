@@ -1,4 +1,4 @@
-"""Text from files, names and devices, made safe for terminals."""
+"""Makes text from files, names and devices safe for terminals."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ all weights are finite after the update. Both run inside the compiled step.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -52,7 +51,7 @@ def scaled_gradient_norm(norm: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     return tf.where(overflow, tf.zeros_like(norm), norm / scale)
 
 
-def first_not_finite(arrays: Mapping[str, NDArray[Any]]) -> str | None:
+def first_not_finite(arrays: Mapping[str, NDArray[np.generic]]) -> str | None:
     """The name of the first array with a NaN or infinite value; None if all are finite."""
     return next((name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()), None)
 

@@ -1,4 +1,4 @@
-"""What can go wrong in a training run."""
+"""Errors of training and evaluation."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from mhmodels.errors import MhmodelsError
 
 
 class TrainingError(MhmodelsError, RuntimeError):
-    """A run that cannot start or go on: a diverged loss, a folder that holds another run, a missing TF_CONFIG."""
+    """A run cannot start or continue: the loss diverged, the folder holds another run, or TF_CONFIG is missing."""
 
 
 class DataError(MhmodelsError, ValueError):
-    """Training or test data that cannot be used: empty, damaged, or of other classes than the network."""
+    """Training or test data cannot be used: they are empty or damaged, or have other classes than the network."""
 
 
 class RecipeError(MhmodelsError, ValueError):
-    """Settings of a recipe that cannot be."""
+    """A field of a recipe is outside its limits."""
 
 
 class CheckpointError(MhmodelsError, RuntimeError):
-    """A checkpoint that cannot be written or read; the last good one is named."""
+    """A checkpoint cannot be written or read; the message names the last good one."""

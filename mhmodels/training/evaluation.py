@@ -1,9 +1,9 @@
-"""Accuracy of a model on a source."""
+"""Evaluation of a model: accuracy and loss on the pictures of a source."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -13,14 +13,20 @@ from mhmodels.preprocessing.decoding import SkippedPicture
 from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.optimisation import cross_entropy
 
+Batch: TypeAlias = tuple[tf.Tensor, ...]
+"""A distributed batch: pixels, labels and, for evaluation, weights."""
+Step: TypeAlias = Callable[[Batch], tf.Tensor]
+
 
 class Evaluation(NamedTuple):
-    """What a model made of a source's pictures.
+    """Accuracy and loss of a model on the pictures of a source.
 
     Attributes:
-        pictures: how many were judged; unreadable ones are in `skipped`.
-        top1, top5: shares of them, 0 to 1.
-        loss: mean cross-entropy in nats, without smoothing.
+        pictures: Number of evaluated pictures, without the unreadable ones.
+        top1: Share of pictures whose class has the highest score, 0 to 1.
+        top5: Share of pictures whose class is among the five highest scores, 0 to 1.
+        loss: Mean cross-entropy in nats, without label smoothing.
+        skipped: Pictures that could not be read, with the reasons.
 
     Example:
         >>> from mhmodels.training import Evaluation
@@ -61,7 +67,7 @@ def _finite(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(logits), axis=1)
 
 
-def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Any:
+def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Step:
     """A function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
     normalise = normaliser(preprocessing)
 
@@ -75,13 +81,14 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
         right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]
         return tf.stack([tf.reduce_sum(weights), *right, tf.reduce_sum(losses)])
 
-    def step(batch: Any) -> tf.Tensor:
+    def step(batch: Batch) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
 
-    return tf.function(step, reduce_retracing=True, autograph=False)
+    compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+    return compiled
 
 
-def run_test(test_step: Any, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
+def run_test(test_step: Step, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
     """Judges all pictures of a feed.
 
     Raises:

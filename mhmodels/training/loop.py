@@ -11,9 +11,10 @@ import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -22,7 +23,7 @@ from mhmodels.errors import InterruptedJobError
 from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.divergence import all_finite, first_not_finite, gradient_norm, scaled_gradient_norm
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.evaluation import Evaluation, make_test_step, normaliser, right_first, run_test
+from mhmodels.training.evaluation import Batch, Evaluation, Step, make_test_step, normaliser, right_first, run_test
 from mhmodels.training.optimisation import (
     cross_entropy,
     decayed_kernels,
@@ -62,7 +63,7 @@ class TrainingJob(NamedTuple):
     test: Feed | None
     preprocessing: Preprocessing
     folder: Path
-    strategy: Any
+    strategy: tf.distribute.Strategy
     transform: Transform | None = None
     checkpoint_seconds: float = 600.0
     resume: bool = False
@@ -147,7 +148,7 @@ class _Run:
         self.train_step = self._make_train_step()
         self.test_step = make_test_step(self.trained, self.job.preprocessing, self.strategy)
 
-    def _make_train_step(self) -> Any:
+    def _make_train_step(self) -> Step:
         model, optimizer, recipe = self.trained, self.optimizer, self.recipe
         normalise, scale = normaliser(self.job.preprocessing), getattr(optimizer, "dynamic_scale", None)
         kernels = decayed_kernels(model) if recipe.l2 else []
@@ -171,10 +172,11 @@ class _Run:
             spoilt = tf.cast(tf.logical_not(all_finite(tf.convert_to_tensor(each.value) for each in model.variables)), tf.float32)
             return tf.stack([tf.reduce_sum(losses), correct, norm, spoilt])
 
-        def step(batch: Any) -> tf.Tensor:
+        def step(batch: Batch) -> tf.Tensor:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(replica_step, args=batch), axis=None)
 
-        return tf.function(step, reduce_retracing=True, autograph=False)
+        compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+        return compiled
 
     def restore(self) -> None:
         """Takes up the newest checkpoint, if there is one."""
@@ -318,7 +320,7 @@ class _Run:
     def _learning_rate(self, step: int) -> float:
         return float(self.schedule(step)) if callable(self.schedule) else float(self.schedule)
 
-    def _variables(self) -> dict[str, Any]:
+    def _variables(self) -> dict[str, keras.Variable]:
         """Everything that changes during training: weights, statistics, dropout's counters, the optimizer's slots."""
         # Not by path: Keras numbers unnamed layers and optimizers by what the process has built before.
         model = {f"model/{i:05d}/{variable.name}": variable for i, variable in enumerate(self.trained.variables)}
@@ -332,10 +334,10 @@ class _Run:
         self._check_arrays(arrays)
         checkpoint.save(self.folder.checkpoints, self.progress, arrays)
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
+    def _arrays(self) -> dict[str, NDArray[np.generic]]:
         return {name: variable.value.numpy() for name, variable in self._variables().items()}
 
-    def _check_arrays(self, arrays: dict[str, NDArray[Any]]) -> None:
+    def _check_arrays(self, arrays: dict[str, NDArray[np.generic]]) -> None:
         """Ends the run where a variable of the model or a slot of the optimizer is not finite, by name."""
         spoilt = first_not_finite(arrays)
         if spoilt is not None:

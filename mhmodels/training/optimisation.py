@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -11,8 +11,10 @@ import tensorflow as tf
 from mhmodels.network import LOGITS
 from mhmodels.training.recipes import SGD, Adam, LearningRate, Recipe, RMSProp
 
+Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule | float
 
-def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Any:
+
+def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Schedule:
     """The learning rate by step, over a whole run of `steps`."""
     peak, warmup = rate.peak_at(batch_size), round(rate.warmup * steps)
     if rate.decay == "cosine":
@@ -24,7 +26,7 @@ def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Any:
     return keras.optimizers.schedules.PolynomialDecay(0.0, warmup, peak)
 
 
-def make_optimizer(recipe: Recipe, schedule: Any) -> keras.optimizers.Optimizer:
+def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optimizer:
     """The recipe's optimizer; with `ema`, it also averages the weights."""
     shared: dict[str, Any] = {"learning_rate": schedule}
     if recipe.ema is not None:
@@ -46,7 +48,7 @@ def set_batch_norm(model: keras.Model, momentum: float, synchronised: bool) -> N
             layer.synchronized = synchronised
 
 
-def decayed_kernels(model: keras.Model) -> list[Any]:
+def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
     """The variables that L2 applies to: kernels of convolutions, full and depthwise, except the classifier's."""
     return [
         variable
@@ -55,7 +57,7 @@ def decayed_kernels(model: keras.Model) -> list[Any]:
     ]
 
 
-def l2_penalty(kernels: list[Any], l2: float) -> tf.Tensor:
+def l2_penalty(kernels: list[keras.Variable], l2: float) -> tf.Tensor:
     """l2 / 2 times the sum of squares, a scalar."""
     return tf.add_n([tf.nn.l2_loss(tf.cast(kernel.value, tf.float32)) for kernel in kernels]) * l2
 

@@ -1,8 +1,8 @@
-"""Training recipes as data: optimizer, schedule, regularisation, augmentation; JSON in and out.
+"""Training recipes as data: optimizer, schedule, regularisation and augmentation, with JSON input and output.
 
-`paper` is how the multi-hardware models were trained (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120, and
-its code); `short` is TuNAS's 90-epoch schedule; `digits` trains on the cluttered digits of `digits64` and
-`digits-finetune` goes on from trained weights, as quantisation-aware training does.
+`paper` is the recipe of the multi-hardware models (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120, and its code);
+`short` is TuNAS's schedule of 90 epochs; `digits` trains on the cluttered digits of `digits64`; `digits-finetune` continues
+from trained weights, as quantisation-aware training does.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ Count: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class RMSProp(Checked, frozen=True, kw_only=True, tag_field="type", tag="rmsprop"):
-    """RMSProp; `epsilon` stands under the root, as in TensorFlow 1.
+    """RMSProp with momentum, with `epsilon` under the root as in TensorFlow 1.
+
+    Attributes:
+        decay: Decay of the average of squared gradients, at least 0 and below 1.
+        momentum: Momentum, at least 0 and below 1.
+        epsilon: Constant under the root, above 0.
 
     Example:
         >>> from mhmodels.training import RMSProp
@@ -44,6 +49,11 @@ class RMSProp(Checked, frozen=True, kw_only=True, tag_field="type", tag="rmsprop
 class Adam(Checked, frozen=True, kw_only=True, tag_field="type", tag="adam"):
     """Adam (arXiv 1412.6980).
 
+    Attributes:
+        beta_1: Decay of the average of gradients, at least 0 and below 1.
+        beta_2: Decay of the average of squared gradients, at least 0 and below 1.
+        epsilon: Constant beside the root, above 0.
+
     Example:
         >>> from mhmodels.training import Adam
         >>> Adam(beta_1=0.8).beta_2
@@ -57,7 +67,11 @@ class Adam(Checked, frozen=True, kw_only=True, tag_field="type", tag="adam"):
 
 
 class SGD(Checked, frozen=True, kw_only=True, tag_field="type", tag="sgd"):
-    """Gradient descent with momentum.
+    """Stochastic gradient descent with momentum.
+
+    Attributes:
+        momentum: Momentum, at least 0 and below 1.
+        nesterov: Whether to use Nesterov's variant.
 
     Example:
         >>> from mhmodels.training import SGD
@@ -71,12 +85,13 @@ class SGD(Checked, frozen=True, kw_only=True, tag_field="type", tag="sgd"):
 
 
 class LearningRate(Checked, frozen=True, kw_only=True):
-    """Linear warm-up from 0 to the peak, then cosine to 0 or constant.
+    """Learning rate schedule: linear warm-up from 0 to the peak, then a cosine decay to 0, or a constant rate.
 
     Attributes:
-        peak: for `reference_batch` pictures a step, scaled in proportion to the batch; as it is where that is None.
-        warmup: share of all steps.
-        decay: what follows the warm-up.
+        peak: Highest learning rate. With `reference_batch` it holds for that batch size and is scaled in proportion to the batch.
+        reference_batch: Batch size in pictures for which `peak` is stated; None uses `peak` as it is.
+        warmup: Share of all steps that the warm-up takes, at least 0 and below 1.
+        decay: Schedule after the warm-up: `cosine` or `constant`.
 
     Example:
         >>> from mhmodels.training import LearningRate
@@ -91,22 +106,22 @@ class LearningRate(Checked, frozen=True, kw_only=True):
     decay: Literal["cosine", "constant"] = "cosine"
 
     def peak_at(self, batch_size: int) -> float:
-        """The highest learning rate at a global batch size."""
+        """Returns the highest learning rate at a global batch size."""
         return self.peak if self.reference_batch is None else self.peak * batch_size / self.reference_batch
 
 
 class Augmentation(Checked, frozen=True, kw_only=True):
-    """A random part of the picture, resized to the input, as for Inception and ResNet.
+    """Random crop of a picture, resized to the network's input, as in the training of Inception and ResNet.
 
     Attributes:
-        area: least and largest share of the picture's area.
-        aspect: least and largest width by height.
-        attempts: draws before the central crop is taken instead.
-        flip: mirror every second picture.
-        interpolation: how the part is resized.
+        area: Least and largest share of the picture's area that the crop takes.
+        aspect: Least and largest ratio of the crop's width to its height.
+        attempts: Number of random crops to try before the central crop is taken instead.
+        flip: Whether to mirror every second picture.
+        interpolation: Method that resizes the crop.
 
     Raises:
-        RecipeError: a range that is none.
+        RecipeError: A range does not ascend or exceeds its limits.
 
     Example:
         >>> from mhmodels.training import Augmentation
@@ -133,21 +148,28 @@ class Augmentation(Checked, frozen=True, kw_only=True):
 
 
 class Recipe(Checked, frozen=True, kw_only=True):
-    """Everything that decides how weights come from data, except the network, the data and the seed.
+    """Everything that decides how weights come from data, except the network, the data and the random seed.
 
     Attributes:
-        batch_size: pictures a step, over all replicas.
-        label_smoothing: share of the target that is spread over all classes.
-        l2: added to the loss is l2 / 2 times the sum of squared weights, of convolution and depthwise kernels only: not
-            the classifier's, no biases, no batch normalisation.
-        dropout: before the classifier.
-        batch_norm_momentum: of the moving statistics.
-        synchronised_batch_norm: statistics over all replicas' pictures instead of each its own.
-        ema: decay of an exponential moving average of the weights, which is then evaluated and saved; None for none.
-        augmentation: None feeds the central crop.
-        preprocessing: replaces the network's own, and is written to the weight file; None keeps it.
-        evaluate_every: epochs between evaluations; the last epoch is always evaluated.
-        max_bad_share: share of the pictures that may be unreadable before the run fails.
+        name: Name of the recipe, for records.
+        epochs: Number of passes over the training pictures.
+        batch_size: Number of pictures in a step, over all replicas.
+        optimizer: `RMSProp`, `Adam` or `SGD` with its settings.
+        learning_rate: Schedule of the learning rate.
+        label_smoothing: Share of the target that is spread over all classes, at least 0 and below 1.
+        l2: Strength of L2 regularisation. The loss grows by l2 / 2 times the sum of squared kernels of convolutions, full and
+            depthwise. The classifier, biases and batch normalisation are not regularised.
+        dropout: Dropout rate before the classifier, at least 0 and below 1.
+        batch_norm_momentum: Momentum of the moving statistics of batch normalisation.
+        synchronised_batch_norm: Whether batch statistics are taken over the pictures of all replicas.
+        ema: Decay of an exponential moving average of the weights, which is then evaluated and saved; None for no average.
+        augmentation: Augmentation of training pictures; None feeds the central crop.
+        preprocessing: Preprocessing that replaces the network's own and is written to the weights file; None keeps the network's.
+        evaluate_every: Number of epochs between evaluations. The last epoch is always evaluated.
+        max_bad_share: Largest share of pictures that may be unreadable, 0 to 1.
+
+    Raises:
+        RecipeError: A field is outside its limits; the message names it.
 
     Example:
         >>> from mhmodels.training import Adam, LearningRate, Recipe
@@ -174,7 +196,7 @@ class Recipe(Checked, frozen=True, kw_only=True):
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
     def to_json(self) -> bytes:
-        """The recipe file: indented JSON with every field, so that it can be copied and changed."""
+        """Returns the content of a recipe file: indented JSON with every field, so that it can be copied and changed."""
         document = {"format": FORMAT, **msgspec.to_builtins(self)}
         return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
@@ -233,11 +255,14 @@ RECIPES = {
 
 
 def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
-    """What a `--recipe` argument means: a name of `RECIPES`, or the path of a recipe file.
+    """Returns a recipe by its name, or reads a recipe file.
+
+    Args:
+        recipe: `paper`, `short`, `digits`, `digits-finetune`, or the path of a JSON file of format `mhmodels.recipe/1`.
 
     Raises:
-        UnknownNameError: neither a name nor a .json file.
-        FileFormatError: the file cannot be read or is not a recipe.
+        UnknownNameError: `recipe` is neither a name nor a .json file.
+        FileFormatError: The file cannot be read or is not a recipe.
 
     Example:
         >>> from mhmodels.training import load_recipe

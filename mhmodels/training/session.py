@@ -1,4 +1,4 @@
-"""From names to a finished run folder: what `mhmodels train` does, as one call."""
+"""One training run from a request to a finished run folder, and the evaluation of weights."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import keras
 import msgspec
+import tensorflow as tf
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.builder import create_model
@@ -33,17 +34,24 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
 
 
 class TrainingRequest(NamedTuple):
-    """A training run by names.
+    """Everything that a training run needs.
 
     Attributes:
-        architecture: at its width and input size; its classes must be the data's.
-        data: from `sources.open_data`.
-        folder: of the run.
-        weights: what to begin with: a weights file or a registered name; of another number of classes, all but the
-            classifier is taken. None begins at random.
-        transform, transform_name: what is done to the built model before training, and how the record calls it.
-        learned: what the transformed model learned besides the weights, for the weights file.
-        checkpoint_seconds: as in `loop.TrainingJob`.
+        architecture: Network at its width and input size; its number of classes must be that of the data.
+        data: Training data, and test data if there are any, from `open_data`.
+        recipe: Optimizer, schedule, regularisation and augmentation.
+        folder: Folder of the run; it is made.
+        seed: Random seed of the first weights, the order of pictures, augmentation and dropout.
+        strategy: Distribution strategy: `none`, `mirrored` (all GPUs of this machine), `multi_worker` (one process a machine,
+            described by TF_CONFIG) or `tpu`.
+        precision: `float32`, or mixed precision with `float16` or `bfloat16`.
+        weights: Weights to begin with: the path of a weights file or a registered name. Weights of another number of classes give
+            all but the classifier. None begins at random.
+        transform: Function that changes the built model before training, such as quantisation-aware training; None for none.
+        transform_name: Name of the transform in the record of the run.
+        learned: Function that returns what the transformed model learned besides the weights, for the weights file.
+        checkpoint_seconds: A checkpoint is written after each epoch, and within an epoch when so many seconds have passed.
+        resume: Whether to continue the run that the folder holds.
 
     Example:
         >>> from pathlib import Path
@@ -71,12 +79,23 @@ class TrainingRequest(NamedTuple):
 
 
 def train_network(request: TrainingRequest, observer: Observer | None = None) -> Metrics:
-    """Trains and writes weights, metrics and curve into the run's folder.
+    """Trains a network, and writes weights, metrics and the learning curve into the folder of the run.
+
+    The same request with `resume=True` continues after any interruption and ends with the weights of a run without interruption.
+
+    Args:
+        request: Network, data, recipe and folder.
+        observer: Receives the progress after each step and epoch; None for nobody.
+
+    Returns:
+        The metrics of the run, as its `metrics.json` holds them.
 
     Raises:
-        DataError: nothing to train on, or data that do not fit.
-        TrainingError, CheckpointError: as `loop.train`.
-        WeightsError: the weights to begin with do not fit.
+        DataError: There is nothing to train on, or the data do not fit the network.
+        TrainingError: The folder holds another run, or the loss, a gradient or a weight is no longer finite.
+        CheckpointError: A checkpoint cannot be written or read.
+        WeightsError: The weights to begin with do not fit.
+        InterruptedJobError: The user pressed Ctrl-C; a checkpoint was written.
 
     Example:
         >>> from pathlib import Path
@@ -104,18 +123,21 @@ def train_network(request: TrainingRequest, observer: Observer | None = None) ->
 def evaluate_network(
     architecture: Architecture, weights: str, source: Source, *, batch_size: int = 64, max_bad_share: float = 0.01
 ) -> Evaluation:
-    """Judges weights on a source, with the preprocessing that the weights file states.
+    """Evaluates weights on a source, with the preprocessing that the weights file states.
 
     Args:
-        architecture: of the weights.
-        weights: a weights file or a registered name.
-        source: the pictures.
-        batch_size: pictures at once.
-        max_bad_share: of the pictures that may be unreadable.
+        architecture: Network of the weights.
+        weights: Path of a weights file, or a registered name.
+        source: Pictures to evaluate on.
+        batch_size: Number of pictures computed at once; it does not change the result beyond rounding.
+        max_bad_share: Largest share of pictures that may be unreadable, 0 to 1.
+
+    Returns:
+        Accuracy and loss.
 
     Raises:
-        WeightsError: the weights do not fit the network.
-        DataError: the data do not fit, or too many pictures are unreadable.
+        WeightsError: The weights do not fit the network.
+        DataError: The data do not fit the network, or too many pictures are unreadable.
 
     Example:
         >>> from mhmodels import resolve
@@ -162,7 +184,7 @@ def with_preprocessing(architecture: Architecture, recipe: Recipe) -> Architectu
     return msgspec.structs.replace(architecture, preprocessing=recipe.preprocessing)
 
 
-def _job(request: TrainingRequest, strategy: Any, observer: Observer) -> TrainingJob:
+def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: Observer) -> TrainingJob:
     recipe, data = request.recipe, request.data
     if data.train is None:
         raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
@@ -227,7 +249,7 @@ def _build(architecture: Architecture, recipe: Recipe, weights: str | None, obse
     return model
 
 
-def _output_of(model: keras.Model, operation: str) -> Any:
+def _output_of(model: keras.Model, operation: str) -> keras.KerasTensor:
     """The tensor that an operation ends with, its activation included."""
     names = {layer.name for layer in model.layers}
     return model.get_layer(next(name for name in (f"{operation}_act", f"{operation}_bn", operation) if name in names)).output

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -78,11 +78,13 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except Exception as error:  # whatever the resolver's probing meets: ValueError, NotFoundError, a failed request
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"--strategy tpu: no TPU found ({first}); run on a TPU host or set TPU_NAME") from error
+        raise TrainingError(
+            f"strategy tpu: no TPU found ({first}); run on a TPU host or set TPU_NAME (argument 'strategy')"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 
-_STRATEGIES: dict[StrategyName, Callable[[], Any]] = {
+_STRATEGIES: dict[StrategyName, Callable[[], tf.distribute.Strategy]] = {
     "none": tf.distribute.get_strategy,
     "mirrored": _mirrored,
     "multi_worker": _multi_worker,

@@ -1,4 +1,4 @@
-"""Weight files: `.weights.h5` as Keras 3 lays it out, with our description inside. No TensorFlow needed."""
+"""Weights files: `.weights.h5` as Keras 3 lays it out, with the description inside. They need no TensorFlow."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import h5py
 import msgspec
@@ -30,12 +30,12 @@ KERAS_CLASSES = {"conv": "conv2d", "depthwise": "depthwise_conv2d", "batch_norm"
 
 
 class WeightsFile(NamedTuple):
-    """A weights file that is open.
+    """An open weights file.
 
     Attributes:
-        info: our description; None in a plain Keras file.
-        source: layers and variables.
-        variables: by (layer name, role).
+        info: Description of the file; None in a plain Keras file.
+        source: Layers and their variables.
+        variables: Variables by (layer name, role).
     """
 
     info: WeightsInfo | None
@@ -46,7 +46,7 @@ class WeightsFile(NamedTuple):
 def write_weights(
     path: str | os.PathLike[str],
     architecture: Architecture,
-    arrays: Mapping[tuple[str, Role], NDArray[Any]],
+    arrays: Mapping[tuple[str, Role], NDArray[np.generic]],
     *,
     labels: Labels | None = None,
     source: str = "",
@@ -56,29 +56,27 @@ def write_weights(
     learned: Learned | None = None,
     padding: Literal["same", "bottom_right"] = "same",
 ) -> WeightsInfo:
-    """Writes a weights file that Keras and we load.
-
-    The file appears whole or not at all: it is written beside the target and renamed.
+    """Writes a weights file that Keras and this package load. The file appears whole or not at all.
 
     Args:
-        path: ends with `.weights.h5`.
-        architecture: the network, at its width, class count and preprocessing.
-        arrays: by (Keras layer name, role); every one of the network's, or all but the classifier's, or all but the top's.
-            Stored as float32.
-        labels: what the outputs mean.
-        source: where the weights come from, in words.
-        licence: of the weights, as an SPDX name where there is one.
-        accuracy: what is claimed for them.
-        step: training steps behind them.
-        learned: ranges of quantisation-aware training.
-        padding: that the weights were trained with, see `WeightsInfo`.
+        path: Path that ends with `.weights.h5`.
+        architecture: Network at its width, number of classes and preprocessing.
+        arrays: Arrays by (Keras layer name, role): all of the network, or all but the classifier's, or all but the top's. They
+            are stored as float32.
+        labels: Meaning of the outputs.
+        source: Origin of the weights, in words. Passwords and tokens in addresses are removed.
+        licence: Licence of the weights, as an SPDX name where there is one.
+        accuracy: Accuracies that are claimed for them.
+        step: Number of training steps.
+        learned: Ranges of quantisation-aware training.
+        padding: Padding that the weights were trained with (`WeightsInfo`).
 
     Returns:
         The description that the file carries.
 
     Raises:
-        WeightsError: arrays that are not the network's, or not finite; a path that Keras would refuse; a description over 4 MiB;
-            a full disk.
+        WeightsError: The arrays are not the network's or not finite; Keras would refuse the name; the description exceeds 4 MiB;
+            or the file cannot be written.
 
     Example:
         >>> from mhmodels import resolve
@@ -134,11 +132,17 @@ def _check_size(path: Path, info: WeightsInfo) -> None:
 
 @contextlib.contextmanager
 def open_weights(path: str | os.PathLike[str]) -> Iterator[WeightsFile]:
-    """Opens a weights file; variables can be read while it is open. Nothing is checked but that it is one.
+    """Opens a weights file. Variables can be read while it is open; neither hash nor shapes are checked.
+
+    Args:
+        path: A `.weights.h5`, `.h5` or `.keras` file.
+
+    Yields:
+        The open file.
 
     Raises:
-        WeightsError: unreadable or foreign.
-        FileFormatError: its description is of another format or has a wrong field.
+        WeightsError: The file is unreadable or of another kind.
+        FileFormatError: Its description is of another format or has a wrong field.
 
     Example:
         >>> from mhmodels import resolve
@@ -156,14 +160,17 @@ def open_weights(path: str | os.PathLike[str]) -> Iterator[WeightsFile]:
 
 
 def read_weights(path: str | os.PathLike[str]) -> tuple[WeightsInfo, Arrays]:
-    """Reads a file of ours whole and checks it: description, shapes, hash.
+    """Reads a weights file of this package whole and checks its description, shapes and hash.
+
+    Args:
+        path: Path of the file.
 
     Returns:
-        The description, and the arrays by (Keras layer name, role), float32.
+        The description, and the float32 arrays by (Keras layer name, role).
 
     Raises:
-        WeightsError: unreadable, without description, altered, or not what its description says.
-        FileFormatError: its description is of another format or has a wrong field.
+        WeightsError: The file is unreadable, has no description, or does not hold what its description says.
+        FileFormatError: Its description is of another format or has a wrong field.
 
     Example:
         >>> from mhmodels import resolve
@@ -182,11 +189,17 @@ def read_weights(path: str | os.PathLike[str]) -> tuple[WeightsInfo, Arrays]:
 
 
 def read_info(path: str | os.PathLike[str]) -> WeightsInfo | None:
-    """A file's description without its arrays, or None if it is a plain Keras file.
+    """Reads the description of a weights file without its arrays.
+
+    Args:
+        path: A `.weights.h5`, `.h5` or `.keras` file.
+
+    Returns:
+        The description, or None for a plain Keras file.
 
     Raises:
-        WeightsError: unreadable or foreign.
-        FileFormatError: its description is of another format or has a wrong field.
+        WeightsError: The file is unreadable or of another kind.
+        FileFormatError: Its description is of another format or has a wrong field.
 
     Example:
         >>> from mhmodels import resolve
@@ -259,7 +272,7 @@ def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> by
     return content.getvalue()
 
 
-def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> tuple[tuple[Target, ...], str]:
+def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> tuple[tuple[Target, ...], str]:
     """The layers that the arrays are of, and how much of the network that is."""
     found = {key: tuple(array.shape) for key, array in arrays.items()}
     shapes: dict[tuple[str, Role], tuple[int, ...]] = {}

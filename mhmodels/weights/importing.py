@@ -1,4 +1,4 @@
-"""Foreign weights become a weights file of ours: TensorFlow checkpoints, Keras files, Keras model objects."""
+"""Import of weights from TensorFlow checkpoints, Keras files and Keras models into weights files of this package."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -25,6 +25,9 @@ from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
 from mhmodels.weights.sources.source import Source, Variable
 
+if TYPE_CHECKING:
+    import keras
+
 MODEL_GARDEN = msgspec.structs.replace(IMAGENET, interpolation="bilinear")
 """What TF Model Garden's classification input does for every network: ImageNet mean and deviation, bilinear resizing."""
 
@@ -33,18 +36,22 @@ IMAGENET_CLASSES = 1000
 EVERYTHING = EXTENTS[0].name
 
 
+Origin: TypeAlias = "str | os.PathLike[str] | keras.Model"
+"""Where weights come from: the path of a checkpoint or Keras file, or a Keras model."""
+
+
 class Stated(NamedTuple):
-    """What foreign weights do not say of themselves and whoever imports them may; of a file of ours, what is to be changed.
+    """Facts about weights that their origin does not state, or that are to be changed.
 
     Attributes:
-        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`; None takes what the origin uses: TF Model Garden's for
-            a checkpoint, for a Keras file or model what its layers state or else the network's own, the file's for one of ours.
-        label_set: name of the label set, such as `imagenet-1k`.
-        names: of the classes, in order, without background.
-        background: which output is no class. None: `none`, or `unknown` for 1001 outputs, because trainers differ.
-        licence: of the weights.
-        description: where they come from; None names the file.
-        accuracy: what is claimed for them.
+        preprocessing: `tf_model_garden`, `imagenet` or `symmetric`. None takes that of the origin: TF Model Garden's for a
+            checkpoint; for a Keras file or model what its layers state, or else the network's own; a weights file's own.
+        label_set: Name of the label set, such as `imagenet-1k`.
+        names: Class names in order, without background.
+        background: Output that is no class. None means `none`, or `unknown` for 1001 outputs, because trainers differ.
+        licence: Licence of the weights.
+        description: Origin of the weights; None names the file.
+        accuracy: Accuracies that are claimed for them.
 
     Example:
         >>> from mhmodels.weights import Stated
@@ -65,18 +72,18 @@ NOTHING_STATED = Stated()
 
 
 class Imported(NamedTuple):
-    """What became of an import.
+    """Result of an import.
 
     Attributes:
-        path: the file that was written.
-        info: its description.
-        architecture: the network.
-        source: format of what was read, in words.
-        part: the model in it that was taken.
-        used: variables taken, each once.
-        unused: names of variables that no layer of the network takes.
-        training_state: number of optimizer slots, counters and the like.
-        averages: whether moving averages were taken; None where there are none.
+        path: File that was written.
+        info: Description of that file.
+        architecture: Network of the weights.
+        source: Format of the origin, in words.
+        part: Model in the origin that was imported.
+        used: Number of variables that were imported, each counted once.
+        unused: Names of variables that belong to no layer of the network.
+        training_state: Number of optimizer slots, counters and the like.
+        averages: Whether moving averages were imported; None where the origin has none.
 
     Example:
         >>> from mhmodels import resolve
@@ -98,15 +105,18 @@ class Imported(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_source(origin: Any) -> Iterator[Source]:
-    """Opens foreign weights.
+def open_source(origin: Origin) -> Iterator[Source]:
+    """Opens weights of another program.
 
     Args:
-        origin: the path of a TensorFlow checkpoint (prefix, one of its files, folder) or of a Keras file (`.h5`,
+        origin: Path of a TensorFlow checkpoint (prefix, one of its files, or its folder) or of a Keras file (`.h5`,
             `.weights.h5`, `.keras`), or a Keras model.
 
+    Yields:
+        The layers and variables of the origin.
+
     Raises:
-        WeightsError: unreadable, corrupt, or neither.
+        WeightsError: The origin is unreadable, corrupt, or neither of these.
     """
     if not isinstance(origin, (str, os.PathLike)):
         from mhmodels.weights.sources.keras_file import read_model
@@ -128,7 +138,7 @@ def open_source(origin: Any) -> Iterator[Source]:
 
 
 def import_weights(
-    origin: Any,
+    origin: Origin,
     model: str,
     path: str | os.PathLike[str],
     *,
@@ -137,23 +147,27 @@ def import_weights(
     averages: bool = False,
     stated: Stated = NOTHING_STATED,
 ) -> Imported:
-    """Reads foreign weights and writes them as a weights file.
+    """Imports weights of another program into a weights file of this package.
 
-    Nothing is read but names and shapes until the network has been found in them. A file of ours is checked, and keeps what
-    it says of itself wherever nothing else is stated.
+    Only names and shapes are read until the network has been found in them. A weights file of this package is checked and keeps
+    its description wherever `stated` gives nothing else.
 
     Args:
-        origin: see `open_source`.
-        model: which network it is: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
-        path: of the file to write, ending with `.weights.h5`.
-        width_multiplier: that it must have; None takes what the shapes say.
-        classes: that it must have; None takes what the shapes say.
-        averages: take the optimizer's moving averages where it keeps them, in place of the trained variables.
-        stated: what the origin does not say.
+        origin: Path of a TensorFlow checkpoint (prefix, one of its files, or its folder) or of a Keras file, or a Keras model.
+        model: Network of the weights: a zoo name, `NAME@WIDTH`, or the path of an architecture file.
+        path: Path of the file to write, which ends with `.weights.h5`.
+        width_multiplier: Required width multiplier; None takes the one that fits the shapes.
+        classes: Required number of classes; None takes the one that fits the shapes.
+        averages: Whether to import the optimizer's moving averages in place of the trained variables.
+        stated: Facts that the origin does not state.
+
+    Returns:
+        The written file, its description, and which variables were used.
 
     Raises:
-        WeightsError: corrupt, altered, foreign, another family, width or class count, or not finite; a full disk.
-        MhmodelsError: `model` means nothing.
+        WeightsError: The origin is corrupt, of another network, width or number of classes, or not finite; or the file cannot be
+            written.
+        MhmodelsError: `model` is no network.
 
     Example:
         >>> from mhmodels import resolve
@@ -166,7 +180,7 @@ def import_weights(
     with open_source(origin) as source:
         found = match(source, architecture, width=width, classes=classes)
         if averages and not source.averages:
-            raise WeightsError(f"{source.path}: no moving averages in it; leave --averages out")
+            raise WeightsError(f"{source.path}: holds no moving averages; import the trained variables (argument 'averages')")
         known = _described(origin)
         arrays, used = _read(found, source.averages if averages else {})
         padding = padding_of(source, found) if known is None else known.padding
@@ -200,12 +214,12 @@ def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None
     try:
         architecture = resolve(model)
     except UnknownNameError as error:
-        raise WeightsError(f"--model: {error}") from error
+        raise WeightsError(f"{error} (argument 'model')") from error
     stated = "@" in model or model.endswith(".json")
     return architecture, architecture.width_multiplier if width is None and stated else width
 
 
-def _described(origin: Any) -> WeightsInfo | None:
+def _described(origin: Origin) -> WeightsInfo | None:
     """What a file of ours says of itself, after it was checked whole; None for anything else."""
     if not isinstance(origin, (str, os.PathLike)) or find_checkpoint(origin) is not None or read_info(origin) is None:
         return None
@@ -218,7 +232,7 @@ def _own_network(known: WeightsInfo, found: Architecture, path: str) -> Architec
     if not same_network(own, found):
         raise WeightsError(
             f"{path}: weights of {own.name} at width {own.width_multiplier:g} ({known.architecture_id}), expected {found.name}: "
-            "equal in shapes, not in what it computes; give --model the network that they are of"
+            "equal in shapes, not in what it computes; name the network that they are of as the model (argument 'model')",
         )
     return own
 
@@ -247,7 +261,7 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(stated: Stated, source: Source, origin: Any, network: Architecture) -> Preprocessing:
+def _preprocessing(stated: Stated, source: Source, origin: Origin, network: Architecture) -> Preprocessing:
     if stated.preprocessing is not None:
         return PREPROCESSINGS[stated.preprocessing]
     if source.origin == "tf_model_garden":

@@ -1,4 +1,4 @@
-"""What a weights file says of itself, as JSON inside the HDF5 file: whose weights, of which network, for which labels."""
+"""The description that a weights file carries: network, labels, source, licence and claimed accuracy."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ NO_LINE_ENDS = "\t\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029"
 
 
 class Labels(Checked, frozen=True, kw_only=True):
-    """What a classifier's outputs mean.
+    """Meaning of a classifier's outputs.
 
     Attributes:
-        name: of the label set, for example `imagenet-1k`; empty if nobody said.
-        names: of the classes in order, without background; empty if the file does not carry them.
-        background: the output that is no class of the set: `none`, the `first` (slim: labels from 1), the `last`
-            (TuNAS: an output that is never trained), or `unknown`.
+        name: Name of the label set, for example `imagenet-1k`; empty if it is unknown.
+        names: Class names in order, without background; empty if the file does not carry them.
+        background: Output that is no class of the set: `none`; the `first` output (slim: labels start at 1); the `last` output
+            (TuNAS: an output that is never trained); or `unknown`.
+
+    Raises:
+        WeightsError: A name is blank, or has control characters or line ends.
 
     Example:
         >>> from mhmodels.weights import Labels
@@ -61,14 +64,17 @@ class Labels(Checked, frozen=True, kw_only=True):
 
     @property
     def offset(self) -> int:
-        """Output of class 0."""
+        """Output number of class 0."""
         return 1 if self.background == "first" else 0
 
     def check(self, outputs: int) -> None:
-        """Checks the names against a classifier's number of outputs.
+        """Checks the number of names against a classifier's number of outputs.
+
+        Args:
+            outputs: Number of outputs, the background output included.
 
         Raises:
-            WeightsError: more or fewer names than classes.
+            WeightsError: There are more or fewer names than classes.
         """
         classes = outputs - (self.background in ("first", "last"))
         if self.names and self.background != "unknown" and len(self.names) != classes:
@@ -79,7 +85,12 @@ class Labels(Checked, frozen=True, kw_only=True):
 
 
 class Claim(Checked, frozen=True, kw_only=True):
-    """An accuracy that somebody states for the weights: top-1 in percent, on which data, by whom.
+    """Accuracy that somebody states for weights.
+
+    Attributes:
+        top1: Top-1 accuracy in percent.
+        dataset: Data that it was measured on.
+        source: Who states it.
 
     Example:
         >>> from mhmodels.weights import Claim
@@ -97,10 +108,13 @@ class Learned(Checked, frozen=True, kw_only=True):
     """What quantisation-aware training learned besides the weights.
 
     Attributes:
-        format: `int8` or `uint8`: the scheme that the weights were trained for.
-        granularity: of the weights' scales.
-        steps: of quantisation-aware training.
-        ranges: (low, high) by tensor name, as the exporter calibrates them.
+        format: `int8` or `uint8`: the format that the weights were trained for.
+        granularity: Scales of the weights: one per output `channel`, or one per `tensor`.
+        steps: Number of steps of quantisation-aware training.
+        ranges: (low, high) by tensor name, in real values, as the exporter calibrates them.
+
+    Raises:
+        WeightsError: A range is not two finite ascending numbers.
 
     Example:
         >>> from mhmodels.weights import Learned
@@ -122,22 +136,22 @@ class Learned(Checked, frozen=True, kw_only=True):
 
 
 class WeightsInfo(Checked, frozen=True, kw_only=True):
-    """A weights file's own description.
+    """Description of a weights file, which the file itself carries.
 
     Attributes:
-        sha256: of the content, see `content_hash`.
-        architecture_id: of the network, its width, input size and class count included.
-        architecture: the network itself, as an architecture file has it.
-        holds: `the whole network`, or what is missing.
-        labels: what the outputs mean.
-        source: where the weights come from, in words.
-        licence: of the weights, as an SPDX name where there is one; None if nobody said.
-        accuracy: what is claimed for them.
-        step: training steps behind them, if known.
-        learned: ranges of quantisation-aware training; None for float training.
-        padding: before strided convolutions where the weights were trained: `same` as this package pads, or `bottom_right`,
-            ((0, 1), (0, 1)), as keras.applications.MobileNet does.
-        created_by: the program and version that wrote the file.
+        sha256: Hash of the arrays (`content_hash`), as 64 hexadecimal digits.
+        architecture_id: Identity of the network at its width, input size and number of classes.
+        architecture: The network, as an architecture file has it.
+        holds: `the whole network`, or the part that is missing.
+        labels: Meaning of the outputs.
+        source: Origin of the weights, in words.
+        licence: Licence of the weights, as an SPDX name where there is one; None if nobody stated it.
+        accuracy: Accuracies that are claimed for them.
+        step: Number of training steps, if it is known.
+        learned: Ranges of quantisation-aware training; None after training in floating point.
+        padding: Padding before strided convolutions that the weights were trained with: `same` as in this package, or
+            `bottom_right` ((0, 1), (0, 1)), as in keras.applications.MobileNet.
+        created_by: Program and version that wrote the file.
 
     Example:
         >>> from mhmodels import resolve
@@ -162,11 +176,14 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
     created_by: str = ""
 
     def network(self, source: str = "weights file") -> Architecture:
-        """The embedded architecture, with the preprocessing that the weights expect.
+        """Returns the embedded architecture, with the preprocessing that the weights expect.
+
+        Args:
+            source: Name of the file, for messages.
 
         Raises:
-            FileFormatError: it is not one.
-            WeightsError: it does not have the stated id.
+            FileFormatError: The field does not hold an architecture.
+            WeightsError: The architecture does not have the stated id.
         """
         architecture = Architecture.from_json(msgspec.json.encode(self.architecture), f"{source}: field 'architecture'")
         if architecture.architecture_id != self.architecture_id:
@@ -178,31 +195,38 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """What the weights expect of their pictures."""
+        """Preprocessing that the weights expect of their pictures."""
         return self.network().preprocessing
 
     def to_json(self) -> bytes:
-        """The description as it is stored."""
+        """Returns the description as the file stores it."""
         return msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)})
 
     @staticmethod
     def from_json(data: bytes, source: str) -> WeightsInfo:
-        """Decodes a stored description.
+        """Reads a stored description.
+
+        Args:
+            data: Content of the description.
+            source: Name of the file, for messages.
 
         Raises:
-            FileFormatError: another format, or a wrong field.
+            FileFormatError: The description is of another format or has a wrong field.
         """
         return decode_json(data, WeightsInfo, FORMAT, source)
 
 
-def content_hash(arrays: Mapping[tuple[str, Role], NDArray[Any]]) -> str:
-    """sha256 of weights, whatever file holds them.
+def content_hash(arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> str:
+    """Hashes weights independently of the file that holds them.
 
-    Over every array in the order of `layer/role`: that name, dtype (little-endian, as `float32`) and shape as one line of
-    text, then the values in C order.
+    The sha256 runs over every array in the order of `layer/role`: that name, dtype (little-endian, as `float32`) and shape as one
+    line of text, then the values in C order.
+
+    Args:
+        arrays: Arrays by (layer name, role).
 
     Returns:
-        64 hex digits.
+        64 hexadecimal digits.
 
     Example:
         >>> import numpy as np

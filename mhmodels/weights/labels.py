@@ -1,4 +1,4 @@
-"""Class names from files, and scores turned into names."""
+"""Class names from text files, and scores turned into class names."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.architecture import read_bytes
 from mhmodels.errors import WeightsError
@@ -27,9 +27,9 @@ class Prediction(NamedTuple):
     """One class of a picture's ranking.
 
     Attributes:
-        class_index: of the class in its label set, from 0; -1 for the background output.
-        label: its name; the index as text where nobody named the classes.
-        score: as the network gave it.
+        class_index: Number of the class in its label set, from 0; -1 for the background output.
+        label: Name of the class; its number as text where the names are unknown.
+        score: Score as the network gave it.
 
     Example:
         >>> from mhmodels.weights import Prediction
@@ -43,14 +43,20 @@ class Prediction(NamedTuple):
 
 
 def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Class names from a text file, one per line; empty lines at the end do not count.
+    """Reads class names from a text file with one name a line; empty lines at its end do not count.
 
-    A line ends with \\n, \\r\\n or \\r, as TFLite's runtimes read label files; any other separator (U+2028, form feed) is part of
+    A line ends with \\n, \\r\\n or \\r, as TFLite's runtimes read label files. Any other separator (U+2028, form feed) is part of
     a name.
 
+    Args:
+        path: Path of the file, UTF-8, at most 16 MiB.
+
+    Returns:
+        The names in order.
+
     Raises:
-        WeightsError: no text, no names, an empty line among them, or a control character in one.
-        FileFormatError: it cannot be read.
+        WeightsError: The file is no UTF-8 text or has no names, an empty line among them, or a control character in one.
+        FileFormatError: The file cannot be read.
 
     Example:
         >>> from pathlib import Path
@@ -73,23 +79,9 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return names
 
 
-def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
-    """The best classes of every picture.
-
-    Args:
-        scores: (n, outputs) or (outputs,), a network's probabilities or logits.
-        labels: a `Labels` (a weights file's), class names in order, the path of a labels file (text, one name per line) or
-            of a weights file, or None: then classes are called by their index. With one name fewer than outputs say which
-            output is the background with a `Labels`.
-        top: how many per picture.
-
-    Returns:
-        For each picture `top` predictions, the best first; equal scores in the order of their index.
-
-    Raises:
-        WeightsError: scores of another shape, a number of names that does not fit, or an unknown background output.
-    """
-    values: NDArray[Any] = np.asarray(scores)
+def decode_predictions(scores: ArrayLike, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
+    """Returns the classes with the highest scores for each picture; see `mhmodels.decode_predictions`."""
+    values: NDArray[np.generic] = np.asarray(scores)
     values = values[None] if values.ndim == 1 else values
     if values.ndim != 2 or values.shape[1] == 0 or not np.issubdtype(values.dtype, np.number):
         raise WeightsError(f"scores are {values.dtype} of shape {values.shape}, expected numbers of shape (pictures, outputs)")
@@ -98,8 +90,8 @@ def decode_predictions(scores: Any, labels: LabelSource = None, top: int = 5) ->
     known = _labels(labels)
     if known.background == "unknown":
         raise WeightsError(
-            f"labels: which of the {values.shape[1]} outputs is the background is unknown; import the weights with --background "
-            "first or last, or give Labels(background=…)"
+            f"labels: which of the {values.shape[1]} outputs is the background is unknown; state it at the import of the weights "
+            "(first or last), or give Labels(background=…) (argument 'background')",
         )
     known.check(values.shape[1])
     # As floats, because the negative of an unsigned or of the least signed number is not below all others.

@@ -1,9 +1,9 @@
-"""Weights into a Keras model and out of it."""
+"""Loading weights into a Keras model, and saving them from one."""
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -19,27 +19,33 @@ from mhmodels.weights.matching import Target, match, targets
 from mhmodels.weights.padding import Padding, padding_of, warn_at_size
 from mhmodels.weights.stated import check_network
 
+if TYPE_CHECKING:
+    import keras
+
 ATTRIBUTE = "mhmodels_architecture"
 """Attribute of a model that `create_model` built: its architecture, with the preprocessing of the weights in it."""
 
 
-def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Architecture | None = None) -> WeightsInfo | None:
-    """Loads weights into a model that `create_model` built; all of it or none.
+def load_weights(
+    model: keras.Model, weights: str | os.PathLike[str], architecture: Architecture | None = None
+) -> WeightsInfo | None:
+    """Loads weights into a model that `create_model` built, all of them or none.
 
-    A file of ours is checked: hash, network, class count. In a plain Keras file (of ours or of `keras.applications`) the
-    network is found by its structure. A model without the top takes what it has from a file with more, whatever its
-    class count. The model then carries the preprocessing that the file states, if it states one.
+    A weights file of this package is checked: hash, network and number of classes. In a plain Keras file, of this package or of
+    `keras.applications`, the network is found by its structure. A model without the top takes its part of a whole network,
+    whatever the number of classes. Afterwards the model carries the preprocessing that the file states.
 
     Args:
-        model: with layers named after the network's operations.
-        weights: path of a `.weights.h5`, `.h5` or `.keras` file, or a registered name.
-        architecture: of the model; None takes what `create_model` noted on it.
+        model: Keras model whose layers are named after the network's operations.
+        weights: Path of a `.weights.h5`, `.h5` or `.keras` file, or a registered name.
+        architecture: Architecture of the model; None takes the one that `create_model` noted on it.
 
     Returns:
-        The file's description; None for a plain Keras file.
+        Description of the file; None for a plain Keras file.
 
     Raises:
-        WeightsError: missing, unreadable, altered, of another network or class count, or not downloadable.
+        WeightsError: The weights are missing, unreadable, altered, of another network or number of classes, or cannot be
+            downloaded.
 
     Example:
         >>> from mhmodels import create_model
@@ -70,14 +76,14 @@ def load_weights(model: Any, weights: str | os.PathLike[str], architecture: Arch
     return info
 
 
-def carry(model: Any, architecture: Architecture, rule: Preprocessing) -> None:
-    """Makes a model of `create_model` carry a preprocessing: on its architecture, and into every file that it is saved to."""
+def carry(model: keras.Model, architecture: Architecture, rule: Preprocessing) -> None:
+    """Makes a model carry a preprocessing: on its architecture, and into every file that it is saved to."""
     setattr(model, ATTRIBUTE, msgspec.structs.replace(architecture, preprocessing=rule))
     state_rule(model, rule)
 
 
 def save_weights(
-    model: Any,
+    model: keras.Model,
     architecture: Architecture,
     path: str | os.PathLike[str],
     *,
@@ -88,10 +94,24 @@ def save_weights(
     step: int | None = None,
     learned: Learned | None = None,
 ) -> WeightsInfo:
-    """Writes a model's weights, described and whole or not at all; see `mhmodels.weights.files.write_weights`.
+    """Writes the weights of a model to a file with a description. The file appears whole or not at all.
+
+    Args:
+        model: Keras model whose layers are named after the network's operations.
+        architecture: Architecture of the model.
+        path: Path that ends with `.weights.h5`.
+        labels: Meaning of the outputs.
+        source: Origin of the weights, in words.
+        licence: Licence of the weights, as an SPDX name where there is one.
+        accuracy: Accuracies that are claimed for them.
+        step: Number of training steps.
+        learned: Ranges of quantisation-aware training.
+
+    Returns:
+        The description that the file carries.
 
     Raises:
-        WeightsError: the model is not that network; the weights are not finite; the file cannot be written.
+        WeightsError: The model is not that network, the weights are not finite, or the file cannot be written.
 
     Example:
         >>> from mhmodels import create_model, resolve
@@ -115,8 +135,15 @@ def save_weights(
     )
 
 
-def model_arrays(model: Any, architecture: Architecture) -> Arrays:
-    """A model's arrays by (layer name, role), float32, copied.
+def model_arrays(model: keras.Model, architecture: Architecture) -> Arrays:
+    """Copies the arrays of a model.
+
+    Args:
+        model: Keras model whose layers are named after the network's operations.
+        architecture: Architecture of the model.
+
+    Returns:
+        float32 arrays by (layer name, role).
 
     Example:
         >>> from mhmodels import create_model, resolve
@@ -132,7 +159,7 @@ def model_arrays(model: Any, architecture: Architecture) -> Arrays:
     }
 
 
-def _layers_of(model: Any, architecture: Architecture) -> tuple[Target, ...]:
+def _layers_of(model: keras.Model, architecture: Architecture) -> tuple[Target, ...]:
     """The network's layers with variables that a model has: all of them, or those below the top, or below an endpoint."""
     names = {layer.name for layer in model.layers}
     return tuple(target for target in targets(architecture) if target.name in names)
@@ -149,7 +176,7 @@ def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[T
     return arrays, padding_of(file.source, found)
 
 
-def _assign(model: Any, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
+def _assign(model: keras.Model, path: str, wanted: tuple[Target, ...], arrays: Arrays) -> None:
     """Assigns every variable, after all have been found to be there with the right shape."""
     pairs = []
     for target in wanted:

@@ -57,7 +57,7 @@ def test_a_full_disk_leaves_the_last_good_one(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CheckpointError, match=r"step_00000002\.npz.*No space left.*step_00000001\.npz.*--resume"):
+    with pytest.raises(CheckpointError, match=r"step_00000002\.npz.*No space left.*step_00000001\.npz.*resume the run"):
         checkpoint.save(tmp_path, Progress(step=2), VARIABLES)
     assert [path.name for path in tmp_path.iterdir()] == ["step_00000001.npz"]
     checkpoint.load(tmp_path / "step_00000001.npz", EXPECTED)

@@ -49,7 +49,7 @@ def test_labels_from_a_file_and_from_weights(tmp_path: Path) -> None:
     write_weights(path, architecture, random_arrays(architecture), labels=Labels(names=("a", "b", "c"), background="first"))
     assert labels_of(mhmodels.decode_predictions(SCORES, path, top=1)) == [[(0, "a")], [(-1, "background")]]
     write_weights(path, architecture, random_arrays(architecture), labels=Labels(background="unknown"))
-    with pytest.raises(WeightsError, match=r"which of the 4 outputs is the background is unknown.*--background first or last"):
+    with pytest.raises(WeightsError, match=r"which of the 4 outputs is the background is unknown.*\(first or last\)"):
         mhmodels.decode_predictions(SCORES, path)
 
 

@@ -55,7 +55,8 @@ def _of_lanes(data: bytes) -> int:
 def _moved(crcs: Words, level: int) -> Words:
     """Checksums after `2**level` lanes of zeros more."""
     tables = _move_tables(level)
-    return tables[0][crcs & 0xFF] ^ tables[1][crcs >> 8 & 0xFF] ^ tables[2][crcs >> 16 & 0xFF] ^ tables[3][crcs >> 24]
+    moved: Words = tables[0][crcs & 0xFF] ^ tables[1][crcs >> 8 & 0xFF] ^ tables[2][crcs >> 16 & 0xFF] ^ tables[3][crcs >> 24]
+    return moved
 
 
 @functools.cache
@@ -68,7 +69,8 @@ def _move_tables(level: int) -> Words:
         for _ in range(_LANE):
             bits = _table()[bits & 0xFF] ^ (bits >> 8)
     chosen = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(np.uint32)
-    return np.bitwise_xor.reduce(chosen * bits.reshape(4, 1, 8), axis=2)
+    tables: Words = np.bitwise_xor.reduce(chosen * bits.reshape(4, 1, 8), axis=2)
+    return tables
 
 
 @functools.cache

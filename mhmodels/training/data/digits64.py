@@ -34,7 +34,7 @@ class Setting(NamedTuple):
     """How hard the canvases are.
 
     Attributes:
-        name: as `--data` takes it.
+        name: name of the data set, `digits64` or `digits64-hard`.
         fragments: pieces of other digits on a canvas.
         factor: lowest and highest opacity of a fragment.
         noise: standard deviation of the Gaussian noise, of pixel values in 0 to 1.
@@ -202,7 +202,8 @@ def _whole(draw: float, low: int, high: int) -> int:
 def _resize_weights(side: int) -> NDArray[np.float32]:
     """The matrix (side, 8) of a bilinear resize with half-pixel centres; edges repeat."""
     centre = np.clip((np.arange(side) + 0.5) * 8 / side - 0.5, 0, 7)
-    return np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(8))).astype(np.float32)
+    weights: NDArray[np.float32] = np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(8))).astype(np.float32)
+    return weights
 
 
 def _composite(alpha: NDArray[np.float32], mask: NDArray[np.float32], row: float, column: float) -> None:

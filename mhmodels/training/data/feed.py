@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +27,9 @@ from mhmodels.training.recipes import Augmentation
 
 SUBSTITUTES = 50
 """How many pictures in a row may be unreadable before that alone fails a run."""
+
+
+Example: TypeAlias = tuple[NDArray[np.generic] | np.generic, ...]
 
 
 class Pipeline(NamedTuple):
@@ -71,8 +75,8 @@ class Feed:
     ) -> None:
         if source.classes is not None and source.classes != classes:
             raise DataError(
-                f"{source.name}: has {source.classes} classes, the network {classes}; give --classes {source.classes}, "
-                "or data of the network's classes"
+                f"{source.name}: has {source.classes} classes, the network {classes}; set classes to {source.classes}, "
+                "or give data of the network's classes (argument 'classes')",
             )
         self.source = source
         self._classes = classes
@@ -118,10 +122,10 @@ class Feed:
         if not batches:
             raise DataError(
                 f"{self.source.name}: {len(self.source)} pictures are fewer than one batch of {pipeline.batch_size}; "
-                "give a smaller --batch-size"
+                "set a smaller batch size (argument 'batch_size')",
             )
 
-        def example(position: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+        def example(position: NDArray[np.int64]) -> Example:
             step, place = divmod(int(position), pipeline.share)
             epoch, batch = divmod(step, batches)
             return self._guarded(
@@ -138,14 +142,20 @@ class Feed:
         """
         steps = -(-len(self.source) // pipeline.batch_size)
 
-        def example(position: NDArray[np.int64]) -> Any:
+        def example(position: NDArray[np.int64]) -> Example:
             step, place = divmod(int(position), pipeline.share)
             return self._guarded(self._test_example, step * pipeline.batch_size + pipeline.worker * pipeline.share + place)
 
         dataset = tf.data.Dataset.range(steps * pipeline.share)
         return self._batches(dataset, example, (tf.uint8, tf.int32, tf.float32), pipeline)
 
-    def _batches(self, positions: tf.data.Dataset, example: Any, types: tuple[tf.DType, ...], pipeline: Pipeline) -> Any:
+    def _batches(
+        self,
+        positions: tf.data.Dataset,
+        example: Callable[[NDArray[np.int64]], Example],
+        types: tuple[tf.DType, ...],
+        pipeline: Pipeline,
+    ) -> tf.data.Dataset:
         def read(position: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Stateless, as promised above: TensorFlow then reads in parallel even where determinism is demanded.
             pixels, *others = tf.numpy_function(example, [position], types, stateful=False)
@@ -154,7 +164,7 @@ class Feed:
         dataset = positions.map(read, num_parallel_calls=os.cpu_count(), deterministic=True)
         return dataset.batch(pipeline.replica_batch, drop_remainder=True).prefetch(4)
 
-    def _guarded(self, make: Any, *arguments: int) -> Any:
+    def _guarded(self, make: Callable[..., Example], *arguments: int) -> Example:
         """An exception in a pipeline's thread would lose its type: kept here, raised by `check`."""
         try:
             return make(*arguments)
@@ -185,7 +195,7 @@ class Feed:
             if not 0 <= label < self._classes:
                 raise DataError(
                     f"{self.source.where(index)}: label is {label} with the label offset, expected 0 to {self._classes - 1}; "
-                    "give another --label-offset or --classes"
+                    "set another label offset or number of classes (argument 'label_offset')",
                 )
             if self._augmentation is None:
                 return fit_picture(image, self._size, self._preprocessing), np.int32(label)

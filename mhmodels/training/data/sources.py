@@ -1,7 +1,7 @@
-"""Where pictures come from: the cluttered digits, or a folder of class folders. TFRecords are in `tfrecords`.
+"""Sources of labelled pictures: the cluttered digits, and folders with one folder a class. `tfrecords` reads TFRecords.
 
-A source is read by index, so that the order of pictures and their augmentation are functions of (seed, epoch, index):
-a resumed run sees exactly what an uninterrupted one would have seen.
+A source is read by index, so that the order of pictures and their augmentation are functions of (seed, epoch, index). A
+resumed run therefore reads exactly the pictures that an uninterrupted run would have read.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _TEST = ("val", "validation", "test", "valid")
 
 
 class Source(Protocol):
-    """Labelled pictures by index.
+    """Labelled pictures that are read by index. Any object with these methods is a source.
 
     Attributes:
-        name: for messages and the run's record.
-        classes: how many labels there can be; None where the data do not say.
-        labels: their names, in order; empty where unknown.
-        label_set: what the labels are called together; empty where unknown.
+        name: Name for messages and for the record of a run.
+        classes: Number of labels that can occur; None where the data do not say.
+        labels: Names of the classes in order; empty where they are unknown.
+        label_set: Name of the set of labels; empty where it is unknown.
     """
 
     name: str
@@ -60,7 +60,11 @@ class Source(Protocol):
 
 
 class Data(NamedTuple):
-    """What to train on and what to test on, as far as there is any; at least one of them.
+    """Training data and test data; at least one of the two.
+
+    Attributes:
+        train: Source to train on, or None.
+        test: Source to evaluate on, or None.
 
     Example:
         >>> from mhmodels.training import open_data
@@ -159,16 +163,19 @@ class FolderSource:
 
 
 def open_data(data: str, *, label_offset: int | None = None, test: str | None = None) -> Data:
-    """What a `--data` argument means.
+    """Opens training and test data by a name, a folder or a pattern of files.
 
     Args:
-        data: `digits64`, `digits64-hard`, TFRecord files (a folder of them or a pattern), or a folder of class folders,
-            which may stand in `train` and `val` (or `validation`, `test`).
-        label_offset: added to the stored labels to give the network's; must be stated for TFRecords.
-        test: another folder or pattern to test on.
+        data: `digits64` or `digits64-hard` (drawn when they are read); TFRecord files, as a folder or a pattern; or a folder with
+            one folder a class, which may be divided into `train` and `val` (or `validation`, `test`).
+        label_offset: Number that is added to the stored labels to give the network's labels. It must be stated for TFRecords.
+        test: Another folder or pattern of test data.
+
+    Returns:
+        The sources.
 
     Raises:
-        DataError: nothing of the kind is there; the message says what was found and what is expected.
+        DataError: There are no such data; the message says what was found and what is expected.
 
     Example:
         >>> from mhmodels.training import open_data
@@ -207,8 +214,9 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
 def _open_records(data: str, label_offset: int | None, test: str | None) -> Data:
     if label_offset is None:
         raise DataError(
-            f"{data}: TFRecords say nothing of how labels are counted; state --label-offset, which is added to the stored "
-            "label: -1 for labels 1..1000 and 1000 classes, 0 for labels 1..1000 with class 0 as background (1001 classes)"
+            f"{data}: TFRecords say nothing of how labels are counted; state the label offset, which is added to the stored "
+            "label: -1 for labels 1..1000 and 1000 classes, 0 for labels 1..1000 with class 0 as "
+            "background (1001 classes; argument 'label_offset')",
         )
     files = record_files(data)
     tested = record_files(test) if test else [file for file in files if _begins(file, _TEST)]

@@ -12,10 +12,10 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.formats.archives import LARGEST, ArchiveError, load_arrays
 from mhmodels.formats.checked import Checked
@@ -67,7 +67,7 @@ class Progress(msgspec.Struct, kw_only=True):
     history: list[EpochResult] = msgspec.field(default_factory=list)
 
 
-def save(folder: Path, progress: Progress, variables: Mapping[str, Any]) -> Path:
+def save(folder: Path, progress: Progress, variables: Mapping[str, ArrayLike]) -> Path:
     """Writes a checkpoint and removes all but the two newest.
 
     Args:
@@ -89,8 +89,10 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, Any]) -> Path
             beside.write_bytes(archive.getbuffer())
     except OSError as error:
         good = latest(folder)
-        remains = f"the last good one stays ({good.name}): mend this and run again with --resume" if good else "there is none yet"
-        raise CheckpointError(f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains}") from error
+        remains = f"the last good one stays ({good.name}): mend this and resume the run" if good else "there is none yet"
+        raise CheckpointError(
+            f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains} (argument 'resume')"
+        ) from error
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink(missing_ok=True)
     return path
@@ -128,7 +130,9 @@ def kept(folder: Path, steps: int, resume: str) -> str:
     return f"the checkpoint of step {step} of {steps} is kept ({good}): {resume} continues from it"
 
 
-def load(path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, ...]]]) -> tuple[Progress, dict[str, Any]]:
+def load(
+    path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, ...]]]
+) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
     """Reads a checkpoint.
 
     Args:

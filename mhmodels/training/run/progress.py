@@ -1,4 +1,4 @@
-"""How a run goes, for those who watch it."""
+"""Progress of a training run for observers: the state after each step, and the estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ steps must be timed before there is an estimate."""
 
 
 class Status(NamedTuple):
-    """One step of a run, for those who watch.
+    """State of a training run after one step.
 
     Attributes:
-        step: steps done, of `steps`.
-        epoch: under way, from 1, of `epochs`.
-        loss: of this step's pictures, in nats, without L2.
-        mean_loss, accuracy: of the epoch so far.
-        images_per_second: since this process began; None in its first steps, which compile and read ahead.
-        remaining_s: estimated seconds to the end of the run, evaluations included; None in the first steps.
+        step: Number of steps done.
+        steps: Number of steps of the whole run.
+        epoch: Current epoch, from 1.
+        epochs: Number of epochs of the whole run.
+        loss: Cross-entropy of this step's pictures in nats, without L2.
+        mean_loss: Mean loss of the current epoch so far.
+        accuracy: Share of training pictures of the current epoch classified correctly so far, 0 to 1.
+        images_per_second: Throughput since this process began; None in the first steps, which compile and fill the queue.
+        remaining_s: Estimated seconds to the end of the run, evaluations included; None in the first steps.
 
     Example:
         >>> from mhmodels.training import Status
@@ -42,7 +45,7 @@ class Status(NamedTuple):
 
 
 class Observer(Protocol):
-    """Who is told how a run goes."""
+    """Receives the progress of a training run. Any object with these methods is an observer."""
 
     def stepped(self, status: Status) -> None:
         """After every step."""

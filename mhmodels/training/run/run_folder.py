@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -56,16 +56,22 @@ class Setup(Checked, frozen=True, kw_only=True):
 
 
 class Metrics(Checked, frozen=True, kw_only=True):
-    """The result of a run.
+    """Result of a training run, as `metrics.json` in its folder holds it.
 
     Attributes:
-        steps: optimizer steps.
-        seconds: of training and evaluation, interruptions not counted.
-        images_per_second: pictures trained on, by the seconds.
-        test_accuracy, test_top5: shares, 0 to 1; None without test data.
-        skipped: unreadable pictures, `file (reason)`; a resumed run counts them from its last start.
-        weights_file: its name in the run's folder.
-        versions: of the libraries.
+        setup: Settings that decide the resulting weights.
+        steps: Number of optimizer steps.
+        seconds: Seconds of training and evaluation, without interruptions.
+        images_per_second: Number of pictures trained on, divided by the seconds.
+        loss: Mean loss of the last epoch in nats.
+        accuracy: Accuracy on the training pictures of the last epoch, as augmented, 0 to 1.
+        test_loss: Mean loss on the test data in nats; None without test data.
+        test_accuracy: Top-1 accuracy on the test data, 0 to 1; None without test data.
+        test_top5: Top-5 accuracy on the test data, 0 to 1; None without test data.
+        history: Result of each epoch.
+        skipped: Unreadable pictures as `file (reason)`; a resumed run counts them from its last start.
+        weights_file: Name of the weights file in the folder.
+        versions: Versions of the libraries.
 
     Example:
         >>> from mhmodels.training import load_metrics
@@ -121,7 +127,7 @@ class RunFolder:
         """
         if self.record.exists() and (resume or write):
             if not resume:
-                raise TrainingError(f"{self.path}: holds a run already; continue it with --resume, or give another folder")
+                raise TrainingError(f"{self.path}: holds a run already; resume it, or give another folder (argument 'resume')")
             self._check(setup)
             if write:
                 self._claim()
@@ -177,10 +183,13 @@ class RunFolder:
 
 
 def load_metrics(path: Path) -> Metrics:
-    """Reads a run's `metrics.json`.
+    """Reads the `metrics.json` of a finished run.
+
+    Args:
+        path: Path of the file.
 
     Raises:
-        FileFormatError: it cannot be read or is none.
+        FileFormatError: The file cannot be read, or is of another format.
 
     Example:
         >>> from pathlib import Path
@@ -197,7 +206,7 @@ def _encode(file_format: str, value: msgspec.Struct) -> bytes:
     return msgspec.json.format(msgspec.json.encode({"format": file_format, **msgspec.to_builtins(value)}), indent=2) + b"\n"
 
 
-def differences(path: str, before: Any, now: Any) -> Iterator[str]:
+def differences(path: str, before: object, now: object) -> Iterator[str]:
     """`recipe.epochs was 2, now 3` for every field of nested plain values that differs, `path` before its name."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):

@@ -35,19 +35,24 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+@-]{0,99}")
 
 
 class Entry(Checked, frozen=True, kw_only=True):
-    """One set of weights of one network.
+    """One registered set of weights of one network.
 
     Attributes:
-        name: what `weights=` says; several networks may have weights of one name.
+        name: Name that `weights=` takes; weights of several networks may share it.
         model: NAME or NAME@WIDTH of the network.
-        file: in the package's folder `weights/shipped`; or
-        url: http or https address.
-        sha256, md5: of the file; one of them (md5 only where the publisher gives no other).
-        foreign: whether the file is a Keras file that must be imported, not a weights file of ours.
-        description: what it is, in a sentence.
-        licence: of the weights.
-        label_set, background: of the outputs, for a foreign file.
-        accuracy: what is claimed for them.
+        file: Name of a file in the package's folder `weights/shipped`; either this or `url`.
+        url: http or https address of the file.
+        sha256: Hash of the file; either this or `md5`.
+        md5: Hash of the file, where the publisher gives no other.
+        foreign: Whether the file is a Keras file that must be imported first.
+        description: One sentence about the weights.
+        licence: Licence of the weights.
+        label_set: Name of the label set, for a foreign file.
+        background: Output that is no class, for a foreign file.
+        accuracy: Accuracies that are claimed for the weights.
+
+    Raises:
+        WeightsError: A field is missing or wrong; the message names the entry and the field.
     """
 
     field_error: ClassVar = WeightsError
@@ -85,7 +90,7 @@ class Entry(Checked, frozen=True, kw_only=True):
         if self.file is not None and not _NAME.fullmatch(self.file):
             raise WeightsError(
                 f"registry entry '{self.name}' for {self.model}: field 'file' is {self.file[:80]!r}, expected the name of a file "
-                "that comes with the package; give other files as paths to --weights, or a 'url'"
+                "that comes with the package; give other files by their paths in place of a name, or a 'url'"
             )
         if self.url is not None and not self.url.startswith(("https://", "http://")):
             raise WeightsError(
@@ -116,10 +121,10 @@ class _Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def entries() -> tuple[Entry, ...]:
-    """Every registered set of weights, the user's first.
+    """Returns all registered weights, those of the user's own registry first.
 
     Raises:
-        FileFormatError: the user's file is none; the message names the field.
+        FileFormatError: The user's registry is damaged; the message names the field.
     """
     user = data_path() / USER_FILE
     own = _decode(read_bytes(user), str(user)) if os.path.lexists(user) else ()
@@ -139,11 +144,15 @@ def _decode(data: bytes, source: str) -> tuple[Entry, ...]:
 
 
 def find(name: str, architecture: Architecture) -> Entry:
-    """The weights of that name for a network, whatever its input size and class count.
+    """Returns the registered weights of a name for a network, whatever its input size and number of classes.
+
+    Args:
+        name: Registered name.
+        architecture: The network.
 
     Raises:
-        UnknownNameError: no weights have that name.
-        WeightsError: they exist for other networks only; the message says for which.
+        UnknownNameError: No weights have that name.
+        WeightsError: The name belongs to weights of other networks only; the message lists them.
     """
     named = [entry for entry in entries() if entry.name == name]
     if not named:
@@ -159,10 +168,13 @@ def find(name: str, architecture: Architecture) -> Entry:
 
 
 def fetch(entry: Entry) -> Path:
-    """The entry's weights file on this machine: in the package, or downloaded, checked and converted once.
+    """Returns the weights file of an entry: shipped with the package, or downloaded, checked and converted once.
+
+    Args:
+        entry: Registered weights.
 
     Raises:
-        WeightsError: it cannot be had, or is not what was registered.
+        WeightsError: The file cannot be downloaded, or is not what was registered.
     """
     if entry.file is not None:
         path = Path(str(importlib.resources.files("mhmodels.weights") / SHIPPED / entry.file))
@@ -199,11 +211,18 @@ def _suffix(url: str) -> str:
 
 
 def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
-    """The file that `weights=` means: a path, or a registered name.
+    """Returns the file of weights that are named or given as a path. Registered weights are downloaded once.
+
+    Args:
+        weights: Path of a weights file, or a registered name such as `digits64`.
+        architecture: Network whose weights a registered name means.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        WeightsError: no such file, a checkpoint that must be imported first, or weights that cannot be had.
-        UnknownNameError: neither a file nor a registered name.
+        WeightsError: There is no such file, it is a checkpoint that must be imported first, or it cannot be downloaded.
+        UnknownNameError: `weights` is neither a file nor a registered name.
 
     Example:
         >>> from mhmodels import resolve

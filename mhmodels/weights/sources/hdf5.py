@@ -67,7 +67,7 @@ class Array:
             total *= side
         return total
 
-    def read(self) -> NDArray[Any]:
+    def read(self) -> NDArray[np.generic]:
         """Its values.
 
         Raises:
@@ -77,7 +77,7 @@ class Array:
             raise WeightsError(
                 f"{self._file.path}: '{self.name}' is of type {self.dtype}, expected floats or whole numbers of up to 8 bytes"
             )
-        values: NDArray[Any] = self._file.values(self).view(self._code).reshape(self.shape)
+        values: NDArray[np.generic] = self._file.values(self).view(self._code).reshape(self.shape)
         return values
 
 

@@ -11,7 +11,7 @@ import functools
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from mhmodels.errors import WeightsError
 from mhmodels.weights.sources.hdf5 import Array, Group, Link, open_file
 from mhmodels.weights.sources.source import KERNEL_ROLES, NORM_ROLES, Layer, Part, Source, Variable, layer_of
+
+if TYPE_CHECKING:
+    import keras
 
 INFO_PATH = "mhmodels_weights"
 """Dataset (uint8) with the JSON description in files of ours; Keras ignores it."""
@@ -121,17 +124,17 @@ def _flat(model: Stored) -> Iterator[Layer]:
             yield layer
 
 
-def read_model(model: Any) -> Source:
+def read_model(model: keras.Model) -> Source:
     """A built Keras model as a source, for example `keras.applications.MobileNetV2(...)`; models inside it are entered."""
     return _source(str(model.name), "Keras model", _object(model))
 
 
-def _object(model: Any) -> Stored:
+def _object(model: keras.Model) -> Stored:
     layers = [_object(layer) if getattr(layer, "layers", None) else _object_layer(layer) for layer in model.layers]
     return Stored(str(model.name), tuple(layer for layer in layers if layer is not None), in_order=True)
 
 
-def _object_layer(layer: Any) -> Layer | None:
+def _object_layer(layer: keras.layers.Layer) -> Layer | None:
     if not layer.weights or type(layer).__name__ == "Normalization":
         return None
     depthwise = "Depthwise" in type(layer).__name__
@@ -144,7 +147,7 @@ def _object_layer(layer: Any) -> Layer | None:
     return layer_of(layer.name, variables)
 
 
-def _values(weight: Any) -> NDArray[Any]:
+def _values(weight: keras.Variable) -> NDArray[np.generic]:
     return np.asarray(weight.numpy())
 
 

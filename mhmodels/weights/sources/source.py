@@ -7,8 +7,9 @@ read but names and shapes until a mapping is found.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
 
 Kind: TypeAlias = Literal["conv", "depthwise", "batch_norm", "other"]
@@ -31,7 +32,7 @@ class Variable(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: str
-    read: Callable[[], NDArray[Any]]
+    read: Callable[[], NDArray[np.generic]]
 
 
 class Layer(NamedTuple):

@@ -24,6 +24,7 @@ Style: TypeAlias = Literal["model_garden", "tunas"]
 
 V3_LARGE_BASES = (16, 24, 40, 80, 112, 160)
 EXPANSIONS = (1, 2, 3, 4, 5, 6)
+BOTTLENECKS: tuple[Callable[..., Block], ...] = (ib, fused)
 _STRIDES = (2, 2, 2, 1, 2)
 _ENDPOINTS = (True, True, False, True, True)
 NOTE = (
@@ -57,7 +58,7 @@ def multi_hardware(
         [Conv(filters=1, kernel=kernel, stride=2) for kernel in stem_kernels],
         lambda stride, residual: tuple(
             make(kernel, stride, 1, expansion, residual=residual)
-            for make, expansion, kernel in product((ib, fused), EXPANSIONS, (3, 5))
+            for make, expansion, kernel in product(BOTTLENECKS, EXPANSIONS, (3, 5))
         ),
         style,
         input_size,
@@ -78,7 +79,7 @@ def multi_hardware_unrestricted() -> ArchitectureSpace:
         lambda stride, residual: tuple(
             make(kernel, stride, 1, expansion, residual=residual, squeeze_excite=se, activation=activation)
             for make, expansion, kernel, se, activation in product(
-                (ib, fused), EXPANSIONS, (3, 5, 7), (None, SqueezeExcite()), activations
+                BOTTLENECKS, EXPANSIONS, (3, 5, 7), (None, SqueezeExcite()), activations
             )
         ),
         "model_garden",
