@@ -128,7 +128,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from mhmodels.android_bench.device.condition import STATUS_NAMES
+    from mhmodels.android_bench.device.limits import STATUS_NAMES
 
     table = Table("phone", "model", "SoC", "Android", "ABI", "cores", "GPU", "NNAPI", "state", "delegates", show_lines=True)
     for row in rows:

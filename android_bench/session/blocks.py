@@ -18,8 +18,9 @@ from mhmodels.android_bench.delegates.command import (
     script,
 )
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.device.condition import PhoneCondition, condition_script, lowest_clocks, parse_condition, throttled
+from mhmodels.android_bench.device.condition import PhoneCondition, condition_script, lowest_clocks, parse_condition
 from mhmodels.android_bench.device.description import restarted
+from mhmodels.android_bench.device.limits import throttled
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.output.protos import read_placement, read_result
 from mhmodels.android_bench.session.workspace import SWEEP, TAKEN, Workspace

@@ -12,8 +12,8 @@ import msgspec
 from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.delegates.command import TIMINGS, DevicePaths
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.device import condition as conditions
-from mhmodels.android_bench.device.condition import PhoneCondition
+from mhmodels.android_bench.device import limits as phone_limits
+from mhmodels.android_bench.device.condition import PhoneCondition, read_condition
 from mhmodels.android_bench.device.description import PhoneFacts, core_mask, rest_mask, restarted
 from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
@@ -217,8 +217,8 @@ class Session:
         """
         now = self._look()
         self._refuse(now)
-        if conditions.too_hot(now, self.plan.limits):
-            self._tell(f"{self.facts.title}: waiting for it to cool down ({conditions.too_hot(now, self.plan.limits)})")
+        if phone_limits.too_hot(now, self.plan.limits):
+            self._tell(f"{self.facts.title}: waiting for it to cool down ({phone_limits.too_hot(now, self.plan.limits)})")
         now, _, hot = self._cool()
         if hot:
             raise MeasurementError(
@@ -227,13 +227,13 @@ class Session:
             )
         self._start_c = now.temperature_c
         max_khz = max((core.max_khz for core in self.facts.cores), default=0)
-        self.warnings += conditions.warnings(now, len(self.facts.cores), max_khz)
+        self.warnings += phone_limits.warnings(now, len(self.facts.cores), max_khz)
         if not core_mask(self.facts):
             self.warnings.append("its cores could not be chosen: the system places the threads")
         settings = (*(SETTINGS if self.plan.prepare else ()), *((FIXED_CLOCKS,) if self.plan.fixed_clocks else ()))
         self.warnings += self.workspace.change(settings) if settings else []
         # Fixed clocks are lower.
-        now = conditions.read_condition(self.phone) if self.plan.fixed_clocks else now
+        now = read_condition(self.phone) if self.plan.fixed_clocks else now
         self._runner.start_khz = now.clock_limits_khz
 
     def _refuse(self, now: PhoneCondition) -> None:
@@ -242,7 +242,7 @@ class Session:
         Raises:
             MeasurementError: it does.
         """
-        reasons = conditions.obstacles(now, self.plan.limits)
+        reasons = phone_limits.obstacles(now, self.plan.limits)
         if reasons:
             raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
 
@@ -255,13 +255,13 @@ class Session:
         limits = self.plan.limits
         if self.plan.mode == "sustained" and self._start_c is not None:
             limits = msgspec.structs.replace(limits, cool_down_s=0.0)
-        found = conditions.cool_down(self._look, limits, self._start_c, self._cancel)
+        found = phone_limits.cool_down(self._look, limits, self._start_c, self._cancel)
         self._refuse(found[0])
         return found
 
     def _look(self) -> PhoneCondition:
         """The phone's condition; that of the end of the last run is used while it is fresh."""
-        now = self._runner.take_last() or conditions.read_condition(self.phone)
+        now = self._runner.take_last() or read_condition(self.phone)
         self._check_identity(now)
         if restarted(self._boot_id, now.boot_id):
             # The fixed clocks are gone after a restart, and rows would still claim them.

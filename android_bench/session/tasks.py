@@ -12,7 +12,7 @@ import msgspec
 from mhmodels.android_bench.delegates.binary import Binary
 from mhmodels.android_bench.delegates.command import Mode
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.device.condition import PhoneLimits
+from mhmodels.android_bench.device.limits import PhoneLimits
 from mhmodels.android_bench.output.profile import OperatorTime
 from mhmodels.android_bench.session.blocks import PhoneBlock
 from mhmodels.android_bench.session.extras import OutputComparison

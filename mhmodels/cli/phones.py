@@ -45,7 +45,7 @@ def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
         DelegateError: the user's delegates cannot be read, or one is wrong.
     """
     from mhmodels.android_bench.delegates.catalogue import load_delegates
-    from mhmodels.android_bench.device.condition import PhoneLimits
+    from mhmodels.android_bench.device.limits import PhoneLimits
     from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
     from mhmodels.android_bench.session.tasks import PhonePlan
 

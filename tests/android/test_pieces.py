@@ -14,16 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.android_bench.delegates.binary import find_binary, inspect, tool_of
-from mhmodels.android_bench.device.condition import (
-    PhoneCondition,
-    PhoneLimits,
-    lowest_clocks,
-    obstacles,
-    parse_condition,
-    throttled,
-    too_hot,
-    warnings,
-)
+from mhmodels.android_bench.device.condition import PhoneCondition, lowest_clocks, parse_condition
+from mhmodels.android_bench.device.limits import PhoneLimits, obstacles, throttled, too_hot, warnings
 from mhmodels.android_bench.device.names import name_of, names_path, read_names, serial_of, set_name
 from mhmodels.android_bench.errors import CancelledError, DeviceLostError
 from mhmodels.android_bench.output.latency import Latency

@@ -14,8 +14,8 @@ import pytest
 
 from mhmodels.android_bench.delegates.catalogue import Delegates, load_delegates
 from mhmodels.android_bench.delegates.command import DevicePaths, script
-from mhmodels.android_bench.device.condition import PhoneLimits
 from mhmodels.android_bench.device.description import read_facts
+from mhmodels.android_bench.device.limits import PhoneLimits
 from mhmodels.android_bench.device.settings import SETTINGS
 from mhmodels.android_bench.errors import AdbError, CancelledError, NoSpaceError
 from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
