@@ -22,6 +22,9 @@ PACKAGES = (
     "mhmodels.export",
     "mhmodels.hardware",
     "mhmodels.android_bench",
+    "mhmodels.store",
+    "mhmodels.metrics",
+    "mhmodels.report",
     "mhmodels.search",
     "mhmodels.training",
     "mhmodels.weights",
@@ -193,6 +196,9 @@ def _methods(value: type) -> Iterator[str]:
 def _signature(name: str, value: object, *, wrap: bool = True) -> str:
     try:
         signature = inspect.signature(value)  # type: ignore[arg-type]
+    except NameError as error:  # an import for type checkers only, such as keras
+        setattr(sys.modules[value.__module__], error.name, importlib.import_module(error.name))
+        return _signature(name, value, wrap=wrap)
     except (TypeError, ValueError):
         return ""
     parameters = [
