@@ -1,12 +1,60 @@
-"""Latency of TFLite files on Android phones over ADB, every delegate, with proof of what was timed.
+"""Latency of TFLite files on Android phones over ADB, on every delegate, with proof of what was timed.
 
-    from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+    from mhmodels.android_bench import PhoneRunner, PhoneRunnerOptions
     from mhmodels.hardware import built_in_hardware, measure
-    hardware = built_in_hardware().with_runner("phones", PhoneRunner(PhoneRunnerOptions(binaries=("benchmark_model",))))
-    row = measure("multi_max.tflite", "0A1B2C3D/gpu-opencl", hardware=hardware)
+    phones = PhoneRunner(PhoneRunnerOptions(binaries=("benchmark_model",)))
+    row = measure("multi_max.tflite", "0A1B2C3D/gpu-opencl", hardware=built_in_hardware().with_runner("phones", phones))
 
-Takes paths of `.tflite` files and imports `mhmodels` only; `mhmodels.cli.phone_answers` wires it to models and the store.
+The package takes paths of `.tflite` files and imports only `mhmodels` itself; `mhmodels.cli.phone_answers` connects it with
+models and the store.
 """
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if __name__ != "mhmodels.android_bench":
     raise ImportError("this package is imported as mhmodels.android_bench")
+
+if TYPE_CHECKING:
+    from mhmodels.android_bench.delegates.catalogue import Delegates, load_delegates
+    from mhmodels.android_bench.delegates.delegate import Delegate, Proof
+    from mhmodels.android_bench.device.condition import PhoneLimits
+    from mhmodels.android_bench.errors import AdbError, DelegateError, DeviceLostError
+    from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
+    from mhmodels.android_bench.session.rows import PhoneFailure
+    from mhmodels.android_bench.session.tasks import PhonePlan
+
+__all__ = [
+    "AdbError",
+    "Delegate",
+    "DelegateError",
+    "Delegates",
+    "DeviceLostError",
+    "PhoneFailure",
+    "PhoneLimits",
+    "PhonePlan",
+    "PhoneRunner",
+    "PhoneRunnerOptions",
+    "Proof",
+    "load_delegates",
+]
+
+_HOMES = {
+    "AdbError": "errors", "Delegate": "delegates.delegate", "DelegateError": "errors", "Delegates": "delegates.catalogue",
+    "DeviceLostError": "errors", "PhoneFailure": "session.rows", "PhoneLimits": "device.condition",
+    "PhonePlan": "session.tasks", "PhoneRunner": "runner", "PhoneRunnerOptions": "runner", "Proof": "delegates.delegate",
+    "load_delegates": "delegates.catalogue",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,14 +6,14 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from mhmodels.android_bench.delegates.binary import find_binary, user_folder
 from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.delegates.delegate import Delegate, DelegateChoice
-from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts, remark
+from mhmodels.android_bench.delegates.suitability import remark
+from mhmodels.android_bench.device.description import PhoneFacts, core_mask, read_facts
 from mhmodels.android_bench.device.names import name_of, serial_of
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.session.rows import PhoneFailure, measurement
@@ -30,17 +30,17 @@ PhoneResult = Measurement | PhoneFailure
 
 
 class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Where things are, and how to measure.
+    """Files and folders that phones are measured with, and how they are measured.
 
     Attributes:
-        adb: the executable, None to look for one.
-        adb_server: `HOST:PORT`, None for the usual one.
-        binaries: benchmark tools.
-        libraries: folders with delegates' libraries.
-        delegates: a user's own delegates.
-        logs: folder for raw logs, None for the usual one.
+        adb: adb executable; None to look for one.
+        adb_server: `HOST:PORT` of the adb server; None for the usual one.
+        binaries: files of benchmark tools (`benchmark_model`) for the phones.
+        libraries: folders with libraries of delegates.
+        delegates: the user's own delegates (`load_delegates`).
+        logs: folder for the raw output of every run; None for the usual one.
         plan: how to measure.
-        wait_s: how long a phone that went away is waited for; one that restarts is seen again after half a minute or so.
+        wait_s: longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
     """
 
     adb: str | None = None
@@ -54,11 +54,17 @@ class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PhoneRunner:
-    """Measures on every phone that adb sees. Nothing is asked of adb before a phone's id is used.
+    """Measures on every phone that adb sees. No adb server is started before a phone's id is used.
 
     Args:
-        options: see there.
-        tell: is told what is going on, for people.
+        options: files, folders and settings; None for the usual ones.
+        tell: is told in one line each what is going on.
+
+    Example:
+        >>> from mhmodels.android_bench import PhoneRunner
+        >>> hardware = PhoneRunner().find("0A1B2C3D/gpu-opencl")
+        >>> hardware.id, hardware.format, hardware.kind
+        ('0A1B2C3D/gpu-opencl', 'float32', 'measured')
     """
 
     exclusive = False
@@ -117,7 +123,7 @@ class PhoneRunner:
             AdbError: it does not answer.
         """
         if serial not in self._facts:
-            self._facts[serial] = read_facts(self.phone(serial), self.delegates)
+            self._facts[serial] = read_facts(self.phone(serial), self.delegates.libraries())
         return self._facts[serial]
 
     def unavailable(self, hardware: Hardware) -> str:
@@ -154,7 +160,7 @@ class PhoneRunner:
             configuration=configuration,
         )
 
-    def known_settings(self, hardware: Hardware) -> dict[str, Any]:
+    def known_settings(self, hardware: Hardware) -> dict[str, object]:
         """The settings in `Measurement.configuration` that are known without asking the phone; None for one that is absent."""
         plan = self.options.plan
         return {
@@ -231,9 +237,8 @@ class PhoneRunner:
             if not paths:
                 where = ", ".join(str(folder) for folder in folders[:2])
                 raise MeasurementError(
-                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder"
-                    + (f" ({delegate.note})" if delegate.note else ""),
-                    field="libraries",
+                    f"delegate '{delegate.id}' needs {pattern}, which is in none of {where}: give its folder as "
+                    "argument 'libraries'" + (f" ({delegate.note})" if delegate.note else "")
                 )
             for path in paths:
                 found.setdefault(path.name, path)

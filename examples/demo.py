@@ -1,6 +1,6 @@
-"""`make demo`: Multi-MAX exported in three formats and verified on photographs, then the multi-hardware table.
+"""`make demo`: exports Multi-MAX in three formats, verifies the files on photographs, and prints the multi-hardware table.
 
-Runs the same commands that a user types; every line it runs is printed first.
+The program runs the commands that a user types and prints each command first.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 EXPORTS = Path("build/demo")
-# The paper's Table 1, each network at the width that the paper lists.
+# The networks of the paper's Table 1, each at the width listed there.
 TABLE_1 = (
     "mobilenet_v1@1.25",
     "mobilenet_v2@1.25",
@@ -25,10 +25,9 @@ TABLE_1 = (
 
 
 def run(*arguments: str) -> None:
-    """Runs one mhmodels command; stops the demo if it fails."""
+    """Runs one mhmodels command and ends the demo with its exit code if it fails."""
     print(f"\n$ mhmodels {' '.join(arguments)}", flush=True)
     started = time.monotonic()
-    # -P: whatever stands in the working directory must not hide the installed packages.
     code = subprocess.run([sys.executable, "-m", "mhmodels", *arguments], check=False).returncode
     if code:
         sys.exit(code)
@@ -36,7 +35,7 @@ def run(*arguments: str) -> None:
 
 
 def main() -> None:
-    """The demo."""
+    """Runs the demo."""
     formats = [word for fmt in ("float32", "int8", "uint8") for word in ("--format", fmt)]
     run("export", "multi_max", *formats, "-o", str(EXPORTS), "--overwrite")
     float_file = EXPORTS / "multi_max_w1_224_float32.tflite"

@@ -1,7 +1,9 @@
-"""Accuracy of float, post-training and quantisation-aware files on the cluttered digits: the table of docs/quantisation.md.
+"""Prints the table of docs/quantisation.md: accuracy of float, post-training and quantisation-aware files on cluttered digits.
 
-Trains with the commands that it prints (a run folder that is finished is used as it is), exports, and runs every .tflite
-file over the 1,800 test canvases. About an hour on one core: `python examples/quantisation_table.py [FOLDER]`.
+    python examples/quantisation_table.py [FOLDER]
+
+The program trains with the commands that it prints, exports, and runs every .tflite file on the 1,800 test canvases. It uses
+finished run folders in FOLDER (default build/quantisation) instead of training again. It takes about an hour on one core.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import numpy as np
 from mhmodels.architecture import Architecture
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_source
+from mhmodels.export.reading.model_request import ModelRequest
+from mhmodels.export.reading.open_model import open_model
 from mhmodels.export.reading.pictures import InputPictures, read_pictures
-from mhmodels.export.reading.source import ExportSource, load_source
+from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.verification.file_graph import file_logits
 from mhmodels.export.writing.manifest import Calibration
 from mhmodels.preprocessing.pictures import preprocess
@@ -32,10 +36,13 @@ CANVASES = 256
 
 
 class Case(NamedTuple):
-    """A network and the integer files that are compared.
+    """A network and the integer formats in which it is compared.
 
     Attributes:
-        training: options of its float training; none where the weights come with the package.
+        model: Zoo name with width.
+        weights: Registered name, or path inside the folder of runs.
+        training: Options of the float training; empty for weights in the package.
+        formats: Integer formats.
     """
 
     model: str
@@ -51,7 +58,7 @@ CASES = (
 
 
 def train(folder: Path, model: str, *options: str) -> Path:
-    """Runs `mhmodels train` unless the run is there; returns its weights."""
+    """Runs `mhmodels train`, unless the run is finished, and returns the path of its weights."""
     weights = folder / "model.weights.h5"
     command = ["train", model, "--data", "digits64", "--input-size", str(SIDE), *options, "-o", str(folder)]
     print(f"\n$ mhmodels {' '.join(command)}", flush=True)
@@ -65,7 +72,7 @@ def network(model: str) -> Architecture:
 
 
 def files(source: ExportSource, folder: Path, what: str, formats: tuple[str, ...], pictures: InputPictures, method: str) -> None:
-    """Exports, runs over the test canvases, and prints a row each."""
+    """Exports all formats, runs the files on the test canvases, and prints one row per format."""
     test: Any = test_set()
     settings: Any = {"formats": formats, "calibration_method": method, "metadata": False, "overwrite": True}
     options = ExportOptions(directory=folder / what, **settings)
@@ -78,7 +85,7 @@ def files(source: ExportSource, folder: Path, what: str, formats: tuple[str, ...
 
 
 def rows(case: Case, folder: Path) -> None:
-    """One network's part of the table."""
+    """Prints the rows of one network."""
     weights = folder / case.weights if case.training else Path(case.weights)
     if case.training:
         train(weights.parent, case.model, *case.training)
@@ -92,11 +99,16 @@ def rows(case: Case, folder: Path) -> None:
     )
     digits = InputPictures(canvases, Calibration(source="training canvases", pictures=CANVASES))
     photographs = read_pictures(None, architecture)
-    source = load_source(architecture, weights, canvases)
+    source = open_model(ModelRequest(model=architecture, weights=weights), canvases)
     print()
     files(source, folder, "float", ("float32",), digits, "min-max")
     files(
-        load_source(architecture, tuned["float"], canvases), folder, "float, fine-tuned as long", ("float32",), digits, "min-max"
+        open_model(ModelRequest(model=architecture, weights=tuned["float"]), canvases),
+        folder,
+        "float, fine-tuned as long",
+        ("float32",),
+        digits,
+        "min-max",
     )
     for pictures, what in ((digits, "training canvases"), (photographs, "bundled photographs")):
         for method in ("min-max", "auto"):
@@ -105,11 +117,18 @@ def rows(case: Case, folder: Path) -> None:
         info = read_info(tuned[fmt])
         assert info is not None
         assert info.learned is not None, f"{tuned[fmt]} carries no ranges"
-        files(load_source(architecture, tuned[fmt], canvases), folder, "quantisation-aware", (fmt,), digits, "min-max")
+        files(
+            open_model(ModelRequest(model=architecture, weights=tuned[fmt]), canvases),
+            folder,
+            "quantisation-aware",
+            (fmt,),
+            digits,
+            "min-max",
+        )
 
 
 def main() -> None:
-    """Prints the table, network by network."""
+    """Prints the table."""
     load_tensorflow()
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "build/quantisation")
     for case in CASES:

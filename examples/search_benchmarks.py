@@ -1,16 +1,16 @@
-"""How well the searches find what is there to be found, where every network's accuracy and latency is known.
+"""Evaluates search methods on spaces whose accuracies and latencies are known for every network.
 
-Tables in Markdown, as in docs/search.md:
+The program prints the Markdown tables of docs/search.md:
 
-1. regret: how far each method ends from the best reward of all networks, over seeds;
-2. one search for all hardware against one search for each (section 7.3 of arXiv 2008.08178, Tables 2 and 3);
-3. the price of cost models: how far the best network by models of a few measured networks is from the best of all.
+1. the regret of each method over seeds: the best reward of all networks minus the reward of the found network;
+2. one search for all hardware compared with one search per hardware (section 7.3 of arXiv 2008.08178, Tables 2 and 3);
+3. the regret caused by cost models that are fitted to a few measured networks.
 
     python examples/search_benchmarks.py --accuracies nasbench201_accuracy_200ep.npz --latencies nasbench201_latency.npz
     python examples/search_benchmarks.py --accuracies nas_bench_macro_cifar10.csv --latencies macro.csv --evaluations 200
 
-The first takes five devices of NAS-Bench-201 whose kinds differ (tables of NATS-Bench and HELP), the second the accuracies of
-NAS-Bench-Macro and what `mhmodels search collect --space nas_bench_macro -n 3969 -o macro.csv` measured.
+The first command uses five devices of NAS-Bench-201 of different kinds (tables of NATS-Bench and HELP). The second one uses the
+accuracies of NAS-Bench-Macro and latencies measured by `mhmodels search collect --space nas_bench_macro -n 3969 -o macro.csv`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ import numpy as np
 from scipy.stats import wilcoxon
 
 from mhmodels.search.cost_model import FitOptions, fit
-from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.search.methods.strategies import Evolution, Random, Reinforce
 from mhmodels.search.objective.benchmark_tables import table_of
 from mhmodels.search.objective.evaluators import TableAccuracy, TableLatency
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.objective.rewards import Aggregate, Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Aggregate, Reward
 from mhmodels.search.run.running import search
 
 NAS_BENCH_201 = ("pixel3", "eyeriss", "gold_6226", "1080ti_32", "samsung_a50")
@@ -42,33 +43,35 @@ MEASURED = (50, 100, 300, 1000)
 
 
 class Benchmark:
-    """The tables, and every network's true reward.
+    """Accuracies and latencies of all networks of a space.
 
     Attributes:
-        accuracy: of every network.
-        hardware: of which latencies are known, ids.
-        members: all networks, (n, decisions).
+        accuracy: Accuracy of every network.
+        sources: Latency table by hardware id.
+        hardware: Ids of the hardware with known latencies.
+        members: Encodings of all networks, (n, decisions).
+        medians: Median latency over all networks by hardware id, ms.
     """
 
     def __init__(self, accuracy: TableAccuracy, sources: Mapping[str, TableLatency]) -> None:
-        """Takes the columns of tables that have all networks of one space."""
+        """Initialises the benchmark from tables that contain all networks of one space."""
         self.accuracy, self.sources, self.hardware = accuracy, sources, tuple(sources)
         self.members = np.array(list(accuracy.table.space))
         self.medians = {name: float(np.median(source.predict(self.members))) for name, source in sources.items()}
 
     def objective(self, hardware: tuple[str, ...], aggregate: Aggregate) -> Objective:
-        """The paper's reward; a hardware's reference is its median over all networks."""
+        """Returns the paper's reward; the reference latency of a hardware is its median over all networks."""
         sources = {name: self.sources[name] for name in hardware}
         references = {name: self.medians[name] for name in hardware}
         return Objective(self.accuracy.table.space, sources, Reward(references=references, aggregate=aggregate))
 
     def optimum(self, objective: Objective) -> float:
-        """The best reward that there is."""
+        """Returns the best reward of all networks."""
         return float(objective(self.accuracy.evaluate(self.members), self.members).max())
 
 
 def read(accuracies: Path, latencies: Path, hardware: Sequence[str] = ()) -> Benchmark:
-    """The benchmark in two files; of a published table of latencies `hardware` says the columns."""
+    """Reads a benchmark from two files; `hardware` selects columns of a published latency table."""
     table, identity = table_of(accuracies)
     column = "cifar10_test" if "cifar10_test" in table.columns else "accuracy"
     accuracy = TableAccuracy(table, column, identity)
@@ -79,7 +82,7 @@ def read(accuracies: Path, latencies: Path, hardware: Sequence[str] = ()) -> Ben
 
 
 def controller(samples: int, evaluations: int) -> Reinforce:
-    """TuNAS' schedule, and a refinement."""
+    """Returns the controller with TuNAS' schedule and refinement by evolution."""
     settings = ControllerSettings(steps=samples, operation_warm_up=0.0, width_warm_up=0.0)
     return Reinforce(controller=settings, refinement=evaluations)
 
@@ -87,7 +90,7 @@ def controller(samples: int, evaluations: int) -> Reinforce:
 def regrets(
     benchmark: Benchmark, aggregate: Aggregate, seeds: Iterable[int], samples: int = SAMPLES, evaluations: int = EVALUATIONS
 ) -> dict[str, list[float]]:
-    """By method the regret in accuracy points for each seed."""
+    """Returns the regret of each method in accuracy points, one value per seed."""
     objective = benchmark.objective(benchmark.hardware, aggregate)
     best = benchmark.optimum(objective)
     found: dict[str, list[float]] = {"random": [], "evolution": [], "controller": [], "controller + refinement": []}
@@ -102,7 +105,7 @@ def regrets(
 
 
 def regret_table(name: str, found: dict[str, list[float]], samples: int, evaluations: int) -> str:
-    """Median, quartiles and worst of each method, and whether it beats random search on the same seeds."""
+    """Formats median, quartiles and maximum per method, and the p-value against random search on the same seeds."""
     lines = [f"| r_{name} | evaluations | seeds | median | quartiles | worst | p |", "|---|---|---|---|---|---|---|"]
     budgets = {
         "controller": f"{samples:,} samples".replace(",", " "),
@@ -117,12 +120,12 @@ def regret_table(name: str, found: dict[str, list[float]], samples: int, evaluat
 
 
 def paired(values: list[float], baseline: list[float]) -> float:
-    """One-sided Wilcoxon signed-rank test that `values` are lower than `baseline`, seed by seed."""
+    """Returns the p-value of a one-sided Wilcoxon signed-rank test that `values` are lower than `baseline`, paired by seed."""
     return float(wilcoxon(values, baseline, alternative="less").pvalue)
 
 
 def hardware_rows(benchmark: Benchmark, seeds: Sequence[int], evaluations: int = EVALUATIONS) -> dict[str, list[dict[str, Any]]]:
-    """By search and seed: accuracy, L/C by hardware, both norms and both multi-hardware rewards of what it found."""
+    """Returns accuracy, L/C per hardware, f and reward of the network found by each search, one row per seed."""
     every = benchmark.hardware
     searches: dict[str, tuple[tuple[str, ...], Aggregate]] = {f"single, {name}": ((name,), "avg") for name in every}
     searches |= {"multi, average": (every, "avg"), "multi, maximum": (every, "max")}
@@ -144,7 +147,7 @@ def hardware_rows(benchmark: Benchmark, seeds: Sequence[int], evaluations: int =
 
 
 def hardware_table(hardware: Sequence[str], found: dict[str, list[dict[str, Any]]]) -> str:
-    """Medians over seeds, as Tables 2 and 3 show them; the interval of f is from the lowest to the highest seed."""
+    """Formats medians over seeds as in the paper's Tables 2 and 3; f has its minimum and maximum over seeds."""
     lines = [
         "| search | accuracy % | " + " | ".join(hardware) + " | f_avg | f_max | r_avg | r_max | searches |",
         "|---|" + "---|" * (len(hardware) + 6),
@@ -162,9 +165,9 @@ def hardware_table(hardware: Sequence[str], found: dict[str, list[dict[str, Any]
 
 
 def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int]) -> dict[int, list[dict[str, float]]]:
-    """By number of measured networks and seed: of the best network by cost models of these, its regret and both its f.
+    """Returns regret, predicted f and true f of the best network according to cost models fitted to `sizes` networks.
 
-    All accuracies are known, so that nothing is lost but by the models.
+    All accuracies are known, so the cost models are the only source of regret.
     """
     space, found = benchmark.accuracy.table.space, {}
     accuracy = benchmark.accuracy.evaluate(benchmark.members)
@@ -173,7 +176,7 @@ def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int])
     for size, seed in itertools.product(sizes, seeds):
         rows = np.random.default_rng(seed).choice(benchmark.members, size, replace=False)
         models = {
-            name: fit(space, rows, source.predict(rows), Origin(name), FitOptions(curve=False, seed=seed)).model
+            name: fit(space, rows, source.predict(rows), LatencyOrigin(name), FitOptions(curve=False, seed=seed)).model
             for name, source in benchmark.sources.items()
         }
         row = {}
@@ -188,7 +191,7 @@ def model_rows(benchmark: Benchmark, sizes: Iterable[int], seeds: Iterable[int])
 
 
 def model_table(found: dict[int, list[dict[str, float]]]) -> str:
-    """A row for each number of measured networks: medians over seeds, and the worst."""
+    """Formats one row per number of measured networks: median and maximum over seeds."""
     lines = [
         "| measured | seeds | " + " | ".join(f"regret, r_{norm} | worst | f_{norm} by models | true" for norm in NORMS) + " |",
         "|---|" + "---|" * 9,
@@ -204,16 +207,16 @@ def model_table(found: dict[int, list[dict[str, float]]]) -> str:
 
 
 def main() -> None:
-    """Runs what is asked for and prints the tables."""
+    """Runs the requested evaluations and prints their tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accuracies", type=Path, required=True)
-    parser.add_argument("--latencies", type=Path, required=True)
-    parser.add_argument("--hardware", nargs="+", default=())
-    parser.add_argument("--seeds", type=int, default=20)
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="of the controller")
-    parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="of every other method, and of the refinement")
-    parser.add_argument("--only", choices=["r_avg", "r_max", "hardware", "models"], default=None)
-    parser.add_argument("-o", "--output", type=Path, default=None)
+    parser.add_argument("--accuracies", type=Path, required=True, help="Table of accuracies, .npz or .csv.")
+    parser.add_argument("--latencies", type=Path, required=True, help="Table of latencies, .npz or .csv.")
+    parser.add_argument("--hardware", nargs="+", default=(), help="Columns of the table of latencies.")
+    parser.add_argument("--seeds", type=int, default=20, help="Number of seeds.")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="Samples of the controller.")
+    parser.add_argument("--evaluations", type=int, default=EVALUATIONS, help="Evaluations per method and refinement.")
+    parser.add_argument("--only", choices=["r_avg", "r_max", "hardware", "models"], help="Print only this table.")
+    parser.add_argument("-o", "--output", type=Path, help="Also write the results to this JSON file.")
     given = parser.parse_args()
     benchmark = read(given.accuracies, given.latencies, given.hardware)
     results: dict[str, Any] = {}

@@ -1,19 +1,18 @@
-"""Judges what a search by weight sharing found: trained alone, beside random networks of the same latency and Multi-MAX.
+"""Compares the network found by a search with weight sharing with random networks of the same latency and with Multi-MAX.
 
     python examples/search_digits.py found.json -o comparison.json
 
-FILE.json is what `mhmodels search run --data digits64 --preset quick -o found.json` wrote; the search's log is beside it
-(`found.db`, or --log). Twenty different networks are drawn whose f lies within 5 % of its f. They, the network itself and
-Multi-MAX (at the width where its f is nearest) are trained from nothing, all alike, at the width and size of the search, and
-judged on the test pictures. Of them it tells
+`found.json` is the result of `mhmodels search run --data digits64 --preset quick -o found.json`; the log of the search is beside
+it (`found.db`, or --log). The program samples twenty different networks whose f is within 5 % of that of the found network. It
+trains them, the found network and Multi-MAX (at the width with the nearest f) from random weights with the same recipe, at the
+width and input size of the search, and evaluates them on the test pictures. It reports
 
-* the percentile of the found network among the first ten;
-* how far these ten differ, without which a percentile means nothing;
-* Kendall's tau over all twenty between accuracy with the search's shared weights and accuracy alone.
+* the percentile of the found network among the first ten random networks;
+* the range of these ten accuracies;
+* Kendall's tau over all twenty between accuracy with the shared weights of the search and accuracy alone.
 
-Every training has a folder that is named by all that decides it (network, recipe, data, seed, version), so that a second start
-goes on where the first one ended, another search's comparison trains no network again that they have in common, and another
-seed or recipe never takes a result that is not its own.
+The name of a training folder is a hash of network, recipe, data, seed and version. Therefore a second start continues the first
+one, comparisons of several searches share trainings of the same network, and results of another seed or recipe are never reused.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ import mhmodels
 from mhmodels.architecture import Architecture
 from mhmodels.registry import resolve
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.request import load_request
 from mhmodels.search.supernet.ending import requested, shared_accuracies
 from mhmodels.search.supernet.record import Request, classes_of, settings, side_of
@@ -50,11 +49,11 @@ class Entrant(NamedTuple):
     """A network to be trained alone.
 
     Attributes:
-        name: in the table.
-        architecture: as it was priced, at full width and size.
-        width: beside that of the search, 1 but for Multi-MAX.
-        f: of it, by the search's cost models.
-        shared: accuracy with shared weights on the search's validation pictures; None where it has none.
+        name: Name in the table.
+        architecture: Network at full width and input size, as the cost models predict it.
+        width: Factor on the width multiplier of the search; 1 except for Multi-MAX.
+        f: Aggregated relative latency by the cost models of the search.
+        shared: Accuracy with shared weights on the validation pictures of the search; None for Multi-MAX.
     """
 
     name: str
@@ -65,7 +64,7 @@ class Entrant(NamedTuple):
 
 
 class Training(NamedTuple):
-    """How every network is trained."""
+    """Settings of all trainings."""
 
     data: Data
     recipe: Recipe
@@ -77,7 +76,7 @@ class Training(NamedTuple):
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """See the module's text; gives the document that is written."""
+    """Runs the comparison and returns the written document."""
     given = parser().parse_args(arguments)
     load_tensorflow()
     log = given.log or given.found.with_suffix(".db")
@@ -102,27 +101,27 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("found", type=Path)
-    made.add_argument("--log", type=Path, default=None, help="of the search; default the found network's name with .db")
-    made.add_argument("--epochs", type=int, default=10)
-    made.add_argument("--networks", type=int, default=10, help="random ones that the found one is compared with")
-    made.add_argument("--ranked", type=int, default=20, help="random ones for Kendall's tau, the former among them")
-    made.add_argument("--seed", type=int, default=0, help="of the draw and of every training")
-    made.add_argument("--runs", type=Path, default=Path("search_digits"))
-    made.add_argument("-o", "--output", type=Path, required=True)
+    made.add_argument("found", type=Path, help="Result of the search.")
+    made.add_argument("--log", type=Path, default=None, help="Log of the search.  [default: the found network's name with .db]")
+    made.add_argument("--epochs", type=int, default=10, help="Epochs of every training.")
+    made.add_argument("--networks", type=int, default=10, help="Random networks for the percentile.")
+    made.add_argument("--ranked", type=int, default=20, help="Random networks for Kendall's tau, including those of --networks.")
+    made.add_argument("--seed", type=int, default=0, help="Random seed for sampling and for every training.")
+    made.add_argument("--runs", type=Path, default=Path("search_digits"), help="Folder of the trainings.")
+    made.add_argument("-o", "--output", type=Path, required=True, help="JSON file to write.")
     return made
 
 
 def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, Any]) -> None:
-    """Refuses a network that another search found than the one in the log.
+    """Checks that the network was found by the search in the log.
 
     Raises:
-        SearchError: it names what differs.
+        SearchError: The provenance differs; the message names the fields.
     """
     own = msgspec.json.decode(msgspec.json.encode(settings(search)))
-    del own["replicas"]  # of the search, maybe several; here is one
+    del own["replicas"]  # a search may have several replicas, this program has one
     differing = [name for name, value in own.items() if provenance.get(name) != value]
     if differing:
         raise SearchError(
@@ -131,12 +130,12 @@ def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, 
 
 
 def field(search: Request, provenance: dict[str, Any], count: int, seed: int) -> list[Entrant]:
-    """The found network, random ones of the same norm, and Multi-MAX."""
+    """Returns the found network, random networks with the same f, and Multi-MAX."""
     objective, space = search.objective, mhmodels.search.space.search_space
     own = np.array(provenance["encoding"], np.int16)
     f = float(objective.f(own[None])[0])
     rivals = like(objective, f, own, count, seed)
-    # The found network at the places where the policy drew it, the others, which no policy drew, at those of their names.
+    # The found network is evaluated in the encoding sampled by the policy, the random networks in their canonical encoding.
     judged = np.array([provenance["judged_encoding"], *rivals], np.int16)
     shared = shared_accuracies(search, judged).tolist()
     norms = objective.f(judged).tolist()
@@ -150,10 +149,10 @@ def field(search: Request, provenance: dict[str, Any], count: int, seed: int) ->
 
 
 def like(objective: Objective, f: float, own: Any, count: int, seed: int) -> Any:
-    """Different random networks whose norm is within 5 % of `f`.
+    """Samples different random networks whose f is within 5 % of `f`.
 
     Raises:
-        SearchError: a million draws have fewer.
+        SearchError: A million samples contain fewer than `count`.
     """
     rng = np.random.default_rng(seed)
     kept: dict[bytes, Any] = {}
@@ -167,7 +166,7 @@ def like(objective: Objective, f: float, own: Any, count: int, seed: int) -> Any
 
 
 def nearest(objective: Objective, side: int, f: float) -> tuple[float, float]:
-    """The width of Multi-MAX whose norm is nearest to `f`, and that norm."""
+    """Returns the width of Multi-MAX whose f is nearest to `f`, and its f."""
     norms = {}
     for width in WIDTHS:
         scaled = resolve("multi_max").at(width_multiplier=width, input_size=side)
@@ -178,7 +177,7 @@ def nearest(objective: Objective, side: int, f: float) -> tuple[float, float]:
 
 
 def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
-    """How networks are trained: at the width and size of the search."""
+    """Returns the training settings, at the width and input size of the search."""
     opened = open_data(data)
     preset = search.preset
     recipe = msgspec.structs.replace(RECIPES["digits"], epochs=given.epochs, evaluate_every=given.epochs)
@@ -187,7 +186,7 @@ def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
 
 
 def alone(entrant: Entrant, training: Training) -> float:
-    """Trains a network alone, unless that was done before, and gives its test accuracy."""
+    """Trains a network alone, unless its run is finished, and returns its test accuracy."""
     from mhmodels.training.session import TrainingRequest, train_network
 
     width = training.width * entrant.width
@@ -200,14 +199,14 @@ def alone(entrant: Entrant, training: Training) -> float:
 
 
 def key(network: Architecture, training: Training) -> str:
-    """Everything that decides what a training ends with."""
+    """Returns a hash of everything that determines the result of a training."""
     sources = [source and f"{source.name}: {source.fingerprint()}" for source in training.data]
     content = [network.architecture_id, training.recipe, sources, training.seed, mhmodels.__version__]
     return hashlib.sha256(msgspec.json.encode(content)).hexdigest()[:16]
 
 
 def verdict(rows: list[dict[str, Any]], networks: int) -> dict[str, Any]:
-    """Percentile, spread and rank correlation of rows in the order of `field`."""
+    """Computes percentile, range and rank correlation from rows in the order of `field`."""
     own, random = rows[0], [row for row in rows if row["name"].startswith("random")]
     rivals = [row["accuracy"] for row in random[:networks]]
     tau = kendalltau([row["shared"] for row in random], [row["accuracy"] for row in random])

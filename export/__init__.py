@@ -1,4 +1,97 @@
-"""From an architecture or a Keras model to TFLite files that say the same on every chip."""
+"""From a network or a Keras model to verified TFLite files, one for each number format.
+
+    from mhmodels.export import ExportOptions, ModelRequest, export_model, verify
+
+    request = ModelRequest(model="multi_max", weights="multi_max.weights.h5", input_size=(224, 224))
+    files = export_model(request, ExportOptions(directory=Path("out"), formats=("float32", "int8")))
+    print(files[1].path, files[1].manifest.parity.float_top1_agreement)
+    report = verify(files[1].path, "multi_max", weights="multi_max.weights.h5")
+
+The names below are imported when they are first used; TensorFlow is loaded by those that need it.
+"""
+
+from __future__ import annotations
 
 if __name__ != "mhmodels.export":
     raise ImportError("this package is imported as mhmodels.export")
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mhmodels.export.errors import ExportError, NoEffectError, ParityError
+    from mhmodels.export.file_export import Exported
+    from mhmodels.export.graph.outputs import WriterOptions
+    from mhmodels.export.options import ExportOptions
+    from mhmodels.export.pipeline import export_model
+    from mhmodels.export.quantisation.aware import quantize_aware, save_aware
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
+    from mhmodels.export.reading.stated_rule import StatedRule
+    from mhmodels.export.verification.consistency import check_consistency
+    from mhmodels.export.verification.consistency_report import ConsistencyReport
+    from mhmodels.export.verification.verify import FileReport, verify
+    from mhmodels.export.writing.labels import labels_from_file
+    from mhmodels.export.writing.latency import latency_file
+    from mhmodels.export.writing.manifest import Manifest, load_manifest
+
+_MODULES = {
+    "ConsistencyReport": "verification.consistency_report",
+    "ExportError": "errors",
+    "ExportOptions": "options",
+    "Exported": "file_export",
+    "FileReport": "verification.verify",
+    "Manifest": "writing.manifest",
+    "ModelRequest": "reading.model_request",
+    "NoEffectError": "errors",
+    "ParityError": "errors",
+    "StatedRule": "reading.stated_rule",
+    "WriterOptions": "graph.outputs",
+    "check_consistency": "verification.consistency",
+    "export_model": "pipeline",
+    "labels_from_file": "writing.labels",
+    "latency_file": "writing.latency",
+    "load_manifest": "writing.manifest",
+    "open_model": "reading.open_model",
+    "quantize_aware": "quantisation.aware",
+    "save_aware": "quantisation.aware",
+    "verify": "verification.verify",
+}
+"""Module of each public name, under this package."""
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})
+
+
+__all__ = [
+    "ConsistencyReport",
+    "ExportError",
+    "ExportOptions",
+    "Exported",
+    "FileReport",
+    "Manifest",
+    "ModelRequest",
+    "NoEffectError",
+    "ParityError",
+    "StatedRule",
+    "WriterOptions",
+    "check_consistency",
+    "export_model",
+    "labels_from_file",
+    "latency_file",
+    "load_manifest",
+    "open_model",
+    "quantize_aware",
+    "save_aware",
+    "verify",
+]

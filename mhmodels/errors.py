@@ -9,14 +9,8 @@ from collections.abc import Iterable
 class MhmodelsError(Exception):
     """Base of every error that a user can cause and correct. Its text says what was found, what is expected and what to do.
 
-    Attributes:
-        field: Python name of the argument or field that the user should change, "" if there is none. The command line appends
-            the option of that name to the text (`mhmodels.cli.fields`).
+    Where a user should change an argument, the text has "argument 'NAME'"; the command line puts its option there.
     """
-
-    def __init__(self, *args: object, field: str = "") -> None:
-        super().__init__(*args)
-        self.field = field
 
 
 class FieldError(MhmodelsError, ValueError):

@@ -1,6 +1,6 @@
-"""The measurement store: one SQLite file, one row for each measurement, each committed as it arrives.
+"""The measurement store: one SQLite file with one row for each measurement, each committed as it arrives.
 
-What happens with several processes, killed writers and files of another kind is written down in `mhmodels.system.databases`.
+`mhmodels.system.databases` says what happens with several processes, killed writers and files of another kind.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -29,7 +29,7 @@ APPLICATION_ID = 0x4D484D53
 # 1: no `turns` in rows, which a reader of that version would refuse.
 VERSION = 2
 FILE_NAME = "results.db"
-REMEDY = "give another path"
+REMEDY = "give another path (argument 'store')"
 # Columns are what is searched by; `document` is the whole row as JSON, so that a new field needs no new table.
 _SCHEMA = """
 CREATE TABLE measurements (
@@ -69,49 +69,58 @@ _REQUEST = f"hardware, architecture_id, model_hash, weights, kind, format, threa
 
 
 def default_path() -> Path:
-    """Where the store is if nobody says otherwise: `results.db` in `$MHMODELS_HOME`, else in the user's data folder."""
+    """The usual place of the store: `results.db` in `$MHMODELS_HOME`, else in the user's data folder."""
     return data_path() / FILE_NAME
 
 
 class Store:
-    """An open store; use it as a context manager. One object belongs to one thread; processes may share the file."""
+    """An open store; a context manager. One object belongs to one thread; processes may share the file.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.hardware import Measurement
+        >>> row = Measurement(model_hash="0" * 64, model="net", hardware="roofline-40", format="int8", kind="simulated",
+        ...                   file_bytes=1, device="roofline-40", time="2026-01-01", median_ms=1.5, architecture_id="cafe")
+        >>> with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "results.db") as store:
+        ...     store.add(row)
+        ...     [found.median_ms for found in store.latest(["roofline-40"])]
+        [1.5]
+    """
 
     def __init__(
         self, path: str | os.PathLike[str] | None = None, *, timeout_s: float = 30.0, read_only: bool | None = False
     ) -> None:
-        """Opens a store, or makes one where there is no file (or an empty one).
+        """Opens a store, or makes one where there is no file or an empty one.
 
         Args:
             path: the file; None for `default_path()`.
-            timeout_s: how long to wait for another process that is writing.
-            read_only: for one that somebody else may own: nothing is made or changed. None: only if it exists and cannot be
-                written; rows can then be read, and `add` is an error.
+            timeout_s: longest wait in seconds for another process that is writing.
+            read_only: True opens for reading only, and nothing is made or changed. None does so only if the file exists and
+                cannot be written; rows can then be read, and `add` raises an error.
 
         Raises:
-            StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written; with
-                `read_only`, there is none.
+            StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written; or it
+                does not exist and `read_only` is True.
         """
         self.path = Path(path) if path is not None else default_path()
-        with _of_the_store():
-            self.read_only = self._is_read_only() if read_only is None else read_only
-            self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
+        self.read_only = self._is_read_only() if read_only is None else read_only
+        self._connection = open_database(self.path, _KIND, timeout_s=timeout_s, read_only=self.read_only)
 
     def check_writable(self) -> None:
-        """Refuses to go on with a store that rows cannot be added to, before anything is measured.
+        """Refuses a store that rows cannot be added to, before anything is measured.
 
         Raises:
             StoreError: the store is open for reading only.
         """
         if self.read_only:
-            raise StoreError(
-                f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}", field="store"
-            )
+            raise StoreError(f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}")
 
     def add(self, measurement: Measurement) -> None:
-        """Keeps a row; it is on the disk when this returns.
+        """Keeps a row. It is on the disk when this returns.
 
         Raises:
-            StoreError: it cannot be written; the store stays as it was.
+            StoreError: the row cannot be written; the store stays as it was.
         """
         self.check_writable()
         values = [getattr(measurement, column) for column in _COLUMNS]
@@ -124,13 +133,16 @@ class Store:
             )
 
     def find(self, job: Job, hardware_id: str, environment: Environment) -> Measurement | None:
-        """The best row that answers a request: same file, hardware, threads and environment, as many runs or more.
+        """The best row of a request: of the same file, hardware, threads and environment, with as many runs or more.
 
-        The best is the latest that is not noisy; if all are, the fastest.
-        A row may have fewer runs if as many were asked for and time ended its blocks. A row without a latency answers any number
-        of runs, and so does one that was not timed. If the job knows its architecture or its weights, so must the row, because
-        tables look rows up by them. A latency must have been timed in turns with the job's reference, or alone if it has none:
-        latency depends on what else runs in the same session. Whether a noisy row is an answer is for the caller to say.
+        The best row is the latest that is not noisy, or the fastest if all are noisy. The caller decides whether a noisy row
+        is an answer. Further rules:
+
+        * A row may have fewer runs if as many were asked for and its blocks ended by time. A row without a latency, and a row
+          that was not timed, answers any number of runs.
+        * If the job has an architecture id or known weights, the row must have the same, because tables find rows by them.
+        * The row must have been timed in turns with the job's reference, or alone if the job has none, because a latency
+          depends on what else runs in the same session.
 
         Raises:
             StoreError: the store cannot be read.
@@ -164,21 +176,22 @@ class Store:
         environment: Environment | None = None,
         beside: str | None = None,
     ) -> list[Measurement]:
-        """The row of the latest request for each architecture and hardware, for a latency table; not of unknown networks.
+        """The row of the latest request for each architecture and hardware, for a latency table.
 
-        Of the rows of that request (same file, threads and environment) it is the best, as in `find`.
+        Of the rows of that request (`Measurement.request`) it is the best, as in `find`. Rows of unknown architectures are left
+        out. Rows of different conditions may be among the result unless the arguments exclude it (`mixture` tells).
 
         Args:
             hardware: ids; None for all.
-            architecture_ids: None for all.
-            format: of the files; None for the latest of any, which may mix them.
+            architecture_ids: ids of architectures; None for all.
+            format: format of the files; None for any.
             weights, threads: as in `Measurement`; None for any.
-            environment: None for any: then a CPU of another model may be among them.
-            beside: hash of the reference network's file that they were timed in turns with, "" for those that were not; None for
-                any. Rows without a latency count as either.
+            environment: environment of the rows; None for any.
+            beside: sha256 of the reference network's file that the rows were timed in turns with, "" for rows that were timed
+                alone, None for any. Rows without a latency count as either.
 
         Returns:
-            In order of hardware, then architecture.
+            Rows in the order of hardware, then architecture.
 
         Raises:
             StoreError: the store cannot be read.
@@ -210,7 +223,7 @@ class Store:
         best = f"SELECT id, max(newest) FROM ({requests}) WHERE place = 1 GROUP BY hardware, architecture_id"
         return list(self._rows(f"id IN (SELECT id FROM ({best})) ORDER BY hardware, architecture_id", values))
 
-    def latest_of_file(self, job: Job, hardware_id: str, settings: Mapping[str, Any]) -> Measurement | None:
+    def latest_of_file(self, job: Job, hardware_id: str, settings: Mapping[str, object]) -> Measurement | None:
         """The row of the latest request for a file of a known architecture, where only a part of the conditions is known.
 
         Args:
@@ -235,7 +248,7 @@ class Store:
         return functools.reduce(steadier, repetitions) if repetitions else None
 
     def of_hardware(self, hardware: str) -> Iterator[Measurement]:
-        """All rows of a hardware and of known architectures, oldest first.
+        """All rows of a hardware with known architectures, oldest first.
 
         Raises:
             StoreError: the store cannot be read.
@@ -267,10 +280,10 @@ class Store:
             try:
                 yield msgspec.json.decode(document, type=Measurement)
             except (msgspec.DecodeError, MeasurementError, TypeError, UnicodeDecodeError) as error:
-                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}", field="store") from error
+                raise StoreError(f"{self.path}: row {number} is not a measurement ({error}); {REMEDY}") from error
 
     def hardware(self) -> list[str]:
-        """Ids of all hardware that rows are of, sorted.
+        """Ids of all hardware in the store, sorted.
 
         Raises:
             StoreError: the store cannot be read.
@@ -284,20 +297,8 @@ class Store:
         real = real_path(self.path, _KIND)
         return real.is_file() and not all(os.access(place, os.W_OK) for place in (real, real.parent))
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        with _of_the_store(), translated(self.path, _KIND):
-            yield
-
-
-@contextmanager
-def _of_the_store() -> Iterator[None]:
-    """Says of errors that another store would mend them."""
-    try:
-        yield
-    except StoreError as error:
-        error.field = "store"
-        raise
+    def _errors(self) -> AbstractContextManager[None]:
+        return translated(self.path, _KIND)
 
 
 def _key(environment: Environment) -> str:

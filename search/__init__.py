@@ -1,4 +1,139 @@
-"""Search spaces, cost models and the search for multi-hardware networks."""
+"""Search spaces, cost models of latency, and the search for networks that suit several hardware.
+
+The names below are the public interface. Each is imported when it is first used, so that `import mhmodels.search` is fast.
+
+Example:
+    >>> from mhmodels.search import fit, get_space, sample
+    >>> space = get_space("multi_hardware")
+    >>> encodings = sample(space, 60).encodings
+    >>> ms = space.madds(encodings) / 5e7  # replace these with measured latencies
+    >>> model = fit(space, encodings, ms, "my-phone").model
+    >>> model.bind(space).predict(encodings).shape
+    (60,)
+"""
 
 if __name__ != "mhmodels.search":
     raise ImportError("this package is imported as mhmodels.search")
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mhmodels.search.collecting.collect import collect
+    from mhmodels.search.collecting.plan import CollectSettings
+    from mhmodels.search.collecting.progress import CollectProgress, CollectReport
+    from mhmodels.search.cost_model.fitting import Fit, FitOptions, fit
+    from mhmodels.search.cost_model.latencies.dataset import Latencies
+    from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+    from mhmodels.search.cost_model.latencies.reading import read_latencies
+    from mhmodels.search.cost_model.latencies.samples import read_samples, write_samples
+    from mhmodels.search.cost_model.latencies.stored import stored_latencies
+    from mhmodels.search.cost_model.model import CostModel, Predictor, load_cost_model
+    from mhmodels.search.cost_model.predicting import Prediction, predict
+    from mhmodels.search.cost_model.shipping import shipped_hardware, shipped_model
+    from mhmodels.search.errors import CostModelError, SearchError, SpaceError
+    from mhmodels.search.methods.controller import Controller, ControllerSettings
+    from mhmodels.search.methods.strategies import Evolution, NonDominated, Random, Reinforce
+    from mhmodels.search.objective.evaluators import Evaluator
+    from mhmodels.search.objective.objective import Objective
+    from mhmodels.search.objective.rewards import Reward
+    from mhmodels.search.space.catalogue import get_space, list_spaces
+    from mhmodels.search.space.decisions import SKIP, OneOf
+    from mhmodels.search.space.piece_table import Group, Template
+    from mhmodels.search.space.restriction import restrict
+    from mhmodels.search.space.sampling import Sample, sample
+    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.tabular import TabularSpace
+    from mhmodels.search.space.template import ArchitectureSpace
+
+_MODULES = {
+    "collecting.collect": ("collect",),
+    "collecting.plan": ("CollectSettings",),
+    "collecting.progress": ("CollectProgress", "CollectReport"),
+    "cost_model.fitting": ("Fit", "FitOptions", "fit"),
+    "cost_model.latencies.dataset": ("Latencies",),
+    "cost_model.latencies.origin": ("LatencyOrigin",),
+    "cost_model.latencies.reading": ("read_latencies",),
+    "cost_model.latencies.samples": ("read_samples", "write_samples"),
+    "cost_model.latencies.stored": ("stored_latencies",),
+    "cost_model.model": ("CostModel", "Predictor", "load_cost_model"),
+    "cost_model.predicting": ("Prediction", "predict"),
+    "cost_model.shipping": ("shipped_hardware", "shipped_model"),
+    "errors": ("CostModelError", "SearchError", "SpaceError"),
+    "methods.controller": ("Controller", "ControllerSettings"),
+    "methods.strategies": ("Evolution", "NonDominated", "Random", "Reinforce"),
+    "objective.evaluators": ("Evaluator",),
+    "objective.objective": ("Objective",),
+    "objective.rewards": ("Reward",),
+    "space.catalogue": ("get_space", "list_spaces"),
+    "space.decisions": ("SKIP", "OneOf"),
+    "space.piece_table": ("Group", "Template"),
+    "space.restriction": ("restrict",),
+    "space.sampling": ("Sample", "sample"),
+    "space.search_space": ("Space",),
+    "space.tabular": ("TabularSpace",),
+    "space.template": ("ArchitectureSpace",),
+}
+"""Public names by the module that defines them."""
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "SKIP",
+    "ArchitectureSpace",
+    "CollectProgress",
+    "CollectReport",
+    "CollectSettings",
+    "Controller",
+    "ControllerSettings",
+    "CostModel",
+    "CostModelError",
+    "Evaluator",
+    "Evolution",
+    "Fit",
+    "FitOptions",
+    "Group",
+    "Latencies",
+    "LatencyOrigin",
+    "NonDominated",
+    "Objective",
+    "OneOf",
+    "Prediction",
+    "Predictor",
+    "Random",
+    "Reinforce",
+    "Reward",
+    "Sample",
+    "SearchError",
+    "Space",
+    "SpaceError",
+    "TabularSpace",
+    "Template",
+    "collect",
+    "fit",
+    "get_space",
+    "list_spaces",
+    "load_cost_model",
+    "predict",
+    "read_latencies",
+    "read_samples",
+    "restrict",
+    "sample",
+    "shipped_hardware",
+    "shipped_model",
+    "stored_latencies",
+    "write_samples",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Imports a public name on first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return __all__

@@ -1,4 +1,4 @@
-"""What can go wrong in a search that a user can mend."""
+"""Errors of spaces, cost models and searches that users can fix."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from mhmodels.errors import MhmodelsError
 
 
 class SpaceError(MhmodelsError, ValueError):
-    """An encoding or architecture that is no member of a space, or a space that cannot be."""
+    """An encoding or architecture is not a member of a space, or the definition of a space is wrong."""
 
 
 class CostModelError(MhmodelsError, ValueError):
-    """Latencies that no cost model can be fitted to, or a cost model that does not apply."""
+    """Latencies cannot be fitted, or a cost model does not apply to a space, network or hardware."""
 
 
 class SearchError(MhmodelsError, ValueError):
-    """A search that cannot be run as asked: a target out of reach, values that are no numbers, settings that differ."""
+    """A search cannot run as requested, for example because its target is out of reach."""

@@ -17,7 +17,7 @@ from mhmodels.cli.common import OutputFile, check_places, emit_json
 from mhmodels.cli.list import list_command
 from mhmodels.cli.main import COMMANDS, cli
 from mhmodels.registry import list_models
-from tests.conftest import Run
+from tests.conftest import Command, Run
 
 LIGHT = [
     ["--help"],
@@ -51,8 +51,8 @@ def test_importing_the_package_imports_no_framework() -> None:
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_every_command_has_help(name: str, mhmodels: Run) -> None:
-    done = mhmodels(name, "--help")
+def test_every_command_has_help(name: str, command: Command) -> None:
+    done = command(name, "--help")
     assert done.returncode == 0, done.stderr
     assert "Usage: mhmodels" in done.stdout
 
@@ -72,15 +72,15 @@ def test_the_most_accurate_first_is_by_the_width_that_a_row_is_of() -> None:
     assert first[len(known) :] == [None] * (len(first) - len(known))
 
 
-def test_list_json_has_every_model(mhmodels: Run) -> None:
-    rows = json.loads(mhmodels("list", "--json").stdout)["models"]
+def test_list_json_has_every_model(command: Command) -> None:
+    rows = json.loads(command("list", "--json").stdout)["models"]
     assert {row["name"] for row in rows} == set(list_models())
     multi_max = next(row for row in rows if row["name"] == "multi_max")
     assert (multi_max["params"], multi_max["madds"]) == (4_389_280, 349_176_352)
 
 
-def test_info_json_is_the_contract(mhmodels: Run) -> None:
-    document = json.loads(mhmodels("info", "multi_max@1.25", "--classes", "1001", "--input-size", "192", "--json").stdout)
+def test_info_json_is_the_contract(command: Command) -> None:
+    document = json.loads(command("info", "multi_max@1.25", "--classes", "1001", "--input-size", "192", "--json").stdout)
     assert set(document) >= {
         "name", "width_multiplier", "input_size", "classes", "params", "params_total", "madds", "madds_paper", "endpoints",
         "layers",
@@ -109,29 +109,29 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("arguments", "code", "message"), BAD_INPUT, ids=[" ".join(a) for a, _, _ in BAD_INPUT])
-def test_bad_input_is_one_message(arguments: list[str], code: int, message: str, mhmodels: Run) -> None:
-    done = mhmodels(*arguments)
+def test_bad_input_is_one_message(arguments: list[str], code: int, message: str, command: Command) -> None:
+    done = command(*arguments)
     assert (done.returncode, done.stdout) == (code, "")
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_architecture_file_with_a_wrong_field_is_named(tmp_path: Path, mhmodels: Run) -> None:
+def test_architecture_file_with_a_wrong_field_is_named(tmp_path: Path, command: Command) -> None:
     from mhmodels import get_architecture
 
     text = get_architecture("multi_max").to_json().decode().replace('"kernel": 5', '"kernel": "five"', 1)
     (tmp_path / "mine.json").write_text(text)
-    done = mhmodels("info", "mine.json")
+    done = command("info", "mine.json")
     assert done.returncode == 1
     for part in ("mine.json", "$.stages[1][0].kernel", "'five'", "inverted_bottleneck"):
         assert part in done.stderr
 
 
-def test_an_architecture_file_is_a_model(tmp_path: Path, mhmodels: Run) -> None:
+def test_an_architecture_file_is_a_model(tmp_path: Path, command: Command) -> None:
     from mhmodels import get_architecture
 
     (tmp_path / "mine.json").write_bytes(get_architecture("multi_max").to_json())
-    mine, zoo = (json.loads(mhmodels("info", model, "--json").stdout) for model in ("mine.json@0.5", "multi_max@0.5"))
+    mine, zoo = (json.loads(command("info", model, "--json").stdout) for model in ("mine.json@0.5", "multi_max@0.5"))
     assert mine == zoo
 
 

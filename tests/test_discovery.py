@@ -16,42 +16,42 @@ import pytest
 from mhmodels import complexity, get_architecture, list_models
 from mhmodels.registry import zoo
 from mhmodels.report.model_card import model_card
-from tests.conftest import Run
+from tests.conftest import Command, Run
 
 DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.mark.parametrize(("sort", "key"), [("params", "params"), ("madds", "madds"), ("name", "name")])
-def test_list_sorts(sort: str, key: str, mhmodels: Run) -> None:
-    rows = json.loads(mhmodels("list", "--sort", sort, "--json").stdout)["models"]
+def test_list_sorts(sort: str, key: str, command: Command) -> None:
+    rows = json.loads(command("list", "--sort", sort, "--json").stdout)["models"]
     assert [row[key] for row in rows] == sorted(row[key] for row in rows)
     assert len(rows) == len(list_models())
 
 
-def test_list_sorts_by_accuracy_with_the_unknown_last(mhmodels: Run) -> None:
-    lines = mhmodels("list", "mobilenet_v*", "--sort", "top1").stdout.splitlines()
+def test_list_sorts_by_accuracy_with_the_unknown_last(command: Command) -> None:
+    lines = command("list", "mobilenet_v*", "--sort", "top1").stdout.splitlines()
     assert lines[1].startswith("mobilenet_v4_conv_large ")
     assert lines[2].startswith("mobilenet_v4_conv_medium ")
     assert lines[-1].startswith("mobilenet_v3_small_minimalistic.keras ")
 
 
-def test_list_filters(mhmodels: Run) -> None:
-    done = mhmodels("list", "--max-params", "4M", "--max-madds", "0.25G", "--max-input-size", "224", "--json")
+def test_list_filters(command: Command) -> None:
+    done = command("list", "--max-params", "4M", "--max-madds", "0.25G", "--max-input-size", "224", "--json")
     names = [row["name"] for row in json.loads(done.stdout)["models"]]
     assert names == list_models(max_params=4e6, max_madds=250e6, max_input_size=224)
     assert 0 < len(names) < len(list_models())
 
 
-def test_list_of_nothing(mhmodels: Run) -> None:
-    done = mhmodels("list", "--max-params", "5")
+def test_list_of_nothing(command: Command) -> None:
+    done = command("list", "--max-params", "5")
     assert (done.returncode, done.stdout) == (0, "")
     assert "--sort params" in done.stderr
-    assert json.loads(mhmodels("list", "--max-params", "5", "--json").stdout) == {"models": []}
+    assert json.loads(command("list", "--max-params", "5", "--json").stdout) == {"models": []}
 
 
 @pytest.mark.parametrize("count", ["five", "0", "-3M", "nan", "inf", "M", ""])
-def test_counts_that_are_none(count: str, mhmodels: Run) -> None:
-    done = mhmodels("list", "--max-madds", count)
+def test_counts_that_are_none(count: str, command: Command) -> None:
+    done = command("list", "--max-madds", count)
     assert done.returncode == 2
     assert "is not a count above 0 such as 5M" in done.stderr
 
@@ -94,9 +94,9 @@ def test_every_card_is_complete(name: str) -> None:
     ]  # fmt: skip
 
 
-def test_card_of_a_users_own_architecture(tmp_path: Path, mhmodels: Run) -> None:
+def test_card_of_a_users_own_architecture(tmp_path: Path, command: Command) -> None:
     (tmp_path / "mine.json").write_bytes(get_architecture("multi_max").at(name="mine").to_json())
-    card = mhmodels("info", "mine.json", "--card").stdout
+    card = command("info", "mine.json", "--card").stdout
     assert "not of the zoo" in card
     assert "## Weights" not in card
     assert "accuracy" not in card

@@ -300,9 +300,8 @@ def test_a_file_that_is_none_of_ours_is_left_alone(tmp_path: Path, make: Any, me
 def test_paths_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for path in (tmp_path, tmp_path / "file" / "results.db", Path("/dev/null")):
-        with pytest.raises(StoreError, match="give another path") as caught:
+        with pytest.raises(StoreError, match="argument 'store'"):
             Store(path)
-        assert caught.value.field == "store"
 
 
 def test_an_empty_file_becomes_a_store(tmp_path: Path) -> None:
@@ -317,9 +316,8 @@ def test_read_only(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Store(path).close()
     # Root may write anything, so the answer of the system is set.
     monkeypatch.setattr(os, "access", lambda place, mode: Path(place) != path or mode != os.W_OK)
-    with pytest.raises(StoreError, match=r"read-only.*give another path") as caught:
+    with pytest.raises(StoreError, match=r"read-only.*argument 'store'"):
         Store(path)
-    assert caught.value.field == "store"
 
 
 def test_what_cannot_be_written_is_open_for_reading_where_that_is_wanted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,9 +330,8 @@ def test_what_cannot_be_written_is_open_for_reading_where_that_is_wanted(path: P
             assert store.read_only
             assert [each.median_ms for each in store] == [2.5]
             for refused in (store.check_writable, lambda store=store: store.add(row())):
-                with pytest.raises(StoreError, match=r"cannot be written.*give another path") as caught:
+                with pytest.raises(StoreError, match=r"cannot be written.*argument 'store'"):
                     refused()
-                assert caught.value.field == "store"
         with pytest.raises(StoreError, match="read-only"):
             Store(path)
 

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
 
+if TYPE_CHECKING:
+    from mhmodels.android_bench.runner import PhoneRunner
+    from mhmodels.android_bench.transport.adb import Listed
+
 
 @click.command("devices")
 @click.option(
-    "--name", "names", multiple=True, metavar="SERIAL=NAME", help="Give a phone a name for NAME/delegate; empty removes it."
+    "--name",
+    "names",
+    multiple=True,
+    metavar="SERIAL=NAME",
+    help="Name for a phone, so that NAME/delegate stands for SERIAL/delegate; an empty name removes it. May be repeated.",
 )
-@click.option("--clean", "cleaned", multiple=True, metavar="SERIAL|NAME", help="Remove what was pushed to a phone.")
-@click.option("--delegates-file", type=click.Path(exists=True, dir_okay=False), help="Delegates of your own (docs/phones.md).")
-@click.option("--adb", type=click.Path(), default=None, help="The adb executable.")
-@click.option("--adb-server", default=None, metavar="HOST:PORT", help="Another adb server than this machine's.")
+@click.option(
+    "--clean", "cleaned", multiple=True, metavar="SERIAL|NAME", help="Remove what was pushed to this phone; may be repeated."
+)
+@click.option(
+    "--delegates-file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="JSON or TOML file with delegates of your own (docs/phones.md).",
+)
+@click.option("--adb", type=click.Path(), default=None, help="Path of the adb executable. By default it is looked for.")
+@click.option(
+    "--adb-server",
+    default=None,
+    metavar="HOST:PORT",
+    help="Address of the adb server. By default the server of this machine is used.",
+)
 @json_option
 def devices(
     names: tuple[str, ...],
@@ -27,9 +46,9 @@ def devices(
     adb_server: str | None,
     as_json: bool,
 ) -> None:
-    """Phones that adb sees: what they are, how they are, and which delegates can run on them.
+    """List the phones that adb sees: model, condition, and the delegates that can run on them.
 
-    Measure on one with `mhmodels bench MODEL --device SERIAL --delegate ID`.
+    `mhmodels bench MODEL --device SERIAL --delegate ID` measures on one.
     """
     from mhmodels.android_bench.delegates.catalogue import load_delegates
     from mhmodels.android_bench.device.names import serial_of, set_name
@@ -65,10 +84,11 @@ def devices(
     _print(rows)
 
 
-def _row(runner: Any, line: Any) -> dict[str, Any]:
+def _row(runner: PhoneRunner, line: Listed) -> dict[str, Any]:
     """One device as data; one that cannot be used carries its problem and nothing else."""
+    from mhmodels.android_bench.delegates.suitability import obstacle, remark
     from mhmodels.android_bench.device.condition import read_condition
-    from mhmodels.android_bench.device.description import core_mask, obstacle, remark
+    from mhmodels.android_bench.device.description import core_mask
     from mhmodels.android_bench.device.names import name_of
     from mhmodels.android_bench.errors import AdbError
 

@@ -67,7 +67,7 @@ def find_binary(tool: str, facts: PhoneFacts, phone: Phone, given: Iterable[str 
         digest = said.stdout.split()[:1]
         if said.rc == 0 and digest and re.fullmatch("[0-9a-f]{64}", digest[0]):
             return Binary(tool, None, place, digest[0], "")
-    raise MeasurementError(_missing(tool, facts), field="binaries")
+    raise MeasurementError(_missing(tool, facts))
 
 
 def inspect(path: Path, tool: str) -> Binary:
@@ -106,6 +106,6 @@ def _missing(tool: str, facts: PhoneFacts) -> str:
         f"download {URL}/{platform}_benchmark_model" if tool == "benchmark_model" else "build litert/tools of LiteRT with Bazel"
     )
     return (
-        f"no {tool} for {facts.title} ({abi}): {where}, then give the file or put it at "
+        f"no {tool} for {facts.title} ({abi}): {where}, then give the file as argument 'binaries' or put it at "
         f"{user_folder() / abi / tool} (docs/phones.md)"
     )

@@ -18,10 +18,16 @@ MOST_BYTES = 1 << 20
 
 
 class Delegates:
-    """A set of delegates by id: the built-in table and a user's own.
+    """Delegates by id: the built-in table and a user's own.
 
     Args:
-        own: a user's entries; they replace built-in ones of the same id.
+        own: the user's delegates; they replace built-in ones of the same id.
+
+    Example:
+        >>> from mhmodels.android_bench import Delegates
+        >>> choice = Delegates().get("nnapi:google-edgetpu")
+        >>> choice.format, choice.flags("/folder")["nnapi_accelerator_name"]
+        ('int8', 'google-edgetpu')
     """
 
     def __init__(self, own: Iterable[Delegate] = ()) -> None:
@@ -29,6 +35,10 @@ class Delegates:
 
     def __iter__(self) -> Iterator[Delegate]:
         return iter(self._known.values())
+
+    def libraries(self) -> set[str]:
+        """Paths on a device at which any delegate looks for its libraries."""
+        return {path for delegate in self for path in delegate.libraries}
 
     def find(self, text: str) -> DelegateChoice | None:
         """What `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for; None if it is none of them."""
@@ -76,8 +86,21 @@ class Delegates:
 def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
     """Reads a user's delegates: JSON or TOML, `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
 
+    Args:
+        path: the file; `.toml` is read as TOML, anything else as JSON.
+
     Raises:
-        DelegateError: it cannot be read, or an entry cannot be; the message names file and field.
+        DelegateError: the file cannot be read, or an entry is wrong; the message names file and field.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> entry = '{"id": "mine", "title": "Mine", "formats": ["int8"], "proof": {"names": ["EXTERNAL"]}}'
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder) / "mine.json"
+        ...     _ = path.write_text('{"delegates": [' + entry + "]}")
+        ...     [delegate.id for delegate in load_delegates(path)]
+        ['mine']
     """
     file = Path(path)
     decode = msgspec.toml.decode if file.suffix == ".toml" else msgspec.json.decode

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
+from mhmodels.android_bench.device.cores import CLOCK_LIMITS
 from mhmodels.android_bench.transport.phone import quote
 
 Mode: TypeAlias = Literal["burst", "sustained"]
@@ -22,7 +23,6 @@ class BlockDuration(NamedTuple):
     max_secs: float
 
 
-CLOCK_LIMITS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq"
 # Once a second, with nothing started but `sleep`, and a line only where something changed.
 _SAMPLER = f"""n=0; m=
 while [ $n -lt SECONDS ]; do

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from mhmodels.android_bench.delegates.command import CLOCK_LIMITS
+from mhmodels.android_bench.device.cores import CLOCK_LIMITS
 from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, guarded, sections, split_sections
 
@@ -200,7 +200,10 @@ def obstacles(condition: PhoneCondition, limits: PhoneLimits) -> list[str]:
     level = condition.battery_level
     held = condition.charging or condition.draining is False
     if level is not None and level < limits.battery_level and not held:
-        found.append(f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it, or allow less")
+        found.append(
+            f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it, or allow less "
+            "(argument 'battery_level')"
+        )
     if condition.power_save:
         found.append("its power-saving mode is on: turn it off")
     return found

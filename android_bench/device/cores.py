@@ -25,6 +25,8 @@ CORES = (
     'echo "${c##*/cpu} $(cat $c/cpufreq/cpuinfo_max_freq 2>/dev/null || echo 0)'
     ' $(cat $c/cpu_capacity 2>/dev/null || echo 0)"; done'
 )
+# Highest clock that each core is allowed at this moment.
+CLOCK_LIMITS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq"
 # Cores of one policy share their clock; its folder stays while some of them sleep.
 POLICIES = (
     "for p in /sys/devices/system/cpu/cpufreq/policy[0-9]*; do "

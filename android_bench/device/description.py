@@ -1,4 +1,4 @@
-"""What a phone is: identity, cores, GPU, accelerators, and which delegates can run on it."""
+"""What a phone is: identity, cores, GPU, accelerators, libraries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mhmodels.android_bench.delegates.delegate import Delegate
 from mhmodels.android_bench.device.condition import IDENTITY, identity_of
 from mhmodels.android_bench.device.cores import CORES, POLICIES, REST, WAKE, Core, number, read_cores
 from mhmodels.android_bench.transport.lines import without_controls
@@ -96,17 +95,17 @@ def rest_mask(facts: PhoneFacts) -> int:
     return every & ~facts.big_mask if facts.pinned else 0
 
 
-def read_facts(phone: Phone, delegates: Iterable[Delegate]) -> PhoneFacts:
-    """Asks a device what it is, in one go.
+def read_facts(phone: Phone, libraries: Iterable[str] = ()) -> PhoneFacts:
+    """Asks a device what it is, in one script.
 
     Args:
         phone: the device.
-        delegates: whose libraries are looked for.
+        libraries: paths on the device to look for.
 
     Raises:
         AdbError: it does not answer.
     """
-    paths = sorted({path for delegate in delegates for path in delegate.libraries})
+    paths = sorted(set(libraries))
     commands = {
         "props": "getprop",
         "cores": CORES,
@@ -158,27 +157,6 @@ def _can_pin(phone: Phone, mask: int) -> bool:
     rc = phone.script(pin).rc
     # 126 and 127: there is no such program.
     return rc == 0 or (rc not in (126, 127) and phone.script(f"{WAKE}; {pin}; c=$?; {REST}; exit $c").rc == 0)
-
-
-def obstacle(delegate: Delegate, facts: PhoneFacts) -> str:
-    """Why a delegate cannot run on a device, as far as can be told without trying; "" if nothing speaks against it."""
-    if facts.sdk and facts.sdk < delegate.min_sdk:
-        return f"needs Android API {delegate.min_sdk}, this is {facts.sdk}"
-    if delegate.platforms and not any(re.search(delegate.platforms, name) for name in (facts.platform, *facts.soc.split())):
-        return f"not for this chip ({facts.soc or facts.platform or 'unknown'})"
-    if delegate.libraries and not facts.libraries & set(delegate.libraries):
-        return f"none of its libraries is there ({delegate.libraries[0]}, …)"
-    return ""
-
-
-def remark(delegate: Delegate, facts: PhoneFacts) -> str:
-    """What to know about a delegate on a device although it may run: that it is on its way out, what it needs."""
-    remarks = []
-    if delegate.deprecated_sdk and facts.sdk >= delegate.deprecated_sdk:
-        remarks.append(f"deprecated ({delegate.note}); its successor is {delegate.successor}")
-    if delegate.files:
-        remarks.append(f"needs {', '.join(delegate.files)} from a folder of yours")
-    return "; ".join(remarks)
 
 
 def restarted(before: str, after: str) -> bool:

@@ -7,7 +7,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -120,7 +119,7 @@ def write_log(outcome: PhoneOutcome, hardware: Hardware, folder: Path) -> Path:
     return path
 
 
-def _block(block: PhoneBlock) -> dict[str, Any]:
+def _block(block: PhoneBlock) -> dict[str, object]:
     run = block.run
     return {
         "script": block.script,
@@ -152,8 +151,8 @@ def _lowest(blocks: Sequence[PhoneBlock]) -> list[int]:
     return [min(clocks) for clocks in zip(*told, strict=True)] if len({len(clocks) for clocks in told}) == 1 else []
 
 
-def _state(outcome: PhoneOutcome, log: Path) -> dict[str, Any]:
-    state: dict[str, Any] = {"status": outcome.status.value, "log": str(log), "remarks": list(outcome.remarks)}
+def _state(outcome: PhoneOutcome, log: Path) -> dict[str, object]:
+    state: dict[str, object] = {"status": outcome.status.value, "log": str(log), "remarks": list(outcome.remarks)}
     if outcome.blocks:
         before, after = outcome.blocks[0].before, outcome.blocks[-1].after
         state |= {

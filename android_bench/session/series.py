@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -89,7 +89,7 @@ def summarise_blocks(blocks: Sequence[Latency], seed: int = 0) -> Series:
     )
 
 
-def _all(function, values: Sequence[float | None]) -> float | None:  # type: ignore[no-untyped-def]
+def _all(function: Callable[[list[float]], float], values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(function(known)) if len(known) == len(values) else None
 

@@ -223,8 +223,7 @@ class Session:
         if hot:
             raise MeasurementError(
                 f"{self.facts.title} ({self.phone.serial}) is too warm after {self.plan.limits.cool_down_s:.0f} s ({hot}): "
-                "let it lie open and cool, or wait longer",
-                field="cool_down_s",
+                "let it lie open and cool, or wait longer (argument 'cool_down_s')"
             )
         self._start_c = now.temperature_c
         max_khz = max((core.max_khz for core in self.facts.cores), default=0)
@@ -245,10 +244,7 @@ class Session:
         """
         reasons = conditions.obstacles(now, self.plan.limits)
         if reasons:
-            raise MeasurementError(
-                f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}",
-                field="battery_level" if any(reason.startswith("its battery") for reason in reasons) else "",
-            )
+            raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
 
     def _cool(self) -> tuple[PhoneCondition, float, str]:
         """Waits until a block may begin; a battery that ran low meanwhile ends the session.

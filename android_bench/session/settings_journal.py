@@ -98,8 +98,7 @@ class SettingsJournal:
         if needed is not None:
             raise AdbError(
                 f"device '{self._phone.serial}': {needed.name} cannot be changed, though rows would say that it was: "
-                "leave it as it is",
-                field="fixed_clocks",
+                "leave it as it is (no argument 'fixed_clocks')"
             )
         return [f"{setting.name} cannot be changed" for setting in refused]
 

@@ -18,6 +18,8 @@ from mhmodels.android_bench.transport.process import Finished, Stopped
 SCRIPT_S = 20.0
 # A phone answers long before it has started as a whole.
 BOOT_S = 120.0
+# Between two looks for a device that is away.
+AGAIN_S = 0.5
 ATTEMPTS = 3
 ADBS_OWN_RC = 255
 # For one of the few commands in a script that may hang.
@@ -185,7 +187,7 @@ class Phone:
                 if line is not None:
                     self.adb.run(["disconnect", self.serial])
                 self.adb.connect(self.serial)
-            time.sleep(0.5)
+            time.sleep(AGAIN_S)
 
     def _here(self) -> tuple[bool, bool]:
         """Whether the device answers, and whether it has started."""

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
-from mhmodels.export.cli.options import model_options, network_of, preprocessing_options, refuse_changes
-from mhmodels.tflite.format import FORMATS
+from mhmodels.export.cli.messages import ExportCommand
+from mhmodels.export.cli.options import model_options, preprocessing_options, resolve_and_tell
+from mhmodels.tflite.format import FORMATS, FileFormat
 
 if TYPE_CHECKING:
-    from mhmodels.architecture import Architecture
-    from mhmodels.export.reading.stated_rule import StatedRule
-    from mhmodels.export.verification.consistency import ConsistencyReport, ConsistencySubject
+    from mhmodels.export.verification.consistency_report import ConsistencyReport
+    from mhmodels.export.verification.decisions import Decide
 
-_PICTURES = 130
-_CANVASES = 360
 _SHOWN_OUTPUTS = 5
 _DECIDES = {
     "best": "the decision on a picture is its best output, or none below the threshold",
@@ -25,23 +23,24 @@ _DECIDES = {
 }
 
 
-@click.command()
+@click.command(cls=ExportCommand)
 @click.argument("model")
 @click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures. Default: the bundled photographs, or the test set of registered weights.")  # fmt: skip
+              help="Folder of pictures. Default: the test set of registered weights, else the bundled photographs.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
-              help="Weights file, or a registered name. Without it: seeded random weights.")  # fmt: skip
+              help="Weights file, or name of registered weights. Default: seeded random weights.")  # fmt: skip
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=FORMATS, show_default=True,
-              help="Formats to compare.")  # fmt: skip
+              help="Format to compare. The option may be repeated.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
               help="Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard "
-                   "deviation.")  # fmt: skip
+                   "deviation, from 0 to 1.")  # fmt: skip
 @click.option("--threshold", type=FiniteRange(), default=None,
               help="Score from which a decision is made. Default: 0.5 for a sigmoid; 0.5, or the median best score if that is "
                    "lower, for a softmax; the median output for a network without a last activation.")  # fmt: skip
 @click.option("--decide", type=click.Choice(("auto", "best", "each")), default="auto", show_default=True,
-              help="best: a picture's decision is its best output. each: every value of the output is a decision (multi-label, "
-                   "regression). auto: best for a softmax and for several outputs without activation, else each.")  # fmt: skip
+              help="How scores become decisions. best: a picture's decision is its best output. each: every value of the output "
+                   "is a decision (multi-label, regression). auto: best for a softmax and for several outputs without "
+                   "activation, else each.")  # fmt: skip
 @preprocessing_options
 @model_options
 @json_option
@@ -49,17 +48,20 @@ def consistency(
     model: str,
     images: Path | None,
     weights: str | None,
-    formats: tuple[Any, ...],
+    formats: tuple[FileFormat, ...],
     tolerance: float,
     threshold: float | None,
-    decide: Any,
+    decide: Decide,
     preprocessing: str | None,
     mean: str | None,
     std: str | None,
+    width_multiplier: float | None,
+    input_size: tuple[int, int] | None,
+    input_channels: int | None,
+    classes: int | None,
     as_json: bool,
-    **changes: Any,
 ) -> None:
-    """Does a network say the same in every format and on every runner at hand?
+    """Compare a network in every format, on every runner of this machine.
 
     Exports all formats from one graph and one calibration, runs them on pictures with LiteRT (XNNPACK, its own kernels, its
     reference kernels) beside the float Keras model, and reports agreement, drift of the logits, and whether one score
@@ -68,28 +70,32 @@ def consistency(
     """
     from rich.markup import escape
 
-    from mhmodels.export.reading.stated_rule import stated_rule_of
-    from mhmodels.registry import is_keras_file, resolve
+    from mhmodels.export.cli.stated_rule import stated_rule_of
+    from mhmodels.export.reading.model_request import ModelRequest
     from mhmodels.system.quiet import load_tensorflow
 
-    rule = stated_rule_of(preprocessing, mean, std)
-    if is_keras_file(model):
-        refuse_changes(model, changes)
-        architecture = None
-    else:
-        architecture = network_of(resolve(model).at(**changes), weights, changes)
+    request = ModelRequest(
+        model=model,
+        weights=weights,
+        preprocessing=stated_rule_of(preprocessing, mean, std),
+        width_multiplier=width_multiplier,
+        input_size=input_size,
+        input_channels=input_channels,
+        classes=classes,
+    )
+    resolved = resolve_and_tell(request)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
         from mhmodels.export.verification.consistency import check_consistency
 
-        subject = _subject(model, architecture, changes, weights, images, rule)
         report = check_consistency(
-            subject,
-            tuple(dict.fromkeys(formats)),
-            tolerance,
-            threshold,
-            lambda stage: status.update(escape(stage)),
+            resolved,
+            images=images,
+            formats=tuple(dict.fromkeys(formats)),
+            tolerance=tolerance,
+            threshold=threshold,
             decide=decide,
+            progress=lambda stage: status.update(escape(stage)),
         )
     if as_json:
         emit_json(report)
@@ -102,63 +108,6 @@ def consistency(
             f"expected at most {tolerance:.2%}"
         )
         raise click.exceptions.Exit(1)
-
-
-def _subject(
-    model: str,
-    architecture: Architecture | None,
-    changes: dict[str, Any],
-    weights: str | None,
-    folder: Path | None,
-    rule: StatedRule | None = None,
-) -> ConsistencySubject:
-    """The network (None for a `.keras` file, which is one), and the pictures to compare it on."""
-    import msgspec
-
-    from mhmodels.export.reading.pictures import fit_preprocessing, photographs, read_pictures
-    from mhmodels.export.reading.source import keras_source, load_source, weights_rule
-    from mhmodels.export.verification.consistency import ConsistencySubject
-
-    if architecture is None:
-        source = keras_source(model, changes["input_size"]).stated(rule)
-        source.check_rule()
-        architecture = fit_preprocessing(source.architecture)
-        calibration = read_pictures(None, architecture)
-    else:
-        expected = weights_rule(weights, architecture) or architecture.preprocessing
-        expected = expected if rule is None else rule.over(expected)
-        architecture = fit_preprocessing(msgspec.structs.replace(architecture, preprocessing=expected))
-        calibration = read_pictures(None, architecture)
-        source = load_source(architecture, weights, calibration.images)
-    known = None if folder is not None else _test_set(weights, architecture)
-    if known is not None:
-        return ConsistencySubject(source, *known)
-    if folder is not None:
-        pictures = read_pictures(folder, architecture)
-        # The bundled photographs are of three channels; for a network of others the folder calibrates too.
-        return ConsistencySubject(source, calibration if architecture.input_channels == 3 else pictures, pictures, None)
-    pictures = calibration._replace(images=photographs(_PICTURES, architecture))
-    return ConsistencySubject(source, calibration, pictures, None)
-
-
-def _test_set(weights: str | None, architecture: Any) -> Any:
-    """Calibration pictures, test pictures and classes of the data set that registered weights were trained on."""
-    from mhmodels.export.reading.pictures import InputPictures
-    from mhmodels.export.writing.manifest import Calibration
-    from mhmodels.preprocessing.pictures import preprocess
-    from mhmodels.training.data.digits64 import CLASSES, SETTINGS, SIDE, test_set, validation_set
-
-    if weights not in SETTINGS or architecture.input_size != (SIDE, SIDE) or architecture.classes != CLASSES:
-        return None
-    sets = []
-    for name, data, count in (("validation", validation_set, 256), ("test", test_set, _CANVASES)):
-        drawn = data(SETTINGS[weights])
-        every = slice(None, None, max(1, len(drawn.pixels) // count))
-        images = preprocess(drawn.pixels[every], architecture.preprocessing)
-        sets.append(
-            (InputPictures(images, Calibration(source=f"{weights} {name} canvases", pictures=len(images))), drawn.labels[every])
-        )
-    return sets[0][0], *sets[1]
 
 
 def _print(report: ConsistencyReport) -> None:

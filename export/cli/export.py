@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,21 +11,27 @@ import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.cli.options import model_options, network_of, preprocessing_options, refuse_changes
-from mhmodels.tflite.format import FORMATS
+from mhmodels.export.cli.messages import ExportCommand, fields_as_options
+from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocessing_options, resolve_and_tell, tell
+from mhmodels.tflite.format import FORMATS, FileFormat
 
 if TYPE_CHECKING:
-    from mhmodels.architecture import Architecture
-    from mhmodels.export.options import ExportOptions
-    from mhmodels.export.pipeline import Exported
-    from mhmodels.export.reading.source import ExportSource
+    from mhmodels.export.file_export import Exported
+    from mhmodels.export.graph.outputs import Pooling
+    from mhmodels.export.options import Engine, ExportOptions
+    from mhmodels.export.quantisation.scheme import Granularity
+    from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
+    from mhmodels.export.writing.labels import OutputLabels
+    from mhmodels.export.writing.writer import InterfaceType
 
 
 class ExportFailure(NamedTuple):
     """A network, or one format of it, that could not be exported.
 
     Attributes:
-        format: the one that failed; None where the network could be exported in no format.
+        model: as it was given.
+        error: what was wrong.
+        format: the format that failed. None where the network could be exported in no format.
     """
 
     model: str
@@ -33,58 +39,73 @@ class ExportFailure(NamedTuple):
     format: str | None = None
 
     def text(self) -> str:
-        """As a line for people."""
+        """Returns a line for people."""
         return f"{self.model}{f', {self.format}' if self.format else ''}: {self.error}"
 
 
-@click.command()
+@click.command(cls=ExportCommand)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True, help="Folder for the files.")
-@click.option(
-    "--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("float32",), show_default=True,
-    help="May be repeated. int8: int8 kernels, per-channel weights. uint8: asymmetric uint8 throughout.",
-)  # fmt: skip
+@click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True,
+              help="Folder for the files. It is made if it is missing.")  # fmt: skip
+@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("float32",), show_default=True,
+              help="Format of a file. The option may be repeated. float16: weights stored in 16 bits. int8: int8 kernels with "
+                   "per-channel weights. uint8: asymmetric uint8 throughout.")  # fmt: skip
 @click.option("--io", type=click.Choice(("uint8", "int8", "float32")), default="uint8", show_default=True,
-              help="Input and output type of int8 files.")  # fmt: skip
+              help="Element type of the input and output of int8 files.")  # fmt: skip
 @model_options
 @click.option("--weights", default=None, metavar="PATH|NAME",
-              help="Weights file, or a registered name. Without it: seeded random weights, labelled as such.")  # fmt: skip
+              help="Weights file, or name of registered weights. Default: seeded random weights, labelled as such.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures (.npy arrays, if not of 3 channels) that give the ranges of integer formats. Default: the "
-                   "bundled photographs.")  # fmt: skip
+              help="Folder of pictures that give the ranges of integer formats; of .npy arrays for networks of other than 3 "
+                   "channels. Default: the bundled photographs.")  # fmt: skip
 @click.option("--calibration-method", default=None, metavar="METHOD",
-              help="min-max (default), moving-average, percentile-P, or auto: the best on held-out pictures.")  # fmt: skip
+              help="How ranges follow from pictures: min-max (default), moving-average, percentile-P with P from 50 to below "
+                   "100, or auto for the best on held-out pictures.")  # fmt: skip
 @click.option("--labels", "labels_file", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
-              help="Class names, one per line. They go into the manifest and, as metadata, into the file.")  # fmt: skip
+              help="File of class names, one a line. They go into the manifest and, as metadata, into the file.")  # fmt: skip
 @click.option("--label-offset", type=click.IntRange(0, 1_000_000), default=0, show_default=True,
-              help="Output of the first label: 1 where output 0 is a background class.")  # fmt: skip
+              help="Output that the first label names: 1 where output 0 is a background class.")  # fmt: skip
 @click.option("--metadata/--no-metadata", default=None,
-              help="tflite-support's metadata in the file. Default: where there are labels.")  # fmt: skip
-@click.option(
-    "--granularity",
-    type=click.Choice(("channel", "tensor")),
-    default=None,
-    help="One scale of int8 weights for each channel (default) or for a whole tensor.",
-)
+              help="Whether the file carries tflite-support's metadata. Default: where there are labels.")  # fmt: skip
+@click.option("--granularity", type=click.Choice(("channel", "tensor")), default=None,
+              help="One scale of int8 weights for each channel (default) or for a whole tensor.")  # fmt: skip
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
-              help="Global pooling as MEAN or AVERAGE_POOL_2D.")  # fmt: skip
-@click.option("--no-softmax", is_flag=True, help="Leave out the softmax: the outputs are logits.")
+              help="TFLite operator of the global pooling: MEAN, or AVERAGE_POOL_2D for drivers that lack MEAN.")  # fmt: skip
+@click.option("--no-softmax", is_flag=True, help="Leave out the softmax, so that the outputs are logits.")
 @preprocessing_options
-@click.option("--features", is_flag=True, help="Output the feature maps, named by stride, without a classifier.")
-@click.option("--normalise-in-model", is_flag=True, help="Take raw pixels 0..255; a 1x1 depthwise convolution normalises them.")
+@click.option("--features", is_flag=True, help="Output the feature maps, named by their stride, without a classifier.")
+@click.option("--normalise-in-model", is_flag=True,
+              help="Let the file take raw pixels from 0 to 255; a 1x1 depthwise convolution normalises them.")  # fmt: skip
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
-              help="Our own writer, or TensorFlow's converter.")  # fmt: skip
+              help="What writes the file: direct, the writer of this package, or TensorFlow's converter.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace files that exist.")
 @json_option
 def export(
     models: tuple[str, ...],
     output: Path,
+    formats: tuple[FileFormat, ...],
+    io: InterfaceType,
     input_size: tuple[int, int] | None,
     input_channels: int | None,
     width_multiplier: float | None,
     classes: int | None,
+    weights: str | None,
+    calibration: Path | None,
+    calibration_method: str | None,
+    labels_file: Path | None,
+    label_offset: int,
+    metadata: bool | None,
+    granularity: Granularity | None,
+    pooling: Pooling,
+    no_softmax: bool,
+    preprocessing: str | None,
+    mean: str | None,
+    std: str | None,
+    features: bool,
+    normalise_in_model: bool,
+    engine: Engine,
+    overwrite: bool,
     as_json: bool,
-    **settings: Any,
 ) -> None:
     """Write TFLite files and verify each at once on real pictures.
 
@@ -92,11 +113,42 @@ def export(
     Each file gets a manifest beside it. A file that does not agree with its network is not kept. If a network or a format
     fails, the others are still exported, the failures are listed at the end, and the exit code is 1.
     """
-    changes = {
-        "width_multiplier": width_multiplier, "input_size": input_size, "input_channels": input_channels, "classes": classes,
-    }  # fmt: skip
-    options = _options(output, **settings)
-    openers = [_opener(model, changes, options, len(models) == 1) for model in models]
+    from mhmodels.export.cli.stated_rule import stated_rule_of
+    from mhmodels.export.graph.outputs import WriterOptions
+    from mhmodels.export.options import ExportOptions
+    from mhmodels.export.reading.model_request import ModelRequest
+
+    options = ExportOptions(
+        directory=output,
+        formats=tuple(dict.fromkeys(formats)),
+        io=io,
+        calibration=calibration,
+        calibration_method=calibration_method,
+        granularity=granularity,
+        writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
+        engine=engine,
+        normalise_in_model=normalise_in_model,
+        labels=_labels(labels_file, label_offset),
+        metadata=metadata,
+        overwrite=overwrite,
+    )
+    rule = stated_rule_of(preprocessing, mean, std)
+    requests = [
+        ModelRequest(
+            model=model,
+            weights=weights,
+            preprocessing=rule,
+            width_multiplier=width_multiplier,
+            input_size=input_size,
+            input_channels=input_channels,
+            classes=classes,
+        )
+        for model in models
+    ]
+    options.check()
+    if options.io != "uint8" and "int8" not in options.formats:
+        note(f"--io {options.io} is for int8 files, of which there are none; uint8 files take uint8, float files float32")
+    openers = [_opener(request, options, alone=len(models) == 1) for request in requests]
     exported, failed = _export_all(models, openers, options)
     if as_json:
         document: dict[str, Any] = {"files": [_document(one) for one in exported]}
@@ -109,69 +161,41 @@ def export(
         raise click.exceptions.Exit(1)
 
 
-def _opener(
-    model: str, changes: dict[str, Any], options: ExportOptions, alone: bool
-) -> Callable[[], Architecture | ExportSource]:
-    """What opens a MODEL once TensorFlow is loaded; names, sizes and, for a single one, its files are checked before."""
-    from mhmodels.export.options import target_paths
-    from mhmodels.registry import is_keras_file, resolve
+def _labels(file: Path | None, offset: int) -> OutputLabels:
+    """Reads the labels file.
 
-    if not is_keras_file(model):
-        named = resolve(model).at(**changes)
-        if not alone:
-            return lambda: network_of(named, options.weights, changes, top=not options.writer.features)
-        architecture = network_of(named, options.weights, changes, top=not options.writer.features)
-        options.labels.check(architecture.classes)
-        target_paths(architecture, options, set())
-        return lambda: architecture
-    refuse_changes(model, changes)
-
-    def load() -> ExportSource:
-        from mhmodels.export.reading.source import keras_source
-
-        return keras_source(model, changes["input_size"])
-
-    return load
-
-
-def _options(
-    output: Path,
-    formats: tuple[Any, ...],
-    pooling: Any,
-    no_softmax: bool,
-    features: bool,
-    labels_file: Path | None,
-    label_offset: int,
-    preprocessing: str | None,
-    mean: str | None,
-    std: str | None,
-    **settings: Any,
-) -> ExportOptions:
-    from mhmodels.export.graph.outputs import WriterOptions
-    from mhmodels.export.options import ExportOptions
-    from mhmodels.export.reading.stated_rule import stated_rule_of
+    Raises:
+        click.UsageError: there is an offset and no file.
+    """
     from mhmodels.export.writing.labels import NO_LABELS, labels_from_file
 
-    if label_offset and labels_file is None:
+    if offset and file is None:
         raise click.UsageError("--label-offset says where the labels of --labels begin, and there is none")
-    options = ExportOptions(
-        directory=output,
-        formats=tuple(dict.fromkeys(formats)),
-        writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
-        labels=NO_LABELS if labels_file is None else labels_from_file(labels_file, label_offset),
-        preprocessing=stated_rule_of(preprocessing, mean, std),
-        **settings,
-    )
-    options.check()
-    if options.io != "uint8" and "int8" not in options.formats:
-        note(f"--io {options.io} is for int8 files, of which there are none; uint8 files take uint8, float files float32")
-    return options
+    return NO_LABELS if file is None else labels_from_file(file, offset)
+
+
+def _opener(request: ModelRequest, options: ExportOptions, *, alone: bool) -> Callable[[], ResolvedModel]:
+    """Checks names and sizes of a model and, for a single one, its files; returns what resolves its weights."""
+    from mhmodels.export.reading.model_request import requested_network
+    from mhmodels.export.targets import target_paths
+
+    top = not options.writer.features
+    if requested_network(request) is None or not alone:
+        return lambda: resolve_and_tell(request, top=top)
+    resolved = resolve_and_tell(request, top=top)
+    assert resolved.architecture is not None
+    options.labels.check(resolved.architecture.classes)
+    target_paths(resolved.architecture, options, set())
+    return lambda: resolved
 
 
 def _export_all(
-    models: tuple[str, ...], openers: list[Callable[[], Architecture | ExportSource]], options: ExportOptions
+    models: Sequence[str], openers: Sequence[Callable[[], ResolvedModel]], options: ExportOptions
 ) -> tuple[list[Exported], list[ExportFailure]]:
-    """Every network in turn, in every format. Failures are told at the end; one that leaves nothing to do is raised."""
+    """Exports every network in turn, in every format.
+
+    Failures are returned, except one that leaves nothing to do, which is raised.
+    """
     from rich.markup import escape
 
     from mhmodels.system.quiet import load_tensorflow
@@ -181,45 +205,45 @@ def _export_all(
     with ExitStack() as stack:
         status = stack.enter_context(progress_console().status("loading TensorFlow"))
         load_tensorflow()
-        from mhmodels.export.pipeline import export_model
+        from mhmodels.export.pipeline import export_files
         from mhmodels.export.writing.metadata import MetadataWriter
 
         def progress(stage: str) -> None:
-            status.update(escape(stage))
+            status.update(escape(fields_as_options(stage)))
 
         metadata, taken = stack.enter_context(MetadataWriter()), set[Path]()
         for model, opener in zip(models, openers, strict=True):
 
             def format_failed(fmt: str, error: MhmodelsError, model: str = model) -> None:
-                failed.append(ExportFailure(model, str(error), fmt))
+                failed.append(ExportFailure(model, fields_as_options(str(error)), fmt))
 
             several = len(models) > 1 or len(options.formats) > 1
             goes_on = format_failed if several else None
             try:
-                for one in export_model(opener(), options, progress, taken=taken, metadata=metadata, failed=goes_on):
+                for one in export_files(opener(), options, progress, taken=taken, metadata=metadata, failed=goes_on):
                     exported.append(one)
-                    _tell(one, options)
+                    _tell_remarks(one, options)
             except MhmodelsError as error:
                 if len(models) == 1:
                     raise
-                failed.append(ExportFailure(model, str(error)))
+                failed.append(ExportFailure(model, fields_as_options(str(error))))
     return exported, failed
 
 
-def _tell(one: Exported, options: ExportOptions) -> None:
-    """Remarks on a file that nobody must miss."""
+def _tell_remarks(one: Exported, options: ExportOptions) -> None:
+    """Prints remarks on a file that nobody must miss."""
     manifest = one.manifest
     skipped = () if manifest.calibration is None else manifest.calibration.skipped
     if skipped:
-        shown = "; ".join(skipped[:3]) + (f"; and {len(skipped) - 3} more" if len(skipped) > 3 else "")
+        more = f"; and {len(skipped) - REMARKS_SHOWN} more" if len(skipped) > REMARKS_SHOWN else ""
+        shown = "; ".join(skipped[:REMARKS_SHOWN]) + more
         note(f"{len(skipped)} calibration pictures could not be read and were skipped: {shown}")
     if manifest.labels.names and not manifest.metadata and options.metadata is None:
         note(f"{one.path.name}: no metadata, because tflite-support is not installed; the labels are in the manifest")
     if manifest.architecture is None:
         known = f"recognised: {manifest.backbone}" if manifest.backbone else "unknown"
         note(f"{one.path.name}: a network that is in no table; its backbone is {known}")
-    for text in one.notes:
-        note(f"{one.path.name}: {text}")
+    tell(one.path.name, one.notes)
 
 
 def _document(one: Exported) -> dict[str, Any]:

@@ -1,16 +1,20 @@
-"""Options that say which network: shared by the commands that export one."""
+"""Options that the commands which open a model share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mhmodels.architecture import Architecture, check_input_size
+from mhmodels.architecture import check_input_size
 from mhmodels.cli.common import F, note
 from mhmodels.errors import ArchitectureError
+from mhmodels.export.cli.messages import fields_as_options
+
+if TYPE_CHECKING:
+    from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
+
+REMARKS_SHOWN = 3
 
 
 class InputSize(click.ParamType):  # type: ignore[type-arg]
@@ -30,46 +34,34 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]
         return sides[0], sides[-1]
 
 
-def refuse_changes(model: str, changes: Mapping[str, Any]) -> None:
-    """A `.keras` file is a built model: of what `model_options` asks for it can take an input size only.
+def resolve_and_tell(request: ModelRequest, *, top: bool = True) -> ResolvedModel:
+    """Resolves a request, and tells what its weights decided."""
+    from mhmodels.export.reading.model_request import resolve_model
 
-    Raises:
-        click.UsageError: another one was given; the message names it.
-    """
-    given = [name for name in ("width_multiplier", "input_channels", "classes") if changes[name] is not None]
-    if given:
-        raise click.UsageError(f"--{given[0].replace('_', '-')}: {model} is a built model, which has its own")
+    resolved = resolve_model(request, top=top)
+    if resolved.architecture is not None:
+        tell(resolved.architecture.name, resolved.notes)
+    return resolved
 
 
-def network_of(
-    architecture: Architecture, weights: str | Path | None, changes: Mapping[str, Any], *, top: bool = True
-) -> Architecture:
-    """The network to export: with the class count and input size of its weights, where the options do not state them.
-
-    Raises:
-        WeightsError: the weights are of another network or class count; told before TensorFlow is loaded.
-    """
-    if weights is None:
-        return architecture
-    from mhmodels.weights.stated import weighted_network
-
-    asked = {name: changes[name] for name in ("input_size", "input_channels", "classes")}
-    weighted = weighted_network(architecture, weights, asked, top=top)
-    for remark in weighted.notes:
-        note(f"{architecture.name}: {remark}")
-    return weighted.architecture
+def tell(name: str, remarks: tuple[str, ...]) -> None:
+    """Prints remarks on a model or file to stderr."""
+    for remark in remarks:
+        note(f"{name}: {fields_as_options(remark)}")
 
 
 def preprocessing_options(command: F) -> F:
-    """Adds `--preprocessing`, `--mean` and `--std`, which `mhmodels.export.reading.stated_rule.stated_rule_of` reads."""
+    """Adds `--preprocessing`, `--mean` and `--std`, which `mhmodels.export.cli.stated_rule` reads."""
     for option in (
         click.option(
             "--std", default=None, metavar="S[,S...]",
-            help="Standard deviation that belongs to --mean, such as 128, or 58.4,57.1,57.4 for three channels.",
+            help="Standard deviation that belongs to --mean, in pixel units: one number such as 128, or one for each channel "
+                 "such as 58.4,57.1,57.4.",
         ),
         click.option(
             "--mean", default=None, metavar="M[,M...]",
-            help="Mean in pixel units (0 to 255), such as 128 or 123.7,116.3,103.5: the model's input is (pixel - mean) / std.",
+            help="Mean in pixel units (0 to 255): one number such as 128, or one for each channel such as 123.7,116.3,103.5. "
+                 "The model's input is (pixel - mean) / std.",
         ),
         click.option(
             "--preprocessing", default=None, metavar="NAME",
@@ -85,15 +77,15 @@ def preprocessing_options(command: F) -> F:
 def model_options(command: F) -> F:
     """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
     for option in (
-        click.option("--classes", type=int, default=None, help="Number of classes. Default: the weights', else the network's."),
-        click.option("--input-channels", type=int, default=None, help="Channels of the input. Default: the network's."),
-        click.option(
-            "--input-size",
-            type=InputSize(),
-            default=None,
-            help="Input in pixels, such as 224 or 192x256. Default: the weights', else the network's.",
-        ),
-        click.option("--width-multiplier", type=float, default=None, help="Scale all widths; overrides NAME@WIDTH."),
-    ):
+        click.option("--classes", type=int, default=None,
+                     help="Number of classes. Default: that of the weights, else of the network."),
+        click.option("--input-channels", type=int, default=None,
+                     help="Number of channels of the input. Default: that of the network."),
+        click.option("--input-size", type=InputSize(), default=None,
+                     help="Size of the input in pixels, such as 224, or 192x256 for height x width. Default: that of the "
+                          "weights, else of the network."),
+        click.option("--width-multiplier", type=float, default=None,
+                     help="Factor that scales all widths, such as 0.5. It overrides that of NAME@WIDTH."),
+    ):  # fmt: skip
         command = option(command)
     return command

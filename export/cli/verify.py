@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, progress_console
+from mhmodels.export.cli.messages import ExportCommand, fields_as_options
 
 if TYPE_CHECKING:
     from mhmodels.export.verification.layers import LayerReport
@@ -16,17 +17,18 @@ if TYPE_CHECKING:
 _SHOWN_SATURATED = 0.001
 
 
-@click.command()
+@click.command(cls=ExportCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--against", metavar="MODEL|FILE", default=None, help="A model, or another .tflite file, to compare with.")
+@click.option("--against", metavar="MODEL|FILE", default=None,
+              help="Model, or another .tflite file, to compare the file with. Without it the file is checked alone.")  # fmt: skip
 @click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures. Default: the bundled photographs.")  # fmt: skip
+              help="Folder of pictures to run the file on. Default: the bundled photographs.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
-              help="Weights of the model. Without it: the seeded random ones that `export` uses.")  # fmt: skip
+              help="Weights file or registered name for the network in --against. Default: the seeded random weights that "
+                   "`mhmodels export` uses.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(min=0), default=None,
-              help="Largest difference at the outputs, as a share of their spread. "
-                   "Default: 0.001 between float32 networks, 0.1 where one has float16 weights; where one is integer, a "
-                   "correlation of at least 0.95.")  # fmt: skip
+              help="Largest difference at the outputs, as a share of their standard deviation. Default: 0.001 between float32 "
+                   "networks, 0.1 where one has float16 weights; where one is integer, a correlation from 0.95 up.")  # fmt: skip
 @json_option
 def verify(
     file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool
@@ -42,9 +44,9 @@ def verify(
     with progress_console().status(escape(f"verifying {file.name}")):
         if against is not None and not against.endswith(".tflite"):
             load_tensorflow()
-        from mhmodels.export.verification.verify import verify_file
+        from mhmodels.export.verification.verify import verify as verify_file
 
-        report = verify_file(file, against, images, weights, tolerance)
+        report = verify_file(file, against, images=images, weights=weights, tolerance=tolerance)
     if as_json:
         emit_json(report)
     else:
@@ -81,7 +83,7 @@ def _print_report(report: FileReport) -> None:
 
 def _layers(report: LayerReport) -> str:
     if report.reason:
-        return f"not compared: {report.reason}"
+        return f"not compared: {fields_as_options(report.reason)}"
     if not report.layers:
         return "none to compare"
     worst = max(report.layers, key=lambda layer: layer.error)

@@ -1,7 +1,7 @@
-"""A network ready to be written: operations, and for each convolution one kernel and one bias.
+"""The graph of a network that is ready to be written: its operations, and one kernel and one bias for each convolution.
 
-Batch normalisation is folded into the convolution that precedes it, as every runtime wants it and as fake quantisation
-needs it (folding before the weights are quantised; Jacob et al. 2018, section 3.2).
+Batch normalisation is folded into the convolution before it. Runtimes expect it so, and the weights must be quantised after
+the folding (Jacob et al., arXiv 1712.05877, section 3.2).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _RANDOM_SIGMA = 20.0
 
 
 class Graph(NamedTuple):
-    """Operations at batch 1 with folded weights.
+    """The operations of a network at batch 1, with folded weights.
 
     Attributes:
         architecture: what the operations were lowered from.
@@ -58,11 +58,11 @@ class Graph(NamedTuple):
 
     @property
     def convolutions(self) -> tuple[Op, ...]:
-        """The operations that have a kernel."""
+        """The convolutions and depthwise convolutions, which have a kernel."""
         return tuple(op for op in self.ops if op.kind in ("conv", "depthwise"))
 
     def digest(self) -> str:
-        """sha256 of the folded weights, 64 hex digits; not kept with the graph because it costs more than folding."""
+        """Returns the sha256 of the folded weights as 64 hex digits. It is not cached, because it costs more than folding."""
         digest = hashlib.sha256()
         for name in self.kernels:
             digest.update(np.ascontiguousarray(self.kernels[name]).data)
@@ -71,14 +71,14 @@ class Graph(NamedTuple):
 
 
 def kernel_shape(op: Op) -> tuple[int, int, int, int]:
-    """Shape of an operation's kernel in Keras' layout."""
+    """Returns the shape of the kernel of an operation in the layout of Keras, (height, width, in, out)."""
     if op.kind == "depthwise":
         return (op.kernel, op.kernel, op.channels, 1)
     return (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)
 
 
 def fold(model: keras.Model, architecture: Architecture) -> Graph:
-    """Takes the weights out of a Keras model of our builder and folds batch normalisation into them.
+    """Takes the weights of a Keras model of `create_model` and folds batch normalisation into them.
 
     Args:
         model: as `create_model(architecture)` built it, with the top.
@@ -95,10 +95,15 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
 def fold_layers(
     name: str, layers: Mapping[str, Any], architecture: Architecture, ops: tuple[Op, ...], endpoints: tuple[Endpoint, ...]
 ) -> Graph:
-    """As `fold`, from layers by the names of operations; `NAME_bn` is the batch normalisation of NAME.
+    """Folds batch normalisation into weights, from layers by the names of their operations.
 
-    A layer is whatever has `kernel` and `bias`, or `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`: Keras
-    variables or arrays.
+    Args:
+        name: of the model, for messages.
+        layers: by operation name; `NAME_bn` is the batch normalisation of NAME. A layer is any object with `kernel` and `bias`,
+            or with `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`, which are Keras variables or arrays.
+        architecture: what the operations were lowered from.
+        ops: in execution order.
+        endpoints: operations whose outputs are feature maps.
 
     Raises:
         ExportError: as `fold`.
@@ -111,7 +116,7 @@ def fold_layers(
 
 
 def _read(variable: Any) -> NDArray[Any]:
-    """The values of a Keras variable, or of an array in its place; may share memory with it."""
+    """Returns the values of a Keras variable or array; they may share its memory."""
     value = getattr(variable, "value", variable)
     # TensorFlow's variables copy twice on their way to NumPy; the tensor that they hold does not copy.
     return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
@@ -150,7 +155,9 @@ def _layer(model: str, layers: Mapping[str, Any], name: str) -> Any:
 
 
 def random_graph(architecture: Architecture) -> Graph:
-    """The network with weights for latency work only: drawn N(0, 20 LSB), clipped to ±127, seeded by the architecture.
+    """Returns the graph of a network with random weights for latency measurements.
+
+    The weights are whole multiples of a step, drawn from N(0, 20 steps), clipped to ±127 and seeded by the architecture.
 
     The kernels are slices of one shared block of integers, because drawing millions of numbers for each of thousands of
     networks would cost more than writing them; an operation's offset depends on the architecture's id and its name. The

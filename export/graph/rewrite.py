@@ -1,4 +1,4 @@
-"""Changes to a graph before it is written."""
+"""Changes of a graph before it is written: the normalisation of pixels as an operation of its own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ NORMALISE = "normalise"
 
 
 def normalise_in_graph(graph: Graph) -> Graph:
-    """Puts (pixel - mean) / std in front, as a 1x1 depthwise convolution, so that the file takes raw pixels.
+    """Returns a graph that takes raw pixels: (pixel - mean) / std stands in front of it as a 1x1 depthwise convolution.
 
-    It cannot go into the first convolution's weights: that pads with zeros, which are the mean there and black here.
+    The normalisation cannot be folded into the first convolution, which pads with zeros: these mean the average colour behind
+    the normalisation and black in front of it.
     """
     architecture = graph.architecture
     rule, channels = architecture.preprocessing, architecture.input_channels
@@ -36,6 +37,6 @@ def normalise_in_graph(graph: Graph) -> Graph:
 
 
 def normalised_range(graph: Graph) -> Range:
-    """What the normalisation of a graph gives for pixels from 0 to 255, whatever the calibration pictures held."""
+    """Returns the range that the normalisation of a graph gives for pixels from 0 to 255."""
     kernel, bias = graph.kernels[NORMALISE].ravel(), graph.biases[NORMALISE]
     return float(bias.min()), float((255.0 * kernel + bias).max())

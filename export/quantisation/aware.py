@@ -1,8 +1,8 @@
-"""Quantisation-aware training for Keras 3: from a trained float model to one that learns with the file's roundings in it.
+"""Quantisation-aware training for Keras 3: turns a trained float model into one that trains with the roundings of its file.
 
-`quantize_aware` interprets the same operation list as the builder and the writer, so it knows no families. What it
-returns trains like any Keras model; `aware_graph` then gives exactly what the writer needs, and `save_aware` writes a
-weights file that carries the learned ranges, from which `mhmodels export` works without calibration pictures.
+`quantize_aware` interprets the list of operations that the builder and the writer use too, and knows no families of networks.
+The model that it returns trains like any Keras model. `aware_graph` then gives the graph and the ranges for the writer, and
+`save_aware` writes a weights file with the learned ranges, which an export uses in place of calibration pictures.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def quantize_aware(
     freeze_after: int = FREEZE_AFTER,
     ema: float = EMA,
 ) -> keras.Model:
-    """Puts the roundings of an integer file into a trained model.
+    """Inserts the roundings of an integer file into a trained model.
 
     Args:
         model: of `create_model` with the top, with scores or logits, or a functional model with a head of your own whose
@@ -69,6 +69,14 @@ def quantize_aware(
     Raises:
         ExportError: a layer is missing or foreign, computes in half precision, the model is quantisation-aware already or
             has several outputs, or a setting is out of range.
+
+    Example:
+        >>> from mhmodels import create_model
+        >>> from mhmodels.export import quantize_aware
+        >>> model = create_model("mobilenet_v1@0.25", input_shape=(32, 32, 3), classes=4)
+        >>> aware = quantize_aware(model, fmt="int8")
+        >>> aware.name, aware.output_shape
+        ('mobilenet_v1_int8', (None, 4))
     """
     if is_aware(model):
         raise ExportError(f"model '{model.name}' is quantisation-aware already: train it, or give the float model")
@@ -102,7 +110,7 @@ def aware_transform(
     granularity: Granularity | None = None,
     **settings: Any,
 ) -> Callable[[keras.Model], keras.Model]:
-    """`quantize_aware` as the training loop takes it: a function of the model alone, which calibrates on pictures first.
+    """Returns `quantize_aware` as a function of the model alone, as the training loop takes it; it calibrates on pictures first.
 
     Args:
         images: float32 (n, height, width, channels), normalised: training pictures.
@@ -118,7 +126,7 @@ def aware_transform(
 
 
 def _is_built(model: keras.Model, architecture: Architecture | None) -> bool:
-    """Whether a model is one of `create_model` as a whole, from its input to the layer that ends a classifier."""
+    """Returns whether a model is a whole one of `create_model`, from its input to the last layer of its classifier."""
     if architecture is None and getattr(model, ATTRIBUTE, None) is None:
         return False
     last = lower(_known_architecture(model, architecture)).ops[-1].name
@@ -127,8 +135,8 @@ def _is_built(model: keras.Model, architecture: Architecture | None) -> bool:
 
 def _own_network(
     model: keras.Model, architecture: Architecture | None, fmt: QuantisedFormat, granularity: Granularity
-) -> tuple[AwareRecord, AwareLayers, Any]:
-    """A model with a head of the user's own: what it is, its layers, and what its first operation reads."""
+) -> tuple[AwareRecord, AwareLayers, keras.KerasTensor]:
+    """Returns record and layers of a model with a head of the user's own, and the tensor that its first operation reads."""
     height, width = model.input_shape[1:3]
     size = None if architecture is None or None not in (height, width) else architecture.input_size
     read = read_model(model, size)
@@ -158,12 +166,12 @@ def _own_network(
 
 
 def is_aware(model: keras.Model) -> bool:
-    """Whether a model was made by `quantize_aware`."""
+    """Returns whether `quantize_aware` made a model."""
     return any(isinstance(layer, QuantisedImage) for layer in model.layers)
 
 
-def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
-    """The float network inside a quantisation-aware model, as a model of the same variables that rounds nothing.
+def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, keras.KerasTensor]]:
+    """Returns the float network in a quantisation-aware model, as a model that shares its variables and rounds nothing.
 
     Returns:
         A model from what the file takes to the scores, and its Keras tensors by the names of the operations.
@@ -176,7 +184,7 @@ def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, Any]]:
 
 
 def made_as(model: keras.Model) -> AwareRecord:
-    """What a quantisation-aware model is of; works on a reloaded one.
+    """Returns the record of a quantisation-aware model, also of one that was saved and loaded.
 
     Raises:
         ExportError: it is none.
@@ -188,7 +196,7 @@ def made_as(model: keras.Model) -> AwareRecord:
 
 
 def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
-    """What the writer needs of a quantisation-aware model.
+    """Returns what the writer needs of a quantisation-aware model: its graph and its ranges.
 
     `quantise(graph, ranges, made_as(model).format, made_as(model).granularity)` fixes the integers that the model rounds to.
 
@@ -206,7 +214,7 @@ def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
 
 
 def learned(model: keras.Model) -> Learned:
-    """The ranges of a quantisation-aware model as a weights file carries them."""
+    """Returns the ranges of a quantisation-aware model as a weights file carries them."""
     made, (_, ranges) = made_as(model), aware_graph(model)
     steps = max((int(_values(layer.steps)) for layer in _folded(model) if layer.norm is not None), default=0)
     return Learned(format=made.format, granularity=made.granularity, steps=steps, ranges=ranges)
@@ -231,7 +239,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
             f"model '{model.name}' has a head of its own, and a weights file holds a network of the zoo: save the model, "
             "model.save('NAME.keras'), and export that file"
         )
-    arrays: dict[Any, Float32Array] = {}
+    arrays: dict[tuple[str, str], Float32Array] = {}
     for layer in _folded(model):
         arrays[layer.name, "kernel"] = _values(layer.convolution.kernel)
         if layer.convolution.use_bias:
@@ -242,7 +250,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     return write_weights(path, made_as(model).architecture, arrays, learned=learned(model), **description)
 
 
-def _values(variable: Any) -> Float32Array:
+def _values(variable: keras.Variable) -> Float32Array:
     return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
 
 
@@ -254,8 +262,8 @@ def _known_architecture(model: keras.Model, architecture: Architecture | None) -
     return architecture if height is None or width is None else architecture.at(input_size=(height, width))
 
 
-def _float_layers(model: keras.Model) -> dict[str, Any]:
-    """The float layers inside, by the names of the operations; `NAME_bn` is the batch normalisation of NAME."""
+def _float_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
+    """Returns the float layers of a model by operation name; `NAME_bn` is the batch normalisation of NAME."""
     layers = {folded.name: folded.convolution for folded in _folded(model)}
     return layers | {f"{folded.name}_bn": folded.norm for folded in _folded(model) if folded.norm is not None}
 

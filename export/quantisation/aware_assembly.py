@@ -1,4 +1,4 @@
-"""Building a quantisation-aware Keras model, or its float twin, out of operations and the float layers that hold the weights."""
+"""Assembles a quantisation-aware Keras model, or its float twin, from operations and the float layers that hold the weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _SHAPING = (keras.layers.Flatten, keras.layers.Reshape)
 
 
 class AwareRecord(NamedTuple):
-    """What a quantisation-aware model was made as.
+    """The network and the scheme that a quantisation-aware model was made for.
 
     Attributes:
         architecture: the network; of a model with a head of the user's own, its name, sizes and preprocessing.
@@ -53,7 +53,7 @@ class AwareRecord(NamedTuple):
         return self.own or lower(self.architecture).ops
 
     def record(self) -> dict[str, Any]:
-        """As plain data, which travels in the model."""
+        """Returns the record as plain data, which is saved with the model."""
         plain = {
             "architecture": msgspec.json.decode(self.architecture.to_json()),
             "format": self.format,
@@ -63,7 +63,7 @@ class AwareRecord(NamedTuple):
 
     @staticmethod
     def from_record(record: Mapping[str, Any], source: str) -> AwareRecord:
-        """From what `record` gave."""
+        """Returns the record of plain data that `record` gave."""
         architecture = Architecture.from_json(msgspec.json.encode(record["architecture"]), source=source)
         own = msgspec.convert(record.get("operations", ()), tuple[Op, ...])
         return AwareRecord(architecture, record["format"], record["granularity"], own)
@@ -78,13 +78,13 @@ class AwareLayers(NamedTuple):
         dropouts: layers that act in training only, by the operation whose output they change.
     """
 
-    weighted: Mapping[str, Any]
-    plain: Mapping[str, Any]
-    dropouts: Mapping[str, Sequence[Any]]
+    weighted: Mapping[str, keras.layers.Layer]
+    plain: Mapping[str, keras.layers.Layer]
+    dropouts: Mapping[str, Sequence[keras.layers.Layer]]
 
 
 def built_layers(model: keras.Model) -> AwareLayers:
-    """The layers of a model of `create_model`, which are called as its operations are."""
+    """Returns the layers of a model of `create_model`, which have the names of its operations."""
     named = {layer.name: layer for layer in model.layers}
     before = model.get_layer(LOGITS).input._keras_history.operation if LOGITS in named else None
     dropouts = {} if not isinstance(before, _DROPPING) else {LOGITS: [before]}
@@ -92,8 +92,8 @@ def built_layers(model: keras.Model) -> AwareLayers:
 
 
 def read_layers(read: ReadModel) -> AwareLayers:
-    """The layers of a model whose operations were read off it."""
-    dropouts: dict[str, list[Any]] = {}
+    """Returns the layers of a model whose operations were read from its layers."""
+    dropouts: dict[str, list[keras.layers.Layer]] = {}
     for name, tensor in read.tensors.items():
         while tensor is not None:
             history = tensor._keras_history  # not `layer.input`: a layer of two models has several
@@ -108,7 +108,7 @@ def read_layers(read: ReadModel) -> AwareLayers:
 
 
 class Assembly:
-    """A model under construction: the float layers with roundings between them, or without any for the float twin.
+    """A model under construction: float layers with roundings between them, or without roundings for the float twin.
 
     Args:
         image: what the first operation reads, as a Keras tensor.
@@ -119,16 +119,23 @@ class Assembly:
     """
 
     def __init__(
-        self, image: Any, made: AwareRecord, layers: AwareLayers, freeze_after: int, ema: float, *, rounded: bool = True
+        self,
+        image: keras.KerasTensor,
+        made: AwareRecord,
+        layers: AwareLayers,
+        freeze_after: int,
+        ema: float,
+        *,
+        rounded: bool = True,
     ) -> None:
         self.made, self.layers, self.freeze_after, self.ema, self.rounded = made, layers, freeze_after, ema, rounded
         grid: Grid = "asymmetric" if made.format == "uint8" else made.granularity
         self.grid: Grid = grid if rounded else "none"
         self.roundings: dict[str, Quantise] = {}
-        self.tensors: dict[str, Any] = {IMAGE: self._image(image) if rounded else image}
+        self.tensors: dict[str, keras.KerasTensor] = {IMAGE: self._image(image) if rounded else image}
 
-    def output(self) -> Any:
-        """Applies every operation; the last one's output."""
+    def output(self) -> keras.KerasTensor:
+        """Applies every operation and returns the output of the last one."""
         for op in self.made.ops:
             inputs = [self.tensors[name] for name in op.inputs]
             for layer in self.layers.dropouts.get(op.name, ()):
@@ -142,12 +149,12 @@ class Assembly:
                 self.tensors[op.name] = self._shared(op, x) if op.kind in SHARING else self._own(op, x)
         return self.tensors[op.name]
 
-    def _image(self, image: Any) -> Any:
+    def _image(self, image: keras.KerasTensor) -> keras.KerasTensor:
         made = self.made
         bounds = representable(input_quantisation(made.architecture.preprocessing, made.format), made.format)
         return QuantisedImage(made.record(), tensor=IMAGE, fixed=bounds, name="quantised_image")(image)
 
-    def _convolution(self, op: Op, x: Any) -> Any:
+    def _convolution(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
         norm = self._weighted(f"{op.name}_bn") if op.batch_norm else None
         # A rounded hard-sigmoid's slope and offset are in the weights; its clipping is the rounding's.
         gate = self.rounded and op.activation == "hard_sigmoid"
@@ -158,12 +165,12 @@ class Assembly:
             x = self._activation(op)(x)
         return self._own(op, x)
 
-    def _own(self, op: Op, x: Any) -> Any:
-        """Rounded to a grid of its own. The softmax is left: its steps of 1/256 would leave the loss no gradient."""
+    def _own(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns a tensor rounded to a grid of its own. A softmax is not rounded: the loss would have no gradient."""
         return x if op.kind == "softmax" or not self.rounded else self._rounding(op.name, fixed_range(op))(x)
 
-    def _shared(self, op: Op, x: Any) -> Any:
-        """Rounded to the grid of its input; reshaping leaves the numbers as they are."""
+    def _shared(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
+        """Returns a tensor rounded to the grid of the operation's input; reshaping changes no number."""
         if not self.rounded:
             return x
         rounding = self.roundings[op.name] = self.roundings[op.inputs[0]]

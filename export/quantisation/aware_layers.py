@@ -1,4 +1,4 @@
-"""Keras layers that compute in floating point what an integer file will compute, and learn through it.
+"""Keras layers that compute in floating point what an integer file computes, and that train through the roundings.
 
 After Jacob et al. (arXiv 1712.05877, section 3): weights and activations are rounded to their grids in the forward pass,
 gradients pass as if they were not (straight-through), and batch normalisation is folded into the weights before these
@@ -16,25 +16,28 @@ from keras import ops
 from mhmodels.export.errors import ExportError
 
 Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
-"""Of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or not rounded at all."""
+"""Grid of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or no rounding."""
 
 Interval: TypeAlias = tuple[float, float]
+
+BackendTensor: TypeAlias = Any
+"""A tensor or variable of the backend that Keras runs on, for which Keras has no type."""
 
 GATE_OFFSET, GATE_SLOPE = 3.0, 6.0
 _SMALLEST_SPAN = 1e-6
 _SMALLEST_WEIGHT_STEP = 1e-9  # as scheme: a dead channel still needs a scale
 
 
-def nudged(low: Any, high: Any) -> tuple[Any, Any]:
-    """The smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
+def nudged(low: BackendTensor, high: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
+    """Returns the smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
     low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
     scale = ops.maximum(high - low, _SMALLEST_SPAN) / 255.0
     zero_point = ops.clip(ops.round(-low / scale), 0.0, 255.0)
     return -zero_point * scale, (255.0 - zero_point) * scale
 
 
-def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
-    """A kernel as its integers represent it; the gradient is the identity's, at the largest weights too.
+def rounded_kernel(kernel: BackendTensor, grid: Grid, channel_axis: int) -> BackendTensor:
+    """Returns a kernel as its integers represent it. The gradient is that of the identity, also at the largest weights.
 
     Args:
         kernel: folded weights, float32.
@@ -60,7 +63,7 @@ def rounded_kernel(kernel: Any, grid: Grid, channel_axis: int) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="mhmodels")
-class Quantise(keras.layers.Layer):
+class Quantise(keras.layers.Layer):  # type: ignore[misc]
     """Rounds a tensor to the 256 values of its grid, and learns its range as a moving average of batch extremes.
 
     The gradient passes inside the grid's range and is zero outside.
@@ -76,8 +79,8 @@ class Quantise(keras.layers.Layer):
         self.tensor, self.ema = tensor, ema
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
 
-    def build(self, input_shape: Any) -> None:
-        """Makes the range (low, high) and the number of times that it was set or updated."""
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the range (low, high) and the count of its updates."""
         if self.fixed is None:
             shared = {"initializer": "zeros", "trainable": False, "dtype": "float32", "autocast": False}
             self.range = self.add_weight(shape=(2,), name="range", aggregation="mean", **shared)
@@ -85,11 +88,11 @@ class Quantise(keras.layers.Layer):
         self.built = True
 
     def set_range(self, low: float, high: float) -> None:
-        """Starts from a calibrated range."""
+        """Sets the range to a calibrated one, from which training goes on."""
         self.range.assign([low, high])
         self.seen.assign(1.0)
 
-    def call(self, x: Any, training: bool | None = None, observe: bool = True) -> Any:
+    def call(self, x: BackendTensor, training: bool | None = None, observe: bool = True) -> BackendTensor:
         """Rounds `x`; in training the range is updated first, unless the tensor only shares it (`observe=False`)."""
         if self.fixed is not None:
             return keras.quantizers.fake_quant_with_min_max_vars(x, *self.fixed)
@@ -104,22 +107,22 @@ class Quantise(keras.layers.Layer):
             current = ops.cond(self.seen > 0, lambda: ops.convert_to_tensor(self.range), lambda: self._extremes(x))
         return keras.quantizers.fake_quant_with_min_max_vars(x, *nudged(current[0], current[1]))
 
-    def _extremes(self, x: Any) -> Any:
+    def _extremes(self, x: BackendTensor) -> BackendTensor:
         x = ops.stop_gradient(x)
         return ops.stack([ops.min(x), ops.max(x)])
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """That of the input."""
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Returns the shape of the input."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """Returns the configuration for saving."""
         return {**super().get_config(), "tensor": self.tensor, "ema": self.ema, "fixed": self.fixed}
 
 
 @keras.saving.register_keras_serializable(package="mhmodels")
 class QuantisedImage(Quantise):
-    """The input's rounding; it also carries the model's record, so that a saved model knows what it is.
+    """Rounds the input, and carries the record of the model, so that a saved model knows what it was made for.
 
     Args:
         record: plain data: architecture and scheme.
@@ -130,12 +133,12 @@ class QuantisedImage(Quantise):
         self.record = dict(record)
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """Returns the configuration for saving."""
         return {**super().get_config(), "record": self.record}
 
 
 @keras.saving.register_keras_serializable(package="mhmodels")
-class FoldedConvolution(keras.layers.Layer):
+class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
     """A convolution whose batch normalisation is folded into its kernel before this is rounded (section 3.2).
 
     The two layers are those of the float model, so that both models share their variables. In training the moving
@@ -165,8 +168,8 @@ class FoldedConvolution(keras.layers.Layer):
         self.grid, self.gate, self.freeze_after = grid, gate, freeze_after
         self.depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
 
-    def build(self, input_shape: Any) -> None:
-        """Builds the wrapped layers where they are not, and the step counter."""
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Builds the wrapped layers that are not built yet, and creates the step counter."""
         if not self.convolution.built:
             self.convolution.build(input_shape)
         if self.norm is not None:
@@ -184,12 +187,12 @@ class FoldedConvolution(keras.layers.Layer):
         if self.compute_dtype != "float32" or self.convolution.compute_dtype != "float32":
             raise ExportError(
                 f"layer '{self.name}' computes in {self.convolution.compute_dtype}, expected float32: 8 bits have finer steps"
-                " than half precision; train with --mixed-precision none"
+                " than half precision; train without mixed precision"
             )
         self.built = True
 
-    def call(self, x: Any, training: bool | None = None) -> Any:
-        """The result before the activation, not yet rounded."""
+    def call(self, x: BackendTensor, training: bool | None = None) -> BackendTensor:
+        """Returns the result before the activation, which is not rounded yet."""
         kernel, bias = ops.convert_to_tensor(self.convolution.kernel), 0.0
         if self.convolution.use_bias:
             bias = ops.convert_to_tensor(self.convolution.bias)
@@ -209,15 +212,16 @@ class FoldedConvolution(keras.layers.Layer):
         own_deviation = ops.sqrt(variance + norm.epsilon)
         return y * (deviation / own_deviation) + self._through_gate(beta + (bias - mean) * gamma / own_deviation)
 
-    def _statistics(self, x: Any, kernel: Any, bias: Any) -> tuple[Any, Any]:
-        """This step's mean and variance: the batch's, or the moving ones once frozen; the moving ones are updated."""
+    def _statistics(self, x: BackendTensor, kernel: BackendTensor, bias: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
+        """Returns the mean and variance of this step, of the batch or, once frozen, the moving ones; updates the moving ones."""
         norm = self.norm
         assert norm is not None
         frozen = self.steps >= self.freeze_after
         moving = ops.convert_to_tensor(norm.moving_mean), ops.convert_to_tensor(norm.moving_variance)
 
-        def of_batch() -> tuple[Any, Any]:
-            return ops.moments(self._convolve(x, kernel) + bias, axes=[0, 1, 2], synchronized=norm.synchronized)
+        def of_batch() -> tuple[BackendTensor, BackendTensor]:
+            mean, variance = ops.moments(self._convolve(x, kernel) + bias, axes=[0, 1, 2], synchronized=norm.synchronized)
+            return mean, variance
 
         if norm.synchronized:  # replicas cannot exchange values inside a branch
             mean, variance = (ops.where(frozen, old, new) for old, new in zip(moving, of_batch(), strict=True))
@@ -229,15 +233,15 @@ class FoldedConvolution(keras.layers.Layer):
         self.steps.assign(self.steps + 1.0)
         return mean, variance
 
-    def _rounded(self, kernel: Any) -> Any:
+    def _rounded(self, kernel: BackendTensor) -> BackendTensor:
         if self.gate:
             kernel = kernel / GATE_SLOPE
         return rounded_kernel(kernel, self.grid, channel_axis=2 if self.depthwise else len(kernel.shape) - 1)
 
-    def _through_gate(self, bias: Any) -> Any:
+    def _through_gate(self, bias: BackendTensor) -> BackendTensor:
         return (bias + GATE_OFFSET) / GATE_SLOPE if self.gate else bias
 
-    def _convolve(self, x: Any, kernel: Any) -> Any:
+    def _convolve(self, x: BackendTensor, kernel: BackendTensor) -> BackendTensor:
         layer = self.convolution
         if isinstance(layer, keras.layers.Dense):
             return ops.matmul(x, kernel)
@@ -251,12 +255,12 @@ class FoldedConvolution(keras.layers.Layer):
             data_format="channels_last",
         )
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """That of the convolution."""
-        return self.convolution.compute_output_shape(input_shape)
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        """Returns the shape of the output of the convolution."""
+        return tuple(self.convolution.compute_output_shape(input_shape))
 
     def get_config(self) -> dict[str, Any]:
-        """For saving."""
+        """Returns the configuration for saving."""
         return {
             **super().get_config(),
             "convolution": keras.saving.serialize_keras_object(self.convolution),
@@ -268,7 +272,7 @@ class FoldedConvolution(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> FoldedConvolution:
-        """From what `get_config` gave."""
+        """Returns the layer of a configuration that `get_config` gave."""
         settings = dict(config)
         for name in ("convolution", "norm"):
             if settings[name] is not None:

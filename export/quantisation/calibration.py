@@ -1,8 +1,8 @@
-"""Activation ranges from real pictures, by one of several methods or by whichever serves the scores best.
+"""Activation ranges from pictures, by a stated method or by the method whose scores come nearest to those of the float network.
 
-One pass over the pictures is enough for all methods: of every tensor it keeps the outermost values and a moving average
-of each picture's extremes. Wide ranges cost resolution, narrow ones cut outliers off; which hurts more depends on the
-network, so `choose` tries the methods on pictures that they have not seen.
+One pass over the pictures serves all methods: it keeps the outermost values of every tensor and a moving average of the extremes
+of each picture. Wide ranges lose resolution, narrow ranges clip outliers. Which loss is larger depends on the network, so
+`choose` compares the methods on held-out pictures.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ CalibrationMethod: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""
 
 METHODS: tuple[CalibrationMethod, ...] = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9")
-"""What `choose` tries."""
+"""The methods that `choose` compares."""
 
 FEWEST_PICTURES = 4
 FEWEST_TO_CHOOSE = 8
 HELD_OUT = 4
-"""Every fourth picture judges."""
+"""Every fourth picture is held out to compare methods."""
 
 DECAY = 0.95
-"""Share of the average that a further picture leaves."""
+"""Share of the moving average that remains after another picture."""
 
-_REMEDY = "give pictures like those of the deployment (--calibration)"
+_REMEDY = "give pictures like those of the deployment (`calibration`)"
 
 
 class Calibrated(NamedTuple):
-    """Ranges, and how they were found.
+    """Ranges of the tensors of a network, and how they were found.
 
     Attributes:
         ranges: (low, high) by tensor name, for `scheme.quantise`.
@@ -49,7 +49,7 @@ class Calibrated(NamedTuple):
 
 
 class _Seen:
-    """What is kept of one tensor: its `tail` lowest and highest values, ascending, and the average extremes."""
+    """Statistics of one tensor: its `tail` lowest and highest values, ascending, and the moving average of its extremes."""
 
     def __init__(self, tail: int) -> None:
         self.tail = tail
@@ -57,7 +57,7 @@ class _Seen:
         self.average: tuple[float, float] | None = None
 
     def add(self, values: Float32Array) -> None:
-        """Takes in a batch."""
+        """Adds the values of a batch."""
         each = values.reshape(len(values), -1)
         for low, high in zip(each.min(1).tolist(), each.max(1).tolist(), strict=True):
             before = self.average or (low, high)
@@ -68,7 +68,7 @@ class _Seen:
         self.highest = np.sort(np.concatenate([self.highest, high]))[-self.tail :]
 
     def range(self, method: CalibrationMethod, cut: int) -> Range:
-        """The range by a method; a percentile drops `cut` values at each end."""
+        """Returns the range by a method; a percentile drops `cut` values at each end."""
         extremes = float(self.lowest[0]), float(self.highest[-1])
         if method == "moving-average":
             assert self.average is not None
@@ -81,7 +81,7 @@ class _Seen:
 
 
 def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max") -> dict[str, Range]:
-    """Ranges of every tensor over a set of pictures.
+    """Returns the range of every tensor over a set of pictures.
 
     Args:
         graph: folded weights.
@@ -101,9 +101,9 @@ def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "m
 
 
 def choose(graph: Graph, images: Float32Array, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
-    """The ranges of that method whose quantised network gives scores nearest to the float network's.
+    """Returns the ranges of the method whose quantised network gives the scores nearest to those of the float network.
 
-    A quarter of the pictures judges, the others calibrate.
+    A quarter of the pictures is held out for the comparison, the others calibrate.
 
     Args:
         graph: folded weights.
@@ -140,14 +140,14 @@ def calibrate_by(
     fmt: QuantisedFormat,
     granularity: Granularity | None = None,
 ) -> Calibrated:
-    """As `calibrate`, or as `choose` for the method `auto`; None is min-max."""
+    """Returns ranges by `calibrate`, or by `choose` for the method `auto`; None is min-max."""
     if method == "auto":
         return choose(graph, images, fmt, granularity)
     return Calibrated(calibrate(graph, images, method or METHODS[0]), method or METHODS[0], {})
 
 
 def check_method(method: CalibrationMethod) -> float:
-    """The share of values that a method drops at each end.
+    """Returns the share of values that a method drops at each end.
 
     Raises:
         ExportError: unknown method.
@@ -168,7 +168,7 @@ def check_method(method: CalibrationMethod) -> float:
 
 
 def check_pictures(images: Float32Array, fewest: int = FEWEST_PICTURES) -> None:
-    """Refuses pictures from which no range could be trusted.
+    """Rejects pictures whose ranges could not be trusted.
 
     Raises:
         ExportError: fewer than `fewest`; NaN or infinite values; most of one value, such as black; all the same.
@@ -226,7 +226,7 @@ def _check_range(name: str, low: float, high: float, pictures: int) -> None:
 
 
 def _tails(flat: Float32Array, k: int) -> tuple[Float32Array, Float32Array]:
-    """The k lowest and the k highest values, in any order."""
+    """Returns the k lowest and the k highest values, in any order."""
     if k == 1:
         return flat.min(keepdims=True), flat.max(keepdims=True)
     parted = np.partition(flat, (k - 1, flat.size - k))

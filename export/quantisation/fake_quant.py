@@ -1,7 +1,7 @@
-"""A quantised graph computed in floating point: the form that the integer file is checked against.
+"""Computes a quantised graph in floating point, which integer files are checked against.
 
-Every tensor is rounded to what its integers can represent, after Jacob et al. (arXiv 1712.05877, section 3). The same
-function is what the TensorFlow converter is given, with fake-quantisation nodes in place of the rounding.
+Every tensor is rounded to what its integers can represent (Jacob et al., arXiv 1712.05877, section 3). The TensorFlow converter
+gets the same function, with fake-quantisation nodes in place of the rounding.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from mhmodels.export.graph.operations import Float32Array, Graph
@@ -23,16 +24,18 @@ from mhmodels.export.quantisation.scheme import (
 )
 from mhmodels.network import IMAGE, Op
 
-Round = Callable[[Any, str], Any]
+Round = Callable[[tf.Tensor, str], tf.Tensor]
 """(tensor, its name) -> the tensor as its integers represent it."""
 
-Weights = Callable[[Op], Any]
+Weights = Callable[[Op], tf.Tensor]
 """Operation -> its kernel as TensorFlow lays it out, (height, width, in, out) or (height, width, channels, 1)."""
 
-_FUSED: dict[str, Callable[[Any], Any]] = {"relu": tf.nn.relu, "relu6": tf.nn.relu6}
+_FUSED: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {"relu": tf.nn.relu, "relu6": tf.nn.relu6}
 
 
-def run_graph(graph: Graph, image: Any, weights: Weights, biases: Callable[[Op], Any], rounding: Round) -> dict[str, Any]:
+def run_graph(
+    graph: Graph, image: tf.Tensor, weights: Weights, biases: Callable[[Op], tf.Tensor], rounding: Round
+) -> dict[str, tf.Tensor]:
     """Computes every tensor of a graph with TensorFlow.
 
     Args:
@@ -60,13 +63,14 @@ def run_graph(graph: Graph, image: Any, weights: Weights, biases: Callable[[Op],
 
 
 def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
-    """In a graph, nodes named after the operation: the converter orders parallel branches by name, `Conv2D_10` before `_9`."""
+    """Names the nodes of a graph after their operation, because the converter orders parallel branches by name."""
     if tf.executing_eagerly():
         return contextlib.nullcontext()
-    return tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
+    scope: contextlib.AbstractContextManager[Any] = tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
+    return scope
 
 
-def _convolve(op: Op, x: Any, kernel: Any) -> Any:
+def _convolve(op: Op, x: tf.Tensor, kernel: Any) -> tf.Tensor:
     if op.kind == "depthwise":
         return tf.nn.depthwise_conv2d(
             x, kernel, [1, op.stride, op.stride, 1], op.padding.upper(), dilations=[op.dilation, op.dilation]
@@ -74,7 +78,7 @@ def _convolve(op: Op, x: Any, kernel: Any) -> Any:
     return tf.nn.conv2d(x, kernel, op.stride, op.padding.upper(), dilations=op.dilation)
 
 
-def _activate(op: Op, x: Any) -> Any:
+def _activate(op: Op, x: tf.Tensor) -> tf.Tensor:
     if op.activation == "hard_swish":
         return x * tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
     if op.activation == "sigmoid":
@@ -83,12 +87,12 @@ def _activate(op: Op, x: Any) -> Any:
     return _FUSED.get(op.activation, tf.identity)(x)
 
 
-def _plain(op: Op, inputs: list[Any]) -> Any:
-    """An operation without weights, its activation included."""
+def _plain(op: Op, inputs: list[tf.Tensor]) -> tf.Tensor:
+    """Computes an operation without weights, its activation included."""
     return _activate(op, _PLAIN[op.kind](op, inputs))
 
 
-_PLAIN: dict[str, Callable[[Op, list[Any]], Any]] = {
+_PLAIN: dict[str, Callable[[Op, list[tf.Tensor]], tf.Tensor]] = {
     "add": lambda _, x: x[0] + x[1],
     "multiply": lambda _, x: x[0] * x[1],
     "pool": lambda _, x: tf.reduce_mean(x[0], [1, 2], keepdims=True),
@@ -113,16 +117,16 @@ def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, 
         float32 arrays by name, batch first.
     """
 
-    def rounding(x: Any, name: str) -> Any:
+    def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
         low, high = representable(quantised.tensors[name], quantised.format)
         scale = quantised.tensors[name].scale[0]
         return tf.round(tf.clip_by_value(x, low, high) / scale) * scale
 
-    def weights(op: Op) -> Any:
+    def weights(op: Op) -> tf.Tensor:
         return tf.constant(dequantised_kernel(quantised, op))
 
     # Eagerly: tracing a network once costs more than running it on a few dozen pictures.
-    def run(batch: Any) -> dict[str, Any]:
+    def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
         tensors = run_graph(quantised.graph, batch, weights, lambda op: dequantised_bias(quantised, op), rounding)
         return {name: tensors[name] for name in names}
 
@@ -131,7 +135,7 @@ def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, 
 
 
 def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32Array]) -> dict[str, Float32Array]:
-    """One operation computed from given inputs, before rounding.
+    """Computes one operation from given inputs, before rounding.
 
     Args:
         quantised: with all parameters fixed.
@@ -152,7 +156,7 @@ def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32
 
 
 def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Float32Array:
-    """One operation of a float network computed from given inputs.
+    """Computes one operation of a float network from given inputs.
 
     Args:
         graph: folded weights.
@@ -161,15 +165,15 @@ def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Flo
     """
     inputs = [tf.constant(values[name]) for name in op.inputs]
     if op.kind not in ("conv", "depthwise"):
-        return _plain(op, inputs).numpy()
+        return np.asarray(_plain(op, inputs).numpy())
     x = _convolve(op, inputs[0], graph.kernels[op.name]) + graph.biases[op.name]
     if op.activation == "hard_sigmoid":
-        return (tf.nn.relu6(x + 3.0) * (1.0 / 6.0)).numpy()
-    return _activate(op, x).numpy()
+        return np.asarray((tf.nn.relu6(x + 3.0) * (1.0 / 6.0)).numpy())
+    return np.asarray(_activate(op, x).numpy())
 
 
 def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
-    """The real numbers that a kernel's integers stand for, in Keras' layout."""
+    """Returns the real numbers that the integers of a kernel stand for, in the layout of Keras."""
     kernel = quantised.kernels[op.name]
     scale = kernel.quantisation.scale
     if op.kind == "depthwise" and len(scale) > 1:
@@ -178,10 +182,10 @@ def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
 
 
 def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Float32Array:
-    """The real numbers that a bias' integers stand for, (channels,)."""
+    """Returns the real numbers that the integers of a bias stand for, (channels,)."""
     kernel = quantised.kernels[op.name]
     scale = quantised.tensors[op.inputs[0]].scale * kernel.quantisation.scale
-    return kernel.bias.astype("float32") * scale
+    return np.asarray(kernel.bias.astype("float32") * scale)
 
 
 def observe(
@@ -198,8 +202,8 @@ def observe(
     graph = saturating_gates(graph)
     gates = {op.name for op in graph.ops if op.activation == "hard_sigmoid"}
 
-    def run(batch: Any) -> dict[str, Any]:
-        """The tensors of one batch."""
+    def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Returns the tensors of one batch."""
         tensors = run_graph(
             graph,
             batch,

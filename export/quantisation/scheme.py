@@ -1,9 +1,9 @@
-"""From ranges to integers: scales, zero points, quantised weights and biases of every tensor of a network.
+"""Computes integers from ranges: scales, zero points, quantised weights and biases of every tensor of a network.
 
-Two schemes are data here. `int8`: symmetric weights, per channel by default, asymmetric int8 activations (TFLite's
-quantisation specification). `uint8`: asymmetric, one scale per tensor for weights too, as the paper's runs and the
-drivers of 2020 took it. Rules that hold for both: the softmax output has scale 1/256; poolings and reshaping share
-their input's parameters, else runtimes insert a requantisation; biases are int32 at input scale times weight scale.
+There are two schemes. `int8` has symmetric weights, per channel by default, and asymmetric int8 activations (TFLite's
+quantisation specification). `uint8` is asymmetric with one scale per tensor, for weights too, as in the runs of the paper and the
+drivers of 2020. In both, the output of a softmax has scale 1/256; poolings and reshaping have the parameters of their input,
+because runtimes insert a requantisation otherwise; biases are int32 at input scale times weight scale.
 """
 
 from __future__ import annotations
@@ -26,16 +26,18 @@ Granularity: TypeAlias = Literal["channel", "tensor"]
 
 _LOWEST: dict[str, int] = {"int8": -128, "uint8": 0}
 SHARING: tuple[Kind, ...] = ("pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape")
-"""Kinds whose output has its input's parameters."""
+"""Kinds of operations whose output has the parameters of their input."""
 _BIAS_LIMIT = 2**31 - 1
 _LARGEST_BIAS = 2**30  # leaves room for the products that are added to it
 _PIECE = 1 << 16
 
 
 class Quantisation(NamedTuple):
-    """How integers of a tensor stand for real numbers: real = scale * (integer - zero_point).
+    """How the integers of a tensor stand for real numbers: real = scale * (integer - zero_point).
 
-    `scale` is float32 of shape (1,), or (channels,) for a kernel quantised per channel.
+    Attributes:
+        scale: float32 (1,), or (channels,) for a kernel that is quantised per channel.
+        zero_point: integer that stands for 0.
     """
 
     scale: Float32Array
@@ -43,7 +45,13 @@ class Quantisation(NamedTuple):
 
 
 class QuantisedKernel(NamedTuple):
-    """A convolution's integers: weights as `Graph.kernels` lays them out, bias int32 (channels,)."""
+    """The integers of a convolution.
+
+    Attributes:
+        weights: in the layout of `Graph.kernels`.
+        quantisation: parameters of the weights.
+        bias: int32 (channels,).
+    """
 
     weights: NDArray[np.int16]
     quantisation: Quantisation
@@ -51,7 +59,7 @@ class QuantisedKernel(NamedTuple):
 
 
 class QuantisedGraph(NamedTuple):
-    """A graph with every tensor's parameters.
+    """A graph with the quantisation parameters of every tensor.
 
     Attributes:
         graph: operations and float weights; gates are rewritten so that saturation does the clipping.
@@ -68,17 +76,17 @@ class QuantisedGraph(NamedTuple):
 
 
 def separate_activation(op: Op) -> bool:
-    """Whether an integer runtime computes the activation as an operation of its own, on a quantised tensor."""
+    """Returns whether an integer runtime computes the activation as an operation of its own, on a quantised tensor."""
     return op.activation in ("hard_swish", "sigmoid")
 
 
 def pre_activation(op: Op) -> str:
-    """Name of the tensor between a convolution and its separate activation."""
+    """Returns the name of the tensor between a convolution and its separate activation."""
     return f"{op.name}/pre"
 
 
 def calibrated_tensors(graph: Graph) -> tuple[str, ...]:
-    """Names of the tensors whose ranges must be observed; the others' follow from rules."""
+    """Returns the names of the tensors whose ranges must be observed. The other ranges follow from rules."""
     names: list[str] = []
     for op in graph.ops:
         if separate_activation(op):
@@ -89,24 +97,24 @@ def calibrated_tensors(graph: Graph) -> tuple[str, ...]:
 
 
 def fixed_range(op: Op) -> Range | None:
-    """The range of an operation's output that follows from a rule; None where it must be observed or is shared."""
+    """Returns the range of the output of an operation, if a rule fixes it; None where it must be observed or is shared."""
     if op.kind == "softmax" or op.activation == "sigmoid":
         return 0.0, 255 / 256
     return (0.0, 1.0) if op.activation == "hard_sigmoid" else None
 
 
 def check_granularity(fmt: QuantisedFormat, granularity: Granularity | None) -> None:
-    """Raises where a scheme has no such granularity.
+    """Checks that a scheme has a granularity.
 
     Raises:
-        ExportError: see above.
+        ExportError: the scheme does not have it.
     """
     if fmt == "uint8" and granularity == "channel":
         raise ExportError("granularity 'channel' does not exist in uint8 (asymmetric weights have one scale a tensor): use int8")
 
 
 def input_quantisation(preprocessing: Preprocessing, fmt: QuantisedFormat) -> Quantisation:
-    """Parameters of the input picture, from the preprocessing alone.
+    """Returns the parameters of the input picture, which follow from the preprocessing alone.
 
     With one whole mean and one std for all channels the integers are the pixels themselves (uint8; int8 is 128 lower).
     Otherwise they cover the normalised picture's possible range.
@@ -120,13 +128,13 @@ def input_quantisation(preprocessing: Preprocessing, fmt: QuantisedFormat) -> Qu
 
 
 def takes_pixels(preprocessing: Preprocessing) -> bool:
-    """Whether raw uint8 pixels are exactly the quantised input: one whole mean that is a pixel's, one std for every channel."""
+    """Returns whether raw uint8 pixels are the quantised input: one whole mean from 0 to 255 and one std for all channels."""
     mean = float(preprocessing.mean[0])
     return len(set(preprocessing.mean)) == 1 and len(set(preprocessing.std)) == 1 and mean.is_integer() and 0 <= mean <= 255
 
 
 def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisation:
-    """Asymmetric parameters that cover a range and represent zero exactly.
+    """Returns asymmetric parameters that cover a range and represent zero exactly.
 
     Raises:
         ExportError: the range is empty, reversed or not finite.
@@ -141,7 +149,7 @@ def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisati
 
 
 def representable(quantisation: Quantisation, fmt: QuantisedFormat) -> Range:
-    """Smallest and largest real number that a tensor's integers stand for."""
+    """Returns the smallest and the largest real number that the integers of a tensor stand for."""
     scale, lowest = float(quantisation.scale[0]), _LOWEST[fmt]
     return (lowest - quantisation.zero_point) * scale, (lowest + 255 - quantisation.zero_point) * scale
 
@@ -149,7 +157,7 @@ def representable(quantisation: Quantisation, fmt: QuantisedFormat) -> Range:
 def quantise(
     graph: Graph, ranges: Mapping[str, Range], fmt: QuantisedFormat, granularity: Granularity | None = None
 ) -> QuantisedGraph:
-    """Fixes every integer of a network.
+    """Computes every integer of a network.
 
     Args:
         graph: folded weights.
@@ -172,7 +180,7 @@ def quantise(
 
 def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, Range], fmt: QuantisedFormat) -> None:
     def observed(name: str) -> Quantisation:
-        """Of a calibrated tensor."""
+        """Returns the parameters of a calibrated tensor."""
         if name not in ranges:
             raise ExportError(f"tensor '{name}': no range was calibrated")
         try:
@@ -191,7 +199,7 @@ def _add_tensors(op: Op, tensors: dict[str, Quantisation], ranges: Mapping[str, 
 
 
 def saturating_gates(graph: Graph) -> Graph:
-    """Rewrites hard-sigmoid gates: (x + 3) / 6 goes into the weights; the integers' saturation at 0 and 1 then clips."""
+    """Rewrites hard-sigmoid gates: folds (x + 3) / 6 into the weights, whose saturation at 0 and 1 then clips."""
     kernels, biases = dict(graph.kernels), dict(graph.biases)
     for op in graph.convolutions:
         if op.activation == "hard_sigmoid":
@@ -216,7 +224,7 @@ def _kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedFormat, pe
 
 
 def _rounded(rows: Float32Array, quantisation: Quantisation, lowest: int) -> NDArray[np.int16]:
-    """Integers of weights (n, channels), piece by piece: what stays in the processor's cache costs a third of fresh memory."""
+    """Returns the integers of weights (n, channels), computed in pieces that fit the cache, which takes a third of the time."""
     integers = np.empty(rows.shape, np.int16)
     height = max(1, _PIECE // rows.shape[1])
     scratch = np.empty((min(height, len(rows)), rows.shape[1]), np.float32)
@@ -231,10 +239,10 @@ def _rounded(rows: Float32Array, quantisation: Quantisation, lowest: int) -> NDA
 
 
 def _symmetric(op: Op, weights: Float32Array, step: float | None, per_channel: bool, finest: Float32Array) -> Quantisation:
-    """int8 weights use -127..127, so that kernels may assume that no product overflows 16 bits.
+    """Returns the parameters of int8 weights, which use -127 to 127, so that no sum of two products overflows 16 bits.
 
-    Scales are at least `finest`, (channels,): a channel whose weights died would else have a scale at which its bias does not
-    fit into 32 bits, and lose it.
+    Scales are at least `finest`, (channels,): at the scale of a channel whose weights are nearly zero its bias would not fit into
+    32 bits.
     """
     channels = op.channels if per_channel else 1
     if step is not None:
@@ -248,7 +256,7 @@ def _symmetric(op: Op, weights: Float32Array, step: float | None, per_channel: b
 
 
 def _asymmetric(weights: Float32Array, step: float | None, finest: float) -> Quantisation:
-    """uint8 weights use 1..255, the narrow range of TensorFlow's fake quantisation; the scale is at least `finest`."""
+    """Returns the parameters of uint8 weights, which use 1 to 255 (TensorFlow's narrow range); the scale is at least `finest`."""
     if step is not None:
         return Quantisation(np.array([step], np.float32), 128)
     low, high = min(float(weights.min()), 0.0), max(float(weights.max()), 0.0)
@@ -259,7 +267,7 @@ def _asymmetric(weights: Float32Array, step: float | None, finest: float) -> Qua
 
 
 def _reproducible(scale: np.float32, lowest: int, highest: int) -> np.float32:
-    """The nearest scale that can be had again from the float32 ends of its range, which is how the converter gets it.
+    """Returns the nearest scale that follows from the float32 ends of its range, which is how the converter computes it.
 
     Args:
         scale: wanted.

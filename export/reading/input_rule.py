@@ -14,13 +14,13 @@ import numpy as np
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.export.errors import ExportError
-from mhmodels.export.reading.keras_model.front import Float64Array, Front, StatingLayer
+from mhmodels.export.reading.keras_model.operation_list import Float64Array, Front, StatingLayer
 from mhmodels.export.reading.pictures import fit_rule
 from mhmodels.export.reading.stated_rule import PIXELS, StatedRule
 
 REMEDY = (
-    "state what the model was trained on: --mean and --std, for (pixel - mean) / std with pixels from 0 to 255, or "
-    "--preprocessing NAME (such as pixels, symmetric, imagenet, or a network of the zoo)"
+    "state what the model was trained on: `mean` and `std`, for (pixel - mean) / std with pixels from 0 to 255, or "
+    "`preprocessing=NAME` (such as pixels, symmetric, imagenet, or a network of the zoo)"
 )
 _DIGITS = 9
 

@@ -88,7 +88,7 @@ def fit_rule(rule: Preprocessing, channels: int) -> Preprocessing:
 def pixels_of(images: Float32Array, preprocessing: Preprocessing) -> Float32Array:
     """The pixels (0 to 255, whole, float32) that normalised pictures were made from."""
     pixels = images * np.asarray(preprocessing.std, np.float32) + np.asarray(preprocessing.mean, np.float32)
-    return np.clip(np.rint(pixels), 0, 255).astype(np.float32)
+    return np.asarray(np.clip(np.rint(pixels), 0, 255), np.float32)
 
 
 def _arrays(folder: Path, architecture: Architecture | Frame, limit: int) -> Float32Array:

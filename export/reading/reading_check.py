@@ -7,19 +7,14 @@ formats: the operations are computed in float32 and compared with the model as K
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from mhmodels.export.errors import ExportError, ParityError
 from mhmodels.export.graph.operations import Float32Array, Graph
-from mhmodels.export.reading.keras_model.precision import single_precision
+from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.tolerances import FLOAT_TOLERANCE
 from mhmodels.network import IMAGE
-
-if TYPE_CHECKING:
-    from mhmodels.export.reading.source import ExportSource
 
 READING_PICTURES = 8
 _RELATIVE = 1e-6
@@ -44,7 +39,7 @@ def check_reading(source: ExportSource, images: Float32Array) -> None:
             raise ParityError(
                 f"model '{source.model.name}': its layers were read as operations that give other outputs than Keras, by up to "
                 f"{worst:.3g} (expected at most {allowed:.3g}){_first_departing(source, graph, values, images)}; no file is "
-                "written. Please report the layer; float formats may be had with --engine tensorflow"
+                "written. Please report the layer; float formats may be had with `engine=tensorflow`"
             )
 
 
@@ -56,12 +51,6 @@ def compute(graph: Graph, images: Float32Array) -> dict[str, Float32Array]:
     for op in graph.ops:
         values[op.name] = float_layer(graph, op, values)
     return values
-
-
-def keras_outputs(model: keras.Model, images: Float32Array) -> list[Float32Array]:
-    """What a Keras model gives when it is called, output by output."""
-    with single_precision():
-        return [np.asarray(output, np.float32) for output in keras.tree.flatten(model(images, training=False))]
 
 
 def _difference(found: Float32Array, wanted: Float32Array) -> tuple[float, float]:

@@ -7,135 +7,35 @@ and one calibration, and what remains is rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions, flat_scores
+from mhmodels.export.job import ProgressCallback, no_progress
 from mhmodels.export.options import INTEGER_FORMATS, ExportOptions
 from mhmodels.export.pipeline import export_source
 from mhmodels.export.reading.keras_model.reader import output_names
-from mhmodels.export.reading.pictures import InputPictures
+from mhmodels.export.reading.open_model import ModelLike
 from mhmodels.export.reading.source import ExportSource
+from mhmodels.export.verification.consistency_report import ConsistencyReport, OutputReport, RunnerReport, ThresholdReport
+from mhmodels.export.verification.consistency_subject import ConsistencySubject, consistency_subject
 from mhmodels.export.verification.decisions import Decide, DecisionRule, rule_of
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.parity import TOP_K, shared_top
 from mhmodels.export.verification.runtime import RuntimeKernels, run_file
 from mhmodels.system.files import temporary_folder
 from mhmodels.tflite.file import read_tflite
-from mhmodels.tflite.format import FileFormat
+from mhmodels.tflite.format import FORMATS, FileFormat
 
 REFERENCE = "float32 keras"
+DEFAULT_TOLERANCE = 0.2
 KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
-
-
-class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One format on one runner, beside the float Keras model.
-
-    Attributes:
-        top1_agreement: share of pictures with the same best output; null where each output is a decision of its own.
-        top5_agreement: share of the five best outputs that both have; null as above, and below six outputs.
-        mean_drift, max_drift: absolute difference of the logits (outputs, without a softmax) as a share of the Keras
-            model's standard deviation; where each output is judged, of the output that drifts most.
-        same_decisions: share of decisions that are the same at the threshold.
-        sure_same_decisions: the same share among the surer half of the decisions: those whose margin in the Keras model,
-            from the threshold and from the second best output, is at least the median margin.
-        accuracy: where the pictures' classes are known.
-    """
-
-    name: str
-    format: str
-    kernels: str
-    top1_agreement: float | None
-    top5_agreement: float | None
-    mean_drift: float
-    max_drift: float
-    same_decisions: float
-    sure_same_decisions: float
-    accuracy: float | None
-
-
-class ThresholdReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Decisions by one threshold: the best output if its score reaches it, else none; or whether each output reaches it.
-
-    Attributes:
-        value: the threshold, or one for each output.
-        all_same: share of decisions that every runner makes alike.
-        sure_all_same: the same share among the surer half of the decisions, see `RunnerReport`.
-    """
-
-    value: float | tuple[float, ...]
-    all_same: float
-    sure_all_same: float
-
-
-class OutputReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One output that is a decision of its own.
-
-    Attributes:
-        output: its index.
-        all_same: share of pictures on which every runner decides the same at the threshold.
-        drift: largest mean drift of a runner, as a share of this output's standard deviation.
-    """
-
-    output: int
-    all_same: float
-    drift: float
-
-
-class ConsistencyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `mhmodels consistency` found.
-
-    Attributes:
-        activation: the network's last one: `softmax`, `sigmoid` or `none`. Scores follow it.
-        decides: `best` output, or `each` output.
-        agreement: share of decisions that are the same, runner by runner, in the order of `runners`: the best outputs, or
-            each output's decisions at the threshold.
-        disagreement: largest share of these decisions in which two runners differ.
-        threshold: at the value that was asked for, or at the default (see `decisions.Rule.threshold`).
-        drift: largest mean drift of a runner, which `tolerance` limits: unlike agreement it does not depend on how close
-            the best two classes happen to be, so that it also judges untrained networks.
-        worst_threshold: of 19 thresholds the one with the fewest equal decisions.
-        outputs: every output by itself where each is a decision; else empty.
-        not_run: runners that were not at hand, and why.
-    """
-
-    model: str
-    weights: str
-    pictures: int
-    source: str
-    activation: str
-    decides: str
-    runners: tuple[RunnerReport, ...]
-    agreement: tuple[tuple[float, ...], ...]
-    disagreement: float
-    threshold: ThresholdReport
-    worst_threshold: ThresholdReport
-    outputs: tuple[OutputReport, ...]
-    drift: float
-    not_run: dict[str, str]
-    tolerance: float
-    consistent: bool
-
-
-class ConsistencySubject(NamedTuple):
-    """What is compared, and on what.
-
-    Attributes:
-        calibration, pictures: normalised; the first for ranges, the second to run.
-        classes: of the pictures, int (n,), where they are known.
-    """
-
-    source: ExportSource
-    calibration: InputPictures
-    pictures: InputPictures
-    classes: NDArray[Any] | None
 
 
 class _Run(NamedTuple):
@@ -182,11 +82,51 @@ class _Comparison(NamedTuple):
 
 
 def check_consistency(
+    model: ModelLike,
+    *,
+    images: str | Path | None = None,
+    formats: Sequence[FileFormat] = FORMATS,
+    tolerance: float = DEFAULT_TOLERANCE,
+    threshold: float | None = None,
+    decide: Decide = "auto",
+    progress: ProgressCallback = no_progress,
+) -> ConsistencyReport:
+    """Checks whether a network gives the same scores and decisions in every format and on every runner of this machine.
+
+    Every format is exported from one graph with one calibration, and runs on the pictures with LiteRT's XNNPACK, optimised and
+    reference kernels. The float Keras model is the reference.
+
+    Args:
+        model: as `mhmodels.export.export_model` takes it.
+        images: folder of pictures. None for the test set of registered weights, else for the bundled photographs.
+        formats: to compare.
+        tolerance: largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard
+            deviation, up to which the report says `consistent`.
+        threshold: score from which a decision is made. None for the default of the network's last activation.
+        decide: `best`: the decision of a picture is its best output; `each`: every output is a decision; `auto`: by the
+            network's last activation, see `decisions.rule_of`.
+        progress: is told each stage, in words, as it begins.
+
+    Raises:
+        ExportError: a file fails its verification, a runtime refuses it, the network has no single output of scores, or
+            the threshold is no score.
+
+    Example:
+        >>> from mhmodels.export import ModelRequest, check_consistency
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> check_consistency(request, formats=("float32",)).consistent
+        True
+    """
+    subject = consistency_subject(model, None if images is None else Path(images))
+    return compare_runners(subject, tuple(formats), tolerance, threshold, progress, decide=decide)
+
+
+def compare_runners(
     subject: ConsistencySubject,
     formats: tuple[FileFormat, ...],
     tolerance: float,
     threshold: float | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: ProgressCallback = no_progress,
     *,
     decide: Decide = "auto",
 ) -> ConsistencyReport:
@@ -194,15 +134,10 @@ def check_consistency(
 
     Args:
         subject: network and pictures.
-        formats: to export.
-        tolerance: largest mean drift, as a share of the standard deviation.
-        threshold: on scores; None for the default of the network's ending.
-        progress: told each stage as it begins.
-        decide: how scores become decisions, see `decisions.rule_of`.
+        formats, tolerance, threshold, decide, progress: as `check_consistency`.
 
     Raises:
-        ExportError: a file fails its verification, a runtime refuses it, the network has no single output of scores, or
-            the threshold is no score.
+        ExportError: as `check_consistency`.
     """
     rule = _rule(subject.source, threshold, decide)
     runs = _all_outputs(subject, formats, progress)
@@ -252,20 +187,18 @@ def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> Deci
     source.check_ending(features=False)
     rule = rule_of(source.graph, decide)
     if threshold is not None and rule.ending != "none" and not 0 <= threshold <= 1:
-        raise ExportError(f"--threshold is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
+        raise ExportError(f"`threshold` is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
     return rule
 
 
-def _all_outputs(
-    subject: ConsistencySubject, formats: tuple[FileFormat, ...], progress: Callable[[str], None]
-) -> dict[str, _Run]:
+def _all_outputs(subject: ConsistencySubject, formats: tuple[FileFormat, ...], progress: ProgressCallback) -> dict[str, _Run]:
     """Every runner's outputs; the float Keras model first."""
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
     runs = {REFERENCE: _Run(flat_scores(source.expected(images, writer)[SCORES]))}
     with temporary_folder("consistency") as folder:
         options = ExportOptions(directory=folder, formats=formats, writer=writer, metadata=False)
-        for one in export_source(source, subject.calibration, options, progress, folder_option="--images"):
+        for one in export_source(source, subject.calibration, options, progress, folder_field="images"):
             fmt = one.manifest.precision
             for kernels in KERNELS:
                 progress(f"running {fmt} on {kernels}")

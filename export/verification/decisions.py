@@ -40,7 +40,7 @@ class DecisionRule(NamedTuple):
         scores: Float32Array = powers / powers.sum(1, keepdims=True)
         if not quantised:
             return scores
-        return (np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS).astype(np.float32)
+        return np.asarray(np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS, np.float32)
 
     def threshold(self, scores: Float32Array) -> Float32Array:
         """The default threshold, () or (outputs,), from the float model's scores.
@@ -71,7 +71,7 @@ class DecisionRule(NamedTuple):
     def margins(self, scores: Float32Array, threshold: Float32Array) -> Float32Array:
         """How far each decision is from another one: from the threshold and, for the best output, from the second best."""
         if not self.best:
-            return np.abs(scores - threshold)
+            return np.asarray(np.abs(scores - threshold), np.float32)
         ordered = np.sort(scores, axis=1)
         ahead = ordered[:, -1] - ordered[:, -2] if scores.shape[1] > 1 else np.full(len(scores), np.inf)
         return np.minimum(ahead, np.abs(ordered[:, -1] - threshold))[:, None].astype(np.float32)
@@ -89,10 +89,10 @@ class DecisionRule(NamedTuple):
         """
         difference = np.abs(found - expected)
         if self.best:
-            return difference / np.float32(max(float(expected.std()), 1e-12))
+            return np.asarray(difference / np.float32(max(float(expected.std()), 1e-12)), np.float32)
         floor = _FLOOR_STEPS * (1.0 / _SCORE_STEPS if self.ending == "sigmoid" else step)
         spread: Float32Array = np.maximum(expected.std(axis=0), np.float32(max(floor, 1e-3 * float(expected.std()), 1e-12)))
-        return difference / spread
+        return np.asarray(difference / spread, np.float32)
 
 
 def ending_of(graph: Graph) -> Ending:
@@ -119,6 +119,6 @@ def rule_of(graph: Graph, decide: Decide = "auto") -> DecisionRule:
     """
     ending, outputs = ending_of(graph), graph.ops[-1].channels
     if decide == "best" and outputs < 2:
-        raise ExportError(f"--decide best: the network has {outputs} output, of which there is no best: use --decide each")
+        raise ExportError(f"`decide=best`: the network has {outputs} output, of which there is no best: use `decide=each`")
     best = ending == "softmax" or (ending == "none" and outputs > 1) if decide == "auto" else decide == "best"
     return DecisionRule(ending, best)

@@ -56,7 +56,7 @@ def dequantise(values: NDArray[Any], tensor: Tensor) -> Float32Array:
     """The real numbers that a tensor's values stand for."""
     if not len(tensor.scale):
         return values.astype(np.float32)
-    return ((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0]).astype(np.float32)
+    return np.asarray((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0], np.float32)
 
 
 def is_activation(tensor: Tensor) -> bool:

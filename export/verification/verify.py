@@ -1,40 +1,44 @@
-"""`mhmodels verify`: a file, its manifest, and a model or another file, on pictures."""
+"""Verifies a TFLite file on disk: against its manifest, and against a model or another file on pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Preprocessing
-from mhmodels.export.errors import ExportError, ParityError
+from mhmodels.architecture import Architecture
+from mhmodels.export.errors import NoEffectError, ParityError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions
-from mhmodels.export.tolerances import PARITY_PICTURES, QUANTISED_CORRELATION, tolerance_of
-from mhmodels.export.verification.facts import contradictions, operator_counts
+from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
+from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
 from mhmodels.export.verification.parity import Parity, compare_outputs
 from mhmodels.export.verification.runtime import run_file
-from mhmodels.export.writing.manifest import Manifest, manifest_path, read_manifest
+from mhmodels.export.verification.verified_file import (
+    VerifiedFile,
+    most_pictures,
+    read_with_manifest,
+    with_pictures,
+)
 from mhmodels.formats.json_files import plain_text
-from mhmodels.system.files import read_bytes
-from mhmodels.tflite.file import MAX_BYTES, TFLiteFile, parse_tflite
+from mhmodels.tflite.file import TFLiteFile
 from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
-    from mhmodels.export.reading.pictures import Frame
+    import keras
+
     from mhmodels.export.reading.source import ExportSource
 
-LARGEST_INPUT = 1 << 26
-"""Values of all pictures together: a hostile file's input must not fill the memory."""
+Against: TypeAlias = "str | Path | Architecture | keras.Model | ExportSource"
+"""What a file can be compared with: a MODEL or FILE as on the command line, or an object in memory."""
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,122 +68,79 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     layers: LayerReport | None
 
 
-class _File(msgspec.Struct, frozen=True):
-    """A file, its content, and its manifest if it has one; they belong together."""
-
-    path: Path
-    data: bytes
-    parsed: TFLiteFile
-    manifest: Manifest | None
-
-    def rule(self) -> Preprocessing | None:
-        """From a picture to the input, if the manifest says."""
-        return None if self.manifest is None else self.manifest.input.preprocessing()
-
-
-class _Subject(msgspec.Struct, frozen=True):
-    """A file that is being verified, and pictures as its network takes them."""
-
-    path: Path
-    file: TFLiteFile
-    manifest: Manifest | None
-    frame: Frame
-    images: Float32Array
-
-
-def verify_file(path: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None) -> FileReport:
-    """Checks a file; see `FileReport`.
+def verify(
+    file: str | Path,
+    against: Against | None = None,
+    *,
+    images: str | Path | None = None,
+    weights: str | Path | None = None,
+    tolerance: float | None = None,
+) -> FileReport:
+    """Checks a TFLite file: whether it is whole, belongs to its manifest, and agrees with a model or another file.
 
     Args:
-        path: the TFLite file.
-        against: a zoo name, an architecture file, a `.keras` file, or another TFLite file; None to check the file alone.
-        images: folder of pictures; None for the bundled photographs.
-        weights: of the model in `against`; None for the seeded random weights that `mhmodels export` uses.
-        tolerance: largest difference at the outputs as a share of their spread. Default: 1e-3 between float32 networks,
-            0.1 where one has float16 weights; where one is quantised, a correlation of at least 0.95 instead.
+        file: the TFLite file. Its manifest is read where it lies beside it.
+        against: name of the zoo, architecture, path of an architecture file, of a `.keras` file or of another TFLite file,
+            Keras model, or opened model. None to check the file alone.
+        images: folder of pictures. None for the bundled photographs.
+        weights: weights file or registered name for the network in `against`. None for the seeded random weights that an
+            export uses.
+        tolerance: largest difference at the outputs, as a share of their standard deviation. None for 0.001 between float32
+            networks and 0.1 where one has float16 weights; where one is quantised, for a correlation of at least 0.95.
+
+    Returns:
+        What was found; a file that does not agree raises.
 
     Raises:
         ParityError: the file contradicts its manifest, is not finite, or departs further than allowed.
         FileFormatError: a file is damaged or of another kind.
+        NoEffectError: weights without a network that they could be for.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model, verify
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=folder))
+        >>> verify(exported.path).precision
+        'float32'
     """
-    this = _read(path)
-    file, manifest = this.parsed, this.manifest
-    other = None if against is None or not against.endswith(".tflite") else _read(Path(against))
-    most = LARGEST_INPUT // max(_values(one) for one in (this, other) if one is not None)
-    subject = _subject(this, images, most, None if other is None else other.rule())
-    encoded = encode_input(file, subject.images)
+    path = Path(file)
+    other_path = Path(against) if isinstance(against, (str, Path)) and str(against).endswith(".tflite") else None
+    if weights is not None and (against is None or other_path is not None):
+        raise NoEffectError(
+            f"`weights`: {'there is no model' if against is None else 'a file has its own'}; give `against=MODEL`"
+        )
+    folder = None if images is None else Path(images)
+    this = read_with_manifest(path)
+    parsed, manifest = this.parsed, this.manifest
+    other = None if other_path is None else read_with_manifest(other_path)
+    most = most_pictures(this, other)
+    subject = with_pictures(this, folder, most, None if other is None else other.rule())
+    encoded = encode_input(parsed, subject.images)
     difference, unit = _runtimes_differ(subject, encoded)
     parity, layers = None, None
     if other is not None:
-        parity, layers = _against_file(subject, encoded, _subject(other, images, most, this.rule()), tolerance)
+        parity, layers = _against_file(subject, encoded, with_pictures(other, folder, most, this.rule()), tolerance)
     elif against is not None:
         parity, layers = _against_model(subject, encoded, against, weights, tolerance)
     return FileReport(
         file=plain_text(str(path)),
         sha256=hashlib.sha256(this.data).hexdigest(),
-        precision=compute_format(file),
-        operators=operator_counts(file),
+        precision=compute_format(parsed),
+        operators=operator_counts(parsed),
         pictures=len(subject.images),
         manifest="absent" if manifest is None else "agrees",
         runtimes_differ=difference,
         runtimes_unit=unit,
-        saturation=saturation(path, file, encoded),
+        saturation=saturation(path, parsed, encoded),
         against=parity,
         layers=layers,
     )
 
 
-def _read(path: Path) -> _File:
-    data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
-    file = parse_tflite(data, source=str(path))
-    manifest = read_manifest(beside) if os.path.lexists(beside) else None
-    if manifest is not None:
-        _check_manifest(path, contradictions(manifest, file, data))
-    return _File(path, data, file, manifest)
-
-
-def _check_manifest(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
-    for field, (claimed, found) in differing.items():
-        raise ParityError(
-            f"{path}: the manifest's field '{field}' is {str(claimed)[:200]}, the file has {str(found)[:200]}: "
-            f"they do not belong together{_also(differing, field)}"
-        )
-
-
-def _also(differing: Mapping[str, Any], first: str) -> str:
-    others = [field for field in differing if field != first]
-    return f" ({', '.join(others)} differ too)" if others else ""
-
-
-def _values(file: _File) -> int:
-    """How many values a picture has, as the file takes it."""
-    shape = file.parsed.tensors[file.parsed.inputs[0]].shape
-    if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
-        raise ExportError(f"{file.path}: input is {shape}, expected one picture (1, height, width, channels)")
-    one = shape[1] * shape[2] * shape[3]
-    if one > LARGEST_INPUT:
-        raise ExportError(f"{file.path}: input is {shape}, {one} values a picture, expected at most {LARGEST_INPUT}")
-    return one
-
-
-def _subject(file: _File, folder: Path | None, most: int, elsewhere: Preprocessing | None) -> _Subject:
-    """At most so many pictures in the file's own size, preprocessed as its manifest says.
-
-    Without a manifest they are preprocessed as `elsewhere`, or else by the default.
-    """
-    from mhmodels.export.reading.pictures import LARGEST_FOLDER, Frame, fit_preprocessing, photographs, read_pictures
-
-    _, height, width, channels = file.parsed.tensors[file.parsed.inputs[0]].shape
-    rule = file.rule() or elsewhere or Preprocessing()
-    frame = fit_preprocessing(Frame(input_size=(height, width), input_channels=channels, preprocessing=rule))
-    if folder is None:
-        images = photographs(min(PARITY_PICTURES, most), frame)
-    else:
-        images = read_pictures(folder, frame, min(LARGEST_FOLDER, most)).images
-    return _Subject(file.path, file.parsed, file.manifest, frame, images)
-
-
-def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, str]:
+def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[Any]) -> tuple[float, str]:
     """Largest difference at the outputs between LiteRT with XNNPACK and without, and its unit (see `FileReport`)."""
     file = subject.file
     outputs = [file.tensors[position] for position in file.outputs]
@@ -201,7 +162,7 @@ def _runtimes_differ(subject: _Subject, encoded: NDArray[Any]) -> tuple[float, s
 
 
 def _against_file(
-    subject: _Subject, encoded: NDArray[Any], other: _Subject, tolerance: float | None
+    subject: VerifiedFile, encoded: NDArray[Any], other: VerifiedFile, tolerance: float | None
 ) -> tuple[Parity, LayerReport]:
     """Both files on the same pictures, which each has as its own manifest says."""
     name = str(other.path)
@@ -214,19 +175,25 @@ def _against_file(
 
 
 def _against_model(
-    subject: _Subject, encoded: NDArray[Any], against: str, weights: str | None, tolerance: float | None
+    subject: VerifiedFile,
+    encoded: NDArray[Any],
+    against: Against,
+    weights: str | Path | None,
+    tolerance: float | None,
 ) -> tuple[Parity, LayerReport]:
+    """Compares a file with a model."""
     source = _source(subject, against, weights)
+    name = str(against) if isinstance(against, (str, Path)) else source.architecture.name
     # What is not read as operations is compared after its activation, which both the model and the file give.
     before_softmax = source.graph is not None
     found = file_outputs(subject.path, subject.images, before_softmax=before_softmax)
     expected, layers = _model_outputs(subject, encoded, source)
     remarks, made_from = _departing(layers), "random" if subject.manifest is None else subject.manifest.weights
     if source.label.startswith("random, seed") and not made_from.startswith("random"):
-        remarks += f"; the file was made from '{made_from}', and without --weights the model has random ones"
+        remarks += f"; the file was made from '{made_from}', and without `weights` the model has random ones"
     tensors = compared_tensors(subject.file, before_softmax=before_softmax)
-    parity = compare_outputs(found, expected, against, steps(tensors))
-    _judge(subject, parity, remarks, "float32", against, tolerance)
+    parity = compare_outputs(found, expected, name, steps(tensors))
+    _judge(subject, parity, remarks, "float32", name, tolerance)
     return parity, layers
 
 
@@ -234,7 +201,7 @@ def _departing(layers: LayerReport) -> str:
     return "" if layers.first_departing is None else f"; the first layer that departs is '{layers.first_departing}'"
 
 
-def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against: str, tolerance: float | None) -> None:
+def _judge(subject: VerifiedFile, parity: Parity, remarks: str, other: str, against: str, tolerance: float | None) -> None:
     """Compares with the tolerance that was given, else with that of the two formats."""
     allowed = tolerance_of(compute_format(subject.file), other) if tolerance is None else tolerance
     if allowed is None:
@@ -251,7 +218,9 @@ def _judge(subject: _Subject, parity: Parity, remarks: str, other: str, against:
         )
 
 
-def _model_outputs(subject: _Subject, encoded: NDArray[Any], source: ExportSource) -> tuple[dict[str, Float32Array], LayerReport]:
+def _model_outputs(
+    subject: VerifiedFile, encoded: NDArray[Any], source: ExportSource
+) -> tuple[dict[str, Float32Array], LayerReport]:
     """The model's outputs on the pictures, and the file's layers beside the model's."""
     from mhmodels.export.graph.outputs import written_ops
     from mhmodels.export.graph.rewrite import normalise_in_graph
@@ -277,25 +246,30 @@ def _gives_maps(file: TFLiteFile) -> bool:
     return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
 
 
-def _source(subject: _Subject, against: str, weights: str | None) -> ExportSource:
-    from mhmodels.export.reading.pictures import fit_preprocessing
-    from mhmodels.export.reading.source import keras_source, load_source, weights_rule
-    from mhmodels.registry import is_keras_file, resolve, zoo
+def _source(subject: VerifiedFile, against: Against, weights: str | Path | None) -> ExportSource:
+    """Opens the model that a file is compared with, at the size and with the outputs of the file."""
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
+    from mhmodels.export.reading.source import ExportSource
+    from mhmodels.registry import is_keras_file, zoo
 
-    if is_keras_file(against):
-        return keras_source(against, subject.frame.input_size)
-    manifest, frame = subject.manifest, subject.frame
-    network = None if manifest is None else manifest.network()
+    if isinstance(against, ExportSource):
+        return against
+    frame = subject.frame
+    if not isinstance(against, (str, Path, Architecture)) or (isinstance(against, (str, Path)) and is_keras_file(str(against))):
+        return open_model(ModelRequest(model=against, weights=weights, input_size=frame.input_size))
+    network = None if subject.manifest is None else subject.manifest.network()
     named = network is not None and against in zoo()  # a plain name of the zoo means it at the file's own width
-    width = network.width_multiplier if network is not None and named else None
     scores = compared_tensors(subject.file).get(SCORES)
     classes = None if network is None else network.classes
     if scores is not None and min(scores.shape, default=0) > 0:
         classes = math.prod(scores.shape[1:])
-    architecture = resolve(against).at(
-        input_size=frame.input_size, input_channels=frame.input_channels, classes=classes, width_multiplier=width
+    request = ModelRequest(
+        model=against,
+        weights=weights,
+        width_multiplier=network.width_multiplier if network is not None and named else None,
+        input_size=frame.input_size,
+        input_channels=frame.input_channels,
+        classes=classes,
     )
-    rule = weights_rule(weights, architecture) or architecture.preprocessing
-    architecture = msgspec.structs.replace(architecture, preprocessing=rule)
-    architecture = fit_preprocessing(architecture)
-    return load_source(architecture, weights)
+    return open_model(request)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import keras
 import numpy as np
@@ -41,7 +40,7 @@ def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int,
     signature = [tf.TensorSpec((1, *(size or (height, width)), channels), tf.float32, IMAGE)]
     names = output_names(model) if len(model.outputs) > 1 else (OUTPUT,)
 
-    def run(image: Any) -> dict[str, Any]:
+    def run(image: tf.Tensor) -> dict[str, tf.Tensor]:
         outputs = keras.tree.flatten(model(image, training=False))
         return _in_order(dict(zip(names, outputs, strict=True)))
 
@@ -100,7 +99,7 @@ def _convert_uint8(quantised: QuantisedGraph) -> bytes:
             return _convert(converter)
 
 
-def _in_order(outputs: Mapping[str, Any]) -> dict[str, Any]:
+def _in_order(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Outputs under keys that sort as they come: TensorFlow orders the outputs of a function by their keys."""
     if len(outputs) == 1:
         return dict(outputs)
@@ -112,10 +111,10 @@ def _input_shape(quantised: QuantisedGraph) -> tuple[int, int, int, int]:
     return (1, *architecture.input_size, architecture.input_channels)
 
 
-def _fake_quantised(quantised: QuantisedGraph, image: Any) -> dict[str, Any]:
+def _fake_quantised(quantised: QuantisedGraph, image: tf.Tensor) -> dict[str, tf.Tensor]:
     """The outputs by their names."""
 
-    def rounding(x: Any, name: str) -> Any:
+    def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
         op = ops.get(name)
         if op is not None and op.kind == "reshape":
             return x
@@ -133,7 +132,7 @@ def _fake_quantised(quantised: QuantisedGraph, image: Any) -> dict[str, Any]:
     return {name: tensors[op] for name, op in graph_outputs(quantised.graph, DEFAULT_OPTIONS).items()}
 
 
-def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> Any:
+def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> tf.Tensor:
     # The numbers that the integers stand for, not the raw weights: the converter rounds with a scale of its own in double
     # precision, where a number halfway between two integers (about one in 100,000) falls to the other one.
     weights = dequantised_kernel(quantised, op)
@@ -160,7 +159,7 @@ def _varied(bias: Float32Array) -> Float32Array:
     return varied
 
 
-def _convert(converter: Any) -> bytes:
+def _convert(converter: tf.lite.TFLiteConverter) -> bytes:
     try:
         return bytes(converter.convert())
     except Exception as error:  # the converter raises its own ConverterError, RuntimeError and ValueError

@@ -139,7 +139,7 @@ class _Writer:
         builder.StartVector(4, len(offsets), 4)
         for offset in reversed(offsets):
             builder.PrependUOffsetTRelative(offset)
-        return builder.EndVector()
+        return int(builder.EndVector())
 
     def numbers(self, values: Iterable[float] | NDArray[Any], dtype: str) -> int:
         """A vector of numbers; equal ones (shapes, zero points) are written once."""
@@ -171,7 +171,7 @@ class _Writer:
         data = builder.EndVector()
         schema.BufferStart(builder)
         schema.BufferAddData(builder, data)
-        return schema.BufferEnd(builder)
+        return int(schema.BufferEnd(builder))
 
     def metadata(self, buffer: int) -> int:
         """The entry that names the metadata's buffer."""
@@ -179,7 +179,7 @@ class _Writer:
         schema.MetadataStart(self.builder)
         schema.MetadataAddName(self.builder, name)
         schema.MetadataAddBuffer(self.builder, buffer)
-        return schema.MetadataEnd(self.builder)
+        return int(schema.MetadataEnd(self.builder))
 
     def subgraph(self, model: FileModel) -> tuple[int, list[int]]:
         """The subgraph, and the operator codes that its operators index."""
@@ -198,7 +198,7 @@ class _Writer:
         schema.SubGraphAddOutputs(self.builder, outputs)
         schema.SubGraphAddOperators(self.builder, all_operators)
         schema.SubGraphAddName(self.builder, name)
-        return schema.SubGraphEnd(self.builder), [self._code(*code) for code in model.versions.items()]
+        return int(schema.SubGraphEnd(self.builder)), [self._code(*code) for code in model.versions.items()]
 
     def _code(self, name: str, version: int) -> int:
         code = getattr(schema.BuiltinOperator, name)
@@ -207,7 +207,7 @@ class _Writer:
         schema.OperatorCodeAddDeprecatedBuiltinCode(self.builder, min(code, 127))
         schema.OperatorCodeAddBuiltinCode(self.builder, code)
         schema.OperatorCodeAddVersion(self.builder, version)
-        return schema.OperatorCodeEnd(self.builder)
+        return int(schema.OperatorCodeEnd(self.builder))
 
     def _operator(self, operator: FileOperator, code: int) -> int:
         builder = self.builder
@@ -220,13 +220,13 @@ class _Writer:
         if operator.options is not None:
             schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, operator.options.table))
             schema.OperatorAddBuiltinOptions(builder, options)
-        return schema.OperatorEnd(builder)
+        return int(schema.OperatorEnd(builder))
 
     def _options(self, options: OperatorOptions) -> int:
         getattr(schema, f"{options.table}Start")(self.builder)
         for field, value in options.fields:
             getattr(schema, f"{options.table}Add{field}")(self.builder, value)
-        return getattr(schema, f"{options.table}End")(self.builder)
+        return int(getattr(schema, f"{options.table}End")(self.builder))
 
     def _tensor(self, tensor: FileTensor, buffer: int) -> int:
         builder = self.builder
@@ -240,7 +240,7 @@ class _Writer:
         if quantisation is not None:
             schema.TensorAddQuantization(builder, quantisation)
         schema.TensorAddHasRank(builder, True)
-        return schema.TensorEnd(builder)
+        return int(schema.TensorEnd(builder))
 
     def _quantisation(self, quantisation: TensorQuantisation) -> int:
         scale = self.numbers(quantisation.scale, "float32")
@@ -249,7 +249,7 @@ class _Writer:
         schema.QuantizationParametersAddScale(self.builder, scale)
         schema.QuantizationParametersAddZeroPoint(self.builder, zero_point)
         schema.QuantizationParametersAddQuantizedDimension(self.builder, quantisation.dimension)
-        return schema.QuantizationParametersEnd(self.builder)
+        return int(schema.QuantizationParametersEnd(self.builder))
 
     def signature(self, model: FileModel) -> int:
         """The signature by whose names callers find inputs and outputs."""
@@ -260,11 +260,11 @@ class _Writer:
         schema.SignatureDefAddInputs(self.builder, inputs)
         schema.SignatureDefAddOutputs(self.builder, outputs)
         schema.SignatureDefAddSignatureKey(self.builder, key)
-        return schema.SignatureDefEnd(self.builder)
+        return int(schema.SignatureDefEnd(self.builder))
 
     def _named(self, name: str, tensor: int) -> int:
         text = self.builder.CreateString(name)
         schema.TensorMapStart(self.builder)
         schema.TensorMapAddName(self.builder, text)
         schema.TensorMapAddTensorIndex(self.builder, tensor)
-        return schema.TensorMapEnd(self.builder)
+        return int(schema.TensorMapEnd(self.builder))

@@ -44,7 +44,7 @@ class OutputLabels(Checked, frozen=True, kw_only=True):
             return
         hint = ""
         if 0 < classes - len(self.names) - self.offset <= 1:
-            hint = f"; if output 0 is a background class, give --label-offset {classes - len(self.names)}"
+            hint = f"; if output 0 is a background class, give `label_offset={classes - len(self.names)}`"
         raise ExportError(
             f"{self.source}: {len(self.names)} labels from output {self.offset} on, the network has {classes} outputs{hint}"
         )

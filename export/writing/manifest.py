@@ -142,13 +142,27 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(file.name.removesuffix(".tflite") + ".manifest.json")
 
 
-def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Reads a manifest.
+def load_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Reads the manifest of an exported file.
+
+    Args:
+        path: of the manifest, or of the TFLite file that it lies beside.
 
     Raises:
-        FileFormatError: unreadable, or not a manifest; the message names the field.
+        FileFormatError: the file cannot be read, or is not a manifest; the message names the field.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model, load_manifest
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=Path(tempfile.mkdtemp())))
+        >>> load_manifest(exported.path).input.shape
+        (1, 64, 64, 3)
     """
-    return decode_json(read_bytes(path, LARGEST), Manifest, FORMAT, str(path))
+    file = Path(path)
+    file = manifest_path(file) if file.suffix == ".tflite" else file
+    return decode_json(read_bytes(file, LARGEST), Manifest, FORMAT, str(file))
 
 
 def tool_versions() -> dict[str, str]:

@@ -52,20 +52,34 @@ class _Destinations(NamedTuple):
 
 @click.command("bench")
 @click.argument("targets", nargs=-1, metavar="FILE|MODEL...")
-@click.option("--hardware", "listed", multiple=True, metavar="ID...", help="Where to measure; see `mhmodels hardware`.")
+@click.option(
+    "--hardware",
+    "listed",
+    multiple=True,
+    metavar="ID...",
+    help="Hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl (`mhmodels hardware` and `mhmodels devices` list "
+    "it); may be repeated.",
+)
 @click.option(
     "--runs",
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="Timed runs in a block. Three to ten blocks are made, until three agree; on phones the runs are shared out over blocks.",
+    help="Number of timed inferences in a block. Three to ten blocks are made, until three agree. On a phone it is the number of "
+    "inferences of all blocks together.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Threads of the runtime, each with a core."
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Number of threads of the runtime; each is pinned to a core of its own.",
 )
-@click.option("--fresh", is_flag=True, help="Measure even if the store has an answer.")
+@click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
 @click.option(
-    "--matrix", type=click.Path(exists=True, dir_okay=False), help="TOML or JSON with models, devices and delegates to measure."
+    "--matrix",
+    type=click.Path(exists=True, dir_okay=False),
+    help="TOML or JSON file with models, devices and delegates to measure (docs/phones.md).",
 )
 @phone_options
 @store_option
@@ -83,14 +97,13 @@ def bench(
 ) -> None:
     """Measure latency on hardware and store it.
 
-    A MODEL is measured with random weights, in the format that each hardware takes; a FILE is a .tflite file. Without
-    --hardware a MODEL goes to the default five and a FILE to those of them that take its format. Each row is stored as
-    it arrives. An identical request is answered from the store, unless that row is noisy. A noisy latency is measured up to
-    three times (on phones once). × means that the network does not run there as a whole.
+    A FILE is a .tflite file. A MODEL is measured with random weights, in the format that each hardware takes. Without
+    --hardware, a MODEL is measured on the default five hardware, and a FILE on those of them that take its format. Each row
+    is stored as soon as it is measured. A measurement that the store has already is not made again unless the row is noisy.
+    A noisy latency is measured up to three times, on phones once. × means that the network does not run there as a whole.
 
-    On phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both); on a phone the runs are
-    shared out over its blocks. If a measurement fails, the others are still made, every failure is listed at the end, and the
-    exit code is 1.
+    For phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both). If a measurement fails, the
+    others are still made, every failure is listed at the end, and the exit code is 1.
     """
     from mhmodels.store import Store
     from mhmodels.system.files import temporary_folder

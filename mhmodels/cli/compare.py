@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -29,12 +29,21 @@ if TYPE_CHECKING:
     "listed",
     multiple=True,
     metavar="ID...",
-    help="Hardware to measure on; may be repeated. Default: two of this host's CPU and three Ethos-U (`mhmodels hardware`).",
+    help="Hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl; may be repeated. Default: this host's CPU in two "
+    "formats and three Ethos-U (`mhmodels hardware` lists them).",
 )
-@click.option("--reference", default="mobilenet_v1", show_default=True, metavar="MODEL", help="Model whose latency counts as 1.")
-@click.option("--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Timed runs in a block.")
+@click.option(
+    "--reference",
+    default="mobilenet_v1",
+    show_default=True,
+    metavar="MODEL",
+    help="Model whose latency counts as 1 on each hardware.",
+)
+@click.option(
+    "--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Number of timed inferences in a block."
+)
 @click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
-@click.option("--paper", is_flag=True, help="Add the paper's Pixel 4 columns beside, where it has the model.")
+@click.option("--paper", is_flag=True, help="Add the norms that the paper printed for its Pixel 4, for the models that it has.")
 @phone_options
 @store_option
 @json_option
@@ -49,15 +58,15 @@ def compare(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """The multi-hardware table: latency on every hardware, and the normalised average and maximum.
+    """Compare models on several hardware: latencies, and their normalised average and maximum (MN-Norm).
 
-    Latencies come from files with random weights, batch 1, one thread. What was measured is kept in the store and not
-    measured again, unless it was noisy (~). A store that cannot be written is enough if it has every row. MN-Norm divides
-    every latency by the reference's on the same hardware: avg is the mean of these, max the worst. Phones are columns like
-    any other: --hardware SERIAL/xnnpack, or --device and --delegate.
+    Latencies come from files with random weights, at batch 1, with one thread. Rows are kept in the store and not measured
+    again unless they are noisy (~). A store that cannot be written is enough if it has every row. MN-Norm divides every
+    latency by that of the reference on the same hardware: avg is the mean over the hardware, max is the largest. Phones are
+    columns like any other hardware: give --hardware SERIAL/xnnpack, or --device and --delegate.
 
-    If a model or a phone fails, the others are still compared, ? stands for what failed, every failure is listed at the
-    end with its reason, and the exit code is 1.
+    If a model or a phone fails, the others are still compared. ? stands for what failed, every failure is listed at the end
+    with its reason, and the exit code is 1.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.registry import resolve
@@ -150,7 +159,7 @@ def measure_on_phones(
             bench.ready[asked[job.model, hardware.id]] = result
 
 
-def document(comparison: Comparison) -> dict[str, Any]:
+def document(comparison: Comparison) -> dict[str, object]:
     """The JSON document: the comparison's own fields, the reference's row in short."""
     reference = comparison.reference
     return {

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
-from mhmodels.cli.fields import options_named
+from mhmodels.cli.messages import options_in_errors
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
@@ -94,7 +94,7 @@ class LazyGroup(click.Group):
         interruption.
         """
         try:
-            with options_named(self, ctx):
+            with options_in_errors(self, ctx):
                 return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from mhmodels.cli.common import note
-from mhmodels.cli.fields import text_with_option
+from mhmodels.cli.messages import with_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.report.failures import MeasurementFailure
 
@@ -80,9 +80,8 @@ class PhoneAnswers:
 
     def _text(self, error: Exception) -> str:
         """The text of an error, with the option that mends it."""
-        if self._command is not None and isinstance(error, MhmodelsError):
-            return text_with_option(error, self._command)
-        return str(error) or repr(error)
+        text = str(error) or repr(error)
+        return text if self._command is None else with_options(text, self._command)
 
     def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
         """The store's answer, or that the phone is out of reach; None if it must be measured."""
@@ -179,13 +178,17 @@ class PhoneAnswers:
         queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str],
         requests: Sequence[PhoneRequest],
     ) -> None:
+        from mhmodels.android_bench.session.rows import PhoneFailure
+
         left = list(requests)
         try:
             for job, hardware, result in self._runner.batch(serial, left.copy()):
                 request = PhoneRequest(job, hardware)
                 left.remove(request)
-                failed = isinstance(result, Exception)
-                queue.put((request, _failure(request, result.status, result.reason) if failed else result))  # type: ignore[arg-type, union-attr]
+                if isinstance(result, PhoneFailure):
+                    queue.put((request, _failure(request, result.status, result.reason)))
+                else:
+                    queue.put((request, result))
         except Exception as error:  # whatever it is, the other phones go on, and it is told
             for request in left:
                 queue.put((request, _failure(request, _status(error, "UNKNOWN"), self._text(error))))

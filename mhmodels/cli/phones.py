@@ -15,6 +15,7 @@ from mhmodels.errors import FileFormatError, MhmodelsError
 from mhmodels.system.files import read_bytes
 
 if TYPE_CHECKING:
+    from mhmodels.android_bench.delegates.command import Mode
     from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.hardware import HardwareCollection
 
@@ -24,12 +25,12 @@ DEFAULT_DELEGATES = ("xnnpack", "xnnpack-int8", "gpu-opencl")
 
 
 class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A night's work: every model on every delegate of every phone.
+    """A file of `bench --matrix`: every model is measured on every delegate of every phone.
 
     Attributes:
-        models: names, architecture files or .tflite files.
-        devices: serials or names; empty for every usable phone.
-        delegates: ids.
+        models: zoo names, architecture files or .tflite files.
+        devices: serial numbers or names of phones; empty for every usable phone.
+        delegates: ids of delegates.
     """
 
     models: tuple[str, ...]
@@ -39,41 +40,55 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 _OPTIONS = (
     click.option(
-        "--device", "devices", multiple=True, metavar="SERIAL|NAME", help="Phone; repeat for several (`mhmodels devices`)."
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="SERIAL|NAME",
+        help="Phone to measure on, by serial number or name (`mhmodels devices` lists both); may be repeated.",
     ),
     click.option(
         "--delegate",
         "delegates",
         multiple=True,
         metavar="ID",
-        help=f"Delegate on the phone. [default: {', '.join(DEFAULT_DELEGATES)}]",
+        help="Delegate to measure with on each phone, such as gpu-opencl or nnapi:google-edgetpu; may be repeated. "
+        f"[default: {', '.join(DEFAULT_DELEGATES)}]",
     ),
     click.option(
         "--benchmark-binary",
         "binaries",
         multiple=True,
         type=click.Path(exists=True, dir_okay=False),
-        help="benchmark_model for the phone's ABI (arm64 or arm32): TensorFlow publishes nightly builds, docs/phones.md says "
-        "where and how to build one. Nothing is downloaded.",
+        help="File of benchmark_model for the phone's ABI (arm64 or arm32); may be repeated. TensorFlow publishes nightly "
+        "builds; docs/phones.md says where, and how to build one. Nothing is downloaded.",
     ),
     click.option(
-        "--libraries", multiple=True, type=click.Path(exists=True, file_okay=False), help="Folder with delegates' libraries."
+        "--libraries",
+        multiple=True,
+        type=click.Path(exists=True, file_okay=False),
+        help="Folder with the libraries that delegates need; may be repeated.",
     ),
     click.option(
-        "--delegates-file", type=click.Path(exists=True, dir_okay=False), help="Delegates of your own (docs/phones.md)."
+        "--delegates-file",
+        type=click.Path(exists=True, dir_okay=False),
+        help="JSON or TOML file with delegates of your own (docs/phones.md).",
     ),
     click.option(
-        "--require-full-delegation", is_flag=True, help="No latency for a network that is only in part on its delegate."
+        "--require-full-delegation", is_flag=True, help="Store no latency of a network that runs only in part on its delegate."
     ),
     click.option(
-        "--blocks", type=click.IntRange(1, 1000), default=5, show_default=True, help="Blocks on a phone, delegates in turns."
+        "--blocks",
+        type=click.IntRange(1, 1000),
+        default=5,
+        show_default=True,
+        help="Number of blocks of each network and delegate on a phone; the delegates take turns.",
     ),
     click.option(
         "--mode",
         type=click.Choice(("burst", "sustained")),
         default="burst",
         show_default=True,
-        help="Short blocks with cool-down, or a minute each without.",
+        help="burst: short blocks, each after a cool-down. sustained: blocks of a minute each without pauses.",
     ),
     click.option(
         "--cool-down",
@@ -81,7 +96,7 @@ _OPTIONS = (
         type=FiniteRange(0, 7200),
         default=300.0,
         show_default=True,
-        help="Seconds to wait at most before a block for the phone to cool down.",
+        help="Longest wait in seconds for the phone to cool down before a block; 0 does not wait.",
     ),
     click.option(
         "--min-battery",
@@ -89,22 +104,40 @@ _OPTIONS = (
         type=click.IntRange(0, 100),
         default=30,
         show_default=True,
-        help="Lowest battery level in per cent; does not count while a power supply holds or charges the battery.",
+        help="Lowest battery level in per cent at which a phone is measured. It does not count while a power supply holds or "
+        "charges the battery.",
     ),
     click.option(
-        "--timeout", type=FiniteRange(1, 36_000), default=300.0, show_default=True, help="Seconds that one run may take."
+        "--timeout",
+        type=FiniteRange(1, 36_000),
+        default=300.0,
+        show_default=True,
+        help="Longest time in seconds of one run of the benchmark tool.",
     ),
-    click.option("--profile", is_flag=True, help="One more run for the times of the operators."),
-    click.option("--compare-outputs", is_flag=True, help="One more run to compare the outputs with the CPU's."),
-    click.option("--keep-settings", is_flag=True, help="Leave the phone's screen as it is; else it is darkened and put back."),
-    click.option("--fixed-clocks", is_flag=True, help="Measure in Android's fixed performance mode."),
-    click.option("--adb", type=click.Path(), default=None, help="The adb executable."),
-    click.option("--adb-server", default=None, metavar="HOST:PORT", help="Another adb server than this machine's."),
+    click.option("--profile", is_flag=True, help="Measure the times of the operators too, in one more run."),
+    click.option("--compare-outputs", is_flag=True, help="Compare the outputs with those of the CPU too, in one more run."),
+    click.option(
+        "--keep-settings",
+        is_flag=True,
+        help="Leave the brightness of the phone's screen as it is. By default the screen is darkened and put back afterwards.",
+    ),
+    click.option(
+        "--fixed-clocks",
+        is_flag=True,
+        help="Measure in Android's fixed performance mode, in which the clocks are lower and steady.",
+    ),
+    click.option("--adb", type=click.Path(), default=None, help="Path of the adb executable. By default it is looked for."),
+    click.option(
+        "--adb-server",
+        default=None,
+        metavar="HOST:PORT",
+        help="Address of the adb server. By default the server of this machine is used.",
+    ),
 )
 
 
 class PhoneOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options by their names."""
+    """Values of the options of phones, by the names of their parameters."""
 
     devices: tuple[str, ...]
     delegates: tuple[str, ...]
@@ -113,7 +146,7 @@ class PhoneOptions(msgspec.Struct, frozen=True, kw_only=True):
     delegates_file: str | None
     require_full_delegation: bool
     blocks: int
-    mode: Any
+    mode: Mode
     cool_down_s: float
     battery_level: int
     timeout: float
@@ -126,7 +159,7 @@ class PhoneOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def phone_options(command: F) -> F:
-    """Adds the options of phones; the command gets them as one `phones`."""
+    """Adds the options of phones to a command, which gets their values as one argument `phones`."""
 
     @functools.wraps(command)
     def collected(**values: Any) -> Any:
@@ -139,14 +172,14 @@ def phone_options(command: F) -> F:
 
 
 def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
-    """The runner of phones as the options say.
+    """Makes the runner of phones from the options.
 
     Args:
-        phones: the options.
-        store: the store's path; raw logs go beside it.
+        phones: values of the options.
+        store: path of the store; raw logs go beside it.
 
     Raises:
-        DelegateError: the user's delegates cannot be.
+        DelegateError: the user's delegates cannot be read, or one is wrong.
     """
     from mhmodels.android_bench.delegates.catalogue import load_delegates
     from mhmodels.android_bench.device.condition import PhoneLimits
@@ -177,18 +210,18 @@ def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
 
 
 def with_phones(runner: PhoneRunner) -> HardwareCollection:
-    """The hardware that comes with the package, and phones."""
+    """The collection of hardware of a command: what comes with the package, and phones."""
     from mhmodels.hardware import built_in_hardware
 
     return built_in_hardware().with_runner("phones", runner)
 
 
 def wanted(phones: PhoneOptions, runner: PhoneRunner, matrix: Matrix | None = None) -> list[tuple[str, str]]:
-    """Phones and delegates that `--device` and `--delegate`, or a matrix, ask for; none if nobody asks for any.
+    """Pairs of phone and delegate that `--device` and `--delegate`, or a matrix, ask for; empty if none is asked for.
 
     Raises:
         UnknownNameError: no such delegate.
-        UsageError: a delegate without a phone, and not exactly one phone is there.
+        UsageError: a delegate is given without a phone, and not exactly one phone is connected.
     """
     devices, delegates = phones.devices, phones.delegates or DEFAULT_DELEGATES
     if matrix is not None:
@@ -208,10 +241,16 @@ def wanted(phones: PhoneOptions, runner: PhoneRunner, matrix: Matrix | None = No
 
 
 def hardware_ids(pairs: Sequence[tuple[str, str]], runner: PhoneRunner, fmt: str | None = None) -> list[str]:
-    """Hardware ids of phones and delegates; for a file, those whose delegate takes its format, in that format.
+    """Hardware ids of pairs of phone and delegate.
+
+    Args:
+        pairs: as `wanted` gives them.
+        runner: runner of the phones.
+        fmt: format of a file: pairs whose delegate does not take it are left out, the others are in that format. None keeps the
+            usual format of each delegate.
 
     Raises:
-        DelegateError: none of them takes it.
+        DelegateError: no delegate takes the format.
     """
     from mhmodels.android_bench.errors import DelegateError
 
@@ -230,10 +269,10 @@ def hardware_ids(pairs: Sequence[tuple[str, str]], runner: PhoneRunner, fmt: str
 
 
 def read_matrix(path: str) -> Matrix:
-    """Reads a matrix: TOML or JSON.
+    """Reads a matrix file, JSON if its name ends with `.json` and else TOML.
 
     Raises:
-        MhmodelsError: it cannot be read, or a field is wrong.
+        MhmodelsError: the file cannot be read, or a field is wrong.
     """
     file = Path(path)
     decode = msgspec.json.decode if file.suffix == ".json" else msgspec.toml.decode

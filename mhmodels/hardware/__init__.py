@@ -1,13 +1,16 @@
-"""Measuring: hardware as data, runners, measurements. Light to import; runtimes and compilers run in child processes.
+"""Measuring latency: hardware as data, runners, measurements. Runtimes and compilers run in child processes.
 
     from mhmodels.hardware import measure
     row = measure("multi_max_int8.tflite", "ethos-u55-128")
     print(row.median_ms, row.kind)
 
-A latency is never shown without its kind.
+A latency is never shown without its kind: measured, estimated, simulated, predicted or published.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mhmodels.hardware.collection import (
     DEFAULT_HARDWARE,
@@ -17,14 +20,23 @@ from mhmodels.hardware.collection import (
     get_hardware,
     list_hardware,
 )
+from mhmodels.hardware.conditions import Conditions
 from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Kind, Measurement
-from mhmodels.hardware.measuring import Answer, answer, measure, prepare
+from mhmodels.hardware.measuring import Answer, answer, check_format, measure, prepare
+from mhmodels.hardware.mixing import Mixture, mixture
 from mhmodels.hardware.protocol import Hardware, Job, Runner
+
+if TYPE_CHECKING:
+    from mhmodels.hardware.capabilities import Capabilities, get_profile, unsupported
+    from mhmodels.hardware.interleaved import Ratio, compare_files
+    from mhmodels.hardware.roofline import simulate
 
 __all__ = [
     "DEFAULT_HARDWARE",
     "UNSUPPORTED",
     "Answer",
+    "Capabilities",
+    "Conditions",
     "Environment",
     "Hardware",
     "HardwareCollection",
@@ -32,11 +44,35 @@ __all__ = [
     "Job",
     "Kind",
     "Measurement",
+    "Mixture",
+    "Ratio",
     "Runner",
     "answer",
     "built_in_hardware",
+    "check_format",
+    "compare_files",
     "get_hardware",
+    "get_profile",
     "list_hardware",
     "measure",
+    "mixture",
     "prepare",
+    "simulate",
+    "unsupported",
 ]
+
+_HOMES = {
+    "Capabilities": "capabilities", "Ratio": "interleaved", "compare_files": "interleaved", "get_profile": "capabilities",
+    "simulate": "roofline", "unsupported": "capabilities",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Imports the public names that are not needed to measure when they are first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

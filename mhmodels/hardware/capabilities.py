@@ -1,7 +1,7 @@
-"""What hardware runs, as declared: operations, kernels, activations, channel counts, each profile with its source.
+"""Declared capabilities of hardware: operations, kernels, activations and channel counts, each profile with its source.
 
-A compiler or delegate says for itself what it takes; these profiles are for hardware that is not at hand, and for limits of
-speed that no compiler reports.
+A compiler or a delegate reports by itself what it takes. These profiles are for hardware that is not at hand, and for limits
+of speed that no compiler reports.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ SQUEEZE_EXCITE = "squeeze-excite"
 
 
 class Capabilities(Checked, frozen=True, kw_only=True):
-    """One hardware's limits; None and () are no limit.
+    """Limits of one hardware.
 
     Attributes:
-        id: the profile's, or the hardware's.
-        description: for people.
+        id: id of the profile, or of the hardware.
+        description: one line for people.
         source: where the limits are stated.
-        required: a network beyond them does not run there as a whole ("×"); else it runs, but badly, and a search space
-            should do without.
-        max_kernel: largest kernel.
-        channel_multiple: every map between operations has a multiple of so many channels; the picture, the scores and
-            squeeze-excite's inner layers do not count.
-        without: activations, `squeeze-excite`, and poolings by windows (`max_pool`, `average_pool`) that it does not run.
+        required: whether a network beyond the limits does not run there as a whole ("×"). If not, it runs slowly, and a search
+            space should do without.
+        max_kernel: largest kernel; None for no limit.
+        channel_multiple: number that the channels of every feature map are a multiple of; 1 for no limit. The picture, the
+            scores and the inner layers of squeeze-excite do not count.
+        without: activations, `squeeze-excite`, and window poolings (`max_pool`, `average_pool`) that it does not run.
     """
 
     id: str
@@ -60,7 +60,12 @@ PROFILES = (
 
 
 class Excess(NamedTuple):
-    """What goes beyond a limit: where, and what."""
+    """Something in a network that is beyond a limit.
+
+    Attributes:
+        where: name of the operation.
+        what: activation, operation, kernel or number of channels.
+    """
 
     where: str
     what: str
@@ -71,6 +76,10 @@ def get_profile(name: str) -> Capabilities:
 
     Raises:
         UnknownNameError: no such profile.
+
+    Example:
+        >>> get_profile("hexagon-2020").channel_multiple
+        32
     """
     for profile in PROFILES:
         if profile.id == name:
@@ -79,7 +88,7 @@ def get_profile(name: str) -> Capabilities:
 
 
 def excesses(ops: Iterable[Op], limits: Capabilities) -> Iterator[Excess]:
-    """What of these operations goes beyond a hardware's limits."""
+    """Finds what in these operations is beyond a hardware's limits."""
     ops = tuple(ops)
     gating = {source for op in ops if op.kind == "multiply" for source in op.inputs[1:]}
     inner = {source for op in ops if op.name in gating for source in op.inputs}
@@ -97,7 +106,15 @@ def excesses(ops: Iterable[Op], limits: Capabilities) -> Iterator[Excess]:
 
 
 def unsupported(architecture: Architecture, limits: Capabilities) -> str:
-    """Why a network does not run as a whole on a hardware; "" if it does, or if the limits are of speed only."""
+    """Says why a network does not run as a whole on a hardware; "" if it does, or if the limits are of speed only.
+
+    Example:
+        >>> from mhmodels import get_architecture
+        >>> unsupported(get_architecture("mobilenet_v3_large"), get_profile("pixel4-edgetpu-2020")).partition(" (")[0]
+        'pixel4-edgetpu-2020 does not run hard_swish, squeeze-excite'
+        >>> unsupported(get_architecture("multi_max"), get_profile("pixel4-edgetpu-2020"))
+        ''
+    """
     if not limits.required:
         return ""
     found = list(excesses(lower(architecture).ops, limits))

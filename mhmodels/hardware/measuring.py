@@ -1,4 +1,4 @@
-"""From a file and a hardware id to a stored row."""
+"""Measuring a file on a hardware: checking it, looking the store up, repeating what is noisy, storing the row."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 USUAL_RUNS, MINIMUM_TURNS, MAXIMUM_RUNS = 50, 20, 100_000
 TRIES = 3
-"""Measurements at most for one answer, as long as each is noisy."""
+"""Largest number of measurements for one answer, as long as each is noisy."""
 TRIES_S = 120.0
-"""No further one begins after so long."""
+"""Seconds after which no further measurement begins."""
 
 
 class Answer(NamedTuple):
@@ -53,28 +53,39 @@ def measure(
     store: Store | None = None,
     fresh: bool = False,
 ) -> Measurement:
-    """The latency of a file on a hardware: from the store if it has this very request, else measured and stored.
+    """Measures the latency of a TFLite file on a hardware, or takes it from the store if it has this very measurement.
 
     Args:
         tflite_path: the file.
         hardware_id: identifier, such as `ethos-u55-128` (`list_hardware` has more).
         hardware: collection that has the id; None for the hardware that comes with the package.
-        architecture_id: of the network in the file, if known; latency tables find rows by it.
-        label: for tables; None for the file's name.
+        architecture_id: id of the architecture in the file, if known; latency tables find rows by it.
+        label: label of the row in tables; None for the file's name.
         weights: `random-v1`, or the sha256 of trained weights.
-        runs: timed inferences a block, 1 to 100,000. Few are noisy sooner.
-        threads: of the runtime.
-        store: where to look and to keep; None for neither.
-        fresh: measures even if the store has an answer.
+        runs: timed inferences in a block, 1 to 100,000. A row of few runs is more often noisy.
+        threads: threads of the runtime, 1 to 1,024.
+        store: store to look into and to keep the row in; None for neither.
+        fresh: whether to measure even if the store has an answer.
 
     Returns:
         A row; `median_ms` is None where the whole network does not run there, and `reason` says why.
 
     Raises:
         UnknownNameError: no such hardware.
-        FileFormatError: not a whole TFLite file, or not of the format that the hardware takes.
-        MeasurementError: it cannot be measured from here, or failed.
+        FileFormatError: the file is not a whole TFLite file, or not of the format that the hardware takes.
+        MeasurementError: the hardware cannot be measured from here, or the measurement failed.
         StoreError: the store cannot be read or written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.export.writing.latency import latency_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = latency_file(get_architecture("multi_max"), "int8", Path(folder))
+        ...     row = measure(file, "roofline-pixel4-dsp")
+        >>> row.kind, round(row.median_ms, 2)
+        ('simulated', 3.51)
     """
     job = prepare(tflite_path, label=label, architecture_id=architecture_id, weights=weights, runs=runs, threads=threads)
     return answer(job, *(hardware or built_in_hardware()).get(hardware_id), store=store, fresh=fresh).measurement
@@ -90,9 +101,15 @@ def prepare(
     threads: int = 1,
     reference: Job | None = None,
 ) -> Job:
-    """Reads and checks a file once, for all hardware; arguments and errors as `measure`.
+    """Reads and checks a file once, to measure it on any number of hardware with `answer`.
 
-    With a `reference` to be timed in turns with it, 20 runs are the least.
+    Args:
+        tflite_path, label, architecture_id, weights, runs, threads: as in `measure`.
+        reference: network to time in turns with this one; `runs` is then at least 20.
+
+    Raises:
+        FileFormatError: the file is not a whole TFLite file, or cannot be measured in a meaningful way.
+        MeasurementError: `runs` or `threads` is out of range.
     """
     least = MINIMUM_TURNS if reference else 1
     for name, value, lowest, most in (("runs", runs, least, MAXIMUM_RUNS), ("threads", threads, 1, 1024)):
@@ -118,11 +135,11 @@ def prepare(
 
 
 def check_format(job: Job, hardware: Hardware) -> None:
-    """Refuses a file that the hardware does not take.
+    """Refuses a file that a hardware does not take.
 
     Raises:
-        FileFormatError: its format is another, and the hardware leaves no room.
-        MeasurementError: it is to be timed in turns with a reference, which this hardware cannot do.
+        FileFormatError: the file is of another format, and the hardware is strict about it.
+        MeasurementError: the file is to be timed in turns with a reference, which this hardware cannot do.
     """
     if job.reference is not None and not hardware.turns:
         raise MeasurementError(f"{hardware.id} cannot time a reference network in turns; measure without one")
@@ -134,11 +151,10 @@ def check_format(job: Job, hardware: Hardware) -> None:
 
 
 def check(job: Job, hardware: Hardware, runner: Runner) -> None:
-    """Refuses what cannot be measured, before anything is.
+    """Refuses a measurement that cannot be made, before anything is measured.
 
     Raises:
-        FileFormatError: the hardware does not take files of this format.
-        MeasurementError: the hardware cannot be reached from here.
+        FileFormatError, MeasurementError: as `check_format`, or the hardware cannot be reached from here.
     """
     check_format(job, hardware)
     why_not = runner.unavailable(hardware)
@@ -157,15 +173,21 @@ def answer(
     tell: Callable[[str], None] = lambda _: None,
     check_wanted: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """Looks the request up, else measures and stores it; other arguments and errors as `measure`.
+    """Takes a measurement from the store, or measures and stores it.
 
-    A noisy row is no answer: it is measured again. What is noisy once more is tried again, up to `tries` times in all; then the
-    fastest row counts, as disturbances only slow down, and keeps its mark.
+    A noisy row of the store is measured again. A measurement that is noisy is repeated, up to `tries` times in all; then the
+    fastest row counts, because disturbances only slow inferences down, and stays marked as noisy.
 
     Args:
-        tries: measurements at most; None for `TRIES`.
+        job: the file (`prepare`).
+        hardware, runner: hardware and its runner (`HardwareCollection.get`).
+        store, fresh: as in `measure`.
+        tries: largest number of measurements; None for `TRIES`.
         tell: is told in one line of every repetition.
-        check_wanted: is called while another process measures; what it raises ends the wait.
+        check_wanted: is called again and again while another process measures; what it raises ends the wait.
+
+    Raises:
+        FileFormatError, MeasurementError, StoreError: as in `measure`.
     """
     check(job, hardware, runner)
     environment = runner.environment(hardware)

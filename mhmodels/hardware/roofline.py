@@ -1,8 +1,8 @@
-"""MobileNetV4's roofline as hardware without a device (arXiv 2404.10518, section 3 and table 16), kind `simulated`.
+"""The roofline model of MobileNetV4 as hardware without a device (arXiv 2404.10518, section 3 and table 16), kind `simulated`.
 
-Every operation costs max(MACs / peak, bytes / bandwidth), where the bytes are all that it reads and writes, weights
-included. The ridge point, peak over bandwidth in MACs a byte, decides which networks are fast relative to others; the peak
-only scales. `roofline-RIDGE` is any ridge point, `roofline-RIDGE-PEAK` also sets the peak in GMACs a second.
+Every operation takes max(MACs / peak, bytes / bandwidth), where the bytes are all that it reads and writes, weights included.
+The ridge point is peak over bandwidth in MACs/byte. It decides which networks are fast relative to others; the peak only
+scales. `roofline-RIDGE` has any ridge point, `roofline-RIDGE-PEAK` also any peak in GMACs/s.
 """
 
 from __future__ import annotations
@@ -44,30 +44,30 @@ _UNKNOWN_WORK = (
 
 
 class Work(NamedTuple):
-    """What one operation does at batch 1."""
+    """What one operation does at batch 1: multiply-accumulates, and bytes read and written."""
 
     macs: float
     bytes: float
 
 
 class Roofline(NamedTuple):
-    """The two parameters: MACs a second, and bytes a second."""
+    """The parameters of a roofline: peak in MACs/s, and bandwidth in bytes/s."""
 
     peak: float
     bandwidth: float
 
     def milliseconds(self, work: Iterable[Work]) -> float:
-        """The sum of every operation's larger limit."""
+        """Latency in ms: the sum over operations of the larger of computing and moving time."""
         return 1e3 * sum(max(one.macs / self.peak, one.bytes / self.bandwidth) for one in work)
 
 
 def operation_work(op: Op, read: int, element_bytes: int = 1) -> list[Work]:
-    """What an operation does; an h-swish is an operation of its own behind its convolution, as in a TFLite file.
+    """What an operation does. An h-swish is an operation of its own behind its convolution, as in a TFLite file.
 
     Args:
-        op: with a known size.
-        read: elements of the maps that it reads.
-        element_bytes: of activations and weights; biases take four.
+        op: operation with a known size.
+        read: number of elements of the feature maps that it reads.
+        element_bytes: bytes of an activation and of a weight; a bias has 4.
     """
     layer = layer_complexity(op)
     height, width = op.size
@@ -82,7 +82,7 @@ def operation_work(op: Op, read: int, element_bytes: int = 1) -> list[Work]:
 
 
 def architecture_work(architecture: Architecture, element_bytes: int = 1) -> list[Work]:
-    """What every operation of a network does, the softmax included."""
+    """What each operation of a network does, the softmax included."""
     elements = {IMAGE: architecture.input_size[0] * architecture.input_size[1] * architecture.input_channels}
     work = []
     for op in lower(architecture).ops:
@@ -93,7 +93,7 @@ def architecture_work(architecture: Architecture, element_bytes: int = 1) -> lis
 
 
 def file_work(content: TFLiteFile) -> list[Work]:
-    """What every operator of a file does, with the element sizes that the file has; for files that `check_plausible` takes."""
+    """What each operator of a file does, with the element sizes of the file. The file must pass `check_plausible`."""
     sizes = [max(1, math.prod(tensor.shape)) for tensor in content.tensors]
     widths = [element_bytes(tensor) for tensor in content.tensors]
     work = []
@@ -112,12 +112,19 @@ def file_work(content: TFLiteFile) -> list[Work]:
 
 
 def simulate(architecture: Architecture, hardware: Hardware) -> float:
-    """Milliseconds of a network as an int8 file on a roofline, without writing the file."""
+    """Latency in ms of a network as an int8 file on a roofline, without writing the file.
+
+    Example:
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.hardware import get_hardware
+        >>> round(simulate(get_architecture("multi_max"), get_hardware("roofline-pixel4-dsp").hardware), 2)
+        3.51
+    """
     return _roofline(hardware).milliseconds(architecture_work(architecture))
 
 
 class RooflineRunner:
-    """Simulates files on rooflines."""
+    """Computes latencies of files on rooflines."""
 
     exclusive = False
 
@@ -147,7 +154,7 @@ class RooflineRunner:
         return Environment(device=hardware.id, runtime="roofline 1", configuration=hardware.configuration)
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
-        """Adds up a file's operators; a declared profile refuses what its hardware does not run."""
+        """Adds the operators of a file up; a declared profile refuses what its hardware does not run."""
         content = read_tflite(job.path)
         profile = hardware.configuration.get("profile")
         reason = _uncounted(content) or (_refusal(content, get_profile(profile)) if profile else "")

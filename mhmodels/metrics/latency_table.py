@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import UnknownNameError
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.measurement import Kind, Measurement
+from mhmodels.hardware.mixing import mixture
 from mhmodels.metrics.norms import Floats, MetricsError, f_avg, f_max
 
 Reference: TypeAlias = str | Mapping[str, float] | Sequence[float] | Floats
@@ -280,7 +280,7 @@ def _check_comparable(hardware: str, rows: Sequence[Measurement]) -> None:
     found = mixture(rows)
     if found is not None:
         raise MetricsError(
-            f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions", field="fresh"
+            f"latencies on '{hardware}' do not compare: {found}; measure both in the same conditions (argument 'fresh')"
         )
 
 

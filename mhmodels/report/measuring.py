@@ -148,7 +148,7 @@ def refuse_unavailable(entries: Mapping[str, HardwareEntry]) -> None:
     missing = [f"{name}: {reason}" for name, reason in reasons if reason]
     if missing:
         raise MeasurementError(
-            f"cannot measure on {'; '.join(missing)}; choose other hardware (`mhmodels hardware` lists it)", field="hardware"
+            f"cannot measure on {'; '.join(missing)}; choose others as argument 'hardware' (`mhmodels hardware` lists them)"
         )
 
 

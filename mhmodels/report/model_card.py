@@ -19,14 +19,19 @@ NO_WEIGHTS = "None that the zoo knows of and `mhmodels weights import` reads: tr
 
 
 def model_card(architecture: Architecture) -> str:
-    """What one must know to use a network: origin, sizes, feature maps, preprocessing, accuracies, weights.
+    """Writes down what one must know to use a network: origin, sizes, feature maps, preprocessing, accuracies, weights.
 
     Args:
-        architecture: of the zoo, at any width, input size and class count, or any other; without a zoo entry of its name
-            the card has no origin, accuracies and weights.
+        architecture: a zoo model at any width, input size and class count, or another architecture. Without a zoo entry of its
+            name the card has no origin, accuracies and weights.
 
     Returns:
         Markdown that ends with a line break.
+
+    Example:
+        >>> from mhmodels import get_architecture
+        >>> model_card(get_architecture("multi_max")).splitlines()[2].partition(",")[0]
+        '- Name: `multi_max`'
     """
     entry = zoo().get(architecture.name)
     sections = [

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import WeightsError
 from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.files import read_info
+from mhmodels.weights.info import WeightsInfo
 from mhmodels.weights.matching import same_network
 
 
@@ -17,12 +19,16 @@ class Weighted(NamedTuple):
     """A network as its weights state it.
 
     Attributes:
-        architecture: with their class count and input size where nothing else was asked for.
-        notes: what they decided, in words; empty where the network had it already.
+        architecture: the network, with the class count and input size of its weights where nothing else was asked for.
+        notes: what the weights decided, in words; empty where the network had it already.
+        path: the weights file; None without weights.
+        info: description in the file; None for a plain Keras file, or without weights.
     """
 
     architecture: Architecture
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    path: Path | None = None
+    info: WeightsInfo | None = None
 
 
 def weighted_network(
@@ -45,11 +51,11 @@ def weighted_network(
     asked = {name: value for name, value in changes.items() if value is not None}
     architecture = architecture.at(**asked)
     if weights is None:
-        return Weighted(architecture, ())
+        return Weighted(architecture)
     path = locate(weights, architecture)
     info = read_info(path)
     if info is None:
-        return Weighted(architecture, ())
+        return Weighted(architecture, path=path)
     own = info.network(str(path))
     classifier = top and info.holds == "the whole network"
     check_network(str(path), own, architecture, classes=classifier and "classes" in asked)
@@ -59,7 +65,7 @@ def weighted_network(
     if "input_size" not in asked and own.input_size != architecture.input_size:
         taken["input_size"] = own.input_size
     notes = tuple(f"{_words(name, value)}, as the weights say" for name, value in taken.items())
-    return Weighted(architecture.at(**taken), notes)
+    return Weighted(architecture.at(**taken), notes, path, info)
 
 
 def check_network(path: str, own: Architecture, architecture: Architecture, *, classes: bool) -> None:

@@ -14,10 +14,12 @@ import click
 from mhmodels.cli.common import check_place, check_places, console, emit_json, note, progress_console
 from mhmodels.hardware import HardwareCollection
 from mhmodels.search.collecting.claims import claimed
-from mhmodels.search.collecting.collect import Progress, Report, collect, raise_problems, unsupported_text
-from mhmodels.search.collecting.plan import Plan, Settings, make_plan
+from mhmodels.search.collecting.collect import run_plan
+from mhmodels.search.collecting.plan import CollectPlan, CollectSettings, make_plan
+from mhmodels.search.collecting.progress import CollectProgress, CollectReport, raise_problems, unsupported_text
 from mhmodels.search.collecting.table import FORMAT, write_table
-from mhmodels.search.cost_model.latencies.reading import is_provenance, read_members
+from mhmodels.search.cost_model.latencies.provenance import is_provenance
+from mhmodels.search.cost_model.latencies.samples import read_samples
 from mhmodels.search.space.sampling import sample
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
@@ -54,7 +56,7 @@ def run(
     draw: tuple[int, int, str | None] | Path,
     hardware: Sequence[str],
     store: str | None,
-    settings: Settings,
+    settings: CollectSettings,
     scheduler: str | None,
     output: Path | None,
     as_json: bool,
@@ -77,7 +79,7 @@ def run(
         MhmodelsError: bad input, or, after everything else is done, hardware that vanished or networks that failed.
     """
     if isinstance(draw, Path):
-        drawn = read_members(draw, space)
+        drawn = read_samples(draw, space)
         about: dict[str, Any] = {"samples": draw.name}
     else:
         drawn = sample(space, *draw)
@@ -91,7 +93,7 @@ def run(
                 from mhmodels.search.collecting.cluster import remote_events
 
                 plan, events = remote_events(scheduler, plan, rows, settings, tell)
-            report = collect(plan, space, rows, settings, tell=tell, advance=advance, events=events)
+            report = run_plan(plan, space, rows, settings, tell=tell, advance=advance, events=events)
         if output is not None:
             try:
                 write_table(output, plan, space, rows, settings, about)
@@ -108,7 +110,7 @@ def run(
     raise_problems(report)
 
 
-def _introduce(plan: Plan) -> None:
+def _introduce(plan: CollectPlan) -> None:
     if plan.baselines:
         note(f"beside the samples: {', '.join(one.label for one in plan.baselines)}, for the C of rewards (--baseline)")
     for target in plan.targets:
@@ -119,7 +121,7 @@ def _introduce(plan: Plan) -> None:
 
 
 @contextmanager
-def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+def _progress(plan: CollectPlan) -> Iterator[tuple[Callable[[CollectProgress], None], Callable[[str], None]]]:
     """A bar for each hardware; where stderr is no terminal, a line for each every half minute."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bars
@@ -136,7 +138,7 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
         }
         told = dict.fromkeys(tasks, time.monotonic())
 
-        def advance(progress: Progress) -> None:
+        def advance(progress: CollectProgress) -> None:
             tally, now = progress.tally, time.monotonic()
             bars.update(tasks[tally.hardware], completed=tally.done, description=progress.text)
             if not err.is_terminal and now - told[tally.hardware] > QUIET_S:
@@ -146,7 +148,7 @@ def _progress(plan: Plan) -> Iterator[tuple[Callable[[Progress], None], Callable
         yield advance, (functools.partial(bars.console.print, markup=False) if err.is_terminal else note)
 
 
-def _table(report: Report) -> Any:
+def _table(report: CollectReport) -> Any:
     from rich.table import Table
 
     table = Table("hardware", "kind", "networks", "from store", "new", "again", "noisy", "remarks")

@@ -11,8 +11,9 @@ import click
 from mhmodels.cli.common import console, note
 
 if TYPE_CHECKING:
-    from mhmodels.search.cost_model.fitting import Fit, Origin
-    from mhmodels.search.cost_model.latencies.reading import Latencies
+    from mhmodels.search.cost_model.fitting import Fit
+    from mhmodels.search.cost_model.latencies.dataset import Latencies
+    from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
     from mhmodels.search.cost_model.model import CostModel
     from mhmodels.search.cost_model.statistics import Statistics
     from mhmodels.search.space.search_space import Space
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 def sources(data: Path | None, store: str | None) -> list[Path]:
     """What `fit` and `validate` go by, with the provenance of a table of the same name: nothing may be written there."""
-    from mhmodels.search.cost_model.latencies.reading import is_provenance
+    from mhmodels.search.cost_model.latencies.provenance import is_provenance
 
     named = [path for path in (data, Path(store) if store is not None else None) if path is not None]
     return named + [beside for beside in (path.with_suffix(".json") for path in named) if is_provenance(beside)]
@@ -45,14 +46,15 @@ def latencies(
     space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Any, where: Mapping[str, str]
 ) -> Latencies:
     """What `fit` and `validate` go by: a file (and a store for rows without a latency), or a store alone."""
-    from mhmodels.search.cost_model.fitting import Origin
-    from mhmodels.search.cost_model.latencies.reading import read_latencies, stored_latencies
+    from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+    from mhmodels.search.cost_model.latencies.reading import read_latencies
+    from mhmodels.search.cost_model.latencies.stored import stored_latencies
     from mhmodels.store import Store
 
     if data is None:
         with Store(store, read_only=True) as rows:
             return stored_latencies(rows, space, hardware_id, where)
-    origin = _stated(Origin(hardware_id), kind)
+    origin = _stated(LatencyOrigin(hardware_id), kind)
     if store is None and where:
         raise click.UsageError("--where chooses rows of a --store, expected one")
     if store is None:
@@ -61,7 +63,7 @@ def latencies(
         return read_latencies(data, space, origin, rows, where)
 
 
-def _stated(origin: Origin, kind: Any) -> Origin:
+def _stated(origin: LatencyOrigin, kind: Any) -> LatencyOrigin:
     """The kind as stated, else that of known hardware: a compiler's estimates are not measurements."""
     from mhmodels.errors import UnknownNameError
     from mhmodels.hardware import get_hardware

@@ -19,13 +19,14 @@ from mhmodels.cli.common import (
     store_option,
     working,
 )
-from mhmodels.cli.fields import FieldGroup
+from mhmodels.cli.messages import OptionNamingGroup
 from mhmodels.cli.phones import PhoneOptions, phone_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.search.cli.run import resume_command, run_command, show_command
 
 if TYPE_CHECKING:
     from mhmodels.search.cost_model.model import CostModel
+    from mhmodels.search.cost_model.predicting import PredictedRow
 
 F = TypeVar("F", bound=Callable[..., Any])
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -64,7 +65,7 @@ def _limits_options(command: F) -> F:
     )
 
 
-@click.group("search", cls=FieldGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("search", cls=OptionNamingGroup, context_settings={"help_option_names": ["-h", "--help"]})
 def search() -> None:
     """Search spaces, cost models, and the search for networks that suit several hardware.
 
@@ -130,7 +131,7 @@ def sample_command(
 ) -> None:
     """Draw different networks from a space, reproducibly."""
     from mhmodels.search.cli import spaces as space_cli
-    from mhmodels.search.cost_model.latencies.reading import write_samples
+    from mhmodels.search.cost_model.latencies.samples import write_samples
     from mhmodels.search.space.catalogue import get_space
     from mhmodels.search.space.sampling import sample
 
@@ -218,7 +219,7 @@ def collect_command(
     from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.search.cli import collect_display as collect_cli
-    from mhmodels.search.collecting.plan import REFERENCE, Settings, usual_baselines
+    from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
     from mhmodels.search.space.catalogue import get_space
 
     if output is not None:
@@ -226,7 +227,7 @@ def collect_command(
     space, runner = get_space(space_name), phone_runner(phones, store)
     ids = [part for value in (*listed, *words) for part in value.split(",") if part]
     ids += hardware_ids(wanted(phones, runner), runner)
-    settings = Settings(
+    settings = CollectSettings(
         runs=runs,
         threads=threads,
         reference=REFERENCE if reference is None else reference,
@@ -337,9 +338,9 @@ def validate_command(
 
     from mhmodels.search.cli import cost_models as cost_model_cli
     from mhmodels.search.cost_model.fitting import Fit
-    from mhmodels.search.cost_model.latencies.reading import unseen_latencies
+    from mhmodels.search.cost_model.latencies.dataset import unseen_latencies
     from mhmodels.search.cost_model.model import load_cost_model, naming
-    from mhmodels.search.cost_model.robust import far_off
+    from mhmodels.search.cost_model.regression.robust import far_off
     from mhmodels.search.cost_model.statistics import statistics
     from mhmodels.search.space.catalogue import get_space
 
@@ -447,17 +448,17 @@ def _failure_text(failure: dict[str, str]) -> str:
     return f"'{failure['model']}'{' on ' if failure['hardware'] else ''}{failure['hardware']}: {failure['error']}"
 
 
-def _print_predictions(rows: list[dict[str, Any]], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
+def _print_predictions(rows: list[PredictedRow], loaded: Sequence[CostModel], paths: Sequence[Path]) -> None:
     from rich.table import Table
 
     several = len({model.hardware for model in loaded}) < len(loaded)
     names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
     table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
     for row in rows:
-        values = [entry["ms"] for entry in row["latency_ms"]]
+        values = [entry.ms for entry in row.latency_ms]
         cells = ["?" if value is None else f"{value:.4g}" for value in values]
-        outside = ", ".join(dict.fromkeys(entry["space"] for entry in row["latency_ms"] if not entry["inside"]))
-        unseen = ", ".join(dict.fromkeys(kind for entry in row["latency_ms"] for kind in entry["unseen"]))
+        outside = ", ".join(dict.fromkeys(entry.space for entry in row.latency_ms if not entry.inside))
+        unseen = ", ".join(dict.fromkeys(kind for entry in row.latency_ms for kind in entry.unseen))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
-        table.add_row(row["model"], *cells, "; ".join(remark for remark in remarks if remark))
+        table.add_row(row.model, *cells, "; ".join(remark for remark in remarks if remark))
     console().print(table, markup=False)  # names and labels are the user's

@@ -15,7 +15,7 @@ from mhmodels.formats.json_files import plain_text
 if TYPE_CHECKING:
     from mhmodels.search.cost_model.model import CostModel
     from mhmodels.search.methods.strategies import Method
-    from mhmodels.search.objective.rewards import Objective
+    from mhmodels.search.objective.objective import Objective
     from mhmodels.search.run.request import Request
     from mhmodels.search.run.running import Found, Progress
 

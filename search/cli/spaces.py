@@ -14,8 +14,9 @@ from mhmodels.hardware.capabilities import PROFILES, Capabilities, excesses, get
 from mhmodels.network import lower
 from mhmodels.registry import resolve
 from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.decisions import describe
 from mhmodels.search.space.restriction import Removal, restrict
-from mhmodels.search.space.search_space import Space, describe
+from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.template import ArchitectureSpace
 
 _SHOWN = 4

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.request import Request, logged, make_objective
 from mhmodels.search.run.running import Found
 from mhmodels.search.supernet.presets import Preset, load_preset

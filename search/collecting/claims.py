@@ -1,4 +1,4 @@
-"""One `search collect` for each hardware and store at a time: two would measure everything twice."""
+"""Claims on hardware: one collection for each hardware and store at a time, since two would measure everything twice."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 
 @contextmanager
 def claimed(store: Path, hardware_ids: Sequence[str]) -> Iterator[None]:
-    """Holds the claim on some hardware's rows of a store; the kernel releases it when the process ends, however it ends.
+    """Claims hardware for a store. The kernel releases the claims when the process ends, however it ends.
 
     Args:
-        store: the measurements file; the claims are files beside it.
-        hardware_ids: where rows are to be collected.
+        store: measurements file; the claims are lock files in its folder.
+        hardware_ids: hardware to collect on.
 
     Raises:
         MeasurementError: another process collects on one of them into the same store.
@@ -31,7 +31,8 @@ def claimed(store: Path, hardware_ids: Sequence[str]) -> Iterator[None]:
             except LockHeldError as error:
                 raise MeasurementError(
                     f"{store}: {error.holder} collects on {name} into this store and would measure the same networks: wait for "
-                    "it and give the same command again, which skips what is stored, or choose other hardware or another --store"
+                    "it and give the same command again, which skips what is stored, or choose other hardware or "
+                    "another store (argument 'store')"
                 ) from None
             except LockFileError as error:
                 raise MeasurementError(f"{store}: cannot be claimed for {name} ({error})") from error
@@ -39,6 +40,6 @@ def claimed(store: Path, hardware_ids: Sequence[str]) -> Iterator[None]:
 
 
 def _claim(store: Path, hardware_id: str) -> Path:
-    """By a hash, since an id may have slashes; of the file itself, whatever links lead to it."""
+    """Lock file of a hardware: named by a hash, because ids may have slashes, beside the file that links lead to."""
     real = Path(os.path.realpath(store))
     return real.with_name(f".{real.name}.{hashlib.sha256(hardware_id.encode()).hexdigest()[:8]}.collect")

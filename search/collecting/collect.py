@@ -1,120 +1,130 @@
-"""Rows into the store as they come, and the account of what was done."""
+"""Collects latencies: measures what a plan lacks and stores every row at once, so that a collection can be resumed."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
-import msgspec
-
-from mhmodels.errors import MhmodelsError
-from mhmodels.hardware import UNSUPPORTED
-from mhmodels.hardware.measurement import Kind
-from mhmodels.search.collecting.hardware_queue import Event, Row
-from mhmodels.search.collecting.plan import Plan, Settings
-from mhmodels.search.collecting.workers import run_lanes
+from mhmodels.hardware import DEFAULT_HARDWARE, HardwareCollection
+from mhmodels.search.collecting.claims import claimed
+from mhmodels.search.collecting.hardware_queue import CollectEvent, RowEvent
+from mhmodels.search.collecting.plan import DEFAULT_SETTINGS, CollectPlan, CollectSettings, make_plan
+from mhmodels.search.collecting.progress import CollectProgress, CollectReport, Tally
+from mhmodels.search.collecting.workers import run_workers
+from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.sampling import Sample, sample
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
 
-
-class Tally(msgspec.Struct, kw_only=True):
-    """What was done on one hardware.
-
-    Attributes:
-        kind: of its latencies.
-        wanted: networks asked for.
-        stored: of them in the store before.
-        measured: new rows, those of unsupported networks included.
-        unsupported: new rows of networks that do not run there as a whole ("×").
-        again: rows replaced because the first was noisy, drifted or an outlier.
-        noisy: networks whose new row is noisy still.
-        checks: measurements of the reference network.
-        failed: networks that came to nothing; they are tried again next time.
-        trouble: why it was given up, or "".
-        failures: the first reasons for single networks.
-    """
-
-    hardware: str
-    kind: Kind
-    wanted: int
-    stored: int
-    measured: int = 0
-    unsupported: int = 0
-    again: int = 0
-    noisy: int = 0
-    checks: int = 0
-    failed: int = 0
-    trouble: str = ""
-    failures: list[str] = []
-
-    @property
-    def done(self) -> int:
-        """Networks that have a row."""
-        return self.stored + self.measured
-
-
-class Progress(NamedTuple):
-    """How far one hardware is."""
-
-    tally: Tally
-    seconds: float
-
-    @property
-    def text(self) -> str:
-        """Rate and time left, for people."""
-        if not self.tally.measured:
-            return "starting"
-        each = self.seconds / self.tally.measured
-        left = each * (self.tally.wanted - self.tally.done)
-        return f"{each:.1f} s each, {left / 60:.0f} min left" if left >= 90 else f"{each:.1f} s each, {left:.0f} s left"
-
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run."""
-
-    tallies: list[Tally]
-    seconds: float
-
-    @property
-    def problems(self) -> list[str]:
-        """Hardware that was given up, and networks that came to nothing."""
-        lines = [f"{tally.hardware}: {tally.trouble}" for tally in self.tallies if tally.trouble]
-        lines += [
-            f"{tally.hardware}: {tally.failed} networks came to nothing, the first: {tally.failures[0]}"
-            for tally in self.tallies
-            if tally.failed and not tally.trouble
-        ]
-        return lines
+_FAILURES_NAMED = 5
 
 
 def collect(
-    plan: Plan,
-    space: Space,
-    store: Store,
-    settings: Settings,
+    space: Space | str,
+    networks: int | Sample,
+    hardware: Sequence[str] = DEFAULT_HARDWARE,
     *,
-    tell: Callable[[str], None],
-    advance: Callable[[Progress], None],
-    events: Iterable[Event] | None = None,
-) -> Report:
-    """Measures what a plan still lacks; every row is in the store before the next is awaited.
+    store: str | os.PathLike[str] | None = None,
+    settings: CollectSettings = DEFAULT_SETTINGS,
+    known: HardwareCollection | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+    advance: Callable[[CollectProgress], None] = lambda _: None,
+) -> CollectReport:
+    """Measures networks of a space on several hardware and stores the latencies.
+
+    A network that has a row in the store is not measured again, so that the same call continues an interrupted collection.
+    `mhmodels.search.stored_latencies` reads the rows.
 
     Args:
-        plan: from `make_plan`.
-        space: of its networks.
-        store: for the rows.
+        space: an architecture space, or its name (`mhmodels.search.list_spaces`).
+        networks: number of networks to draw (as `sample` does, with seed 0), or a sample.
+        hardware: hardware ids (`mhmodels hardware` lists them).
+        store: measurements file; None for the default one in `MHMODELS_HOME`.
         settings: how to measure.
-        tell: is told what people should know.
-        advance: is told of every row.
-        events: where rows come from; None for this machine and its phones.
+        known: collection that has the ids; None for the hardware that comes with the package.
+        tell: receives messages for people.
+        advance: receives the progress after every row.
+
+    Returns:
+        Counts for each hardware; `problems` names what failed.
 
     Raises:
-        StoreError: a row cannot be kept.
-        MhmodelsError: nothing can be measured any more.
+        SpaceError: the space is tabular, or has fewer members than `networks`.
+        UnknownNameError: no space or no hardware has this name.
+        MeasurementError: no hardware can be measured, or another process collects on it into the same store.
+        StoreError: the store cannot be opened or written.
+
+    Example:
+        >>> import tempfile
+        >>> from mhmodels.search import CollectSettings, collect
+        >>> settings = CollectSettings(reference="")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = collect("multi_hardware", 2, ["ethos-u55-128"], store=f"{folder}/results.db", settings=settings)
+        >>> [(tally.hardware, tally.kind, tally.measured) for tally in report.tallies]
+        [('ethos-u55-128', 'estimated', 2)]
+    """
+    chosen = get_space(space) if isinstance(space, str) else space
+    drawn = sample(chosen, networks) if isinstance(networks, int) else networks
+    with Store(None if store is None else os.fspath(store)) as rows, claimed(rows.path, hardware):
+        plan = make_plan(chosen, drawn, hardware, rows, settings, hardware=known)
+        return run_plan(plan, chosen, rows, settings, tell=tell, advance=advance)
+
+
+def run_plan(
+    plan: CollectPlan,
+    space: Space,
+    store: Store,
+    settings: CollectSettings,
+    *,
+    tell: Callable[[str], None],
+    advance: Callable[[CollectProgress], None],
+    events: Iterable[CollectEvent] | None = None,
+) -> CollectReport:
+    """Measures what a plan lacks. Every row is stored before the next one is awaited.
+
+    Args:
+        plan: plan of `make_plan`.
+        space: space of its networks.
+        store: store for the rows.
+        settings: how to measure.
+        tell: receives messages for people.
+        advance: receives the progress after every row.
+        events: source of rows and failures; None for this machine and its phones.
+
+    Raises:
+        StoreError: a row cannot be stored.
+        MhmodelsError: no worker can go on.
     """
     start = time.monotonic()
-    tallies = {
+    tallies = _tallies(plan)
+    noisy: dict[tuple[str, str | None], bool] = {}
+    for event in run_workers(plan, space, settings, tell) if events is None else events:
+        tally = tallies[event.hardware]
+        if isinstance(event, RowEvent):
+            store.add(event.measurement)
+            _count(tally, event)
+            if not event.reference:
+                noisy[event.hardware, event.measurement.architecture_id] = event.measurement.noisy
+                advance(CollectProgress(tally, time.monotonic() - start))
+        elif event.gone:
+            tally.trouble = event.reason
+            tell(f"{event.hardware} is given up: {event.reason}")
+        else:
+            tally.failed += 1
+            tally.failures = [*tally.failures, event.reason][:_FAILURES_NAMED]
+    for (hardware, _), still in noisy.items():
+        tallies[hardware].noisy += still
+    absent = [
+        Tally(hardware=name, kind="measured", wanted=len(plan.everything), stored=0, trouble=reason, failures=[])
+        for name, reason in plan.absent.items()
+    ]
+    return CollectReport(tallies=[*tallies.values(), *absent], seconds=time.monotonic() - start)
+
+
+def _tallies(plan: CollectPlan) -> dict[str, Tally]:
+    """The counts at the start, by hardware id."""
+    return {
         target.hardware.id: Tally(
             hardware=target.hardware.id,
             kind=target.hardware.kind,
@@ -124,31 +134,9 @@ def collect(
         )
         for target in plan.targets
     }
-    noisy: dict[tuple[str, str | None], bool] = {}
-    for event in run_lanes(plan, space, settings, tell) if events is None else events:
-        tally = tallies[event.hardware]
-        if isinstance(event, Row):
-            store.add(event.measurement)
-            _count(tally, event)
-            if not event.reference:
-                noisy[event.hardware, event.measurement.architecture_id] = event.measurement.noisy
-                advance(Progress(tally, time.monotonic() - start))
-        elif event.gone:
-            tally.trouble = event.reason
-            tell(f"{event.hardware} is given up: {event.reason}")
-        else:
-            tally.failed += 1
-            tally.failures = [*tally.failures, event.reason][:5]
-    for (hardware, _), still in noisy.items():
-        tallies[hardware].noisy += still
-    absent = [
-        Tally(hardware=name, kind="measured", wanted=len(plan.everything), stored=0, trouble=reason, failures=[])
-        for name, reason in plan.absent.items()
-    ]
-    return Report(tallies=[*tallies.values(), *absent], seconds=time.monotonic() - start)
 
 
-def _count(tally: Tally, event: Row) -> None:
+def _count(tally: Tally, event: RowEvent) -> None:
     if event.reference:
         tally.checks += 1
     elif event.again:
@@ -156,19 +144,3 @@ def _count(tally: Tally, event: Row) -> None:
     else:
         tally.measured += 1
         tally.unsupported += not event.measurement.supported
-
-
-def unsupported_text(tally: Tally) -> str:
-    """How many do not run, as tables show it."""
-    return f"{tally.unsupported} {UNSUPPORTED}" if tally.unsupported else ""
-
-
-def raise_problems(report: Report) -> None:
-    """Ends a command whose hardware did not all go through.
-
-    Raises:
-        MhmodelsError: with a line for each.
-    """
-    problems: Sequence[str] = report.problems
-    if problems:
-        raise MhmodelsError("\n".join([*problems, "what was measured is stored; the same command goes on from there"]))

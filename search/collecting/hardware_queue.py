@@ -1,10 +1,13 @@
-"""One hardware being measured: noise, drift, outliers, and noticing that it is gone."""
+"""The queue of one hardware: measures its networks, and repeats measurements that are noisy, drifted or outlying.
+
+The module knows one hardware at a time. `workers.py` decides in which threads the queues of several hardware run.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,17 +17,29 @@ from mhmodels.hardware.host.load import wait_for_quiet
 from mhmodels.hardware.host.session import timing_cores
 from mhmodels.hardware.host.turns import common_reference_speed, steady_ms, uncertainty
 from mhmodels.hardware.measurement import steadier
-from mhmodels.search.collecting.plan import Network, Settings, Target, notes, with_notes
-from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.collecting.plan import CollectNetwork, CollectSettings, CollectTarget, notes, with_notes
+from mhmodels.search.cost_model.fitting import FitOptions, fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.regression.robust import far_off
 from mhmodels.search.space.search_space import Space
 
 FAILURES = 3
-"""So many networks in a row that come to nothing mean that it is the hardware's fault."""
-OUTLIER, OUTLIER_SPREADS, ENOUGH = 0.1, 5.0, 60
+"""Number of consecutive failures after which the hardware, not the network, is considered broken."""
+OUTLIER, OUTLIER_SPREADS = 1.1, 3.4
+"""A row is an outlier if it differs from the prediction by more than this factor and by this many robust standard deviations."""
+ENOUGH = 60
+"""Number of rows from which on a cost model is reliable enough to find outliers."""
 
 
-class Row(NamedTuple):
-    """A row to keep. `again`: it takes the place of an earlier one; `reference`: it is of the network that shows drift."""
+class RowEvent(NamedTuple):
+    """A new row for the store.
+
+    Attributes:
+        hardware: id of the hardware.
+        measurement: the row.
+        again: whether the row replaces an earlier one.
+        reference: whether the row is of the reference network, which shows drift.
+    """
 
     hardware: str
     measurement: Measurement
@@ -32,31 +47,48 @@ class Row(NamedTuple):
     reference: bool = False
 
 
-class Trouble(NamedTuple):
-    """A network that came to nothing lasting, or (`gone`) a hardware that is given up."""
+class FailureEvent(NamedTuple):
+    """A network that could not be measured, or a hardware that is given up.
+
+    Attributes:
+        hardware: id of the hardware.
+        reason: what happened, for people.
+        gone: whether the hardware is given up.
+    """
 
     hardware: str
     reason: str
     gone: bool = False
 
 
-Event: TypeAlias = Row | Trouble
-Emit: TypeAlias = Callable[[Event], None]
+CollectEvent: TypeAlias = RowEvent | FailureEvent
+Emit: TypeAlias = Callable[[CollectEvent], None]
 
 
-class Desk:
-    """Measures networks on one hardware; belongs to one lane.
+class HardwareQueue:
+    """Measures networks on one hardware. One worker owns the queue; compilers may call `first` from several threads.
 
     Attributes:
-        gone: whether it is given up.
-        queue: what is to be measured again, and why: `noisy`, `drift` or `outlier`.
+        target: the hardware with the networks that it lacks.
+        settings: how to measure.
+        gone: whether the hardware is given up.
+        repeats: why each network is to be measured again, by network id: `noisy`, `drift` or `outlier`.
     """
 
     def __init__(
-        self, target: Target, settings: Settings, emit: Emit, tell: Callable[[str], None], stop: threading.Event
+        self, target: CollectTarget, settings: CollectSettings, emit: Emit, tell: Callable[[str], None], stop: threading.Event
     ) -> None:
+        """Takes over the target's stored rows.
+
+        Args:
+            target: the hardware with the networks that it lacks.
+            settings: how to measure.
+            emit: receives every row and every failure.
+            tell: receives messages for people.
+            stop: ends the queue once it is set.
+        """
         self.target, self.settings, self.gone = target, settings, False
-        self.queue: dict[str, str] = {name: "noisy" for name, row in target.rows.items() if target.timed and row.noisy}
+        self.repeats: dict[str, str] = {name: "noisy" for name, row in target.rows.items() if target.timed and row.noisy}
         self._emit, self._tell, self._stop = emit, tell, stop
         self._rows = dict(target.rows)
         self._failures = self._count = 0
@@ -64,11 +96,11 @@ class Desk:
         self._since: list[str] = []
         self._guard = threading.Lock()
         if self.checked:
-            self._take_up()
+            self._restore_reference()
 
     @property
     def id(self) -> str:
-        """The hardware's id."""
+        """Id of the hardware."""
         return self.target.hardware.id
 
     @property
@@ -83,25 +115,25 @@ class Desk:
 
     @property
     def check_due(self) -> bool:
-        """Whether the reference network is to be measured now."""
+        """Whether the reference network should be measured now."""
         return self.checked and self._count % self.settings.interval == 0 and not self.gone
 
-    def first(self, job: Job, network: Network) -> None:
+    def first(self, job: Job, network: CollectNetwork) -> None:
         """Measures a network for the first time."""
         row = self._measure(job)
         if row is None:
             return
         row = with_notes(row, **self._notes(network))
         if row.noisy and self.target.timed:
-            self.queue[network.id] = "noisy"
+            self.repeats[network.id] = "noisy"
         with self._guard:
             self._count += 1
             self._since.append(network.id)
             self._rows[network.id] = row
-        self._emit(Row(self.id, row))
+        self._emit(RowEvent(self.id, row))
 
     def check(self, job: Job) -> None:
-        """Measures the reference network; if it drifted, everything since its last measurement is to be measured again."""
+        """Measures the reference network. If its latency drifted, all networks since the last check are measured again."""
         row = self._measure(job)
         if row is not None and row.noisy:
             row = steadier(row, self._measure(job) or row)
@@ -110,41 +142,45 @@ class Desk:
         change = self._change(self._reference_ms, row.median_ms)
         if change:
             self._tell(f"{self.id}: {row.model} takes {change:+.1%}: the {len(self._since)} networks since are measured again")
-            self.queue |= dict.fromkeys(self._since, "drift")
+            self.repeats |= dict.fromkeys(self._since, "drift")
         self._reference_ms, self._since = row.median_ms, []
         self._count += 1
-        self._emit(Row(self.id, row, reference=True))
+        self._emit(RowEvent(self.id, row, reference=True))
 
-    def second(self, job: Job, network: Network) -> None:
-        """Measures a network of the queue again; a noisy row is replaced by a steadier one only."""
-        why, before = self.queue.pop(network.id), self._rows[network.id]
+    def second(self, job: Job, network: CollectNetwork) -> None:
+        """Measures a network of `repeats` again. Only a steadier row replaces a noisy one."""
+        why, before = self.repeats.pop(network.id), self._rows[network.id]
         row = self._measure(job)
         if row is None or (row.noisy and not _better(row, before)):
             return
         row = with_notes(row, **self._notes(network), why=why, before_ms=before.median_ms)
         self._rows[network.id] = row
         self._count += 1
-        self._emit(Row(self.id, row, again=True))
+        self._emit(RowEvent(self.id, row, again=True))
 
-    def find_outliers(self, space: Space, networks: Sequence[Network]) -> None:
-        """Queues rows far from a cost model of all rows, unless they were measured again for that already."""
+    def find_outliers(self, space: Space, networks: Sequence[CollectNetwork]) -> None:
+        """Adds rows to `repeats` that are far from a cost model of all rows. Each row is repeated for this reason once.
+
+        Args:
+            space: space of the networks.
+            networks: members of the space; those without a latency are ignored.
+        """
         known = [n for n in networks if n.id in self._rows and self._rows[n.id].median_ms is not None]
         if len(known) < ENOUGH or not self.target.timed:
             return
         rows = [self._rows[network.id] for network in known]
-        pace = common_reference_speed(rows)
-        ms = np.array([steady_ms(row, pace) for row in rows], np.float64)
+        speed = common_reference_speed(rows)
+        ms = np.array([steady_ms(row, speed) for row in rows], np.float64)
         encodings = np.array([network.encoding for network in known])
-        model = fit(space, encodings, ms, Origin(self.id), FitOptions(curve=False)).model
-        # Log ratios: a tenth is as far off as the tenfold.
-        errors = np.abs(np.log(model.bind(space).predict(encodings) / ms))
-        limit = max(np.log1p(OUTLIER), OUTLIER_SPREADS * float(np.median(errors)))
-        for network, error in zip(known, errors, strict=True):
-            if error > limit and notes(self._rows[network.id]).get("why") != "outlier":
-                self.queue[network.id] = "outlier"
+        model = fit(space, encodings, ms, LatencyOrigin(self.id), FitOptions(curve=False)).model
+        predicted = model.bind(space).predict(encodings)
+        off = far_off(ms, predicted, float(np.median(ms)) / 4, OUTLIER, spreads=OUTLIER_SPREADS)
+        for network, outlying in zip(known, off, strict=True):
+            if outlying and notes(self._rows[network.id]).get("why") != "outlier":
+                self.repeats[network.id] = "outlier"
 
-    def _take_up(self) -> None:
-        """Goes on where an earlier process ended: rows say what the reference took before them, so drift is seen again."""
+    def _restore_reference(self) -> None:
+        """Finds drift that an earlier process left behind: every row notes the reference's latency at its time."""
         timed = sorted(self._rows.items(), key=lambda item: item[1].time)
         for name, row in timed:
             ms = notes(row).get("reference_ms")
@@ -152,22 +188,23 @@ class Desk:
                 continue
             if ms != self._reference_ms:
                 if self._change(self._reference_ms, ms):
-                    self.queue |= dict.fromkeys(self._since, "drift")
+                    self.repeats |= dict.fromkeys(self._since, "drift")
                 self._reference_ms, self._since = ms, []
             if notes(row).get("why") != "drift":
                 self._since.append(name)
 
     def _change(self, before: float | None, now: float) -> float:
-        """By how much the reference drifted; 0 if that is within the tolerance."""
+        """Relative change of the reference's latency; 0 within the tolerance."""
         change = now / before - 1 if before else 0.0
         return change if abs(change) > self.settings.tolerance else 0.0
 
-    def _notes(self, network: Network) -> dict[str, Any]:
+    def _notes(self, network: CollectNetwork) -> dict[str, object]:
         reference_ms = self._reference_ms
         drift = {} if reference_ms is None else {"reference": self.settings.reference, "reference_ms": reference_ms}
         return ({"distribution": network.distribution} if network.distribution else {}) | drift
 
     def _measure(self, job: Job) -> Measurement | None:
+        """A row, or None after a failure or a stop."""
         if self.gone or self._stop.is_set():
             return None
         target = self.target
@@ -175,7 +212,7 @@ class Desk:
             row = self._answer(job)
             waits = target.timed and target.runner.exclusive and not self.in_turns and self.settings.patience_s
             if waits and row.noisy:
-                # Looking before every timing would cost more than timing the few again that were disturbed.
+                # Waiting for a quiet machine before every timing would cost more than repeating the few disturbed ones.
                 wait_for_quiet(timing_cores(job.threads), self.settings.patience_s)
                 row = steadier(row, self._answer(job))
         except (MhmodelsError, OSError) as error:
@@ -188,7 +225,7 @@ class Desk:
         return answer(job, self.target.hardware, self.target.runner, tries=1, check_wanted=self._check_wanted).measurement
 
     def _check_wanted(self) -> None:
-        """No signal reaches a lane's thread: one that waits for another process would hold up the end of the command."""
+        """Signals do not reach a worker's thread, so a measurement that waits for another process asks here whether to go on."""
         if self._stop.is_set():
             raise MeasurementError("the collection is being stopped")
 
@@ -201,11 +238,12 @@ class Desk:
             if not self.gone and (why or self._failures >= FAILURES):
                 self.gone = True
                 reason = why or f"{self._failures} networks in a row came to nothing, the last: {error}"
-                self._emit(Trouble(self.id, reason, gone=True))
+                self._emit(FailureEvent(self.id, reason, gone=True))
             elif not self.gone:
-                self._emit(Trouble(self.id, f"{job.model}: {error}"))
+                self._emit(FailureEvent(self.id, f"{job.model}: {error}"))
 
     def _why_not(self) -> str:
+        """Why the hardware cannot be used any more, "" if it can."""
         try:
             return self.target.runner.unavailable(self.target.hardware)
         except (MhmodelsError, OSError) as error:
@@ -213,7 +251,10 @@ class Desk:
 
 
 def _better(row: Measurement, before: Measurement) -> bool:
-    """Whether a noisy row takes the place of a noisy one: in turns the one with the smaller standard error, else the faster."""
+    """Whether a noisy row should replace another noisy row.
+
+    Rows that were timed in turns are compared by standard error, other rows by `steadier`.
+    """
     if row.turns is None or before.turns is None:
         return steadier(before, row) is row
     return uncertainty(row.turns) < uncertainty(before.turns)

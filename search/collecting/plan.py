@@ -1,10 +1,10 @@
-"""What is to be measured, and what the store has already."""
+"""The plan of a collection: the networks and the hardware, and which latencies the store already has."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,23 +23,25 @@ from mhmodels.store import Store
 
 WEIGHTS = "random-v1"
 NOTES = "collect"
-"""The key of `Measurement.device_state` under which a row says how it was collected."""
+"""Key of `Measurement.device_state` under which a row notes how it was collected."""
 REFERENCE = "mobilenet_v2"
 THIS_MACHINE = "this machine"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to collect.
+class CollectSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to measure the networks of a collection.
 
     Attributes:
-        runs, threads: as in `mhmodels.hardware.measure`.
-        reference: zoo network that latencies are measured beside; "" for none. Where the hardware can, the two are timed in turns
-            (`mhmodels.hardware.host.turns`), elsewhere it is measured at intervals.
-        interval: networks between two of its measurements, where it is not timed in turns.
-        tolerance: by how much it may differ between two of them before what lies between is measured again.
-        patience_s: how long to wait for a busy machine to become quiet, for each timing.
-        again: whether noisy, drifted and outlying networks are measured once more.
-        baselines: zoo networks that are measured as well, because rewards are stated in latencies of such.
+        runs: timed inferences of each block, as in `mhmodels.hardware.measure`.
+        threads: threads of the runtime.
+        reference: zoo network that shows disturbances, or "" for none. Hardware that supports it times every network in turns
+            with the reference (`mhmodels.hardware.host.turns`); other hardware measures the reference at intervals.
+        interval: number of networks between two measurements of the reference, on hardware that does not time in turns.
+        tolerance: relative change of the reference's latency between two of its measurements above which the networks
+            between them are measured again.
+        patience_s: seconds to wait for a busy machine to become quiet, for each timing.
+        again: whether noisy, drifted and outlying networks are measured a second time.
+        baselines: zoo networks to measure beside the samples. Rewards use their latencies as references.
     """
 
     runs: int = 50
@@ -52,22 +54,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     baselines: tuple[str, ...] = ()
 
 
-_AS_USUAL = Settings()
+DEFAULT_SETTINGS = CollectSettings()
 
 
-def reference_network(settings: Settings) -> Architecture | None:
-    """The reference network under the name that rows and settings know it by.
+def reference_network(settings: CollectSettings) -> Architecture | None:
+    """The reference network of the settings, named as in the settings; None if they have none.
 
     Raises:
-        MhmodelsError: there is no such network.
+        MhmodelsError: no network has this name.
     """
     return _named(settings.reference) if settings.reference else None
 
 
-class Network(NamedTuple):
-    """A member of a space, as rows name it, or a baseline, whose encoding is empty.
+class CollectNetwork(NamedTuple):
+    """A network to measure: a member of a space, or a baseline.
 
-    `distribution` is what it was drawn from, if known.
+    Attributes:
+        label: model name of its rows.
+        encoding: (decisions,), int16; empty for a baseline.
+        architecture: the network.
+        distribution: distribution that it was drawn from, "" if unknown.
     """
 
     label: str
@@ -81,48 +87,52 @@ class Network(NamedTuple):
         return self.architecture.architecture_id
 
 
-class Target(NamedTuple):
-    """A hardware, and what is left to do on it.
+class CollectTarget(NamedTuple):
+    """One hardware of a plan, with the networks that it lacks.
 
     Attributes:
-        environment: that rows must have come from to count as there already; None if it is not known from here.
-        pending: networks without a row, in order.
-        rows: those of the store, by architecture id.
+        hardware: the hardware.
+        runner: what measures on it.
+        environment: environment that stored rows must have to be reused; None if it cannot be determined from here.
+        pending: networks without a row, in the order of measuring.
+        rows: stored rows by architecture id.
     """
 
     hardware: Hardware
     runner: Runner
     environment: Environment | None
-    pending: list[Network]
+    pending: list[CollectNetwork]
     rows: dict[str, Measurement]
 
     @property
-    def lane(self) -> str:
-        """What it shares with others, one after the other: a phone's delegates the phone, the rest this machine."""
+    def resource(self) -> str:
+        """The resource that hardware shares: a phone's serial number for its delegates, or this machine."""
         return str(self.hardware.configuration.get("serial", "")) or THIS_MACHINE
 
     @property
     def timed(self) -> bool:
-        """Whether it is timed, so that noise and drift matter."""
+        """Whether latencies are timed, so that noise and drift matter; compilers estimate instead."""
         return self.hardware.kind == "measured"
 
 
-class Plan(NamedTuple):
-    """Everything to do.
+class CollectPlan(NamedTuple):
+    """All networks and all hardware of a collection.
 
     Attributes:
-        networks: of the space.
-        absent: hardware that cannot be measured from here, with the reason.
+        networks: members of the space, in the order of the sample.
+        targets: hardware that can be measured.
+        absent: why other hardware cannot be measured from here, by hardware id.
+        baselines: zoo networks to measure beside the members.
     """
 
-    networks: list[Network]
-    targets: list[Target]
+    networks: list[CollectNetwork]
+    targets: list[CollectTarget]
     absent: dict[str, str]
-    baselines: tuple[Network, ...] = ()
+    baselines: tuple[CollectNetwork, ...] = ()
 
     @property
-    def everything(self) -> list[Network]:
-        """Baselines and networks, in the order of measuring."""
+    def everything(self) -> list[CollectNetwork]:
+        """Baselines and members, in the order of measuring."""
         return [*self.baselines, *self.networks]
 
 
@@ -131,63 +141,68 @@ def make_plan(
     drawn: Sample,
     hardware_ids: Sequence[str],
     store: Store,
-    settings: Settings = _AS_USUAL,
+    settings: CollectSettings = DEFAULT_SETTINGS,
     *,
     hardware: HardwareCollection | None = None,
     remote: bool = False,
-) -> Plan:
-    """Looks up what the store has; an architecture with a row of the same environment is not measured again.
+) -> CollectPlan:
+    """Looks up which rows the store has. A network with a row of the same environment is not measured again.
 
     Args:
-        space: of the networks.
+        space: space of the networks.
         drawn: the networks.
-        hardware_ids: as `mhmodels hardware` lists them, or `SERIAL/delegate`.
-        store: of the rows.
-        settings: how they are to be measured: rows with other threads, or beside another file of a reference network, do not
-            count.
+        hardware_ids: hardware ids; of a phone `SERIAL/delegate`.
+        store: store of the rows.
+        settings: how to measure. Rows with another number of threads, or timed beside another file of a reference network, are
+            not reused.
         hardware: collection that has the ids; None for the hardware that comes with the package.
-        remote: they are measured elsewhere, so whether they can be measured from here does not matter.
+        remote: whether other machines measure. If so, hardware that cannot be measured from here is kept.
 
     Raises:
-        SpaceError: a tabular space.
-        UnknownNameError: no such hardware.
-        MeasurementError: none of the hardware can be measured, one takes files that cannot be made with random weights, or a
+        SpaceError: the space is tabular.
+        UnknownNameError: no hardware has this id.
+        MeasurementError: no hardware can be measured, a hardware takes a format that cannot be written with random weights, or a
             baseline has an input size that the space does not have.
         StoreError: the store cannot be read.
     """
     if not isinstance(space, ArchitectureSpace):
         raise SpaceError(f"space '{space.name}' is tabular: its members are looked up, not built, so there is nothing to measure")
-    names = drawn.distributions or ("",) * len(drawn.encodings)
-    rows = space.canonical(space.check(drawn.encodings))
-    distinct = {row.tobytes(): (row, name) for row, name in zip(rows, names, strict=True)}
-    networks = [Network(space.label(row), row, space.build(row), name) for row, name in distinct.values()]
+    networks = _members(space, drawn)
     baselines = _baselines(space, settings, {network.id for network in networks})
     targets, absent, known = [], {}, hardware or built_in_hardware()
     for name in dict.fromkeys(hardware_ids):
         entry, runner = known.get(name)
-        latency_format(entry.format, entry.id)
+        latency_format(entry.format, entry.id)  # refuses formats that cannot be written with random weights
         environment, why_not = (None, "") if remote else _environment(entry, runner)
         if why_not:
             absent[entry.id] = why_not
         else:
-            targets.append(target(entry, runner, environment, [*baselines, *networks], store, settings))
+            targets.append(make_target(entry, runner, environment, [*baselines, *networks], store, settings))
     if not targets:
         raise MeasurementError("none of the hardware can be measured: " + "; ".join(absent.values() or ["none was named"]))
-    return Plan(networks, targets, absent, baselines)
+    return CollectPlan(networks, targets, absent, baselines)
 
 
-def target(
+def make_target(
     hardware: Hardware,
     runner: Runner,
     environment: Environment | None,
-    networks: Sequence[Network],
+    networks: Sequence[CollectNetwork],
     store: Store,
-    settings: Settings,
-) -> Target:
-    """What is left to do on one hardware.
+    settings: CollectSettings,
+) -> CollectTarget:
+    """Splits networks into those that a hardware lacks and those with a stored row.
+
+    Args:
+        hardware: the hardware.
+        runner: what measures on it.
+        environment: environment that rows must have; None for any.
+        networks: all networks.
+        store: store of the rows.
+        settings: how to measure.
 
     Raises:
-        MhmodelsError: there is no such reference network, or no such file of it.
+        MhmodelsError: the reference network is unknown or cannot be written.
         StoreError: the store cannot be read.
     """
     stored = store.latest(
@@ -200,26 +215,46 @@ def target(
         beside=_reference_hash(settings, hardware) if hardware.turns else "",
     )
     rows = {str(row.architecture_id): row for row in stored}
-    return Target(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
+    return CollectTarget(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
 
 
 def usual_baselines(space: Space) -> tuple[str, ...]:
-    """What is measured beside a space's samples if nothing else is wanted: the network that rewards are stated in."""
+    """Default of `CollectSettings.baselines`: the default reference of rewards, if its input size is in the space."""
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 
 
-def _baselines(space: ArchitectureSpace, settings: Settings, samples: Collection[str]) -> tuple[Network, ...]:
-    """The baselines, each once; one that is among the samples is measured as such."""
+def notes(row: Measurement) -> dict[str, object]:
+    """How a row was collected, by key; empty for a row that was measured otherwise."""
+    found = row.device_state.get(NOTES)
+    return found if isinstance(found, dict) else {}
+
+
+def with_notes(row: Measurement, **values: object) -> Measurement:
+    """A copy of a row with more notes."""
+    return msgspec.structs.replace(row, device_state={**row.device_state, NOTES: {**notes(row), **values}})
+
+
+def _members(space: ArchitectureSpace, drawn: Sample) -> list[CollectNetwork]:
+    """The networks of a sample, each once."""
+    names = drawn.distributions or ("",) * len(drawn.encodings)
+    rows = space.canonical(space.check(drawn.encodings))
+    distinct = {row.tobytes(): (row, name) for row, name in zip(rows, names, strict=True)}
+    return [CollectNetwork(space.label(row), row, space.build(row), name) for row, name in distinct.values()]
+
+
+def _baselines(space: ArchitectureSpace, settings: CollectSettings, samples: Collection[str]) -> tuple[CollectNetwork, ...]:
+    """The baselines, each once. A baseline that is among the samples is measured as a sample."""
     named = [_named(name) for name in settings.baselines]
     for one in named:
         if not _sized(one, space):
             sizes = " or ".join(map(str, space.input_sizes))
             raise MeasurementError(f"baseline '{one.name}' has input size {one.input_size}, space '{space.name}' has {sizes}")
     found = {one.architecture_id: one for one in named if one.architecture_id not in samples}
-    return tuple(Network(one.name, np.empty(0, np.int16), one) for one in found.values())
+    return tuple(CollectNetwork(one.name, np.empty(0, np.int16), one) for one in found.values())
 
 
 def _sized(network: Architecture, space: ArchitectureSpace) -> bool:
+    """Whether a network has an input size of the space."""
     return network.input_size[0] == network.input_size[1] and network.input_size[0] in space.input_sizes
 
 
@@ -227,24 +262,18 @@ def _named(name: str) -> Architecture:
     return msgspec.structs.replace(resolve(name), name=name)
 
 
-def _reference_hash(settings: Settings, hardware: Hardware) -> str:
-    """Of the reference network's file, "" for none: rows beside a file that an older writer made of it do not go with ours."""
+def _reference_hash(settings: CollectSettings, hardware: Hardware) -> str:
+    """SHA-256 of the reference network's file, "" without reference.
+
+    Rows that were timed beside a file of an older writer do not compare with new rows.
+    """
     reference = reference_network(settings)
-    return hashlib.sha256(latency_bytes(reference, latency_format(hardware.format, hardware.id))).hexdigest() if reference else ""
-
-
-def notes(row: Measurement) -> dict[str, Any]:
-    """How a row was collected; empty for one that was measured otherwise."""
-    found = row.device_state.get(NOTES)
-    return found if isinstance(found, dict) else {}
-
-
-def with_notes(row: Measurement, **values: Any) -> Measurement:
-    """A row with more notes."""
-    return msgspec.structs.replace(row, device_state={**row.device_state, NOTES: {**notes(row), **values}})
+    file_format = latency_format(hardware.format, hardware.id)
+    return hashlib.sha256(latency_bytes(reference, file_format)).hexdigest() if reference else ""
 
 
 def _environment(hardware: Hardware, runner: Runner) -> tuple[Environment | None, str]:
+    """The environment of a hardware, or why it cannot be measured from here."""
     why_not = runner.unavailable(hardware)
     if why_not:
         return None, why_not

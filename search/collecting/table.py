@@ -1,4 +1,4 @@
-"""A collection as a table for others: CSV, with what it came from in a JSON file beside it."""
+"""A collection as a table for others: a CSV file, and a JSON file beside it that says where the rows come from."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ import statistics
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 
 from mhmodels.hardware import Environment, Measurement
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.host.timing import relative_standard_error
 from mhmodels.hardware.host.turns import ReferenceSpeed, common_reference_speed, steady_ms, uncertainty
-from mhmodels.search.collecting.plan import WEIGHTS, Plan, Settings, notes
-from mhmodels.search.collecting.plan import target as plan_target
-from mhmodels.search.cost_model.latencies.baselines import baselines_of
+from mhmodels.hardware.mixing import mixture
+from mhmodels.search.collecting.plan import WEIGHTS, CollectPlan, CollectSettings, CollectTarget, make_target, notes
+from mhmodels.search.cost_model.latencies.baselines import Baseline, baselines_of
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Space
 from mhmodels.store import Store
@@ -29,69 +28,91 @@ FORMAT = "mhmodels.latencies/1"
 COLUMNS = ("encoding", "distribution", "hardware", "kind", "ms", "unrest", "reference_ms", "time")
 
 
-def write_table(
-    path: Path, plan: Plan, space: Space, store: Store, settings: Settings, about: Mapping[str, Any]
-) -> dict[str, int]:
-    """Writes the rows that the store has of a plan's networks, in the order in which they were drawn.
+class _Part(NamedTuple):
+    """The rows of one hardware, by network id, and what they have in common."""
 
-    `ms` is empty where a network does not run; of rows timed in turns with a reference network it is at their common pace
-    (`hardware.host.turns`), which the provenance names. `unrest` is the relative standard error of these; else that of the row
-    (`mhmodels.hardware.host.timing.relative_standard_error`), empty where nothing was timed. `reference_ms` is what the
-    reference network took around that time.
+    hardware: str
+    rows: Mapping[str, Measurement]
+    environment: Environment | None
+    speed: ReferenceSpeed | None
+    baselines: tuple[Baseline, ...]
+
+
+def write_table(
+    path: Path, plan: CollectPlan, space: Space, store: Store, settings: CollectSettings, about: Mapping[str, object]
+) -> dict[str, int]:
+    """Writes the stored rows of a plan's networks, in the order of the sample.
+
+    The columns of the table:
+
+    - `ms`: latency, empty where the hardware does not run the network. Rows that were timed in turns with a reference network are
+      converted to a common reference speed (`mhmodels.hardware.host.turns`), which the provenance states.
+    - `unrest`: relative standard error of `ms`, empty where nothing was timed.
+    - `reference_ms`: latency of the reference network at that time.
 
     Args:
-        path: `FILE.csv`; `FILE.json` beside it gets the provenance.
-        plan: whose networks and hardware.
-        space: of the networks.
-        store: with the rows.
+        path: `FILE.csv`. The provenance is written to `FILE.json` beside it.
+        plan: networks and hardware.
+        space: space of the networks.
+        store: store of the rows.
         settings: how they were measured.
-        about: how they were drawn, for the provenance.
+        about: how the networks were drawn, for the provenance.
 
     Returns:
-        Rows by hardware.
+        Number of rows by hardware id.
 
     Raises:
-        CostModelError: rows of one hardware come from several environments.
-        MeasurementError: they were timed beside different references.
-        OSError: it cannot be written.
+        CostModelError: rows of one hardware were measured in different conditions (`Measurement.conditions`).
+        MeasurementError: rows of one hardware were timed beside different references.
+        OSError: a file cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    counts, environments, paces, baselines = {}, {}, {}, {}
-    for target in plan.targets:
-        name = target.hardware.id
-        # What was there when the plan was made, and what came since.
-        now = plan_target(target.hardware, target.runner, target.environment, plan.everything, store, settings).rows
-        environments[name] = _environment(name, list(now.values()))
-        rows = {network.id: now[network.id] for network in plan.networks if network.id in now}
-        paces[name] = common_reference_speed(list(rows.values()))
-        counts[name] = len(rows)
-        baselines[name] = baselines_of([now[one.id] for one in plan.baselines if one.id in now], paces[name])
-        for network in plan.networks:
-            if network.id in rows:
-                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(rows[network.id], paces[name])])
+    parts = [_part(plan, target, store, settings) for target in plan.targets]
     provenance = {
         "format": FORMAT,
         "space": space.name,
         "schema": space.schema,
         **about,
         "networks": len(plan.networks),
-        "rows": counts,
+        "rows": {part.hardware: len(part.rows) for part in parts},
         "weights": WEIGHTS,
-        "environments": environments,
-        "baselines": baselines,
-        "paces": {name: pace for name, pace in paces.items() if pace is not None},
+        "environments": {part.hardware: part.environment for part in parts},
+        "baselines": {part.hardware: part.baselines for part in parts},
+        "paces": {part.hardware: part.speed for part in parts if part.speed is not None},
         "mhmodels_version": __version__,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, _csv(plan, parts).encode())
     write_atomically(path.with_suffix(".json"), msgspec.json.format(msgspec.json.encode(provenance), indent=1) + b"\n")
-    return counts
+    return {part.hardware: len(part.rows) for part in parts}
 
 
-def _cells(row: Measurement, pace: ReferenceSpeed | None) -> list[str]:
-    ms = steady_ms(row, pace)
+def _part(plan: CollectPlan, target: CollectTarget, store: Store, settings: CollectSettings) -> _Part:
+    name = target.hardware.id
+    # The plan knows the rows from before the collection only, so the store is asked again.
+    stored = make_target(target.hardware, target.runner, target.environment, plan.everything, store, settings).rows
+    environment = _environment(name, list(stored.values()))
+    rows = {network.id: stored[network.id] for network in plan.networks if network.id in stored}
+    speed = common_reference_speed(list(rows.values()))
+    return _Part(
+        name, rows, environment, speed, baselines_of([stored[one.id] for one in plan.baselines if one.id in stored], speed)
+    )
+
+
+def _csv(plan: CollectPlan, parts: Sequence[_Part]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for part in parts:
+        for network in plan.networks:
+            row = part.rows.get(network.id)
+            if row is not None:
+                writer.writerow([network.label.partition(":")[2], network.distribution, *_cells(row, part.speed)])
+    return text.getvalue()
+
+
+def _cells(row: Measurement, speed: ReferenceSpeed | None) -> list[str]:
+    """The columns from `hardware` on."""
+    ms = steady_ms(row, speed)
     return [row.hardware, row.kind, "" if ms is None else f"{ms:.7g}", *_disturbance(row), row.time[:19]]
 
 
@@ -100,12 +121,12 @@ def _disturbance(row: Measurement) -> tuple[str, str]:
     if row.turns is not None:
         return f"{uncertainty(row.turns):.4f}", f"{statistics.median(row.turns.reference_ms):.7g}"
     reference = notes(row).get("reference_ms")
-    return "" if row.mad_ratio is None else f"{relative_standard_error(row):.4f}", f"{reference:.7g}" if isinstance(
-        reference, float
-    ) else ""
+    error = "" if row.mad_ratio is None else f"{relative_standard_error(row):.4f}"
+    return error, f"{reference:.7g}" if isinstance(reference, float) else ""
 
 
 def _environment(name: str, rows: Sequence[Measurement]) -> Environment | None:
+    """The common environment of rows, supported ones first."""
     found = mixture(rows)
     if found is not None:
         raise CostModelError(

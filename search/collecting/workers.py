@@ -1,19 +1,19 @@
-"""Lanes: hardware that shares something takes turns in one thread, the others run beside it.
+"""Worker threads: hardware that shares a resource is measured by one worker, other hardware by workers beside it.
 
-This machine is one lane: its timings come one at a time, its compilers beside each other, because an estimate does not
-depend on the time that it takes. If all its timings are made in turns with a reference network, which feels the same
-company, the compilers are a lane of their own, on the other cores, if there are any. Every phone is a lane.
+The timings of this machine run in one worker, one at a time. Its compilers run in parallel, because an estimate does not depend
+on how long the compiler takes. If every timing is made in turns with a reference network, which is slowed down by the same load,
+the compilers have a worker of their own on the remaining cores. Every phone has a worker.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import queue
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from queue import SimpleQueue
 from typing import cast
 
 from mhmodels.architecture import Architecture
@@ -22,35 +22,45 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.writing.latency import LatencyFormat, latency_file
 from mhmodels.hardware import Job, prepare
 from mhmodels.hardware.host.session import timing_cores, usable_cores
-from mhmodels.search.collecting.hardware_queue import Desk, Emit, Event, Trouble
-from mhmodels.search.collecting.plan import THIS_MACHINE, WEIGHTS, Network, Plan, Settings, reference_network
+from mhmodels.search.collecting.hardware_queue import CollectEvent, Emit, FailureEvent, HardwareQueue
+from mhmodels.search.collecting.plan import (
+    THIS_MACHINE,
+    WEIGHTS,
+    CollectNetwork,
+    CollectPlan,
+    CollectSettings,
+    reference_network,
+)
 from mhmodels.search.space.search_space import Space
 from mhmodels.system.files import temporary_folder
 
 CHUNK = 8
+"""Networks whose files exist at the same time."""
 COMPILERS = "compilers"
+"""Name of the worker of this machine's compilers, where they have one of their own."""
 
 
-class Files:
-    """Files with random weights, written when first asked for and gone after each chunk."""
+class LatencyFiles:
+    """TFLite files with random weights, which are written on demand and deleted after each chunk."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: CollectSettings) -> None:
+        """Writes to `folder`, for jobs with the runs and threads of `settings`."""
         self.folder, self.settings = folder, settings
         self._jobs: dict[tuple[str, str, bool], Job] = {}
 
     def job(
         self, architecture: Architecture, file_format: str, *, reference: Architecture | None = None, keep: bool = False
     ) -> Job:
-        """The request to measure a network.
+        """The job that measures a network.
 
         Args:
-            architecture: named as its rows are to be.
-            file_format: float32, int8 or uint8.
-            reference: to be timed in turns with it.
-            keep: beyond the chunk.
+            architecture: the network; its name becomes the model name of the row.
+            file_format: `float32`, `int8` or `uint8`.
+            reference: network to time in turns with it, if any.
+            keep: whether the file outlives the chunk.
 
         Raises:
-            ExportError: no such file can be made.
+            ExportError: the network cannot be written in this format.
         """
         key = architecture.architecture_id, file_format, reference is not None
         if key not in self._jobs:
@@ -69,108 +79,136 @@ class Files:
         return self._jobs[key]
 
     def clear(self) -> None:
-        """Ends a chunk."""
+        """Deletes the files of a chunk."""
         for key, job in list(self._jobs.items()):
             if job.path.parent.name == "chunk":
                 job.path.unlink(missing_ok=True)
                 del self._jobs[key]
 
 
-class Lane:
-    """Hardware that takes turns; its compilers run on `cores`."""
+class Worker:
+    """Measures on hardware that shares a resource: timings one after the other, compilers in parallel on `cores`."""
 
     def __init__(
         self,
-        desks: Sequence[Desk],
-        plan: Plan,
+        queues: Sequence[HardwareQueue],
+        plan: CollectPlan,
         space: Space,
-        settings: Settings,
+        settings: CollectSettings,
         emit: Emit,
         stop: threading.Event,
         cores: Collection[int],
     ) -> None:
-        self.desks, self.plan, self.space, self.settings, self.cores = desks, plan, space, settings, cores
+        """Prepares a worker; `run` does the work.
+
+        Args:
+            queues: the hardware that shares the resource.
+            plan: the networks.
+            space: space of the networks.
+            settings: how to measure.
+            emit: receives every row and every failure.
+            stop: ends the worker once it is set.
+            cores: cores for compilers.
+        """
+        self.queues, self.plan, self.space, self.settings, self.cores = queues, plan, space, settings, cores
         self._emit, self._stop = emit, stop
         self._reference = reference_network(settings)
 
     def run(self) -> None:
-        """Everything pending, then everything that is to be measured again."""
-        # A thread's cores are those of the processes that it starts; a compiler's process stays as long as its thread.
-        compilers = ThreadPoolExecutor(len(self.cores), initializer=_stay_on, initargs=(self.cores,))
+        """Measures everything pending, then everything that must be repeated."""
+        # A thread's cores are those of the processes that it starts. A compiler's process lives as long as its thread.
+        compilers = ThreadPoolExecutor(len(self.cores), initializer=_pin_to, initargs=(self.cores,))
         with temporary_folder("collect") as folder, compilers as pool:
-            files = Files(folder, self.settings)
-            waiting = {desk.id: {network.id for network in desk.target.pending} for desk in self.desks}
+            files = LatencyFiles(folder, self.settings)
+            waiting = {queue.id: {network.id for network in queue.target.pending} for queue in self.queues}
             wanted = [n for n in self.plan.everything if any(n.id in ids for ids in waiting.values())]
             for chunk in _chunks(wanted, CHUNK):
-                self._chunk(files, pool, [(desk, n) for desk in self.desks for n in chunk if n.id in waiting[desk.id]])
+                self._chunk(files, pool, [(queue, n) for queue in self.queues for n in chunk if n.id in waiting[queue.id]])
             if self.settings.again:
-                for desk in self.desks:
-                    self._again(files, desk)
+                for queue in self.queues:
+                    self._repeat(files, queue)
 
-    def _chunk(self, files: Files, pool: ThreadPoolExecutor, work: list[tuple[Desk, Network]]) -> None:
-        """Timings one by one, network by network so that formats see the same conditions; then the compilers."""
+    def _chunk(self, files: LatencyFiles, pool: ThreadPoolExecutor, work: list[tuple[HardwareQueue, CollectNetwork]]) -> None:
+        """Runs the timings network by network, so that formats see the same conditions, and then the compilers."""
         order = {network.id: place for place, (_, network) in enumerate(work)}
-        for desk, network in sorted((pair for pair in work if pair[0].target.timed), key=lambda pair: order[pair[1].id]):
-            if desk.check_due and self._reference is not None:
-                self._with_job(files, desk, self._reference, desk.check, keep=True)
-            self._with_job(files, desk, network.architecture, functools.partial(desk.first, network=network))
+        for queue, network in sorted((pair for pair in work if pair[0].target.timed), key=lambda pair: order[pair[1].id]):
+            if queue.check_due and self._reference is not None:
+                self._with_job(files, queue, self._reference, queue.check, keep=True)
+            self._with_job(files, queue, network.architecture, functools.partial(queue.first, network=network))
         futures: list[Future[None]] = []
         try:
-            for desk, network in (pair for pair in work if not pair[0].target.timed):
-                start = functools.partial(_submit, pool, futures, desk, network)
-                self._with_job(files, desk, network.architecture, start)
+            for queue, network in (pair for pair in work if not pair[0].target.timed):
+                start = functools.partial(_submit, pool, futures, queue, network)
+                self._with_job(files, queue, network.architecture, start)
         finally:
-            wait(futures)  # the files are theirs until then
+            wait(futures)  # the compilers read the files until then
         for future in futures:
-            future.result()  # what went wrong there in an unforeseen way must not pass in silence
+            future.result()  # raises what the thread did not foresee
         files.clear()
 
-    def _again(self, files: Files, desk: Desk) -> None:
-        if not desk.gone and not self._stop.is_set():
-            desk.find_outliers(self.space, self.plan.networks)
-        for place, network in enumerate([n for n in self.plan.everything if n.id in desk.queue]):
-            if desk.checked and place % self.settings.interval == 0 and self._reference is not None:
-                self._with_job(files, desk, self._reference, desk.check, keep=True)
-            self._with_job(files, desk, network.architecture, functools.partial(desk.second, network=network))
+    def _repeat(self, files: LatencyFiles, queue: HardwareQueue) -> None:
+        if not queue.gone and not self._stop.is_set():
+            queue.find_outliers(self.space, self.plan.networks)
+        for place, network in enumerate([n for n in self.plan.everything if n.id in queue.repeats]):
+            if queue.checked and place % self.settings.interval == 0 and self._reference is not None:
+                self._with_job(files, queue, self._reference, queue.check, keep=True)
+            self._with_job(files, queue, network.architecture, functools.partial(queue.second, network=network))
             files.clear()
 
     def _with_job(
-        self, files: Files, desk: Desk, architecture: Architecture, use: Callable[[Job], object], *, keep: bool = False
+        self,
+        files: LatencyFiles,
+        queue: HardwareQueue,
+        architecture: Architecture,
+        use: Callable[[Job], object],
+        *,
+        keep: bool = False,
     ) -> None:
-        if desk.gone or self._stop.is_set():
+        if queue.gone or self._stop.is_set():
             return
         try:
-            beside = self._reference if desk.in_turns else None
-            job = files.job(architecture, desk.target.hardware.format, reference=beside, keep=keep)
+            beside = self._reference if queue.in_turns else None
+            job = files.job(architecture, queue.target.hardware.format, reference=beside, keep=keep)
         except ExportError as error:
             if isinstance(error.__cause__, OSError):
-                raise  # a full disk is no network's fault, and the next one's file would not find room either
-            self._emit(Trouble(desk.id, f"{architecture.name}: {error}"))
+                raise  # a full disk stops the next network as well
+            self._emit(FailureEvent(queue.id, f"{architecture.name}: {error}"))
             return
         use(job)
 
 
-def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str], None]) -> Iterator[Event]:
-    """A thread a lane; what they find out, as it comes. When the caller leaves, they end with what they are at.
+def run_workers(
+    plan: CollectPlan, space: Space, settings: CollectSettings, tell: Callable[[str], None]
+) -> Iterator[CollectEvent]:
+    """Runs a thread for each worker. When the caller leaves the iterator, workers end after their current measurement.
+
+    Args:
+        plan: networks and hardware.
+        space: space of the networks.
+        settings: how to measure.
+        tell: receives messages for people.
+
+    Yields:
+        Rows and failures in the order of their arrival.
 
     Raises:
-        MhmodelsError: a lane could not go on, for example because the disk is full.
+        MhmodelsError: a worker could not go on, for example because the disk is full.
     """
-    events: queue.SimpleQueue[Event | Exception | None] = queue.SimpleQueue()
+    events: SimpleQueue[CollectEvent | Exception | None] = SimpleQueue()
     stop = threading.Event()
-    lanes = _lanes([Desk(target, settings, events.put, tell, stop) for target in plan.targets], settings.threads)
-    cores = _compiler_cores(lanes, settings.threads)
+    workers = _by_worker([HardwareQueue(target, settings, events.put, tell, stop) for target in plan.targets], settings.threads)
+    cores = _compiler_cores(workers, settings.threads)
 
-    def run(desks: list[Desk]) -> None:
-        """A lane's thread; its end is None in the queue."""
+    def run(queues: list[HardwareQueue]) -> None:
+        """The thread of a worker; None in `events` tells that it ended."""
         try:
-            Lane(desks, plan, space, settings, events.put, stop, cores).run()
-        except Exception as error:  # the main thread raises it again
+            Worker(queues, plan, space, settings, events.put, stop, cores).run()
+        except Exception as error:  # raised again in the main thread
             events.put(error)
         finally:
             events.put(None)
 
-    threads = [threading.Thread(target=run, args=(desks,), name=name) for name, desks in lanes.items()]
+    threads = [threading.Thread(target=run, args=(queues,), name=name) for name, queues in workers.items()]
     for thread in threads:
         thread.start()
     try:
@@ -179,12 +217,8 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
             event = events.get()
             if event is None:
                 left -= 1
-            elif isinstance(event, OSError) and not isinstance(event, MhmodelsError):
-                raise MhmodelsError(
-                    f"{event.filename or 'a temporary file'}: {event.strerror}; what was measured is kept"
-                ) from event
             elif isinstance(event, Exception):
-                raise event
+                raise _explained(event)
             else:
                 yield event
     finally:
@@ -193,36 +227,47 @@ def run_lanes(plan: Plan, space: Space, settings: Settings, tell: Callable[[str]
             thread.join()
 
 
-def _lanes(desks: Sequence[Desk], threads: int) -> dict[str, list[Desk]]:
-    """Desks by what they share: `threads` of this machine's cores are for its timings."""
-    here = [desk for desk in desks if desk.target.lane == THIS_MACHINE]
-    timed = [desk for desk in here if desk.target.timed]
-    apart = all(desk.in_turns for desk in timed) and (len(timed) in (0, len(here)) or bool(_other_cores(threads)))
-    lanes: dict[str, list[Desk]] = {}
-    for desk in desks:
-        compiles = desk.target.lane == THIS_MACHINE and not desk.target.timed
-        lanes.setdefault(COMPILERS if compiles and apart else desk.target.lane, []).append(desk)
-    return lanes
+def _explained(error: Exception) -> Exception:
+    """An error of the system as one that users understand; other errors as they are."""
+    if not isinstance(error, OSError) or isinstance(error, MhmodelsError):
+        return error
+    explained = MhmodelsError(f"{error.filename or 'a temporary file'}: {error.strerror}; what was measured is kept")
+    explained.__cause__ = error
+    return explained
 
 
-def _compiler_cores(lanes: Mapping[str, Sequence[Desk]], threads: int) -> set[int]:
-    """Where compilers run: all cores, but those for timing if they run beside timings."""
-    return _other_cores(threads) if COMPILERS in lanes and THIS_MACHINE in lanes else set(usable_cores())
+def _by_worker(queues: Sequence[HardwareQueue], threads: int) -> dict[str, list[HardwareQueue]]:
+    """Queues by the resource that they share. The timings of this machine take `threads` of its cores."""
+    here = [queue for queue in queues if queue.target.resource == THIS_MACHINE]
+    timed = [queue for queue in here if queue.target.timed]
+    apart = all(queue.in_turns for queue in timed) and (len(timed) in (0, len(here)) or bool(_other_cores(threads)))
+    workers: dict[str, list[HardwareQueue]] = {}
+    for queue in queues:
+        compiles = queue.target.resource == THIS_MACHINE and not queue.target.timed
+        workers.setdefault(COMPILERS if compiles and apart else queue.target.resource, []).append(queue)
+    return workers
+
+
+def _compiler_cores(workers: Mapping[str, Sequence[HardwareQueue]], threads: int) -> set[int]:
+    """Cores for compilers: all, or all but those for timing if compilers run beside timings."""
+    return _other_cores(threads) if COMPILERS in workers and THIS_MACHINE in workers else set(usable_cores())
 
 
 def _other_cores(threads: int) -> set[int]:
     return set(usable_cores()) - set(timing_cores(threads))
 
 
-def _stay_on(cores: Collection[int]) -> None:
+def _pin_to(cores: Collection[int]) -> None:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
 
 
-def _submit(pool: ThreadPoolExecutor, futures: list[Future[None]], desk: Desk, network: Network, job: Job) -> None:
-    futures.append(pool.submit(desk.first, job, network))
+def _submit(
+    pool: ThreadPoolExecutor, futures: list[Future[None]], queue: HardwareQueue, network: CollectNetwork, job: Job
+) -> None:
+    futures.append(pool.submit(queue.first, job, network))
 
 
-def _chunks(items: list[Network], size: int) -> Iterator[list[Network]]:
+def _chunks(items: list[CollectNetwork], size: int) -> Iterator[list[CollectNetwork]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

@@ -1,4 +1,4 @@
-"""Cost models: latency on one hardware as a function of the architecture, fitted to measurements of random samples."""
+"""Cost models: latency on one hardware as a function of the architecture, fitted to latencies of random samples."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What the structural cost model sees of a network: sums over its operations, by kind of kernel.
+"""Features of the structural cost model: sums over the operations of a network, by kind of kernel.
 
-For every kind of kernel: how many there are, their MACs (exact, and as hardware that works on blocks of channels counts
-them), elements read, written and stored, and roofline terms max(MACs, ridge * bytes) for a few ridge points
-(arXiv 2404.10518: time is a sum of such terms). Beside that, a signature names what a block computes at its place, so that
-a model can learn how a block departs from its features, wherever in a network it stands.
+For every kind of kernel, the features are the number of kernels, their MACs (exact, and as hardware that processes blocks of
+channels counts them), the elements read, written and stored, and roofline terms max(MACs, ridge × elements) for several ridge
+points (arXiv 2404.10518 models time as a sum of such terms). In addition, a signature identifies what a block computes at its
+position, so that a model can learn how far a block deviates from its features wherever it occurs.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import functools
 import hashlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mhmodels.complexity import layer_complexity
 from mhmodels.network import Op
+from mhmodels.search.arrays import Floats
 from mhmodels.search.space.pieces import Piece
 
 VERSION = 1
-"""Goes into every model file: features of another version mean something else."""
+"""Version of the features, stored in every model file: features of another version have another meaning."""
 
 RIDGES = (4.0, 16.0, 64.0, 256.0)
 _KINDS = (
     "pointwise", "grouped", "conv3", "conv5", "conv7", "depthwise3", "depthwise3s2", "depthwise5", "depthwise5s2",
     "depthwise7", "depthwise7s2", "dense", "add", "multiply", "pool", "softmax", "hard_swish",
-    # Later kinds stand behind: what a feature means, and its place, does not change.
+    # New kinds are appended, so that the meaning and position of existing features do not change.
     "max_pool", "average_pool",
 )  # fmt: skip
 _QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
@@ -37,8 +37,8 @@ _START = {kind: i * len(_QUANTITIES) for i, kind in enumerate(_KINDS)}
 
 
 @functools.lru_cache(maxsize=1 << 18)
-def structural(piece: Piece) -> NDArray[np.float64]:
-    """The features of a piece, in the order of `NAMES`; those of a network are their sum."""
+def structural(piece: Piece) -> Floats:
+    """Features (len(NAMES),) of a piece, float64, read-only. The features of a network are the sum over its pieces."""
     result = np.zeros(len(NAMES))
     for op in piece.ops:
         if op.kind == "reshape":
@@ -55,14 +55,14 @@ def structural(piece: Piece) -> NDArray[np.float64]:
 
 @functools.lru_cache(maxsize=1 << 18)
 def signature(piece: Piece) -> str:
-    """Hash of what a piece computes and on which sizes; names do not count (12 hex digits)."""
+    """Hash of what a piece computes and on which sizes, 12 hexadecimal digits; names of operations do not matter."""
     place = {op.name: i for i, op in enumerate(piece.ops)}
     content = [[place.get(source, -1) for source in op.inputs] + _signed(op) for op in piece.ops]
     return hashlib.sha256(repr((piece.size, content)).encode()).hexdigest()[:12]
 
 
 def _signed(op: Op) -> list[str]:
-    """What counts of an operation. Model files hold hashes of it: a later field may add to it only where it is no default."""
+    """The fields of an operation that signatures hash. A new field may be added only where it is not the default value."""
     return [str(getattr(op, name)) for name in _SIGNED] + ([] if op.padding == "same" else [op.padding])
 
 

@@ -1,4 +1,4 @@
-"""Cost models as files: what was fitted, to what, how well, and where it applies."""
+"""Cost models as data: the weights of a fit, how well it predicts, and to which spaces and hardware it applies."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal, TypeAlias, TypeGuard
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Kind
+from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
+from mhmodels.search.cost_model.forms import Form, builds, check_form, form_row_count, form_rows
 from mhmodels.search.cost_model.latencies.baselines import Baseline
-from mhmodels.search.cost_model.statistics import Statistics
+from mhmodels.search.cost_model.statistics import Statistics, rank_doubt
 from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.piece_table import gather
 from mhmodels.search.space.pieces import Piece, pieces_of
 from mhmodels.search.space.search_space import Encodings, Space
-from mhmodels.search.space.template import ArchitectureSpace, gather
+from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.system.files import write_atomically
 
 FORMAT = "mhmodels.cost_model/1"
 SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
-"""Beyond them no latency lies, and the squares of relative errors leave what floating point can hold."""
-LEAST_SPEARMAN = 0.9
-"""Rank correlation with held-out latencies below which a search would go by chance."""
-Floats: TypeAlias = NDArray[np.float64]
-Form: TypeAlias = Literal["structural", "coupled", "pairwise"]
+"""Range of possible latencies in ms. The squares of relative errors within it fit into floating point."""
 
 
 class CurvePoint(Checked, frozen=True, kw_only=True):
-    """Held-out statistics of a fit to the first n samples."""
+    """A point of a learning curve: held-out statistics of a fit to the first n samples."""
 
     field_error: ClassVar = CostModelError
     n: int
@@ -42,35 +42,48 @@ class CurvePoint(Checked, frozen=True, kw_only=True):
 
 
 class CostModel(Checked, frozen=True, kw_only=True):
-    """Latency in ms on one hardware, as a sum over the parts of a network.
+    """Predicts the latency of a network on one hardware, in ms, as a sum over the parts of the network.
 
     Attributes:
-        form: `structural`: features of the operations, tied over the network, and deviations of single blocks; predicts any
-            architecture. `coupled`: TuNAS', a weight for each operation at each place and pair of widths. `pairwise`: for
-            tabular spaces, a weight for each choice and each pair of choices.
-        space, schema: what it was fitted on; encodings of another schema are refused.
-        input_sizes: sides in pixels that it knows; empty for tabular spaces.
-        features_version: of the structural features.
-        hardware, file_format, kind, environment: of the latencies and the files that were timed; `kind` says how they came about.
-        intercept_ms: of every network.
-        floor_ms: no prediction is lower: a tenth of the lowest latency in training.
-        weights: ms for a unit of each structural feature that occurred in training, 0 included.
-        deviations: ms by block signature, beside its features.
+        form: form of the model, see `mhmodels.search.cost_model.forms`.
+        space: name of the space that it was fitted on.
+        schema: schema of the space's encodings; encodings of another schema are refused.
+        input_sizes: sides of the input in pixels that the model knows; empty for tabular spaces.
+        features_version: version of the structural features.
+        hardware: hardware id of the latencies.
+        file_format: format of the measured files (`float32`, `int8`, …), "" if unknown.
+        kind: how the latencies came about, as in `Measurement`.
+        environment: device, runtime and configuration of the latencies; None if unknown.
+        intercept_ms: ms of every network.
+        floor_ms: smallest prediction in ms: a tenth of the lowest latency in training.
+        weights: ms for one unit of each structural feature that occurred in training, 0 included.
+        deviations: ms by block signature, in addition to its features.
         row_index, row_weights: ms by row of the space's table; rows that no sample touched are left out.
-        strength, deviation_scale: the penalty that cross-validation chose, and how far deviations may go relative to a
-            block's own cost.
-        error: which squared error was made least.
-        nonnegative: whether weights below 0 were ruled out.
-        n: architectures trained on.
-        held_out: statistics of this very model on architectures that it has not seen.
-        by_distribution: the same for each distribution that they were drawn from.
+        strength: penalty that leave-one-out prediction chose, as in `Ridge`.
+        deviation_scale: how far deviations may go, relative to the latency that a block's features predict.
+        error: error whose square the fit minimised, relative or absolute.
+        nonnegative: whether weights below 0 were excluded.
+        n: number of networks trained on.
+        held_out: statistics of this very model on networks that it has not seen.
+        by_distribution: the same by the distribution that the networks were drawn from.
         learning_curve: the same for fits to fewer samples.
-        data_sha256: of encodings and latencies, canonical and sorted.
-        trained_on: a short hash of every encoding that it was fitted to, so that a validation can leave them out.
-        baselines: networks outside of the data whose latencies are known; rewards may be stated in them.
-        warnings: why no search should go by it; `doubts` has them for files of earlier versions too.
-        created: UTC, ISO 8601.
-        mhmodels_version: that fitted it.
+        data_sha256: hash of encodings and latencies, canonical and sorted.
+        trained_on: short hash of each training encoding, so that a validation can leave these networks out.
+        baselines: networks outside of the data with known latencies; rewards may use them as references.
+        warnings: reasons against using the model in a search; `doubts` has them for files of earlier versions as well.
+        created: time of the fit, UTC, ISO 8601.
+        mhmodels_version: version that fitted the model.
+
+    Raises:
+        CostModelError: a weight or latency is not finite, a field contradicts another, or the features are of another version.
+
+    Example:
+        >>> from mhmodels.registry import get_architecture
+        >>> from mhmodels.search import shipped_model
+        >>> model = shipped_model("multi_hardware", "ethos-u55-128")
+        >>> predicted_ms = model.predict([get_architecture("multi_max")])
+        >>> predicted_ms.shape, bool(predicted_ms[0] > 0)
+        ((1,), True)
     """
 
     field_error: ClassVar = CostModelError
@@ -132,36 +145,48 @@ class CostModel(Checked, frozen=True, kw_only=True):
 
     @property
     def doubts(self) -> tuple[str, ...]:
-        """Why no search should go by this model; empty if nothing is known against it."""
+        """Reasons against using this model in a search; empty if there are none."""
         rank = rank_doubt(self.held_out)
         return self.warnings if not rank or rank in self.warnings else (*self.warnings, rank)
 
     def check_trust(self) -> None:
-        """Refuses a model that a search should not go by.
+        """Refuses a model that a search should not use.
 
         Raises:
-            CostModelError: with every reason.
+            CostModelError: there are `doubts`; the message has all of them.
         """
         if self.doubts:
             raise CostModelError(
                 f"the cost model of '{self.hardware}' is not to be relied on: {'; '.join(self.doubts)}; measure again what `fit` "
-                "points out (`mhmodels search collect`) and fit again, or search with it all the same (--force)"
+                "points out (`mhmodels search collect`) and fit again, or search with it all the same "
+                "(argument 'force')"
             )
 
     def bind(self, space: Space) -> Predictor:
-        """The model ready to predict a space's encodings; making it costs a moment, using it little.
+        """Prepares the model to predict encodings of a space quickly. Preparing takes up to a few seconds.
 
         Raises:
             CostModelError: the space has another schema or other input sizes.
+
+        Example:
+            >>> from mhmodels.search import get_space, sample, shipped_model
+            >>> space = get_space("multi_hardware")
+            >>> predictor = shipped_model(space, "ethos-u55-128").bind(space)
+            >>> predictor.predict(sample(space, 100).encodings).shape
+            (100,)
         """
         self.check(space=space)
         return Predictor(self, space)
 
     def check(self, *, space: Space | None = None, hardware: str | None = None) -> None:
-        """Refuses what the model was not fitted for.
+        """Refuses spaces and hardware that the model was not fitted for.
+
+        Args:
+            space: space to predict in; None to skip the check.
+            hardware: hardware id; None to skip the check.
 
         Raises:
-            CostModelError: the space's schema or input sizes, or the hardware, is another, or the form is not for such spaces.
+            CostModelError: the hardware, the space's schema or its input sizes differ, or the space cannot have the form.
         """
         if hardware is not None and hardware != self.hardware:
             raise CostModelError(
@@ -180,10 +205,17 @@ class CostModel(Checked, frozen=True, kw_only=True):
         check_form(self.form, space)
 
     def predict(self, architectures: Iterable[Architecture]) -> Floats:
-        """Milliseconds of architectures; a structural model takes any, others take members of their space only.
+        """Predicts latencies of architectures. A structural model predicts any architecture, others members of their space.
+
+        Args:
+            architectures: n architectures.
+
+        Returns:
+            (n,), float64, ms.
 
         Raises:
-            CostModelError: another input size, or a form that cannot predict this architecture.
+            CostModelError: an architecture has another input size or number of classes, or the form cannot predict it.
+            SpaceError: an architecture is not a member of the space, and the form is not structural.
         """
         listed = list(architectures)
         for one in listed:
@@ -195,7 +227,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         from mhmodels.search.space.catalogue import get_space
 
         space = get_space(self.space)
-        if not _builds(space):
+        if not builds(space):
             raise CostModelError(f"the cost model is of tabular space '{self.space}', which has no architectures")
         for one in listed:
             if one.classes != space.template.classes:
@@ -206,19 +238,19 @@ class CostModel(Checked, frozen=True, kw_only=True):
         return self.bind(space).predict(np.array([space.encode(one) for one in listed]))
 
     def measured_ms(self, architecture: Architecture) -> float | None:
-        """What a network took where the data come from; None unless it is among the baselines."""
+        """Latency in ms that was measured for a baseline; None for any other architecture."""
         known = {one.architecture_id: one.ms for one in self.baselines}
         return known.get(architecture.architecture_id)
 
     def unseen(self, architecture: Architecture) -> tuple[str, ...]:
-        """Kinds of kernels in a network of which a structural model saw none in training, so that it ignores them."""
+        """Kinds of kernels in a network that did not occur in training. A structural model counts them as 0 ms."""
         seen = {name.partition(".")[0] for name in self.weights}
         total = np.sum([features.structural(piece) for piece in pieces_of(architecture)], axis=0)
         kinds = dict.fromkeys(name.partition(".")[0] for name, value in zip(features.NAMES, total, strict=True) if value)
         return tuple(kind for kind in kinds if kind not in seen) if self.form == "structural" else ()
 
     def piece_ms(self, piece: Piece) -> float:
-        """What a block costs at its place, by the structural form."""
+        """Latency in ms of a block at its position, by the structural form."""
         return float(features.structural(piece) @ self._vector()) + self.deviations.get(features.signature(piece), 0.0)
 
     def _structural(self, pieces: Sequence[Piece]) -> float:
@@ -228,83 +260,61 @@ class CostModel(Checked, frozen=True, kw_only=True):
         return np.array([self.weights.get(name, 0.0) for name in features.NAMES])
 
     def to_json(self) -> bytes:
-        """The model file."""
+        """The model as a file (JSON)."""
         return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}), indent=1) + b"\n"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the model to a file, which appears complete or not at all; `load_cost_model` reads it.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        write_atomically(Path(path), self.to_json())
 
     @staticmethod
     def from_json(data: bytes | str, source: str = "cost model") -> CostModel:
-        """Reads what `to_json` wrote.
+        """Reads a model that `to_json` wrote.
+
+        Args:
+            data: content of the file.
+            source: name of the file, for messages.
 
         Raises:
-            FileFormatError: not JSON, another format, or a wrong field.
-            CostModelError: weights that cannot be.
+            FileFormatError: the data are not JSON, or of another format, or have a wrong field.
+            CostModelError: the weights are damaged.
         """
         return decode_json(data, CostModel, FORMAT, source)
 
 
 class Predictor:
-    """A cost model bound to a space: vectorised over encodings."""
+    """A cost model bound to a space (`CostModel.bind`): predicts many encodings at once.
+
+    Attributes:
+        model: the cost model.
+        space: the space.
+        table: ms by row of the space's table.
+    """
 
     def __init__(self, model: CostModel, space: Space) -> None:
-        """Works out what every row of the space's table costs; see `CostModel.bind`."""
+        """Computes the latency of every row of the space's table."""
         self.model, self.space = model, space
         self.table = _row_table(model, space)
 
     def predict(self, encodings: ArrayLike) -> Floats:
-        """Milliseconds (n,) of encodings (n, decisions).
+        """Predicts latencies.
+
+        Args:
+            encodings: (n, decisions), integers.
+
+        Returns:
+            (n,), float64, ms.
 
         Raises:
-            SpaceError: not members of the space.
+            SpaceError: an encoding is not a member of the space.
         """
         rows = self.space.check(encodings)
         total = gather(self.table, form_rows(self.space, rows, self.model.form))
         return np.maximum(total + self.model.intercept_ms, self.model.floor_ms)
-
-
-def rank_doubt(report: Statistics) -> str:
-    """That held-out networks are ranked too badly to search by, or ""."""
-    if report.spearman is None or report.spearman >= LEAST_SPEARMAN:
-        return ""
-    return (
-        f"held-out networks are ranked with a Spearman correlation of {report.spearman:.3f}, expected at least {LEAST_SPEARMAN:g}"
-    )
-
-
-def check_form(form: Form, space: Space) -> None:
-    """Refuses a form that a space cannot have: pairs are of tables, structure is of architectures.
-
-    Raises:
-        CostModelError: it cannot.
-    """
-    if (form == "pairwise") != space.tabular and form != "coupled":
-        raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
-
-
-def form_rows(space: Space, encodings: Encodings, form: Form) -> NDArray[np.int32]:
-    """The weights that each network touches, as indices (n, k): rows of a template's table, or one-hot places."""
-    if _builds(space):
-        # A structural model does not mind the order of interchangeable blocks, a coupled one sees places.
-        return space.rows(space.canonical(encodings) if form == "coupled" else encodings)
-    starts = np.concatenate([[0], np.cumsum(space.cardinalities)[:-1]]).astype(np.int32)
-    single = encodings.astype(np.int32) + starts
-    if form != "pairwise":
-        return single
-    columns, offset = [single], int(space.cardinalities.sum())
-    for i in range(len(space.decisions)):
-        for j in range(i):
-            count = int(space.cardinalities[j])
-            columns.append((offset + encodings[:, [i]].astype(np.int32) * count + encodings[:, [j]]).astype(np.int32))
-            offset += int(space.cardinalities[i]) * count
-    return np.concatenate(columns, axis=1)
-
-
-def form_row_count(space: Space, form: Form) -> int:
-    """How many different indices `form_rows` gives."""
-    if _builds(space):
-        return space.row_count
-    cards = space.cardinalities
-    pairs = sum(int(cards[i]) * int(cards[j]) for i in range(len(cards)) for j in range(i))
-    return int(cards.sum()) + (pairs if form == "pairwise" else 0)
 
 
 def encoding_hashes(space: Space, encodings: Encodings) -> list[str]:
@@ -314,7 +324,7 @@ def encoding_hashes(space: Space, encodings: Encodings) -> list[str]:
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Puts the name of a model's file before what is refused in a block."""
+    """Adds the path of a model's file to cost model errors of a block."""
     try:
         yield
     except CostModelError as error:
@@ -322,18 +332,36 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
-    """Reads a model file; errors as `CostModel.from_json`, and FileFormatError if it cannot be read."""
+    """Reads a model file.
+
+    Args:
+        path: file that `CostModel.save` or `mhmodels search fit` wrote.
+
+    Raises:
+        FileFormatError: the file cannot be read, is of another format, or has a wrong field.
+        CostModelError: the weights are damaged.
+
+    Example:
+        >>> import tempfile
+        >>> from mhmodels.search import load_cost_model, shipped_model
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     shipped_model("multi_hardware", "ethos-u55-128").save(f"{folder}/model.json")
+        ...     model = load_cost_model(f"{folder}/model.json")
+        >>> model.hardware
+        'ethos-u55-128'
+    """
     return CostModel.from_json(read_bytes(path, limit=256 << 20), source=str(Path(path)))
 
 
 def _row_table(model: CostModel, space: Space) -> Floats:
+    """ms by row of the space's table."""
     if model.form != "structural":
         table = np.zeros(form_row_count(space, model.form))
         if model.row_index and not 0 <= min(model.row_index) <= max(model.row_index) < len(table):
             raise CostModelError(f"cost model: row_index reaches {max(model.row_index)}, expected less than {len(table)}")
         table[list(model.row_index)] = model.row_weights
         return table
-    if not _builds(space):
+    if not builds(space):
         raise CostModelError(f"space '{space.name}' is tabular and has no structure: fit a pairwise model to it")
     table = space.table(features.structural, len(features.NAMES)) @ model._vector()
     if model.deviations:
@@ -341,7 +369,3 @@ def _row_table(model: CostModel, space: Space) -> Floats:
             [model.deviations.get(features.signature(piece), 0.0) if piece is not None else 0.0 for piece in space.pieces()]
         )
     return table
-
-
-def _builds(space: Space) -> TypeGuard[ArchitectureSpace]:
-    return isinstance(space, ArchitectureSpace)

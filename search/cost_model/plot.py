@@ -1,23 +1,26 @@
-"""Figure 4 of the paper: predicted against true latency of networks that the model has not seen."""
+"""Plots predicted against measured latency of held-out networks (figure 4 of arXiv 2008.08178)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.system.files import replaced
 
 
-def scatter(model: CostModel, true_ms: NDArray[np.float64], predicted_ms: NDArray[np.float64], path: Path) -> None:
-    """Draws held-out networks, the diagonal and the ±10 % band; the suffix of the path chooses the format.
+def scatter(model: CostModel, true_ms: Floats, predicted_ms: Floats, path: Path) -> None:
+    """Draws a point for each held-out network, the diagonal and the ±10 % band.
 
     Args:
-        model: for title and statistics.
-        true_ms, predicted_ms: (n,) in ms.
-        path: .png, .svg or .pdf; appears whole or not at all.
+        model: cost model, for the title and the statistics.
+        true_ms, predicted_ms: (n,), latencies and predictions in ms.
+        path: file to write; its suffix (.png, .svg or .pdf) is the format. It appears complete or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 

@@ -1,35 +1,101 @@
-"""Predictions by name, for tables and JSON."""
+"""Predictions of several cost models for several networks, as rows for tables and data frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.registry import resolve
-from mhmodels.search.cost_model.latencies.reading import read_members
+from mhmodels.search.cost_model.latencies.samples import read_samples
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.space.catalogue import get_space
 
-Failed = Callable[[str, str, MhmodelsError], None]
-"""Is told a model's name, a hardware ("" for all) and why there is no prediction."""
+Failed: TypeAlias = Callable[[str, str, MhmodelsError], None]
+"""Receives a network's name, a hardware id ("" for all) and the reason why there is no prediction."""
 
 
-def predict_models(names: Sequence[str], models: Sequence[CostModel], failed: Failed) -> list[dict[str, Any]]:
-    """Predicts MODEL arguments: zoo names, `NAME@WIDTH`, architecture files.
+class Prediction(NamedTuple):
+    """Predicted latency of a network on one hardware.
+
+    Attributes:
+        model: name of the network.
+        hardware: hardware id of the cost model.
+        ms: predicted latency in ms.
+        space: name of the space that the cost model was fitted on.
+        inside: whether the network is a member of this space; predictions for others are less accurate.
+        unseen: kinds of kernels that did not occur in training and count as 0 ms.
+    """
+
+    model: str
+    hardware: str
+    ms: float
+    space: str
+    inside: bool
+    unseen: tuple[str, ...]
+
+
+class PredictedLatency(msgspec.Struct, frozen=True, kw_only=True):
+    """The prediction of one cost model in a row of the command's JSON document; `ms` is None if it failed."""
+
+    hardware: str
+    ms: float | None
+    kind: str = "predicted"
+    space: str
+    inside: bool
+    unseen: tuple[str, ...] = ()
+
+
+class PredictedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The predictions of all cost models for one network; samples have no `architecture_id`."""
+
+    model: str
+    architecture_id: str | None = None
+    latency_ms: list[PredictedLatency]
+
+
+def predict(networks: Sequence[str | Architecture], models: Sequence[CostModel]) -> list[Prediction]:
+    """Predicts the latencies of networks, without building or measuring anything.
+
+    A structural cost model predicts any network at the input size that it was fitted for, others members of their space.
 
     Args:
-        names: of the networks.
+        networks: architectures, or names: of the zoo (`multi_max`, `mobilenet_v1@1.25`), or paths of architecture files.
         models: cost models.
-        failed: called with each network that is unknown, and each that a cost model does not apply to; the others go on.
 
     Returns:
-        Of each the name, and for each cost model hardware, ms (None where it failed), whether it lies inside the model's
-        space, and what kernels the model never saw. Networks without any prediction are left out.
+        One row for each network and cost model, ready for `pandas.DataFrame`.
+
+    Raises:
+        UnknownNameError: no network has this name.
+        CostModelError: a cost model does not apply to a network.
+
+    Example:
+        >>> from mhmodels.search import predict, shipped_model
+        >>> models = [shipped_model("multi_hardware", name) for name in ("ethos-u55-128", "ethos-u65-256")]
+        >>> [(row.model, row.hardware, row.inside) for row in predict(["multi_max"], models)]
+        [('multi_max', 'ethos-u55-128', True), ('multi_max', 'ethos-u65-256', True)]
+    """
+    resolved = [resolve(one) if isinstance(one, str) else one for one in networks]
+    names = [one if isinstance(one, str) else one.name for one in networks]
+    return [_predicted(name, architecture, model) for name, architecture in zip(names, resolved, strict=True) for model in models]
+
+
+def predict_models(names: Sequence[str], models: Sequence[CostModel], failed: Failed) -> list[PredictedRow]:
+    """Predicts networks by name, and goes on where a prediction fails.
+
+    Args:
+        names: names of the zoo, `NAME@WIDTH`, or paths of architecture files.
+        models: cost models.
+        failed: receives each unknown network, and each network that a cost model does not apply to.
+
+    Returns:
+        A row for each network with at least one prediction.
     """
     rows = []
     for name in names:
@@ -38,40 +104,54 @@ def predict_models(names: Sequence[str], models: Sequence[CostModel], failed: Fa
         except MhmodelsError as error:
             failed(name, "", error)
             continue
-        entries = [_predicted(name, architecture, model, failed) for model in models]
-        if any(entry["ms"] is not None for entry in entries):
-            rows.append({"model": name, "architecture_id": architecture.architecture_id, "latency_ms": entries})
+        entries = [_entry(name, architecture, model, failed) for model in models]
+        if any(entry.ms is not None for entry in entries):
+            rows.append(PredictedRow(model=name, architecture_id=architecture.architecture_id, latency_ms=entries))
     return rows
 
 
-def _predicted(name: str, architecture: Architecture, model: CostModel, failed: Failed) -> dict[str, Any]:
-    space = get_space(model.space)
-    try:
-        model.check(space=space)
-        value = float(model.predict([architecture])[0])
-    except MhmodelsError as error:
-        failed(name, model.hardware, error)
-        return _entry(model, None, space.contains(architecture))
-    return {**_entry(model, value, space.contains(architecture)), "unseen": model.unseen(architecture)}
+def predict_samples(path: Path, models: Sequence[CostModel]) -> list[PredictedRow]:
+    """Predicts all networks of a file of samples at once.
 
-
-def predict_samples(path: Path, models: Sequence[CostModel]) -> list[dict[str, Any]]:
-    """Predicts a file of samples, vectorised; rows as of `predict_models`.
+    Args:
+        path: file of `write_samples`.
+        models: cost models.
 
     Raises:
-        MhmodelsError: the file is wrong, or a cost model is of another space or schema.
+        FileFormatError: the file cannot be read.
+        SpaceError: a network is not a member of a cost model's space.
+        CostModelError: a cost model is of another version of its space.
     """
     columns = []
     for model in models:
         space = get_space(model.space)
-        encodings = read_members(path, space).encodings
+        encodings = read_samples(path, space).encodings
         columns.append(model.bind(space).predict(encodings))
     labels = [space.label(row) for row in encodings]
     return [
-        {"model": label, "latency_ms": [_entry(model, float(value), True) for model, value in zip(models, values, strict=True)]}
-        for label, values in zip(labels, np.array(columns).T, strict=True)
+        PredictedRow(
+            model=label,
+            latency_ms=[
+                PredictedLatency(hardware=model.hardware, ms=ms, space=model.space, inside=True)
+                for model, ms in zip(models, values, strict=True)
+            ],
+        )
+        for label, values in zip(labels, np.array(columns).T.tolist(), strict=True)
     ]
 
 
-def _entry(model: CostModel, ms: float | None, inside: bool) -> dict[str, Any]:
-    return {"hardware": model.hardware, "ms": ms, "kind": "predicted", "space": model.space, "inside": inside, "unseen": ()}
+def _predicted(name: str, architecture: Architecture, model: CostModel) -> Prediction:
+    space = get_space(model.space)
+    model.check(space=space)
+    ms = float(model.predict([architecture])[0])
+    return Prediction(name, model.hardware, ms, model.space, space.contains(architecture), model.unseen(architecture))
+
+
+def _entry(name: str, architecture: Architecture, model: CostModel, failed: Failed) -> PredictedLatency:
+    try:
+        found = _predicted(name, architecture, model)
+    except MhmodelsError as error:
+        failed(name, model.hardware, error)
+        inside = get_space(model.space).contains(architecture)
+        return PredictedLatency(hardware=model.hardware, ms=None, space=model.space, inside=inside)
+    return PredictedLatency(hardware=model.hardware, ms=found.ms, space=model.space, inside=found.inside, unseen=found.unseen)

@@ -1,4 +1,4 @@
-"""What comes with the package for a start without measuring: its collections (`search/data`), and cost models fitted to one."""
+"""Data that comes with the package: collections of latencies (`search/data`), and cost models fitted to one of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mhmodels.errors import UnknownNameError
 from mhmodels.hardware import Environment, get_hardware
-from mhmodels.search.cost_model.latencies.reading import provenance_of
+from mhmodels.search.cost_model.latencies.provenance import provenance_of
 from mhmodels.search.cost_model.model import CostModel, load_cost_model
 from mhmodels.search.space.search_space import Space
 
@@ -17,16 +17,29 @@ _HOST = "host-cpu-"
 
 
 def shipped_hardware(space: Space | str) -> tuple[str, ...]:
-    """Hardware ids for which a model of a space comes with the package."""
+    """Hardware ids for which a cost model of a space comes with the package.
+
+    Args:
+        space: a space, or its name.
+
+    Example:
+        >>> from mhmodels.search import shipped_hardware
+        >>> "ethos-u55-128" in shipped_hardware("multi_hardware")
+        True
+    """
     name = space if isinstance(space, str) else space.name
     return tuple(sorted(path.stem.removeprefix(f"{name}_") for path in FOLDER.glob(f"{name}_*.json")))
 
 
 def model_path(space: str, word: Path) -> Path:
-    """The file that `--cost-model WORD` means: one that exists, or the shipped model of that hardware.
+    """Resolves a path of a cost model, or the hardware id of a shipped one.
+
+    Args:
+        space: name of the space of shipped cost models.
+        word: path or hardware id. A word that ends with .json is always a path, whether the file exists or not.
 
     Raises:
-        UnknownNameError: neither; a word that ends with .json stays a path, whose reader says that it is missing.
+        UnknownNameError: the word is neither an existing file nor the hardware of a shipped cost model.
     """
     if word.suffix == ".json" or word.exists():
         return word.absolute()
@@ -38,13 +51,22 @@ def model_path(space: str, word: Path) -> Path:
 
 
 def shipped_model(space: Space | str, hardware: str) -> CostModel:
-    """The cost model of a space and a hardware that comes with the package.
+    """Loads the cost model of a space and a hardware that comes with the package.
 
-    A host's model is of the CPU in its `environment`, which need not be the one at hand (`remark_on`).
+    A cost model of a host CPU is of the CPU in its `environment`, which may differ from the CPU of this machine.
+
+    Args:
+        space: a space, or its name.
+        hardware: hardware id, see `shipped_hardware`.
 
     Raises:
-        UnknownNameError: there is none; the message says for which hardware there are.
-        CostModelError: the space is not the one that it was fitted on.
+        UnknownNameError: no such cost model comes with the package; the message names the available hardware.
+        CostModelError: the space is not the one that the model was fitted on.
+
+    Example:
+        >>> from mhmodels.search import shipped_model
+        >>> shipped_model("multi_hardware", "ethos-u55-128").kind
+        'estimated'
     """
     name = space if isinstance(space, str) else space.name
     path = FOLDER / f"{name}_{hardware}.json"
@@ -56,10 +78,13 @@ def shipped_model(space: Space | str, hardware: str) -> CostModel:
 
 
 def table_path(word: Path) -> Path:
-    """The file that `--latencies WORD` means: one with a suffix or one that exists, or the collection of that name.
+    """Resolves a path of a table of latencies, or the name of a shipped collection.
+
+    Args:
+        word: path or name. A word with a suffix is always a path, whether the file exists or not.
 
     Raises:
-        UnknownNameError: neither.
+        UnknownNameError: the word is neither an existing file nor the name of a shipped collection.
     """
     if word.suffix or word.exists():
         return word.absolute()
@@ -71,7 +96,7 @@ def table_path(word: Path) -> Path:
 
 
 def remark_on(model: CostModel, path: Path) -> str:
-    """That a model (of this file) is of another machine's CPU than the one at hand; "" where it is not, or of something else."""
+    """Remark that a cost model was measured on another CPU than this machine's, "" if it was not; `path` is its file."""
     if model.kind != "measured":
         return ""
     which = "the cost model that comes with the package" if path.parent == FOLDER else str(path)
@@ -80,7 +105,13 @@ def remark_on(model: CostModel, path: Path) -> str:
 
 
 def remarks_on_table(path: Path, space: Space, hardware: Collection[str]) -> Iterator[str]:
-    """The same of latencies that `search collect -o` wrote, on these hardware; on all of them if none is given."""
+    """Yields such remarks about a table that `search collect -o` wrote.
+
+    Args:
+        path: the table.
+        space: space of its networks.
+        hardware: hardware ids to check; empty for all in the table.
+    """
     found = provenance_of(path, space)
     which = "the collection that comes with the package" if path.parent == DATA else str(path)
     for name, environment in (found.environments if found is not None else {}).items():
@@ -95,6 +126,6 @@ def _other_cpu(hardware_id: str, there: Environment | None, which: str) -> str:
     try:
         hardware, runner = get_hardware(hardware_id)
     except UnknownNameError:
-        return ""  # a name of the user's
+        return ""  # an id of the user's own
     here = runner.environment(hardware)
     return "" if there.device == here.device else f"{hardware_id}: {which} is of {there.device}, this machine is {here.device}"

@@ -1,4 +1,4 @@
-"""How well predictions meet latencies."""
+"""Statistics of how well predictions match latencies."""
 
 from __future__ import annotations
 
@@ -7,19 +7,22 @@ from numpy.typing import ArrayLike
 
 from mhmodels.formats.checked import Checked
 
+LEAST_SPEARMAN = 0.9
+"""Rank correlation with held-out latencies below which a search would be guided by chance."""
+
 
 class Statistics(Checked, frozen=True, kw_only=True):
-    """Over n architectures that were not trained on.
+    """Errors of predictions for networks that the model was not fitted to.
 
     Attributes:
-        n: how many count.
+        n: number of networks that count.
         mape: mean of |predicted - true| / true.
-        rmse_ms: root mean square error.
-        hit_rate_10: share within 10 % of the truth (nn-Meter's measure).
-        r2: coefficient of determination; None for a constant truth.
-        spearman, kendall: rank correlations; None where either side is constant.
-        median_ape: median of |predicted - true| / true, over those set aside too; None in files of earlier versions.
-        set_aside: further architectures whose latency is far off and counts only in `median_ape`.
+        rmse_ms: root mean square error in ms.
+        hit_rate_10: share of predictions within 10 % of the latency (the measure of nn-Meter).
+        r2: coefficient of determination; None if all latencies are equal.
+        spearman, kendall: rank correlations; None if all latencies or all predictions are equal.
+        median_ape: median of |predicted - true| / true, networks that were set aside included; None in files of earlier versions.
+        set_aside: number of further networks whose latency is far off. They count in `median_ape` only.
     """
 
     n: int
@@ -34,7 +37,13 @@ class Statistics(Checked, frozen=True, kw_only=True):
 
 
 def statistics(true_ms: ArrayLike, predicted_ms: ArrayLike, counted: ArrayLike | None = None) -> Statistics:
-    """Compares latencies (n,) with predictions (n,), in ms; `counted` (n,) says which count, all if that would leave none."""
+    """Compares predictions with latencies.
+
+    Args:
+        true_ms: (n,), latencies in ms, above 0.
+        predicted_ms: (n,), predictions in ms.
+        counted: (n,), truth values, networks that count; None for all. If it excludes all networks, all count.
+    """
     from scipy.stats import kendalltau, spearmanr
 
     true, predicted = np.asarray(true_ms, np.float64), np.asarray(predicted_ms, np.float64)
@@ -44,7 +53,7 @@ def statistics(true_ms: ArrayLike, predicted_ms: ArrayLike, counted: ArrayLike |
         true, predicted = true[np.asarray(counted, bool)], predicted[np.asarray(counted, bool)]
     error = predicted - true
     relative = np.abs(error) / true
-    # A sum of squares around a rounded mean need not be 0 where all are equal.
+    # Rounding of the mean leaves a sum of squares above 0 even where all latencies are equal.
     varied = len(true) > 1 and np.ptp(true) > 0
     ranked = varied and np.ptp(predicted) > 0
     return Statistics(
@@ -57,4 +66,13 @@ def statistics(true_ms: ArrayLike, predicted_ms: ArrayLike, counted: ArrayLike |
         kendall=float(kendalltau(true, predicted)[0]) if ranked else None,
         median_ape=median,
         set_aside=total - len(true),
+    )
+
+
+def rank_doubt(report: Statistics) -> str:
+    """Warning that held-out networks are ranked too badly to guide a search, "" if they are not."""
+    if report.spearman is None or report.spearman >= LEAST_SPEARMAN:
+        return ""
+    return (
+        f"held-out networks are ranked with a Spearman correlation of {report.spearman:.3f}, expected at least {LEAST_SPEARMAN:g}"
     )

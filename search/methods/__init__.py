@@ -1,1 +1,1 @@
-"""Search methods: the TuNAS controller, random search and evolution."""
+"""Search methods: random search, evolution, NSGA-II and the TuNAS controller."""

@@ -1,49 +1,52 @@
-"""The controller of TuNAS (CVPR 2020): independent choices, taught by REINFORCE. NumPy alone.
+"""The controller of TuNAS (arXiv 2008.06120): a policy of independent decisions, trained by REINFORCE. NumPy only.
 
-Every decision has a vector of logits; a sample draws each decision on its own from their softmax. An update with n
-samples (one from each replica) and their rewards r:
+Every decision has a vector of logits; a sample draws each decision independently from its softmax. An update takes n samples (one
+from each replica) and their rewards r:
 
-    baseline: moving average of mean(r), free of its start's bias; this update's mean is already in it
-    gradient of a sample: -(r - baseline) · (one-hot of the choice - probabilities)
-    Adam without momentum: the gradients' mean, over the root of the moving average of their squares' mean
+    baseline:                 moving average of mean(r), bias-corrected, this update included
+    gradient of a sample:     -(r - baseline) · (one-hot of the choice - probabilities)
+    step (Adam, no momentum): mean gradient / root of the moving average of the mean squared gradients
 
-The learning rate is 0 during the delay, in which the average of the squares fills up all the same, and grows from there to
-the end. During the warm-ups, decisions are replaced with some probability so that all shared weights get trained.
+The learning rate is 0 during the delay, while the average of the squares is updated already, and grows from then on. During the
+warm-ups, decisions are replaced with some probability, so that all shared weights are trained.
 """
 
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, ClassVar, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.formats.checked import Checked
+from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.errors import SearchError
-from mhmodels.search.space.search_space import SKIP, Encodings, Space
+from mhmodels.search.space.decisions import SKIP
+from mhmodels.search.space.search_space import Encodings, Space
 
-Floats: TypeAlias = NDArray[np.float64]
-Mask: TypeAlias = NDArray[np.bool_]
 _BETA2, _EPSILON = 0.999, 1e-8
 _MOST = 1e6
-"""Of learning rate and growth: logits stay finite, however long a search is."""
+"""Upper limit of learning rate and growth, so that logits stay finite."""
 
 
 class ControllerSettings(Checked, frozen=True, kw_only=True):
-    """How the controller learns. Defaults are TuNAS' (batch 4096); `delay` is 0.5 in the multi-hardware paper.
+    """Hyperparameters of the controller. Defaults are those of TuNAS (batch 4096); the multi-hardware paper has `delay` 0.5.
 
     Attributes:
-        steps: updates of the whole search, to which schedules refer.
-        learning_rate: of the logits, at the end of the delay.
-        growth: the learning rate has grown by this factor at the end, exponentially; 1 keeps it.
-        delay: fraction of the steps in which logits stay as they are.
-        momentum: of the baseline.
-        operation_warm_up, width_warm_up: fraction of the steps over which the probability that a decision of that kind is
-            replaced falls from 1 to 0; at most `delay`.
-        skip: probability at the start of leaving an optional block out (TuNAS decides that apart, evenly); None for that
-            of any other choice.
+        steps: number of updates of the whole search, at least 1; the schedules refer to it.
+        learning_rate: learning rate of the logits at the end of the delay, above 0.
+        growth: factor by which the learning rate grows exponentially until the end, above 0; 1 keeps it constant.
+        delay: fraction of the steps in which the logits do not change, in [0, 1).
+        momentum: momentum of the baseline, in [0, 1).
+        operation_warm_up, width_warm_up: fraction of the steps over which the probability that a decision of that tag is replaced
+            falls from 1 to 0, from 0 to `delay`.
+        skip: initial probability of skipping an optional block, in (0, 1); TuNAS decides skipping separately, with 0.5. None
+            gives skipping the same probability as any other choice.
+
+    Raises:
+        SearchError: a field is out of its range.
     """
 
     field_error: ClassVar = SearchError
@@ -77,14 +80,14 @@ class ControllerSettings(Checked, frozen=True, kw_only=True):
 
 
 class ControllerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What an update did.
+    """Statistics of an update.
 
     Attributes:
-        step: updates so far.
-        learning_rate: that it used.
-        reward: mean over the samples.
-        baseline: that the rewards were compared with.
-        entropy: of all decisions together after it, in nats.
+        step: number of updates so far.
+        learning_rate: learning rate of the update.
+        reward: mean reward of the samples.
+        baseline: baseline that rewards were compared with.
+        entropy: entropy of the policy after the update, in nats.
     """
 
     step: int
@@ -95,22 +98,36 @@ class ControllerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Controller:
-    """A policy over a space; equal settings, seeds and rewards give equal policies."""
+    """A policy over a space. Equal settings, seeds and rewards give equal policies.
+
+    Attributes:
+        space: space of the policy.
+        settings: hyperparameters.
+        logits: (decisions, most choices), float64.
+        step: number of updates so far.
+
+    Example:
+        >>> from mhmodels.search import Controller, ControllerSettings, get_space
+        >>> controller = Controller(get_space("nas_bench_201"), ControllerSettings(steps=100), seed=1)
+        >>> encodings, replaced = controller.sample_warm(4)
+        >>> controller.update(encodings, [0.1, 0.2, 0.3, 0.4], replaced).step
+        1
+    """
 
     def __init__(self, space: Space, settings: ControllerSettings, seed: int = 0) -> None:
-        """Starts from even choices, of those that the space allows.
+        """Starts with uniform probabilities.
 
         Args:
-            space: searched; choices that a restriction removed have probability 0.
-            settings: see there.
-            seed: of the samples.
+            space: space to search; choices that a restriction removed have probability 0.
+            settings: hyperparameters.
+            seed: random seed of the samples.
         """
         self.space, self.settings = space, settings
         self._rng = np.random.default_rng(seed)
         shape = (len(space.decisions), int(space.cardinalities.max(initial=1)))
-        self._allowed: Mask = np.zeros(shape, bool)
+        self._allowed: Bools = np.zeros(shape, bool)
         self._largest = np.zeros(shape[0], np.int16)
-        self._warm: dict[str, Mask] = {
+        self._warm: dict[str, Bools] = {
             tag: np.array([decision.tag == tag for decision in space.decisions], bool) for tag in ("operation", "width")
         }
         self.logits: Floats = np.zeros(shape)
@@ -127,21 +144,21 @@ class Controller:
         self.step = 0
 
     def sample(self, n: int) -> Encodings:
-        """Draws n encodings (n, decisions), without warm-up; blocks of a stage stay where they were drawn."""
+        """Draws n encodings (n, decisions) without warm-up. They are not canonical: blocks stay where they were drawn."""
         return _draw(self._probabilities(self.logits), n, self._rng)
 
     def sample_start(self, n: int, rng: np.random.Generator) -> Encodings:
-        """Draws n encodings (n, decisions) as at the start, by another generator; the policy's own does not move."""
+        """Draws n encodings (n, decisions) from the initial policy with a generator of the caller."""
         return _draw(self._probabilities(self._start), n, rng)
 
-    def sample_warm(self, n: int) -> tuple[Encodings, Mask]:
-        """Draws n encodings as `sample`, then replaces decisions as the warm-ups want at this step.
+    def sample_warm(self, n: int) -> tuple[Encodings, Bools]:
+        """Draws n encodings as `sample` does, then replaces decisions with the probabilities of the warm-ups.
 
-        TuNAS runs all operations of a replaced decision and averages them; here such a decision becomes one of them,
-        drawn as at the start, and it is up to the super-network to do more. A replaced width becomes the largest.
+        TuNAS runs all operations of a replaced decision and averages them. Here a replaced operation is drawn from the initial
+        policy, and the super-network may do more. A replaced width becomes the largest.
 
         Returns:
-            Encodings (n, decisions) and where they were replaced, of the same shape: give both to `update`.
+            Encodings (n, decisions), and where they were replaced, (n, decisions) truth values. `update` takes both.
         """
         rows = self.sample(n)
         replaced = np.zeros(rows.shape, bool)
@@ -155,7 +172,7 @@ class Controller:
         return rows, replaced
 
     def warm_up(self) -> dict[Literal["operation", "width"], float]:
-        """With what probability decisions are replaced at this step, by tag."""
+        """Probability that a decision is replaced at this step, by tag."""
         s, done = self.settings, self.step / self.settings.steps
         return {
             "operation": max(0.0, 1 - done / s.operation_warm_up) if s.operation_warm_up else 0.0,
@@ -163,7 +180,7 @@ class Controller:
         }
 
     def learning_rate(self) -> float:
-        """Of the next update."""
+        """Learning rate of the next update."""
         s = self.settings
         delay = int(s.delay * s.steps)
         if self.step < delay:
@@ -171,16 +188,16 @@ class Controller:
         return float(s.learning_rate * s.growth ** ((self.step - delay) / max(1, s.steps - delay)))
 
     def update(self, encodings: ArrayLike, rewards: ArrayLike, replaced: ArrayLike | None = None) -> ControllerStatistics:
-        """Learns from samples; with several replicas, from those of all of them at once, in one order everywhere.
+        """Learns from samples. Several replicas learn from the samples of all of them, in the same order everywhere.
 
         Args:
-            encodings: (n, decisions) as `sample` gave them; their canonical form would credit other decisions.
-            rewards: (n,).
-            replaced: (n, decisions), what a warm-up replaced: that was not this policy's choice and teaches nothing.
+            encodings: (n, decisions) as `sample` returned them; their canonical form would credit other decisions.
+            rewards: (n,), finite.
+            replaced: (n, decisions), truth values, where a warm-up replaced the policy's choice, which then teaches nothing.
 
         Raises:
-            SearchError: no samples, another number of rewards, or rewards that are not finite; the policy stays as it was.
-            SpaceError: not members.
+            SearchError: there are no samples, the number of rewards differs, or a reward is not finite. The policy is unchanged.
+            SpaceError: an encoding is not a member of the space.
         """
         rows = self.space.check(encodings)
         values = np.asarray(rewards, np.float64)
@@ -200,7 +217,7 @@ class Controller:
         ascent = (values - baseline)[:, None, None] * (chosen - self._probabilities(self.logits)) * keep[:, :, None]
         self._squares = _BETA2 * self._squares + (1 - _BETA2) * (ascent**2).mean(axis=0)
         self.step += 1
-        # Adam's own step size where the first moment has no memory: only the second needs its bias removed.
+        # Adam's step size without first moment: only the second moment needs a bias correction.
         size = rate * np.sqrt(1 - _BETA2**self.step)
         self.logits = self.logits + np.where(self._allowed, size * ascent.mean(axis=0) / (np.sqrt(self._squares) + _EPSILON), 0.0)
         return ControllerStatistics(
@@ -208,23 +225,23 @@ class Controller:
         )
 
     def probabilities(self) -> list[Floats]:
-        """By decision the probability of each choice."""
+        """Probabilities (choices,) of each decision."""
         table = self._probabilities(self.logits)
         return [row[:count] for row, count in zip(table, self.space.cardinalities, strict=True)]
 
     @property
     def entropy(self) -> float:
-        """Of all decisions together, in nats: 0 when the policy always gives the same network."""
+        """Entropy of the policy in nats; 0 if it always draws the same network."""
         p = self._probabilities(self.logits)
         return float(-(p * np.log(np.where(p > 0, p, 1.0))).sum())
 
     def argmax(self, *, skip_first: bool = False) -> Encodings:
-        """The encoding (1-D) of each decision's most probable choice, its blocks where the policy has them (not canonical).
+        """The encoding (decisions,) with the most probable choice of each decision; not canonical.
 
         Args:
-            skip_first: decide first whether a block is there at all, by the probability of all blocks together, and then
-                which. A single block of two dozen seldom beats "skip", even where some block is likelier than none. False is
-                TuNAS' argmax.
+            skip_first: whether to decide first if there is a block at all, by the total probability of all blocks, and then
+                which one. One of two dozen blocks is seldom more probable than skipping, even where some block is more probable
+                than none. False is the argmax of TuNAS.
         """
         p = self._probabilities(self.logits)
         if skip_first:
@@ -232,14 +249,15 @@ class Controller:
                 skip = decision.choices.index(SKIP) if SKIP in decision.choices else None
                 if skip is not None and p[row, skip] < 0.5:
                     p[row, skip] = 0.0
-        return p.argmax(axis=1).astype(np.int16)
+        encoding: Encodings = p.argmax(axis=1).astype(np.int16)
+        return encoding
 
-    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, Any]:
-        """Statistics of the latest update for a log, a few times in a search (and at its end) with all probabilities.
+    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, object]:
+        """Statistics of the latest update for the log, a few times in a search and at its end with all probabilities.
 
         Args:
-            statistics: that `update` gave.
-            times: how often probabilities are told; they are as many numbers as there are choices.
+            statistics: result of `update`.
+            times: how often to include the probabilities, which are one number for each choice of the space.
         """
         every = max(1, self.settings.steps // times)
         values = msgspec.structs.asdict(statistics)
@@ -248,7 +266,7 @@ class Controller:
         return values
 
     def state(self) -> dict[str, NDArray[Any]]:
-        """Everything that a resumed search needs beside space and settings, as arrays."""
+        """State that a resumed search needs besides space and settings, as arrays."""
         generator = json.dumps(self._rng.bit_generator.state).encode()
         return {
             "logits": self.logits.copy(),
@@ -259,10 +277,13 @@ class Controller:
         }
 
     def restore(self, state: dict[str, NDArray[Any]]) -> None:
-        """Takes over what `state` gave: from here on everything is as it would have been.
+        """Restores a state, so that everything continues as if uninterrupted.
+
+        Args:
+            state: result of `state`.
 
         Raises:
-            SearchError: an array is missing or of another shape, hence of another space.
+            SearchError: an array is missing or has another shape, so that the state is of another space.
         """
         own = self.state()
         for name in own:
@@ -281,7 +302,7 @@ class Controller:
         self.step = int(state["step"])
 
     def _probabilities(self, logits: Floats) -> Floats:
-        """(decisions, most choices), 0 for what is not allowed or not there."""
+        """(decisions, most choices), 0 for choices that are not allowed or do not exist."""
         masked = np.where(self._allowed, logits, -np.inf)
         raised = np.exp(masked - masked.max(axis=1, keepdims=True))
         result: Floats = raised / raised.sum(axis=1, keepdims=True)
@@ -290,6 +311,7 @@ class Controller:
 
 def _draw(probabilities: Floats, n: int, rng: np.random.Generator) -> Encodings:
     cumulative = np.cumsum(probabilities, axis=1)
-    # Scaled by the total, which rounding leaves beside 1: the last choices, if not allowed, are never reached.
+    # Scaled by the total, which differs from 1 by rounding, so that a last choice that is not allowed is never drawn.
     drawn = rng.random((n, len(cumulative), 1)) * cumulative[:, -1:]
-    return (drawn >= cumulative).sum(axis=2).astype(np.int16)
+    choices: Encodings = (drawn >= cumulative).sum(axis=2).astype(np.int16)
+    return choices

@@ -1,76 +1,84 @@
-"""Evolution over a space, by pymoo: regularised evolution, and NSGA-II for fronts.
+"""Evolution over a space with pymoo: regularised evolution, and NSGA-II for Pareto fronts.
 
-pymoo keeps populations, selects and survives; what a network is, and how it changes, is the space's. Both searches are
-generators: they yield encodings that were never asked for before, and are sent their values, larger being better.
+pymoo keeps the populations, selects parents and survivors; the space defines mutation and crossover. Both searches are
+generators: they yield encodings that they have not yielded before, and receive their values, of which larger is better.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import Encodings, Space
 
-Floats: TypeAlias = NDArray[np.float64]
-_REMEDY = "pymoo is not installed; `pip install 'mhmodels[search]'`, or use --method reinforce --refinement 0"
+_REMEDY = (
+    "pymoo is not installed; `pip install 'mhmodels[search]'`, "
+    "or choose another method (argument 'method', or `Reinforce(refinement=0)`)"
+)
 
 
-class Seeds(NamedTuple):
-    """Networks of known worth.
+class EvaluatedNetworks(NamedTuple):
+    """Networks with known values.
 
     Attributes:
-        encodings: (n, decisions), canonical, each once.
-        values: (n,), larger is better.
+        encodings: (n, decisions), int16, canonical, each once.
+        values: (n,), float64; larger is better.
     """
 
     encodings: Encodings
     values: Floats
 
-    def best(self, n: int) -> Seeds:
-        """The n best, the worst of them first, which makes it the oldest of a population."""
+    def best(self, n: int) -> EvaluatedNetworks:
+        """The n best networks, the worst of them first, so that it is the oldest of a population."""
         order = np.argsort(self.values, kind="stable")[-n:]
-        return Seeds(self.encodings[order], self.values[order])
+        return EvaluatedNetworks(self.encodings[order], self.values[order])
 
-    def latest(self, n: int) -> Seeds:
-        """The last n, in their order."""
-        return Seeds(self.encodings[-n:], self.values[-n:])
+    def latest(self, n: int) -> EvaluatedNetworks:
+        """The last n networks in their order."""
+        return EvaluatedNetworks(self.encodings[-n:], self.values[-n:])
 
 
 def regularised(
-    space: Space, seed: int, start: Seeds | None, evaluations: int, population: int, tournament: int, children: int = 1
-) -> Generator[Encodings, Floats | None, Seeds]:
-    """Regularised evolution: a child of the best of a few, in the place of the oldest.
+    space: Space,
+    seed: int,
+    start: EvaluatedNetworks | None,
+    evaluations: int,
+    population: int,
+    tournament: int,
+    children: int = 1,
+) -> Generator[Encodings, Floats | None, EvaluatedNetworks]:
+    """Regularised evolution: the child of the best of a few networks replaces the oldest network.
 
     Args:
-        space: searched.
-        seed: of everything that is drawn.
-        start: the first population; None for a random one, which counts as evaluations.
-        evaluations: networks to ask for.
-        population, tournament, children: see `mhmodels.search.methods.strategies.Evolution`.
+        space: space to search.
+        seed: random seed.
+        start: first population; None for a random one, which counts as evaluations.
+        evaluations: number of networks to yield.
+        population, tournament, children: as in `mhmodels.search.methods.strategies.Evolution`.
 
     Yields:
         Encodings (n, decisions); expects values (n, 1).
 
     Returns:
-        Every network with its value, those of `start` first.
+        All networks with their values, those of `start` first.
     """
     pymoo = require_pymoo()
     rng = np.random.default_rng(seed)
     seen: dict[bytes, None] = {}
     rows = _different(space, population, rng) if start is None else start.encodings
-    if len(rows) < population and start is not None:  # a policy that settled early knows few networks
+    if len(rows) < population and start is not None:  # a policy that converged early has drawn few networks
         rows = np.concatenate([rows, _different(space, population - len(rows), rng, {row.tobytes() for row in rows})])
     algorithm = pymoo.genetic(space, seed, rows, seen, tournament=min(tournament, len(rows)), children=children)
-    kept = Seeds(rows[:0], np.zeros(0)) if start is None else start
+    kept = EvaluatedNetworks(rows[:0], np.zeros(0)) if start is None else start
     left, first = evaluations, start
     while left > 0:
         infills = algorithm.infill()
         if infills is None or not len(infills):
-            break  # every network within reach is known
+            break  # every network that it can reach was yielded
         asked = infills.get("X").astype(np.int16)
         given = np.full(len(asked), np.nan)
         if first is not None:
@@ -82,7 +90,7 @@ def regularised(
         if new.any():
             given[new] = np.asarray((yield asked[new]), np.float64)[:, 0]
             left -= int(new.sum())
-            kept = Seeds(np.concatenate([kept.encodings, asked[new]]), np.concatenate([kept.values, given[new]]))
+            kept = EvaluatedNetworks(np.concatenate([kept.encodings, asked[new]]), np.concatenate([kept.values, given[new]]))
         infills.set("F", -given[:, None])
         algorithm.advance(infills=infills)
     return kept
@@ -91,7 +99,14 @@ def regularised(
 def front_search(
     space: Space, seed: int, evaluations: int, population: int, goals: int
 ) -> Generator[Encodings, Floats | None, None]:
-    """NSGA-II: crossover and mutation, survival by fronts and by distance in them.
+    """NSGA-II: crossover and mutation; survival by Pareto fronts and by distance within them.
+
+    Args:
+        space: space to search.
+        seed: random seed.
+        evaluations: number of networks to yield.
+        population: size of the population.
+        goals: number of values of each network.
 
     Yields:
         Encodings (n, decisions); expects values (n, goals).
@@ -111,15 +126,15 @@ def front_search(
         algorithm.advance(infills=infills)
 
 
-def _cut(infills: Any, asked: Encodings, given: Floats, unknown: NDArray[np.int64]) -> tuple[Any, Encodings, Floats]:
-    """Leaves out the last unknown ones where the budget ends."""
+def _cut(infills: Any, asked: Encodings, given: Floats, unknown: Indices) -> tuple[Any, Encodings, Floats]:
+    """Leaves out the last networks without a value where the budget ends."""
     keep = ~np.isnan(given)
     keep[unknown] = True
     return infills[keep], asked[keep], given[keep]
 
 
 def _different(space: Space, n: int, rng: np.random.Generator, taken: set[bytes] | None = None) -> Encodings:
-    """Different networks at random, as many as there are if there are fewer."""
+    """Draws n different networks, or all if the space has fewer."""
     n = min(n, space.sizes.distinct)
     found: dict[bytes, Encodings] = {}
     for _ in range(1000):
@@ -132,7 +147,7 @@ def _different(space: Space, n: int, rng: np.random.Generator, taken: set[bytes]
 
 
 def require_pymoo() -> Any:
-    """Our operators, whose base classes are pymoo's; to be called before anything is evaluated.
+    """Imports the module of operators, whose base classes are pymoo's. Call it before anything is evaluated.
 
     Raises:
         SearchError: pymoo is not installed.

@@ -1,4 +1,7 @@
-"""pymoo's genetic algorithms with a space's own variation. Import through `search.methods.evolution`: pymoo is an extra."""
+"""pymoo's genetic algorithms with the mutation and crossover of a space.
+
+pymoo is an optional dependency, so this module is imported by `mhmodels.search.methods.evolution.require_pymoo` only.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from mhmodels.search.space.search_space import Encodings, Space
 
 
 class _Mutate(Mutation):
-    """One decision or more of every child becomes another choice."""
+    """Changes one or more decisions of every child."""
 
     def __init__(self, space: Space) -> None:
         super().__init__()
@@ -32,7 +35,7 @@ class _Mutate(Mutation):
 
 
 class _Copy(Crossover):
-    """A child is its only parent, as a new individual."""
+    """Copies the only parent as a new individual."""
 
     def __init__(self) -> None:
         super().__init__(n_parents=1, n_offsprings=1, prob=1.0)
@@ -42,7 +45,7 @@ class _Copy(Crossover):
 
 
 class _Cross(Crossover):
-    """A child takes each decision from one parent or the other."""
+    """Takes each decision from one of two parents."""
 
     def __init__(self, space: Space) -> None:
         super().__init__(n_parents=2, n_offsprings=1, prob=0.9)
@@ -53,21 +56,21 @@ class _Cross(Crossover):
 
 
 class _Oldest(Survival):
-    """The youngest stay: populations are in order of age."""
+    """Keeps the youngest; populations are in order of age."""
 
     def _do(self, problem: Any, pop: Any, *args: Any, n_survive: int | None = None, **rest: Any) -> Any:
         return pop[len(pop) - (n_survive or 0) :]
 
 
 class _Unseen(DuplicateElimination):
-    """Drops every network that was there before, in this population or any earlier one."""
+    """Drops networks that occurred in this population or an earlier one."""
 
     def __init__(self, seen: dict[bytes, None]) -> None:
         super().__init__()
         self.seen = seen
 
     def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        if other is None:  # pymoo asks once for the children alone, then against others, who are in `seen` anyway
+        if other is None:  # pymoo asks about the children alone first, then about others, which `seen` has
             for place, row in enumerate(pop.get("X")):
                 key = row.astype(np.int16).tobytes()
                 is_duplicate[place] = key in self.seen
@@ -76,7 +79,7 @@ class _Unseen(DuplicateElimination):
 
 
 def genetic(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], tournament: int, children: int) -> Any:
-    """Regularised evolution, set up; its first infill are `rows`."""
+    """Sets up regularised evolution, whose first infill is `rows`; arguments as `evolution.regularised`."""
     algorithm = GA(
         pop_size=len(rows),
         sampling=Population.new("X", rows),
@@ -91,7 +94,7 @@ def genetic(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], t
 
 
 def fronts(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], goals: int) -> Any:
-    """NSGA-II, set up; its first infill are `rows`."""
+    """Sets up NSGA-II, whose first infill is `rows`; arguments as `evolution.front_search`."""
     algorithm = NSGA2(
         pop_size=len(rows),
         sampling=Population.new("X", rows),
@@ -103,7 +106,7 @@ def fronts(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], go
 
 
 def _best(pop: Any, drawn: NDArray[np.int64], **_: Any) -> NDArray[np.int64]:
-    """Of each row of drawn individuals the one with the least goal."""
+    """The best individual of each row of drawn ones."""
     goal = pop.get("F")[:, 0]
     winners: NDArray[np.int64] = drawn[np.arange(len(drawn)), goal[drawn].argmin(axis=1)][:, None]
     return winners

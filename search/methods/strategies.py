@@ -1,48 +1,49 @@
-"""Methods of search: each asks for networks, is told what they are worth, and in the end gives one back.
+"""Search methods: each asks for networks, receives their rewards, and returns the best network.
 
-A method is a struct of settings whose `run` is a generator: it yields `Ask`, receives `Batch`, and returns the encoding that
-it found. It draws all chance from its seed and knows nothing of evaluators and logs, so that telling it the same values
-again brings it to the same point (`mhmodels.search.run.running` resumes a search so).
+A method is a struct of settings whose `run` is a generator: it yields `Ask`, receives `Batch`, and returns the encoding that it
+found. It takes all randomness from its seed and knows neither evaluators nor logs. Therefore the same values bring it to the same
+point again, which is how `mhmodels.search.run` resumes a search.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller, ControllerSettings
-from mhmodels.search.methods.evolution import Floats, Seeds, front_search, regularised, require_pymoo
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.methods.evolution import EvaluatedNetworks, front_search, regularised, require_pymoo
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.space.search_space import Encodings
 
 
 class Ask(NamedTuple):
-    """Networks that a method wants to know about.
+    """Networks that a method asks for.
 
     Attributes:
-        encodings: (n, decisions).
-        phase: of the method, for the log.
-        statistics: how the method stood when it asked; empty or plain values.
+        encodings: (n, decisions), int16.
+        phase: phase of the method, for the log.
+        statistics: state of the method as plain values, for the log; may be empty.
     """
 
     encodings: Encodings
     phase: str
-    statistics: Mapping[str, Any] = {}
+    statistics: Mapping[str, object] = {}
 
 
 class Batch(NamedTuple):
-    """What they are worth, in the order of the question.
+    """Values of the networks of an `Ask`, in the same order.
 
     Attributes:
-        accuracy: (n,), fractions.
+        accuracy: (n,), fractions from 0 to 1.
         latencies: (n, hardware), ms.
-        f: (n,), norms.
-        rewards: (n,).
+        f: (n,), norms of the latencies.
+        rewards: (n,), rewards.
     """
 
     accuracy: Floats
@@ -51,11 +52,11 @@ class Batch(NamedTuple):
     rewards: Floats
 
 
-Run: TypeAlias = Generator[Ask, Batch, Encodings]
+MethodRun: TypeAlias = Generator[Ask, Batch, Encodings]
 
 
 class _Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="method"):
-    """Settings with whole numbers of at least 1 in every field that counts something."""
+    """Settings whose integer fields are at least 1 (`refinement` at least 0)."""
 
     def __post_init__(self) -> None:
         for field in msgspec.structs.fields(type(self)):
@@ -65,21 +66,26 @@ class _Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Random(_Method, frozen=True, kw_only=True, tag="random"):
-    """The baseline: different networks at random, the best of them.
+    """Random search, the baseline: the best of different random networks.
 
     Attributes:
-        evaluations: how many.
+        evaluations: number of networks to evaluate, at least 1.
+
+    Example:
+        >>> from mhmodels.search import Random
+        >>> Random(evaluations=100).budget
+        100
     """
 
     evaluations: int = 1000
 
     @property
     def budget(self) -> int:
-        """Networks that will be asked for."""
+        """Number of networks that the method asks for."""
         return self.evaluations
 
-    def run(self, objective: Objective, seed: int) -> Run:
-        """See the module's text."""
+    def run(self, objective: Objective, seed: int) -> MethodRun:
+        """Runs the method, see the module; returns the best encoding (decisions,)."""
         space, rng = objective.space, np.random.default_rng(seed)
         seen: dict[bytes, None] = {}
         best: tuple[float, Encodings] | None = None
@@ -99,13 +105,13 @@ class Random(_Method, frozen=True, kw_only=True, tag="random"):
 
 
 class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
-    """Regularised evolution (Real et al., AAAI 2019, arXiv 1802.01548): the oldest die, whatever they are worth.
+    """Regularised evolution (Real et al., AAAI 2019, arXiv 1802.01548): the oldest network dies, whatever its reward.
 
     Attributes:
-        evaluations: different networks to evaluate.
-        population: alive at a time.
-        tournament: drawn from the living; the best of them has a child with one decision or more changed.
-        children: asked for at a time, for evaluators that work in parallel.
+        evaluations: number of different networks to evaluate, at least 1.
+        population: size of the population, at least 1.
+        tournament: number of networks drawn from the population. The best of them has a child with one or more decisions changed.
+        children: number of networks to ask for at a time, for evaluators that work in parallel.
     """
 
     evaluations: int = 1000
@@ -115,36 +121,48 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
 
     @property
     def budget(self) -> int:
-        """Networks that will be asked for."""
+        """Number of networks that the method asks for."""
         return self.evaluations
 
-    def run(self, objective: Objective, seed: int) -> Run:
-        """See the module's text."""
-        seeds = yield from self.evolve(objective, seed, None, self.evaluations)
-        return seeds.encodings[seeds.values.argmax()]
+    def run(self, objective: Objective, seed: int) -> MethodRun:
+        """Runs the method, see the module; returns the best encoding (decisions,)."""
+        networks = yield from self.evolve(objective, seed, None, self.evaluations)
+        best: Encodings = networks.encodings[networks.values.argmax()]
+        return best
 
     def evolve(
-        self, objective: Objective, seed: int, start: Seeds | None, evaluations: int, phase: str = "evolution"
-    ) -> Generator[Ask, Batch, Seeds]:
-        """Evolves from networks of known rewards, or from chance; gives all that it knows."""
+        self, objective: Objective, seed: int, start: EvaluatedNetworks | None, evaluations: int, phase: str = "evolution"
+    ) -> Generator[Ask, Batch, EvaluatedNetworks]:
+        """Evolves a population.
+
+        Args:
+            objective: objective of the search.
+            seed: random seed.
+            start: first population; None for a random one.
+            evaluations: number of networks to ask for.
+            phase: phase for the log.
+
+        Returns:
+            All networks with their rewards, those of `start` first.
+        """
         search = regularised(objective.space, seed, start, evaluations, self.population, self.tournament, self.children)
         batch: Batch | None = None
         while True:
             try:
                 rows = search.send(None if batch is None else batch.rewards[:, None])
             except StopIteration as stop:
-                found: Seeds = stop.value
+                found: EvaluatedNetworks = stop.value
                 return found
             batch = yield Ask(rows, phase)
 
 
 class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
-    """NSGA-II (Deb et al., 2002): a whole front of accuracy against latency; of it, the best reward is the result.
+    """NSGA-II (Deb et al., 2002): a Pareto front of accuracy and latency, of which the best reward is the result.
 
     Attributes:
-        evaluations: different networks to evaluate.
-        population: alive at a time, and children a generation.
-        each: whether latency on every hardware is a goal of its own, or their norm is one.
+        evaluations: number of different networks to evaluate, at least 1.
+        population: size of the population, and number of children of a generation, at least 1.
+        each: whether the latency on each hardware is a goal of its own; otherwise their norm is the only other goal.
     """
 
     evaluations: int = 2000
@@ -153,11 +171,11 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
 
     @property
     def budget(self) -> int:
-        """Networks that will be asked for."""
+        """Number of networks that the method asks for."""
         return self.evaluations
 
-    def run(self, objective: Objective, seed: int) -> Run:
-        """See the module's text."""
+    def run(self, objective: Objective, seed: int) -> MethodRun:
+        """Runs the method, see the module; returns the best encoding (decisions,)."""
         references, counted = np.array(list(objective.reward.references.values())), objective.reward.counted
         goals = 1 + (int(counted.sum()) if self.each else 1)
         search = front_search(objective.space, seed, self.evaluations, self.population, goals)
@@ -179,17 +197,17 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
 
 
 class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
-    """TuNAS' controller, and then a refinement: regularised evolution from networks that the controller sampled.
+    """The controller of TuNAS, followed by regularised evolution from networks that the controller drew.
 
-    A policy of independent choices settles where no single choice improves on the others' average, which need not be the
-    optimum; evolution changes single networks and is not bound to that.
+    A policy of independent decisions converges where no single choice improves the average over the others, which need not be the
+    optimum. Evolution changes single networks and does not have this limit.
 
     Attributes:
-        controller: settings of the controller; there are no weights to warm up here.
-        replicas: samples for each update.
-        refinement: further evaluations; 0 ends with the policy's argmax.
-        population, tournament: of the refinement.
-        seeds: its first population: the latest different networks that the policy drew, or the best of all that it drew.
+        controller: hyperparameters of the controller; there are no weights to warm up here.
+        replicas: number of samples for each update, at least 1.
+        refinement: number of evaluations of the evolution, at least 0; 0 returns the argmax of the policy.
+        population, tournament: as in `Evolution`.
+        seeds: first population of the evolution: the latest different networks that the policy drew, or the best of all.
     """
 
     controller: ControllerSettings
@@ -201,34 +219,35 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
 
     @property
     def budget(self) -> int:
-        """Networks that will be asked for, repetitions included."""
+        """Number of networks that the method asks for, repetitions included."""
         return self.controller.steps * self.replicas + 1 + self.refinement
 
-    def run(self, objective: Objective, seed: int) -> Run:
-        """See the module's text."""
+    def run(self, objective: Objective, seed: int) -> MethodRun:
+        """Runs the method, see the module; returns the best encoding (decisions,)."""
         space = objective.space
         if self.refinement:
             require_pymoo()
         controller = Controller(space, self.controller, seed)
         known: dict[bytes, tuple[Encodings, float]] = {}
-        statistics: dict[str, Any] = {}
+        statistics: dict[str, object] = {}
         for _ in range(self.controller.steps):
             rows, replaced = controller.sample_warm(self.replicas)
             batch = yield Ask(rows, "reinforce", statistics)
             statistics = controller.told(controller.update(rows, batch.rewards, replaced))
             _remember(known, space.canonical(rows), batch.rewards)
-        best = space.canonical(controller.argmax()[None])[0]
+        best: Encodings = space.canonical(controller.argmax()[None])[0]
         batch = yield Ask(best[None], "argmax", statistics)
         if not self.refinement:
             return best
         _remember(known, best[None], batch.rewards)
-        start = Seeds(np.array([row for row, _ in known.values()]), np.array([value for _, value in known.values()]))
+        start = EvaluatedNetworks(np.array([row for row, _ in known.values()]), np.array([value for _, value in known.values()]))
         evolution = Evolution(evaluations=self.refinement, population=self.population, tournament=self.tournament)
         chosen = start.best(self.population) if self.seeds == "best" else start.latest(self.population)
         found = yield from evolution.evolve(objective, seed, chosen, self.refinement, phase="refinement")
-        # The refinement begins with some of what the controller drew; the best of it may be another.
-        best_of = max((found, start), key=lambda seeds: seeds.values.max())
-        return best_of.encodings[best_of.values.argmax()]
+        # The evolution starts from some of the controller's networks; the best network may be another one.
+        best_of = max((found, start), key=lambda networks: networks.values.max())
+        best = best_of.encodings[best_of.values.argmax()]
+        return best
 
 
 Method: TypeAlias = Random | Evolution | NonDominated | Reinforce

@@ -1,1 +1,1 @@
-"""What a search maximises: accuracies from tables, predictors or shared weights, and rewards that take latencies into account."""
+"""Objectives of a search: sources of accuracies and latencies, and the rewards that combine them."""

@@ -1,13 +1,12 @@
-"""Published benchmarks of trained networks as tables: NAS-Bench-201 and NAS-Bench-Macro. The files are the user's."""
+"""Published benchmarks of trained networks as tables: NAS-Bench-201 and NAS-Bench-Macro. Users provide the files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.archives import ArchiveError, load_arrays
@@ -21,23 +20,24 @@ from mhmodels.search.space.tabular import Table
 from mhmodels.system.files import read_bytes, sha256_of
 
 MOST_BYTES = 1 << 30
-"""Of a table, unpacked."""
+"""Largest size of a table in bytes, unpacked."""
 CELLS = "nasbench201_latency.npz"
-"""Which cell has which number: the file of latencies, where a file of accuracies has no `ops` of its own."""
+"""File that defines the order of the cells for files without an array `ops` of their own."""
 
 
 def nas_bench_201_table(path: Path) -> tuple[Table, str]:
-    """A table of NAS-Bench-201 cells from an .npz file.
+    """Reads a table of NAS-Bench-201 cells.
 
     Args:
-        path: with `latency_ms` (cells, devices) and `devices`, or `acc` (cells, columns) in percent and `columns`; in the
-            order of `ops` (cells, 6), which the file itself has or `nasbench201_latency.npz` beside it.
+        path: .npz file with arrays `latency_ms` (cells, devices) and `devices`, or `acc` (cells, columns) in percent and
+            `columns`. The order of the cells is that of `ops` (cells, 6), in the file itself or in `nasbench201_latency.npz`
+            beside it.
 
     Returns:
-        The table, of the columns that are complete, accuracies as fractions; and the file in words, with its hash.
+        Table of the complete columns, accuracies as fractions; and name and hash of the file.
 
     Raises:
-        FileFormatError: not such a file, a damaged one, or not all cells.
+        FileFormatError: the file has other arrays, is damaged, or lacks cells.
     """
     arrays = _arrays(path)
     cells = arrays if "ops" in arrays else _arrays(path.with_name(CELLS))
@@ -71,16 +71,24 @@ def nas_bench_201_table(path: Path) -> tuple[Table, str]:
 
 
 def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
-    """The table of NAS-Bench-Macro from its CSV file (`arch,acc1,acc2,acc3,…`): column `accuracy`, the mean of three runs.
+    """Reads the table of NAS-Bench-Macro.
+
+    Args:
+        path: CSV file of the benchmark (`arch,acc1,acc2,acc3,…`), accuracies in percent.
+
+    Returns:
+        Table with the column `accuracy`, the mean of three runs as a fraction; and name and hash of the file.
 
     Raises:
-        FileFormatError: not that file, a damaged one, or not all networks.
+        FileFormatError: the file has other columns, is damaged, or lacks networks.
     """
     try:
         header, numbered = read_csv(read_bytes(path, limit=MOST_BYTES), path)
         rows = [row for _, row in numbered]
         if {"encoding", "ms"} <= set(header):
-            raise FileFormatError(f"{path}: latencies that `search collect` wrote, not accuracies; give it with --latencies")
+            raise FileFormatError(
+                f"{path}: latencies that `search collect` wrote, not accuracies; give it as latencies (argument 'latencies')"
+            )
         encodings = np.array([["0123456789".index(digit) for digit in row["arch"]] for row in rows])
         runs = np.array([[decimal(row[f"acc{i}"]) for i in (1, 2, 3)] for row in rows])
     except (KeyError, ValueError, TypeError, AttributeError) as error:
@@ -96,11 +104,11 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
 
 
 def table_of(path: Path) -> tuple[Table, str]:
-    """The table in a file, by its suffix.
+    """Reads a benchmark's table: NAS-Bench-201 from .npz, NAS-Bench-Macro from .csv.
 
     Raises:
-        SearchError: another suffix.
-        FileFormatError: not what it should be.
+        SearchError: the file has another suffix.
+        FileFormatError: the file is not such a table.
     """
     readers = {".npz": nas_bench_201_table, ".csv": nas_bench_macro_table}
     if path.suffix not in readers:
@@ -109,11 +117,11 @@ def table_of(path: Path) -> tuple[Table, str]:
 
 
 def named(path: Path) -> str:
-    """A file in words, with its hash."""
+    """Name and hash of a file."""
     return f"{plain_text(path.name)} sha256:{sha256_of(path)}"
 
 
-def _arrays(path: Path) -> Mapping[str, Any]:
+def _arrays(path: Path) -> Mapping[str, NDArray[np.generic]]:
     try:
         arrays = load_arrays(path)
     except OSError as error:
@@ -125,7 +133,7 @@ def _arrays(path: Path) -> Mapping[str, Any]:
     return arrays
 
 
-def _numbers(path: Path, name: str, array: Any) -> NDArray[np.float64]:
+def _numbers(path: Path, name: str, array: NDArray[np.generic]) -> NDArray[np.float64]:
     try:
         values: NDArray[np.float64] = array.astype(np.float64)
     except (ValueError, TypeError) as error:
@@ -134,7 +142,7 @@ def _numbers(path: Path, name: str, array: Any) -> NDArray[np.float64]:
 
 
 def _fractions(path: Path, name: str, percent: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Accuracies of a column in percent as fractions; other numbers would be searched on without a word."""
+    """Accuracies of a column in percent as fractions; other numbers are refused."""
     bad = np.flatnonzero(~((percent >= 0) & (percent <= 100)))
     if len(bad):
         raise FileFormatError(
@@ -149,8 +157,8 @@ def _fractions(path: Path, name: str, percent: NDArray[np.float64]) -> NDArray[n
     return percent / 100
 
 
-def _table(path: Path, name: str, encodings: Any, columns: Mapping[str, Any], quantity: str) -> Table:
-    """A table of all members of a space."""
+def _table(path: Path, name: str, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str) -> Table:
+    """Makes a table, which must have all members of a space."""
     space: Space = get_space(name)
     try:
         members, first, place = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True, return_inverse=True)
@@ -162,7 +170,7 @@ def _table(path: Path, name: str, encodings: Any, columns: Mapping[str, Any], qu
         )
     place, kept = place.ravel(), {column: np.asarray(values)[first] for column, values in columns.items()}
     for column, values in columns.items():
-        # Strings of NAS-Bench-Macro that are one network have the same accuracies in its file.
+        # Several strings of NAS-Bench-Macro are the same network and have the same accuracies.
         differing = np.flatnonzero(values != kept[column][place])
         if len(differing):
             row = int(differing[0])

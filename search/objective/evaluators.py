@@ -1,4 +1,4 @@
-"""Where a search's accuracies come from when no weights are shared: tables, functions, predictors."""
+"""Evaluators: sources of accuracies for searches without shared weights: tables, functions, predictors."""
 
 from __future__ import annotations
 
@@ -9,75 +9,87 @@ from contextlib import redirect_stdout
 from typing import Protocol, TextIO, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.tabular import Table
 
-Floats: TypeAlias = NDArray[np.float64]
+AccuracyAnswer: TypeAlias = "ArrayLike | Iterator[float]"
+"""Accuracies (n,), or an iterator over them."""
 _PENALTIES = np.logspace(-3, 4, 29)
 
 
 class Evaluator(Protocol):
-    """Accuracy of members of a space.
+    """A source of accuracies of a space's members.
 
     Attributes:
-        identity: in words and hashes what the accuracies come from: part of a result's provenance, and of what a resumed
-            search must not change.
+        identity: source of the accuracies in words and hashes. It is part of a result's provenance, and must be the same when a
+            search is resumed.
     """
 
     identity: str
 
-    def evaluate(self, encodings: Encodings) -> ArrayLike | Iterator[float]:
-        """Accuracies (n,), fractions from 0 to 1, of encodings (n, decisions).
+    def evaluate(self, encodings: Encodings) -> AccuracyAnswer:
+        """Evaluates networks.
 
-        An iterator gives them one by one, in order: each is in the log as soon as it arrives, and a search that is interrupted
-        repeats none of them.
+        Args:
+            encodings: (n, decisions), int16.
+
+        Returns:
+            (n,), accuracies as fractions from 0 to 1; or an iterator over them in order. The log keeps each accuracy of an
+            iterator as soon as it arrives, so that an interrupted search repeats none.
         """
 
 
 class TableAccuracy:
-    """A column of a table of all members that will be asked for."""
+    """Accuracies in a column of a table, which must have all members that a search asks for."""
 
     def __init__(self, table: Table, column: str, identity: str) -> None:
-        """Takes `column` of `table`, which holds fractions."""
+        """Takes `column` of `table`, fractions from 0 to 1."""
         self.table, self.column, self.identity = table, column, identity
 
     def evaluate(self, encodings: Encodings) -> Floats:
-        """See `Evaluator`; SpaceError for members that the table does not have."""
+        """Accuracies (n,) of encodings (n, decisions); SpaceError for members that the table does not have."""
         return self.table.evaluate(encodings, self.column)
 
 
 class TableLatency:
-    """A column of a table, in ms, as a source of latencies."""
+    """Latencies in a column of a table, in ms."""
 
     def __init__(self, table: Table, column: str, identity: str) -> None:
-        """Takes `column` of `table`, which holds ms on one hardware."""
+        """Takes `column` of `table`, ms on one hardware."""
         self.table, self.column, self.identity = table, column, identity
         self.space = table.space
 
     def predict(self, encodings: Encodings) -> Floats:
-        """See `mhmodels.search.objective.rewards.LatencySource`; SpaceError for members that the table does not have."""
+        """Latencies (n,) in ms of encodings (n, decisions); SpaceError for members that the table does not have."""
         return self.table.evaluate(encodings, self.column)
 
 
 class CallableAccuracy:
-    """A function of the user's: a training script, a simulator."""
+    """Accuracies from a function of the user's, for example a training script or a simulator."""
 
-    def __init__(self, space: Space, function: Callable[[Space, Encodings], ArrayLike | Iterator[float]], identity: str) -> None:
-        """Calls `function` with the space and encodings (n, decisions) for accuracies (n,)."""
+    def __init__(self, space: Space, function: Callable[[Space, Encodings], AccuracyAnswer], identity: str) -> None:
+        """Takes a function.
+
+        Args:
+            space: space of the networks.
+            function: called with the space and encodings (n, decisions); returns accuracies (n,) from 0 to 1, or an iterator.
+            identity: name of the function.
+        """
         self.space, self.function, self.identity = space, function, identity
 
-    def evaluate(self, encodings: Encodings) -> ArrayLike | Iterator[float]:
-        """See `Evaluator`; what the function prints goes to stderr, for stdout is the command's."""
+    def evaluate(self, encodings: Encodings) -> AccuracyAnswer:
+        """Calls the function. Its prints go to stderr, because stdout belongs to the command."""
         with redirect_stdout(_trusted_stderr()):
             given = self.function(self.space, encodings)
         return _redirected(given) if isinstance(given, Iterator) else given
 
 
 def _trusted_stderr() -> TextIO:
-    """The user's own function may move the cursor, as progress bars do; the command line's stderr shows such characters."""
+    """stderr without the command line's filter: the user's own function may print progress bars, which move the cursor."""
     return getattr(sys.stderr, "trusted", sys.stderr)
 
 
@@ -92,19 +104,24 @@ def _redirected(answers: Iterator[float]) -> Iterator[float]:
 
 
 class PredictedAccuracy:
-    """Ridge regression on one-hot encodings and, if there are enough samples, on pairs of choices.
+    """Predicts accuracies by ridge regression on one-hot encodings and, with enough samples, on pairs of choices.
 
     Attributes:
-        spearman: rank correlation with the truth of samples that were left out, from 5-fold cross-validation.
-        rmse: likewise, as a fraction of accuracy.
+        spearman: rank correlation of predictions and accuracies in 5-fold cross-validation.
+        rmse: root mean square error in 5-fold cross-validation, as a fraction of accuracy.
     """
 
     def __init__(self, space: Space, encodings: ArrayLike, accuracy: ArrayLike) -> None:
-        """Trains on accuracies (n,) of encodings (n, decisions).
+        """Trains the predictor.
+
+        Args:
+            space: space of the networks.
+            encodings: (n, decisions), integers.
+            accuracy: (n,), fractions from 0 to 1.
 
         Raises:
-            SearchError: fewer than ten different networks, or accuracies that are no fractions.
-            SpaceError: not members.
+            SearchError: there are fewer than ten different networks, or an accuracy is not a fraction.
+            SpaceError: an encoding is not a member of the space.
         """
         from scipy.stats import spearmanr
         from sklearn.linear_model import RidgeCV
@@ -112,7 +129,7 @@ class PredictedAccuracy:
 
         self.space = space
         rows, place = np.unique(space.canonical(space.check(encodings)), axis=0, return_inverse=True)
-        # Several trainings of one network count as their mean.
+        # Repeated accuracies of one network are averaged.
         truth = np.bincount(place.ravel(), np.asarray(accuracy, np.float64)) / np.bincount(place.ravel())
         if len(rows) < 10 or not ((truth >= 0) & (truth <= 1)).all():
             raise SearchError(
@@ -132,7 +149,7 @@ class PredictedAccuracy:
         self.identity = f"ridge on {len(rows)} accuracies ({data}), {'pairs' if self._pairs else 'one-hot'}"
 
     def evaluate(self, encodings: Encodings) -> Floats:
-        """See `Evaluator`; predictions beyond 0 and 1 are cut off."""
+        """Predicted accuracies (n,) of encodings (n, decisions), clipped to 0 to 1."""
         rows = self.space.canonical(self.space.check(encodings))
         guessed: Floats = np.clip(self._model.predict(self._features(rows)) + self._mean, 0, 1)
         return guessed

@@ -1,4 +1,4 @@
-"""Latencies that `search collect -o FILE.csv` wrote, in the place of cost models: what every network really took."""
+"""Tables of measured latencies (`search collect -o FILE.csv`), which replace cost models where every member was measured."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from mhmodels.errors import FileFormatError
-from mhmodels.search.cost_model.fitting import Origin
-from mhmodels.search.cost_model.latencies.reading import MAX_BYTES, Latencies, provenance_of, read_latencies
+from mhmodels.search.cost_model.latencies.dataset import Latencies
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES, provenance_of
+from mhmodels.search.cost_model.latencies.reading import read_latencies
 from mhmodels.search.cost_model.latencies.rows import read_csv
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.benchmark_tables import named
@@ -25,31 +27,35 @@ _LONGEST_HEADER = 1 << 16
 _COLUMNS = {"encoding", "hardware", "kind", "ms"}
 
 
-class Measured(NamedTuple):
-    """Latencies by hardware, of all members of a space."""
+class MeasuredTable(NamedTuple):
+    """Latencies of all members of a space.
+
+    Attributes:
+        sources: latencies by hardware id.
+        medians: median latency in ms by hardware id.
+    """
 
     sources: dict[str, TableLatency]
     medians: dict[str, float]
 
 
 def is_collected(path: Path) -> bool:
-    """Whether a .csv file has the columns of `search collect`."""
+    """Whether a file is a table that `search collect` wrote, by suffix and columns."""
     return path.suffix == ".csv" and path.is_file() and set(_header(path)) >= _COLUMNS
 
 
-def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -> Measured:
-    """Reads what `search collect -o` wrote.
+def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -> MeasuredTable:
+    """Reads a table that `search collect -o` wrote.
 
     Args:
-        path: `FILE.csv`; `FILE.json` beside it, if it is there, must be of the same space.
-        space: searched. All of its members must be in the file: a search may ask for any of them.
-        hardware: only these; empty for all in the file.
+        path: `FILE.csv`. A provenance beside it (`FILE.json`) must be of the same space.
+        space: space to search. All its members must have a latency, since a search may ask for any of them.
+        hardware: hardware ids to read; empty for all in the file.
 
     Raises:
-        FileFormatError: not such a file.
+        FileFormatError: the file is not such a table.
         SpaceError: the provenance is of another space or version.
-        SearchError: hardware that is not there, latencies of several kinds or of another space, or networks that were not
-            measured or do not run.
+        SearchError: a hardware is not in the file or has latencies of several kinds, or a member has no latency.
     """
     kinds = _kinds(path)
     unknown = next((name for name in hardware if name not in kinds), None)
@@ -61,16 +67,16 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
     for name in dict.fromkeys(hardware or kinds):
         if len(kinds[name]) > 1:
             raise SearchError(f"{path}: latencies on '{name}' are {' and '.join(sorted(kinds[name]))}, expected one kind")
-        found = read_latencies(path, whole, Origin(name))
+        found = read_latencies(path, whole, LatencyOrigin(name))
         _check_members(path, space, name, found)
         table = Table(whole, found.encodings, {name: found.ms}, "latencies")
         sources[name] = TableLatency(table, name, f"{identity}:{name} ({next(iter(kinds[name]))})")
         medians[name] = float(np.median(found.ms))
-    return Measured(sources, medians)
+    return MeasuredTable(sources, medians)
 
 
 def _check_members(path: Path, space: Space, hardware: str, found: Latencies) -> None:
-    """Large spaces are refused by their number alone; of small ones every member is looked up."""
+    """Refuses a table that lacks members: large spaces by their number, small ones by looking up every member."""
     there, wanted = len(found.ms), space.sizes.distinct
     missing = wanted if wanted > there else 0
     example = ""
@@ -82,7 +88,7 @@ def _check_members(path: Path, space: Space, hardware: str, found: Latencies) ->
         raise SearchError(
             f"{path}: {there} networks have a latency on '{hardware}', and space '{space.name}' has {wanted}{example}: a search "
             f"may ask for any of them. Measure the others (`mhmodels search collect --space {space.name} -n {wanted} -o …`; "
-            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, --cost-model)"
+            "networks that do not run there have none), or fit a cost model (`mhmodels search fit`, argument 'cost_model')"
         )
 
 
@@ -96,7 +102,7 @@ def _header(path: Path) -> list[str]:
 
 
 def _kinds(path: Path) -> dict[str, set[str]]:
-    """By hardware of the file the kinds of its latencies."""
+    """Kinds of latencies in the file, by hardware id."""
     found: dict[str, set[str]] = {}
     seen: set[tuple[str, str, str]] = set()
     content = read_bytes(path, limit=MAX_BYTES)

@@ -9,7 +9,7 @@ from mhmodels.architecture import Architecture, Block
 from mhmodels.blocks import block_steps
 from mhmodels.search.errors import SearchError
 from mhmodels.search.run.results import Result
-from mhmodels.search.space.search_space import describe
+from mhmodels.search.space.decisions import describe
 
 if TYPE_CHECKING:
     from rich.console import Console

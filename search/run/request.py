@@ -18,14 +18,15 @@ from mhmodels.errors import FileFormatError
 from mhmodels.formats.json_files import read_bytes
 from mhmodels.formats.numbers import decimal
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
-from mhmodels.search.cost_model.latencies.rows import placed
+from mhmodels.search.cost_model.latencies.rows import encoding_of
 from mhmodels.search.cost_model.model import CostModel, load_cost_model, naming
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Method
 from mhmodels.search.objective.benchmark_tables import table_of
 from mhmodels.search.objective.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.objective.rewards import Aggregate, LatencySource, Objective, Reward, RewardKind
+from mhmodels.search.objective.objective import LatencySource, Objective
+from mhmodels.search.objective.rewards import Aggregate, Reward, RewardKind
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.tabular import Table
@@ -282,7 +283,7 @@ def _predictor(path: Path, space: Space) -> PredictedAccuracy:
                     f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
                     '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
                 ) from error
-            rows.append(placed(row, space, f"{path}: line {number}"))
+            rows.append(encoding_of(row, space, f"{path}: line {number}"))
     if not rows:
         raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
     return PredictedAccuracy(space, np.array(rows), values)

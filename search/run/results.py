@@ -13,10 +13,12 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import FileFormatError
 from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import decode_json, read_bytes
-from mhmodels.search.objective.rewards import Floats, Objective
+from mhmodels.search.arrays import Floats
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.running import Found, front
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Encodings, Space, describe
+from mhmodels.search.space.decisions import describe
+from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.template import ArchitectureSpace
 
 FOUND_FORMAT = "mhmodels.found/1"

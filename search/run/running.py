@@ -10,10 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Ask, Batch, Method
 from mhmodels.search.objective.evaluators import Evaluator
-from mhmodels.search.objective.rewards import Floats, Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import Evaluated, SearchLog
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.version import __version__

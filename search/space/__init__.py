@@ -1,1 +1,1 @@
-"""Search spaces: vectors of decisions, architectures with holes, tables of trained networks, and how they are sampled and cut."""
+"""Search spaces: vectors of decisions, architecture spaces, tabular spaces, their sampling and their restriction to hardware."""

@@ -1,4 +1,4 @@
-"""Networks in pieces: the blocks that a search exchanges, as the operations that they become."""
+"""Pieces of a network: the operations of each block that a search exchanges, of pooling and of the classifier."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _CLASSIFIER = (LOGITS, "flatten", "predictions")
 
 
 class Piece(NamedTuple):
-    """A block at its place, or pooling, or classifier and softmax.
+    """The operations of a block, of pooling, or of classifier and softmax, with the size of their input.
 
     Attributes:
-        ops: as lowered; those that read no other of the piece read the map that enters.
-        size: (height, width) of the map that enters.
+        ops: lowered operations. Those that read no other operation of the piece read its input.
+        size: (height, width) of the input in pixels.
     """
 
     ops: tuple[Op, ...]
     size: tuple[int, int]
 
     def read_size(self, op: Op) -> tuple[int, int]:
-        """(height, width) of the map that an operation of this piece reads first."""
+        """(height, width) of the first input of an operation of this piece."""
         for other in self.ops:
             if other.name == op.inputs[0]:
                 return _known(other.size)
@@ -30,7 +30,7 @@ class Piece(NamedTuple):
 
 
 def pieces_of(architecture: Architecture) -> list[Piece]:
-    """The pieces of a whole network in order; together they are all its operations."""
+    """Splits a network into pieces, in order; together they have all its operations."""
     sizes: dict[str, tuple[int, int]] = {IMAGE: architecture.input_size}
     pieces: list[Piece] = []
     open_name, ops = "", list[Op]()

@@ -1,4 +1,4 @@
-"""Finding out what hardware runs: one small network for each operation, exported and tried."""
+"""Probes hardware for operations that it does not run, by measuring one small network for each operation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WITHOUT = (SQUEEZE_EXCITE, "hard_swish", "relu6", "max_pool", "average_pool")
 
 
 def probes() -> Mapping[str, Architecture]:
-    """Small networks, each with one thing that hardware may not run, by the name of that thing; `plain` has none."""
+    """The probes: small networks, each with one operation that hardware may not run, by its name; `plain` has none."""
     blocks: dict[str, Block] = {
         _PLAIN: ib(3, 1, 32, 2),
         SQUEEZE_EXCITE: ib(3, 1, 32, 2, squeeze_excite=SqueezeExcite()),
@@ -29,13 +29,13 @@ def probes() -> Mapping[str, Architecture]:
 
 
 def probe(hardware_id: str) -> Capabilities:
-    """Measures the probes on a hardware; one that does not run as a whole is a limit.
+    """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
-        hardware_id: as `mhmodels hardware` lists them.
+        hardware_id: hardware id (`mhmodels hardware` lists them).
 
     Raises:
-        MhmodelsError: the hardware is unknown or cannot be reached, or not even the plain network runs.
+        MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
     from mhmodels.export.writing.latency import latency_file, latency_format

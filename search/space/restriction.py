@@ -1,4 +1,4 @@
-"""Equation 1 of the paper: the space that all hardware supports is the intersection of what each of them does."""
+"""Restricts a space to what several hardware run: the intersection of their limits (equation 1 of arXiv 2008.08178)."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from mhmodels.blocks import block_steps
 from mhmodels.hardware.capabilities import Capabilities, excesses
 from mhmodels.network import lower
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import SKIP, OneOf, describe
+from mhmodels.search.space.decisions import SKIP, OneOf, describe
 from mhmodels.search.space.template import ArchitectureSpace
 
 
 class Removal(NamedTuple):
-    """Choices that one hardware rules out for one reason.
+    """Choices that one hardware excludes for one reason.
 
     Attributes:
-        hardware: id of the profile.
+        hardware: id of the hardware's limits.
         what: the reason, for example `kernel 7, above 5`.
-        decisions: where.
-        choices: how many, over all those decisions.
+        decisions: names of the decisions that lose choices.
+        choices: number of choices that they lose together.
     """
 
     hardware: str
@@ -39,7 +39,12 @@ class Removal(NamedTuple):
 
 
 class Restricted(NamedTuple):
-    """The space that is left, and the account of what was removed because of which hardware."""
+    """A restricted space.
+
+    Attributes:
+        space: the space that is left.
+        removals: what was removed, and because of which hardware.
+    """
 
     space: ArchitectureSpace
     removals: tuple[Removal, ...]
@@ -53,12 +58,27 @@ class _Loss(NamedTuple):
 
 
 def restrict(space: ArchitectureSpace, hardware: Sequence[Capabilities]) -> Restricted:
-    """Takes out of a space what any of several hardware does not run (or not well).
+    """Removes the choices that any of several hardware does not run, or does not run well.
 
-    The result keeps the space's schema: encodings and cost models of one apply to the other.
+    The result keeps the schema, so that encodings and cost models of one space apply to the other.
+
+    Args:
+        space: the space.
+        hardware: limits of each hardware.
 
     Raises:
-        SpaceError: something that is not searched, or every choice of a decision, is beyond a limit.
+        SpaceError: a fixed part of the template, or every choice of a decision, is beyond a limit.
+
+    Example:
+        >>> from mhmodels.hardware.capabilities import Capabilities
+        >>> from mhmodels.search import get_space, restrict
+        >>> limits = Capabilities(id="my-npu", description="An NPU.", source="its manual", max_kernel=3)
+        >>> space = get_space("multi_hardware")
+        >>> restricted = restrict(space, [limits])
+        >>> restricted.space.sizes.distinct < space.sizes.distinct
+        True
+        >>> print(restricted.removals[0])
+        my-npu: kernel 5, above 3: 240 choices in stage2_block1, stage2_block2, stage2_block3 and 17 more
     """
     losses = list(_width_losses(space, hardware))
     lost = {(loss.hole, loss.choice) for loss in losses}
@@ -80,15 +100,15 @@ def restrict(space: ArchitectureSpace, hardware: Sequence[Capabilities]) -> Rest
     return Restricted(space.restricted(allowed, [str(removal) for removal in removals]), removals)
 
 
-def _holes(space: ArchitectureSpace) -> Iterator[OneOf]:
-    """Decisions in their order, and what is fixed."""
+def _holes(space: ArchitectureSpace) -> Iterator[OneOf[object]]:
+    """Decisions in their order, fixed ones included."""
     for group in space.template.groups:
         yield from group.slots
         yield group.width
     yield space.template.input_size
 
 
-def _allowed(space: ArchitectureSpace, hole: OneOf) -> list[int]:
+def _allowed(space: ArchitectureSpace, hole: OneOf[object]) -> list[int]:
     for decision, allowed in zip(space.decisions, space.allowed, strict=True):
         if decision.name == hole.name:
             return [int(choice) for choice in allowed]
@@ -109,7 +129,7 @@ def _block_losses(space: ArchitectureSpace, hardware: Sequence[Capabilities], lo
     for group in space.template.groups:
         widths = tuple(group.width.choices[i] for i in _allowed(space, group.width) if (group.width.name, i) not in lost)
         if not widths:
-            return  # the caller reports it
+            return  # the caller raises an error
         for place, slot in enumerate(group.slots):
             reads = entering if place == 0 else widths
             for choice in _allowed(space, slot):
@@ -124,7 +144,7 @@ def _block_losses(space: ArchitectureSpace, hardware: Sequence[Capabilities], lo
 def _beyond(
     block: Block, reads: tuple[int, ...], widths: tuple[int, ...], first: bool, rounding: Rounding, limits: Capabilities
 ) -> tuple[str, ...]:
-    """Reasons against a block that hold at some of the widths that are left."""
+    """Reasons against a block at any of the widths that are left."""
     shape_free = Capabilities(id=limits.id, description="", source="", max_kernel=limits.max_kernel, without=limits.without)
     alone = Architecture(
         name="block", stem=(with_filters(block, widths[0]),), stages=(), rounding=rounding, input_channels=max(reads[0], 1)

@@ -1,4 +1,4 @@
-"""Drawing different networks from a space, by a named distribution, reproducibly."""
+"""Draws different networks from a space by a named distribution, reproducibly."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _MOST_DRAWS = 5_000_000
 
 
 class Sample(NamedTuple):
-    """Networks that were drawn.
+    """Different networks of a space.
 
     Attributes:
-        encodings: (n, decisions), canonical, each once.
-        distributions: for each the distribution that it comes from.
+        encodings: (n, decisions), int16, canonical, each once.
+        distributions: (n,), the distribution that each network was drawn from.
     """
 
     encodings: Encodings
@@ -35,18 +35,28 @@ class Sample(NamedTuple):
 def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None) -> Sample:
     """Draws different members of a space.
 
+    The distributions:
+
+    - `uniform`: every decision is independent and uniform.
+    - `depth-uniform`: every depth of a stage is equally likely.
+    - `window=A:B`: uniform among members with A to B times the MAdds of MobileNetV1 1.0 at 224 pixels.
+    - `mixed`: half `depth-uniform` and half `window=0.5:2`; the best choice for collecting latencies.
+
     Args:
-        space: any; the distributions beside `uniform` need stages or MAdds.
-        n: how many.
-        seed: equal seeds draw equal samples.
-        distribution: `uniform`: every decision on its own, equally likely; `depth-uniform`: every depth of a stage equally
-            likely; `window=A:B`: uniform among members of A to B times the MAdds of MobileNetV1 1.0 at 224 pixels;
-            `mixed`: half depth-uniform and half `window=0.5:2`, what latencies are best collected on. None: `mixed`, or
-            `uniform` for tabular spaces, for those without networks in that window (NAS-Bench-Macro's are of 32 pixels), and
-            for all members of a space.
+        space: the space.
+        n: number of networks, at least 1.
+        seed: random seed; equal seeds draw equal samples.
+        distribution: name of a distribution. None means `mixed`, or `uniform` for tabular spaces, for spaces without networks in
+            the window (those of NAS-Bench-Macro have 32 pixels), and if `n` is the number of members.
 
     Raises:
-        SpaceError: an unknown distribution, one that the space cannot have, or fewer such members than asked for.
+        SpaceError: the distribution is unknown or does not apply to the space, or the space has fewer such members.
+
+    Example:
+        >>> from mhmodels.search import get_space, sample
+        >>> drawn = sample(get_space("multi_hardware"), 4, seed=1)
+        >>> drawn.encodings.shape, drawn.distributions[:2]
+        ((4, 25), ('depth-uniform', 'window=0.5:2'))
     """
     if n < 1:
         raise SpaceError(f"{n} samples, expected at least 1")
@@ -62,13 +72,13 @@ def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None)
         found = _distinct(space, part, count, rng, taken)
         rows += found
         labels += [part] * len(found)
-    # In turns, so that every beginning of the sample has all of its parts.
+    # The parts alternate, so that every beginning of the sample has all of them.
     order = np.argsort([i * len(parts) + p for p, (_, count) in enumerate(parts) for i in range(count)], kind="stable")
     return Sample(np.array(rows)[order], tuple(labels[i] for i in order))
 
 
 def _default(space: Space, n: int) -> str:
-    """The distribution where none is named."""
+    """The distribution for `distribution=None`."""
     if space.tabular or n == space.sizes.distinct:
         return UNIFORM
     some = next(_batches(space, DEFAULT_WINDOW, np.random.default_rng(0)))
@@ -76,7 +86,7 @@ def _default(space: Space, n: int) -> str:
 
 
 def reference_madds() -> float:
-    """MAdds of MobileNetV1 1.0 at 224 pixels, the unit of `window=A:B`."""
+    """MAdds of MobileNetV1 1.0 at 224 pixels, which is the unit of `window=A:B`."""
     from mhmodels.complexity import complexity
     from mhmodels.registry import get_architecture
 

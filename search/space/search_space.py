@@ -1,10 +1,10 @@
 """Search spaces as vectors of decisions: counting, sampling, encoding, variation.
 
-Nothing here knows what a decision decides. `search.space.template` makes the decisions the holes of an architecture, so that a
-sample is an `Architecture`; tabular spaces use this class as it is.
+Nothing here knows what a decision decides. `mhmodels.search.space.template` builds architectures from decisions; tabular spaces
+use this class as it is.
 
-An encoding is a row of int16, for every decision the index of its choice. Optional blocks of one stage that read and
-write the same shape are interchangeable with "skip" between them: the canonical form of an encoding has the skips last.
+An encoding is a row of int16: the index of the choice for every decision. Optional blocks of one stage that read and write the
+same shape can be exchanged with skipped blocks between them. The canonical form of an encoding has the skipped blocks last.
 """
 
 from __future__ import annotations
@@ -20,37 +20,24 @@ import msgspec
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mhmodels.search.arrays import Bools
 from mhmodels.search.errors import SpaceError
+from mhmodels.search.space.decisions import SKIP, OneOf, describe
 
-Tag: TypeAlias = Literal["operation", "width", "resolution"]
 Encodings: TypeAlias = NDArray[np.int16]
-SKIP: None = None
-"""The choice of leaving a block out."""
+"""Encodings (n, decisions), or a single one (decisions,)."""
 _AT_ONCE = 4096
-
-
-class OneOf(msgspec.Struct, frozen=True, cache_hash=True):
-    """A hole: one of these choices goes there.
-
-    Attributes:
-        name: unique in its space.
-        choices: block templates (`SKIP` for none), widths in channels, input sizes in pixels, operation names.
-        tag: what is decided; warm-ups treat operations and widths differently (TuNAS).
-    """
-
-    name: str
-    choices: tuple[Any, ...]
-    tag: Tag = "operation"
+"""Encodings that an iteration over all members makes at a time."""
 
 
 class Sizes(NamedTuple):
-    """How many members a space has.
+    """Numbers of members of a space, exact.
 
     Attributes:
-        product: combinations of TuNAS' independent choices, where a skippable block has its own decision beside "skip or
-            not", so that a skipped block is counted once for each block that it could have been.
-        positional: encodings: which block is skipped counts, what it could have been does not.
-        distinct: canonical encodings: different networks.
+        product: combinations of TuNAS' independent choices. There, skipping a block is a decision of its own, so that a skipped
+            block is counted once for each block that it could have been.
+        positional: encodings. Which block is skipped counts, but not what it could have been.
+        distinct: canonical encodings, which are different networks.
     """
 
     product: int
@@ -59,27 +46,47 @@ class Sizes(NamedTuple):
 
 
 class Space:
-    """A search space; immutable. A restricted space keeps its parent's decisions, and with them its schema."""
+    """A search space: a list of decisions. Spaces are immutable; a restricted space keeps the decisions and the schema.
+
+    Attributes:
+        tabular: whether members are looked up in tables instead of built.
+        name: name of the space.
+        note: which parts of the definition are an interpretation of the source.
+        decisions: the decisions in the order of an encoding.
+        groups: columns of optional blocks that can be exchanged, in network order.
+        allowed: by decision, (choices,) int16, the indices of the choices that are allowed.
+        restrictions: what removed the other choices, for people.
+
+    Example:
+        >>> import numpy as np
+        >>> from mhmodels.search import get_space
+        >>> space = get_space("nas_bench_201")
+        >>> space.sizes.distinct
+        15625
+        >>> encodings = space.draw(4, np.random.default_rng(0))
+        >>> encodings.shape, space.neighbours(encodings[0]).shape
+        ((4, 6), (24, 6))
+    """
 
     tabular = True
 
     def __init__(
         self,
         name: str,
-        decisions: Sequence[OneOf],
+        decisions: Sequence[OneOf[object]],
         groups: Sequence[Sequence[int]] = (),
         note: str = "",
     ) -> None:
-        """Makes a space of decisions.
+        """Makes a space.
 
         Args:
-            name: as on the command line.
-            decisions: in the order of the encoding.
-            groups: columns of optional blocks that are interchangeable, in network order.
-            note: what of the definition is our reading.
+            name: name of the space.
+            decisions: the decisions in the order of an encoding.
+            groups: columns of optional blocks that can be exchanged, in network order.
+            note: which parts of the definition are an interpretation of the source.
 
         Raises:
-            SpaceError: a name twice, a decision without choices, a group whose decisions differ.
+            SpaceError: two decisions have the same name, a decision has no choices, or the decisions of a group differ.
         """
         self.name, self.note = name, note
         self.decisions = tuple(decisions)
@@ -99,18 +106,18 @@ class Space:
 
     @functools.cached_property
     def schema(self) -> str:
-        """Hash of the decisions (16 hex digits): equal schemas mean that an encoding means the same."""
+        """Hash of the decisions, 16 hexadecimal digits. Encodings mean the same in spaces with equal schemas."""
         content = [[d.name, d.tag, [describe(choice) for choice in d.choices]] for d in self.decisions]
         return hashlib.sha256(msgspec.json.encode([self.name, content])).hexdigest()[:16]
 
     @functools.cached_property
     def cardinalities(self) -> NDArray[np.int64]:
-        """Choices by decision, those that a restriction removed included."""
+        """(decisions,), the number of choices of each decision, choices that a restriction removed included."""
         return np.array([len(decision.choices) for decision in self.decisions], np.int64)
 
     @functools.cached_property
     def sizes(self) -> Sizes:
-        """Exact counts; see `Sizes`."""
+        """Numbers of members."""
         grouped = {column for group in self.groups for column in group}
         product = positional = distinct = 1
         for column, allowed in enumerate(self.allowed):
@@ -123,10 +130,16 @@ class Space:
         return Sizes(product, positional, distinct)
 
     def check(self, encodings: ArrayLike) -> Encodings:
-        """Encodings as an array (n, decisions).
+        """Checks encodings.
+
+        Args:
+            encodings: (n, decisions) or (decisions,), integers.
+
+        Returns:
+            (n, decisions), int16.
 
         Raises:
-            SpaceError: another number of decisions, or a choice that does not exist or is not allowed here.
+            SpaceError: the number of decisions differs, or a choice does not exist or is not allowed.
         """
         rows = np.asarray(encodings)
         rows = rows[None] if rows.ndim == 1 else rows
@@ -147,34 +160,41 @@ class Space:
             )
         return rows.astype(np.int16)
 
-    def contains(self, member: Any) -> bool:
-        """Whether an encoding (1-D) is a member."""
+    def contains(self, member: object) -> bool:
+        """Whether an encoding (decisions,) is a member."""
         try:
-            self.check(member)
+            self.check(np.asarray(member))
         except SpaceError:
             return False
         return True
 
     def canonical(self, encodings: Encodings) -> Encodings:
-        """The same networks with the skips of every stage last; equal rows are equal networks."""
+        """Moves the skipped blocks of every stage to its end, so that equal rows mean equal networks.
+
+        Args:
+            encodings: (n, decisions), int16.
+        """
         result = encodings.copy()
         for group in self.groups:
             columns = list(group)
             part = result[:, columns]
-            # Whatever is allowed: a restriction may force the first blocks of a group.
+            # By all choices, not the allowed ones: a restriction may force the first blocks of a group.
             skipped = part == self.decisions[columns[0]].choices.index(SKIP)
             if skipped.any():
                 result[:, columns] = np.take_along_axis(part, np.argsort(skipped, axis=1, kind="stable"), axis=1)
         return result
 
     def draw(self, n: int, rng: np.random.Generator, *, depth: Literal["decisions", "uniform"] = "decisions") -> Encodings:
-        """Canonical encodings at random, repetitions included.
+        """Draws canonical encodings at random, repetitions included.
 
         Args:
-            n: how many.
-            rng: source of chance.
-            depth: how many optional blocks a stage has. `decisions`: as independent decisions make it, each block one of
-                its choices or, as one more choice of equal weight, skipped. `uniform`: every depth equally often.
+            n: number of encodings.
+            rng: random generator.
+            depth: distribution of the number of optional blocks of a stage. `decisions`: every decision is uniform, with
+                skipping as one of its choices. `uniform`: every depth is equally likely.
+
+        Returns:
+            (n, decisions), int16.
         """
         rows = np.empty((n, len(self.decisions)), np.int16)
         for column, allowed in enumerate(self.allowed):
@@ -185,15 +205,18 @@ class Space:
         return self.canonical(rows)
 
     def mutate(self, encodings: ArrayLike, rng: np.random.Generator, rate: float | None = None) -> Encodings:
-        """Changes each decision with some probability, at least one in every row, always to another choice.
+        """Changes each decision with some probability to another choice, and at least one decision in every row.
 
         Args:
-            encodings: (n, decisions).
-            rng: source of chance.
-            rate: probability for a decision; None for one in all decisions.
+            encodings: (n, decisions), integers.
+            rng: random generator.
+            rate: probability that a decision changes, from 0 to 1; None for 1 / (number of decisions with several choices).
+
+        Returns:
+            (n, decisions), int16, canonical.
 
         Raises:
-            SpaceError: not members, or a space with a single member.
+            SpaceError: an encoding is not a member, or the space has a single member.
         """
         rows = self.check(encodings)
         counts = np.array([len(allowed) for allowed in self.allowed])
@@ -205,16 +228,23 @@ class Space:
         result = rows.copy()
         for place, column in enumerate(free):
             allowed, where = self.allowed[column], np.flatnonzero(chosen[:, place])
-            # A step of 1 to n - 1 around the circle of n choices is any of the others, equally likely.
+            # A step of 1 to n - 1 around the circle of n choices leads to each other choice with equal probability.
             step = rng.integers(1, len(allowed), size=len(where))
             result[where, column] = allowed[(np.searchsorted(allowed, rows[where, column]) + step) % len(allowed)]
         return self.canonical(result)
 
     def crossover(self, first: ArrayLike, second: ArrayLike, rng: np.random.Generator) -> Encodings:
-        """Children that take each decision from one parent or the other, equally likely.
+        """Makes children that take each decision from one of two parents, equally likely.
+
+        Args:
+            first, second: (n, decisions) each, integers.
+            rng: random generator.
+
+        Returns:
+            (n, decisions), int16, canonical.
 
         Raises:
-            SpaceError: parents that are not members, or not equally many.
+            SpaceError: a parent is not a member, or the numbers of parents differ.
         """
         a, b = self.check(first), self.check(second)
         if a.shape != b.shape:
@@ -222,7 +252,14 @@ class Space:
         return self.canonical(np.where(rng.random(a.shape) < 0.5, a, b))
 
     def neighbours(self, encoding: ArrayLike) -> Encodings:
-        """Every network that differs in one decision, each once, without the network itself."""
+        """All networks that differ in one decision, (k, decisions), each once, without the network itself.
+
+        Args:
+            encoding: (decisions,), integers.
+
+        Raises:
+            SpaceError: the encoding is not a member.
+        """
         own = self.canonical(self.check(encoding))[0]
         rows = []
         for column, allowed in enumerate(self.allowed):
@@ -232,16 +269,24 @@ class Space:
                 rows.append(row)
         around = self.canonical(np.array(rows, np.int16).reshape(-1, len(own)))
         around = around[(around != own).any(axis=1)]
-        return np.unique(around, axis=0)
+        networks: Encodings = np.unique(around, axis=0)
+        return networks
 
     def __iter__(self) -> Iterator[Encodings]:
-        """All canonical encodings (1-D), in lexicographic order; sensible for small spaces only."""
+        """Yields all canonical encodings (decisions,) in lexicographic order. Feasible for small spaces only."""
         everything = itertools.product(*self.allowed)
         while len(rows := np.array(list(itertools.islice(everything, _AT_ONCE)), np.int16)):
             yield from rows[(self.canonical(rows) == rows).all(axis=1)]
 
     def one_hot(self, encodings: ArrayLike) -> NDArray[np.uint8]:
-        """(n, sum of `cardinalities`) with a 1 for the choice of every decision."""
+        """(n, sum of `cardinalities`), uint8, with a 1 for the choice of every decision.
+
+        Args:
+            encodings: (n, decisions), integers.
+
+        Raises:
+            SpaceError: an encoding is not a member.
+        """
         rows = self.check(encodings)
         starts = np.concatenate([[0], np.cumsum(self.cardinalities)[:-1]])
         result = np.zeros((len(rows), int(self.cardinalities.sum())), np.uint8)
@@ -249,10 +294,16 @@ class Space:
         return result
 
     def from_one_hot(self, vectors: ArrayLike) -> Encodings:
-        """The inverse of `one_hot`; also takes scores, of which the largest of a decision counts.
+        """Inverts `one_hot`.
+
+        Args:
+            vectors: (n, sum of `cardinalities`), one-hot vectors, or scores of which the largest of each decision counts.
+
+        Returns:
+            (n, decisions), int16.
 
         Raises:
-            SpaceError: another width, or a choice that is not allowed.
+            SpaceError: the vectors have another length, or a choice is not allowed.
         """
         values = np.atleast_2d(np.asarray(vectors))
         if values.shape[1] != self.cardinalities.sum():
@@ -261,14 +312,14 @@ class Space:
         return self.check(np.stack([part.argmax(axis=1) for part in parts], axis=1))
 
     def label(self, encoding: ArrayLike) -> str:
-        """`SPACE:3:0:…`: how a sample is called in tables and in the measurement store."""
+        """Name of a network in tables and in the measurement store: `SPACE:3:0:…`, for an encoding (decisions,)."""
         return ":".join([self.name, *(str(int(i)) for i in np.asarray(encoding))])
 
     def parse(self, text: str) -> Encodings:
-        """Reads `3:0:…` or `SPACE:3:0:…`.
+        """Reads an encoding (decisions,) from `3:0:…` or `SPACE:3:0:…`.
 
         Raises:
-            SpaceError: not whole numbers, or not a member.
+            SpaceError: the text is not a list of whole numbers, or the encoding is not a member.
         """
         parts = text.strip().removeprefix(f"{self.name}:").split(":")
         try:
@@ -277,17 +328,18 @@ class Space:
             raise SpaceError(f"encoding '{text[:60]}': expected whole numbers as in 3:0:1, of space '{self.name}'") from None
         if any(abs(value) > np.iinfo(np.int16).max for value in row):
             raise SpaceError(f"encoding '{text[:60]}': numbers out of range for space '{self.name}'")
-        return self.check(row)[0]
+        encoding: Encodings = self.check(row)[0]
+        return encoding
 
     def restricted(self, allowed: Sequence[ArrayLike], why: Sequence[str] = ()) -> Self:
-        """This space with fewer choices; encodings and schema stay as they are.
+        """Makes a space with fewer choices. Encodings and schema stay as they are.
 
         Args:
-            allowed: by decision the indices that remain.
-            why: for people, what removed the others.
+            allowed: by decision, the indices of the choices that remain.
+            why: what removed the other choices, for people.
 
         Raises:
-            SpaceError: a decision is left without a choice, or given one that is not allowed here.
+            SpaceError: a decision would have no choice left, or a choice that is not allowed now.
         """
         kept = tuple(np.unique(np.asarray(indices, np.int16)) for indices in allowed)
         for decision, before, after in zip(self.decisions, self.allowed, kept, strict=True):
@@ -304,32 +356,33 @@ class Space:
         return result
 
     def _skip(self, column: int) -> int | None:
-        """Index of "skip" among the choices of a decision, if it is allowed."""
+        """Index of `SKIP` among the choices of a decision, if it is allowed."""
         choices = self.decisions[column].choices
         index = choices.index(SKIP) if SKIP in choices else None
         return index if index is not None and index in self.allowed[column] else None
 
     @functools.cached_property
-    def _permitted(self) -> NDArray[np.bool_]:
+    def _permitted(self) -> Bools:
         table = np.zeros((len(self.decisions), int(self.cardinalities.max(initial=1))), bool)
         for column, allowed in enumerate(self.allowed):
             table[column, allowed] = True
         return table
 
-    def _wrong(self, rows: NDArray[Any]) -> NDArray[np.bool_]:
+    def _wrong(self, rows: NDArray[Any]) -> Bools:
         outside = (rows < 0) | (rows >= self.cardinalities)
-        wrong: NDArray[np.bool_] = outside | ~self._permitted[np.arange(len(self.decisions)), np.where(outside, 0, rows)]
+        wrong: Bools = outside | ~self._permitted[np.arange(len(self.decisions)), np.where(outside, 0, rows)]
         return wrong
 
     def _distinct(self, group: tuple[int, ...]) -> int:
-        """Canonical combinations of a group: ordered sequences of the blocks that are not skipped."""
+        """Number of canonical combinations of a group: ordered sequences of the blocks that are not skipped."""
         blocks = [len(self.allowed[column]) - (self._skip(column) is not None) for column in group]
         optional = [count for column, count in zip(group, blocks, strict=True) if count and self._skip(column) is not None]
         forced = math.prod(count for column, count in zip(group, blocks, strict=True) if self._skip(column) is None)
-        return forced * sum(max(optional, default=1) ** depth for depth in range(len(optional) + 1))
+        count: int = forced * sum(max(optional, default=1) ** depth for depth in range(len(optional) + 1))
+        return count
 
     def _check_groups(self) -> None:
-        """Exchanging blocks keeps a restriction only if it is the same everywhere but for depths: skips are last."""
+        """Refuses restrictions that exchanging blocks would break: blocks need equal choices, and the last lose depth first."""
         for group in self.groups:
             skips = [self._skip(column) is not None for column in group]
             blocks = [tuple(i for i in self.allowed[column] if self.decisions[column].choices[i] is not SKIP) for column in group]
@@ -349,27 +402,3 @@ class Space:
             blocks = self.allowed[column][self.allowed[column] != skip]
             if len(blocks):
                 rows[:, column] = np.where(place < depth, blocks[rng.integers(len(blocks), size=len(rows))], np.int16(skip))
-
-
-@functools.lru_cache(maxsize=1 << 16, typed=True)
-def describe(choice: Any) -> str:
-    """A choice in words that do not change when a block type gets a new field: `inverted_bottleneck kernel=5 …`."""
-    if choice is SKIP:
-        return "skip"
-    if not isinstance(choice, msgspec.Struct):
-        return str(choice)
-    fields = [
-        f"{field.name}={describe(value) if isinstance(value, msgspec.Struct) else _number(value)}"
-        for field in _fields(type(choice))
-        if field.name not in ("filters", "endpoint")
-        and ((value := getattr(choice, field.name)) != field.default or field.name == "kernel")
-    ]
-    name = choice.__struct_config__.tag
-    return " ".join([str(name) if name else "(" + ", ".join(fields) + ")", *(fields if name else ())])
-
-
-_fields = functools.cache(msgspec.structs.fields)
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)

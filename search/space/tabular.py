@@ -1,4 +1,4 @@
-"""Spaces whose members are looked up in a table instead of built."""
+"""Tabular spaces: search spaces whose members are looked up in a table instead of built."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from mhmodels.search.space.search_space import Space
 
 
 class TabularSpace(Space):
-    """A space without architectures: the protocol of `Space`, and `evaluate` from tables that are attached to it."""
+    """A space without architectures. Values of its members come from tables that are attached to it."""
 
     def attach(self, encodings: ArrayLike, **columns: ArrayLike) -> Table:
-        """A table of this space's members.
+        """Makes a table of members.
 
         Args:
-            encodings: (n, decisions), each once.
-            columns: (n,) values by name, for example `accuracy=…`, `pixel3=…`; NaN where there is none.
+            encodings: (n, decisions), integers, each member once.
+            columns: (n,) values by name, for example `accuracy=…`, `pixel3=…`; NaN where a value is missing.
 
         Raises:
-            SpaceError: not members, a member twice, or a column of another length.
+            SpaceError: an encoding is not a member or occurs twice, or a column has another length.
         """
         return Table(self, encodings, columns)
 
     def build(self, encoding: ArrayLike) -> NoReturn:
-        """Refuses: there is no architecture to export, measure or train.
+        """Refuses to build an architecture, since members have none.
 
         Raises:
             SpaceError: always.
@@ -40,33 +40,50 @@ class TabularSpace(Space):
 
 
 class Table:
-    """Known values of a small space's members.
+    """Values of the members of a small space.
 
     Attributes:
-        space: of the members.
-        columns: values by name.
-        quantity: what the values are: `accuracies`, `latencies`, or empty if the file does not say.
+        space: space of the members.
+        columns: (n,) float64 values by name.
+        quantity: what the values are: `accuracies`, `latencies`, or "" if unknown.
     """
 
     def __init__(self, space: Space, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
-        """See `TabularSpace.attach`; of any space that is small enough."""
+        """Makes a table.
+
+        Args:
+            space: space of the members, tabular or not.
+            encodings: (n, decisions), integers, each member once.
+            columns: (n,) values by name; NaN where a value is missing.
+            quantity: what the values are: `accuracies`, `latencies`, or "" if unknown.
+
+        Raises:
+            SpaceError: an encoding is not a member or occurs twice, or a column has another length.
+        """
         self.space, self.quantity = space, quantity
         rows = space.canonical(space.check(encodings))
         self.columns = {name: np.asarray(values, np.float64) for name, values in columns.items()}
         for name, values in self.columns.items():
             if values.shape != (len(rows),):
                 raise SpaceError(f"space '{space.name}': column '{name}' is {values.shape}, expected ({len(rows)},)")
-        # The rows themselves, as bytes: numbers made of them overflow in large spaces.
+        # Keys are the bytes of the rows, because a number made of a row overflows in large spaces.
         self._places: dict[bytes, int] = {}
         for place, row in enumerate(rows):
             if self._places.setdefault(row.tobytes(), place) != place:
                 raise SpaceError(f"space '{space.name}': {space.label(row)} is there twice, expected once")
 
     def evaluate(self, encodings: ArrayLike, column: str) -> NDArray[np.float64]:
-        """Values (n,) of members.
+        """Looks values up.
+
+        Args:
+            encodings: (n, decisions), integers.
+            column: name of the column.
+
+        Returns:
+            (n,), float64.
 
         Raises:
-            SpaceError: not members, not in the table, or no such column.
+            SpaceError: an encoding is not a member or not in the table, or the table has no such column.
         """
         if column not in self.columns:
             raise SpaceError(f"space '{self.space.name}': no column '{column}', expected one of {', '.join(self.columns)}")

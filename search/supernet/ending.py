@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.search.supernet.record import Request
 

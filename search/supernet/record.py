@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mhmodels.formats.json_files import read_bytes
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.template import ArchitectureSpace

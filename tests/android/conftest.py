@@ -31,6 +31,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
+@pytest.fixture(autouse=True)
+def _looks_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that broke off is back at once here."""
+    monkeypatch.setattr("mhmodels.android_bench.transport.phone.AGAIN_S", 0.05)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The real adb server on a private port with a private home."""

@@ -44,7 +44,7 @@ def sleep(device: Double, *numbers: int) -> None:
 
 
 def facts(device: Double, adb: Adb) -> PhoneFacts:
-    return read_facts(Phone(adb, device.address), Delegates())
+    return read_facts(Phone(adb, device.address), Delegates().libraries())
 
 
 def mask(device: Double, adb: Adb) -> str:

@@ -77,12 +77,11 @@ def test_noise_beside_a_good_run_costs_nothing(bench: Bench, device: Double, noi
 
 HARNESS = """
 import sys
-from mhmodels.android_bench.runner import Options, PhoneRunner
-from mhmodels.android_bench.session.tasks import Plan
+from mhmodels.android_bench import PhonePlan, PhoneRunner, PhoneRunnerOptions
 from mhmodels.hardware import prepare
 from mhmodels.store import Store
 server, serial, binary, network, store = sys.argv[1:]
-runner = PhoneRunner(Options(adb_server=server, binaries=(binary,), plan=Plan(blocks=2)))
+runner = PhoneRunner(PhoneRunnerOptions(adb_server=server, binaries=(binary,), plan=PhonePlan(blocks=2)))
 jobs = [(prepare(network, label=f"net{i}"), runner.find(f"{serial}/{d}")) for i in range(50) for d in ("xnnpack", "cpu")]
 with Store(store) as rows:
     for _, _, result in runner.batch(serial, jobs):

@@ -297,7 +297,7 @@ def test_more_cores_than_any_phone_has(device: Double, adb: Adb) -> None:
     core = device.root / "sys/devices/system/cpu/cpu99999999"
     (core / "cpufreq").mkdir(parents=True)
     (core / "cpufreq/cpuinfo_max_freq").write_text("9999999\n")
-    facts = read_facts(Phone(adb, device.address), Delegates())
+    facts = read_facts(Phone(adb, device.address), Delegates().libraries())
     assert f"{facts.big_mask:x}" == "f0"
 
 

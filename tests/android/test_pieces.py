@@ -29,8 +29,9 @@ from mhmodels.android_bench.errors import CancelledError, DeviceLostError
 from mhmodels.android_bench.output.latency import Latency
 from mhmodels.android_bench.output.profile import parse_profile
 from mhmodels.android_bench.output.protos import read_placement
-from mhmodels.android_bench.runner import PhoneRunner
+from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
 from mhmodels.android_bench.session.series import summarise_blocks
+from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.session.workspace import _refused, device_lock
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.lines import LineAssembler, clean
@@ -38,6 +39,7 @@ from mhmodels.android_bench.transport.phone import Said
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
+from mhmodels.store import Store
 
 from .double import Server
 from .phone_files import BATTERY, THERMAL
@@ -397,3 +399,37 @@ def test_the_environments_own_server(server: Server, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ADB_SERVER_SOCKET", "tcp:127.0.0.1:9")
     with pytest.raises(MeasurementError, match="adb start-server"):
         Adb().devices()
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("burst", 1.0), ("sustained", 2.0)])
+def test_rows_of_a_phone_that_is_away_are_of_the_mode_that_is_asked_for(mode: Any, expected: float, tmp_path: Path) -> None:
+    runner = PhoneRunner(PhoneRunnerOptions(adb=str(tmp_path / "no-adb"), plan=PhonePlan(mode=mode)))
+    hardware = runner.find("0A1B/cpu")
+    assert hardware is not None
+    job = Job(
+        path=Path("x"), model_hash="x", file_bytes=1, format="float32", model="x", architecture_id="cafe", weights="random-v1",
+        batch=1, runs=50, threads=1,
+    )  # fmt: skip
+    kept = {"delegate": "cpu", "fixed_clocks": False, "require_full_delegation": False, "flags": {}, "cores": "f0"}
+    with Store(tmp_path / "results.db") as store:
+        for ms, known in ((1.0, "burst"), (2.0, "sustained")):
+            store.add(
+                Measurement(
+                    model_hash="x",
+                    model="y",
+                    hardware=hardware.id,
+                    format="float32",
+                    kind="measured",
+                    file_bytes=1,
+                    device="z",
+                    time="2026-01-01T00:00:00+00:00",
+                    architecture_id="cafe",
+                    weights="random-v1",
+                    runs=50,
+                    median_ms=ms,
+                    configuration=kept | {"mode": known},
+                )
+            )
+        answers = PhoneAnswers(runner, store, fresh=False, remember=True, tell=lambda _: None)
+        ((_, answer),) = answers.answers([PhoneRequest(job, hardware)])
+    assert answer.measurement.median_ms == expected  # type: ignore[union-attr]

@@ -531,7 +531,7 @@ def test_a_hostile_name(bench: Bench, device: Double, tmp_path: Path) -> None:
 
 def test_facts(make_device: MakeDevice, adb: Adb) -> None:
     device = make_device()
-    facts = read_facts(Phone(adb, device.address), Delegates())
+    facts = read_facts(Phone(adb, device.address), Delegates().libraries())
     assert (facts.title, facts.soc, facts.sdk, facts.abis[0]) == ("Double Phone 4", "QTI SM8150", 33, "arm64-v8a")
     assert facts.gpu == "Qualcomm, Adreno (TM) 640, OpenGL ES 3.2 V@0502.0"
     assert facts.accelerators == ("google-edgetpu",)
@@ -545,18 +545,18 @@ def test_facts(make_device: MakeDevice, adb: Adb) -> None:
             (core / "cpufreq/cpuinfo_max_freq").write_text("1800000\n")
     for name in ("SurfaceFlinger", "services", "df"):
         (bare.root / "state" / name).unlink()
-    facts = read_facts(Phone(adb, bare.address), Delegates())
+    facts = read_facts(Phone(adb, bare.address), Delegates().libraries())
     assert (facts.title, facts.gpu, facts.accelerators, facts.free_bytes) == ("Double X", "", (), None)
     assert f"{facts.big_mask:x}" == "ff"
 
 
 def test_a_cable_and_the_network_lead_to_one_phone(make_device: MakeDevice, adb: Adb) -> None:
     device = make_device({"ro.serialno": "0A1B", "ro.product.cpu.abilist": "../../x,arm64-v8a,/etc"})
-    facts = read_facts(Phone(adb, device.address), Delegates())
+    facts = read_facts(Phone(adb, device.address), Delegates().libraries())
     assert facts.hardware_serial == "0A1B"
     assert facts.abis == ("arm64-v8a",)
     silent = make_device({"ro.serialno": ""})
-    assert read_facts(Phone(adb, silent.address), Delegates()).hardware_serial == silent.address
+    assert read_facts(Phone(adb, silent.address), Delegates().libraries()).hardware_serial == silent.address
 
 
 def test_what_was_pushed_in_part_is_removed(bench: Bench, device: Double, phone: Phone) -> None:

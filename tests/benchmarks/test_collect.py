@@ -11,7 +11,7 @@ import pytest
 
 from mhmodels.hardware.host.session import HostSession
 from mhmodels.hardware.vela import runner as vela
-from mhmodels.search.collecting import Settings, collect, make_plan
+from mhmodels.search.collecting import CollectSettings, make_plan, run_plan
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store
@@ -19,7 +19,7 @@ from mhmodels.store import Store
 from .figures import Figures, choose
 
 NETWORKS = choose(12, 2)
-SETTINGS = Settings(reference="", again=False, runs=choose(50, 5), patience_s=choose(10.0, 0.0))
+SETTINGS = CollectSettings(reference="", again=False, runs=choose(50, 5), patience_s=choose(10.0, 0.0))
 HOST_SHARE, VELA_SECONDS = 0.20, 0.2
 """Targets of the machine where they were set: share of the time of a timing, seconds for an estimate."""
 
@@ -35,7 +35,7 @@ def collected(hardware: str, folder: Path) -> float:
     with Store(folder / "r.db") as rows:
         plan = make_plan(space, sample(space, NETWORKS), [hardware], rows)
         start = time.perf_counter()
-        report = collect(plan, space, rows, SETTINGS, tell=print, advance=lambda _: None)
+        report = run_plan(plan, space, rows, SETTINGS, tell=print, advance=lambda _: None)
         taken = time.perf_counter() - start
     assert report.tallies[0].measured == NETWORKS
     return taken

@@ -10,7 +10,7 @@ import pytest
 from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.search.cost_model import FitOptions, fit
-from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.search.space.template import ArchitectureSpace
@@ -33,7 +33,7 @@ def test_predictions_a_second(benchmark: Any, figures: Figures, form: Any) -> No
     drawn = sample(space, 300, 0)
     hardware, _ = get_hardware("roofline-31.2")
     ms = [simulate(one, hardware) for one in space.build_all(drawn.encodings)]
-    model = fit(space, drawn.encodings, ms, Origin(hardware.id, "simulated"), FitOptions(form=form, curve=False)).model
+    model = fit(space, drawn.encodings, ms, LatencyOrigin(hardware.id, "simulated"), FitOptions(form=form, curve=False)).model
     predictor = model.bind(space)
     rows = space.draw(ROWS, np.random.default_rng(0))
     predicted = benchmark.pedantic(lambda: predictor.predict(rows), rounds=choose(10, 1), warmup_rounds=1)

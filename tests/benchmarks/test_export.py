@@ -236,13 +236,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
     from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_source
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
     from mhmodels.export.reading.pictures import read_pictures
-    from mhmodels.export.reading.source import load_source
 
     folder = tmp_path_factory.mktemp("files")
     architecture = network(MODEL)
     pictures = read_pictures(None, architecture)
-    source = load_source(architecture, None, pictures.images)
+    source = open_model(ModelRequest(model=architecture), pictures.images)
     ours, others = {}, {}
     for kind, formats, settings in (
         ("uint8 ends", ("int8", "uint8", "float32"), {}),

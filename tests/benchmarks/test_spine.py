@@ -97,7 +97,7 @@ def test_latency_against_the_stock_converter(
     benchmark: Any, figures: Figures, stock_files: dict[str, Path], tmp_path: Path, fmt: str
 ) -> None:
     """The same network with other random weights."""
-    from mhmodels.export.pipeline import ExportOptions, export_model
+    from mhmodels.export import ExportOptions, export_model
     from mhmodels.system.quiet import load_tensorflow
     from mhmodels.tflite.file import read_tflite
 

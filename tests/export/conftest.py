@@ -1,47 +1,15 @@
-"""What the export tests share: one small network in every format, and the command line inside this process."""
+"""What the export tests share: one small network in every format."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import os
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from mhmodels.cli.main import main
 from tests.export.writer_helpers import MINI, TINY
 
 FORMATS = ("float32", "float16", "int8", "uint8")
-
-
-class Said(NamedTuple):
-    """What a command left behind, as a shell would see it."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Command = Callable[..., Said]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs `mhmodels …` in an empty folder of this process, which has TensorFlow loaded already."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["mhmodels", *arguments])
-        out, err = io.StringIO(), io.StringIO()
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as stop:
-            main()
-        return Said(int(stop.value.code or 0), out.getvalue(), err.getvalue())
-
-    return run
 
 
 @pytest.fixture(scope="session")

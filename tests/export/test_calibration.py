@@ -14,9 +14,9 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph
 from mhmodels.export.quantisation.calibration import METHODS, calibrate, calibrate_by, check_method, choose
 from mhmodels.export.quantisation.scheme import calibrated_tensors
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.export.writer_helpers import TINY, random_weights
 
 pytestmark = pytest.mark.tensorflow
@@ -135,7 +135,7 @@ def test_the_method_is_recorded(command: Command, tiny: str) -> None:
     for method in ("auto", "percentile-99.9"):
         done = command("export", tiny, "--format", "int8", "-o", "out", "--overwrite", "--calibration-method", method)
         assert done.returncode == 0, done.stderr
-        manifest = read_manifest(Path("out", "tiny_w1_65x48_int8.manifest.json"))
+        manifest = load_manifest(Path("out", "tiny_w1_65x48_int8.manifest.json"))
         assert manifest.calibration is not None
         recorded[method] = manifest.calibration.method
     assert recorded["percentile-99.9"] == "percentile-99.9"

@@ -27,9 +27,9 @@ from mhmodels.export.verification import verify as checking
 from mhmodels.export.verification.facts import contradictions
 from mhmodels.export.verification.file_graph import compared_tensors
 from mhmodels.export.verification.layers import LayerReport
-from mhmodels.export.verification.verify import verify_file
+from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.latency import latency_ranges
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.tflite.file import parse_tflite
 from tests.conftest import Run
@@ -107,11 +107,11 @@ def test_mutated_files_are_read_or_refused() -> None:
 
 
 @pytest.mark.slow
-def test_twenty_thousand_mutated_files() -> None:
+def test_ten_thousand_mutated_files() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    accepted, refused = parse_many(20_000, seed=2)
-    assert accepted > 2_000
-    assert refused > 2_000
+    accepted, refused = parse_many(10_000, seed=2)
+    assert accepted > 1_000
+    assert refused > 1_000
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200 * 1024  # kB
 
@@ -168,14 +168,14 @@ def test_steps_of_size_zero_are_refused(end: str, tmp_path: Path) -> None:
     logits = write_quantised(quantise(GRAPH, latency_ranges(GRAPH), "uint8"), options=WriterOptions(softmax=False))
     (tmp_path / "zero.tflite").write_bytes(changed(logits, change))
     with pytest.raises(ParityError, match=r"scales \[0\.0\]"):
-        verify_file(tmp_path / "zero.tflite", None, None, None, None)
+        verify(tmp_path / "zero.tflite")
 
 
 def test_outputs_without_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fine.tflite").write_bytes(FILES["float32"])
     monkeypatch.setattr(checking, "run_file", lambda _path, inputs, _tensors, **_: [np.empty((len(inputs), 0))])
     with pytest.raises(ParityError, match=r"output 'scores' is \(0,\) with scales \[\], expected values"):
-        verify_file(tmp_path / "fine.tflite", None, None, None, None)
+        verify(tmp_path / "fine.tflite")
 
 
 def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_outputs_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
 
     (tmp_path / "odd.tflite").write_bytes(changed(FILES["float32"], change))
     with pytest.raises(ExportError, match="holds complex64, expected numbers"):
-        verify_file(tmp_path / "odd.tflite", None, None, None, None)
+        verify(tmp_path / "odd.tflite")
 
 
 def test_a_report_without_layers_can_be_told() -> None:
@@ -255,7 +255,7 @@ def test_mutated_manifests_are_read_or_refused(exported: Path, tmp_path: Path) -
         else:
             path.write_text(json.dumps(changed_manifest(rng, json.loads(original))))
         try:
-            seen["contradicts" if contradictions(read_manifest(path), file, data) else "agrees"] += 1
+            seen["contradicts" if contradictions(load_manifest(path), file, data) else "agrees"] += 1
         except MhmodelsError:
             seen["refused"] += 1
     assert all(seen.values()), seen
@@ -266,7 +266,7 @@ def test_mutated_manifests_are_read_or_refused(exported: Path, tmp_path: Path) -
 def test_the_whole_command_on_mutated_files(tmp_path: Path, mhmodels: Run) -> None:
     """The runtime may crash on what our parser lets through: the command then says so and ends with 1."""
     rng, codes = random.Random(4), []
-    for _ in range(40):
+    for _ in range(16):
         (tmp_path / "hostile.tflite").write_bytes(mutated(rng))
         done = mhmodels("verify", "hostile.tflite", timeout=120)
         assert done.returncode in (0, 1), done.stderr

@@ -12,16 +12,18 @@ import pytest
 
 from mhmodels.architecture import Architecture, Conv, Preprocessing
 from mhmodels.errors import UnknownNameError
+from mhmodels.export.cli.stated_rule import stated_rule_of
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.keras_model.reader import read_model
-from mhmodels.export.reading.source import ExportSource, keras_source, model_source
-from mhmodels.export.reading.stated_rule import StatedRule, named_rule, stated_rule_of
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.reading.open_model import keras_source, model_source
+from mhmodels.export.reading.source import ExportSource
+from mhmodels.export.reading.stated_rule import StatedRule, named_rule
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import preprocess, sample_pixels
-from tests.export.conftest import Command
+from tests.conftest import Command
 
 pytestmark = pytest.mark.tensorflow
 
@@ -112,7 +114,7 @@ def test_without_a_word_on_pixels_only_float_files_are_written(front: Callable[[
 
     model = classifier(lambda x: front(keras.layers, x))
     source = model_source(model, "in memory")
-    with pytest.raises(ExportError, match=r"state what the model was trained on: --mean and --std"):
+    with pytest.raises(ExportError, match=r"state what the model was trained on: `mean` and `std`"):
         list(export_model(source, ExportOptions(directory=tmp_path, formats=("int8",))))
     stated = source.stated(StatedRule((10.0,), (50.0,)))
     rule = stated.architecture.preprocessing
@@ -126,7 +128,7 @@ def test_a_float_file_says_that_its_preprocessing_is_unknown(command: Command) -
     done = command("export", "foreign.keras", "--labels", "labels.txt", "-o", "unknown")
     assert done.returncode == 0, done.stderr
     assert "the preprocessing of its pictures is unknown, so that manifest and file state none" in done.stderr
-    manifest = read_manifest("unknown/foreign_w1_32_float32.manifest.json")
+    manifest = load_manifest("unknown/foreign_w1_32_float32.manifest.json")
     assert (manifest.input.mean, manifest.input.std, manifest.metadata) == (None, None, False)
     assert command("verify", "unknown/foreign_w1_32_float32.tflite", "--against", "foreign.keras").returncode == 0
     for options in (("--format", "int8"), ("--normalise-in-model",), ("--metadata", "--labels", "labels.txt")):
@@ -136,7 +138,7 @@ def test_a_float_file_says_that_its_preprocessing_is_unknown(command: Command) -
     assert command("consistency", "foreign.keras").returncode == 1
     done = command("export", "foreign.keras", "--format", "int8", "--mean", "100", "--std", "50,60,70", "-o", "stated")
     assert done.returncode == 0, done.stderr
-    entry = read_manifest("stated/foreign_w1_32_int8.manifest.json").input
+    entry = load_manifest("stated/foreign_w1_32_int8.manifest.json").input
     assert (entry.mean, entry.std, entry.crop_fraction) == ((100.0,) * 3, (50.0, 60.0, 70.0), 1.0)
 
 
@@ -150,7 +152,7 @@ def test_augmentation_and_normalisation_are_told(command: Command) -> None:
     assert "left out, because they change pictures in training only: 'flips' (RandomFlip)" in done.stderr
     assert "a part of the file's preprocessing, which its manifest states, and no longer of the network: 'to_one'" in done.stderr
     for fmt in ("float32", "uint8"):
-        entry = read_manifest(f"out/tutorial_w1_32_{fmt}.manifest.json".replace("tutorial_", "foreign_")).input
+        entry = load_manifest(f"out/tutorial_w1_32_{fmt}.manifest.json".replace("tutorial_", "foreign_")).input
         assert (entry.mean, entry.std, entry.takes_pixels) == ((0.0,) * 3, (255.0,) * 3, fmt == "uint8")
 
 
@@ -203,7 +205,7 @@ def test_a_network_of_ours_is_exported_by_the_rule_of_its_weights(command: Comma
             done = command("export", model, *options, "-o", f"{model}{i}")
             assert done.returncode == 0, done.stderr
             (path,) = Path(f"{model}{i}").glob("*.manifest.json")
-            assert read_manifest(path).input.mean == (mean,) * 3, (model, options)
+            assert load_manifest(path).input.mean == (mean,) * 3, (model, options)
 
 
 @pytest.mark.parametrize(

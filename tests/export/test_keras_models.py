@@ -15,14 +15,14 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.keras_model.reader import read_model
-from mhmodels.export.reading.source import keras_source, model_source
+from mhmodels.export.reading.open_model import keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.network import lower
 from mhmodels.preprocessing.pictures import sample_pictures
 from mhmodels.registry import list_models, resolve
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.export.writer_helpers import BOTTLENECKS, TINY
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
@@ -78,7 +78,7 @@ def test_a_head_of_ones_own(command: Command) -> None:
         path.name,
         path.name.replace("float32", "int8"),
     ]
-    manifest = read_manifest("out/flowers_w0.35_32_int8.manifest.json")
+    manifest = load_manifest("out/flowers_w0.35_32_int8.manifest.json")
     assert (manifest.architecture, manifest.backbone) == (None, "mobilenet_v3_small@0.35")
     assert manifest.params_total == model.count_params()
     pictures = sample_pictures(5, (32, 32), resolve("mobilenet_v3_small").preprocessing)
@@ -115,7 +115,7 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
 
     model = create_model("mobilenet_v2@0.35", input_shape=(64, 64, 3), features=True)
     source = model_source(model, "in memory")
-    with pytest.raises(ExportError, match="--features"):
+    with pytest.raises(ExportError, match="give `features`"):
         list(export_model(source, ExportOptions(directory=tmp_path)))
     from mhmodels.export.graph.outputs import WriterOptions
 
@@ -171,23 +171,23 @@ def test_the_small_one_of_two_may_stand_first(tmp_path: Path) -> None:
     source = model_source(keras.Model(image, scores, name="gates"), "in memory")
     shapes = {op.name: (*op.size, op.channels) for op in source.known.ops}
     assert (shapes["gated"], shapes["both"]) == ((16, 16, 8), (16, 16, 8))
-    options = ExportOptions(directory=tmp_path, formats=("float32", "int8"), preprocessing=SYMMETRIC)
-    assert [one.manifest.precision for one in export_model(source, options)] == ["float32", "int8"]
+    options = ExportOptions(directory=tmp_path, formats=("float32", "int8"))
+    assert [one.manifest.precision for one in export_model(source.stated(SYMMETRIC), options)] == ["float32", "int8"]
 
 
 def test_a_file_whose_shapes_are_not_those_it_runs_with_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import mhmodels.export.pipeline as pipeline
+    import mhmodels.export.file_export as file_export
 
-    honest = pipeline.write_quantised
+    honest = file_export.write_quantised
 
     def tampered(quantised, **options):  # type: ignore[no-untyped-def]
         ops = tuple(op._replace(size=(1, 1)) if op.name == "stem" else op for op in quantised.graph.ops)
         return honest(quantised._replace(graph=quantised.graph._replace(ops=ops)), **options)
 
-    monkeypatch.setattr(pipeline, "write_quantised", tampered)
+    monkeypatch.setattr(file_export, "write_quantised", tampered)
     source = model_source(small_classifier(), "in memory")
     with pytest.raises(ExportError, match=r"tensor 'stem' is \(1, 1, 1, 8\) in the file and \(1, 16, 16, 8\) when it runs"):
-        list(export_model(source, ExportOptions(directory=tmp_path, formats=("int8",), preprocessing=SYMMETRIC)))
+        export_model(source.stated(SYMMETRIC), ExportOptions(directory=tmp_path, formats=("int8",)))
 
 
 def heads(odd: bool = False) -> Any:
@@ -303,7 +303,7 @@ def test_a_model_of_any_size_goes_through_tensorflow(command: Command) -> None:
     small_classifier(size=None).save("any.keras")
     done = command("export", "any.keras", "--input-size", "48x32", "--engine", "tensorflow", "-o", "out")
     assert done.returncode == 0, done.stderr
-    assert read_manifest("out/classifier_w1_48x32_float32.manifest.json").input.shape == (1, 48, 32, 3)
+    assert load_manifest("out/classifier_w1_48x32_float32.manifest.json").input.shape == (1, 48, 32, 3)
 
 
 def strange(layer: Any) -> Any:
@@ -367,3 +367,24 @@ def test_files_that_are_no_keras_models_are_one_message(command: Command) -> Non
         wrong = command(*arguments, "--classes", "3")
         assert wrong.returncode == 2
         assert "--classes: text.keras is a built model, which has its own" in wrong.stderr
+
+
+def test_weights_beside_a_built_model_are_wrong_usage(command: Command) -> None:
+    """They were ignored: the files had the model's own weights."""
+    small_classifier().save("own.keras")
+    small_classifier().save_weights("other.weights.h5")
+    runs = (
+        ("export", "own.keras", "-o", "out"),
+        ("consistency", "own.keras"),
+        ("verify", "any.tflite", "--against", "other.tflite"),
+        ("verify", "any.tflite"),
+    )
+    for arguments in runs:
+        done = command(*arguments, "--weights", "other.weights.h5")
+        assert done.returncode == 2, done.stderr
+        assert "--weights: " in done.stderr
+    assert "own.keras is a built model, which has its own" in command(*runs[0], "--weights", "x").stderr
+    assert not Path("out").exists()
+    for option, value in (("--classes", "3"), ("--width-multiplier", "0.5"), ("--input-channels", "1")):
+        done = command("export", "own.keras", "-o", "out", option, value)
+        assert (done.returncode, f"{option}: own.keras" in done.stderr) == (2, True)

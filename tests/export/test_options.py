@@ -17,21 +17,22 @@ from PIL import Image
 
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
+from mhmodels.export.file_export import Exported
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.graph.rewrite import normalise_in_graph
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.pipeline import Exported, export_model
+from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.pictures import read_pictures
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
 from mhmodels.export.writing.attach import attach_buffer
 from mhmodels.export.writing.latency import latency_bytes
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.export.writing.metadata import MetadataWriter
 from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
-from mhmodels.registry import resolve
 from mhmodels.tflite.file import read_tflite
-from tests.export.conftest import FORMATS, Command
+from tests.conftest import Command
+from tests.export.conftest import FORMATS
 from tests.export.writer_helpers import MINI, RESOLVERS, TINY, pixels, random_weights, run
 
 pytestmark = pytest.mark.tensorflow
@@ -48,7 +49,8 @@ def export(architecture: Architecture, folder: Path, *formats: str, **options) -
 def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
     """One build serves as reference: the exporter compares with its own Keras model, this with `create_model(features=True)`."""
     from mhmodels.builder import create_model
-    from mhmodels.export.reading.source import load_source
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
 
     files = export(MINI, tmp_path, "float32", "int8", writer=WriterOptions(features=True))
     assert {one.path.name for one in files.values()} == {f"tiny_w1_65x48_{fmt}-feat.tflite" for fmt in ("float32", "int8")}
@@ -56,7 +58,7 @@ def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
     assert files["int8"].manifest.parity.top1_agreement is None
     assert [output.name for output in files["int8"].manifest.parity.outputs] == ["stride4", "stride8"]
     pictures = sample_pictures(64, MINI.input_size, MINI.preprocessing)
-    whole = load_source(MINI, None, pictures).model
+    whole = open_model(ModelRequest(model=MINI), pictures).model
     maps = create_model(MINI, features=True)
     for layer in maps.layers:
         layer.set_weights(whole.get_layer(layer.name).get_weights())
@@ -108,7 +110,7 @@ def test_float_ends_of_an_int8_file(tmp_path: Path) -> None:
 
 def test_one_channel_is_calibrated_with_arrays(tmp_path: Path) -> None:
     grey = MINI.at(input_channels=1)
-    with pytest.raises(ExportError, match=r"1 channels.*--calibration FOLDER with \.npy arrays of shape \(65, 48, 1\)"):
+    with pytest.raises(ExportError, match=r"1 channels.*`calibration=FOLDER` with \.npy arrays of shape \(65, 48, 1\)"):
         export(grey, tmp_path / "out", "int8")
     folder = tmp_path / "arrays"
     folder.mkdir()
@@ -152,7 +154,7 @@ def test_names_that_are_no_utf8_go_into_a_manifest(tmp_path: Path) -> None:
 
 
 def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path, command: Command) -> None:
-    from mhmodels.export.cli.consistency import _subject
+    from mhmodels.export.verification.consistency_subject import consistency_subject
 
     grey = MINI.at(input_channels=1)
     Path("grey.json").write_bytes(grey.to_json())
@@ -161,7 +163,7 @@ def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path,
     assert "give --images FOLDER with .npy arrays of shape (65, 48, 1)" in done.stderr
     for i, picture in enumerate(sample_pixels(4, grey.input_size)):
         np.save(tmp_path / f"{i}.npy", picture[..., :1])
-    subject = _subject("grey.json", grey, {}, None, tmp_path)
+    subject = consistency_subject(grey, tmp_path)
     assert subject.calibration == subject.pictures
     assert subject.calibration.calibration.source == str(tmp_path)
 
@@ -232,7 +234,7 @@ def test_metadata_is_read_back_and_changes_nothing_else(command: Command, tiny: 
     assert document["author"] == "mhmodels"
     assert document["version"]
     assert "65" in document["description"]
-    manifest = read_manifest("with/tiny_w1_65x48_uint8.manifest.json")
+    manifest = load_manifest("with/tiny_w1_65x48_uint8.manifest.json")
     assert (manifest.metadata, manifest.labels.offset, manifest.labels.names) == (True, 1, tuple(names))
     plain = Path("without", path.name).read_bytes()
     for kernels in RESOLVERS:
@@ -266,7 +268,7 @@ def test_no_metadata_without_tflite_support(monkeypatch: pytest.MonkeyPatch, com
     done = command("export", tiny, "--labels", "labels.txt", "-o", "out")
     assert done.returncode == 0, done.stderr
     assert "no metadata, because tflite-support is not installed" in done.stderr
-    assert read_manifest("out/tiny_w1_65x48_float32.manifest.json").labels.names == tuple("abcdefghij")
+    assert load_manifest("out/tiny_w1_65x48_float32.manifest.json").labels.names == tuple("abcdefghij")
     asked = command("export", tiny, "--metadata", "-o", "asked")
     assert asked.returncode == 1
     assert "--metadata: tflite-support is not installed" in asked.stderr
@@ -280,8 +282,7 @@ VELA = shutil.which("vela", path=os.fspath(Path(sys.executable).parent)) or shut
 @pytest.mark.skipif(MetadataWriter.unavailable() is not None, reason="tflite-support is not installed")
 @pytest.mark.parametrize("normalise", [False, True])
 def test_vela_takes_files_with_metadata(tmp_path: Path, normalise: bool) -> None:
-    architecture = resolve("multi_max@0.25").at(input_size=64)
-    one = export(architecture, tmp_path, "int8", metadata=True, normalise_in_model=normalise)["int8"]
+    one = export(TINY, tmp_path, "int8", metadata=True, normalise_in_model=normalise)["int8"]
     arguments = [str(VELA), "--accelerator-config", "ethos-u55-128", "--output-dir", str(tmp_path), str(one.path)]
     said = subprocess.run(arguments, capture_output=True, text=True, check=True).stdout
     assert "CPU operators = 0 " in said
@@ -290,6 +291,6 @@ def test_vela_takes_files_with_metadata(tmp_path: Path, normalise: bool) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["direct", "tensorflow"])
 def test_metadata_on_files_of_both_engines(tmp_path: Path, engine: str) -> None:
-    files = export(TINY, tmp_path, *FORMATS, metadata=True, engine=engine)
+    files = export(MINI, tmp_path, *FORMATS, metadata=True, engine=engine)
     assert all(aligned(one.path.read_bytes()) for one in files.values() if engine == "direct")
     assert all(one.manifest.metadata for one in files.values())

@@ -16,14 +16,15 @@ from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import fold
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.source import _few, load_source
-from mhmodels.export.verification import verify as checking
-from mhmodels.export.verification.verify import verify_file
+from mhmodels.export.reading.model_request import ModelRequest
+from mhmodels.export.reading.open_model import open_model
+from mhmodels.export.reading.random_weights import few_pictures
+from mhmodels.export.verification.verified_file import read_with_manifest
+from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
-from tests.conftest import Run
-from tests.export.conftest import Command
+from tests.conftest import Command, Run
 from tests.export.writer_helpers import MINI, TINY
 
 pytestmark = pytest.mark.tensorflow
@@ -48,7 +49,7 @@ def test_a_file_against_its_model_layer_by_layer(exported: Path, command: Comman
 
 def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
     """A file with one wrong kernel in the middle: everything after it is wrong too, and it is the one that is named."""
-    source = load_source(MINI, None, sample_pictures(64, MINI.input_size, MINI.preprocessing))
+    source = open_model(ModelRequest(model=MINI), sample_pictures(64, MINI.input_size, MINI.preprocessing))
     graph = fold(source.model, MINI)
     kernels = dict(graph.kernels)
     kernels["stage2_block1_depthwise"] = np.flip(kernels["stage2_block1_depthwise"], 0).copy()
@@ -57,7 +58,7 @@ def test_the_first_layer_that_departs_is_named(tmp_path: Path) -> None:
     (tmp_path / "tiny.json").write_bytes(MINI.to_json())
     for against in ("tiny.json", "right.tflite"):
         with pytest.raises(ParityError, match="the first layer that departs is 'stage2_block1_depthwise'"):
-            verify_file(tmp_path / "wrong.tflite", str(tmp_path / against), None, None, None)
+            verify(tmp_path / "wrong.tflite", str(tmp_path / against))
 
 
 def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None:
@@ -68,13 +69,13 @@ def test_random_weights_are_the_same_whatever_calibrates(tmp_path: Path) -> None
     (tmp_path / "tiny.json").write_bytes(MINI.to_json())
     (one,) = export_model(MINI, ExportOptions(directory=tmp_path, calibration=tmp_path / "photos"))
     assert "batch statistics from 64 pictures" in one.manifest.weights
-    report = verify_file(one.path, str(tmp_path / "tiny.json"), None, None, None)
+    report = verify(one.path, str(tmp_path / "tiny.json"))
     assert report.against is not None
     assert report.against.max_error < 1e-3
 
 
 def test_statistics_of_large_pictures_take_fewer_of_them() -> None:
-    counts = [len(_few(np.broadcast_to(np.float32(0), (300, side, side, 3)))) for side in (32, 224, 448, 2048)]
+    counts = [len(few_pictures(np.broadcast_to(np.float32(0), (300, side, side, 3)))) for side in (32, 224, 448, 2048)]
     assert counts == [64, 64, 16, 8]
 
 
@@ -82,7 +83,7 @@ def test_two_files_each_get_pictures_by_their_own_manifest(tmp_path: Path) -> No
     (one,) = export_model(MINI, ExportOptions(directory=tmp_path / "inside", normalise_in_model=True))
     (two,) = export_model(MINI, ExportOptions(directory=tmp_path / "outside"))
     for ours, other in ((one, two), (two, one)):
-        report = verify_file(ours.path, str(other.path), None, None, None)
+        report = verify(ours.path, str(other.path))
         assert report.against is not None
         assert report.against.max_error < 1e-3
 
@@ -95,7 +96,7 @@ def test_a_file_of_any_size_and_name(tmp_path: Path) -> None:
     layers = [keras.Input((28, 28, 1)), keras.layers.Conv2D(4, 3, strides=2, padding="same")]
     model = keras.Sequential([*layers, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(10)])
     (tmp_path / "odd\x07name.tflite").write_bytes(convert_float(model))
-    report = verify_file(tmp_path / "odd\x07name.tflite", None, None, None, None)
+    report = verify(tmp_path / "odd\x07name.tflite")
     assert (report.precision, report.pictures) == ("float32", 26)
 
 
@@ -121,7 +122,7 @@ def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path
     """A dynamic batch brings SHAPE, STRIDED_SLICE and PACK; dynamic range has float activations and int8 weights."""
     import tensorflow as tf
 
-    source = load_source(TINY, None, sample_pictures(64, TINY.input_size, TINY.preprocessing))
+    source = open_model(ModelRequest(model=TINY), sample_pictures(64, TINY.input_size, TINY.preprocessing))
     source.model.save(tmp_path / "tiny.keras")
     plain = converted(tmp_path / "plain.tflite", source.model)
     default = [tf.lite.Optimize.DEFAULT]
@@ -130,7 +131,7 @@ def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path
         "half": {"optimizations": default, "target_spec": tf.lite.TargetSpec(supported_types=[tf.float16])},
     }
     made = {name: converted(tmp_path / f"{name}.tflite", source.model, **settings) for name, settings in files.items()}
-    itself = verify_file(plain, str(plain), None, None, None)
+    itself = verify(plain, str(plain))
     assert itself.operators["SHAPE"] >= 1
     assert itself.against is not None
     assert itself.layers is not None
@@ -138,12 +139,12 @@ def test_files_of_the_converter_are_compared_and_judged_by_their_format(tmp_path
     assert len(itself.layers.layers) > 20
     for name, precision in (("dynamic", "float32 x int8"), ("half", "float16")):
         for against in ("tiny.keras", "plain.tflite"):
-            report = verify_file(made[name], str(tmp_path / against), None, None, None)
+            report = verify(made[name], str(tmp_path / against))
             assert precision in report.precision
             assert report.against is not None
             assert report.against.correlation > 0.95
     with pytest.raises(ParityError, match="expected at most 0"):
-        verify_file(made["half"], str(plain), None, None, 0.0)
+        verify(made["half"], str(plain), tolerance=0.0)
 
 
 def test_limits_follow_the_formats() -> None:
@@ -174,8 +175,8 @@ def test_outputs_correspond_by_name_or_else_by_place() -> None:
 def test_a_folder_of_pictures_does_not_fill_the_memory(exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i, picture in enumerate(sample_pixels(5, (80, 80))):
         Image.fromarray(picture).save(tmp_path / f"{i}.png")
-    monkeypatch.setattr("mhmodels.export.verification.verify.LARGEST_INPUT", 3 * 65 * 48 * 3)
-    assert verify_file(exported / f"{STEM}_float32.tflite", None, tmp_path, None, None).pictures == 3
+    monkeypatch.setattr("mhmodels.export.verification.verified_file.LARGEST_INPUT", 3 * 65 * 48 * 3)
+    assert verify(exported / f"{STEM}_float32.tflite", images=tmp_path).pictures == 3
 
 
 def test_a_gate_that_hardly_varies_departs_only_by_more_than_a_step() -> None:
@@ -198,7 +199,7 @@ def test_saturation_is_counted_where_values_are_cut(tmp_path: Path) -> None:
     graph = random_graph(TINY)
     ranges = {**latency_ranges(graph), "stage2_block1_project": (0.0, 0.05)}
     (tmp_path / "cut.tflite").write_bytes(write_quantised(quantise(graph, ranges, "uint8")))
-    report = verify_file(tmp_path / "cut.tflite", None, None, None, None)
+    report = verify(tmp_path / "cut.tflite")
     assert next(iter(report.saturation)) == "stage2_block1_project"
     assert report.saturation["stage2_block1_project"] > 0.2
 
@@ -236,7 +237,7 @@ def test_a_manifest_is_recomputed_field_by_field(exported: Path, tmp_path: Path,
     document[field] = value
     manifest.write_text(json.dumps(document))
     with pytest.raises(ParityError, match=f"field '{field}'"):
-        verify_file(tmp_path / f"{STEM}_int8.tflite", None, None, None, None)
+        verify(tmp_path / f"{STEM}_int8.tflite")
 
 
 def test_another_files_manifest_and_another_model_are_told(exported: Path, tmp_path: Path, command: Command) -> None:
@@ -334,7 +335,7 @@ def test_a_manifest_with_an_altered_input_is_refused(
     if own_head:  # of such a network the manifest does not have the architecture
         document |= {"architecture": None, "architecture_id": None, "params": None, "params_total": None, "madds": None}
     manifest_path(path).write_text(json.dumps(document))
-    assert checking._read(path).manifest is not None
+    assert read_with_manifest(path).manifest is not None
     value, message = ALTERED_INPUTS[field]
     document["input"][field] = not document["input"][field] if field == "takes_pixels" else value
     manifest_path(path).write_text(json.dumps(document))
@@ -343,7 +344,7 @@ def test_a_manifest_with_an_altered_input_is_refused(
     if own_head and fmt == "float32" and field in ("mean", "std"):
         return
     with pytest.raises(ParityError, match=message):
-        checking._read(path)
+        read_with_manifest(path)
 
 
 @pytest.mark.parametrize(
@@ -357,4 +358,4 @@ def test_a_manifest_whose_input_is_none_is_refused(field: str, value: Any, expor
     document["input"][field] = value
     manifest_path(path).write_text(json.dumps(document))
     with pytest.raises(FileFormatError, match=r"input"):
-        checking._read(path)
+        read_with_manifest(path)

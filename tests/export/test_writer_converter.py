@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from mhmodels.export.writing.latency import latency_ranges
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
-from tests.export.zoo_parity import pairs, row
+from tests.export.zoo_parity import FORMATS, pairs, row
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
@@ -159,15 +161,23 @@ def test_dilated_depthwise_is_tensorflows():
     assert np.abs(run(content, image, "reference")["scores"] - expected).max() < 1e-5 * expected.std()
 
 
+def zoo_formats():
+    """Every base network in three formats; its variants, which have the same operators, in one, each format in its turn."""
+    variants = [name for name in list_models("*") if re.search(r"\.|minimalistic", name)]
+    turns = dict(zip(variants, itertools.cycle(FORMATS), strict=False))
+    return {name: (turns[name],) if name in turns else FORMATS for name in list_models("*")}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", list_models("*"))
-def test_every_network_of_the_zoo_is_the_converters(name):
-    """Prints the second table of docs/export.md (`-s`)."""
+@pytest.mark.parametrize(("name", "formats"), zoo_formats().items(), ids=list_models("*"))
+def test_every_network_of_the_zoo_is_the_converters(name, formats):
+    """Prints lines of the second table of docs/export.md (`-s`)."""
     import keras
 
     # At a quarter of the width, single gates with random weights are dead on all pictures, and have no range.
-    found = list(pairs(resolve(name).at(width_multiplier=0.5, input_size=64, classes=10)))
-    print("\n" + row(name, found), end="")
+    found = list(pairs(resolve(name).at(width_multiplier=0.5, input_size=64, classes=10), formats))
+    if formats == FORMATS:
+        print("\n" + row(name, found), end="")
     for pair in found:
         assert pair.same_operators, pair.fmt
         assert runtime_version(pair.ours) == runtime_version(pair.converter)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.registry import list_models, resolve
 from tests.export.writer_helpers import Operator, Tensor, operators, runtime_version
 
-INTEGERS = ("int8", "uint8")
+FORMATS = ("float32", "int8", "uint8")
 NPU = "ethos-u55-128"
 CALIBRATION_PICTURES, COMPARED_PICTURES = 8, 2
 
@@ -74,21 +74,23 @@ def numbers(content: bytes) -> list[tuple[Any, ...]]:
     return [of(one) for operator in operators(content) for one in (*operator.inputs, *operator.outputs)]
 
 
-def pairs(architecture: Architecture) -> Iterator[Pair]:
-    """Writes and converts a network with calibrated random weights, as `mhmodels export` makes them, in three formats."""
+def pairs(architecture: Architecture, formats: Sequence[str] = FORMATS) -> Iterator[Pair]:
+    """Writes and converts a network with calibrated random weights, as `mhmodels export` makes them, in some of three formats."""
     from mhmodels.export.quantisation.calibration import calibrate
     from mhmodels.export.quantisation.scheme import quantise
+    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.reading.open_model import open_model
     from mhmodels.export.reading.pictures import fit_preprocessing, photographs
-    from mhmodels.export.reading.source import load_source
     from mhmodels.export.writing.converter import convert_float, convert_quantised
     from mhmodels.export.writing.writer import write_float, write_quantised
 
     architecture = fit_preprocessing(architecture)
     images = photographs(CALIBRATION_PICTURES, architecture)
-    source = load_source(architecture, None, images)
+    source = open_model(ModelRequest(model=architecture), images)
     graph, ranges = source.known, calibrate(source.known, images)
-    yield _pair("float32", write_float(graph), convert_float(source.model), images[:COMPARED_PICTURES])
-    for fmt in INTEGERS:
+    if "float32" in formats:
+        yield _pair("float32", write_float(graph), convert_float(source.model), images[:COMPARED_PICTURES])
+    for fmt in (fmt for fmt in FORMATS[1:] if fmt in formats):
         quantised = quantise(graph, ranges, fmt)  # type: ignore[arg-type]
         yield _pair(fmt, write_quantised(quantised), convert_quantised(quantised), images[:COMPARED_PICTURES])
 

@@ -10,8 +10,8 @@ import pytest
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.measurement import Turns
+from mhmodels.hardware.mixing import mixture
 
 FIELDS: dict[str, Any] = {
     "model_hash": "ab" * 32, "model": "net", "hardware": "host-cpu-int8", "format": "int8", "kind": "measured",

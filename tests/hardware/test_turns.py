@@ -65,9 +65,8 @@ def test_rows_without_a_reference_are_their_medians_and_a_missing_latency_stays_
 def test_rows_of_different_references_do_not_go_together(other: str | None) -> None:
     random = np.random.default_rng(2)
     rows = [row(timed(5, random)), row(timed(6, random, reference=other) if other else None)]
-    with pytest.raises(MeasurementError, match=rf"different references.*{other or 'none'}.*use a store") as caught:
+    with pytest.raises(MeasurementError, match=rf"different references.*{other or 'none'}.*argument 'store'"):
         common_reference_speed(rows)
-    assert caught.value.field == "store"
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,15 @@ from mhmodels.errors import FileFormatError
 from mhmodels.export.graph.operations import random_graph
 from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_ranges
-from mhmodels.export.writing.manifest import read_manifest
+from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.formats.archives import ArchiveError, load_arrays
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.preprocessing.decoding import open_picture
-from mhmodels.search.cost_model.latencies.reading import Origin, provenance_of, read_latencies, read_members
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.latencies.provenance import provenance_of
+from mhmodels.search.cost_model.latencies.reading import read_latencies
+from mhmodels.search.cost_model.latencies.samples import read_samples
 from mhmodels.search.cost_model.model import load_cost_model
 from mhmodels.search.cost_model.shipping import FOLDER
 from mhmodels.search.objective.benchmark_tables import nas_bench_201_table, nas_bench_macro_table
@@ -113,7 +116,7 @@ def _read_arrays(path: Path) -> None:
 
 
 def _read_manifest(path: Path) -> None:
-    manifest = read_manifest(path)
+    manifest = load_manifest(path)
     manifest.network()
     manifest.input.preprocessing()
 
@@ -232,7 +235,7 @@ def _macro() -> Any:
 
 
 def _latencies(path: Path) -> Any:
-    return read_latencies(path, _macro(), Origin("host-cpu-float32"))
+    return read_latencies(path, _macro(), LatencyOrigin("host-cpu-float32"))
 
 
 def _measured(path: Path) -> None:
@@ -280,7 +283,7 @@ READERS: dict[str, Reader] = {
     "cost model": Reader("x.json", load_cost_model, lambda _: _MODEL.read_bytes()),
     "latencies, CSV": Reader("x.csv", _latencies, _text(_CSV)),
     "latencies, JSON lines": Reader("x.jsonl", _latencies, _samples(True)),
-    "samples": Reader("x.jsonl", lambda path: read_members(path, _macro()), _samples(False)),
+    "samples": Reader("x.jsonl", lambda path: read_samples(path, _macro()), _samples(False)),
     "accuracies": Reader("x.jsonl", lambda path: _predictor(path, _macro()), _accuracies),
     "measured table": Reader("x.csv", _measured, _text(_CSV)),
     "provenance": Reader("x.json", lambda path: provenance_of(path.with_suffix(".csv"), _macro()),

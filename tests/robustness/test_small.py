@@ -14,7 +14,7 @@ import pytest
 from mhmodels.cli.common import check_places
 from mhmodels.errors import FileFormatError, StoreError
 from mhmodels.export.graph.operations import random_graph
-from mhmodels.export.verification.verify import _read
+from mhmodels.export.verification.verified_file import read_with_manifest
 from mhmodels.export.writing.writer import write_float
 from mhmodels.hardware import prepare
 from mhmodels.hardware.host.child import readable
@@ -65,10 +65,10 @@ def test_a_hash_of_any_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("target", ["/dev/zero", "nowhere", "x.manifest.json"])
 def test_a_manifest_that_is_no_file_is_not_absent(target: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.tflite").write_bytes(content)
-    assert _read(tmp_path / "x.tflite").manifest is None
+    assert read_with_manifest(tmp_path / "x.tflite").manifest is None
     (tmp_path / "x.manifest.json").symlink_to(target)
     with pytest.raises(FileFormatError, match=r"x\.manifest\.json: cannot be read"):
-        _read(tmp_path / "x.tflite")
+        read_with_manifest(tmp_path / "x.tflite")
 
 
 def test_labels_from_names_that_are_not_utf8_can_be_stored(content: bytes, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from mhmodels.hardware.roofline import simulate
 from mhmodels.search.cost_model.model import encoding_hashes
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.search_space import Space
-from tests.conftest import Run
+from tests.conftest import Command, Run
 
 HARDWARE = "roofline-31.2"
 
@@ -258,18 +258,18 @@ def hash_of(space: Space, line: str) -> str:
         (("predict", "multi_max", "--cost-model", "missing.json"), 1, "missing.json: cannot be read"),
     ],
 )
-def test_what_a_user_gets_wrong(mhmodels: Run, arguments: tuple[str, ...], code: int, message: str) -> None:
-    result = mhmodels("search", *arguments)
+def test_what_a_user_gets_wrong(command: Command, arguments: tuple[str, ...], code: int, message: str) -> None:
+    result = command("search", *arguments)
     assert result.returncode == code, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def test_a_cost_model_of_other_hardware_or_size_is_refused(mhmodels: Run, model: Path) -> None:
-    result = mhmodels("search", "predict", "multi_max", "--cost-model", str(model), "--hardware", "ethos-u55-128")
+def test_a_cost_model_of_other_hardware_or_size_is_refused(command: Command, model: Path) -> None:
+    result = command("search", "predict", "multi_max", "--cost-model", str(model), "--hardware", "ethos-u55-128")
     assert result.returncode == 1
     assert "is for hardware 'roofline-31.2', not 'ethos-u55-128'" in result.stderr
-    result = mhmodels("search", "predict", "mobilenet_v4_conv_large", "--cost-model", str(model))
+    result = command("search", "predict", "mobilenet_v4_conv_large", "--cost-model", str(model))
     assert result.returncode == 1
     assert "knows input sizes 224, 'mobilenet_v4_conv_large' has (384, 384)" in result.stderr
 

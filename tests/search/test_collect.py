@@ -1,4 +1,4 @@
-"""Collecting: resumption, noise, drift, outliers, lanes, hardware that vanishes, bad input."""
+"""Collecting: resumption, noise, drift, outliers, workers, hardware that vanishes, bad input."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Job, Measurement, get_hardware
 from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import resolve
-from mhmodels.search.collecting import Progress, Report, Settings, collect, make_plan
-from mhmodels.search.cost_model.fitting import Origin, fit
-from mhmodels.search.cost_model.latencies.reading import read_latencies, stored_latencies
+from mhmodels.search.collecting import CollectProgress, CollectReport, CollectSettings, make_plan, run_plan
+from mhmodels.search.cost_model.fitting import fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.latencies.reading import read_latencies
+from mhmodels.search.cost_model.latencies.stored import stored_latencies
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store
@@ -58,12 +60,12 @@ def fake() -> Iterator[Fake]:
     remove_family("fake")
 
 
-def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[Report, list[str]]:
+def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[CollectReport, list[str]]:
     space, told = get_space(SPACE), list[str]()
     with Store(store) as rows:
-        wanted = Settings(**settings)
+        wanted = CollectSettings(**settings)
         plan = make_plan(space, sample(space, n), ids, rows, wanted)
-        report = collect(plan, space, rows, wanted, tell=told.append, advance=lambda _: None)
+        report = run_plan(plan, space, rows, wanted, tell=told.append, advance=lambda _: None)
     return report, told
 
 
@@ -238,7 +240,7 @@ def test_compilers_take_their_turn_where_all_cores_are_for_timing(
 
 
 def test_a_row_in_turns_gives_way_to_one_that_is_less_uncertain(fake: Fake, tmp_path: Path) -> None:
-    """Whatever company and spread the second had: the reference felt them too."""
+    """Whatever load and spread the second had: the reference felt them too."""
     calls: Counter[str] = Counter()
 
     def script(job: Job, hardware: object) -> dict[str, Any]:
@@ -405,7 +407,7 @@ def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fak
     words = ["--space", SPACE, "-n", "30", "--hardware", hardware, "--store", str(tmp_path / "r.db"), "--interval", "100"]
     baselines = ["--baseline", "mobilenet_v1", "--baseline", "multi_max"]
     assert invoke(*words, *baselines, "--reference", "mobilenet_v2", "-o", str(table)).exit_code == 0
-    assert len(read_latencies(table, space, Origin(hardware)).ms) == 30
+    assert len(read_latencies(table, space, LatencyOrigin(hardware)).ms) == 30
     with Store(tmp_path / "r.db") as rows:
         stored = stored_latencies(rows, space, hardware)
         row = next(row for row in rows if row.model == "multi_max")
@@ -415,12 +417,12 @@ def test_baselines_are_measured_with_the_samples_and_come_with_the_fit(fake: Fak
             for turns in (None, msgspec.structs.replace(row.turns, model_hash="f" * 64)):
                 rows.add(msgspec.structs.replace(slow, turns=turns))
             assert stored_latencies(rows, space, hardware).origin.baselines == stored.origin.baselines
-        with_store = read_latencies(table, space, Origin(hardware), rows).origin.baselines
+        with_store = read_latencies(table, space, LatencyOrigin(hardware), rows).origin.baselines
     known = {one.model: one for one in stored.origin.baselines if one.model != "mobilenet_v2"}
     assert set(known) == {"mobilenet_v1", "multi_max"}
     assert known["multi_max"].architecture_id == resolve("multi_max").architecture_id
     assert known["multi_max"].ms == pytest.approx(row.median_ms)
-    from_table = {one.model: one for one in read_latencies(table, space, Origin(hardware)).origin.baselines}
+    from_table = {one.model: one for one in read_latencies(table, space, LatencyOrigin(hardware)).origin.baselines}
     assert {name: one.ms for name, one in from_table.items()} == pytest.approx({name: one.ms for name, one in known.items()})
     assert [one.model for one in with_store] == list(from_table)  # the store is not looked at, and takes nothing away
     model = fit(space, stored.encodings, stored.ms, stored.origin).model
@@ -488,7 +490,7 @@ def test_samples_from_a_file_keep_their_distributions_and_a_table_keeps_its_name
     assert (wrong.exit_code, "expected a name that ends with .csv" in said(wrong)) == (2, True)
     assert not (tmp_path / "r.db").exists()
     assert invoke(*words, "-o", str(table)).exit_code == 0
-    found = read_latencies(table, get_space(SPACE), Origin("fake-turns"))
+    found = read_latencies(table, get_space(SPACE), LatencyOrigin("fake-turns"))
     assert found.distributions == ("depth-uniform", "window=0.5:2") * 2
     paces = json.loads(table.with_suffix(".json").read_text())["paces"]
     assert found.origin.environment == FakeRunner([]).environment(get_hardware("fake-turns")[0])
@@ -520,7 +522,7 @@ def test_a_store_locked_by_another_process_ends_the_run_with_its_name(fake: Fake
         holder = sqlite3.connect(tmp_path / "r.db", isolation_level=None)
         holder.execute("BEGIN EXCLUSIVE")
         with pytest.raises(Exception, match=r"r\.db: database is locked: another process holds it"):
-            collect(plan, space, rows, Settings(), tell=print, advance=lambda _: None)
+            run_plan(plan, space, rows, CollectSettings(), tell=print, advance=lambda _: None)
         holder.execute("ROLLBACK")
         holder.close()
     report, _ = run(tmp_path / "r.db", 3, ["fake-npu"])
@@ -561,7 +563,7 @@ def test_rate_and_time_left() -> None:
     from mhmodels.search.collecting import Tally
 
     tally = Tally(hardware="x", kind="measured", wanted=100, stored=20, measured=30, failures=[])
-    assert Progress(tally, 60.0).text == "2.0 s each, 2 min left"
+    assert CollectProgress(tally, 60.0).text == "2.0 s each, 2 min left"
 
 
 def test_a_table_of_the_rows_is_what_fit_reads(fake: Fake, tmp_path: Path) -> None:
@@ -576,7 +578,7 @@ def test_a_table_of_the_rows_is_what_fit_reads(fake: Fake, tmp_path: Path) -> No
     assert (provenance["rows"], provenance["seed"]) == ({"fake-npu": 10, "fake-cpu": 10}, 0)
     assert provenance["environments"]["fake-npu"]["device"] == "fake-npu"
     space = get_space(SPACE)
-    tables = [read_latencies(table, space, Origin(name)) for name in ids]
+    tables = [read_latencies(table, space, LatencyOrigin(name)) for name in ids]
     assert [len(found.ms) for found in tables] == [10, 10]
     assert tables[1].ms / tables[0].ms == pytest.approx([2.0] * 10, rel=1e-6)
     assert sorted(set(tables[0].distributions)) == ["depth-uniform", "window=0.5:2"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mhmodels.search.errors import SearchError, SpaceError
 from mhmodels.search.methods.controller import Controller, ControllerSettings
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import OneOf
+from mhmodels.search.space.decisions import OneOf
 from mhmodels.search.space.tabular import TabularSpace
 from tests.search import toys
 

@@ -20,8 +20,9 @@ from mhmodels.network import lower
 from mhmodels.registry import get_architecture, resolve
 from mhmodels.search.cost_model import FitOptions, fit, load_cost_model
 from mhmodels.search.cost_model.features import NAMES, signature, structural
-from mhmodels.search.cost_model.fitting import Fit, Origin
-from mhmodels.search.cost_model.ridge import ridge
+from mhmodels.search.cost_model.fitting import Fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.regression.ridge import ridge
 from mhmodels.search.cost_model.statistics import statistics
 from mhmodels.search.errors import CostModelError, SpaceError
 from mhmodels.search.space.catalogue import get_space
@@ -51,7 +52,7 @@ def data(space: ArchitectureSpace) -> tuple[NDArray[np.int16], NDArray[np.float6
 
 @pytest.fixture(scope="module")
 def fitted(space: ArchitectureSpace, data: Any) -> Fit:
-    return fit(space, data[0], data[1], Origin(HARDWARE, "simulated", "int8"), FitOptions(curve=True), data[2])
+    return fit(space, data[0], data[1], LatencyOrigin(HARDWARE, "simulated", "int8"), FitOptions(curve=True), data[2])
 
 
 def test_a_structural_model_needs_few_samples(fitted: Fit) -> None:
@@ -67,7 +68,7 @@ def test_the_report_is_of_networks_that_were_not_trained_on(space: ArchitectureS
     """Latencies of held-out networks do not reach the weights."""
     changed = data[1].copy()
     changed[fitted.held_out] *= 1.7
-    again = fit(space, data[0], changed, Origin(HARDWARE), FitOptions(curve=False))
+    again = fit(space, data[0], changed, LatencyOrigin(HARDWARE), FitOptions(curve=False))
     assert again.model.weights == fitted.model.weights
     assert again.model.deviations == fitted.model.deviations
     assert again.model.held_out.mape > 0.3
@@ -94,7 +95,7 @@ def test_a_latency_in_another_unit_is_pointed_out(space: ArchitectureSpace, data
     assert fitted.warnings == ()
     ms = data[1].copy()
     ms[7] *= 1000
-    (warning,) = fit(space, data[0], ms, Origin(HARDWARE), FitOptions(curve=False)).warnings
+    (warning,) = fit(space, data[0], ms, LatencyOrigin(HARDWARE), FitOptions(curve=False)).warnings
     assert f"1 of {len(ms)} latencies are over 3 times more or less than predicted" in warning
     assert space.label(data[0][7]) in warning
 
@@ -109,7 +110,7 @@ def test_a_model_that_lost_its_weights_is_refused(fitted: Fit, tmp_path: Path) -
 
 
 def test_coupled_models_see_places_and_ask_for_more_samples(space: ArchitectureSpace, data: Any, fitted: Fit) -> None:
-    result = fit(space, data[0], data[1], Origin(HARDWARE), FitOptions(form="coupled", curve=False))
+    result = fit(space, data[0], data[1], LatencyOrigin(HARDWARE), FitOptions(form="coupled", curve=False))
     assert result.model.held_out.mape > 5 * fitted.model.held_out.mape
     (warning,) = result.warnings
     assert "208 architectures are fewer than the weights" in warning
@@ -133,17 +134,17 @@ def test_a_coupled_model_recovers_a_table_exactly() -> None:
         table[list(group)] = table[group[0]]
     rows = sample(found, 600, 0, "uniform").encodings
     ms = 1.0 + table[np.arange(22), rows].sum(axis=1)
-    result = fit(found, rows, ms, Origin("a table"), FitOptions(form="coupled", curve=False))
+    result = fit(found, rows, ms, LatencyOrigin("a table"), FitOptions(form="coupled", curve=False))
     assert result.model.held_out.mape < 1e-4
 
 
 @pytest.fixture(scope="module")
 def nonnegative(space: ArchitectureSpace, data: Any) -> Fit:
-    return fit(space, data[0], data[1], Origin(HARDWARE), FitOptions(form="structural", nonnegative=True, curve=False))
+    return fit(space, data[0], data[1], LatencyOrigin(HARDWARE), FitOptions(form="structural", nonnegative=True, curve=False))
 
 
 def test_nonnegative_weights(space: ArchitectureSpace, data: Any, nonnegative: Fit) -> None:
-    coupled = fit(space, data[0], data[1], Origin(HARDWARE), FitOptions(form="coupled", nonnegative=True, curve=False))
+    coupled = fit(space, data[0], data[1], LatencyOrigin(HARDWARE), FitOptions(form="coupled", nonnegative=True, curve=False))
     for model, bound in ((nonnegative.model, 0.03), (coupled.model, 0.4)):
         assert min([model.intercept_ms, *model.weights.values(), *model.deviations.values(), *model.row_weights]) >= 0
         assert model.held_out.mape < bound
@@ -179,9 +180,9 @@ def test_a_model_file_comes_back_whole(tmp_path: Path, space: ArchitectureSpace,
 
 def test_equal_data_in_another_order_has_the_same_hash(space: ArchitectureSpace, data: Any) -> None:
     rows, ms = data[0][:60], data[1][:60]
-    one = fit(space, rows, ms, Origin(HARDWARE), FitOptions(curve=False))
-    assert one.model.data_sha256 == fit(space, rows, ms, Origin(HARDWARE), FitOptions(curve=False)).model.data_sha256
-    assert one.model.data_sha256 != fit(space, rows, 2 * ms, Origin(HARDWARE), FitOptions(curve=False)).model.data_sha256
+    one = fit(space, rows, ms, LatencyOrigin(HARDWARE), FitOptions(curve=False))
+    assert one.model.data_sha256 == fit(space, rows, ms, LatencyOrigin(HARDWARE), FitOptions(curve=False)).model.data_sha256
+    assert one.model.data_sha256 != fit(space, rows, 2 * ms, LatencyOrigin(HARDWARE), FitOptions(curve=False)).model.data_sha256
 
 
 @pytest.mark.parametrize(
@@ -243,12 +244,12 @@ def test_what_is_no_latency_is_refused(space: ArchitectureSpace, data: Any, bad:
     ms = data[1].copy()
     ms[7] = bad
     with pytest.raises(CostModelError, match=r"1 of 260 latencies are no latencies, the first is .* at multi_hardware:"):
-        fit(space, data[0], ms, Origin(HARDWARE))
+        fit(space, data[0], ms, LatencyOrigin(HARDWARE))
 
 
 def test_too_few_samples_are_refused_with_numbers(space: ArchitectureSpace, data: Any) -> None:
     with pytest.raises(CostModelError, match="24 different architectures leave 19 to train on and 5 to test on"):
-        fit(space, data[0][:24], data[1][:24], Origin(HARDWARE))
+        fit(space, data[0][:24], data[1][:24], LatencyOrigin(HARDWARE))
 
 
 @pytest.mark.parametrize(("name", "form"), [("nas_bench_201", "structural"), ("multi_hardware", "pairwise")])
@@ -256,7 +257,7 @@ def test_forms_that_a_space_lacks(name: str, form: Any) -> None:
     found = get_space(name)
     rows = sample(found, 50, 0).encodings
     with pytest.raises(CostModelError, match=f"a {form} model is not for it"):
-        fit(found, rows, np.ones(50), Origin("h"), FitOptions(form=form))
+        fit(found, rows, np.ones(50), LatencyOrigin("h"), FitOptions(form=form))
 
 
 def test_predictions_have_a_floor(space: ArchitectureSpace, fitted: Fit) -> None:

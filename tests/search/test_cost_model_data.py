@@ -14,15 +14,17 @@ from mhmodels.formats.numbers import decimal
 from mhmodels.hardware import Measurement
 from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import get_architecture
-from mhmodels.search.cost_model.fitting import Origin
-from mhmodels.search.cost_model.latencies.reading import read_latencies, read_members, stored_latencies, write_samples
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.latencies.reading import read_latencies
+from mhmodels.search.cost_model.latencies.samples import read_samples, write_samples
+from mhmodels.search.cost_model.latencies.stored import stored_latencies
 from mhmodels.search.errors import CostModelError, SpaceError
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
-ORIGIN = Origin("some-phone")
+ORIGIN = LatencyOrigin("some-phone")
 
 
 def space_of(name: str) -> ArchitectureSpace:
@@ -116,7 +118,7 @@ def test_tables_that_were_cut_or_written_with_decimal_commas(tmp_path: Path) -> 
 def test_a_quote_that_is_not_closed_swallows_no_lines(tmp_path: Path) -> None:
     space, path = space_of("multi_hardware"), tmp_path / "latencies.csv"
     path.write_text('architecture,distribution,ms\nmulti_max,,2.5\nmulti_avg,"depth,3.5\nmulti_max,,2.5\n')
-    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_members(path, space)):
+    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_samples(path, space)):
         with pytest.raises(FileFormatError, match=r"latencies\.csv: line 3: .*; expected .* every quote closed"):
             read()
     path.write_text('architecture,ms\nmulti_max,"2.5"\n')
@@ -137,7 +139,7 @@ def test_a_table_of_another_space_or_version_is_told_by_its_provenance(tmp_path:
     provenance = {"format": "mhmodels.latencies/1", "space": "multi_hardware", "environments": {}}
     for schema in (space.schema, "0123"):
         beside.write_text(json.dumps({**provenance, "schema": schema}))
-        for read in (lambda: read_latencies(path, space, ORIGIN).encodings, lambda: read_members(path, space).encodings):
+        for read in (lambda: read_latencies(path, space, ORIGIN).encodings, lambda: read_samples(path, space).encodings):
             if schema == space.schema:
                 assert len(read()) == 1
                 continue
@@ -168,7 +170,7 @@ def test_a_damaged_provenance_is_refused_wherever_its_table_is_read(tmp_path: Pa
     path.write_text("architecture,ms\nmulti_max,2.5\n")
     document = {"format": "mhmodels.latencies/1", "space": "multi_hardware", "schema": space.schema, "environments": {}}
     path.with_suffix(".json").write_text(damage(document), errors="surrogatepass")
-    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_members(path, space)):
+    for read in (lambda: read_latencies(path, space, ORIGIN), lambda: read_samples(path, space)):
         with pytest.raises(FileFormatError, match=r"latencies\.json: damaged, .*restore it, or move it away"):
             read()
 
@@ -295,7 +297,7 @@ def test_rows_of_different_conditions_are_chosen_not_mixed(tmp_path: Path, field
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(networks):
             store.add(row_of(one.name, one.architecture_id, 5.0 + i, **{field: values[i % 2]}))
-        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them \(--where .* or --where"):
+        with pytest.raises(CostModelError, match=rf"field '{field}.* for .*choose one of them: .* or "):
             stored_latencies(store, space, "some-phone")
         name, value = field, values[0]
         if isinstance(value, dict):
@@ -367,5 +369,32 @@ def test_latencies_of_different_devices_are_not_mixed(tmp_path: Path) -> None:
     with Store(tmp_path / "results.db") as store:
         for i, one in enumerate(space.build_all(sample(space, 4, 3).encodings)):
             store.add(row_of(one.name, one.architecture_id, 5.0, device=f"phone {i % 2}"))
-        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*--where"):
+        with pytest.raises(CostModelError, match=r"field 'device' is 'phone 0' .*'phone 1' .*: "):
             stored_latencies(store, space, "some-phone")
+
+
+def test_bursts_and_sustained_runs_of_a_phone_are_kept_apart(tmp_path: Path) -> None:
+    """Neither a file completed from the store nor the baselines beside samples mix the modes of a phone."""
+    space = space_of("multi_hardware")
+    drawn = sample(space, 6, 3)
+    path = lines(tmp_path / "samples.jsonl", [{"encoding": row.tolist()} for row in drawn.encodings])
+    modes = ("burst", "sustained")
+    with Store(tmp_path / "results.db") as store:
+        for i, one in enumerate(space.build_all(drawn.encodings)):
+            store.add(row_of(one.name, one.architecture_id, 5.0 + i, configuration={"mode": modes[i % 2]}))
+        for mode, ms in zip(modes, (7.0, 70.0), strict=True):
+            store.add(row_of("mobilenet_v1", "1234", ms, configuration={"mode": mode}))
+            store.add(row_of("mobilenet_v2", "5678", ms, configuration={"mode": mode}, batch=4))
+        with pytest.raises(CostModelError, match=r"field 'configuration\.mode' is 'burst' .* 'sustained'") as error:
+            read_latencies(path, space, "some-phone", store)
+        assert error.value.field == "where"
+        for place, mode in enumerate(modes):
+            where = {"configuration.mode": mode}
+            for found in (
+                read_latencies(path, space, "some-phone", store, where),
+                stored_latencies(store, space, "some-phone", where),
+            ):
+                assert sorted(found.ms) == [5.0 + i for i in range(place, 6, 2)]
+                assert found.origin.environment is not None
+                assert found.origin.environment.configuration == {"mode": mode}
+                assert [(one.model, one.ms) for one in found.origin.baselines] == [("mobilenet_v1", (7.0, 70.0)[place])]

@@ -154,7 +154,9 @@ def test_a_file_that_ends_within_a_number_is_refused(table: Path, tmp_path: Path
 
 
 def test_tables_are_not_taken_for_each_other(table: Path) -> None:
-    assert "give it with --latencies" in str(run("run", "--space", SPACE, "--evaluator", table, "--latencies", table).exception)
+    assert "give it as latencies (--latencies)" in str(
+        run("run", "--space", SPACE, "--evaluator", table, "--latencies", table).exception
+    )
 
 
 def test_all_of_a_space_are_drawn_and_small_networks_need_no_distribution() -> None:

@@ -15,9 +15,9 @@ from mhmodels.search.errors import SpaceError
 from mhmodels.search.run.drawing import boxes
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.catalogue.ofa import ofa_resnet50
+from mhmodels.search.space.decisions import SKIP
 from mhmodels.search.space.pieces import pieces_of
 from mhmodels.search.space.restriction import restrict
-from mhmodels.search.space.search_space import SKIP
 from mhmodels.search.space.template import ArchitectureSpace
 from tests.test_bottleneck import resnet50d
 

@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from mhmodels.search.cost_model import FitOptions, fit
-from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.catalogue.ofa import ofa_mobilenet_v3
 
@@ -50,7 +50,7 @@ def test_linear_models_of_cells_reach_their_ceiling(cells: dict[str, Any], devic
     encodings, ms = cells["ops"][rows], ms[rows]
     space = get_space("nas_bench_201")
     options = FitOptions(form="coupled", error="absolute", held_out=0.01, curve=False)
-    model = fit(space, encodings, ms, Origin(device), options).model
+    model = fit(space, encodings, ms, LatencyOrigin(device), options).model
     assert spearmanr(model.bind(space).predict(encodings), ms)[0] >= CEILINGS[device] - 0.0015
 
 
@@ -66,7 +66,7 @@ def test_linear_models_of_cells_reach_their_ceiling(cells: dict[str, Any], devic
 def test_pairs_go_beyond_the_linear_ceiling_on_unseen_cells(cells: dict[str, Any], device: str) -> None:
     ms = column(cells, device)
     rows = np.isfinite(ms) & np.isfinite(column(cells, "edgegpu_tx2"))
-    model = fit(get_space("nas_bench_201"), cells["ops"][rows], ms[rows], Origin(device), FitOptions(curve=False)).model
+    model = fit(get_space("nas_bench_201"), cells["ops"][rows], ms[rows], LatencyOrigin(device), FitOptions(curve=False)).model
     assert model.form == "pairwise"
     assert model.held_out.spearman is not None
     assert model.held_out.spearman > CEILINGS[device]
@@ -78,7 +78,7 @@ def ranks(cells: dict[str, Any], device: str, seed: int) -> tuple[float, float]:
     order = np.random.default_rng(seed).permutation(np.flatnonzero(np.isfinite(ms)))
     train, rest = order[:900], order[900:]
     models = (
-        fit(space, cells["ops"][train], ms[train], Origin(device), FitOptions(error=error, curve=False)).model  # type: ignore[arg-type]
+        fit(space, cells["ops"][train], ms[train], LatencyOrigin(device), FitOptions(error=error, curve=False)).model  # type: ignore[arg-type]
         for error in ("relative", "absolute")
     )
     first, second = (float(spearmanr(m.bind(space).predict(cells["ops"][rest]), ms[rest])[0]) for m in models)
@@ -103,7 +103,7 @@ def test_sums_of_layers_are_recovered_from_few_networks(device: str) -> None:
     """FBNet's columns of these are sums of a table of layers (facts 3), so a linear model is exact."""
     with np.load(DATA / "fbnet_latency.npz", allow_pickle=False) as table:
         rows, ms = table["arch"][:600], table["latency_ms"][:600, table["devices"].tolist().index(device)]
-    model = fit(get_space("fbnet"), rows, ms, Origin(device), FitOptions(form="coupled", curve=False)).model
+    model = fit(get_space("fbnet"), rows, ms, LatencyOrigin(device), FitOptions(form="coupled", curve=False)).model
     assert model.held_out.mape < 1e-4
 
 
@@ -124,7 +124,7 @@ def test_structure_beats_places_on_once_for_all(device: str, spearman: float) ->
         blocks = np.where(np.tile(np.arange(4), 5) < depth, 3 * expansion + kernel, 9)
         rows = np.column_stack([blocks, (table["r"][:700] - 128) // 4])
     reports = {
-        form: fit(space, rows, ms, Origin(device), FitOptions(form=form, curve=False)).model.held_out  # type: ignore[arg-type]
+        form: fit(space, rows, ms, LatencyOrigin(device), FitOptions(form=form, curve=False)).model.held_out  # type: ignore[arg-type]
         for form in ("structural", "coupled")
     }
     assert reports["structural"].mape < 0.5 * reports["coupled"].mape

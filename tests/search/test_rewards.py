@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mhmodels.errors import MhmodelsError
-from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.cost_model.fitting import FitOptions, fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.errors import CostModelError, SearchError
-from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.space.catalogue import get_space
 from tests.search import toys
 
@@ -143,7 +145,7 @@ def test_cost_models_of_another_space_or_hardware_are_refused() -> None:
     rng = np.random.default_rng(0)
     cells, macro = get_space("nas_bench_201"), get_space("nas_bench_macro")
     rows = cells.draw(60, rng)
-    model = fit(cells, rows, 1 + rows.sum(axis=1), Origin("phone"), FitOptions(form="coupled", curve=False)).model
+    model = fit(cells, rows, 1 + rows.sum(axis=1), LatencyOrigin("phone"), FitOptions(form="coupled", curve=False)).model
     reward = Reward(references={"phone": 4.0})
     with pytest.raises(CostModelError, match="nas_bench_macro"):
         Objective.of_cost_models(macro, [model], reward)

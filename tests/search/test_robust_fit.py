@@ -15,7 +15,8 @@ from scipy.stats import spearmanr
 
 from mhmodels.cli.main import cli
 from mhmodels.search.cost_model import CostModel, FitOptions, fit
-from mhmodels.search.cost_model.fitting import Fit, Origin
+from mhmodels.search.cost_model.fitting import Fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.units import unit_doubt
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
@@ -39,7 +40,7 @@ def collection() -> tuple[Any, Any, Any]:
 @pytest.fixture(scope="module")
 def clean(collection: tuple[Any, Any, Any]) -> Fit:
     space, encodings, ms = collection
-    return fit(space, encodings, ms, Origin(HARDWARE), PLAIN)
+    return fit(space, encodings, ms, LatencyOrigin(HARDWARE), PLAIN)
 
 
 def error(found: Fit, collection: tuple[Any, Any, Any]) -> float:
@@ -57,7 +58,7 @@ def test_a_share_of_absurd_latencies_changes_the_error_by_at_most_a_quarter(
     bad = draw.choice(len(ms), round(SHARE * len(ms)), replace=False)
     wrong = ms.copy()
     wrong[bad] *= draw.choice([0.001, 1 / 60, 0.1, 10, 1000], len(bad)) if factor == "mixed" else factor
-    found = fit(space, encodings, wrong, Origin(HARDWARE), PLAIN)
+    found = fit(space, encodings, wrong, LatencyOrigin(HARDWARE), PLAIN)
     assert error(found, collection) <= 1.25 * error(clean, collection)
     if factor == 0.5:
         return  # it does not carry the fit; only what is over three times off is pointed out
@@ -75,7 +76,7 @@ def test_one_absurd_latency_of_few_is_found_wherever_it_stands(n: int, factor: f
     for place in (3, 17, 29):
         wrong = ms[:n].copy()
         wrong[place] *= factor
-        found = fit(space, encodings[:n], wrong, Origin(HARDWARE), PLAIN)
+        found = fit(space, encodings[:n], wrong, LatencyOrigin(HARDWARE), PLAIN)
         assert np.flatnonzero(found.absurd).tolist() == [place]
         assert space.label(encodings[place]) in " ".join(found.warnings)
 
@@ -88,7 +89,7 @@ def test_good_latencies_are_not_pointed_out(clean: Fit) -> None:
 
 def test_a_fit_is_the_same_every_time(collection: tuple[Any, Any, Any], clean: Fit) -> None:
     space, encodings, ms = collection
-    again = fit(space, encodings, ms, Origin(HARDWARE), PLAIN).model
+    again = fit(space, encodings, ms, LatencyOrigin(HARDWARE), PLAIN).model
     assert msgspec.structs.replace(again, created="") == msgspec.structs.replace(clean.model, created="")
 
 
@@ -108,8 +109,8 @@ def cells() -> tuple[Any, Any, Any, Any]:
 
 def test_cells_without_a_path_are_legitimate_and_absurd_latencies_are_not(cells: tuple[Any, Any, Any, Any]) -> None:
     space, rows, ms, path = cells
-    whole = fit(space, rows[:900], ms[:900], Origin("phone"), PLAIN)
-    absolute = fit(space, rows[:900], ms[:900], Origin("phone"), FitOptions(error="absolute", curve=False))
+    whole = fit(space, rows[:900], ms[:900], LatencyOrigin("phone"), PLAIN)
+    absolute = fit(space, rows[:900], ms[:900], LatencyOrigin("phone"), FitOptions(error="absolute", curve=False))
     ranks = [spearmanr(one.model.bind(space).predict(rows[900:]), ms[900:])[0] for one in (whole, absolute)]
     assert ranks[0] >= ranks[1] - 0.005
     assert ranks[0] >= 0.955
@@ -117,7 +118,7 @@ def test_cells_without_a_path_are_legitimate_and_absurd_latencies_are_not(cells:
     wrong = ms[:900].copy()
     bad = np.random.default_rng(2).choice(np.flatnonzero(path[:900]), 45, replace=False)
     wrong[bad] *= 0.001
-    found = fit(space, rows[:900], wrong, Origin("phone"), PLAIN)
+    found = fit(space, rows[:900], wrong, LatencyOrigin("phone"), PLAIN)
     assert spearmanr(found.model.bind(space).predict(rows[900:]), ms[900:])[0] >= ranks[0] - 0.01
     assert found.absurd[bad].mean() > 0.9
 
@@ -126,20 +127,22 @@ def test_cells_without_a_path_are_legitimate_and_absurd_latencies_are_not(cells:
 def poor(collection: tuple[Any, Any, Any]) -> CostModel:
     """A model of latencies that have nothing to do with the networks."""
     space, encodings, ms = collection
-    return fit(space, encodings, np.random.default_rng(3).permutation(ms), Origin(HARDWARE), PLAIN).model
+    return fit(space, encodings, np.random.default_rng(3).permutation(ms), LatencyOrigin(HARDWARE), PLAIN).model
 
 
 def test_a_model_that_ranks_badly_says_so_in_its_file_and_is_refused(poor: CostModel, tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_bytes(poor.to_json())
     assert b"Spearman correlation of" in path.read_bytes()
-    with pytest.raises(CostModelError, match=r"not to be relied on: held-out networks .*expected at least 0\.9.*--force"):
+    with pytest.raises(CostModelError, match=r"not to be relied on: held-out networks .*expected at least 0\.9") as error:
         poor.check_trust()
+    assert error.value.field == "force"
     search = ["search", "run", "--space", "multi_hardware", "--cost-model", str(path), "--evaluator", "json:dumps"]
     search += ["--method", "random", "--evaluations", "3"]
     refused = CliRunner().invoke(cli, search)
     assert refused.exit_code == 1
     assert "is not to be relied on" in str(refused.exception)
+    assert "(--force)" in str(refused.exception)
     forced = CliRunner().invoke(cli, [*search, "--force"])
     assert "is not to be relied on" not in str(forced.exception)
     predicted = CliRunner().invoke(cli, ["search", "predict", "multi_max", "--cost-model", str(path)])
@@ -159,7 +162,9 @@ def test_too_many_absurd_latencies_are_a_warning_in_the_file(collection: tuple[A
     space, encodings, ms = collection
     wrong = ms.copy()
     wrong[np.random.default_rng(4).choice(300, 45, replace=False)] *= 1000
-    assert "15% of the latencies are over 3 times" in " ".join(fit(space, encodings, wrong, Origin("x"), PLAIN).model.doubts)
+    assert "15% of the latencies are over 3 times" in " ".join(
+        fit(space, encodings, wrong, LatencyOrigin("x"), PLAIN).model.doubts
+    )
 
 
 @pytest.mark.parametrize(

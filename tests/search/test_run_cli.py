@@ -22,7 +22,8 @@ from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.registry import get_architecture
 from mhmodels.search.cli.run_checks import check_function
-from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.cost_model.fitting import FitOptions, fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.run.request import load_request
 from mhmodels.search.space.catalogue import get_space
 from tests.conftest import Run
@@ -68,7 +69,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, hardware_ids: tuple[str, ..
     for hardware_id in hardware_ids:
         hardware, _ = get_hardware(hardware_id)
         ms = [simulate(architecture, hardware) for architecture in space.build_all(rows)]  # type: ignore[attr-defined]
-        model = fit(space, rows, ms, Origin(hardware_id, kind="simulated"), FitOptions(curve=False)).model
+        model = fit(space, rows, ms, LatencyOrigin(hardware_id, kind="simulated"), FitOptions(curve=False)).model
         (path / f"{hardware_id}.json").write_bytes(model.to_json())
     (path / "evaluating.py").write_text(EVALUATOR)
     (path / "helping.py").write_text("def half(rows): return [0.5] * len(rows)\n")

@@ -23,7 +23,8 @@ from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.search.methods.strategies import Evolution, Method, NonDominated, Random, Reinforce
 from mhmodels.search.objective.evaluators import CallableAccuracy, PredictedAccuracy
-from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.run.log import Evaluated, SearchLog
 from mhmodels.search.run.results import front_document
 from mhmodels.search.run.running import Found, front, search

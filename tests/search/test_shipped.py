@@ -12,7 +12,7 @@ import pytest
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import resolve
 from mhmodels.search.cost_model import FitOptions, fit
-from mhmodels.search.cost_model.fitting import Origin
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.reading import read_latencies
 from mhmodels.search.cost_model.model import encoding_hashes
 from mhmodels.search.cost_model.shipping import (
@@ -41,7 +41,7 @@ HARDWARE = (*NPUS, *HOST)
 def test_fits_to_the_collection_hit_nearly_all_held_out_networks(hardware: str) -> None:
     """Both halves; no bar was set for ethos-u85-256, of which a few networks are far off whatever the split."""
     space = get_space("multi_hardware")
-    found = read_latencies(TABLE, space, Origin(hardware))
+    found = read_latencies(TABLE, space, LatencyOrigin(hardware))
     assert len(found.ms) >= 998
     model = fit(space, found.encodings, found.ms, found.origin, FitOptions(curve=False), found.distributions).model
     least, halves = (0.95, ()) if hardware == "ethos-u85-256" else (0.98, tuple(model.by_distribution.values()))
@@ -55,7 +55,7 @@ def test_the_collection_is_the_beginning_of_the_sample_it_says_it_is() -> None:
     space = get_space("multi_hardware")
     beginning = {row.tobytes(): name for row, name in zip(*sample(space, 1000, 0), strict=True)}
     for hardware in HARDWARE:
-        found = read_latencies(TABLE, space, Origin(hardware))
+        found = read_latencies(TABLE, space, LatencyOrigin(hardware))
         assert [beginning[row.tobytes()] for row in found.encodings] == list(found.distributions)
 
 
@@ -69,7 +69,7 @@ def test_a_shipped_model_repeats_its_held_out_statistics(hardware: str) -> None:
     assert (model.environment.compiler, bool(model.environment.runtime)) == (
         ("", True) if hardware in HOST else ("Vela 5.2.0", False)
     )
-    found = read_latencies(TABLE, space, Origin(hardware))
+    found = read_latencies(TABLE, space, LatencyOrigin(hardware))
     assert found.origin.environment == model.environment
     seen = set(model.trained_on)
     held = np.array([digest not in seen for digest in encoding_hashes(space, found.encodings)])

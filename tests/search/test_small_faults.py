@@ -21,7 +21,7 @@ from mhmodels.search.errors import CostModelError, SpaceError
 from mhmodels.search.run.drawing import boxes, show
 from mhmodels.search.run.results import Result
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import OneOf
+from mhmodels.search.space.decisions import OneOf
 from mhmodels.search.space.tabular import TabularSpace
 
 

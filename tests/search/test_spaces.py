@@ -19,7 +19,8 @@ from mhmodels.registry import get_architecture, resolve
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.catalogue import get_space, space_makers
 from mhmodels.search.space.catalogue.multi_hardware import multi_hardware
-from mhmodels.search.space.search_space import SKIP, OneOf, Space
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.tabular import TabularSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
@@ -138,7 +139,11 @@ def test_another_input_size_is_no_member() -> None:
         building("multi_hardware").encode(get_architecture("multi_max").at(input_size=192))
 
 
-@pytest.mark.parametrize("name", BUILDING)
+# Counting the work of its 58,000 blocks takes seconds.
+LARGE = "multi_hardware_unrestricted"
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n == LARGE else n for n in BUILDING])
 def test_samples_are_architectures_and_come_back(name: str) -> None:
     space = building(name)
     rows = space.draw(12, np.random.default_rng(3))

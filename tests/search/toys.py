@@ -7,8 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.search.objective.rewards import Objective, Reward
-from mhmodels.search.space.search_space import Encodings, OneOf, Space
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
+from mhmodels.search.space.decisions import OneOf
+from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.tabular import TabularSpace
 
 Floats = NDArray[np.float64]

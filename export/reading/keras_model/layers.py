@@ -6,21 +6,16 @@ Classes and functions are told apart by identity, never by name: a user's subcla
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol, get_args
+from typing import Any
 
 import keras
-import tensorflow as tf
 
-from mhmodels.block_types import Rectifier
 from mhmodels.blocks import Kind
-from mhmodels.export.errors import ExportError
+from mhmodels.export.reading.keras_model.activations import activation_of, function_of, rectifier
 from mhmodels.export.reading.keras_model.front import (
     ARITHMETIC,
     RESIZING,
     TRAINING_ONLY,
-    Front,
-    Size,
     arithmetic,
     classes_of,
     identity,
@@ -30,58 +25,22 @@ from mhmodels.export.reading.keras_model.front import (
     resizing,
     training_only,
 )
+from mhmodels.export.reading.keras_model.operation_list import LayerRule, OperationList, Size, refuse
 from mhmodels.export.reading.keras_model.precision import is_quantised
-from mhmodels.network import Op
 
 _NOTHING_IN_INFERENCE = classes_of((
     "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout2D",
 ))  # fmt: skip
 _SHAPES_ONLY = (keras.layers.Flatten, keras.layers.Reshape)
-_activations, _ops = keras.activations, keras.ops
-_ACTIVATIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
-    ("linear", (_activations.linear, tf.identity)),
-    ("relu", (_activations.relu, _ops.relu, tf.nn.relu)),
-    ("relu6", (_activations.relu6, _ops.relu6, tf.nn.relu6)),
-    ("hard_swish", (_activations.hard_silu, _ops.hard_silu, _ops.hard_swish)),
-    ("hard_sigmoid", (_activations.hard_sigmoid, _ops.hard_sigmoid)),
-    ("sigmoid", (_activations.sigmoid, _ops.sigmoid, tf.nn.sigmoid)),
-    ("softmax", (_activations.softmax, _ops.softmax, tf.nn.softmax)),
-)
-"""Operations' activations, and the functions that compute them."""
-
-
-class Operations(Protocol):
-    """The growing list that a rule adds to.
-
-    Attributes:
-        ops: by name, in execution order.
-        layers: Keras layers with weights, by operation name; `NAME_bn` for its batch normalisation.
-        sizes: (height, width) of each operation's output.
-        channels: of each operation's output.
-        front: what stands before the first operation.
-    """
-
-    front: Front
-    ops: dict[str, Op]
-    layers: dict[str, Any]
-    sizes: dict[str, Size]
-    channels: dict[str, int]
-
-    def add(self, layer: Any, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
-        """Adds an operation under a layer's name, which it returns."""
-
-    def change(self, name: str, **fields: Any) -> str:
-        """Fuses something into an operation, whose name it returns."""
-
-    def is_first(self, name: str) -> bool:
-        """Whether a value is the picture, and no operation has read it so far."""
-
-    def renew(self) -> None:
-        """Makes the picture another one: what stood for it before may not be read any more."""
+_ops = keras.ops
 
 
 def operation_of(
-    reader: Operations, layer: Any, inputs: list[str], shape: tuple[int | None, ...], arguments: tuple[Any, ...] = ()
+    reader: OperationList,
+    layer: keras.layers.Layer,
+    inputs: list[str],
+    shape: tuple[int | None, ...],
+    arguments: tuple[Any, ...] = (),
 ) -> str:
     """Adds a layer's operation; returns the name of the operation whose output is the layer's.
 
@@ -97,10 +56,10 @@ def operation_of(
     """
     kind = type(layer)
     if is_quantised(layer):
-        raise _refuse(
+        raise refuse(
             layer,
             f"was quantised by Keras (dtype policy '{layer.dtype_policy.name}'), so that its kernel holds integers; give the "
-            "model as it was before quantize(): --format int8 or uint8 quantises it for TFLite",
+            "model as it was before quantize(): `formats=int8` or uint8 quantises it for TFLite",
         )
     if kind in ARITHMETIC and len(inputs) == 1:
         return arithmetic(reader, layer, inputs, arguments)
@@ -110,7 +69,7 @@ def operation_of(
         return inputs[0]
     rule = _RULES.get(kind)
     if rule is None:
-        raise _refuse(layer, f"the direct writer has no operator for it; {_derived(kind)}")
+        raise refuse(layer, f"the direct writer has no operator for it; {_derived(kind)}")
     _check_last_axis(layer, shape)
     return rule(reader, layer, inputs)
 
@@ -121,12 +80,12 @@ def _derived(kind: type) -> str:
     if known is not None:
         return (
             f"it is derived from {known.__name__} and may compute something else; build the model with {known.__name__} itself "
-            "if it does not. Float formats of this model can be had with --engine tensorflow"
+            "if it does not. Float formats of this model can be had with `engine=tensorflow`"
         )
-    return "float formats of this model can be had with --engine tensorflow"
+    return "float formats of this model can be had with `engine=tensorflow`"
 
 
-def _strided(layer: Any, size: Size, window: int, stride: int) -> Size:
+def _strided(layer: keras.layers.Layer, size: Size, window: int, stride: int) -> Size:
     """The size of what a window that moves by a stride gives."""
 
     def side(length: int | None) -> int | None:
@@ -135,17 +94,13 @@ def _strided(layer: Any, size: Size, window: int, stride: int) -> Size:
         if layer.padding == "same":
             return -(-length // stride)
         if length < window:
-            raise _refuse(layer, f"its window of {window} is larger than the map of {size}")
+            raise refuse(layer, f"its window of {window} is larger than the map of {size}")
         return (length - window) // stride + 1
 
     return side(size[0]), side(size[1])
 
 
-def _refuse(layer: Any, what: str) -> ExportError:
-    return ExportError(f"layer '{layer.name}' ({type(layer).__name__}): {what}")
-
-
-def _check_last_axis(layer: Any, shape: tuple[int | None, ...]) -> None:
+def _check_last_axis(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> None:
     """Refuses a layer that divides the channels, or works along others: an operation has them last and knows no second axis.
 
     Args:
@@ -154,14 +109,14 @@ def _check_last_axis(layer: Any, shape: tuple[int | None, ...]) -> None:
     """
     kind = type(layer)
     if kind in _SHAPES_ONLY and any(side != 1 for side in shape[1:-1]):
-        raise _refuse(layer, f"gives {shape[1:]}, expected all values in the last dimension")
+        raise refuse(layer, f"gives {shape[1:]}, expected all values in the last dimension")
     if kind in _SOFTMAX:
         axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
         if [axis % len(shape) for axis in axes] != [len(shape) - 1]:
-            raise _refuse(layer, f"axis is {layer.axis} of {len(shape)} dimensions, expected the last")
+            raise refuse(layer, f"axis is {layer.axis} of {len(shape)} dimensions, expected the last")
 
 
-def _window(layer: Any) -> tuple[int, int, int]:
+def _window(layer: keras.layers.Layer) -> tuple[int, int, int]:
     """(kernel, stride, dilation) of a convolution that TFLite's SAME padding describes."""
     kernel, stride, dilation = _square(
         layer, kernel_size=layer.kernel_size, strides=layer.strides, dilation_rate=layer.dilation_rate
@@ -169,28 +124,28 @@ def _window(layer: Any) -> tuple[int, int, int]:
     return kernel, stride, dilation
 
 
-def _square(layer: Any, **sides: tuple[int, int]) -> tuple[int, ...]:
+def _square(layer: keras.layers.Layer, **sides: tuple[int, int]) -> tuple[int, ...]:
     """One side of each of a layer's sizes, the window's first, where the file can have them."""
     if any(len(set(side)) > 1 for side in sides.values()):
-        raise _refuse(layer, f"{', '.join(sides)} must be square")
+        raise refuse(layer, f"{', '.join(sides)} must be square")
     _check_data_format(layer)
     first, *others = (side[0] for side in sides.values())
     if layer.padding not in ("same", "valid"):
-        raise _refuse(layer, f"padding is '{layer.padding}', expected 'same' or 'valid'")
+        raise refuse(layer, f"padding is '{layer.padding}', expected 'same' or 'valid'")
     return (first, *others)
 
 
-def _padding(layer: Any, window: int) -> str:
+def _padding(layer: keras.layers.Layer, window: int) -> str:
     """A window of one pixel pads nothing: the converter writes SAME then, and so do we."""
     return "same" if window == 1 else str(layer.padding)
 
 
-def _check_data_format(layer: Any) -> None:
+def _check_data_format(layer: keras.layers.Layer) -> None:
     if layer.data_format != "channels_last":
-        raise _refuse(layer, f"data_format is '{layer.data_format}', expected 'channels_last'")
+        raise refuse(layer, f"data_format is '{layer.data_format}', expected 'channels_last'")
 
 
-def _conv(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _conv(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
     kernel, stride, dilation = _window(layer)
     size = _strided(layer, reader.sizes[inputs[0]], dilation * (kernel - 1) + 1, stride)
     name = reader.add(
@@ -201,9 +156,9 @@ def _conv(reader: Operations, layer: Any, inputs: list[str]) -> str:
     return _with_weights(reader, layer, name)
 
 
-def _depthwise(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _depthwise(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
     if layer.depth_multiplier != 1:
-        raise _refuse(layer, f"depth_multiplier is {layer.depth_multiplier}, expected 1")
+        raise refuse(layer, f"depth_multiplier is {layer.depth_multiplier}, expected 1")
     kernel, stride, dilation = _window(layer)
     channels = reader.channels[inputs[0]]
     size = _strided(layer, reader.sizes[inputs[0]], dilation * (kernel - 1) + 1, stride)
@@ -214,93 +169,48 @@ def _depthwise(reader: Operations, layer: Any, inputs: list[str]) -> str:
     return _with_weights(reader, layer, name)
 
 
-def _dense(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _dense(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
     name = reader.add(layer, "conv", inputs, layer.units, reader.sizes[inputs[0]], bias=layer.use_bias)
     return _with_weights(reader, layer, name)
 
 
-def _with_weights(reader: Operations, layer: Any, name: str) -> str:
+def _with_weights(reader: OperationList, layer: keras.layers.Layer, name: str) -> str:
     reader.layers[name] = layer
-    return _activation(reader, layer, [name])
+    return activation_of(reader, layer, [name])
 
 
-def _batch_norm(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _batch_norm(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
     op = reader.ops.get(inputs[0])
     if op is None or op.kind not in ("conv", "depthwise") or op.batch_norm or op.activation != "linear":
-        raise _refuse(layer, "stands behind no convolution or dense layer, so that it cannot be folded into one")
+        raise refuse(layer, "stands behind no convolution or dense layer, so that it cannot be folded into one")
     if layer.axis not in (-1, 3) and not (isinstance(layer.axis, (list, tuple)) and list(layer.axis) in ([-1], [3])):
-        raise _refuse(layer, f"axis is {layer.axis}, expected the channels")
+        raise refuse(layer, f"axis is {layer.axis}, expected the channels")
     reader.layers[f"{op.name}_bn"] = layer
     return reader.change(op.name, batch_norm=True)
 
 
-def _relu(reader: Operations, layer: Any, inputs: list[str]) -> str:
-    """A rectifier: a layer of its own, or another layer's activation."""
-    limits = {None: "relu", 6.0: "relu6"}
-    if layer.max_value not in limits or layer.negative_slope or layer.threshold:
-        raise _refuse(layer, f"max_value {layer.max_value}, negative_slope {layer.negative_slope}: only ReLU and ReLU6 exist")
-    return _fuse(reader, layer, inputs[0], limits[layer.max_value])
-
-
-def _activation(reader: Operations, layer: Any, inputs: list[str]) -> str:
-    """What a layer's `activation` is: mostly a function of Keras; a `ReLU` layer has its limits itself."""
-    function = layer.activation
-    if type(function) is keras.layers.ReLU:
-        return _relu(reader, function, inputs)
-    for activation, functions in _ACTIVATIONS:
-        if any(function is one for one in functions):
-            return _fuse(reader, layer, inputs[0], activation)
-    name, known = getattr(function, "__name__", type(function).__name__), [activation for activation, _ in _ACTIVATIONS]
-    alike = f"; a function of that name that is not Keras' own ({getattr(function, '__module__', '?')})" if name in known else ""
-    raise _refuse(layer, f"activation '{name}' has no operator{alike}; expected Keras' own {', '.join(known)}")
-
-
-def _function(activation: str) -> Callable[[Operations, Any, list[str]], str]:
-    """An activation as a layer or operation of its own."""
-    return lambda reader, layer, inputs: _fuse(reader, layer, inputs[0], activation)
-
-
-def _fuse(reader: Operations, layer: Any, source: str, activation: str) -> str:
-    """An activation: part of the convolution before it, or a softmax of its own."""
-    if activation == "linear":
-        return source
-    if activation == "softmax":
-        if reader.sizes[source] != (1, 1):
-            raise _refuse(layer, f"a softmax over a map of {reader.sizes[source]}, expected one over classes")
-        if layer.name not in reader.ops:
-            return reader.add(layer, "softmax", [source], reader.channels[source], (1, 1))
-        renamed = keras.layers.Softmax(name=f"{layer.name}_softmax")  # the dense layer has its own name already
-        return reader.add(renamed, "softmax", [source], reader.channels[source], (1, 1))
-    op = reader.ops.get(source)
-    weighted = op is not None and op.kind in ("conv", "depthwise")
-    added = op is not None and op.kind == "add" and activation in get_args(Rectifier)
-    if op is None or not (weighted or added) or op.activation != "linear":
-        raise _refuse(layer, f"activation '{activation}' stands behind no convolution, dense layer or addition that could do it")
-    return reader.change(source, activation=activation)
-
-
-def _join(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
-    def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _join(kind: Kind) -> LayerRule:
+    def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         if len(inputs) != 2:
-            raise _refuse(layer, f"has {len(inputs)} inputs, expected 2")
+            raise refuse(layer, f"has {len(inputs)} inputs, expected 2")
         height, width, channels = _broadcast(layer, *((*reader.sizes[name], reader.channels[name]) for name in inputs))
         return reader.add(layer, kind, inputs, channels, (height, width))
 
     return rule
 
 
-def _broadcast(layer: Any, *shapes: tuple[int | None, int | None, int]) -> tuple[int | None, int | None, int]:
+def _broadcast(layer: keras.layers.Layer, *shapes: tuple[int | None, int | None, int]) -> tuple[int | None, int | None, int]:
     """Shape of what two maps (height, width, channels) give together: a side of 1 is repeated, whichever of them has it."""
     for sides in zip(*shapes, strict=True):
         if len(set(sides) - {1}) > 1:
-            raise _refuse(layer, f"its inputs are {' and '.join(map(str, shapes))}, expected sides that are equal or 1")
+            raise refuse(layer, f"its inputs are {' and '.join(map(str, shapes))}, expected sides that are equal or 1")
     height, width, channels = (next((side for side in sides if side != 1), 1) for sides in zip(*shapes, strict=True))
     assert channels is not None
     return height, width, channels
 
 
-def _window_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
-    def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _window_pool(kind: Kind) -> LayerRule:
+    def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         kernel, stride = _square(layer, pool_size=layer.pool_size, strides=layer.strides)
         size, padding = _strided(layer, reader.sizes[inputs[0]], kernel, stride), _padding(layer, kernel)
         return reader.add(layer, kind, inputs, reader.channels[inputs[0]], size, kernel=kernel, stride=stride, padding=padding)
@@ -308,20 +218,20 @@ def _window_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
     return rule
 
 
-def _global_pool(kind: Kind) -> Callable[[Operations, Any, list[str]], str]:
-    def rule(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _global_pool(kind: Kind) -> LayerRule:
+    def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         _check_data_format(layer)
         return reader.add(layer, kind, inputs, reader.channels[inputs[0]], (1, 1))
 
     return rule
 
 
-def _flatten(reader: Operations, layer: Any, inputs: list[str]) -> str:
+def _flatten(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
     height, width = reader.sizes[inputs[0]]
     if (height, width) == (1, 1):
         return inputs[0]
     if height is None or width is None or getattr(layer, "data_format", "channels_last") != "channels_last":
-        raise _refuse(layer, f"flattens a map of {(height, width)} with the channels not last, or of unknown size")
+        raise refuse(layer, f"flattens a map of {(height, width)} with the channels not last, or of unknown size")
     return reader.add(layer, "flatten", inputs, height * width * reader.channels[inputs[0]], (1, 1))
 
 
@@ -330,25 +240,25 @@ def _unary(function: Any) -> type:
     return operations_of(lambda tensor, _: function(tensor))
 
 
-def _nothing(_: Operations, __: Any, inputs: list[str]) -> str:
+def _nothing(_: OperationList, __: keras.layers.Layer, inputs: list[str]) -> str:
     return inputs[0]
 
 
 _layers = keras.layers
 _SOFTMAX = (_layers.Softmax, _unary(_ops.softmax))
-_RULES: dict[type, Callable[[Any, Any, list[str]], str]] = {
+_RULES: dict[type, LayerRule] = {
     _layers.Conv2D: _conv,
     _layers.DepthwiseConv2D: _depthwise,
     _layers.Dense: _dense,
     _layers.BatchNormalization: _batch_norm,
-    _layers.ReLU: _relu,
-    _layers.Activation: _activation,
-    **dict.fromkeys(_SOFTMAX, _function("softmax")),
-    _unary(_ops.relu): _function("relu"),
-    _unary(_ops.relu6): _function("relu6"),
-    _unary(_ops.hard_silu): _function("hard_swish"),
-    _unary(_ops.hard_sigmoid): _function("hard_sigmoid"),
-    _unary(_ops.sigmoid): _function("sigmoid"),
+    _layers.ReLU: rectifier,
+    _layers.Activation: activation_of,
+    **dict.fromkeys(_SOFTMAX, function_of("softmax")),
+    _unary(_ops.relu): function_of("relu"),
+    _unary(_ops.relu6): function_of("relu6"),
+    _unary(_ops.hard_silu): function_of("hard_swish"),
+    _unary(_ops.hard_sigmoid): function_of("hard_sigmoid"),
+    _unary(_ops.sigmoid): function_of("sigmoid"),
     _layers.Add: _join("add"),
     operations_of(_ops.add): _join("add"),
     _layers.Multiply: _join("multiply"),

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array
 
 SINGLE = "float32"
 
@@ -33,7 +34,7 @@ def single_precision() -> Iterator[None]:
         config.set_image_data_format(before[2])
 
 
-def is_quantised(layer: Any) -> bool:
+def is_quantised(layer: keras.layers.Layer) -> bool:
     """Whether Keras itself quantised a layer: its kernel then holds integers and is no kernel to be read."""
     policy = getattr(layer, "dtype_policy", None)
     return getattr(policy, "quantization_mode", None) is not None or getattr(layer, "quantization_mode", None) is not None
@@ -71,18 +72,18 @@ def in_float32(model: keras.Model) -> keras.Model:
     return rebuilt
 
 
-def _layers(model: Any) -> Iterator[Any]:
+def _layers(model: keras.Model) -> Iterator[Any]:
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
 
 
-def _policy(layer: Any) -> str:
+def _policy(layer: keras.layers.Layer) -> str:
     policy = getattr(layer, "dtype_policy", None)
     return str(getattr(policy, "name", None) or getattr(layer, "dtype", SINGLE) or SINGLE)
 
 
-def _is_single(layer: Any) -> bool:
+def _is_single(layer: keras.layers.Layer) -> bool:
     if isinstance(layer, keras.layers.InputLayer):
         return bool(layer.dtype == SINGLE)
     return _policy(layer) == SINGLE or isinstance(layer, keras.Model)
@@ -105,3 +106,9 @@ def _in_float32(node: Any) -> Any:
 def _is_real(value: Any) -> bool:
     name = value.get("config", {}).get("name") if isinstance(value, dict) else value
     return isinstance(name, str) and name.startswith(("float", "bfloat", "mixed"))
+
+
+def keras_outputs(model: keras.Model, images: Float32Array) -> list[Float32Array]:
+    """What a Keras model gives when it is called, output by output."""
+    with single_precision():
+        return [np.asarray(output, np.float32) for output in keras.tree.flatten(model(images, training=False))]

@@ -12,8 +12,8 @@ import keras
 
 from mhmodels.blocks import Kind
 from mhmodels.export.errors import ExportError
-from mhmodels.export.reading.keras_model.front import Front, Size
 from mhmodels.export.reading.keras_model.layers import operation_of
+from mhmodels.export.reading.keras_model.operation_list import Front, Size
 from mhmodels.network import IMAGE, Op
 
 FLATTEN = "flatten"
@@ -33,8 +33,8 @@ class ReadModel(NamedTuple):
     """
 
     ops: tuple[Op, ...]
-    layers: dict[str, Any]
-    tensors: dict[str, Any]
+    layers: dict[str, keras.layers.Layer]
+    tensors: dict[str, keras.KerasTensor]
     outputs: tuple[str, ...]
     size: tuple[int, int]
     channels: int
@@ -73,10 +73,10 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadM
         raise ExportError(f"model '{model.name}': its input has no known number of channels")
     if size is None:
         if height is None or width is None:
-            raise ExportError(f"model '{model.name}': takes pictures of any size, a file needs one: give --input-size")
+            raise ExportError(f"model '{model.name}': takes pictures of any size, a file needs one: give `input_size`")
         size = (height, width)
     elif (height, width) not in ((None, None), size):
-        raise ExportError(f"model '{model.name}': built for {height}x{width} pixels, --input-size asks for {size[0]}x{size[1]}")
+        raise ExportError(f"model '{model.name}': built for {height}x{width} pixels, `input_size` asks for {size[0]}x{size[1]}")
     reader = _Reader(size, channels)
     try:
         _check_call(model)
@@ -98,8 +98,8 @@ class _Reader:
 
     def __init__(self, size: tuple[int, int], channels: int) -> None:
         self.ops: dict[str, Op] = {}
-        self.layers: dict[str, Any] = {}
-        self.tensors: dict[str, Any] = {}
+        self.layers: dict[str, keras.layers.Layer] = {}
+        self.tensors: dict[str, keras.KerasTensor] = {}
         self.seen: set[int] = set()
         self.sizes: dict[str, Size] = {IMAGE: size}
         self.channels = {IMAGE: channels}
@@ -108,11 +108,11 @@ class _Reader:
         self.readers: dict[str, str] = {}
         self.front = Front(channels)
 
-    def bind(self, tensor: Any, name: str) -> None:
+    def bind(self, tensor: keras.KerasTensor, name: str) -> None:
         """Notes that a tensor is what an operation gives, as far as it is known now."""
         self.values[id(tensor)] = (name, self.changes.get(name, 0))
 
-    def value(self, tensor: Any) -> str:
+    def value(self, tensor: keras.KerasTensor) -> str:
         """The operation that a tensor is the output of; reads the layers before it first."""
         waiting = [tensor]
         while waiting:
@@ -131,7 +131,7 @@ class _Reader:
             self.tensors[name] = current
         return self.read(tensor, "output")
 
-    def output(self, tensor: Any) -> str:
+    def output(self, tensor: keras.KerasTensor) -> str:
         """The operation that an output of the model is: nothing may be fused into it any more."""
         name = self.value(tensor)
         if name == IMAGE:
@@ -139,7 +139,7 @@ class _Reader:
         self.readers.setdefault(name, "output")
         return name
 
-    def read(self, tensor: Any, reader: str) -> str:
+    def read(self, tensor: keras.KerasTensor, reader: str) -> str:
         """The operation's name for a reader, unless what it reads was fused away."""
         name, change = self.values[id(tensor)]
         if self.changes.get(name, 0) != change:
@@ -154,7 +154,7 @@ class _Reader:
         """Makes the picture another one: what stood for it before may not be read any more."""
         self.changes[IMAGE] = self.changes.get(IMAGE, 0) + 1
 
-    def apply(self, layer: Any, node: Any, output: Any) -> str:
+    def apply(self, layer: keras.layers.Layer, node: Any, output: keras.KerasTensor) -> str:
         """Adds a layer as a node calls it; returns the operation whose output is the layer's."""
         if isinstance(layer, keras.Model):
             return self._inner(layer, list(node.input_tensors), output)
@@ -165,7 +165,7 @@ class _Reader:
         names = [self.read(entry, layer.name) for entry in node.input_tensors]
         return operation_of(self, layer, names, tuple(output.shape), node.arguments.args)
 
-    def _inner(self, model: Any, inputs: list[Any], output: Any) -> str:
+    def _inner(self, model: keras.Model, inputs: list[Any], output: keras.KerasTensor) -> str:
         """A model used as a layer."""
         _check_call(model)
         if id(model) in self.seen:
@@ -175,7 +175,7 @@ class _Reader:
             self.bind(inner, self.read(outer, model.name))
         return self.value(model.outputs[output._keras_history.tensor_index])
 
-    def add(self, layer: Any, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
+    def add(self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
         """Adds an operation under a layer's name."""
         name = str(layer.name)
         if name in self.ops or name == IMAGE:
@@ -228,12 +228,12 @@ def output_names(model: keras.Model) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _check_call(model: Any) -> None:
+def _check_call(model: keras.Model) -> None:
     """Refuses a model that computes something else than its layers, one after the other."""
     if type(model).call not in (keras.Model.call, keras.Sequential.call, _FUNCTIONAL.call):
         raise ExportError(
             f"model '{model.name}' ({type(model).__name__}): has a `call` of its own, which no list of operations follows from; "
-            "float formats of it can be had with --engine tensorflow"
+            "float formats of it can be had with `engine=tensorflow`"
         )
 
 
@@ -252,7 +252,7 @@ def _read_early(name: str, reader: str) -> ExportError:
     )
 
 
-def _producer(tensor: Any) -> tuple[Any, Any]:
+def _producer(tensor: keras.KerasTensor) -> tuple[Any, Any]:
     """The layer that made a Keras tensor, and the node that says what it read."""
     history = tensor._keras_history
     return history.operation, history.operation._inbound_nodes[history.node_index]

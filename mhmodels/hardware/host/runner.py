@@ -12,7 +12,6 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from mhmodels.hardware.host.pace import remember_pace
 from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
@@ -159,7 +158,7 @@ class _BlockMaker:
         return self.made[-1]
 
 
-def _alone(session: HostSession, runs: int) -> tuple[HostTiming, dict[str, Any]]:
+def _alone(session: HostSession, runs: int) -> tuple[HostTiming, dict[str, object]]:
     """Blocks of one network until they agree, and what a row says of the conditions."""
     key = _pace_key()
     fastest = remember_pace(key, session.about["pace_ns"] / 1e3)
@@ -221,7 +220,7 @@ def _cpuinfo() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _state(cores: Sequence[int]) -> dict[str, Any]:
+def _state(cores: Sequence[int]) -> dict[str, object]:
     return {
         "load_after": os.getloadavg()[0],
         "cores": list(cores),

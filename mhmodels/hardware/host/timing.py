@@ -185,7 +185,8 @@ def relative_standard_error(row: Measurement) -> float:
     found = row.device_state.get("uncertainty")
     if isinstance(found, float):
         return found
-    return max(row.mad_ratio or 0.0, row.device_state.get("stolen", 0.0))
+    stolen = row.device_state.get("stolen")
+    return max(row.mad_ratio or 0.0, stolen if isinstance(stolen, float) else 0.0)
 
 
 def _doubt(block: TimedBlock, fastest_us: float) -> float:

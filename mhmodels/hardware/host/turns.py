@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.errors import MeasurementError
-from mhmodels.hardware.conditions import mixture
 from mhmodels.hardware.measurement import Measurement, Turns
+from mhmodels.hardware.mixing import mixture
 
 Floats: TypeAlias = NDArray[np.float64]
 
@@ -64,8 +64,7 @@ def common_reference_speed(rows: Sequence[Measurement]) -> ReferenceSpeed | None
         names = ", ".join(sorted(f"{name} ({digest[:8]})" if name else "none" for name, digest in kinds))
         raise MeasurementError(
             f"rows on {timed[0].hardware} were timed in turns with different references, which do not go together: {names}; "
-            "use a store of one of them",
-            field="store",
+            "use a store of one of them (argument 'store')"
         )
     different = mixture(timed)
     if different is not None:
@@ -117,7 +116,8 @@ def _elasticity(turns: Sequence[Turns]) -> float:
 
 def _deviations(times_ms: Sequence[float]) -> Floats:
     logarithms = np.log(np.array(times_ms))
-    return np.clip(logarithms - np.median(logarithms), -_SPIKE, _SPIKE)
+    deviations: Floats = np.clip(logarithms - np.median(logarithms), -_SPIKE, _SPIKE)
+    return deviations
 
 
 def _covariance(one: Floats, other: Floats) -> float:

@@ -127,7 +127,9 @@ class RunFolder:
         """
         if self.record.exists() and (resume or write):
             if not resume:
-                raise TrainingError(f"{self.path}: holds a run already; resume it, or give another folder", field="resume")
+                raise TrainingError(
+                    f"{self.path}: holds a run already; continue it with argument 'resume', or give another folder"
+                )
             self._check(setup)
             if write:
                 self._claim()

@@ -1,1 +1,1 @@
-"""Latencies to fit cost models to: files and stores, their units, and the zoo networks measured beside a sample."""
+"""Latencies to fit cost models to, read from files and stores, with their origin, unit and baselines."""

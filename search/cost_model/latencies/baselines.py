@@ -1,4 +1,4 @@
-"""Networks of the zoo that were measured beside a space's samples: rewards are stated in latencies of such (equations 4, 5)."""
+"""Zoo networks that are measured beside a space's samples, as reference latencies of rewards (equations 4 and 5)."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from mhmodels.hardware.measurement import Measurement
 from mhmodels.store import Store
 
 BASELINE = "mobilenet_v1"
-"""The network whose latencies are the C of rewards if nothing else is wanted."""
+"""Network whose latencies are the default references of rewards (C in equations 4 and 5)."""
 
 
 class Baseline(Checked, frozen=True, kw_only=True):
-    """A network whose latency was measured where the data come from, at the same pace.
+    """A network with a latency measured in the same conditions as the data of a cost model.
 
     Attributes:
-        model: its name.
-        architecture_id: of it.
-        ms: its latency.
+        model: name of the network.
+        architecture_id: id of its architecture.
+        ms: latency in ms, above 0.
     """
 
     model: str
@@ -27,37 +27,45 @@ class Baseline(Checked, frozen=True, kw_only=True):
     ms: float
 
 
-def baselines_of(rows: Iterable[Measurement], pace: ReferenceSpeed | None) -> tuple[Baseline, ...]:
-    """Latencies of rows at a pace; those of networks that do not run there, or that were timed otherwise, are left out."""
-    alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(pace)]
-    found = [(row, steady_ms(row, pace)) for row in alike]
+def baselines_of(rows: Iterable[Measurement], speed: ReferenceSpeed | None) -> tuple[Baseline, ...]:
+    """Latencies of rows at a common reference speed.
+
+    Args:
+        rows: rows of one hardware.
+        speed: reference speed of the samples, None if they were not timed in turns. Rows with another reference network are left
+            out, and so are networks that the hardware does not run.
+    """
+    alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(speed)]
+    found = [(row, steady_ms(row, speed)) for row in alike]
     return tuple(
         Baseline(model=row.model, architecture_id=str(row.architecture_id), ms=ms) for row, ms in found if ms is not None
     )
 
 
-def stored_baselines(store: Store, beside: Sequence[Measurement], pace: ReferenceSpeed | None) -> tuple[Baseline, ...]:
-    """What a store has of networks outside of spaces, measured as the samples were.
+def stored_baselines(store: Store, beside: Sequence[Measurement], speed: ReferenceSpeed | None) -> tuple[Baseline, ...]:
+    """Latencies of networks outside of spaces that a store has, measured in the same conditions as samples.
 
     Args:
-        store: that has the samples.
-        beside: the samples' rows: of one hardware, environment, format and number of threads.
-        pace: theirs.
+        store: measurement store.
+        beside: rows of the samples, at least one, all with the same `Measurement.conditions`.
+        speed: their reference speed.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    like = beside[0]
+    like = next((row for row in beside if row.supported), beside[0])
     rows = store.latest(
         [like.hardware],
         format=like.format,
         weights=like.weights,
         threads=like.threads,
         environment=like.environment,
-        beside=_reference(pace),
+        beside=_reference(speed),
     )
-    return baselines_of([row for row in rows if ":" not in row.model], pace)  # members of spaces are named SPACE:ENCODING
+    conditions = like.conditions()
+    # Members of spaces are named SPACE:ENCODING.
+    return baselines_of([row for row in rows if ":" not in row.model and row.conditions() == conditions], speed)
 
 
-def _reference(pace: ReferenceSpeed | None) -> str:
-    return pace.reference_hash if pace else ""
+def _reference(speed: ReferenceSpeed | None) -> str:
+    return speed.reference_hash if speed else ""

@@ -1,4 +1,4 @@
-"""What the rows of a file of latencies say: JSON lines and CSV, the networks and the latencies in them."""
+"""Rows of files of latencies: parses JSON lines and tables, and reads the network and the latency of a row."""
 
 from __future__ import annotations
 
@@ -24,19 +24,30 @@ from mhmodels.search.space.search_space import Encodings, Space
 from mhmodels.search.space.template import ArchitectureSpace
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
-"""What separates the fields of a table, by the end of its name."""
+"""Field separator of a table by its suffix."""
 LATENCIES = ("ms", "latency_ms", "median_ms")
 COLUMNS = ("encoding", "architecture", "schema", "distribution", "hardware", *LATENCIES)
-"""Columns of a table of latencies that mean something here; others are the user's."""
+"""Columns of a table that have a meaning here; other columns are ignored."""
 _NONE = ("", "null", "none", "×")
 
 
-def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, Any]]]:
-    """A file's rows, each with the number of its line."""
+def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, object]]]:
+    """Parses a file.
+
+    Args:
+        text: content of the file.
+        path: its path; the suffix `.csv` or `.tsv` means a table, others JSON lines.
+
+    Returns:
+        (line number, fields by name) of each row.
+
+    Raises:
+        FileFormatError: the file is not JSON lines or a table with the expected columns.
+    """
     return list(_csv_rows(text, path) if path.suffix.lower() in DELIMITERS else _json_rows(text, path))
 
 
-def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     for number, line in enumerate(text.removeprefix(codecs.BOM_UTF8).splitlines(), 1):
         if not line.strip():
             continue
@@ -52,7 +63,7 @@ def _json_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]
         yield number, row
 
 
-def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
     header, rows = read_csv(text, path)
     _check_columns(header, path)
     for number, row in rows:
@@ -65,7 +76,7 @@ def _csv_rows(text: bytes, path: Path) -> Iterator[tuple[int, Mapping[str, Any]]
 
 
 def _check_columns(header: list[str], path: Path) -> None:
-    """Refuses columns that only look like ours: their values would be passed over without a word."""
+    """Refuses misspelt columns, which would otherwise be ignored silently."""
     expected = "expected 'encoding' or 'architecture', and 'ms' (or 'latency_ms', 'median_ms')"
     plain = {_plain(name): name for name in COLUMNS}
     slips = {name: plain[_plain(name)] for name in header if name not in COLUMNS and _plain(name) in plain}
@@ -84,11 +95,18 @@ def _plain(name: str) -> str:
 
 
 def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dict[Any, Any]]]]:
-    """The header of a table (.csv, or .tsv with tabs), and its rows as of `csv.DictReader`, each with the number of its line.
+    """Parses a table with a header (`.csv` with commas, `.tsv` with tabs).
+
+    Args:
+        content: content of the file.
+        path: its path.
+
+    Returns:
+        Header, and (line number, fields by column) of each row, as `csv.DictReader` gives them.
 
     Raises:
-        FileFormatError: not UTF-8 text, a column twice, or wrongly quoted: a quote that is never closed would swallow all lines
-            behind it.
+        FileFormatError: the file is not UTF-8 text, has a column twice, or is wrongly quoted. An unclosed quote would swallow all
+            lines after it.
     """
     line, rows = 1, list[tuple[int, dict[Any, Any]]]()
     delimiter = DELIMITERS.get(path.suffix.lower(), ",")
@@ -111,19 +129,19 @@ def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dic
     return header, rows
 
 
-def placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
-    """The network of one row of a file.
+def encoding_of(row: Mapping[str, object], space: Space, where: str) -> Encodings:
+    """The encoding of the network in a row.
 
     Args:
-        row: has `encoding` or `architecture`, see `read_latencies`; its `schema`, if it has one, must be the space's.
-        space: what it must be a member of.
+        row: fields by name: `encoding` or `architecture`, as in `read_latencies`. A `schema` must be the space's.
+        space: space that the network belongs to.
         where: file and line, for messages.
 
     Returns:
-        (decisions,).
+        (decisions,), int16.
 
     Raises:
-        SpaceError: it is no member.
+        SpaceError: the network is not a member of the space.
         FileFormatError: the row is wrong.
     """
     try:
@@ -134,7 +152,7 @@ def placed(row: Mapping[str, Any], space: Space, where: str) -> Encodings:
         raise FileFormatError(f"{where}: {error}") from error
 
 
-def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
+def _encoding(row: Mapping[str, object], space: Space) -> Encodings:
     schema = row.get("schema")
     if schema not in (None, space.schema):
         raise SpaceError(f"field 'schema' is {schema!r}, but space '{space.name}' has {space.schema}: another space or version")
@@ -144,7 +162,8 @@ def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
     if isinstance(encoding, list):
         if not all(isinstance(value, int) and abs(value) < 1 << 15 for value in encoding):
             raise FileFormatError(f"field 'encoding' is {str(encoding)[:60]}, expected whole numbers")
-        return space.check(encoding)[0]
+        parsed: Encodings = space.check(encoding)[0]
+        return parsed
     architecture = row.get("architecture")
     if architecture is None:
         raise FileFormatError("neither 'encoding' nor 'architecture' is given")
@@ -157,15 +176,24 @@ def _encoding(row: Mapping[str, Any], space: Space) -> Encodings:
     return space.encode(Architecture.from_json(msgspec.json.encode(architecture), source="architecture"))
 
 
-def latency_of(row: Mapping[str, Any], where: str) -> float | None:
-    """The latency, None where there is none; a number that is no latency is refused, since it means a broken measurement."""
+def latency_of(row: Mapping[str, object], where: str) -> float | None:
+    """The latency in a row, in ms; None if it has none.
+
+    Args:
+        row: fields by name.
+        where: file and line, for messages.
+
+    Raises:
+        FileFormatError: the field is not a decimal number, or several fields contradict each other.
+        CostModelError: the number is not a possible latency, which means that the measurement is broken.
+    """
     found: dict[str, float] = {}
     for name in LATENCIES:
         value = row.get(name)
         if value is None or (isinstance(value, str) and value.strip().lower() in _NONE):
             continue
         try:
-            number = decimal(value) if isinstance(value, str) else float(value)
+            number = decimal(value) if isinstance(value, str) else _number(value)
         except OverflowError:
             number = math.inf
         except (TypeError, ValueError):
@@ -182,3 +210,10 @@ def latency_of(row: Mapping[str, Any], where: str) -> float | None:
         stated = " and ".join(f"'{name}' {number:g}" for name, number in found.items())
         raise FileFormatError(f"{where}: several latencies, {stated}, expected one; leave the other columns out")
     return next(iter(found.values()), None)
+
+
+def _number(value: object) -> float:
+    """A JSON number as float; TypeError for anything else."""
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"expected a number, found {type(value).__name__}")
+    return float(value)

@@ -1,7 +1,7 @@
-"""FBNet's space (arXiv 1812.03443, tables 1 and 2): 22 layers with nine candidate blocks each.
+"""The space of FBNet (arXiv 1812.03443, tables 1 and 2): 22 layers with nine candidate blocks each.
 
-Channel shuffle behind grouped convolutions is left out: no operation of ours shuffles. A skipped layer that would change
-the shape is a 1x1 convolution, as in FBNet's code. The order of the candidates is that of `fbnet_latency.npz`.
+The channel shuffle after grouped convolutions is left out, because no block type has one. A skipped layer that would change the
+shape is a 1x1 convolution, as in the code of FBNet. The candidates have the order of `fbnet_latency.npz`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 from mhmodels.architecture import Block
 from mhmodels.families.rows import IMAGENET, conv, ib
 from mhmodels.search.space.catalogue.parts import group, head
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Group, Template
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 _CANDIDATES = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))
@@ -18,7 +19,11 @@ NOTE = "Without the channel shuffle behind grouped convolutions. Nine candidates
 
 
 def fbnet(input_size: int = 224) -> ArchitectureSpace:
-    """Widths and depths are fixed but for skips; kernel 3 or 5, expansion 1, 3 or 6, or 1 with two groups."""
+    """22 layers of fixed width, each with kernel size 3 or 5, expansion 1, 3 or 6 (or 1 with two groups), or skipped.
+
+    Args:
+        input_size: side of the input in pixels.
+    """
     groups: list[Group] = [group("stem", "stem", 16, [(conv(3, 2, 1),)])]
     entering = 16
     for number, (width, layers, stride) in enumerate(_STAGES, 2):

@@ -1,10 +1,11 @@
-"""A space around MobileNetV2 (arXiv 1801.04381). One-Proxy names one and does not define it; this definition is ours."""
+"""A space around MobileNetV2 (arXiv 1801.04381). One-Proxy searches such a space without a definition; this one is ours."""
 
 from __future__ import annotations
 
 from mhmodels.families.rows import SYMMETRIC, conv, ib
 from mhmodels.search.space.catalogue.parts import bottlenecks, group, head, stage, widths
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.piece_table import Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _RATIOS = (0.75, 1.0, 1.25)
@@ -13,7 +14,7 @@ NOTE = "Our definition: One-Proxy and others search 'a MobileNet-V2 space' witho
 
 
 def mobilenet_v2_space() -> ArchitectureSpace:
-    """MobileNetV2's stages with 1 to 4 blocks of kernel 3, 5 or 7 and expansion 3, 4 or 6, at 0.75 to 1.25 of its widths."""
+    """The stages of MobileNetV2 with 1 to 4 blocks, kernel size 3, 5 or 7, expansion 3, 4 or 6, and 0.75 to 1.25 of the width."""
     blocks = bottlenecks(_KERNELS, _EXPANSIONS, activation="relu6")
     stages = [
         stage(

@@ -1,9 +1,10 @@
-"""The paper's multi-hardware space (arXiv 2008.08178, section 6.1), and the wider one that hardware limits cut down to it.
+"""The multi-hardware space (arXiv 2008.08178, section 6.1), and the larger space that hardware limits reduce to it.
 
-Stated there: blocks per stage 1 to 4, expansion 1 to 6, width ratios 0.5 to 2, inverted bottleneck or fused, kernel 3 or 5,
-stride 2 in stages 1, 2, 3, 4 and 6, no squeeze-excite and no h-swish, widths in multiples of 32, head not searched. Our
-reading, because it is not stated and both published networks must be members: base widths are MobileNetV3-Large's, a
-ratio times a base is rounded half up to the multiple of 32, the stem is fixed, the head is 960 and 1280 wide.
+The paper states: 1 to 4 blocks per stage, expansion 1 to 6, width ratios 0.5 to 2, inverted bottlenecks or fused ones, kernel
+size 3 or 5, stride 2 in stages 1, 2, 3, 4 and 6, no squeeze-excite, no h-swish, widths in multiples of 32, and a fixed head.
+
+It does not state the following, which was chosen so that both published networks are members: base widths of MobileNetV3-Large,
+rounding half up to multiples of 32, a fixed stem, and a head with widths 960 and 1280.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from typing import Literal, TypeAlias
 from mhmodels.architecture import Activation, Block, Conv, Rounding, Scaling, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, fused, ib
 from mhmodels.search.space.catalogue.parts import TUNAS_RATIOS, group, stage, widths
-from mhmodels.search.space.search_space import OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Group, Template
+from mhmodels.search.space.decisions import OneOf
+from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 Style: TypeAlias = Literal["model_garden", "tunas"]
 
@@ -42,13 +44,14 @@ def multi_hardware(
     """The space of section 6.1.
 
     Args:
-        bases: base widths of the stem and the five stages.
-        divisor: widths are multiples of it.
-        stem_kernels: kernels of the first convolution.
-        style: residual wherever the shapes allow and batch normalisation on the last convolution, as TF Model Garden; or no
-            residual on a stage's first block and a bias, as the paper's own code. The same widths and kernels in both.
-        input_size: side in pixels.
-        name: of the space; another definition needs another one.
+        bases: base widths of the stem and the five stages, in channels.
+        divisor: widths are multiples of this number.
+        stem_kernels: kernel sizes of the first convolution.
+        style: `model_garden` has residual connections wherever shapes allow and batch normalisation on the last convolution, as
+            TF Model Garden; `tunas` has no residual connection on the first block of a stage and a bias on the last convolution,
+            as the code of the paper. Widths and kernel sizes are equal.
+        input_size: side of the input in pixels.
+        name: name of the space; every definition needs its own.
     """
     template = _template(
         [widths(base, TUNAS_RATIOS, divisor) for base in bases],
@@ -64,10 +67,10 @@ def multi_hardware(
 
 
 def multi_hardware_unrestricted() -> ArchitectureSpace:
-    """What section 6.1 starts from, a space around MobileNetV3-Large, before any hardware has its say.
+    """The space around MobileNetV3-Large that section 6.1 starts from, before it is restricted to hardware.
 
-    Kernels 3, 5 and 7, squeeze-excite or not, ReLU or h-swish (stem and head too), widths rounded to multiples of 8 or of
-    32. Restricted by what the Pixel 4's Edge TPU runs and its Hexagon runs well, `multi_hardware` remains.
+    It has kernel sizes 3, 5 and 7, blocks with and without squeeze-excite, ReLU or h-swish (in stem and head as well), and widths
+    rounded to multiples of 8 or 32. The limits of the Pixel 4's Edge TPU and Hexagon DSP reduce it to `multi_hardware`.
     """
     activations: tuple[Activation, ...] = ("relu", "hard_swish")
     template = _template(

@@ -1,12 +1,13 @@
-"""NAS-Bench-Macro (Su et al., CVPR 2021, arXiv 2103.11922): 6 561 small MobileNetV2 chains, all of them trained on CIFAR-10."""
+"""The space of NAS-Bench-Macro (Su et al., CVPR 2021, arXiv 2103.11922): 6 561 small networks, all trained on CIFAR-10."""
 
 from __future__ import annotations
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.families.rows import conv, ib
 from mhmodels.search.space.catalogue.parts import group, head
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 STAGES = ((64, 2), (128, 3), (256, 3))
 """Channels and layers of each stage; the first layer has stride 2."""
@@ -15,9 +16,9 @@ NOTE = "Encodings are the benchmark's strings. Its 6 561 strings are 3 969 netwo
 
 
 def nas_bench_macro() -> ArchitectureSpace:
-    """Eight layers, each an identity, kernel 3 with expansion 3, or kernel 5 with expansion 6; 32x32 pixels, 10 classes.
+    """Eight layers for 32x32 pixels and 10 classes: identity, kernel 3 with expansion 3, or kernel 5 with expansion 6.
 
-    The identity of a layer that changes shape is a linear 1x1 convolution with stride 2 (the benchmark's own code).
+    In a layer that changes the shape, the identity is a linear 1x1 convolution with stride 2, as in the benchmark's code.
     """
     stages = []
     for number, (width, layers) in enumerate(STAGES, 2):

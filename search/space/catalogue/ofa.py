@@ -1,7 +1,7 @@
-"""Once-for-All's spaces (ICLR 2020; facts in `ofa/imagenet_classification`, MIT, read and not copied).
+"""The spaces of Once-for-All (ICLR 2020, arXiv 1908.09791), after `ofa/imagenet_classification` (MIT); no code is copied.
 
-Those of inverted bottlenecks have stages of 2 to 4 blocks of kernel 3, 5 or 7 and expansion 3, 4 or 6, that of bottlenecks
-decides depth, inner width and width of every stage. The input is 128 to 224 pixels in steps of 4.
+The spaces of inverted bottlenecks have stages of 2 to 4 blocks with kernel size 3, 5 or 7 and expansion 3, 4 or 6. The space of
+bottlenecks decides depth, inner width and width of every stage. The input has 128 to 224 pixels in steps of 4.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 from mhmodels.architecture import MaxPool, Rounding, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, bottleneck, conv, ib
 from mhmodels.search.space.catalogue.parts import bottlenecks, group, head, stage
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _ROUNDING = Rounding()
@@ -24,12 +25,12 @@ INPUT_SIZES = tuple(range(128, 225, 4))
 def ofa_mobilenet_v3(
     width: float = 1.2, input_sizes: Sequence[int] = INPUT_SIZES, name: str = "ofa_mobilenet_v3"
 ) -> ArchitectureSpace:
-    """Around MobileNetV3-Large.
+    """The space around MobileNetV3-Large.
 
     Args:
-        width: multiplier of all widths, rounded to multiples of 8; 1.0 and 1.2 were published.
+        width: multiplier of all widths, which are rounded to multiples of 8; 1.0 and 1.2 were published.
         input_sizes: sides of the input in pixels.
-        name: of the space; another definition needs another one.
+        name: name of the space; every definition needs its own.
     """
     stem, first, *stages = (_ROUNDING(base * width) for base in (16, 16, 24, 40, 80, 112, 160))
     rows = []
@@ -56,12 +57,12 @@ def ofa_mobilenet_v3(
 def ofa_proxylessnas(
     width: float = 1.3, input_sizes: Sequence[int] = INPUT_SIZES, name: str = "ofa_proxylessnas"
 ) -> ArchitectureSpace:
-    """Around ProxylessNAS: ReLU6 and no squeeze-excite, a sixth stage of a single block.
+    """The space around ProxylessNAS: ReLU6, no squeeze-excite, and a sixth stage with a single block.
 
     Args:
-        width: multiplier of all widths, rounded to multiples of 8; 1.3 was published.
+        width: multiplier of all widths, which are rounded to multiples of 8; 1.3 was published.
         input_sizes: sides of the input in pixels.
-        name: of the space; another definition needs another one.
+        name: name of the space; every definition needs its own.
     """
     stem, first, *stages, last = (_ROUNDING(base * width) for base in (32, 16, 24, 40, 80, 96, 192, 320, 1280))
     rows = []
@@ -86,15 +87,15 @@ def ofa_proxylessnas(
 
 
 def ofa_resnet50(input_sizes: Sequence[int] = INPUT_SIZES, name: str = "ofa_resnet50") -> ArchitectureSpace:
-    """Around ResNet-50-D: its stem with an optional residual convolution, four stages of bottlenecks.
+    """The space around ResNet-50-D: its stem with an optional residual convolution, and four stages of bottlenecks.
 
-    Stages have 2, 2, 4 and 2 blocks and up to 2 more; each block has an inner width of its own, each stage and both widths of
-    the stem are ResNet's times 0.65, 0.8 or 1. For the stem's first width two of these are the same 24 channels, which
-    Once-for-All's encoding tells apart and this one does not.
+    Stages have 2, 2, 4 and 2 blocks and up to 2 more. Each block has its own inner width. The widths of stages and stem are those
+    of ResNet times 0.65, 0.8 or 1. For the stem's first width, two of these are the same 24 channels, which the encoding of
+    Once-for-All distinguishes and this one does not.
 
     Args:
         input_sizes: sides of the input in pixels.
-        name: of the space; another definition needs another one.
+        name: name of the space; every definition needs its own.
     """
     outer = _scaled(64)
     inner = tuple(sorted({_ROUNDING(width // 2) for width in outer}))
@@ -113,7 +114,7 @@ def ofa_resnet50(input_sizes: Sequence[int] = INPUT_SIZES, name: str = "ofa_resn
 
 
 def _scaled(base: int) -> tuple[int, ...]:
-    """A width of ResNet times each multiplier."""
+    """A width of ResNet times each multiplier, rounded."""
     return tuple(_ROUNDING(base * multiplier) for multiplier in _WIDTHS)
 
 

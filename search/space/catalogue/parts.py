@@ -1,4 +1,4 @@
-"""What the tables of several spaces share."""
+"""Groups and widths that the definitions of several spaces share."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ from typing import Any
 
 from mhmodels.architecture import Block, Conv, Rounding
 from mhmodels.families.rows import ib
-from mhmodels.search.space.search_space import SKIP, OneOf
-from mhmodels.search.space.template import Group, Part
+from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.piece_table import Group, Part
 
 TUNAS_RATIOS = (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)
 
 
 def widths(base: int, ratios: Iterable[float], *divisors: int) -> tuple[int, ...]:
-    """A base width times each ratio, rounded half up to multiples of each divisor (TuNAS), without repetitions."""
+    """Widths of a search: a base width times each ratio, rounded as TuNAS does.
+
+    Args:
+        base: base width in channels.
+        ratios: multipliers.
+        divisors: widths are rounded half up to multiples of each of these.
+
+    Returns:
+        Different widths in ascending order.
+    """
     rules = [Rounding(divisor=divisor, minimum=divisor, mode="half_up") for divisor in divisors]
     return tuple(sorted({rule(base * ratio) for ratio in ratios for rule in rules}))
 
@@ -29,7 +38,16 @@ def group(
     endpoint: bool = False,
     markers: int = 0,
 ) -> Group:
-    """A group whose slots have these choices: `NAME_block1`, …, and `NAME_width`."""
+    """A group with decisions `NAME_block1`, …, and `NAME_width`.
+
+    Args:
+        name: prefix of the decisions' names.
+        part: part of the architecture.
+        width: width in channels, or several to choose from.
+        blocks: choices of each slot.
+        endpoint: whether the last block is an endpoint (feature map).
+        markers: as in `Group`.
+    """
     slots = tuple(OneOf(f"{name}_block{i}", tuple(choices)) for i, choices in enumerate(blocks, 1))
     options = (width,) if isinstance(width, int) else tuple(width)
     return Group(part, slots, OneOf(f"{name}_width", options, "width"), endpoint, markers)
@@ -46,16 +64,27 @@ def stage(
     endpoint: bool = False,
     markers: int = 0,
 ) -> Group:
-    """A stage: one block of `first`, then blocks of `repeated`, some required and some that can be skipped."""
+    """A stage: a first block, then required blocks, then blocks that can be skipped.
+
+    Args:
+        name: prefix of the decisions' names.
+        width: width in channels, or several to choose from.
+        first: choices of the first block.
+        repeated: choices of all other blocks.
+        optional: number of blocks that can be skipped.
+        required: number of blocks between these and the first.
+        endpoint: whether the last block is an endpoint (feature map).
+        markers: as in `Group`.
+    """
     blocks = [first, *[repeated] * required, *[(*repeated, SKIP)] * optional]
     return group(name, "stage", width, blocks, endpoint=endpoint, markers=markers)
 
 
 def bottlenecks(kernels: Iterable[int], expansions: Iterable[float], stride: int = 1, **fields: Any) -> tuple[Block, ...]:
-    """Inverted bottlenecks of every expansion and kernel; the kernel changes fastest, as in TuNAS' vectors."""
+    """Inverted bottlenecks with every expansion and kernel size; the kernel size changes fastest, as in the vectors of TuNAS."""
     return tuple(ib(kernel, stride, 1, expansion, **fields) for expansion, kernel in product(expansions, kernels))
 
 
 def head(name: str, part: Part, width: int | Sequence[int], *, markers: int = 0, **fields: Any) -> Group:
-    """A 1x1 convolution of the head."""
+    """A group of the head with a single 1x1 convolution."""
     return group(name, part, width, [(Conv(filters=1, **fields),)], markers=markers)

@@ -1,4 +1,7 @@
-"""TuNAS' three spaces (CVPR 2020; google-research `tunas/mobile_search_space_v3.py`, Apache-2.0, read and not copied)."""
+"""The three spaces of TuNAS (arXiv 2008.06120), after google-research `tunas/mobile_search_space_v3.py` (Apache-2.0).
+
+The definitions were written anew from that file; none of its code is copied.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,21 @@ from itertools import product
 from mhmodels.architecture import Activation, Block, Rounding, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, conv, ib, separable
 from mhmodels.search.space.catalogue.parts import TUNAS_RATIOS, bottlenecks, group, head, stage, widths
-from mhmodels.search.space.search_space import SKIP
-from mhmodels.search.space.template import ArchitectureSpace, Group, Template
+from mhmodels.search.space.decisions import SKIP
+from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.template import ArchitectureSpace
 
 _HALF_UP = Rounding(divisor=8, minimum=8, mode="half_up")
 _KERNELS = (3, 5, 7)
 
 
 def proxylessnas() -> ArchitectureSpace:
-    """ProxylessNAS' space as TuNAS has it: kernels 3, 5, 7 and expansions 3 and 6 at fixed widths."""
+    """The ProxylessNAS space of TuNAS: kernel sizes 3, 5, 7 and expansions 3 and 6 at fixed widths."""
     return _proxylessnas("proxylessnas", [(width,) for width in (32, 16, 32, 40, 80, 96, 192, 320, 1280)])
 
 
 def proxylessnas_enlarged() -> ArchitectureSpace:
-    """The same with seven width ratios around powers of two."""
+    """The enlarged ProxylessNAS space of TuNAS: the same blocks with seven width ratios around powers of two."""
     bases = (16, 16, 16, 32, 64, 128, 256, 512, 1024)
     return _proxylessnas("proxylessnas_enlarged", [widths(base, TUNAS_RATIOS, 8) for base in bases])
 
@@ -54,9 +58,9 @@ def _proxylessnas(name: str, options: Sequence[Sequence[int]]) -> ArchitectureSp
 
 
 def mobilenet_v3_like() -> ArchitectureSpace:
-    """Around MobileNetV3-Large with powers of two as base widths: kernel, expansion 1 to 6, squeeze-excite, every width.
+    """The space of TuNAS around MobileNetV3-Large: kernel size, expansion 1 to 6, squeeze-excite, and every width.
 
-    The stem and, from stage 4 on, everything uses h-swish; the gates are sigmoids, as in TuNAS.
+    Base widths are powers of two. The stem and all blocks from stage 4 on use h-swish, and gates are sigmoids, as in TuNAS.
     """
     options = [widths(base, TUNAS_RATIOS, 8) for base in (16, 16, 32, 64, 128, 256, 512, 1024)]
     strides = (2, 2, 2, 1, 2)

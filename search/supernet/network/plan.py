@@ -18,7 +18,7 @@ from mhmodels.block_types import with_filters
 from mhmodels.blocks import Step, block_steps
 from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import SKIP, OneOf
+from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.template import ArchitectureSpace
 
 Shape: TypeAlias = tuple[int, ...]
@@ -110,7 +110,7 @@ class Plan:
         places += [] if pooled else [_pool(channels)]
         return (*places, Place(LOGITS, (_classifier(channels, self.classes),)))
 
-    def options(self, hole: OneOf) -> tuple[Any, ...]:
+    def options(self, hole: OneOf[Any]) -> tuple[Any, ...]:
         """The choices of a hole that the space allows."""
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
@@ -143,7 +143,7 @@ class Plan:
             yield from _pools(entering)
         yield from ((LOGITS, channels, _classifier(channels, self.classes)) for channels in entering)
 
-    def _chosen(self, row: list[int], hole: OneOf) -> Any:
+    def _chosen(self, row: list[int], hole: OneOf[Any]) -> Any:
         column = self._columns.get(hole.name)
         return hole.choices[0 if column is None else row[column]]
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.search.methods.controller import Controller
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.search.supernet.presets import Preset
 

@@ -16,7 +16,8 @@ from mhmodels.architecture import load_architecture
 from mhmodels.cli.main import cli
 from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
-from mhmodels.search.cost_model.fitting import FitOptions, Origin, fit
+from mhmodels.search.cost_model.fitting import FitOptions, fit
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.run.log import Evaluated, SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.template import ArchitectureSpace
@@ -42,7 +43,7 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     hardware, _ = get_hardware(next(entry.id for entry, _ in list_hardware() if entry.id.startswith("roofline")))
     rows = np.unique(space.draw(100, np.random.default_rng(0)), axis=0)
     ms = [simulate(architecture, hardware) for architecture in space.build_all(rows)]
-    model = fit(space, rows, ms, Origin(hardware.id, kind="simulated"), FitOptions(curve=False)).model
+    model = fit(space, rows, ms, LatencyOrigin(hardware.id, kind="simulated"), FitOptions(curve=False)).model
     (folder / "model.json").write_bytes(model.to_json())
     preset = msgspec.structs.replace(
         PRESETS["quick"],
@@ -109,7 +110,7 @@ def test_a_tpu_that_is_not_there_is_one_message(arguments: list[str | Path], mhm
     done = mhmodels("search", *map(str, arguments), "--strategy", "tpu", "-o", "found.json")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "strategy tpu: no TPU found" in done.stderr
+    assert "--strategy is tpu: no TPU found" in done.stderr
 
 
 def test_what_was_found_is_counted_without_reading_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller, ControllerSettings
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import SKIP, OneOf
+from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.ending import NEAR, finalists, shared_accuracies
 from mhmodels.search.supernet.network.plan import Plan

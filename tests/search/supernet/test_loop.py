@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mhmodels.search.errors import SearchError
-from mhmodels.search.objective.rewards import Objective
+from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.supernet.presets import Policy, Walk
 from mhmodels.search.supernet.record import claim, settings

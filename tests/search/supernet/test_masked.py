@@ -15,7 +15,7 @@ import pytest
 
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import SKIP
+from mhmodels.search.space.decisions import SKIP
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.network.plan import Plan
 from mhmodels.search.supernet.presets import Policy

@@ -13,7 +13,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.network import lower
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import SKIP
+from mhmodels.search.space.decisions import SKIP
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.network.plan import Plan
 

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Conv, Preprocessing
 from mhmodels.families.rows import fused, ib
-from mhmodels.search.objective.rewards import Objective, Reward
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.space.catalogue.parts import group, head, stage
+from mhmodels.search.space.piece_table import Template
 from mhmodels.search.space.search_space import Encodings
-from mhmodels.search.space.template import ArchitectureSpace, Template
+from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.network.plan import Plan
 from mhmodels.search.supernet.presets import Policy, Preset
 from mhmodels.search.supernet.training.data import SearchData

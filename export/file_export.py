@@ -1,0 +1,130 @@
+"""Writes one file of a job, verifies it, and gives it and its manifest their names."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from mhmodels.export.errors import ExportError
+from mhmodels.export.file_manifest import compose_manifest
+from mhmodels.export.job import ExportJob
+from mhmodels.export.quantisation.scheme import QuantisedGraph
+from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
+from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
+from mhmodels.export.verification.parity import Parity
+from mhmodels.export.writing.manifest import Calibration, Manifest, manifest_path
+from mhmodels.export.writing.metadata import MetadataWriter, describe
+from mhmodels.export.writing.writer import write_float, write_quantised
+from mhmodels.system.files import published
+from mhmodels.tflite.format import FileFormat
+
+
+class Exported(NamedTuple):
+    """An exported file.
+
+    Attributes:
+        path: of the file; its manifest lies beside it.
+        manifest: what the file is, what it was made from and how it was checked.
+        notes: what a user should know of how it was made, in words.
+    """
+
+    path: Path
+    manifest: Manifest
+    notes: tuple[str, ...] = ()
+
+
+def export_file(
+    job: ExportJob,
+    fmt: FileFormat,
+    path: Path,
+    quantised: QuantisedGraph | None,
+    calibration: Calibration | None,
+    metadata: MetadataWriter | None,
+) -> Exported:
+    """Writes one file under a temporary name, verifies it, and gives it and its manifest their names.
+
+    Args:
+        job: the network.
+        fmt: format of the file.
+        path: of the file.
+        quantised, calibration: integers of an integer file and where their ranges come from; None for a float one.
+        metadata: writes tflite-support's metadata into the file. None for none.
+
+    Raises:
+        ExportError: the file exists already, cannot be written, or does not agree with its network; nothing is left behind.
+    """
+    job.progress(f"writing {path.name}")
+    content = _content(job, quantised, fmt)
+    if metadata is not None:
+        description = describe(job.architecture, job.file_preprocessing, job.labels, fmt, job.source.label)
+        content = metadata.attach(content, description)
+    targets = path, manifest_path(path)
+    with _target_errors(path), published(*targets, overwrite=job.options.overwrite) as (partial, partial_manifest):
+        partial.write_bytes(content)
+        job.progress(f"verifying {path.name}")
+        with _verification_errors(partial, path):
+            parity = _parity(job, fmt, partial, quantised)
+        manifest = compose_manifest(job, path, content, parity, fmt, quantised, calibration, metadata=metadata is not None)
+        partial_manifest.write_bytes(manifest.to_json())
+    return Exported(path, manifest, job.notes())
+
+
+def _content(job: ExportJob, quantised: QuantisedGraph | None, fmt: FileFormat) -> bytes:
+    """Returns the bytes of a file, without metadata."""
+    options = job.options
+    io = options.io if fmt == "int8" else "uint8"
+    if options.engine == "direct":
+        if quantised is not None:
+            return write_quantised(quantised, io=io, options=options.writer)
+        assert job.graph is not None
+        return write_float(job.graph, fmt="float16" if fmt == "float16" else "float32", options=options.writer)
+    from mhmodels.export.writing.converter import convert_float, convert_quantised
+
+    if quantised is not None:
+        return convert_quantised(quantised, io=io)
+    return convert_float(job.source.file_model, float16=fmt == "float16", size=job.architecture.input_size)
+
+
+def _parity(job: ExportJob, fmt: FileFormat, file: Path, quantised: QuantisedGraph | None) -> Parity:
+    """Compares a file with its network.
+
+    Raises:
+        ParityError: it departs further than allowed.
+    """
+    images = job.feed[:PARITY_PICTURES]
+    if quantised is not None:
+        return check_quantised_file(file, quantised, images, job.expected, job.options.writer)
+    tolerance = tolerance_of(fmt)
+    assert tolerance is not None
+    return check_float_file(file, images, job.expected, tolerance, before_softmax=job.graph is not None)
+
+
+@contextlib.contextmanager
+def _verification_errors(partial: Path, path: Path) -> Iterator[None]:
+    """Makes errors of a verification name the file that is verified, and temporary files by their folder."""
+    try:
+        yield
+    except ExportError as error:
+        raise type(error)(str(error).replace(str(partial), str(path))) from error
+    except OSError as error:
+        raise ExportError(
+            f"{path}: cannot be verified, because a file in the folder for temporary files, {tempfile.gettempdir()}, cannot be "
+            f"written ({error.strerror}): make room there, or set TMPDIR to another folder; nothing is left behind"
+        ) from error
+
+
+@contextlib.contextmanager
+def _target_errors(path: Path) -> Iterator[None]:
+    """Makes errors of writing a file name the file that was asked for."""
+    try:
+        yield
+    except FileExistsError as error:
+        raise ExportError(
+            f"{error.filename}: another process wrote it meanwhile; give `overwrite` to replace it, or another folder with "
+            "`directory`"
+        ) from error
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error

@@ -1,0 +1,94 @@
+"""Composes the manifest of an exported file from its job, its bytes and its parity."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from mhmodels.complexity import layer_complexity
+from mhmodels.export.job import ExportJob
+from mhmodels.export.quantisation.scheme import QuantisedGraph, takes_pixels
+from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
+from mhmodels.export.verification.parity import Parity
+from mhmodels.export.writing.manifest import Calibration, InputSpec, Manifest, tool_versions
+from mhmodels.tflite.file import TFLiteFile, parse_tflite
+from mhmodels.tflite.format import FileFormat
+
+
+def compose_manifest(
+    job: ExportJob,
+    path: Path,
+    content: bytes,
+    parity: Parity,
+    fmt: FileFormat,
+    quantised: QuantisedGraph | None,
+    calibration: Calibration | None,
+    *,
+    metadata: bool,
+) -> Manifest:
+    """Returns the manifest of a file.
+
+    Args:
+        job: what the file was made from.
+        path: name that the file gets.
+        content: its bytes.
+        parity: how far it departs from its network.
+        fmt: its format.
+        quantised, calibration: of an integer file; None for a float one.
+        metadata: whether the file carries tflite-support's metadata.
+    """
+    parsed, options, whole = parse_tflite(content, source=str(path)), job.options, job.source.whole
+    counts = None if job.source.graph is None else [layer_complexity(op) for op in job.source.graph.ops]
+    return Manifest(
+        file=path.name,
+        sha256=hashlib.sha256(content).hexdigest(),
+        file_bytes=len(content),
+        precision=fmt,
+        engine=options.engine,
+        granularity=_granularity(quantised),
+        pooling=options.writer.pooling,
+        softmax=options.writer.softmax,
+        features=options.writer.features,
+        normalise_in_model=options.normalise_in_model,
+        architecture=msgspec.json.decode(job.architecture.to_json()) if whole else None,
+        architecture_id=job.architecture.architecture_id if whole else None,
+        backbone=None if whole else job.source.backbone,
+        weights=job.source.label,
+        input=_input_spec(job, parsed),
+        outputs=output_specs(parsed),
+        quantisation=quantisation_specs(parsed) if quantised is not None else {},
+        calibration=calibration,
+        labels=job.labels,
+        metadata=metadata,
+        params=None if counts is None else sum(layer.params for layer in counts),
+        params_total=None if counts is None else sum(layer.params + layer.biases + layer.batch_norm for layer in counts),
+        madds=None if counts is None else sum(layer.madds for layer in counts),
+        operators=operator_counts(parsed),
+        parity=parity,
+        tools=tool_versions(),
+    )
+
+
+def _granularity(quantised: QuantisedGraph | None) -> str | None:
+    if quantised is None:
+        return None
+    # One scale a channel shows in any kernel of more than one channel.
+    return "channel" if any(len(kernel.quantisation.scale) > 1 for kernel in quantised.kernels.values()) else "tensor"
+
+
+def _input_spec(job: ExportJob, parsed: TFLiteFile) -> InputSpec:
+    facts, preprocessing = input_facts(parsed), job.file_preprocessing
+    pixels = facts["scale"] is not None and takes_pixels(preprocessing)
+    return msgspec.convert(
+        {
+            **facts,
+            "takes_pixels": pixels or job.options.normalise_in_model,
+            "mean": preprocessing.mean if job.source.rule_known else None,
+            "std": preprocessing.std if job.source.rule_known else None,
+            "crop_fraction": preprocessing.crop_fraction,
+            "interpolation": preprocessing.interpolation,
+        },
+        InputSpec,
+    )

@@ -1,0 +1,121 @@
+"""One network that is being exported: what is written, what it is compared with, and what a user should know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Float32Array, Graph
+from mhmodels.export.graph.rewrite import normalise_in_graph
+from mhmodels.export.options import ExportOptions
+from mhmodels.export.reading.pictures import InputPictures, pixels_of
+from mhmodels.export.reading.reading_check import check_reading
+from mhmodels.export.reading.source import ExportSource
+from mhmodels.export.tolerances import PARITY_PICTURES
+from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
+from mhmodels.export.writing.manifest import Calibration
+
+ProgressCallback: TypeAlias = Callable[[str], None]
+"""Is told each stage, in words, as it begins."""
+
+
+_FLOAT_ENGINE = "`engine=tensorflow` writes such a model as float32 and float16, if TensorFlow's converter takes it"
+
+
+def no_progress(_: str) -> None:
+    """Ignores the stages of an export."""
+
+
+class ExportJob(NamedTuple):
+    """A network that is being exported.
+
+    Attributes:
+        source: the network with its weights.
+        architecture: with the preprocessing that the exported files state.
+        graph: what is written: the graph of the source, or that with the normalisation in front. None where the network
+            has no list of operations, which TensorFlow's engine alone can write.
+        feed: float32 (n, height, width, channels), pictures as the files take them, for calibration and parity.
+        expected: outputs of the Keras model on the first `PARITY_PICTURES` of them, by name.
+        labels: what the scores mean.
+        calibration: where the pictures come from.
+        options: formats and the rest.
+        progress: is told each stage as it begins.
+    """
+
+    source: ExportSource
+    architecture: Architecture
+    graph: Graph | None
+    feed: Float32Array
+    expected: Mapping[str, Float32Array]
+    labels: OutputLabels
+    calibration: Calibration
+    options: ExportOptions
+    progress: ProgressCallback
+
+    @property
+    def file_preprocessing(self) -> Preprocessing:
+        """The way from a picture to the input of the files, with mean 0 and deviation 1 where they take raw pixels."""
+        return (self.architecture if self.graph is None else self.graph.architecture).preprocessing
+
+    def notes(self) -> tuple[str, ...]:
+        """Returns what a user should know of the files, in words."""
+        return (*self.source.notes, *self._unknown_rule(), *self._constant())
+
+    def _unknown_rule(self) -> tuple[str, ...]:
+        if self.source.rule is None or self.source.rule_known:
+            return ()
+        return (
+            f"the preprocessing of its pictures is unknown, so that manifest and file state none: {self.source.rule.missing}",
+        )
+
+    def _constant(self) -> tuple[str, ...]:
+        if self.graph is None or self.options.writer.features or not self.options.writer.softmax:
+            return ()
+        last = self.graph.ops[-1]
+        if last.kind != "softmax" or last.channels > 1:
+            return ()
+        return (f"'{last.name}' is a softmax over one class, whose score is 1 whatever the picture; one score needs a sigmoid",)
+
+
+def prepare_job(
+    source: ExportSource,
+    architecture: Architecture,
+    pictures: InputPictures,
+    options: ExportOptions,
+    progress: ProgressCallback,
+) -> ExportJob:
+    """Checks that the network can be written as wanted, and computes what the files are compared with.
+
+    Args:
+        source: the network.
+        architecture: with the preprocessing that the files state.
+        pictures: normalised as the network expects.
+        options: formats and the rest.
+        progress: is told each stage as it begins.
+
+    Raises:
+        ExportError: the network has no list of operations, or ends in something else than was asked for.
+        ParityError: its operations give other outputs than its Keras model.
+    """
+    source.check_ending(options.writer.features)
+    graph = source.graph
+    if graph is None and options.engine == "direct":
+        raise ExportError(source.missing if "`engine=tensorflow`" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}")
+    feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
+    if graph is not None:
+        progress(f"comparing {architecture.name} with its Keras model")
+        check_reading(source, images)
+    expected = source.expected(images, options.writer)
+    if graph is not None:
+        graph = graph._replace(architecture=msgspec.structs.replace(graph.architecture, preprocessing=architecture.preprocessing))
+        if options.normalise_in_model:
+            graph, feed = normalise_in_graph(graph), pixels_of(feed, architecture.preprocessing)
+    labels = options.labels
+    if not labels.names and not options.writer.features:
+        labels = labels_of_weights(source.labels)
+        labels.check(architecture.classes)
+    return ExportJob(source, architecture, graph, feed, expected, labels, pictures.calibration, options, progress)

@@ -1,0 +1,87 @@
+"""The integers of a job's files: which formats can be calibrated, and from what their ranges come."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+
+from mhmodels.architecture import Architecture
+from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
+from mhmodels.export.job import ExportJob
+from mhmodels.export.options import INTEGER_FORMATS
+from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, QuantisedGraph, Range, quantise
+from mhmodels.export.reading.pictures import BUNDLED, InputPictures
+from mhmodels.export.reading.source import ExportSource
+from mhmodels.export.writing.manifest import Calibration
+from mhmodels.tflite.format import FileFormat
+
+
+def uncalibrated(
+    architecture: Architecture,
+    source: ExportSource,
+    pictures: InputPictures,
+    formats: Collection[FileFormat],
+    folder_field: str,
+) -> dict[FileFormat, ExportError]:
+    """Returns why formats cannot be calibrated, by format: integer files need pictures of the kind that the network takes.
+
+    Photographs in three colours do not stand for other channels.
+
+    Args:
+        architecture: of the network.
+        source: the network.
+        pictures: that are there for calibration.
+        formats: that are wanted.
+        folder_field: the caller's field that gives a folder of pictures, for messages.
+    """
+    integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
+    try:
+        source.check_rule()
+    except ExportError as unknown:
+        return dict.fromkeys((fmt for fmt in formats if fmt in integer), unknown)
+    learned = {source.learned.format} if source.learned is not None else set()
+    if architecture.input_channels != 3 and pictures.calibration.source == BUNDLED and integer - learned:
+        shape = (*architecture.input_size, architecture.input_channels)
+        error = ExportError(
+            f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
+            f"calibrate it: give `{folder_field}=FOLDER` with .npy arrays of shape {shape}, "
+            "uint8 (pixels) or float32 (normalised)"
+        )
+        return dict.fromkeys((fmt for fmt in formats if fmt in integer - learned), error)
+    return {}
+
+
+def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Range]) -> tuple[QuantisedGraph, Calibration]:
+    """Computes the integers of a format from ranges that training left, else from the calibration pictures.
+
+    Args:
+        job: with a graph.
+        fmt: the format.
+        ranges: of the calibration pictures, which are kept here for the other formats; filled by the first call.
+
+    Raises:
+        ExportError: the network has no list of operations, or its pictures give no ranges.
+    """
+    if job.graph is None:
+        raise ExportError(
+            f"{job.source.missing}, so its integers cannot be computed; `formats=float32` and `formats=float16` can be had"
+        )
+    granularity: Granularity | None = job.options.granularity if fmt == "int8" else None
+    learned, calibration, used = job.source.learned, job.calibration, ranges
+    if learned is not None and learned.format == fmt and granularity in (None, learned.granularity):
+        used, granularity = dict(learned.ranges), learned.granularity if fmt == "int8" else None
+        calibration = Calibration(source="quantisation-aware training", pictures=0, method="learned")
+    else:
+        words = method = job.options.calibration_method or METHODS[0]
+        if not ranges or method == "auto":  # which is another for each format
+            job.progress(f"calibrating on {len(job.feed)} pictures")
+            found = calibrate_by(job.graph, job.feed, method, fmt, granularity)
+            ranges.update(found.ranges)
+            words = found.method
+        calibration = msgspec.structs.replace(calibration, method=words)
+    if job.options.normalise_in_model:
+        used[NORMALISE] = normalised_range(job.graph)
+    return quantise(job.graph, used, fmt, granularity), calibration

@@ -1,0 +1,108 @@
+"""The growing list of operations that a Keras model is read into, and what stands before its first operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.architecture import Preprocessing
+from mhmodels.blocks import Kind
+from mhmodels.export.errors import ExportError
+from mhmodels.network import Op
+from mhmodels.preprocessing.layer import stated_rule
+
+Float64Array: TypeAlias = NDArray[np.float64]
+Size: TypeAlias = tuple[int | None, int | None]
+"""(height, width) in pixels, as far as they are known."""
+
+
+class StatingLayer(NamedTuple):
+    """A layer that states the preprocessing of what reaches it, which is `scale` * input + `offset` there."""
+
+    layer: str
+    rule: Preprocessing
+    scale: Float64Array
+    offset: Float64Array
+
+
+class Front:
+    """How the first operation's input follows from the model's: `scale` * input + `offset`, channel by channel.
+
+    Attributes:
+        folded: layers that this is made of.
+        dropped: layers that change pictures in training only.
+        stated: what layers state of the preprocessing on the way.
+    """
+
+    def __init__(self, channels: int) -> None:
+        self.scale: Float64Array = np.ones(channels)
+        self.offset: Float64Array = np.zeros(channels)
+        self.folded: list[str] = []
+        self.dropped: list[str] = []
+        self.stated: list[StatingLayer] = []
+
+    @property
+    def changes(self) -> bool:
+        """Whether the two differ."""
+        return bool(self.folded)
+
+    def fold(self, name: str, scale: Float64Array, offset: Float64Array) -> None:
+        """Adds a layer that scales and shifts what is there so far."""
+        self.scale, self.offset = self.scale * scale, self.offset * scale + offset
+        self.folded.append(name)
+
+    def state(self, name: str) -> None:
+        """Notes what a layer's name states, if it states anything."""
+        rule = stated_rule(name)
+        if rule is not None:
+            self.stated.append(StatingLayer(name, rule, self.scale, self.offset))
+
+    def model_input(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the Keras model takes, from what the file takes."""
+        if not self.changes:
+            return images
+        return ((images - self.offset) / self.scale).astype(np.float32)
+
+
+class OperationList(Protocol):
+    """The growing list that a rule adds to.
+
+    Attributes:
+        ops: by name, in execution order.
+        layers: Keras layers with weights, by operation name; `NAME_bn` for its batch normalisation.
+        sizes: (height, width) of each operation's output.
+        channels: of each operation's output.
+        front: what stands before the first operation.
+    """
+
+    front: Front
+    ops: dict[str, Op]
+    layers: dict[str, keras.layers.Layer]
+    sizes: dict[str, Size]
+    channels: dict[str, int]
+
+    def add(self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
+        """Adds an operation under a layer's name, which it returns."""
+
+    def change(self, name: str, **fields: Any) -> str:
+        """Fuses something into an operation, whose name it returns."""
+
+    def is_first(self, name: str) -> bool:
+        """Whether a value is the picture, and no operation has read it so far."""
+
+    def renew(self) -> None:
+        """Makes the picture another one: what stood for it before may not be read any more."""
+
+
+LayerRule: TypeAlias = Callable[[OperationList, keras.layers.Layer, list[str]], str]
+"""Adds the operation of a layer that reads these operations to a list, or fuses it into the last one; returns the operation whose
+output is that of the layer."""
+
+
+def refuse(layer: keras.layers.Layer, what: str) -> ExportError:
+    """Returns the error that a layer has no operation; the message names the layer and its class."""
+    return ExportError(f"layer '{layer.name}' ({type(layer).__name__}): {what}")

@@ -1,0 +1,63 @@
+"""Names of exported files, and whether they can be written before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mhmodels.architecture import Architecture
+from mhmodels.export.errors import ExportError
+from mhmodels.export.options import ExportOptions
+from mhmodels.export.writing.manifest import manifest_path
+from mhmodels.system.files import try_place
+from mhmodels.tflite.format import FileFormat
+
+
+def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> str:
+    """Returns NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite.
+
+    Args:
+        architecture: at its width and input size.
+        fmt: format of the file.
+        options: whose other choices become marks in the name.
+    """
+    height, width = architecture.input_size
+    size = f"{height}" if height == width else f"{height}x{width}"
+    marks = [
+        ("-feat", options.writer.features),
+        ("-avgpool", options.writer.pooling == "avgpool"),
+        ("-pt", fmt == "int8" and options.granularity == "tensor"),
+        ("-nosm", not options.writer.softmax),
+    ]
+    name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)
+    return f"{name}_w{architecture.width_multiplier:g}_{size}_{fmt}{''.join(mark for mark, on in marks if on)}.tflite"
+
+
+def target_paths(architecture: Architecture, options: ExportOptions, taken: set[Path]) -> dict[FileFormat, Path]:
+    """Returns where the files of a network go, by format, after trying whether they can be written there.
+
+    Args:
+        architecture: at its width and input size.
+        options: formats, folder, whether files may be replaced.
+        taken: paths of networks exported before in the same call; the new ones are added.
+
+    Raises:
+        ExportError: a file or its manifest exists already, would overwrite one of this call, or the folder cannot be written to.
+    """
+    paths = {fmt: options.directory / file_name(architecture, fmt, options) for fmt in options.formats}
+    for path in paths.values():
+        if path in taken:
+            raise ExportError(f"{path}: two of the networks would be written to this file; export them to different folders")
+        existing = next((one for one in (path, manifest_path(path)) if one.exists()), None)
+        if existing is not None and not options.overwrite:
+            # The name carries neither the io type, the classes nor normalise_in_model, so this may well be another file.
+            raise ExportError(f"{existing}: exists already; give `overwrite` to replace it, or another folder with `directory`")
+        _check_writable(manifest_path(path))  # the longer of the two names
+    taken.update(paths.values())
+    return paths
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        try_place(path)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written ({error.strerror}); give another folder with `directory`") from error

@@ -1,0 +1,91 @@
+"""Latencies ready to fit a cost model to: one latency for each network, and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mhmodels.search.arrays import Floats
+from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
+from mhmodels.search.cost_model.model import CostModel, encoding_hashes
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.search_space import Encodings, Space
+
+_SIMILAR = 1.1
+"""Factor up to which repeated latencies of one network may differ without a remark."""
+
+
+class Latencies(NamedTuple):
+    """Latencies of different networks of a space on one hardware.
+
+    Attributes:
+        encodings: (n, decisions), int16, canonical, each once.
+        ms: (n,), float64, milliseconds above 0.
+        distributions: (n,), distribution of each network, "" where unknown; empty if all are unknown.
+        origin: hardware and conditions of the latencies.
+        remarks: what was left out or merged, for people.
+    """
+
+    encodings: Encodings
+    ms: Floats
+    distributions: tuple[str, ...]
+    origin: LatencyOrigin
+    remarks: tuple[str, ...]
+
+
+def merged(
+    space: Space, encodings: Encodings, ms: Floats, names: Sequence[str], origin: LatencyOrigin, remarks: Sequence[str]
+) -> Latencies:
+    """Merges several latencies of one network into their median.
+
+    Args:
+        space: space of the networks.
+        encodings: (n, decisions), with repetitions.
+        ms: (n,), milliseconds.
+        names: (n,), distributions, "" where unknown.
+        origin: hardware and conditions of the latencies.
+        remarks: remarks so far.
+    """
+    unique, first, place = np.unique(space.canonical(encodings), axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = place.ravel()
+    by_place: list[list[float]] = [[] for _ in range(len(unique))]
+    for i, value in zip(place.tolist(), ms.tolist(), strict=True):
+        by_place[i].append(value)
+    medians = np.array([float(np.median(values)) for values in by_place])
+    told = list(remarks)
+    if len(unique) < len(ms):
+        factor = max(max(values) / min(values) for values in by_place)
+        told.append(
+            f"{len(ms) - len(unique)} repeated architectures: the median of their latencies counts"
+            + (f"; those of one differ up to {factor:.2g}-fold" if factor > _SIMILAR else "")
+        )
+    known = tuple(names[first[i]] for i in order) if any(names) else ()
+    return Latencies(unique[order], medians[order], known, origin, tuple(told))
+
+
+def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latencies:
+    """Leaves out the networks that a cost model was fitted to.
+
+    Args:
+        found: latencies.
+        model: the cost model.
+        space: space of the networks.
+
+    Raises:
+        CostModelError: no network is left.
+    """
+    known = set(model.trained_on)
+    keep = np.array([digest not in known for digest in encoding_hashes(space, found.encodings)])
+    if not keep.any():
+        raise CostModelError(
+            f"all {len(keep)} architectures were trained on, expected others: the held-out statistics in the model file are of "
+            "those that were not"
+        )
+    if keep.all():
+        return found
+    remark = f"{len(keep) - keep.sum()} of {len(keep)} architectures were trained on and are left out"
+    names = tuple(name for name, kept in zip(found.distributions, keep, strict=False) if kept)
+    return Latencies(found.encodings[keep], found.ms[keep], names, found.origin, (*found.remarks, remark))

@@ -1,0 +1,26 @@
+"""Where latencies come from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mhmodels.hardware.measurement import Environment, Kind
+from mhmodels.search.cost_model.latencies.baselines import Baseline
+
+
+class LatencyOrigin(NamedTuple):
+    """Hardware and conditions of latencies.
+
+    Attributes:
+        hardware: hardware id.
+        kind: how the latencies came about, as in `Measurement`.
+        file_format: format of the measured files (`float32`, `int8`, …), "" if unknown.
+        environment: device, runtime and configuration; None if unknown.
+        baselines: zoo networks with known latencies in the same conditions.
+    """
+
+    hardware: str
+    kind: Kind = "measured"
+    file_format: str = ""
+    environment: Environment | None = None
+    baselines: tuple[Baseline, ...] = ()

@@ -1,0 +1,1 @@
+"""Regression without knowledge of networks: ridge regression, and robust fits that set wrong values aside."""

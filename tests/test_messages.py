@@ -1,0 +1,32 @@
+"""Library errors name arguments; the command line puts its options there."""
+
+from __future__ import annotations
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from mhmodels.cli.main import cli
+from mhmodels.cli.messages import with_options
+from mhmodels.errors import StoreError
+
+OPTIONS = (["--min-battery", "battery_level"], ["-s", "--cost-model", "paths"])
+COMMAND = click.Command("c", params=[click.Option(names) for names in OPTIONS])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("allow less (argument 'battery_level')", "allow less (--min-battery)"),
+        ("argument 'min_battery', argument 'paths' and argument 'cost_model'", "--min-battery, --cost-model and --cost-model"),
+        ("argument 'other' and no argument", "argument 'other' and no argument"),
+    ],
+)
+def test_arguments_become_options(text: str, shown: str) -> None:
+    assert with_options(text, COMMAND) == shown
+
+
+def test_a_command_names_its_option() -> None:
+    error = CliRunner().invoke(cli, ["compare", "multi_max", "--hardware", "roofline-40", "--store", "/dev/null"]).exception
+    assert isinstance(error, StoreError)
+    assert "(--store)" in str(error)
