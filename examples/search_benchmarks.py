@@ -34,7 +34,7 @@ from mhmodels.search.objective.evaluators import TableAccuracy, TableLatency
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Aggregate, Reward
-from mhmodels.search.run.running import search
+from mhmodels.search.run.loop import search
 
 NAS_BENCH_201 = ("pixel3", "eyeriss", "gold_6226", "1080ti_32", "samsung_a50")
 SAMPLES, EVALUATIONS = 20_000, 1000

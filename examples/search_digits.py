@@ -34,8 +34,8 @@ from mhmodels.registry import resolve
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.request import load_request
-from mhmodels.search.supernet.ending import requested, shared_accuracies
-from mhmodels.search.supernet.record import Request, classes_of, settings, side_of
+from mhmodels.search.run.weight_sharing import load_weight_sharing
+from mhmodels.search.supernet.request import WeightSharingRequest, classes_of, settings, side_of
 from mhmodels.system.files import write_atomically
 from mhmodels.system.quiet import load_tensorflow
 from mhmodels.training.data.sources import Data, open_data
@@ -80,11 +80,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     given = parser().parse_args(arguments)
     load_tensorflow()
     log = given.log or given.found.with_suffix(".db")
-    search = requested(log)
+    search = load_weight_sharing(log)
     provenance = json.loads(given.found.read_bytes()).get("provenance", {})
     check_origin(given.found, log, search, provenance)
     entrants = field(search, provenance, max(given.networks, given.ranked), given.seed)
-    training = plan(search, load_request(log).options["data"], given)
+    training = plan(search, pictures_of(log), given)
     rows: list[dict[str, Any]] = []
     for entrant in entrants:
         accuracy = alone(entrant, training)
@@ -98,6 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         f"{document['tau']:.2f} (p {document['tau_p']:.2g})"
     )
     return document | {"rows": rows}
+
+
+def pictures_of(log: Path) -> str:
+    """What the search in a log trained on."""
+    sharing = load_request(log).weight_sharing
+    assert sharing is not None
+    return sharing.data
 
 
 def parser() -> argparse.ArgumentParser:
@@ -114,7 +121,7 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, Any]) -> None:
+def check_origin(found: Path, log: Path, search: WeightSharingRequest, provenance: dict[str, Any]) -> None:
     """Checks that the network was found by the search in the log.
 
     Raises:
@@ -129,14 +136,16 @@ def check_origin(found: Path, log: Path, search: Request, provenance: dict[str, 
         )
 
 
-def field(search: Request, provenance: dict[str, Any], count: int, seed: int) -> list[Entrant]:
+def field(search: WeightSharingRequest, provenance: dict[str, Any], count: int, seed: int) -> list[Entrant]:
     """Returns the found network, random networks with the same f, and Multi-MAX."""
-    objective, space = search.objective, mhmodels.search.space.search_space
+    objective, space = search.objective, search.space
     own = np.array(provenance["encoding"], np.int16)
     f = float(objective.f(own[None])[0])
     rivals = like(objective, f, own, count, seed)
     # The found network is evaluated in the encoding sampled by the policy, the random networks in their canonical encoding.
     judged = np.array([provenance["judged_encoding"], *rivals], np.int16)
+    from mhmodels.search.supernet.judging import shared_accuracies
+
     shared = shared_accuracies(search, judged).tolist()
     norms = objective.f(judged).tolist()
     names = ["found", *(f"random{number}" for number in range(count))]
@@ -176,12 +185,12 @@ def nearest(objective: Objective, side: int, f: float) -> tuple[float, float]:
     return best, norms[best]
 
 
-def plan(search: Request, data: str, given: argparse.Namespace) -> Training:
+def plan(search: WeightSharingRequest, data: str, given: argparse.Namespace) -> Training:
     """Returns the training settings, at the width and input size of the search."""
     opened = open_data(data)
     preset = search.preset
     recipe = msgspec.structs.replace(RECIPES["digits"], epochs=given.epochs, evaluate_every=given.epochs)
-    side = preset.input_size or side_of(mhmodels.search.space.search_space)
+    side = preset.input_size or side_of(search.space)
     return Training(opened, recipe, given.seed, preset.width_multiplier, side, classes_of(search), given.runs)
 
 

@@ -30,3 +30,8 @@ def test_a_command_names_its_option() -> None:
     error = CliRunner().invoke(cli, ["compare", "multi_max", "--hardware", "roofline-40", "--store", "/dev/null"]).exception
     assert isinstance(error, StoreError)
     assert "(--store)" in str(error)
+
+
+def test_a_file_that_is_a_positional_argument_is_named_as_in_the_usage() -> None:
+    resume = click.Command("resume", params=[click.Argument(["log_path"], metavar="LOG.db")])
+    assert with_options("give another path (argument 'log')", resume) == "give another path (LOG.db)"

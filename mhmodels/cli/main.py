@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import importlib
 import os
 import select
 import signal
@@ -17,7 +16,7 @@ from typing import Any
 import click
 
 from mhmodels.cli import terminal
-from mhmodels.cli.messages import options_in_errors
+from mhmodels.cli.lazy_group import LazyGroup
 from mhmodels.errors import InterruptedJobError, MhmodelsError, PaddingWarning
 from mhmodels.system.text import printable
 
@@ -72,20 +71,8 @@ def _reader_is_there() -> bool:
     return not poll.poll(0)
 
 
-class LazyGroup(click.Group):
-    """A click group that imports a command's module when the command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the command names in the order of `COMMANDS`, which is the order of a typical workflow."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports the module of a command and returns the command; None if the name is unknown."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
+class RootGroup(LazyGroup):
+    """The root of the command line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs a command and keeps two exceptions from click.
@@ -94,29 +81,13 @@ class LazyGroup(click.Group):
         interruption.
         """
         try:
-            with options_in_errors(self, ctx):
-                return super().invoke(ctx)
+            return super().invoke(ctx)
         except BrokenPipeError as error:
             if _reader_is_there():
                 raise
             raise _ReaderLeftError from error
         except EOFError as error:
             raise _EndOfFileError(error) from error
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Finds a command; the error for an unknown name suggests the nearest names."""
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
-            hint = f" Did you mean {' or '.join(near)}?" if near else " `mhmodels --help` lists the commands."
-            raise click.UsageError(f"No such command '{args[0]}'.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the command list from `COMMANDS`, without importing command modules."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
 
 
 def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -127,7 +98,11 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
         ctx.exit()
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(
+    cls=RootGroup,
+    commands_by_module=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
+)
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="Print the version and exit.")
 def cli() -> None:
     """Multi-hardware mobile backbones: one network that runs well on a phone's CPU, GPU, DSP and NPU.

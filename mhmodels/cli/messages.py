@@ -15,7 +15,7 @@ _ARGUMENT = re.compile(r"argument '(\w+)'")
 
 
 def with_options(text: str, command: click.Command) -> str:
-    """Replaces "argument 'NAME'" in a text by the option of a command whose parameter or option has this name.
+    """Replaces "argument 'NAME'" in a text by the option or argument of a command that has this name.
 
     An argument that the command has no option for stays as it is.
 
@@ -33,6 +33,8 @@ def with_options(text: str, command: click.Command) -> str:
         names = [name for name in parameter.opts if name.startswith("--")]
         if names:
             options |= {str(parameter.name): names[0], names[0].removeprefix("--").replace("-", "_"): names[0]}
+        elif isinstance(parameter, click.Argument):
+            options[str(parameter.name).removesuffix("_path")] = parameter.human_readable_name
     return _ARGUMENT.sub(lambda found: options.get(found[1], found[0]), text)
 
 

@@ -1,1 +1,4 @@
-"""`mhmodels search`: one module a command, shared options beside them."""
+"""`mhmodels search`: one module for each command. `options` holds the options that several commands share.
+
+Options of `search run` are in `run_options`, its files in `run_files`; `*_display`, `panel` and `statistics_table` print.
+"""

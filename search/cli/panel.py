@@ -1,4 +1,4 @@
-"""A search on the terminal while it runs: one panel that is redrawn, or a line now and then where there is no terminal."""
+"""A search by weight sharing on the terminal: a panel that is redrawn, or a line every half minute without a terminal."""
 
 from __future__ import annotations
 
@@ -14,48 +14,54 @@ from rich.table import Table
 from rich.text import Text
 
 from mhmodels.cli.common import progress_console
-from mhmodels.search.supernet.watching import Status
+from mhmodels.search.supernet.watching import SearchStatus
 
 _LINE_EVERY_S = 30.0
+"""Seconds between two lines, where stderr is no terminal."""
 
 
-class Panel:
-    """Shows the last status; see `watch`."""
+class SearchPanel:
+    """Shows the latest status of a search; see `watch`."""
 
     def __init__(self, console: Console, live: Live) -> None:
-        """Draws on a console, by `live` where that is a terminal."""
+        """Shows nothing yet.
+
+        Args:
+            console: Console on stderr.
+            live: Display that is redrawn, for a console that is a terminal.
+        """
         self._console, self._live = console, live
         self._said = 0.0
 
-    def stepped(self, status: Status) -> None:
-        """After every step."""
+    def stepped(self, status: SearchStatus) -> None:
+        """Shows a training step."""
         if self._console.is_terminal:
             self._live.update(_frame(status))
         elif status.seconds - self._said >= _LINE_EVERY_S or status.step == status.steps:
             self._said = status.seconds
             self.note(", ".join(f"{name} {value}" for name, value in _rows(status)))
 
-    def ending(self, judged: int, of: int) -> None:
-        """After every finalist."""
+    def finalist_judged(self, judged: int, of: int) -> None:
+        """Shows how many finalists were judged."""
         if self._console.is_terminal:
             self._live.update(_ending_frame(judged, of))
         elif judged == of:
             self.note(f"{of} finalists judged on all validation pictures")
 
     def note(self, message: str) -> None:
-        """A line above the panel."""
+        """Prints a line above the panel."""
         self._console.print(message, soft_wrap=True, markup=False)
 
 
 @contextmanager
-def watch() -> Iterator[Panel]:
-    """A panel on stderr for as long as the block runs."""
+def watch() -> Iterator[SearchPanel]:
+    """Shows a panel on stderr for as long as the block runs."""
     err = progress_console()
     with Live(console=err, refresh_per_second=2, transient=True, auto_refresh=err.is_terminal) as live:
-        yield Panel(err, live)
+        yield SearchPanel(err, live)
 
 
-def _frame(status: Status) -> RenderableType:
+def _frame(status: SearchStatus) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     for name, value in _rows(status):
         table.add_row(Text(name, style="dim"), value)
@@ -72,7 +78,7 @@ def _bar(done: int, of: int) -> RenderableType:
     return bar
 
 
-def _rows(status: Status) -> Iterator[tuple[str, str]]:
+def _rows(status: SearchStatus) -> Iterator[tuple[str, str]]:
     yield "step", f"{status.step}/{status.steps}"
     yield "loss", f"{status.loss:.3f}"
     yield "training accuracy", f"{status.training_accuracy:.1%}"

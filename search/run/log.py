@@ -1,8 +1,8 @@
-"""The log of a search: an SQLite file, a row for every evaluation as it arrives.
+"""The log of a search: an SQLite file with a row for every evaluation.
 
-It begins with the settings of the search. A search that finds its log goes on from there; one with other settings is
-refused, with the difference. While a search goes on it holds the lock `FILE.db.lock`, which the kernel drops with its process:
-a second search of the same log would write every row twice. Reading a log needs no lock.
+The header holds the settings of the search. A search that finds its log continues from its last row; a search with other
+settings is refused, and the message says what differs. A running search holds the lock `FILE.db.lock`, because a second search
+of the same log would write every row twice; the kernel releases the lock when the process ends. Reading a log needs no lock.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from mhmodels.system.databases import Kind, open_database, transaction, translat
 from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 
 APPLICATION_ID = 0x4D485352
-"""`MHSR`: how we and `file` know our own."""
+"""`MHSR`, the application id by which SQLite and `file` recognise a search log."""
 VERSION = 1
-REMEDY = "give another path with --log"
+REMEDY = "give another path (argument 'log')"
 _SCHEMA = """
 CREATE TABLE header (document TEXT NOT NULL, request TEXT NOT NULL);
 CREATE TABLE evaluations (
@@ -42,19 +42,21 @@ CREATE TABLE evaluations (
 );
 CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
 """
-# A killed process loses nothing that was committed, and evaluations from tables take less time than a sync.
+# NORMAL: a killed process loses no committed row, and evaluations from tables take less time than a sync.
 _KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
 
 
-class Evaluated(NamedTuple):
-    """Rows of the log, in order.
+class Evaluations(NamedTuple):
+    """Evaluated networks, in order.
 
     Attributes:
-        phases: (n,) of the method.
+        phases: (n,), phase of the method.
         encodings: (n, decisions).
-        accuracy, f, rewards: (n,).
-        latencies: (n, hardware), ms.
-        binding: (n,) the hardware on which the network is worst.
+        accuracy: (n,), fractions from 0 to 1.
+        latencies: (n, hardware), in ms.
+        f: (n,), aggregated normalised latency.
+        rewards: (n,).
+        binding: (n,), hardware with the largest weighted L/C.
     """
 
     phases: tuple[str, ...]
@@ -67,41 +69,45 @@ class Evaluated(NamedTuple):
 
 
 class SearchLog:
-    """An open log; use it as a context manager."""
+    """An open log of a search; use it as a context manager."""
 
     def __init__(self, path: str | os.PathLike[str], request: Mapping[str, Any] | None = None) -> None:
-        """Opens a log, or makes one where there is no file.
+        """Opens a log, or creates it where there is no file.
 
         Args:
-            path: the file.
-            request: from which the search can be made again, kept beside its settings (`mhmodels search resume`).
+            path: `FILE.db`.
+            request: Request of the search as plain values, kept beside the settings so that the search can be resumed; None for
+                a search that has none.
 
         Raises:
-            StoreError: the file is something else, of a newer version, locked, or cannot be read and written.
+            StoreError: The file is something else, of a newer version, locked, or cannot be read and written.
         """
         self.path, self._request, self._held, self._locked = Path(path), request, ExitStack(), False
         self._connection = open_database(self.path, _KIND, timeout_s=10.0)
 
     def header(self) -> dict[str, Any] | None:
-        """The settings with which the search began; None in a new log."""
+        """The settings of the search; None in a new log."""
         with self._errors():
             row = self._connection.execute("SELECT document FROM header").fetchone()
         with self._intact("header"):
             return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
 
     def request(self) -> dict[str, Any] | None:
-        """From what the search can be made again; None in a log that was not begun, or without a request."""
+        """The request of the search as plain values; None in a new log, and for a search without a request."""
         with self._errors():
             row = self._connection.execute("SELECT request FROM header").fetchone()
         with self._intact("request"):
             return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any] | None)
 
     def begin(self, header: Mapping[str, Any]) -> None:
-        """Claims the log for this process, writes the settings into a new one, compares them in one that was begun.
+        """Claims the log for this process; writes the settings into a new log, and compares them with those of an old one.
+
+        Args:
+            header: Everything that decides the search, as plain values.
 
         Raises:
-            StoreError: another process searches with this log.
-            SearchError: the log is of a search with other settings; the message names what differs.
+            StoreError: Another process searches with this log.
+            SearchError: The log is of a search with other settings; the message names what differs.
         """
         self._lock()
         wanted = msgspec.json.decode(msgspec.json.encode(header))
@@ -123,11 +129,16 @@ class SearchLog:
                 f"(`mhmodels search resume {self.path}`), or {REMEDY}"
             )
 
-    def add(self, phase: str, rows: Evaluated, statistics: Mapping[str, Any]) -> None:
-        """Keeps evaluations; they are in the file when this returns, all of them or none.
+    def add(self, phase: str, rows: Evaluations, statistics: Mapping[str, Any]) -> None:
+        """Writes evaluations; when this returns, all of them are in the file, and otherwise none.
+
+        Args:
+            phase: Phase of the method.
+            rows: Evaluated networks.
+            statistics: State of the method, as plain values; empty for none.
 
         Raises:
-            StoreError: they cannot be written; what was there stays.
+            StoreError: They cannot be written; earlier rows stay.
         """
         documents = [msgspec.json.encode(values.tolist()).decode() for values in rows.latencies]
         values = zip(
@@ -152,8 +163,8 @@ class SearchLog:
                 values,
             )
 
-    def evaluated(self, phase: str | None = None) -> Evaluated:
-        """All evaluations, or those of one phase, in order."""
+    def evaluated(self, phase: str | None = None) -> Evaluations:
+        """Reads all evaluations, or those of one phase, in order."""
         with self._errors():
             rows = self._connection.execute(
                 "SELECT phase, encoding, accuracy, latency_ms, f, reward, binding FROM evaluations"
@@ -165,7 +176,7 @@ class SearchLog:
         with self._intact("an evaluation"):
             encodings = [np.frombuffer(one, "<i2").astype(np.int16) for one in columns[1]]
             latencies = [msgspec.json.decode(one) for one in columns[3]]
-            return Evaluated(
+            return Evaluations(
                 phases=columns[0],
                 encodings=np.array(encodings, np.int16).reshape(len(rows), width),
                 accuracy=np.array(columns[2], np.float64),
@@ -176,13 +187,13 @@ class SearchLog:
             )
 
     def count(self) -> int:
-        """How many evaluations there are."""
+        """Number of evaluations."""
         with self._errors():
             (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
         return int(found)
 
     def encodings(self) -> Encodings:
-        """Every encoding that was evaluated, once, (n, decisions), in no order: of millions of rows little is read."""
+        """Every different encoding that was evaluated, (n, decisions), in no order; other columns are not read."""
         with self._errors():
             rows = self._connection.execute("SELECT DISTINCT encoding FROM evaluations").fetchall()
         with self._intact("an evaluation"):
@@ -190,16 +201,16 @@ class SearchLog:
             return joined.reshape(len(rows), -1 if rows else 0)
 
     def sync(self) -> None:
-        """Makes everything that was added outlive a power cut, too: it is synced into the file itself.
+        """Syncs everything that was added to the disk, so that it outlives a power cut.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: It cannot be written.
         """
         with self._errors():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def statistics(self) -> Iterator[dict[str, Any]]:
-        """What the method said of itself, each with `after`, the number of evaluations before it."""
+        """Yields the states of the method, each with `after`, the number of evaluations before it."""
         with self._errors():
             rows = self._connection.execute("SELECT after, document FROM statistics ORDER BY rowid").fetchall()
         for after, document in rows:
@@ -208,11 +219,14 @@ class SearchLog:
             yield {"after": after, **values}
 
     def truncate(self, evaluations: int) -> None:
-        """Forgets everything behind so many evaluations: a search that goes on from a checkpoint makes it again.
+        """Deletes all rows after a number of evaluations: a search that continues from a checkpoint writes them again.
+
+        Args:
+            evaluations: Number of evaluations that stay.
 
         Raises:
-            SearchError: fewer are there, so this is not the checkpoint's log.
-            StoreError: the log cannot be written.
+            SearchError: The log has fewer, so it does not belong to the checkpoint.
+            StoreError: The log cannot be written.
         """
         with self._errors(), transaction(self._connection):
             (found,) = self._connection.execute("SELECT count(*) FROM evaluations").fetchone()
@@ -225,7 +239,7 @@ class SearchLog:
             self._connection.execute("DELETE FROM evaluations WHERE id > ?", [evaluations])
 
     def close(self) -> None:
-        """Closes the file and lets go of its lock."""
+        """Closes the file and releases its lock."""
         self._connection.close()
         self._held.close()
 
@@ -251,7 +265,7 @@ class SearchLog:
 
     @contextmanager
     def _intact(self, what: str) -> Iterator[None]:
-        """Turns errors of decoding into ours: SQLite keeps whatever an editor or a bad disk put into a cell."""
+        """Turns errors of decoding into a StoreError: an editor or a bad disk may have changed a cell."""
         try:
             yield
         except (msgspec.DecodeError, ValueError, TypeError) as error:

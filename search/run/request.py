@@ -1,86 +1,200 @@
-"""What `mhmodels search run` is asked for, as data: kept in the log, so that `search resume` needs nothing else."""
+"""A search request as data: what `run_search` is given, and what a log keeps so that the search can be resumed.
+
+Values are checked here as far as they can be without opening a file; `mhmodels.search.run.resolving` opens what a request names.
+"""
 
 from __future__ import annotations
 
-import importlib
-import importlib.machinery
-import inspect
-import sys
-from collections.abc import Iterable, Mapping
-from contextlib import redirect_stdout
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import msgspec
-import numpy as np
 
-from mhmodels.errors import FileFormatError
-from mhmodels.formats.json_files import read_bytes
-from mhmodels.formats.numbers import decimal
-from mhmodels.search.cost_model.latencies.baselines import BASELINE
-from mhmodels.search.cost_model.latencies.rows import encoding_of
-from mhmodels.search.cost_model.model import CostModel, load_cost_model, naming
+from mhmodels.formats.checked import Checked
 from mhmodels.search.errors import SearchError
-from mhmodels.search.methods.strategies import Method
-from mhmodels.search.objective.benchmark_tables import table_of
-from mhmodels.search.objective.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy, TableLatency
-from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.objective.objective import LatencySource, Objective
-from mhmodels.search.objective.rewards import Aggregate, Reward, RewardKind
-from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Space
-from mhmodels.search.space.tabular import Table
-from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.methods.controller import ControllerSettings
+from mhmodels.search.methods.strategies import Method, Reinforce
+from mhmodels.search.objective.rewards import Aggregate, RewardKind
+from mhmodels.search.supernet.presets import Preset
 
 MEDIAN = "median"
-_FILES = (".npz", ".csv", ".jsonl")
-T = TypeVar("T")
+"""Value of `SearchRequest.reference` for the medians of a table of latencies."""
+LARGEST_SEED = 2**32 - 1
+DistributionStrategy: TypeAlias = Literal["none", "mirrored", "multi_worker", "tpu"]
+DEFAULT_METHOD = Reinforce(
+    controller=ControllerSettings(steps=20_000, learning_rate=4.8e-3, delay=0.25, operation_warm_up=0.0, width_warm_up=0.0)
+)
+"""The controller with a refinement by evolution; nothing is warmed up, because no weights are trained."""
 
 
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A search.
+class RequestError(SearchError):
+    """A field of a search request has a value that cannot be, or fields of a request do not go together.
 
-    Attributes:
-        space: its name.
-        method: with its settings.
-        evaluator: of accuracy: FILE.npz[:COLUMN] or FILE.csv, a published table; FILE.jsonl, lines of encoding and
-            accuracy that a predictor is trained on; MODULE:FUNCTION, called with the space and encodings.
-        seed: of all chance.
-        cost_models: files, one a hardware.
-        latencies, hardware: a published table or one that `search collect` wrote, and its columns, in the place of cost models.
-        limits: profiles or hardware that networks must run on.
-        references: C in ms by hardware; of hardware that is not named, `reference`.
-        reference: a network whose latencies, measured or predicted, are the C, or `median` of a table; None for what fits.
-        kind, aggregate, beta, target, weights: of the reward.
-        force: whether to go by cost models that `CostModel.doubts` warns of.
-        options: of a super-network (`mhmodels.search.supernet`): preset, data.
+    The message names fields as `argument 'NAME'`; the command line puts its options in their place.
     """
 
+
+class WeightSharing(Checked, frozen=True, kw_only=True):
+    """A super-network as the source of accuracies.
+
+    Attributes:
+        preset: Training of the shared weights and of the controller, for example `PRESETS["quick"]`.
+        data: Pictures: `digits64`, `digits64-hard`, a folder with a folder for each class, or TFRecord files
+            (`gs://bucket/train-*`).
+        label_offset: Number added to the labels of TFRecords; None for 0.
+        classes: Number of classes, at least 1; None for the number in the data.
+        strategy: How training is distributed: `none`, `mirrored` (several GPUs), `multi_worker`, `tpu`.
+        recompute: Whether the backward pass computes activations again: less memory, about a third more time.
+    """
+
+    field_error: ClassVar = RequestError
+    preset: Preset
+    data: str
+    label_offset: int | None = None
+    classes: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    strategy: DistributionStrategy = "none"
+    recompute: bool = False
+
+
+class SearchRequest(Checked, frozen=True, kw_only=True):
+    """A search for the network of the highest reward: accuracy and latency on several hardware (equations 4 to 8 of the paper).
+
+    Accuracies come from `evaluator` or from `weight_sharing`; latencies from `cost_models` or from the table `latencies`.
+
+    Attributes:
+        space: Name of a search space, for example `multi_hardware`; see `mhmodels.search.space.catalogue.space_makers`.
+        method: Search method with its settings: `Reinforce`, `Evolution`, `NonDominated` or `Random`.
+        evaluator: Source of accuracies: `FILE.npz[:COLUMN]` or `FILE.csv`, a published table; `FILE.jsonl`, lines of encoding
+            and accuracy that a predictor is trained on; `MODULE:FUNCTION`, which is called with the space and encodings
+            (n, decisions) and returns fractions (n,). Empty if another source is given.
+        seed: Random seed of the search, 0 to 2**32 - 1.
+        cost_models: Cost models, one for each hardware: files, or ids of models that come with the package (`ethos-u55-128`).
+        latencies: Table of latencies in place of cost models: a published one, a file that `search collect -o` wrote, or the
+            name of a collection that comes with the package (`nas_bench_macro`). Empty for cost models.
+        hardware: Ids of the hardware that counts; empty for all that have latencies.
+        limits: Ids of capability profiles or hardware; only networks that all of them run are searched.
+        references: Reference latencies in ms by hardware (C in equations 4 and 5), above 0 and finite.
+        reference: Reference for hardware that `references` does not name: a model whose measured or predicted latency is C, or
+            `median` of a table. None for `mobilenet_v1`, or for the medians of a table.
+        kind: Form of the reward.
+        aggregate: Aggregation of normalised latencies over hardware: their mean or their maximum.
+        beta: Exponent or factor of latency in the reward, below 0.
+        target: Target of the aggregated normalised latency, above 0; 1 is as slow as the references.
+        weights: Weights of the hardware by id, finite and at least 0; 1 for hardware that is not named, 0 leaves one out.
+        force: Whether to use cost models that their files mark as doubtful (`CostModel.doubts`).
+        weight_sharing: Super-network that gives accuracies in place of an evaluator; None for an evaluator.
+
+    Raises:
+        RequestError: A value that cannot be, or both sources of accuracies.
+
+    Example:
+        >>> from mhmodels.search.methods.strategies import Random
+        >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", method=Random(evaluations=20))
+        >>> request.aggregate, request.target
+        ('avg', 1.0)
+    """
+
+    field_error: ClassVar = RequestError
     space: str
-    method: Method
-    evaluator: str
-    seed: int = 0
+    method: Method = DEFAULT_METHOD
+    evaluator: str = ""
+    seed: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_SEED)] = 0
     cost_models: tuple[str, ...] = ()
     latencies: str = ""
     hardware: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
-    references: dict[str, float] = {}
+    references: dict[str, float] = msgspec.field(default_factory=dict)
     reference: str | None = None
     kind: RewardKind = "absolute"
     aggregate: Aggregate = "avg"
     beta: float = -0.07
     target: float = 1.0
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = msgspec.field(default_factory=dict)
     force: bool = False
-    options: dict[str, Any] = {}
+    weight_sharing: WeightSharing | None = msgspec.field(default=None, name="options")
+
+    def __post_init__(self) -> None:
+        for hardware, ms in self.references.items():
+            if _is_number(ms) and not 0 < ms < math.inf:
+                raise RequestError(
+                    f"argument 'references' has '{hardware}={ms:g}', expected a finite number above 0, in ms (a weight of 0 "
+                    "leaves a hardware out)"
+                )
+        for hardware, weight in self.weights.items():
+            if _is_number(weight) and not 0 <= weight < math.inf:
+                raise RequestError(f"argument 'weights' has '{hardware}={weight:g}', expected a finite number of at least 0")
+        super().__post_init__()
+        if self.evaluator and self.weight_sharing is not None:
+            raise RequestError(
+                "accuracies come from argument 'evaluator' or from a super-network (argument 'weight_sharing'): give one of both"
+            )
+
+    @property
+    def can_write_front(self) -> bool:
+        """Whether the search ends with several networks that were judged alike, which a Pareto front needs."""
+        return self.weight_sharing is None or self.weight_sharing.preset.finalists > 0
+
+    def files(self) -> Iterator[Path]:
+        """Names of the files that the search reads, which nothing may be written to; some may be names of no file."""
+        yield from map(Path, self.cost_models)
+        if self.latencies:
+            yield from (Path(self.latencies), Path(self.latencies).with_suffix(".json"))
+        yield from (Path(self.evaluator), Path(self.evaluator.rpartition(":")[0]))
+        if self.reference is not None:
+            yield Path(self.reference)
 
 
-def load_request(log_path: Path) -> Request:
-    """What a log's search was asked for on the command line.
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
+
+
+def check_front(request: SearchRequest) -> None:
+    """Refuses the Pareto front of a super-network whose search ends with a single network.
+
+    Networks on the way were judged with other weights each, which makes no front.
 
     Raises:
-        SearchError: no such file, or a search that was begun otherwise.
-        StoreError: the file is something else.
+        RequestError: The preset judges one network at its end.
+    """
+    if not request.can_write_front and request.weight_sharing is not None:
+        raise RequestError(
+            "argument 'front' needs networks that were judged by the same weights: the preset "
+            f"'{request.weight_sharing.preset.name}' judges one at its end (field 'finalists' is 0)"
+        )
+
+
+def check_texts(request: SearchRequest) -> None:
+    """Refuses names of files that no log and no result can keep.
+
+    Raises:
+        SearchError: A name has bytes that are not UTF-8.
+    """
+    try:
+        msgspec.json.encode(request)
+    except UnicodeEncodeError as error:
+        raise SearchError(
+            f"{error.object}: not UTF-8, but a search keeps the names of what it reads in its log and its result; rename it, or "
+            "give a link to it with another name"
+        ) from error
+
+
+def request_document(request: SearchRequest) -> dict[str, Any]:
+    """A request as plain values: what a log keeps, and `load_request` reads."""
+    document: dict[str, Any] = msgspec.to_builtins(request)
+    return document | {"options": document["options"] or {}}
+
+
+def load_request(log_path: Path) -> SearchRequest:
+    """Reads the request of a search from its log.
+
+    Args:
+        log_path: Log of the search, `FILE.db`.
+
+    Raises:
+        SearchError: There is no such file, the search was begun without a request, or by another version.
+        StoreError: The file is something else.
     """
     from mhmodels.search.run.log import SearchLog
 
@@ -90,234 +204,11 @@ def load_request(log_path: Path) -> Request:
         document = log.request()
     if document is None:
         raise SearchError(f"{log_path}: holds no search that was begun from the command line")
-    return logged(document, Request, log_path)
+    return _decoded(document, log_path)
 
 
-def logged(document: Any, kind: type[T], log_path: Path) -> T:
-    """A part of what a log keeps, as this version knows it.
-
-    Raises:
-        SearchError: another version's.
-    """
+def _decoded(document: Mapping[str, Any], log_path: Path) -> SearchRequest:
     try:
-        return msgspec.convert(document, kind)
+        return msgspec.convert({**document, "options": document.get("options") or None}, SearchRequest)
     except msgspec.ValidationError as error:
         raise SearchError(f"{log_path}: the search in it was begun by another version ({error})") from error
-
-
-def make_objective(request: Request) -> Objective:
-    """Space, latencies and reward of a request.
-
-    Raises:
-        MhmodelsError: a file or name that is not there, cost models that do not fit the space, no reference.
-    """
-    from mhmodels.search.cli import spaces as space_cli
-
-    space, _ = space_cli.restricted(get_space(request.space), space_cli.profiles(request.limits, False))
-    if bool(request.cost_models) == bool(request.latencies):
-        raise SearchError(
-            "latencies come from --cost-model files or from a table (--latencies with --hardware): give one of both"
-        )
-    sources, references = _cost_models(request, space) if request.cost_models else _table(request, space)
-    unknown = next((name for name in request.references if name not in sources), None)
-    if unknown is not None:
-        raise SearchError(f"reference for '{unknown}', of which no latencies are given; hardware: {', '.join(sources)}")
-    if request.reference is not None and set(sources) <= set(request.references):
-        raise SearchError(f"reference '{request.reference}' has no effect: every hardware has a latency of its own (ID=MS)")
-    references = {hardware: request.references.get(hardware, references.get(hardware, 0.0)) for hardware in sources}
-    reward = Reward(
-        references=references,
-        kind=request.kind,
-        aggregate=request.aggregate,
-        beta=request.beta,
-        target=request.target,
-        weights=request.weights,
-    )
-    return Objective(space, sources, reward)
-
-
-def make_evaluator(request: Request, space: Space) -> Evaluator:
-    """Where accuracies come from.
-
-    Raises:
-        MhmodelsError: no such file or function, or a table of another space.
-    """
-    path, column = _file_and_column(request.evaluator)
-    if path.suffix in (".npz", ".csv"):
-        table, identity = _checked_table(path, space, "accuracies")
-        column = column or next(iter(table.columns))
-        if column not in table.columns:
-            raise SearchError(f"{path}: no column '{column}', expected one of {', '.join(table.columns)}")
-        return TableAccuracy(table, column, f"{identity}:{column}")
-    if path.suffix == ".jsonl":
-        if column:
-            raise SearchError(
-                f"evaluator '{request.evaluator}': a file of encodings and accuracies has no columns, found '{column}'"
-            )
-        return _predictor(path, space)
-    name = str(path) if column else ""
-    if not name or not column.isidentifier():
-        raise SearchError(f"evaluator '{request.evaluator}': expected FILE.npz[:COLUMN], FILE.csv, FILE.jsonl or MODULE:FUNCTION")
-    return CallableAccuracy(space, _function(name, column), request.evaluator)
-
-
-def names_function(evaluator: str) -> bool:
-    """Whether an evaluator is MODULE:FUNCTION, which runs code, and not a file."""
-    return bool(evaluator) and _file_and_column(evaluator)[0].suffix not in _FILES
-
-
-def module_place(evaluator: str) -> str:
-    """Where Python would find the module of MODULE:FUNCTION, without importing anything; "nowhere" if it would not."""
-    top = evaluator.rpartition(":")[0].partition(".")[0]
-    found = importlib.machinery.PathFinder.find_spec(top, [*sys.path, str(Path.cwd())]) if top else None
-    places = [found.origin, *(found.submodule_search_locations or ())] if found is not None else []
-    return next((place for place in places if place), "nowhere")
-
-
-def _file_and_column(evaluator: str) -> tuple[Path, str]:
-    """FILE and COLUMN of FILE[:COLUMN], or MODULE and FUNCTION."""
-    if Path(evaluator).suffix in _FILES:
-        return Path(evaluator), ""
-    name, _, column = evaluator.rpartition(":")
-    return (Path(name), column) if name else (Path(evaluator), "")
-
-
-def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict[str, float]:
-    """C by hardware: what a network took where a cost model's data come from, else what the model predicts for it.
-
-    Raises:
-        SearchError: a model that cannot predict it.
-    """
-    from mhmodels.registry import resolve
-
-    architecture = resolve(reference)
-    try:
-        return {
-            hardware: model.measured_ms(architecture) or float(model.predict([architecture])[0])
-            for hardware, model in models.items()
-        }
-    except ValueError as error:
-        raise SearchError(
-            f"reference '{reference}': {error}; give latencies (--reference ID=MS for every hardware), or fit structural "
-            "cost models, which predict any network"
-        ) from error
-
-
-def guessed_references(request: Request, models: Iterable[CostModel]) -> list[str]:
-    """Hardware on which C is what a cost model says of a network unlike those that it was fitted to.
-
-    Args:
-        request: of the search.
-        models: its cost models.
-
-    Raises:
-        MhmodelsError: a reference that cannot be read.
-    """
-    from mhmodels.registry import resolve
-
-    reference, space = resolve(request.reference or BASELINE), get_space(request.space)
-    if not isinstance(space, ArchitectureSpace) or space.contains(reference):
-        return []
-    wanted = [model for model in models if not request.hardware or model.hardware in request.hardware]
-    return [model.hardware for model in wanted if model.hardware not in request.references and not model.measured_ms(reference)]
-
-
-def _cost_models(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
-    loaded = [load_cost_model(path) for path in request.cost_models]
-    models = {model.hardware: model for model in loaded}
-    paths = {model.hardware: path for model, path in zip(loaded, request.cost_models, strict=True)}
-    if len(models) < len(loaded):
-        names = ", ".join(model.hardware for model in loaded)
-        raise SearchError(f"two cost models are for one hardware ({names}), expected one each")
-    if request.hardware and set(request.hardware) - set(models):
-        raise SearchError(
-            f"no cost model for {', '.join(sorted(set(request.hardware) - set(models)))}; there is {', '.join(models)}"
-        )
-    models = {name: models[name] for name in request.hardware or models}
-    sources: dict[str, LatencySource] = {}
-    for hardware, model in models.items():
-        with naming(paths[hardware]):
-            if not request.force:
-                model.check_trust()
-            sources[hardware] = model.bind(space)
-    missing = {hardware: model for hardware, model in models.items() if hardware not in request.references}
-    return sources, reference_latencies(missing, request.reference or BASELINE) if missing else {}
-
-
-def _table(request: Request, space: Space) -> tuple[dict[str, LatencySource], dict[str, float]]:
-    path = Path(request.latencies)
-    if request.reference not in (None, MEDIAN):
-        raise SearchError(f"a table's references are its medians or given (--reference ID=MS), not '{request.reference}'")
-    if is_collected(path):
-        measured = measured_latencies(path, space, request.hardware)
-        return dict(measured.sources), measured.medians
-    table, identity = _checked_table(path, space, "latencies")
-    hardware = request.hardware or tuple(table.columns)
-    unknown = next((name for name in hardware if name not in table.columns), None)
-    if unknown is not None:
-        raise SearchError(f"{path}: no complete column '{unknown}', expected some of {', '.join(table.columns)}")
-    sources: dict[str, LatencySource] = {name: TableLatency(table, name, f"{identity}:{name}") for name in hardware}
-    return sources, {name: float(np.median(table.columns[name])) for name in hardware}
-
-
-def _checked_table(path: Path, space: Space, quantity: str) -> tuple[Table, str]:
-    """A published table of a space, with accuracies or latencies as they are wanted."""
-    table, identity = table_of(path)
-    if table.space.schema != space.schema:
-        raise SearchError(f"{path}: a table of space '{table.space.name}', not of '{space.name}'")
-    if table.quantity not in ("", quantity):
-        option = {"accuracies": "--evaluator", "latencies": "--latencies"}[table.quantity]
-        raise SearchError(f"{path}: has {table.quantity}, expected {quantity}; {table.quantity} are given with {option}")
-    return table, identity
-
-
-def _predictor(path: Path, space: Space) -> PredictedAccuracy:
-    rows, values = [], []
-    for number, line in enumerate(read_bytes(path, limit=1 << 30).splitlines(), 1):
-        if line.strip():
-            try:
-                row = msgspec.json.decode(line, type=dict[str, Any])
-                values.append(_accuracy(row["accuracy"]))
-            except (msgspec.DecodeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
-                raise FileFormatError(
-                    f"{path}: line {number} is not an object with encoding and accuracy ({error!r}), expected "
-                    '{"encoding": "SPACE:0:1:…", "accuracy": 0.9}'
-                ) from error
-            rows.append(encoding_of(row, space, f"{path}: line {number}"))
-    if not rows:
-        raise FileFormatError(f"{path}: no lines, expected encodings with accuracies")
-    return PredictedAccuracy(space, np.array(rows), values)
-
-
-def _accuracy(value: Any) -> float:
-    """The number in a line of accuracies; ValueError for others."""
-    if isinstance(value, str):
-        return decimal(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"accuracy is {str(value)[:40]!r}")
-    return float(value)
-
-
-def _function(module: str, name: str) -> Any:
-    folder = str(Path.cwd())
-    if folder not in sys.path:
-        # Last, so that a file of the user's shadows none of ours; for good, since functions import when they are called.
-        sys.path.append(folder)
-    try:
-        with redirect_stdout(sys.stderr):
-            function = getattr(importlib.import_module(module), name, None)
-    except (ImportError, SyntaxError, TypeError, ValueError) as error:  # a path in the place of a module is no ImportError
-        raise SearchError(f"evaluator '{module}:{name}': {error}; expected MODULE:FUNCTION, found by Python") from error
-    if not callable(function):
-        raise SearchError(f"evaluator '{module}:{name}': module {module} has no function '{name}'")
-    try:
-        signature = inspect.signature(function)
-    except ValueError:
-        return function  # not written in Python: it does not say what it takes
-    try:
-        signature.bind("space", "encodings")
-    except TypeError as error:
-        raise SearchError(
-            f"evaluator '{module}:{name}': {error}; it is called with two arguments, the space and encodings (n, decisions)"
-        ) from error
-    return function

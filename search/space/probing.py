@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
 from mhmodels.families.rows import bottleneck, conv, ib
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
+
+if TYPE_CHECKING:
+    from mhmodels.hardware import HardwareCollection
 
 _SIDE = 32
 _KERNELS = (5, 7, 9)
@@ -28,30 +32,31 @@ def probes() -> Mapping[str, Architecture]:
     return {name: _network(name, block) for name, block in blocks.items()}
 
 
-def probe(hardware_id: str) -> Capabilities:
+def probe(hardware_id: str, hardware: HardwareCollection | None = None) -> Capabilities:
     """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
         hardware_id: hardware id (`mhmodels hardware` lists them).
+        hardware: collection that has the id; None for the hardware that comes with the package.
 
     Raises:
         MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
     from mhmodels.export.writing.latency import latency_file, latency_format
-    from mhmodels.hardware import answer, get_hardware, prepare
+    from mhmodels.hardware import answer, built_in_hardware, prepare
     from mhmodels.hardware.measuring import check
     from mhmodels.system.files import temporary_folder
 
-    hardware, runner = get_hardware(hardware_id)
-    file_format = latency_format(hardware.format, hardware.id)
+    entry, runner = (hardware or built_in_hardware()).get(hardware_id)
+    file_format = latency_format(entry.format, entry.id)
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
             path = latency_file(architecture, file_format, folder)
             job = prepare(path, label=f"probe {name}", weights="random-v1")
-            check(job, hardware, runner)
-            row = answer(job, hardware, runner, tries=1).measurement
+            check(job, entry, runner)
+            row = answer(job, entry, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
     if _PLAIN in refused:
@@ -59,7 +64,7 @@ def probe(hardware_id: str) -> Capabilities:
     kernels = [kernel for kernel in _KERNELS if f"kernel {kernel}" in refused]
     return Capabilities(
         id=hardware_id,
-        description=hardware.description,
+        description=entry.description,
         source=f"found by {len(probes())} exported probes",
         max_kernel=kernels[0] - 2 if kernels else None,
         without=tuple(name for name in _WITHOUT if name in refused),

@@ -1,53 +1,45 @@
 """The search by weight sharing: train a sampled network's part of the weights, judge networks, teach the controller.
 
-A search that was interrupted, by kill -9 as well, ends as if it had not been: a checkpoint holds weights, optimizer and
-controller (with its generator), every batch is a function of its step, and rows of the log behind the checkpoint are
-written again.
+A search that was interrupted, even by kill -9, ends as if it had not been interrupted: a checkpoint holds the weights, the
+optimizer and the controller with its random generator, every batch is a function of its step, and rows that the log holds
+behind the checkpoint are written again.
 """
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Preprocessing
 from mhmodels.errors import InterruptedJobError
 from mhmodels.search.errors import SearchError
-from mhmodels.search.methods.controller import Controller, ControllerStatistics
-from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.methods.controller import Controller
+from mhmodels.search.run.log import Evaluations, SearchLog
 from mhmodels.search.space.search_space import Encodings
-from mhmodels.search.supernet.ending import finalists
-from mhmodels.search.supernet.network.plan import Path, Plan
+from mhmodels.search.supernet.finalists import finalists
+from mhmodels.search.supernet.network.plan import NetworkPath, SuperNetworkPlan
 from mhmodels.search.supernet.network.sliced import SuperNetwork
-from mhmodels.search.supernet.record import (
+from mhmodels.search.supernet.record import check_not_lost, check_there, claim, mark_saved
+from mhmodels.search.supernet.reporting import SearchReporter
+from mhmodels.search.supernet.request import (
     ARGMAX,
     FINALIST,
     PHASE,
-    Outcome,
-    Request,
-    check_not_lost,
+    WeightSharingRequest,
+    WeightSharingResult,
     check_space,
-    check_there,
-    claim,
     classes_of,
-    mark_saved,
-    side_of,
 )
 from mhmodels.search.supernet.training.curriculum import Curriculum
+from mhmodels.search.supernet.training.feeds import PictureBatch, SearchFeeds
 from mhmodels.search.supernet.training.masked import MaskedTrainer
-from mhmodels.search.supernet.training.replicas import Trained, Trainer, share
-from mhmodels.search.supernet.watching import Observer, Pace, Silent, Status
-from mhmodels.training.data.feed import Feed, Pipeline
+from mhmodels.search.supernet.training.replicas import StepReport, Trainer, share
+from mhmodels.search.supernet.watching import SilentObserver, TimeEstimate, WeightSharingObserver
 from mhmodels.training.divergence import first_bad, first_not_finite
-from mhmodels.training.errors import DataError
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run.checkpoint import Progress
 from mhmodels.training.run.interrupts import stop_requests
@@ -56,38 +48,56 @@ from mhmodels.training.strategies import is_chief
 _GENERATOR_BYTES = 512
 
 
-def search_supernet(request: Request, observer: Observer | None = None) -> Outcome:
-    """Searches from where the folder stands to the preset's last step.
+def search_supernet(request: WeightSharingRequest, observer: WeightSharingObserver | None = None) -> WeightSharingResult:
+    """Searches by weight sharing, from where the folder of the search stands to the last step of the preset.
+
+    Args:
+        request: Search with everything opened.
+        observer: Receives progress and remarks; None for a search that says nothing.
+
+    Returns:
+        The found network.
 
     Raises:
-        SearchError: a space that weights cannot be shared in; the folder holds a search with other settings, or one and
-            `resume` is not set, or one whose checkpoints are lost; architectures that do not divide over the replicas; a loss,
-            a gradient or a weight that became infinite or NaN (the last good checkpoint stays).
-        DataError: the data do not fit or are fewer than a batch, or too many pictures are unreadable.
-        CheckpointError, StoreError: a checkpoint or the log cannot be written or read.
-        InterruptedJobError: the user pressed Ctrl-C; the first time a checkpoint is written at the end of the step.
+        SearchError: Networks of the space cannot share weights; the folder holds a search with other settings, or any search
+            although `resume` is False, or a search whose checkpoints are lost; the number of architectures is no multiple of the
+            number of replicas; a loss, a gradient or a weight became infinite or NaN (the last good checkpoint stays).
+        DataError: The data do not fit, are fewer than a batch, or too many pictures are unreadable.
+        CheckpointError: A checkpoint cannot be written or read.
+        StoreError: The log cannot be written or read.
+        InterruptedJobError: The user pressed Ctrl-C; the first time, a checkpoint is written at the end of the step.
     """
     try:
-        run = Search(request, observer or Silent())
-        run.restore()
-        return run.to_end()
+        search = WeightSharingSearch(request, observer or SilentObserver())
+        search.restore()
+        return search.to_end()
     except InterruptedJobError:
         raise
     except KeyboardInterrupt as error:
         raise InterruptedJobError(_kept(request)) from error
 
 
-def _kept(request: Request) -> str:
-    """What an interrupted search leaves."""
+def _kept(request: WeightSharingRequest) -> str:
+    """What an interrupted search leaves, for people."""
     resume = f"`mhmodels search resume {request.log.path}`" if request.log is not None else f"a search in {request.folder}"
     return checkpoint.kept(request.folder / "checkpoints", request.preset.steps, resume)
 
 
-class Search:
-    """A search under way."""
+class WeightSharingSearch:
+    """A search by weight sharing under way: weights, controller, and what was judged so far."""
 
-    def __init__(self, request: Request, observer: Observer, *, finished: bool = False) -> None:
-        """Builds everything and claims folder and log; of one that is `finished`, and only asked, it claims nothing."""
+    def __init__(self, request: WeightSharingRequest, observer: WeightSharingObserver, *, finished: bool = False) -> None:
+        """Builds everything, and claims folder and log.
+
+        Args:
+            request: Search with everything opened.
+            observer: Receives progress and remarks.
+            finished: Whether the search is finished and only judges networks: nothing is claimed and no file is changed.
+
+        Raises:
+            SearchError: As `search_supernet`.
+            DataError: As `search_supernet`.
+        """
         check_space(request.space)
         self.request, self.observer, self.preset = request, observer, request.preset
         self.chief = is_chief(request.strategy)
@@ -95,64 +105,33 @@ class Search:
         preset = request.preset
         for count, what in ((preset.architectures, "architectures"), (preset.scored or preset.architectures, "scored")):
             share(request.strategy, count, what)
-        plan = Plan(request.space, preset.width_multiplier, classes_of(request))
-        self.train_feed, self.judge_feed = self._feeds(plan)
+        self.plan = SuperNetworkPlan(request.space, preset.width_multiplier, classes_of(request))
+        self.feeds = SearchFeeds(request)
         if finished:
             check_there(request)
         else:
             claim(request, write=self.chief)
         keras.utils.set_random_seed(request.seed)
-        static = request.static_shapes or isinstance(request.strategy, tf.distribute.TPUStrategy)
-        self.trainer = (MaskedTrainer if static else Trainer)(
-            lambda: SuperNetwork(plan, recompute=request.recompute), preset, self._preprocessing, request.strategy
-        )
-        self.plan = plan
+        self.trainer = self._trainer()
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
         self.progress = Progress()
         self.curriculum = Curriculum(request.objective, preset, request.seed)
-        self.judged: Evaluated | None = None
-        self.statistics: ControllerStatistics | None = None
-        self.summaries: Any = None
+        self.reporter = SearchReporter(request, observer)
 
-    @property
-    def _preprocessing(self) -> Preprocessing:
-        return self.preset.preprocessing or self.request.space.template.preprocessing
-
-    def _feeds(self, plan: Plan) -> tuple[Feed, Feed]:
-        preset, data = self.preset, self.request.data
-        side = preset.input_size or side_of(self.request.space)
-        shared: dict[str, Any] = {
-            "classes": plan.classes,
-            "size": (side, side),
-            "preprocessing": self._preprocessing,
-            "seed": self.request.seed,
-            "max_bad_share": preset.max_bad_share,
-        }
-        feeds = Feed(data.train, augmentation=preset.augmentation, **shared), Feed(data.validation, **shared)
-        for feed, pipeline, field in zip(feeds, self._pipelines(), ("batch_size", "validation_batch"), strict=True):
-            if len(feed.source) < pipeline.batch_size:  # before anything is built
-                raise self._too_few(len(feed.source), feed.source.name, pipeline, field)
-        return feeds
-
-    def _too_few(self, pictures: int, source: str, pipeline: Pipeline, field: str) -> DataError:
-        parts = pipeline.batch_size // pipeline.replica_batch
-        times = f" times 'architectures' {parts}" if parts > 1 else ""
-        return DataError(
-            f"{source}: {pictures} pictures are fewer than one batch of {pipeline.batch_size}, which is '{field}' "
-            f"{pipeline.replica_batch}{times} in preset '{self.preset.name}'; give more pictures, or a preset file with smaller "
-            "numbers (--preset FILE.json)"
-        )
-
-    def _pipelines(self) -> tuple[Pipeline, Pipeline]:
-        preset, n = self.preset, self.preset.architectures
-        judged = 1 if preset.scored else n
-        return (
-            Pipeline(preset.batch_size * n, preset.batch_size),
-            Pipeline(preset.validation_batch * judged, preset.validation_batch),
+    def _trainer(self) -> Trainer:
+        request, plan = self.request, self.plan
+        static = request.static_shapes or isinstance(request.strategy, tf.distribute.TPUStrategy)
+        preprocessing = self.preset.preprocessing or request.space.template.preprocessing
+        return (MaskedTrainer if static else Trainer)(
+            lambda: SuperNetwork(plan, recompute=request.recompute), self.preset, preprocessing, request.strategy
         )
 
     def load(self) -> bool:
-        """Takes over the newest checkpoint and changes no file; gives whether there is one."""
+        """Takes over the newest checkpoint and changes no file.
+
+        Returns:
+            Whether there is a checkpoint.
+        """
         found = checkpoint.latest(self.checkpoints)
         if found is None:
             return False
@@ -166,16 +145,16 @@ class Search:
         return True
 
     def restore(self) -> None:
-        """Takes up the newest checkpoint, if there is one, and forgets what was logged behind it."""
+        """Takes over the newest checkpoint, if there is one, and deletes the rows of the log behind it."""
         if self.load():
             self.observer.note(f"resuming at step {self.progress.step} of {self.preset.steps}")
         else:
             check_not_lost(self.request)
         self.trainer.agree_on(self.progress.step)
         if self.request.log is not None:
-            self._forget_behind(self.request.log)
+            self._truncate(self.request.log)
 
-    def _forget_behind(self, log: SearchLog) -> None:
+    def _truncate(self, log: SearchLog) -> None:
         step = self.progress.step
         kept = self.preset.updates_at(step) * (self.preset.scored or self.preset.architectures)
         behind = log.count() - kept
@@ -183,86 +162,82 @@ class Search:
         if behind > 0:
             self.observer.note(f"{log.path}: {behind} evaluations behind step {step} are made again")
 
-    def to_end(self) -> Outcome:
-        """Searches what is left."""
+    def to_end(self) -> WeightSharingResult:
+        """Runs the steps that are left, and judges the finalists.
+
+        Raises:
+            InterruptedJobError: The user asked for an end; a checkpoint was written.
+        """
         progress, preset = self.progress, self.preset
         if self.chief:
-            with self._dispensable():
-                self.summaries = tf.summary.create_file_writer(os.fsencode(self.request.folder / "tensorboard"))
-        train = self._batches(self.train_feed, self._pipelines()[0], progress.step, preset.steps)
-        judge = self._judge_batches()
-        pace, last, saved = Pace(preset, self._ending_pictures), time.monotonic(), time.monotonic()
+            self.reporter.open_summaries()
+        train, judge = self.feeds.training(progress.step), self.feeds.judging(preset.updates_at(progress.step))
+        estimate, last, saved = TimeEstimate(preset, self.feeds.finalist_pictures), time.monotonic(), time.monotonic()
         with stop_requests(self.observer.note) as stop:
             while progress.step < preset.steps:
-                traces = self.trainer.traces
-                rows, replaced = self.curriculum.sample(self.controller, progress.step)
-                paths = self._paths(rows, replaced)
-                trained = self.trainer.train(progress.step, paths, train)
-                progress.step += 1
-                self._check(rows, trained)
-                pace.trained(time.monotonic() - last, compiled=self.trainer.traces > traces)
-                if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):
-                    begun, traces = time.monotonic(), self.trainer.traces
-                    self._update(rows, replaced, paths, judge)
-                    pace.judged(time.monotonic() - begun, compiled=self.trainer.traces > traces)
+                trained = self._step(train, judge, estimate, last)
                 now = time.monotonic()
                 progress.seconds, last = progress.seconds + now - last, now
-                self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), pace.left(progress.step))
+                self._report(float(trained.loss.mean()), float(trained.accuracy.mean()), estimate.left(progress.step))
                 if stop.made or now - saved >= self.request.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
                 if stop.made:
                     raise InterruptedJobError(_kept(self.request))
         self._save()
-        outcome = self._outcome()
-        self._tell_unreadable()
-        return outcome
+        result = self._result()
+        for remark in self.feeds.unreadable():
+            self.observer.note(remark)
+        return result
 
-    def _update(self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[Path], batches: Any) -> None:
-        """Judges networks and teaches the controller."""
+    def _step(
+        self, train: Iterator[PictureBatch], judge: Iterator[PictureBatch], estimate: TimeEstimate, begun: float
+    ) -> StepReport:
+        """Trains the networks of a step, and updates the controller where an update follows the step."""
+        progress, preset, traces = self.progress, self.preset, self.trainer.traces
+        rows, replaced = self.curriculum.sample(self.controller, progress.step)
+        paths = self._paths(rows, replaced)
+        trained = self.trainer.train(progress.step, paths, train)
+        progress.step += 1
+        self._check(rows, trained)
+        estimate.trained(time.monotonic() - begun, compiled=self.trainer.traces > traces)
+        if preset.updates_at(progress.step) > preset.updates_at(progress.step - 1):
+            begun, traces = time.monotonic(), self.trainer.traces
+            self._update(rows, replaced, paths, judge)
+            estimate.judged(time.monotonic() - begun, compiled=self.trainer.traces > traces)
+        return trained
+
+    def _update(
+        self, rows: Encodings, replaced: NDArray[np.bool_], paths: list[NetworkPath], batches: Iterator[PictureBatch]
+    ) -> None:
+        """Judges networks and updates the controller."""
         fresh = self.preset.scored
         if fresh:
             rows, replaced = self.controller.sample(fresh), np.zeros((fresh, rows.shape[1]), bool)
             paths = self._paths(rows, replaced)
         accuracy = self.trainer.judge(paths, batches, one_batch=bool(fresh))
-        self.judge_feed.check()
-        self.judged = self._worth(rows, accuracy)
-        self.statistics = self.controller.update(rows, self.judged.rewards, replaced)
-        if self.request.log is not None:  # rows as they were judged: the canonical form may read other places' weights
-            self.request.log.add(PHASE, self.judged, self.controller.told(self.statistics))
+        self.feeds.judge.check()
+        judged = self._rewarded(rows, accuracy)
+        statistics = self.controller.update(rows, judged.rewards, replaced)
+        self.reporter.updated(judged, statistics)
+        if self.request.log is not None:  # rows as they were judged: the canonical form may read the weights of other positions
+            self.request.log.add(PHASE, judged, self.controller.told(statistics))
 
-    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[Path]:
+    def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[NetworkPath]:
         decisions = self.request.space.decisions
         operations = np.array([decision.tag == "operation" for decision in decisions], bool)
         mixed = replaced & operations if self.preset.mixed_operations else np.zeros_like(replaced)
         return [self.plan.path(row, np.flatnonzero(which).tolist()) for row, which in zip(rows, mixed, strict=True)]
 
-    def _worth(self, rows: Encodings, accuracy: NDArray[np.float64], phase: str = PHASE) -> Evaluated:
+    def _rewarded(self, rows: Encodings, accuracy: NDArray[np.float64], phase: str = PHASE) -> Evaluations:
         reward, latencies = self.request.objective.reward, self.request.objective.latencies(rows)
         f = reward.f(latencies)
         binding = tuple(reward.hardware[i] for i in reward.binding(latencies))
-        return Evaluated((phase,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
+        return Evaluations((phase,) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), binding)
 
-    def _batches(self, feed: Feed, pipeline: Pipeline, start: int, stop: int) -> Any:
-        return iter(
-            self.request.strategy.distribute_datasets_from_function(
-                lambda context: feed.training(
-                    pipeline._replace(worker=context.input_pipeline_id, workers=context.num_input_pipelines),
-                    start=start,
-                    stop=stop,
-                )
-            )
-        )
-
-    def _judge_batches(self) -> Any:
-        preset, done = self.preset, self.preset.updates_at(self.progress.step)
-        if preset.scored:  # every worker reads all of it
-            return iter(self.judge_feed.training(self._pipelines()[1], start=done, stop=preset.updates))
-        return self._batches(self.judge_feed, self._pipelines()[1], done, preset.updates)
-
-    def _check(self, rows: Encodings, trained: Trained) -> None:
+    def _check(self, rows: Encodings, trained: StepReport) -> None:
         """Ends a search whose loss, gradients or weights are no longer finite, in the step in which they became so."""
-        self.train_feed.check()
+        self.feeds.train.check()
         label = self.request.space.label
         for what, values in (("loss", trained.loss), ("gradient norm", trained.gradient_norm)):
             bad = first_bad(values)
@@ -273,16 +248,6 @@ class Search:
             name = first_not_finite(self.trainer.values()) or "a weight"
             raise self._diverged(f"variable '{name}' is no longer finite after the update by {steepest}")
 
-    def _tell_unreadable(self) -> None:
-        """Names pictures that others stood in for; too many of them have ended the search before."""
-        for feed in (self.train_feed, self.judge_feed):
-            source, bad = feed.source, feed.skipped
-            if bad:
-                named = "; ".join(map(str, bad[:10]))
-                self.observer.note(
-                    f"{source.name}: {len(bad)} of {len(source)} pictures could not be read, others stood in: {named}"
-                )
-
     def _diverged(self, what: str) -> SearchError:
         good = checkpoint.last_good(self.checkpoints)
         return SearchError(
@@ -290,8 +255,8 @@ class Search:
             "the preset, or another seed, may help, in a new search"
         )
 
-    def _controller_state(self) -> dict[str, NDArray[Any]]:
-        """The controller's state with shapes that never change."""
+    def _controller_state(self) -> dict[str, NDArray[np.generic]]:
+        """The state of the controller in arrays whose shapes never change."""
         state = self.controller.state()
         padded = np.full(_GENERATOR_BYTES, ord(" "), np.uint8)
         padded[: len(state["generator"])] = state["generator"]
@@ -310,102 +275,45 @@ class Search:
         checkpoint.save(self.checkpoints, self.progress, arrays | state)
         mark_saved(self.request)
 
-    def _report(self, loss: float, accuracy: float, remaining_s: float | None) -> None:
-        judged, progress = self.judged, self.progress
-        means = None if judged is None else [float(values.mean()) for values in (judged.rewards, judged.accuracy, judged.f)]
-        names = self.request.objective.reward.hardware
-        status = Status(
-            step=progress.step,
-            steps=self.preset.steps,
-            updates=self.controller.step,
-            all_updates=self.preset.updates,
-            loss=loss,
-            training_accuracy=accuracy,
-            reward=means[0] if means else None,
-            accuracy=means[1] if means else None,
-            f=means[2] if means else None,
-            latency_ms={} if judged is None else dict(zip(names, judged.latencies.mean(axis=0).tolist(), strict=True)),
-            binding={} if judged is None else {name: judged.binding.count(name) for name in names},
-            baseline=self.statistics.baseline if self.statistics else None,
-            entropy=self.controller.entropy,
-            seconds=progress.seconds,
-            remaining_s=remaining_s,
-        )
-        self.observer.stepped(status)
-        self._summarise(status)
+    def _report(self, loss: float, accuracy: float, left_s: float | None) -> None:
+        self.reporter.stepped(self.controller, self.progress.step, loss, accuracy, self.progress.seconds, left_s)
 
-    def _summarise(self, status: Status) -> None:
-        if self.summaries is None:
-            return
-        values: Mapping[str, float | None] = {
-            "loss/train": status.loss,
-            "accuracy/train": status.training_accuracy,
-            "accuracy/validation": status.accuracy,
-            "reward": status.reward,
-            "f": status.f,
-            "entropy": status.entropy,
-            "probability of the likeliest choice": float(np.mean([p.max() for p in self.controller.probabilities()])),
-            **{f"latency_ms/{name}": value for name, value in status.latency_ms.items()},
-        }
-        with self._dispensable(), self.summaries.as_default():
-            for name, value in values.items():
-                if value is not None:
-                    tf.summary.scalar(name, value, step=status.step)
-
-    @contextmanager
-    def _dispensable(self) -> Iterator[None]:
-        """Gives TensorBoard up where it cannot be written: no search ends for a picture of itself."""
-        try:
-            yield
-        except tf.errors.OpError as error:
-            self.summaries = None
-            reason = error.message.rpartition("}} ")[2].partition(" [Op:")[0]  # without the names of kernel and device
-            self.observer.note(
-                f"{self.request.folder}: TensorBoard's files cannot be written ({reason}); the search goes on without them"
-            )
-
-    def _outcome(self) -> Outcome:
-        """The result: the policy's argmax, or the best of its finalists on all validation pictures."""
+    def _result(self) -> WeightSharingResult:
+        """The result: the policy's argmax, or the finalist of the highest reward on all validation pictures."""
         several, argmax = self.preset.finalists, self.controller.argmax()
         rows = finalists(self.controller, self.request.objective, several) if several else argmax[None]
         phase = FINALIST if several else ARGMAX
-        worth = self._worth(rows, self.validated(rows), phase)
-        best = int(worth.rewards.argmax())
+        judged = self._rewarded(rows, self.validated(rows), phase)
+        best = int(judged.rewards.argmax())
         if self.request.log is not None:
-            self.request.log.add(phase, worth, {})
-        if self.summaries is not None:
-            with self._dispensable():
-                self.summaries.flush()
-        return Outcome(
+            self.request.log.add(phase, judged, {})
+        self.reporter.flush()
+        return WeightSharingResult(
             encoding=self.request.space.canonical(rows[best : best + 1])[0],
             judged=rows[best],
-            accuracy=float(worth.accuracy[best]),
-            latencies=worth.latencies[best],
-            f=float(worth.f[best]),
-            reward=float(worth.rewards[best]),
+            accuracy=float(judged.accuracy[best]),
+            latencies=judged.latencies[best],
+            f=float(judged.f[best]),
+            reward=float(judged.rewards[best]),
             argmax=argmax,
             logits=self.controller.logits,
             progress=self.progress,
             chief=self.chief,
         )
 
-    @property
-    def _validation_batches(self) -> int:
-        return len(self.request.data.validation) // self.preset.validation_batch
-
-    @property
-    def _ending_pictures(self) -> int:
-        """Pictures that the end of the search judges: all of validation, for every finalist."""
-        return max(1, self.preset.finalists) * self._validation_batches * self.preset.validation_batch
-
     def validated(self, rows: Encodings) -> NDArray[np.float64]:
-        """Shares (n,) of right answers on the validation pictures, in whole batches, of networks as they are encoded."""
-        pipeline = self._pipelines()[1]._replace(batch_size=self.preset.validation_batch)
-        stop = self._validation_batches
+        """Judges networks on all validation pictures, in whole batches.
+
+        Args:
+            rows: Networks as they are encoded, (n, decisions).
+
+        Returns:
+            Accuracies (n,), fractions from 0 to 1.
+        """
         found = np.zeros(len(rows))
-        for place, row in enumerate(rows):
-            path, batches = self.plan.path(row), self.judge_feed.training(pipeline, start=0, stop=stop)
-            found[place] = np.mean([self.trainer.accuracy(path, *batch) for batch in batches])
-            self.judge_feed.check()
-            self.observer.ending(place + 1, len(rows))
+        for index, row in enumerate(rows):
+            path = self.plan.path(row)
+            found[index] = np.mean([self.trainer.accuracy(path, *batch) for batch in self.feeds.validation()])
+            self.feeds.judge.check()
+            self.observer.finalist_judged(index + 1, len(rows))
         return found

@@ -1,7 +1,7 @@
-"""How a super-network is trained and asked, as data: presets, JSON in and out.
+"""Presets of a search by weight sharing: how the super-network is trained and judged, as data with JSON files.
 
-`paper` is the multi-hardware paper's search (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120) and pure TuNAS;
-`quick` fits into three quarters of an hour on two CPU cores.
+`paper` is the search of the multi-hardware paper (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120), `tunas` is TuNAS
+for one hardware, and `quick` takes three quarters of an hour on two CPU cores.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ from mhmodels.training.recipes import (
 FORMAT: Literal["mhmodels.supernet_preset/1"] = "mhmodels.supernet_preset/1"
 
 
-class Policy(Checked, frozen=True, kw_only=True):
-    """The controller's settings but for the number of its updates; see `search.methods.controller.ControllerSettings`."""
+class PolicySettings(Checked, frozen=True, kw_only=True):
+    """Settings of the controller without the number of its updates, which the preset decides.
+
+    The fields are those of `mhmodels.search.methods.controller.ControllerSettings`.
+    """
 
     field_error: ClassVar = SearchError
     learning_rate: float = 4.8e-3
@@ -45,17 +48,18 @@ class Policy(Checked, frozen=True, kw_only=True):
     skip: float | None = 0.5
 
 
-class Walk(Checked, frozen=True, kw_only=True):
-    """How a short search begins: networks that share nothing but chance take thousands of steps until they begin to learn.
+class WalkSettings(Checked, frozen=True, kw_only=True):
+    """The beginning of a short search: a network that changes slowly, instead of independent samples.
 
-    There is one network near the target. It is trained alone at first, then it walks through the space, a decision at a time, so
-    that what is trained next is always nearly known; meanwhile every decision of a trained network is the walking network's with
-    a probability that falls from 1 to 0, and else as the policy has it.
+    Independent samples share few weights, and take thousands of steps until they begin to learn. A walk begins with one network
+    near the target, which is trained alone. It then changes one decision at a time, so that most weights of the next network are
+    trained already. Each decision of a trained network is that of the walking network with a probability that falls from 1 to
+    0, and otherwise that of the policy.
 
     Attributes:
-        fixed: share of the steps before the first move.
-        end: share of the steps at which the probability is 0.
-        every: steps between two moves.
+        fixed: Share of the steps before the first change, 0 to 1.
+        end: Share of the steps at which the probability reaches 0, above `fixed`.
+        every: Steps between two changes.
     """
 
     field_error: ClassVar = SearchError
@@ -68,30 +72,45 @@ class Preset(Checked, frozen=True, kw_only=True):
     """Everything that decides a search by weight sharing, except space, reward, data and seed.
 
     Attributes:
-        steps: training steps of the shared weights.
-        architectures: sampled for each step, each trained on its own batch; their gradients are averaged. TuNAS has one on
-            each of 32 TPU cores; here any number of replicas shares them, one replica one after the other.
-        batch_size: pictures for each of them.
-        width_multiplier, input_size: of the networks in training; what they cost is asked at the space's own. The input size
-            is None for the space's own, too.
-        augmentation: of training pictures; None feeds the central crop.
-        preprocessing: of all pictures; None keeps the space's.
-        validation_batch: pictures on which an architecture is judged; TuNAS has four times the training batch.
-        scored: None judges the architectures of the step, each on a batch of its own (TuNAS); a number samples as many anew
-            and compares them on one batch.
-        train_only: share of the steps before anything is judged; the controller's schedule begins behind it.
-        update_every: training steps for each update of the controller.
-        walk: how it begins; None draws networks of the policy from the first step on (TuNAS).
-        trained_norms: only samples of the policy are trained whose f is from the first to the second of these times the target;
-            None trains any (TuNAS). Networks far from the target are not looked for, and the larger ones cost several steps.
-        evenly: train networks of the policy as it began, whatever it has learned since, so that shared weights favour nobody;
-            False trains what the policy draws (TuNAS), whose weights then get better where the policy has gone already.
-        mixed_operations: while operations are warmed up, run all choices and average them (TuNAS), instead of one at random.
-        finalists: 0 ends with the controller's most probable network (TuNAS), which a short search has not settled; a number
-            judges as many samples of the policy, those within 5 % of the target first, on all validation pictures, and ends
-            with the best reward.
-        policy: of the controller.
-        max_bad_share: share of the pictures that may be unreadable before the search fails.
+        name: Name of the preset.
+        steps: Number of training steps of the shared weights.
+        batch_size: Number of pictures in the batch of each architecture.
+        validation_batch: Number of pictures on which an architecture is judged; TuNAS has four times the training batch.
+        optimizer: Optimizer of the shared weights.
+        learning_rate: Schedule of the learning rate of the shared weights.
+        policy: Settings of the controller.
+        architectures: Number of sampled architectures in a step; each is trained on its own batch, and their gradients are
+            averaged. TuNAS runs one on each of 32 TPU cores; here any number of replicas shares them, and a replica runs several
+            one after the other.
+        width_multiplier: Width of the networks in training, above 0; latencies are those of the full width.
+        input_size: Side of the training pictures in pixels; None for the input size of the space.
+        label_smoothing: Label smoothing, 0 to 1.
+        l2: Factor of L2 on active kernels, at least 0.
+        augmentation: Augmentation of training pictures; None for the central crop.
+        preprocessing: Preprocessing of all pictures; None for that of the space.
+        scored: Number of fresh samples that an update judges on one batch; None judges the architectures of the step, each on
+            a batch of its own (TuNAS).
+        train_only: Share of the steps before anything is judged; the schedule of the controller begins after it.
+        update_every: Number of training steps for each update of the controller.
+        walk: Beginning of the search; None draws networks of the policy from the first step on (TuNAS).
+        trained_norms: Range of f, as multiples of the target, of the samples that are trained; None trains any sample (TuNAS).
+            Networks far from the target are not searched for, and the larger ones take the time of several steps.
+        evenly: Whether networks of the initial policy are trained, whatever the policy has learned since, so that shared weights
+            favour no network. False trains samples of the current policy (TuNAS), whose weights then improve where the policy
+            is already.
+        mixed_operations: Whether all choices of an operation run during its warm-up and are averaged (TuNAS), instead of one at
+            random.
+        finalists: Number of samples of the policy that are judged on all validation pictures at the end, those within 5 % of the
+            target first; the search ends with the best reward among them. 0 ends with the most probable network of the
+            controller (TuNAS), which a short search has not settled.
+        max_bad_share: Share of the pictures that may be unreadable before the search fails, 0 to 1.
+
+    Raises:
+        SearchError: Fields do not go together.
+
+    Example:
+        >>> PRESETS["quick"].updates
+        400
     """
 
     field_error: ClassVar = SearchError
@@ -101,7 +120,7 @@ class Preset(Checked, frozen=True, kw_only=True):
     validation_batch: Count
     optimizer: RMSProp | Adam | SGD
     learning_rate: LearningRate
-    policy: Policy
+    policy: PolicySettings
     architectures: Count = 1
     width_multiplier: Annotated[float, msgspec.Meta(gt=0, le=MAX_WIDTH)] = 1.0
     input_size: Annotated[int, msgspec.Meta(ge=MIN_INPUT)] | None = None
@@ -112,7 +131,7 @@ class Preset(Checked, frozen=True, kw_only=True):
     scored: Count | None = None
     train_only: Share = 0.0
     update_every: Count = 1
-    walk: Walk | None = None
+    walk: WalkSettings | None = None
     trained_norms: tuple[NotNegative, Positive] | None = None
     evenly: bool = False
     mixed_operations: bool = False
@@ -147,7 +166,7 @@ class Preset(Checked, frozen=True, kw_only=True):
         self.controller_settings()
 
     def _check_pictures(self) -> None:
-        """Refuses what would fail only when the first pictures are fed, behind TensorFlow."""
+        """Refuses preprocessing that would fail only inside TensorFlow, when the first pictures are read."""
         channels = len(self.preprocessing.mean) if self.preprocessing else 3  # there are as many deviations
         if channels not in (1, 3):
             raise SearchError(
@@ -157,37 +176,41 @@ class Preset(Checked, frozen=True, kw_only=True):
 
     @property
     def unjudged_steps(self) -> int:
-        """Training steps before the controller's schedule begins."""
+        """Number of training steps before the schedule of the controller begins."""
         return int(self.train_only * self.steps)
 
     @property
     def updates(self) -> int:
-        """Updates of the controller in the whole search."""
+        """Number of updates of the controller in the whole search."""
         return (self.steps - self.unjudged_steps) // self.update_every
 
     def updates_at(self, step: int) -> int:
-        """Updates of the controller that are done after so many training steps."""
+        """Number of updates of the controller that are done after a number of training steps."""
         return max(0, step - self.unjudged_steps) // self.update_every
 
     def controller_settings(self) -> ControllerSettings:
-        """What the controller is made with.
+        """Settings of the controller, with the number of its updates.
 
         Raises:
-            SearchError: settings that cannot be, or no update at all.
+            SearchError: Settings are out of their range, or the search has no update of the controller.
         """
         return ControllerSettings(steps=self.updates, **msgspec.structs.asdict(self.policy))
 
     def to_json(self) -> bytes:
-        """The preset file: indented JSON with every field, so that it can be copied and changed."""
+        """The content of a preset file: indented JSON with every field, so that it can be copied and changed."""
         return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}), indent=2) + b"\n"
 
     @staticmethod
     def from_json(data: bytes | str, source: str = "preset") -> Preset:
-        """Reads what `to_json` wrote.
+        """Reads the content of a preset file.
+
+        Args:
+            data: JSON, as `to_json` writes it.
+            source: Name for messages.
 
         Raises:
-            FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
-            SearchError: fields that do not go together.
+            FileFormatError: The data are no JSON, of another format, or have a wrong field; the message names its path.
+            SearchError: Fields do not go together.
         """
         return decode_json(data, Preset, FORMAT, source)
 
@@ -199,23 +222,23 @@ PAPER = Preset(
     batch_size=128,
     validation_batch=512,
     optimizer=RMSProp(),
-    # For each of the 32 parts of a batch: half of TuNAS' 0.165 for 256 pictures.
+    # For each of the 32 parts of a batch; half of the 0.165 for 256 pictures in TuNAS.
     learning_rate=LearningRate(peak=1.32, warmup=0.025),
     label_smoothing=0.1,
     l2=4e-5,
     augmentation=Augmentation(),
     preprocessing=IMAGENET_PREPROCESSING,
     mixed_operations=True,
-    policy=Policy(delay=0.5),
+    policy=PolicySettings(delay=0.5),
 )
 
 PRESETS = {
     preset.name: preset
     for preset in (
         PAPER,
-        # TuNAS with one hardware: 90 epochs, logits wait a quarter of them.
+        # TuNAS for one hardware: 90 epochs; the controller learns after a quarter of them.
         msgspec.structs.replace(
-            PAPER, name="tunas", steps=27_050, learning_rate=LearningRate(peak=2.64, warmup=0.025), policy=Policy()
+            PAPER, name="tunas", steps=27_050, learning_rate=LearningRate(peak=2.64, warmup=0.025), policy=PolicySettings()
         ),
         Preset(
             name="quick",
@@ -230,21 +253,26 @@ PRESETS = {
             scored=8,
             train_only=0.84,
             update_every=2,
-            walk=Walk(fixed=0.04, end=0.4, every=10),
+            walk=WalkSettings(fixed=0.04, end=0.4, every=10),
             trained_norms=(0.7, 1.3),
             evenly=True,
             finalists=48,
-            policy=Policy(learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0),
+            policy=PolicySettings(
+                learning_rate=0.3, growth=1.0, delay=0.0, momentum=0.8, operation_warm_up=0.0, width_warm_up=0.0
+            ),
         ),
     )
 }
 
 
 def load_preset(preset: str | os.PathLike[str]) -> Preset:
-    """What a `--preset` argument means: a name of `PRESETS`, or the path of a preset file.
+    """Gives a preset by name, or reads a preset file.
+
+    Args:
+        preset: Name in `PRESETS`, or path of a .json file.
 
     Raises:
-        UnknownNameError: neither a name nor a .json file.
-        FileFormatError: the file cannot be read or is not a preset.
+        UnknownNameError: It is neither a name nor a .json file.
+        FileFormatError: The file cannot be read or is no preset.
     """
     return named_or_file(preset, "preset", PRESETS, Preset.from_json)

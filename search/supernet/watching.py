@@ -1,4 +1,4 @@
-"""How a search by weight sharing goes, for those who watch it."""
+"""The progress of a search by weight sharing: its status after a step, observers, and the estimate of the time left."""
 
 from __future__ import annotations
 
@@ -9,26 +9,30 @@ from typing import NamedTuple, Protocol
 from mhmodels.search.supernet.presets import Preset
 
 ENOUGH, _RECENT = 5, 200
-"""Timed steps before there is an estimate, and of how many of the last ones it is the mean."""
+"""Number of timed steps before there is an estimate, and number of the latest steps whose mean it uses."""
 FORWARD = 1 / 6
-"""Of a training step's time, about what a pass forward takes on as many pictures, before one was timed."""
+"""Share of the time of a training step that a forward pass takes on as many pictures; used until one was timed."""
 
 
-class Status(NamedTuple):
-    """One step of a search.
+class SearchStatus(NamedTuple):
+    """The state of a search after a training step.
 
     Attributes:
-        step: training steps done, of `steps`.
-        updates: of the controller done, of `all_updates`.
-        loss: mean over the step's architectures, in nats, without L2.
-        training_accuracy: of the step's pictures, a share.
-        reward, accuracy, f: means over the architectures that were judged last; None before the first.
-        latency_ms: by hardware, mean over them; empty before the first.
-        binding: by hardware, how many of them are worst there.
-        baseline: that rewards are compared with; None before the first.
-        entropy: of the controller, in nats.
-        seconds: spent so far, interruptions not counted.
-        remaining_s: estimated seconds to the end of the search; None in the first steps, which compile.
+        step: Number of training steps done.
+        steps: Number of training steps in all.
+        updates: Number of updates of the controller done.
+        all_updates: Number of updates of the controller in all.
+        loss: Mean cross-entropy of the architectures of the step, in nats, without L2.
+        training_accuracy: Accuracy on the pictures of the step, a fraction.
+        reward: Mean reward of the architectures that were judged last; None before the first.
+        accuracy: Their mean accuracy on validation pictures, a fraction; None before the first.
+        f: Their mean aggregated normalised latency; None before the first.
+        latency_ms: Their mean latency in ms, by hardware; empty before the first.
+        binding: Number of them that are worst on a hardware, by hardware.
+        baseline: Baseline that rewards are compared with; None before the first.
+        entropy: Entropy of the controller, in nats.
+        seconds: Seconds spent so far, without interruptions.
+        remaining_s: Estimated seconds to the end of the search; None in the first steps, which compile functions.
     """
 
     step: int
@@ -48,64 +52,69 @@ class Status(NamedTuple):
     remaining_s: float | None
 
 
-class Observer(Protocol):
-    """Who is told how a search goes."""
+class WeightSharingObserver(Protocol):
+    """Receives the progress of a search by weight sharing; methods run in the process of the search."""
 
-    def stepped(self, status: Status) -> None:
-        """After every training step, and the controller's update where one follows it."""
+    def stepped(self, status: SearchStatus) -> None:
+        """Called after every training step, and after the update of the controller that follows it."""
         ...
 
-    def ending(self, judged: int, of: int) -> None:
-        """After every finalist that was judged on all validation pictures."""
+    def finalist_judged(self, judged: int, of: int) -> None:
+        """Called after every finalist that was judged on all validation pictures.
+
+        Args:
+            judged: Number of finalists judged so far.
+            of: Number of finalists.
+        """
         ...
 
     def note(self, message: str) -> None:
-        """Something a person should know."""
+        """Called with a remark for people."""
         ...
 
 
-class Silent:
-    """An observer that says nothing."""
+class SilentObserver:
+    """An observer that does nothing; subclass it to receive some of the calls."""
 
-    def stepped(self, status: Status) -> None:
-        pass
+    def stepped(self, status: SearchStatus) -> None:
+        """Does nothing."""
 
-    def ending(self, judged: int, of: int) -> None:
-        pass
+    def finalist_judged(self, judged: int, of: int) -> None:
+        """Does nothing."""
 
     def note(self, message: str) -> None:
-        pass
+        """Does nothing."""
 
 
-class Pace:
-    """Estimates the time left from the steps of this process that compiled nothing.
+class TimeEstimate:
+    """Estimates the time left from the steps of this process that compiled no function.
 
-    The first steps compile functions for what they are the first to train, which takes up to a hundred times as long as a step;
-    no such step counts, and there is no estimate before a few others were timed.
+    A step that is the first to train some layers compiles functions for them, which takes up to a hundred times as long as a
+    step. Such steps do not count, and there is no estimate before a few other steps were timed.
     """
 
     def __init__(self, preset: Preset, ending_pictures: int = 0) -> None:
         """Begins without timings.
 
         Args:
-            preset: of the search.
-            ending_pictures: pictures that the finalists are judged on after the last step, all finalists together.
+            preset: Preset of the search.
+            ending_pictures: Number of pictures that all finalists together are judged on after the last step.
         """
         self._preset, self._ending_pictures = preset, ending_pictures
         self._steps, self._updates = deque[float](maxlen=_RECENT), deque[float](maxlen=_RECENT)
 
     def trained(self, seconds: float, *, compiled: bool) -> None:
-        """Counts a training step, unless it compiled something."""
+        """Counts the seconds of a training step, unless it compiled a function."""
         if not compiled:
             self._steps.append(seconds)
 
     def judged(self, seconds: float, *, compiled: bool) -> None:
-        """Counts an update of the controller, unless it compiled something."""
+        """Counts the seconds of an update of the controller, unless it compiled a function."""
         if not compiled:
             self._updates.append(seconds)
 
     def left(self, step: int) -> float | None:
-        """Seconds from this step to the end of the search; None while too few steps were timed."""
+        """Estimated seconds from a step to the end of the search; None while too few steps were timed."""
         if len(self._steps) < ENOUGH:
             return None
         preset, a_step = self._preset, fmean(self._steps)

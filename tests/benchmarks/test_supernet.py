@@ -57,13 +57,13 @@ def super_step() -> Callable[[int], None]:
     import msgspec
     import tensorflow as tf
 
-    from mhmodels.search.supernet.network.plan import Plan
+    from mhmodels.search.supernet.network.plan import SuperNetworkPlan
     from mhmodels.search.supernet.network.sliced import SuperNetwork
     from mhmodels.search.supernet.presets import PRESETS
     from mhmodels.search.supernet.training.replicas import Trainer
 
     space, rows = networks()
-    plan = Plan(space, WIDTH, 10)
+    plan = SuperNetworkPlan(space, WIDTH, 10)
     preset = msgspec.structs.replace(PRESETS["quick"], batch_size=BATCH)
     assert preset.preprocessing is not None
     trainer = Trainer(lambda: SuperNetwork(plan), preset, preset.preprocessing, tf.distribute.get_strategy())

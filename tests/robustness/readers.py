@@ -33,9 +33,10 @@ from mhmodels.search.cost_model.model import load_cost_model
 from mhmodels.search.cost_model.shipping import FOLDER
 from mhmodels.search.objective.benchmark_tables import nas_bench_201_table, nas_bench_macro_table
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.run.log import Evaluated, SearchLog
-from mhmodels.search.run.request import _predictor, load_request
-from mhmodels.search.run.results import read_result
+from mhmodels.search.run.accuracies import read_predictor
+from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.request import load_request
+from mhmodels.search.run.results import read_network
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.supernet.presets import PRESETS, load_preset
 from mhmodels.store import Store
@@ -168,11 +169,11 @@ def _read_store(path: Path) -> None:
         store.latest()
 
 
-def evaluations(count: int) -> Evaluated:
+def evaluations(count: int) -> Evaluations:
     """Rows of a log."""
     values = np.linspace(0.1, 0.9, count)
     encodings = np.arange(count)[:, None] % 3 * np.ones((1, 8), np.int64)
-    return Evaluated(("search",) * count, encodings, values, values[:, None], values, values, ("x",) * count)
+    return Evaluations(("search",) * count, encodings, values, values[:, None], values, values, ("x",) * count)
 
 
 def _log(folder: Path) -> bytes:
@@ -270,7 +271,7 @@ _MODEL = next(iter(sorted(FOLDER.glob("nas_bench_macro_*.json"))), next(iter(sor
 
 READERS: dict[str, Reader] = {
     "architecture": Reader("x.json", load_architecture, lambda _: SMALL.to_json()),
-    "result": Reader("x.json", read_result, _json(_FOUND)),
+    "result": Reader("x.json", read_network, _json(_FOUND)),
     "manifest": Reader("x.manifest.json", _read_manifest, _manifest),
     "float TFLite file": Reader("x.tflite", read_tflite, _tflite("float32")),
     "int8 TFLite file": Reader("x.tflite", read_tflite, _tflite("int8")),
@@ -284,7 +285,7 @@ READERS: dict[str, Reader] = {
     "latencies, CSV": Reader("x.csv", _latencies, _text(_CSV)),
     "latencies, JSON lines": Reader("x.jsonl", _latencies, _samples(True)),
     "samples": Reader("x.jsonl", lambda path: read_samples(path, _macro()), _samples(False)),
-    "accuracies": Reader("x.jsonl", lambda path: _predictor(path, _macro()), _accuracies),
+    "accuracies": Reader("x.jsonl", lambda path: read_predictor(path, _macro()), _accuracies),
     "measured table": Reader("x.csv", _measured, _text(_CSV)),
     "provenance": Reader("x.json", lambda path: provenance_of(path.with_suffix(".csv"), _macro()),
                          lambda _: (Path(FOLDER).parents[1] / "data" / "nas_bench_macro.json").read_bytes()),

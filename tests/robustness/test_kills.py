@@ -39,7 +39,7 @@ _SERVER.set_forkserver_preload([
     "tensorflow", "keras", "mhmodels.cli.main", "mhmodels.export.cli.export", "mhmodels.export.pipeline",
     "mhmodels.search.cli.group", "mhmodels.search.cli.run",
     "mhmodels.cli.train", "mhmodels.training.session", "sklearn.linear_model", "mhmodels.search.cost_model.fitting",
-    "mhmodels.search.cli.collect_display",
+    "mhmodels.search.cli.collect", "mhmodels.search.cli.collect_display", "mhmodels.search.cli.fit",
 ])  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from mhmodels.errors import FileFormatError
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Random
 from mhmodels.search.objective.benchmark_tables import nas_bench_201_table, nas_bench_macro_table, table_of
-from mhmodels.search.run.request import Request, make_evaluator, make_objective
+from mhmodels.search.run.request import SearchRequest
+from mhmodels.search.run.resolving import resolve_search
 from mhmodels.search.space.catalogue import get_space
 from tests.examples import load_example
 
@@ -185,15 +186,15 @@ def test_damaged_tables_of_macro_networks(tmp_path: Path) -> None:
 def test_accuracies_and_latencies_are_not_taken_for_each_other() -> None:
     accuracy, latency = DATA / "nasbench201_accuracy_200ep.npz", DATA / "nasbench201_latency.npz"
     for evaluator, latencies, text in (
-        (latency, latency, "has latencies, expected accuracies; latencies are given with --latencies"),
-        (accuracy, accuracy, "has accuracies, expected latencies; accuracies are given with --evaluator"),
+        (latency, latency, "has latencies, expected accuracies; latencies are given with argument 'latencies'"),
+        (accuracy, accuracy, "has accuracies, expected latencies; accuracies are given with argument 'evaluator'"),
         (MACRO, MACRO, "a table of space 'nas_bench_macro', not of 'nas_bench_201'"),
     ):
-        request = Request(
+        request = SearchRequest(
             space="nas_bench_201", method=Random(), evaluator=str(evaluator), latencies=str(latencies), hardware=("pixel3",)
         )
         with pytest.raises(SearchError, match=text):
-            make_evaluator(request, make_objective(request).space)
+            resolve_search(request)
 
 
 @needs_data

@@ -91,17 +91,16 @@ def test_limits_are_found_by_probes() -> None:
 
 
 @pytest.mark.parametrize(("hardware_id", "message"), [("fake-half", "takes float16 files"), ("fake-gone", "was unplugged")])
-def test_probes_are_refused_before_they_are_measured(monkeypatch: pytest.MonkeyPatch, hardware_id: str, message: str) -> None:
+def test_probes_are_refused_before_they_are_measured(hardware_id: str, message: str) -> None:
     from mhmodels.errors import MeasurementError
-    from mhmodels.hardware import registry
+    from mhmodels.hardware import built_in_hardware
     from mhmodels.search.space.probing import probe
     from tests.search.fake_hardware import FakeRunner
 
     runner = FakeRunner([hardware_id])
     runner.lost.add("fake-gone")
-    monkeypatch.setitem(registry._registered, "fake", runner)
     with pytest.raises(MeasurementError, match=message):
-        probe(hardware_id)
+        probe(hardware_id, built_in_hardware().with_runner("fake", runner))
     assert not runner.made
 
 

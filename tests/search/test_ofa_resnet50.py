@@ -123,12 +123,12 @@ def test_a_super_network_s_path_is_the_network_alone(recompute: bool) -> None:
 
     from mhmodels.builder import create_model
     from mhmodels.network import lower
-    from mhmodels.search.supernet.network.plan import Plan
+    from mhmodels.search.supernet.network.plan import SuperNetworkPlan
     from mhmodels.search.supernet.network.sliced import SuperNetwork
 
     keras.utils.set_random_seed(3)
     small = ofa_resnet50(input_sizes=(64,), name="small")
-    plan = Plan(small, 0.25, 10)
+    plan = SuperNetworkPlan(small, 0.25, 10)
     network = SuperNetwork(plan, recompute=recompute)
     row = small.draw(1, np.random.default_rng(5))[0]
     path = plan.path(row)

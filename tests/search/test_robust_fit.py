@@ -134,9 +134,8 @@ def test_a_model_that_ranks_badly_says_so_in_its_file_and_is_refused(poor: CostM
     path = tmp_path / "model.json"
     path.write_bytes(poor.to_json())
     assert b"Spearman correlation of" in path.read_bytes()
-    with pytest.raises(CostModelError, match=r"not to be relied on: held-out networks .*expected at least 0\.9") as error:
+    with pytest.raises(CostModelError, match=r"not to be relied on: held-out .*expected at least 0\.9.*argument 'force'"):
         poor.check_trust()
-    assert error.value.field == "force"
     search = ["search", "run", "--space", "multi_hardware", "--cost-model", str(path), "--evaluator", "json:dumps"]
     search += ["--method", "random", "--evaluations", "3"]
     refused = CliRunner().invoke(cli, search)

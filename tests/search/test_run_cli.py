@@ -21,7 +21,7 @@ from mhmodels.complexity import complexity
 from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.registry import get_architecture
-from mhmodels.search.cli.run_checks import check_function
+from mhmodels.search.cli.resume import check_function
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.run.request import load_request
@@ -306,7 +306,7 @@ def test_references_that_cost_models_cannot_predict_are_asked_for(arguments: lis
     without = [part for i, part in enumerate(arguments) if part != "--reference" and arguments[i - 1] != "--reference"]
     message = str(run(*without, "--method", "random").exception)
     assert "reference 'mobilenet_v1'" in message
-    assert "--reference ID=MS" in message
+    assert "give a reference latency for every hardware (--reference)" in message
 
 
 def test_usage_errors(middle: list[str | Path]) -> None:

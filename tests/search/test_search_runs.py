@@ -25,9 +25,9 @@ from mhmodels.search.methods.strategies import Evolution, Method, NonDominated, 
 from mhmodels.search.objective.evaluators import CallableAccuracy, PredictedAccuracy
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
-from mhmodels.search.run.log import Evaluated, SearchLog
-from mhmodels.search.run.results import front_document
-from mhmodels.search.run.running import Found, front, search
+from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.loop import FoundNetwork, search
+from mhmodels.search.run.pareto import front_document, pareto_front
 from tests.search import toys
 
 CONTROLLER = ControllerSettings(steps=40, delay=0.1, operation_warm_up=0.1, width_warm_up=0.0, learning_rate=0.05)
@@ -45,7 +45,7 @@ class Stop(Exception):
     """The machine goes away."""
 
 
-def run(method: Method, seed: int = 1, log: SearchLog | None = None, evaluator: Any = None) -> Found:
+def run(method: Method, seed: int = 1, log: SearchLog | None = None, evaluator: Any = None) -> FoundNetwork:
     return search(toys.objective(), evaluator or toys.Share(), method, seed, log)
 
 
@@ -139,7 +139,7 @@ sys.path.insert(0, {root!r})
 from tests.search import toys
 from tests.search.test_search_runs import METHODS
 from mhmodels.search.run.log import SearchLog
-from mhmodels.search.run.running import search
+from mhmodels.search.run.loop import search
 with SearchLog({path!r}) as log:
     search(toys.objective(), toys.Share(lambda count: time.sleep(0.005)), METHODS["reinforce"], 1, log)
 """
@@ -372,9 +372,9 @@ def test_hardware_of_weight_0_decides_no_front() -> None:
         objective = Objective(space, {"a": toys.Linear(0.1), "b": Backwards(0.1)}, reward)
         accuracy, latencies = toys.Share().evaluate(rows), objective.latencies(rows)
         f = reward.f(latencies)
-        log = Evaluated(("",) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), ("a",) * len(rows))
-        found = Found(rows[0], 0.0, latencies[0], 0.0, 0.0, "a", 0, 0, log)
-        return front_document(objective, found, each=True)
+        log = Evaluations(("",) * len(rows), rows, accuracy, latencies, f, reward.of_norm(accuracy, f), ("a",) * len(rows))
+        found = FoundNetwork(rows[0], 0.0, latencies[0], 0.0, 0.0, "a", 0, 0, log)
+        return front_document(objective, found.log, each=True)
 
     both, one = front_of({}), front_of({"b": 0.0})
     assert len(one["networks"]) < len(both["networks"])
@@ -387,8 +387,8 @@ def test_hardware_of_weight_0_decides_no_front() -> None:
 def test_fronts_hold_exactly_what_nothing_beats(goals: Any) -> None:
     """Accuracy and two costs on a grid, so that there are many ties."""
     blank = np.zeros(12)
-    rows = Evaluated(("",) * 12, np.zeros((12, 1), np.int16), goals[:, 0], goals[:, 1:], blank, blank, ("",) * 12)
-    kept = front(rows, goals[:, 1:])
+    rows = Evaluations(("",) * 12, np.zeros((12, 1), np.int16), goals[:, 0], goals[:, 1:], blank, blank, ("",) * 12)
+    kept = pareto_front(rows, goals[:, 1:])
     signed = goals * [-1, 1, 1]
 
     def beaten(i: int) -> bool:

@@ -15,11 +15,12 @@ from mhmodels.cli.common import OutputFile
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError
 from mhmodels.registry import resolve
+from mhmodels.search.cli.show import show
 from mhmodels.search.collecting.claims import claimed
 from mhmodels.search.cost_model.shipping import shipped_model
 from mhmodels.search.errors import CostModelError, SpaceError
-from mhmodels.search.run.drawing import boxes, show
-from mhmodels.search.run.results import Result
+from mhmodels.search.run.drawing import boxes
+from mhmodels.search.run.results import NetworkFile
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import OneOf
 from mhmodels.search.space.tabular import TabularSpace
@@ -107,7 +108,7 @@ def test_maps_that_are_not_square_are_shown_with_both_sides() -> None:
     from rich.console import Console
 
     out = Console(width=200, record=True)
-    show(out, Result(network, None, None, {}))
+    show(out, NetworkFile(network, None, None, {}))
     text = out.export_text()
     assert "96×160 pixels" in text
     assert "48×80" in text

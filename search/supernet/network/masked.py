@@ -1,83 +1,87 @@
 """The super-network with static shapes, for XLA and so for TPUs: compiled once for all networks of a space.
 
-`search.supernet.network.sliced` slices what a network reads, so every network has shapes of its own. Here all shapes are the
-largest that any network has, and which network runs is a few integers (`Choice`). Weights are 0 beyond what is read; so is then
-everything beyond in all maps, and batch statistics, which each channel has of its own, stay as they are. A place computes one
-of its variants, branches that differ in channels only; the others cost compilation, not time. What is computed costs as much as
-in the widest network.
+In `mhmodels.search.supernet.network.sliced` every network has shapes of its own, because it slices the weights that it reads.
+Here all shapes are the largest that any network has, and a few integers (`MaskedChoice`) say which network runs. Weights beyond
+the part that a network reads are 0. Maps are then 0 beyond it as well, and batch statistics, which are per channel, do not
+change. A position computes one of its variants, which are branches that differ in their channels only. The other variants cost
+compilation, not time. Every network costs as much time as the widest one.
 
-Of a place its input alone is kept for the backward pass, which computes the place anew: a switch that kept inner maps would
-keep room for those of all its variants, and a loop over averaged branches for those of all of them.
+The backward pass keeps only the input of a position and computes the position again. A switch that kept inner maps would reserve
+memory for the maps of all variants, and a loop over averaged branches for those of all branches.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from mhmodels.search.supernet.network.plan import Layer, Path, Plan, Shape
+from mhmodels.blocks import Step
+from mhmodels.search.supernet.network.plan import NetworkPath, Shape, SharedLayer, SuperNetworkPlan
 from mhmodels.search.supernet.network.sliced import DECAYED, run_branch
 
-Branch: TypeAlias = tuple[Layer, ...]
-Structure: TypeAlias = tuple[Any, ...]
+Branch: TypeAlias = tuple[SharedLayer, ...]
+Structure: TypeAlias = tuple[tuple[Step | str, ...], ...]
+"""Everything of a branch except its channels: a step and the names of its weights, for each layer."""
+Values: TypeAlias = NDArray[np.generic] | tf.Tensor
 
 
-class Choice(NamedTuple):
+class MaskedChoice(NamedTuple):
     """A network as numbers: arrays on the host, tensors on a device.
 
     Sizes are rows and columns, the last two axes of a kernel; a vector has one row.
 
     Attributes:
-        variants: int32 (places, branches), which variant every branch is.
-        counts: int32 (places,), how many branches count; their mean goes on.
-        sizes: int32 (places, branches, weights of the place, 2), the leading part of each weight that a branch reads.
-        read: int32 (weights, 2), of all weights the largest part that is read.
-        shares: float32 (weights,), what L2 counts with: 1, or a branch's share of a mean.
+        variants: int32 (positions, branches), index of the variant of every branch.
+        counts: int32 (positions,), number of branches whose mean goes on.
+        sizes: int32 (positions, branches, weights of the position, 2), leading part of each weight that a branch reads.
+        read: int32 (weights, 2), largest part of each weight that is read.
+        shares: float32 (weights,), factor of L2 for each weight: 1, or the share of a branch in a mean.
     """
 
-    variants: Any
-    counts: Any
-    sizes: Any
-    read: Any
-    shares: Any
+    variants: Values
+    counts: Values
+    sizes: Values
+    read: Values
+    shares: Values
 
 
-class Variant(NamedTuple):
+class MaskedVariant(NamedTuple):
     """Branches that differ in channels only.
 
     Attributes:
-        layers: with the most channels that any of them has; none of a skipped block.
-        entering: channels that it reads.
+        layers: Layers with the largest number of channels of any branch; empty for a skipped block.
+        entering: Number of channels that the variant reads.
     """
 
     layers: Branch
     entering: int
 
 
-class Site(NamedTuple):
-    """A place of the template with all that any network has there.
+class MaskedPosition(NamedTuple):
+    """A position of the template with all variants that any network has there.
 
     Attributes:
-        name: of the place.
-        variants: by structure.
-        leaving: most channels that any network writes there; all variants are brought to them.
-        weights: names of what the variants read.
-        branches: the most whose mean may be taken.
+        name: Name of the position.
+        variants: Variants by structure.
+        leaving: Largest number of channels that any network writes there; the output of every variant is padded to it.
+        weights: Names of the weights that the variants read.
+        branches: Largest number of branches whose mean may be taken.
     """
 
     name: str
-    variants: Mapping[Structure, Variant]
+    variants: Mapping[Structure, MaskedVariant]
     leaving: int
     weights: tuple[str, ...]
     branches: int
 
 
 class _Branches(NamedTuple):
-    """A place's part of a choice; where nobody says how many branches are taken, it is the first."""
+    """The part of a choice that belongs to a position; if `taken` is None, the position has one branch."""
 
     variants: tf.Tensor
     sizes: tf.Tensor
@@ -85,37 +89,37 @@ class _Branches(NamedTuple):
 
 
 class MaskedNetwork:
-    """What `SuperNetwork` computes, with shapes that no network changes. It holds no weights.
+    """The forward pass of `SuperNetwork` with shapes that do not depend on the network. It holds no weights.
 
     Attributes:
-        plan: of the space.
-        sites: the places of the template, in order.
+        plan: Weights and paths of the space.
+        sites: Positions of the template, in order.
     """
 
-    def __init__(self, plan: Plan) -> None:
-        """Finds the variants of every place of a plan's template."""
+    def __init__(self, plan: SuperNetworkPlan) -> None:
+        """Finds the variants of every position of a plan's template."""
         self.plan = plan
         self.sites = _sites(plan)
         self._most = max(site.branches for site in self.sites)
         self._rows = {name: row for row, name in enumerate(plan.weights)}
         self._widest = max(len(site.weights) for site in self.sites)
 
-    def choice(self, path: Path, *, several: bool) -> Choice:
+    def choice(self, path: NetworkPath, *, several: bool) -> MaskedChoice:
         """A network as arrays.
 
         Args:
-            path: from `Plan.path`.
-            several: whether there is room for places with several branches, which are averaged. Functions are compiled once
-                for either.
+            path: Path from `SuperNetworkPlan.path`.
+            several: Whether the arrays have room for positions that average several branches. Functions are compiled once for
+                either form.
         """
-        branches, places = self._most if several else 1, {place.name: place for place in path}
+        branches, positions = self._most if several else 1, {position.name: position for position in path}
         variants = np.zeros((len(self.sites), branches), np.int32)
         counts = np.ones(len(self.sites), np.int32)
         sizes = np.zeros((*variants.shape, self._widest, 2), np.int32)
         read, shares = np.zeros((len(self._rows), 2), np.int32), np.ones(len(self._rows), np.float32)
         for at, site in enumerate(self.sites):
-            place = places.get(site.name)
-            here: tuple[Branch, ...] = ((),) if place is None else place.branches
+            position = positions.get(site.name)
+            here: tuple[Branch, ...] = ((),) if position is None else position.branches
             counts[at] = len(here)
             for number, branch in enumerate(here):
                 variants[at, number] = list(site.variants).index(_structure(branch))
@@ -123,15 +127,15 @@ class MaskedNetwork:
                     row, size = self._rows[name], _size(shape)
                     sizes[at, number, site.weights.index(name)] = size
                     read[row], shares[row] = np.maximum(read[row], size), 1 / len(here)
-        return Choice(variants, counts, sizes, read, shares)
+        return MaskedChoice(variants, counts, sizes, read, shares)
 
-    def __call__(self, images: tf.Tensor, weights: Sequence[tf.Tensor], choice: Choice) -> tf.Tensor:
+    def __call__(self, images: tf.Tensor, weights: Sequence[tf.Tensor], choice: MaskedChoice) -> tf.Tensor:
         """Runs the network of a choice on a batch.
 
         Args:
-            images: float32 (n, height, width, channels), normalised; all static.
-            weights: all of the plan, whole and in its order.
-            choice: of tensors.
+            images: Normalised pictures, float32 (n, height, width, channels), with a static shape.
+            weights: All weights of the plan, whole and in its order.
+            choice: Network as tensors.
 
         Returns:
             Logits, float32 (n, classes).
@@ -143,14 +147,16 @@ class MaskedNetwork:
             x = _at(site, self.plan.epsilon, x, [known[name] for name in site.weights], own)
         return tf.reshape(x, (-1, self.plan.classes))
 
-    def decayed(self, gradients: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], choice: Choice, l2: float) -> list[tf.Tensor]:
-        """Adds the gradients of L2 on what is read: l2 / 2 times the sum of its squares.
+    def decayed(
+        self, gradients: Sequence[tf.Tensor], weights: Sequence[tf.Tensor], choice: MaskedChoice, l2: float
+    ) -> list[tf.Tensor]:
+        """Adds the gradients of L2 on the parts of the weights that are read.
 
         Args:
-            gradients: of all weights.
-            weights: as of a call.
-            choice: as of a call.
-            l2: 0 for none.
+            gradients: Gradients of all weights.
+            weights: All weights of the plan.
+            choice: Network as tensors.
+            l2: Factor of the penalty, l2 / 2 times the sum of the squares; 0 for none.
         """
         result = list(gradients)
         for i, (weight, kind) in enumerate(zip(weights, self.plan.weights.values(), strict=True)):
@@ -160,7 +166,7 @@ class MaskedNetwork:
         return result
 
 
-def _sites(plan: Plan) -> tuple[Site, ...]:
+def _sites(plan: SuperNetworkPlan) -> tuple[MaskedPosition, ...]:
     found: dict[str, list[tuple[int, Branch]]] = {}
     for name, channels, branch in plan.everywhere():
         found.setdefault(name, []).append((channels, branch))
@@ -168,36 +174,36 @@ def _sites(plan: Plan) -> tuple[Site, ...]:
     return tuple(_site(name, here, choices.get(name, 1)) for name, here in found.items())
 
 
-def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> Site:
+def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> MaskedPosition:
     leaving = max(branch[-1].step.channels if branch else channels for channels, branch in found)
     alike: dict[Structure, list[Branch]] = {}
     for _, branch in found:
         alike.setdefault(_structure(branch), []).append(branch)
     variants = {structure: _variant(each, leaving) for structure, each in alike.items()}
     weights = dict.fromkeys(weight for variant in variants.values() for weight, _ in _reads(variant.layers))
-    return Site(name, variants, leaving, tuple(weights), branches)
+    return MaskedPosition(name, variants, leaving, tuple(weights), branches)
 
 
 def _structure(branch: Branch) -> Structure:
-    """All of a branch but channels."""
+    """Everything of a branch except its channels."""
     return tuple(
         (layer.step._replace(in_channels=0, channels=0, groups=0), *(name for name, _ in layer.reads)) for layer in branch
     )
 
 
-def _variant(branches: Sequence[Branch], leaving: int) -> Variant:
+def _variant(branches: Sequence[Branch], leaving: int) -> MaskedVariant:
     layers = tuple(_largest(each) for each in zip(*branches, strict=True))
     entering = [layer.step.in_channels for layer in layers if "" in layer.step.inputs]
-    return Variant(layers, max(entering, default=leaving))
+    return MaskedVariant(layers, max(entering, default=leaving))
 
 
-def _largest(layers: Sequence[Layer]) -> Layer:
+def _largest(layers: Sequence[SharedLayer]) -> SharedLayer:
     step = layers[0].step._replace(
         in_channels=max(layer.step.in_channels for layer in layers), channels=max(layer.step.channels for layer in layers)
     )
     shapes = np.array([[_padded(shape) for _, shape in layer.reads] for layer in layers]).max(axis=0).tolist()
     names = [(name, len(shape)) for name, shape in layers[0].reads]
-    return Layer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
+    return SharedLayer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
 
 
 def _padded(shape: Shape) -> Shape:
@@ -212,25 +218,26 @@ def _size(shape: Shape) -> tuple[int, int]:
     return (1, shape[0]) if len(shape) == 1 else (shape[-2], shape[-1])
 
 
-def _at(site: Site, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
-    """What a place makes of a map: the mean of its branches."""
+def _at(site: MaskedPosition, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
+    """Runs a position on a map: the mean of its branches."""
     shape = (x.shape[0], *_extent(site, x.shape[1:3]), site.leaving)
 
-    def branch(number: Any, apply: Callable[..., Any]) -> Any:
-        """Gives a branch to `apply`, as a function of map and weights."""
+    def branch(number: tf.Tensor | int, apply: Callable[..., list[tf.Tensor]]) -> list[tf.Tensor]:
+        """Applies `apply` to a branch, a function of map and weights."""
         sizes = tf.gather(own.sizes, number)
         runs = [functools.partial(_run, variant, site, epsilon, sizes) for variant in site.variants.values()]
         ways = [functools.partial(apply, run) for run in runs]
-        return ways[0]() if len(ways) == 1 else tf.switch_case(tf.gather(own.variants, number), ways)
+        taken: list[tf.Tensor] = ways[0]() if len(ways) == 1 else tf.switch_case(tf.gather(own.variants, number), ways)
+        return taken
 
     def mean(total: tf.Tensor) -> tf.Tensor:
         return total if own.taken is None else total / tf.cast(own.taken, total.dtype)
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def place(*inputs: tf.Tensor) -> Any:
-        """The place's map, of its input and weights, and how its gradients come about."""
+    def position(*inputs: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+        """The output of the position for its input and weights, and the function that computes its gradients."""
 
-        def gradient(upstream: tf.Tensor) -> Any:
+        def gradient(upstream: tf.Tensor) -> list[tf.Tensor]:
             pull = functools.partial(_pulled, mean(upstream), inputs)
             shapes = [tuple(each.shape) for each in inputs]
             return _summed(lambda number: branch(number, pull), own.taken, shapes, upstream.dtype)
@@ -238,23 +245,25 @@ def _at(site: Site, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], 
         (total,) = _summed(lambda number: branch(number, lambda run: [run(*inputs)]), own.taken, [shape], x.dtype)
         return mean(total), gradient
 
-    return place(x, *weights)
+    return position(x, *weights)
 
 
-def _summed(each: Callable[[Any], list[tf.Tensor]], count: tf.Tensor | None, shapes: Sequence[Shape], dtype: Any) -> Any:
-    """Adds up what the first `count` branches give, tensors of these shapes; without a count, what the first gives."""
+def _summed(
+    each: Callable[[tf.Tensor | int], list[tf.Tensor]], count: tf.Tensor | None, shapes: Sequence[Shape], dtype: tf.DType
+) -> list[tf.Tensor]:
+    """Sums the results of the first `count` branches, tensors of these shapes; without a count, the first result."""
     if count is None:
         return each(0)
     sums = [tf.zeros(shape, dtype) for shape in shapes]
 
-    def add(number: tf.Tensor, *sums: tf.Tensor) -> Any:
+    def add(number: tf.Tensor, *sums: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return number + 1, *(total + more for total, more in zip(sums, each(number), strict=True))
 
     return list(tf.while_loop(lambda number, *_: number < count, add, (tf.constant(0), *sums))[1:])
 
 
 def _pulled(upstream: tf.Tensor, inputs: Sequence[tf.Tensor], run: Callable[..., tf.Tensor]) -> list[tf.Tensor]:
-    """Gradients of a branch by its map and weights, which it computes anew."""
+    """Gradients of a branch with respect to its map and weights; the branch is computed again."""
     own = [tf.identity(each) for each in inputs]  # a tape inside a switch does not see tensors from outside
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(own)
@@ -263,15 +272,17 @@ def _pulled(upstream: tf.Tensor, inputs: Sequence[tf.Tensor], run: Callable[...,
     return result
 
 
-def _run(variant: Variant, site: Site, epsilon: float, sizes: tf.Tensor, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-    """What a variant makes of a map, in the channels that leave the place."""
+def _run(
+    variant: MaskedVariant, site: MaskedPosition, epsilon: float, sizes: tf.Tensor, x: tf.Tensor, *weights: tf.Tensor
+) -> tf.Tensor:
+    """Runs a variant on a map, and pads its output to the channels that leave the position."""
     at = {name: number for number, name in enumerate(site.weights)}
     read = [_masked(weights[at[name]], shape, sizes[at[name]]) for name, shape in _reads(variant.layers)]
     return _fitted(run_branch(variant.layers, epsilon, _fitted(x, variant.entering), *read), site.leaving)
 
 
 def _masked(weight: tf.Tensor, shape: Shape, size: tf.Tensor) -> tf.Tensor:
-    """The leading part of a weight in a static shape, 0 beyond rows and columns."""
+    """The leading part of a weight in a static shape, with 0 beyond the given rows and columns."""
     inside = tf.range(shape[-1]) < size[1]
     if len(shape) > 1:
         inside &= (tf.range(shape[-2]) < size[0])[:, None]
@@ -280,15 +291,15 @@ def _masked(weight: tf.Tensor, shape: Shape, size: tf.Tensor) -> tf.Tensor:
 
 
 def _fitted(x: tf.Tensor, channels: int) -> tf.Tensor:
-    """So many channels of a map: others are 0 in every network that comes here."""
+    """A map with a given number of channels; cut channels are 0 in every network that reaches this position."""
     known = x.shape[-1]
     if known >= channels:
         return x if known == channels else x[..., :channels]
     return tf.pad(x, [(0, 0), (0, 0), (0, 0), (0, channels - known)])
 
 
-def _extent(site: Site, extent: Iterable[int]) -> tuple[int, ...]:
-    """Height and width of what a place writes, of those that it reads; all its variants agree."""
+def _extent(site: MaskedPosition, extent: Iterable[int]) -> tuple[int, ...]:
+    """Height and width of the map that a position writes, for those that it reads; all its variants agree."""
     variant = next(iter(site.variants.values()))
     return tuple(_side(variant.layers, side) for side in extent)
 

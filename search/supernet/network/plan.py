@@ -1,7 +1,7 @@
-"""What a super-network holds and what a sampled network takes of it, read off a space's template; no TensorFlow here.
+"""The shared weights of a super-network, and the path of a network through it, derived from a space's template. No TensorFlow.
 
-Sharing (TuNAS, arXiv 2008.06120, section 4): a network reads the leading channels of the widest weights; pointwise
-convolutions are one for all choices of a block type at a place, kernels larger than 1x1 one for each kernel size.
+Sharing follows TuNAS (arXiv 2008.06120, section 4): a network reads the leading channels of the widest weights. All choices of
+a block type at a position share one pointwise convolution; kernels larger than 1x1 are one for each kernel size.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mhmodels.blocks import Step, block_steps
 from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf
+from mhmodels.search.space.search_space import Space
 from mhmodels.search.space.template import ArchitectureSpace
 
 Shape: TypeAlias = tuple[int, ...]
@@ -27,77 +28,96 @@ Role: TypeAlias = Literal["kernel", "depthwise", "classifier", "gamma", "beta", 
 _POOL = "pool"
 
 
-class Weight(NamedTuple):
-    """One shared variable: its role says how it begins and whether L2 applies; its shape is the largest that is read."""
+class SharedWeight(NamedTuple):
+    """A shared variable.
+
+    Attributes:
+        role: Role, which decides the initial values and whether L2 applies.
+        shape: Largest shape that any network reads.
+    """
 
     role: Role
     shape: Shape
 
 
-class Layer(NamedTuple):
-    """A step and the shared weights that it reads, of each its name and the leading part that counts."""
+class SharedLayer(NamedTuple):
+    """A step of a network and the shared weights that it reads.
+
+    Attributes:
+        step: Operation with its channels.
+        reads: Name of each weight, and the shape of its leading part that is read.
+    """
 
     step: Step
     reads: tuple[tuple[str, Shape], ...]
 
 
-class Place(NamedTuple):
-    """What stands at one place: the mean of its branches, each of them layers that read the place's input.
+class PathPosition(NamedTuple):
+    """The layers at one position of a network: the mean of several branches, which all read the input of the position.
 
-    A branch without layers passes its input on. There is one branch but while operations are warmed up.
+    There is one branch, except while operations are warmed up.
+
+    Attributes:
+        name: Name of the position: that of its decision, `pool`, or the classifier's.
+        branches: Layers of each branch; a branch without layers passes its input on.
     """
 
     name: str
-    branches: tuple[tuple[Layer, ...], ...]
+    branches: tuple[tuple[SharedLayer, ...], ...]
 
 
-Path: TypeAlias = tuple[Place, ...]
+NetworkPath: TypeAlias = tuple[PathPosition, ...]
+"""A network as the positions of the super-network that it uses, in order."""
 
 
-class Plan:
-    """The weights of a super-network, and the path of every encoding through it.
+class SuperNetworkPlan:
+    """The weights of a super-network, and the path of every network through it.
 
     Args:
-        space: whose networks share the weights; choices that a restriction removed get none.
-        width_multiplier: of the networks in training; what they cost is another matter.
-        classes: of the classifier.
-        input_channels: of the pictures.
+        space: Space whose networks share weights; choices that a restriction removed get no weights.
+        width_multiplier: Width of the networks in training, above 0; latencies are those of the full width.
+        classes: Number of classes of the classifier.
+        input_channels: Number of channels of the pictures.
+
+    Attributes:
+        weights: Shared weights by name.
+        epsilon: ε of batch normalisation.
 
     Raises:
-        SpaceError: the space is tabular or has grouped convolutions, whose leading channels mean nothing.
+        SpaceError: The space is tabular, or it has grouped convolutions, whose leading channels differ from group to group.
     """
 
-    def __init__(self, space: Any, width_multiplier: float = 1.0, classes: int = 1000, input_channels: int = 3) -> None:
+    def __init__(self, space: Space, width_multiplier: float = 1.0, classes: int = 1000, input_channels: int = 3) -> None:
         if not isinstance(space, ArchitectureSpace):
             raise SpaceError(f"space '{space.name}' is tabular: its networks cannot be built, expected a space of architectures")
         self.space = space
         self.width_multiplier, self.classes, self.input_channels = width_multiplier, classes, input_channels
         self.epsilon = 1e-3
         self._columns = {decision.name: column for column, decision in enumerate(space.decisions)}
-        self.weights: dict[str, Weight] = {}
+        self.weights: dict[str, SharedWeight] = {}
         self._enumerate()
 
     @property
     def parameters(self) -> int:
-        """Numbers in all shared weights."""
+        """Number of values in all shared weights."""
         return sum(int(np.prod(weight.shape)) for weight in self.weights.values())
 
-    def path(self, encoding: ArrayLike, mixed: Collection[int] = ()) -> Path:
-        """What a network takes of the super-network.
+    def path(self, encoding: ArrayLike, mixed: Collection[int] = ()) -> NetworkPath:
+        """The path of a network through the super-network.
 
         Args:
-            encoding: (decisions,).
-            mixed: columns of operations of which every allowed choice runs, and their mean goes on (TuNAS' warm-up).
+            encoding: Network, (decisions,).
+            mixed: Columns of operations of which every allowed choice runs; their mean goes on (warm-up of TuNAS).
 
         Raises:
-            SpaceError: not a member.
+            SpaceError: The encoding is no member of the space.
         """
         row = self.space.check(encoding)[0].tolist()
-        places: list[Place] = []
+        positions: list[PathPosition] = []
         channels, pooled = self.input_channels, False
         for group in self.space.template.groups:
             if group.part == "hidden" and not pooled:
-                places.append(_pool(channels))
+                positions.append(_pool(channels))
                 pooled = True
             width = self._chosen(row, group.width)
             for slot in group.slots:
@@ -105,21 +125,23 @@ class Plan:
                 choices = self.options(slot) if several else (self._chosen(row, slot),)
                 branches = tuple(self._branch(slot.name, choice, width, channels) for choice in choices)
                 if any(branches):
-                    places.append(Place(slot.name, branches))
+                    positions.append(PathPosition(slot.name, branches))
                     channels = next(branch[-1].step.channels for branch in branches if branch)
-        places += [] if pooled else [_pool(channels)]
-        return (*places, Place(LOGITS, (_classifier(channels, self.classes),)))
+        positions += [] if pooled else [_pool(channels)]
+        return (*positions, PathPosition(LOGITS, (_classifier(channels, self.classes),)))
 
     def options(self, hole: OneOf[Any]) -> tuple[Any, ...]:
-        """The choices of a hole that the space allows."""
+        """The choices of a decision that the space allows."""
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
 
-    def everywhere(self) -> Iterator[tuple[str, int, tuple[Layer, ...]]]:
-        """Every place of the template, in order, with the channels of a map that it reads and a branch that reads them.
+    def everywhere(self) -> Iterator[tuple[str, int, tuple[SharedLayer, ...]]]:
+        """Enumerates all branches at all positions of the template.
 
-        All that any network has there, so a place comes many times: again for every width of its group, every block and every
-        map that reaches it. A place without a block has the empty branch.
+        Yields:
+            Name of the position, number of channels of the map that it reads, and the layers of a branch, in the order of the
+            positions. A position comes once for every width of its group, every block and every width of its input; a skipped
+            block is the empty branch.
         """
         entering, pooled = {self.input_channels}, False
         for group in self.space.template.groups:
@@ -147,26 +169,26 @@ class Plan:
         column = self._columns.get(hole.name)
         return hole.choices[0 if column is None else row[column]]
 
-    def _branch(self, name: str, choice: Block | None, width: int, channels: int) -> tuple[Layer, ...]:
+    def _branch(self, name: str, choice: Block | None, width: int, channels: int) -> tuple[SharedLayer, ...]:
         if choice is SKIP:
             return ()
         return _layers(name, with_filters(choice, width), channels, self.space, self.width_multiplier)
 
     def _enumerate(self) -> None:
-        """Makes every weight as large as any network reads it."""
+        """Gives every weight the largest shape that any network reads."""
         for _, _, branch in self.everywhere():
             self._grow(branch)
 
-    def _grow(self, layers: Iterable[Layer]) -> None:
+    def _grow(self, layers: Iterable[SharedLayer]) -> None:
         for layer in layers:
             for name, shape in layer.reads:
                 known = self.weights.get(name)
                 largest = shape if known is None else tuple(map(max, known.shape, shape))
-                self.weights[name] = Weight(_role(name, layer.step), largest)
+                self.weights[name] = SharedWeight(_role(name, layer.step), largest)
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, width_multiplier: float) -> tuple[Layer, ...]:
+def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, width_multiplier: float) -> tuple[SharedLayer, ...]:
     steps = block_steps(block, channels, space.template.rounding, width_multiplier)
     prefix = f"{name}/{block.__struct_config__.tag}"
     for step in steps:
@@ -175,7 +197,7 @@ def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, wi
                 f"space '{space.name}': '{name}' has a convolution of {step.groups} groups; a super-network shares leading "
                 "channels, which are other ones in every group"
             )
-    return tuple(Layer(step, _reads(prefix, step)) for step in steps)
+    return tuple(SharedLayer(step, _reads(prefix, step)) for step in steps)
 
 
 def _reads(prefix: str, step: Step) -> tuple[tuple[str, Shape], ...]:
@@ -196,14 +218,14 @@ def _role(name: str, step: Step) -> Role:
     return "classifier" if step.suffix == LOGITS else "depthwise" if step.kind == "depthwise" else "kernel"
 
 
-def _pool(channels: int) -> Place:
-    return Place(_POOL, ((Layer(Step(_POOL, "pool", ("",), channels, channels), ()),),))
+def _pool(channels: int) -> PathPosition:
+    return PathPosition(_POOL, ((SharedLayer(Step(_POOL, "pool", ("",), channels, channels), ()),),))
 
 
-def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[Layer, ...]]]:
+def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[SharedLayer, ...]]]:
     return ((_POOL, each, _pool(each).branches[0]) for each in channels)
 
 
-def _classifier(channels: int, classes: int) -> tuple[Layer, ...]:
+def _classifier(channels: int, classes: int) -> tuple[SharedLayer, ...]:
     step = Step(LOGITS, "conv", ("",), channels, classes, bias=True)
-    return (Layer(step, _reads("head", step)),)
+    return (SharedLayer(step, _reads("head", step)),)

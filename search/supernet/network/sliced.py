@@ -1,9 +1,9 @@
-"""The super-network in TensorFlow: shared variables, of which a path slices what it needs.
+"""The super-network in TensorFlow: shared variables, of which every network slices the part that it reads.
 
-A path is Python, so only what is active runs. What a branch does is one compiled function for all widths: a function for
-each order of layers, kernel and stride that occurs, not for each network, so tracing ends after a few dozen. Batch
-normalisation uses the batch's statistics in training and in evaluation (TuNAS: moving averages of other paths are no
-statistics of this one).
+A path is a Python object, so only active layers run. A branch is one compiled function for all widths: there is a function for
+each order of layers, kernel size and stride, not for each network, so that tracing ends after a few dozen functions. Batch
+normalisation uses the statistics of the batch in training and in evaluation, as in TuNAS: moving averages of other paths are no
+statistics of a path.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from mhmodels.blocks import Step
-from mhmodels.search.supernet.network.plan import Layer, Path, Plan, Weight
+from mhmodels.search.supernet.network.plan import NetworkPath, SharedLayer, SharedWeight, SuperNetworkPlan
 from mhmodels.training.divergence import gradient_norm
 
 Slices: TypeAlias = dict[str, tf.Tensor]
@@ -39,39 +39,42 @@ _OTHERS: dict[str, Callable[..., tf.Tensor]] = {
     "average_pool": lambda step, x: tf.nn.avg_pool2d(x, step.kernel, step.stride, "SAME"),
 }
 DECAYED = ("kernel", "depthwise")
-"""Roles that L2 applies to, as in stand-alone training."""
+"""Roles of the weights that L2 applies to, as in the training of a single network."""
 
 
 class SuperNetwork:
-    """Shared weights and what a path makes of them.
+    """The shared weights, and the forward pass of a network through them.
 
     Attributes:
-        plan: of the space.
-        recompute: compute each place anew in the backward pass instead of keeping its inner activations: less memory,
+        plan: Weights and paths of the space.
+        recompute: Whether the backward pass computes each position again instead of keeping its inner activations: less memory,
             about a third more time.
-        weights: by name, as the plan has them.
+        weights: Shared variables by name, in the order of the plan.
     """
 
-    def __init__(self, plan: Plan, *, recompute: bool = False) -> None:
-        """Makes the weights, at random; see the attributes."""
+    def __init__(self, plan: SuperNetworkPlan, *, recompute: bool = False) -> None:
+        """Makes the weights with random initial values; see the attributes."""
         self.plan, self.recompute = plan, recompute
         self.weights: dict[str, tf.Variable] = {
             name: tf.Variable(_initialiser(weight)(weight.shape), name=name) for name, weight in plan.weights.items()
         }
         self._names = {name: i for i, name in enumerate(plan.weights)}
-        self._slicers: dict[int, Any] = {}
+        self._slicers: dict[int, Callable[[tf.Tensor], list[tf.Tensor]]] = {}
         self._spreaders: dict[tuple[int, bool], Any] = {}
 
-    def read(self, path: Path, replica: int = 0) -> Slices:
-        """The parts of the weights that a path reads, by name; of one that several branches read, the largest.
+    def read(self, path: NetworkPath, replica: int = 0) -> Slices:
+        """Slices the weights that a path reads; of a weight that several branches read, the largest part.
 
         Args:
-            path: from `Plan.path`.
-            replica: which local copy of the weights is read, under a distribution strategy.
+            path: Path from `SuperNetworkPlan.path`.
+            replica: Index of the local replica whose copy of the weights is read.
+
+        Returns:
+            Slices by name of the weight.
         """
         largest: dict[str, tuple[int, ...]] = {}
-        for place in path:
-            for branch in place.branches:
+        for position in path:
+            for branch in position.branches:
                 for layer in branch:
                     for name, shape in layer.reads:
                         known = largest.get(name)
@@ -79,51 +82,60 @@ class SuperNetwork:
         sizes = np.zeros((len(self._names), 4), np.int32)
         for name, shape in largest.items():
             sizes[self._names[name], : len(shape)] = shape
-        # One call for all: hundreds of slices, each with its own way through Python, cost more than the convolutions.
+        # One call for all slices: hundreds of calls from Python cost more time than the convolutions.
         read = self._slicer(replica)(tf.constant(sizes))
         return {name: read[self._names[name]] for name in largest}
 
-    def __call__(self, images: tf.Tensor, path: Path, slices: Slices) -> tf.Tensor:
-        """Runs one network on a batch.
+    def __call__(self, images: tf.Tensor, path: NetworkPath, slices: Slices) -> tf.Tensor:
+        """Runs a network on a batch.
 
         Args:
-            images: float32 (n, height, width, channels), normalised.
-            path: from `Plan.path`.
-            slices: its weights, from `read`.
+            images: Normalised pictures, float32 (n, height, width, channels).
+            path: Path from `SuperNetworkPlan.path`.
+            slices: Weights of the path, from `read`.
 
         Returns:
             Logits, float32 (n, classes).
         """
         return tf.reshape(self.run(images, path, slices), (-1, self.plan.classes))
 
-    def run(self, x: tf.Tensor, places: Path, slices: Slices) -> tf.Tensor:
-        """Runs some places of a path on a map, float32 (n, height, width, channels), and gives the last one's."""
-        for place in places:
+    def run(self, x: tf.Tensor, positions: NetworkPath, slices: Slices) -> tf.Tensor:
+        """Runs some positions of a path on a map.
+
+        Args:
+            x: Map, float32 (n, height, width, channels).
+            positions: Positions to run, in order.
+            slices: Their weights, from `read`.
+
+        Returns:
+            Map that the last position writes.
+        """
+        for position in positions:
             outputs = []
-            for branch in place.branches:
+            for branch in position.branches:
                 reads = [read for layer in branch for read in layer.reads]
                 weights = [_leading(slices[name], shape) for name, shape in reads]
                 outputs.append(self._run(branch, x, weights))
             x = outputs[0] if len(outputs) == 1 else tf.add_n(outputs) * (1 / len(outputs))
         return x
 
-    def _run(self, branch: tuple[Layer, ...], x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
+    def _run(self, branch: tuple[SharedLayer, ...], x: tf.Tensor, weights: Sequence[tf.Tensor]) -> tf.Tensor:
         if not branch:
             return x
         run = _compiled(_of_any_width(branch), self.plan.epsilon, x.dtype)
         return (tf.recompute_grad(run) if self.recompute else run)(x, *weights)
 
-    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: Path = ()) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Gradients of slices as gradients of whole weights, those of L2 on active kernels added.
+    def spread(self, gradients: Slices, l2: float, replica: int = 0, path: NetworkPath = ()) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Pads gradients of slices to gradients of whole weights, and adds the gradients of L2 on active kernels.
 
         Args:
-            gradients: by name, of what `read` gave.
-            l2: the penalty is l2 / 2 times the sum of the squares of all kernels' active parts.
-            replica: as of `read`.
-            path: that was read; where several branches are averaged, L2 counts with a branch's share, as in TuNAS.
+            gradients: Gradients of the slices that `read` gave, by name.
+            l2: Factor of the penalty: l2 / 2 times the sum of the squares of the active parts of all kernels.
+            replica: Index of the local replica, as for `read`.
+            path: Path that was read; where several branches are averaged, L2 counts with the share of a branch, as in TuNAS.
 
         Returns:
-            For every weight, in order, a tensor of its shape; and the norm of all of them together, a scalar.
+            A gradient for every weight, in order and of the weight's shape; and the norm of all gradients together, a scalar.
         """
         rows = [gradients.get(name, _nothing(len(weight.shape))) for name, weight in self.plan.weights.items()]
         decay = np.full(len(self._names), l2, np.float32)
@@ -132,7 +144,7 @@ class SuperNetwork:
         *dense, norm = called(self._spreader(replica, bool(l2)), [*rows, tf.constant(decay)])
         return dense, norm
 
-    def _slicer(self, replica: int) -> Any:
+    def _slicer(self, replica: int) -> Callable[[tf.Tensor], list[tf.Tensor]]:
         if replica not in self._slicers:
             variables = [local(variable, replica) for variable in self.weights.values()]
 
@@ -153,15 +165,15 @@ class SuperNetwork:
         return self._spreaders[replica, decaying]
 
 
-def _spreader(weights: Sequence[Weight], variables: Sequence[Any], decaying: bool) -> Any:
-    """A function of every weight's gradient and L2 to gradients of the weights' own shapes, and their norm."""
+def _spreader(weights: Sequence[SharedWeight], variables: Sequence[tf.Variable], decaying: bool) -> Any:
+    """Compiles a function from gradients of slices and factors of L2 to gradients of whole weights and their norm."""
 
-    def decayed(gradient: tf.Tensor, l2: tf.Tensor, weight: Weight, variable: Any) -> tf.Tensor:
+    def decayed(gradient: tf.Tensor, l2: tf.Tensor, weight: SharedWeight, variable: tf.Variable) -> tf.Tensor:
         if decaying and weight.role in DECAYED:
             gradient += tf.cast(l2, variable.dtype) * tf.slice(variable, [0] * len(weight.shape), tf.shape(gradient))
         return gradient
 
-    def padded(gradient: tf.Tensor, weight: Weight) -> tf.Tensor:
+    def padded(gradient: tf.Tensor, weight: SharedWeight) -> tf.Tensor:
         size = tf.shape(gradient)
         return tf.ensure_shape(tf.pad(gradient, tf.stack([tf.zeros_like(size), weight.shape - size], 1)), weight.shape)
 
@@ -177,28 +189,39 @@ def _spreader(weights: Sequence[Weight], variables: Sequence[Any], decaying: boo
 
 
 def called(function: Any, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-    """What a concrete function gives, flat as its arguments: Python's look at hundreds of them takes longer than the function."""
+    """Calls a concrete function with flat arguments and flat results.
+
+    TensorFlow's ordinary call inspects hundreds of arguments in Python, which costs more than the function itself.
+
+    Args:
+        function: Concrete function.
+        arguments: All its arguments, flat.
+    """
     outputs: list[tf.Tensor] = tf.raw_ops.StatefulPartitionedCall(
         args=[*arguments, *function.captured_inputs], Tout=[output.dtype for output in function.outputs], f=function
     )
     return outputs
 
 
-def _averaged(path: Path) -> dict[str, int]:
-    """Of the weights that places of several branches read, how many branches their place averages."""
-    several = [place for place in path if len(place.branches) > 1]
+def _averaged(path: NetworkPath) -> dict[str, int]:
+    """Number of branches that are averaged, by weight, for the weights of positions with several branches."""
+    several = [position for position in path if len(position.branches) > 1]
     return {
-        name: len(place.branches) for place in several for branch in place.branches for layer in branch for name, _ in layer.reads
+        name: len(position.branches)
+        for position in several
+        for branch in position.branches
+        for layer in branch
+        for name, _ in layer.reads
     }
 
 
-def local(variable: Any, replica: int) -> Any:
-    """One replica's part of a distributed variable; any other as it is."""
+def local(variable: tf.Variable, replica: int) -> tf.Variable:
+    """The component of a distributed variable on a local replica; any other variable as it is."""
     return variable.values[replica] if isinstance(variable, tf.distribute.DistributedValues) else variable
 
 
-def _initialiser(weight: Weight) -> Any:
-    """As `mhmodels.builder` begins a network's own weights; fans are those of the whole shared kernel."""
+def _initialiser(weight: SharedWeight) -> keras.Initializer:
+    """Initial values as in `mhmodels.builder`; fan-in and fan-out are those of the whole shared kernel."""
     if weight.role == "kernel":
         return keras.initializers.HeNormal()
     if weight.role == "depthwise":
@@ -210,7 +233,7 @@ def _initialiser(weight: Weight) -> Any:
 
 @functools.cache
 def _nothing(rank: int) -> tf.Tensor:
-    """An empty tensor; not made at import, because several workers must find TensorFlow unused."""
+    """An empty tensor; not made at import, because the workers of a strategy must find TensorFlow unused."""
     with tf.init_scope():
         return tf.zeros((0,) * rank)
 
@@ -219,10 +242,10 @@ def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
 
 
-def _of_any_width(branch: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """A branch without names of weights and numbers of channels, which `run_branch` sees on the weights; ranks stay."""
+def _of_any_width(branch: tuple[SharedLayer, ...]) -> tuple[SharedLayer, ...]:
+    """A branch without names of weights and numbers of channels, which `run_branch` takes from the weights; ranks stay."""
     return tuple(
-        Layer(
+        SharedLayer(
             layer.step._replace(in_channels=0, channels=0, groups=0),
             tuple(("", (0,) * len(shape)) for _, shape in layer.reads),
         )
@@ -231,20 +254,30 @@ def _of_any_width(branch: tuple[Layer, ...]) -> tuple[Layer, ...]:
 
 
 @functools.cache
-def _compiled(branch: tuple[Layer, ...], epsilon: float, dtype: Any) -> Any:
-    """`run_branch` as a function of a map and weights of any size: op by op, Python took a quarter of a step."""
+def _compiled(branch: tuple[SharedLayer, ...], epsilon: float, dtype: tf.DType) -> Callable[..., tf.Tensor]:
+    """Compiles `run_branch` for a map and weights of any size; eager execution took a quarter of the time of a step."""
     ranks = [len(shape) for layer in branch for _, shape in layer.reads]
     signature = [tf.TensorSpec([None] * rank, dtype) for rank in (4, *ranks)]
-    return tf.function(functools.partial(run_branch, branch, epsilon), autograph=False, input_signature=signature)
+    compiled: Callable[..., tf.Tensor] = tf.function(
+        functools.partial(run_branch, branch, epsilon), autograph=False, input_signature=signature
+    )
+    return compiled
 
 
 def compiled_functions() -> int:
-    """How many of them this process has made."""
+    """Number of functions for branches that this process has compiled."""
     return _compiled.cache_info().misses
 
 
-def run_branch(branch: Sequence[Layer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-    """What a branch's layers make of its input; without layers, the input."""
+def run_branch(branch: Sequence[SharedLayer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
+    """Runs the layers of a branch; a branch without layers gives its input.
+
+    Args:
+        branch: Layers of the branch.
+        epsilon: ε of batch normalisation.
+        x: Map, (n, height, width, channels).
+        weights: Weights of all layers, in the order in which the layers read them.
+    """
     values, at = {"": x}, 0
     for layer in branch:
         step, count = layer.step, len(layer.reads)
@@ -271,7 +304,7 @@ def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon
 
 
 def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """By the statistics of this batch."""
+    """Batch normalisation by the statistics of this batch."""
     none = _nothing(1)
     return tf.raw_ops.FusedBatchNormV3(
         x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True

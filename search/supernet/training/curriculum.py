@@ -1,4 +1,4 @@
-"""Which networks a step of the super-network trains: samples of the policy, and how a short search begins."""
+"""The networks that a step of the super-network trains: samples of the policy and, early in a short search, of a walk."""
 
 from __future__ import annotations
 
@@ -11,14 +11,23 @@ from mhmodels.search.space.search_space import Encodings
 from mhmodels.search.supernet.presets import Preset
 
 _DRAWN, _TRIES, _AT_ONCE = 1000, 20, 64
-_WALK, _EVEN = 1, 2  # tell draws from others of the same seed
+_WALK, _EVEN = 1, 2  # streams of random numbers of one seed
 
 
 class Curriculum:
-    """A preset's choice of networks; it holds nothing that a resumed search would not come to by itself."""
+    """Chooses the networks of each training step, as a preset says.
+
+    Its state follows from seed, step and controller, so that a resumed search chooses the same networks without a checkpoint.
+    """
 
     def __init__(self, objective: Objective, preset: Preset, seed: int) -> None:
-        """Networks of the objective's space, as the preset wants them; equal seeds walk the same way."""
+        """Begins the walk, if the preset has one, at a network near the target.
+
+        Args:
+            objective: Space, latencies and target.
+            preset: Which networks are trained.
+            seed: Random seed of the search.
+        """
         self.objective, self.preset, self.seed = objective, preset, seed
         self._walker = self._near_target() if preset.walk else np.zeros(0, np.int16)
         self._moves = 0
@@ -27,11 +36,11 @@ class Curriculum:
         """Draws the networks of a step.
 
         Args:
-            controller: whose policy is drawn from; its generator moves, unless the preset trains evenly.
-            step: steps done before.
+            controller: Policy to draw from; its random generator advances, unless the preset trains evenly.
+            step: Number of steps done before.
 
         Returns:
-            Encodings (architectures, decisions), and which of their decisions were not the policy's, of the same shape.
+            Encodings (architectures, decisions), and a mask of the same shape: True for decisions that the policy did not make.
         """
         rows, replaced = self._drawn(controller, step)
         walk, done = self.preset.walk, step / self.preset.steps
@@ -41,13 +50,13 @@ class Curriculum:
         chance = np.random.default_rng([self.seed, step]).random((_AT_ONCE, *rows.shape))
         walked = chance < (walk.end - done) / (walk.end - walk.fixed)
         mixed = np.where(walked, self._walker, rows).astype(np.int16)
-        # Both may be near the target and what lies between them not: of each the first mixture that is.
+        # A mixture of two networks near the target may be far from it: take the first mixture that is near.
         off = np.stack([self._off(mixtures) for mixtures in mixed.swapaxes(0, 1)])
         first, each = off.argmin(axis=1), np.arange(len(rows))
         return mixed[first, each], replaced | walked[first, each]
 
     def _drawn(self, controller: Controller, step: int) -> tuple[Encodings, NDArray[np.bool_]]:
-        """Samples of the policy, as it is or as it began, whose norms are those that the preset trains."""
+        """Samples of the current or the initial policy whose f is in the range that the preset trains."""
         count, rng = self.preset.architectures, np.random.default_rng([self.seed, step, _EVEN])
 
         def draw(n: int) -> tuple[Encodings, NDArray[np.bool_]]:
@@ -69,10 +78,11 @@ class Curriculum:
 
     def _near_target(self) -> Encodings:
         rows = self.objective.space.draw(_DRAWN, np.random.default_rng(self.seed), depth="uniform")
-        return rows[np.abs(self.objective.f(rows) / self.objective.reward.target - 1).argmin()]
+        nearest: Encodings = rows[np.abs(self.objective.f(rows) / self.objective.reward.target - 1).argmin()]
+        return nearest
 
     def _move_to(self, moves: int, controller: Controller) -> None:
-        """Brings the walking network to where it is after so many moves, each of them one decision drawn as at the start."""
+        """Moves the walking network on to its position after so many moves; a move draws one decision from the initial policy."""
         while self._moves < moves:
             self._moves += 1
             rng, each = np.random.default_rng([self.seed, self._moves, _WALK]), np.arange(_AT_ONCE)
@@ -84,7 +94,7 @@ class Curriculum:
                 self._walker = moved[possible[0]]
 
     def _off(self, rows: Encodings) -> NDArray[np.float64]:
-        """How far networks' norms are from those that the preset trains, in units of the target: 0 within."""
+        """Distance of f from the range that the preset trains, in units of the target; 0 within the range; (n,)."""
         if self.preset.trained_norms is None:
             return np.zeros(len(rows))
         low, high = self.preset.trained_norms

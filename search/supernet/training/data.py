@@ -1,4 +1,4 @@
-"""What a search trains on and what it judges by: two parts of the training data; test data are never touched."""
+"""The pictures of a search: two disjoint parts of the training data, to train on and to judge by. Test data are never read."""
 
 from __future__ import annotations
 
@@ -13,24 +13,29 @@ from mhmodels.training.data.sources import Source, open_data
 from mhmodels.training.errors import DataError
 
 _SHARE = 50_046 / 1_281_167
-"""Of the training data that validate: TuNAS' part of ImageNet."""
+"""Share of the training data that judges networks: that of TuNAS on ImageNet."""
 _SEED = 20_200_818
 
 
 class SearchData(NamedTuple):
-    """Disjoint parts of one data set."""
+    """Disjoint parts of one data set.
+
+    Attributes:
+        train: Pictures to train the shared weights on.
+        validation: Pictures to judge networks by.
+    """
 
     train: Source
     validation: Source
 
 
-class Part:
-    """Some pictures of a source.
+class SourceSubset:
+    """Some pictures of a source, as a source.
 
     Args:
-        source: of the pictures.
-        indices: which of them.
-        name: for messages and the run's record.
+        source: All pictures.
+        indices: Indices (n,) of the pictures that belong to the subset.
+        name: Name for messages and for the record of the search.
     """
 
     def __init__(self, source: Source, indices: NDArray[np.int64], name: str) -> None:
@@ -41,7 +46,7 @@ class Part:
         return len(self._indices)
 
     def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
-        """One picture of the whole source; see `Source.read`."""
+        """Reads a picture and its label; see `Source.read`."""
         return self._source.read(int(self._indices[index]), epoch)
 
     def where(self, index: int) -> str:
@@ -52,7 +57,12 @@ class Part:
 
 
 class SearchDigits:
-    """The cluttered digits of a search: fresh canvases of 1,137 train digits, or the fixed ones of the other 300."""
+    """The generated digits of a search: fresh canvases with 1,137 of the training digits, or fixed canvases with the other 300.
+
+    Args:
+        setting: Difficulty of the canvases.
+        validation: Whether these are the fixed canvases, to judge by.
+    """
 
     def __init__(self, setting: digits64.Setting, *, validation: bool) -> None:
         self.name = f"{setting.name} search {'validation' if validation else 'train'}"
@@ -68,7 +78,7 @@ class SearchDigits:
         return len(parts.search_train) * digits64.EPOCH_CANVASES
 
     def read(self, index: int, epoch: int) -> tuple[Image.Image, int]:
-        """One canvas; an epoch's are fresh, those for validation always the same."""
+        """Draws a canvas; training canvases differ from epoch to epoch, validation canvases are always the same."""
         if self._validation:
             pictures = digits64.validation_set(self._setting)
             return Image.fromarray(pictures.pixels[index]), int(pictures.labels[index])
@@ -83,14 +93,17 @@ class SearchDigits:
 
 
 def open_search_data(data: str, *, label_offset: int | None = None) -> SearchData:
-    """What a search's `--data` argument means.
+    """Opens the pictures of a search.
 
     Args:
-        data: `digits64`, `digits64-hard`, TFRecord files, or a folder of class folders, as for training.
-        label_offset: as for training.
+        data: `digits64`, `digits64-hard`, TFRecord files, or a folder with a folder for each class, as for training.
+        label_offset: Number added to the labels of TFRecords; None for 0.
+
+    Returns:
+        Two disjoint parts of the training data.
 
     Raises:
-        DataError: nothing of the kind is there, or nothing to train on.
+        DataError: There are no such data, no pictures to train on, or an offset for generated digits.
     """
     if data in digits64.SETTINGS:
         if label_offset:
@@ -104,10 +117,14 @@ def open_search_data(data: str, *, label_offset: int | None = None) -> SearchDat
 
 
 def split(source: Source, share: float = _SHARE) -> SearchData:
-    """Holds a share of a source's pictures back for validation: the same ones every time, drawn evenly.
+    """Splits a source; the same pictures are held back for validation every time.
+
+    Args:
+        source: All pictures.
+        share: Share of the pictures for validation, 0 to 1; at least one picture.
 
     Raises:
-        DataError: fewer than two pictures.
+        DataError: The source has fewer than two pictures.
     """
     if len(source) < 2:
         raise DataError(f"{source.name}: {len(source)} pictures, expected some to train on and some to validate on")
@@ -115,10 +132,11 @@ def split(source: Source, share: float = _SHARE) -> SearchData:
     count = min(max(1, round(share * len(source))), len(source) - 1)
     validation, train = np.sort(order[:count]), np.sort(order[count:])
     return SearchData(
-        Part(source, train, f"{source.name} (search train)"), Part(source, validation, f"{source.name} (search validation)")
+        SourceSubset(source, train, f"{source.name} (search train)"),
+        SourceSubset(source, validation, f"{source.name} (search validation)"),
     )
 
 
 def identity(source: Source) -> str:
-    """Name and fingerprint, for the run's record."""
+    """Name and fingerprint of a source, for the record of a search."""
     return f"{source.name}: {source.fingerprint()}"

@@ -1,15 +1,15 @@
 """Training and judging the shared weights: architectures of a step on the replicas, their gradients averaged.
 
-Every process knows all architectures of a step (equal controllers draw equal samples) and runs its own part of them, one
-after the other on each replica. Their number is that of the preset, whatever the number of replicas, so two workers and
-one process compute the same.
+Every process knows all architectures of a step, because equal controllers draw equal samples, and runs its share of them one
+after the other on each replica. The preset decides their number, whatever the number of replicas is, so two workers and one
+process compute the same numbers.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -18,24 +18,27 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Preprocessing
 from mhmodels.search.errors import SearchError
 from mhmodels.search.supernet.network.optimizers import make_rule
-from mhmodels.search.supernet.network.plan import Path
+from mhmodels.search.supernet.network.plan import NetworkPath
 from mhmodels.search.supernet.network.sliced import SuperNetwork, called, compiled_functions, local
 from mhmodels.search.supernet.presets import Preset
+from mhmodels.search.supernet.training.feeds import PictureBatch
 from mhmodels.training.divergence import all_finite
 from mhmodels.training.evaluation import normaliser, right_first
 from mhmodels.training.optimisation import cross_entropy, make_schedule
 
-Floats = NDArray[np.float64]
+Floats: TypeAlias = NDArray[np.float64]
+ApplyGradients: TypeAlias = Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor]
+"""Moves the weights: takes the gradients of each local replica, the learning rate and the step from 1, float32."""
 
 
-class Trained(NamedTuple):
+class StepReport(NamedTuple):
     """What a training step reports.
 
     Attributes:
-        loss: mean cross-entropy of each architecture in nats, (architectures,).
-        accuracy: share of right answers of each, (architectures,).
-        gradient_norm: norm of each architecture's share of the step's gradient, L2 included, (architectures,).
-        finite: whether all weights are finite after the update.
+        loss: (architectures,), mean cross-entropy of each architecture, in nats.
+        accuracy: (architectures,), accuracy of each architecture on its batch, a fraction.
+        gradient_norm: (architectures,), norm of each architecture's share of the gradient, L2 included.
+        finite: Whether all weights are finite after the update.
     """
 
     loss: Floats
@@ -44,24 +47,35 @@ class Trained(NamedTuple):
     finite: bool
 
 
-class Part(NamedTuple):
-    """Which of n architectures this process runs, and on which of its replicas."""
+class ReplicaShare(NamedTuple):
+    """Which architectures of a step this process runs.
+
+    Attributes:
+        first: Index of the first of them.
+        number: How many they are, a multiple of `replicas`.
+        replicas: Number of replicas of this process.
+    """
 
     first: int
     number: int
     replicas: int
 
     def turns(self) -> Iterator[list[int]]:
-        """For each turn the architecture of each local replica."""
+        """Yields for each turn the indices of the architectures that the local replicas run at the same time."""
         for turn in range(self.number // self.replicas):
             yield [self.first + turn * self.replicas + replica for replica in range(self.replicas)]
 
 
-def share(strategy: Any, count: int, what: str) -> Part:
-    """This process' part of `count` architectures.
+def share(strategy: tf.distribute.Strategy, count: int, what: str) -> ReplicaShare:
+    """The share of this process in the architectures of a step.
+
+    Args:
+        strategy: Strategy that distributes them.
+        count: Number of architectures.
+        what: Field of the preset that has this number, for the message.
 
     Raises:
-        SearchError: they do not divide over the replicas.
+        SearchError: The number is no multiple of the number of replicas.
     """
     replicas = strategy.num_replicas_in_sync
     if count % replicas:
@@ -70,19 +84,32 @@ def share(strategy: Any, count: int, what: str) -> Part:
     resolver = strategy.cluster_resolver
     worker = resolver.task_id if resolver is not None and resolver.task_type == "worker" else 0
     each = count * local // replicas
-    return Part(worker * each, each, local)
+    return ReplicaShare(worker * each, each, local)
 
 
-def _devices(strategy: Any) -> tuple[str, ...]:
-    """The devices of this process' replicas; the default strategy has none of its own and takes what there is."""
+def _devices(strategy: tf.distribute.Strategy) -> tuple[str, ...]:
+    """Devices of the replicas of this process; the default strategy names none and uses what TensorFlow chooses."""
     return ("",) if strategy.num_replicas_in_sync == 1 else tuple(strategy.extended.worker_devices)
 
 
 class Trainer:
-    """Shared weights, their optimizer, and what both do with architectures."""
+    """Trains the shared weights with sampled architectures, and judges architectures with them."""
 
-    def __init__(self, network: Callable[[], SuperNetwork], preset: Preset, preprocessing: Preprocessing, strategy: Any) -> None:
-        """Builds network and optimizer in the strategy's scope."""
+    def __init__(
+        self,
+        network: Callable[[], SuperNetwork],
+        preset: Preset,
+        preprocessing: Preprocessing,
+        strategy: tf.distribute.Strategy,
+    ) -> None:
+        """Builds network and optimizer in the scope of the strategy.
+
+        Args:
+            network: Makes the super-network.
+            preset: Optimizer, learning rate, regularisation and batch sizes.
+            preprocessing: Normalisation of the pictures.
+            strategy: Distributes architectures over replicas.
+        """
         self.preset, self.strategy = preset, strategy
         with strategy.scope():
             self.network = network()
@@ -97,16 +124,16 @@ class Trainer:
 
     @property
     def traces(self) -> int:
-        """How many functions were compiled so far: a step that adds to them says nothing of how long steps take."""
+        """Number of functions compiled so far; the duration of a step that compiles one says nothing about other steps."""
         return compiled_functions()
 
-    def train(self, step: int, paths: Sequence[Path], batches: Iterator[Any]) -> Trained:
-        """One step: every architecture on the next batch of its replica, then one update with the mean of the gradients.
+    def train(self, step: int, paths: Sequence[NetworkPath], batches: Iterator[PictureBatch]) -> StepReport:
+        """Trains one step: every architecture on the next batch of its replica, then one update with the mean gradient.
 
         Args:
-            step: steps done before.
-            paths: of all architectures of the step.
-            batches: (pixels, labels) of one architecture for each local replica.
+            step: Number of steps done before.
+            paths: Paths of all architectures of the step.
+            batches: Pixels and labels for one architecture on each local replica.
 
         Returns:
             Losses, accuracies and gradient norms of all architectures, from all workers.
@@ -121,13 +148,16 @@ class Trainer:
         finite = self._apply(self._distributed(sums), tf.constant(self._rate(step)), tf.constant(step + 1.0))
         return self._trained(told, len(paths), finite)
 
-    def judge(self, paths: Sequence[Path], batches: Iterator[Any], *, one_batch: bool) -> Floats:
-        """Accuracies (architectures,) with the weights as they are.
+    def judge(self, paths: Sequence[NetworkPath], batches: Iterator[PictureBatch], *, one_batch: bool) -> Floats:
+        """Judges architectures with the weights as they are.
 
         Args:
-            paths: of all architectures.
-            batches: as of `train`; with `one_batch` a single (pixels, labels) for all of them.
-            one_batch: whether every architecture sees the same pictures.
+            paths: Paths of all architectures.
+            batches: As for `train`; with `one_batch` pixels and labels for all architectures.
+            one_batch: Whether every architecture sees the same pictures.
+
+        Returns:
+            Accuracies (architectures,), fractions from 0 to 1.
         """
         part = share(self.strategy, len(paths), "scored" if one_batch else "architectures")
         right: dict[int, tuple[tf.Tensor, ...]] = {}
@@ -140,15 +170,18 @@ class Trainer:
                 right[which] = (self._right(paths[which], pixels, labels, replica),)
         return self._shared(numbers(right, len(paths), 1)[0])
 
-    def accuracy(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor) -> float:
-        """Share of right answers on one batch."""
+    def accuracy(self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor) -> float:
+        """Accuracy of an architecture on one batch, a fraction from 0 to 1."""
         return float(self._right(path, pixels, labels, 0))
 
     def agree_on(self, step: int) -> None:
-        """Refuses workers that begin at different steps: they would train on different batches and never know.
+        """Refuses workers that begin at different steps, because they would train on different batches.
+
+        Args:
+            step: Step at which this worker begins.
 
         Raises:
-            SearchError: another worker begins elsewhere.
+            SearchError: Another worker begins at another step.
         """
         total = self._shared(np.array([float(step)]))[0]
         if total != step * self._workers:
@@ -157,21 +190,21 @@ class Trainer:
                 "share"
             )
 
-    def variables(self) -> dict[str, Any]:
-        """Everything that training changes, by name."""
+    def variables(self) -> dict[str, tf.Variable]:
+        """Everything that training changes: weights and the slots of the optimizer, by name."""
         weights = {f"weights/{name}": variable for name, variable in self.network.weights.items()}
         return weights | {f"slots/{name}": variable for name, variable in self.slots.items()}
 
-    def values(self) -> dict[str, NDArray[Any]]:
-        """The first local replica's values of `variables`; all replicas have the same."""
+    def values(self) -> dict[str, NDArray[np.generic]]:
+        """Values of `variables` on the first local replica; all replicas have the same values."""
         return {name: local(variable, 0).numpy() for name, variable in self.variables().items()}
 
-    def _right(self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int) -> tf.Tensor:
+    def _right(self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor, replica: int) -> tf.Tensor:
         with tf.device(self._device(replica)):
             return share_right(labels, self.network(self._normalise(pixels), path, self.network.read(path, replica)))
 
     def _gradients(
-        self, path: Path, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
+        self, path: NetworkPath, pixels: tf.Tensor, labels: tf.Tensor, replica: int, count: int
     ) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor, tf.Tensor]:
         """One architecture's share of the step's gradient, its loss, accuracy and gradient norm, on the replica's device."""
         with tf.device(self._device(replica)):
@@ -186,10 +219,10 @@ class Trainer:
             spread, norm = self.network.spread(gradients, self.preset.l2 / count, replica, path)
             return spread, loss, share_right(labels, logits), norm
 
-    def _trained(self, told: Mapping[int, Sequence[tf.Tensor]], count: int, finite: Any) -> Trained:
-        """Reads what the devices report of a step; `finite` is of the local replicas, which hold the same weights."""
+    def _trained(self, told: Mapping[int, Sequence[tf.Tensor]], count: int, finite: tf.Tensor) -> StepReport:
+        """Reads the report of the devices on a step; `finite` is a value for each local replica, and all are equal."""
         loss, accuracy, norm = self._shared(numbers(told, count, 3))
-        return Trained(loss, accuracy, norm, bool(self.strategy.experimental_local_results(finite)[0]))
+        return StepReport(loss, accuracy, norm, bool(self.strategy.experimental_local_results(finite)[0]))
 
     def _added(self, known: list[tf.Tensor] | None, gradients: list[tf.Tensor], replica: int) -> list[tf.Tensor]:
         if known is None:
@@ -201,19 +234,20 @@ class Trainer:
         return float(self.schedule(step) if callable(self.schedule) else self.schedule)
 
     @functools.cached_property
-    def _apply(self) -> Callable[[Any, tf.Tensor, tf.Tensor], Any]:
+    def _apply(self) -> ApplyGradients:
         function = tf.function(self._applied, autograph=False)
         if self.strategy.num_replicas_in_sync > 1:
-            return function
+            replicated: ApplyGradients = function
+            return replicated
         shapes = [tf.TensorSpec(variable.shape, variable.dtype) for variable in self.network.weights.values()]
         alone = function.get_concrete_function(shapes, *[tf.TensorSpec((), tf.float32)] * 2)
         return lambda gradients, rate, step: called(alone, [*gradients, rate, step])[0]
 
-    def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> Any:
+    def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         return self.strategy.run(self._update, args=(gradients, rate, step))
 
     def _update(self, own: list[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        """Moves a replica's weights by the gradients of all replicas; gives whether all of them are finite afterwards."""
+        """Moves the weights of a replica by the gradients of all replicas; returns whether all weights are finite after it."""
         context, summed = tf.distribute.get_replica_context(), own
         if context.num_replicas_in_sync > 1:
             # A function's arguments are on no device; what is reduced must be on the replica's.
@@ -224,7 +258,7 @@ class Trainer:
             self.rule.update(variable.handle, handles, gradient, rate, step)
         return all_finite(variable.read_value() for variable in self.network.weights.values())
 
-    def _local(self, batch: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def _local(self, batch: Sequence[Any]) -> list[tuple[tf.Tensor, tf.Tensor]]:
         columns = [self.strategy.experimental_local_results(column) for column in batch]
         return list(zip(*columns, strict=True))
 
@@ -237,7 +271,7 @@ class Trainer:
         return devices[replica] if len(devices) > 1 else ""
 
     def _distributed(self, values: list[Any]) -> Any:
-        """What each local replica has, as `strategy.run` takes it."""
+        """Values of the local replicas as one distributed value, for `strategy.run`."""
         if self.strategy.num_replicas_in_sync == 1:
             return values[0]
         first = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").first
@@ -249,7 +283,7 @@ class Trainer:
         ]
 
     def _shared(self, values: Floats) -> Floats:
-        """Adds up what the workers have: each knows its own architectures' values, and zeros for the others'."""
+        """Adds up the values of the workers: each has the values of its own architectures, and zeros for the others."""
         if self._workers == 1:
             return values
         first = share(self.strategy, self.strategy.num_replicas_in_sync, "replicas").first
@@ -261,14 +295,22 @@ class Trainer:
 
 
 def share_right(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Of one batch, labels (n,) and logits (n, classes)."""
+    """Accuracy on a batch, of labels (n,) and logits (n, classes); a float32 scalar."""
     return tf.reduce_mean(tf.cast(right_first(labels, logits), tf.float32))
 
 
 def numbers(told: Mapping[int, Sequence[tf.Tensor]], count: int, each: int) -> Floats:
-    """What architectures told, (each, count), with zeros for other workers' architectures.
+    """Reads numbers of architectures from their devices, with zeros for architectures of other workers.
 
-    For the end of all turns: a number waits for its device, and meanwhile the other devices would be given nothing to do.
+    To be called after all turns: reading a number waits for its device, and meanwhile the other devices would be idle.
+
+    Args:
+        told: Scalars by index of the architecture.
+        count: Number of architectures.
+        each: Number of scalars for each architecture.
+
+    Returns:
+        Values (each, count).
     """
     values = np.zeros((each, count))
     for which, tensors in told.items():

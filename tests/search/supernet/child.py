@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from mhmodels.search.supernet.presets import Preset
-from mhmodels.search.supernet.watching import Silent, Status
+from mhmodels.search.supernet.watching import SearchStatus, SilentObserver
 from mhmodels.system.quiet import load_tensorflow
 
 from . import tiny
@@ -41,8 +41,8 @@ def main(folder: Path, options: dict[str, Any]) -> None:
     strategy = make_strategy(options.get("strategy", "none"))
     losses: list[float] = []
 
-    class Watcher(Silent):
-        def stepped(self, status: Status) -> None:
+    class Watcher(SilentObserver):
+        def stepped(self, status: SearchStatus) -> None:
             losses.append(status.loss)
             if status.step == options.get("kill_at"):
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -61,7 +61,7 @@ def main(folder: Path, options: dict[str, Any]) -> None:
         resume=options.get("resume", False),
         checkpoint_seconds=options.get("checkpoint_seconds", 600.0),
     )
-    run = loop.Search(request, Watcher())
+    run = loop.WeightSharingSearch(request, Watcher())
     run.restore()
     with mock.patch.object(run.trainer, "_distributed", wraps=run.trainer._distributed) as distributed:
         outcome = run.to_end()

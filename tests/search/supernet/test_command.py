@@ -18,7 +18,7 @@ from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
-from mhmodels.search.run.log import Evaluated, SearchLog
+from mhmodels.search.run.log import Evaluations, SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.presets import PRESETS
@@ -115,34 +115,37 @@ def test_a_tpu_that_is_not_there_is_one_message(arguments: list[str | Path], mhm
 
 def test_what_was_found_is_counted_without_reading_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search with the paper's preset has 3.5 million of them."""
-    from mhmodels.search.cli.supernet import _found
+    from mhmodels.search.run.weight_sharing import found_network
 
     objective = tiny.objective(tiny.space())
     drawn = objective.space.draw(30, np.random.default_rng(0))
     rows = np.concatenate([drawn, drawn[:10]])
     latencies, f = objective.latencies(rows), objective.f(rows)
-    worth = Evaluated(("",) * 40, rows, np.full(40, 0.5), latencies, f, f, ("host",) * 40)
+    worth = Evaluations(("",) * 40, rows, np.full(40, 0.5), latencies, f, f, ("host",) * 40)
     outcome: Any = SimpleNamespace(encoding=rows[0], accuracy=0.5, latencies=latencies[0], f=1.0, reward=0.5)
     with SearchLog(tmp_path / "search.db") as log:
         log.add("supernet", worth, {})
         log.add("finalist", worth, {})
         everything, read = log.evaluated(), log.evaluated
         monkeypatch.setattr(log, "evaluated", lambda phase: read(phase))  # never without a phase
-        found = _found(objective, outcome, log)
+        found = found_network(objective, outcome, log)
     assert found.evaluations == len(everything.f) == 80
     assert found.networks == len(np.unique(objective.space.canonical(rows), axis=0))
     assert found.log.phases == ("finalist",) * 40
 
 
 def test_data_are_remembered_by_their_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mhmodels.search.cli.supernet import request_options
+    from mhmodels.search.run.request import SearchRequest, WeightSharing
+    from mhmodels.search.run.resolving import located
 
     monkeypatch.chdir(tmp_path)
-    options = dict.fromkeys(("label_offset", "classes", "strategy", "recompute")) | {"preset": "quick"}
     for given, kept in (
         ("digits64-hard", "digits64-hard"),
         ("gs://bucket/train-*", "gs://bucket/train-*"),
         ("pictures", str(tmp_path / "pictures")),
         ("records/train-*", str(tmp_path / "records/train-*")),
     ):
-        assert request_options({**options, "data": given})["data"] == kept
+        request = SearchRequest(space=SPACE, weight_sharing=WeightSharing(preset=PRESETS["quick"], data=given))
+        sharing = located(request).weight_sharing
+        assert sharing is not None
+        assert sharing.data == kept

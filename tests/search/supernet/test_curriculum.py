@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from mhmodels.search.methods.controller import Controller
-from mhmodels.search.supernet.presets import Policy, Walk
+from mhmodels.search.supernet.presets import PolicySettings, WalkSettings
 from mhmodels.search.supernet.training.curriculum import Curriculum
 
 from . import tiny
 
-POLICY = Policy(learning_rate=0.05, growth=1.0, delay=0.0, operation_warm_up=0.0, width_warm_up=0.0)
+POLICY = PolicySettings(learning_rate=0.05, growth=1.0, delay=0.0, operation_warm_up=0.0, width_warm_up=0.0)
 
 
 def drawn(steps: list[int], seed: int = 0, **changes: Any) -> np.ndarray[Any, Any]:
@@ -25,7 +25,7 @@ def drawn(steps: list[int], seed: int = 0, **changes: Any) -> np.ndarray[Any, An
 
 
 def test_the_walk_begins_with_one_network_and_ends_with_the_policy() -> None:
-    walk = Walk(fixed=0.1, end=0.6, every=10)
+    walk = WalkSettings(fixed=0.1, end=0.6, every=10)
     rows = drawn(list(range(1000)), walk=walk)
     objective = tiny.objective(tiny.space())
     assert (rows[:100] == rows[0]).all()
@@ -39,7 +39,7 @@ def test_the_walk_begins_with_one_network_and_ends_with_the_policy() -> None:
 
 
 def test_a_walk_is_the_same_from_wherever_it_is_taken_up() -> None:
-    walk = Walk(fixed=0.1, end=0.999, every=1)
+    walk = WalkSettings(fixed=0.1, end=0.999, every=1)
     space, preset = tiny.space(), tiny.preset(steps=1000, policy=POLICY, walk=walk, trained_norms=(0.5, 1.5))
     controller = Controller(space, preset.controller_settings(), 0)
     through, late = (Curriculum(tiny.objective(space), preset, 0) for _ in range(2))
@@ -72,7 +72,7 @@ def test_a_policy_that_is_elsewhere_is_trained_where_it_is_nearest() -> None:
 
 
 def test_the_walk_too_stays_near_the_target() -> None:
-    rows = drawn(list(range(600)), walk=Walk(fixed=0.1, end=0.6, every=10), trained_norms=(0.8, 1.25))
+    rows = drawn(list(range(600)), walk=WalkSettings(fixed=0.1, end=0.6, every=10), trained_norms=(0.8, 1.25))
     norms = tiny.objective(tiny.space()).f(rows)
     assert ((norms >= 0.8) & (norms <= 1.25)).all()
 

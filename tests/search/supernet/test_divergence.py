@@ -31,7 +31,7 @@ def test_kernels_that_swallow_nan_hide_nothing(tmp_path: Path, monkeypatch: pyte
     """As oneDNN's ReLU6 does on some CPUs: the loss stays finite."""
     import tensorflow as tf
 
-    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import WeightSharingSearch
     from mhmodels.search.supernet.network import sliced as network
 
     seen = []
@@ -41,7 +41,7 @@ def test_kernels_that_swallow_nan_hide_nothing(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(network, "_ACTIVATIONS", dict.fromkeys(network._ACTIVATIONS, swallowing))
     network._compiled.cache_clear()
-    search = Search(tiny.request(tmp_path, space=tiny.small()), Watcher())
+    search = WeightSharingSearch(tiny.request(tmp_path, space=tiny.small()), Watcher())
     train = search.trainer.train
     monkeypatch.setattr(search.trainer, "train", lambda *given: seen.append(train(*given)) or seen[-1])
     spoil(search.trainer, "conv_3x3/kernel", NAN)
@@ -73,17 +73,17 @@ def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """In both forms of the super-network, operation by operation, because XLA compiles for long; the sliced one compiled, too."""
     import tensorflow as tf
 
-    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import WeightSharingSearch
 
     folder, masked = tmp_path_factory.mktemp("search"), request.param == "masked"
     tf.config.run_functions_eagerly(request.param != "compiled")
     changes = {"space": tiny.small(), "static_shapes": masked, "preset": tiny.preset(architectures=2, steps=4)}
     with pytest.raises(Interrupted):
-        Search(tiny.request(folder, **changes, checkpoint_seconds=0), Watcher(stop_at=3)).to_end()
+        WeightSharingSearch(tiny.request(folder, **changes, checkpoint_seconds=0), Watcher(stop_at=3)).to_end()
     good = checkpoint.latest(folder / "checkpoints")
     assert good is not None
     assert good.name == "step_00000002.npz"
-    yield Begun(Search(tiny.request(folder, **changes, resume=True), Watcher()), good)
+    yield Begun(WeightSharingSearch(tiny.request(folder, **changes, resume=True), Watcher()), good)
     tf.config.run_functions_eagerly(False)
 
 

@@ -12,7 +12,7 @@ from mhmodels.cli import main
 from mhmodels.cli.terminal import TerminatedError
 from mhmodels.errors import InterruptedJobError
 from mhmodels.search.run.log import SearchLog
-from mhmodels.search.supernet.watching import Status
+from mhmodels.search.supernet.watching import SearchStatus
 from mhmodels.training.run import checkpoint
 
 from . import tiny
@@ -28,7 +28,7 @@ class Impatient(Watcher):
         super().__init__()
         self.step, self.times = step, times
 
-    def stepped(self, status: Status) -> None:
+    def stepped(self, status: SearchStatus) -> None:
         self.seen.append(status)
         if status.step == self.step:
             for _ in range(self.times):

@@ -19,10 +19,11 @@ import pytest
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
-from mhmodels.search.supernet.presets import Policy, Walk
-from mhmodels.search.supernet.record import claim, settings
+from mhmodels.search.supernet.presets import PolicySettings, WalkSettings
+from mhmodels.search.supernet.record import claim
+from mhmodels.search.supernet.request import settings
 from mhmodels.search.supernet.training.data import SearchData, open_search_data
-from mhmodels.search.supernet.watching import Silent, Status
+from mhmodels.search.supernet.watching import SearchStatus, SilentObserver
 from mhmodels.training.errors import DataError
 from mhmodels.training.recipes import SGD, LearningRate
 from mhmodels.training.run import checkpoint
@@ -35,8 +36,8 @@ ROOT = Path(__file__).parents[3]
 NO_WARM_UP = {"operation_warm_up": 0.0, "width_warm_up": 0.0}
 QUICK: dict[str, Any] = {
     "scored": 4, "update_every": 2, "train_only": 0.5, "finalists": 4, "trained_norms": (0.5, 1.5),
-    "walk": Walk(fixed=0.1, end=0.7, every=1),
-    "policy": Policy(learning_rate=0.1, growth=1.0, delay=0.0, **NO_WARM_UP),
+    "walk": WalkSettings(fixed=0.1, end=0.7, every=1),
+    "policy": PolicySettings(learning_rate=0.1, growth=1.0, delay=0.0, **NO_WARM_UP),
 }  # fmt: skip
 
 
@@ -44,11 +45,11 @@ class Interrupted(BaseException):
     """Stands in for anything that ends a process."""
 
 
-class Watcher(Silent):
+class Watcher(SilentObserver):
     def __init__(self, stop_at: int | None = None) -> None:
-        self.stop_at, self.seen, self.notes = stop_at, list[Status](), list[str]()
+        self.stop_at, self.seen, self.notes = stop_at, list[SearchStatus](), list[str]()
 
-    def stepped(self, status: Status) -> None:
+    def stepped(self, status: SearchStatus) -> None:
         self.seen.append(status)
         if status.step == self.stop_at:
             raise Interrupted
@@ -169,15 +170,15 @@ def test_each_replica_adds_its_gradients_up_on_its_own_device(tmp_path: Path) ->
 
 def begun(folder: Path, log: SearchLog | None = None, watcher: Watcher | None = None, **changes: Any) -> Any:
     """A search that has done nothing yet."""
-    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import WeightSharingSearch
 
-    return Search(tiny.request(folder, log=log, **changes), watcher or Watcher())
+    return WeightSharingSearch(tiny.request(folder, log=log, **changes), watcher or Watcher())
 
 
 def with_rows(search: Any) -> Any:
     """The same, with two evaluations in its log."""
     rows = search.request.space.draw(2, np.random.default_rng(0))
-    search.request.log.add("supernet", search._worth(rows, np.full(2, 0.5)), {})
+    search.request.log.add("supernet", search._rewarded(rows, np.full(2, 0.5)), {})
     return search
 
 
@@ -189,11 +190,11 @@ def test_a_full_disk_takes_tensorboard_and_not_the_search(tmp_path: Path, monkey
 
     watcher = Watcher()
     search = begun(tmp_path, watcher=watcher)
-    search.summaries = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
+    search.reporter.summaries = tf.summary.create_file_writer(str(tmp_path / "tensorboard"))
     monkeypatch.setattr(tf.summary, "scalar", no_space)
     for _ in range(2):
         search._report(1.0, 0.5, 60.0)
-    assert search.summaries is None
+    assert search.reporter.summaries is None
     assert len(watcher.seen) == 2
     (note,) = watcher.notes
     assert "TensorBoard's files cannot be written (No space left on device); the search goes on" in note
@@ -239,7 +240,7 @@ def test_the_log_is_on_the_disk_before_its_checkpoint(tmp_path: Path, monkeypatc
 
 
 def test_other_settings_are_refused_by_name(tmp_path: Path, eager: None) -> None:
-    short, own = tiny.preset(steps=2, policy=Policy(delay=0.0, **NO_WARM_UP)), tiny.small()
+    short, own = tiny.preset(steps=2, policy=PolicySettings(delay=0.0, **NO_WARM_UP)), tiny.small()
     run(tmp_path / "run", space=own, preset=short)
     with pytest.raises(SearchError, match="holds a search already"):
         run(tmp_path / "run", space=own, preset=short)
@@ -309,7 +310,7 @@ def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkp
     assert kept is not None
     from mhmodels.search.supernet import loop
 
-    search = loop.Search(tiny.request(tmp_path / "run", preset=good, resume=True), Watcher())
+    search = loop.WeightSharingSearch(tiny.request(tmp_path / "run", preset=good, resume=True), Watcher())
     search.restore()
     name = next(name for name in search.trainer.network.weights if name.startswith("stem"))
     search.trainer.network.weights[name].assign(np.full(search.trainer.network.weights[name].shape, np.nan))

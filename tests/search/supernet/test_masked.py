@@ -17,8 +17,8 @@ from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import SKIP
 from mhmodels.search.space.template import ArchitectureSpace
-from mhmodels.search.supernet.network.plan import Plan
-from mhmodels.search.supernet.presets import Policy
+from mhmodels.search.supernet.network.plan import SuperNetworkPlan
+from mhmodels.search.supernet.presets import PolicySettings
 from tests.training.tiny import CLASSES, SIDE
 
 from . import tiny
@@ -36,7 +36,7 @@ class Both:
 
         from mhmodels.search.supernet.network.masked import MaskedNetwork
 
-        self.plan = Plan(space, width, CLASSES)
+        self.plan = SuperNetworkPlan(space, width, CLASSES)
         self.network, self.masked_network = tiny.super_network(self.plan), MaskedNetwork(self.plan)
         self.masked: Any = tf.function(self._masked, autograph=False, jit_compile=True) if compiled else self._masked
         rng = np.random.default_rng(3)
@@ -108,7 +108,7 @@ def test_places_know_what_any_network_has_there() -> None:
     from mhmodels.search.supernet.network.masked import MaskedNetwork
 
     space = tiny.space()
-    plan = Plan(space, 1.0, CLASSES)
+    plan = SuperNetworkPlan(space, 1.0, CLASSES)
     masked = MaskedNetwork(plan)
     sites = {site.name: site for site in masked.sites}
     assert list(sites) == [
@@ -187,7 +187,7 @@ def _batches(count: int) -> Iterator[tuple[Any, Any]]:
         yield tf.constant(pixels, tf.uint8), tf.constant(labels, tf.int32)
 
 
-def _trainer(kind: Any, plan: Plan, architectures: int) -> Any:
+def _trainer(kind: Any, plan: SuperNetworkPlan, architectures: int) -> Any:
     import keras
 
     from mhmodels.search.supernet.network.sliced import SuperNetwork
@@ -220,7 +220,7 @@ def test_steps_are_those_of_the_sliced_form(compiled: bool) -> None:
     from mhmodels.search.supernet.training.replicas import Trainer
 
     space = tiny.small()
-    plan = Plan(space, 1.0, CLASSES)
+    plan = SuperNetworkPlan(space, 1.0, CLASSES)
     rows = space.draw(6, np.random.default_rng(4)).reshape(3, 2, -1)
     paths = [[plan.path(row) for row in two] for two in rows]
     sliced, masked = (_trainer(kind, plan, 2) for kind in (Trainer, MaskedTrainer))
@@ -239,7 +239,7 @@ def test_a_search_with_static_shapes_teaches_its_controller_the_same(tmp_path: P
 
     logits = []
     for static in (False, True):
-        preset = tiny.preset(policy=Policy(learning_rate=0.05, delay=0.25))
+        preset = tiny.preset(policy=PolicySettings(learning_rate=0.05, delay=0.25))
         with SearchLog(tmp_path / f"{static}.db") as log:
             request = tiny.request(tmp_path / str(static), space=tiny.small(), preset=preset, log=log, static_shapes=static)
             logits.append(search_supernet(request).logits)

@@ -15,7 +15,7 @@ from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import SKIP
 from mhmodels.search.space.template import ArchitectureSpace
-from mhmodels.search.supernet.network.plan import Plan
+from mhmodels.search.supernet.network.plan import SuperNetworkPlan
 
 from . import tiny
 
@@ -59,7 +59,7 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
 def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, double: None) -> None:
     space = get_space(name)
     assert isinstance(space, ArchitectureSpace)
-    plan = Plan(space, width, 10)
+    plan = SuperNetworkPlan(space, width, 10)
     network = tiny.super_network(plan)
     for encoding in space.draw(2, np.random.default_rng(11)):
         architecture = space.build(encoding).at(width_multiplier=width, input_size=64, classes=10)
@@ -73,7 +73,7 @@ def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, dou
 def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> None:
     """As in TuNAS: places, not the networks' canonical forms, own the weights."""
     space = tiny.space()
-    plan = Plan(space, 1.0, 3)
+    plan = SuperNetworkPlan(space, 1.0, 3)
     columns = [i for i, decision in enumerate(space.decisions) if decision.name.startswith("stage2_block")]
     row = space.draw(1, np.random.default_rng(0))[0]
     row[columns[1]], row[columns[2]] = space.decisions[columns[1]].choices.index(SKIP), 1
@@ -87,7 +87,7 @@ def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> No
 
 
 def test_kernels_are_apart_and_pointwise_convolutions_shared() -> None:
-    plan = Plan(get_space("multi_hardware"))
+    plan = SuperNetworkPlan(get_space("multi_hardware"))
     there = {name.removeprefix("stage3_block2/") for name in plan.weights if name.startswith("stage3_block2/")}
     kernels = {name.removesuffix("/kernel") for name in there if name.endswith("/kernel")}
     assert kernels == {
@@ -106,16 +106,16 @@ def test_a_restricted_space_has_no_weights_for_what_it_lacks() -> None:
         [i for i in some if decision.tag == "width" or decision.choices[i] is SKIP or decision.choices[i].kernel == 3]
         for decision, some in zip(space.decisions, space.allowed, strict=True)
     ]
-    plan = Plan(space.restricted(allowed))
+    plan = SuperNetworkPlan(space.restricted(allowed))
     assert not [name for name in plan.weights if "5x5" in name]
-    assert plan.parameters < Plan(space).parameters
+    assert plan.parameters < SuperNetworkPlan(space).parameters
 
 
 def test_gradients_reach_what_is_active_only(pictures: Any) -> None:
     import tensorflow as tf
 
     space = tiny.small()
-    plan = Plan(space, 1.0, 3)
+    plan = SuperNetworkPlan(space, 1.0, 3)
     network = tiny.super_network(plan)
     row = space.draw(1, np.random.default_rng(5))[0]
     path = plan.path(row)
@@ -145,7 +145,7 @@ def test_recomputing_changes_no_gradient(pictures: Any) -> None:
     import tensorflow as tf
 
     space = tiny.small()
-    plan = Plan(space, 1.0, 3)
+    plan = SuperNetworkPlan(space, 1.0, 3)
     path = plan.path(space.draw(1, np.random.default_rng(5))[0])
     found = []
     for recompute in (False, True):
@@ -162,7 +162,7 @@ def test_recomputing_changes_no_gradient(pictures: Any) -> None:
 def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
     """TuNAS' warm-up: an optional block's output is its input plus the mean of what the choices add, nothing for skip."""
     space = tiny.space()
-    plan = Plan(space, 1.0, 3)
+    plan = SuperNetworkPlan(space, 1.0, 3)
     network = tiny.super_network(plan)
     column = next(i for i, decision in enumerate(space.decisions) if decision.name == "stage3_block2")
     row = space.draw(1, np.random.default_rng(5))[0]
@@ -182,7 +182,7 @@ def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
 def test_l2_counts_with_the_share_of_a_branch() -> None:
     """Of an average of all choices, as TuNAS has it; a weight that several of them read counts once."""
     space = tiny.space()
-    plan = Plan(space, 1.0, 3)
+    plan = SuperNetworkPlan(space, 1.0, 3)
     network = tiny.super_network(plan)
     column = next(i for i, decision in enumerate(space.decisions) if decision.name == "stage3_block2")
     path = plan.path(space.draw(1, np.random.default_rng(5))[0], mixed=[column])
@@ -200,7 +200,7 @@ def test_l2_counts_with_the_share_of_a_branch() -> None:
 
 def test_a_network_that_nobody_has_any_more_is_gone() -> None:
     """Its weights are hundreds of megabytes."""
-    network = tiny.super_network(Plan(tiny.small(), 1.0, 3))
+    network = tiny.super_network(SuperNetworkPlan(tiny.small(), 1.0, 3))
     path = network.plan.path(tiny.small().draw(1, np.random.default_rng(5))[0])
     network.spread(network.read(path), 0.5)
     known = weakref.ref(network)
@@ -211,4 +211,4 @@ def test_a_network_that_nobody_has_any_more_is_gone() -> None:
 
 def test_spaces_that_cannot_share_are_refused() -> None:
     with pytest.raises(SpaceError, match="tabular"):
-        Plan(get_space("nas_bench_201"))
+        SuperNetworkPlan(get_space("nas_bench_201"))

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console
 
 from mhmodels.search.cli import panel
-from mhmodels.search.supernet.watching import ENOUGH, Pace, Status
+from mhmodels.search.supernet.watching import ENOUGH, SearchStatus, TimeEstimate
 
 from . import tiny
 
-EARLY = Status(
+EARLY = SearchStatus(
     step=3, steps=10, updates=0, all_updates=4, loss=2.3, training_accuracy=0.1, reward=None, accuracy=None, f=None,
     latency_ms={}, binding={}, baseline=None, entropy=56.9, seconds=2.0, remaining_s=None,
 )  # fmt: skip
@@ -39,7 +39,7 @@ def test_the_panel_has_all_that_the_search_knows(screen: io.StringIO) -> None:
         shown.stepped(LATE)
         shown._live.refresh()
         shown.note("resuming at step 3 of 10")
-        shown.ending(7, 48)
+        shown.finalist_judged(7, 48)
         shown._live.refresh()
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue())
     for part in ("10/10", "0.8123", "0.7900", "85.0%", "1.043", "12.35 ms, worst for 6", "3.2 ms, worst for 2", "1:02:05"):
@@ -55,7 +55,7 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
         for status in (EARLY, EARLY._replace(step=4), LATE):
             shown.stepped(status)
         for judged in (1, 2, 3):
-            shown.ending(judged, 3)
+            shown.finalist_judged(judged, 3)
     lines = text.getvalue().strip().splitlines()
     assert len(lines) == 2
     assert "step 10/10" in lines[0]
@@ -64,7 +64,9 @@ def test_without_a_terminal_there_is_a_line_now_and_then(monkeypatch: pytest.Mon
 
 
 def test_the_time_left_counts_what_is_judged_later() -> None:
-    pace = Pace(tiny.preset(steps=100, scored=4, update_every=5, train_only=0.5), 640)  # 10 updates of 4 x 16 pictures, 10 more
+    pace = TimeEstimate(
+        tiny.preset(steps=100, scored=4, update_every=5, train_only=0.5), 640
+    )  # 10 updates of 4 x 16 pictures, 10 more
     for _ in range(ENOUGH):
         pace.trained(1.0, compiled=False)
     assert pace.left(ENOUGH) == pytest.approx(95 + (10 + 10) * (4 * 16 / 8) / 6)
@@ -75,7 +77,7 @@ def test_the_time_left_counts_what_is_judged_later() -> None:
 
 
 def test_steps_that_compile_give_no_estimate_and_leave_none_a_hundred_times_too_long() -> None:
-    pace = Pace(tiny.preset(steps=1000, train_only=0.99))
+    pace = TimeEstimate(tiny.preset(steps=1000, train_only=0.99))
     for step in range(20):
         pace.trained(100.0, compiled=True)
         pace.judged(100.0, compiled=True)

@@ -12,7 +12,7 @@ import pytest
 
 from mhmodels.registry import get_architecture
 from mhmodels.search.errors import SearchError
-from mhmodels.search.supernet.record import settings
+from mhmodels.search.supernet.request import settings
 from mhmodels.training import session
 from mhmodels.training.data.sources import open_data
 from mhmodels.training.recipes import RECIPES

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhmodels.search.supernet.network.plan import Plan
+from mhmodels.search.supernet.network.plan import SuperNetworkPlan
 from mhmodels.training.recipes import LearningRate
 from tests.training.tiny import CLASSES, SIDE
 
@@ -22,7 +22,7 @@ def trainer(**changes: Any) -> Any:
     from mhmodels.search.supernet.training.replicas import Trainer
     from mhmodels.training.strategies import make_strategy
 
-    plan = Plan(tiny.space(), 1.0, CLASSES)
+    plan = SuperNetworkPlan(tiny.space(), 1.0, CLASSES)
     return Trainer(lambda: SuperNetwork(plan), tiny.preset(**changes), tiny.PREPROCESSING, make_strategy("none"))
 
 

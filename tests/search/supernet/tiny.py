@@ -16,8 +16,8 @@ from mhmodels.search.space.catalogue.parts import group, head, stage
 from mhmodels.search.space.piece_table import Template
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.search.space.template import ArchitectureSpace
-from mhmodels.search.supernet.network.plan import Plan
-from mhmodels.search.supernet.presets import Policy, Preset
+from mhmodels.search.supernet.network.plan import SuperNetworkPlan
+from mhmodels.search.supernet.presets import PolicySettings, Preset
 from mhmodels.search.supernet.training.data import SearchData
 from mhmodels.training.recipes import LearningRate, RMSProp
 from tests.training.tiny import CLASSES, SIDE, Colours
@@ -54,7 +54,7 @@ def small() -> ArchitectureSpace:
     return ArchitectureSpace("small", Template(groups))
 
 
-def super_network(plan: Plan, **options: Any) -> Any:
+def super_network(plan: SuperNetworkPlan, **options: Any) -> Any:
     """Shared weights of which none is neutral."""
     import keras
 
@@ -90,7 +90,7 @@ def preset(**changes: Any) -> Preset:
     fields: dict[str, Any] = {
         "name": "test", "steps": 12, "batch_size": 8, "validation_batch": 16, "optimizer": RMSProp(epsilon=1e-3),
         "learning_rate": LearningRate(peak=0.005, warmup=0.1), "input_size": SIDE, "l2": 4e-5, "label_smoothing": 0.1,
-        "preprocessing": PREPROCESSING, "policy": Policy(learning_rate=0.05, delay=0.25), **changes,
+        "preprocessing": PREPROCESSING, "policy": PolicySettings(learning_rate=0.05, delay=0.25), **changes,
     }  # fmt: skip
     return Preset(**fields)
 
@@ -100,7 +100,7 @@ def data(count: int = 96) -> SearchData:
 
 
 def request(folder: Path, **changes: Any) -> Any:
-    from mhmodels.search.supernet.record import Request
+    from mhmodels.search.supernet.request import WeightSharingRequest
     from mhmodels.training.strategies import make_strategy
 
     own = changes.get("space") or space()
@@ -109,4 +109,4 @@ def request(folder: Path, **changes: Any) -> Any:
         **changes,
     }  # fmt: skip
     fields.setdefault("strategy", make_strategy("none"))
-    return Request(**fields)
+    return WeightSharingRequest(**fields)

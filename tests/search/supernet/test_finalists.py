@@ -16,18 +16,19 @@ from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.template import ArchitectureSpace
-from mhmodels.search.supernet.ending import NEAR, finalists, shared_accuracies
-from mhmodels.search.supernet.network.plan import Plan
-from mhmodels.search.supernet.presets import Policy
-from mhmodels.search.supernet.record import check_space, side_of
-from mhmodels.search.supernet.watching import Silent
+from mhmodels.search.supernet.finalists import NEAR, finalists
+from mhmodels.search.supernet.judging import shared_accuracies
+from mhmodels.search.supernet.network.plan import SuperNetworkPlan
+from mhmodels.search.supernet.presets import PolicySettings
+from mhmodels.search.supernet.request import check_space, side_of
+from mhmodels.search.supernet.watching import SilentObserver
 
 from . import tiny
 
 COUNT = 6
 QUICK: dict[str, Any] = {
     "steps": 8, "scored": 4, "update_every": 1, "train_only": 0.5, "finalists": COUNT,
-    "policy": Policy(learning_rate=0.1, growth=1.0, delay=0.0, operation_warm_up=0.0, width_warm_up=0.0),
+    "policy": PolicySettings(learning_rate=0.1, growth=1.0, delay=0.0, operation_warm_up=0.0, width_warm_up=0.0),
 }  # fmt: skip
 
 
@@ -123,7 +124,7 @@ def test_places_matter_to_shared_weights_and_not_to_the_network() -> None:
     first = next(i for i, d in enumerate(space.decisions) if SKIP in d.choices)
     row[first] = space.decisions[first].choices.index(SKIP)
     moved = space.canonical(row[None])[0]
-    plan = Plan(space, 1.0, 3)
+    plan = SuperNetworkPlan(space, 1.0, 3)
     here, there = ({name for place in plan.path(x) for name in [place.name]} for x in (row, moved))
     assert here != there
     assert space.build(row).architecture_id == space.build(moved).architecture_id
@@ -131,10 +132,10 @@ def test_places_matter_to_shared_weights_and_not_to_the_network() -> None:
 
 @pytest.mark.tensorflow
 def test_an_unfinished_search_judges_nothing(tmp_path: Path) -> None:
-    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import WeightSharingSearch
 
     request = tiny.request(tmp_path, preset=tiny.preset(**QUICK))
-    Search(request, Silent())
+    WeightSharingSearch(request, SilentObserver())
     with pytest.raises(SearchError, match="step 0 of 8; resume it"):
         shared_accuracies(request, request.space.draw(1, np.random.default_rng(0)))
 
@@ -172,7 +173,7 @@ def test_a_space_of_one_size_is_trained_at_that_size() -> None:
 
 @pytest.mark.tensorflow
 def test_pictures_of_a_search_have_the_size_that_its_space_allows(tmp_path: Path) -> None:
-    from mhmodels.search.supernet.loop import Search
+    from mhmodels.search.supernet.loop import WeightSharingSearch
 
     template = tiny.space().template._replace(input_size=OneOf("input_size", (32, 64), "resolution"))
     space = ArchitectureSpace("two sizes", template)
@@ -181,4 +182,4 @@ def test_pictures_of_a_search_have_the_size_that_its_space_allows(tmp_path: Path
     ]
     own = space.restricted(allowed)
     request = tiny.request(tmp_path, space=own, objective=tiny.objective(own), preset=tiny.preset(input_size=None))
-    assert Search(request, Silent()).train_feed._size == (32, 32)
+    assert WeightSharingSearch(request, SilentObserver()).feeds.train._size == (32, 32)

@@ -1,0 +1,266 @@
+"""`mhmodels search collect`: latencies of many networks on much hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+import click
+
+from mhmodels.cli.common import FiniteRange, OutputFile, check_place, check_places, emit_json, json_option, note, store_option
+from mhmodels.cli.phones import PhoneOptions, phone_options
+from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mhmodels.hardware import HardwareCollection
+    from mhmodels.search.collecting.plan import CollectSettings
+    from mhmodels.search.space.sampling import Sample
+    from mhmodels.search.space.search_space import Space
+
+
+class Selection(NamedTuple):
+    """Which networks of a space are measured.
+
+    Attributes:
+        samples: File of networks; None to draw them.
+        number: Number of networks to draw.
+        seed: Random seed of sampling.
+        distribution: Distribution to sample from; None for the default.
+    """
+
+    samples: Path | None
+    number: int
+    seed: int
+    distribution: str | None
+
+
+@click.command("collect")
+@click.argument("words", nargs=-1, metavar="[ID]...")
+@space_option
+@click.option(
+    "-n", "count", type=click.IntRange(1, 10_000_000), default=None, help="Number of networks to draw, as by `search sample`."
+)
+@click.option("--distribution", default=None, metavar="NAME", help="Distribution to sample from, as in `search sample`.")
+@seed_option("of sampling")
+@click.option(
+    "--samples",
+    type=INPUT_FILE,
+    default=None,
+    metavar="FILE.jsonl",
+    help="Measure the networks of this file, which `search sample` wrote, instead of drawing some.",
+)
+@click.option(
+    "--hardware",
+    "listed",
+    multiple=True,
+    metavar="ID...",
+    help="Ids of the hardware to measure on, joined by commas. Default: the default five (`mhmodels hardware`).",
+)
+@click.option(
+    "--runs", type=click.IntRange(20, 100_000), default=50, show_default=True, help="Number of timed runs in a block of runs."
+)
+@click.option(
+    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of threads of the TFLite runtime."
+)
+@click.option(
+    "--reference",
+    default=None,
+    metavar="MODEL",
+    help="Model to time in turns with each network; '' for none. Default: mobilenet_v2.",
+)
+@click.option(
+    "--baseline",
+    "baselines",
+    multiple=True,
+    metavar="MODEL",
+    help="Zoo network to measure beside the samples as a reference latency of rewards; '' for none. Default: mobilenet_v1 if its "
+    "input size fits.",
+)
+@click.option(
+    "--interval",
+    type=click.IntRange(1),
+    default=20,
+    show_default=True,
+    help="Number of networks between two measurements of the reference on a phone.",
+)
+@click.option(
+    "--patience",
+    type=FiniteRange(0, 3600),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for a quiet machine before a network is timed.",
+)
+@click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
+@click.option(
+    "--scheduler",
+    default=None,
+    metavar="ADDRESS",
+    help="Address of a dask.distributed scheduler whose workers measure, for example tcp://host:8786. Default: this machine.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=OutputFile(".csv"),
+    default=None,
+    metavar="FILE.csv",
+    help="Write all rows of these networks to this file, and their provenance to FILE.json beside it.",
+)
+@phone_options
+@store_option
+@json_option
+def collect_command(
+    words: tuple[str, ...],
+    space_name: str,
+    count: int | None,
+    distribution: str | None,
+    seed: int,
+    samples: Path | None,
+    listed: tuple[str, ...],
+    runs: int,
+    threads: int,
+    reference: str | None,
+    baselines: tuple[str, ...],
+    interval: int,
+    patience: float,
+    once: bool,
+    scheduler: str | None,
+    output: Path | None,
+    phones: PhoneOptions,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Measure many networks on much hardware, for cost models.
+
+    Every row is stored as soon as it is measured, and no network is measured twice on a hardware: a run that ended early
+    continues when the same command is given again. Networks that were noisy are then tried once more. The exit code is 1 if a
+    hardware vanished or networks failed, after all others are done.
+    """
+    if (count is None) == (samples is None):
+        raise click.UsageError("give either -n or --samples")
+    if samples is not None and distribution is not None:
+        raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
+    from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
+    from mhmodels.hardware import DEFAULT_HARDWARE
+    from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
+    from mhmodels.search.space.catalogue import get_space
+
+    if output is not None:
+        check_output(output, (samples, None if store is None else Path(store)))
+    space, runner = get_space(space_name), phone_runner(phones, store)
+    ids = [part for value in (*listed, *words) for part in value.split(",") if part]
+    ids += hardware_ids(wanted(phones, runner), runner)
+    settings = CollectSettings(
+        runs=runs,
+        threads=threads,
+        reference=REFERENCE if reference is None else reference,
+        interval=interval,
+        patience_s=patience,
+        again=not once,
+        baselines=tuple(filter(None, baselines)) if baselines else usual_baselines(space),
+    )
+    selection = Selection(samples, count or 0, seed, distribution)
+    measure(space, selection, with_phones(runner), ids or DEFAULT_HARDWARE, store, settings, scheduler, output, as_json)
+
+
+def check_output(output: Path, read: Iterable[Path | None]) -> None:
+    """Refuses a table that would overwrite something else, or whose provenance would, before anything is measured.
+
+    Args:
+        output: Value of `-o`, FILE.csv.
+        read: Files that the command reads.
+
+    Raises:
+        click.UsageError: The message names the file that would be overwritten.
+    """
+    from mhmodels.search.collecting.table import FORMAT
+    from mhmodels.search.cost_model.latencies.provenance import is_provenance
+
+    beside = output.with_suffix(".json")
+    check_places({"-o": output, "the provenance of -o": beside}, read)
+    check_place(beside, _refuse)
+    if beside.exists() and not is_provenance(beside):
+        raise click.UsageError(
+            f"the provenance of -o is '{beside}', where there is something of another format than {FORMAT}: give -o another "
+            "name, or move that away"
+        )
+
+
+def _refuse(message: str) -> NoReturn:
+    raise click.UsageError(f"the provenance of -o: {message}")
+
+
+def measure(
+    space: Space,
+    selection: Selection,
+    known: HardwareCollection,
+    hardware: Sequence[str],
+    store: str | None,
+    settings: CollectSettings,
+    scheduler: str | None,
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    """Draws or reads networks, measures those that the store lacks, and reports.
+
+    Args:
+        space: Space of the networks.
+        selection: Which networks.
+        known: Hardware that the ids are of.
+        hardware: Ids of the hardware to measure on.
+        store: Measurements file; None for the default.
+        settings: How to measure.
+        scheduler: Address of a dask.distributed scheduler; None for this machine.
+        output: FILE.csv for all rows of these networks; None for none.
+        as_json: Whether to print a JSON document instead of a table.
+
+    Raises:
+        MhmodelsError: The input is wrong, or, after everything else is done, hardware vanished or networks failed.
+    """
+    from mhmodels.search.cli import collect_display as display
+    from mhmodels.search.collecting.claims import claimed
+    from mhmodels.search.collecting.collect import run_plan
+    from mhmodels.search.collecting.plan import make_plan
+    from mhmodels.search.collecting.progress import raise_problems
+    from mhmodels.search.collecting.table import write_table
+    from mhmodels.store import Store
+
+    drawn, about = _drawn(space, selection)
+    with Store(store) as rows, claimed(rows.path, hardware):
+        plan = make_plan(space, drawn, hardware, rows, settings, hardware=known, remote=scheduler is not None)
+        display.introduce(plan)
+        with display.progress_bars(plan) as (advance, tell):
+            events = None
+            if scheduler is not None:
+                from mhmodels.search.collecting.cluster import remote_events
+
+                plan, events = remote_events(scheduler, plan, rows, settings, tell)
+            report = run_plan(plan, space, rows, settings, tell=tell, advance=advance, events=events)
+        if output is not None:
+            try:
+                write_table(output, plan, space, rows, settings, about)
+            except OSError:
+                note(f"the rows are kept in {rows.path}: give the same command with another -o")
+                raise
+            note(f"written to {output}, provenance to {output.with_suffix('.json')}")
+        where = str(rows.path)
+    if as_json:
+        emit_json({"store": where, "space": space.name, "seconds": report.seconds, "hardware": report.tallies})
+    else:
+        display.show(report)
+        note(f"stored in {where}")
+    raise_problems(report)
+
+
+def _drawn(space: Space, selection: Selection) -> tuple[Sample, dict[str, str | int]]:
+    """The networks to measure, and where they come from, for the table's provenance."""
+    from mhmodels.search.cost_model.latencies.samples import read_samples
+    from mhmodels.search.space.sampling import sample
+
+    if selection.samples is not None:
+        return read_samples(selection.samples, space), {"samples": selection.samples.name}
+    drawn = sample(space, selection.number, selection.seed, selection.distribution)
+    distributions = ", ".join(dict.fromkeys(drawn.distributions))
+    return drawn, {"n": selection.number, "seed": selection.seed, "distribution": distributions}

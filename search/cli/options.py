@@ -1,0 +1,133 @@
+"""Options that several commands of `mhmodels search` share, and the decorator that makes one object of a group of options."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mhmodels.cli.common import OutputFile
+
+F = TypeVar("F", bound=Callable[..., Any])
+INPUT_FILE = click.Path(path_type=Path, dir_okay=False)
+PICTURE = OutputFile(".png", ".svg", ".pdf")
+LARGEST_SEED = 2**63 - 1
+
+
+def option_group(name: str, kind: type[Any], *options: Callable[[F], F]) -> Callable[[F], F]:
+    """Adds options whose values reach the command as one object.
+
+    Args:
+        name: Parameter of the command that receives the object.
+        kind: Dataclass with a field for each option, named as the option's value.
+        options: Results of `click.option`, in the order of the help.
+    """
+    names = [field.name for field in fields(kind)]
+
+    def decorate(command: F) -> F:
+        @functools.wraps(command)
+        def grouped(**values: Any) -> Any:
+            group = kind(**{field: values.pop(field) for field in names})
+            return command(**values, **{name: group})
+
+        decorated: Any = grouped
+        for option in reversed(options):
+            decorated = option(decorated)
+        result: F = decorated
+        return result
+
+    return decorate
+
+
+def space_option(command: F) -> F:
+    """Adds the required `--space`."""
+    return click.option(
+        "--space",
+        "space_name",
+        required=True,
+        metavar="NAME",
+        help="Search space, for example multi_hardware; `mhmodels search space` lists all of them.",
+    )(command)
+
+
+@dataclass(frozen=True)
+class LimitOptions:
+    """Hardware whose limits restrict a space.
+
+    Attributes:
+        limits: Ids of profiles or hardware; several may be joined by commas.
+        probe: Whether hardware without a declared profile is probed.
+    """
+
+    limits: tuple[str, ...]
+    probe: bool
+
+
+limit_options = option_group(
+    "restriction",
+    LimitOptions,
+    click.option(
+        "--hardware",
+        "limits",
+        multiple=True,
+        metavar="ID...",
+        help="Keep only networks that all of this hardware runs: declared profiles (pixel4-edgetpu-2020, hexagon-2020) or "
+        "hardware ids, joined by commas.",
+    ),
+    click.option(
+        "--probe",
+        is_flag=True,
+        help="Export small networks and try them on hardware that declares no profile, to find out what it runs.",
+    ),
+)
+
+
+def where_option(command: F) -> F:
+    """Adds `--where`: conditions that choose rows of the store."""
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="FIELD=VALUE",
+        help="Use only rows of the store that were taken in this condition, for example configuration.mode=sustained or "
+        "threads=1. Repeat for several fields.",
+    )(command)
+
+
+def plot_option(command: F) -> F:
+    """Adds `--plot`: the picture of predicted against true latencies."""
+    return click.option(
+        "--plot",
+        type=PICTURE,
+        default=None,
+        metavar="FILE.png",
+        help="Draw predicted against true latencies of the held-out networks to this file (.png, .svg or .pdf).",
+    )(command)
+
+
+def seed_option(what: str, largest: int = LARGEST_SEED) -> Callable[[F], F]:
+    """Makes `--seed`.
+
+    Args:
+        what: What the seed decides, for the help.
+        largest: Largest seed that is allowed.
+    """
+    return click.option("--seed", type=click.IntRange(0, largest), default=0, show_default=True, help=f"Random seed {what}.")
+
+
+def conditions(values: Sequence[str]) -> dict[str, str]:
+    """Reads `--where FIELD=VALUE` options by field.
+
+    Raises:
+        click.UsageError: An option is not of that form, or names a field twice.
+    """
+    found: dict[str, str] = {}
+    for value in values:
+        name, equals, wanted = value.partition("=")
+        if not name or not equals or name in found:
+            raise click.UsageError(f"--where is '{value}', expected FIELD=VALUE, each field once (configuration.mode=sustained)")
+        found[name] = wanted
+    return found

@@ -1,0 +1,69 @@
+"""The Pareto front of a search: networks that no other network beats in accuracy and latency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.search.arrays import Floats
+from mhmodels.search.objective.objective import Objective
+from mhmodels.search.run.log import Evaluations
+
+FRONT_FORMAT = "mhmodels.front/1"
+
+
+def pareto_front(rows: Evaluations, costs: Floats) -> NDArray[np.int64]:
+    """Finds the networks that no other network beats in accuracy and in every cost.
+
+    Args:
+        rows: n evaluated networks.
+        costs: (n, k) costs, the lower the better.
+
+    Returns:
+        Indices of the networks on the front, the most accurate first; of equal networks the first.
+    """
+    goals = np.column_stack([-rows.accuracy, costs])
+    _, first = np.unique(goals, axis=0, return_index=True)
+    order = first[np.lexsort(goals[first].T[::-1])]
+    kept = np.empty(len(order), np.int64)
+    count = 0
+    for row in order:  # what beats a network comes before it
+        if not (goals[kept[:count]] <= goals[row]).all(axis=1).any():
+            kept[count] = row
+            count += 1
+    return kept[:count]
+
+
+def front_document(objective: Objective, rows: Evaluations, each: bool) -> dict[str, Any]:
+    """The Pareto front of a search as the values of its file.
+
+    Args:
+        objective: Space, latencies and reward of the search.
+        rows: Evaluated networks.
+        each: Whether the latency on every hardware is a cost of its own, except where its weight is 0; otherwise the only cost
+            is f, the aggregated normalised latency.
+    """
+    costs: Floats = rows.latencies[:, objective.reward.counted] if each else rows.f[:, None]
+    hardware, encodings = list(objective.sources), objective.space.canonical(rows.encodings)
+    networks = [
+        {
+            "encoding": encodings[i].tolist(),
+            "label": objective.space.label(encodings[i]),
+            "accuracy": float(rows.accuracy[i]),
+            "latency_ms": dict(zip(hardware, rows.latencies[i].tolist(), strict=True)),
+            "f": float(rows.f[i]),
+            "reward": float(rows.rewards[i]),
+        }
+        for i in pareto_front(rows, costs)
+    ]
+    return {
+        "format": FRONT_FORMAT,
+        "space": objective.space.name,
+        "schema": objective.space.schema,
+        "hardware": hardware,
+        "aggregate": objective.reward.aggregate,
+        "of": "every hardware" if each else "f",
+        "networks": networks,
+    }
