@@ -1,4 +1,4 @@
-"""What can go wrong between this machine and a phone."""
+"""Errors of measuring on phones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class AdbError(MeasurementError):
 
 
 class DeviceLostError(AdbError):
-    """The device went away while it was needed: cable, reboot, network, server."""
+    """The device went away while it was needed: cable, restart, network or server."""
 
 
 class DeviceUnauthorizedError(AdbError):
@@ -26,8 +26,8 @@ class NoSpaceError(AdbError):
 
 
 class DelegateError(MeasurementError):
-    """A delegate that no table holds, or an entry of a user's delegate file that cannot be."""
+    """There is no such delegate, or an entry of a user's delegate file is wrong."""
 
 
 class CancelledError(MeasurementError):
-    """Somebody asked the measurement to stop."""
+    """The measurement was asked to stop."""

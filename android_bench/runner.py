@@ -1,4 +1,4 @@
-"""Phones as hardware: `SERIAL/delegate` ids, and the runner that the registry takes."""
+"""Phones as hardware: the runner of `SERIAL/delegate` ids."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class PhoneRunner:
             return self._adb
 
     def hardware(self) -> Sequence[Hardware]:
-        """None: `mhmodels devices` lists phones, so that a list of hardware starts no adb server."""
+        """Empty: `mhmodels devices` lists phones, so that a list of hardware starts no adb server."""
         return ()
 
     def find(self, hardware_id: str) -> Hardware | None:
-        """What `SERIAL/delegate` or `NAME/delegate` stands for, whether the phone is there or not."""
+        """The hardware of `SERIAL/delegate` or `NAME/delegate`, whether the phone is connected or not."""
         phone, slash, text = hardware_id.rpartition("/")
         choice = self.delegates.find(text) if slash and phone and "/" not in phone else None
         if choice is None:
@@ -111,23 +111,23 @@ class PhoneRunner:
         )
 
     def phone(self, serial: str) -> Phone:
-        """A device by its serial."""
+        """The device of a serial number."""
         if serial not in self._phones:
             self._phones[serial] = Phone(self.adb, serial, wait_s=self.options.wait_s)
         return self._phones[serial]
 
     def facts(self, serial: str) -> PhoneFacts:
-        """What a phone is; asked once.
+        """Facts of a phone; the phone is asked once.
 
         Raises:
-            AdbError: it does not answer.
+            AdbError: the phone does not answer.
         """
         if serial not in self._facts:
             self._facts[serial] = read_facts(self.phone(serial), self.delegates.libraries())
         return self._facts[serial]
 
     def unavailable(self, hardware: Hardware) -> str:
-        """Why not: no adb, no such device, or one that refuses."""
+        """Why a phone cannot be measured: no adb, no such device, or a device that refuses this machine."""
         serial = str(hardware.configuration["serial"])
         try:
             listed = self.phone(serial).listed()
@@ -138,7 +138,7 @@ class PhoneRunner:
         return listed.problem
 
     def environment(self, hardware: Hardware) -> Environment:
-        """The phone's build, the tool's hash, the driver behind the delegate, and how it is measured.
+        """Build of the phone, hash of the tool, driver of the delegate, and settings of the measurement.
 
         Raises:
             MeasurementError: the phone does not answer, or there is no tool for it.
@@ -173,10 +173,10 @@ class PhoneRunner:
         }
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
-        """One network on one delegate.
+        """Measures one network on one delegate.
 
         Raises:
-            PhoneFailure: it came to nothing that lasts, such as a lost phone.
+            PhoneFailure: the run failed for a reason that is not lasting, such as a lost phone.
             MeasurementError: the phone must not be measured now.
         """
         for result in self.batch(str(hardware.configuration["serial"]), [(job, hardware)]):
@@ -186,10 +186,13 @@ class PhoneRunner:
         raise MeasurementError(f"{hardware.id}: nothing was measured")
 
     def batch(self, serial: str, requests: Sequence[tuple[Job, Hardware]]) -> Iterator[tuple[Job, Hardware, PhoneResult]]:
-        """Networks on the delegates of one phone, in turns; one result a request, as each is settled.
+        """Measures networks on the delegates of one phone, in turns.
+
+        Yields:
+            The job, the hardware, and a row or a failure, as soon as each is settled.
 
         Raises:
-            MeasurementError: the phone must not be measured now, or somebody asked to stop.
+            MeasurementError: the phone must not be measured now, or the measurement was asked to stop.
         """
         facts = self.facts(serial)
         tasks: dict[PhoneTask, tuple[Job, Hardware]] = {}
@@ -213,11 +216,11 @@ class PhoneRunner:
                 yield job, hardware, result
 
     def choice(self, hardware: Hardware) -> DelegateChoice:
-        """The delegate of a hardware of ours."""
+        """The delegate of a hardware of a phone."""
         return self.delegates.get(str(hardware.configuration["delegate"]))
 
     def kit(self, serial: str, choice: DelegateChoice) -> Kit:
-        """The tool and the libraries for a delegate on a phone; found once.
+        """The tool and the libraries of a delegate on a phone; they are found once.
 
         Raises:
             MeasurementError: one is missing; the message says where to get it.

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import wilcoxon
 
-from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.methods.controller import ControllerSettings
 from mhmodels.search.methods.strategies import Evolution, Random, Reinforce

@@ -12,10 +12,10 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.file_manifest import compose_manifest
 from mhmodels.export.job import ExportJob
 from mhmodels.export.quantisation.scheme import QuantisedGraph
+from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
 from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
-from mhmodels.export.verification.parity import Parity
-from mhmodels.export.writing.manifest import Calibration, Manifest, manifest_path
+from mhmodels.export.writing.manifest import Manifest, Parity, manifest_path
 from mhmodels.export.writing.metadata import MetadataWriter, describe
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import published
@@ -123,8 +123,8 @@ def _target_errors(path: Path) -> Iterator[None]:
         yield
     except FileExistsError as error:
         raise ExportError(
-            f"{error.filename}: another process wrote it meanwhile; give `overwrite` to replace it, or another folder with "
-            "`directory`"
+            f"{error.filename}: another process wrote it meanwhile; give argument 'overwrite' to replace it, or another folder "
+            "with argument 'directory'"
         ) from error
     except OSError as error:
         raise ExportError(f"{path}: cannot be written ({error.strerror}); nothing is left behind") from error

@@ -10,9 +10,9 @@ import msgspec
 from mhmodels.complexity import layer_complexity
 from mhmodels.export.job import ExportJob
 from mhmodels.export.quantisation.scheme import QuantisedGraph, takes_pixels
+from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
-from mhmodels.export.verification.parity import Parity
-from mhmodels.export.writing.manifest import Calibration, InputSpec, Manifest, tool_versions
+from mhmodels.export.writing.manifest import InputSpec, Manifest, Parity, tool_versions
 from mhmodels.tflite.file import TFLiteFile, parse_tflite
 from mhmodels.tflite.format import FileFormat
 

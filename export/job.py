@@ -12,18 +12,17 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.rewrite import normalise_in_graph
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.reading.pictures import InputPictures, pixels_of
+from mhmodels.export.reading.pictures import Calibration, InputPictures, pixels_of
 from mhmodels.export.reading.reading_check import check_reading
 from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.tolerances import PARITY_PICTURES
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
-from mhmodels.export.writing.manifest import Calibration
 
 ProgressCallback: TypeAlias = Callable[[str], None]
 """Is told each stage, in words, as it begins."""
 
 
-_FLOAT_ENGINE = "`engine=tensorflow` writes such a model as float32 and float16, if TensorFlow's converter takes it"
+_FLOAT_ENGINE = "argument 'engine=tensorflow' writes such a model as float32 and float16, if TensorFlow's converter takes it"
 
 
 def no_progress(_: str) -> None:
@@ -104,7 +103,9 @@ def prepare_job(
     source.check_ending(options.writer.features)
     graph = source.graph
     if graph is None and options.engine == "direct":
-        raise ExportError(source.missing if "`engine=tensorflow`" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}")
+        raise ExportError(
+            source.missing if "argument 'engine=tensorflow'" in source.missing else f"{source.missing}; {_FLOAT_ENGINE}"
+        )
     feed, images = pictures.images, pictures.images[:PARITY_PICTURES]
     if graph is not None:
         progress(f"comparing {architecture.name} with its Keras model")

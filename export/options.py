@@ -65,17 +65,21 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.calibration_method not in (None, "auto"):
             check_method(self.calibration_method)
         refused = {
-            "`pooling=avgpool`": self.writer.pooling != "mean",
-            "`softmax=False`": not self.writer.softmax,
-            "`features`": self.writer.features,
-            "`normalise_in_model`": self.normalise_in_model,
+            "argument 'pooling=avgpool'": self.writer.pooling != "mean",
+            "argument 'softmax=False'": not self.writer.softmax,
+            "argument 'features'": self.writer.features,
+            "argument 'normalise_in_model'": self.normalise_in_model,
         }
         if self.engine == "tensorflow" and any(refused.values()):
             named = ", ".join(field for field, wanted in refused.items() if wanted)
-            raise ExportError(f"{named}: only the direct engine does that; leave out `engine=tensorflow`")
+            raise ExportError(f"{named}: only the direct engine does that; leave out argument 'engine=tensorflow'")
         if self.writer.features and not self.writer.softmax:
-            raise ExportError("`softmax=False` with `features`: feature maps have no softmax; give one of them")
+            raise ExportError("argument 'softmax=False' with argument 'features': feature maps have no softmax; give one of them")
         if self.writer.features and self.labels.names:
-            raise ExportError("`labels` with `features`: feature maps have no classes to name; give one of them")
+            raise ExportError(
+                "argument 'labels' with argument 'features': feature maps have no classes to name; give one of them"
+            )
         if self.granularity is not None and "int8" not in self.formats:
-            raise ExportError("`granularity` is of int8 files, and int8 is not among the formats: add `formats=int8`")
+            raise ExportError(
+                "argument 'granularity' is of int8 files, and int8 is not among the formats: add argument 'formats=int8'"
+            )

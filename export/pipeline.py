@@ -11,9 +11,9 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.export.errors import ExportError
 from mhmodels.export.file_export import Exported, export_file
+from mhmodels.export.graph.operations import Range
 from mhmodels.export.job import ExportJob, ProgressCallback, no_progress, prepare_job
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.quantisation.scheme import Range
 from mhmodels.export.quantised_files import quantised_graph, uncalibrated
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel, resolve_model
@@ -189,7 +189,7 @@ def _check_heads(source: ExportSource, options: ExportOptions) -> None:
         ExportError: the message names the field and the outputs.
     """
     names = output_names(source.model)
-    given = {"`labels`": bool(options.labels.names), "`metadata`": bool(options.metadata)}
+    given = {"argument 'labels'": bool(options.labels.names), "argument 'metadata'": bool(options.metadata)}
     for field, wanted in given.items():
         if wanted and len(names) > 1 and not options.writer.features:
             raise ExportError(
@@ -207,6 +207,6 @@ def _metadata_writer(job: ExportJob, shared: MetadataWriter | None, stack: conte
     if reason is None:
         return shared or stack.enter_context(MetadataWriter())
     if job.options.metadata:
-        raise ExportError(f"`metadata`: {reason}")
+        raise ExportError(f"argument 'metadata': {reason}")
     job.progress(f"no metadata in the files: {reason}")
     return None

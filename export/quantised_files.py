@@ -8,14 +8,14 @@ import msgspec
 
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Range
 from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
 from mhmodels.export.job import ExportJob
 from mhmodels.export.options import INTEGER_FORMATS
 from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, QuantisedGraph, Range, quantise
-from mhmodels.export.reading.pictures import BUNDLED, InputPictures
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, QuantisedGraph, quantise
+from mhmodels.export.reading.pictures import BUNDLED, Calibration, InputPictures
 from mhmodels.export.reading.source import ExportSource
-from mhmodels.export.writing.manifest import Calibration
 from mhmodels.tflite.format import FileFormat
 
 
@@ -47,7 +47,7 @@ def uncalibrated(
         shape = (*architecture.input_size, architecture.input_channels)
         error = ExportError(
             f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
-            f"calibrate it: give `{folder_field}=FOLDER` with .npy arrays of shape {shape}, "
+            f"calibrate it: give argument '{folder_field}=FOLDER' with .npy arrays of shape {shape}, "
             "uint8 (pixels) or float32 (normalised)"
         )
         return dict.fromkeys((fmt for fmt in formats if fmt in integer - learned), error)
@@ -67,7 +67,7 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
     """
     if job.graph is None:
         raise ExportError(
-            f"{job.source.missing}, so its integers cannot be computed; `formats=float32` and `formats=float16` can be had"
+            f"{job.source.missing}, so its integers cannot be computed; argument 'formats=float32' and float16 can be had"
         )
     granularity: Granularity | None = job.options.granularity if fmt == "int8" else None
     learned, calibration, used = job.source.learned, job.calibration, ranges

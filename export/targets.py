@@ -50,7 +50,10 @@ def target_paths(architecture: Architecture, options: ExportOptions, taken: set[
         existing = next((one for one in (path, manifest_path(path)) if one.exists()), None)
         if existing is not None and not options.overwrite:
             # The name carries neither the io type, the classes nor normalise_in_model, so this may well be another file.
-            raise ExportError(f"{existing}: exists already; give `overwrite` to replace it, or another folder with `directory`")
+            raise ExportError(
+                f"{existing}: exists already; give argument 'overwrite' to replace it, or another folder with "
+                "argument 'directory'"
+            )
         _check_writable(manifest_path(path))  # the longer of the two names
     taken.update(paths.values())
     return paths
@@ -60,4 +63,6 @@ def _check_writable(path: Path) -> None:
     try:
         try_place(path)
     except OSError as error:
-        raise ExportError(f"{path}: cannot be written ({error.strerror}); give another folder with `directory`") from error
+        raise ExportError(
+            f"{path}: cannot be written ({error.strerror}); give another folder with argument 'directory'"
+        ) from error

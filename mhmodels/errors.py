@@ -9,7 +9,7 @@ from collections.abc import Iterable
 class MhmodelsError(Exception):
     """Base of every error that a user can cause and correct. Its text says what was found, what is expected and what to do.
 
-    Where a user should change an argument, the text has "argument 'NAME'"; the command line puts its option there.
+    A text names what to change as `argument 'NAME'`, a Python name. The command line puts its option in that place.
     """
 
 

@@ -37,12 +37,15 @@ if TYPE_CHECKING:
     from mhmodels.search.objective.evaluators import Evaluator
     from mhmodels.search.objective.objective import Objective
     from mhmodels.search.objective.rewards import Reward
+    from mhmodels.search.run.pareto import pareto_front
+    from mhmodels.search.run.request import RequestError, SearchRequest, WeightSharing
+    from mhmodels.search.run.search import SearchResult, run_search
     from mhmodels.search.space.catalogue import get_space, list_spaces
     from mhmodels.search.space.decisions import SKIP, OneOf
     from mhmodels.search.space.piece_table import Group, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
     from mhmodels.search.space.tabular import TabularSpace
     from mhmodels.search.space.template import ArchitectureSpace
 
@@ -65,12 +68,15 @@ _MODULES = {
     "objective.evaluators": ("Evaluator",),
     "objective.objective": ("Objective",),
     "objective.rewards": ("Reward",),
+    "run.pareto": ("pareto_front",),
+    "run.request": ("RequestError", "SearchRequest", "WeightSharing"),
+    "run.search": ("SearchResult", "run_search"),
     "space.catalogue": ("get_space", "list_spaces"),
     "space.decisions": ("SKIP", "OneOf"),
     "space.piece_table": ("Group", "Template"),
     "space.restriction": ("restrict",),
     "space.sampling": ("Sample", "sample"),
-    "space.search_space": ("Space",),
+    "space.search_space": ("SearchSpace",),
     "space.tabular": ("TabularSpace",),
     "space.template": ("ArchitectureSpace",),
 }
@@ -101,22 +107,28 @@ __all__ = [
     "Predictor",
     "Random",
     "Reinforce",
+    "RequestError",
     "Reward",
     "Sample",
     "SearchError",
-    "Space",
+    "SearchRequest",
+    "SearchResult",
+    "SearchSpace",
     "SpaceError",
     "TabularSpace",
     "Template",
+    "WeightSharing",
     "collect",
     "fit",
     "get_space",
     "list_spaces",
     "load_cost_model",
+    "pareto_front",
     "predict",
     "read_latencies",
     "read_samples",
     "restrict",
+    "run_search",
     "sample",
     "shipped_hardware",
     "shipped_model",

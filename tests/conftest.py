@@ -19,8 +19,9 @@ from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
-# Two processes test beside each other, and the networks are too small to be shared out.
-os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Several processes test beside each other, and their networks are too small to be shared out; benchmarks use every core.
+if "--benchmark-only" not in sys.argv:
+    os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 
 # A shell that runs the tests in the background lets them and their children ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
@@ -42,7 +43,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(5_000, 10, 5)
 
 
 @pytest.fixture(scope="session")

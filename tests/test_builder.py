@@ -41,8 +41,11 @@ def _paired_rows() -> list[Row]:
 
 
 PAIRED = _paired_rows()
-# A variant has its base's blocks with other paddings, widths or activations.
-QUICK = [row for row in PAIRED if not re.search(r"\.|minimalistic", str(row["model"]))]
+# A variant has its base's blocks with other paddings, widths or activations; these siblings of others have no others, either.
+SIBLINGS = r"\.|minimalistic|mobilenet_v(3|4_conv)_large|mobilenet_v4_conv_medium|mnasnet_b1|multi_max_seg|proxylessnas_mobile"
+QUICK = [
+    row for row in PAIRED if not re.search(SIBLINGS, str(row["model"])) and (row["model"], row["head"]) != ("mobilenet_v1", "top")
+]
 
 
 def _other_rows() -> list[Row]:

@@ -10,8 +10,9 @@ from mhmodels.cli.main import cli
 from mhmodels.cli.messages import with_options
 from mhmodels.errors import StoreError
 
-OPTIONS = (["--min-battery", "battery_level"], ["-s", "--cost-model", "paths"])
+OPTIONS = (["--min-battery", "battery_level"], ["-s", "--cost-model", "paths"], ["--no-softmax"])
 COMMAND = click.Command("c", params=[click.Option(names) for names in OPTIONS])
+vars(COMMAND)["argument_options"] = {"directory": "-o"}
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ COMMAND = click.Command("c", params=[click.Option(names) for names in OPTIONS])
         ("allow less (argument 'battery_level')", "allow less (--min-battery)"),
         ("argument 'min_battery', argument 'paths' and argument 'cost_model'", "--min-battery, --cost-model and --cost-model"),
         ("argument 'other' and no argument", "argument 'other' and no argument"),
+        ("argument 'paths=a.json' or argument 'battery_level=(3, 4)'", "--cost-model a.json or --min-battery 3x4"),
+        ("argument 'softmax=False', argument 'directory'", "--no-softmax, -o"),
     ],
 )
 def test_arguments_become_options(text: str, shown: str) -> None:

@@ -1,4 +1,4 @@
-"""The tool that runs on the phone: where it comes from, and whether the phone can run it. Nothing is downloaded."""
+"""The benchmark tool that runs on a phone: where it comes from, and whether the phone can run it. Nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.system.files import read_bytes
 from mhmodels.system.places import data_path
 
-# ELF machine and class by Android's name of the ABI.
+# Android's names of ABIs by ELF machine and class.
 _MACHINES = {(183, 2): "arm64-v8a", (40, 1): "armeabi-v7a", (62, 2): "x86_64", (3, 1): "x86", (243, 2): "riscv64"}
-# A tool with all of TensorFlow in it has 200 MB.
+# A tool that contains all of TensorFlow has 200 MB.
 MOST_BYTES = 1 << 30
 _ON_DEVICE = ("/data/local/tmp/{tool}", "/data/local/tmp/{tool}_plus_flex")
 URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
@@ -28,11 +28,11 @@ class Binary(NamedTuple):
     """A benchmark tool.
 
     Attributes:
-        tool: benchmark_model or benchmark_litert_model.
-        local: the file here, None if it is on the device already.
-        remote: its path on the device, "" until it is pushed.
-        sha256: of its content: the tool has no version number to ask for.
-        abi: Android's name, "" for a script.
+        tool: `benchmark_model` or `benchmark_litert_model`.
+        local: file on this machine; None if it is on the device already.
+        remote: path on the device; "" until it is pushed.
+        sha256: sha256 of its content, because the tool has no version number.
+        abi: Android's name of its ABI; "" for a script.
     """
 
     tool: str
@@ -43,16 +43,16 @@ class Binary(NamedTuple):
 
 
 def find_binary(tool: str, facts: PhoneFacts, phone: Phone, given: Iterable[str | os.PathLike[str]] = ()) -> Binary:
-    """The tool for a device: the given file, one in the user's folder for one of its ABIs, or one on the device.
+    """Finds the tool for a device: a given file, one in the user's folder for an ABI of the device, or one on the device.
 
     Args:
-        tool: its name.
-        facts: of the device.
-        phone: to look there.
-        given: files; each stands for the tool whose name its own begins with, benchmark_model if with neither.
+        tool: name of the tool.
+        facts: facts of the device.
+        phone: the device.
+        given: files; one with `litert` in its name stands for `benchmark_litert_model`, any other for `benchmark_model`.
 
     Raises:
-        MeasurementError: there is none; the message says where to get it. Or a given file cannot be read.
+        MeasurementError: there is none, and the message says where to get it; or a given file cannot be read.
     """
     for path in map(Path, given):
         if tool_of(path) == tool:
@@ -71,10 +71,10 @@ def find_binary(tool: str, facts: PhoneFacts, phone: Phone, given: Iterable[str 
 
 
 def inspect(path: Path, tool: str) -> Binary:
-    """Reads a local tool's ABI and hash.
+    """Reads ABI and hash of a tool on this machine.
 
     Raises:
-        MeasurementError: it cannot be read, or is neither an ELF program nor a script.
+        MeasurementError: the file cannot be read, or is neither an ELF program nor a script.
     """
     try:
         content = read_bytes(path, MOST_BYTES)
@@ -90,12 +90,12 @@ def inspect(path: Path, tool: str) -> Binary:
 
 
 def tool_of(path: Path) -> str:
-    """Which tool a file stands for, by its name."""
+    """The tool that a file stands for, by its name."""
     return "benchmark_litert_model" if "litert" in path.name.lower() else "benchmark_model"
 
 
 def user_folder() -> Path:
-    """Where the user keeps tools, one folder an ABI."""
+    """The user's folder for tools, with a folder for each ABI."""
     return data_path() / "android"
 
 

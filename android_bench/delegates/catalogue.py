@@ -41,7 +41,7 @@ class Delegates:
         return {path for delegate in self for path in delegate.libraries}
 
     def find(self, text: str) -> DelegateChoice | None:
-        """What `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for; None if it is none of them."""
+        """The delegate that `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for; None if there is none."""
         fmt = next((name for name in FORMATS if text.endswith(f"-{name}")), "")
         base, colon, accelerator = (text[: -len(fmt) - 1] if fmt else text).partition(":")
         delegate = self._known.get(base)
@@ -52,10 +52,11 @@ class Delegates:
         return DelegateChoice(delegate, accelerator, fmt or delegate.formats[0])
 
     def get(self, text: str) -> DelegateChoice:
-        """As `find`.
+        """The delegate that `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for.
 
         Raises:
-            UnknownNameError: it stands for nothing; the message offers the nearest ids.
+            UnknownNameError: there is no such delegate; the message offers the nearest ids.
+            DelegateError: the delegate takes no accelerator.
         """
         choice = self.find(text)
         if choice is None:
@@ -69,11 +70,11 @@ class Delegates:
         return choice
 
     def for_format(self, text: str, fmt: str) -> DelegateChoice:
-        """The delegate of that id with files of a format, by the delegate's own rule.
+        """The delegate of an id with files of a format.
 
         Raises:
-            UnknownNameError: no such delegate.
-            DelegateError: it does not take that format.
+            UnknownNameError: there is no such delegate.
+            DelegateError: the delegate does not take this format.
         """
         choice = self.get(text)
         if choice.format == fmt or any(text.endswith(f"-{name}") for name in FORMATS):
@@ -84,7 +85,7 @@ class Delegates:
 
 
 def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
-    """Reads a user's delegates: JSON or TOML, `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
+    """Reads a user's delegates: `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
 
     Args:
         path: the file; `.toml` is read as TOML, anything else as JSON.

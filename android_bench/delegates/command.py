@@ -1,4 +1,4 @@
-"""The command line of one run on the device, as words and as the script that runs them."""
+"""The command line of one run on a device, and the shell script around it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,20 @@ TAKEN_RC = 124
 
 
 class BlockDuration(NamedTuple):
-    """How long one block runs: at least so many inferences and so many seconds."""
+    """How long one block runs, in seconds.
+
+    Attributes:
+        min_secs: least duration of the block.
+        warmup_secs: least duration of the warm-up.
+        max_secs: longest duration of the block.
+    """
 
     min_secs: float
     warmup_secs: float
     max_secs: float
 
 
-# Once a second, with nothing started but `sleep`, and a line only where something changed.
+# Reads the clocks once a second, starts nothing but `sleep`, and writes a line only where something changed.
 _SAMPLER = f"""n=0; m=
 while [ $n -lt SECONDS ]; do
   l=
@@ -31,17 +37,17 @@ while [ $n -lt SECONDS ]; do
   [ "$l" = "$m" ] || echo "$l"
   m=$l; n=$((n+1)); sleep 1
 done"""
-# Short blocks between pauses show what a phone can do at once; a minute each without pauses what it can keep up.
+# burst: short blocks between pauses show the speed of a cool phone. sustained: blocks of a minute show what it can keep up.
 TIMINGS: dict[Mode, BlockDuration] = {"burst": BlockDuration(0.3, 0.3, 60.0), "sustained": BlockDuration(60.0, 1.0, 120.0)}
 
 
 class Prepared(NamedTuple):
-    """What a run needs on the device.
+    """Paths on the device that a run needs.
 
     Attributes:
-        tool: path of the program.
-        graph: path of the network.
-        folder: where the delegate's libraries are.
+        tool: the program.
+        graph: the .tflite file.
+        folder: folder of the delegate's libraries.
     """
 
     tool: str
@@ -52,16 +58,16 @@ class Prepared(NamedTuple):
 def arguments(
     choice: DelegateChoice, prepared: Prepared, run: str, *, runs: int, threads: int, timing: BlockDuration, placement: bool
 ) -> dict[str, str]:
-    """Flags of a timed run; a flag given twice would keep its first value, so each stands once.
+    """Flags of a timed run. Each stands once, because the tool keeps the first value of a repeated flag.
 
     Args:
         choice: the delegate.
         prepared: paths on the device.
-        run: the run's own folder there.
-        runs: inferences at least.
-        threads: of the runtime.
-        timing: further limits.
-        placement: also ask where each node ran.
+        run: folder of the run on the device.
+        runs: least number of inferences.
+        threads: threads of the runtime.
+        timing: duration of the block.
+        placement: whether to ask where each node ran.
     """
     flags = {
         "graph": prepared.graph,
@@ -93,15 +99,15 @@ def script(
 ) -> str:
     """The shell script of a run: a folder, a watchdog, the environment, and the program in place of the shell.
 
-    `exec` makes the program the process that the connection's end reaches; the watchdog is for a connection that ends
-    without the phone noticing, and another process notes how high the clocks may go meanwhile. All are swept up after.
+    `exec` makes the program the process that ends with the connection. The watchdog is for a connection that ends without the
+    phone noticing. Another process notes the highest allowed clocks meanwhile. All of them are ended after the run.
 
     Args:
         prepared, run, flags, environment: what to run, where and how.
         owned: test whether the phone is still this session's; nothing is run if it is not.
-        mask: of the cores to run on, 0 for all.
-        rest: of the other cores, for what runs beside; 0 if there are none, or they cannot be chosen.
-        timeout_s: after which the watchdog ends it, and a while.
+        mask: bit mask of the cores to run on; 0 for all.
+        rest: bit mask of the other cores, for the noting process; 0 if there are none or they cannot be chosen.
+        timeout_s: seconds after which, with a margin, the watchdog ends the run.
     """
     words: Sequence[str] = (
         *(("taskset", f"{mask:x}") if mask else ()),
@@ -114,8 +120,8 @@ def script(
         f"{owned} || exit {TAKEN_RC}",
         f"mkdir -p {quote(run)} && cd {quote(run)} || exit 125",
         *(f"export {name}={quote(value)}" for name, value in environment.items()),
-        # Where the program leads no group, its number may be another program's by then.
-        # Android's shell keeps what a redirection behind the bracket replaces: the connection would stay open as long.
+        # A program that leads no process group may have left its number to another program by then.
+        # With redirections behind the bracket, Android's shell would keep the connection open that long.
         f"(exec </dev/null >/dev/null 2>&1; sleep {seconds}; kill -9 -$$ || "
         "{ grep -q mhmodels/ /proc/$$/cmdline && kill -9 $$; }) &",
         f"{aside}sh -c {quote(_SAMPLER.replace('SECONDS', seconds))} </dev/null >{CLOCKS} 2>/dev/null &",

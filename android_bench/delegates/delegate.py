@@ -1,4 +1,4 @@
-"""Delegates as data: flags, libraries, environment, formats, and what counts as proof that one ran.
+"""Delegates as data: flags, libraries, environment, formats, and the proof that a network ran on one.
 
 A new delegate is a new entry in `delegates.table`, or in a file of a user's own (`delegates.catalogue.load_delegates`).
 """
@@ -18,10 +18,10 @@ _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _FLAG = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 ACCELERATOR = re.compile(r"[\w.+@-]{1,80}", re.ASCII)
-# Names or patterns in one folder, and paths on the device: nothing that leads elsewhere or that a shell reads.
+# Names or patterns in one folder, and paths on the device: nothing that leads elsewhere or that a shell interprets.
 _FILE = re.compile(r"[\w.+*?\[\]-]*[\w*?][\w.+*?\[\]-]*", re.ASCII)
 _PATH = re.compile(r"/[\w./+@-]+", re.ASCII)
-# The harness's own flags: with another value the figure would be of another network, another file or no run at all.
+# Flags that this package sets: with other values the latency would be of another network, another file or no run at all.
 RESERVED = frozenset((
     "graph", "signature_to_run_for", "num_threads", "num_runs", "min_secs", "max_secs", "warmup_runs", "warmup_min_secs",
     "run_delay", "run_frequency", "dry_run", "gpu_invoke_loop_times", "input_layer", "input_layer_shape",
@@ -31,19 +31,20 @@ RESERVED = frozenset((
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the tool must have said before its time counts as this delegate's. What no field allows is no proof.
+    """What the tool must print before its time counts as that of the delegate. Anything that no field allows is not proof.
 
     Attributes:
-        names: delegate names in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
-        kernels: patterns of the names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for what `names` stand for.
-        counted: a kernel of these names must be said to have taken nodes, because `names` may stand for other delegates too.
-        accelerators: pattern of the NNAPI accelerators that are hardware. The tool must list which there are: one of this
-            pattern, or the one that was asked for, and beside it only NNAPI's CPU reference. "" where NNAPI has no part.
-        software: pattern for a part of the names of accelerators that are none.
-        must: patterns that some line has to match, each with the reason why the run does not count without it.
-        never: patterns that no line may match, each with the reason if one does.
-        may: patterns of lines that speak of a fallback and still leave the network on this delegate.
-        plain: no delegate may be applied at all: the proof is their absence and the `must` lines.
+        names: names of the delegate in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
+        kernels: patterns of its names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for those that `names` imply.
+        counted: whether a line must say that a kernel of these names took nodes, because `names` may stand for other delegates
+            too.
+        accelerators: pattern of the names of NNAPI accelerators that are hardware. The tool must list the accelerators: one of
+            this pattern, or the one that was asked for, and besides it only NNAPI's CPU reference. "" for other delegates.
+        software: pattern of parts of accelerators' names that mean software.
+        must: patterns that a line must match, each with the reason why the run does not count without it.
+        never: patterns that no line may match, each with the reason why the run does not count with it.
+        may: patterns of lines that mention a fallback and still leave the network on this delegate.
+        plain: whether no delegate may be applied at all; the proof is then their absence and the `must` lines.
     """
 
     names: tuple[str, ...] = ()
@@ -58,29 +59,32 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
     @property
     def patterns(self) -> tuple[str, ...]:
-        """Every regular expression in it."""
+        """All regular expressions of the proof."""
         return (*self.kernels, self.accelerators, self.software, *self.must, *self.never, *self.may)
 
 
 class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One way to run a network on a phone.
+    """A way to run a network on a phone.
 
     Attributes:
-        id: as in `--delegate`.
-        title: for tables.
-        tool: the program that runs it.
-        formats: of the files it takes, that of `SERIAL/id` first; the others are `SERIAL/id-FORMAT`.
-        flags: of the tool; `{folder}` stands for where `files` were pushed to.
-        accelerator_flag: the flag that takes what follows the colon in `id:ACCELERATOR`; "" where nothing may.
-        files: names or glob patterns of libraries that must be pushed, from the user's folder of them.
-        environment: variables; `{folder}` as in `flags`.
-        libraries: paths on the device of which at least one must be there; empty for none.
-        platforms: pattern for the SoC's model or platform name; "" for any.
-        min_sdk: first Android version (API level).
-        deprecated_sdk: API level from which on it is on its way out, 0 for never.
-        note: what to know, such as why it is deprecated.
-        successor: id of what replaces it, or "".
-        proof: see `Proof`.
+        id: identifier: lower-case words and digits joined by hyphens.
+        title: name in tables.
+        tool: program that runs it.
+        formats: formats of the files that it takes. The first is that of `SERIAL/id`, the others are `SERIAL/id-FORMAT`.
+        flags: flags of the tool; `{folder}` stands for the folder that `files` are pushed to.
+        accelerator_flag: flag for what follows the colon in `id:ACCELERATOR`; "" where nothing may follow.
+        files: names or glob patterns of libraries that must be pushed, from the user's folder of libraries.
+        environment: environment variables; `{folder}` as in `flags`.
+        libraries: paths on the device of which at least one must exist; empty for none.
+        platforms: pattern of the model or platform names of the SoCs that it runs on; "" for any.
+        min_sdk: first API level of Android that it runs on.
+        deprecated_sdk: API level from which on it is deprecated; 0 for never.
+        note: remark for people, such as why it is deprecated.
+        successor: id of the delegate that replaces it, or "".
+        proof: what counts as proof that it ran.
+
+    Raises:
+        DelegateError: a field is wrong; the message names it.
     """
 
     id: str
@@ -118,7 +122,7 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise DelegateError(f"{where}: field 'proof' needs names, kernels or plain: without proof no run can count")
 
     def _check_words(self, where: str) -> None:
-        """Refuses what a shell, a folder or the tool would take for something else."""
+        """Refuses text that a shell, a folder or the tool would take for something else."""
         for name in (*self.flags, *((self.accelerator_flag,) if self.accelerator_flag else ())):
             if not _FLAG.fullmatch(name):
                 raise DelegateError(f"{where}: field 'flags' has '{name}', expected a flag's name without dashes")
@@ -146,15 +150,15 @@ class DelegateChoice(NamedTuple):
 
     @property
     def id(self) -> str:
-        """As in a hardware id: `nnapi:google-edgetpu`, `xnnpack-int8`."""
+        """Identifier in hardware ids, such as `nnapi:google-edgetpu` or `xnnpack-int8`."""
         name = f"{self.delegate.id}:{self.accelerator}" if self.accelerator else self.delegate.id
         return name if self.format == self.delegate.formats[0] else f"{name}-{self.format}"
 
     def flags(self, folder: str) -> dict[str, str]:
-        """The tool's flags, with the folder of the pushed files filled in."""
+        """Flags of the tool, with the folder of the pushed files filled in."""
         flags = {name: value.replace("{folder}", folder) for name, value in self.delegate.flags.items()}
         return {**flags, self.delegate.accelerator_flag: self.accelerator} if self.accelerator else flags
 
     def environment(self, folder: str) -> dict[str, str]:
-        """Environment variables, filled in likewise."""
+        """Environment variables, with the folder of the pushed files filled in."""
         return {name: value.replace("{folder}", folder) for name, value in self.delegate.environment.items()}

@@ -9,7 +9,7 @@ from mhmodels.android_bench.device.description import PhoneFacts
 
 
 def obstacle(delegate: Delegate, facts: PhoneFacts) -> str:
-    """Why a delegate cannot run on a device, as far as can be told without trying; "" if nothing speaks against it."""
+    """Why a delegate cannot run on a device, as far as can be told without trying; "" if nothing is known against it."""
     if facts.sdk and facts.sdk < delegate.min_sdk:
         return f"needs Android API {delegate.min_sdk}, this is {facts.sdk}"
     if delegate.platforms and not any(re.search(delegate.platforms, name) for name in (facts.platform, *facts.soc.split())):
@@ -20,7 +20,7 @@ def obstacle(delegate: Delegate, facts: PhoneFacts) -> str:
 
 
 def remark(delegate: Delegate, facts: PhoneFacts) -> str:
-    """What to know about a delegate on a device although it may run: that it is on its way out, what it needs."""
+    """What to know about a delegate on a device although it may run: that it is deprecated, and what it needs."""
     remarks = []
     if delegate.deprecated_sdk and facts.sdk >= delegate.deprecated_sdk:
         remarks.append(f"deprecated ({delegate.note}); its successor is {delegate.successor}")

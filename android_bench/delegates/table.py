@@ -6,7 +6,7 @@ from mhmodels.android_bench.delegates.delegate import Delegate, Proof
 
 _ANY = ("float32", "float16", "int8", "uint8")
 _QUANTISED = ("uint8", "int8")
-# libOpenCL lives where the vendor likes, and a device without it has no OpenCL for programs.
+# Vendors put libOpenCL at different places; a device without it has no OpenCL for programs.
 _OPENCL = (
     "/system/lib64/libOpenCL-pixel.so",
     *(
@@ -16,25 +16,25 @@ _OPENCL = (
         for name in ("libOpenCL.so", "egl/libGLES_mali.so", "libPVROCL.so")
     ),
 )
-# As each delegate names its kernel: TfLiteRegistration.custom_name in TFLite and LiteRT.
+# Names of the delegates' kernels: TfLiteRegistration.custom_name in TFLite and LiteRT.
 XNNPACK, YNNPACK, FLEX = "TfLiteXNNPackDelegate", "YNNPackDelegate", "TfLiteFlexDelegate"
 GPU, NNAPI, HEXAGON = r"TfLiteGpuDelegate(V\d)?", "TfLiteNnapiDelegate", "TfLiteHexagonDelegate"
 LITERT_GPU, LITERT_NPU = "LITERT_(CL|OPENGL|VULKAN|WEBGPU|METAL)", "DispatchDelegate"
 QNN = "TfLiteQnnDelegate"
-# What may run the rest of a network; these run on the CPU, and only there.
+# Kernels that may run the rest of a network; they run on the CPU only.
 CPU_KERNELS = (XNNPACK, YNNPACK, FLEX)
-# What the tool's names of delegates stand for. EXTERNAL and STABLE_DELEGATE may be anything.
+# Kernels by the tool's names of delegates. EXTERNAL and STABLE_DELEGATE may be any delegate.
 KERNELS_BY_NAME = {"XNNPACK": XNNPACK, "YNNPACK": YNNPACK, "GPU": GPU, "NNAPI": NNAPI, "Hexagon": HEXAGON}
 KNOWN_KERNELS = (*CPU_KERNELS, GPU, NNAPI, HEXAGON, LITERT_GPU, LITERT_NPU, QNN, "TfLiteCoreMlDelegate")
-# Names of NNAPI accelerators seen on devices, by the kind of processor in them. `nnapi-reference`, AOSP's `nnapi-sample_*` and
-# whatever else does not say what it is may be the CPU; who knows better names it (`nnapi:NAME`).
+# Names of NNAPI accelerators on known devices, by the kind of processor in them. `nnapi-reference`, AOSP's `nnapi-sample_*` and
+# other names that say nothing may be the CPU; a user who knows better gives the name (`nnapi:NAME`).
 _SOFTWARE = r"(?i)reference|sample|cpu|xnnpack|emulat|software"
 _ACCELERATORS = (
     rf"(?!.*({_SOFTWARE.removeprefix('(?i)')}))"
     r"((.+[-_.])?([ntva]pu|edgetpu|dsp|gpu|hta|htp|mdla|nna|neuron|armnn)([-_.].+)?"
     r"|qti-default|ipuadaptor|liteadaptor|hiai|eden(-drv)?|enn|paintbox)"
 )
-# Which API was used in the end is another line's to tell.
+# Another line says which API was used in the end.
 _OTHER_GPU_API = (r"(?i)fall(s|ing)? ?back (to|on) Open ?(CL|GL)( ES)?\b",)
 _UNSET = r"\s*:\s*\[(0|false)\]$"
 _OPTIONS = r"^External delegate options\s*:\s*\["
@@ -48,7 +48,7 @@ _NNAPI_NOTE = "deprecated since Android 15; most later devices run it on the CPU
 
 
 def _qnn(backend: str) -> Proof:
-    """EXTERNAL is any library: only its kernel's name and the echoed options tell that it was QNN, and on which processor."""
+    """Proof of QNN: `EXTERNAL` is any library, so its kernel's name and the echoed options must say QNN and the processor."""
     return Proof(
         names=("EXTERNAL",),
         kernels=(QNN,),
@@ -84,7 +84,7 @@ TABLE: tuple[Delegate, ...] = (
         id="cpu",
         title="CPU, TFLite's own kernels",
         formats=_ANY,
-        # Without the flag XNNPACK is applied by itself and silently.
+        # Without the flag, XNNPACK is applied by default and silently.
         flags={"use_xnnpack": "false"},
         proof=Proof(
             plain=True,
@@ -116,7 +116,7 @@ TABLE: tuple[Delegate, ...] = (
                 r"NNAPI accelerators available: \[(nnapi-reference)?\]": "NNAPI has nothing but its CPU reference on this device",
             },
         ),
-        # Below, NNAPI can neither list accelerators nor be told which to use.
+        # Before API level 29, NNAPI can neither list accelerators nor be told which to use.
         min_sdk=29,
         deprecated_sdk=35,
         note=_NNAPI_NOTE,
@@ -174,7 +174,7 @@ TABLE: tuple[Delegate, ...] = (
         title="GPU, LiteRT",
         formats=_ANY,
         tool="benchmark_litert_model",
-        # The tool refuses to demand full delegation while the CPU may be used.
+        # The tool refuses full delegation while the CPU may be used.
         flags={"use_gpu": "true", "use_cpu": "false", "require_full_delegation": "true"},
         files=("libLiteRt*.so",),
         environment={"LD_LIBRARY_PATH": "{folder}:/vendor/lib64"},

@@ -1,1 +1,1 @@
-"""What a phone is and how it is: identity, cores, temperature, settings."""
+"""What a phone is and in which condition it is: identity, cores, temperature, battery, settings."""

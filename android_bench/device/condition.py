@@ -1,4 +1,4 @@
-"""How a phone is right now: heat, battery, clocks; and whether it may be measured like that."""
+"""A phone's condition at a moment (temperature, battery, clocks), and whether it may be measured in this condition."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ CLOCK_DROP = 0.85
 
 
 class PhoneCondition(msgspec.Struct, frozen=True, kw_only=True):
-    """A moment in a phone's life; None where it does not tell.
+    """Condition of a phone at a moment; None where the phone does not tell.
 
     Attributes:
-        thermal_status: 0 (none) to 6 (shutdown).
-        skin_c, battery_c: °C.
-        sensors_c: every sensor that is fitted, °C by name.
-        battery_level: percent; None for a device without a battery, whatever it tells of one.
-        charging: whether it is.
-        draining: whether its battery gets emptier: one that is full, or does not charge, is held by the power supply.
-        power_save: whether its power-saving mode is on.
+        thermal_status: thermal status of Android, 0 (none) to 6 (shutdown).
+        skin_c, battery_c: temperatures of skin and battery in °C.
+        sensors_c: temperatures in °C by name of the sensor, for every sensor that is fitted.
+        battery_level: charge in per cent; None for a device without a battery.
+        charging: whether the battery is charging or full.
+        draining: whether the battery loses charge. A power supply keeps one that is full, or does not charge, from it.
+        power_save: whether the power-saving mode is on.
         awake: whether the screen is on.
-        clock_limits_khz: highest clock that each core is allowed at this moment.
-        load: of the last minute.
-        boot_id: changes with every start.
+        clock_limits_khz: highest clock in kHz that each core is allowed at this moment.
+        load: load average of the last minute.
+        boot_id: identifier that changes with every start.
         identity: serial number and build, see `identity_of`.
     """
 
@@ -62,20 +62,20 @@ class PhoneCondition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def temperature_c(self) -> float | None:
-        """What stands for its heat: the skin's sensor, else the battery's."""
+        """Temperature in °C that decides: that of the skin's sensor, else that of the battery."""
         return self.skin_c if self.skin_c is not None else self.battery_c
 
 
 class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """When a phone may be measured.
+    """Conditions in which a phone may be measured.
 
     Attributes:
-        battery_level: percent, at least, unless it is charging or held by the power supply.
-        temperature_c: at most.
-        thermal_status: at most.
-        above_start_c: how much warmer than at the start a block may begin.
-        cool_down_s: how long to wait for that at most; 0 not to wait.
-        poll_s: between two looks.
+        battery_level: lowest charge in per cent, 0 to 100. It does not count while a power supply holds or charges the battery.
+        temperature_c: highest temperature in °C.
+        thermal_status: highest thermal status of Android, 0 to 6.
+        above_start_c: how many °C warmer than at the start of the session a block may begin.
+        cool_down_s: longest wait in seconds for the phone to cool down; 0 does not wait.
+        poll_s: seconds between two readings of the condition while waiting.
     """
 
     battery_level: int = 30
@@ -87,7 +87,7 @@ class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def condition_script(**more: str) -> tuple[str, str]:
-    """The script that asks, and does more in the same breath; and its secret, see `sections`."""
+    """The script that reads the condition and runs further commands at the same time, and its mark (see `sections`)."""
     return sections(
         {
             **more,
@@ -104,19 +104,19 @@ def condition_script(**more: str) -> tuple[str, str]:
 
 
 def read_condition(phone: Phone) -> PhoneCondition:
-    """Asks a phone how it is.
+    """Reads the condition of a phone.
 
     Raises:
-        AdbError: it does not answer.
+        AdbError: the phone does not answer.
     """
     script, secret = condition_script()
     return parse_condition(split_sections(phone.script(script).stdout, secret))
 
 
 def parse_condition(found: dict[str, str]) -> PhoneCondition:
-    """Reads what the script printed."""
+    """Reads the output of the script."""
     thermal = found.get("thermal", "").replace("\r", "")
-    # What stands under "cached" may be hours old.
+    # Temperatures under "cached" may be hours old.
     current = _HAL.search(thermal)
     sensors: dict[str, float] = {}
     by_type: dict[int, list[float]] = {}
@@ -150,7 +150,7 @@ def parse_condition(found: dict[str, str]) -> PhoneCondition:
 
 
 class Battery(NamedTuple):
-    """What `dumpsys battery` tells; None where it does not, or where there is no battery."""
+    """Content of `dumpsys battery`; None where it is missing, or where there is no battery."""
 
     level: int | None = None
     charging: bool | None = None
@@ -160,7 +160,7 @@ class Battery(NamedTuple):
 
 
 def parse_battery(text: str) -> Battery:
-    """Reads `dumpsys battery`. Without a battery its numbers mean nothing, and neither do impossible ones."""
+    """Reads `dumpsys battery`. The numbers of a device without a battery mean nothing, and neither do impossible ones."""
     if _NO_BATTERY.search(text):
         return Battery(present=False)
     numbers = {name: int(value) for name, value in _BATTERY.findall(text)}
@@ -178,24 +178,24 @@ def parse_battery(text: str) -> Battery:
 
 
 def identity_of(text: str) -> str:
-    """One line for what `IDENTITY` prints."""
+    """The output of `IDENTITY` as one line."""
     return without_controls(" ".join(text.split()))[:300]
 
 
 def parse_clocks(text: str) -> tuple[int, ...]:
-    """Clocks of the cores, kHz, as sysfs lists them."""
+    """Clocks of the cores in kHz, as sysfs lists them."""
     return tuple(int(word) for word in text.split() if re.fullmatch("[0-9]{1,12}", word))
 
 
 def lowest_clocks(text: str, before: PhoneCondition) -> tuple[int, ...]:
-    """The lowest limit of each core during a run, from a sampler's lines; what is not a line of all cores is none."""
+    """Lowest limit of each core's clock during a run, from the lines of a sampler; lines without all cores do not count."""
     samples = [parse_clocks(line) for line in text.splitlines()]
     whole = [sample for sample in samples if len(sample) == len(before.clock_limits_khz)]
     return tuple(min(clocks) for clocks in zip(*whole, strict=True))
 
 
 def obstacles(condition: PhoneCondition, limits: PhoneLimits) -> list[str]:
-    """Why a phone must not be measured now."""
+    """Reasons why a phone must not be measured now."""
     found = []
     level = condition.battery_level
     held = condition.charging or condition.draining is False
@@ -219,12 +219,12 @@ def too_hot(condition: PhoneCondition, limits: PhoneLimits, start_c: float | Non
 
 
 def warnings(condition: PhoneCondition, cores: int, max_khz: int = 0) -> list[str]:
-    """What will make the figures worse than they could be, though they can be taken.
+    """What makes latencies worse than they could be, though they can be measured.
 
     Args:
-        condition: of the phone now.
-        cores: how many it has.
-        max_khz: the highest clock of any; 0 if it is not known.
+        condition: condition of the phone now.
+        cores: number of its cores.
+        max_khz: highest clock of any core in kHz; 0 if it is unknown.
     """
     found = []
     allowed = max(condition.clock_limits_khz, default=0)
@@ -242,17 +242,17 @@ def warnings(condition: PhoneCondition, cores: int, max_khz: int = 0) -> list[st
 def throttled(
     before: PhoneCondition, after: PhoneCondition, lowest_khz: tuple[int, ...] = (), start_khz: tuple[int, ...] = ()
 ) -> bool:
-    """Whether heat held a phone back meanwhile: it says so, or its cores' clocks were limited at any time.
+    """Whether heat held a phone back during a run: the phone says so, or the clocks of its cores were limited at any time.
 
     Args:
-        before, after: a run.
-        lowest_khz: limits on the way.
-        start_khz: limits when the session began; what they fell to before this run is no measure for it.
+        before, after: condition before and after the run.
+        lowest_khz: lowest limits in kHz during the run.
+        start_khz: limits in kHz when the session began; limits that fell before this run are thus noticed.
     """
     if max(before.thermal_status or 0, after.thermal_status or 0) >= 2:
         return True
     limits = before.clock_limits_khz, after.clock_limits_khz, lowest_khz
-    # A core that comes or goes moves the others: nothing can be said then.
+    # If a core appears or disappears, the lists cannot be compared.
     starts = [start_khz] if len(start_khz) == len(before.clock_limits_khz) else []
     pairs = (zip(early, late, strict=False) for early in (*starts, before.clock_limits_khz) for late in limits)
     return any(late < CLOCK_DROP * early for both in pairs for early, late in both)
@@ -264,7 +264,7 @@ def cool_down(
     """Waits until a phone is cool enough, or has been waited for long enough.
 
     Returns:
-        Its condition then, the seconds waited, and why it is still too hot ("" if it is not).
+        Its condition then, the seconds waited, and why it is still too warm ("" if it is not).
     """
     begin = time.monotonic()
     pause = cancel or threading.Event()

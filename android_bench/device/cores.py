@@ -1,6 +1,6 @@
-"""The processor cores of a phone and how fast they are, also those that sleep: a core that is off tells nothing of itself.
+"""The processor cores of a phone and their speeds, including those that are off and tell nothing themselves.
 
-The cores that a network is measured on are chosen by these speeds, so they must be the same at every time of day.
+The cores that a network is measured on are chosen by these speeds, so the speeds must be the same at every time.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ CORES = (
 )
 # Highest clock that each core is allowed at this moment.
 CLOCK_LIMITS = "/sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_max_freq"
-# Cores of one policy share their clock; its folder stays while some of them sleep.
+# Cores of one policy share their clock; the folder of the policy stays while some of them are off.
 POLICIES = (
     "for p in /sys/devices/system/cpu/cpufreq/policy[0-9]*; do "
     'echo "$(cat $p/cpuinfo_max_freq 2>/dev/null || echo 0) $(cat $p/related_cpus 2>/dev/null)"; done'
 )
-# Work for every core, for a moment or until a connection breaks: what sleeps for want of it wakes.
+# Work for every core for a moment, or until a connection breaks: cores that are off for lack of work are turned on.
 WAKE = (
     'p=; for n in 1 2 3 4 5 6 7 8; do (i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done) & p="$p $!"; done; '
     "sleep 0.3 2>/dev/null || sleep 1"
@@ -44,9 +44,9 @@ class Core(msgspec.Struct, frozen=True):
     """One processor core.
 
     Attributes:
-        number: as the kernel counts them.
-        max_khz: highest clock; 0 if it is not told.
-        capacity: relative speed, the fastest is 1024; 0 if it is not told.
+        number: number of the core in the kernel.
+        max_khz: highest clock in kHz; 0 if it is unknown.
+        capacity: speed relative to the fastest core, which has 1024; 0 if it is unknown.
     """
 
     number: int
@@ -55,20 +55,20 @@ class Core(msgspec.Struct, frozen=True):
 
     @property
     def known(self) -> bool:
-        """Whether it tells how fast it is."""
+        """Whether the speed of the core is known."""
         return bool(self.max_khz or self.capacity)
 
 
 def read_cores(phone: Phone, cores: str, policies: str, identity: str) -> tuple[Core, ...]:
-    """Puts together what a phone tells of its cores; those that sleep are woken, or known from an earlier time.
+    """Puts together what a phone tells of its cores. Cores that are off are woken, or remembered from an earlier time.
 
     Args:
-        phone: is asked again if some of them sleep.
-        cores, policies: what `CORES` and `POLICIES` printed.
-        identity: of the phone.
+        phone: the device, which is asked again if some of its cores are off.
+        cores, policies: output of `CORES` and `POLICIES`.
+        identity: identity of the phone.
 
     Raises:
-        AdbError: it does not answer.
+        AdbError: the phone does not answer.
     """
     found = parse_cores(cores, policies)
     if not _asleep(found):
@@ -84,7 +84,7 @@ def read_cores(phone: Phone, cores: str, policies: str, identity: str) -> tuple[
 
 
 def parse_cores(cores: str, policies: str = "") -> tuple[Core, ...]:
-    """Reads what `CORES` and `POLICIES` printed; a core that says nothing is like those that share its clock."""
+    """Reads the output of `CORES` and `POLICIES`; a core that tells nothing is like those that share its clock."""
     found: dict[int, Core] = {}
     for line in cores.splitlines():
         numbers = [number(word) for word in line.split()]
@@ -103,7 +103,7 @@ def parse_cores(cores: str, policies: str = "") -> tuple[Core, ...]:
 
 
 def merge(cores: Sequence[Core], others: Iterable[Core]) -> tuple[Core, ...]:
-    """Cores with what others know of them where they do not tell themselves."""
+    """Fills in cores that do not tell their speeds from others of the same number."""
     known = {core.number: core for core in others}
     filled = []
     for core in cores:
@@ -113,12 +113,12 @@ def merge(cores: Sequence[Core], others: Iterable[Core]) -> tuple[Core, ...]:
 
 
 def number(text: str) -> int | None:
-    """A whole number as the kernel prints it."""
+    """A whole number as the kernel prints it; None for anything else."""
     return int(text) if re.fullmatch("[0-9]{1,12}", text.strip()) else None
 
 
 def _asleep(cores: Sequence[Core]) -> bool:
-    """Whether some cores tell how fast they are and others do not, be it by clock or capacity."""
+    """Whether some cores tell their speed and others do not, by clock or capacity."""
     tells = [(bool(core.max_khz), bool(core.capacity)) for core in cores]
     return len(set(tells)) > 1
 
@@ -128,7 +128,7 @@ def _path() -> Path:
 
 
 def _memory() -> dict[str, tuple[Core, ...]]:
-    """Cores of phones by their identities; a file that is none remembers nothing."""
+    """Cores of phones by their identities; empty if the file is damaged or missing."""
     try:
         return msgspec.json.decode(read_bytes(_path(), MOST_BYTES), type=dict[str, tuple[Core, ...]])
     except (FileFormatError, ValueError, RecursionError):
@@ -136,7 +136,7 @@ def _memory() -> dict[str, tuple[Core, ...]]:
 
 
 def _remember(identity: str, cores: tuple[Core, ...]) -> None:
-    """Keeps a phone's cores; what cannot be written is not kept."""
+    """Keeps the cores of a phone; a file that cannot be written is left alone."""
     memory = _memory()
     if identity and cores and memory.get(identity) != cores:
         memory.pop(identity, None)

@@ -12,28 +12,28 @@ from mhmodels.android_bench.device.cores import CORES, POLICIES, REST, WAKE, Cor
 from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, guarded, quote, sections, split_sections
 
-# One slow cluster and something faster: what is within a tenth of the slowest is of its kind.
+# Cores within a tenth of the slowest are of the slowest kind.
 _SAME_KIND = 1.1
 _PROPERTY = re.compile(r"^\[([^\]]+)\]: \[(.*)\]$", re.MULTILINE)
 _AIDL = re.compile(r"android\.hardware\.neuralnetworks\.IDevice/([\w.-]+)")
 _HIDL = re.compile(r"android\.hardware\.neuralnetworks@[\d.]+::IDevice/([\w.-]+)")
-# Names of folders on this machine are made of it.
+# Folders on this machine are named after the ABI.
 _ABI = re.compile(r"[\w-]{1,40}", re.ASCII)
 _WRONG_BOOT = ("", "null")
 
 
 class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's identity and parts; empty text or None where it does not tell.
+    """Identity and parts of a phone; an empty text or None where the phone does not tell.
 
     Attributes:
-        serial: as `adb devices` lists it.
-        sdk: API level; 0 if it is not told.
-        accelerators: NNAPI's, as far as they can be asked for without running anything.
-        libraries: of the paths that delegates need, those that are there.
-        free_bytes: room below /data/local/tmp.
-        boot_id: changes with every start.
+        serial: serial number as `adb devices` lists it.
+        sdk: API level; 0 if it is unknown.
+        accelerators: accelerators of NNAPI, as far as they can be listed without running anything.
+        libraries: those of the asked paths that exist on the device.
+        free_bytes: free storage below /data/local/tmp.
+        boot_id: identifier that changes with every start.
         identity: serial number and build.
-        pinned: whether programs can be tied to the big cores.
+        pinned: whether programs can be pinned to the big cores.
     """
 
     serial: str
@@ -57,25 +57,25 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        """`Google Pixel 4`."""
+        """Manufacturer and model, such as `Google Pixel 4`."""
         if self.model.lower().startswith(self.manufacturer.lower()):
             return self.model
         return f"{self.manufacturer} {self.model}".strip()
 
     @property
     def hardware_serial(self) -> str:
-        """Which phone it is, however it is connected: its own serial number; what adb calls it where it tells none."""
+        """Serial number of the phone itself, however it is connected; what adb calls it where it tells none."""
         number, space, _ = self.identity.partition(" ")
         return number if space else self.serial
 
     @property
     def big_mask(self) -> int:
-        """Bit mask of the cores that are not of the slowest kind; of all cores where there is one kind; 0 if unknown.
+        """Bit mask of the cores that are not of the slowest kind; of all cores where there is one kind; 0 if it is unknown.
 
-        It is unknown as well where one core does not tell how fast it is: whether it sleeps must not change the mask.
+        It is unknown too where one core does not tell its speed: whether that core is off must not change the mask.
         """
         speeds = {core.number: core.capacity or core.max_khz for core in self.cores}
-        # A mix of both measures cannot be ordered.
+        # A mix of capacities and clocks cannot be ordered.
         if not all(core.capacity for core in self.cores):
             speeds = {core.number: core.max_khz for core in self.cores}
         if not speeds or not all(speeds.values()):
@@ -85,12 +85,12 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def core_mask(facts: PhoneFacts) -> int:
-    """Bit mask of the cores to measure on, 0 if they cannot be chosen."""
+    """Bit mask of the cores to measure on; 0 if they cannot be chosen."""
     return facts.big_mask if facts.pinned else 0
 
 
 def rest_mask(facts: PhoneFacts) -> int:
-    """Bit mask of the cores that are not measured on, 0 if there are none or they cannot be chosen."""
+    """Bit mask of the cores that are not measured on; 0 if there are none or they cannot be chosen."""
     every = sum(1 << core.number for core in facts.cores)
     return every & ~facts.big_mask if facts.pinned else 0
 
@@ -118,7 +118,7 @@ def read_facts(phone: Phone, libraries: Iterable[str] = ()) -> PhoneFacts:
         "libraries": f"ls -d {' '.join(quote(path) for path in paths)} 2>/dev/null" if paths else ":",
     }
     script, secret = sections(commands)
-    # It goes to terminals, tables and the store.
+    # The facts are shown in terminals and tables, and stored.
     found = split_sections(without_controls(phone.script(script).stdout.replace("\r", "")), secret)
     props = {name: value[:200] for name, value in _PROPERTY.findall(found.get("props", ""))}
     phone.tells_start = props.get("sys.boot_completed") == "1"
@@ -141,7 +141,7 @@ def read_facts(phone: Phone, libraries: Iterable[str] = ()) -> PhoneFacts:
         cores=read_cores(phone, found.get("cores", ""), found.get("policies", ""), identity),
         gpu=found.get("gpu", "").partition("GLES:")[2].strip()[:200],
         accelerators=tuple(accelerators),
-        # The end is compared: what stands before is the device's own business.
+        # Ends are compared, because the device may print more before a path.
         libraries=frozenset(path for path in paths if any(line.endswith(path) for line in present)),
         free_bytes=_free(found.get("df", "")),
         boot_id=found.get("boot", "").strip()[:64],
@@ -152,20 +152,20 @@ def read_facts(phone: Phone, libraries: Iterable[str] = ()) -> PhoneFacts:
 
 
 def _can_pin(phone: Phone, mask: int) -> bool:
-    """Whether the kernel takes a mask, which would end every run else; it takes none whose cores all sleep."""
+    """Whether the kernel accepts a mask. A mask that it refuses would end every run; it refuses one whose cores are all off."""
     pin = f"taskset {mask:x} true"
     rc = phone.script(pin).rc
-    # 126 and 127: there is no such program.
+    # 126 and 127 mean that there is no such program.
     return rc == 0 or (rc not in (126, 127) and phone.script(f"{WAKE}; {pin}; c=$?; {REST}; exit $c").rc == 0)
 
 
 def restarted(before: str, after: str) -> bool:
-    """Whether a device's boot id changed; False where it has none to tell."""
+    """Whether the boot id of a device changed; False where it has none."""
     return before not in _WRONG_BOOT and after not in _WRONG_BOOT and before != after
 
 
 def _free(text: str) -> int | None:
-    """Room from `df -k`: the fourth column of the last line."""
+    """Free storage in bytes from `df -k`: the fourth column of the last line."""
     words = text.splitlines()[-1].split() if text.strip() else []
     blocks = number(words[3]) if len(words) > 3 else None
     return None if blocks is None else blocks * 1024

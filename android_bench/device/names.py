@@ -1,4 +1,4 @@
-"""Names that people give to their phones, and where raw logs and libraries are."""
+"""Names that users give to their phones."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,40}", re.ASCII)
 
 
 def names_path() -> Path:
-    """The file of the phones' names."""
+    """File with the names of phones."""
     return data_path() / "phones.json"
 
 
 def read_names() -> dict[str, str]:
-    """Names by serial.
+    """Names of phones by serial number.
 
     Raises:
         MeasurementError: the file is damaged.
@@ -32,7 +32,7 @@ def read_names() -> dict[str, str]:
         return {}
     try:
         names = msgspec.json.decode(read_bytes(path, MOST_BYTES), type=dict[str, str])
-    # Bytes that are no UTF-8 are a ValueError, as is what is no JSON.
+    # Bytes that are not UTF-8 raise a ValueError, and so does text that is not JSON.
     except (FileFormatError, ValueError, RecursionError) as error:
         raise MeasurementError(f"{path}: not the names of phones ({error}); remove it and name them again") from error
     wrong = next((name for name in names.values() if not _NAME.fullmatch(name)), None)
@@ -42,10 +42,10 @@ def read_names() -> dict[str, str]:
 
 
 def set_name(serial: str, name: str) -> None:
-    """Gives a phone a name for `NAME/delegate`; "" takes it away.
+    """Gives a phone a name for `NAME/delegate`; "" removes it.
 
     Raises:
-        MeasurementError: the name cannot be one, or is another phone's.
+        MeasurementError: the name is not valid, or another phone has it.
     """
     names = {known: value for known, value in read_names().items() if known != serial}
     if name:
@@ -58,10 +58,10 @@ def set_name(serial: str, name: str) -> None:
 
 
 def serial_of(phone: str) -> str:
-    """The serial behind a name; a serial stands for itself."""
+    """Serial number of the phone with a name; a serial number stands for itself."""
     return next((serial for serial, name in read_names().items() if name == phone), phone)
 
 
 def name_of(serial: str) -> str:
-    """A phone's name, or its serial if it has none: what stands in hardware ids."""
+    """Name of a phone in hardware ids: the one that the user gave it, else its serial number."""
     return read_names().get(serial, serial)

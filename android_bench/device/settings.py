@@ -1,7 +1,7 @@
-"""Android's settings that are changed while a phone is measured: how they are read, changed and put back, and the note of them.
+"""Android's settings that are changed while a phone is measured: how they are read, changed, noted and put back.
 
-A phone may refuse a change, and may do so silently: what holds is what it says when it is asked again. Only a setting that did
-change is owed to the phone.
+A phone may refuse a change, openly or silently, so the value that counts is the one that it reports afterwards. Only a setting
+that did change must be put back.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _ANSWER = re.compile(r"^set (\d{1,3}) (\d{1,3}) ?(.*)$", re.MULTILINE | re.ASCII
 
 
 class PhoneSetting(msgspec.Struct, frozen=True):
-    """One of Android's settings that is changed while measuring.
+    """A setting of Android that is changed while measuring.
 
     Attributes:
-        namespace, key: as `settings` takes them; namespace `power` stands for the fixed performance mode.
-        value: while measuring, or what it was.
-        needed: rows say that it was so, so a phone that refuses it is not measured.
+        namespace, key: as the command `settings` takes them; namespace `power` stands for the fixed performance mode.
+        value: value while measuring, or the former value.
+        needed: whether rows say that it was changed, so that a phone that refuses it is not measured.
     """
 
     namespace: str
@@ -33,11 +33,11 @@ class PhoneSetting(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """What stands for it in messages and in what the device is asked."""
+        """Name of the setting in messages and on the device."""
         return f"{self.namespace} {self.key}"
 
 
-# Less light, less heat; a phone that sleeps is measured on its slow cores.
+# A dark screen makes less heat. A phone that sleeps runs programs on its slow cores.
 SETTINGS = (
     PhoneSetting("system", "screen_brightness_mode", "0"),
     PhoneSetting("system", "screen_brightness", "0"),
@@ -48,11 +48,11 @@ _MEASURING = {setting.name: setting.value for setting in (*SETTINGS, FIXED_CLOCK
 
 
 class SettingAnswer(msgspec.Struct, frozen=True):
-    """What a phone answers to a change.
+    """Answer of a phone to a change.
 
     Attributes:
         rc: exit code of the change.
-        value: of the setting now; "" where it cannot be read.
+        value: value of the setting afterwards; "" where it cannot be read.
     """
 
     rc: int
@@ -63,58 +63,58 @@ class SettingAnswer(msgspec.Struct, frozen=True):
         return self.rc != 0 or (bool(self.value) and self.value == before != setting.value)
 
     def changed(self, before: str) -> bool:
-        """Whether the setting is another one than it was."""
+        """Whether the setting differs from its former value."""
         return self.value != before if self.value else self.rc == 0
 
     def settled(self, setting: PhoneSetting) -> bool:
-        """Whether it was put back; some phones round what they take."""
+        """Whether the setting was put back; some phones round the value."""
         return self.value == setting.value or (self.rc == 0 and self.value != _MEASURING.get(setting.name))
 
 
 def usable(value: str) -> bool:
-    """Whether a value can be written down and put back."""
+    """Whether a value can be noted and put back."""
     return _VALUE.fullmatch(value) is not None
 
 
 def parse_journal(text: str) -> list[PhoneSetting]:
-    """Settings that were written down; what is none is left alone."""
+    """Reads noted settings; lines that are no settings are ignored."""
     found: dict[str, PhoneSetting] = {}
     for line in text.replace("\r", "").splitlines():
         namespace, _, rest = line.partition(" ")
         key, _, value = rest.partition(" ")
         setting = PhoneSetting(namespace, key, value)
-        # Only what is ever changed: the file lies where others may write.
+        # Only settings that are ever changed here, because others may write this file.
         if setting.name in _MEASURING and usable(value):
             found.setdefault(setting.name, setting)
     return list(found.values())
 
 
 def journal_text(settings: Iterable[PhoneSetting]) -> str:
-    """The note of what settings were; for `parse_journal`."""
+    """Writes former values of settings, for `parse_journal`."""
     return "".join(f"{setting.name} {setting.value}\n" for setting in settings)
 
 
 def get_script(setting: PhoneSetting) -> str:
-    """Prints a setting's value."""
-    # Android does not tell whether the fixed performance mode is on; off is what every phone starts with.
+    """A script that prints the value of a setting."""
+    # Android does not report whether the fixed performance mode is on; every phone starts with it off.
     known = setting.namespace == "power"
     return "echo false" if known else f"settings get {quote(setting.namespace)} {quote(setting.key)}"
 
 
 def put_script(settings: Sequence[PhoneSetting]) -> list[str]:
-    """Lines of script that change settings and say for each how it went and what it is now; for `parse_answers`."""
+    """Lines of a script that change settings and print for each the exit code and the value afterwards; for `parse_answers`."""
     lines = []
     for number, setting in enumerate(settings):
-        # Nothing can be read there.
+        # The fixed performance mode cannot be read.
         read = ":" if setting.namespace == "power" else f"{get_script(setting)} 2>/dev/null"
-        # Some say that they failed and end well.
+        # Some phones print a failure and exit with code 0.
         said = f'o=$({_put(setting)} 2>&1); c=$?; case "$o" in *Failed*|*Exception*|*nknown*) [ $c -ne 0 ] || c=1;; esac'
         lines.append(f'{said}; v=$({read}); echo; echo "set {number} $c $v"')
     return lines
 
 
 def parse_answers(settings: Sequence[PhoneSetting], said: str) -> Mapping[str, SettingAnswer]:
-    """What a phone answered, by the settings' names; one that it did not answer for was refused."""
+    """Answers of a phone by name of the setting; a setting without an answer counts as refused."""
     told = {int(number): SettingAnswer(int(rc), value.strip()) for number, rc, value in _ANSWER.findall(said.replace("\r", ""))}
     return {setting.name: told.get(number, SettingAnswer(1, "")) for number, setting in enumerate(settings)}
 

@@ -1,1 +1,1 @@
-"""What benchmark tools print, read into data."""
+"""Reading what benchmark tools print and write."""

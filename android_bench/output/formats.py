@@ -1,16 +1,16 @@
-"""Lines that benchmark_model, benchmark_litert_model and the delegates print, as patterns: all generations of the format."""
+"""Patterns of the lines that benchmark_model, benchmark_litert_model and delegates print, in all versions of the format."""
 
 from __future__ import annotations
 
 import re
 
 _NUMBER = r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
-# More digits than this are no count of anything, and no number that a store takes.
+# A number with more digits counts nothing, and no store takes it.
 _WHOLE = r"\d{1,9}"
 
 
 def _line(pattern: str) -> re.Pattern[str]:
-    # The tool prints ASCII digits; others would read as numbers too.
+    # The tool prints ASCII digits; without the flag, digits of other scripts would match too.
     return re.compile(pattern.replace("<number>", _NUMBER).replace("<whole>", _WHOLE), re.ASCII)
 
 
@@ -45,7 +45,7 @@ MEMORY = _line(
     r"^(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): init=(<number>) overall=(<number>)"
 )
 PEAK = _line(r"^Overall peak memory footprint \(MB\) via periodic monitoring: (<number>)")
-# What a delegate, or the runtime about it, says when the work was given back after all.
+# What a delegate or the runtime prints when the CPU takes the work over after all.
 TAKEN_BACK = re.compile(
     r"""(?ix) \b(?:fell|fall(?:s|ing|en)?)[ -]?back\b | \bfallback\b | \brevert(?:s|ed|ing)?\b | \broll(?:s|ed|ing)?[ -]?back\b
     | \b(?:undo(?:ne|ing)?|undid|remov(?:ed|ing)|reject(?:ed|ing|s)|discard(?:ed|ing|s)|unapplied)\b.{0,60}\bdelegates?\b
@@ -56,7 +56,7 @@ TAKEN_BACK = re.compile(
     | \bCPU\ instead\b | \binstead\b.{0,40}\bCPU\b""",
     re.ASCII,
 )
-# Settings of a delegate, not the place where it runs.
+# Settings of a delegate; they do not say where it runs.
 DEFAULTS = re.compile(r"(?i)\bback to (?:the )?defaults? (?:perf\w*|power|priority|precision|setting|value|option|config|log)")
 SOURCE = _line(r"^\[[\w./-]+:\d+\]\s*")
 BLOCK = _line(

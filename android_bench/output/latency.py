@@ -1,4 +1,4 @@
-"""The time of a run, read from what the tool says of it, with everything that must hold between its numbers."""
+"""Reading the latency of a run from the output of the tool, with checks of everything that must hold between its numbers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from mhmodels.android_bench.output.protos import BenchmarkResult
 
 _RELATIVE = 2e-5
 _BLOCK_MS = 0.0051
-# Three years: no set-up takes so long, and no store takes infinity.
+# Three years: no set-up takes longer, and no store takes infinity.
 _HUGE_MS = 1e11
-# The tool counts whole microseconds: less than a tenth of one is another unit, or no time at all.
+# The tool counts whole microseconds: less than a tenth of one is in another unit, or no time at all.
 _LEAST_MS = 1e-4
-# adb's own time, and clocks that are not quite alike.
+# Tolerance for adb's own time and for clocks that differ slightly.
 _SLACK_S = 0.5
-# A loop spends little beside its inferences. Less of its time than this is told in another unit.
+# A loop spends most of its time in inferences. If the share is smaller than this, the time is in another unit.
 _LEAST_PART = 0.01
 
 
 class Latency(NamedTuple):
-    """One block's time, in milliseconds.
+    """Latency of one block, in ms.
 
     Attributes:
-        median: None from tools that print none.
-        mean, min, max, std: over `runs`; min, max and std may be missing.
-        init, first, warmup: session set-up, first inference, mean of the warm-up.
+        median: median inference; None where the tool does not print it.
+        mean, min, max, std: statistics over `runs` inferences; min, max and std may be missing.
+        init: set-up of the session.
+        first: first inference.
+        warmup: mean of the warm-up.
     """
 
     mean: float
@@ -43,16 +45,16 @@ class Latency(NamedTuple):
 
     @property
     def value(self) -> float:
-        """What stands for the block: its median, or its mean where there is no other."""
+        """The figure that stands for the block: its median, or its mean where there is no median."""
         return self.mean if self.median is None else self.median
 
 
 class Doubt(Exception):
-    """The output does not hold together."""
+    """The output contradicts itself or is incomplete."""
 
 
 def read_latency(output: Output, result: BenchmarkResult | None) -> Latency:
-    """The measured block, if stages, statistics and final line are all there, once each, and agree."""
+    """Reads the measured block if stages, statistics and final line are all there, once each, and agree."""
     sequence = output.sequence
     if sequence not in ("RCRCT", "RCRCB", "B", "RCRCTB", "RCRCBT"):
         raise Doubt(
@@ -107,12 +109,12 @@ def _milliseconds(microseconds: float | None) -> float | None:
 
 
 def _sane(number: float | None) -> float | None:
-    """A number that is beside the point: left out if it cannot be, while the latency stands."""
+    """A number that is not the latency itself: None if it cannot be right, while the latency stays valid."""
     return number if number is not None and math.isfinite(number) and 0 <= number < _HUGE_MS else None
 
 
 def _one_distribution(measured: Count) -> None:
-    """Numbers of one and the same list of times obey each other; printed ones are rounded or cut to whole microseconds."""
+    """Checks that the statistics can be of one list of times; printed numbers are rounded or cut to whole microseconds."""
     parts = [value for value in (measured.p5, measured.median, measured.p95) if value is not None]
     if parts != sorted(parts):
         raise Doubt(f"percentiles are out of order ({', '.join(f'{value:g}' for value in parts)})")
@@ -127,7 +129,7 @@ def _one_distribution(measured: Count) -> None:
 
 
 def _as_announced(measured: Count, output: Output) -> None:
-    """The loop ends after so many inferences and seconds, or at its limit; what it tells must be so."""
+    """Checks that the loop ended after the announced inferences and seconds, or at its limit."""
     stage, claimed = output.stages[1], measured.count * (measured.avg or 0) / 1e6
     if claimed < stage.min_secs * _LEAST_PART:
         raise Doubt(f"{claimed:g} s of inferences in a stage of at least {stage.min_secs:g} s: are these microseconds?")
@@ -136,7 +138,7 @@ def _as_announced(measured: Count, output: Output) -> None:
 
 
 def _same_average(measured: Count, output: Output) -> None:
-    """The final line repeats the average; where it differs, one of them is of something else."""
+    """Checks that the final line repeats the average; if it differs, one of the two is of something else."""
     assert measured.avg is not None
     if "T" in output.sequence:
         timings = output.timings or {}
@@ -154,7 +156,7 @@ def _same_average(measured: Count, output: Output) -> None:
 
 
 def _from_block(output: Output) -> Latency:
-    """LiteRT's block alone: hundredths of a millisecond, so nothing under one of them."""
+    """Reads a LiteRT block alone. It has hundredths of a millisecond, so a latency below one of them is refused."""
     block = output.block
     mean, runs = block.get("Inference (avg)"), output.block_runs
     low, high = block.get("Inference (min)"), block.get("Inference (max)")
@@ -175,7 +177,7 @@ def _from_block(output: Output) -> Latency:
 
 
 def _with_result(latency: Latency, result: BenchmarkResult | None) -> Latency:
-    """Takes the exact numbers of the result file, if it is of the same run."""
+    """Takes the exact numbers of the result file, if the file is of the same run."""
     if result is None:
         return latency
     numbers = result.latency_ms
@@ -186,14 +188,14 @@ def _with_result(latency: Latency, result: BenchmarkResult | None) -> Latency:
     low, high = latency.min or 0.0, latency.max or _HUGE_MS
     for name in ("min", "median", "p95", "max"):
         value = numbers.get(name)
-        # Zero is a field that nobody set.
+        # Zero is a field that was not set.
         if value and not (0 < value < _HUGE_MS and low - _BLOCK_MS <= value <= high + _BLOCK_MS):
             raise Doubt(f"the result file has {name} {value:g} ms, the text min {low:g} and max {high:g}")
     return latency._replace(median=latency.median or numbers.get("median") or None, p95=latency.p95 or numbers.get("p95") or None)
 
 
 def check_plausible(latency: Latency, wall_s: float) -> None:
-    """A clock that was set during the run shows: the tool claims more time than passed here."""
+    """Refuses a time that is longer than what passed on this machine: the clock was set during the run."""
     if latency.value < _LEAST_MS:
         raise Doubt(f"{latency.value:g} ms is no latency")
     claimed = latency.mean * latency.runs + (latency.warmup or 0) * latency.warmup_runs

@@ -1,6 +1,6 @@
-"""What benchmark_model and benchmark_litert_model print, read into data: all generations of the format.
+"""Parser of the output of benchmark_model and benchmark_litert_model, for all versions of the format.
 
-Nothing here decides what a run is worth; see `verdict`. Times are in microseconds, as the tool prints them.
+The parser does not decide whether a run counts; `verdict` does. Times are in microseconds, as the tool prints them.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mhmodels.android_bench.output import formats
 from mhmodels.android_bench.transport.lines import LineAssembler
 
 T = TypeVar("T")
-# Settings that decide what runs where.
+# Settings that decide which processor runs the network.
 _DECISIVE = frozenset((
     "graph", "use xnnpack", "use gpu", "use nnapi", "use hexagon", "nnapi accelerator name", "disable nnapi cpu",
     "external delegate path", "external delegate options",
@@ -25,7 +25,7 @@ READABLE = 2000
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):
-    """One statistics line. Absent numbers are None; `sound` is False where the line cannot be trusted."""
+    """A line of statistics. A missing number is None; `sound` is False where the line cannot be trusted."""
 
     count: int
     first: float | None = None
@@ -41,7 +41,7 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stage(msgspec.Struct, frozen=True):
-    """What a stage was to be: so many inferences and seconds at least, and so many seconds at most (None: not told)."""
+    """Announcement of a stage: least inferences, least seconds and most seconds (None where the tool does not say)."""
 
     iterations: int
     min_secs: float
@@ -49,7 +49,7 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class Replaced(msgspec.Struct, frozen=True):
-    """`Replacing X out of Y node(s)`: by which delegate, in which subgraph. `total` is None in old versions."""
+    """`Replacing X out of Y node(s)`: the delegate, the subgraph and both numbers. `total` is None in old versions."""
 
     kernel: str
     nodes: int
@@ -59,29 +59,31 @@ class Replaced(msgspec.Struct, frozen=True):
 
 
 class Output(msgspec.Struct, kw_only=True):
-    """Everything of one run.
+    """Everything that one run printed.
 
     Attributes:
-        sequence: `R` for a stage's heading, `C` for a statistics line, `T` for the final timings, `B` for LiteRT's block, as
-            they came on their stream.
-        stages: headings, warm-up first.
-        counts: statistics, warm-up first.
-        voices: the streams on which the tool itself spoke; it uses one.
-        conflicts: lines that say otherwise than an earlier one.
-        timings: the final line by its own words.
-        block: LiteRT's block by its own words, in milliseconds.
-        block_runs: inferences that the block's average is of.
-        applied: by delegate name: `completely`, `partially` or `not`.
-        created: names of delegates that were made.
-        replaced, split, simple: three ways of telling what was delegated: nodes; (on the GPU, all); by name (nodes, all).
+        sequence: order of the lines on their stream: `R` for a stage's heading, `C` for a line of statistics, `T` for the final
+            timings, `B` for a LiteRT block.
+        stages: announcements of the stages, warm-up first.
+        counts: statistics of the stages, warm-up first.
+        voices: streams on which the tool itself printed; a sound run uses one.
+        conflicts: lines that contradict an earlier line.
+        timings: numbers of the final line by name.
+        block: numbers of a LiteRT block by name, in milliseconds.
+        block_runs: number of inferences that the average of the block is over.
+        applied: `completely`, `partially` or `not` by name of the delegate.
+        created: names of delegates that were created.
+        replaced: nodes that were delegated, from the `Replacing` lines.
+        split: (nodes on the GPU, all nodes), from the GPU delegate.
+        simple: (nodes, all nodes) by name of the delegate.
         parameters: echoed settings by title, in lower case.
-        accelerators: what NNAPI offers; None if it did not say.
+        accelerators: accelerators that NNAPI offers; None if the tool did not list them.
         unconsumed: flags that the tool does not know, with dashes and values.
-        watched: of the patterns asked for, those seen, with the first line.
-        taken_back: lines that tell of work which a delegate did not do in the end, the first few.
-        errors: lines that look like trouble, the first few.
-        oversized: lines that were too long to be any.
-        memory_mb: init, overall and peak, as far as told.
+        watched: patterns of `watch` that a line matched, each with the first such line.
+        taken_back: first lines that say that a delegate did not do its work in the end.
+        errors: first lines that look like an error.
+        oversized: number of lines that were too long to be read.
+        memory_mb: init, overall and peak memory in MB, where the tool prints it.
     """
 
     sequence: str = ""
@@ -108,11 +110,11 @@ class Output(msgspec.Struct, kw_only=True):
 
 
 class OutputParser:
-    """Reads both streams as they come, in chunks of any size.
+    """Parses both streams as they arrive, in chunks of any size.
 
     Args:
-        watch: regular expressions; the result tells which of them a line matched.
-        may: regular expressions of lines that are never `taken_back`.
+        watch: regular expressions; `Output.watched` tells which of them a line matched.
+        may: regular expressions of lines that never count as `Output.taken_back`.
     """
 
     def __init__(self, watch: Iterable[str] = (), may: Iterable[str] = ()) -> None:
@@ -122,7 +124,7 @@ class OutputParser:
         self.output = Output()
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Takes the next bytes of `stdout` or `stderr`; an old phone sends both as one."""
+        """Takes the next bytes of `stdout` or `stderr`; an old phone sends both as one stream."""
         for line in self._streams[stream].feed(data):
             self._line(line, stream)
 
@@ -134,11 +136,11 @@ class OutputParser:
         return self.output
 
     def _line(self, line: str, stream: str) -> None:
-        # LiteRT names the source file of every line.
+        # LiteRT puts the source file before every line.
         line = formats.SOURCE.sub("", line)
         if not line:
             return
-        # What the tool says for us to read is short, but for a name at its end; noise can be long, and patterns slow on it.
+        # Lines to be read are short except for a name at their end; other lines can be long, and patterns are slow on them.
         start = line[:READABLE]
         for pattern, expression in self._watch:
             if pattern not in self.output.watched and expression.search(start):
@@ -164,7 +166,7 @@ class OutputParser:
                 out.stages.append(Stage(int(match[1]), float(match[2]), float(match[3]) if match[3] else None))
         elif match := formats.COUNT.match(line):
             self._speaks("C", stream)
-            # A tool gone wild must not fill our memory with statistics.
+            # A faulty tool must not fill the memory with statistics.
             if len(out.counts) < MAX_NOTES:
                 out.counts.append(_count(int(match[1]), match[2]))
         elif match := formats.TIMINGS.match(line):
@@ -188,7 +190,7 @@ class OutputParser:
             self.output.sequence += what
 
     def _block(self, line: str, match: re.Match[str]) -> None:
-        """A line of LiteRT's block; a second block, or another unit than milliseconds, makes it worth nothing."""
+        """Reads a line of a LiteRT block; a second block, or a unit other than milliseconds, invalidates it."""
         out = self.output
         if match[1] in out.block or not (match[3] or match[1] == "Inference (std)"):
             self._conflict(line)
@@ -208,7 +210,7 @@ class OutputParser:
             if len(out.replaced) < MAX_NOTES:
                 out.replaced.append(Replaced(match[3], int(match[1]), total, int(match[4]), int(match[5] or 0)))
         elif line.startswith("Replacing ") and "node(s) with delegate" in line:
-            # Of this kind, and not as any version writes it: what it meant to say is not known.
+            # A line of this kind that no version of the tool prints: its meaning is unknown.
             self._conflict(line)
         elif match := formats.SPLIT.match(line) or formats.NO_SPLIT.match(line):
             split = (int(match[1]), int(match[1]) + int(match[2])) if match.re is formats.SPLIT else (0, int(match[1]))
@@ -225,7 +227,7 @@ class OutputParser:
         return True
 
     def _once(self, known: dict[str, T], name: str, value: T, line: str) -> None:
-        """Keeps the first of what may be said once; another value for the same name is a contradiction."""
+        """Keeps the first value of something that may be printed once; another value for the same name is a conflict."""
         if len(known) < MAX_NOTES and known.setdefault(name, value) != value:
             self._conflict(line)
 
@@ -245,7 +247,7 @@ class OutputParser:
         elif match := formats.PARAMETER.match(line):
             title = match[1].strip().lower()
             known = out.parameters.setdefault(title, match[2]) if len(out.parameters) < 200 else match[2]
-            # Others may be said twice, of which nothing depends on.
+            # Nothing depends on the other parameters, so they may be printed twice.
             if known != match[2] and title in _DECISIVE:
                 self._conflict(line)
         elif len(out.errors) < MAX_NOTES:
@@ -253,7 +255,7 @@ class OutputParser:
 
 
 def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), may: Iterable[str] = ()) -> Output:
-    """Reads a finished run; see `OutputParser`."""
+    """Parses a finished run; see `OutputParser`."""
     parser = OutputParser(watch, may)
     parser.feed("stdout", stdout)
     parser.feed("stderr", stderr)
@@ -261,7 +263,7 @@ def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), 
 
 
 def _count(count: int, rest: str) -> Count:
-    """One statistics line; what does not read as one is marked."""
+    """Reads one line of statistics; a line that does not read as one is marked as not sound."""
     words = rest.replace("(all same)", "").split()
     same = "(all same)" in rest
     found = [formats.PAIR.match(word) for word in words]
@@ -270,6 +272,6 @@ def _count(count: int, rest: str) -> Count:
     sound = all(found) and len(set(names)) == len(names) and (count == 0) == (not words)
     curr = values.get("curr")
     if sound and curr is not None and (same or (count == 1 and "avg" not in values)):
-        # One run, or all alike: the tool prints that one number only.
+        # With one run, or equal times, the tool prints one number only.
         values = {**dict.fromkeys(("first", "min", "max", "avg", "p5", "median", "p95"), curr), "std": 0.0, **values}
     return Count(count=count, sound=sound and (count == 0 or "avg" in values), **values)

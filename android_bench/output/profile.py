@@ -1,4 +1,4 @@
-"""Per-operator times of a profiling run, from the tool's text tables or its CSV (the paper's figure 2)."""
+"""Times of the operators of a profiling run, from the text tables or the CSV of the tool (figure 2 of the paper)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _COLUMNS = {
 
 
 class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
-    """One node in the order of execution; a delegate's node stands for all that it replaced.
+    """Time of one node. Nodes are in the order of execution; the node of a delegate stands for all nodes that it replaced.
 
     Attributes:
-        kind: node type, or the delegate's name.
-        avg_ms: mean time.
-        percent: of all operators.
-        calls: per inference.
+        kind: type of the node, or name of the delegate.
+        avg_ms: mean time in ms.
+        percent: share of the time of all operators, in per cent.
+        calls: calls in one inference.
     """
 
     kind: str
@@ -38,9 +38,9 @@ class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def parse_profile(stdout: bytes) -> tuple[OperatorTime, ...]:
-    """The operators of regular runs in their order; none if the text holds no whole table.
+    """Reads the operators of regular runs in their order; empty if the text has no complete table.
 
-    Columns are found by their headings: older versions have one more.
+    Columns are found by their headings, because older versions have one more column.
     """
     lines = [_unprefixed(raw) for raw in stdout.split(b"\n")]
     starts = [place for place, line in enumerate(lines) if _REGULAR in line]
@@ -61,7 +61,7 @@ def parse_profile(stdout: bytes) -> tuple[OperatorTime, ...]:
             elif found:
                 in_order = False
         elif (match := _NODES.match(line)) and int(match[1]) != len(found):
-            # A subgraph's or delegate's inner table ends the primary one; a cut one is none.
+            # The inner table of a subgraph or a delegate ends the primary table; an incomplete table does not count.
             return ()
         elif match:
             break
@@ -69,14 +69,14 @@ def parse_profile(stdout: bytes) -> tuple[OperatorTime, ...]:
 
 
 def _unprefixed(raw: bytes) -> str:
-    # Leading tabs separate columns here, so only what surrounds the text is cleaned.
+    # Leading tabs separate columns here, so only prefixes and terminal codes are removed.
     return clean(raw) if b"=" in raw or b":" in raw[:40] else without_controls(raw.decode(errors="replace").strip("\r\n "))
 
 
 def _cells(line: str) -> list[str]:
     if "\t" in line:
         return [cell.strip() for cell in line.strip("\t ").split("\t")]
-    # Names in CSV are not quoted and may hold commas: they come last.
+    # Names in the CSV are not quoted and may have commas, but they are the last column.
     return [cell.strip() for cell in line.split(",", 7)]
 
 

@@ -1,4 +1,4 @@
-"""The two binary results that newer tools write: BenchmarkResult and ModelRuntimeDetails (LiteRT, proto2 wire format)."""
+"""Decoding the two binary results of newer tools: BenchmarkResult and ModelRuntimeDetails of LiteRT (proto2 wire format)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LATENCY = ("avg", "min", "max", "std", "median", "p5", "p95", "init", "first", 
 
 
 class BenchmarkResult(NamedTuple):
-    """What BenchmarkResult says that text does not: exact milliseconds.
+    """The numbers of a BenchmarkResult, which are exact where the text is rounded.
 
     Attributes:
-        latency_ms: by name: avg, min, max, std, median, p5, p95, init, first, warmup; what is there.
-        runs, warmup_runs: inferences; None if it does not say.
+        latency_ms: latencies in ms by name: avg, min, max, std, median, p5, p95, init, first, warmup; missing ones are left out.
+        runs, warmup_runs: numbers of inferences; None if missing.
     """
 
     latency_ms: dict[str, float]
@@ -30,8 +30,8 @@ class Placement(NamedTuple):
     """Where the nodes of the primary graph ran.
 
     Attributes:
-        total: nodes of the file.
-        delegated: by delegate name, nodes that it replaced.
+        total: number of nodes in the file.
+        delegated: number of nodes that a delegate replaced, by the name of the delegate.
     """
 
     total: int
@@ -42,7 +42,7 @@ def read_result(data: bytes) -> BenchmarkResult:
     """Decodes a BenchmarkResult.
 
     Raises:
-        FileFormatError: it is cut off or something else.
+        FileFormatError: the data are incomplete or something else.
     """
     latency: dict[str, float] = {}
     runs: dict[int, int] = {}
@@ -57,10 +57,10 @@ def read_result(data: bytes) -> BenchmarkResult:
 
 
 def read_placement(data: bytes) -> Placement:
-    """Decodes ModelRuntimeDetails: its nodes, and those that delegates replaced.
+    """Decodes ModelRuntimeDetails: the number of nodes, and those that delegates replaced.
 
     Raises:
-        FileFormatError: it is cut off, something else, or holds no graph.
+        FileFormatError: the data are incomplete, something else, or hold no graph.
     """
     graph = next((value for number, value in _fields(data) if number == 2 and isinstance(value, bytes)), None)
     if graph is None:
@@ -70,7 +70,7 @@ def read_placement(data: bytes) -> Placement:
     for node in (value for number, value in _fields(graph) if number == 3 and isinstance(value, bytes)):
         details = next((value for number, value in _fields(node) if number == 8 and isinstance(value, bytes)), None)
         if details is None:
-            # Nodes that a delegate took over stay in the list, so this counts every one of the file.
+            # Nodes that a delegate replaced stay in the list, so this counts all nodes of the file.
             total += 1
             continue
         name, replaced = "", 0
@@ -84,12 +84,12 @@ def read_placement(data: bytes) -> Placement:
 
 
 def _varints(packed: int | float | bytes) -> int:
-    """How many numbers a packed field holds: each ends in a byte below 128."""
+    """Number of values in a packed field: each ends in a byte below 128."""
     return sum(byte < 0x80 for byte in packed) if isinstance(packed, bytes) else 0
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | float | bytes]]:
-    """Field numbers and values: varints as int, 32 bit as float, lengths as bytes (64 bit as float)."""
+    """Numbers and values of the fields: varints as int, 32 bits as float, 64 bits as float, lengths as bytes."""
     place = 0
     while place < len(data):
         key, place = _varint(data, place)

@@ -1,1 +1,1 @@
-"""Measuring on one phone: blocks in turns, series, and rows for the store."""
+"""A session on one phone: working folder, settings, blocks, outcomes and rows."""

@@ -1,4 +1,4 @@
-"""One run of the tool on a phone, from the look before to the look after, with what it left behind."""
+"""One run of the tool on a phone, from the condition before it to the condition and the files after it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from mhmodels.errors import FileFormatError
 T = TypeVar("T")
 CLOCK_BYTES = 1 << 15
 FRESH_S = 1.0
-# As hexadecimal text they must fit into what is kept of a script's output; a network of 1,000 nodes takes 100 KiB.
+# As hexadecimal text they must fit into the kept output of a script; a network of 1,000 nodes takes 100 KiB.
 FILE_BYTES = {RESULT: 1 << 14, PLACEMENT: 1 << 18}
 Cool = Callable[[], tuple[PhoneCondition, float, str]]
 
@@ -39,12 +39,12 @@ class PhoneBlock(NamedTuple):
     """A finished run.
 
     Attributes:
-        script: what ran on the device.
-        before, after: the phone's condition; no `after` where the phone was gone.
-        waited_s: for it to cool down.
+        script: script that ran on the device.
+        before, after: condition of the phone; `after` is None where the phone was gone.
+        waited_s: seconds waited for the phone to cool down.
         hot: why it was still too warm, or "".
-        lowest_khz: lowest limit of each core's clock meanwhile; empty where it was not told.
-        start_khz: limits when the session began.
+        lowest_khz: lowest limit in kHz of each core's clock during the run; empty where it is unknown.
+        start_khz: limits in kHz when the session began.
     """
 
     verdict: Verdict
@@ -59,12 +59,12 @@ class PhoneBlock(NamedTuple):
 
     @property
     def throttled(self) -> bool:
-        """Whether heat held the phone back before, during or after it."""
+        """Whether heat held the phone back before, during or after the run."""
         return self.after is not None and throttled(self.before, self.after, self.lowest_khz, self.start_khz)
 
     @property
     def saving(self) -> bool:
-        """Whether the phone began to save power meanwhile."""
+        """Whether the phone began to save power during the run."""
         return self.after is not None and bool(self.after.power_save)
 
 
@@ -72,15 +72,15 @@ class BlockRunner:
     """Runs blocks on one phone.
 
     Args:
-        phone, workspace: the device and our folder there.
-        mask: of the cores to use, 0 for all.
-        rest: of the others, 0 for none.
-        timing: how long a block is.
-        timeout_s: for a run in all.
+        phone, workspace: the device, and the working folder on it.
+        mask: bit mask of the cores to use; 0 for all.
+        rest: bit mask of the other cores; 0 for none.
+        timing: duration of a block.
+        timeout_s: longest duration of a run in seconds.
         cool: waits until the phone may run.
 
     Attributes:
-        start_khz: how high the clocks might go when the session began; empty until it is known.
+        start_khz: limits of the clocks in kHz when the session began; empty until they are known.
     """
 
     def __init__(
@@ -92,22 +92,22 @@ class BlockRunner:
         self._last: tuple[PhoneCondition | None, float] = (None, 0.0)
 
     def block(self, choice: DelegateChoice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> PhoneBlock:
-        """A timed run; once more if the phone went away during it and came back.
+        """Makes a timed run, and repeats it once if the phone went away during it and came back.
 
         Raises:
             DeviceLostError, DeviceUnauthorizedError, AdbError: the phone stays away.
-            CancelledError: somebody asked to stop.
+            CancelledError: the measurement was asked to stop.
         """
         block = self._once(choice, prepared, runs, threads, placement)
         if block.verdict.status is RunStatus.DEVICE_LOST:
-            # Once is a cable, twice is the phone.
+            # A loose cable happens once; a second loss is the phone.
             self.phone.wait_back()
             self.workspace.sweep()
             block = self._once(choice, prepared, runs, threads, placement)
         return block
 
     def plain(self, choice: DelegateChoice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
-        """A run for something else than its time, with given flags; whatever it leaves running is ended."""
+        """Makes a run that is not timed, with given flags; whatever it leaves running is ended."""
         done = self.phone.tool(self._script(choice, prepared, run, flags), timeout_s=self.timeout_s)
         self.workspace.check_taken(done.rc == TAKEN_RC)
         self.workspace.sweep()
@@ -138,8 +138,8 @@ class BlockRunner:
         return script(prepared, run, flags, environment, owned=self.workspace.owned, timeout_s=self.timeout_s, **cores)
 
     def _after(self, folder: str) -> tuple[PhoneCondition, dict[str, str]]:
-        """How the phone is now and what the result files say, and in the same breath an end to what the run left behind."""
-        # One breath: a connection that breaks between two of them would cost a run that is done.
+        """Reads condition and result files after a run, and ends what the run left behind, in one script."""
+        # One script, because a connection that breaks between two scripts would cost a finished run.
         reads = {name: f"od -An -v -tx1 -N {most} {_apart(folder)}/{name} 2>/dev/null" for name, most in FILE_BYTES.items()}
         reads[CLOCKS] = f"head -c {CLOCK_BYTES} {_apart(folder)}/{CLOCKS} 2>/dev/null"
         text, secret = condition_script(sweep=self.workspace.mine(SWEEP), **reads)
@@ -155,18 +155,18 @@ class BlockRunner:
         return condition if time.monotonic() - when < FRESH_S else None
 
     def _sweep_if_possible(self) -> None:
-        """After an interruption; the next session sweeps too, so a phone that is gone is no further trouble."""
+        """Cleans up after an interruption. The next session cleans up too, so a phone that is gone is ignored."""
         with contextlib.suppress(AdbError):
             self.phone.adb.uncancelled(self.workspace.sweep)
 
 
 def _apart(path: str) -> str:
-    """A path for a script that also sweeps: in two words for the shell, so that its own command line is none of ours."""
+    """Writes a path as two words for the shell, so that the command line of a cleaning script does not look like one of ours."""
     return path.replace("/mhmodels/", "/mhmodel''s/")
 
 
 def _read(hexadecimal: str, decode: Callable[[bytes], T]) -> T | None:
-    """A result file from `od`; none, a cut or a damaged one is no result."""
+    """Decodes a result file from `od`; a missing, incomplete or damaged one gives None."""
     try:
         data = bytes.fromhex("".join(hexadecimal.split()))
         return decode(data) if data else None

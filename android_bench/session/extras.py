@@ -1,4 +1,4 @@
-"""Runs for something else than a latency: times of the operators, and outputs beside the CPU's."""
+"""Runs that are not for latency: times of the operators, and outputs compared with those of the CPU."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ PROFILE_RUNS = 10
 
 
 class OutputComparison(msgspec.Struct, frozen=True, kw_only=True):
-    """Outputs of a delegate beside those of TFLite's own CPU kernels, on one and the same random input.
+    """Outputs of a delegate compared with those of TFLite's own CPU kernels, on the same random input.
 
     Attributes:
-        max_abs, mean_abs: differences over all outputs, in the output's own units (levels of a quantised one).
-        same_top1: whether the largest value of the first output stands at the same place.
+        max_abs, mean_abs: differences over all outputs, in units of the output (levels of a quantised one).
+        same_top1: whether the largest value of the first output is at the same position.
     """
 
     max_abs: float
@@ -38,10 +38,10 @@ class OutputComparison(msgspec.Struct, frozen=True, kw_only=True):
 def profile_operators(
     runner: BlockRunner, workspace: Workspace, choice: DelegateChoice, prepared: Prepared, threads: int
 ) -> tuple[OperatorTime, ...]:
-    """Times of the operators from a run of their own, because asking for them slows it down.
+    """Measures the times of the operators, in a run of its own because profiling slows the network down.
 
     Raises:
-        MeasurementError: the tool printed no whole table.
+        MeasurementError: the tool printed no complete table.
     """
     flags = {
         "graph": prepared.graph,

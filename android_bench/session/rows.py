@@ -1,4 +1,4 @@
-"""From an outcome to a row of the store, with the raw log beside it."""
+"""Rows of the store from outcomes, with the raw logs beside them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ MOST_MB = 1e7
 
 
 class PhoneFailure(MeasurementError):
-    """A run that says nothing lasting of network and hardware: it may succeed when it is asked for again.
+    """A run that failed for a reason that is not lasting: it may succeed when it is repeated.
 
     Attributes:
-        status: the name of a `RunStatus`.
-        reason: why, without what was measured where.
+        status: name of a `RunStatus`.
+        reason: why it failed.
     """
 
     def __init__(self, hardware: str, model: str, status: str, reason: str) -> None:
@@ -35,16 +35,16 @@ class PhoneFailure(MeasurementError):
 def measurement(
     outcome: PhoneOutcome, hardware: Hardware, environment_of: Callable[[Hardware], Environment], log: Path
 ) -> Measurement:
-    """The row of an outcome.
+    """Makes the row of an outcome.
 
     Args:
         outcome: how the task ended.
-        hardware: whose id the row carries.
-        environment_of: what a figure there depends on; not asked where there is no row.
+        hardware: hardware of the row.
+        environment_of: tells the environment of a hardware; it is not asked where there is no row.
         log: folder for the raw output of every run; the row names its file in it.
 
     Raises:
-        PhoneFailure: the status is not lasting; its log is kept all the same.
+        PhoneFailure: the status is not lasting. Its log is kept all the same.
         OSError: the log cannot be written.
     """
     job = outcome.task.job
@@ -55,7 +55,7 @@ def measurement(
     try:
         return _row(outcome, hardware, environment_of(hardware), file)
     except MeasurementError as error:
-        # A number that no row can hold costs this one; what is measured next has its own.
+        # A number that no row can hold costs only this row.
         raise PhoneFailure(hardware.id, job.model, "UNKNOWN", f"{error} (log: {file})") from error
 
 
@@ -101,7 +101,7 @@ def _row(outcome: PhoneOutcome, hardware: Hardware, environment: Environment, fi
 
 
 def write_log(outcome: PhoneOutcome, hardware: Hardware, folder: Path) -> Path:
-    """Keeps every run's command, output and conditions in one compressed JSON file; its path."""
+    """Writes command, output and condition of every run into one compressed JSON file; returns its path."""
     now = datetime.now(UTC)
     document = {
         "model": outcome.task.job.model,
@@ -140,13 +140,13 @@ def _block(block: PhoneBlock) -> dict[str, object]:
 
 
 def _memory(outcome: PhoneOutcome) -> int | None:
-    """What the tool says that the network took, over its start, in bytes."""
+    """Memory in bytes that the tool reports for the network, above that at its start."""
     overall = outcome.blocks[0].verdict.output.memory_mb.get("overall") if outcome.blocks else None
     return round(overall * (1 << 20)) if overall is not None and 0 <= overall < MOST_MB else None
 
 
 def _lowest(blocks: Sequence[PhoneBlock]) -> list[int]:
-    """The lowest clock that each core was limited to during any block; empty where the blocks tell of different cores."""
+    """Lowest limit of each core in kHz during any block; empty where the blocks report different cores."""
     told = [block.lowest_khz for block in blocks if block.lowest_khz]
     return [min(clocks) for clocks in zip(*told, strict=True)] if len({len(clocks) for clocks in told}) == 1 else []
 

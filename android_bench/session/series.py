@@ -1,4 +1,4 @@
-"""From blocks to one figure: medians of blocks, spread, an interval, drift. Times are in ms."""
+"""One latency from several blocks: medians, spread, interval and drift. Times are in ms."""
 
 from __future__ import annotations
 
@@ -17,16 +17,20 @@ DRIFT = 0.05
 
 
 class Series(msgspec.Struct, frozen=True, kw_only=True):
-    """Several blocks of one network on one delegate.
+    """Summary of the blocks of one network on one delegate.
 
     Attributes:
         median_ms: median of the blocks' medians (of their means, where the tool prints no medians).
-        low_ms, high_ms: bootstrap 95 % interval of that.
-        mean_ms: of all inferences: block means weighted by their counts.
-        std_ms: of all inferences, from the blocks' counts, means and deviations; None if one tells none.
+        low_ms, high_ms: bootstrap 95 % interval of the median.
+        mean_ms: mean of all inferences: means of the blocks weighted by their counts.
+        min_ms, max_ms: extremes of all inferences; None if a block does not report them.
+        std_ms: standard deviation of all inferences, from counts, means and deviations of the blocks; None if one is missing.
+        p95_ms: median of the blocks' 95th percentiles; None if one is missing.
         mad_ratio: median absolute deviation of the blocks over their median.
         drift: change from the first third of the blocks to the last, over the median; above 0 is slower.
-        statistic: what stands for a block: median or mean.
+        runs, warmup: numbers of inferences.
+        statistic: figure of each block: `median` or `mean`.
+        blocks_ms: figures of the blocks in their order.
     """
 
     median_ms: float
@@ -51,18 +55,18 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def drifting(self) -> bool:
-        """Whether it got slower or faster by more than 5 % meanwhile."""
+        """Whether the network got slower or faster by more than 5 %."""
         return abs(self.drift) > DRIFT
 
 
 def summarise_blocks(blocks: Sequence[Latency], seed: int = 0) -> Series:
-    """Puts blocks together.
+    """Summarises blocks.
 
     Args:
         blocks: at least one, in the order in which they ran.
-        seed: of the resampling.
+        seed: random seed of the bootstrap.
     """
-    # One kind of figure for all: a mean and a median do not go together.
+    # All blocks must have the same kind of figure: means and medians cannot be mixed.
     medians = all(block.median is not None for block in blocks)
     values = [block.value if medians else block.mean for block in blocks]
     middle = statistics.median(values)

@@ -1,4 +1,4 @@
-"""Measuring on one phone: one lock, blocks of all delegates in turns, cool-down between them, everything put back."""
+"""A session on one phone: one lock, blocks of all delegates in turns, cool-down between them, everything put back."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Session:
     Args:
         phone, facts: the device.
         plan: how to measure.
-        kit: finds what a delegate needs, or raises MeasurementError.
+        kit: finds the files that a delegate needs, or raises MeasurementError.
         cancel: stops between and during runs when set.
-        tell: is told what is going on, for people.
+        tell: is told in one line each what is going on.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Session:
         try:
             for line in self.workspace.open():
                 self._tell(f"{self.facts.title}: {line}")
-            # Last in, first out: settings first, then what may still run.
+            # Callbacks run in reverse order: settings are put back first, then what still runs is ended.
             self._stack.callback(self._tidy)
             self._preflight()
         except BaseException:
@@ -84,13 +84,13 @@ class Session:
         self._stack.close()
 
     def measure(self, tasks: Iterable[PhoneTask]) -> Iterator[PhoneOutcome]:
-        """Measures networks on delegates; all delegates of a network take turns, block by block.
+        """Measures networks on delegates. All delegates of a network take turns, block by block.
 
         Yields:
-            One outcome a task, as soon as it is settled; a phone that is lost settles the remaining ones at once.
+            One outcome for each task, as soon as it is settled. A lost phone settles the remaining tasks at once.
 
         Raises:
-            CancelledError: somebody asked to stop.
+            CancelledError: the measurement was asked to stop.
         """
         waiting = list(tasks)
         while waiting:
@@ -115,7 +115,7 @@ class Session:
                 ready[task] = prepared
         blocks: dict[PhoneTask, list[PhoneBlock]] = {task: [] for task in ready}
         for turn in range(self.plan.blocks):
-            # There and back again, so that no delegate always follows the one that heats most.
+            # The order alternates, so that no delegate always follows the one that heats most.
             for task in list(ready) if turn % 2 == 0 else list(reversed(ready)):
                 self._tell(f"{task.job.model} on {self.facts.title}, {task.choice.id}: block {turn + 1}/{self.plan.blocks}")
                 runs = -(-task.job.runs // self.plan.blocks)
@@ -130,9 +130,9 @@ class Session:
             yield self._settle(task, blocks[task], prepared)
 
     def _settle(self, task: PhoneTask, blocks: Sequence[PhoneBlock], prepared: Prepared) -> PhoneOutcome:
-        """Puts the blocks of a task together, if they agree."""
+        """Combines the blocks of a task, if they agree."""
         last = blocks[0].verdict
-        # The first block alone was asked where each node ran, so others may know less, but nothing else.
+        # Only the first block reports where each node ran, so other blocks may know less, but may not differ.
         counts = {block.verdict.delegated for block in blocks if block.verdict.delegated is not None}
         if len({block.verdict.status for block in blocks}) > 1 or len(counts) > 1:
             return PhoneOutcome(
@@ -149,7 +149,7 @@ class Session:
         remarks += ["its power-saving mode came on during a block"] if saving else []
         series = summarise_blocks(latencies)
         remarks += [f"{series.runs} of {task.job.runs} runs: slow blocks end by time"] if series.runs < task.job.runs else []
-        # Without pauses between the blocks warmth is what is asked about.
+        # In sustained mode the effect of heat is what is measured.
         disturbed = saving or any(block.throttled for block in blocks) or bool(hot and self.plan.mode == "burst")
         return PhoneOutcome(
             task, last.status, last.reason, series, tuple(blocks), operators, comparison, tuple(remarks), disturbed
@@ -158,7 +158,7 @@ class Session:
     def _extras(
         self, task: PhoneTask, prepared: Prepared, remarks: list[str]
     ) -> tuple[tuple[OperatorTime, ...], OutputComparison | None]:
-        """What was asked for besides; that it fails costs nothing but itself."""
+        """Makes the further runs that were asked for; if one fails, only its result is missing."""
         operators: tuple[OperatorTime, ...] = ()
         comparison = None
         try:
@@ -168,7 +168,7 @@ class Session:
                 comparison = self._compare(task, prepared)
         except CancelledError:
             raise
-        # A type that numpy does not know, a file that cannot be read: none of them is worth the latency.
+        # A type that NumPy does not know or a file that cannot be read must not cost the latency.
         except (MhmodelsError, OSError, TypeError, ValueError) as error:
             remarks.append(without_controls(str(error) or repr(error)))
         return operators, comparison
@@ -181,7 +181,7 @@ class Session:
         return compare_outputs(self._runner, self.workspace, task.job, task.choice, prepared, (cpu, beside))
 
     def _prepare(self, task: PhoneTask) -> Prepared | PhoneOutcome:
-        """Pushes what a task needs, unless it is there; or says why it cannot run."""
+        """Pushes the files of a task, unless they are on the device already; or says why it cannot run."""
         delegate, free = task.choice.delegate, self.facts.free_bytes
         if self.facts.sdk and self.facts.sdk < delegate.min_sdk:
             reason = f"needs Android API {delegate.min_sdk}, this is {self.facts.sdk}"
@@ -210,10 +210,10 @@ class Session:
         return Prepared(tool, f"{graph}/model.tflite", folder)
 
     def _preflight(self) -> None:
-        """Refuses a phone that must not be measured now, waits for one that is too warm, and chooses the cores.
+        """Refuses a phone that must not be measured now, waits for one that is too warm, and changes its settings.
 
         Raises:
-            MeasurementError: it may not be measured; the message says what to do.
+            MeasurementError: the phone may not be measured; the message says what to do.
         """
         now = self._look()
         self._refuse(now)
@@ -232,22 +232,22 @@ class Session:
             self.warnings.append("its cores could not be chosen: the system places the threads")
         settings = (*(SETTINGS if self.plan.prepare else ()), *((FIXED_CLOCKS,) if self.plan.fixed_clocks else ()))
         self.warnings += self.workspace.change(settings) if settings else []
-        # Fixed clocks are lower ones.
+        # Fixed clocks are lower.
         now = conditions.read_condition(self.phone) if self.plan.fixed_clocks else now
         self._runner.start_khz = now.clock_limits_khz
 
     def _refuse(self, now: PhoneCondition) -> None:
-        """Heeds what forbids measuring.
+        """Refuses a phone whose condition forbids measuring.
 
         Raises:
-            MeasurementError: something does.
+            MeasurementError: it does.
         """
         reasons = conditions.obstacles(now, self.plan.limits)
         if reasons:
             raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
 
     def _cool(self) -> tuple[PhoneCondition, float, str]:
-        """Waits until a block may begin; a battery that ran low meanwhile ends the session.
+        """Waits until a block may begin. A battery that ran low meanwhile ends the session.
 
         Raises:
             MeasurementError: the phone must not be measured any more.
@@ -260,11 +260,11 @@ class Session:
         return found
 
     def _look(self) -> PhoneCondition:
-        """The phone's condition; what the end of the last run told a moment ago is still true."""
+        """The phone's condition; that of the end of the last run is used while it is fresh."""
         now = self._runner.take_last() or conditions.read_condition(self.phone)
         self._check_identity(now)
         if restarted(self._boot_id, now.boot_id):
-            # The fixed clocks are gone, and rows would still tell of them.
+            # The fixed clocks are gone after a restart, and rows would still claim them.
             self.workspace.apply_again()
         self._boot_id = now.boot_id or self._boot_id
         return now
@@ -273,10 +273,10 @@ class Session:
         return self._cancel is not None and self._cancel.is_set()
 
     def _check_identity(self, now: PhoneCondition) -> None:
-        """An address on the network may be another phone's after a break, and its figures are not this one's.
+        """Refuses another phone: after a break, an address on the network may be that of another one.
 
         Raises:
-            DeviceLostError: it is.
+            DeviceLostError: it is another phone.
         """
         known = self.facts.identity
         if known and now.identity and known != now.identity:
@@ -285,7 +285,7 @@ class Session:
             )
 
     def _tidy(self) -> None:
-        """Puts settings back and ends what runs; what a vanished phone keeps is for the next session to tidy."""
+        """Puts settings back and ends what still runs. What a vanished phone keeps is cleaned up by the next session."""
         try:
             for line in self.phone.adb.uncancelled(self.workspace.close):
                 self._tell(f"{self.facts.title}: {line}, the next session tries again")

@@ -34,18 +34,18 @@ class SettingsJournal:
         self._applied: list[PhoneSetting] = []
 
     def change(self, settings: Iterable[PhoneSetting]) -> list[str]:
-        """Changes settings, after what they were is written down on the device itself.
+        """Changes settings, after their former values are noted on the device itself.
 
         Returns:
-            Those that could not be read or changed, for people.
+            Settings that could not be read or changed, for people.
 
         Raises:
-            AdbError: one that is needed is among them.
+            AdbError: a setting that is needed is among them.
         """
         settings = list(settings)
         script, secret = sections({s.name: get_script(s) for s in settings})
         found = split_sections(self._phone.script(script).stdout, secret)
-        # What could not be put back after an earlier session is not what it was before that one.
+        # A setting that could not be put back after an earlier session keeps the value that it had before that session.
         before = {s.name: found.get(s.name, "").strip() for s in settings} | {s.name: s.value for s in self.changed}
         able = [s for s in settings if usable(before[s.name])]
         kept = [s for s in self.changed if s.name not in {setting.name for setting in able}]
@@ -64,7 +64,7 @@ class SettingsJournal:
         return self._refuse_needed(refused + [s for s in settings if s not in able])
 
     def apply_again(self) -> list[str]:
-        """Makes what `change` changed hold once more, since a phone that restarts forgets some of it; as `change`."""
+        """Repeats the changes of `change`, since a phone that restarts forgets some of them."""
         if not self._applied:
             return []
         answers = parse_answers(self._applied, self._phone.script("\n".join([*put_script(self._applied), ":"])).stdout)
@@ -84,11 +84,11 @@ class SettingsJournal:
             self._run_if_owned(self._note(self.changed))
 
     def _write_down(self, settings: Sequence[PhoneSetting]) -> bool:
-        """Notes on the device what settings were; whether it could be written."""
+        """Notes the former values of settings on the device; returns whether that worked."""
         return self._phone.script(self._note(settings)).rc == 0
 
     def _note(self, settings: Sequence[PhoneSetting]) -> str:
-        """A script that writes down what settings were, or removes the note where there are none."""
+        """A script that notes former values of settings, or removes the note where there are none."""
         if not settings:
             return f"rm -f {self._path}"
         return f"printf %s {quote(journal_text(settings))} > {self._path}.part && mv {self._path}.part {self._path}"
@@ -104,6 +104,6 @@ class SettingsJournal:
 
 
 def not_settled(settings: Sequence[PhoneSetting], said: str) -> list[PhoneSetting]:
-    """Settings that a phone did not take back, from what it said."""
+    """Settings that a phone did not take back, from its answers."""
     answers = parse_answers(settings, said)
     return [setting for setting in settings if not answers[setting.name].settled(setting)]

@@ -22,18 +22,18 @@ from mhmodels.hardware import Job
 
 
 class PhonePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How to measure.
+    """How networks are measured on a phone.
 
     Attributes:
-        blocks: of each network on each delegate.
-        mode: `burst` with cool-down before each block, or `sustained`, a minute each without.
-        limits: of battery and heat.
-        timeout_s: for one run of the tool, in all.
-        require_full: a network that is only in part on its delegate has no latency.
-        profile: one more run for the times of the operators.
-        compare: one more run to compare the outputs with the CPU's.
-        prepare: darken the screen and keep the phone awake meanwhile.
-        fixed_clocks: Android's fixed performance mode meanwhile.
+        blocks: number of blocks of each network on each delegate.
+        mode: `burst` runs short blocks, each after a cool-down; `sustained` runs blocks of a minute each without pauses.
+        limits: limits of battery and temperature.
+        timeout_s: longest duration of one run of the tool in seconds.
+        require_full: whether a network that runs only in part on its delegate has no latency.
+        profile: whether to measure the times of the operators, in one more run.
+        compare: whether to compare the outputs with those of the CPU, in one more run.
+        prepare: whether to darken the screen and keep the phone awake meanwhile.
+        fixed_clocks: whether to measure in Android's fixed performance mode.
     """
 
     blocks: int = 5
@@ -49,14 +49,14 @@ class PhonePlan(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, eq=False)
 class PhoneTask:
-    """A network on a delegate; each object is a task of its own."""
+    """A network on a delegate. Each object is a task of its own."""
 
     job: Job
     choice: DelegateChoice
 
 
 class Kit(NamedTuple):
-    """What a delegate needs from this machine: its tool, and its libraries by their names."""
+    """Files on this machine that a delegate needs: its tool, and its libraries by name."""
 
     binary: Binary
     libraries: Mapping[str, Path]
@@ -66,11 +66,11 @@ class PhoneOutcome(NamedTuple):
     """How a task ended.
 
     Attributes:
-        series: only where there is a latency.
-        blocks: every run, failed ones too.
-        operators, comparison: if they were asked for.
-        remarks: for people.
-        disturbed: the phone could not do its best during any block: heat, power saving.
+        series: summary of the blocks, only where there is a latency.
+        blocks: all runs, including failed ones.
+        operators, comparison: results of the further runs, if they were asked for.
+        remarks: remarks for people.
+        disturbed: whether heat or power saving held the phone back during any block.
     """
 
     task: PhoneTask
@@ -85,7 +85,7 @@ class PhoneOutcome(NamedTuple):
 
     @property
     def lasting(self) -> bool:
-        """Whether it says something of network and hardware; a tool that was ended from outside does not."""
+        """Whether the outcome is a property of network and hardware. A tool that was ended from outside is not."""
         ended = self.status is RunStatus.CRASH and bool(self.blocks) and self.blocks[-1].run.rc in FROM_OUTSIDE
         return self.status.lasting and not ended
 

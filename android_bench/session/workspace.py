@@ -1,4 +1,4 @@
-"""Our folder on a phone: pushed files by content, run folders, our processes, and settings to be put back."""
+"""The working folder on a phone: pushed files by content, run folders, processes, and settings to be put back."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from mhmodels.system.places import cache_path
 
 ROOT = "/data/local/tmp/mhmodels"
 _JOURNAL = f"{ROOT}/restore"
-# Old phones have no `head`.
+# Old phones do not have `head`.
 _READ_JOURNAL = "{{ head -c 4096 {0} || cat {0}; }} 2>/dev/null"
 _SAFE = re.compile(r"[\w.+-]{1,100}", re.ASCII)
 TAKEN = "mh-taken"
-# The pattern must not match the command line of the shell that runs this script, nor people's own commands on the folder.
+# The pattern must not match the command line of the shell that runs this script, nor a user's own commands on the folder.
 SWEEP = r"""
 q='/data/local/tmp/mhmodel[s]/(run/[0-9a-f]{12}|files/[0-9a-f]{32})'
 for f in $(grep -lE "$q" /proc/[0-9]*/cmdline 2>/dev/null); do
@@ -48,14 +48,14 @@ _TIDY = ('rm -rf "${r}s"/files/*.part', SWEEP)
 
 
 def device_lock(serial: str, cancelled: Callable[[], bool] = lambda: False) -> AbstractContextManager[None]:
-    """One user of a device at a time, among the processes of this computer; see `file_lock`.
+    """Locks a device among the processes of this machine; see `file_lock`.
 
     Args:
-        serial: the device's own (`PhoneFacts.hardware_serial`), which is the same by cable and on the network.
-        cancelled: is asked while waiting.
+        serial: serial number of the device itself (`PhoneFacts.hardware_serial`), the same by cable and on the network.
+        cancelled: is asked while waiting; True ends the wait.
 
     Raises:
-        CancelledError: it was true.
+        CancelledError: `cancelled` returned True.
     """
 
     def check() -> None:
@@ -67,10 +67,10 @@ def device_lock(serial: str, cancelled: Callable[[], bool] = lambda: False) -> A
 
 
 class Workspace:
-    """Our folder on one phone. Everything in it can be made again.
+    """The working folder on one phone. Everything in it can be made again.
 
     Args:
-        phone: the device; nobody else may use the folder meanwhile (see the device lock).
+        phone: the device. Nobody else may use the folder meanwhile (`device_lock`).
     """
 
     def __init__(self, phone: Phone) -> None:
@@ -80,15 +80,15 @@ class Workspace:
         self._settings = SettingsJournal(phone, _JOURNAL, self._run_if_owned)
 
     def open(self) -> list[str]:
-        """Makes the folder, ends what a killed session left running, puts back its settings, removes its run folders.
+        """Makes the folder, and cleans up after a killed session: its processes, its settings and its run folders.
 
         Returns:
-            What had to be tidied up, for people.
+            What had to be cleaned up, for people.
 
         Raises:
-            AdbError: the device does not answer or does not let us write.
+            AdbError: the device does not answer, or the folder cannot be written.
         """
-        # Names in two pieces: the shell's own command line must not look like a process of ours.
+        # The path is split so that the shell's own command line does not look like a process of ours.
         script, secret = sections(
             {
                 "folder": f'r={quote(ROOT[:-1])}; r="${{r}}s"\n'
@@ -117,24 +117,27 @@ class Workspace:
     def owned(self) -> str:
         """A test for scripts: whether the folder is still this session's.
 
-        Another computer may use the same device; what runs there then is not ours to disturb or to end.
+        Another computer may use the same device; what runs there then must not be disturbed or ended.
         """
-        # The path is of a shape that no process of ours has, or a sweep would end this very shell.
+        # No process of ours has a path of this form; otherwise a sweep would end this very shell.
         return f'o=; r={quote(ROOT[:-1])}; read -r o 2>/dev/null < "${{r}}s/owner"; [ "$o" = {self.token} ]'
 
     def mine(self, script: str) -> str:
-        """A script that does something if the folder is still this session's, and says so if it is not."""
+        """Wraps a script so that it runs only if the folder is still this session's, and prints `TAKEN` if it is not."""
         return f"if {self.owned}; then\n{script}\nelse echo {TAKEN}\nfi"
 
     def sweep(self) -> list[str]:
-        """Ends every process of ours on the device; their ids."""
+        """Ends every process of ours on the device; returns their ids."""
         return _killed(self.phone.script(self.mine(SWEEP)).stdout)
 
     def check_taken(self, taken: bool) -> None:
-        """Heeds what `owned` found.
+        """Refuses a device that another session has taken over.
+
+        Args:
+            taken: whether the test of `owned` failed.
 
         Raises:
-            TakenError: another session has the device now.
+            TakenError: it did.
         """
         if taken:
             raise TakenError(
@@ -145,19 +148,19 @@ class Workspace:
     def place(
         self, files: Mapping[str, Path], *, expected: Mapping[str, str] | None = None, free_bytes: int | None = None
     ) -> str:
-        """Puts files side by side into a folder that is named after their content, unless it is there.
+        """Puts files side by side into a folder that is named after their content, unless it exists already.
 
         Args:
-            files: names on the device (letters, digits, `._+-`) and where they are here.
-            expected: sha256 of those that must still be what they were.
-            free_bytes: room on the device, None if it is not known.
+            files: files on this machine by their names on the device (letters, digits, `._+-`).
+            expected: sha256 of those files that must not have changed since they were read.
+            free_bytes: free storage on the device; None if it is unknown.
 
         Returns:
             The folder on the device.
 
         Raises:
-            NoSpaceError: it does not fit.
-            AdbError: it did not arrive as it is here, or is not what it was.
+            NoSpaceError: the files do not fit.
+            AdbError: a file did not arrive completely, or has changed since it was read.
         """
         wrong = next((name for name in files if not _SAFE.fullmatch(name)), None)
         if wrong is not None:
@@ -181,11 +184,11 @@ class Workspace:
         return folder
 
     def new_run(self) -> str:
-        """A name for a run's folder; the folder is made by the script that begins the run."""
+        """A new path for the folder of a run; the script of the run makes the folder."""
         return f"{ROOT}/run/{secrets.token_hex(6)}"
 
     def clean(self) -> None:
-        """Removes everything of ours from the device, after the settings of a session that was killed are put back.
+        """Removes everything of ours from the device, after the settings of a killed session are put back.
 
         Raises:
             AdbError: the device does not answer, or something cannot be put back or removed.
@@ -237,10 +240,10 @@ class Workspace:
         except (DeviceLostError, DeviceUnauthorizedError):
             raise
         except AdbError:
-            # Half a file on a full phone leaves no room for the next one; what else ends here is tidied by `close`.
+            # Half a file on a full phone would leave no room for the next one; `close` cleans up the rest.
             self.phone.script(f"rm -rf {part}")
             raise
-        # Some hosts lose the mode.
+        # Pushing from some hosts loses the file mode.
         names = " ".join(quote(name) for name in files)
         if not self._whole(files, digests, f"cd {part} && chmod 755 {names}"):
             self.phone.script(f"rm -rf {part}")
@@ -251,14 +254,14 @@ class Workspace:
             raise _refused(f"device '{self.phone.serial}': cannot make {folder}", said.stdout + said.stderr)
 
     def _whole(self, files: Mapping[str, Path], digests: Mapping[str, str], enter: str) -> bool:
-        """Whether a folder of the device holds these files with this content.
+        """Whether a folder of the device has these files with this content.
 
         Args:
-            files, digests: what should be there.
-            enter: script that goes there, and may do more; failing means that they are not.
+            files, digests: expected files and their sha256.
+            enter: script that changes to the folder, and may do more; if it fails, the files are not there.
         """
         names = " ".join(quote(name) for name in files)
-        # Old phones have no sha256sum; a size is better than nothing.
+        # Old phones do not have sha256sum; comparing the size is better than nothing.
         said = self.phone.script(f"{enter} && (sha256sum {names} 2>/dev/null || wc -c {names})", timeout_s=120.0)
         found = {words[-1]: words[0] for line in said.stdout.splitlines() if len(words := line.split()) == 2}
         return said.rc == 0 and all(found.get(name) in (digests[name], str(files[name].stat().st_size)) for name in files)

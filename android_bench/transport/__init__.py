@@ -1,1 +1,1 @@
-"""Talking to a phone: the adb executable, shells, files, and the working folder on the phone."""
+"""Talking to a phone: the adb executable, shells and files."""

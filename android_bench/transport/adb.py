@@ -1,4 +1,4 @@
-"""The `adb` executable as a subprocess: where it is, which server it talks to, which devices it sees."""
+"""The `adb` executable as a child process: where it is, which server it talks to, and which devices that server sees."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from mhmodels.errors import MhmodelsError
 
 T = TypeVar("T")
 CALL_S = 15.0
-# How long a server may take to tell that a device is gone.
+# Longest time in seconds that a server takes to report that a device is gone.
 TRACK_S, TRACK_BYTES = 1.0, 1 << 20
 _TRACK = b"host:track-devices"
-# A serial may hold spaces, as that of a second phone of one name on the network does, so the state is looked for first.
+# A serial may have spaces, as that of a second phone of one name on the network, so the state is looked for first.
 _STATES = "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|detached|unknown"
 _LINE = re.compile(
     rf"^(?P<serial>\S.*?)\s+(?P<state>no permissions(?:[^;]*;[^\[]*\[[^\]]*\])?|(?:{_STATES})(?!\S))(?P<details>.*)$"
@@ -35,7 +35,7 @@ _LOST = re.compile(
     r"connection reset|Connection refused|cannot connect to daemon|daemon still not running|device still connecting|: (?-i:EOF)$",
     re.IGNORECASE | re.MULTILINE,
 )
-# A script's own output and the names of files hold any words: only adb's lines count, without what it quotes.
+# The output of a script and names of files may have any words, so only adb's own lines count, without what they quote.
 _ADBS_OWN = re.compile(r"^\s*(?:adb:|error:|\*).*$", re.IGNORECASE | re.MULTILINE)
 _QUOTED = re.compile(r"'[^'\n]*'")
 _UNAUTHORIZED = re.compile(r"device unauthorized|device still authorizing", re.IGNORECASE)
@@ -53,11 +53,11 @@ REMEDIES = {
 
 
 class Listed(NamedTuple):
-    """One line of `adb devices -l`.
+    """A line of `adb devices -l`.
 
     Attributes:
-        state: `device` if it can be used.
-        details: `model`, `product`, … as adb tells them.
+        state: `device` if the device can be used.
+        details: `model`, `product` and other properties.
     """
 
     serial: str
@@ -66,7 +66,7 @@ class Listed(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """Why it cannot be used and what to do; "" if it can."""
+        """Why the device cannot be used, and what to do; "" if it can."""
         if self.state == "device":
             return ""
         remedy = next((text for name, text in REMEDIES.items() if self.state.startswith(name)), "it must be running Android")
@@ -74,12 +74,12 @@ class Listed(NamedTuple):
 
 
 class Adb:
-    """One adb executable and the server that it talks to.
+    """An adb executable, and the server that it talks to.
 
     Args:
-        executable: None to look for one.
-        server: `HOST:PORT` of a server, which must be running if it is not on this machine; None for what the environment
-            says (`ADB_SERVER_SOCKET`, `ANDROID_ADB_SERVER_PORT`), else this machine's.
+        executable: path of the executable; None to look for one.
+        server: `HOST:PORT` of a server, which must be running if it is on another machine. None for the server of the environment
+            (`ADB_SERVER_SOCKET`, `ANDROID_ADB_SERVER_PORT`), else that of this machine.
         cancel: stops every running call when set.
     """
 
@@ -90,21 +90,21 @@ class Adb:
         self.cancel = cancel
         self._server = _server_words(server)
         self._started = False
-        # Devices are measured from one thread each; only that thread's tidying goes on.
+        # Each device is measured from its own thread; only the cleaning up of that thread goes on.
         self._ignoring = threading.local()
         self._guard = threading.Lock()
 
     def run(self, words: Sequence[str], *, serial: str | None = None, timeout_s: float = CALL_S) -> Finished:
-        """Runs adb with arguments, on a device or on none; whatever it answers is returned.
+        """Runs adb with arguments, on a device or on none, and returns whatever it answers.
 
         Raises:
-            AdbError: it cannot be started, or there is no server.
+            AdbError: adb cannot be started, or there is no server.
         """
         self._start_server()
         return self._call([*(("-s", serial) if serial else ()), *words], timeout_s)
 
     def devices(self) -> list[Listed]:
-        """Every device that the server knows, usable or not.
+        """Lists every device that the server knows, usable or not.
 
         Raises:
             AdbError: there is no server to ask.
@@ -114,27 +114,27 @@ class Adb:
         return parse_devices(done.stdout.decode(errors="replace"))
 
     def connect(self, address: str) -> str:
-        """Asks the server to connect to a device on the network; adb's answer, which tells whether it did."""
+        """Asks the server to connect to a device on the network; returns adb's answer, which says whether it did."""
         return self.run(["connect", address]).stdout.decode(errors="replace").strip()
 
     @contextlib.contextmanager
     def watching(self, serial: str) -> Iterator[Callable[[], bool]]:
-        """Follows a device's state while something runs on it.
+        """Follows the state of a device while something runs on it.
 
         Yields:
-            A function that tells whether the device was there all the time. A server that cannot be asked knows nothing of that.
+            A function that tells whether the device was connected all the time. It says so too if the server cannot be asked.
         """
         self._start_server()
         with contextlib.ExitStack() as stack:
             told: socket.socket | None = None
-            # No second program: it would outlive this one if this one is killed.
+            # A second program would outlive this one if this one is killed.
             with contextlib.suppress(OSError, ValueError):
                 told = stack.enter_context(socket.create_connection(server_address(self._server), timeout=CALL_S))
                 told.sendall(b"%04x%s" % (len(_TRACK), _TRACK))
             yield lambda: told is not None and _stayed(told, serial)
 
     def uncancelled(self, action: Callable[[], T]) -> T:
-        """Does something in spite of a request to stop: tidying up must not be stopped by what made it necessary."""
+        """Runs an action in spite of a request to stop: cleaning up must not be stopped by what made it necessary."""
         self._ignoring.value = True
         try:
             return action()
@@ -152,7 +152,7 @@ class Adb:
             raise AdbError(f"{self.executable}: cannot be run ({error.strerror})") from error
 
     def _start_server(self) -> None:
-        """Starts a server on this machine first, so that its start-up messages mix with nothing."""
+        """Starts a server on this machine first, so that its start-up messages are not part of an answer."""
         with self._guard:
             if self._started:
                 return
@@ -162,10 +162,10 @@ class Adb:
 
 
 def find_adb(given: str | os.PathLike[str] | None = None) -> Path:
-    """The adb executable: the given one, that of the adbutils wheel, that on PATH, or that of an Android SDK.
+    """Finds the adb executable: the given one, that of the adbutils wheel, that on PATH, or that of an Android SDK.
 
     Raises:
-        AdbError: none is there, or the given one is no program.
+        AdbError: there is none, or the given one is not a program.
     """
     if given is not None:
         path = Path(given).expanduser()
@@ -174,7 +174,7 @@ def find_adb(given: str | os.PathLike[str] | None = None) -> Path:
         return path
     name = "adb.exe" if os.name == "nt" else "adb"
     candidates = []
-    # The package itself pulls in requests and Pillow: only its folder is of interest.
+    # Importing the package would import requests and Pillow; only its folder is needed.
     found = importlib.util.find_spec("adbutils")
     candidates += [Path(place, "binaries", name) for place in (found.submodule_search_locations or ()) if found] if found else []
     on_path = shutil.which("adb")
@@ -206,10 +206,10 @@ def parse_devices(text: str) -> list[Listed]:
 
 
 def server_address(words: Sequence[str]) -> tuple[str, int]:
-    """Host and port of the server that adb talks to with these words; else with what the environment says.
+    """Host and port of the server that adb talks to with these words, else with the environment.
 
     Raises:
-        ValueError: it is no TCP address.
+        ValueError: the address is not a TCP address.
     """
     if words:
         return words[1], int(words[3])
@@ -224,7 +224,7 @@ def server_address(words: Sequence[str]) -> tuple[str, int]:
 
 
 def _stayed(told: socket.socket, serial: str) -> bool:
-    """Whether a device was there in every list that the server told, and in those that it tells within a moment."""
+    """Whether a device was in every list that the server sent, and in those that it sends within a moment."""
     deadline, heard = time.monotonic() + TRACK_S, b""
     with contextlib.suppress(TimeoutError):
         while (left := deadline - time.monotonic()) > 0 and len(heard) < TRACK_BYTES:
@@ -240,7 +240,7 @@ def _stayed(told: socket.socket, serial: str) -> bool:
 
 
 def states_of(heard: bytes, serial: str) -> list[str]:
-    """The states of a device, "" where it was not there, in a server's answer to `track-devices`: lists with their lengths."""
+    """States of a device in a server's answer to `track-devices` (lists with their lengths); "" where it was not connected."""
     found = []
     heard = heard.removeprefix(b"OKAY")
     while (length := re.match(rb"[0-9a-fA-F]{4}", heard)) and len(heard) >= 4 + int(length[0], 16):
@@ -255,7 +255,7 @@ def check(done: Finished, what: str) -> None:
     """Raises the fitting error if a call of adb failed.
 
     Raises:
-        DeviceUnauthorizedError, DeviceLostError, NoSpaceError, AdbError: by what adb said.
+        DeviceUnauthorizedError, DeviceLostError, NoSpaceError, AdbError: according to the output of adb.
     """
     if done.rc == 0 and not done.stopped:
         return

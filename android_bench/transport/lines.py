@@ -1,4 +1,4 @@
-"""From raw bytes of a phone's shell to clean lines of text."""
+"""From the raw bytes of a phone's shell to clean lines of text."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 MAX_LINE_BYTES = 1 << 16
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[@-Z\\-_]")
-# Only the tool's own tags: what another program wrote into the log keeps its prefix and so is no line of the tool's.
+# Only the tool's own tags: a line that another program wrote into the log keeps its prefix and so does not count.
 _TAG = r"(?:tflite|litert|tensorflow|native)[\w.-]{0,40}"
 _LOGCAT = re.compile(
     rf"^\d\d-\d\d \d\d:\d\d:\d\d\.\d{{3}}\s+(?:\S+\s+)?\d+\s+\d+\s+[VDIWEFA]\s+{_TAG}\s*: ?", re.ASCII | re.IGNORECASE
@@ -16,7 +16,7 @@ _LEVEL = re.compile(r"^(?:INFO|WARN|WARNING|ERROR|FATAL|VERBOSE): ?")
 
 
 class LineAssembler:
-    """Puts lines together from chunks of any size; a line that never ends costs no memory and comes out as nothing."""
+    """Assembles lines from chunks of any size. A line that is too long takes no memory and is dropped."""
 
     def __init__(self) -> None:
         self._open = bytearray()
@@ -24,7 +24,7 @@ class LineAssembler:
         self.oversized = 0
 
     def feed(self, data: bytes) -> list[str]:
-        """The lines that these bytes complete, clean."""
+        """Returns the lines that these bytes complete, clean."""
         found = []
         *ended, rest = data.split(b"\n")
         for part in ended:
@@ -39,7 +39,7 @@ class LineAssembler:
         return found
 
     def close(self) -> None:
-        """Ends the stream. What has no line end was cut off and is no line: half a number reads like another number."""
+        """Ends the stream. Text without a line end was cut off and is dropped: half a number reads like another number."""
         self.oversized += self._skipping
         self._open.clear()
 
@@ -52,9 +52,9 @@ class LineAssembler:
 
 
 def clean(raw: bytes) -> str:
-    """A line without carriage returns, terminal codes, logcat's and the log level's prefix."""
+    """Removes carriage returns, terminal codes, and the prefixes of logcat and of log levels from a line."""
     text = _ANSI.sub("", raw.decode("utf-8", errors="replace")).strip("\r\0 \t")
-    # A progress display overwrites its line: what stands last is what counts.
+    # A progress display overwrites its line, so the last text counts.
     text = text.rsplit("\r", 1)[-1]
     for prefix in (_LOGCAT, _BRIEF_LOGCAT, _LEVEL):
         text = prefix.sub("", text, count=1)

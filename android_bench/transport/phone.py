@@ -1,4 +1,4 @@
-"""One device behind adb: scripts with an exit code, long runs, files; lost transports are waited for."""
+"""One device behind adb: scripts with an exit code, long runs, files, and waiting for a lost connection."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.process import Finished, Stopped
 
 SCRIPT_S = 20.0
-# A phone answers long before it has started as a whole.
+# A phone answers long before it has completely started.
 BOOT_S = 120.0
 # Between two looks for a device that is away.
 AGAIN_S = 0.5
 ATTEMPTS = 3
 ADBS_OWN_RC = 255
-# For one of the few commands in a script that may hang.
+# Longest time in seconds of a command in a script that may hang.
 GUARD_S = 4.0
-# Devices without the second shell protocol take a service name of one old packet.
+# Devices without the second shell protocol take a command of one old packet at most.
 OLD_SCRIPT_BYTES = 4000
 _HERE = "echo here; getprop sys.boot_completed 2>/dev/null"
 _CODE = re.compile(rb"[0-9]{1,3}")
@@ -32,7 +32,7 @@ _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+$")
 
 
 class Said(NamedTuple):
-    """A script's exit code on the device, and its two streams (one on old devices)."""
+    """Exit code of a script on the device, and its two streams (one stream on old devices)."""
 
     rc: int
     stdout: str
@@ -43,12 +43,12 @@ class ToolRun(NamedTuple):
     """How a program on the device ended.
 
     Attributes:
-        rc: its exit code there, 128 + n for a signal; None where it is not known.
-        stdout, stderr: raw; old devices send both as stdout.
-        wall_s: as this machine saw it, with adb's own time.
-        stopped: why we ended it, or "".
-        dropped: bytes that are missing from the streams.
-        lost: what adb said if the transport broke, or "".
+        rc: exit code on the device, 128 + n for a signal; None where it is unknown.
+        stdout, stderr: raw output; old devices send both as stdout.
+        wall_s: duration in seconds as seen from this machine, including adb's own time.
+        stopped: why this machine ended it, or "".
+        dropped: number of bytes that are missing from the streams.
+        lost: message of adb if the connection broke, or "".
     """
 
     rc: int | None
@@ -61,15 +61,15 @@ class ToolRun(NamedTuple):
 
 
 class Phone:
-    """A device by its serial.
+    """A device by its serial number.
 
     Args:
         adb: executable and server.
-        serial: as `adb devices` lists it.
-        wait_s: how long a device that went away is waited for; one that is seen starting has `BOOT_S` more.
+        serial: serial number as `adb devices` lists it.
+        wait_s: longest wait in seconds for a device that went away; one that is seen starting gets `BOOT_S` more.
 
     Attributes:
-        tells_start: whether the device says when it has started, as far as is known: then that is waited for, too.
+        tells_start: whether the device is known to report that it has started; then that is waited for, too.
     """
 
     def __init__(self, adb: Adb, serial: str, *, wait_s: float = 30.0) -> None:
@@ -78,7 +78,7 @@ class Phone:
 
     @property
     def features(self) -> frozenset[str]:
-        """What the device's adbd can do, such as `shell_v2`.
+        """Features of the device's adbd, such as `shell_v2`.
 
         Raises:
             AdbError: the device cannot be asked.
@@ -89,44 +89,44 @@ class Phone:
         return self._features
 
     def listed(self) -> Listed | None:
-        """The server's line about this device, None if it has none."""
+        """The server's line about this device; None if there is none."""
         return next((line for line in self.adb.devices() if line.serial == self.serial), None)
 
     def script(self, text: str, *, timeout_s: float = SCRIPT_S) -> Said:
-        """Runs a short shell script that may be run again, and is if the transport breaks.
+        """Runs a short shell script. It must be safe to run again, because it is run again if the connection breaks.
 
         Args:
-            text: POSIX shell; what comes from outside must be quoted (`quote`).
-            timeout_s: for one attempt.
+            text: POSIX shell script; text from outside must be quoted (`quote`).
+            timeout_s: longest time of one attempt in seconds.
 
         Raises:
-            DeviceUnauthorizedError, DeviceLostError, AdbError: there is no whole answer.
+            DeviceUnauthorizedError, DeviceLostError, AdbError: there is no complete answer.
         """
         self._check_length(text)
         for attempt in range(ATTEMPTS):
             mark = f"mh-{secrets.token_hex(8)}"
-            # An exit code of our own: old devices have none, and a broken transport looks like one. What stands before our first
-            # mark is a greeting.
+            # The script prints its exit code itself: old devices do not report it, and a broken connection looks like one. Text
+            # before the first mark is a greeting.
             done = self._adb(["shell", f"echo {mark}-\n(\n{text}\n) </dev/null\necho {mark} $?"], timeout_s)
             body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
             body = body.partition(f"{mark}-\n".encode())[2]
             if found and _CODE.fullmatch(rc.strip()):
                 return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
-            # Without the last line adb's own code is a cut connection, whatever the script had said by then.
+            # Without the last line, adb's own exit code means a cut connection, whatever the script has printed by then.
             cut = done.rc == ADBS_OWN_RC and not done.stopped
             self._recover(done._replace(stdout=b"", stderr=b"") if cut else done, "running a script", attempt)
         raise DeviceLostError(f"device '{self.serial}': the connection broke {ATTEMPTS} times in a row")
 
     def tool(self, text: str, *, timeout_s: float) -> ToolRun:
-        """Runs a script that ends in `exec PROGRAM …`, once, for as long as it takes; failing is an answer here.
+        """Runs a script that ends in `exec PROGRAM …` once. A failing program is a result, not an error.
 
         Raises:
             AdbError: adb itself cannot be run.
-            CancelledError: somebody asked to stop.
+            CancelledError: the measurement was asked to stop.
         """
         modern = "shell_v2" in self.features
         mark = f"mh-{secrets.token_hex(8)}"
-        # Without `exec` the program would outlive the connection; old devices need a shell around it for the exit code.
+        # Without `exec` the program would outlive the connection; old devices need a shell around it to print the exit code.
         command = text if modern else f"sh -c {quote(text)}\necho {mark} $?"
         self._check_length(command)
         with self.adb.watching(self.serial) as stayed:
@@ -137,7 +137,7 @@ class Phone:
                 body, found, code = stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
                 rc = int(code) if found and _CODE.fullmatch(code.strip()) else None
                 stdout = body if found else stdout
-            # adb's own code for a cut connection, which a program may end with as well: old devices tell the program's apart.
+            # adb's own exit code for a cut connection, which a program may have as well; old devices print the program's code.
             cut = rc is None or (modern and rc == ADBS_OWN_RC and not stayed())
         lost = "" if done.stopped else self._loss(done, rc, cut)
         return ToolRun(None if done.stopped or lost else rc, stdout, done.stderr, done.wall_s, done.stopped, done.dropped, lost)
@@ -146,7 +146,7 @@ class Phone:
         """Copies a file to the device.
 
         Raises:
-            DeviceLostError, NoSpaceError, AdbError: it is not there as a whole.
+            DeviceLostError, NoSpaceError, AdbError: the file is not completely there.
         """
         self._retrying(["push", str(local.absolute()), remote], timeout_s, f"pushing '{local.name}'")
 
@@ -154,17 +154,17 @@ class Phone:
         """Copies a file or folder from the device.
 
         Raises:
-            DeviceLostError, AdbError: it is not here as a whole.
+            DeviceLostError, AdbError: the file is not completely here.
         """
         self._retrying(["pull", remote, str(local.absolute())], timeout_s, f"pulling '{remote}'")
 
     def wait_back(self) -> None:
-        """Waits until the device answers again and has started; a device on the network is connected to again.
+        """Waits until the device answers again and has started; connects to a device on the network again.
 
         Raises:
-            DeviceLostError: it stays away.
-            DeviceUnauthorizedError: it is back and refuses.
-            CancelledError: somebody asked to stop.
+            DeviceLostError: the device stays away.
+            DeviceUnauthorizedError: the device is back and refuses this machine.
+            CancelledError: the measurement was asked to stop.
         """
         allowed, start = self.wait_s, time.monotonic()
         while True:
@@ -176,7 +176,7 @@ class Phone:
             if here and started:
                 return
             if here:
-                # What runs while Android starts is slower, and `settings` and `dumpsys` are not there yet.
+                # While Android starts, programs are slower, and `settings` and `dumpsys` do not work yet.
                 allowed = self.wait_s + BOOT_S
             if time.monotonic() - start > allowed:
                 raise DeviceLostError(
@@ -211,9 +211,9 @@ class Phone:
         raise DeviceLostError(f"{what}: the connection broke {ATTEMPTS} times in a row")
 
     def _recover(self, done: Finished, what: str, attempt: int) -> None:
-        """Waits for a device whose transport broke; anything else is raised."""
+        """Waits for a device whose connection broke; any other failure is raised."""
         if done.rc == 0 and not done.stopped:
-            # The client was content, yet the script's last line never came: the stream was cut.
+            # adb reports success, but the last line of the script is missing: the stream was cut.
             error: Exception = DeviceLostError(f"{what}: the answer is incomplete")
         else:
             error = diagnose(done, what)
@@ -222,12 +222,12 @@ class Phone:
         self.wait_back()
 
     def _loss(self, done: Finished, rc: int | None, cut: bool) -> str:
-        """What adb said of a broken transport; "" if the program itself ended."""
+        """Message of adb about a broken connection; "" if the program itself ended."""
         if cut:
             said = without_controls(" ".join(done.stderr.decode(errors="replace").split()))[-200:]
             return f"device '{self.serial}': the connection was cut during the run ({said or 'adb said nothing'})"
         tail = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        # The tool may itself print words that adb also uses: only adb's own lines count, and they start so.
+        # The tool may print words that adb uses too, so only lines that start like adb's own count.
         if rc == 1 and tail and tail[0].startswith(("error:", "adb:")):
             error = diagnose(done, f"device '{self.serial}'")
             if isinstance(error, (DeviceLostError, DeviceUnauthorizedError)):
@@ -244,10 +244,10 @@ class Phone:
 
 
 def quote(value: str | Path) -> str:
-    """One word of a device's shell, whatever is in it.
+    """Quotes a text as one word of a device's shell.
 
     Raises:
-        AdbError: it holds a NUL, which no command line can.
+        AdbError: the text has a NUL, which no command line can have.
     """
     text = str(value)
     if "\0" in text:
@@ -256,22 +256,25 @@ def quote(value: str | Path) -> str:
 
 
 def guarded(command: str) -> str:
-    """A command that is ended after a few seconds, where the device has `timeout`: a service that hangs costs its answer only."""
+    """A command that is ended after a few seconds where the device has `timeout`.
+
+    A service that hangs then costs only its own answer.
+    """
     return f"$(command -v timeout >/dev/null 2>&1 && echo timeout {GUARD_S}) {command}"
 
 
 def sections(commands: Mapping[str, str]) -> tuple[str, str]:
-    """A script that runs several commands and keeps their outputs apart; for `split_sections`.
+    """Makes a script that runs several commands and keeps their outputs apart; for `split_sections`.
 
     Returns:
-        The script and the separator's secret.
+        The script, and the random mark that separates the outputs.
     """
     secret = secrets.token_hex(6)
     return "\n".join(f"echo; echo '@@{secret} {name}'\n{command}" for name, command in commands.items()), secret
 
 
 def split_sections(text: str, secret: str) -> dict[str, str]:
-    """The outputs by name of what `sections` made."""
+    """Splits the output of a script of `sections` into outputs by name."""
     found = {}
     for part in text.split(f"@@{secret} ")[1:]:
         name, _, body = part.partition("\n")

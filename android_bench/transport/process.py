@@ -1,4 +1,4 @@
-"""Running a program with a total time limit, bounded memory and a way to stop it from another thread."""
+"""Running a program with a time limit, bounded memory and a way to stop it from another thread."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SLICE_S = 0.2
 
 
 class Finished(NamedTuple):
-    """How a program ended and what it said.
+    """How a program ended, and what it printed.
 
     Attributes:
         rc: exit code; negative for a signal on this machine.
-        stdout, stderr: the first and the last mebibyte of each; whole lines only where something is missing between.
-        wall_s: from start to end.
-        stopped: why we ended it, or "".
-        dropped: bytes of both streams that are missing.
+        stdout, stderr: the first and the last mebibyte of each stream; whole lines on both sides of a gap.
+        wall_s: duration in seconds.
+        stopped: why this process ended it, or "".
+        dropped: number of bytes of both streams that are missing.
     """
 
     rc: int
@@ -36,7 +36,7 @@ class Finished(NamedTuple):
 
 
 class Capture:
-    """Keeps the beginning and the end of a stream, whatever comes between."""
+    """Keeps the beginning and the end of a stream, whatever is between them."""
 
     def __init__(self, head: int = HEAD_BYTES, tail: int = TAIL_BYTES) -> None:
         self._limits = head, tail
@@ -57,11 +57,11 @@ class Capture:
             del self._tail[: len(self._tail) - tail]
 
     def result(self) -> tuple[bytes, int]:
-        """What was kept, and how many bytes are missing: nothing between, or whole lines on both sides of the gap."""
+        """The kept bytes, and the number of missing bytes; with a gap, both sides of it end at whole lines."""
         tail = bytes(self._tail[-self._limits[1] :])
         head = bytes(self._head)
         if len(head) + len(tail) < self.total:
-            # Half a line at the seam could read as another number.
+            # Half a line at the gap could read as another number.
             head, tail = head[: head.rfind(b"\n") + 1], tail[tail.find(b"\n") + 1 :] if b"\n" in tail else b""
         return head + tail, self.total - len(head) - len(tail)
 
@@ -73,16 +73,16 @@ def run_program(
     cancelled: Callable[[], bool] = lambda: False,
     flood_bytes: int = FLOOD_BYTES,
 ) -> Finished:
-    """Runs a program without input to its end, or to ours.
+    """Runs a program without input until it ends or is ended.
 
     Args:
         command: program and arguments; no shell is involved.
-        timeout_s: for the whole of it, whether it talks or not.
-        cancelled: is asked now and then; ends it when true.
-        flood_bytes: ends it when it has said more than this.
+        timeout_s: longest duration in seconds, whether the program prints something or not.
+        cancelled: is asked now and then; True ends the program.
+        flood_bytes: number of printed bytes after which the program is ended.
 
     Raises:
-        OSError: it cannot be started.
+        OSError: the program cannot be started.
     """
     start = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -123,7 +123,7 @@ def _drain(captures: dict[IO[bytes], Capture], deadline: float, cancelled: Calla
 
 
 def _await(process: subprocess.Popen[bytes], deadline: float) -> Stopped:
-    """Waits for a program that has closed both its streams; usually it is gone already."""
+    """Waits for a program that has closed both its streams; it has usually ended already."""
     try:
         process.wait(max(0.0, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:

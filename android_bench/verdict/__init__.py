@@ -1,1 +1,1 @@
-"""Whether a run proves what it measured: proof of the delegate, and the status of a run."""
+"""Whether the output of a run proves what was measured: proof of the delegate, and the status of the run."""

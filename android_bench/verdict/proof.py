@@ -1,7 +1,7 @@
-"""Whether a network ran on the delegate that it was meant for, by what the tool says for certain.
+"""Whether a network ran on the delegate that it was meant for, by what the tool prints.
 
-A delegate's entry (`delegates.Proof`) lists what counts as proof. Everything else that took part is known by name as something
-that runs on the CPU, or is a reason for doubt: a name that nobody knows is no accelerator.
+The entry of a delegate (`delegates.delegate.Proof`) lists what counts as proof. Everything else that took part must be known by
+name as something that runs on the CPU; an unknown name is a reason for doubt, not an accelerator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mhmodels.android_bench.output.parsing import Output, Replaced
 from mhmodels.android_bench.output.protos import Placement
 
 REFERENCE = "nnapi-reference"
-# No file that fits a phone has more.
+# No file that a phone can load has more nodes.
 MOST_NODES = 1_000_000
 
 
@@ -25,9 +25,9 @@ class Share(NamedTuple):
     """How much of the network ran on the delegate.
 
     Attributes:
-        part: of the network; `unavailable` where the delegate itself was not there.
-        reason: why it is not all; "" if it is.
-        delegated, total: nodes; None where the tool did not tell.
+        part: `all`, `some` or `none`; `unavailable` where the delegate itself was not there.
+        reason: why not all of it ran there; "" if it did.
+        delegated, total: nodes on the delegate and all nodes; None where the tool does not print them.
     """
 
     part: Literal["all", "some", "none", "unavailable"]
@@ -37,15 +37,15 @@ class Share(NamedTuple):
 
 
 def find_share(choice: DelegateChoice, output: Output, placement: Placement | None) -> Share:
-    """How much of the network ran on the delegate.
+    """Finds out how much of the network ran on the delegate.
 
     Args:
         choice: the delegate.
-        output: what the tool said.
-        placement: what its file about the nodes says, where there is one.
+        output: what the tool printed.
+        placement: content of the tool's file about the nodes, where there is one.
 
     Raises:
-        Doubt: it does not say, or says different things.
+        Doubt: the output does not tell, or contradicts itself.
     """
     proof = choice.delegate.proof
     for pattern, reason in proof.never.items():
@@ -75,7 +75,7 @@ def find_share(choice: DelegateChoice, output: Output, placement: Placement | No
 
 
 def _plain(choice: DelegateChoice, output: Output, placement: Placement | None) -> Share:
-    """TFLite's own kernels: it says that no delegate is used, and none is."""
+    """TFLite's own kernels: the tool must say that no delegate is used, and none may be."""
     _check_must(choice, output)
     took = [*_applied_others(choice, output), *output.created]
     took += [f"{name} ({nodes} nodes)" for name, nodes in _takers(output, placement)]
@@ -91,7 +91,7 @@ def _check_must(choice: DelegateChoice, output: Output) -> None:
 
 
 def _check_accelerator(choice: DelegateChoice, output: Output) -> None:
-    """NNAPI's list of accelerators is there, and leaves nothing but hardware to have run the network."""
+    """Checks that NNAPI listed its accelerators, and that only hardware can have run the network."""
     proof, wanted, there = choice.delegate.proof, choice.accelerator, output.accelerators
     if wanted and there is not None and wanted not in there:
         raise Doubt(f"'{wanted}' is none of the accelerators that are there ({', '.join(there)})")
@@ -118,7 +118,7 @@ def _check_accelerator(choice: DelegateChoice, output: Output) -> None:
 
 
 def _check_others(choice: DelegateChoice, output: Output, placement: Placement | None, complete: bool) -> None:
-    """Nothing else took nodes; but for what runs on the CPU where the delegate took a part."""
+    """Checks that nothing else took nodes, except what runs on the CPU where the delegate took only a part."""
     ours = kernels_of(choice)
     others = _applied_others(choice, output)
     others += [
@@ -135,7 +135,7 @@ def _applied_others(choice: DelegateChoice, output: Output) -> list[str]:
 
 
 def _takers(output: Output, placement: Placement | None) -> list[tuple[str, int]]:
-    """Names of kernels and how many nodes they took, from every source."""
+    """Number of nodes by name of the kernel that took them, from every source."""
     found = [(entry.kernel, entry.nodes) for entry in output.replaced]
     found += [(name, nodes) for name, (nodes, _) in output.simple.items()]
     found += placement.delegated.items() if placement else ()
@@ -143,12 +143,12 @@ def _takers(output: Output, placement: Placement | None) -> list[tuple[str, int]
 
 
 def kernels_of(choice: DelegateChoice) -> tuple[str, ...]:
-    """Patterns of the kernels that are the delegate's own."""
+    """Patterns of the delegate's own kernels."""
     proof = choice.delegate.proof
     if proof.kernels:
         return proof.kernels
     named = tuple(KERNELS_BY_NAME[name] for name in proof.names if name in KERNELS_BY_NAME)
-    # A library of the user's own, whose kernel's name the entry does not tell: it is none that is known.
+    # The entry of a user's library may leave out the name of its kernel, which is then none of the known names.
     return named or ("" if proof.plain else rf"(?!(?:{'|'.join(KNOWN_KERNELS)})$).+",)
 
 
@@ -157,7 +157,7 @@ def _named(name: str, patterns: Iterable[str]) -> bool:
 
 
 def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) -> tuple[int | None, int | None]:
-    """Nodes on the delegate and all nodes, from the most exact source that tells; none if two of them cannot both be true."""
+    """Nodes on the delegate and all nodes, from the most exact source that tells; None if two sources contradict each other."""
     ours = kernels_of(choice)
     _check_order(output.replaced)
     told: list[tuple[int, int | None]] = []
@@ -167,7 +167,7 @@ def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) 
         told.append((sum(nodes for name, nodes in placement.delegated.items() if _named(name, ours)), placement.total))
     entries = [entry for entry in output.replaced if _named(entry.kernel, ours)]
     if entries:
-        # The first line of a subgraph knows how many nodes there were before any delegate.
+        # The first line of a subgraph has the number of nodes before any delegate.
         first = {entry.subgraph: entry.total for entry in reversed(output.replaced)}
         totals = list(first.values())
         total = None if None in totals else sum(value for value in totals if value is not None)
@@ -178,7 +178,7 @@ def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) 
         raise Doubt(f"it says in different ways how many nodes the delegate took: {told}")
     if len({nodes == total for nodes, total in told if nodes and total is not None}) > 1:
         raise Doubt(f"it says in different ways how many nodes the delegate took: {told}")
-    # The GPU's own count leaves out what it folds away, so it only speaks where nothing else does.
+    # The count of the GPU delegate leaves out nodes that it folds, so it counts only where there is no other source.
     told += [output.split] if "GPU" in choice.delegate.proof.names and output.split is not None else []
     if any(max(nodes, total or 0) > MOST_NODES for nodes, total in told):
         raise Doubt(f"no network has so many nodes: {told}")
@@ -188,15 +188,15 @@ def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) 
         raise Doubt(f"it says in different ways whether the delegate took any node: {told}")
     if not told:
         return None, None
-    # Old versions leave out the total in one line and tell it in another.
+    # Old versions print the total in another line.
     return told[0][0], next((total for _, total in told if total is not None), None)
 
 
 def _check_order(lines: Iterable[Replaced]) -> None:
-    """Each line of a subgraph finds what the one before it left: the other nodes, and one for each partition that it made.
+    """Checks that each line of a subgraph starts from what the line before left: the other nodes, and one for each new partition.
 
     Raises:
-        Doubt: a later line knows of another network, as after a delegate was taken back.
+        Doubt: a later line is about another network, as after a delegate was taken back.
     """
     left: dict[int, tuple[int, int]] = {}
     for line in lines:

@@ -1,8 +1,8 @@
-"""What a run is worth: one status, and a latency only where there is positive proof of what was timed.
+"""The verdict on a run: one status, and a latency only where the output proves what was timed.
 
-The tool ends with exit code 0 and the CPU's time when it does not know a delegate's flag, when the platform lacks the
-delegate and when the delegate takes no node at all. So success is never assumed: it must be said (`proof`), and nothing may
-contradict it. Evidence of trouble is looked for first, in the order of `EVIDENCE`.
+The tool ends with exit code 0 and the time of the CPU when it does not know a delegate's flag, when the platform lacks the
+delegate, and when the delegate takes no node at all. So success is never assumed: the output must say it (`proof`), and nothing
+may contradict it. Evidence of trouble is looked for first, in the order of `EVIDENCE`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ class RunStatus(enum.StrEnum):
 
     @property
     def runs(self) -> bool:
-        """Whether there is a latency."""
+        """Whether the run has a latency."""
         return self in (RunStatus.OK, RunStatus.PARTIAL)
 
     @property
     def lasting(self) -> bool:
-        """Whether it says something of network and hardware, and not of this hour, cable or program file."""
+        """Whether the status is a property of network and hardware, and not of the moment, the cable or the program file."""
         return self in _LASTING
 
 
@@ -84,25 +84,25 @@ EVIDENCE: tuple[tuple[RunStatus, str], ...] = (
     (RunStatus.INVOKE_ERROR, r"failed to invoke|Failed to invoke|^Run failed"),
     (RunStatus.NOT_DELEGATED, r"Disallowed CPU fallback detected"),
 )
-# Hang-up, interrupt, kill, termination: not what a faulty program dies of.
+# Hang-up, interrupt, kill and termination come from outside; a faulty program does not die of them.
 FROM_OUTSIDE = (129, 130, 137, 143)
-# What `Share.part` comes to.
+# Status for each `Share.part`.
 _PARTS = {
     "all": RunStatus.OK, "some": RunStatus.PARTIAL, "none": RunStatus.NOT_DELEGATED,
     "unavailable": RunStatus.DELEGATE_UNAVAILABLE,
 }  # fmt: skip
-# Linux and Android have signals up to 64; a code above stands for none.
+# Linux and Android have signals up to 64, so a higher exit code is not a signal.
 _LAST_SIGNAL = 128 + 64
 
 
 class Verdict(NamedTuple):
-    """A run's status.
+    """The verdict on a run.
 
     Attributes:
-        reason: why it is not OK; "" if it is.
-        latency: only for OK and PARTIAL.
-        delegated, total: nodes; None where the tool did not tell.
-        output: what was read.
+        reason: why the status is not OK; "" if it is.
+        latency: latency of the block, for OK and PARTIAL only.
+        delegated, total: nodes on the delegate and all nodes; None where the tool does not print them.
+        output: what the tool printed.
     """
 
     status: RunStatus
@@ -119,9 +119,9 @@ def decide(
     """Judges a run.
 
     Args:
-        run: how the program ended and what it said.
-        choice: what it was meant to run on.
-        result, placement: the binary results, where the tool wrote them.
+        run: how the program ended, and what it printed.
+        choice: delegate that the network was meant for.
+        result, placement: binary results, where the tool wrote them.
     """
     proof = choice.delegate.proof
     patterns = [pattern for _, pattern in EVIDENCE]
@@ -143,7 +143,7 @@ def decide(
 
 
 def _trouble(run: ToolRun, choice: DelegateChoice, output: Output) -> tuple[RunStatus | None, str]:
-    """What went wrong, if anything says so."""
+    """The first evidence of trouble, if there is any."""
     if run.lost:
         return (RunStatus.UNAUTHORIZED if "unauthorized" in run.lost else RunStatus.DEVICE_LOST), run.lost
     if run.stopped == "timeout":
@@ -153,9 +153,9 @@ def _trouble(run: ToolRun, choice: DelegateChoice, output: Output) -> tuple[RunS
     missing = _missing_flags(choice, output)
     for status, pattern in EVIDENCE:
         if status is RunStatus.DELEGATE_UNAVAILABLE and missing:
-            # After what keeps the program from starting, before what a run without its flags says.
+            # Checked after what keeps the program from starting, and before what a run without its flags prints.
             return RunStatus.FLAG_UNSUPPORTED, f"this {choice.delegate.tool} does not know {', '.join(missing)}"
-        # Without a failing exit code a shell's words may be anybody's.
+        # Words of a shell are evidence only with a failing exit code: other programs may print them too.
         shell = status in (RunStatus.NOT_EXECUTABLE, RunStatus.LINK_ERROR)
         if pattern in output.watched and not (shell and run.rc == 0):
             return status, output.watched[pattern]
@@ -172,20 +172,20 @@ def _trouble(run: ToolRun, choice: DelegateChoice, output: Output) -> tuple[RunS
 
 
 def _missing_flags(choice: DelegateChoice, output: Output) -> list[str]:
-    """Flags that this delegate or the measurement rests on and the tool did not take."""
+    """Flags that the delegate or the measurement depends on and that the tool did not take."""
     essential = {*choice.flags(""), "num_threads", "num_runs", "graph"}
     names = [flag.partition("=")[0].lstrip("-") for flag in output.unconsumed]
     return [f"--{name}" for name in names if name in essential]
 
 
 def _consistent(output: Output) -> None:
-    """Nothing was said twice in different words, and one voice said it all."""
+    """Checks that nothing was printed twice with different values, and that one stream has it all."""
     if output.oversized:
         raise Doubt(f"{output.oversized} lines are too long to be any")
     if output.conflicts:
         raise Doubt(f"it contradicts itself: {output.conflicts[0]}")
     if len(output.voices) > 1:
-        # The tool uses one stream, delegates another; a line on the wrong one is in somebody's name.
+        # The tool uses one stream and delegates the other; a line on the wrong stream is not the tool's.
         raise Doubt("the tool's lines come on both streams")
     if output.taken_back:
         raise Doubt(f"something ran elsewhere: {output.taken_back[0]}")

@@ -1,1 +1,1 @@
-"""`mhmodels export`, `verify` and `consistency`."""
+"""The commands `mhmodels export`, `verify` and `consistency`, one module each."""

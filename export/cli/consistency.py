@@ -1,4 +1,4 @@
-"""`mhmodels consistency`."""
+"""The command `mhmodels consistency`."""
 
 from __future__ import annotations
 

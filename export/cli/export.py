@@ -1,4 +1,4 @@
-"""`mhmodels export`."""
+"""The command `mhmodels export`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.cli.messages import ExportCommand, fields_as_options
+from mhmodels.export.cli.messages import ExportCommand, named_options
 from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocessing_options, resolve_and_tell, tell
 from mhmodels.tflite.format import FORMATS, FileFormat
 
@@ -209,13 +209,13 @@ def _export_all(
         from mhmodels.export.writing.metadata import MetadataWriter
 
         def progress(stage: str) -> None:
-            status.update(escape(fields_as_options(stage)))
+            status.update(escape(named_options(stage)))
 
         metadata, taken = stack.enter_context(MetadataWriter()), set[Path]()
         for model, opener in zip(models, openers, strict=True):
 
             def format_failed(fmt: str, error: MhmodelsError, model: str = model) -> None:
-                failed.append(ExportFailure(model, fields_as_options(str(error)), fmt))
+                failed.append(ExportFailure(model, named_options(str(error)), fmt))
 
             several = len(models) > 1 or len(options.formats) > 1
             goes_on = format_failed if several else None
@@ -226,7 +226,7 @@ def _export_all(
             except MhmodelsError as error:
                 if len(models) == 1:
                     raise
-                failed.append(ExportFailure(model, fields_as_options(str(error))))
+                failed.append(ExportFailure(model, named_options(str(error))))
     return exported, failed
 
 

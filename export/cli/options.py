@@ -9,7 +9,7 @@ import click
 from mhmodels.architecture import check_input_size
 from mhmodels.cli.common import F, note
 from mhmodels.errors import ArchitectureError
-from mhmodels.export.cli.messages import fields_as_options
+from mhmodels.export.cli.messages import named_options
 
 if TYPE_CHECKING:
     from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
@@ -47,7 +47,7 @@ def resolve_and_tell(request: ModelRequest, *, top: bool = True) -> ResolvedMode
 def tell(name: str, remarks: tuple[str, ...]) -> None:
     """Prints remarks on a model or file to stderr."""
     for remark in remarks:
-        note(f"{name}: {fields_as_options(remark)}")
+        note(f"{name}: {named_options(remark)}")
 
 
 def preprocessing_options(command: F) -> F:

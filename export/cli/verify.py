@@ -1,4 +1,4 @@
-"""`mhmodels verify`."""
+"""The command `mhmodels verify`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, progress_console
-from mhmodels.export.cli.messages import ExportCommand, fields_as_options
+from mhmodels.export.cli.messages import ExportCommand, named_options
 
 if TYPE_CHECKING:
     from mhmodels.export.verification.layers import LayerReport
@@ -83,7 +83,7 @@ def _print_report(report: FileReport) -> None:
 
 def _layers(report: LayerReport) -> str:
     if report.reason:
-        return f"not compared: {fields_as_options(report.reason)}"
+        return f"not compared: {named_options(report.reason)}"
     if not report.layers:
         return "none to compare"
     worst = max(report.layers, key=lambda layer: layer.error)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Float32Array: TypeAlias = NDArray[np.float32]
 
+Range: TypeAlias = tuple[float, float]
+"""Smallest and largest value of a tensor."""
+
 RANDOM_WEIGHTS = "random-v1"
 MODEL_WEIGHTS = "model"
 _RANDOM_BLOCK = 1 << 20

@@ -25,6 +25,10 @@ class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         pooling: global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
         softmax: whether the scores are probabilities; else they are the logits.
         features: whether the file ends in the feature maps of the endpoints (`stride4`, `stride8`, …), without a classifier.
+
+    Example:
+        >>> WriterOptions(features=True).softmax
+        True
     """
 
     pooling: Pooling = "mean"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from mhmodels.export.graph.operations import Graph
-from mhmodels.export.quantisation.scheme import Range
+from mhmodels.export.graph.operations import Graph, Range
 from mhmodels.network import IMAGE, Op
 
 NORMALISE = "normalise"

@@ -18,11 +18,11 @@ import numpy as np
 from mhmodels.architecture import Architecture
 from mhmodels.builder import keras_name
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_layers
+from mhmodels.export.graph.operations import Float32Array, Graph, Range, fold, fold_layers
 from mhmodels.export.quantisation.aware_assembly import Assembly, AwareLayers, AwareRecord, built_layers, read_layers
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
 from mhmodels.export.quantisation.calibration import calibrate
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, check_granularity
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, calibrated_tensors, check_granularity
 from mhmodels.export.reading.input_rule import input_rule
 from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.keras_model.recognise import recognise
@@ -233,6 +233,18 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     Raises:
         ExportError: see `aware_graph`.
         WeightsError: the weights are not finite; the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from pathlib import Path
+        >>> from mhmodels import create_model
+        >>> from mhmodels.export import quantize_aware, save_aware
+        >>> aware = quantize_aware(create_model("mobilenet_v1@0.25", input_shape=(32, 32, 3), classes=4))
+        >>> _ = aware(np.random.default_rng(0).normal(size=(8, 32, 32, 3)), training=True)  # a step sets the ranges
+        >>> info = save_aware(aware, Path(tempfile.mkdtemp(), "aware.weights.h5"))
+        >>> info.learned.format
+        'int8'
     """
     if made_as(model).own:
         raise ExportError(

@@ -11,12 +11,12 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.builder import ACTIVATIONS, op_layer
 from mhmodels.export.errors import ExportError
+from mhmodels.export.graph.operations import Range
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
 from mhmodels.export.quantisation.scheme import (
     SHARING,
     Granularity,
     QuantisedFormat,
-    Range,
     fixed_range,
     input_quantisation,
     pre_activation,

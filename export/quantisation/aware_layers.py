@@ -187,7 +187,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         if self.compute_dtype != "float32" or self.convolution.compute_dtype != "float32":
             raise ExportError(
                 f"layer '{self.name}' computes in {self.convolution.compute_dtype}, expected float32: 8 bits have finer steps"
-                " than half precision; train without mixed precision"
+                " than half precision; train with argument 'mixed_precision=none'"
             )
         self.built = True
 

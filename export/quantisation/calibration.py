@@ -14,8 +14,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Float32Array, Graph
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, Range, calibrated_tensors, quantise
+from mhmodels.export.graph.operations import Float32Array, Graph, Range
+from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, calibrated_tensors, quantise
 
 CalibrationMethod: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""
@@ -31,7 +31,7 @@ HELD_OUT = 4
 DECAY = 0.95
 """Share of the moving average that remains after another picture."""
 
-_REMEDY = "give pictures like those of the deployment (`calibration`)"
+_REMEDY = "give pictures like those of the deployment (argument 'calibration')"
 
 
 class Calibrated(NamedTuple):

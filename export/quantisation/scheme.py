@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Preprocessing
 from mhmodels.blocks import Kind
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Float32Array, Graph
+from mhmodels.export.graph.operations import Float32Array, Graph, Range
 from mhmodels.network import IMAGE, Op
 
-Range: TypeAlias = tuple[float, float]
 QuantisedFormat: TypeAlias = Literal["int8", "uint8"]
 Granularity: TypeAlias = Literal["channel", "tensor"]
 

@@ -1,8 +1,8 @@
-"""Which preprocessing the pictures of a Keras model follow: what is stated, what its layers say, and what follows from both.
+"""Finds the preprocessing of a Keras model: from what is stated, from what its layers say, and from both.
 
-A model says nothing of its pictures by itself. They are known where the caller states them, where a layer of `create_model`
-carries them, or where the model begins with layers that normalise pixels. Otherwise they are unknown, and no file is made
-with a guess: its numbers would be right, and its decisions wrong.
+A model does not state its preprocessing. It is known where the caller states it, where a layer of `create_model` carries it, or
+where the model begins with layers that normalise pixels. Otherwise it is unknown, and no file is made with a guess: the numbers
+of the file would be right, and its decisions wrong.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from mhmodels.export.reading.pictures import fit_rule
 from mhmodels.export.reading.stated_rule import PIXELS, StatedRule
 
 REMEDY = (
-    "state what the model was trained on: `mean` and `std`, for (pixel - mean) / std with pixels from 0 to 255, or "
-    "`preprocessing=NAME` (such as pixels, symmetric, imagenet, or a network of the zoo)"
+    "state what the model was trained on: argument 'mean' and argument 'std', for (pixel - mean) / std with pixels from 0 to "
+    "255, or argument 'preprocessing=NAME' (such as pixels, symmetric, imagenet, or a network of the zoo)"
 )
 _DIGITS = 9
 
 
 class InputRule(NamedTuple):
-    """From a picture to what a file takes.
+    """The way from a picture to the input of a file.
 
     Attributes:
         entering: from a picture to what the Keras model takes; None where it is unknown.
@@ -42,7 +42,7 @@ class InputRule(NamedTuple):
 
 
 def input_rule(model: str, front: Front, stated: StatedRule | None) -> InputRule:
-    """The rule of a model's file.
+    """Returns the way from a picture to the input of a model and of its file.
 
     Args:
         model: its name, for messages.
@@ -87,7 +87,7 @@ def _known(front: Front, entering: Preprocessing, origin: str) -> InputRule:
 
 
 def _takes_pixels(front: Front) -> bool:
-    """Whether layers in front normalise pixels from 0 to 255, rather than what was normalised before.
+    """Returns whether the layers in front normalise pixels from 0 to 255, and not values that were normalised before.
 
     A mean within 0 to 255 and a deviation of more than a level are those of pixels. What is adapted to values from 0 to 1 or
     -1 to 1 has a deviation of at most 1.
@@ -98,14 +98,14 @@ def _takes_pixels(front: Front) -> bool:
 
 
 def _entering(entry: StatingLayer, channels: int) -> Preprocessing:
-    """What the model's input must be for a layer inside to get what it states."""
+    """Returns the preprocessing of the input of the model with which an inner layer gets what it states."""
     rule = fit_rule(entry.rule, channels)
     mean, std = np.asarray(rule.mean), np.asarray(rule.std)
     return _replaced(rule, mean + entry.offset * std, std * entry.scale)
 
 
 def _composed(front: Front, rule: Preprocessing) -> Preprocessing:
-    """The rule of the file's input, where the model's input follows `rule`."""
+    """Returns the preprocessing of the input of the file, where that of the model is `rule`."""
     rule = fit_rule(rule, len(front.scale))
     if not front.changes:
         return rule
@@ -118,7 +118,7 @@ def _replaced(rule: Preprocessing, mean: Float64Array, std: Float64Array) -> Pre
 
 
 def _rounded(value: float) -> float:
-    """Nine digits: 1 / (1 / 127.5) is not 127.5, and float32 has seven."""
+    """Rounds to nine digits, because 1 / (1 / 127.5) is not 127.5; float32 has seven."""
     return float(f"{value:.{_DIGITS}g}") + 0.0
 
 

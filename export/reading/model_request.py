@@ -32,6 +32,10 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
         input_size: (height, width) in pixels. None for that of the weights, else of the model.
         input_channels: channels of the input. None for those of the model.
         classes: number of classes. None for that of the weights, else of the model.
+
+    Example:
+        >>> ModelRequest(model="multi_max@0.5", input_size=(192, 192)).classes is None
+        True
     """
 
     model: str | Path | Architecture | keras.Model
@@ -119,4 +123,4 @@ def _refuse_changes(request: ModelRequest) -> None:
     shown = request.model if isinstance(request.model, (str, Path)) else f"model '{getattr(request.model, 'name', '')}'"
     for name in ("weights", "width_multiplier", "input_channels", "classes"):
         if getattr(request, name) is not None:
-            raise NoEffectError(f"`{name}`: {shown} is a built model, which has its own")
+            raise NoEffectError(f"argument '{name}': {shown} is a built model, which has its own")

@@ -1,4 +1,4 @@
-"""Opening a model: the one way from a request, a `.keras` file or a Keras model in memory to an `ExportSource`."""
+"""Opens models: from a request, a `.keras` file or a Keras model in memory to an `ExportSource`."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Expor
 
 
 def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = None) -> ExportSource:
-    """A Keras model in memory as a source, in float32; see `keras_source`."""
+    """Returns a Keras model in memory as a source, in float32."""
     if is_aware(model):
         return _aware_source(model, label)
     model = in_float32(model)
@@ -134,7 +134,7 @@ def model_source(model: keras.Model, label: str, size: tuple[int, int] | None = 
 
 
 def _aware_source(model: keras.Model, label: str) -> ExportSource:
-    """A quantisation-aware model: its float network, and the ranges that it learned."""
+    """Returns a quantisation-aware model as a source: its float network, and the ranges that it learned."""
     graph, _ = aware_graph(model)
     with single_precision():
         twin, tensors = float_twin(model)
@@ -146,7 +146,7 @@ def _aware_source(model: keras.Model, label: str) -> ExportSource:
 
 
 def _unread(model: keras.Model, label: str, size: tuple[int, int] | None, error: ExportError) -> ExportSource:
-    """A model without a list of operations, as TensorFlow's converter may take it: layers in front stay in it."""
+    """Returns a model without a list of operations as a source for TensorFlow's converter; layers in front stay in it."""
     source = ExportSource(model, unknown_frame(model, size, error), None, label, {}, missing=str(error))
     front = error.front if isinstance(error, UnreadError) else Front(source.architecture.input_channels)
     rule = input_rule(model.name, front, None)

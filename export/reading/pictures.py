@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
-from mhmodels.export.writing.manifest import Calibration
+from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import plain_text
 from mhmodels.preprocessing.pictures import load_pictures, preprocess, sample_pixels
 
@@ -22,7 +22,7 @@ BUNDLED = "bundled photographs"
 
 
 class Frame(msgspec.Struct, frozen=True, kw_only=True):
-    """What pictures must be like for a file of which nothing else is known: of any size, unlike an architecture's."""
+    """The form of the pictures of a file of which nothing else is known; unlike an architecture it has any size."""
 
     input_size: tuple[int, int]
     input_channels: int
@@ -30,6 +30,21 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Framed = TypeVar("Framed", Architecture, Frame)
+
+
+class Calibration(Checked, frozen=True, kw_only=True):
+    """The pictures that the ranges of an integer file come from.
+
+    Attributes:
+        source: the folder, `bundled photographs`, or `quantisation-aware training`.
+        method: how ranges follow from what was seen.
+        skipped: picture files that could not be read.
+    """
+
+    source: str
+    pictures: int
+    method: str = "min-max"
+    skipped: tuple[str, ...] = ()
 
 
 class InputPictures(NamedTuple):
@@ -40,7 +55,7 @@ class InputPictures(NamedTuple):
 
 
 def read_pictures(folder: Path | None, architecture: Architecture | Frame, limit: int = LARGEST_FOLDER) -> InputPictures:
-    """Calibration pictures: of a folder, or the bundled photographs.
+    """Reads calibration pictures from a folder, or the bundled photographs.
 
     A network of other than 3 channels takes a folder of `.npy` arrays (height, width, channels): uint8 is normalised,
     float32 taken as it is. Of more than `limit` files in a folder so many are read, spread evenly over their sorted names.
@@ -61,7 +76,7 @@ def read_pictures(folder: Path | None, architecture: Architecture | Frame, limit
 
 
 def photographs(count: int, architecture: Architecture | Frame) -> Float32Array:
-    """Bundled photographs for a network of any number of channels: one channel is grey, further ones repeat the colours."""
+    """Returns bundled photographs for any number of channels: one channel is grey, more than three repeat the colours."""
     channels = architecture.input_channels
     pixels = sample_pixels(count, architecture.input_size, architecture.preprocessing)
     if channels == 1:
@@ -72,13 +87,13 @@ def photographs(count: int, architecture: Architecture | Frame) -> Float32Array:
 
 
 def fit_preprocessing(architecture: Framed) -> Framed:
-    """The architecture or frame with one mean and one std for each of its input channels."""
+    """Returns the architecture or frame with one mean and one standard deviation for each of its input channels."""
     fitted = fit_rule(architecture.preprocessing, architecture.input_channels)
     return architecture if fitted is architecture.preprocessing else msgspec.structs.replace(architecture, preprocessing=fitted)
 
 
 def fit_rule(rule: Preprocessing, channels: int) -> Preprocessing:
-    """The rule with one mean and one std for each of so many channels: the average of those that it has."""
+    """Returns the rule with one mean and one standard deviation a channel, the averages of its own where their number differs."""
     if len(rule.mean) == channels:
         return rule
     mean, std = (sum(values) / len(values) for values in (rule.mean, rule.std))
@@ -86,7 +101,7 @@ def fit_rule(rule: Preprocessing, channels: int) -> Preprocessing:
 
 
 def pixels_of(images: Float32Array, preprocessing: Preprocessing) -> Float32Array:
-    """The pixels (0 to 255, whole, float32) that normalised pictures were made from."""
+    """Returns the pixels (float32 whole numbers from 0 to 255) that normalised pictures were made from."""
     pixels = images * np.asarray(preprocessing.std, np.float32) + np.asarray(preprocessing.mean, np.float32)
     return np.asarray(np.clip(np.rint(pixels), 0, 255), np.float32)
 

@@ -44,7 +44,7 @@ def few_pictures(images: Float32Array) -> Float32Array:
 
 
 def _calibrate_statistics(model: keras.Model, architecture: Architecture, images: Float32Array) -> None:
-    """Makes random weights behave: batch statistics from the pictures in one pass, and a network that is not chaotic.
+    """Sets batch statistics from pictures in one pass, and offsets and gains with which the network is not chaotic.
 
     At Keras' defaults a deep random network is chaotic: 1 % noise on the picture changes its logits beyond recognition,
     and no comparison of formats would mean anything. Trained networks are not, because most units are active and residual

@@ -1,7 +1,7 @@
-"""The list of operations that was read of a Keras model, beside what the model itself computes.
+"""Compares the operations that were read from a Keras model with what the model computes.
 
-Files are compared with the operations that they were made from. That these are the model's own is checked here, once for all
-formats: the operations are computed in float32 and compared with the model as Keras calls it, after the last activation.
+Files are compared with the operations that they were made from. This module checks, once for all formats, that these operations
+are those of the model: it computes them in float32 and compares the result with the Keras model, after the last activation.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def check_reading(source: ExportSource, images: Float32Array) -> None:
             raise ParityError(
                 f"model '{source.model.name}': its layers were read as operations that give other outputs than Keras, by up to "
                 f"{worst:.3g} (expected at most {allowed:.3g}){_first_departing(source, graph, values, images)}; no file is "
-                "written. Please report the layer; float formats may be had with `engine=tensorflow`"
+                "written. Please report the layer; float formats may be had with argument 'engine=tensorflow'"
             )
 
 
 def compute(graph: Graph, images: Float32Array) -> dict[str, Float32Array]:
-    """Every tensor of a graph on pictures, in float32, by operation name."""
+    """Computes every tensor of a graph on pictures, in float32, by operation name."""
     from mhmodels.export.quantisation.fake_quant import float_layer
 
     values: dict[str, Float32Array] = {IMAGE: images}
@@ -54,7 +54,7 @@ def compute(graph: Graph, images: Float32Array) -> dict[str, Float32Array]:
 
 
 def _difference(found: Float32Array, wanted: Float32Array) -> tuple[float, float]:
-    """The largest difference and the largest allowed one."""
+    """Returns the largest difference and the largest allowed one."""
     if found.size != wanted.size:
         return float("inf"), 0.0
     difference = np.abs(found.reshape(len(found), -1) - wanted.reshape(len(wanted), -1))

@@ -23,7 +23,7 @@ from mhmodels.weights.info import Labels, Learned
 
 
 class ExportSource(NamedTuple):
-    """A network with weights, ready to be exported and to be compared with.
+    """A network with weights that is ready to be exported and compared with.
 
     Attributes:
         model: the Keras model.
@@ -57,7 +57,7 @@ class ExportSource(NamedTuple):
 
     @property
     def known(self) -> Graph:
-        """The graph.
+        """The graph, for networks that have one.
 
         Raises:
             ExportError: there is none; the message names the layer.
@@ -68,11 +68,11 @@ class ExportSource(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether `architecture` is exactly this network, rather than what its backbone was built from."""
+        """Whether `architecture` describes the whole network, and not only its backbone."""
         return self.graph is not None and lower(self.architecture).ops == self.graph.ops
 
     def stated(self, rule: StatedRule | None) -> ExportSource:
-        """The source with what a user states of its pictures.
+        """Returns the source with the preprocessing that a user states.
 
         Raises:
             ExportError: it is stated for another number of channels.
@@ -92,11 +92,11 @@ class ExportSource(NamedTuple):
 
     @property
     def rule_known(self) -> bool:
-        """Whether it is known how pictures become the network's input."""
+        """Whether the way from a picture to the input of the network is known."""
         return self.rule is None or self.rule.preprocessing is not None
 
     def check_rule(self) -> None:
-        """Refuses a model of which that is unknown, where ranges or numbers would depend on it.
+        """Rejects a model whose preprocessing is unknown, because ranges and stated numbers would depend on it.
 
         Raises:
             ExportError: see above; the message says what to state.
@@ -106,7 +106,7 @@ class ExportSource(NamedTuple):
 
     @property
     def file_model(self) -> keras.Model:
-        """The Keras model from what a file takes: where layers in front are a part of the preprocessing, with their inverse."""
+        """The Keras model from the input of a file on: behind the inverse of layers that became preprocessing."""
         if self.front is None or not self.front.changes:
             return self.model
         with single_precision():
@@ -116,14 +116,14 @@ class ExportSource(NamedTuple):
             return keras.Model(image, self.model(inverse(image)), name=self.model.name)
 
     def outputs_of(self, images: Float32Array) -> list[Float32Array]:
-        """What the Keras model gives for what a file takes, float32, output by output, after the last activation."""
+        """Returns the outputs of the Keras model for inputs of a file: one float32 array an output, after its activation."""
         return keras_outputs(self.model, self._entering(images))
 
     def _entering(self, images: Float32Array) -> Float32Array:
         return images if self.front is None else self.front.model_input(images)
 
     def check_ending(self, features: bool) -> None:
-        """Refuses what a file of scores, or with `features` of feature maps, cannot be made of without leaving something out.
+        """Rejects a network that does not end in what the file is to give: scores, or with `features` feature maps.
 
         Raises:
             ExportError: maps where scores are wanted, or scores where maps are; the message names them.
@@ -134,19 +134,21 @@ class ExportSource(NamedTuple):
         maps = [len(output.shape) == 4 for output in self.model.outputs]
         if len(maps) > 1 and all(maps):
             names = ", ".join(f"'{name}'" for name in output_names(self.model))
-            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give `features`")
+            raise ExportError(f"model '{self.model.name}' gives {len(maps)} maps ({names}), not scores: give argument 'features'")
         if len(maps) == 1 and self.graph is not None and self.graph.ops[-1].size != (1, 1):
             last = self.graph.ops[-1].name
-            raise ExportError(f"layer '{last}' gives a map, not scores: give `features`, or a model with a classifier")
+            raise ExportError(f"layer '{last}' gives a map, not scores: give argument 'features', or a model with a classifier")
 
     def _check_maps(self) -> None:
         pairs = zip(output_names(self.model), self.model.outputs, strict=True)
         scores = [name for name, output in pairs if len(output.shape) == 2]
         if len(self.model.outputs) > 1 and scores:
-            raise ExportError(f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave `features` out")
+            raise ExportError(
+                f"model '{self.model.name}': output '{scores[0]}' is scores, not a map: leave argument 'features' out"
+            )
 
     def expected(self, images: Float32Array, options: WriterOptions) -> dict[str, Float32Array]:
-        """What a file of this network must give on pictures, by the names of the file's outputs.
+        """Returns what a file of this network must give on pictures, by the names of the outputs of the file.
 
         Args:
             images: float32 (n, height, width, channels), normalised as a file takes them.
@@ -164,7 +166,7 @@ class ExportSource(NamedTuple):
         return {name: flat_scores(computed[op]) if name == SCORES else computed[op] for name, op in places.items()}
 
     def compute(self, images: Float32Array, names: Sequence[str]) -> dict[str, Float32Array]:
-        """What the Keras model gives on pictures.
+        """Computes operations of the Keras model on pictures.
 
         Args:
             images: float32 (n, height, width, channels), normalised as a file takes them.

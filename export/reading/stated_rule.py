@@ -44,7 +44,7 @@ class StatedRule(NamedTuple):
 
 
 def named_rule(name: str) -> Preprocessing:
-    """The preprocessing of that name.
+    """Returns the preprocessing of a name.
 
     Args:
         name: `pixels` (0 to 255 as they are), `unit` (0 to 1), `symmetric` (-1 to 1), `imagenet`, `tf_model_garden`, a network

@@ -1,1 +1,1 @@
-"""Verification: a file against its network at export time, `verify`, and consistency between formats."""
+"""Verification of files: at export time, on disk (`mhmodels verify`), and between the formats of one network."""

@@ -1,8 +1,8 @@
-"""One network, every format, every runner at hand: do they say the same?
+"""Compares the formats of one network on the runners of this machine.
 
-The motivation of multi-hardware models (the paper's section 3), measured: a network that is exported differently for each
-chip gives different scores, so that one threshold does not mean the same everywhere. Here all formats come from one graph
-and one calibration, and what remains is rounding.
+This measures the motivation of multi-hardware models (arXiv 2008.08178, section 3): a network that is exported differently for
+each chip gives different scores, so that one threshold does not mean the same everywhere. Here all formats come from one graph
+and one calibration, so that only rounding remains.
 """
 
 from __future__ import annotations
@@ -39,44 +39,44 @@ KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
 
 
 class _Run(NamedTuple):
-    """What a runner gives on the pictures: outputs (n, outputs), before a softmax, and the step of integer ones (else 0)."""
+    """The outputs of a runner on the pictures."""
 
     outputs: Float32Array
     step: float = 0.0
 
 
 class _Comparison(NamedTuple):
-    """Every runner's outputs and scores by its name, the float Keras model's first, and how they are judged."""
+    """The outputs and scores of all runners by name, the float Keras model first, and the rule that makes decisions of them."""
 
     rule: DecisionRule
     runs: Mapping[str, _Run]
     scores: Mapping[str, Float32Array]
 
     def decisions(self, threshold: Float32Array) -> dict[str, NDArray[np.int64]]:
-        """Of every runner, (n, 1) or (n, outputs)."""
+        """Returns the decisions of every runner, (n, 1) or (n, outputs)."""
         return {name: self.rule.decisions(scores, threshold) for name, scores in self.scores.items()}
 
     def sure(self, threshold: Float32Array) -> NDArray[np.bool_]:
-        """Which decisions are among the surer half, by the float model's margins."""
+        """Returns which decisions are among the surer half, by the margins of the float model."""
         margins = self.rule.margins(self.scores[REFERENCE], threshold)
         return np.asarray(margins >= np.median(margins))
 
     def all_same(self, threshold: Float32Array) -> ThresholdReport:
-        """On what share of decisions all runners agree."""
+        """Returns the share of decisions on which all runners agree."""
         decisions = np.stack(list(self.decisions(threshold).values()))
         same = (decisions == decisions[0]).all(0)
         value = tuple(threshold.tolist()) if threshold.ndim else float(threshold)
         return ThresholdReport(value=value, all_same=float(same.mean()), sure_all_same=float(same[self.sure(threshold)].mean()))
 
     def agreement(self, threshold: Float32Array) -> tuple[tuple[float, ...], ...]:
-        """Share of equal decisions, runner by runner; of best outputs whatever their score."""
+        """Returns the shares of equal decisions between all pairs of runners; of best outputs whatever their score."""
         made = list(self.decisions(threshold).values())
         if self.rule.best:
             made = [scores.outputs.argmax(1) for scores in self.runs.values()]
         return tuple(tuple(float((one == other).mean()) for other in made) for one in made)
 
     def drifts(self, name: str) -> Float32Array:
-        """Of one runner from the float model, (n, outputs)."""
+        """Returns the drifts of one runner from the float model, (n, outputs)."""
         run = self.runs[name]
         return self.rule.drifts(run.outputs, self.runs[REFERENCE].outputs, run.step)
 
@@ -172,7 +172,7 @@ def compare_runners(
 
 
 def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> DecisionRule:
-    """How the network is judged, if it can be."""
+    """Returns the rule that makes decisions of the outputs of a network."""
     names = output_names(source.model)
     if len(names) > 1:
         raise ExportError(
@@ -187,12 +187,12 @@ def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> Deci
     source.check_ending(features=False)
     rule = rule_of(source.graph, decide)
     if threshold is not None and rule.ending != "none" and not 0 <= threshold <= 1:
-        raise ExportError(f"`threshold` is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
+        raise ExportError(f"argument 'threshold' is {threshold:g}, the scores of a {rule.ending} go from 0 to 1")
     return rule
 
 
 def _all_outputs(subject: ConsistencySubject, formats: tuple[FileFormat, ...], progress: ProgressCallback) -> dict[str, _Run]:
-    """Every runner's outputs; the float Keras model first."""
+    """Returns the outputs of every runner, the float Keras model first."""
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
     runs = {REFERENCE: _Run(flat_scores(source.expected(images, writer)[SCORES]))}
@@ -214,7 +214,7 @@ def _run(path: Path, images: Float32Array, kernels: RuntimeKernels) -> _Run:
 
 
 def _each_output(compared: _Comparison, threshold: Float32Array) -> tuple[OutputReport, ...]:
-    """Every output by itself."""
+    """Returns a report on every output by itself."""
     decisions = np.stack(list(compared.decisions(threshold).values()))
     same = (decisions == decisions[0]).all(0).mean(0)
     drift = np.max([compared.drifts(name).mean(0) for name in compared.runs], axis=0)

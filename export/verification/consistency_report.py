@@ -6,7 +6,7 @@ import msgspec
 
 
 class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One format on one runner, beside the float Keras model.
+    """One format on one runner, compared with the float Keras model.
 
     Attributes:
         top1_agreement: share of pictures with the same best output; null where each output is a decision of its own.
@@ -32,7 +32,7 @@ class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ThresholdReport(msgspec.Struct, frozen=True, kw_only=True):
-    """Decisions by one threshold: the best output if its score reaches it, else none; or whether each output reaches it.
+    """Decisions by one threshold: the best output if its score reaches the threshold, or whether each output reaches it.
 
     Attributes:
         value: the threshold, or one for each output.

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture
 from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel, resolve_model
 from mhmodels.export.reading.open_model import ModelLike, open_model
-from mhmodels.export.reading.pictures import InputPictures, fit_preprocessing, photographs, read_pictures
+from mhmodels.export.reading.pictures import Calibration, InputPictures, fit_preprocessing, photographs, read_pictures
 from mhmodels.export.reading.source import ExportSource
-from mhmodels.export.writing.manifest import Calibration
 from mhmodels.preprocessing.pictures import preprocess
 
 COMPARED_PHOTOGRAPHS = 130
@@ -22,7 +21,7 @@ _CALIBRATION_CANVASES = 256
 
 
 class ConsistencySubject(NamedTuple):
-    """What is compared, and on what.
+    """A network, and the pictures that its formats are compared on.
 
     Attributes:
         source: the network.

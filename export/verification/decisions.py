@@ -1,4 +1,4 @@
-"""How a network's outputs become scores and decisions: by its last activation, not by what classifiers usually have."""
+"""Makes scores and decisions of the outputs of a network, by its last activation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLOOR_STEPS = 4
 
 
 class DecisionRule(NamedTuple):
-    """How outputs become scores, and scores decisions.
+    """The rule that makes scores of outputs, and decisions of scores.
 
     Attributes:
         ending: the last activation. `softmax` outputs are compared as logits and become scores by a softmax; `sigmoid`
@@ -33,7 +33,7 @@ class DecisionRule(NamedTuple):
     best: bool
 
     def scores(self, outputs: Float32Array, quantised: bool) -> Float32Array:
-        """Scores (n, outputs) of a runner's outputs, as an app reads them off a file with the network's last activation."""
+        """Returns the scores (n, outputs) of a runner, as a file with the last activation of the network gives them."""
         if self.ending != "softmax":
             return outputs
         powers = np.exp(outputs - outputs.max(1, keepdims=True))
@@ -43,7 +43,7 @@ class DecisionRule(NamedTuple):
         return np.asarray(np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS, np.float32)
 
     def threshold(self, scores: Float32Array) -> Float32Array:
-        """The default threshold, () or (outputs,), from the float model's scores.
+        """Returns the default threshold, () or (outputs,), from the scores of the float model.
 
         0.5 for a sigmoid; 0.5 or, if that is lower, the median best score for a softmax; else the median.
         """
@@ -55,7 +55,7 @@ class DecisionRule(NamedTuple):
         return np.minimum(np.float32(0.5), middle) if self.ending == "softmax" else middle
 
     def thresholds(self, scores: Float32Array) -> list[Float32Array]:
-        """Thresholds to try: 0.05, 0.10, … 0.95 of scores, or of what share of the float model's outputs lies below."""
+        """Returns 19 thresholds to try: scores of 0.05, 0.10, … 0.95, or these quantiles of the outputs of the float model."""
         shares = [step / 20 for step in range(1, 20)]
         if self.ending != "none":
             return [np.array(share, np.float32) for share in shares]
@@ -63,13 +63,13 @@ class DecisionRule(NamedTuple):
         return [np.asarray(np.quantile(values, share, axis=0), np.float32) for share in shares]
 
     def decisions(self, scores: Float32Array, threshold: Float32Array) -> NDArray[np.int64]:
-        """(n, 1) the best output, or -1 below the threshold; or (n, outputs) 1 where an output reaches it, else 0."""
+        """Returns (n, 1) the best output, or -1 below the threshold; or (n, outputs) 1 where an output reaches it, else 0."""
         if not self.best:
             return (scores >= threshold).astype(np.int64)
         return np.where(scores.max(1) >= threshold, scores.argmax(1), -1)[:, None]
 
     def margins(self, scores: Float32Array, threshold: Float32Array) -> Float32Array:
-        """How far each decision is from another one: from the threshold and, for the best output, from the second best."""
+        """Returns the distance of each decision from the threshold and, for the best output, from the second best."""
         if not self.best:
             return np.asarray(np.abs(scores - threshold), np.float32)
         ordered = np.sort(scores, axis=1)
@@ -77,7 +77,7 @@ class DecisionRule(NamedTuple):
         return np.minimum(ahead, np.abs(ordered[:, -1] - threshold))[:, None].astype(np.float32)
 
     def drifts(self, found: Float32Array, expected: Float32Array, step: float) -> Float32Array:
-        """Absolute differences (n, outputs) as a share of the float outputs' standard deviation.
+        """Returns absolute differences (n, outputs) as shares of the standard deviation of the float outputs.
 
         Args:
             found: of a runner.
@@ -96,7 +96,7 @@ class DecisionRule(NamedTuple):
 
 
 def ending_of(graph: Graph) -> Ending:
-    """The activation by which a network's only output ends."""
+    """Returns the last activation of a network with one output."""
     ops = {op.name: op for op in graph.ops}
     last = graph.ops[-1]
     while last.kind == "reshape":
@@ -107,7 +107,7 @@ def ending_of(graph: Graph) -> Ending:
 
 
 def rule_of(graph: Graph, decide: Decide = "auto") -> DecisionRule:
-    """How a network's outputs are judged.
+    """Returns the rule for the outputs of a network.
 
     Args:
         graph: with one output of scores.
@@ -119,6 +119,8 @@ def rule_of(graph: Graph, decide: Decide = "auto") -> DecisionRule:
     """
     ending, outputs = ending_of(graph), graph.ops[-1].channels
     if decide == "best" and outputs < 2:
-        raise ExportError(f"`decide=best`: the network has {outputs} output, of which there is no best: use `decide=each`")
+        raise ExportError(
+            f"argument 'decide=best': the network has {outputs} output, of which there is no best: use argument 'decide=each'"
+        )
     best = ending == "softmax" or (ending == "none" and outputs > 1) if decide == "auto" else decide == "best"
     return DecisionRule(ending, best)

@@ -1,8 +1,8 @@
-"""Does a file say what its network says? Compared on pictures, at the outputs and layer by layer.
+"""Checks a file against its network at export time: on pictures, at the outputs and layer by layer.
 
-The softmax hides errors (its steps are 1/256), and end to end the roundings of a deep network cascade although every
-layer is right. So a quantised file is judged layer by layer: each layer is computed from the file's own inputs to it,
-with the weights that it should have, and must agree within one step (LSB).
+The softmax hides errors, because its steps are 1/256, and the roundings of a deep network add up although every layer is right.
+So a quantised file is checked layer by layer: each layer is computed from the inputs that the file gives it, with the weights
+that it should have, and must agree within one step (LSB).
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ from mhmodels.export.graph.outputs import (
 from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES, LAYER_TOLERANCE_LSB
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, map_tensors
-from mhmodels.export.verification.parity import Parity, compare_outputs
+from mhmodels.export.verification.parity import compare_outputs
 from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.writing.manifest import Parity
 from mhmodels.network import Op
 from mhmodels.tflite.file import TFLiteFile, read_tflite
 
@@ -117,7 +118,7 @@ def _check_layers(
     encoded: NDArray[Any],
     tolerance: float,
 ) -> tuple[str, float]:
-    """Computes every layer from the file's own inputs to it; returns the worst layer and its departure in steps."""
+    """Computes every layer from the inputs that the file gives it, and returns the worst layer and its departure in steps."""
     from mhmodels.export.quantisation.fake_quant import layer_output
 
     places = map_tensors(file, ops)
@@ -141,7 +142,7 @@ def _check_layers(
 
 
 def _check_shapes(path: str | os.PathLike[str], file: TFLiteFile, arrays: Mapping[int, NDArray[Any]]) -> None:
-    """What the file says of its tensors must be what they are when it runs: compilers and delegates go by the file."""
+    """Checks that the tensors have the shapes that the file states, which compilers and delegates go by, when it runs."""
     for position, array in arrays.items():
         tensor = file.tensors[position]
         if tensor.shape[1:] != array.shape[1:]:

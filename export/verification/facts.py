@@ -1,4 +1,4 @@
-"""What can be read off a file alone: the part of a manifest that `mhmodels verify` recomputes."""
+"""The part of a manifest that follows from the file alone, which `mhmodels verify` computes again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SCALE_TOLERANCE = 1e-4
 
 
 def operator_counts(file: TFLiteFile) -> dict[str, int]:
-    """Operators by kind, sorted."""
+    """Returns the number of operators of each kind, sorted by name."""
     return dict(sorted(Counter(operator.kind for operator in file.operators).items()))
 
 
 def output_specs(file: TFLiteFile) -> tuple[OutputSpec, ...]:
-    """The file's outputs."""
+    """Returns the outputs of a file as a manifest states them."""
     specs = []
     for position in file.outputs:
         tensor = file.tensors[position]
@@ -38,14 +38,14 @@ def output_specs(file: TFLiteFile) -> tuple[OutputSpec, ...]:
 
 
 def input_facts(file: TFLiteFile) -> dict[str, Any]:
-    """Type, shape and quantisation of the first input, as fields of `InputSpec`."""
+    """Returns type, shape and quantisation of the first input, as fields of `InputSpec`."""
     entry = file.tensors[file.inputs[0]]
     scale, zero_point = _parameters(entry)
     return {"dtype": entry.dtype, "shape": entry.shape, "scale": scale, "zero_point": zero_point}
 
 
 def quantisation_specs(file: TFLiteFile) -> dict[str, TensorSpec]:
-    """Scale and zero point of every computed tensor that has them."""
+    """Returns scale and zero point of every computed tensor that has them."""
     return {
         tensor.name: TensorSpec(scale=float(tensor.scale[0]), zero_point=int(tensor.zero_point[0]))
         for tensor in file.tensors
@@ -54,7 +54,7 @@ def quantisation_specs(file: TFLiteFile) -> dict[str, TensorSpec]:
 
 
 def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[str, tuple[Any, Any]]:
-    """Fields of a manifest that are not what the file has: (claimed, found) by field; empty if they belong together.
+    """Returns the fields of a manifest that contradict its file, as (claimed, found) by field; empty if there are none.
 
     Raises:
         FileFormatError: the embedded architecture is none.
@@ -81,7 +81,7 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
 
 
 def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteFile) -> dict[str, tuple[Any, Any]]:
-    """What the rule from a picture to the input follows from: the network's own, and the quantisation of the file's input."""
+    """Returns claims on the preprocessing, which must be that of the network and fit the quantisation of the input."""
     entry = file.tensors[file.inputs[0]]
     try:
         rule = manifest.input.preprocessing()

@@ -1,4 +1,4 @@
-"""A TFLite file beside the network that it is of: its tensors by operation, its input from pictures, its outputs as numbers."""
+"""Maps a TFLite file to its network: tensors by operation, inputs from pictures, outputs as real numbers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
 
 
 def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[Any]:
-    """Pictures as the file's input takes them: as they are, or quantised by its parameters."""
+    """Returns pictures as the input of a file takes them: unchanged, or quantised by its parameters."""
     entry = file.tensors[file.inputs[0]]
     if entry.dtype == "float32":
         return images
@@ -53,19 +53,19 @@ def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[Any]:
 
 
 def dequantise(values: NDArray[Any], tensor: Tensor) -> Float32Array:
-    """The real numbers that a tensor's values stand for."""
+    """Returns the real numbers that the values of a tensor stand for."""
     if not len(tensor.scale):
         return values.astype(np.float32)
     return np.asarray((values.astype(np.int32) - tensor.zero_point[0]) * tensor.scale[0], np.float32)
 
 
 def is_activation(tensor: Tensor) -> bool:
-    """Whether a computed tensor holds real numbers, as floats or as quantised integers."""
+    """Returns whether a computed tensor holds real numbers, as floats or as quantised integers."""
     return tensor.dtype in ("float32", "float16") or bool(len(tensor.scale))
 
 
 def compared_tensors(file: TFLiteFile, *, before_softmax: bool = True) -> dict[str, Tensor]:
-    """The tensors by which a file is compared, by the names of its outputs; the only output that is no map is `scores`.
+    """Returns the tensors at which a file is compared, by the names of its outputs. A single output that is no map is `scores`.
 
     Args:
         file: the parsed file.
@@ -80,7 +80,7 @@ def compared_tensors(file: TFLiteFile, *, before_softmax: bool = True) -> dict[s
 
 
 def _softmax_input(file: TFLiteFile, output: int) -> int:
-    """The tensor that an output's softmax reads; the output itself where no softmax gives it."""
+    """Returns the tensor that the softmax of an output reads, or the output itself if it has no softmax."""
     makers = {tensor: operator for operator in file.operators for tensor in operator.outputs}
     seen, place = set[int](), output
     while place in makers and place not in seen and makers[place].inputs:
@@ -97,7 +97,7 @@ def _softmax_input(file: TFLiteFile, output: int) -> int:
 def file_outputs(
     path: str | os.PathLike[str], images: Float32Array, *, kernels: RuntimeKernels = "builtin", before_softmax: bool = True
 ) -> dict[str, Float32Array]:
-    """What a file gives on pictures.
+    """Runs a file on pictures and returns its outputs.
 
     Args:
         path: the file.
@@ -116,17 +116,17 @@ def file_outputs(
 
 
 def file_logits(path: str | os.PathLike[str], images: Float32Array) -> Float32Array:
-    """A classifier file's logits (scores, where it has no softmax) on normalised pictures: float32 (n, classes)."""
+    """Returns the logits of a classifier file (its scores, if it has no softmax) on normalised pictures: float32 (n, classes)."""
     return next(iter(file_outputs(path, images).values()))
 
 
 def steps(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Size of a step of each tensor that holds integers; a damaged file's may be 0, and is left out."""
+    """Returns the step of each tensor that holds integers. A step of 0, which a damaged file may have, is left out."""
     return {name: float(tensor.scale[0]) for name, tensor in tensors.items() if len(tensor.scale) and tensor.scale[0] > 0}
 
 
 def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
-    """Finds every operation's output tensor in a file by following the graph, whatever the tensors are called.
+    """Finds the output tensor of every operation in a file by following the graph, whatever the names of the tensors.
 
     Returns:
         Tensor indices by operation name, with `IMAGE` and `NAME/pre`.
@@ -152,7 +152,7 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
 
 
 def _leading_to_heads(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, set[int]]:
-    """Of a network with several heads, the operators that lead to the same heads as each operation, by its name.
+    """Returns the operators that lead to the same heads as each operation, by its name, for a network with several heads.
 
     Heads of one width read the same tensor, and converters order them as they like; outputs keep their order.
     """
@@ -176,7 +176,7 @@ def _leading_to_heads(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, set[in
 def _find(
     file: TFLiteFile, op: Op, kinds: tuple[str, ...], inputs: list[int], used: set[int], among: set[int] | None = None
 ) -> Operator:
-    """The operator that reads these inputs; of several, as a bottleneck's two branches begin, one that writes the same width.
+    """Returns the operator that reads these inputs. Of several, as at two branches, it is one that writes as many channels.
 
     Operators of `among` come first.
     """

@@ -1,4 +1,4 @@
-"""Where a file departs: its layers against a network's, each computed from the file's own inputs, or against another file's."""
+"""Compares the layers of a file with those of a network or of another file, to find the first that departs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ FLOOR_STEPS = 4
 
 
 class LayerParity(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer: root mean square difference as a share of the reference's standard deviation (see also `FLOOR_STEPS`)."""
+    """How far one layer departs."""
 
     layer: str
     error: float
 
 
 class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A file's layers in order.
+    """How far the layers of a file depart, in order.
 
     Attributes:
         method: what each was compared with.
@@ -52,14 +52,14 @@ class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def not_compared(reason: str) -> LayerReport:
-    """A report without layers, and why."""
+    """Returns a report without layers that states the reason."""
     return LayerReport(method="", limit=0.0, first_departing=None, layers=(), reason=reason)
 
 
 def against_network(
     path: str | os.PathLike[str], file: TFLiteFile, ops: Sequence[Op], graph: Graph, encoded: NDArray[Any]
 ) -> LayerReport:
-    """Computes every layer with the network's weights from the file's own inputs to it.
+    """Computes every layer with the weights of a network from the inputs that a file gives it, and compares the results.
 
     Args:
         path, file: the file.
@@ -88,7 +88,7 @@ def against_file(
     other: TFLiteFile,
     inputs: tuple[NDArray[Any], NDArray[Any]],
 ) -> LayerReport:
-    """Compares what the operators of two files give, one by one in order; differences add up on the way.
+    """Compares the results of the operators of two files in order. Differences add up on the way.
 
     Args:
         inputs: the same pictures as each of the files takes them.
@@ -110,7 +110,7 @@ def against_file(
 
 
 def _inner(file: TFLiteFile) -> list[Operator]:
-    """The operators that compute activations.
+    """Returns the operators that compute activations.
 
     Conversions at the ends or of stored weights are left out, and so is the arithmetic on shapes (SHAPE, STRIDED_SLICE, PACK)
     that TensorFlow's converter writes for a dynamic batch: whole numbers without a scale stand for no activation.
@@ -123,7 +123,7 @@ def _inner(file: TFLiteFile) -> list[Operator]:
 
 
 def _floor(scale: Float32Array) -> float:
-    """The smallest spread that a difference is a share of."""
+    """Returns the smallest standard deviation that a difference is a share of."""
     return max(FLOOR_STEPS * float(scale[0]) if len(scale) else 0.0, 1e-12)
 
 
@@ -140,7 +140,7 @@ def _report(method: str, limit: float, pairs: Iterator[tuple[str, Float32Array, 
 
 
 def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[Any]) -> Mapping[str, float]:
-    """Share of each computed tensor's values that lie at an end of its integers, the largest first.
+    """Returns the share of the values of each computed tensor that lie at an end of its integers, the largest first.
 
     The lower end does not count where it stands for zero: that is what a ReLU gives.
 

@@ -1,4 +1,4 @@
-"""How far two sets of outputs lie apart: figures, and the error of a file that does not say what its network says."""
+"""Figures of how far two sets of outputs lie apart."""
 
 from __future__ import annotations
 
@@ -9,56 +9,9 @@ import numpy as np
 
 from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.writing.manifest import OutputParity, Parity
 
 TOP_K = 5
-
-
-class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one output departs, over all pictures.
-
-    Attributes:
-        name: of the output; `scores` are compared before the softmax.
-        correlation: Pearson's.
-        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
-        mean_error_lsb: absolute difference in steps of the file's integers; null for real numbers.
-    """
-
-    name: str
-    correlation: float
-    mean_error: float
-    max_error: float
-    mean_error_lsb: float | None = None
-
-
-class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a file departs from what it was made from, over a set of pictures. Figures are those of the worst output.
-
-    Attributes:
-        reference: what it was compared with.
-        pictures: how many.
-        correlation: Pearson's, over all values of all pictures.
-        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
-        top1_agreement: share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
-        top5_agreement: share of the five largest logits that both have; null as above, or for fewer than six classes.
-        mean_error_lsb: absolute difference in steps of the file's integers; null for float files.
-        float_correlation, float_top1_agreement: the same against the float network: what quantisation itself costs.
-        worst_layer, worst_layer_lsb: largest departure of a layer from its own inputs' result; null for float files.
-        outputs: each output by itself.
-    """
-
-    reference: str
-    pictures: int
-    correlation: float
-    mean_error: float
-    max_error: float
-    top1_agreement: float | None = None
-    top5_agreement: float | None = None
-    mean_error_lsb: float | None = None
-    float_correlation: float | None = None
-    float_top1_agreement: float | None = None
-    worst_layer: str | None = None
-    worst_layer_lsb: float | None = None
-    outputs: tuple[OutputParity, ...] = ()
 
 
 def compare_outputs(
@@ -104,7 +57,7 @@ def compare_outputs(
 
 
 def _in_order(found: Mapping[str, Float32Array], expected: Mapping[str, Float32Array]) -> list[str]:
-    """The found names in the order of the expected outputs.
+    """Returns the found names in the order of the expected outputs.
 
     Converters name outputs as they like: where the names are not the same, outputs correspond by their places.
     """
@@ -132,11 +85,11 @@ def _compare(name: str, found: Float32Array, expected: Float32Array, reference: 
 
 
 def _sides(values: Float32Array) -> list[int]:
-    """Pictures, and the sides above 1 of what each has: (n, 1, 1, classes) holds the same values as (n, classes)."""
+    """Returns the shape without sides of 1: (n, 1, 1, classes) holds the same values as (n, classes)."""
     return [len(values), *(side for side in values.shape[1:] if side != 1)]
 
 
 def shared_top(found: Float32Array, expected: Float32Array) -> float:
-    """Mean share of the five highest classes of a picture that both rank among their five highest."""
+    """Returns the mean share of the five highest classes of a picture that both rank among their five highest."""
     ours, theirs = (np.argsort(-scores, axis=1, kind="stable")[:, :TOP_K] for scores in (found, expected))
     return float((ours[:, :, None] == theirs[:, None, :]).any(2).mean())

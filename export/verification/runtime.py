@@ -1,4 +1,4 @@
-"""Running a TFLite file on pictures in a child process, because a runtime may crash on a damaged or hostile file.
+"""Runs a TFLite file on pictures in a child process, because a runtime may crash on a damaged or hostile file.
 
 As a program (REQUEST.npz RESULT.npz, started by `mhmodels.system.child.run_contained`) this module is that child: it imports
 LiteRT and NumPy.

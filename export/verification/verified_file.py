@@ -101,7 +101,7 @@ def most_pictures(*files: ManifestedFile | None) -> int:
 
 
 def _values(file: ManifestedFile) -> int:
-    """How many values a picture has, as the file takes it."""
+    """Returns the number of values of one picture as a file takes it."""
     shape = file.parsed.tensors[file.parsed.inputs[0]].shape
     if len(shape) != 4 or shape[0] != 1 or min(shape) < 1:
         raise ExportError(f"{file.path}: input is {shape}, expected one picture (1, height, width, channels)")
@@ -112,7 +112,7 @@ def _values(file: ManifestedFile) -> int:
 
 
 def with_pictures(file: ManifestedFile, folder: Path | None, most: int, elsewhere: Preprocessing | None) -> VerifiedFile:
-    """At most so many pictures in the file's own size, preprocessed as its manifest says.
+    """Returns a file with at most so many pictures of its own size, preprocessed as its manifest states.
 
     Without a manifest they are preprocessed as `elsewhere`, or else by the default.
     """

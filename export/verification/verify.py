@@ -20,7 +20,7 @@ from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
-from mhmodels.export.verification.parity import Parity, compare_outputs
+from mhmodels.export.verification.parity import compare_outputs
 from mhmodels.export.verification.runtime import run_file
 from mhmodels.export.verification.verified_file import (
     VerifiedFile,
@@ -28,6 +28,7 @@ from mhmodels.export.verification.verified_file import (
     read_with_manifest,
     with_pictures,
 )
+from mhmodels.export.writing.manifest import Parity
 from mhmodels.formats.json_files import plain_text
 from mhmodels.tflite.file import TFLiteFile
 from mhmodels.tflite.format import compute_format
@@ -42,7 +43,7 @@ Against: TypeAlias = "str | Path | Architecture | keras.Model | ExportSource"
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What `mhmodels verify` found of a file.
+    """What the verification of a file found.
 
     Attributes:
         precision: the format that it computes in, as `mhmodels.tflite.format.compute_format` names it.
@@ -109,9 +110,8 @@ def verify(
     path = Path(file)
     other_path = Path(against) if isinstance(against, (str, Path)) and str(against).endswith(".tflite") else None
     if weights is not None and (against is None or other_path is not None):
-        raise NoEffectError(
-            f"`weights`: {'there is no model' if against is None else 'a file has its own'}; give `against=MODEL`"
-        )
+        reason = "there is no model" if against is None else "a file has its own"
+        raise NoEffectError(f"argument 'weights': {reason}; give argument 'against=MODEL'")
     folder = None if images is None else Path(images)
     this = read_with_manifest(path)
     parsed, manifest = this.parsed, this.manifest
@@ -141,7 +141,7 @@ def verify(
 
 
 def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[Any]) -> tuple[float, str]:
-    """Largest difference at the outputs between LiteRT with XNNPACK and without, and its unit (see `FileReport`)."""
+    """Returns the largest difference at the outputs between LiteRT with and without XNNPACK, and its unit (see `FileReport`)."""
     file = subject.file
     outputs = [file.tensors[position] for position in file.outputs]
     sides = [run_file(subject.path, encoded, list(file.outputs), kernels=kernels) for kernels in ("xnnpack", "builtin")]
@@ -164,7 +164,7 @@ def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[Any]) -> tuple[floa
 def _against_file(
     subject: VerifiedFile, encoded: NDArray[Any], other: VerifiedFile, tolerance: float | None
 ) -> tuple[Parity, LayerReport]:
-    """Both files on the same pictures, which each has as its own manifest says."""
+    """Compares two files on the same pictures, each preprocessed as its own manifest states."""
     name = str(other.path)
     found, expected = (file_outputs(side.path, side.images) for side in (subject, other))
     inputs = (encoded, encode_input(other.file, other.images))
@@ -190,7 +190,7 @@ def _against_model(
     expected, layers = _model_outputs(subject, encoded, source)
     remarks, made_from = _departing(layers), "random" if subject.manifest is None else subject.manifest.weights
     if source.label.startswith("random, seed") and not made_from.startswith("random"):
-        remarks += f"; the file was made from '{made_from}', and without `weights` the model has random ones"
+        remarks += f"; the file was made from '{made_from}', and without argument 'weights' the model has random ones"
     tensors = compared_tensors(subject.file, before_softmax=before_softmax)
     parity = compare_outputs(found, expected, name, steps(tensors))
     _judge(subject, parity, remarks, "float32", name, tolerance)
@@ -202,7 +202,7 @@ def _departing(layers: LayerReport) -> str:
 
 
 def _judge(subject: VerifiedFile, parity: Parity, remarks: str, other: str, against: str, tolerance: float | None) -> None:
-    """Compares with the tolerance that was given, else with that of the two formats."""
+    """Checks a comparison against the tolerance that was given, else against that of the two formats."""
     allowed = tolerance_of(compute_format(subject.file), other) if tolerance is None else tolerance
     if allowed is None:
         if not parity.correlation >= QUANTISED_CORRELATION:
@@ -221,7 +221,7 @@ def _judge(subject: VerifiedFile, parity: Parity, remarks: str, other: str, agai
 def _model_outputs(
     subject: VerifiedFile, encoded: NDArray[Any], source: ExportSource
 ) -> tuple[dict[str, Float32Array], LayerReport]:
-    """The model's outputs on the pictures, and the file's layers beside the model's."""
+    """Returns the outputs of the model on the pictures, and the comparison of its layers with those of the file."""
     from mhmodels.export.graph.outputs import written_ops
     from mhmodels.export.graph.rewrite import normalise_in_graph
 
@@ -242,7 +242,7 @@ def _model_outputs(
 
 
 def _gives_maps(file: TFLiteFile) -> bool:
-    """Whether every output of a file is a feature map."""
+    """Returns whether every output of a file is a feature map."""
     return SCORES not in compared_tensors(file) and all(len(file.tensors[output].shape) == 4 for output in file.outputs)
 
 

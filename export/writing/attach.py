@@ -1,4 +1,4 @@
-"""Adding to a finished TFLite file without touching what it holds: a metadata buffer, and files packed behind it."""
+"""Adds a metadata buffer and packed files to a finished TFLite file, without moving its content."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def attach_buffer(content: bytes, name: str, data: bytes) -> bytes:
-    """A TFLite file with one more metadata entry.
+    """Returns a TFLite file with one more metadata entry.
 
     A new root table is written before the old file; everything else stays where it lies, aligned as it was.
 
@@ -52,31 +52,31 @@ def attach_buffer(content: bytes, name: str, data: bytes) -> bytes:
 
 
 class _Tables:
-    """Offsets of the old file's tables as the builder counts them: from the end of the file."""
+    """Tables of the old file and new ones; the builder counts offsets from the end of the file."""
 
     def __init__(self, builder: Any, model: Any, length: int) -> None:
         self.builder, self.model, self.length = builder, model, length
 
     def offset(self, table: Any) -> int:
-        """A table of the old file."""
+        """Returns the offset of a table of the old file."""
         return self.length - int(table._tab.Pos)
 
     def keep(self, field: int, add: Any) -> None:
-        """Refers to what a field of the old root refers to, a vector or text, if it is there."""
+        """Copies the reference of a field of the old root to a vector or text, if the field is set."""
         table = self.model._tab
         at = table.Offset(field)
         if at:
             add(self.builder, self.length - int(table.Indirect(table.Pos + at)))
 
     def vector(self, offsets: list[int]) -> int:
-        """A vector of tables."""
+        """Writes a vector of tables and returns its offset."""
         self.builder.StartVector(4, len(offsets), 4)
         for offset in reversed(offsets):
             self.builder.PrependUOffsetTRelative(offset)
         return int(self.builder.EndVector())
 
     def buffer(self, data: bytes) -> int:
-        """A buffer with its data on the boundary that the schema asks for."""
+        """Writes a buffer with its data on the boundary that the schema asks for, and returns its offset."""
         self.builder.StartVector(1, len(data), _ALIGNMENT)
         self.builder.head -= len(data)
         self.builder.Bytes[self.builder.head : self.builder.head + len(data)] = data
@@ -87,7 +87,7 @@ class _Tables:
         return int(schema.BufferEnd(self.builder))
 
     def metadata(self, name: str, buffer: int) -> int:
-        """The entry that names a buffer."""
+        """Writes the entry that names a buffer, and returns its offset."""
         text = self.builder.CreateString(name)
         schema.MetadataStart(self.builder)
         schema.MetadataAddName(self.builder, text)
@@ -96,7 +96,7 @@ class _Tables:
 
 
 def attach_files(content: bytes, files: Mapping[str, bytes]) -> bytes:
-    """A TFLite file with other files packed behind it, as tflite-support packs labels: an uncompressed zip archive.
+    """Returns a TFLite file with other files packed behind it in an uncompressed zip archive, as tflite-support packs labels.
 
     Equal for equal files: the archive bears no time.
     """

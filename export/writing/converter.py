@@ -1,4 +1,4 @@
-"""The TensorFlow converter behind one adapter: the reference for what a file must contain."""
+"""Converts networks with TensorFlow's converter, which is the reference for the direct writer."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _convert_uint8(quantised: QuantisedGraph) -> bytes:
 
 
 def _in_order(outputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    """Outputs under keys that sort as they come: TensorFlow orders the outputs of a function by their keys."""
+    """Returns outputs under keys that sort in their order, because TensorFlow orders the outputs of a function by key."""
     if len(outputs) == 1:
         return dict(outputs)
     return {f"output_{i:04d}": tf.identity(output, name) for i, (name, output) in enumerate(outputs.items())}
@@ -112,7 +112,7 @@ def _input_shape(quantised: QuantisedGraph) -> tuple[int, int, int, int]:
 
 
 def _fake_quantised(quantised: QuantisedGraph, image: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The outputs by their names."""
+    """Computes the outputs with fake-quantisation nodes, by their names."""
 
     def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
         op = ops.get(name)
@@ -151,7 +151,7 @@ def _fake_quantised_kernel(quantised: QuantisedGraph, op: Op) -> tf.Tensor:
 
 
 def _varied(bias: Float32Array) -> Float32Array:
-    """The converter (2.19) quantises a bias of one repeated value with the first channel's scale alone: vary it by one ulp."""
+    """Varies a bias of equal values by one ulp: the converter (2.19) would use the scale of the first channel for all."""
     if len(bias) < 2 or not bias[0] or (bias != bias[0]).any():
         return bias
     varied = bias.copy()

@@ -1,4 +1,4 @@
-"""A TFLite file as plain records, and the records as bytes.
+"""The content of a TFLite file as plain records, and their serialisation.
 
 Source: the TFLite schema, version 3 (schema.fbs), through the classes that ai-edge-litert generates from it. The tables
 are built directly: the generated object interface would copy every weight twice more.
@@ -28,7 +28,7 @@ _LARGEST_FILE = 2**31 - 2**20  # offsets are signed 32 bits in places; a margin 
 
 
 class TensorQuantisation(NamedTuple):
-    """A tensor's `QuantizationParameters`: float32 scales (1 or one a channel), one zero point, the channel's axis."""
+    """The `QuantizationParameters` of a tensor: float32 scales (one, or one a channel), a zero point, the channels' axis."""
 
     scale: Float32Array
     zero_point: int
@@ -54,14 +54,14 @@ class FileTensor(NamedTuple):
 
 
 class OperatorOptions(NamedTuple):
-    """A table of the `BuiltinOptions` union by its name in the schema; fields as the generated `Add…` functions name them."""
+    """A table of the `BuiltinOptions` union: its name in the schema, and fields as the generated `Add…` functions name them."""
 
     table: str
     fields: tuple[tuple[str, float], ...]
 
 
 class FileOperator(NamedTuple):
-    """One operator: `BuiltinOperator` name, the version that it needs, tensors by index, options."""
+    """One operator: its `BuiltinOperator` name, the version that it needs, indices of its tensors, and its options."""
 
     code: str
     version: int
@@ -90,7 +90,7 @@ class FileModel(NamedTuple):
 
 
 def serialise(model: FileModel) -> bytes:
-    """The bytes of a TFLite file; equal for equal models.
+    """Returns the bytes of a TFLite file, which are equal for equal models.
 
     Raises:
         ExportError: the file would exceed what 32-bit offsets reach.
@@ -127,14 +127,14 @@ def _bytes(tensor: FileTensor) -> int:
 
 
 class _Writer:
-    """Tables of the schema, from the records above; every method returns the table's offset."""
+    """Writes tables of the schema from the records; every method returns the offset of its table."""
 
     def __init__(self, builder: Any) -> None:
         self.builder = builder
         self.vectors: dict[tuple[str, bytes], int] = {}
 
     def offsets(self, offsets: Sequence[int]) -> int:
-        """A vector of tables."""
+        """Writes a vector of tables and returns its offset."""
         builder = self.builder
         builder.StartVector(4, len(offsets), 4)
         for offset in reversed(offsets):
@@ -142,7 +142,7 @@ class _Writer:
         return int(builder.EndVector())
 
     def numbers(self, values: Iterable[float] | NDArray[Any], dtype: str) -> int:
-        """A vector of numbers; equal ones (shapes, zero points) are written once."""
+        """Writes a vector of numbers; equal ones (shapes, zero points) are written once."""
         array = np.asarray(values, dtype)
         key = (dtype, array.tobytes())
         if key not in self.vectors:
@@ -150,7 +150,7 @@ class _Writer:
         return self.vectors[key]
 
     def buffers(self, model: FileModel) -> list[int]:
-        """The empty buffer of all activations, one buffer a constant, then the metadata's."""
+        """Writes the empty buffer of all activations, one buffer for each constant, and the buffer of the metadata."""
         version = np.zeros(_ALIGNMENT, np.uint8)
         text = oldest_runtime(model.versions).encode()
         version[: len(text)] = np.frombuffer(text, np.uint8)
@@ -174,7 +174,7 @@ class _Writer:
         return int(schema.BufferEnd(builder))
 
     def metadata(self, buffer: int) -> int:
-        """The entry that names the metadata's buffer."""
+        """Writes the entry that names the buffer of the metadata."""
         name = self.builder.CreateString(MIN_RUNTIME_VERSION)
         schema.MetadataStart(self.builder)
         schema.MetadataAddName(self.builder, name)
@@ -182,7 +182,7 @@ class _Writer:
         return int(schema.MetadataEnd(self.builder))
 
     def subgraph(self, model: FileModel) -> tuple[int, list[int]]:
-        """The subgraph, and the operator codes that its operators index."""
+        """Writes the subgraph and the operator codes that its operators index."""
         codes = {code: i for i, code in enumerate(model.versions)}
         operators = [self._operator(operator, codes[operator.code]) for operator in model.operators]
         tensors, buffer = [], 0
@@ -252,7 +252,7 @@ class _Writer:
         return int(schema.QuantizationParametersEnd(self.builder))
 
     def signature(self, model: FileModel) -> int:
-        """The signature by whose names callers find inputs and outputs."""
+        """Writes the signature, by whose names callers find inputs and outputs."""
         inputs = self.offsets([self._named(n, t) for n, t in zip(model.input_names, model.inputs, strict=True)])
         outputs = self.offsets([self._named(n, t) for n, t in zip(model.output_names, model.outputs, strict=True)])
         key = self.builder.CreateString(SIGNATURE)

@@ -1,4 +1,4 @@
-"""What the scores of a file mean: class names and the output of the first of them."""
+"""Class names of the scores of a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SEPARATORS = re.compile("[\n\r\x0b\x0c\x1c-\x1f\x85\u2028\u2029]+")
 
 
 class OutputLabels(Checked, frozen=True, kw_only=True):
-    """Names of a file's scores: output `offset + i` is class `names[i]`.
+    """Names of the scores of a file: output `offset + i` is class `names[i]`.
 
     Attributes:
         names: in order; empty if nobody said.
@@ -31,7 +31,7 @@ class OutputLabels(Checked, frozen=True, kw_only=True):
     sha256: str = ""
 
     def lines(self) -> tuple[str, ...]:
-        """One line for each output, as runtimes read label files: what some reader takes for a line's end is a blank."""
+        """Returns one line for each output, for label files; characters that some readers take for a line end become blanks."""
         return (BACKGROUND,) * self.offset + tuple(_SEPARATORS.sub(" ", name) for name in self.names)
 
     def check(self, classes: int) -> None:
@@ -44,7 +44,7 @@ class OutputLabels(Checked, frozen=True, kw_only=True):
             return
         hint = ""
         if 0 < classes - len(self.names) - self.offset <= 1:
-            hint = f"; if output 0 is a background class, give `label_offset={classes - len(self.names)}`"
+            hint = f"; if output 0 is a background class, give argument 'label_offset={classes - len(self.names)}'"
         raise ExportError(
             f"{self.source}: {len(self.names)} labels from output {self.offset} on, the network has {classes} outputs{hint}"
         )
@@ -59,12 +59,21 @@ def labels_from_file(path: str | Path, offset: int = 0) -> OutputLabels:
     Raises:
         WeightsError: no text, no names, or an empty line among them.
         FileFormatError: it cannot be read.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.export import labels_from_file
+        >>> path = Path(tempfile.mkdtemp(), "labels.txt")
+        >>> _ = path.write_text("cat\\ndog\\n")
+        >>> labels_from_file(path).names
+        ('cat', 'dog')
     """
     return _labels(read_labels(path), offset, plain_text(Path(path).name))
 
 
 def labels_of_weights(labels: Labels) -> OutputLabels:
-    """What a weights file says of its outputs; nothing where it does not know which output is the background."""
+    """Returns the labels of a weights file; none if the file does not state which output is the background."""
     if not labels.names or labels.background == "unknown":
         return NO_LABELS
     # An output that was never trained still needs a line, or label files would be one short.

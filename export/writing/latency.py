@@ -10,8 +10,8 @@ import msgspec
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Graph, random_graph
-from mhmodels.export.quantisation.scheme import Range, calibrated_tensors, quantise
+from mhmodels.export.graph.operations import Graph, Range, random_graph
+from mhmodels.export.quantisation.scheme import calibrated_tensors, quantise
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.system.files import open_regular, write_atomically
 from mhmodels.tflite.schema import FILE_IDENTIFIER
@@ -50,13 +50,13 @@ def latency_format(fmt: str, hardware_id: str) -> LatencyFormat:
 
 
 def latency_ranges(graph: Graph) -> dict[str, Range]:
-    """Ranges for random weights, whose activations have unit variance by construction: 0..6 after ReLU, else -6..6."""
+    """Returns ranges for random weights, whose activations have unit variance: 0 to 6 after ReLU, else -6 to 6."""
     rectified = {op.name for op in graph.ops if op.activation in ("relu", "relu6")}
     return {name: _RECTIFIED if name in rectified else _SIGNED for name in calibrated_tensors(graph)}
 
 
 def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:
-    """A TFLite file with weights `random-v1`, for its latency only; int8 and uint8 files take and give uint8.
+    """Returns a TFLite file with weights `random-v1` for latency measurements; int8 and uint8 files take and give uint8.
 
     Equal for architectures of one id: the preprocessing, which is no part of the id, is fixed.
 
@@ -79,6 +79,15 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
 
     Raises:
         ExportError: a layer cannot be written, or the directory cannot; the message names it.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import resolve
+        >>> from mhmodels.export import latency_file
+        >>> path = latency_file(resolve("mobilenet_v1@0.25").at(input_size=64), "int8", Path(tempfile.mkdtemp()))
+        >>> path.suffix
+        '.tflite'
     """
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)[:80]
     path = directory / f"{name}_{architecture.architecture_id}_{fmt}.tflite"

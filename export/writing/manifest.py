@@ -1,4 +1,4 @@
-"""The manifest beside each exported file: what it is, what it was made from, how it was checked."""
+"""The manifest beside each exported file, which states what the file is, what it was made from and how it was checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
-from mhmodels.export.verification.parity import Parity
+from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.formats.checked import Checked
 from mhmodels.tflite.format import FileFormat
@@ -22,14 +22,14 @@ LARGEST = 64 << 20
 
 
 class TensorSpec(Checked, frozen=True, kw_only=True):
-    """How a tensor's integers stand for real numbers: real = scale * (integer - zero_point)."""
+    """How the integers of a tensor stand for real numbers: real = scale * (integer - zero_point)."""
 
     scale: float
     zero_point: int
 
 
 class InputSpec(Checked, frozen=True, kw_only=True):
-    """What the input tensor takes: integer = real / scale + zero_point, real = (pixel - mean) / std.
+    """The input tensor: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
         takes_pixels: raw uint8 pixels are exactly the input (or, for int8, pixels minus 128; for float32 their values).
@@ -47,7 +47,7 @@ class InputSpec(Checked, frozen=True, kw_only=True):
     interpolation: Interpolation
 
     def preprocessing(self) -> Preprocessing | None:
-        """The rule from a picture to the input; None where it is unknown.
+        """Returns the way from a picture to the input; None where it is unknown.
 
         Raises:
             ArchitectureError: it is none.
@@ -67,23 +67,56 @@ class OutputSpec(Checked, frozen=True, kw_only=True):
     zero_point: int | None
 
 
-class Calibration(Checked, frozen=True, kw_only=True):
-    """The pictures that ranges were taken from.
+class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one output departs, over all pictures.
 
     Attributes:
-        source: the folder, `bundled photographs`, or `quantisation-aware training`.
-        method: how ranges follow from what was seen.
-        skipped: picture files that could not be read.
+        name: of the output; `scores` are compared before the softmax.
+        correlation: Pearson's.
+        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
+        mean_error_lsb: absolute difference in steps of the file's integers; null for real numbers.
     """
 
-    source: str
+    name: str
+    correlation: float
+    mean_error: float
+    max_error: float
+    mean_error_lsb: float | None = None
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a file departs from its reference over a set of pictures. Figures are those of the worst output.
+
+    Attributes:
+        reference: what it was compared with.
+        pictures: how many.
+        correlation: Pearson's, over all values of all pictures.
+        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
+        top1_agreement: share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
+        top5_agreement: share of the five largest logits that both have; null as above, or for fewer than six classes.
+        mean_error_lsb: absolute difference in steps of the file's integers; null for float files.
+        float_correlation, float_top1_agreement: the same against the float network: what quantisation itself costs.
+        worst_layer, worst_layer_lsb: largest departure of a layer from its own inputs' result; null for float files.
+        outputs: each output by itself.
+    """
+
+    reference: str
     pictures: int
-    method: str = "min-max"
-    skipped: tuple[str, ...] = ()
+    correlation: float
+    mean_error: float
+    max_error: float
+    top1_agreement: float | None = None
+    top5_agreement: float | None = None
+    mean_error_lsb: float | None = None
+    float_correlation: float | None = None
+    float_top1_agreement: float | None = None
+    worst_layer: str | None = None
+    worst_layer_lsb: float | None = None
+    outputs: tuple[OutputParity, ...] = ()
 
 
 class Manifest(Checked, frozen=True, kw_only=True):
-    """Everything that is known of one exported file.
+    """The manifest of one exported file.
 
     Attributes:
         architecture: the network as an architecture file has it; null for a network with a head of the user's own.
@@ -121,11 +154,11 @@ class Manifest(Checked, frozen=True, kw_only=True):
     tools: dict[str, str]
 
     def to_json(self) -> bytes:
-        """The manifest file's content."""
+        """Returns the content of the manifest file."""
         return msgspec.json.format(msgspec.json.encode({"format": FORMAT, **msgspec.to_builtins(self)}), indent=2) + b"\n"
 
     def network(self) -> Architecture | None:
-        """The embedded architecture, if there is one.
+        """Returns the embedded architecture, if there is one.
 
         Raises:
             FileFormatError: it is not one.
@@ -138,7 +171,7 @@ class Manifest(Checked, frozen=True, kw_only=True):
 
 
 def manifest_path(file: Path) -> Path:
-    """Where the manifest of a file stands."""
+    """Returns the path of the manifest of a file."""
     return file.with_name(file.name.removesuffix(".tflite") + ".manifest.json")
 
 
@@ -166,7 +199,7 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 
 def tool_versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that a file depends on."""
+    """Returns the versions of Python and of the libraries that a file depends on."""
     versions = {"python": platform.python_version()}
     for name in TOOLS:
         try:

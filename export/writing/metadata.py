@@ -37,7 +37,7 @@ TIMEOUT_S = 300.0
 
 
 class MetadataDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """What the metadata says.
+    """What the metadata of a file states.
 
     Attributes:
         mean, std: normalisation of the input, in pixel units: (pixel - mean) / std.
@@ -58,7 +58,7 @@ class MetadataDescription(msgspec.Struct, frozen=True, kw_only=True):
 def describe(
     architecture: Architecture, preprocessing: Preprocessing, labels: OutputLabels, fmt: str, weights: str
 ) -> MetadataDescription:
-    """The description of an exported file.
+    """Returns the description of an exported file.
 
     Args:
         architecture: of the network.
@@ -84,7 +84,7 @@ def describe(
 
 
 class MetadataWriter:
-    """Puts metadata into files; use it as a context. The child process starts with the first file and serves them all."""
+    """Writes metadata into files; a context manager, whose child process starts with the first file and serves all."""
 
     def __init__(self) -> None:
         self._child: Child | None = None
@@ -92,7 +92,7 @@ class MetadataWriter:
 
     @staticmethod
     def unavailable() -> str | None:
-        """Why metadata cannot be written in this installation; None if it can."""
+        """Returns why metadata cannot be written in this installation; None if it can."""
         if importlib.util.find_spec("tensorflow_lite_support") is None:
             later = sys.version_info >= (3, 12)
             remedy = "it has no wheels after Python 3.11; export there" if later else "pip install tflite-support"
@@ -106,7 +106,7 @@ class MetadataWriter:
         self._end()
 
     def attach(self, content: bytes, description: MetadataDescription) -> bytes:
-        """A TFLite file with metadata and, if there are labels, the labels file packed behind it.
+        """Returns a TFLite file with metadata and, if there are labels, the labels file packed behind it.
 
         Raises:
             ExportError: tflite-support refuses, or its process dies.
@@ -127,7 +127,7 @@ class MetadataWriter:
         return base64.b64decode(said["metadata"])
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The child's answer; a child that fails to give one is ended, and the next file gets another."""
+        """Returns the answer of the child process. A child that gives none is ended, and the next file starts another."""
         if self._child is None or not self._child.alive:
             self._start()
         assert self._child is not None
@@ -193,7 +193,7 @@ def _composer() -> Any:
     from tensorflow_lite_support.metadata.python.metadata_writers import metadata_info, metadata_writer, writer_utils
 
     def compose(request: dict[str, Any]) -> bytes:
-        """The file with its metadata."""
+        """Returns the metadata buffer of a file."""
         model = bytearray(Path(request["file"]).read_bytes())
         general = metadata_info.GeneralMd(
             name=request["name"], version=request["version"], description=request["description"], author=request["author"]

@@ -1,7 +1,7 @@
-"""How a file's numbers are stored: what a tensor's type and parameters are, and what a convolution's constants look like.
+"""How the numbers of a file are stored: types and parameters of tensors, and constants of convolutions.
 
-The walk over the operations (`mhmodels.export.writing.operators`) is the same for all formats; these two classes are all that
-differs between real and integer files.
+The walk over the operations (`mhmodels.export.writing.operators`) is the same for all formats. Real and integer files differ only
+in the two classes of this module.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _FLOAT16_LIMIT = float(np.finfo(np.float16).max)
 
 
 class Numerics(Protocol):
-    """One way of storing a network's numbers.
+    """A way to store the numbers of a network.
 
     Attributes:
         dtype: element type of activations.
@@ -43,14 +43,14 @@ class Numerics(Protocol):
     def saturates(self) -> bool: ...
 
     def activation(self, name: str, shape: tuple[int, ...]) -> FileTensor:
-        """The tensor that an operation writes."""
+        """Returns the tensor that an operation writes."""
 
     def constants(self, op: Op) -> tuple[FileTensor, FileTensor]:
-        """A convolution's kernel, in TFLite's layout, and its bias."""
+        """Returns the kernel of a convolution in the layout of TFLite, and its bias."""
 
 
 def _layout(op: Op, kernel: NDArray[Any]) -> NDArray[Any]:
-    """A view in TFLite's layout: (channels, h, w, in / groups); depthwise (1, h, w, channels)."""
+    """Returns a view in the layout of TFLite: (channels, h, w, in / groups), depthwise (1, h, w, channels)."""
     if kernel.shape != kernel_shape(op):
         raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")
     if op.kind == "depthwise":
@@ -122,7 +122,7 @@ class Integer:
 
 
 def _double(quantisation: Quantisation, steps: int, lowest: int) -> NDArray[np.float64]:
-    """A scale in double precision as the converter recovers it from the float32 ends of a range.
+    """Returns a scale in double precision as the converter recovers it from the float32 ends of a range.
 
     It multiplies these for a bias' scale; the product of the float32 scales would differ in the last bit.
     """

@@ -1,7 +1,7 @@
-"""From operations to TFLite operators: one table from an operation's kind to the function that writes it.
+"""Writes operations as TFLite operators: a table gives the function for each kind of operation.
 
-The sequence is the TensorFlow converter's, which is the reference: padding SAME even where nothing is padded, ReLU and
-ReLU6 fused into the convolution or addition, hard-swish on its own, a hard-sigmoid gate as relu6(x + 3) times a constant 1/6.
+The operators are those of the TensorFlow converter, which is the reference: padding SAME even where nothing is padded, ReLU and
+ReLU6 fused into the convolution or addition, hard-swish as an operator, a hard-sigmoid gate as relu6(x + 3) times 1/6.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mhmodels.network import Op
 
 
 class Emitter:
-    """The file as it grows.
+    """The tensors and operators of a file that is being written.
 
     Attributes:
         numerics: how numbers are stored.
@@ -47,11 +47,11 @@ class Emitter:
         return len(self.tensors) - 1
 
     def activation(self, name: str, shape: tuple[int, ...]) -> int:
-        """Adds what an operation writes and returns its index."""
+        """Adds the tensor that an operation writes and returns its index."""
         return self.add(self.numerics.activation(name, shape))
 
     def constant(self, tensor: FileTensor) -> int:
-        """Adds a constant; one stored in 16 bits is widened first, which runtimes do once, when they load the file."""
+        """Adds a constant. One in 16 bits is widened by an operator, which runtimes compute once, when they load the file."""
         if tensor.dtype != "float16":
             return self.add(tensor)
         source = self.add(tensor, f"{tensor.name}/float16")
@@ -74,17 +74,17 @@ class Emitter:
         groups: int = 1,
         dilation: int = 1,
     ) -> None:
-        """Adds an operator at the oldest version that can do this."""
+        """Adds an operator in the oldest version that describes it."""
         rescale = self._rescale(inputs, output) if code == "MUL" else 0.0
         number = version(code, self.tensors[inputs[0]].dtype, groups=groups, dilation=dilation, rescale=rescale)
         self.operators.append(FileOperator(code, number, inputs, (output,), options))
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an operation's output, or of the image."""
+        """Returns the shape of the output of an operation, or of the image."""
         return self.tensors[self.index[name]].shape
 
     def _rescale(self, inputs: tuple[int, ...], output: int) -> float:
-        """Product of the input scales over the output scale; 0 for real numbers."""
+        """Returns the product of the input scales over the output scale; 0 for real numbers."""
         scales = [float(q.scale[0]) for t in (*inputs, output) if (q := self.tensors[t].quantisation) is not None]
         return math.prod(scales[:-1]) / scales[-1] if len(scales) > 1 else 0.0
 
@@ -152,7 +152,7 @@ def _logistic(emitter: Emitter, source: int, output: int) -> None:
 
 
 def _sixth(emitter: Emitter, source: int, output: int) -> None:
-    """The rest of a hard-sigmoid after relu6(x + 3)."""
+    """Writes the multiplication by 1/6 of a hard-sigmoid, after relu6(x + 3)."""
     sixth = emitter.shared(FileTensor("sixth", (), emitter.numerics.stored, np.array(1.0 / 6.0, np.float32)))
     emitter.operator("MUL", (source, sixth), output, OperatorOptions("MulOptions", ()))
 
@@ -192,7 +192,7 @@ def _pool(emitter: Emitter, op: Op) -> None:
 
 
 def _global_max_pool(emitter: Emitter, op: Op) -> None:
-    """MAX_POOL_2D over the map: REDUCE_MAX, the converter's choice, is missing in most drivers."""
+    """Writes MAX_POOL_2D over the map; most drivers lack REDUCE_MAX, which the converter writes."""
     source, (_, height, width, channels) = emitter.index[op.inputs[0]], emitter.shape(op.inputs[0])
     emitter.operator("MAX_POOL_2D", (source,), emitter.activation(op.name, (1, 1, 1, channels)), _whole_map(height, width))
 
@@ -219,7 +219,7 @@ def _reshape(emitter: Emitter, op: Op) -> None:
 
 
 def _flatten(emitter: Emitter, op: Op) -> None:
-    """A map as one pixel, which a 1x1 convolution then reads as a dense layer does."""
+    """Writes a map as one pixel, which a 1x1 convolution reads as a dense layer does."""
     shape = (1, 1, 1, op.channels)
     constant = emitter.constant(_int32(f"{op.name}/shape", shape))
     emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], constant), emitter.activation(op.name, shape))

@@ -1,4 +1,4 @@
-"""Operator versions: the oldest that describes an operator, because old runtimes refuse what they do not know.
+"""Versions of operators: the oldest that describes an operator, because old runtimes reject versions that they do not know.
 
 Source: TensorFlow's tools/versioning/op_version.cc (which version an operator needs) and runtime_version.cc (which
 TensorFlow release brought it).
@@ -41,7 +41,7 @@ OLDEST_RUNTIME: dict[tuple[str, int], str] = {
 
 
 def version(code: str, dtype: str, *, groups: int = 1, dilation: int = 1, rescale: float = 0.0) -> int:
-    """The oldest version of an operator that takes what is asked of it.
+    """Returns the oldest version of an operator that has what is asked for.
 
     Args:
         code: `BuiltinOperator` name.
@@ -63,7 +63,7 @@ def version(code: str, dtype: str, *, groups: int = 1, dilation: int = 1, rescal
 
 
 def file_versions(operators: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """One version for each operator of a file, the highest that any use of it needs, as the converter writes it."""
+    """Returns one version for each operator of a file, the highest that any use of it needs, as the converter does."""
     versions: dict[str, int] = {}
     for code, number in operators:
         versions[code] = max(number, versions.get(code, 1))
@@ -71,6 +71,6 @@ def file_versions(operators: Iterable[tuple[str, int]]) -> dict[str, int]:
 
 
 def oldest_runtime(versions: Mapping[str, int]) -> str:
-    """The oldest TensorFlow release that runs operators of these versions."""
+    """Returns the oldest TensorFlow release that runs operators of these versions."""
     releases = [OLDEST_RUNTIME[operator] for operator in versions.items()]
     return max(releases, key=lambda release: tuple(map(int, release.split("."))))

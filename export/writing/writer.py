@@ -1,6 +1,6 @@
-"""The direct writer: a folded or quantised graph to the bytes of a TFLite file, without TensorFlow.
+"""Writes a folded or quantised graph as the bytes of a TFLite file, without TensorFlow.
 
-The TensorFlow converter is the reference: same operators in the same order, same shapes, same numbers.
+The TensorFlow converter is the reference: files have the same operators in the same order, the same shapes and numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ InterfaceType: TypeAlias = Literal["uint8", "int8", "float32"]
 def write_float(
     graph: Graph, *, fmt: Literal["float32", "float16"] = "float32", options: WriterOptions = DEFAULT_OPTIONS
 ) -> bytes:
-    """Writes a network of real numbers.
+    """Writes a network of real numbers, in float32 or with float16 weights.
 
     Args:
         graph: folded weights.
@@ -41,7 +41,7 @@ def write_float(
 
 
 def write_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8", options: WriterOptions = DEFAULT_OPTIONS) -> bytes:
-    """Writes a network of integers.
+    """Writes a network of integers, int8 or uint8.
 
     Args:
         quantised: every tensor's parameters.
@@ -75,7 +75,7 @@ def _write(numerics: Numerics, io: str, options: WriterOptions) -> bytes:
 
 
 def _entry(emitter: Emitter, io: str) -> int:
-    """The input tensor; where its type is not the network's, the image that the network reads follows a QUANTIZE."""
+    """Adds the input tensor; where its type is not that of the network, a QUANTIZE operator follows it."""
     architecture, dtype = emitter.numerics.graph.architecture, emitter.numerics.dtype
     image = emitter.numerics.activation(IMAGE, (1, *architecture.input_size, architecture.input_channels))
     if io == dtype:
@@ -86,7 +86,7 @@ def _entry(emitter: Emitter, io: str) -> int:
 
 
 def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
-    """The output tensor, behind a QUANTIZE or DEQUANTIZE where its type is not the network's."""
+    """Adds an output tensor, behind a QUANTIZE or DEQUANTIZE operator where its type is not that of the network."""
     inner = emitter.index[tensor]
     if io == emitter.numerics.dtype:
         return inner
@@ -96,7 +96,7 @@ def _exit(emitter: Emitter, name: str, tensor: str, io: str) -> int:
 
 
 def _as(tensor: FileTensor, io: str) -> FileTensor:
-    """An int8 tensor as it stands outside: uint8 with the zero point 128 higher, or real numbers."""
+    """Returns an int8 tensor as uint8, with a zero point 128 higher, or as real numbers."""
     if io == "float32":
         return tensor._replace(dtype=io, quantisation=None)
     assert tensor.quantisation is not None

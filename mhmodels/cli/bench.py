@@ -138,7 +138,7 @@ def bench(
 def _requests(
     words: Sequence[str], places: _Destinations, runs: int, threads: int, folder: Path, advance: Advance
 ) -> list[_BenchRequest]:
-    """Everything to measure, refused as a whole if anything of it cannot be."""
+    """Makes all requests; if one of them cannot be measured, none is."""
     from mhmodels.hardware.measuring import check, check_format
 
     requests: list[_BenchRequest] = []
@@ -147,7 +147,7 @@ def _requests(
         make = _file_requests if _is_file(word) else _model_requests
         requests += make(word, places, runs, threads, folder)
     for job, hardware, runner in requests:
-        # A phone that is not there must not keep the others from being measured.
+        # A phone that is not connected must not keep the others from being measured.
         (check_format(job, hardware) if runner is places.phones else check(job, hardware, runner))
     return list({request.key: request for request in requests}.values())
 
@@ -155,7 +155,7 @@ def _requests(
 def _measure(
     requests: Sequence[_BenchRequest], phones: PhoneRunner, store: Store, fresh: bool, advance: Advance
 ) -> list[Answer | MeasurementFailure]:
-    """Answers in the order of the requests; this machine first, then all phones at the same time."""
+    """Answers in the order of the requests; this machine is measured first, then all phones at the same time."""
     results: dict[tuple[str, str, str], Answer | MeasurementFailure] = {}
     for request in requests:
         if request.runner is not phones:
@@ -174,7 +174,7 @@ def _measure(
 
 
 def _here(request: _BenchRequest, store: Store, fresh: bool) -> Answer | MeasurementFailure:
-    """An answer of this machine; one file that cannot be measured keeps no other from it.
+    """Measures one request on this machine. A file that cannot be measured does not keep others from it.
 
     Raises:
         StoreError: a row cannot be read or kept.
@@ -191,7 +191,7 @@ def _here(request: _BenchRequest, store: Store, fresh: bool) -> Answer | Measure
 
 @contextmanager
 def _progress() -> Iterator[Advance]:
-    """A bar on stderr, gone when done; silent where stderr is no terminal."""
+    """A progress bar on stderr that disappears at the end; nothing where stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     err = progress_console()
@@ -207,7 +207,7 @@ def _is_file(target: str) -> bool:
 
 
 def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _: Path) -> list[_BenchRequest]:
-    """A file on every hardware that was asked for, or on those of the default five that take its format."""
+    """Requests for a file on every given hardware, or on those of the default five that take its format."""
     from mhmodels.errors import MeasurementError
     from mhmodels.hardware import DEFAULT_HARDWARE, prepare
 
@@ -225,7 +225,7 @@ def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _:
 
 
 def _model_requests(model: str, places: _Destinations, runs: int, threads: int, folder: Path) -> list[_BenchRequest]:
-    """A network on every hardware, as a file with random weights in the format that each takes."""
+    """Requests for a model on every hardware, as a file with random weights in the format that each takes."""
     from mhmodels.export.writing.latency import latency_file, latency_format
     from mhmodels.hardware import DEFAULT_HARDWARE, prepare
     from mhmodels.registry import resolve
@@ -244,7 +244,7 @@ def _model_requests(model: str, places: _Destinations, runs: int, threads: int, 
 
 
 def _print_tables(words: Sequence[str], answers: Sequence[Answer]) -> None:
-    """The paper's table for every phone on which several models ran everywhere."""
+    """Prints the table of the paper for every phone on which several models ran everywhere."""
     from mhmodels.registry import resolve
     from mhmodels.report.comparison import compare, subjects
     from mhmodels.report.table import ComparisonTable

@@ -85,7 +85,7 @@ def compare(
     architectures, failures = _resolved(targets)
     base, *compared = subjects((resolve(reference), *architectures))
     entries = {name: known.get(name) for name in ids or DEFAULT_HARDWARE}
-    # Phones that are not there may still have rows.
+    # Phones that are not connected may still have rows.
     refuse_unavailable({name: entry for name, entry in entries.items() if entry.runner is not runner})
     with temporary_folder("compare") as folder, Store(store, read_only=None) as rows:
         bench = CellMeasurer(entries, folder, runs=runs, store=rows, fresh=fresh, tell=note)
@@ -107,10 +107,10 @@ def compare(
 
 
 def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[MeasurementFailure]]:
-    """The networks of the names that mean one, and the failures of the others.
+    """Networks of the names that are known, and failures of the others.
 
     Raises:
-        MhmodelsError: the only name means nothing.
+        MhmodelsError: the only name is unknown.
     """
     from mhmodels.registry import resolve
 
@@ -160,7 +160,7 @@ def measure_on_phones(
 
 
 def document(comparison: Comparison) -> dict[str, object]:
-    """The JSON document: the comparison's own fields, the reference's row in short."""
+    """The JSON document: fields of the comparison, with the reference in short."""
     reference = comparison.reference
     return {
         "hardware": comparison.hardware,
@@ -191,7 +191,7 @@ class _LineDisplay:
 
 @contextmanager
 def _observer(cells: int, paper: bool) -> Iterator[ComparisonObserver]:
-    """A progress bar over a growing table where stderr is a terminal, lines where it is not."""
+    """A progress bar over a growing table where stderr is a terminal, else a line for each row."""
     if not sys.stderr.isatty():
         yield _LineDisplay()
         return
@@ -211,7 +211,7 @@ def _observer(cells: int, paper: bool) -> Iterator[ComparisonObserver]:
         auto_refresh=False,
     )
     task = progress.add_task("", total=cells)
-    # Drawn between measurements only: a thread that redraws would disturb what is timed on this host.
+    # Drawn between measurements only: a thread that redraws would disturb timings on this machine.
     live = Live(progress, console=terminal, auto_refresh=False, transient=True)
 
     class Drawn:

@@ -11,13 +11,16 @@ import click
 
 from mhmodels.errors import MhmodelsError
 
-_ARGUMENT = re.compile(r"argument '(\w+)'")
+_ARGUMENT = re.compile(r"argument '(\w+)(?:=([^']*))?'")
+_SIDES = r"\1x\2"
+_SIZE = re.compile(r"\((\d+), (\d+)\)")
 
 
 def with_options(text: str, command: click.Command) -> str:
-    """Replaces "argument 'NAME'" in a text by the option or argument of a command that has this name.
+    """Replaces "argument 'NAME'" and "argument 'NAME=VALUE'" in a text by the option of a command, and its value.
 
-    An argument that the command has no option for stays as it is.
+    The option is that whose parameter or option has this name, or that in the `argument_options` of the command. For the value
+    False it is the option of the parameter `no_NAME`. An argument that the command has no option for stays as it is.
 
     Args:
         text: text of a library error.
@@ -35,7 +38,17 @@ def with_options(text: str, command: click.Command) -> str:
             options |= {str(parameter.name): names[0], names[0].removeprefix("--").replace("-", "_"): names[0]}
         elif isinstance(parameter, click.Argument):
             options[str(parameter.name).removesuffix("_path")] = parameter.human_readable_name
-    return _ARGUMENT.sub(lambda found: options.get(found[1], found[0]), text)
+    options |= getattr(command, "argument_options", {})
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found.groups()
+        if value == "False" and f"no_{name}" in options:
+            return options[f"no_{name}"]
+        if name not in options:
+            return found[0]
+        return options[name] if value is None else f"{options[name]} {_SIZE.sub(_SIDES, value)}"
+
+    return _ARGUMENT.sub(option, text)
 
 
 @contextmanager

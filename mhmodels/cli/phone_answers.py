@@ -1,4 +1,4 @@
-"""What phones answer to a command's requests: from the store, or measured, all phones at the same time."""
+"""Answers of phones to a command's requests: from the store, or measured, all phones at the same time."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 
 
 class PhoneRequest(NamedTuple):
-    """A file on a phone's delegate."""
+    """A file to measure on a phone's delegate."""
 
     job: Job
     hardware: Hardware
 
 
 class PhoneAnswers:
-    """Measures many requests: phones at the same time, each phone's in turns.
+    """Measures many requests: phones at the same time, the requests of one phone in turns.
 
     Args:
-        runner: of the phones.
-        store: looked into first, and given each row as it arrives.
-        fresh: measures even if the store has an answer.
-        remember: takes a phone's latest rows for a report if it cannot be asked what it is now: not connected, no tool given.
-        tell: is told what is going on.
+        runner: runner of the phones.
+        store: store that is looked into first, and that gets each row as it arrives.
+        fresh: whether to measure what the store has already.
+        remember: whether to take the latest rows of a phone that cannot be asked for its condition, because it is not connected
+            or no tool is given; for reports.
+        tell: is told in one line each what is going on.
     """
 
     def __init__(
@@ -45,14 +46,15 @@ class PhoneAnswers:
         self._runner, self._store, self._fresh, self._remember = runner, store, fresh, remember and not fresh
         self._tell = runner.tell = tell
         self._told: set[str] = set()
-        # Asked for here, because the threads of the phones have no context.
+        # The command is asked for here, because the threads of the phones have no click context.
         context = click.get_current_context(silent=True)
         self._command = context.command if context is not None else None
 
     def answers(self, requests: Sequence[PhoneRequest]) -> Iterator[tuple[PhoneRequest, Answer | MeasurementFailure]]:
-        """One answer a request, those from the store first.
+        """Answers requests, those from the store first. A noisy row of the store is measured again, once.
 
-        A noisy row of the store is no answer: it is measured again, once.
+        Yields:
+            Each request with its answer or failure.
 
         Raises:
             StoreError: a row cannot be kept.
@@ -79,12 +81,12 @@ class PhoneAnswers:
                 yield request, Answer(result, False)
 
     def _text(self, error: Exception) -> str:
-        """The text of an error, with the option that mends it."""
+        """The text of an error, with options in the place of arguments."""
         text = str(error) or repr(error)
         return text if self._command is None else with_options(text, self._command)
 
     def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
-        """The store's answer, or that the phone is out of reach; None if it must be measured."""
+        """The store's answer, or the failure that the phone cannot be reached; None if the request must be measured."""
         from mhmodels.hardware import Answer
 
         job, hardware = request
@@ -98,7 +100,7 @@ class PhoneAnswers:
             environment: Environment = self._runner.environment(hardware)
         except MhmodelsError as error:
             if _status(error, ""):
-                # It took a minute to find that the phone does not answer: once is enough.
+                # Finding out that a phone does not answer takes a minute, so it is done once.
                 problems[serial] = str(error)
             text = self._text(error)
             return self._remembered(request, text) or _failure(request, _status(error, "NOT_EXECUTABLE"), text)
@@ -111,13 +113,13 @@ class PhoneAnswers:
         return Answer(msgspec.structs.replace(found, model=job.model), True)
 
     def _lacks(self, row: Measurement) -> bool:
-        """Whether something was asked for besides the latency that a row was measured without."""
+        """Whether the row was measured without something that is asked for besides the latency."""
         plan = self._runner.options.plan
         asked = [name for name, wanted in (("operators", plan.profile), ("outputs", plan.compare)) if wanted]
         return row.supported and not all(name in row.device_state for name in asked)
 
     def _remembered(self, request: PhoneRequest, problem: str) -> Answer | None:
-        """The latest row of the same file there, measured as asked for now, whatever phone and tool were then."""
+        """The latest row of the same file, measured as asked for now, with whatever phone and tool there were then."""
         from mhmodels.hardware import Answer
 
         job, hardware = request
@@ -132,7 +134,7 @@ class PhoneAnswers:
     def _side_by_side(
         self, waiting: Mapping[str, list[PhoneRequest]]
     ) -> Iterator[tuple[PhoneRequest, Measurement | MeasurementFailure]]:
-        """A thread a phone; the store belongs to this one."""
+        """Measures with one thread for each phone; the store belongs to the calling thread."""
         queue: SimpleQueue[tuple[PhoneRequest, Measurement | MeasurementFailure] | str] = SimpleQueue()
         threads = [threading.Thread(target=self._each, args=(serials, queue, waiting)) for serials in self._by_phone(waiting)]
         for thread in threads:
@@ -146,7 +148,7 @@ class PhoneAnswers:
                 else:
                     yield result
         except BaseException:
-            # Runs end, settings go back, then we go.
+            # The runs end and the settings are put back before this process ends.
             self._runner.cancel.set()
             raise
         finally:
@@ -154,7 +156,7 @@ class PhoneAnswers:
                 thread.join()
 
     def _by_phone(self, serials: Iterable[str]) -> list[list[str]]:
-        """The serials of each phone: one that is there by cable and on the network must not be measured beside itself."""
+        """Serial numbers by phone: one that is connected by cable and network must not be measured beside itself."""
         phones: dict[str, list[str]] = {}
         for serial in serials:
             phones.setdefault(self._runner.facts(serial).hardware_serial, []).append(serial)
@@ -189,7 +191,7 @@ class PhoneAnswers:
                     queue.put((request, _failure(request, result.status, result.reason)))
                 else:
                     queue.put((request, result))
-        except Exception as error:  # whatever it is, the other phones go on, and it is told
+        except Exception as error:  # whatever it is, the other phones go on, and it is reported
             for request in left:
                 queue.put((request, _failure(request, _status(error, "UNKNOWN"), self._text(error))))
         finally:

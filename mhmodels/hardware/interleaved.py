@@ -1,7 +1,7 @@
-"""Which of two is faster: interleaved blocks, and an interval for the ratio instead of two numbers minutes apart.
+"""Which of two files is faster: blocks of both in turns, and an interval for the ratio of their medians.
 
-On a shared machine a median of 50 runs moves by up to 17 % within minutes. Blocks A B A B … see the same weather, and the
-bootstrap resamples them in pairs, so that what both have in common cancels.
+On a shared machine the median of 50 inferences moves by up to 17 % within minutes. Blocks A B A B … are disturbed alike, and the
+bootstrap resamples them in pairs, so that common disturbances cancel.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     """Time of A over time of B.
 
     Attributes:
-        ratio: median of A's block medians over that of B's; below 1 means A is faster.
+        ratio: median of A's block medians over that of B's; below 1 means that A is faster.
         low, high: bootstrap 95 % interval of the ratio.
-        a_ms, b_ms: the two medians.
-        blocks: of each.
-        runs: timings in a block.
+        a_ms, b_ms: the two medians in ms.
+        blocks: number of blocks of each.
+        runs: number of timings in a block.
     """
 
     ratio: float
@@ -46,7 +46,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
 
     def at_most(self, bar: float) -> bool:
-        """Whether a bar is met: the interval's lower end is at or under it."""
+        """Whether a bound is met: the lower end of the interval is at or below it."""
         return self.low <= bar
 
 
@@ -54,12 +54,16 @@ def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int 
     """The ratio of two series of block medians that were made in turns.
 
     Args:
-        a_ms, b_ms: one entry a block, of equal length; each above 0.
-        runs: timings behind each entry, for the record.
-        seed: of the resampling.
+        a_ms, b_ms: medians in ms, one for each block, of equal length, each above 0.
+        runs: number of timings in a block, for the record.
+        seed: random seed of the bootstrap.
 
     Raises:
-        MeasurementError: no blocks, unequal numbers of them, or an entry that is not above 0.
+        MeasurementError: there are no blocks, the numbers of blocks differ, or an entry is not above 0.
+
+    Example:
+        >>> ratio_of_medians([1.0, 1.1, 1.0], [2.0, 2.2, 2.0]).ratio
+        0.5
     """
     import numpy as np
 
@@ -77,14 +81,14 @@ def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int 
 
 
 def interleaved_ratio(a: Block, b: Block, *, blocks: int = MINIMUM_BLOCKS) -> Ratio:
-    """Runs blocks A B A B … and compares.
+    """Runs blocks A B A B … and compares their medians.
 
     Args:
-        a, b: make one block each: its timings in ms.
-        blocks: of each; at least 20.
+        a, b: each makes one block and returns its timings in ms.
+        blocks: number of blocks of each, at least 20.
 
     Raises:
-        MeasurementError: fewer than 20 blocks, or no timing above 0.
+        MeasurementError: `blocks` is below 20, or a timing is not above 0.
     """
     if blocks < MINIMUM_BLOCKS:
         raise MeasurementError(f"blocks is {blocks}, expected at least {MINIMUM_BLOCKS} for an interval that means something")
@@ -99,10 +103,10 @@ def interleaved_ratio(a: Block, b: Block, *, blocks: int = MINIMUM_BLOCKS) -> Ra
 
 
 def timed(call: Callable[[], object], runs: int = 10) -> Block:
-    """Makes a block out of any callable: `runs` calls, timed one by one."""
+    """Makes a block out of a callable: `runs` calls, timed one by one."""
 
     def block() -> list[float]:
-        """Milliseconds of each call."""
+        """Timings in ms, one for each call."""
         times = []
         for _ in range(runs):
             start = time.perf_counter_ns()
@@ -122,18 +126,18 @@ def compare_files(
     runs: int = 10,
     threads: int = 1,
 ) -> Ratio:
-    """Time of one .tflite file over that of another on this machine's CPU, both loaded at once on the same core.
+    """Time of one .tflite file over that of another on this machine's CPU, both loaded at the same time on the same core.
 
     Args:
         a, b: files of the format that the hardware takes.
-        hardware_id: one of the `host-cpu-…`.
-        blocks: of each file, in turns.
-        runs: inferences a block.
-        threads: of the runtime.
+        hardware_id: one of the `host-cpu-…` hardware.
+        blocks: number of blocks of each file, at least 20.
+        runs: number of inferences in a block.
+        threads: threads of the runtime.
 
     Raises:
         FileFormatError: a file is damaged or of another format.
-        MeasurementError: the hardware is not a host CPU, or a file could not be timed.
+        MeasurementError: the hardware is not a CPU of this machine, or a file could not be timed.
     """
     hardware, _ = get_hardware(hardware_id)
     if "kernels" not in hardware.configuration:

@@ -1,4 +1,4 @@
-"""One lock for this machine, so that timings and compilers never run over each other, in whatever process."""
+"""One lock for this machine, so that timings and compilers of different processes do not disturb each other."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ REMEDY = "set MHMODELS_HOME to a local folder that you can write to"
 
 
 def lock_path() -> Path:
-    """The lock file; named after the machine, because a home folder may be shared between machines."""
+    """The lock file. It is named after the machine, because machines may share a home folder."""
     return cache_path() / f"measure-{platform.node() or 'host'}.lock"
 
 
 @contextmanager
 def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds the machine's lock; waits for it, and says so on stderr after 2 seconds. Not reentrant.
+    """Holds the lock of this machine. Waits for it, and says so on stderr after 2 s. The lock is not reentrant.
 
-    The kernel drops the lock with its holder, so a killed process leaves nothing behind to clean up.
+    The kernel drops the lock with its holder, so a killed process leaves nothing behind.
 
     Args:
-        timeout_s: how long to wait.
-        shared: beside others that share it too, as compilers do, whose estimates do not depend on the time they take.
-        check: see `file_lock`.
+        timeout_s: longest wait in seconds.
+        shared: whether others may share the lock, as compilers do, whose estimates do not depend on the time they take.
+        check: is called again and again while waiting; what it raises ends the wait.
 
     Raises:
-        MeasurementError: the lock file cannot be made, or nobody let go within `timeout_s` seconds.
+        MeasurementError: the lock file cannot be made, or the lock was not free within `timeout_s` seconds.
     """
     with file_lock(lock_path(), "this machine", timeout_s, shared=shared, check=check):
         yield
@@ -42,7 +42,7 @@ def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False, check: Call
 
 @contextmanager
 def turns_lock(timeout_s: float = 3600.0, *, check: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Holds what timings in turns with a reference must not share with each other; as `machine_lock`."""
+    """Holds the lock of timings in turns with a reference, which must not run beside each other; as `machine_lock`."""
     with file_lock(lock_path().with_suffix(".turns.lock"), "this machine", timeout_s, check=check):
         yield
 
@@ -59,11 +59,11 @@ def file_lock(
     """Holds the lock of anything that must be measured by one process at a time; as `machine_lock`.
 
     Args:
-        path: the lock file; made if missing.
-        subject: what it stands for, in messages.
-        timeout_s: how long to wait.
-        shared: see `machine_lock`.
-        check: is called again and again while waiting; what it raises ends the wait, for threads that no signal reaches.
+        path: lock file; it is made if it does not exist.
+        subject: what the lock stands for, in messages.
+        timeout_s: longest wait in seconds.
+        shared: whether others may share the lock.
+        check: is called again and again while waiting, for threads that no signal reaches; what it raises ends the wait.
 
     Raises:
         MeasurementError: as `machine_lock`.
@@ -77,7 +77,7 @@ def file_lock(
             told = True
         check()
 
-    # What the block itself raises is none of this lock's: only taking it is looked at.
+    # Only errors of taking the lock are translated, not those of the block.
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(locks.file_lock(path, timeout_s=timeout_s, shared=shared, waiting=waiting))

@@ -1,4 +1,4 @@
-"""One measured, estimated or refused latency, as data."""
+"""A measured, estimated or refused latency as data."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Where and with which software a latency is measured: the part of its conditions that the file does not determine.
 
     Attributes:
-        device: which piece of hardware; for a host its CPU model and a hash of its flags, since every model is another one.
+        device: the piece of hardware. For a host it is the model of the CPU and a hash of its flags, because every model is
+            different hardware.
         runtime: name and version of what runs the file ("LiteRT 2.3.0"); empty where nothing runs it.
         driver: version of the delegate's driver; empty where there is none.
         compiler: name and version of the compiler ("Vela 5.2.0"); empty where there is none.
-        configuration: settings of runtime or compiler, JSON values only. A null is dropped, because a setting that is null
-            and a setting that is absent are the same.
+        configuration: settings of runtime or compiler, JSON values only. A null is dropped, because a setting that is null and a
+            setting that is absent are the same.
     """
 
     device: str
@@ -51,8 +52,11 @@ class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Timings of a network and of a reference network in turns: own, reference, own, reference, …
 
     Attributes:
-        model, model_hash: of the reference.
-        own_ms, reference_ms: in the order in which they were made; as many of one as of the other.
+        model, model_hash: name of the reference network, and sha256 of its file.
+        own_ms, reference_ms: timings in ms, in the order in which they were made, as many of one as of the other.
+
+    Raises:
+        MeasurementError: the numbers of timings differ or are 0, or a timing is not a finite number above 0.
     """
 
     model: str
@@ -83,32 +87,33 @@ class MeasurementRequest(NamedTuple):
 
 
 class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One row of the store. `median_ms` is None where the whole network did not run there; `reason` then says why.
+    """A row of the store. `median_ms` is None where the whole network does not run; `reason` then says why.
 
     Attributes:
         model_hash: sha256 of the .tflite file.
-        architecture_id: content hash of the architecture, None for a file of unknown origin.
+        architecture_id: content hash of the architecture; None for a file of unknown origin.
         model: label for tables.
         hardware: hardware id.
-        format: what the file is: float32, float16, int8, uint8, …
-        kind: how the latency came about; never shown without it.
-        threads, batch: as run.
+        format: format that the file computes in: float32, float16, int8, uint8, …
+        kind: how the latency was obtained; a latency is never shown without it.
+        threads, batch: threads of the runtime, and batch size.
         weights: `random-v1`, the sha256 of trained weights, or `unknown`.
-        median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: over `runs` inferences; only the first for an estimate.
+        median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: statistics of `runs` inferences; an estimate has only the median.
         init_ms, first_ms: creation of the interpreter with its tensors, and the first inference.
-        sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler tells.
+        sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler reports it.
         file_bytes: size of the .tflite file.
-        runs, warmup: timed inferences in the block that was kept, and those before the first block. Fewer runs than
-            `device_state["requested_runs"]` where a block ended by time.
-        noisy: the median may be off: in turns with a reference, a standard error of over 2 %; on this machine alone, no three
-            sound blocks that agree (`hardware.host.timing.judge`); on a phone, blocks that differ, drift or were disturbed.
+        runs, warmup: timed inferences in the block that was kept, and inferences before the first block. There are fewer runs
+            than `device_state["requested_runs"]` where a block ended by time.
+        noisy: whether the median may be wrong: in turns with a reference, its standard error is over 2 %; on this machine alone,
+            no three sound blocks agree (`hardware.host.timing.judge`); on a phone, blocks differ, drift or were disturbed.
         mad_ratio: median absolute deviation over median.
-        delegated_nodes, total_nodes: operators on the accelerator (or delegate) and all, as the runtime or compiler counts.
+        delegated_nodes, total_nodes: operators on the accelerator (or delegate), and all operators, as the runtime or compiler
+            counts them.
         reason: why there is no latency, or "".
         device, runtime, driver, compiler, configuration: see `Environment`.
-        turns: the inferences of a reference network in between, where `Job.reference` asked for one.
-        device_state: load, clock, pinned cores and the like when it ran; informative only.
-        time: UTC, ISO 8601.
+        turns: timings of a reference network in between, where `Job.reference` asked for one.
+        device_state: load, clocks, pinned cores and the like during the measurement; for information only.
+        time: time of the measurement in UTC, ISO 8601.
 
     Raises:
         MeasurementError: a latency is zero, negative, infinite or NaN, or there is neither a latency nor a reason.
@@ -168,12 +173,12 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     @property
     def supported(self) -> bool:
-        """Whether the whole network ran there, so that there is a latency."""
+        """Whether the whole network runs there, so that there is a latency."""
         return self.median_ms is not None
 
     @property
     def environment(self) -> Environment:
-        """What this row depends on besides file, hardware and threads."""
+        """Where and with which software the row was measured."""
         return Environment(
             device=self.device, runtime=self.runtime, driver=self.driver, compiler=self.compiler, configuration=self.configuration
         )
@@ -190,7 +195,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         return Conditions(values | {"turns.model_hash": self.turns.model_hash if self.turns else None})
 
     def request(self) -> MeasurementRequest:
-        """What this row answers: rows of equal requests are repetitions of one measurement, of which the best counts."""
+        """The request that this row answers. Rows of equal requests repeat one measurement, and the best of them counts."""
         return MeasurementRequest(self.hardware, self.architecture_id, self.model_hash, self.weights, self.conditions())
 
 

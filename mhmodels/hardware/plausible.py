@@ -1,6 +1,6 @@
-"""What a file must be for its latency to mean anything: whole, of sizes that exist, and not compiled for other hardware yet.
+"""Checks that a latency of a file can mean something: it is whole, has fixed sizes, and is not compiled for other hardware.
 
-A latency of anything else would be a number without a meaning, or a lasting "does not run" for a file given by mistake.
+Without them a file given by mistake would get a meaningless latency, or a lasting "does not run".
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mhmodels.tflite.file import Operator, Tensor, TFLiteFile
 from mhmodels.tflite.schema import WEIGHTED_OPERATORS
 
 MAX_TENSOR_BYTES = 1 << 32
-"""Of one tensor: far above any map or kernel of a network for phones."""
+"""Largest size of a tensor, far above any feature map or kernel of a network for phones."""
 
 _COMPILED = {
     "CUSTOM:ethos-u": "compiled by Vela for an Arm Ethos-U NPU",
@@ -27,11 +27,11 @@ def check_plausible(content: TFLiteFile, source: str) -> None:
     """Refuses a file that cannot be measured in a meaningful way.
 
     Args:
-        content: as `read_tflite` reads it.
+        content: content of the file, from `read_tflite`.
         source: name of the file, for the message.
 
     Raises:
-        FileFormatError: what is wrong, and where.
+        FileFormatError: the file cannot be measured; the message says what is wrong, and where.
     """
     problem = next(_problems(content), None)
     if problem is not None:
@@ -93,5 +93,5 @@ def _kernel_problems(operator: Operator, content: TFLiteFile) -> Iterator[str]:
 
 
 def element_bytes(tensor: Tensor) -> int:
-    """Bytes of one value; 1 for types that NumPy does not know."""
+    """Bytes of one value of a tensor; 1 for types that NumPy does not know."""
     return int(np.dtype(tensor.dtype).itemsize) if tensor.dtype in np.sctypeDict else 1

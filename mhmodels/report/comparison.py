@@ -1,4 +1,4 @@
-"""The multi-hardware comparison as data: models by hardware, with norms against a reference."""
+"""The multi-hardware comparison as data: latencies of models by hardware, and norms against a reference."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ class ComparedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is compared.
 
     Attributes:
-        label: unique in its comparison; `NAME@WIDTH`, the width left out where it is 1.
-        params: elements of convolution kernels.
-        madds: multiply-accumulates at the architecture's input size, batch 1.
+        label: name in tables, unique in its comparison: `NAME@WIDTH`, without the width where it is 1.
+        architecture: the network.
+        params: number of elements of the convolution kernels.
+        madds: multiply-accumulates at the input size of the architecture, batch 1.
     """
 
     label: str
@@ -37,12 +38,12 @@ class ComparedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def id(self) -> str:
-        """The architecture's content hash: equal for equal networks under different names."""
+        """Content hash of the architecture; equal for equal networks with different names."""
         return self.architecture.architecture_id
 
 
 class PublishedNorms(msgspec.Struct, frozen=True, kw_only=True):
-    """What the paper printed for the same model."""
+    """Figures that the paper printed for the same model."""
 
     source: str
     device: str
@@ -52,20 +53,20 @@ class PublishedNorms(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One model's line.
+    """One model on all hardware.
 
     Attributes:
-        latency_ms: by hardware; None where the whole network did not run there, or the measurement failed.
-        kind: by hardware: how the latency came about; nothing where the measurement failed.
-        reason: by hardware, only where there is no latency: why.
-        failed: hardware whose measurement failed, so that nothing is known; `reason` then holds the error.
-        noisy: hardware whose timings were unsteady.
-        partial: by phone: nodes on the delegate out of all, where the CPU ran the rest.
-        weights: by hardware: `random-v1`, or the sha256 of trained ones.
-        mn_norm_avg, mn_norm_max: None where any latency, of the model or the reference, is missing.
-        mn_norm_noisy: whether any latency that the norms are made of, of the model or the reference, is noisy.
-        slowest: the hardware that gives mn_norm_max.
-        published: the paper's figures for this model, if it has any.
+        latency_ms: latency in ms by hardware; None where the whole network does not run, or the measurement failed.
+        kind: kind of the latency by hardware; hardware whose measurement failed is left out.
+        reason: by hardware, why there is no latency; hardware with a latency is left out.
+        failed: hardware whose measurement failed, so that nothing is known; `reason` then has the error.
+        noisy: hardware with noisy latencies.
+        partial: by phone, nodes on the delegate out of all nodes, where the CPU ran the rest.
+        weights: by hardware, `random-v1` or the sha256 of trained weights.
+        mn_norm_avg, mn_norm_max: norms; None where any latency, of the model or the reference, is missing.
+        mn_norm_noisy: whether any latency that the norms depend on, of the model or the reference, is noisy.
+        slowest: hardware that gives `mn_norm_max`.
+        published: figures of the paper for this model, if it has any.
     """
 
     model: str
@@ -91,7 +92,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LatencyOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """What produced one hardware's latencies."""
+    """What produced the latencies of one hardware."""
 
     hardware: str
     kind: Kind
@@ -149,9 +150,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def subjects(architectures: Iterable[Architecture]) -> tuple[ComparedModel, ...]:
-    """Labels and sizes, one subject an architecture; equal networks of one name give equal subjects.
+    """Makes the models of a comparison: labels and sizes. Equal networks with one name give equal models.
 
-    Two different networks of one name and width get their architecture id into their labels.
+    Two different networks with one name and width get their architecture ids into their labels.
     """
     found: dict[str, ComparedModel] = {}
     result = []
@@ -175,23 +176,23 @@ def compare(
     cells: Cells,
     failed: Mapping[tuple[str, str], str] = NOTHING_FAILED,
 ) -> Comparison:
-    """Builds the comparison of those models whose every cell is there; others are left out, so that a table can grow.
+    """Builds the comparison of those models that have all their cells; others are left out, so that a table can grow.
 
     Args:
-        compared: the models, in the order of the table.
-        reference: whose latencies count as 1; its cells must all be there.
+        compared: models in the order of the table.
+        reference: model whose latencies count as 1; its cells must all be there.
         hardware: ids of the columns. A column without any measurement is left out, and so is a model without any.
         cells: measurements of `compared` and `reference` on `hardware`.
-        failed: errors of the measurements that failed, by (architecture id, hardware id), in place of a cell.
+        failed: errors of failed measurements by (architecture id, hardware id), in place of cells.
 
     Raises:
         KeyError: a cell of the reference is neither measured nor failed.
-        MetricsError: the latencies on one hardware do not compare: other device, format, threads or version.
+        MetricsError: rows of one hardware were taken in different conditions.
     """
     ready = [
         subject for subject in compared if all((subject.id, column) in (cells.keys() | failed.keys()) for column in hardware)
     ]
-    # Rows may come from a store that knew the same file by another name.
+    # A row of the store may have another name for the same file.
     every = {subject.label: subject for subject in (*ready, reference)}
     by_column = {column: [s for s in every.values() if (s.id, column) not in failed] for column in hardware}
     hardware = tuple(column for column, measured in by_column.items() if measured)
@@ -268,7 +269,7 @@ def _number(value: float) -> float | None:
 
 
 def _published(subject: ComparedModel) -> PublishedNorms | None:
-    """The paper's row of that name, unless the user's file only borrows the name or runs at another input size."""
+    """The paper's row of this name, unless the file only borrows the name or the input size differs."""
     from mhmodels.errors import MhmodelsError
     from mhmodels.registry import get_architecture
 

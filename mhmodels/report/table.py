@@ -1,4 +1,4 @@
-"""The comparison as a table for a terminal, in the layout of the paper's Table 1, with what must be known to read it."""
+"""The comparison as a table for a terminal, in the layout of table 1 of the paper, with footnotes that explain it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ FAILED = "?"
 
 
 def three_digits(value: float) -> str:
-    """A latency as the paper prints it: 54.7, 7.12, 0.345; whole numbers from 100."""
+    """Writes a latency as the paper prints it: 54.7, 7.12, 0.345; whole numbers from 100."""
     places = 0 if value >= 99.95 else 1 if value >= 9.995 else 2 if value >= 0.9995 else 3
     return f"{value:.{places}f}"
 
 
 class ComparisonTable:
-    """Prints a comparison, finished or growing, with its footnotes; headings are abbreviated where the terminal is narrow.
+    """Prints a comparison, finished or growing, with its footnotes. Headings are abbreviated where the terminal is narrow.
 
     Args:
-        comparison: the rows.
-        paper: adds the paper's printed norms beside ours, kind `published`.
+        comparison: the comparison.
+        paper: whether to add the norms that the paper printed, kind `published`.
     """
 
     def __init__(self, comparison: Comparison, *, paper: bool = False) -> None:
@@ -38,7 +38,7 @@ class ComparisonTable:
         self.paper = paper
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """Called by rich to print."""
+        """Yields what rich prints."""
         wide = _table(self.comparison, _WIDE, self.paper)
         fits = console.measure(wide, options=options.update(max_width=1000)).maximum <= options.max_width
         yield Text("Latency in ms, batch 1", style="bold")
@@ -47,7 +47,7 @@ class ComparisonTable:
 
 
 class _Headings(NamedTuple):
-    """Words of the headings, and in how many lines a hardware id may stand."""
+    """Words of the headings, and the largest number of lines of a hardware id."""
 
     params: str
     madds: str
@@ -89,13 +89,13 @@ def _table(comparison: Comparison, words: _Headings, paper: bool) -> Table:
 
 
 def line(row: ComparisonRow) -> str:
-    """One row as plain text, for logs: every latency with its kind."""
+    """One row as plain text, for logs; every latency has its kind."""
     latencies = ", ".join(f"{column} {_cell(row, column)} {row.kind.get(column, 'failed')}" for column in row.latency_ms)
     return f"{row.label}: {latencies}; MN-Norm avg {_norm(row, row.mn_norm_avg)}, max {_norm(row, row.mn_norm_max)}"
 
 
 def footnotes(comparison: Comparison, *, paper: bool = False) -> list[str]:
-    """What must be known to read the table: reference, estimates and their weight, ×, noise, weights, origins."""
+    """Explanations of the table: reference, estimates and their weight, ×, noise, weights, origins."""
     return list(_footnotes(comparison, paper))
 
 
@@ -133,7 +133,7 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
 
 
 def _estimates(comparison: Comparison) -> Iterator[str]:
-    """Says which columns nobody has timed and what share of the average they are."""
+    """Says which columns are not measured, and their share of the average."""
     rows = _all_rows(comparison)
     everything = len(comparison.hardware)
     for kind, meaning in (
@@ -150,7 +150,7 @@ def _estimates(comparison: Comparison) -> Iterator[str]:
 
 
 def _origins(comparison: Comparison) -> Iterator[str]:
-    """One line for hardware that shares device and versions."""
+    """One line for all hardware with equal device and versions."""
     groups: dict[str, list[str]] = {}
     for origin in comparison.origins:
         device = "" if origin.device == origin.hardware else origin.device
@@ -161,19 +161,19 @@ def _origins(comparison: Comparison) -> Iterator[str]:
 
 
 def _all_rows(comparison: Comparison) -> tuple[ComparisonRow, ...]:
-    """The rows, and the reference below them unless it is one of them."""
+    """All rows, with the reference last unless it is one of them."""
     asked_for = any(row.label == comparison.reference.label for row in comparison.rows)
     return comparison.rows if asked_for else (*comparison.rows, comparison.reference)
 
 
 def _column_kinds(rows: Sequence[ComparisonRow], column: str) -> list[Kind]:
-    """The kinds of a column's latencies, or of its refusals where it has none, in the order in which they come."""
+    """Kinds of a column's latencies, or of its refusals where it has none, in the order of the rows."""
     latencies = [row.kind[column] for row in rows if row.latency_ms[column] is not None]
     return list(dict.fromkeys(latencies or [row.kind[column] for row in rows if column in row.kind]))
 
 
 def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
-    """The id over a few lines, then the kind: a heading as narrow as it can be."""
+    """The hardware id over a few lines, then the kind, as narrow as possible."""
     parts = column.replace("/", "-").split("-")
     cut = max(1, len(parts) - words.id_lines + 1)
     kind = kinds[0] if len(kinds) == 1 else "mixed"

@@ -127,7 +127,7 @@ def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:
 
 
 class _Reader:
-    """Reads one file's tables. Whatever a hostile file claims, no more is copied out of it than it has bytes, four times."""
+    """Reads the tables of one file, and copies at most four times its size, whatever a hostile file claims."""
 
     def __init__(self, model: Any, schema: Any, size: int) -> None:
         self.model, self.schema, self.size = model, schema, size
@@ -135,7 +135,7 @@ class _Reader:
         self.dtypes, self.activations = enumerated(schema.TensorType), enumerated(schema.ActivationFunctionType)
 
     def file(self) -> TFLiteFile:
-        """The main graph."""
+        """Returns the main graph."""
         model = self.model
         self.buffers = self.count(model.BuffersLength(), "buffers")
         if self.count(model.SubgraphsLength(), "graphs") < 1:
@@ -154,7 +154,7 @@ class _Reader:
         return TFLiteFile(tensors, operators, inputs, outputs, self.text(model.Description()))
 
     def count(self, claimed: int, what: str) -> int:
-        """A number of tables, checked: each takes at least four bytes."""
+        """Returns a number of tables after checking it: each takes at least four bytes."""
         if not 0 <= claimed <= min(MAX_ENTRIES, self.size // 4):
             raise FileFormatError(f"claims {claimed} {what}")
         return claimed
@@ -166,19 +166,19 @@ class _Reader:
             raise FileFormatError(f"{what}: the file's tables refer to more than it holds")
 
     def text(self, raw: bytes | None) -> str:
-        """A name."""
+        """Returns a name."""
         self.spend(len(raw or b""), "names")
         return raw.decode(errors="replace") if raw else ""
 
     def integers(self, length: int, read: Callable[[], Any], what: str) -> tuple[int, ...]:
-        """A vector of whole numbers; none where it is absent."""
+        """Returns a vector of whole numbers; an absent one is empty."""
         if not length:
             return ()
         self.spend(8 * length, what)
         return tuple(int(value) for value in read())
 
     def operator_kinds(self) -> list[tuple[str, int]]:
-        """Name and version of each operator code."""
+        """Returns name and version of each operator code."""
         names = enumerated(self.schema.BuiltinOperator)
         kinds = []
         for i in range(self.count(self.model.OperatorCodesLength(), "operator codes")):
@@ -190,7 +190,7 @@ class _Reader:
         return kinds
 
     def tensor(self, tensor: Any, index: int) -> Tensor:
-        """One tensor, with a view of its constant."""
+        """Returns one tensor, with a view of its constant."""
         name = self.text(tensor.Name()) or f"tensor {index}"
         kind = self.dtypes.get(tensor.Type(), f"type {tensor.Type()}")
         dtype = ELEMENT_TYPES.get(kind)
@@ -210,7 +210,7 @@ class _Reader:
     def quantisation(
         self, table: Any, name: str, shape: tuple[int, ...], dtype: Any
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
-        """Scales, zero points and axis of a tensor."""
+        """Returns scales, zero points and axis of a tensor."""
         if table is None or not table.ScaleLength():
             return np.zeros(0, np.float32), np.zeros(0, np.int64), 0
         count, zeros = table.ScaleLength(), table.ZeroPointLength()
@@ -231,7 +231,7 @@ class _Reader:
         return scale, zero_point, axis
 
     def operator(self, operator: Any, index: int, kinds: list[tuple[str, int]]) -> Operator:
-        """One operator."""
+        """Returns one operator."""
         if not 0 <= operator.OpcodeIndex() < len(kinds):
             raise FileFormatError(f"operator {index}: code {operator.OpcodeIndex()} does not exist (there are {len(kinds)})")
         kind, version = kinds[operator.OpcodeIndex()]
@@ -240,7 +240,7 @@ class _Reader:
         return Operator(index, kind, version, inputs, outputs, self.fused_activation(operator, kind))
 
     def fused_activation(self, operator: Any, kind: str) -> str:
-        """Name of the activation that an operator applies itself."""
+        """Returns the name of the activation that an operator applies itself."""
         options, table = FUSED_ACTIVATIONS.get(kind), operator.BuiltinOptions()
         if options is None or table is None:
             return "NONE"
@@ -250,7 +250,7 @@ class _Reader:
 
 
 def _check_indices(inputs: tuple[int, ...], outputs: tuple[int, ...], operators: tuple[Operator, ...], count: int) -> None:
-    """Every index must be of a tensor; only an operator's input may be absent (-1)."""
+    """Checks that every index is of a tensor; only an input of an operator may be absent (-1)."""
     places = [("inputs", inputs, 0), ("outputs", outputs, 0)]
     for operator in operators:
         where = f"operator {operator.position}"

@@ -77,7 +77,9 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except Exception as error:  # whatever the resolver's probing meets: ValueError, NotFoundError, a failed request
         first = (str(error) or type(error).__name__).splitlines()[0]
-        raise TrainingError(f"argument 'strategy' is tpu: no TPU found ({first}); run on a TPU host or set TPU_NAME") from error
+        raise TrainingError(
+            f"strategy tpu: no TPU found ({first}); run on a TPU host or set TPU_NAME (argument 'strategy')"
+        ) from error
     return tf.distribute.TPUStrategy(resolver)
 
 

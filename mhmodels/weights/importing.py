@@ -180,7 +180,7 @@ def import_weights(
     with open_source(origin) as source:
         found = match(source, architecture, width=width, classes=classes)
         if averages and not source.averages:
-            raise WeightsError(f"{source.path}: holds no moving averages; leave argument 'averages' out")
+            raise WeightsError(f"{source.path}: holds no moving averages; import the trained variables (argument 'averages')")
         known = _described(origin)
         arrays, used = _read(found, source.averages if averages else {})
         padding = padding_of(source, found) if known is None else known.padding
@@ -214,7 +214,7 @@ def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None
     try:
         architecture = resolve(model)
     except UnknownNameError as error:
-        raise WeightsError(f"argument 'model': {error}") from error
+        raise WeightsError(f"{error} (argument 'model')") from error
     stated = "@" in model or model.endswith(".json")
     return architecture, architecture.width_multiplier if width is None and stated else width
 
@@ -232,7 +232,7 @@ def _own_network(known: WeightsInfo, found: Architecture, path: str) -> Architec
     if not same_network(own, found):
         raise WeightsError(
             f"{path}: weights of {own.name} at width {own.width_multiplier:g} ({known.architecture_id}), expected {found.name}: "
-            "equal in shapes, not in what it computes; give the network that they are of as argument 'model'"
+            "equal in shapes, not in what it computes; name the network that they are of as the model (argument 'model')",
         )
     return own
 

@@ -91,7 +91,7 @@ def decode_predictions(scores: ArrayLike, labels: LabelSource = None, top: int =
     if known.background == "unknown":
         raise WeightsError(
             f"labels: which of the {values.shape[1]} outputs is the background is unknown; state it at the import of the weights "
-            "(first or last), or give Labels(background=…)"
+            "(first or last), or give Labels(background=…) (argument 'background')",
         )
     known.check(values.shape[1])
     # As floats, because the negative of an unsigned or of the least signed number is not below all others.

@@ -242,7 +242,7 @@ def _explain(source: Source, parts: list[Part], architecture: Architecture, widt
         )
     what = f"{source.path}: not {architecture.name}" + ("" if width is None else f" at width {width:g}")
     others = [name for name in candidates(source) if name.partition("@")[0] != architecture.name]
-    hint = f"; it fits {', '.join(others[:4])}: give {others[0]} as argument 'model'" if others else ""
+    hint = f"; it fits {', '.join(others[:4])}: name {others[0]} as the model (argument 'model')" if others else ""
     return f"{what}: {_difference(parts, architecture, width)}{hint}"
 
 

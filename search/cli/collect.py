@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mhmodels.hardware import HardwareCollection
     from mhmodels.search.collecting.plan import CollectSettings
     from mhmodels.search.space.sampling import Sample
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
 
 
 class Selection(NamedTuple):
@@ -193,7 +193,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def measure(
-    space: Space,
+    space: SearchSpace,
     selection: Selection,
     known: HardwareCollection,
     hardware: Sequence[str],
@@ -254,7 +254,7 @@ def measure(
     raise_problems(report)
 
 
-def _drawn(space: Space, selection: Selection) -> tuple[Sample, dict[str, str | int]]:
+def _drawn(space: SearchSpace, selection: Selection) -> tuple[Sample, dict[str, str | int]]:
     """The networks to measure, and where they come from, for the table's provenance."""
     from mhmodels.search.cost_model.latencies.samples import read_samples
     from mhmodels.search.space.sampling import sample

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.fitting import Fit
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
 
 
 def files_read(data: Path | None, store: str | None) -> list[Path]:
@@ -32,7 +32,7 @@ def files_read(data: Path | None, store: str | None) -> list[Path]:
 
 
 def read(
-    space: Space, data: Path | None, store: str | None, hardware_id: str, kind: Kind | None, where: Mapping[str, str]
+    space: SearchSpace, data: Path | None, store: str | None, hardware_id: str, kind: Kind | None, where: Mapping[str, str]
 ) -> Latencies:
     """Reads latencies from a file, with a store for rows without one, or from a store alone.
 
@@ -81,7 +81,7 @@ def _origin(origin: LatencyOrigin, kind: Kind | None) -> LatencyOrigin:
     return origin._replace(kind=kind or known.kind, file_format=known.format)
 
 
-def unit_doubts(space: Space, found: Latencies, store: str | None) -> list[str]:
+def unit_doubts(space: SearchSpace, found: Latencies, store: str | None) -> list[str]:
     """Compares latencies with shipped cost models and the store, and doubts their unit where they are far off.
 
     Args:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mhmodels.search.space.decisions import OneOf
     from mhmodels.search.space.limits import Membership
     from mhmodels.search.space.restriction import Removal
-    from mhmodels.search.space.search_space import Space
+    from mhmodels.search.space.search_space import SearchSpace
 
 _SHOWN = 4
 
@@ -61,7 +61,7 @@ def space_command(words: tuple[str, ...], restriction: LimitOptions, members: tu
     show(space, removals, checked)
 
 
-def document(space: Space) -> dict[str, Any]:
+def document(space: SearchSpace) -> dict[str, Any]:
     """A space as JSON values; sizes are exact integers."""
     import msgspec
 
@@ -89,7 +89,7 @@ def _membership_document(found: Membership) -> dict[str, Any]:
     return found._asdict() | {"hardware": {name: verdict._asdict() for name, verdict in found.hardware.items()}}
 
 
-def listing(spaces: Sequence[Space]) -> Table:
+def listing(spaces: Sequence[SearchSpace]) -> Table:
     """A table of spaces for the terminal."""
     from rich.table import Table
 
@@ -113,7 +113,7 @@ def count_text(count: int) -> str:
     return f"{count / 10**exponent:.2f}e{exponent}"
 
 
-def show(space: Space, removals: Sequence[Removal], checked: Sequence[Membership]) -> None:
+def show(space: SearchSpace, removals: Sequence[Removal], checked: Sequence[Membership]) -> None:
     """Prints a space, the choices that hardware removed from it, and whether the given networks are members."""
     from rich.table import Table
 

@@ -14,14 +14,14 @@ from mhmodels.search.collecting.progress import CollectProgress, CollectReport, 
 from mhmodels.search.collecting.workers import run_workers
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import Sample, sample
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.store import Store
 
 _FAILURES_NAMED = 5
 
 
 def collect(
-    space: Space | str,
+    space: SearchSpace | str,
     networks: int | Sample,
     hardware: Sequence[str] = DEFAULT_HARDWARE,
     *,
@@ -73,7 +73,7 @@ def collect(
 
 def run_plan(
     plan: CollectPlan,
-    space: Space,
+    space: SearchSpace,
     store: Store,
     settings: CollectSettings,
     *,

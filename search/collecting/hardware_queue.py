@@ -21,7 +21,7 @@ from mhmodels.search.collecting.plan import CollectNetwork, CollectSettings, Col
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.regression.robust import far_off
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 FAILURES = 3
 """Number of consecutive failures after which the hardware, not the network, is considered broken."""
@@ -158,7 +158,7 @@ class HardwareQueue:
         self._count += 1
         self._emit(RowEvent(self.id, row, again=True))
 
-    def find_outliers(self, space: Space, networks: Sequence[CollectNetwork]) -> None:
+    def find_outliers(self, space: SearchSpace, networks: Sequence[CollectNetwork]) -> None:
         """Adds rows to `repeats` that are far from a cost model of all rows. Each row is repeated for this reason once.
 
         Args:
@@ -237,7 +237,7 @@ class HardwareQueue:
             why = self._why_not()
             if not self.gone and (why or self._failures >= FAILURES):
                 self.gone = True
-                reason = why or f"{self._failures} networks in a row came to nothing, the last: {error}"
+                reason = why or f"{self._failures} networks in a row could not be measured, the last: {error}"
                 self._emit(FailureEvent(self.id, reason, gone=True))
             elif not self.gone:
                 self._emit(FailureEvent(self.id, f"{job.model}: {error}"))

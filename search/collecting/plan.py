@@ -17,7 +17,7 @@ from mhmodels.registry import resolve
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.sampling import Sample
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
@@ -42,6 +42,11 @@ class CollectSettings(msgspec.Struct, frozen=True, kw_only=True):
         patience_s: seconds to wait for a busy machine to become quiet, for each timing.
         again: whether noisy, drifted and outlying networks are measured a second time.
         baselines: zoo networks to measure beside the samples. Rewards use their latencies as references.
+
+    Example:
+        >>> from mhmodels.search import CollectSettings
+        >>> CollectSettings(runs=100, threads=4, baselines=("mobilenet_v1",)).reference
+        'mobilenet_v2'
     """
 
     runs: int = 50
@@ -137,7 +142,7 @@ class CollectPlan(NamedTuple):
 
 
 def make_plan(
-    space: Space,
+    space: SearchSpace,
     drawn: Sample,
     hardware_ids: Sequence[str],
     store: Store,
@@ -218,7 +223,7 @@ def make_target(
     return CollectTarget(hardware, runner, environment, [network for network in networks if network.id not in rows], rows)
 
 
-def usual_baselines(space: Space) -> tuple[str, ...]:
+def usual_baselines(space: SearchSpace) -> tuple[str, ...]:
     """Default of `CollectSettings.baselines`: the default reference of rewards, if its input size is in the space."""
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 

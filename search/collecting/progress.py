@@ -54,6 +54,12 @@ class CollectProgress(NamedTuple):
     Attributes:
         tally: counts so far.
         seconds: time since the start.
+
+    Example:
+        >>> from mhmodels.search import CollectProgress
+        >>> from mhmodels.search.collecting.progress import Tally
+        >>> CollectProgress(Tally(hardware="my-npu", kind="estimated", wanted=100, stored=20, measured=30), 60.0).text
+        '2.0 s each, 2 min left'
     """
 
     tally: Tally
@@ -75,6 +81,13 @@ class CollectReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         tallies: counts for each hardware, absent hardware last.
         seconds: duration.
+
+    Example:
+        >>> from mhmodels.search import CollectReport
+        >>> from mhmodels.search.collecting.progress import Tally
+        >>> tally = Tally(hardware="my-phone", kind="measured", wanted=10, stored=0, trouble="it was unplugged")
+        >>> CollectReport(tallies=[tally], seconds=1.0).problems
+        ['my-phone: it was unplugged']
     """
 
     tallies: list[Tally]
@@ -85,7 +98,7 @@ class CollectReport(msgspec.Struct, frozen=True, kw_only=True):
         """One line for each hardware that was given up or on which networks failed."""
         lines = [f"{tally.hardware}: {tally.trouble}" for tally in self.tallies if tally.trouble]
         lines += [
-            f"{tally.hardware}: {tally.failed} networks came to nothing, the first: {tally.failures[0]}"
+            f"{tally.hardware}: {tally.failed} networks could not be measured, the first: {tally.failures[0]}"
             for tally in self.tallies
             if tally.failed and not tally.trouble
         ]

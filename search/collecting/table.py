@@ -19,7 +19,7 @@ from mhmodels.hardware.mixing import mixture
 from mhmodels.search.collecting.plan import WEIGHTS, CollectPlan, CollectSettings, CollectTarget, make_target, notes
 from mhmodels.search.cost_model.latencies.baselines import Baseline, baselines_of
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.store import Store
 from mhmodels.system.files import write_atomically
 from mhmodels.version import __version__
@@ -39,7 +39,7 @@ class _Part(NamedTuple):
 
 
 def write_table(
-    path: Path, plan: CollectPlan, space: Space, store: Store, settings: CollectSettings, about: Mapping[str, object]
+    path: Path, plan: CollectPlan, space: SearchSpace, store: Store, settings: CollectSettings, about: Mapping[str, object]
 ) -> dict[str, int]:
     """Writes the stored rows of a plan's networks, in the order of the sample.
 

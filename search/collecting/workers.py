@@ -31,7 +31,7 @@ from mhmodels.search.collecting.plan import (
     CollectSettings,
     reference_network,
 )
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.system.files import temporary_folder
 
 CHUNK = 8
@@ -93,7 +93,7 @@ class Worker:
         self,
         queues: Sequence[HardwareQueue],
         plan: CollectPlan,
-        space: Space,
+        space: SearchSpace,
         settings: CollectSettings,
         emit: Emit,
         stop: threading.Event,
@@ -178,7 +178,7 @@ class Worker:
 
 
 def run_workers(
-    plan: CollectPlan, space: Space, settings: CollectSettings, tell: Callable[[str], None]
+    plan: CollectPlan, space: SearchSpace, settings: CollectSettings, tell: Callable[[str], None]
 ) -> Iterator[CollectEvent]:
     """Runs a thread for each worker. When the caller leaves the iterator, workers end after their current measurement.
 

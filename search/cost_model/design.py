@@ -12,7 +12,7 @@ from mhmodels.search.cost_model import features
 from mhmodels.search.cost_model.forms import Form, form_row_count, form_rows
 from mhmodels.search.cost_model.regression.ridge import Design, ridge
 from mhmodels.search.cost_model.regression.robust import Judged, Resemblance, far_off, judge, scaled_rows
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 _DEVIATIONS = (0.0, 0.03, 0.1, 0.3)
@@ -64,7 +64,7 @@ class FitDesign:
         form: form of the cost model.
     """
 
-    def __init__(self, space: Space, encodings: Encodings, form: Form) -> None:
+    def __init__(self, space: SearchSpace, encodings: Encodings, form: Form) -> None:
         """Computes the columns.
 
         Args:

@@ -9,7 +9,7 @@ import numpy as np
 from mhmodels.search.arrays import Bools, Floats, Indices
 from mhmodels.search.cost_model.regression.robust import FAR, Judged
 from mhmodels.search.cost_model.statistics import Statistics, rank_doubt, statistics
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 DISAGREEMENT = 0.02
 """Loss of Spearman correlation of relative errors against absolute errors above which a fit is doubted."""
@@ -43,7 +43,7 @@ def doubts(report: Statistics, judged: Judged, absurd: Bools) -> Iterator[str]:
 
 
 def far_off_warnings(
-    space: Space, rows: Encodings, ms: Floats, predicted: Floats, absurd: Bools, similar: Bools
+    space: SearchSpace, rows: Encodings, ms: Floats, predicted: Floats, absurd: Bools, similar: Bools
 ) -> Iterator[str]:
     """Yields warnings about latencies far from their predictions, which may be in another unit or misread.
 

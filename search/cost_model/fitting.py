@@ -28,7 +28,7 @@ from mhmodels.search.cost_model.regression.robust import Judged
 from mhmodels.search.cost_model.statistics import Statistics, statistics
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 MINIMUM_SAMPLES, MINIMUM_HELD = 20, 5
@@ -49,6 +49,14 @@ class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         held_out: share of the networks that is held out for the report, above 0 and below 1.
         seed: random seed of the split.
         curve: whether to compute the learning curve, which fits to fewer samples as well.
+
+    Raises:
+        CostModelError: `held_out` is out of its range.
+
+    Example:
+        >>> from mhmodels.search import FitOptions
+        >>> FitOptions(error="absolute", held_out=0.1).nonnegative
+        False
     """
 
     form: Form | None = None
@@ -76,6 +84,14 @@ class Fit(NamedTuple):
         held_out: (k,), their indices in the data.
         warnings: remarks about the data, for people.
         absurd: (n,), latencies of all data that are far off without a pattern. They are neither fitted to nor counted.
+
+    Example:
+        >>> from mhmodels.search import FitOptions, fit, get_space, sample
+        >>> space = get_space("multi_hardware")
+        >>> encodings = sample(space, 60).encodings
+        >>> result = fit(space, encodings, space.madds(encodings) / 5e7, "my-phone", FitOptions(curve=False))
+        >>> len(result.true_ms), int(result.absurd.sum())
+        (12, 0)
     """
 
     model: CostModel
@@ -87,7 +103,7 @@ class Fit(NamedTuple):
 
 
 def fit(
-    space: Space | str,
+    space: SearchSpace | str,
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: LatencyOrigin | str,
@@ -194,7 +210,7 @@ def _learning_curve(
         yield CurvePoint(n=n, statistics=statistics(ms[held], part.bind(space).predict(rows[held]), counted))
 
 
-def _checked(space: Space, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
+def _checked(space: SearchSpace, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
     """Canonical encodings and latencies as arrays."""
     rows, ms = space.canonical(space.check(encodings)), np.asarray(latency_ms, np.float64)
     if ms.shape != (len(rows),):
@@ -249,7 +265,7 @@ def _model(
     )
 
 
-def _digest(space: Space, rows: Encodings, ms: Floats) -> str:
+def _digest(space: SearchSpace, rows: Encodings, ms: Floats) -> str:
     """SHA-256 of the data, whatever their order."""
     lines = sorted(f"{space.label(row)} {value!r}" for row, value in zip(rows, ms.tolist(), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

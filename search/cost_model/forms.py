@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 Form: TypeAlias = Literal["structural", "coupled", "pairwise"]
 
 
-def check_form(form: Form, space: Space) -> None:
+def check_form(form: Form, space: SearchSpace) -> None:
     """Refuses a form that a space cannot have: `pairwise` is for tabular spaces, `structural` for architecture spaces.
 
     Raises:
@@ -29,7 +29,7 @@ def check_form(form: Form, space: Space) -> None:
         raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
 
 
-def form_rows(space: Space, encodings: Encodings, form: Form) -> NDArray[np.int32]:
+def form_rows(space: SearchSpace, encodings: Encodings, form: Form) -> NDArray[np.int32]:
     """Indices of the weights that each network touches.
 
     Args:
@@ -56,7 +56,7 @@ def form_rows(space: Space, encodings: Encodings, form: Form) -> NDArray[np.int3
     return np.concatenate(columns, axis=1)
 
 
-def form_row_count(space: Space, form: Form) -> int:
+def form_row_count(space: SearchSpace, form: Form) -> int:
     """Number of different indices that `form_rows` returns."""
     if builds(space):
         return space.row_count
@@ -65,6 +65,6 @@ def form_row_count(space: Space, form: Form) -> int:
     return int(cards.sum()) + (pairs if form == "pairwise" else 0)
 
 
-def builds(space: Space) -> TypeGuard[ArchitectureSpace]:
+def builds(space: SearchSpace) -> TypeGuard[ArchitectureSpace]:
     """Whether members of a space are architectures."""
     return isinstance(space, ArchitectureSpace)

@@ -24,7 +24,7 @@ from mhmodels.search.cost_model.statistics import Statistics, rank_doubt
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.piece_table import gather
 from mhmodels.search.space.pieces import Piece, pieces_of
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.system.files import write_atomically
 
@@ -162,7 +162,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
                 "(argument 'force')"
             )
 
-    def bind(self, space: Space) -> Predictor:
+    def bind(self, space: SearchSpace) -> Predictor:
         """Prepares the model to predict encodings of a space quickly. Preparing takes up to a few seconds.
 
         Raises:
@@ -178,7 +178,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         self.check(space=space)
         return Predictor(self, space)
 
-    def check(self, *, space: Space | None = None, hardware: str | None = None) -> None:
+    def check(self, *, space: SearchSpace | None = None, hardware: str | None = None) -> None:
         """Refuses spaces and hardware that the model was not fitted for.
 
         Args:
@@ -293,9 +293,16 @@ class Predictor:
         model: the cost model.
         space: the space.
         table: ms by row of the space's table.
+
+    Example:
+        >>> from mhmodels.search import Predictor, get_space, sample, shipped_model
+        >>> space = get_space("multi_hardware")
+        >>> predictor = Predictor(shipped_model(space, "ethos-u65-256"), space)
+        >>> predictor.predict(sample(space, 2).encodings).shape
+        (2,)
     """
 
-    def __init__(self, model: CostModel, space: Space) -> None:
+    def __init__(self, model: CostModel, space: SearchSpace) -> None:
         """Computes the latency of every row of the space's table."""
         self.model, self.space = model, space
         self.table = _row_table(model, space)
@@ -317,7 +324,7 @@ class Predictor:
         return np.maximum(total + self.model.intercept_ms, self.model.floor_ms)
 
 
-def encoding_hashes(space: Space, encodings: Encodings) -> list[str]:
+def encoding_hashes(space: SearchSpace, encodings: Encodings) -> list[str]:
     """A short hash of each canonical encoding (8 hex digits)."""
     return [hashlib.sha256(row.astype("<i2").tobytes()).hexdigest()[:8] for row in space.canonical(encodings)]
 
@@ -353,7 +360,7 @@ def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
     return CostModel.from_json(read_bytes(path, limit=256 << 20), source=str(Path(path)))
 
 
-def _row_table(model: CostModel, space: Space) -> Floats:
+def _row_table(model: CostModel, space: SearchSpace) -> Floats:
     """ms by row of the space's table."""
     if model.form != "structural":
         table = np.zeros(form_row_count(space, model.form))

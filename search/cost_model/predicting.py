@@ -30,6 +30,11 @@ class Prediction(NamedTuple):
         space: name of the space that the cost model was fitted on.
         inside: whether the network is a member of this space; predictions for others are less accurate.
         unseen: kinds of kernels that did not occur in training and count as 0 ms.
+
+    Example:
+        >>> from mhmodels.search import Prediction
+        >>> Prediction("multi_max", "my-phone", 12.5, "multi_hardware", True, ())._asdict()["ms"]
+        12.5
     """
 
     model: str

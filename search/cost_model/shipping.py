@@ -9,14 +9,14 @@ from mhmodels.errors import UnknownNameError
 from mhmodels.hardware import Environment, get_hardware
 from mhmodels.search.cost_model.latencies.provenance import provenance_of
 from mhmodels.search.cost_model.model import CostModel, load_cost_model
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 FOLDER = Path(__file__).with_name("shipped")
 DATA = Path(__file__).parents[1] / "data"
 _HOST = "host-cpu-"
 
 
-def shipped_hardware(space: Space | str) -> tuple[str, ...]:
+def shipped_hardware(space: SearchSpace | str) -> tuple[str, ...]:
     """Hardware ids for which a cost model of a space comes with the package.
 
     Args:
@@ -50,7 +50,7 @@ def model_path(space: str, word: Path) -> Path:
     return shipped
 
 
-def shipped_model(space: Space | str, hardware: str) -> CostModel:
+def shipped_model(space: SearchSpace | str, hardware: str) -> CostModel:
     """Loads the cost model of a space and a hardware that comes with the package.
 
     A cost model of a host CPU is of the CPU in its `environment`, which may differ from the CPU of this machine.
@@ -104,7 +104,7 @@ def remark_on(model: CostModel, path: Path) -> str:
     return remark and f"{remark}; collect and fit for one of your own (docs/cost-models.md)"
 
 
-def remarks_on_table(path: Path, space: Space, hardware: Collection[str]) -> Iterator[str]:
+def remarks_on_table(path: Path, space: SearchSpace, hardware: Collection[str]) -> Iterator[str]:
     """Yields such remarks about a table that `search collect -o` wrote.
 
     Args:

@@ -24,7 +24,7 @@ from mhmodels.formats.checked import Checked
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.decisions import SKIP
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 _BETA2, _EPSILON = 0.999, 1e-8
 _MOST = 1e6
@@ -47,6 +47,11 @@ class ControllerSettings(Checked, frozen=True, kw_only=True):
 
     Raises:
         SearchError: a field is out of its range.
+
+    Example:
+        >>> from mhmodels.search import ControllerSettings
+        >>> ControllerSettings(steps=20_000, delay=0.5).growth
+        10.0
     """
 
     field_error: ClassVar = SearchError
@@ -114,7 +119,7 @@ class Controller:
         1
     """
 
-    def __init__(self, space: Space, settings: ControllerSettings, seed: int = 0) -> None:
+    def __init__(self, space: SearchSpace, settings: ControllerSettings, seed: int = 0) -> None:
         """Starts with uniform probabilities.
 
         Args:

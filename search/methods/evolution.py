@@ -13,7 +13,7 @@ import numpy as np
 
 from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.errors import SearchError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 _REMEDY = (
     "pymoo is not installed; `pip install 'mhmodels[search]'`, "
@@ -43,7 +43,7 @@ class EvaluatedNetworks(NamedTuple):
 
 
 def regularised(
-    space: Space,
+    space: SearchSpace,
     seed: int,
     start: EvaluatedNetworks | None,
     evaluations: int,
@@ -97,7 +97,7 @@ def regularised(
 
 
 def front_search(
-    space: Space, seed: int, evaluations: int, population: int, goals: int
+    space: SearchSpace, seed: int, evaluations: int, population: int, goals: int
 ) -> Generator[Encodings, Floats | None, None]:
     """NSGA-II: crossover and mutation; survival by Pareto fronts and by distance within them.
 
@@ -133,7 +133,7 @@ def _cut(infills: Any, asked: Encodings, given: Floats, unknown: Indices) -> tup
     return infills[keep], asked[keep], given[keep]
 
 
-def _different(space: Space, n: int, rng: np.random.Generator, taken: set[bytes] | None = None) -> Encodings:
+def _different(space: SearchSpace, n: int, rng: np.random.Generator, taken: set[bytes] | None = None) -> Encodings:
     """Draws n different networks, or all if the space has fewer."""
     n = min(n, space.sizes.distinct)
     found: dict[bytes, Encodings] = {}

@@ -20,13 +20,13 @@ from pymoo.core.survival import Survival
 from pymoo.core.termination import NoTermination
 from pymoo.operators.selection.tournament import TournamentSelection
 
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 
 class _Mutate(Mutation):  # type: ignore[misc]  # pymoo has no types
     """Changes one or more decisions of every child."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         super().__init__()
         self.space = space
 
@@ -47,7 +47,7 @@ class _Copy(Crossover):  # type: ignore[misc]  # pymoo has no types
 class _Cross(Crossover):  # type: ignore[misc]  # pymoo has no types
     """Takes each decision from one of two parents."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: SearchSpace) -> None:
         super().__init__(n_parents=2, n_offsprings=1, prob=0.9)
         self.space = space
 
@@ -78,7 +78,7 @@ class _Unseen(DuplicateElimination):  # type: ignore[misc]  # pymoo has no types
         return is_duplicate
 
 
-def genetic(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], tournament: int, children: int) -> Any:
+def genetic(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, None], tournament: int, children: int) -> Any:
     """Sets up regularised evolution, whose first infill is `rows`; arguments as `evolution.regularised`."""
     algorithm = GA(
         pop_size=len(rows),
@@ -93,7 +93,7 @@ def genetic(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], t
     return algorithm.setup(_problem(space, 1), termination=NoTermination(), seed=seed)
 
 
-def fronts(space: Space, seed: int, rows: Encodings, seen: dict[bytes, None], goals: int) -> Any:
+def fronts(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, None], goals: int) -> Any:
     """Sets up NSGA-II, whose first infill is `rows`; arguments as `evolution.front_search`."""
     algorithm = NSGA2(
         pop_size=len(rows),
@@ -112,5 +112,5 @@ def _best(pop: Any, drawn: NDArray[np.int64], **_: Any) -> NDArray[np.int64]:
     return winners
 
 
-def _problem(space: Space, goals: int) -> Any:
+def _problem(space: SearchSpace, goals: int) -> Any:
     return Problem(n_var=len(space.decisions), n_obj=goals, xl=0, xu=space.cardinalities - 1, vtype=int)

@@ -112,6 +112,11 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
         population: size of the population, at least 1.
         tournament: number of networks drawn from the population. The best of them has a child with one or more decisions changed.
         children: number of networks to ask for at a time, for evaluators that work in parallel.
+
+    Example:
+        >>> from mhmodels.search import Evolution
+        >>> Evolution(evaluations=500, population=100, tournament=10).budget
+        500
     """
 
     evaluations: int = 1000
@@ -163,6 +168,11 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
         evaluations: number of different networks to evaluate, at least 1.
         population: size of the population, and number of children of a generation, at least 1.
         each: whether the latency on each hardware is a goal of its own; otherwise their norm is the only other goal.
+
+    Example:
+        >>> from mhmodels.search import NonDominated
+        >>> NonDominated(evaluations=1000, each=False).budget
+        1000
     """
 
     evaluations: int = 2000
@@ -208,6 +218,11 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
         refinement: number of evaluations of the evolution, at least 0; 0 returns the argmax of the policy.
         population, tournament: as in `Evolution`.
         seeds: first population of the evolution: the latest different networks that the policy drew, or the best of all.
+
+    Example:
+        >>> from mhmodels.search import ControllerSettings, Reinforce
+        >>> Reinforce(controller=ControllerSettings(steps=5000), replicas=2, refinement=1000).budget
+        11001
     """
 
     controller: ControllerSettings

@@ -15,7 +15,7 @@ from mhmodels.formats.numbers import decimal
 from mhmodels.search.cost_model.latencies.rows import read_csv
 from mhmodels.search.errors import SearchError, SpaceError
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.tabular import Table
 from mhmodels.system.files import read_bytes, sha256_of
 
@@ -159,7 +159,7 @@ def _fractions(path: Path, name: str, percent: NDArray[np.float64]) -> NDArray[n
 
 def _table(path: Path, name: str, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str) -> Table:
     """Makes a table, which must have all members of a space."""
-    space: Space = get_space(name)
+    space: SearchSpace = get_space(name)
     try:
         members, first, place = np.unique(space.canonical(space.check(encodings)), axis=0, return_index=True, return_inverse=True)
     except SpaceError as error:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.tabular import Table
 
 AccuracyAnswer: TypeAlias = "ArrayLike | Iterator[float]"
@@ -27,6 +27,17 @@ class Evaluator(Protocol):
     Attributes:
         identity: source of the accuracies in words and hashes. It is part of a result's provenance, and must be the same when a
             search is resumed.
+
+    Example:
+        >>> class Constant:
+        ...     identity = "constant"
+        ...
+        ...     def evaluate(self, encodings):
+        ...         return [0.5] * len(encodings)
+        >>> from mhmodels.search import Evaluator
+        >>> evaluator: Evaluator = Constant()
+        >>> evaluator.evaluate([[0, 1], [1, 0]])
+        [0.5, 0.5]
     """
 
     identity: str
@@ -71,7 +82,7 @@ class TableLatency:
 class CallableAccuracy:
     """Accuracies from a function of the user's, for example a training script or a simulator."""
 
-    def __init__(self, space: Space, function: Callable[[Space, Encodings], AccuracyAnswer], identity: str) -> None:
+    def __init__(self, space: SearchSpace, function: Callable[[SearchSpace, Encodings], AccuracyAnswer], identity: str) -> None:
         """Takes a function.
 
         Args:
@@ -111,7 +122,7 @@ class PredictedAccuracy:
         rmse: root mean square error in 5-fold cross-validation, as a fraction of accuracy.
     """
 
-    def __init__(self, space: Space, encodings: ArrayLike, accuracy: ArrayLike) -> None:
+    def __init__(self, space: SearchSpace, encodings: ArrayLike, accuracy: ArrayLike) -> None:
         """Trains the predictor.
 
         Args:

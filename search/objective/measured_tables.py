@@ -19,7 +19,7 @@ from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.benchmark_tables import named
 from mhmodels.search.objective.evaluators import TableLatency
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.tabular import Table
 from mhmodels.system.files import open_regular, read_bytes
 
@@ -44,7 +44,7 @@ def is_collected(path: Path) -> bool:
     return path.suffix == ".csv" and path.is_file() and set(_header(path)) >= _COLUMNS
 
 
-def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -> MeasuredTable:
+def measured_latencies(path: Path, space: SearchSpace, hardware: Sequence[str] = ()) -> MeasuredTable:
     """Reads a table that `search collect -o` wrote.
 
     Args:
@@ -75,7 +75,7 @@ def measured_latencies(path: Path, space: Space, hardware: Sequence[str] = ()) -
     return MeasuredTable(sources, medians)
 
 
-def _check_members(path: Path, space: Space, hardware: str, found: Latencies) -> None:
+def _check_members(path: Path, space: SearchSpace, hardware: str, found: Latencies) -> None:
     """Refuses a table that lacks members: large spaces by their number, small ones by looking up every member."""
     there, wanted = len(found.ms), space.sizes.distinct
     missing = wanted if wanted > there else 0

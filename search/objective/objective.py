@@ -14,7 +14,7 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.model import CostModel, Predictor
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.rewards import Reward
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 SAMPLES = 10_000
 """Number of networks drawn to find out whether a target is within reach."""
@@ -63,7 +63,7 @@ class Objective:
         ((5, 2), (5,))
     """
 
-    def __init__(self, space: Space, sources: Mapping[str, LatencySource], reward: Reward) -> None:
+    def __init__(self, space: SearchSpace, sources: Mapping[str, LatencySource], reward: Reward) -> None:
         """Checks that space, sources and reward fit together.
 
         Args:
@@ -83,7 +83,7 @@ class Objective:
             )
         for hardware, source in sources.items():
             owner = getattr(source, "space", None)
-            if isinstance(owner, Space) and owner.schema != space.schema:
+            if isinstance(owner, SearchSpace) and owner.schema != space.schema:
                 raise SearchError(f"objective: latencies on '{hardware}' are of space '{owner.name}', not of '{space.name}'")
             if isinstance(source, Predictor):
                 source.model.check(space=space, hardware=hardware)
@@ -91,7 +91,7 @@ class Objective:
         self.sources = {hardware: sources[hardware] for hardware in reward.references}
 
     @staticmethod
-    def of_cost_models(space: Space, models: Sequence[CostModel], reward: Reward) -> Objective:
+    def of_cost_models(space: SearchSpace, models: Sequence[CostModel], reward: Reward) -> Objective:
         """Makes the objective of cost models.
 
         Args:

@@ -22,9 +22,9 @@ from mhmodels.search.cost_model.latencies.rows import encoding_of
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy
 from mhmodels.search.run.published import published_table
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
-AccuracyFunction: TypeAlias = Callable[[Space, Encodings], "ArrayLike | Iterator[float]"]
+AccuracyFunction: TypeAlias = Callable[[SearchSpace, Encodings], "ArrayLike | Iterator[float]"]
 """Called with the space and encodings (n, decisions); returns n fractions from 0 to 1, or an iterator of them."""
 _FILES = (".npz", ".csv", ".jsonl")
 
@@ -54,7 +54,7 @@ class EvaluatorName(NamedTuple):
         return self.path.suffix in _FILES
 
 
-def make_evaluator(evaluator: str, space: Space) -> Evaluator:
+def make_evaluator(evaluator: str, space: SearchSpace) -> Evaluator:
     """Opens a source of accuracies.
 
     Args:
@@ -80,7 +80,7 @@ def make_evaluator(evaluator: str, space: Space) -> Evaluator:
     return CallableAccuracy(space, _function(str(name.path), name.part), evaluator)
 
 
-def function_evaluator(function: AccuracyFunction, space: Space) -> Evaluator:
+def function_evaluator(function: AccuracyFunction, space: SearchSpace) -> Evaluator:
     """A Python function as a source of accuracies; its module and name become the identity in log and result."""
     identity = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__name__)}"
     return CallableAccuracy(space, function, identity)
@@ -107,7 +107,7 @@ def absolute_evaluator(evaluator: str) -> str:
     return f"{name.path.absolute()}{':' if name.part else ''}{name.part}"
 
 
-def read_predictor(path: Path, space: Space) -> PredictedAccuracy:
+def read_predictor(path: Path, space: SearchSpace) -> PredictedAccuracy:
     """Trains a predictor of accuracy on the lines of a file.
 
     Args:

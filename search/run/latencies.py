@@ -19,7 +19,7 @@ from mhmodels.search.objective.measured_tables import is_collected, measured_lat
 from mhmodels.search.objective.objective import LatencySource
 from mhmodels.search.run.published import published_table
 from mhmodels.search.run.request import MEDIAN, SearchRequest
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 
@@ -39,7 +39,7 @@ class LatencySources(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def open_latencies(request: SearchRequest, space: Space, whole: Space) -> LatencySources:
+def open_latencies(request: SearchRequest, space: SearchSpace, whole: SearchSpace) -> LatencySources:
     """Loads the cost models or the table of a request, each file once.
 
     Args:
@@ -91,7 +91,7 @@ def reference_latencies(models: Mapping[str, CostModel], reference: str) -> dict
         ) from error
 
 
-def _of_cost_models(request: SearchRequest, space: Space, whole: Space) -> LatencySources:
+def _of_cost_models(request: SearchRequest, space: SearchSpace, whole: SearchSpace) -> LatencySources:
     loaded = [load_cost_model(path) for path in request.cost_models]
     models = {model.hardware: model for model in loaded}
     paths = {model.hardware: path for model, path in zip(loaded, request.cost_models, strict=True)}
@@ -123,7 +123,7 @@ def _of_cost_models(request: SearchRequest, space: Space, whole: Space) -> Laten
     return LatencySources(sources, references, models, tuple(remarks))
 
 
-def extrapolated(models: Mapping[str, CostModel], reference: Architecture, space: Space) -> list[str]:
+def extrapolated(models: Mapping[str, CostModel], reference: Architecture, space: SearchSpace) -> list[str]:
     """Hardware whose reference latency is predicted for a network unlike those that its cost model was fitted to.
 
     Args:
@@ -136,7 +136,7 @@ def extrapolated(models: Mapping[str, CostModel], reference: Architecture, space
     return [hardware for hardware, model in models.items() if not model.measured_ms(reference)]
 
 
-def _of_table(request: SearchRequest, space: Space, whole: Space) -> LatencySources:
+def _of_table(request: SearchRequest, space: SearchSpace, whole: SearchSpace) -> LatencySources:
     path = Path(request.latencies)
     if request.reference not in (None, MEDIAN):
         raise SearchError(

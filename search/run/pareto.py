@@ -23,6 +23,14 @@ def pareto_front(rows: Evaluations, costs: Floats) -> NDArray[np.int64]:
 
     Returns:
         Indices of the networks on the front, the most accurate first; of equal networks the first.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> import numpy as np
+        >>> from mhmodels.search import pareto_front
+        >>> rows = SimpleNamespace(accuracy=np.array([0.7, 0.8, 0.6]))
+        >>> pareto_front(rows, costs=np.array([[1.0], [2.0], [3.0]])).tolist()
+        [1, 0]
     """
     goals = np.column_stack([-rows.accuracy, costs])
     _, first = np.unique(goals, axis=0, return_index=True)

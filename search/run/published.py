@@ -7,13 +7,13 @@ from typing import Literal
 
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.benchmark_tables import table_of
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.tabular import Table
 
 _ARGUMENTS = {"accuracies": "evaluator", "latencies": "latencies"}
 
 
-def published_table(path: Path, space: Space, quantity: Literal["accuracies", "latencies"]) -> tuple[Table, str]:
+def published_table(path: Path, space: SearchSpace, quantity: Literal["accuracies", "latencies"]) -> tuple[Table, str]:
     """Reads a published table of a space.
 
     Args:

@@ -47,6 +47,17 @@ class WeightSharing(Checked, frozen=True, kw_only=True):
         classes: Number of classes, at least 1; None for the number in the data.
         strategy: How training is distributed: `none`, `mirrored` (several GPUs), `multi_worker`, `tpu`.
         recompute: Whether the backward pass computes activations again: less memory, about a third more time.
+
+    Raises:
+        RequestError: A value that cannot be.
+
+    Example:
+        >>> from mhmodels.search import SearchRequest, WeightSharing
+        >>> from mhmodels.search.supernet.presets import load_preset
+        >>> sharing = WeightSharing(preset=load_preset("quick"), data="digits64")
+        >>> request = SearchRequest(space="multi_hardware", cost_models=("ethos-u55-128",), weight_sharing=sharing)
+        >>> request.can_write_front
+        True
     """
 
     field_error: ClassVar = RequestError
@@ -90,7 +101,7 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
         RequestError: A value that cannot be, or both sources of accuracies.
 
     Example:
-        >>> from mhmodels.search.methods.strategies import Random
+        >>> from mhmodels.search import Random, SearchRequest
         >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", method=Random(evaluations=20))
         >>> request.aggregate, request.target
         ('avg', 1.0)

@@ -19,7 +19,7 @@ from mhmodels.search.run.request import RequestError, SearchRequest, check_texts
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.limits import hardware_limits, restricted
 from mhmodels.search.space.restriction import Removal
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.training.data import digits64
 
 
@@ -40,7 +40,7 @@ class ResolvedSearch:
     """
 
     request: SearchRequest
-    space: Space
+    space: SearchSpace
     removals: tuple[Removal, ...]
     cost_models: Mapping[str, CostModel]
     objective: Objective
@@ -75,6 +75,8 @@ def resolve_search(
         MhmodelsError: A name or file is not there, a cost model does not fit the space, or a reference cannot be had.
 
     Example:
+        >>> from mhmodels.search import SearchRequest
+        >>> from mhmodels.search.run.resolving import resolve_search
         >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", hardware=("ethos-u55-128",))
         >>> resolved = resolve_search(request, accuracy=lambda space, encodings: [0.5] * len(encodings))
         >>> list(resolved.references)
@@ -147,7 +149,7 @@ def _check_one_source(request: SearchRequest, accuracy: AccuracyFunction | None)
         )
 
 
-def _evaluator(request: SearchRequest, space: Space, accuracy: AccuracyFunction | None) -> Evaluator | None:
+def _evaluator(request: SearchRequest, space: SearchSpace, accuracy: AccuracyFunction | None) -> Evaluator | None:
     if accuracy is not None:
         return function_evaluator(accuracy, space)
     return None if request.weight_sharing is not None else make_evaluator(request.evaluator, space)

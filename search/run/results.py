@@ -15,7 +15,7 @@ from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import decode_json, read_bytes
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.decisions import describe
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 FOUND_FORMAT = "mhmodels.found/1"
@@ -48,7 +48,7 @@ class NetworkFile(NamedTuple):
     """
 
     architecture: Architecture | None
-    space: Space | None
+    space: SearchSpace | None
     encoding: Encodings | None
     provenance: dict[str, Any]
 
@@ -65,7 +65,7 @@ class NetworkFile(NamedTuple):
         return {decision.name: describe(decision.choices[int(i)]) for decision, i in rows}
 
 
-def network_file(space: Space, encoding: Encodings, provenance: Mapping[str, Any], name: str) -> bytes:
+def network_file(space: SearchSpace, encoding: Encodings, provenance: Mapping[str, Any], name: str) -> bytes:
     """The content of the file of a found network: an architecture file if the space has architectures.
 
     Every command that takes a MODEL takes an architecture with provenance; its `architecture_id` is that of the network alone.

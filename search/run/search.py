@@ -36,6 +36,14 @@ class SearchResult:
         objective: Space, latencies and reward.
         found: Network that the search chose, and all evaluations.
         provenance: Everything that decided the search and its result, as plain values.
+
+    Example:
+        >>> from mhmodels.search import Random, SearchRequest, run_search
+        >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", method=Random(evaluations=20))
+        >>> result = run_search(request, accuracy=lambda space, encodings: encodings.mean(axis=1) / 2)
+        >>> result.save("found.json")
+        >>> result.front()["space"]
+        'nas_bench_macro'
     """
 
     request: SearchRequest
@@ -123,7 +131,7 @@ def run_search(
         InterruptedJobError: The user pressed Ctrl-C in a search by weight sharing; its last checkpoint is kept.
 
     Example:
-        >>> from mhmodels.search.methods.strategies import Random
+        >>> from mhmodels.search import Random, SearchRequest, run_search
         >>> request = SearchRequest(space="nas_bench_macro", latencies="nas_bench_macro", method=Random(evaluations=20))
         >>> result = run_search(request, accuracy=lambda space, encodings: encodings.mean(axis=1) / 2)
         >>> result.found.evaluations

@@ -23,6 +23,12 @@ class OneOf(msgspec.Struct, Generic[ChoiceT_co], frozen=True, cache_hash=True):
         name: name of the decision, unique in its space.
         choices: block templates (`SKIP` for none), widths in channels, input sizes in pixels, or operation names.
         tag: what is decided. The warm-ups of TuNAS treat operations and widths differently.
+
+    Example:
+        >>> from mhmodels.search import OneOf, SearchSpace
+        >>> space = SearchSpace("mine", [OneOf("kernel", (3, 5, 7)), OneOf("width", (16, 32), "width")])
+        >>> space.sizes.distinct
+        6
     """
 
     name: str

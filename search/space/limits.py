@@ -12,7 +12,7 @@ from mhmodels.network import lower
 from mhmodels.registry import resolve
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.restriction import Removal, restrict
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 
@@ -94,7 +94,7 @@ def _in_words(found: Capabilities) -> str:
     return f"does not run {', '.join(limits)}" if limits else "runs everything that was tried"
 
 
-def restricted(space: Space, limits: Sequence[Capabilities]) -> tuple[Space, tuple[Removal, ...]]:
+def restricted(space: SearchSpace, limits: Sequence[Capabilities]) -> tuple[SearchSpace, tuple[Removal, ...]]:
     """Restricts a space to what all of several hardware run (equation 1 of the paper).
 
     Args:
@@ -115,7 +115,7 @@ def restricted(space: Space, limits: Sequence[Capabilities]) -> tuple[Space, tup
     return result.space, result.removals
 
 
-def membership(space: Space, model: str, limits: Sequence[Capabilities]) -> Membership:
+def membership(space: SearchSpace, model: str, limits: Sequence[Capabilities]) -> Membership:
     """Finds out whether a network is a member of a space, and which hardware runs it.
 
     Args:

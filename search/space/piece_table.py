@@ -39,6 +39,13 @@ class Group(NamedTuple):
         width: channels that every block writes.
         endpoint: whether the last block is an endpoint (feature map).
         markers: number of layers without weights that TuNAS' feature vector counts here (activations, endpoints, pooling).
+
+    Example:
+        >>> from mhmodels.families.rows import conv
+        >>> from mhmodels.search import Group, OneOf
+        >>> stem = Group("stem", (OneOf("stem_block", (conv(3, 2, 1), conv(5, 2, 1))),), OneOf("stem_width", (16,), "width"))
+        >>> len(stem.slots[0].choices)
+        2
     """
 
     part: Part
@@ -57,6 +64,18 @@ class Template(NamedTuple):
         rounding: rule for inner widths.
         classes: number of classes.
         preprocessing: preprocessing of pictures.
+
+    Example:
+        >>> from mhmodels.families.rows import conv, ib
+        >>> from mhmodels.search import SKIP, ArchitectureSpace, Group, OneOf, Template
+        >>> blocks = (ib(3, 1, 1, 3), ib(5, 1, 1, 6))
+        >>> stem = Group("stem", (OneOf("stem_block", (conv(3, 2, 1),)),), OneOf("stem_width", (16,), "width"))
+        >>> slots = (OneOf("block1", blocks), OneOf("block2", (*blocks, SKIP)))
+        >>> stage = Group("stage", slots, OneOf("stage_width", (16, 32), "width"))
+        >>> head = Group("features", (OneOf("head_block", (conv(1, 1, 1),)),), OneOf("head_width", (64,), "width"))
+        >>> space = ArchitectureSpace("mine", Template((stem, stage, head), classes=10))
+        >>> space.sizes.distinct
+        12
     """
 
     groups: tuple[Group, ...]

@@ -32,12 +32,12 @@ def probes() -> Mapping[str, Architecture]:
     return {name: _network(name, block) for name, block in blocks.items()}
 
 
-def probe(hardware_id: str, hardware: HardwareCollection | None = None) -> Capabilities:
+def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabilities:
     """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
         hardware_id: hardware id (`mhmodels hardware` lists them).
-        hardware: collection that has the id; None for the hardware that comes with the package.
+        known: collection that has the id; None for the hardware that comes with the package.
 
     Raises:
         MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
@@ -48,15 +48,15 @@ def probe(hardware_id: str, hardware: HardwareCollection | None = None) -> Capab
     from mhmodels.hardware.measuring import check
     from mhmodels.system.files import temporary_folder
 
-    entry, runner = (hardware or built_in_hardware()).get(hardware_id)
-    file_format = latency_format(entry.format, entry.id)
+    hardware, runner = (known or built_in_hardware()).get(hardware_id)
+    file_format = latency_format(hardware.format, hardware.id)
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
             path = latency_file(architecture, file_format, folder)
             job = prepare(path, label=f"probe {name}", weights="random-v1")
-            check(job, entry, runner)
-            row = answer(job, entry, runner, tries=1).measurement
+            check(job, hardware, runner)
+            row = answer(job, hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
     if _PLAIN in refused:
@@ -64,7 +64,7 @@ def probe(hardware_id: str, hardware: HardwareCollection | None = None) -> Capab
     kernels = [kernel for kernel in _KERNELS if f"kernel {kernel}" in refused]
     return Capabilities(
         id=hardware_id,
-        description=entry.description,
+        description=hardware.description,
         source=f"found by {len(probes())} exported probes",
         max_kernel=kernels[0] - 2 if kernels else None,
         without=tuple(name for name in _WITHOUT if name in refused),

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 UNIFORM, DEPTH_UNIFORM, MIXED = "uniform", "depth-uniform", "mixed"
@@ -26,13 +26,19 @@ class Sample(NamedTuple):
     Attributes:
         encodings: (n, decisions), int16, canonical, each once.
         distributions: (n,), the distribution that each network was drawn from.
+
+    Example:
+        >>> from mhmodels.search import get_space, sample
+        >>> drawn = sample(get_space("nas_bench_201"), 2)
+        >>> drawn.distributions
+        ('uniform', 'uniform')
     """
 
     encodings: Encodings
     distributions: tuple[str, ...]
 
 
-def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None) -> Sample:
+def sample(space: SearchSpace, n: int, seed: int = 0, distribution: str | None = None) -> Sample:
     """Draws different members of a space.
 
     The distributions:
@@ -77,7 +83,7 @@ def sample(space: Space, n: int, seed: int = 0, distribution: str | None = None)
     return Sample(np.array(rows)[order], tuple(labels[i] for i in order))
 
 
-def _default(space: Space, n: int) -> str:
+def _default(space: SearchSpace, n: int) -> str:
     """The distribution for `distribution=None`."""
     if space.tabular or n == space.sizes.distinct:
         return UNIFORM
@@ -93,7 +99,7 @@ def reference_madds() -> float:
     return complexity(get_architecture(REFERENCE)).madds
 
 
-def _distinct(space: Space, name: str, n: int, rng: np.random.Generator, taken: dict[bytes, None]) -> list[Encodings]:
+def _distinct(space: SearchSpace, name: str, n: int, rng: np.random.Generator, taken: dict[bytes, None]) -> list[Encodings]:
     """New members that are not taken yet."""
     found: list[Encodings] = []
     drawn = 0
@@ -116,7 +122,7 @@ def _distinct(space: Space, name: str, n: int, rng: np.random.Generator, taken: 
     return found
 
 
-def _batches(space: Space, name: str, rng: np.random.Generator) -> Iterator[Encodings]:
+def _batches(space: SearchSpace, name: str, rng: np.random.Generator) -> Iterator[Encodings]:
     window = _window(name)
     if window is None and name not in (UNIFORM, DEPTH_UNIFORM):
         raise SpaceError(

@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
     distinct: int
 
 
-class Space:
+class SearchSpace:
     """A search space: a list of decisions. Spaces are immutable; a restricted space keeps the decisions and the schema.
 
     Attributes:

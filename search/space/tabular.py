@@ -9,11 +9,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 
-class TabularSpace(Space):
-    """A space without architectures. Values of its members come from tables that are attached to it."""
+class TabularSpace(SearchSpace):
+    """A space without architectures. Values of its members come from tables that are attached to it.
+
+    Example:
+        >>> from mhmodels.search import OneOf, TabularSpace
+        >>> space = TabularSpace("mine", [OneOf("operation", ("skip", "conv")), OneOf("width", (16, 32))])
+        >>> table = space.attach([[0, 0], [1, 1]], accuracy=[0.5, 0.7])
+        >>> table.evaluate([[1, 1]], "accuracy").tolist()
+        [0.7]
+    """
 
     def attach(self, encodings: ArrayLike, **columns: ArrayLike) -> Table:
         """Makes a table of members.
@@ -48,7 +56,7 @@ class Table:
         quantity: what the values are: `accuracies`, `latencies`, or "" if unknown.
     """
 
-    def __init__(self, space: Space, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
+    def __init__(self, space: SearchSpace, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
         """Makes a table.
 
         Args:

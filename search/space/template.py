@@ -20,12 +20,12 @@ from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.matching import Matcher
 from mhmodels.search.space.piece_table import Features, PieceTable, Template, at_width, gather, madds_of
 from mhmodels.search.space.pieces import Piece
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 ChoiceT = TypeVar("ChoiceT")
 
 
-class ArchitectureSpace(Space):
+class ArchitectureSpace(SearchSpace):
     """A search space whose members are architectures.
 
     Attributes:

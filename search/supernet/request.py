@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.search.supernet.training.data import SearchData, identity
@@ -86,7 +86,7 @@ class WeightSharingResult(NamedTuple):
     chief: bool
 
 
-def check_space(space: Space) -> ArchitectureSpace:
+def check_space(space: SearchSpace) -> ArchitectureSpace:
     """Refuses a space whose networks cannot share weights, before anything else is done.
 
     Args:

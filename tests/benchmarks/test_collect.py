@@ -11,7 +11,8 @@ import pytest
 
 from mhmodels.hardware.host.session import HostSession
 from mhmodels.hardware.vela import runner as vela
-from mhmodels.search.collecting import CollectSettings, make_plan, run_plan
+from mhmodels.search.collecting.collect import run_plan
+from mhmodels.search.collecting.plan import CollectSettings, make_plan
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store

@@ -9,7 +9,7 @@ import pytest
 
 from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
-from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample

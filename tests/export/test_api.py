@@ -13,9 +13,11 @@ import pytest
 
 import mhmodels.export as export
 
-FUNCTIONS = ("check_consistency", "export_model", "load_manifest", "open_model", "quantize_aware", "verify")
+FUNCTIONS = (
+    "WriterOptions", "check_consistency", "export_model", "labels_from_file", "latency_file", "load_manifest", "open_model",
+    "quantize_aware", "save_aware", "verify",
+)  # fmt: skip
 MODULES = (
-    "mhmodels.export.cli.messages",
     "mhmodels.export.tolerances",
     "mhmodels.export.writing.latency",
     "mhmodels.tflite.schema",
@@ -43,7 +45,7 @@ def test_examples_of_functions_run(name: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     function = getattr(export, name)
     finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner()
-    (test,) = finder.find(function, name, globs={})
+    (test,) = finder.find(function, name, globs=dict(vars(sys.modules[function.__module__])))
     assert test.examples
     assert runner.run(test).failed == 0
 

@@ -43,7 +43,7 @@ def test_the_rule_follows_the_last_activation(channels: int, activation: str, so
 def test_the_user_may_say_how_decisions_are_made() -> None:
     assert rule_of(graph(4, "linear"), "each") == DecisionRule("none", best=False)
     assert rule_of(graph(4, "sigmoid"), "best") == DecisionRule("sigmoid", best=True)
-    with pytest.raises(ExportError, match="the network has 1 output, of which there is no best: use `decide=each`"):
+    with pytest.raises(ExportError, match="the network has 1 output, of which there is no best: use argument 'decide=each'"):
         rule_of(graph(1, "sigmoid"), "best")
     assert ending_of(random_graph(TINY)) == "softmax"
 

@@ -11,7 +11,7 @@ from mhmodels.errors import MeasurementError
 from mhmodels.export.writing.latency import latency_format
 from mhmodels.hardware import prepare
 from mhmodels.tflite.schema import KERNEL_READ_PER_OUTPUT, WEIGHTED_OPERATORS, generated, macs_per_output
-from tests.export.conftest import Command
+from tests.conftest import Command
 from tests.hardware import tiny
 
 

@@ -114,7 +114,7 @@ def test_without_a_word_on_pixels_only_float_files_are_written(front: Callable[[
 
     model = classifier(lambda x: front(keras.layers, x))
     source = model_source(model, "in memory")
-    with pytest.raises(ExportError, match=r"state what the model was trained on: `mean` and `std`"):
+    with pytest.raises(ExportError, match=r"state what the model was trained on: argument 'mean' and argument 'std'"):
         list(export_model(source, ExportOptions(directory=tmp_path, formats=("int8",))))
     stated = source.stated(StatedRule((10.0,), (50.0,)))
     rule = stated.architecture.preprocessing

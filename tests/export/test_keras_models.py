@@ -115,7 +115,7 @@ def test_a_model_of_feature_maps(tmp_path: Path) -> None:
 
     model = create_model("mobilenet_v2@0.35", input_shape=(64, 64, 3), features=True)
     source = model_source(model, "in memory")
-    with pytest.raises(ExportError, match="give `features`"):
+    with pytest.raises(ExportError, match="give argument 'features'"):
         list(export_model(source, ExportOptions(directory=tmp_path)))
     from mhmodels.export.graph.outputs import WriterOptions
 
@@ -224,6 +224,7 @@ def test_several_outputs_are_written_and_compared_each(command: Command, engine:
         np.testing.assert_allclose(values, np.asarray(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_several_outputs_that_only_tensorflow_writes(command: Command) -> None:
     """Of equal shapes, so that outputs in another order would be told by their values alone."""
     heads(odd=True).save("twins.keras")

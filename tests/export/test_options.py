@@ -110,7 +110,7 @@ def test_float_ends_of_an_int8_file(tmp_path: Path) -> None:
 
 def test_one_channel_is_calibrated_with_arrays(tmp_path: Path) -> None:
     grey = MINI.at(input_channels=1)
-    with pytest.raises(ExportError, match=r"1 channels.*`calibration=FOLDER` with \.npy arrays of shape \(65, 48, 1\)"):
+    with pytest.raises(ExportError, match=r"1 channels.*argument 'calibration=FOLDER' with \.npy arrays of shape \(65, 48, 1\)"):
         export(grey, tmp_path / "out", "int8")
     folder = tmp_path / "arrays"
     folder.mkdir()

@@ -124,7 +124,7 @@ def test_an_existing_file_is_kept_without_overwrite(tmp_path: Path, command: Com
 def test_an_existing_manifest_is_kept_without_overwrite(tmp_path: Path) -> None:
     existing = tmp_path / f"{STEM}_float32.manifest.json"
     existing.write_text("precious")
-    with pytest.raises(ExportError, match=r"float32\.manifest\.json: exists already; give `overwrite`"):
+    with pytest.raises(ExportError, match=r"float32\.manifest\.json: exists already; give argument 'overwrite'"):
         target_paths(TINY, ExportOptions(directory=tmp_path), set())
     assert list(target_paths(TINY, ExportOptions(directory=tmp_path, overwrite=True), set())) == ["float32"]
 

@@ -81,7 +81,7 @@ def test_float_logits_are_keras_logits(name):
 
 
 @pytest.mark.parametrize("float16", [False, pytest.param(True, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", ["tiny", pytest.param("bottlenecks", marks=pytest.mark.slow)])
 def test_float_file_is_the_converters(name, float16):
     from mhmodels.export.writing.converter import convert_float
 

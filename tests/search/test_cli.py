@@ -16,7 +16,7 @@ from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.search.cost_model.model import encoding_hashes
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from tests.conftest import Command, Run
 
 HARDWARE = "roofline-31.2"
@@ -219,7 +219,7 @@ def test_a_table_s_provenance_is_not_written_over(tmp_path: Path) -> None:
     assert "1 different architectures" in str(run(*words).exception)
 
 
-def hash_of(space: Space, line: str) -> str:
+def hash_of(space: SearchSpace, line: str) -> str:
     return encoding_hashes(space, space.check(json.loads(line)["encoding"]))[0]
 
 

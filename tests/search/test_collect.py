@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import signal
@@ -22,10 +23,13 @@ from click.testing import CliRunner, Result
 
 from mhmodels.cli.main import cli
 from mhmodels.errors import MhmodelsError
+from mhmodels.export.writing import latency
 from mhmodels.hardware import Job, Measurement, get_hardware
 from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import resolve
-from mhmodels.search.collecting import CollectProgress, CollectReport, CollectSettings, make_plan, run_plan
+from mhmodels.search.collecting.collect import run_plan
+from mhmodels.search.collecting.plan import CollectSettings, make_plan
+from mhmodels.search.collecting.progress import CollectProgress, CollectReport
 from mhmodels.search.cost_model.fitting import fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.reading import read_latencies
@@ -38,6 +42,7 @@ from ..hardware_families import add_family, remove_family
 from .fake_hardware import FakeRunner, Script, plain
 
 SPACE = "multi_hardware"
+LATENCY_BYTES = functools.cache(latency.latency_bytes)
 Fake = Callable[..., FakeRunner]
 
 
@@ -45,6 +50,12 @@ Fake = Callable[..., FakeRunner]
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MHMODELS_HOME", str(tmp_path / "home"))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def _written_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes of a network's file are the same for all tests."""
+    monkeypatch.setattr(latency, "latency_bytes", LATENCY_BYTES)
 
 
 @pytest.fixture
@@ -60,8 +71,8 @@ def fake() -> Iterator[Fake]:
     remove_family("fake")
 
 
-def run(store: Path, n: int, ids: Sequence[str], **settings: Any) -> tuple[CollectReport, list[str]]:
-    space, told = get_space(SPACE), list[str]()
+def run(store: Path, n: int, ids: Sequence[str], of: str = SPACE, **settings: Any) -> tuple[CollectReport, list[str]]:
+    space, told = get_space(of), list[str]()
     with Store(store) as rows:
         wanted = CollectSettings(**settings)
         plan = make_plan(space, sample(space, n), ids, rows, wanted)
@@ -165,7 +176,7 @@ def test_drift_is_seen_by_the_next_process_too(fake: Fake, tmp_path: Path) -> No
 
 def test_an_outlier_is_measured_again_once(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mhmodels.search.collecting.hardware_queue.ENOUGH", 36)
-    space = get_space(SPACE)
+    space = get_space("nas_bench_macro")
     odd = space.label(sample(space, 36).encodings[7])
     calls: Counter[str] = Counter()
 
@@ -175,7 +186,7 @@ def test_an_outlier_is_measured_again_once(fake: Fake, tmp_path: Path, monkeypat
         return {"median_ms": job.file_bytes / 1e6 * (3 if wrong else 1)}
 
     fake(["fake-cpu"], script)
-    run(tmp_path / "r.db", 36, ["fake-cpu"], reference="")
+    run(tmp_path / "r.db", 36, ["fake-cpu"], of=space.name, reference="")
     with Store(tmp_path / "r.db") as store:
         (row,) = [row for row in store.latest(["fake-cpu"]) if row.model == odd]
     assert row.median_ms == row.file_bytes / 1e6
@@ -560,7 +571,7 @@ def _count(store: Path) -> int:
 
 
 def test_rate_and_time_left() -> None:
-    from mhmodels.search.collecting import Tally
+    from mhmodels.search.collecting.progress import Tally
 
     tally = Tally(hardware="x", kind="measured", wanted=100, stored=20, measured=30, failures=[])
     assert CollectProgress(tally, 60.0).text == "2.0 s each, 2 min left"

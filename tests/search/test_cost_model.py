@@ -18,7 +18,7 @@ from mhmodels.hardware import get_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.network import lower
 from mhmodels.registry import get_architecture, resolve
-from mhmodels.search.cost_model import FitOptions, fit, load_cost_model
+from mhmodels.search import FitOptions, fit, load_cost_model
 from mhmodels.search.cost_model.features import NAMES, signature, structural
 from mhmodels.search.cost_model.fitting import Fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.catalogue.ofa import ofa_mobilenet_v3

@@ -21,11 +21,11 @@ from mhmodels.search.run.observing import SilentSearchObserver
 from mhmodels.search.run.request import RequestError, SearchRequest, WeightSharing, load_request, request_document
 from mhmodels.search.run.resolving import resolve_search
 from mhmodels.search.run.search import run_search
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.supernet.presets import PRESETS
 
 
-def accuracy(space: Space, encodings: Encodings) -> Any:
+def accuracy(space: SearchSpace, encodings: Encodings) -> Any:
     return encodings.mean(axis=1) / 2
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import resolve
-from mhmodels.search.cost_model import FitOptions, fit
+from mhmodels.search import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.reading import read_latencies
 from mhmodels.search.cost_model.model import encoding_hashes

@@ -20,7 +20,7 @@ from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.catalogue import get_space, space_makers
 from mhmodels.search.space.catalogue.multi_hardware import multi_hardware
 from mhmodels.search.space.decisions import SKIP, OneOf
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.tabular import TabularSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
@@ -200,7 +200,7 @@ def test_neighbours_of_a_cell() -> None:
 
 def test_iteration_gives_every_network_once() -> None:
     optional = ("a", "b", SKIP)
-    space = Space("toy", [OneOf("first", ("a", "b")), OneOf("x", optional), OneOf("y", optional)], [(1, 2)])
+    space = SearchSpace("toy", [OneOf("first", ("a", "b")), OneOf("x", optional), OneOf("y", optional)], [(1, 2)])
     rows = [tuple(row.tolist()) for row in space]
     everything = {
         tuple(space.canonical(np.array([row], np.int16))[0].tolist()) for row in itertools.product(range(2), *[range(3)] * 2)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.space.decisions import OneOf
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.tabular import TabularSpace
 
 Floats = NDArray[np.float64]
@@ -32,7 +32,7 @@ class Linear:
         return 1.0 + self.per_choice * encodings.sum(axis=1)
 
 
-def objective(of: Space | None = None, target: float = 4.0) -> Objective:
+def objective(of: SearchSpace | None = None, target: float = 4.0) -> Objective:
     """Two hardware; the second is twice as sensitive."""
     reward = Reward(references={"a": 1.0, "b": 1.0}, target=target, aggregate="max")
     return Objective(of or space(), {"a": Linear(0.1), "b": Linear(0.2)}, reward)

@@ -59,7 +59,7 @@ def test_train_evaluate_resume() -> None:
     everything = document(invoke("evaluate", NETWORK, "--weights", "run/model.weights.h5", "--data", "pictures/train", "--json"))
     assert everything["pictures"] == 25
     assert document(invoke(*train, "--resume"))["history"] == trained["history"]
-    assert "holds a run already; continue it with --resume" in refused(*train)
+    assert "holds a run already; resume it, or give another folder (--resume)" in refused(*train)
     assert "recipe.batch_size was 8, now 4" in refused(*train, "--resume", "--batch-size", "4")
     mistaken = refused("evaluate", "multi_max@0.25", "--weights", "run/model.weights.h5", "--data", "pictures")
     assert "weights of tiny at width 1" in mistaken
@@ -94,7 +94,8 @@ def test_bad_input_is_a_message(place: Path) -> None:
 @pytest.mark.usefixtures("place")
 def test_classes_that_do_not_fit_are_a_message() -> None:
     message = refused("train", NETWORK, "--data", "pictures", "--classes", "7", "--recipe", RECIPE, "-o", "run")
-    assert "has 3 classes, the network 7; set --classes to 3" in message
+    assert "has 3 classes, the network 7; set classes to 3" in message
+    assert "(--classes)" in message
     message = refused("train", NETWORK, "--data", "pictures", "--recipe", RECIPE, "--batch-size", "26", "-o", "run")
     assert "25 pictures are fewer than one batch of 26" in message
     assert "no such file" in refused("evaluate", NETWORK, "--weights", "none.weights.h5", "--data", "pictures")

@@ -113,16 +113,16 @@ def test_whatever_fails_has_the_pictures_name(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_class_counts_and_labels_must_fit() -> None:
-    with pytest.raises(DataError, match="has 5 classes, the network 3; set argument 'classes' to 5"):
+    with pytest.raises(DataError, match="has 5 classes, the network 3; set classes to 5"):
         feed(Colours(classes=5))
     unknown = Colours(classes=5)
     unknown.classes = None
     under_test = feed(unknown)
     list(under_test.evaluation(pipeline()))
-    with pytest.raises(DataError, match=r"label is [34] with the label offset, expected 0 to 2; change argument 'label_offset'"):
+    with pytest.raises(DataError, match=r"label is [34] with the label offset, expected 0 to 2; set another label offset"):
         under_test.check()
 
 
 def test_less_than_one_batch() -> None:
-    with pytest.raises(DataError, match="48 pictures are fewer than one batch of 64; lower argument 'batch_size'"):
+    with pytest.raises(DataError, match="48 pictures are fewer than one batch of 64; set a smaller batch size"):
         feed(Colours()).training(pipeline(64), start=0, stop=1)

@@ -160,7 +160,7 @@ def test_resuming_with_other_settings_names_the_differences(learned: Path) -> No
         run(learned, recipe=_plain_recipe(), seed=4, resume=True)
     with pytest.raises(TrainingError, match=r"train was .colours: 48 pictures.*now .colours: 40 pictures"):
         run(learned, data=tiny.data(count=40), resume=True)
-    with pytest.raises(TrainingError, match="holds a run already; continue it with argument 'resume', or give another folder"):
+    with pytest.raises(TrainingError, match="holds a run already; resume it, or give another folder"):
         run(learned)
 
 

@@ -58,7 +58,7 @@ def test_reads_by_index_across_files(folder: Path) -> None:
 
 
 def test_the_label_offset_must_be_stated(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"state argument 'label_offset'.*-1 for labels 1\.\.1000"):
+    with pytest.raises(DataError, match=r"state the label offset.*-1 for labels 1\.\.1000"):
         open_data(str(folder))
 
 

@@ -19,7 +19,7 @@ CHECKPOINTS = {"MobileNetMultiAVG_0.25": "multi_avg", "MobileNetV2_0.25": "mobil
 TOLERANCE = 1e-4
 
 
-@pytest.fixture(params=sorted(CHECKPOINTS))
+@pytest.fixture(params=["MobileNetMultiAVG_0.25", pytest.param("MobileNetV2_0.25", marks=pytest.mark.slow)])
 def garden(request: pytest.FixtureRequest) -> tuple[Path, str, dict[str, Any], dict[str, Any]]:
     folder = DATA / request.param
     if not folder.is_dir():

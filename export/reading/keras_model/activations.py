@@ -28,7 +28,7 @@ _ACTIVATIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
 
 
 def rectifier(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """A rectifier: a layer of its own, or another layer's activation."""
+    """Fuses a rectifier, which is a layer of its own or the activation of another layer."""
     limits = {None: "relu", 6.0: "relu6"}
     if layer.max_value not in limits or layer.negative_slope or layer.threshold:
         raise refuse(layer, f"max_value {layer.max_value}, negative_slope {layer.negative_slope}: only ReLU and ReLU6 exist")
@@ -36,7 +36,7 @@ def rectifier(reader: OperationList, layer: keras.layers.Layer, inputs: list[str
 
 
 def activation_of(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """What a layer's `activation` is: mostly a function of Keras; a `ReLU` layer has its limits itself."""
+    """Fuses the `activation` of a layer: a function of Keras, or a `ReLU` layer with limits of its own."""
     function = layer.activation
     if type(function) is keras.layers.ReLU:
         return rectifier(reader, function, inputs)
@@ -49,12 +49,12 @@ def activation_of(reader: OperationList, layer: keras.layers.Layer, inputs: list
 
 
 def function_of(activation: str) -> LayerRule:
-    """An activation as a layer or operation of its own."""
+    """Returns the rule for an activation that is a layer or operation of its own."""
     return lambda reader, layer, inputs: fuse(reader, layer, inputs[0], activation)
 
 
 def fuse(reader: OperationList, layer: keras.layers.Layer, source: str, activation: str) -> str:
-    """An activation: part of the convolution before it, or a softmax of its own."""
+    """Makes an activation a part of the operation before it, or a softmax of its own."""
     if activation == "linear":
         return source
     if activation == "softmax":

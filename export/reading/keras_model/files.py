@@ -110,7 +110,7 @@ def _check_variables(file: Path, model: keras.Model) -> None:
 
 
 def _uncompiled(config: Any) -> Any:
-    """A configuration without the optimizers of its models, which are not read."""
+    """Returns a configuration without the optimizers of its models, which are not read."""
     if isinstance(config, dict):
         return {key: _uncompiled(value) for key, value in config.items() if key != "compile_config"}
     return [_uncompiled(value) for value in config] if isinstance(config, list) else config

@@ -1,4 +1,4 @@
-"""What stands in a Keras model between its pictures and its first operation.
+"""Rules for the layers between the pictures of a Keras model and its first operation.
 
 Layers that scale and shift every channel by itself (`Rescaling`, `Normalization`, arithmetic with constants) become a part of
 the file's preprocessing: a convolution that pads with zeros pads behind them, so that they cannot go into its weights, but
@@ -20,7 +20,7 @@ from mhmodels.network import IMAGE
 
 
 def classes_of(names: tuple[str, ...]) -> tuple[type, ...]:
-    """Keras' layer classes by name, as far as this version of Keras has them."""
+    """Returns layer classes of Keras by name, as far as this version of Keras has them."""
     return tuple(getattr(keras.layers, name) for name in names if hasattr(keras.layers, name))
 
 
@@ -37,37 +37,37 @@ RESIZING = classes_of(("Resizing", "CenterCrop", "RandomCrop"))
 
 
 def identity(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """A layer that does nothing; its name may state the preprocessing."""
+    """Drops a layer that does nothing; its name may state the preprocessing."""
     if inputs[0] == IMAGE:
         reader.front.state(str(layer.name))
     return inputs[0]
 
 
 def training_only(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """A layer of augmentation, which is left out."""
+    """Drops a layer of augmentation."""
     reader.front.dropped.append(f"'{layer.name}' ({type(layer).__name__})")
     return inputs[0]
 
 
 def resizing(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """A layer that gives pictures of one size, which is left out where they have it already."""
+    """Drops a layer that resizes pictures, if they have its size already."""
     size = reader.sizes[inputs[0]]
     if size == (layer.height, layer.width):
         return inputs[0]
     raise ExportError(
         f"layer '{layer.name}' ({type(layer).__name__}): makes {layer.height}x{layer.width} pixels of {size[0]}x{size[1]}, which "
         f"no operation does; a file takes pictures of one size: build the model on {layer.height}x{layer.width} pixels without "
-        f"this layer, or give `input_size=({layer.height}, {layer.width})` if it takes any size"
+        f"this layer, or give argument 'input_size=({layer.height}, {layer.width})' if it takes any size"
     )
 
 
 def rescaling(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """`scale` * x + `offset`, both one number or one a channel."""
+    """Adds `scale` * x + `offset`, each one number or one a channel."""
     return affine(reader, layer, inputs, layer.scale, layer.offset)
 
 
 def normalization(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
-    """(x - mean) / sqrt(variance), or its inverse."""
+    """Adds (x - mean) / sqrt(variance), or its inverse."""
     mean, variance = (_channels(reader, layer, value, inputs) for value in (layer.mean, layer.variance))
     deviation = np.maximum(np.sqrt(variance), keras.config.epsilon())
     if layer.invert:
@@ -76,7 +76,7 @@ def normalization(reader: OperationList, layer: keras.layers.Layer, inputs: list
 
 
 def arithmetic(reader: OperationList, operation: keras.Operation, inputs: list[str], arguments: tuple[Any, ...]) -> str:
-    """A tensor and a constant, as `x / 127.5 - 1` and `keras.applications`' `preprocess_input` have it."""
+    """Adds arithmetic of a tensor and a constant, as in `x / 127.5 - 1` and in `preprocess_input` of `keras.applications`."""
     first = isinstance(arguments[0], keras.KerasTensor)
     constant = _channels(reader, operation, arguments[1 if first else 0], inputs)
     scale, offset = _ARITHMETIC[type(operation)](constant, first)
@@ -86,7 +86,7 @@ def arithmetic(reader: OperationList, operation: keras.Operation, inputs: list[s
 
 
 def affine(reader: OperationList, layer: keras.layers.Layer, inputs: list[str], scale: Any, offset: Any) -> str:
-    """`scale` * x + `offset` channel by channel: a part of the preprocessing, or else a 1x1 depthwise convolution."""
+    """Makes `scale` * x + `offset` a part of the preprocessing, or else a 1x1 depthwise convolution."""
     source = inputs[0]
     scale, offset = (_channels(reader, layer, value, inputs) for value in (scale, offset))
     if not (np.isfinite(scale).all() and np.isfinite(offset).all()) or (scale == 0).any():
@@ -105,7 +105,7 @@ def affine(reader: OperationList, layer: keras.layers.Layer, inputs: list[str], 
 
 
 def _channels(reader: OperationList, layer: keras.layers.Layer, value: Any, inputs: list[str]) -> Float64Array:
-    """One number a channel, of one for all or of an array that has only channels."""
+    """Returns one number a channel, from one number for all or from an array of channels."""
     channels = reader.channels[inputs[0]]
     if isinstance(value, (str, bytes)) or value is None:
         raise ExportError(f"layer '{layer.name}' ({type(layer).__name__}): has {value!r} where numbers are expected")
@@ -119,7 +119,7 @@ def _channels(reader: OperationList, layer: keras.layers.Layer, value: Any, inpu
 
 
 def operations_of(function: Any) -> type:
-    """The class of what a function of `keras.ops` adds to a model."""
+    """Returns the class of the operation that a function of `keras.ops` adds to a model."""
     tensor = keras.KerasTensor((1, 2, 2, 2))
     return type(function(tensor, tensor)._keras_history.operation)
 

@@ -1,4 +1,4 @@
-"""Which operation each Keras layer is: a rule for each class, which adds it to a growing list or fuses it into its last one.
+"""Finds the operation of each Keras layer: a rule for each class adds it to a list, or fuses it into the last operation.
 
 Classes and functions are told apart by identity, never by name: a user's subclass of `Conv2D`, or a function that is called
 `softmax`, may compute anything.
@@ -42,7 +42,7 @@ def operation_of(
     shape: tuple[int | None, ...],
     arguments: tuple[Any, ...] = (),
 ) -> str:
-    """Adds a layer's operation; returns the name of the operation whose output is the layer's.
+    """Adds the operation of a layer, and returns the name of the operation whose output is that of the layer.
 
     Args:
         reader: the list to add it to.
@@ -59,7 +59,7 @@ def operation_of(
         raise refuse(
             layer,
             f"was quantised by Keras (dtype policy '{layer.dtype_policy.name}'), so that its kernel holds integers; give the "
-            "model as it was before quantize(): `formats=int8` or uint8 quantises it for TFLite",
+            "model as it was before quantize(): argument 'formats=int8' or uint8 quantises it for TFLite",
         )
     if kind in ARITHMETIC and len(inputs) == 1:
         return arithmetic(reader, layer, inputs, arguments)
@@ -75,18 +75,18 @@ def operation_of(
 
 
 def _derived(kind: type) -> str:
-    """What to do about a layer of a class that has no rule."""
+    """Returns the remedy for a layer of a class that has no rule."""
     known = next((base for base in kind.__mro__[1:] if base in _RULES), None)
     if known is not None:
         return (
             f"it is derived from {known.__name__} and may compute something else; build the model with {known.__name__} itself "
-            "if it does not. Float formats of this model can be had with `engine=tensorflow`"
+            "if it does not. Float formats of this model can be had with argument 'engine=tensorflow'"
         )
-    return "float formats of this model can be had with `engine=tensorflow`"
+    return "float formats of this model can be had with argument 'engine=tensorflow'"
 
 
 def _strided(layer: keras.layers.Layer, size: Size, window: int, stride: int) -> Size:
-    """The size of what a window that moves by a stride gives."""
+    """Returns the size of the map that a window gives which moves by a stride."""
 
     def side(length: int | None) -> int | None:
         if length is None:
@@ -101,7 +101,7 @@ def _strided(layer: keras.layers.Layer, size: Size, window: int, stride: int) ->
 
 
 def _check_last_axis(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -> None:
-    """Refuses a layer that divides the channels, or works along others: an operation has them last and knows no second axis.
+    """Rejects a layer that divides the channels or works along another axis than the last.
 
     Args:
         layer: the layer.
@@ -117,7 +117,7 @@ def _check_last_axis(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -
 
 
 def _window(layer: keras.layers.Layer) -> tuple[int, int, int]:
-    """(kernel, stride, dilation) of a convolution that TFLite's SAME padding describes."""
+    """Returns (kernel, stride, dilation) of a convolution whose sizes a file can have."""
     kernel, stride, dilation = _square(
         layer, kernel_size=layer.kernel_size, strides=layer.strides, dilation_rate=layer.dilation_rate
     )
@@ -125,7 +125,7 @@ def _window(layer: keras.layers.Layer) -> tuple[int, int, int]:
 
 
 def _square(layer: keras.layers.Layer, **sides: tuple[int, int]) -> tuple[int, ...]:
-    """One side of each of a layer's sizes, the window's first, where the file can have them."""
+    """Returns one side of each of the sizes of a layer, that of the window first, if a file can have them."""
     if any(len(set(side)) > 1 for side in sides.values()):
         raise refuse(layer, f"{', '.join(sides)} must be square")
     _check_data_format(layer)
@@ -136,7 +136,7 @@ def _square(layer: keras.layers.Layer, **sides: tuple[int, int]) -> tuple[int, .
 
 
 def _padding(layer: keras.layers.Layer, window: int) -> str:
-    """A window of one pixel pads nothing: the converter writes SAME then, and so do we."""
+    """Returns the padding of a window. One of a single pixel pads nothing, for which the converter writes SAME."""
     return "same" if window == 1 else str(layer.padding)
 
 
@@ -200,7 +200,7 @@ def _join(kind: Kind) -> LayerRule:
 
 
 def _broadcast(layer: keras.layers.Layer, *shapes: tuple[int | None, int | None, int]) -> tuple[int | None, int | None, int]:
-    """Shape of what two maps (height, width, channels) give together: a side of 1 is repeated, whichever of them has it."""
+    """Returns the shape of the result of two maps (height, width, channels), of which sides of 1 are repeated."""
     for sides in zip(*shapes, strict=True):
         if len(set(sides) - {1}) > 1:
             raise refuse(layer, f"its inputs are {' and '.join(map(str, shapes))}, expected sides that are equal or 1")
@@ -236,7 +236,7 @@ def _flatten(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]
 
 
 def _unary(function: Any) -> type:
-    """The class of what a function of `keras.ops` with one tensor adds to a model."""
+    """Returns the class of the operation that a function of `keras.ops` with one tensor adds to a model."""
     return operations_of(lambda tensor, _: function(tensor))
 
 

@@ -1,4 +1,4 @@
-"""The growing list of operations that a Keras model is read into, and what stands before its first operation."""
+"""The list of operations that a Keras model is read into, and what stands before its first operation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StatingLayer(NamedTuple):
 
 
 class Front:
-    """How the first operation's input follows from the model's: `scale` * input + `offset`, channel by channel.
+    """The way from the input of a model to that of its first operation: `scale` * input + `offset`, channel by channel.
 
     Attributes:
         folded: layers that this is made of.
@@ -47,29 +47,29 @@ class Front:
 
     @property
     def changes(self) -> bool:
-        """Whether the two differ."""
+        """Whether the two inputs differ."""
         return bool(self.folded)
 
     def fold(self, name: str, scale: Float64Array, offset: Float64Array) -> None:
-        """Adds a layer that scales and shifts what is there so far."""
+        """Adds a layer that scales and shifts the values so far."""
         self.scale, self.offset = self.scale * scale, self.offset * scale + offset
         self.folded.append(name)
 
     def state(self, name: str) -> None:
-        """Notes what a layer's name states, if it states anything."""
+        """Notes the preprocessing that the name of a layer states, if it states one."""
         rule = stated_rule(name)
         if rule is not None:
             self.stated.append(StatingLayer(name, rule, self.scale, self.offset))
 
     def model_input(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the Keras model takes, from what the file takes."""
+        """Returns the input of the Keras model for an input of the file."""
         if not self.changes:
             return images
         return ((images - self.offset) / self.scale).astype(np.float32)
 
 
 class OperationList(Protocol):
-    """The growing list that a rule adds to.
+    """The list that rules add operations to.
 
     Attributes:
         ops: by name, in execution order.
@@ -92,10 +92,10 @@ class OperationList(Protocol):
         """Fuses something into an operation, whose name it returns."""
 
     def is_first(self, name: str) -> bool:
-        """Whether a value is the picture, and no operation has read it so far."""
+        """Returns whether a value is the picture and no operation has read it yet."""
 
     def renew(self) -> None:
-        """Makes the picture another one: what stood for it before may not be read any more."""
+        """Marks the picture as changed, so that tensors that stood for it before may not be read any more."""
 
 
 LayerRule: TypeAlias = Callable[[OperationList, keras.layers.Layer, list[str]], str]

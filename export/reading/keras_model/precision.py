@@ -1,6 +1,6 @@
-"""Keras models in float32, whatever their dtype policy says, and whatever keras.json says.
+"""Keras models in float32, whatever their dtype policy and keras.json say.
 
-A file's numbers are judged against float32 references: what a model computes in half precision is the less exact of the two.
+Files are compared with float32 references. A model in half precision would be the less exact of the two.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SINGLE = "float32"
 
 @contextlib.contextmanager
 def single_precision() -> Iterator[None]:
-    """New layers and tensors are float32 and have the channels last inside, whatever the process or keras.json says."""
+    """Makes new layers and tensors float32 with the channels last inside the block, whatever the process or keras.json says."""
     config = keras.config
     before = config.floatx(), config.dtype_policy(), config.image_data_format()
     try:
@@ -35,13 +35,13 @@ def single_precision() -> Iterator[None]:
 
 
 def is_quantised(layer: keras.layers.Layer) -> bool:
-    """Whether Keras itself quantised a layer: its kernel then holds integers and is no kernel to be read."""
+    """Returns whether Keras quantised a layer, whose kernel then holds integers and cannot be read."""
     policy = getattr(layer, "dtype_policy", None)
     return getattr(policy, "quantization_mode", None) is not None or getattr(layer, "quantization_mode", None) is not None
 
 
 def in_float32(model: keras.Model) -> keras.Model:
-    """The model with every layer computing in float32 and every weight in float32.
+    """Returns the model with all layers and weights in float32.
 
     Args:
         model: functional or sequential. It is returned as it is where it is float32 already, or where Keras quantised a layer
@@ -90,7 +90,7 @@ def _is_single(layer: keras.layers.Layer) -> bool:
 
 
 def _in_float32(node: Any) -> Any:
-    """A configuration with float32 in place of every other type of real numbers, and of the input's type."""
+    """Returns a configuration with float32 in place of every other real type and of the type of the input."""
     if isinstance(node, (list, tuple)):
         return type(node)(_in_float32(entry) for entry in node)
     if not isinstance(node, dict):
@@ -109,6 +109,6 @@ def _is_real(value: Any) -> bool:
 
 
 def keras_outputs(model: keras.Model, images: Float32Array) -> list[Float32Array]:
-    """What a Keras model gives when it is called, output by output."""
+    """Calls a Keras model, and returns one array an output."""
     with single_precision():
         return [np.asarray(output, np.float32) for output in keras.tree.flatten(model(images, training=False))]

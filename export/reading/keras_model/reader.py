@@ -1,7 +1,7 @@
-"""The operation list of a Keras model, read off its layers: for models that were trained with a head of the user's own.
+"""Reads the list of operations of a Keras model from its layers, for models with a head of the user's own.
 
-What `mhmodels.builder` builds gives back exactly the operations that it was built from; a dense layer behind the pooling is
-a 1x1 convolution there. A layer that has no such operation is refused by its name.
+A model of `mhmodels.builder` gives exactly the operations that it was built from, with a 1x1 convolution for a dense layer behind
+the pooling. A layer without an operation is rejected by its name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FLATTEN = "flatten"
 
 
 class ReadModel(NamedTuple):
-    """A model's operations.
+    """The operations of a model.
 
     Attributes:
         ops: in execution order.
@@ -73,10 +73,12 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadM
         raise ExportError(f"model '{model.name}': its input has no known number of channels")
     if size is None:
         if height is None or width is None:
-            raise ExportError(f"model '{model.name}': takes pictures of any size, a file needs one: give `input_size`")
+            raise ExportError(f"model '{model.name}': takes pictures of any size, a file needs one: give argument 'input_size'")
         size = (height, width)
     elif (height, width) not in ((None, None), size):
-        raise ExportError(f"model '{model.name}': built for {height}x{width} pixels, `input_size` asks for {size[0]}x{size[1]}")
+        raise ExportError(
+            f"model '{model.name}': built for {height}x{width} pixels, argument 'input_size' asks for {size[0]}x{size[1]}"
+        )
     reader = _Reader(size, channels)
     try:
         _check_call(model)
@@ -94,7 +96,7 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadM
 
 
 class _Reader:
-    """The growing operation list, and which operation each Keras tensor is."""
+    """The list of operations so far, and the operation of each Keras tensor."""
 
     def __init__(self, size: tuple[int, int], channels: int) -> None:
         self.ops: dict[str, Op] = {}
@@ -109,11 +111,11 @@ class _Reader:
         self.front = Front(channels)
 
     def bind(self, tensor: keras.KerasTensor, name: str) -> None:
-        """Notes that a tensor is what an operation gives, as far as it is known now."""
+        """Notes that a tensor is the output of an operation in its present form."""
         self.values[id(tensor)] = (name, self.changes.get(name, 0))
 
     def value(self, tensor: keras.KerasTensor) -> str:
-        """The operation that a tensor is the output of; reads the layers before it first."""
+        """Returns the operation whose output a tensor is, after reading the layers before it."""
         waiting = [tensor]
         while waiting:
             current = waiting[-1]
@@ -132,7 +134,7 @@ class _Reader:
         return self.read(tensor, "output")
 
     def output(self, tensor: keras.KerasTensor) -> str:
-        """The operation that an output of the model is: nothing may be fused into it any more."""
+        """Returns the operation of an output of the model, into which nothing may be fused any more."""
         name = self.value(tensor)
         if name == IMAGE:
             raise ExportError("an output of the model is its input, which no operation computes")
@@ -140,22 +142,22 @@ class _Reader:
         return name
 
     def read(self, tensor: keras.KerasTensor, reader: str) -> str:
-        """The operation's name for a reader, unless what it reads was fused away."""
+        """Returns the name of the operation that a reader reads."""
         name, change = self.values[id(tensor)]
         if self.changes.get(name, 0) != change:
             raise _read_early(name, reader)
         return name
 
     def is_first(self, name: str) -> bool:
-        """Whether a value is the picture, and no operation has read it so far."""
+        """Returns whether a value is the picture and no operation has read it yet."""
         return name == IMAGE and IMAGE not in self.readers
 
     def renew(self) -> None:
-        """Makes the picture another one: what stood for it before may not be read any more."""
+        """Marks the picture as changed, so that tensors that stood for it before may not be read any more."""
         self.changes[IMAGE] = self.changes.get(IMAGE, 0) + 1
 
     def apply(self, layer: keras.layers.Layer, node: Any, output: keras.KerasTensor) -> str:
-        """Adds a layer as a node calls it; returns the operation whose output is the layer's."""
+        """Adds a layer as a node calls it, and returns the operation whose output is that of the layer."""
         if isinstance(layer, keras.Model):
             return self._inner(layer, list(node.input_tensors), output)
         kind = type(layer).__name__
@@ -166,7 +168,7 @@ class _Reader:
         return operation_of(self, layer, names, tuple(output.shape), node.arguments.args)
 
     def _inner(self, model: keras.Model, inputs: list[Any], output: keras.KerasTensor) -> str:
-        """A model used as a layer."""
+        """Adds a model that is used as a layer."""
         _check_call(model)
         if id(model) in self.seen:
             raise ExportError(f"model '{model.name}' is used twice; a file cannot share weights between operations")
@@ -187,7 +189,7 @@ class _Reader:
         return name
 
     def change(self, name: str, **fields: Any) -> str:
-        """Fuses something into an operation; tensors that stood for it before no longer do, nor may any have been read."""
+        """Fuses something into an operation, whose output no operation may have read before."""
         if name in self.readers:
             raise _read_early(name, self.readers[name])
         self.ops[name] = self.ops[name]._replace(**fields)
@@ -195,7 +197,7 @@ class _Reader:
         return name
 
     def finished(self, output: str, flatten: str) -> str:
-        """Ends a classifier as the builder does: its scores flattened, by an operation of that name, before the softmax."""
+        """Ends a classifier as the builder does, with an operation that flattens the scores before the softmax."""
         softmax = self.ops.pop(output) if self.ops[output].kind == "softmax" else None
         last = self.ops[output if softmax is None else softmax.inputs[0]]
         if last.size != (1, 1):
@@ -209,7 +211,7 @@ class _Reader:
         return output
 
     def _logits(self, name: str, flat: str) -> None:
-        """Finds the Keras tensor before a softmax that is the layer's own activation, where there is none: makes it."""
+        """Makes the Keras tensor before a softmax that is the activation of a layer, which has no such tensor."""
         layer = self.layers.get(name)
         if name not in self.tensors and layer is not None:
             linear = type(layer).from_config({**layer.get_config(), "name": f"{name}_linear", "activation": "linear"})
@@ -219,7 +221,7 @@ class _Reader:
 
 
 def output_names(model: keras.Model) -> tuple[str, ...]:
-    """The names of a model's outputs: those of the layers that give them, numbered where one gives several."""
+    """Returns the names of the outputs of a model: those of their layers, numbered where a layer gives several."""
     names: list[str] = []
     for tensor in model.outputs:
         layer = str(tensor._keras_history.operation.name)
@@ -229,11 +231,11 @@ def output_names(model: keras.Model) -> tuple[str, ...]:
 
 
 def _check_call(model: keras.Model) -> None:
-    """Refuses a model that computes something else than its layers, one after the other."""
+    """Rejects a model whose `call` is not that of Keras."""
     if type(model).call not in (keras.Model.call, keras.Sequential.call, _FUNCTIONAL.call):
         raise ExportError(
             f"model '{model.name}' ({type(model).__name__}): has a `call` of its own, which no list of operations follows from; "
-            "float formats of it can be had with `engine=tensorflow`"
+            "float formats of it can be had with argument 'engine=tensorflow'"
         )
 
 
@@ -253,6 +255,6 @@ def _read_early(name: str, reader: str) -> ExportError:
 
 
 def _producer(tensor: keras.KerasTensor) -> tuple[Any, Any]:
-    """The layer that made a Keras tensor, and the node that says what it read."""
+    """Returns the layer that made a Keras tensor, and the node that lists its inputs."""
     history = tensor._keras_history
     return history.operation, history.operation._inbound_nodes[history.node_index]

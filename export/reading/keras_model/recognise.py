@@ -1,4 +1,4 @@
-"""Which network of the zoo a user's Keras model is, or is built on, and where its feature maps are."""
+"""Recognises the network of the zoo that a Keras model is or is built on, and its feature maps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ANY_WIDTH = tuple(step / 20 for step in range(1, 41))
 
 
 class Recognised(NamedTuple):
-    """What a model is.
+    """The network that a model is, or is built on.
 
     Attributes:
         architecture: that it is of, or is built on; for an unknown one a frame that only carries sizes.
@@ -32,7 +32,7 @@ class Recognised(NamedTuple):
 
 
 def endpoints(read: ReadModel, network: Network | None) -> tuple[Endpoint, ...]:
-    """The feature maps of a model: its outputs where it ends in maps of its own, else those of its backbone that it has."""
+    """Returns the feature maps of a model: its outputs if it ends in maps of its own, else those of its backbone."""
     ops = {op.name: op for op in read.ops}
     ends_in_map = ops[read.outputs[0]].size != (1, 1) and (network is None or read.outputs[0] != network.last_map)
     if len(read.outputs) > 1 or ends_in_map:
@@ -46,7 +46,7 @@ def _endpoint(op: Op, stride: int, level: int) -> Endpoint:
 
 
 def _strides(read: ReadModel) -> dict[str, int]:
-    """How many times smaller than the input each map is: the strides on its way, which sizes that do not divide hide."""
+    """Returns the stride of each map, from the strides on the way to it; sizes that do not divide evenly would not show it."""
     strides = {IMAGE: 1}
     for op in read.ops:
         # A gate comes from a pooled map; what it is multiplied with has the size.
@@ -59,7 +59,7 @@ def _strides(read: ReadModel) -> dict[str, int]:
 
 
 def recognise(model: keras.Model, read: ReadModel) -> Recognised:
-    """Looks for the model's operations among the zoo's.
+    """Looks for the operations of a model among those of the zoo.
 
     Raises:
         ExportError: the model has no convolution.
@@ -102,7 +102,7 @@ def _contains(ops: Mapping[str, Op], backbone: Network) -> bool:
 
 
 def frame(name: str, size: tuple[int, int], channels: int, classes: int) -> Architecture:
-    """Carries what an export needs to know of a network that is in no table: sizes and the default preprocessing."""
+    """Returns an architecture that carries the sizes and the default preprocessing of a network outside the zoo."""
     return Architecture(
         name=name,
         stem=(Conv(filters=classes),),
@@ -115,7 +115,7 @@ def frame(name: str, size: tuple[int, int], channels: int, classes: int) -> Arch
 
 
 def unknown_frame(model: keras.Model, size: tuple[int, int] | None, error: ExportError) -> Architecture:
-    """The frame of a model that could not be read, as far as its inputs and outputs tell; else raises why it could not."""
+    """Returns the frame of a model that could not be read, from its inputs and outputs; raises `error` if they do not tell."""
     shape, output = tuple(model.inputs[0].shape), tuple(model.outputs[0].shape)
     if len(shape) != 4 or output[-1] is None:
         raise error

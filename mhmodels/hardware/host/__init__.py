@@ -1,1 +1,1 @@
-"""This machine's CPU as hardware: sessions in a child process, load, pace and statistics of timings."""
+"""This machine's CPU as hardware: sessions in a child process, background load, pace, and statistics of timings."""

@@ -1,9 +1,9 @@
-"""The process in which a file is timed. Run by path through `contained.py`, never imported:
-it knows the standard library, NumPy and LiteRT only.
+"""The process in which a file is timed. It is run by path through `contained.py` and never imported, so it uses only the standard
+library, NumPy and LiteRT.
 
-The first argument is the number of the channel (`mhmodels.system.child`), the second holds the settings as JSON. One JSON line
-on the channel asks for one block (`runs`, and `seconds` after which the block ends with the runs that it has), and one answers
-it. The first answer comes unasked, after warming up.
+The first argument is the number of the channel (`mhmodels.system.child`), the second has the settings as JSON. A JSON line on
+the channel asks for one block (`runs`, and `seconds` after which the block ends with the runs that it has), and a line answers
+it. The first answer comes without a request, after warming up.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import time
 from typing import Any
 
 WARMUP_RUNS, WARMUP_NS, WARMUP_MOST = 10, 250_000_000, 2000
-"""Warming up takes at least so many runs and so much time, but no more than so many runs ..."""
+"""Least number of runs, least time and largest number of runs of the warm-up."""
 WARMUP_LIMIT_NS = 20_000_000_000
-"""... and ends after so much time in any case."""
+"""Time after which the warm-up ends in any case."""
 REFERENCE_WARMUP_RUNS = 3
 PACE_LOOPS, PACE_STEPS = 7, 2000
 
 
 def fill(interpreter: Any) -> list[tuple[int, Any]]:
-    """Seeded values for every input: uniform in -1..1, or over the whole range of an integer."""
+    """Seeded random values for every input: uniform in -1..1, or over the whole range of an integer type."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -44,10 +44,10 @@ def fill(interpreter: Any) -> list[tuple[int, Any]]:
 
 
 def count_nodes(interpreter: Any) -> tuple[int | None, int | None]:
-    """Operators inside delegates, and all operators of the file; None where this LiteRT does not tell.
+    """Number of operators inside delegates, and of all operators of the file; None where this LiteRT does not tell.
 
-    A delegate's node stands at the end of the list and names only its borders, so what it replaced is found by walking
-    from its outputs back to its inputs.
+    The node of a delegate is at the end of the list and names only its borders, so the operators that it replaced are found by
+    walking from its outputs back to its inputs.
     """
     try:
         nodes = interpreter._get_ops_details()
@@ -69,10 +69,10 @@ def count_nodes(interpreter: Any) -> tuple[int | None, int | None]:
 
 
 def pace_ns() -> int:
-    """Time of a short loop that always does the same work: how fast this core is at this moment.
+    """Time in ns of a short loop that always does the same work: the speed of this core at this moment.
 
-    Neighbours that the system does not show, on the other thread of a core or in another virtual machine, slow this loop and
-    networks alike. The median of seven leaves out a loop that was interrupted.
+    Load that the system does not show, on the other thread of a core or in another virtual machine, slows this loop and networks
+    alike. The median of seven loops leaves out one that was interrupted.
     """
     times = []
     for _ in range(PACE_LOOPS):
@@ -84,9 +84,12 @@ def pace_ns() -> int:
 
 
 def timed_run(interpreter: Any, inputs: list[tuple[int, Any]]) -> tuple[int, int]:
-    """Times one inference in ns; with it the time for which this thread really had the core.
+    """Times one inference.
 
-    Inputs are written anew each time, as the arena may reuse their place.
+    Inputs are written anew each time, because the memory planner may reuse their place.
+
+    Returns:
+        Duration of the inference in ns, and the time in ns for which this thread had the core.
     """
     for index, values in inputs:
         interpreter.set_tensor(index, values)
@@ -97,16 +100,16 @@ def timed_run(interpreter: Any, inputs: list[tuple[int, Any]]) -> tuple[int, int
 
 
 def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, runs: int, seconds: float) -> dict[str, list[int]]:
-    """Times `runs` inferences of a network one by one, in ns; fewer, but at least one, if they take longer than `seconds`.
+    """Times inferences of a network one by one.
 
     Args:
         network: interpreter and inputs.
-        reference: of another network, timed once after each inference; None for none.
-        runs: how many.
-        seconds: after which no further inference begins.
+        reference: interpreter and inputs of a reference network that is timed once after each inference; None for none.
+        runs: number of inferences.
+        seconds: time after which no further inference begins; at least one is made.
 
     Returns:
-        `ns` and `own_ns` (see `timed_run`) by inference, `reference_ns` where there is a reference, and `pace_ns` before and
+        `ns` and `own_ns` of each inference (see `timed_run`), `reference_ns` where there is a reference, and `pace_ns` before and
         after the block.
     """
     end = time.perf_counter_ns() + int(seconds * 1e9)
@@ -122,7 +125,7 @@ def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, run
 
 
 def readable(path: str) -> str:
-    """A name for the runtime, which takes UTF-8 only."""
+    """A name of a file that the runtime can open: it takes names in UTF-8 only."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -131,7 +134,7 @@ def readable(path: str) -> str:
 
 
 def load(path: str, settings: dict[str, Any]) -> Any:
-    """An interpreter with its tensors."""
+    """Makes an interpreter and allocates its tensors."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     resolver = OpResolverType.AUTO if settings["xnnpack"] else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
@@ -141,7 +144,7 @@ def load(path: str, settings: dict[str, Any]) -> Any:
 
 
 def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]] | None:
-    """The reference network, warmed up; None if there is none."""
+    """Loads the reference network and warms it up; None if there is none."""
     if settings["reference"] is None:
         return None
     interpreter = load(settings["reference"], settings)
@@ -152,7 +155,7 @@ def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]
 
 
 def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[str, Any]]:
-    """Loads the file and warms up; returns interpreter, inputs and what there is to tell about both."""
+    """Loads the file and warms up; returns interpreter, inputs and facts about both."""
     start = time.perf_counter_ns()
     interpreter = load(settings["path"], settings)
     init = time.perf_counter_ns() - start

@@ -1,7 +1,7 @@
-"""The fastest pace that this machine is known for, kept between commands, so that a slow machine is seen for what it is.
+"""The fastest pace known of this machine, kept between commands, by which a slow machine is recognised.
 
-The pace is the time of a short loop that always does the same work (`host_child.pace_ns`). A virtual machine whose core is
-shared runs it, and networks, up to half slower for seconds or for hours, and nothing else shows that.
+The pace is the time of a short reference loop that always does the same work (`host.child.pace_ns`). A virtual machine with a
+shared core runs this loop, and networks, up to 50 % slower for seconds or for hours, and nothing else shows that.
 """
 
 from __future__ import annotations
@@ -19,21 +19,29 @@ from mhmodels.system.places import cache_path
 
 _MOST_BYTES = 1 << 20
 _IMPLAUSIBLE = 4.0
-"""A remembered pace so much faster than what is seen is of another machine, or damaged."""
+"""Factor by which a remembered pace may be faster than a measured one; beyond it, it is of another machine, or damaged."""
 
 
 def pace_path() -> Path:
-    """The file: fastest paces in us by what they depend on. It can be deleted; it then fills again."""
+    """File with the fastest paces in us, by what they depend on. It can be deleted and fills again."""
     return cache_path() / "pace.json"
 
 
 def fastest_pace(key: str) -> float:
-    """The fastest pace known under a key, in us; 0 if none is."""
+    """Fastest known pace of a key in us; 0 if none is known."""
     return _read().get(key, 0.0)
 
 
 def remember_pace(key: str, seen_us: float) -> float:
-    """Keeps a pace if it is the fastest of its key, and returns the fastest; what cannot be written is not kept."""
+    """Keeps a pace if it is the fastest of its key.
+
+    Args:
+        key: what the pace depends on.
+        seen_us: pace in us that was just measured.
+
+    Returns:
+        The fastest pace of the key in us. A pace that cannot be written is not kept.
+    """
     known = _read()
     fastest = known.get(key, 0.0)
     if not seen_us > 0:
@@ -46,7 +54,7 @@ def remember_pace(key: str, seen_us: float) -> float:
 
 
 def outdated(row: Measurement) -> bool:
-    """Whether a row was timed while the machine was slower than it is known to be by now."""
+    """Whether a row was timed while the machine was slower than the pace that is known by now."""
     key, pace = row.device_state.get("pace_key"), row.device_state.get("pace_us")
     if not isinstance(key, str) or not isinstance(pace, float):
         return False
@@ -54,7 +62,7 @@ def outdated(row: Measurement) -> bool:
 
 
 def _read() -> dict[str, float]:
-    """What is known; nothing if the file is missing or damaged."""
+    """The known paces; empty if the file is missing or damaged."""
     try:
         found = json.loads(read_bytes(pace_path(), _MOST_BYTES))
     except (FileFormatError, ValueError, RecursionError):

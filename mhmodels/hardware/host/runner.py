@@ -1,4 +1,4 @@
-"""This machine's CPU through LiteRT: one pinned thread, with XNNPACK or with the built-in kernels."""
+"""Runner of this machine's CPU through LiteRT: pinned threads, with XNNPACK or with the built-in kernels."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from mhmodels.hardware.protocol import Hardware, Job
 
 TURN_BLOCKS, CERTAIN = 3, 0.015
 APART_S = 0.05
-"""Blocks begin so far apart: a neighbour's moment is then less likely to be in all of them."""
+"""Seconds between the starts of two blocks: a short disturbance is then less likely to be in all of them."""
 SESSION_S = 180.0
-"""No further block begins after so long."""
+"""Seconds after which no further block begins."""
 
 
 def _cpu(name: str, file_format: str, kernels: str) -> Hardware:
@@ -56,17 +56,17 @@ class HostRunner:
         return TABLE
 
     def find(self, hardware_id: str) -> Hardware | None:
-        """The entry of the table."""
+        """The hardware of an id, from the table."""
         return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
 
     def unavailable(self, hardware: Hardware) -> str:
-        """Why not: LiteRT is missing."""
+        """Why a hardware cannot be measured: LiteRT is not installed."""
         if importlib.util.find_spec("ai_edge_litert") is None:
             return f"{hardware.id} needs LiteRT, which is not installed (pip install ai-edge-litert)"
         return ""
 
     def environment(self, hardware: Hardware) -> Environment:
-        """The CPU's model, LiteRT's version and the kernels."""
+        """Model of the CPU, version of LiteRT, and kernels."""
         return Environment(
             device=cpu_identity(),
             runtime=f"LiteRT {importlib.metadata.version('ai-edge-litert')}",
@@ -74,9 +74,9 @@ class HostRunner:
         )
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
-        """Warm-up, then blocks of `job.runs` until three agree or ten are made (see `mhmodels.hardware.host.timing`).
+        """Warms up and makes blocks of `job.runs` inferences until three agree, at most ten (`mhmodels.hardware.host.timing`).
 
-        With a reference one block, and another as long as the ratio to the reference is uncertain by over 1.5 %, up to three.
+        With a reference, one block is made, and up to two more as long as the ratio to the reference is uncertain by over 1.5 %.
         A block that takes over two minutes ends with the runs that it has.
 
         Raises:
@@ -129,10 +129,10 @@ class HostRunner:
 
 
 class _BlockMaker:
-    """Makes blocks, one a call: none once the session's time is over or a block did not come back in time.
+    """Makes one block for each call; None once the time of the session is over or a block did not come back in time.
 
     Attributes:
-        made: those that were made.
+        made: blocks that were made.
     """
 
     def __init__(self, session: HostSession, runs: int) -> None:
@@ -159,7 +159,7 @@ class _BlockMaker:
 
 
 def _alone(session: HostSession, runs: int) -> tuple[HostTiming, dict[str, object]]:
-    """Blocks of one network until they agree, and what a row says of the conditions."""
+    """Makes blocks of one network until they agree; returns the timing and what the row says about the conditions."""
     key = _pace_key()
     fastest = remember_pace(key, session.about["pace_ns"] / 1e3)
     blocks = _BlockMaker(session, runs)
@@ -176,13 +176,13 @@ def _alone(session: HostSession, runs: int) -> tuple[HostTiming, dict[str, objec
 
 
 def _pace_key() -> str:
-    """What the pace depends on: hosts may share a home, and builds of one Python version differ in speed."""
+    """What the pace depends on: machines may share a home folder, and builds of one Python version differ in speed."""
     build = " ".join((platform.python_version(), *platform.python_build(), platform.python_compiler()))
     return f"{cpu_identity()}, {platform.node()}, Python {build}"
 
 
 def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:
-    """Timings beside a reference's, until their ratio is certain enough."""
+    """Times a network in turns with a reference, until the ratio of the two is certain enough."""
     own: list[float] = []
     beside: list[float] = []
     for _ in range(TURN_BLOCKS):
@@ -195,13 +195,13 @@ def _in_turns(session: HostSession, runs: int, reference: Job) -> Turns:
 
 
 def _rounded(times_ms: Sequence[float]) -> tuple[float, ...]:
-    """To 0.1 us: a clock tells no more, and a store keeps thousands of these."""
+    """Rounds to 0.1 us: the clock is not more exact, and a store keeps thousands of timings."""
     return tuple(round(ms, 4) for ms in times_ms)
 
 
 @functools.cache
 def cpu_identity() -> str:
-    """Model, family and stepping of the CPU with a hash of its flags: a CPU of another identity is other hardware."""
+    """Model, family and stepping of the CPU with a hash of its flags. A CPU of another identity is other hardware."""
     fields = _cpuinfo()
     model = fields.get("model name") or fields.get("Hardware") or f"{platform.machine()} {platform.processor()}".strip()
     numbers = ("vendor_id", "cpu family", "model", "stepping", "CPU implementer", "CPU part", "CPU variant", "CPU revision")
@@ -211,7 +211,7 @@ def cpu_identity() -> str:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """The first processor of /proc/cpuinfo; empty where there is none."""
+    """The first processor in /proc/cpuinfo; empty where there is none."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0]
     except OSError:

@@ -1,4 +1,4 @@
-"""A file loaded in a child process of its own, timed block by block."""
+"""A file loaded in a child process of its own and timed block by block."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from mhmodels.system.child import Child
 
 CHILD = Path(__file__).with_name("child.py")
 TIMEOUT_S = 600.0
-"""How long one answer of the child may take: warming up, or one block."""
+"""Longest time in seconds of one answer of the child: warming up, or one block."""
 BLOCK_S = 120.0
-"""A block ends after so long with the inferences that it has."""
+"""Seconds after which a block ends with the inferences that it has."""
 
 
 class MeasurementTimeoutError(MeasurementError):
@@ -29,15 +29,18 @@ class MeasurementTimeoutError(MeasurementError):
 
 
 def usable_cores() -> list[int]:
-    """The cores that this process may use, in order."""
+    """Cores that this process may use, in order."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 def timing_cores(threads: int) -> list[int]:
-    """The cores to pin to, one a thread: the last that this process may use, since the first serve interrupts.
+    """Cores to pin threads to: the last ones that this process may use, because the first ones serve interrupts.
+
+    Args:
+        threads: number of threads; each gets a core.
 
     Raises:
-        MeasurementError: more threads than cores, or none.
+        MeasurementError: `threads` is below 1 or above the number of cores.
     """
     allowed = usable_cores()
     if not 1 <= threads <= len(allowed):
@@ -46,19 +49,19 @@ def timing_cores(threads: int) -> list[int]:
 
 
 class HostSession:
-    """A child process that holds an interpreter, warmed up, pinned, and limited in time and memory.
+    """A child process with an interpreter, warmed up, pinned, and limited in time and memory; a context manager.
 
-    A file that crashes the runtime kills the child and is one MeasurementError here. Use as a context manager.
+    A file that crashes the runtime kills the child and is one MeasurementError here.
 
     Attributes:
-        about: what the child told after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
-        cores: the cores that it is pinned to.
-        own_ms: for how long this thread had the core in each inference of the last block; empty with several threads, whose share
-            one clock cannot tell.
-        stolen: share of the last block's time in which the core worked for somebody else; 0 with several threads.
-        background_load: busy share of the other cores during the last block.
-        reference_ms: what the reference took in the last block, once after each inference.
-        pace_us: time of the calibration loop beside the last block, the slower of before and after.
+        about: what the child reported after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
+        cores: cores that the child is pinned to.
+        own_ms: time in ms for which the thread had its core, for each inference of the last block; empty with several threads,
+            whose shares one clock cannot tell.
+        stolen: share of the last block's time for which other processes had the core, 0 to 1; 0 with several threads.
+        background_load: busy share of the other cores during the last block, 0 to 1.
+        reference_ms: timings in ms of the reference in the last block, one after each inference.
+        pace_us: time in us of the reference loop beside the last block, the slower of before and after.
     """
 
     def __init__(
@@ -68,10 +71,10 @@ class HostSession:
 
         Args:
             path: the .tflite file.
-            xnnpack: LiteRT's default delegate; else its built-in kernels.
-            threads: of the runtime, each with a core.
-            reference: another file, timed in turns with this one.
-            timeout_s: for each answer of the child: the end of warming up, and each block.
+            xnnpack: whether to use LiteRT's default delegate; else its built-in kernels.
+            threads: number of threads of the runtime; each is pinned to a core.
+            reference: file of a reference network that is timed in turns with this one.
+            timeout_s: longest time in seconds of each answer of the child: warming up, or one block.
 
         Raises:
             MeasurementError: the runtime refuses the file, dies on it, or takes too long.
@@ -92,10 +95,17 @@ class HostSession:
             raise
 
     def block(self, runs: int, seconds: float = BLOCK_S) -> list[float]:
-        """Times `runs` inferences, in ms each; fewer, but at least one, if they take longer than `seconds`.
+        """Times a block of inferences.
+
+        Args:
+            runs: number of inferences.
+            seconds: time after which no further inference begins; at least one is made.
+
+        Returns:
+            Timings in ms, one for each inference.
 
         Raises:
-            MeasurementTimeoutError: the child did not answer in time; the session is of no more use.
+            MeasurementTimeoutError: the child did not answer in time; the session cannot be used any more.
             MeasurementError: the child died.
         """
         before = core_ticks()
@@ -120,7 +130,7 @@ class HostSession:
         self.close()
 
     def _answer(self, line_by: Callable[[float], bytes]) -> dict[str, Any]:
-        """What the child says in its next line, before the deadline."""
+        """The next line of the child, before the deadline."""
         try:
             line = line_by(time.monotonic() + self._timeout_s)
         except TimeoutError:
@@ -153,6 +163,6 @@ def _milliseconds(times_ns: Sequence[int]) -> list[float]:
 
 
 def _one_line(text: str, most: int = 300) -> str:
-    """The end of a text on one line: runtimes put what matters last."""
+    """The end of a text on one line: runtimes put the important part last."""
     joined = " ".join(text.split())
     return joined if len(joined) <= most else "…" + joined[-most:]

@@ -1,8 +1,8 @@
 """Statistics of repeated timings, and the rule by which a latency counts as noisy. Times are in ms unless a name says otherwise.
 
-A disturbed machine is only ever slower, often by half and for seconds, and steady while it is: the spread within a block of
-timings says nothing about it. So a latency comes from blocks that are sound (see `judge`), and counts only if the three fastest
-of these agree.
+A disturbed machine is only ever slower, often by half and for seconds, and it is steady meanwhile, so the spread within a block
+of timings does not show it. A latency therefore comes from sound blocks (`judge`), and counts only if the three fastest of them
+agree.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from mhmodels.hardware.measurement import Measurement
 
 LEAST_BLOCKS, MOST_BLOCKS = 3, 10
 NOISY_STANDARD_ERROR = 0.01
-"""Relative standard error of a median from which on it is noisy."""
+"""Relative standard error above which a median is noisy."""
 SLOW_PACE = 1.15
-"""A block is unsound if the machine's pace was slower than its fastest by over so much."""
+"""Pace over the fastest pace above which a block is unsound."""
 INTERRUPTED = 0.02
-"""An inference was interrupted if other processes had its core for over so much of its time."""
+"""Share of an inference's time above which it counts as interrupted, if other processes had its core for it."""
 SHIFTED = 0.02
-"""A block is unsound if interrupted inferences move its median by over so much."""
+"""Relative change of the median by interrupted inferences above which a block is unsound."""
 _CLOCK_MS = 0.001
-# Standard error of a median from the range of three values: 1.2533 / sqrt(3) of their deviation, which is range / 1.693.
+# Standard error of the median of three values = 1.2533 / √3 × standard deviation, which is estimated as range / 1.693.
 _ERROR_OF_RANGE = 1.2533 / (1.693 * math.sqrt(3))
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A block of timings in numbers; all in ms but `runs` and the ratio."""
+    """Statistics of a block of timings, in ms; `mad_ratio` is the median absolute deviation over the median."""
 
     median_ms: float
     mean_ms: float
@@ -48,9 +48,9 @@ class TimedBlock(NamedTuple):
     """Timings that were made without a pause.
 
     Attributes:
-        times_ms: one entry an inference, each above 0.
-        own_ms: for how long of it the thread had its core; empty where that is unknown.
-        pace_us: time of the calibration loop beside the block, the slower of before and after; 0 where there is none.
+        times_ms: timings in ms, one for each inference, each above 0.
+        own_ms: time in ms of each inference for which the thread had its core; empty where that is unknown.
+        pace_us: time in us of the reference loop beside the block, the slower of before and after; 0 where it was not measured.
         background_load: busy share of the other cores during the block, 0 to 1.
     """
 
@@ -61,12 +61,12 @@ class TimedBlock(NamedTuple):
 
     @property
     def stolen(self) -> float:
-        """Share of the block's time for which other processes had the core."""
+        """Share of the block's time for which other processes had the core, 0 to 1."""
         return max(0.0, 1.0 - sum(self.own_ms) / sum(self.times_ms)) if self.own_ms else 0.0
 
     @property
     def shift(self) -> float:
-        """By how much interrupted inferences move the median, relative; 1 where they are over half, so that nobody knows."""
+        """Relative change of the median by interrupted inferences; 1 where more than half were interrupted."""
         if not self.own_ms:
             return 0.0
         pairs = zip(self.times_ms, self.own_ms, strict=True)
@@ -77,14 +77,14 @@ class TimedBlock(NamedTuple):
 
 
 class HostTiming(NamedTuple):
-    """What blocks say together.
+    """Result of several blocks.
 
     Attributes:
-        summary: of the block that stands for all.
+        summary: statistics of the block that stands for all.
         block: this block.
-        noisy: whether the median may be off.
-        uncertainty: standard error of the median, relative; if no three blocks are sound, what makes them unsound.
-        blocks_ms: the medians of all blocks in their order.
+        noisy: whether the median may be wrong.
+        uncertainty: relative standard error of the median; if fewer than three blocks are sound, the size of the disturbance.
+        blocks_ms: medians of all blocks in their order.
     """
 
     summary: Summary
@@ -98,10 +98,10 @@ def summarise(times_ms: Sequence[float]) -> Summary:
     """Median, spread and tail of a block.
 
     Args:
-        times_ms: one entry an inference, each above 0.
+        times_ms: timings in ms, one for each inference, each above 0.
 
     Raises:
-        MeasurementError: no entry, or one that is not a finite number above 0.
+        MeasurementError: there is no timing, or one is not a finite number above 0.
     """
     if not times_ms:
         raise MeasurementError("a block of timings is empty, expected at least one")
@@ -112,12 +112,12 @@ def summarise(times_ms: Sequence[float]) -> Summary:
     median = statistics.median(ordered)
     return Summary(
         median_ms=median,
-        # fmean may round to one ulp outside its own data.
+        # fmean may round to one ulp outside the range of its data.
         mean_ms=min(max(statistics.fmean(ordered), ordered[0]), ordered[-1]),
         min_ms=ordered[0],
         max_ms=ordered[-1],
         std_ms=statistics.pstdev(ordered),
-        # Nearest rank: always one of the timings, also for few of them.
+        # Nearest rank gives one of the timings, also for few of them.
         p95_ms=ordered[math.ceil(0.95 * len(ordered)) - 1],
         mad_ratio=statistics.median(abs(time - median) for time in ordered) / median,
         runs=len(ordered),
@@ -125,15 +125,15 @@ def summarise(times_ms: Sequence[float]) -> Summary:
 
 
 def judge(blocks: Sequence[TimedBlock], fastest_us: float = 0.0) -> HostTiming:
-    """Puts blocks together.
+    """Combines blocks into one latency.
 
-    A block is sound if the machine ran at its fastest pace, but for 15 %, and interrupted inferences move its median by at most
-    2 %. The middle of the three fastest sound blocks is the latency; it is noisy if its standard error is over 1 %, or if there
-    are no three sound blocks. Then the fastest block is shown, as disturbances only slow down.
+    A block is sound if the machine ran within 15 % of its fastest pace and interrupted inferences move the median by at most
+    2 %. The latency is the middle of the three fastest sound blocks. It is noisy if its relative standard error is over 1 %, or
+    if there are fewer than three sound blocks; then the fastest block is shown, because disturbances only slow inferences down.
 
     Args:
         blocks: at least one.
-        fastest_us: the fastest pace that this machine is known for; 0 if none is known.
+        fastest_us: fastest known pace of this machine in us; 0 if none is known.
 
     Raises:
         MeasurementError: a block is empty, or a timing is not a finite number above 0.
@@ -159,10 +159,10 @@ def settle(block: Callable[[], TimedBlock | None], fastest_us: float = 0.0) -> H
 
     Args:
         block: makes one block; None ends, once there is one.
-        fastest_us: as in `judge`.
+        fastest_us: fastest known pace of this machine in us; 0 if none is known.
 
     Raises:
-        MeasurementError: as `judge`, or there is no block.
+        MeasurementError: as `judge`, or no block was made.
     """
     blocks: list[TimedBlock] = []
     while len(blocks) < MOST_BLOCKS:
@@ -190,6 +190,6 @@ def relative_standard_error(row: Measurement) -> float:
 
 
 def _doubt(block: TimedBlock, fastest_us: float) -> float:
-    """What makes a block unsound, relative; 0 for a sound one."""
+    """Relative size of the disturbance that makes a block unsound; 0 for a sound block."""
     slow = block.pace_us / fastest_us - 1 if block.pace_us > 0 < fastest_us else 0.0
     return max(slow if slow > SLOW_PACE - 1 else 0.0, block.shift if block.shift > SHIFTED else 0.0)

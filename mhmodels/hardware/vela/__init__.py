@@ -1,1 +1,1 @@
-"""Arm Ethos-U NPUs as hardware, through the Vela compiler in child processes."""
+"""Arm's Vela compiler as hardware without a device: estimates for Ethos-U NPUs."""

@@ -1,9 +1,10 @@
-"""The process that compiles with Vela. Run by path through `contained.py`, never imported: the standard library and Vela only.
+"""The process that compiles with Vela. It is run by path through `contained.py` and never imported, so it uses only the standard
+library and Vela.
 
-To import Vela takes about as long as to compile a small network, so it is imported once and every file has a fork of its own:
-whatever a file does to Vela's memory, state or life ends with the fork. A JSON line on the channel (cores, folder, arguments)
-asks for a compilation, which leaves the files `stdout` and `stderr` in its folder; a line there answers with the exit code,
-below 0 for a signal. A fork has no channel, so nothing in it can answer.
+Importing Vela takes about as long as compiling a small network, so it is imported once and every file is compiled in a fork.
+Whatever a file does to Vela's memory, state or life ends with the fork. A JSON line on the channel (cores, folder, arguments)
+asks for a compilation, which leaves the files `stdout` and `stderr` in its folder; a line answers with the exit code, below 0
+for a signal. A fork has no channel, so nothing in it can answer.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def compile_here(request: dict[str, Any], parent: int) -> NoReturn:
     """Compiles and ends the process."""
     code: Any = 1
     try:
-        contain(request["cores"], parent)  # limits are inherited, but not the tie to the life of the parent
+        contain(request["cores"], parent)  # limits are inherited, but not that it ends with the parent
         os.chdir(request["folder"])
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         for place, name in ((1, "stdout"), (2, "stderr")):
@@ -46,10 +47,10 @@ def compile_here(request: dict[str, Any], parent: int) -> NoReturn:
 def main() -> None:
     """Answers requests until the channel ends."""
     channel, here = int(sys.argv[1]), os.getpid()
-    with contextlib.suppress(Exception, SystemExit):  # what is wrong with it is said in every fork
+    with contextlib.suppress(Exception, SystemExit):  # every fork reports what is wrong with it
         import ethosu.vela.vela  # noqa: F401
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()  # what a fork finds in these buffers would stand among what Vela says there
+        stream.flush()  # a fork would print the content of these buffers among the output of Vela
     with open(channel, encoding="utf-8", closefd=False) as requests:
         for line in requests:
             request = json.loads(line)

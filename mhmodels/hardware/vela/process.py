@@ -1,4 +1,4 @@
-"""A child process with Vela in it, one for every thread that compiles."""
+"""Child processes that hold Vela, one for every thread that compiles."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _of_thread = threading.local()
 
 
 def run_vela(arguments: Sequence[str], folder: Path, timeout_s: float) -> subprocess.CompletedProcess[str]:
-    """Runs Vela in a folder, on the cores of the calling thread; `stdout` and `stderr` are left there as well.
+    """Runs Vela in a folder, on the cores of the calling thread. Its output is left there as `stdout` and `stderr` too.
 
     Args:
-        arguments: of its command line.
-        folder: where relative names begin.
-        timeout_s: for all of it.
+        arguments: arguments of Vela's command line.
+        folder: working folder.
+        timeout_s: longest time in seconds.
 
     Returns:
-        Exit code (below 0 for a signal) and what it said.
+        Exit code (below 0 for a signal), and what Vela printed.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer; it was ended.
-        MeasurementError: the process does not answer as it should.
+        subprocess.TimeoutExpired: Vela took longer and was ended.
+        MeasurementError: the process answered something else than an exit code.
     """
     process: _VelaProcess | None = getattr(_of_thread, "process", None)
     if process is None or not process.alive:
@@ -41,21 +41,21 @@ def run_vela(arguments: Sequence[str], folder: Path, timeout_s: float) -> subpro
 
 
 class _VelaProcess:
-    """The child; it ends when nobody refers to it, and with this process in any case."""
+    """A child process. It ends when nothing refers to it any more, and with this process in any case."""
 
     def __init__(self) -> None:
-        # Threads of a library would not be there after a fork.
+        # Threads of a library would not exist after a fork.
         self._child = Child(CHILD, environment={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
         self._owner = os.getpid()
         self._end = weakref.finalize(self, _end, self._child, self._owner)
 
     @property
     def alive(self) -> bool:
-        """Whether it can compile, for this process and not for one that it was forked from."""
+        """Whether the child can compile for this process, and not for one that this process was forked from."""
         return self._owner == os.getpid() and self._end.alive and self._child.alive
 
     def compile(self, arguments: Sequence[str], folder: Path, timeout_s: float) -> int:
-        """The exit code of one compilation, or of the child if that is what died."""
+        """Exit code of one compilation, or of the child if the child died."""
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         request = {"cores": cores, "folder": str(folder), "arguments": list(arguments)}
         try:

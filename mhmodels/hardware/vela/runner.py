@@ -1,4 +1,4 @@
-"""Arm Ethos-U NPUs through the Vela compiler: its own estimate, where it places the whole network on the NPU."""
+"""Runner of Arm Ethos-U NPUs through the Vela compiler: its own estimate, where it places the whole network on the NPU."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TIMEOUT_S = 600.0
 NPU_OPERATOR = "CUSTOM:ethos-u"
 _TOO_LARGE = re.compile(r"Failed to allocate tensors\. Memory used (\d+), limit (\d+)")
 _CONFIG_FILE = "Arm/vela.ini"
-# System configuration and memory mode: what Vela 5.2.0 takes when it is given none, stated so that a row says it.
+# System configuration and memory mode: the defaults of Vela 5.2.0, stated so that they are in every row.
 _SYSTEMS = {
     "ethos-u55": ("Ethos_U55_High_End_Embedded", "Shared_Sram"),
     "ethos-u65": ("Ethos_U65_Client_Server", "Dedicated_Sram_384KB"),
@@ -42,7 +42,7 @@ def _npu(family: str, macs: int) -> Hardware:
         format="int8",
         kind="estimated",
         description=f"Arm {family.replace('ethos-u', 'Ethos-U')}, {macs} MACs a cycle, {system}, {memory}: Vela's estimate",
-        # The compiler places operators one by one and says what it left out, so it is the judge of every format.
+        # The compiler places operators one by one and reports what it left out, so it accepts or refuses files of any format.
         strict=False,
         configuration={
             "accelerator_config": f"{family}-{macs}",
@@ -58,15 +58,15 @@ TABLE = tuple(_npu(family, macs) for family, sizes in _MACS.items() for macs in 
 
 
 class Compilation(msgspec.Struct, frozen=True, kw_only=True):
-    """What Vela said and wrote.
+    """Result of compiling a file with Vela.
 
     Attributes:
-        npu_operators, cpu_operators: as it counts them, after its own splitting and fusing.
-        left_over: kinds of operators of its output file that the NPU does not run.
-        complaints: its reasons for operators on the CPU.
-        latency_ms: its estimate for what is on the NPU: 0.0 if that is nothing.
-        sram_bytes, dram_bytes, flash_bytes: peak use.
-        too_large: why its memory is too small; then there is nothing else.
+        npu_operators, cpu_operators: numbers of operators as Vela counts them, after its own splitting and fusing.
+        left_over: kinds of operators of the compiled file that the NPU does not run.
+        complaints: Vela's reasons for operators on the CPU.
+        latency_ms: estimate in ms for the operators on the NPU; 0.0 if there are none.
+        sram_bytes, dram_bytes, flash_bytes: peak memory.
+        too_large: why the memory is too small; all other fields are then empty.
     """
 
     npu_operators: int = 0
@@ -103,12 +103,12 @@ class VelaRunner:
         return TABLE
 
     def find(self, hardware_id: str) -> Hardware | None:
-        """The entry of the table."""
+        """The hardware of an id, from the table."""
         return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
 
     def unavailable(self, hardware: Hardware) -> str:
-        """Why not: Vela is missing."""
-        # `ethosu` has no __init__: look for a module that is really there.
+        """Why a hardware cannot be measured: Vela is not installed."""
+        # `ethosu` has no __init__, so a module that really exists is looked for.
         try:
             missing = importlib.util.find_spec("ethosu.vela") is None
         except ModuleNotFoundError:
@@ -116,7 +116,7 @@ class VelaRunner:
         return f"{hardware.id} needs the Vela compiler, which is not installed (pip install ethos-u-vela)" if missing else ""
 
     def environment(self, hardware: Hardware) -> Environment:
-        """The accelerator, Vela's version and its configuration."""
+        """The accelerator, the version of Vela and its configuration."""
         return Environment(
             device=str(hardware.configuration["accelerator_config"]),
             compiler=f"Vela {importlib.metadata.version('ethos-u-vela')}",
@@ -124,10 +124,10 @@ class VelaRunner:
         )
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
-        """Compiles, and takes the estimate if every operator is on the NPU.
+        """Compiles a file, and takes the estimate if every operator is on the NPU.
 
         Raises:
-            MeasurementError: the compiler fails, dies, takes too long, or says what cannot be understood.
+            MeasurementError: the compiler fails, dies, takes too long, or prints something unknown.
         """
         result = compile_for_npu(job.path, hardware)
         environment, fits = self.environment(hardware), not result.reason
@@ -165,7 +165,7 @@ def compile_for_npu(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S
     """
     options = [f"--{name.replace('_', '-')}={value}" for name, value in hardware.configuration.items()]
     with temporary_folder("vela") as folder:
-        # A name of our own: Vela puts the network's into the names and lines of what it writes.
+        # Vela puts the name of the file into names and lines of its output, so the file gets a fixed name.
         network = folder / "network.tflite"
         network.symlink_to(path.absolute())
         try:
@@ -188,7 +188,7 @@ def _failure(done: subprocess.CompletedProcess[str], path: Path) -> MeasurementE
 
 
 def _read(output: Path, said: str, path: Path) -> Compilation:
-    """Puts together the summary, the console and the compiled file, which has the last word on what is on the NPU."""
+    """Reads the summary, the console and the compiled file. The compiled file decides which operators are on the NPU."""
     counts = {unit: re.search(rf"^{unit} operators = (\d+)", said, re.MULTILINE) for unit in ("NPU", "CPU")}
     try:
         (summary,) = list(output.glob("*_summary_*.csv"))
@@ -219,7 +219,7 @@ def _kibibytes(text: str) -> int:
 def _complaints(said: str) -> tuple[str, ...]:
     """`CONV_2D: Unsupported opType` for each different reason that Vela gives for leaving an operator out."""
     pairs = re.findall(r"^Warning \(supported operators\) operator: (\w+).*\nReason: (.*)$", said, re.MULTILINE)
-    # The tensor's name in brackets makes every line another one.
+    # The name of the tensor in brackets would make every line different.
     return tuple(dict.fromkeys(f"{operator}: {re.sub(r' *[(].*[)]$', '', reason)}" for operator, reason in pairs))
 
 

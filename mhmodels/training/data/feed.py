@@ -75,8 +75,8 @@ class Feed:
     ) -> None:
         if source.classes is not None and source.classes != classes:
             raise DataError(
-                f"{source.name}: has {source.classes} classes, the network {classes}; set argument 'classes' to "
-                f"{source.classes}, or give data of the network's classes",
+                f"{source.name}: has {source.classes} classes, the network {classes}; set classes to {source.classes}, "
+                "or give data of the network's classes (argument 'classes')",
             )
         self.source = source
         self._classes = classes
@@ -122,7 +122,7 @@ class Feed:
         if not batches:
             raise DataError(
                 f"{self.source.name}: {len(self.source)} pictures are fewer than one batch of {pipeline.batch_size}; "
-                "lower argument 'batch_size'"
+                "set a smaller batch size (argument 'batch_size')",
             )
 
         def example(position: NDArray[np.int64]) -> Example:
@@ -195,7 +195,7 @@ class Feed:
             if not 0 <= label < self._classes:
                 raise DataError(
                     f"{self.source.where(index)}: label is {label} with the label offset, expected 0 to {self._classes - 1}; "
-                    "change argument 'label_offset' or argument 'classes'"
+                    "set another label offset or number of classes (argument 'label_offset')",
                 )
             if self._augmentation is None:
                 return fit_picture(image, self._size, self._preprocessing), np.int32(label)

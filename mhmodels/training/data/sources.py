@@ -214,8 +214,9 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
 def _open_records(data: str, label_offset: int | None, test: str | None) -> Data:
     if label_offset is None:
         raise DataError(
-            f"{data}: TFRecords say nothing of how labels are counted; state argument 'label_offset', which is added to the "
-            "stored label: -1 for labels 1..1000 and 1000 classes, 0 for labels 1..1000 with class 0 as background (1001 classes)"
+            f"{data}: TFRecords say nothing of how labels are counted; state the label offset, which is added to the stored "
+            "label: -1 for labels 1..1000 and 1000 classes, 0 for labels 1..1000 with class 0 as "
+            "background (1001 classes; argument 'label_offset')",
         )
     files = record_files(data)
     tested = record_files(test) if test else [file for file in files if _begins(file, _TEST)]

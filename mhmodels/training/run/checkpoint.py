@@ -104,7 +104,9 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, ArrayLike]) -
     except OSError as error:
         good = latest(folder)
         remains = f"the last good one stays ({good.name}): mend this and resume the run" if good else "there is none yet"
-        raise CheckpointError(f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains}") from error
+        raise CheckpointError(
+            f"{path}: checkpoint cannot be written ({error.strerror or error}); {remains} (argument 'resume')"
+        ) from error
     for old in checkpoints(folder)[:-KEEP]:
         old.unlink(missing_ok=True)
     return path

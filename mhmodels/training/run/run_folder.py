@@ -132,9 +132,7 @@ class RunFolder:
         """
         if self.record.exists() and (resume or write):
             if not resume:
-                raise TrainingError(
-                    f"{self.path}: holds a run already; continue it with argument 'resume', or give another folder"
-                )
+                raise TrainingError(f"{self.path}: holds a run already; resume it, or give another folder (argument 'resume')")
             self._check(setup)
             if write:
                 self._claim()

@@ -11,7 +11,7 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 _SIMILAR = 1.1
 """Factor up to which repeated latencies of one network may differ without a remark."""
@@ -26,6 +26,15 @@ class Latencies(NamedTuple):
         distributions: (n,), distribution of each network, "" where unknown; empty if all are unknown.
         origin: hardware and conditions of the latencies.
         remarks: what was left out or merged, for people.
+
+    Example:
+        >>> from mhmodels.search import Latencies, LatencyOrigin, get_space, sample
+        >>> space = get_space("multi_hardware")
+        >>> drawn = sample(space, 60)
+        >>> ms = space.madds(drawn.encodings) / 5e7
+        >>> latencies = Latencies(drawn.encodings, ms, drawn.distributions, LatencyOrigin("my-phone"), ())
+        >>> latencies.encodings.shape
+        (60, 25)
     """
 
     encodings: Encodings
@@ -36,7 +45,7 @@ class Latencies(NamedTuple):
 
 
 def merged(
-    space: Space, encodings: Encodings, ms: Floats, names: Sequence[str], origin: LatencyOrigin, remarks: Sequence[str]
+    space: SearchSpace, encodings: Encodings, ms: Floats, names: Sequence[str], origin: LatencyOrigin, remarks: Sequence[str]
 ) -> Latencies:
     """Merges several latencies of one network into their median.
 
@@ -66,7 +75,7 @@ def merged(
     return Latencies(unique[order], medians[order], known, origin, tuple(told))
 
 
-def unseen_latencies(found: Latencies, model: CostModel, space: Space) -> Latencies:
+def unseen_latencies(found: Latencies, model: CostModel, space: SearchSpace) -> Latencies:
     """Leaves out the networks that a cost model was fitted to.
 
     Args:

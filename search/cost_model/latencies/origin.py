@@ -17,6 +17,11 @@ class LatencyOrigin(NamedTuple):
         file_format: format of the measured files (`float32`, `int8`, …), "" if unknown.
         environment: device, runtime and configuration; None if unknown.
         baselines: zoo networks with known latencies in the same conditions.
+
+    Example:
+        >>> from mhmodels.search import LatencyOrigin
+        >>> LatencyOrigin("my-npu", kind="estimated", file_format="int8").kind
+        'estimated'
     """
 
     hardware: str

@@ -14,7 +14,7 @@ from mhmodels.hardware.measurement import Environment
 from mhmodels.search.cost_model.latencies.baselines import Baseline
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 MAX_BYTES = 2 << 30
 """Largest size of a table or provenance, in bytes."""
@@ -54,7 +54,7 @@ def is_provenance(path: Path) -> bool:
     return True
 
 
-def provenance_of(path: Path, space: Space) -> Provenance | None:
+def provenance_of(path: Path, space: SearchSpace) -> Provenance | None:
     """Reads the provenance beside a table.
 
     Args:

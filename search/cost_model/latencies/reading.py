@@ -16,7 +16,7 @@ from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES, provenanc
 from mhmodels.search.cost_model.latencies.rows import encoding_of, file_rows, latency_of
 from mhmodels.search.cost_model.latencies.stored import NO_CONDITIONS, look_up
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
@@ -31,7 +31,7 @@ class _Line(NamedTuple):
 
 def read_latencies(
     path: str | os.PathLike[str],
-    space: Space,
+    space: SearchSpace,
     origin: LatencyOrigin | str,
     store: Store | None = None,
     where: Mapping[str, str] = NO_CONDITIONS,
@@ -96,7 +96,7 @@ def read_latencies(
     return merged(space, np.array(encodings), np.array(values), names, origin, remarks)
 
 
-def _lines(text: bytes, path: Path, space: Space, hardware: str) -> Sequence[_Line]:
+def _lines(text: bytes, path: Path, space: SearchSpace, hardware: str) -> Sequence[_Line]:
     """The rows of a hardware, and those that name none."""
     everything = file_rows(text, path)
     rows = [(f"{path}: line {number}", row) for number, row in everything if row.get("hardware") in (None, hardware)]

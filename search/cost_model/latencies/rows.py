@@ -20,7 +20,7 @@ from mhmodels.formats.numbers import decimal
 from mhmodels.registry import resolve
 from mhmodels.search.cost_model.model import LONGEST_MS, SHORTEST_MS
 from mhmodels.search.errors import CostModelError, SpaceError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -129,7 +129,7 @@ def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dic
     return header, rows
 
 
-def encoding_of(row: Mapping[str, object], space: Space, where: str) -> Encodings:
+def encoding_of(row: Mapping[str, object], space: SearchSpace, where: str) -> Encodings:
     """The encoding of the network in a row.
 
     Args:
@@ -152,7 +152,7 @@ def encoding_of(row: Mapping[str, object], space: Space, where: str) -> Encoding
         raise FileFormatError(f"{where}: {error}") from error
 
 
-def _encoding(row: Mapping[str, object], space: Space) -> Encodings:
+def _encoding(row: Mapping[str, object], space: SearchSpace) -> Encodings:
     schema = row.get("schema")
     if schema not in (None, space.schema):
         raise SpaceError(f"field 'schema' is {schema!r}, but space '{space.name}' has {space.schema}: another space or version")

@@ -13,11 +13,11 @@ from mhmodels.formats.json_files import read_bytes
 from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES, provenance_of
 from mhmodels.search.cost_model.latencies.rows import encoding_of, file_rows
 from mhmodels.search.space.sampling import Sample
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 
-def write_samples(sample: Sample, space: Space, path: Path) -> None:
+def write_samples(sample: Sample, space: SearchSpace, path: Path) -> None:
     """Writes a line for each network; the file appears complete or not at all.
 
     A line has the encoding. For an architecture space it also has the architecture, its id and MAdds, so that other programs can
@@ -30,6 +30,17 @@ def write_samples(sample: Sample, space: Space, path: Path) -> None:
 
     Raises:
         OSError: the file cannot be written.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.search import get_space, read_samples, sample, write_samples
+        >>> space = get_space("multi_hardware")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "samples.jsonl")
+        ...     write_samples(sample(space, 3), space, path)
+        ...     len(read_samples(path, space).encodings)
+        3
     """
     from mhmodels.system.files import replaced
 
@@ -49,7 +60,7 @@ def write_samples(sample: Sample, space: Space, path: Path) -> None:
             file.write(msgspec.json.encode(line) + b"\n")
 
 
-def read_samples(path: str | os.PathLike[str], space: Space) -> Sample:
+def read_samples(path: str | os.PathLike[str], space: SearchSpace) -> Sample:
     """Reads the networks of a file of samples or latencies; latencies are ignored.
 
     Args:
@@ -59,6 +70,16 @@ def read_samples(path: str | os.PathLike[str], space: Space) -> Sample:
     Raises:
         FileFormatError: the file cannot be read, or has no networks.
         SpaceError: a network is not a member of the space.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels.search import get_space, read_samples
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "samples.csv")
+        ...     _ = path.write_text("architecture,ms\\nmulti_max,12.5\\n")
+        ...     read_samples(path, get_space("multi_hardware")).encodings.shape
+        (1, 25)
     """
     path = Path(path)
     provenance_of(path, space)

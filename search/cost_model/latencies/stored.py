@@ -15,19 +15,19 @@ from mhmodels.search.cost_model.latencies.baselines import stored_baselines
 from mhmodels.search.cost_model.latencies.dataset import Latencies, merged
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.errors import CostModelError, SpaceError
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
 NO_CONDITIONS: Mapping[str, str] = {}
 
 
-def stored_latencies(store: Store, space: Space, hardware: str, where: Mapping[str, str] = NO_CONDITIONS) -> Latencies:
+def stored_latencies(store: Store, space: SearchSpace, hardware: str, where: Mapping[str, str] = NO_CONDITIONS) -> Latencies:
     """Reads the latencies that a collection stored for a space's networks on one hardware.
 
     Args:
         store: measurement store.
-        space: space of the networks; the model names of their rows are `Space.label`.
+        space: space of the networks; the model names of their rows are `SearchSpace.label`.
         hardware: hardware id.
         where: conditions that rows must have, by their name in `Measurement.conditions`, for example
             `{"configuration.mode": "burst"}`. Needed where the store has rows of several conditions.
@@ -175,7 +175,7 @@ def _distribution(row: Measurement) -> str:
     return name if isinstance(name, str) else ""
 
 
-def _is_member(row: Measurement, space: Space) -> bool:
+def _is_member(row: Measurement, space: SearchSpace) -> bool:
     """Whether the row's label means the same network in this space; another version of the space may define it otherwise."""
     if not isinstance(space, ArchitectureSpace):
         return True

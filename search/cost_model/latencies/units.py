@@ -13,7 +13,7 @@ from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.provenance import provenance_of
 from mhmodels.search.cost_model.latencies.reading import read_latencies
 from mhmodels.search.cost_model.shipping import DATA, shipped_hardware, shipped_model
-from mhmodels.search.space.search_space import Encodings, Space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
@@ -39,7 +39,7 @@ class _KnownLatencies(NamedTuple):
     ratio: float
 
 
-def unit_doubt(space: Space, encodings: Encodings, ms: Floats, hardware: str, store: Store | None = None) -> str:
+def unit_doubt(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: str, store: Store | None = None) -> str:
     """Compares latencies with known ones of the same networks.
 
     Args:
@@ -65,7 +65,7 @@ def unit_doubt(space: Space, encodings: Encodings, ms: Floats, hardware: str, st
     )
 
 
-def _known(space: Space, encodings: Encodings, ms: Floats, hardware: str, store: Store | None) -> Iterator[_KnownLatencies]:
+def _known(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: str, store: Store | None) -> Iterator[_KnownLatencies]:
     for name in shipped_hardware(space):
         try:
             predicted = shipped_model(space, name).bind(space).predict(encodings)
@@ -83,7 +83,7 @@ def _known(space: Space, encodings: Encodings, ms: Floats, hardware: str, store:
             yield _KnownLatencies(f"the rows of {hardware} in {store.path}", True, float(np.median(ratios)))
 
 
-def _collected(space: Space, encodings: Encodings, ms: Floats, hardware: str) -> Iterator[_KnownLatencies]:
+def _collected(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: str) -> Iterator[_KnownLatencies]:
     """Latencies in the shipped table of the space."""
     path = DATA / f"{space.name}.csv"
     try:

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from mhmodels.errors import UnknownNameError
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 
 
 @functools.cache
-def space_makers() -> Mapping[str, Callable[[], Space]]:
+def space_makers() -> Mapping[str, Callable[[], SearchSpace]]:
     """Functions that make the spaces, by name, sorted."""
-    makers: dict[str, Callable[[], Space]] = {}
+    makers: dict[str, Callable[[], SearchSpace]] = {}
     for module in sorted(entry.name for entry in pkgutil.iter_modules(__path__)):
         makers.update(getattr(importlib.import_module(f"{__name__}.{module}"), "SPACES", {}))
     return MappingProxyType(dict(sorted(makers.items())))
@@ -33,7 +33,7 @@ def list_spaces() -> list[str]:
 
 
 @functools.cache
-def get_space(name: str) -> Space:
+def get_space(name: str) -> SearchSpace:
     """Returns the search space of a name. It is made once.
 
     Args:

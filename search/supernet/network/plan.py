@@ -19,7 +19,7 @@ from mhmodels.blocks import Step, block_steps
 from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf
-from mhmodels.search.space.search_space import Space
+from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
 Shape: TypeAlias = tuple[int, ...]
@@ -87,7 +87,7 @@ class SuperNetworkPlan:
         SpaceError: The space is tabular, or it has grouped convolutions, whose leading channels differ from group to group.
     """
 
-    def __init__(self, space: Space, width_multiplier: float = 1.0, classes: int = 1000, input_channels: int = 3) -> None:
+    def __init__(self, space: SearchSpace, width_multiplier: float = 1.0, classes: int = 1000, input_channels: int = 3) -> None:
         if not isinstance(space, ArchitectureSpace):
             raise SpaceError(f"space '{space.name}' is tabular: its networks cannot be built, expected a space of architectures")
         self.space = space

@@ -110,7 +110,7 @@ def test_a_tpu_that_is_not_there_is_one_message(arguments: list[str | Path], mhm
     done = mhmodels("search", *map(str, arguments), "--strategy", "tpu", "-o", "found.json")
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
-    assert "--strategy is tpu: no TPU found" in done.stderr
+    assert "strategy tpu: no TPU found" in done.stderr
 
 
 def test_what_was_found_is_counted_without_reading_every_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

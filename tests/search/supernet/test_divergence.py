@@ -89,7 +89,12 @@ def begun(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize(
     ("ending", "value"),
-    [("conv_3x3/kernel", NAN), ("conv_3x3/gamma", INFINITE), ("conv_3x3/beta", -INFINITE), ("logits/kernel", NAN)],
+    [
+        ("conv_3x3/kernel", NAN),
+        pytest.param("conv_3x3/gamma", INFINITE, marks=pytest.mark.slow),
+        ("conv_3x3/beta", -INFINITE),
+        pytest.param("logits/kernel", NAN, marks=pytest.mark.slow),
+    ],
 )
 def test_a_weight_that_is_not_finite(begun: Begun, ending: str, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     said = begun.injected(lambda trainer: spoil(trainer, ending, value), monkeypatch)
@@ -98,7 +103,7 @@ def test_a_weight_that_is_not_finite(begun: Begun, ending: str, value: float, mo
     assert f"the last good checkpoint is {begun.good}" in said
 
 
-@pytest.mark.parametrize("value", [NAN, INFINITE])
+@pytest.mark.parametrize("value", [NAN, pytest.param(INFINITE, marks=pytest.mark.slow)])
 def test_a_gradient_that_is_not_finite(begun: Begun, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """The losses stay finite: the step must look at the gradient itself."""
     import tensorflow as tf

@@ -71,7 +71,7 @@ def test_finalists_that_miss_the_target_come_by_their_distance() -> None:
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
+def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path, eager: None) -> None:
     from mhmodels.search.supernet.loop import search_supernet
 
     with SearchLog(tmp_path / "search.db") as log:
@@ -103,7 +103,7 @@ def test_what_is_judged_is_what_is_logged_and_reported(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_a_log_whose_folder_is_gone_keeps_its_rows(tmp_path: Path) -> None:
+def test_a_log_whose_folder_is_gone_keeps_its_rows(tmp_path: Path, eager: None) -> None:
     from mhmodels.search.supernet.loop import search_supernet
 
     folder = tmp_path / "weights"

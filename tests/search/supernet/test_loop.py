@@ -129,25 +129,32 @@ def finished(process: subprocess.Popen[str]) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_a_killed_search_ends_as_one_that_was_not(tmp_path: Path) -> None:
-    whole = finished(child(tmp_path / "whole", {}))
+    whole = finished(child(tmp_path / "whole", {"small": True}))
     for kill_at in (4, 11):  # before the controller learns, and while it does
         folder = tmp_path / f"killed{kill_at}"
-        process = child(folder, {"kill_at": kill_at, "checkpoint_seconds": 0})
+        process = child(folder, {"small": True, "kill_at": kill_at, "checkpoint_seconds": 0})
         process.communicate(timeout=600)
         assert process.returncode == -9
-        again = finished(child(folder, {"resume": True}))
+        again = finished(child(folder, {"small": True, "resume": True}))
         assert len(again["losses"]) == 12 - kill_at + 1
         assert {key: again[key] for key in ("hash", "logits", "encoding")} == {
             key: whole[key] for key in ("hash", "logits", "encoding")
         }
 
 
+TWO: dict[str, Any] = {"architectures": 2, "steps": 50, "policy": {"learning_rate": 0.05, "delay": 0.0, **NO_WARM_UP}}
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one process finds with two architectures a step."""
+    return finished(child(tmp_path_factory.mktemp("one"), {"preset": TWO}))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["multi_worker", "mirrored"])
-def test_two_replicas_are_one_process_with_the_same_two_architectures(tmp_path: Path, workers: str) -> None:
-    preset = {"architectures": 2, "steps": 50, "policy": {"learning_rate": 0.05, "delay": 0.0, **NO_WARM_UP}}
-    one = finished(child(tmp_path / "one", {"preset": preset}))
-    both = {"preset": preset, "strategy": workers}
+def test_two_replicas_are_one_process_with_the_same_two_architectures(tmp_path: Path, workers: str, one: dict[str, Any]) -> None:
+    both = {"preset": TWO, "strategy": workers}
     if workers == "mirrored":
         results = [finished(child(tmp_path / "two", {**both, "devices": 2}))]
     else:
@@ -164,7 +171,7 @@ def test_two_replicas_are_one_process_with_the_same_two_architectures(tmp_path: 
 @pytest.mark.slow
 def test_each_replica_adds_its_gradients_up_on_its_own_device(tmp_path: Path) -> None:
     preset = {"architectures": 4, "steps": 2, "policy": {"delay": 0.0, **NO_WARM_UP}}
-    told = finished(child(tmp_path, {"preset": preset, "strategy": "mirrored", "devices": 2}))
+    told = finished(child(tmp_path, {"small": True, "preset": preset, "strategy": "mirrored", "devices": 2}))
     assert told["places"] == ["CPU:0", "CPU:1"]
 
 

@@ -56,7 +56,10 @@ def _alone(network: Any, path: Any, architecture: Architecture) -> Any:
         pytest.param("proxylessnas_enlarged", 0.5, marks=pytest.mark.slow),
     ],
 )
-def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, double: None) -> None:
+def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, double: None, request: Any) -> None:
+    """One of them compiled: XLA takes most of the time, and has seen small networks of every kind in the other tests."""
+    if name != "multi_hardware":
+        request.getfixturevalue("eager")
     space = get_space(name)
     assert isinstance(space, ArchitectureSpace)
     plan = SuperNetworkPlan(space, width, 10)

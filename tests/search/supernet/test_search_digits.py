@@ -106,7 +106,9 @@ def test_the_verdict(example: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.tensorflow
-def test_from_a_search_to_its_comparison(example: Any, trained: list[Any], arguments: list[str | Path], tmp_path: Path) -> None:
+def test_from_a_search_to_its_comparison(
+    example: Any, trained: list[Any], arguments: list[str | Path], tmp_path: Path, eager: None
+) -> None:
     found, output = tmp_path / "found.json", tmp_path / "comparison.json"
     assert run(*arguments, "-o", found, "--json").exception is None
     asked = [str(found), "--networks", "2", "--ranked", "4", "--epochs", "1", "--runs", str(tmp_path / "runs"), "-o", str(output)]
