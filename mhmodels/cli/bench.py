@@ -106,7 +106,7 @@ def bench(
     others are still made, every failure is listed at the end, and the exit code is 1.
     """
     from mhmodels.store import Store
-    from mhmodels.system.files import temporary_folder
+    from mhmodels.system.temporary import temporary_folder
 
     runner = phone_runner(phones, store)
     known = with_phones(runner)

@@ -23,7 +23,7 @@ from mhmodels.hardware import (
 from mhmodels.registry import resolve
 from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow, compare, subjects
 from mhmodels.report.failures import MeasurementFailure, failure_text
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from mhmodels.store import Store
