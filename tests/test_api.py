@@ -6,6 +6,7 @@ import doctest
 import importlib
 import inspect
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,13 @@ NAMES = [
     if not name.startswith("__")
 ]
 SLOW = {
+    "mhmodels.export.check_consistency",
+    "mhmodels.export.export_model",
+    "mhmodels.export.load_manifest",
+    "mhmodels.export.open_model",
+    "mhmodels.export.verify",
+    "mhmodels.search.collect",
+    "mhmodels.search.stored_latencies",
     "mhmodels.create_model",
     "mhmodels.training.evaluate_network",
     "mhmodels.training.train_network",
@@ -68,7 +76,8 @@ def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         return
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     said: list[str] = []
-    for found in doctest.DocTestFinder(recurse=False).find(value, name, module=False, globs={}):
+    known = {**vars(sys.modules[value.__module__]), "Path": Path}
+    for found in doctest.DocTestFinder(recurse=False).find(value, name, module=False, globs=known):
         runner.run(found, out=said.append)
     assert not runner.failures, "".join(said)
 

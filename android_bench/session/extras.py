@@ -16,7 +16,7 @@ from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone, quote
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 from mhmodels.tflite.file import Tensor, read_tflite
 
 PROFILE_RUNS = 10

@@ -107,7 +107,7 @@ def bench(
     """
     from mhmodels.registry import resolve
     from mhmodels.store import Store
-    from mhmodels.system.files import temporary_folder
+    from mhmodels.system.temporary import temporary_folder
 
     runner = phone_runner(phones, store)
     known = with_phones(runner)

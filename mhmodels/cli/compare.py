@@ -75,7 +75,7 @@ def compare(
     from mhmodels.report.measuring import CellMeasurer, measure_comparison, refuse_unavailable
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store
-    from mhmodels.system.files import temporary_folder
+    from mhmodels.system.temporary import temporary_folder
 
     runner = phone_runner(phones, store)
     known = with_phones(runner)

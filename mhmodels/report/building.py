@@ -13,7 +13,7 @@ from mhmodels.complexity import complexity
 from mhmodels.hardware.measurement import Measurement
 from mhmodels.metrics import LatencyTable
 from mhmodels.published import published, published_row
-from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow, LatencyOrigin, PublishedNorms
+from mhmodels.report.comparison import ColumnOrigin, ComparedModel, Comparison, ComparisonRow, PublishedNorms
 
 Cells: TypeAlias = Mapping[tuple[str, str], Measurement]
 """Measurements by (architecture id, hardware id)."""
@@ -158,9 +158,9 @@ def _published(subject: ComparedModel) -> PublishedNorms | None:
     )
 
 
-def _origin(hardware: str, cells: Sequence[Measurement]) -> LatencyOrigin:
+def _origin(hardware: str, cells: Sequence[Measurement]) -> ColumnOrigin:
     cell = next((cell for cell in cells if cell.supported), cells[0])
-    return LatencyOrigin(
+    return ColumnOrigin(
         hardware=hardware,
         kind=cell.kind,
         device=cell.device,
