@@ -205,6 +205,7 @@ def test_fixed_clocks_that_a_phone_refuses(bench: Bench, device: Double, code: i
     assert not (device.root / "state/settings/system/screen_brightness").exists()
 
 
+@pytest.mark.slow
 def test_fixed_clocks_after_a_restart(bench: Bench, device: Double) -> None:
     device.drop_on, device.drop_after_s, device.reboots = "exec taskset", 0.2, True
     (result,) = bench.run(device, "sleep 1" + GOOD, fixed_clocks=True, prepare=False, blocks=1)
@@ -213,6 +214,7 @@ def test_fixed_clocks_after_a_restart(bench: Bench, device: Double) -> None:
     assert [line.split()[-1] for line in log if "fixed-performance" in line] == ["true", "true", "false"]
 
 
+@pytest.mark.slow
 def test_throttling_within_a_block_shows(bench: Bench, device: Double) -> None:
     limit = "$DEVICE_ROOT/sys/devices/system/cpu/cpu7/cpufreq/scaling_max_freq"
     dip = f"sleep 0.3; echo 1000000 > {limit}; sleep 1.2; echo 2841600 > {limit}\n"
@@ -270,6 +272,7 @@ def test_a_phone_that_goes_away_once(bench: Bench, device: Double) -> None:
     assert len(device.runs()) == 3
 
 
+@pytest.mark.slow
 def test_a_phone_that_keeps_going_away(bench: Bench, device: Double) -> None:
     device.drop_on, device.drop_after_s, device.drops = "exec taskset", 0.1, 99
     results = bench.run(device, "sleep 5" + GOOD, delegates=("xnnpack", "cpu"))
