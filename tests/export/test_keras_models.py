@@ -315,6 +315,7 @@ def strange(layer: Any) -> Any:
     return keras.Model(base.input, keras.layers.Dense(4, name="scores")(x), name="strange")
 
 
+@pytest.mark.slow
 def test_a_layer_without_operator_is_named_and_tensorflow_takes_it(command: Command) -> None:
     import keras
 
