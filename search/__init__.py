@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.latencies.samples import read_samples, write_samples
     from mhmodels.search.cost_model.latencies.stored import stored_latencies
     from mhmodels.search.cost_model.model import CostModel, Predictor, load_cost_model
-    from mhmodels.search.cost_model.predicting import Prediction, predict
+    from mhmodels.search.cost_model.predicting import LatencyPrediction, predict
     from mhmodels.search.cost_model.shipping import shipped_hardware, shipped_model
     from mhmodels.search.errors import CostModelError, SearchError, SpaceError
     from mhmodels.search.methods.controller import Controller, ControllerSettings
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from mhmodels.search.run.search import SearchResult, run_search
     from mhmodels.search.space.catalogue import get_space, list_spaces
     from mhmodels.search.space.decisions import SKIP, OneOf
-    from mhmodels.search.space.piece_table import Group, Template
+    from mhmodels.search.space.piece_table import BlockGroup, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
     from mhmodels.search.space.search_space import SearchSpace
@@ -61,7 +61,7 @@ _MODULES = {
     "cost_model.latencies.samples": ("read_samples", "write_samples"),
     "cost_model.latencies.stored": ("stored_latencies",),
     "cost_model.model": ("CostModel", "Predictor", "load_cost_model"),
-    "cost_model.predicting": ("Prediction", "predict"),
+    "cost_model.predicting": ("LatencyPrediction", "predict"),
     "cost_model.shipping": ("shipped_hardware", "shipped_model"),
     "errors": ("CostModelError", "SearchError", "SpaceError"),
     "methods.controller": ("Controller", "ControllerSettings"),
@@ -74,7 +74,7 @@ _MODULES = {
     "run.search": ("SearchResult", "run_search"),
     "space.catalogue": ("get_space", "list_spaces"),
     "space.decisions": ("SKIP", "OneOf"),
-    "space.piece_table": ("Group", "Template"),
+    "space.piece_table": ("BlockGroup", "Template"),
     "space.restriction": ("restrict",),
     "space.sampling": ("Sample", "sample"),
     "space.search_space": ("SearchSpace",),
@@ -88,6 +88,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "SKIP",
     "ArchitectureSpace",
+    "BlockGroup",
     "CollectProgress",
     "CollectReport",
     "CollectSettings",
@@ -99,13 +100,12 @@ __all__ = [
     "Evolution",
     "Fit",
     "FitOptions",
-    "Group",
     "Latencies",
     "LatencyOrigin",
+    "LatencyPrediction",
     "NonDominated",
     "Objective",
     "OneOf",
-    "Prediction",
     "Predictor",
     "Random",
     "Reinforce",
