@@ -48,7 +48,7 @@ class Number:
 
 
 def telling(run: Callable[..., Any], events: list[str], numbers: Callable[[Any], Any]) -> Callable[..., Any]:
-    def log_values(*arguments: Any) -> Any:
+    def told(*arguments: Any) -> Any:
         events.append("run")
         return numbers(run(*arguments))
 
