@@ -17,11 +17,16 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 PACKAGES = (
     "mhmodels",
     "mhmodels.export",
     "mhmodels.hardware",
     "mhmodels.android_bench",
+    "mhmodels.store",
+    "mhmodels.metrics",
+    "mhmodels.report",
     "mhmodels.search",
     "mhmodels.training",
     "mhmodels.weights",
@@ -39,6 +44,7 @@ _SECTION = re.compile(rf"^({'|'.join(SECTIONS)}):$")
 _ITEM = re.compile(r"^(\*{0,2}[A-Za-z_][\w., `*-]*?): (.*)$")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 _LONGEST = 100
+_NONE = inspect.Parameter.empty
 
 
 def main() -> None:
@@ -192,7 +198,10 @@ def _methods(value: type) -> Iterator[str]:
 
 def _signature(name: str, value: object, *, wrap: bool = True) -> str:
     try:
-        signature = inspect.signature(value)  # type: ignore[arg-type]
+        signature = _struct_signature(value) if _is_struct(value) else inspect.signature(value)  # type: ignore[arg-type]
+    except NameError as error:  # an import for type checkers only, such as keras
+        setattr(sys.modules[value.__module__], error.name, importlib.import_module(error.name))
+        return _signature(name, value, wrap=wrap)
     except (TypeError, ValueError):
         return ""
     parameters = [
@@ -211,6 +220,29 @@ def _signature(name: str, value: object, *, wrap: bool = True) -> str:
         given.insert(first, "*")
     end = text[text.rindex(") -> ") :] if ") -> " in text else ")"
     return "\n".join([f"{name}(", *(f"    {each}," for each in given), end])
+
+
+def _is_struct(value: object) -> bool:
+    return inspect.isclass(value) and issubclass(value, msgspec.Struct)
+
+
+def _struct_signature(kind: type[msgspec.Struct]) -> inspect.Signature:
+    """The signature of a struct with the annotations as the source has them; msgspec's own has their aliases resolved."""
+    annotations = {name: text for base in reversed(kind.__mro__) for name, text in vars(base).get("__annotations__", {}).items()}
+    names, defaults = kind.__struct_fields__, kind.__struct_defaults__
+    given = dict(zip(names[len(names) - len(defaults) :], map(_default, defaults), strict=True))
+    parameters = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=annotations[name], default=given.get(name, _NONE))
+        for name in names
+    ]
+    return inspect.Signature(parameters)
+
+
+def _default(value: object) -> object:
+    """A field's default; msgspec keeps a factory for a new dict or list."""
+    if value is msgspec.NODEFAULT:
+        return _NONE
+    return value.factory() if type(value).__name__ == "Factory" else value  # type: ignore[attr-defined]
 
 
 class _Shown:

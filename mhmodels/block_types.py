@@ -1,7 +1,7 @@
-"""The block types of an architecture, as data: their fields, and what values these may have.
+"""The block types of an architecture as data: their fields and the limits of these.
 
-What a block computes stands in `mhmodels.blocks`. Fields at their defaults are left out of files and identities, so that a
-new field with a default leaves every stored identity as it is.
+`mhmodels.blocks` holds what a block computes. Fields at their defaults are left out of files and identities, so that a new
+field with a default leaves every stored identity as it is.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
 
 
 class _Block(Checked, frozen=True, kw_only=True, cache_hash=True, tag_field="type"):
-    """What every block has: kernel and filters at width 1.0, a stride, and whether its output is a feature endpoint."""
+    """The common part of all blocks: a width and kernel at width multiplier 1.0, a stride, and the mark of a feature endpoint."""
 
     field_error: ClassVar = ArchitectureError
     type_name: ClassVar[str] = "block"
@@ -44,10 +44,20 @@ class _Block(Checked, frozen=True, kw_only=True, cache_hash=True, tag_field="typ
 class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
     """A convolution, then batch normalisation and an activation.
 
-    `scaling` says what the width multiplier does to `filters`: `always`; `above_one` keeps the declared width for
-    multipliers below 1 (the last 1x1 of MobileNetV2 and its descendants); `never`. With `expansion` the width is that
-    many times the channels read, rounded, and `filters` is what this gives at multiplier 1 (keras.applications' V3).
-    `residual` adds the input, behind the activation, wherever the stride is 1 and the two widths are equal.
+    Attributes:
+        filters: Width in channels at width multiplier 1.0.
+        kernel: Side of the kernel in pixels, from 1 to 31.
+        stride: Stride in pixels, from 1 to 4.
+        activation: Activation behind the convolution.
+        batch_norm: Whether batch normalisation follows.
+        bias: Whether the convolution has a bias.
+        groups: Number of channel groups, which divides `filters`.
+        scaling: Effect of the width multiplier on `filters`. `always` scales; `above_one` keeps the declared width for
+            multipliers below 1 (the last 1x1 of MobileNetV2 and its descendants); `never` keeps it.
+        expansion: Width as a multiple of the input channels, rounded; `filters` then states the width at multiplier 1
+            (keras.applications' MobileNetV3). None uses `filters`.
+        residual: Whether the input is added behind the activation where the stride is 1 and the two widths are equal.
+        endpoint: Whether the output is a feature endpoint.
     """
 
     type_name: ClassVar[str] = "conv"
@@ -69,9 +79,16 @@ class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
 
 
 class Separable(_Block, frozen=True, kw_only=True, tag="separable"):
-    """Depthwise then pointwise convolution, batch normalisation after each (MobileNetV1, arXiv 1704.04861).
+    """A depthwise and a pointwise convolution, with batch normalisation after each (MobileNetV1, arXiv 1704.04861).
 
-    `activation` follows the depthwise convolution, `pointwise_activation` the pointwise one.
+    Attributes:
+        filters: Width in channels at width multiplier 1.0.
+        kernel: Side of the depthwise kernel in pixels.
+        stride: Stride of the depthwise convolution.
+        activation: Activation behind the depthwise convolution.
+        pointwise_activation: Activation behind the pointwise convolution.
+        residual: Whether the input is added where the stride is 1 and the two widths are equal.
+        endpoint: Whether the output is a feature endpoint.
     """
 
     type_name: ClassVar[str] = "separable"
@@ -85,10 +102,14 @@ class Separable(_Block, frozen=True, kw_only=True, tag="separable"):
 
 
 class SqueezeExcite(Checked, frozen=True, kw_only=True):
-    """Squeeze-and-excitation on the expanded tensor: pool, reduce, gate.
+    """Squeeze-and-excitation on the expanded tensor: global pooling, reduction, expansion, gate.
 
-    The reduced width is `ratio` times the `expanded` width (MobileNetV3) or the block's `input` width (MnasNet), rounded
-    to `divisor`.
+    Attributes:
+        ratio: Reduced width as a share of the width that `of` names.
+        of: `expanded` for the expanded width (MobileNetV3), `input` for the block's input width (MnasNet).
+        divisor: The reduced width is rounded to multiples of this number.
+        activation: Activation behind the reduction.
+        gate: Function that computes the gate.
     """
 
     field_error: ClassVar = ArchitectureError
@@ -100,11 +121,21 @@ class SqueezeExcite(Checked, frozen=True, kw_only=True):
 
 
 class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottleneck"):
-    """1x1 expansion, depthwise kxk, linear 1x1 projection (MobileNetV2, arXiv 1801.04381).
+    """1x1 expansion, depthwise convolution, linear 1x1 projection (MobileNetV2, arXiv 1801.04381).
 
-    The expanded width is `expansion` times the block's actual input width, or `expanded_filters` (absolute, scaled by
-    the width multiplier). With neither there is no expansion convolution at all. `residual` adds the input wherever the
-    stride is 1 and the two widths are equal after the width multiplier, as TF Model Garden and keras.applications do.
+    Attributes:
+        filters: Width in channels at width multiplier 1.0.
+        kernel: Side of the depthwise kernel in pixels.
+        stride: Stride of the depthwise convolution.
+        expansion: Expanded width as a multiple of the block's actual input width. Without it and `expanded_filters` the block has
+            no expansion convolution.
+        expanded_filters: Expanded width in channels, scaled by the width multiplier, in place of `expansion`.
+        activation: Activation behind the expansion and the depthwise convolution.
+        squeeze_excite: Squeeze-and-excitation behind the depthwise convolution; None for none.
+        residual: Whether the input is added where the stride is 1 and the two widths are equal after the width multiplier, as in
+            TF Model Garden and keras.applications.
+        groups: Number of channel groups of the 1x1 convolutions.
+        endpoint: Whether the output is a feature endpoint.
     """
 
     type_name: ClassVar[str] = "inverted_bottleneck"
@@ -124,7 +155,7 @@ class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottle
 
 
 class FusedInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="fused_inverted_bottleneck"):
-    """A full kxk convolution to the expanded width in place of expansion and depthwise, then the linear projection."""
+    """A full convolution to the expanded width, then a linear 1x1 projection. Fields as in `InvertedBottleneck`."""
 
     type_name: ClassVar[str] = "fused_inverted_bottleneck"
     filters: Filters
@@ -142,9 +173,9 @@ class FusedInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="fused_inve
 
 
 class UniversalInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="universal_inverted_bottleneck"):
-    """MobileNetV4's block (arXiv 2404.10518): optional linear depthwise, expansion, optional depthwise, projection.
+    """MobileNetV4's block (arXiv 2404.10518): optional linear depthwise convolution, expansion, optional depthwise, projection.
 
-    A kernel of 0 leaves that depthwise convolution out. The stride sits on the middle one if there is one, else on the
+    A kernel of 0 leaves that depthwise convolution out. The stride is that of the middle convolution if there is one, else of the
     first.
     """
 
@@ -166,12 +197,11 @@ class UniversalInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="univer
 
 
 class Bottleneck(_Block, frozen=True, kw_only=True, tag="bottleneck"):
-    """1x1 to the inner width, kxk with the stride, linear 1x1, the shortcut added, then the activation (arXiv 1512.03385).
+    """ResNet's block: 1x1 to the inner width, kxk with the stride, linear 1x1, addition, activation (arXiv 1512.03385).
 
-    The inner width is `expansion` times the width *written*, rounded. The shortcut is the input itself wherever the stride
-    is 1 and the two widths are equal. Elsewhere `shortcut` says what brings it to the output's shape: a
-    1x1 convolution with the stride (`conv`), or average pooling by the stride and then a 1x1 convolution (`average_pool`,
-    ResNet-D, arXiv 1812.01187).
+    The inner width is `expansion` times the output width, rounded. The shortcut is the input itself where the stride is 1 and the
+    two widths are equal. Elsewhere `shortcut` brings the input to the output's shape: a 1x1 convolution with the stride (`conv`),
+    or average pooling by the stride and a 1x1 convolution (`average_pool`, ResNet-D, arXiv 1812.01187).
     """
 
     type_name: ClassVar[str] = "bottleneck"
@@ -188,7 +218,7 @@ class Bottleneck(_Block, frozen=True, kw_only=True, tag="bottleneck"):
 
 
 class MaxPool(_Block, frozen=True, kw_only=True, tag="max_pool"):
-    """Max pooling, which writes as many channels as it reads."""
+    """Max pooling; it has as many output channels as input channels."""
 
     type_name: ClassVar[str] = "max_pool"
     kernel: Kernel = 3
@@ -202,7 +232,7 @@ Block: TypeAlias = (
 
 
 def with_filters(block: Block, filters: int) -> Block:
-    """The block with another declared width; one that has none of its own, as pooling, is what it was."""
+    """Returns the block with another declared width. A block without a width of its own, such as pooling, stays as it is."""
     return block if isinstance(block, MaxPool) else msgspec.structs.replace(block, filters=filters)
 
 

@@ -1,4 +1,4 @@
-"""What each block type computes, as steps: a new block type is one function here and a line in the table below it."""
+"""What each block type computes, as steps. A new block type is one function here and one line in the table below it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str = "always") -> int:
-    """Channels that a declared width becomes under a width multiplier; exactly itself at 1.0."""
+    """Returns the number of channels that a declared width has under a width multiplier; the declared width at 1.0."""
     if scaling == "never" or width == 1.0 or (scaling == "above_one" and width < 1.0):
         return filters
     return rounding(filters * width)
@@ -171,7 +171,7 @@ def _fused_inverted_bottleneck(
 def _projected(
     block: InvertedBottleneck | FusedInvertedBottleneck, source: str, channels: int, inner: int, filters: int
 ) -> tuple[Step, ...]:
-    """Squeeze-excite if there is one, the linear projection, and the residual addition."""
+    """Returns squeeze-excite if there is one, the linear projection, and the residual addition."""
     excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, channels, inner)
     groups = block.groups if isinstance(block, InvertedBottleneck) else 1
     return (

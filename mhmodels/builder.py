@@ -1,7 +1,8 @@
-"""From an architecture to a Keras model: one builder that interprets the operations of `mhmodels.network`.
+"""Builds a Keras model from an architecture, by interpreting the operations of `mhmodels.network`.
 
-Backend-neutral (TensorFlow, JAX and torch backends): only Keras 3 layers, no custom objects, so that a saved `.keras`
-file loads anywhere. Layer names are the operations' names; batch normalisation and activation add `_bn` and `_act`.
+The builder works with the TensorFlow, JAX and torch backends: it uses only layers of Keras 3 and no custom objects, so that a
+saved `.keras` file loads anywhere. Layers are named after their operations; batch normalisation and activation add `_bn` and
+`_act`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def create_model(
 def _tensors(
     network: Network, image: keras.KerasTensor, maps: Collection[str], dropout: float, classifier_activation: str | None
 ) -> dict[str, keras.KerasTensor]:
-    """The output of every operation by its name; where `maps` are wanted, nothing is built after the last of them."""
+    """Returns the output of every operation by its name; with `maps`, nothing is built after the last of them."""
     tensors = {IMAGE: image}
     for op in network.ops:
         if maps and tensors.keys() >= set(maps):
@@ -96,7 +97,7 @@ def _tensors(
 
 
 def keras_name(name: str) -> str:
-    """A zoo name as Keras allows model names (no slashes, and dots read as attribute access in some tools)."""
+    """Returns a name without slashes and dots, which Keras and some of its tools do not allow in model names."""
     return "".join(c if c.isalnum() or c in "_-" else "_" for c in name)
 
 
@@ -111,7 +112,7 @@ def apply_op(op: Op, inputs: list[keras.KerasTensor], architecture: Architecture
 
 
 def op_layer(op: Op) -> keras.layers.Layer:
-    """The layer that bears an operation's name."""
+    """Returns the layer that is named after an operation."""
     if op.kind == "conv" or op.kind == "depthwise":
         return _convolution(op)
     if op.kind == "add":
@@ -172,7 +173,7 @@ def _pooled(features: keras.KerasTensor, pooling: str | None) -> keras.KerasTens
 def _input(
     architecture: Architecture, input_shape: Sequence[int | None] | None, input_tensor: keras.KerasTensor | None
 ) -> tuple[keras.KerasTensor, tuple[int | None, int | None], int]:
-    """The input tensor, its (height, width) and its channels."""
+    """Returns the input tensor, its (height, width) and its number of channels."""
     shape = input_shape
     if input_tensor is not None:
         if not keras.backend.is_keras_tensor(input_tensor) or len(input_tensor.shape) != 4:

@@ -1,8 +1,8 @@
-"""From blocks to operations: an architecture as a flat list with names, channels and sizes.
+"""Lowering: an architecture as a flat list of operations with names, channels and sizes.
 
-The Keras builder, the parameter and MAdds counts, the exporter and the cost models all interpret this list and know
-nothing of blocks; what a block type computes stands in `mhmodels.blocks` alone. Batch normalisation and activation ride on
-the convolution that they follow, because every runtime fuses them there.
+The Keras builder, the counts of parameters and MAdds, the exporter and the cost models interpret this list and know nothing of
+blocks; only `mhmodels.blocks` knows what a block type computes. Batch normalisation and activation are a part of the
+convolution that they follow, because every runtime fuses them.
 """
 
 from __future__ import annotations
@@ -63,13 +63,12 @@ class Endpoint(NamedTuple):
     """A feature map that a decoder may use.
 
     Attributes:
-        layer: name of the operation that makes it.
-        stride: how many times smaller than the input it is.
-        channels: its width.
-        level: its key in TF Model Garden's endpoint dictionary: 2, 3, … in order. Once `output_stride` is reached all
-            further ones share a level, and there the last one counts.
-        keras_layer: the layer of the Keras model whose output it is: an operation's batch normalisation and activation are
-            layers of their own.
+        layer: Name of the operation that computes it.
+        stride: Ratio of the input's size to the map's.
+        channels: Number of channels.
+        level: Key in TF Model Garden's endpoint dictionary: 2, 3, … in order. Once `output_stride` is reached, all further
+            endpoints share a level, of which the last one counts.
+        keras_layer: Layer of the Keras model whose output it is; batch normalisation and activation are layers of their own.
     """
 
     layer: str
@@ -80,7 +79,7 @@ class Endpoint(NamedTuple):
 
 
 class Network(NamedTuple):
-    """The operations in execution order, and where the feature maps and the last map before pooling are."""
+    """The operations in execution order, the feature endpoints, and the last map before pooling."""
 
     architecture: Architecture
     ops: tuple[Op, ...]
@@ -129,7 +128,7 @@ def lower(
 
 
 class _Assembly:
-    """The growing operation list, and the point in it where the next block attaches."""
+    """The growing list of operations, and the place in it where the next block attaches."""
 
     def __init__(self, architecture: Architecture, size: tuple[int | None, int | None], output_stride: int | None) -> None:
         self.rounding, self.width = architecture.rounding, architecture.width_multiplier
@@ -168,7 +167,7 @@ class _Assembly:
         self.at, self.channels, self.size = op.name, op.channels, op.size
 
     def _advance(self, name: str, block: Block) -> None:
-        """Counts a block's stride, which may reach `output_stride` and not pass it."""
+        """Counts the stride of a block, which may reach `output_stride` but not exceed it."""
         reached = self.stride * block.stride
         if self.output_stride is not None and block.stride > 1 and reached > self.output_stride:
             raise ArchitectureError(
@@ -195,15 +194,15 @@ class _Assembly:
 
 
 def select_endpoints(network: Network, out_strides: Collection[int] | None = None) -> tuple[Endpoint, ...]:
-    """The feature maps that a model gives: by stride, or all.
+    """Returns the feature maps of a model, by stride or all.
 
     Args:
-        network: as `lower` made it.
-        out_strides: strides, one map for each in this order: the last endpoint at that stride. None: every endpoint, the
-            finest first, one for each level.
+        network: Result of `lower`.
+        out_strides: Wanted strides; one map for each, in this order, which is the last endpoint at that stride. None returns
+            every endpoint, the finest first, one for each level.
 
     Raises:
-        ArchitectureError: no endpoint has such a stride; the message lists those that there are.
+        ArchitectureError: No endpoint has such a stride; the message lists those that there are.
     """
     if out_strides is None:
         chosen = {endpoint.level: endpoint for endpoint in network.endpoints}

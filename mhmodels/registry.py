@@ -136,10 +136,11 @@ def is_keras_file(model: str) -> bool:
 
 _FILES = {
     ".keras": "a Keras model, which `mhmodels export`, `consistency` and `verify --against` take; this expects {expected}",
-    ".h5": "Keras' HDF5 file. If it holds weights, give the name of their network, and this file as its weights. If it holds a "
-    "whole model, save it as .keras first: keras.models.load_model('{model}').save('{stem}.keras')",
+    ".h5": "Keras' HDF5 file. If it holds weights, give the name of their network, and {model} as its weights (argument "
+    "'weights'). If it holds a whole model, save it as .keras first: "
+    "keras.models.load_model('{model}').save('{stem}.keras')",
     ".hdf5": "Keras' HDF5 file; rename it to .h5, which Keras reads. If it holds weights, give the name of their network and "
-    "the file as its weights. If it holds a whole model, save it as .keras first: "
+    "the file as its weights (argument 'weights'). If it holds a whole model, save it as .keras first: "
     "keras.models.load_model('{stem}.h5').save('{stem}.keras')",
     ".tflite": "a TFLite file, which `mhmodels verify` and `bench` take; this expects {expected}",
     ".onnx": "an ONNX file, which is not read; this expects {expected}",

@@ -30,7 +30,7 @@ from mhmodels.hardware.capabilities import Capabilities
 from mhmodels.published import Published
 from mhmodels.search.cost_model.features import NAMES
 from mhmodels.search.cost_model.model import CostModel
-from mhmodels.search.run.results import TabularResult
+from mhmodels.search.run.results import TabularNetwork
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.training.errors import RecipeError
 from mhmodels.training.recipes import Adam, Recipe
@@ -43,7 +43,7 @@ VALUES: tuple[Any, ...] = (
     *(True, None, "relu", "foo", "", "conv", "always", [1, 2], [], {}, {"ratio": 1.0}),
 )
 FORMATS: tuple[type[msgspec.Struct], ...] = (
-    Architecture, Recipe, Setup, Metrics, Published, WeightsInfo, Entry, Preset, CostModel, TabularResult, Manifest, Hardware,
+    Architecture, Recipe, Setup, Metrics, Published, WeightsInfo, Entry, Preset, CostModel, TabularNetwork, Manifest, Hardware,
     Capabilities,
 )  # fmt: skip
 """What is read from files and tables. The structs in them are found from here."""

@@ -67,7 +67,7 @@ def test_resolve(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("w.h5", r"Keras' HDF5 file.*--weights w\.h5.*keras\.models\.load_model\('w\.h5'\)\.save\('w\.keras'\)"),
+        ("w.h5", r"Keras' HDF5 file.*w\.h5 as its weights.*keras\.models\.load_model\('w\.h5'\)\.save\('w\.keras'\)"),
         ("some/folder/w.weights.h5", "Keras' HDF5 file"),
         ("W.H5", "Keras' HDF5 file"),
         ("w.h5@0.5", "Keras' HDF5 file"),
@@ -98,8 +98,8 @@ def test_names_that_end_like_files() -> None:
 
 def test_exporting_a_network_whose_name_ends_like_a_file(tmp_path: Path) -> None:
     from mhmodels.export.cli.export import _opener
+    from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.export.options import ExportOptions
-    from mhmodels.export.reading.model_request import ModelRequest
 
     opener = _opener(ModelRequest(model="mobilenet_v2.keras"), ExportOptions(directory=tmp_path), alone=True)
     assert opener().architecture == resolve("mobilenet_v2.keras")
@@ -128,7 +128,8 @@ def test_builders_come_from_the_tables() -> None:
     assert builders["MobileNetV3Small"] == "mobilenet_v3_small"
     for builder, name in builders.items():
         found = getattr(mhmodels, builder)
-        assert found.model == name
+        assert found.__name__ == builder
+        assert f"Builds the network `{name}`" in found.__doc__
         assert name in found.__doc__
     assert {name for name in REQUIRED if "." not in name} <= set(builders.values())
     with pytest.raises(AttributeError, match="no attribute 'ResNet50'"):

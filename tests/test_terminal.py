@@ -70,7 +70,7 @@ def test_a_working_directory_that_was_removed_is_one_message(tmp_path: Path) -> 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_remove_temporary_folders_and_end_with_the_signals_code(tmp_path: Path, number: signal.Signals) -> None:
     code = (
-        "import time, click\nfrom mhmodels.cli import main\nfrom mhmodels.system.files import temporary_folder\n"
+        "import time, click\nfrom mhmodels.cli import main\nfrom mhmodels.system.temporary import temporary_folder\n"
         "def wait():\n"
         "    with temporary_folder('test'):\n        print('ready', flush=True); time.sleep(60)\n"
         "main.cli.add_command(click.Command('wait', callback=wait))\nmain.COMMANDS['wait'] = None\n"

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mhmodels.export.errors import ExportError
 from mhmodels.hardware.host.child import readable
 from mhmodels.system.child import run_contained
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 
 RuntimeKernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""

@@ -27,7 +27,7 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.writing.attach import attach_buffer, attach_files
 from mhmodels.export.writing.labels import OutputLabels
 from mhmodels.system.child import Child
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 
 FIELD = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"

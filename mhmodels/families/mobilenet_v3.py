@@ -79,7 +79,7 @@ def _minimalistic(name: str, stages: tuple[tuple[Block, ...], ...], widths: tupl
 def _entries(
     base: Architecture, title: str, builder: str, published: tuple[Published, ...], weights: PublicWeights
 ) -> tuple[ZooModel, ZooModel]:
-    """A network as TF Model Garden scales it, and as keras.applications does."""
+    """Returns a network twice: as TF Model Garden scales it, and as keras.applications does."""
     stem = msgspec.structs.replace(base.stem[0], scaling="never")
     last = msgspec.structs.replace(base.head.features[0], expansion=6)
     as_keras = variant(base, "keras", stem=(stem,), head=Head(features=(last,), hidden=base.head.hidden))

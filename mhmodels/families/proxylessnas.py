@@ -7,7 +7,7 @@ from mhmodels.families.rows import IMAGENET, Published, ZooModel, conv, ib, sepa
 
 
 def _stage(filters: int, stride: int, *rows: tuple[int, int], endpoint: bool = False) -> tuple[InvertedBottleneck, ...]:
-    """Rows of (kernel, expansion); the first strides and has no residual."""
+    """Returns a stage from rows of (kernel, expansion). Its first block has the stride and no residual."""
     return tuple(
         ib(k, 1 if i else stride, filters, e, residual=i > 0, endpoint=endpoint and i == len(rows) - 1)
         for i, (k, e) in enumerate(rows)

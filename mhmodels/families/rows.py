@@ -1,4 +1,4 @@
-"""Short row constructors, so that a family reads like the table in its paper: kernel, stride, filters, expansion."""
+"""Short constructors of blocks, so that a family reads like the table in its paper: kernel, stride, filters, expansion."""
 
 from __future__ import annotations
 
@@ -81,7 +81,13 @@ class BottleneckFields(TypedDict, total=False):
 
 
 class Published(NamedTuple):
-    """A published accuracy: ImageNet top-1 in percent, at which width, by whom."""
+    """A published accuracy.
+
+    Attributes:
+        top1: Top-1 accuracy on ImageNet in percent.
+        width_multiplier: Width of the network.
+        source: Publisher of the figure.
+    """
 
     top1: float
     width_multiplier: float
@@ -89,23 +95,28 @@ class Published(NamedTuple):
 
 
 class PublicWeights(NamedTuple):
-    """Trained ImageNet weights that others publish and `mhmodels weights import` reads: where, and at which widths."""
+    """Trained ImageNet weights that others publish and `mhmodels weights import` reads.
+
+    Attributes:
+        origin: Publisher or address.
+        width_multipliers: Widths for which there are weights.
+    """
 
     origin: str
     width_multipliers: tuple[float, ...]
 
 
 class ZooModel(NamedTuple):
-    """One entry of the zoo: the network and where it comes from.
+    """One entry of the zoo: a network and its origin.
 
     Attributes:
-        architecture: at width 1.0 and the input size of the published figures.
-        title: the name in its publication.
-        source: the publication.
-        published: accuracies, with who published them.
-        builder: name of the callable in `mhmodels` that builds it; "" for a variant, which is built by its zoo name.
-        weights: where trained weights can be had; empty if nowhere.
-        note: what distinguishes a variant, or what one must know to compare its figures.
+        architecture: Network at width 1.0 and the input size of the published figures.
+        title: Name in its publication.
+        source: The publication.
+        published: Published accuracies.
+        builder: Name of the function in `mhmodels` that builds it; "" for a variant, which is built by its zoo name.
+        weights: Trained weights that others publish.
+        note: Difference from the plain network, or what one must know to compare its figures.
     """
 
     architecture: Architecture
@@ -118,44 +129,44 @@ class ZooModel(NamedTuple):
 
 
 def conv(kernel: int, stride: int, filters: int, **fields: Unpack[ConvFields]) -> Conv:
-    """A convolution with batch normalisation."""
+    """Returns a convolution with batch normalisation."""
     return Conv(kernel=kernel, stride=stride, filters=filters, **fields)
 
 
 def separable(kernel: int, stride: int, filters: int, **fields: Unpack[SeparableFields]) -> Separable:
-    """A depthwise-separable convolution."""
+    """Returns a depthwise-separable convolution."""
     return Separable(kernel=kernel, stride=stride, filters=filters, **fields)
 
 
 def ib(kernel: int, stride: int, filters: int, expansion: float | None, **fields: Unpack[InvertedFields]) -> InvertedBottleneck:
-    """An inverted bottleneck; expansion None: no expansion convolution."""
+    """Returns an inverted bottleneck; expansion None leaves the expansion convolution out."""
     return InvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
 def fused(kernel: int, stride: int, filters: int, expansion: float, **fields: Unpack[FusedFields]) -> FusedInvertedBottleneck:
-    """A fused inverted bottleneck."""
+    """Returns a fused inverted bottleneck."""
     return FusedInvertedBottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
 def bottleneck(kernel: int, stride: int, filters: int, expansion: float, **fields: Unpack[BottleneckFields]) -> Bottleneck:
-    """A ResNet bottleneck; expansion: its inner width as a share of its filters."""
+    """Returns a ResNet bottleneck; `expansion` is its inner width as a share of its output width."""
     return Bottleneck(kernel=kernel, stride=stride, filters=filters, expansion=expansion, **fields)
 
 
 def uib(
     start: int, middle: int, stride: int, filters: int, expansion: float, **fields: Unpack[UniversalFields]
 ) -> UniversalInvertedBottleneck:
-    """A universal inverted bottleneck; a depthwise kernel of 0 is left out."""
+    """Returns a universal inverted bottleneck; a kernel of 0 leaves that depthwise convolution out."""
     return UniversalInvertedBottleneck(
         start_kernel=start, middle_kernel=middle, stride=stride, filters=filters, expansion=expansion, **fields
     )
 
 
 def variant(base: Architecture, suffix: str, **fields: object) -> Architecture:
-    """The same network with other fields, under the name `BASE.SUFFIX`."""
+    """Returns the same network with other fields, under the name `BASE.SUFFIX`."""
     return msgspec.structs.replace(base, name=f"{base.name}.{suffix}", **fields)
 
 
 def with_fields(stages: tuple[tuple[Block, ...], ...], **fields: object) -> tuple[tuple[Block, ...], ...]:
-    """The same stages with these fields in every block: `with_fields(STAGES, activation="relu", kernel=3)`."""
+    """Returns the same stages with these fields in every block: `with_fields(STAGES, activation="relu", kernel=3)`."""
     return tuple(tuple(msgspec.structs.replace(block, **fields) for block in stage) for stage in stages)

@@ -1,8 +1,8 @@
-"""Picture files: which files of a folder are pictures, and how their bytes become upright 8-bit RGB.
+"""Picture files: which files of a folder are pictures, and their decoding to upright 8-bit RGB.
 
-The only decoder of the project. Calibration, training, evaluation and verification read pictures through it, from folders
-and from TFRecords alike, so that the same bytes give the same pixels everywhere. What becomes of the pixels is in
-`mhmodels.preprocessing.pictures`.
+This is the only decoder of the project. Calibration, training, evaluation and verification read pictures through it, from
+folders and TFRecords alike, so that the same bytes give the same pixels everywhere. `mhmodels.preprocessing.pictures` crops,
+resizes and normalises them.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ MAX_FILE_BYTES = 512 << 20
 
 
 class PictureError(MhmodelsError, ValueError):
-    """Pictures that cannot be had: no such folder, nothing readable in it, pixels of the wrong shape."""
+    """Pictures cannot be read: the folder does not exist, nothing in it is readable, or pixels have the wrong shape."""
 
 
 class SkippedPicture(NamedTuple):
-    """A file that ends like a picture and could not be used.
+    """A file with the ending of a picture that could not be used.
 
     Attributes:
-        path: relative to the folder, with `/`.
-        reason: in a few words.
+        path: Path relative to the folder, with `/`.
+        reason: Reason in a few words.
     """
 
     path: str
@@ -62,20 +62,20 @@ class SkippedPicture(NamedTuple):
 
 
 def picture_files(root: Path, outside: Collection[Path] = ()) -> list[str]:
-    """The picture files in a folder and below it.
+    """Lists the picture files in a folder and below it.
 
-    Linked folders are entered, each real folder once, so that a link to a parent does not go round for ever. Linked files
-    count as files. Hidden files are left out: `._x.jpg` beside `x.jpg` holds what macOS knows of the file.
+    Linked folders are entered, each real folder once, so that a link to a parent causes no endless loop. Linked files count as
+    files. Hidden files are left out: `._x.jpg` beside `x.jpg` holds macOS's metadata of the file.
 
     Args:
-        root: the folder.
-        outside: real paths of folders that are not entered, whatever links to them.
+        root: The folder.
+        outside: Real paths of folders that are not entered, whatever links to them.
 
     Returns:
         Paths relative to `root`, with `/`, sorted.
 
     Raises:
-        PictureError: a folder cannot be listed.
+        PictureError: A folder cannot be listed.
     """
     return sorted(_walk(root, set(outside)))
 

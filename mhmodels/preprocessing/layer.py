@@ -1,9 +1,9 @@
 """The preprocessing of a network as a layer that every `.keras` file keeps.
 
-A network's rule from pixels to its input is no part of a Keras model: only layers and their configurations survive saving,
-loading in a Keras process without mhmodels, and being built upon. So `create_model` puts an `Identity` layer behind the input,
-whose name states the rule: `preprocessing_mean_128x3_std_128x3_crop_0.875_bilinear`. This module writes and reads that name.
-It imports no Keras.
+A network's preprocessing is no part of a Keras model: only layers and their configurations survive saving, loading in a Keras
+process without mhmodels, and being built upon. `create_model` therefore puts an `Identity` layer behind the input, whose name
+states the rule: `preprocessing_mean_128x3_std_128x3_crop_0.875_bilinear`. This module writes and reads that name. It imports
+no Keras.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _CONFIG, _LARGEST_CONFIG = "config.json", 64 << 20
 
 
 def layer_name(rule: Preprocessing) -> str:
-    """The name of the layer that states a rule."""
+    """Returns the name of the layer that states a rule."""
     mean, std = _written(rule.mean), _written(rule.std)
     return f"preprocessing_mean_{mean}_std_{std}_crop_{_number(rule.crop_fraction)}_{rule.interpolation}"
 
 
 def stated_rule(name: str) -> Preprocessing | None:
-    """The rule that a layer's name states; None for the name of any other layer.
+    """Returns the rule that the name of a layer states; None for any other layer.
 
     Example:
         >>> stated_rule("preprocessing_mean_128x3_std_128x3_crop_0.875_bilinear").mean
@@ -56,19 +56,19 @@ def stated_rule(name: str) -> Preprocessing | None:
 
 
 def model_rule(model: keras.Model) -> Preprocessing | None:
-    """The rule that the layers of a Keras model state, those of models inside it included; None where they state none or two."""
+    """Returns the rule that the layers of a Keras model state, those of nested models included; None for no rule or two."""
     return _only(str(layer.name) for layer in _layers(model))
 
 
 def state_rule(model: keras.Model, rule: Preprocessing) -> None:
-    """Makes the layer of a model that states a rule state this one; without such a layer nothing changes."""
+    """Changes the rule that a layer of the model states. A model without such a layer stays as it is."""
     for layer in _layers(model):
         if stated_rule(str(layer.name)) is not None:
             layer.name = layer_name(rule)
 
 
 def file_rule(path: str | os.PathLike[str]) -> Preprocessing | None:
-    """The rule that a `.keras` file states; None where it states none, or is no such file. Nothing of it is run."""
+    """Returns the rule that a `.keras` file states; None without a rule or for other files. Nothing of the file is run."""
     try:
         with open_regular(path) as stream, zipfile.ZipFile(stream) as archive, archive.open(_CONFIG) as file:
             content = file.read(_LARGEST_CONFIG + 1)

@@ -1,7 +1,7 @@
 """From picture files to a network's input: central crop, resize, normalisation; and the bundled photographs.
 
-Two forms of the same pictures exist: `pixels` (uint8, what a phone's camera gives and what quantised files take) and
-pictures (float32, normalised as the architecture's `Preprocessing` says). `preprocess` turns the first into the second.
+Pictures exist in two forms: pixels (uint8, what a phone's camera gives and what quantised files take) and normalised pictures
+(float32, by the architecture's `Preprocessing`). `preprocess` turns the first form into the second.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ DEFAULT = Preprocessing()
 
 
 class PictureReport(NamedTuple):
-    """What became of a folder's pictures.
+    """Which pictures of a folder were read.
 
     Attributes:
-        folder: as it was given.
-        found: picture files in the folder and below it.
-        read: those that were read, relative to the folder, in the order of the array's first axis.
-        skipped: those that were tried and could not be used, by path. With a limit, others may not have been tried.
+        folder: The folder as it was given.
+        found: Number of picture files in the folder and below it.
+        read: Files that were read, relative to the folder, in the order of the array's first axis.
+        skipped: Files that were tried and could not be used, by path. With a limit, others may not have been tried.
     """
 
     folder: str
@@ -47,17 +47,17 @@ class PictureReport(NamedTuple):
 
 
 def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing = DEFAULT) -> NDArray[np.float32]:
-    """Normalises pixels: (pixel - mean) / std per channel. Neither crops nor resizes.
+    """Normalises pixels: (pixel - mean) / std for each channel. It neither crops nor resizes.
 
     Args:
-        pixels: uint8, shape (…, height, width, channels).
-        preprocessing: `mean` and `std` with one value per channel, or one for all.
+        pixels: uint8 of shape (…, height, width, channels).
+        preprocessing: Rule whose `mean` and `std` have one value a channel, or one for all.
 
     Returns:
-        float32, same shape.
+        float32 of the same shape.
 
     Raises:
-        PictureError: not uint8, or a channel count that `preprocessing` does not fit.
+        PictureError: The pixels are not uint8, or have a number of channels that the rule does not fit.
     """
     if pixels.dtype != np.uint8 or pixels.ndim < 3:
         raise PictureError(
@@ -140,16 +140,16 @@ def fit_picture(
     position: tuple[float, float] = (0.5, 0.5),
     mirror: bool = False,
 ) -> NDArray[np.uint8]:
-    """Crops to the aspect ratio of `size` and resizes; a square `size` takes a square of the shorter side.
+    """Crops a picture to the aspect ratio of `size` and resizes it; a square `size` takes a square of the shorter side.
 
-    The interpolation averages where it shrinks (Pillow's antialiasing), unlike `tf.image.resize` at its default.
+    The interpolation averages where it shrinks (Pillow's antialiasing), unlike `tf.image.resize` by default.
 
     Args:
-        image: RGB.
+        image: RGB picture.
         size: (height, width) of the result in pixels.
-        preprocessing: `crop_fraction` of the largest such crop is kept; `interpolation` resizes it.
-        position: (down, right) of the crop in what room there is, each from 0 to 1; the centre by default.
-        mirror: left and right exchanged.
+        preprocessing: Rule whose `crop_fraction` of the largest such crop is kept and whose `interpolation` resizes it.
+        position: (down, right) of the crop within the free room, each from 0 to 1; the centre by default.
+        mirror: Whether left and right are exchanged.
 
     Returns:
         uint8 of shape (height, width, 3).

@@ -1,4 +1,4 @@
-"""The figures that the paper printed (arXiv 2008.08178, tables 1 and 2), as data. Every latency here has kind `published`."""
+"""The figures that the paper printed (arXiv 2008.08178, tables 1 and 2) as data. Every latency here has the kind `published`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ TableNumber: TypeAlias = Literal[1, 2]
 
 
 class PublishedHardware(Checked, frozen=True, kw_only=True):
-    """A column: its id here, its heading in the paper, and whether float32 or uint8 files ran there."""
+    """A column of the tables.
+
+    Attributes:
+        id: Hardware id in this package.
+        title: Heading in the paper.
+        takes: Format of the files that ran there.
+    """
 
     id: str
     title: str
@@ -27,13 +33,13 @@ class PublishedHardware(Checked, frozen=True, kw_only=True):
 
 
 class PublishedReference(Checked, frozen=True, kw_only=True):
-    """The C_i of equations 4 and 5: derived, since the paper does not print them.
+    """The reference latencies C_i of equations 4 and 5, which are derived because the paper does not print them.
 
     Attributes:
-        model: whose latencies they are: MobileNetV1 at width 1.0.
-        derivation: how they were found.
-        latency_ms: by hardware.
-        interval_ms: by hardware, the lowest and highest value that the printed figures admit.
+        model: Network whose latencies they are: MobileNetV1 at width 1.0.
+        derivation: How they were found.
+        latency_ms: Latency in ms by hardware.
+        interval_ms: Lowest and highest latency in ms that the printed figures admit, by hardware.
     """
 
     model: str
@@ -46,14 +52,16 @@ class PublishedRow(Checked, frozen=True, kw_only=True):
     """One printed row.
 
     Attributes:
-        table: 1 or 2.
-        title: the model's name in the paper.
-        models: what it is called here (`NAME[@WIDTH]`); empty for networks that were never published.
-        width_multiplier: as the table states.
+        table: Table 1 or 2.
+        title: Name of the network in the paper.
+        models: Names of the network in this package (`NAME[@WIDTH]`); empty for networks that were never published.
+        width_multiplier: Width that the table states.
         top1: ImageNet top-1 accuracy of the float model in percent.
-        params_m, madds_m: millions; None where not printed.
-        latency_ms: by hardware; None where the whole network did not run.
-        mn_norm_avg, mn_norm_max: as printed; None where not printed.
+        params_m: Parameters in millions; None where not printed.
+        madds_m: Multiply-accumulates in millions; None where not printed.
+        latency_ms: Latency in ms by hardware; None where the whole network did not run.
+        mn_norm_avg: Printed average of normalised latencies; None where not printed.
+        mn_norm_max: Printed maximum of normalised latencies; None where not printed.
     """
 
     table: TableNumber
@@ -80,17 +88,17 @@ class Published(Checked, frozen=True, kw_only=True):
 
 @functools.cache
 def published() -> Published:
-    """Everything that was printed, read once.
+    """Returns everything that was printed, read once.
 
     Raises:
-        FileFormatError: the package's data file is damaged.
+        FileFormatError: The data file of the package is damaged.
     """
     data = importlib.resources.files(__name__).joinpath(FILE).read_bytes()
     return decode_json(data, Published, FORMAT, FILE)
 
 
 def published_table(number: TableNumber) -> LatencyTable:
-    """Table 1 or 2 of the paper as a latency table: rows by their titles, kind `published`, NaN where unsupported."""
+    """Returns table 1 or 2 of the paper as a latency table: rows by their titles, NaN where a network did not run."""
     from mhmodels.metrics import LatencyTable
 
     hardware = [column.id for column in published().hardware]
@@ -100,12 +108,12 @@ def published_table(number: TableNumber) -> LatencyTable:
 
 
 def published_reference() -> dict[str, float]:
-    """C_i by hardware in ms: MobileNetV1 at width 1.0 on the Pixel 4. Derived, not printed: see `PublishedReference`."""
+    """Returns C_i in ms by hardware: MobileNetV1 at width 1.0 on the Pixel 4, derived (`PublishedReference`)."""
     return dict(published().reference.latency_ms)
 
 
 def published_row(model: str) -> PublishedRow | None:
-    """What the paper printed for a model (`multi_max`, `mobilenet_v1@1.25`; widths as %g, 1 left out), if anything."""
+    """Returns what the paper printed for a model (`multi_max`, `mobilenet_v1@1.25`), or None. A width of 1 is left out."""
     return next((row for row in published().rows if model in row.models), None)
 
 

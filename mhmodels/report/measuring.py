@@ -21,9 +21,10 @@ from mhmodels.hardware import (
     prepare,
 )
 from mhmodels.registry import resolve
-from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow, compare, subjects
+from mhmodels.report.building import compare, subjects
+from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow
 from mhmodels.report.failures import MeasurementFailure, failure_text
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from mhmodels.store import Store

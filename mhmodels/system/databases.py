@@ -26,7 +26,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from mhmodels.errors import FileFormatError, StoreError
-from mhmodels.system.files import folder_lock, make_folder, open_regular, replaced
+from mhmodels.system.files import open_regular, replaced
+from mhmodels.system.temporary import folder_lock, make_folder
 from mhmodels.system.text import printable
 
 _MAGIC = b"SQLite format 3\x00"

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from mhmodels.system.files import make_folder
+from mhmodels.system.temporary import make_folder
 
 POLL_S = 0.05
 

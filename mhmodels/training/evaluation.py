@@ -42,23 +42,27 @@ class Evaluation(NamedTuple):
 
 
 def normaliser(preprocessing: Preprocessing) -> Callable[[tf.Tensor], tf.Tensor]:
-    """(pixel - mean) / std in float32, as `mhmodels.preprocessing.pictures.preprocess`, inside a graph."""
+    """Returns a function of pixels that computes (pixel - mean) / std in float32 inside a graph."""
     mean = tf.constant(preprocessing.mean, tf.float32)
     std = tf.constant(preprocessing.std, tf.float32)
     return lambda pixels: (tf.cast(pixels, tf.float32) - mean) / std
 
 
 def right_first(labels: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
-    """Which logits (n, classes) are largest at their label (n,), bool (n,).
+    """Returns for each picture whether the logit of its label is the largest one, bool of shape (n,).
 
-    Of equal logits the first counts, as a prediction has it. `in_top_k` would count every one of them, so that a network
-    that tells nothing apart were always right. Where any of them is no finite number, nothing is right.
+    Of equal logits the first one counts, as in a prediction. `in_top_k` would count every one of them, so that a network with
+    constant scores would always be right. A picture with a logit that is not finite is never right.
+
+    Args:
+        labels: Labels of shape (n,).
+        logits: Logits of shape (n, classes).
     """
     return tf.equal(tf.argmax(logits, axis=1, output_type=labels.dtype), labels) & _finite(logits)
 
 
 def right_among(labels: tf.Tensor, logits: tf.Tensor, count: int) -> tf.Tensor:
-    """As `right_first`, among the `count` largest."""
+    """As `right_first`, for the `count` largest logits."""
     best = tf.math.top_k(logits, count).indices
     return tf.reduce_any(tf.equal(tf.cast(best, labels.dtype), labels[:, None]), axis=1) & _finite(logits)
 
@@ -68,7 +72,7 @@ def _finite(logits: tf.Tensor) -> tf.Tensor:
 
 
 def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Step:
-    """A function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
+    """Returns a function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
     normalise = normaliser(preprocessing)
 
     def replica_step(pixels: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
@@ -89,10 +93,10 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
 
 
 def run_test(test_step: Step, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
-    """Judges all pictures of a feed.
+    """Evaluates all pictures of a feed.
 
     Raises:
-        DataError: too many of them are unreadable.
+        DataError: Too many pictures are unreadable.
     """
     batches = strategy.distribute_datasets_from_function(
         lambda context: feed.evaluation(pipeline._replace(worker=context.input_pipeline_id, workers=context.num_input_pipelines))
@@ -109,16 +113,16 @@ def run_test(test_step: Step, feed: Feed, pipeline: Pipeline, strategy: tf.distr
 
 
 def evaluate(model: keras.Model, feed: Feed, preprocessing: Preprocessing, batch_size: int = 64) -> Evaluation:
-    """Judges a model with logits (no softmax) on all pictures of a feed, in this process.
+    """Evaluates a model with logits (no softmax) on all pictures of a feed, in this process.
 
     Args:
-        model: from float32 (n, height, width, 3) to logits (n, classes).
-        feed: of the test pictures, at the model's input size.
-        preprocessing: mean and std.
-        batch_size: pictures at once; no effect on the result beyond rounding.
+        model: Model from float32 (n, height, width, 3) to logits (n, classes).
+        feed: Feed of the test pictures, at the model's input size.
+        preprocessing: Rule whose mean and std normalise the pixels.
+        batch_size: Number of pictures computed at once; it does not change the result beyond rounding.
 
     Raises:
-        DataError: too many pictures are unreadable, or a label is outside the classes.
+        DataError: Too many pictures are unreadable, or a label is outside the classes.
     """
     strategy = tf.distribute.get_strategy()
     step = make_test_step(model, preprocessing, strategy)

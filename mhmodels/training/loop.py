@@ -1,7 +1,7 @@
-"""The training loop: steps, checkpoints, evaluation; the same result whether or not it was interrupted.
+"""The training loop: steps, checkpoints and evaluation, with the same result whether or not it was interrupted.
 
-It is our own because Keras' `fit` fails under MultiWorkerMirroredStrategy. Keras' `apply_gradients` sums gradients over
-replicas itself, so each replica divides its loss by the global batch and nothing is reduced twice.
+The loop does not use Keras' `fit`, which fails under MultiWorkerMirroredStrategy. Keras' `apply_gradients` sums gradients over
+replicas, so each replica divides its loss by the global batch size and nothing is reduced twice.
 """
 
 from __future__ import annotations
@@ -43,18 +43,19 @@ Transform = Callable[[keras.Model], keras.Model]
 
 
 class TrainingJob(NamedTuple):
-    """What to train, on what, where to.
+    """A training run with its objects made: model builder, feeds and strategy.
 
     Attributes:
-        build: makes the model with logits as output (no softmax); called once, within the strategy's scope.
-        setup: the record that a resumed run is compared with; `recipe`, `seed` and `precision` are taken from it.
-        train, test: the feeds; without `test` nothing is evaluated.
-        preprocessing: mean and std by which pixels are normalised.
-        folder: of the run.
-        strategy: from `strategies.make_strategy`.
-        transform: takes the built model and gives the one to train, sharing its variables (quantisation-aware training).
-        checkpoint_seconds: a checkpoint is written after each epoch, and within one whenever this long has passed.
-        resume: continue the run in the folder.
+        build: Function that makes the model with logits as output (no softmax); called once, within the strategy's scope.
+        setup: Record that a resumed run is compared with; `recipe`, `seed` and `precision` are taken from it.
+        train: Feed of training pictures.
+        test: Feed of test pictures; None evaluates nothing.
+        preprocessing: Rule whose mean and std normalise the pixels.
+        folder: Folder of the run.
+        strategy: Distribution strategy from `strategies.make_strategy`.
+        transform: Function from the built model to the model to train, which shares its variables (quantisation-aware training).
+        checkpoint_seconds: A checkpoint is written after each epoch, and within an epoch when so many seconds have passed.
+        resume: Whether to continue the run in the folder.
     """
 
     build: Callable[[], keras.Model]
@@ -70,14 +71,14 @@ class TrainingJob(NamedTuple):
 
 
 class TrainingOutcome(NamedTuple):
-    """What a run ends with.
+    """Result of a training run.
 
     Attributes:
-        model: the built model, with the trained weights (their moving average where the recipe says so).
-        trained: what the transform made of it; the same model without one.
-        progress: steps, seconds, history.
-        evaluation: of the last epoch, None without test data.
-        chief: whether this process is the one that writes files.
+        model: The built model with the trained weights (their moving average where the recipe says so).
+        trained: The transformed model; the same model without a transform.
+        progress: Steps, seconds and history.
+        evaluation: Evaluation of the last epoch; None without test data.
+        chief: Whether this process writes the files of the run.
     """
 
     model: keras.Model
@@ -88,14 +89,18 @@ class TrainingOutcome(NamedTuple):
 
 
 def train(job: TrainingJob, observer: Observer | None = None) -> TrainingOutcome:
-    """Trains a model from where its folder stands to the recipe's last epoch.
+    """Trains a model from the state of its folder to the last epoch of the recipe.
+
+    Args:
+        job: Model builder, feeds, strategy and folder.
+        observer: Receives the progress; None for nobody.
 
     Raises:
-        TrainingError: the folder holds another run, the batch does not divide over the replicas, or the loss, a gradient
-            or a weight became infinite or NaN (the last good checkpoint stays).
-        DataError: the data do not fit, or too many pictures are unreadable.
-        CheckpointError: a checkpoint cannot be written or read.
-        InterruptedJobError: the user pressed Ctrl-C; the first time a checkpoint is written at the end of the step.
+        TrainingError: The folder holds another run, the batch does not divide over the replicas, or the loss, a gradient or a
+            weight became infinite or NaN (the last good checkpoint stays).
+        DataError: The data do not fit, or too many pictures are unreadable.
+        CheckpointError: A checkpoint cannot be written or read.
+        InterruptedJobError: The user pressed Ctrl-C; after the first time a checkpoint is written at the end of the step.
     """
     with contextlib.closing(RunFolder(job.folder)) as folder:
         run = _Run(job, observer or Silent(), folder)
@@ -109,7 +114,7 @@ def train(job: TrainingJob, observer: Observer | None = None) -> TrainingOutcome
 
 
 class _Run:
-    """A run under way."""
+    """State of a training run."""
 
     def __init__(self, job: TrainingJob, observer: Observer, folder: RunFolder) -> None:
         recipe = job.setup.recipe
@@ -179,7 +184,7 @@ class _Run:
         return compiled
 
     def restore(self) -> None:
-        """Takes up the newest checkpoint, if there is one."""
+        """Restores the newest checkpoint, if there is one."""
         found = checkpoint.latest(self.folder.checkpoints)
         if found is not None and self.job.resume:
             variables = self._variables()
@@ -191,7 +196,7 @@ class _Run:
         self._agree_on_step()
 
     def _agree_on_step(self) -> None:
-        """Workers that begin at different steps would train on different batches and never know."""
+        """Checks that all workers begin at the same step: otherwise they would train on different batches unnoticed."""
         total = self.strategy.reduce(
             tf.distribute.ReduceOp.SUM,
             self.strategy.run(lambda: tf.identity(tf.constant(float(self.progress.step)))),
@@ -204,7 +209,7 @@ class _Run:
             )
 
     def to_end(self) -> TrainingOutcome:
-        """Trains what is left."""
+        """Trains the remaining steps."""
         batches = self.strategy.distribute_datasets_from_function(
             lambda context: self.job.train.training(
                 self.pipeline._replace(worker=context.input_pipeline_id, workers=context.num_input_pipelines),
@@ -233,11 +238,11 @@ class _Run:
         return TrainingOutcome(self.model, self.trained, self.progress, self.evaluation, self.chief)
 
     def kept(self) -> str:
-        """What an interrupted run leaves."""
+        """Returns what an interrupted run keeps, for messages."""
         return checkpoint.kept(self.folder.checkpoints, self.steps, f"`mhmodels train … -o {self.job.folder} --resume`")
 
     def _count(self, loss: float, correct: float, gradient_norm: float, *, finite: bool) -> None:
-        """Counts a step; ends a run whose loss, gradients or variables are no longer finite, in the step that made them so."""
+        """Counts a step. Ends the run in the step in which the loss, a gradient or a variable is no longer finite."""
         progress = self.progress
         self.job.train.check()
         progress.step += 1
@@ -298,12 +303,12 @@ class _Run:
         self.observer.epoch_done(result)
 
     def _evaluates(self, epoch: int) -> bool:
-        """Whether the model is evaluated after an epoch."""
+        """Returns whether the model is evaluated after an epoch."""
         due = epoch % self.recipe.evaluate_every == 0 or epoch == self.recipe.epochs
         return due and self.job.test is not None
 
     def _evaluate(self) -> Evaluation:
-        """Judges the model, with the averaged weights where the recipe has them; the live ones are put back."""
+        """Evaluates the model, with the averaged weights where the recipe has them; the trained ones are restored."""
         assert self.job.test is not None
         pipeline = self.pipeline
         variables = self.trained.trainable_variables
@@ -321,7 +326,7 @@ class _Run:
         return float(self.schedule(step)) if callable(self.schedule) else float(self.schedule)
 
     def _variables(self) -> dict[str, keras.Variable]:
-        """Everything that changes during training: weights, statistics, dropout's counters, the optimizer's slots."""
+        """Returns everything that changes in training: weights, statistics, counters of dropout, slots of the optimizer."""
         # Not by path: Keras numbers unnamed layers and optimizers by what the process has built before.
         model = {f"model/{i:05d}/{variable.name}": variable for i, variable in enumerate(self.trained.variables)}
         optimizer = {f"optimizer/{i:05d}": variable for i, variable in enumerate(self.optimizer.variables)}
@@ -338,7 +343,7 @@ class _Run:
         return {name: variable.value.numpy() for name, variable in self._variables().items()}
 
     def _check_arrays(self, arrays: dict[str, NDArray[np.generic]]) -> None:
-        """Ends the run where a variable of the model or a slot of the optimizer is not finite, by name."""
+        """Ends the run where a variable of the model or a slot of the optimizer is not finite; the message names it."""
         spoilt = first_not_finite(arrays)
         if spoilt is not None:
             raise self._diverged(f"variable '{spoilt}' is no longer finite")

@@ -1,4 +1,4 @@
-"""From a recipe to Keras objects: schedule, optimizer, loss terms, batch normalisation's settings."""
+"""Keras objects from a recipe: schedule, optimizer, loss terms, settings of batch normalisation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule | float
 
 
 def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Schedule:
-    """The learning rate by step, over a whole run of `steps`."""
+    """Returns the learning rate as a function of the step, over a whole run of `steps`."""
     peak, warmup = rate.peak_at(batch_size), round(rate.warmup * steps)
     if rate.decay == "cosine":
         if not warmup:
@@ -27,7 +27,7 @@ def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Schedule:
 
 
 def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer; with `ema`, it also averages the weights."""
+    """Returns the optimizer of a recipe; with `ema` it also averages the weights."""
     shared: dict[str, Any] = {"learning_rate": schedule}
     if recipe.ema is not None:
         shared |= {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
@@ -41,7 +41,7 @@ def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optim
 
 
 def set_batch_norm(model: keras.Model, momentum: float, synchronised: bool) -> None:
-    """Gives all batch normalisations of a model the recipe's settings, before the model is traced."""
+    """Sets momentum and synchronisation of all batch normalisations of a model, before the model is traced."""
     for layer in _layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = momentum
@@ -49,7 +49,7 @@ def set_batch_norm(model: keras.Model, momentum: float, synchronised: bool) -> N
 
 
 def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
-    """The variables that L2 applies to: kernels of convolutions, full and depthwise, except the classifier's."""
+    """Returns the variables that L2 applies to: kernels of convolutions, full and depthwise, without the classifier's."""
     return [
         variable
         for variable in model.trainable_variables
@@ -58,20 +58,20 @@ def decayed_kernels(model: keras.Model) -> list[keras.Variable]:
 
 
 def l2_penalty(kernels: list[keras.Variable], l2: float) -> tf.Tensor:
-    """l2 / 2 times the sum of squares, a scalar."""
+    """Returns l2 / 2 times the sum of squared kernels, a scalar."""
     return tf.add_n([tf.nn.l2_loss(tf.cast(kernel.value, tf.float32)) for kernel in kernels]) * l2
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Softmax cross-entropy of each picture.
+    """Computes the softmax cross-entropy of each picture.
 
     Args:
-        labels: int32 (n,).
-        logits: float32 (n, classes).
-        smoothing: share of the target that is spread over all classes.
+        labels: int32 of shape (n,).
+        logits: float32 of shape (n, classes).
+        smoothing: Share of the target that is spread over all classes.
 
     Returns:
-        float32 (n,), in nats.
+        float32 of shape (n,), in nats.
     """
     classes = logits.shape[-1]
     target = tf.one_hot(labels, classes, on_value=1 - smoothing + smoothing / classes, off_value=smoothing / classes)
@@ -79,7 +79,7 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
-    """All layers, those of models inside models too."""
+    """Yields all layers, those of nested models too."""
     for layer in model.layers:
         yield layer
         if isinstance(layer, keras.Model):

@@ -1,4 +1,4 @@
-"""tf.distribute by name, and mixed precision."""
+"""Distribution strategies by name, and mixed precision."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ TF_CONFIG_EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "ta
 
 
 def make_strategy(name: StrategyName) -> tf.distribute.Strategy:
-    """Makes a distribution strategy; `multi_worker` must come before any other use of TensorFlow in the process.
+    """Makes a distribution strategy. `multi_worker` must come before any other use of TensorFlow in the process.
 
     Args:
-        name: `none`; `mirrored` (all GPUs, or all logical devices, of this machine); `multi_worker` (one process a
-            machine, described by TF_CONFIG); `tpu` (the TPU system that the environment names; not exercised by our
-            tests, for lack of one).
+        name: `none`; `mirrored` (all GPUs, or all logical devices, of this machine); `multi_worker` (one process a machine,
+            described by TF_CONFIG); `tpu` (the TPU system that the environment names, which the tests do not cover).
 
     Raises:
         TrainingError: TF_CONFIG is missing or wrong, or there is no TPU.
@@ -34,14 +33,14 @@ def make_strategy(name: StrategyName) -> tf.distribute.Strategy:
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes the run's files: the first worker, or the only one."""
+    """Returns whether this process writes the files of the run: the first worker, or the only one."""
     resolver = strategy.cluster_resolver
     return resolver is None or not resolver.task_type or (resolver.task_type == "worker" and resolver.task_id == 0)
 
 
 @contextmanager
 def precision_policy(precision: Precision) -> Iterator[None]:
-    """Keras' global dtype policy while a model is built; what it was before is put back."""
+    """Sets Keras' global dtype policy while a model is built, and restores it."""
     before = keras.mixed_precision.dtype_policy()
     keras.mixed_precision.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:

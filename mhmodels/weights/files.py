@@ -212,10 +212,14 @@ def read_info(path: str | os.PathLike[str]) -> WeightsInfo | None:
 
 
 def read_arrays(file: WeightsFile, path: str) -> Arrays:
-    """The arrays of an open file of ours, checked against its description: names and shapes first, then the hash.
+    """Reads the arrays of an open weights file and checks names, shapes and hash against its description.
+
+    Args:
+        file: Open file with a description.
+        path: Its name, for messages.
 
     Raises:
-        WeightsError: they differ.
+        WeightsError: They differ.
     """
     assert file.info is not None
     network = file.info.network(path)
@@ -256,7 +260,7 @@ def _replace(target: Path, content: bytes) -> None:
 
 
 def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> bytes:
-    """The file's content. Made in memory, because HDF5's library does not recover from a full disk."""
+    """Returns the content of the file. It is made in memory, because HDF5's library does not recover from a full disk."""
     numbers = dict.fromkeys(KERAS_CLASSES.values(), 0)
     content = io.BytesIO()
     with h5py.File(content, "w") as file:
@@ -273,7 +277,7 @@ def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> by
 
 
 def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> tuple[tuple[Target, ...], str]:
-    """The layers that the arrays are of, and how much of the network that is."""
+    """Returns the layers that the arrays belong to, and which part of the network they are."""
     found = {key: tuple(array.shape) for key, array in arrays.items()}
     shapes: dict[tuple[str, Role], tuple[int, ...]] = {}
     for extent in reversed(EXTENTS):

@@ -35,7 +35,7 @@ KIND_NAMES = {"conv": "convolution", "depthwise": "depthwise convolution", "batc
 
 
 class Target(NamedTuple):
-    """A layer of our network: its Keras name, and the shape of each of its variables."""
+    """A layer of the network: its Keras name, and the shape of each of its variables."""
 
     kind: Kind
     name: str
@@ -43,14 +43,14 @@ class Target(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A source's part and the network that it is.
+    """The network that was found in a source.
 
     Attributes:
-        architecture: at the width, class count and input channels of the source.
-        part: the source's model.
-        variables: (layer, role) of our network to the source's variable; every one of the network's, or all but the
-            classifier's, or all but the top's.
-        holds: how much of the network there is.
+        architecture: Network at the width, class count and input channels of the source.
+        part: Model in the source.
+        variables: Variables of the source by (layer, role) of the network: all of them, or all but the classifier's, or all but
+            the top's.
+        holds: Part of the network that the source has.
     """
 
     architecture: Architecture
@@ -60,7 +60,7 @@ class Match(NamedTuple):
 
 
 class Extent(NamedTuple):
-    """How much of a network a source may hold."""
+    """Part of a network that a source may hold."""
 
     name: str
     top: bool
@@ -75,7 +75,7 @@ EXTENTS = (
 
 
 def targets(architecture: Architecture, *, top: bool = True, classifier: bool = True) -> tuple[Target, ...]:
-    """The layers with variables that our Keras model of a network has, in order."""
+    """Returns the layers with variables of the Keras model of a network, in order."""
     return tuple(
         target for op in lower(architecture, top=top).ops if classifier or op.name != LOGITS for target in op_targets(op)
     )
@@ -83,7 +83,7 @@ def targets(architecture: Architecture, *, top: bool = True, classifier: bool = 
 
 @functools.lru_cache(maxsize=1 << 14)
 def op_targets(op: Op) -> tuple[Target, ...]:
-    """The Keras layers with variables that one operation becomes: a convolution, and its batch normalisation."""
+    """Returns the Keras layers with variables of one operation: a convolution, and its batch normalisation."""
     if op.kind == "conv":
         shapes: dict[Role, tuple[int, ...]] = {"kernel": (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)}
     elif op.kind == "depthwise":
@@ -100,17 +100,17 @@ def op_targets(op: Op) -> tuple[Target, ...]:
 
 
 def match(source: Source, architecture: Architecture, *, width: float | None = None, classes: int | None = None) -> Match:
-    """Finds the network in a source and maps every variable.
+    """Finds a network in a source and maps every variable.
 
     Args:
-        source: what was read.
-        architecture: the expected network, at any width.
-        width: the width multiplier that it must have; None reads it off the shapes.
-        classes: the number of classes that it must have; None reads it off the shapes.
+        source: Layers and variables.
+        architecture: Expected network, at any width.
+        width: Required width multiplier; None derives it from the shapes.
+        classes: Required number of classes; None derives it from the shapes.
 
     Raises:
-        WeightsError: no model inside, another family, another width or class count; the message says which, and what
-            of the zoo fits instead.
+        WeightsError: The source has no model, or one of another family, width or class count. The message says which, and which
+            network of the zoo fits instead.
     """
     if not source.parts or not any(part.layers for part in source.parts):
         raise WeightsError(f"{source.path}: a {source.kind} with {len(source.variables)} variables, but no Keras model in it")
@@ -125,7 +125,7 @@ def match(source: Source, architecture: Architecture, *, width: float | None = N
 
 
 def fit(part: Part, architecture: Architecture, widths: Iterator[float] | tuple[float, ...]) -> Match | None:
-    """The first of the widths at which a network has exactly a part's layers, or None."""
+    """Returns the first of the widths at which a network has exactly the layers of a part, or None."""
     named = _in_our_order(part, architecture)
     if named is None and second_branch(architecture):
         return None
@@ -148,7 +148,7 @@ def fit(part: Part, architecture: Architecture, widths: Iterator[float] | tuple[
 
 
 def _in_our_order(part: Part, architecture: Architecture) -> Part | None:
-    """A part that bears our names, its layers as our network has them; None where it has others."""
+    """Returns a part with the names of this package, its layers in the network's order; None for other names."""
     places = {target.name: place for place, target in enumerate(targets(architecture))}
     if not {layer.name for layer in part.layers} <= places.keys():
         return None
@@ -156,7 +156,7 @@ def _in_our_order(part: Part, architecture: Architecture) -> Part | None:
 
 
 def second_branch(architecture: Architecture) -> str:
-    """The first operation that begins a branch beside another one, as a bottleneck's shortcut does; "" if none does."""
+    """Returns the first operation of a branch beside another one, such as a bottleneck's shortcut; "" for none."""
     before = IMAGE
     for op in lower(architecture).ops:
         if op.kind not in ("add", "multiply") and op.inputs[0] != before:
@@ -166,9 +166,9 @@ def second_branch(architecture: Architecture) -> str:
 
 
 def same_network(one: Architecture, other: Architecture) -> bool:
-    """Whether two architectures compute the same but for input size and class count.
+    """Returns whether two architectures compute the same but for input size and class count.
 
-    Compared after lowering, because several width multipliers can round to one network.
+    They are compared after lowering, because several width multipliers can round to one network.
     """
     size, classes = one.input_size, one.classes
     return one.batch_norm_epsilon == other.batch_norm_epsilon and (
@@ -177,7 +177,7 @@ def same_network(one: Architecture, other: Architecture) -> bool:
 
 
 def candidates(source: Source) -> list[str]:
-    """Networks of the zoo that a source may be, as NAME@WIDTH, at the common widths; variants (`NAME.variant`) last."""
+    """Returns networks of the zoo that a source may hold, as NAME@WIDTH at the common widths; variants come last."""
     parts = sorted(source.parts, key=lambda part: -len(part.layers))
     found = []
     for name, entry in zoo().items():
@@ -199,7 +199,7 @@ def _assign(part: Part, wanted: tuple[Target, ...]) -> dict[tuple[str, Role], Va
 
 
 def _shapes(layer: Layer) -> dict[Role, tuple[int, ...]]:
-    """A layer's shapes as a convolution has them: a dense kernel (in, out) is a 1x1 one."""
+    """Returns the shapes of a layer as a convolution has them: a dense kernel (in, out) is a 1x1 one."""
     return {
         role: (1, 1, *variable.shape) if role == "kernel" and len(variable.shape) == 2 else variable.shape
         for role, variable in layer.variables.items()
@@ -212,7 +212,7 @@ def _counts(architecture: Architecture, extent: Extent) -> dict[Kind, int]:
 
 
 def _stem_channels(architecture: Architecture) -> int:
-    """Output channels of the first convolution: what tells most widths apart at once."""
+    """Returns the output channels of the first convolution, which distinguish most widths at once."""
     alone = msgspec.structs.replace(architecture, stages=(), head=Head()) if architecture.stem else architecture
     return next(op.channels for op in lower(alone, top=False).ops if op.kind == "conv")
 
@@ -224,7 +224,7 @@ def _widths() -> Iterator[float]:
 
 
 def _explain(source: Source, parts: list[Part], architecture: Architecture, width: float | None) -> str:
-    """Why nothing fits: another width than given, another family, or where the first difference is."""
+    """Returns why nothing fits: another width than required, another family, or the first difference."""
     if width is not None:
         for part in parts:
             other = fit(part, architecture, _widths())
@@ -242,12 +242,12 @@ def _explain(source: Source, parts: list[Part], architecture: Architecture, widt
         )
     what = f"{source.path}: not {architecture.name}" + ("" if width is None else f" at width {width:g}")
     others = [name for name in candidates(source) if name.partition("@")[0] != architecture.name]
-    hint = f"; it fits {', '.join(others[:4])}: name {others[0]} as the model" if others else ""
+    hint = f"; it fits {', '.join(others[:4])}: name {others[0]} as the model (argument 'model')" if others else ""
     return f"{what}: {_difference(parts, architecture, width)}{hint}"
 
 
 def _difference(parts: list[Part], architecture: Architecture, width: float | None) -> str:
-    """The counts that differ, or the first shape that does, at the width that gets furthest."""
+    """Returns the counts that differ, or the first shape that does, at the width with the most equal layers."""
     part = parts[0]
     other = [layer.name for layer in part.layers if layer.kind == "other"]
     if other:
@@ -263,7 +263,7 @@ def _difference(parts: list[Part], architecture: Architecture, width: float | No
 
 
 def _first_difference(part: Part, architecture: Architecture, extent: Extent, width: float) -> tuple[int, str]:
-    """How many layers agree at a width, and the first that does not."""
+    """Returns how many layers agree at a width, and the first that does not."""
     channels = next(layer.variables["kernel"].shape[-2] for layer in part.layers if layer.kind == "conv")
     scaled = architecture.at(width_multiplier=width, input_channels=max(1, channels))
     agreed = 0

@@ -1,7 +1,7 @@
-"""Weights that were trained with another padding than this package's: where their scores agree, and a warning where not.
+"""Weights that were trained with another padding than this package's: the input sizes at which scores agree, and warnings.
 
-keras.applications.MobileNet (V1) pads the map before every strided convolution with ((0, 1), (0, 1)). This package pads as
-SAME does, which is the same only where the map's sides are even. keras.applications' V2 and V3 pad as SAME at every size.
+keras.applications.MobileNet (V1) pads the map before every strided convolution with ((0, 1), (0, 1)). This package pads as SAME
+does, which is the same only where the map's sides are even. keras.applications' V2 and V3 pad as SAME at every size.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _BOTTOM_RIGHT = ("mobilenet_v1", "mobilenet_v1.keras")
 
 
 def padding_of(source: Source, found: Match) -> Padding:
-    """The padding that weights were trained with, as far as their source tells.
+    """Returns the padding that weights were trained with, as far as their source tells.
 
     Args:
-        source: where they come from.
-        found: the network in it. Layers with this package's names were trained with its padding.
+        source: Source of the weights.
+        found: Network in it. Layers with this package's names were trained with its padding.
     """
     names = {target.name for target in targets(found.architecture)}
     if source.origin != "keras" or {layer.name for layer in found.part.layers} <= names:
@@ -43,13 +43,13 @@ def padding_of(source: Source, found: Match) -> Padding:
 
 
 def agreeing_sizes(architecture: Architecture) -> int:
-    """The number of which both sides of the input must be a multiple, so that every map before a stride is even."""
+    """Returns the number of which both sides of the input must be a multiple, so that every strided map is even."""
     ops = lower(architecture, top=False).ops
     return math.prod(op.stride for op in ops if op.stride > 1)
 
 
 def is_exact(architecture: Architecture, size: Sequence[int | None]) -> bool:
-    """Whether both paddings are the same at an input size: no map before a strided convolution has an odd side."""
+    """Returns whether both paddings are the same at an input size: no strided map has an odd side."""
     if None in size:
         return False
     height, width = size
@@ -63,7 +63,7 @@ def is_exact(architecture: Architecture, size: Sequence[int | None]) -> bool:
 
 
 def warn_at_import(path: str, architecture: Architecture) -> None:
-    """Says at which input sizes the scores of weights with the other padding will agree."""
+    """Warns at which input sizes the scores of weights with the other padding will agree."""
     step = agreeing_sizes(architecture)
     warnings.warn(
         f"{path}: keras.applications' {architecture.name} pads ((0, 1), (0, 1)) before strides, this package as SAME: scores "

@@ -1,4 +1,4 @@
-"""What trained weights say of their network, before anything is built: class count and input size are theirs to state."""
+"""The class count and input size that weights state of their network, before anything is built."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ class Weighted(NamedTuple):
 def weighted_network(
     architecture: Architecture, weights: str | os.PathLike[str] | None, changes: Mapping[str, Any], *, top: bool = True
 ) -> Weighted:
-    """Applies changes to a network, and for the rest what its weights state.
+    """Returns a network with changes, and with what its weights state where nothing was changed.
 
-    Nothing but the file's description is read, so that what does not fit is told before a model is built.
+    Only the description of the file is read, so that a misfit is reported before a model is built.
 
     Args:
-        architecture: at the wanted width.
-        weights: a weights file, a registered name, or None. A plain Keras file states nothing.
-        changes: of `input_size`, `input_channels` and `classes`; None for what is not asked for.
-        top: whether the classifier is wanted; without it the class count does not matter.
+        architecture: Network at the wanted width.
+        weights: Path of a weights file, a registered name, or None. A plain Keras file states nothing.
+        changes: Wanted `input_size`, `input_channels` and `classes`; None for no change.
+        top: Whether the classifier is wanted; without it the class count does not matter.
 
     Raises:
-        WeightsError: the weights cannot be had, are of another network, or have another class count than asked for.
-        UnknownNameError: neither a file nor a registered name.
+        WeightsError: The weights cannot be obtained, are of another network, or have another class count than wanted.
+        UnknownNameError: `weights` is neither a file nor a registered name.
     """
     asked = {name: value for name, value in changes.items() if value is not None}
     architecture = architecture.at(**asked)
@@ -69,16 +69,16 @@ def weighted_network(
 
 
 def check_network(path: str, own: Architecture, architecture: Architecture, *, classes: bool) -> None:
-    """Checks that weights are of a network, at any input size and, unless `classes` counts, any class count.
+    """Checks that weights belong to a network, at any input size and, unless `classes` is set, any class count.
 
     Args:
-        path: of the weights.
-        own: what they are of.
-        architecture: what they shall be for.
-        classes: whether the class count must be the same.
+        path: Name of the weights file, for messages.
+        own: Network of the weights.
+        architecture: Network that they are wanted for.
+        classes: Whether the class count must be equal.
 
     Raises:
-        WeightsError: they are of another one.
+        WeightsError: They belong to another network.
     """
     if own.input_channels != architecture.input_channels:
         raise WeightsError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_place, check_places, emit_json, json_option, note, store_option
-from mhmodels.cli.phones import PhoneOptions, phone_options
+from mhmodels.cli.phone_options import PhoneOptions, phone_options
 from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Hardware, HardwareCollection, HardwareEntry, answer, built_in_hardware
 from mhmodels.search.collecting.latency_files import LatencyFiles
 from mhmodels.search.collecting.settings import CollectSettings, reference_network
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 from mhmodels.version import __version__
 
 MACHINE = "machine"

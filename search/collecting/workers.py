@@ -24,7 +24,7 @@ from mhmodels.search.collecting.latency_files import LatencyFiles
 from mhmodels.search.collecting.plan import THIS_MACHINE, CollectNetwork, CollectPlan
 from mhmodels.search.collecting.settings import CollectSettings, reference_network
 from mhmodels.search.space.search_space import SearchSpace
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 
 CHUNK = 8
 """Networks whose files exist at the same time."""

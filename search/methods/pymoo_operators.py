@@ -23,7 +23,7 @@ from pymoo.operators.selection.tournament import TournamentSelection
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 
-class _Mutate(Mutation):
+class _Mutate(Mutation):  # type: ignore[misc]  # pymoo has no types
     """Changes one or more decisions of every child."""
 
     def __init__(self, space: SearchSpace) -> None:
@@ -34,7 +34,7 @@ class _Mutate(Mutation):
         return self.space.mutate(X.astype(np.int16), random_state)
 
 
-class _Copy(Crossover):
+class _Copy(Crossover):  # type: ignore[misc]  # pymoo has no types
     """Copies the only parent as a new individual."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class _Copy(Crossover):
         return X.copy()
 
 
-class _Cross(Crossover):
+class _Cross(Crossover):  # type: ignore[misc]  # pymoo has no types
     """Takes each decision from one of two parents."""
 
     def __init__(self, space: SearchSpace) -> None:
@@ -55,14 +55,14 @@ class _Cross(Crossover):
         return self.space.crossover(X[0].astype(np.int16), X[1].astype(np.int16), random_state)[None]
 
 
-class _Oldest(Survival):
+class _Oldest(Survival):  # type: ignore[misc]  # pymoo has no types
     """Keeps the youngest; populations are in order of age."""
 
     def _do(self, problem: Any, pop: Any, *args: Any, n_survive: int | None = None, **rest: Any) -> Any:
         return pop[len(pop) - (n_survive or 0) :]
 
 
-class _Unseen(DuplicateElimination):
+class _Unseen(DuplicateElimination):  # type: ignore[misc]  # pymoo has no types
     """Drops networks that occurred in this population or an earlier one."""
 
     def __init__(self, seen: dict[bytes, None]) -> None:

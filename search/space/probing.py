@@ -46,7 +46,7 @@ def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabili
     from mhmodels.export.writing.latency import latency_file, latency_format
     from mhmodels.hardware import answer, built_in_hardware, prepare
     from mhmodels.hardware.measuring import check
-    from mhmodels.system.files import temporary_folder
+    from mhmodels.system.temporary import temporary_folder
 
     hardware, runner = (known or built_in_hardware()).get(hardware_id)
     file_format = latency_format(hardware.format, hardware.id)

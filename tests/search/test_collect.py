@@ -541,6 +541,7 @@ def test_a_store_locked_by_another_process_ends_the_run_with_its_name(fake: Fake
     assert report.tallies[0].done == 3
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_row_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, killed while rows come."""
     store = tmp_path / "r.db"

@@ -13,18 +13,9 @@ from pathlib import Path
 import pytest
 
 from mhmodels.errors import FileFormatError
-from mhmodels.system import files
-from mhmodels.system.files import (
-    folder_lock,
-    open_regular,
-    published,
-    read_bytes,
-    replaced,
-    sweep,
-    temporary_folder,
-    try_place,
-    write_atomically,
-)
+from mhmodels.system import files, moving, temporary
+from mhmodels.system.files import open_regular, published, read_bytes, replaced, try_place, write_atomically
+from mhmodels.system.temporary import folder_lock, sweep, temporary_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -133,8 +124,8 @@ def test_temporary_names_cannot_be_laid_out_before(tmp_path: Path, monkeypatch: 
     """Even whoever guesses a name gains nothing: a link there is not followed."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    monkeypatch.setattr(files.secrets, "token_hex", lambda n: "0" * 2 * n)
-    (tmp_path / f".mhm-{os.getpid()}-{files._machine()}{'0' * 16}.partial.json").symlink_to(victim)
+    monkeypatch.setattr(temporary.secrets, "token_hex", lambda n: "0" * 2 * n)
+    (tmp_path / f".mhm-{os.getpid()}-{temporary._machine()}{'0' * 16}.partial.json").symlink_to(victim)
     with pytest.raises(FileExistsError):
         write_atomically(tmp_path / "a.json", b"x")
     assert victim.read_text() == "precious"
@@ -147,7 +138,7 @@ def no_links(*_: object, **__: object) -> None:
 @pytest.mark.parametrize("missing", ["", "renameat2", "renameat2 and links"])
 def test_without_overwriting_one_writer_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     if missing:
-        monkeypatch.setattr(files, "_rename_without_replacing", lambda *_: False)
+        monkeypatch.setattr(moving, "_rename_without_replacing", lambda *_: False)
     if "links" in missing:
         monkeypatch.setattr(os, "link", no_links)
         write_atomically(tmp_path / "new.json", b"x", overwrite=False)
@@ -190,18 +181,18 @@ def test_files_that_are_replaced_together_come_back_where_one_cannot_be_moved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     if not links:
-        monkeypatch.setattr(files.os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EPERM, "no hard links")))
+        monkeypatch.setattr(os, "link", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EPERM, "no hard links")))
     first, second, third = (tmp_path / name for name in "abc")
     first.write_text("old")
     third.write_text("old")
-    move = files._move
+    move = moving.move
 
     def failing(beside: Path, path: Path, overwrite: bool) -> None:
         if path == first:
             raise OSError(errno.EIO, "the disk broke")
         move(beside, path, overwrite)
 
-    monkeypatch.setattr(files, "_move", failing)
+    monkeypatch.setattr(moving, "move", failing)
     with pytest.raises(OSError, match="the disk broke"), files.published(first, second, third) as beside:
         for file in beside:
             file.write_text("new")
@@ -221,10 +212,10 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path: Path) ->
 
 
 def test_sweeping_spares_running_processes_and_foreign_files(tmp_path: Path) -> None:
-    (tmp_path / f".mhm-1-{files._machine()}0123456789abcdef.partial").touch()
+    (tmp_path / f".mhm-1-{temporary._machine()}0123456789abcdef.partial").touch()
     (tmp_path / ".mhm-999999999-00000000deadbeef01234567.partial").touch()  # of another machine
     (tmp_path / ".mhm-notes").touch()
-    (tmp_path / f".mhm-999999999-{files._machine()}0123456789abcdef.partial").symlink_to(tmp_path / ".mhm-notes")
+    (tmp_path / f".mhm-999999999-{temporary._machine()}0123456789abcdef.partial").symlink_to(tmp_path / ".mhm-notes")
     with replaced(tmp_path / "a.json") as beside:
         sweep(tmp_path)
         assert beside.exists()
@@ -235,7 +226,7 @@ def test_sweeping_spares_running_processes_and_foreign_files(tmp_path: Path) -> 
 def test_a_temporary_folder_ends_with_its_block_and_after_a_kill_with_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(temporary.tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with temporary_folder("test") as folder:
         write_atomically(folder / "x", b"x")
@@ -244,7 +235,7 @@ def test_a_temporary_folder_ends_with_its_block_and_after_a_kill_with_the_next(
             assert folder != other
     assert names(tmp_path) == []
     killed(
-        "import time\nfrom mhmodels.system.files import temporary_folder\n"
+        "import time\nfrom mhmodels.system.temporary import temporary_folder\n"
         "with temporary_folder('test') as f:\n    (f / 'big').write_bytes(b'x'); print('ready', flush=True); time.sleep(60)"
     )
     assert len(names(tmp_path)) == 1

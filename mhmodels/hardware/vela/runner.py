@@ -19,7 +19,7 @@ from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.protocol import Hardware, Job
 from mhmodels.hardware.vela.process import run_vela
-from mhmodels.system.files import temporary_folder
+from mhmodels.system.temporary import temporary_folder
 from mhmodels.tflite.file import read_tflite
 
 TIMEOUT_S = 600.0

@@ -18,13 +18,13 @@ _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.
 def random_crop(
     image: Image.Image, size: tuple[int, int], augmentation: Augmentation, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Cuts out a random part of a picture and resizes it, perhaps mirrored (the distorted crop of Inception training).
+    """Cuts out a random part of a picture and resizes it, perhaps mirrored (the distorted crop of Inception's training).
 
     Args:
-        image: RGB.
+        image: RGB picture.
         size: (height, width) of the result in pixels.
-        augmentation: ranges of area and aspect ratio.
-        rng: the only source of randomness.
+        augmentation: Ranges of area and aspect ratio.
+        rng: Only source of randomness.
 
     Returns:
         uint8 of shape (height, width, 3).

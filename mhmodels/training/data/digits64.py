@@ -31,13 +31,13 @@ _FRAGMENT_DRAWS = 8
 
 
 class Setting(NamedTuple):
-    """How hard the canvases are.
+    """Difficulty of the canvases.
 
     Attributes:
-        name: name of the data set, `digits64` or `digits64-hard`.
-        fragments: pieces of other digits on a canvas.
-        factor: lowest and highest opacity of a fragment.
-        noise: standard deviation of the Gaussian noise, of pixel values in 0 to 1.
+        name: Name of the data set, `digits64` or `digits64-hard`.
+        fragments: Number of pieces of other digits on a canvas.
+        factor: Lowest and highest opacity of a fragment.
+        noise: Standard deviation of the Gaussian noise, for pixel values from 0 to 1.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Split(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """Canvases and what is on them: uint8 (n, 64, 64, 3) and int32 (n,)."""
+    """Canvases, uint8 (n, 64, 64, 3), and their digits, int32 (n,)."""
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int32]
@@ -69,7 +69,7 @@ class Pictures(NamedTuple):
 
 @functools.cache
 def digits() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """The source digits, float32 (1797, 8, 8) in 0 to 1, and their classes."""
+    """Returns the source digits, float32 (1797, 8, 8) from 0 to 1, and their classes."""
     from sklearn.datasets import load_digits
 
     data = load_digits()
@@ -78,7 +78,7 @@ def digits() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
 
 @functools.cache
 def split() -> Split:
-    """The fixed split by source digit: 360 test, 1,437 train, of which 300 validate a search; stratified by class."""
+    """Returns the fixed split by source digit: 360 test, 1,437 train, of which 300 validate a search; stratified by class."""
     labels = digits()[1]
     test, train = _stratified(np.arange(len(labels)), labels, TEST_DIGITS, np.random.default_rng(0))
     validation, search_train = _stratified(train, labels, VALIDATION_DIGITS, np.random.default_rng(1))
@@ -130,7 +130,7 @@ def canvas(seed: Iterable[int], digit: int, setting: Setting = DIGITS64) -> NDAr
 
 @functools.cache
 def test_set(setting: Setting = DIGITS64) -> Pictures:  # noqa: PT028
-    """The 1,800 test canvases: five of each test digit, in the digits' order. Drawn once a process and read-only."""
+    """Returns the 1,800 test canvases: five of each test digit, in the digits' order. Drawn once a process, read-only."""
     return _fixed_set(TEST_STREAM, split().test, TEST_CANVASES, setting)
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints: every variable of a run in one file, whole or not there.
+"""Checkpoints: all variables of a run in one file that is whole or absent.
 
-A NumPy `.npz` archive whose members carry checksums, so that a truncated or damaged file is seen when it is read; the
-two newest are kept, so that the last good one outlives a failure while the next is written.
+A checkpoint is a NumPy `.npz` archive whose members carry checksums, so that a truncated or damaged file is detected when it is
+read. The two newest ones are kept, so that the last good one outlives a failure while the next is written.
 """
 
 from __future__ import annotations
@@ -31,9 +31,18 @@ _MOST_STATE = 64 << 20
 
 
 class EpochResult(Checked, frozen=True, kw_only=True):
-    """One epoch in the run's history; accuracies are shares (0 to 1), of training pictures as augmented.
+    """Result of one epoch.
 
-    `test_…` are None where the epoch was not evaluated.
+    Attributes:
+        epoch: Number of the epoch, from 1.
+        step: Number of steps done at its end.
+        loss: Mean loss on the training pictures in nats.
+        accuracy: Accuracy on the training pictures, as augmented, 0 to 1.
+        learning_rate: Learning rate of its last step.
+        seconds: Seconds of the epoch.
+        test_loss: Loss on the test data; None where the epoch was not evaluated.
+        test_accuracy: Top-1 accuracy on the test data, 0 to 1, or None.
+        test_top5: Top-5 accuracy on the test data, 0 to 1, or None.
     """
 
     epoch: int
@@ -48,14 +57,16 @@ class EpochResult(Checked, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, kw_only=True):
-    """Where a run stands, besides its variables: what an exact continuation needs.
+    """State of a run besides its variables, as an exact continuation needs it.
 
     Attributes:
-        step: steps done since the start.
-        loss_sum, correct, pictures: of the epoch under way.
-        seconds: spent so far, interruptions not counted.
-        epoch_seconds: of those, in the epoch under way.
-        history: the epochs done.
+        step: Number of steps done since the start.
+        loss_sum: Summed loss of the current epoch.
+        correct: Number of pictures of the current epoch classified correctly.
+        pictures: Number of pictures of the current epoch.
+        seconds: Seconds spent, without interruptions.
+        epoch_seconds: Seconds spent on the current epoch.
+        history: Results of the finished epochs.
     """
 
     step: int = 0
@@ -71,12 +82,15 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, ArrayLike]) -
     """Writes a checkpoint and removes all but the two newest.
 
     Args:
-        folder: of the run's checkpoints.
-        progress: where the run stands.
-        variables: by unique name; anything that NumPy takes.
+        folder: Folder of the run's checkpoints.
+        progress: State of the run.
+        variables: Arrays by unique name.
+
+    Returns:
+        Path of the checkpoint.
 
     Raises:
-        CheckpointError: it could not be written, for example because the disk is full; older ones stay.
+        CheckpointError: It cannot be written, for example because the disk is full; older ones stay.
     """
     path = folder / f"step_{progress.step:08d}.npz"
     arrays = {name: np.asarray(value) for name, value in variables.items()}
@@ -99,29 +113,29 @@ def save(folder: Path, progress: Progress, variables: Mapping[str, ArrayLike]) -
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
+    """Returns the checkpoints of a run, oldest first."""
     return sorted(path for path in folder.glob("step_*.npz") if _NAME.fullmatch(path.name))
 
 
 def latest(folder: Path) -> Path | None:
-    """The newest checkpoint, if there is one."""
+    """Returns the newest checkpoint, if there is one."""
     found = checkpoints(folder)
     return found[-1] if found else None
 
 
 def last_good(folder: Path) -> str:
-    """A phrase for messages: which checkpoint outlives a failure."""
+    """Returns a phrase for messages that names the checkpoint which outlives a failure."""
     good = latest(folder)
     return f"the last good checkpoint is {good}" if good else "no checkpoint was written before"
 
 
 def kept(folder: Path, steps: int, resume: str) -> str:
-    """What an interrupted job of so many steps leaves, and how it goes on.
+    """Returns a sentence about what an interrupted job keeps, and how it continues.
 
     Args:
-        folder: of the job's checkpoints.
-        steps: of the whole job.
-        resume: the command that continues it.
+        folder: Folder of the job's checkpoints.
+        steps: Number of steps of the whole job.
+        resume: Command that continues the job.
     """
     good = latest(folder)
     if good is None:
@@ -136,11 +150,14 @@ def load(
     """Reads a checkpoint.
 
     Args:
-        path: of the file.
-        expected: name and shape of every variable of the run.
+        path: Path of the checkpoint.
+        expected: Name and shape of every variable of the run.
+
+    Returns:
+        The state of the run, and the arrays by name.
 
     Raises:
-        CheckpointError: damaged, or of another network or optimizer.
+        CheckpointError: The file is damaged, or of another network or optimizer.
     """
     # A large network's checkpoint is larger than archives of users may be; its own variables say how large.
     largest = max(LARGEST, sum(_LARGEST_ITEM * math.prod(shape) + _HEADER for _, shape in expected) + _MOST_STATE)

@@ -1,4 +1,4 @@
-"""A run's history as a picture."""
+"""The learning curve of a run as a picture."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def plot_curve(history: Sequence[EpochResult], path: Path, title: str) -> None:
     """Draws loss and accuracy by epoch into a PNG file.
 
     Args:
-        history: at least one epoch.
-        path: of the file, replaced whole.
-        title: above the plots.
+        history: Results of at least one epoch.
+        path: Path of the file, which is replaced whole.
+        title: Title above the plots.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

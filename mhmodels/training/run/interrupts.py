@@ -11,10 +11,10 @@ from types import FrameType
 
 
 class StopRequest:
-    """Whether the user has asked the job to stop.
+    """A request of the user to stop the job.
 
     Attributes:
-        made: True after the first Ctrl-C.
+        made: Whether Ctrl-C was pressed.
     """
 
     def __init__(self) -> None:

@@ -48,20 +48,20 @@ class Observer(Protocol):
     """Receives the progress of a training run. Any object with these methods is an observer."""
 
     def stepped(self, status: Status) -> None:
-        """After every step."""
+        """Called after every step."""
         ...
 
     def epoch_done(self, result: EpochResult) -> None:
-        """After every epoch, when its checkpoint is written."""
+        """Called after every epoch, when its checkpoint is written."""
         ...
 
     def note(self, message: str) -> None:
-        """Something a person should know."""
+        """Called with a message for the user."""
         ...
 
 
 class Silent:
-    """An observer that says nothing."""
+    """An observer that ignores everything."""
 
     def stepped(self, status: Status) -> None:
         pass
@@ -74,7 +74,7 @@ class Silent:
 
 
 class Clock:
-    """Times of a run: kept in its progress, so that interruptions do not count."""
+    """Measures the times of a run. They are kept in its progress, so that interruptions do not count."""
 
     def __init__(self, progress: Progress, batch_size: int) -> None:
         self._progress, self._batch_size = progress, batch_size
@@ -84,18 +84,18 @@ class Clock:
         self._evaluation_s = 0.0
 
     def tick(self) -> None:
-        """One step was done."""
+        """Counts one step."""
         passed = self.stop()
         self._ticks += 1
         if self._ticks > WARM_UP:
             self._timed += passed
 
     def evaluated(self) -> None:
-        """An evaluation was done after the last step."""
+        """Counts an evaluation after the last step."""
         self._evaluation_s = self.stop()
 
     def stop(self) -> float:
-        """Adds the time since the last call to the progress, and returns it."""
+        """Adds the time since the last call to the progress, and returns it in seconds."""
         now = time.monotonic()
         passed, self._last = now - self._last, now
         self._progress.seconds += passed
@@ -103,19 +103,19 @@ class Clock:
         return passed
 
     def since_checkpoint(self) -> float:
-        """Seconds since the last checkpoint or the beginning."""
+        """Returns the seconds since the last checkpoint or the beginning."""
         return time.monotonic() - self._checkpoint
 
     def checkpointed(self) -> None:
-        """A checkpoint was written."""
+        """Counts a written checkpoint."""
         self._checkpoint = time.monotonic()
 
     def images_per_second(self) -> float | None:
-        """Pictures by the seconds of this process, without its first steps and evaluations; None until enough are timed."""
+        """Returns the throughput of this process without its first steps and evaluations; None until enough are timed."""
         timed = self._ticks - WARM_UP
         return timed * self._batch_size / self._timed if timed >= ENOUGH and self._timed else None
 
     def left(self, steps: int, evaluations: int) -> float | None:
-        """Seconds for so many steps and evaluations; None while too few steps were timed."""
+        """Estimates the seconds for a number of steps and evaluations; None while too few steps were timed."""
         rate = self.images_per_second()
         return None if rate is None else steps * self._batch_size / rate + evaluations * self._evaluation_s

@@ -1,12 +1,12 @@
-"""A run's folder: what it was set up as, its checkpoints, and what came out.
+"""The folder of a run: its settings, checkpoints and results.
 
-run.json           the setup; a resumed run must be set up the same
-run.lock           held by the process that trains
+run.json           the settings; a resumed run must have the same
+run.lock           lock of the process that trains
 checkpoints/       the two newest
 tensorboard/       loss, accuracy and learning rate by step
-metrics.json       the result and the history, once the run is done
-model.weights.h5   the weights, once the run is done
-curve.png          the history, drawn
+metrics.json       result and history of a finished run
+model.weights.h5   weights of a finished run
+curve.png          learning curve of a finished run
 """
 
 from __future__ import annotations
@@ -31,15 +31,20 @@ METRICS_FORMAT: Literal["mhmodels.metrics/1"] = "mhmodels.metrics/1"
 
 
 class Setup(Checked, frozen=True, kw_only=True):
-    """What decides the weights that a run ends with, bit for bit on one machine.
+    """Settings that decide the weights of a run, bit for bit on one machine.
 
     Attributes:
-        model: the network's name, for people.
-        architecture_id: of the network at its width, input size and classes.
-        train, test: name and fingerprint of the data.
-        replicas: how many parts a batch is split into.
-        weights: what the weights began with: None, or the hash of a file.
-        transform: name of what was done to the model before training (quantisation-aware training), or None.
+        model: Name of the network, for people.
+        architecture_id: Identity of the network at its width, input size and number of classes.
+        recipe: The recipe.
+        train: Name and fingerprint of the training data.
+        test: Name and fingerprint of the test data, or None.
+        seed: Random seed.
+        strategy: Name of the distribution strategy.
+        replicas: Number of parts that a batch is split into.
+        precision: `float32`, `float16` or `bfloat16`.
+        weights: Hash of the weights to begin with; None for random ones.
+        transform: Name of the transform of the model before training (quantisation-aware training), or None.
     """
 
     model: str
@@ -98,7 +103,7 @@ class RunFolder:
     """Paths and records of one run.
 
     Args:
-        path: is made when the run begins.
+        path: The folder; it is created when the run begins.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,16 +119,16 @@ class RunFolder:
         self.curve = path / "curve.png"
 
     def begin(self, setup: Setup, *, resume: bool, write: bool = True) -> None:
-        """Claims the folder for a run, or makes sure that it holds this very run.
+        """Takes the folder for a run, or checks that it holds this very run.
 
         Args:
-            setup: of the run to start or continue.
-            resume: whether an existing run is to be continued; where there is none, one is started.
-            write: False for workers that are not the chief.
+            setup: Settings of the run to start or continue.
+            resume: Whether an existing run is continued; where there is none, one is started.
+            write: Whether this process writes the files; False for workers other than the chief.
 
         Raises:
-            TrainingError: the folder holds a run and `resume` is not set, or one with another setup, or something else under
-                a name that a run writes; or another process trains in it.
+            TrainingError: The folder holds a run and `resume` is not set, or a run with other settings, or something else under a
+                name that a run writes; or another process trains in it.
         """
         if self.record.exists() and (resume or write):
             if not resume:
@@ -159,7 +164,7 @@ class RunFolder:
         write_atomically(self.metrics, _encode(METRICS_FORMAT, metrics))
 
     def _check_free(self) -> None:
-        """Refuses a folder in which a run would write over what is no run's."""
+        """Refuses a folder in which a run would overwrite files of something else."""
         if self.path.exists() and not self.path.is_dir():
             raise TrainingError(f"{self.path}: is a file, expected a folder or a new name")
         written = (
@@ -207,7 +212,7 @@ def _encode(file_format: str, value: msgspec.Struct) -> bytes:
 
 
 def differences(path: str, before: object, now: object) -> Iterator[str]:
-    """`recipe.epochs was 2, now 3` for every field of nested plain values that differs, `path` before its name."""
+    """Yields `recipe.epochs was 2, now 3` for every field of nested plain values that differs, after `path`."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted(before.keys() | now.keys()):
             yield from differences(f"{path}.{key}" if path else key, before.get(key), now.get(key))

@@ -1,4 +1,4 @@
-"""Downloads that are made once: with progress, resumed after a break, checked before they count."""
+"""Downloads a file once: with progress, resumed after a break, and checked by its hash."""
 
 from __future__ import annotations
 
@@ -29,28 +29,34 @@ PROGRESS_FROM = 1 << 20
 
 
 class Digest(NamedTuple):
-    """What a file must hash to: `sha256` or `md5` (where its publisher gives no other), and hex digits."""
+    """Required hash of a file.
+
+    Attributes:
+        algorithm: `sha256`, or `md5` where the publisher gives no other.
+        value: Hexadecimal digits.
+    """
 
     algorithm: str
     value: str
 
 
 def download(url: str, target: Path, digest: Digest) -> Path:
-    """Gets a file unless it is there already, whole and right.
+    """Downloads a file unless it is there already with the right hash.
 
-    What has come so far lies beside the target as `NAME.part`, so that a later call goes on from there.
+    The received part lies beside the target as `NAME.part`, so that a later call continues from there.
 
     Args:
-        url: http or https.
-        target: where the file shall be.
-        digest: what it must hash to.
+        url: http or https address.
+        target: Path of the file to write.
+        digest: Required hash.
 
     Returns:
         `target`.
 
     Raises:
-        WeightsError: no network, no such file, a broken transfer, another hash, a full disk, more than an hour; the message
-            says which, without the address' passwords and tokens, and how to get the file by other means.
+        WeightsError: There is no network or no such file, the transfer breaks off or takes over an hour, the hash differs, or the
+            file cannot be written. The message says which, without passwords and tokens of the address, and how to get the file
+            by other means.
     """
     if not url.startswith(("https://", "http://")):
         raise WeightsError(f"{public_address(url)}: expected an http or https address")
@@ -78,7 +84,7 @@ def download(url: str, target: Path, digest: Digest) -> Path:
 
 
 def hash_file(path: Path, algorithm: str) -> str:
-    """Hex digest of a file."""
+    """Returns the hash of a file as hexadecimal digits."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, algorithm).hexdigest()
 
@@ -140,7 +146,7 @@ def _remedy(part: Path) -> str:
 
 @contextlib.contextmanager
 def _progress(name: str) -> Iterator[Report]:
-    """A bar on stderr for a large file, if a person watches."""
+    """Shows a bar on stderr for a large file, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _have, _total: None
         return

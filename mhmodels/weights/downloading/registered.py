@@ -1,7 +1,7 @@
-"""Registered weights: names that `weights=` understands, as data.
+"""Registered weights: the names that `weights=` takes, as data.
 
-`registry.json` in this package lists them; a file of the same form, `weights.json` in the user's data folder (or in
-MHMODELS_HOME), adds a team's own. An entry is a file of the package, or an address with a hash.
+`registry.json` in this package lists them. A file of the same form, `weights.json` in the user's data folder (or in
+MHMODELS_HOME), adds those of a team. An entry is a file of the package, or an address with a hash.
 """
 
 from __future__ import annotations
@@ -100,19 +100,19 @@ class Entry(Checked, frozen=True, kw_only=True):
 
     @property
     def digest(self) -> Digest:
-        """What the file must hash to."""
+        """Required hash of the file."""
         if self.sha256 is not None:
             return Digest("sha256", self.sha256.lower())
         return Digest("md5", (self.md5 or "").lower())
 
     @property
     def public(self) -> Entry:
-        """The entry as it may be shown: its address without passwords and tokens."""
+        """The entry with its address free of passwords and tokens, for display."""
         return self if self.url is None else msgspec.structs.replace(self, url=public_address(self.url))
 
     @property
     def stem(self) -> str:
-        """How its files in the cache begin: a plain name, whatever the fields hold."""
+        """Begin of the names of its files in the cache: plain characters, whatever the fields hold."""
         return f"{_plain(self.name)}-{_plain(self.model)}-{self.digest.value[:12]}"
 
 
@@ -200,12 +200,12 @@ def fetch(entry: Entry) -> Path:
 
 
 def _plain(text: str) -> str:
-    """A text as a part of a file's name."""
+    """Returns a text as a part of a file name."""
     return re.sub(r"[^A-Za-z0-9._@+-]", "_", text)[:80]
 
 
 def _suffix(url: str) -> str:
-    """The ending of the file at an address, by which its format is known."""
+    """Returns the ending of the file at an address, which tells its format."""
     suffix = Path(urlsplit(url).path).suffix
     return suffix if re.fullmatch(r"\.[A-Za-z0-9]{1,10}", suffix) else ".h5"
 

@@ -1,4 +1,4 @@
-"""One request of a download: what is missing of a file, appended to what is there, within limits of time and size."""
+"""One request of a download: appends the missing part of a file, within limits of time and size."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ _Opened = http.client.HTTPConnection | socket.socket
 
 
 class Clock:
-    """The time that a whole download may take, however many requests it makes.
+    """Time limit of a whole download, however many requests it makes.
 
     Args:
-        seconds: from now.
+        seconds: Seconds from now.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -70,7 +70,7 @@ class Clock:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to web addresses only."""
+    """Follows redirects to web addresses only."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         if urlsplit(newurl).scheme not in ("http", "https"):
@@ -133,7 +133,7 @@ def request_missing(url: str, part: Path, offset: int, report: Report, clock: Cl
 
 
 def _request(url: str) -> urllib.request.Request:
-    """A request with the address' user and password where they belong, and sent to its own host only."""
+    """Returns a request that sends user and password of the address to its own host only."""
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     request = urllib.request.Request(
@@ -164,7 +164,7 @@ def _receive(url: str, response: Any, part: Path, offset: int, report: Report, c
 
 
 def _resumed(response: Any, offset: int) -> tuple[int, int | None]:
-    """Where the answer's first byte belongs, and the size of the whole file if the server tells."""
+    """Returns the position of the first byte of the answer, and the size of the whole file if the server states it."""
     if response.status == 206:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is not None and int(found[1]) == offset:

@@ -30,13 +30,14 @@ READ_ERRORS = (ValueError, RuntimeError, LookupError, TypeError)
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> str | None:
-    """The checkpoint's prefix that a path means, or None if it is no checkpoint.
+    """Returns the prefix of the checkpoint that a path stands for, or None if it is no checkpoint.
 
-    A prefix (`ckpt-1000`), one of its files (`ckpt-1000.index`), or a folder: the latest that its `checkpoint` file
-    names, else its only one.
+    Args:
+        path: A prefix (`ckpt-1000`), one of its files (`ckpt-1000.index`), or a folder: the latest that its `checkpoint` file
+            names, else its only one.
 
     Raises:
-        WeightsError: a folder with several checkpoints and nothing that says which is the latest.
+        WeightsError: The folder has several checkpoints and nothing that says which is the latest.
     """
     text = os.fspath(path)
     if Path(f"{text}.index").is_file():
@@ -62,7 +63,7 @@ def find_checkpoint(path: str | os.PathLike[str]) -> str | None:
 
 
 def _latest(folder: Path) -> str | None:
-    """The checkpoint that TensorFlow's bookkeeping file calls the latest, if it is here."""
+    """Returns the checkpoint that TensorFlow's bookkeeping file calls the latest, if it is here."""
     state = folder / "checkpoint"
     if not state.is_file():
         return None
@@ -102,7 +103,7 @@ def read_checkpoint(prefix: str) -> Source:
 
 
 def _open(prefix: str) -> tuple[Any, Any]:
-    """TensorFlow's reader and the object graph."""
+    """Returns TensorFlow's reader and the object graph."""
     shards = list(Path(prefix).parent.glob(f"{Path(prefix).name}.data-*"))
     if not shards:
         raise WeightsError(f"{prefix}: its data file ({prefix}.data-00000-of-…) is missing; copy it beside the .index file")
@@ -176,7 +177,7 @@ class _Tree:
             self.variable.append(variables.get(keys[0]) if keys else None)
 
     def parts(self) -> Iterator[Part]:
-        """Every Keras model in the graph, outermost first; a model that several attributes name comes once."""
+        """Returns every Keras model in the graph, outermost first; a model with several attributes comes once."""
         seen, queue = {0}, [(0, "")]
         for node, name in queue:
             if any(child.startswith(LAYER_PREFIX) for child, _ in self.children[node]):
@@ -210,7 +211,7 @@ class _Tree:
         return [(name, at) for name, at in children if name not in TRAINING]
 
     def averages(self) -> dict[str, Variable]:
-        """Moving averages by the name of the variable that they are of."""
+        """Returns moving averages by the names of their variables."""
         found = {}
         for node in self.graph.nodes:
             for slot in node.slot_variables:

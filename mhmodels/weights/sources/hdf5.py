@@ -1,8 +1,8 @@
-"""Foreign HDF5 files, read in a contained process: their groups and arrays as plain objects, values on demand.
+"""HDF5 files of other programs, read in a contained process: groups and arrays as plain objects, values on demand.
 
-One damaged byte makes HDF5's library loop for ever or crash. So this process never opens such a file itself: a child
-(`hdf5_child.py`, inside the limits of `mhmodels.system.contained`) describes it, and reads each array when it is wanted,
-under limits of processor time and memory. The child is started once and serves all files of a process.
+One damaged byte makes HDF5's library loop for ever or crash. This process therefore never opens such a file itself: a child
+(`hdf5_child.py`, inside the limits of `mhmodels.system.contained`) describes it, and reads each array on request under limits of
+processor time and memory. The child is started once and serves all files of a process.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WALL_SECONDS = 300.0
 
 
 class Link(NamedTuple):
-    """A member that is no data of this file: a soft or external link, or neither group nor array."""
+    """A member that holds no data of this file: a soft or external link, or neither group nor array."""
 
     name: str
 
@@ -46,10 +46,10 @@ class Array:
     """An array of an open file.
 
     Attributes:
-        name: path in the file, from the root.
-        shape: of the array.
+        name: Path in the file, from the root.
+        shape: Shape of the array.
         dtype: NumPy's name of its type.
-        inside: whether its values are in this file.
+        inside: Whether its values are in this file.
     """
 
     def __init__(self, file: Opened, name: str, described: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Array:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that its values take in memory."""
+        """Number of bytes of its values in memory."""
         total = self._size
         for side in self.shape:
             total *= side
@@ -82,7 +82,7 @@ class Array:
 
 
 class Group:
-    """A group of an open file: its members by name, and those of its attributes that Keras keeps names in."""
+    """A group of an open file: its members by name, and those attributes in which Keras keeps names."""
 
     def __init__(self, file: Opened, name: str, described: Mapping[str, Any]) -> None:
         self.name = name or "/"
@@ -149,11 +149,11 @@ class Opened:
 
 
 class Reader:
-    """The child, and the file that it shares with this process.
+    """The child process, and the file that it shares with this process.
 
     Attributes:
-        process: id of the process that started it.
-        ended: set once nobody needs it.
+        process: Id of the process that started it.
+        ended: Event that is set when it is no longer needed.
     """
 
     def __init__(self) -> None:
@@ -242,7 +242,7 @@ class Reader:
 
 
 def _shared_file() -> IO[bytes]:
-    """A file without a name, which goes with the last process that has it open."""
+    """Returns a file without a name, which disappears with the last process that has it open."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("mhmodels-weights"), "w+b")
     return tempfile.TemporaryFile()
@@ -253,7 +253,7 @@ _starting = threading.Lock()
 
 
 def _reader() -> Reader:
-    """This process's child, started when it is first needed and anew where a file has ended it."""
+    """Returns the child of this process, started when it is first needed and again after a file has ended it."""
     with _starting:
         if not _readers or not _readers[-1].alive:
             _end()
@@ -262,7 +262,7 @@ def _reader() -> Reader:
 
 
 def _start() -> Reader:
-    """A child ends with the thread that started it: so that is one of its own, which outlives the caller's."""
+    """Starts the child from a thread of its own: a child ends with its starting thread, and this one outlives the caller's."""
     started: queue.Queue[Reader | Exception] = queue.Queue()
 
     def stay() -> None:

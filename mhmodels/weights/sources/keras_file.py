@@ -1,7 +1,7 @@
-"""Keras' HDF5 files as sources: `.weights.h5` and `.keras` of Keras 3, and the older `.h5` of weights or whole models.
+"""Keras' HDF5 files as sources: `.weights.h5` and `.keras` of Keras 3, the older `.h5` of weights or models; Keras models.
 
-Also a Keras model object. Files are hostile until shown otherwise: links out of the file and arrays kept elsewhere are
-refused, and no array is read before its shape has been found right.
+Files are treated as hostile: links out of the file and arrays that are stored elsewhere are refused, and no array is read before
+its shape has been checked.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _flat(model: Stored) -> Iterator[Layer]:
 
 
 def read_model(model: keras.Model) -> Source:
-    """A built Keras model as a source, for example `keras.applications.MobileNetV2(...)`; models inside it are entered."""
+    """Returns a built Keras model as a source, for example `keras.applications.MobileNetV2(...)`, nested models included."""
     return _source(str(model.name), "Keras model", _object(model))
 
 

@@ -1,7 +1,7 @@
-"""What weights look like before they are ours: layers in order, whatever file or object they come from.
+"""The common form of weights of other programs: layers in order, whatever file or object they come from.
 
-A reader (`checkpoint`, `keras_file`) turns its format into a `Source`; `matching` maps a source onto a network. Nothing is
-read but names and shapes until a mapping is found.
+A reader (`checkpoint`, `keras_file`) turns its format into a `Source`; `matching` maps a source onto a network. Only names and
+shapes are read until a mapping is found.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Variable(NamedTuple):
     """One stored array.
 
     Attributes:
-        name: as the source calls it.
-        shape: as stored; a dense kernel is (in, out).
-        dtype: NumPy's name of it, or the source's own.
-        read: gives the array.
+        name: Name in the source.
+        shape: Stored shape; a dense kernel is (in, out).
+        dtype: NumPy's name of the type, or the source's own.
+        read: Function that returns the array.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Variable(NamedTuple):
 
 
 class Layer(NamedTuple):
-    """A convolution, dense layer (kind `conv`: it is a 1x1 convolution) or batch normalisation, with its variables by role."""
+    """A convolution, dense layer (kind `conv`, a 1x1 convolution) or batch normalisation, with its variables by role."""
 
     kind: Kind
     name: str
@@ -44,24 +44,24 @@ class Layer(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A model inside a source: `model`, `backbone`; its layers in the order of execution within each kind."""
+    """A model inside a source: `model`, `backbone`, …; its layers in the order of execution within each kind."""
 
     name: str
     layers: tuple[Layer, ...]
 
 
 class Source(NamedTuple):
-    """Where weights come from.
+    """Weights of another program.
 
     Attributes:
-        path: file, checkpoint prefix, or the name of a model object.
-        kind: the format in words.
-        parts: models that may be the wanted one, outermost first.
-        variables: names of everything that is stored and not training state.
-        training_state: names of optimizer slots, counters and the like.
-        averages: variable name to its exponential moving average, where the optimizer keeps one.
-        step: of the training, if stored.
-        origin: who defines such networks: `tf_model_garden` or `keras`.
+        path: File, checkpoint prefix, or name of a model object.
+        kind: Format in words.
+        parts: Models that may be the wanted one, outermost first.
+        variables: Names of everything stored that is not training state.
+        training_state: Names of optimizer slots, counters and the like.
+        averages: Exponential moving averages by the names of their variables, where the optimizer keeps them.
+        step: Training step, if it is stored.
+        origin: Definer of such networks: `tf_model_garden` or `keras`.
     """
 
     path: str
