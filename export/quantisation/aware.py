@@ -28,9 +28,9 @@ from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.keras_model.recognise import recognise
 from mhmodels.export.reading.pictures import fit_preprocessing
 from mhmodels.network import IMAGE, lower
-from mhmodels.weights.files import write_weights
 from mhmodels.weights.info import Learned, WeightsInfo
 from mhmodels.weights.loading import ATTRIBUTE
+from mhmodels.weights.writing import write_weights
 
 FREEZE_AFTER = 400
 EMA = 0.99
@@ -228,7 +228,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     Args:
         model: from `quantize_aware`, trained.
         path: ends with `.weights.h5`.
-        description: labels, source, licence, accuracy, step as `mhmodels.weights.files.write_weights` takes them.
+        description: labels, source, licence, accuracy, step as `mhmodels.weights.writing.write_weights` takes them.
 
     Raises:
         ExportError: see `aware_graph`.
