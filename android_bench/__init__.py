@@ -20,7 +20,7 @@ if __name__ != "mhmodels.android_bench":
 if TYPE_CHECKING:
     from mhmodels.android_bench.delegates.catalogue import Delegates, load_delegates
     from mhmodels.android_bench.delegates.delegate import Delegate, Proof
-    from mhmodels.android_bench.device.condition import PhoneLimits
+    from mhmodels.android_bench.device.limits import PhoneLimits
     from mhmodels.android_bench.errors import AdbError, DelegateError, DeviceLostError
     from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
     from mhmodels.android_bench.session.rows import PhoneFailure
@@ -43,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "AdbError": "errors", "Delegate": "delegates.delegate", "DelegateError": "errors", "Delegates": "delegates.catalogue",
-    "DeviceLostError": "errors", "PhoneFailure": "session.rows", "PhoneLimits": "device.condition",
+    "DeviceLostError": "errors", "PhoneFailure": "session.rows", "PhoneLimits": "device.limits",
     "PhonePlan": "session.tasks", "PhoneRunner": "runner", "PhoneRunnerOptions": "runner", "Proof": "delegates.delegate",
     "load_delegates": "delegates.catalogue",
 }  # fmt: skip

@@ -18,7 +18,7 @@ from mhmodels.android_bench.device.names import name_of, serial_of
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.session.rows import PhoneFailure, measurement
 from mhmodels.android_bench.session.session import Session
-from mhmodels.android_bench.session.tasks import Kit, PhonePlan, PhoneTask
+from mhmodels.android_bench.session.tasks import DelegateFiles, PhonePlan, PhoneTask
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
 from mhmodels.errors import MeasurementError
@@ -41,6 +41,12 @@ class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
         logs: folder for the raw output of every run; None for the usual one.
         plan: how to measure.
         wait_s: longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
+
+    Example:
+        >>> from mhmodels.android_bench import PhonePlan, PhoneRunner, PhoneRunnerOptions
+        >>> phones = PhoneRunner(PhoneRunnerOptions(binaries=("benchmark_model",), plan=PhonePlan(mode="sustained")))
+        >>> phones.known_settings(phones.find("0A1B2C3D/xnnpack"))["mode"]
+        'sustained'
     """
 
     adb: str | None = None
@@ -77,7 +83,7 @@ class PhoneRunner:
         self._adb: Adb | None = None
         self._phones: dict[str, Phone] = {}
         self._facts: dict[str, PhoneFacts] = {}
-        self._kits: dict[tuple[str, str], Kit] = {}
+        self._delegate_files: dict[tuple[str, str], DelegateFiles] = {}
         self._guard = threading.Lock()
 
     @property
@@ -144,18 +150,18 @@ class PhoneRunner:
             MeasurementError: the phone does not answer, or there is no tool for it.
         """
         serial, choice = str(hardware.configuration["serial"]), self.choice(hardware)
-        facts, kit = self.facts(serial), self.kit(serial, choice)
+        facts, files = self.facts(serial), self.delegate_files(serial, choice)
         configuration = {
             "flags": choice.flags("{folder}"),
             "cores": f"{core_mask(facts):x}",
             **self.known_settings(hardware),
         }
-        if kit.libraries:
-            configuration["libraries"] = _digest(kit)
+        if files.libraries:
+            configuration["libraries"] = _digest(files)
         gpu = facts.gpu if "gpu" in choice.delegate.id else ""
         return Environment(
             device=f"{facts.title} ({facts.fingerprint or facts.serial})",
-            runtime=f"{kit.binary.tool} {kit.binary.sha256[:16]}",
+            runtime=f"{files.binary.tool} {files.binary.sha256[:16]}",
             driver=gpu or (choice.accelerator if choice.accelerator else ""),
             configuration=configuration,
         )
@@ -203,7 +209,12 @@ class PhoneRunner:
                 self.tell(f"{facts.title}, {choice.id}: {note}")
         logs = Path(self.options.logs) if self.options.logs else data_path() / "logs"
         session = Session(
-            self.phone(serial), facts, self.options.plan, lambda c: self.kit(serial, c), cancel=self.cancel, tell=self.tell
+            self.phone(serial),
+            facts,
+            self.options.plan,
+            lambda c: self.delegate_files(serial, c),
+            cancel=self.cancel,
+            tell=self.tell,
         )
         with session:
             for outcome in session.measure(tasks):
@@ -219,18 +230,18 @@ class PhoneRunner:
         """The delegate of a hardware of a phone."""
         return self.delegates.get(str(hardware.configuration["delegate"]))
 
-    def kit(self, serial: str, choice: DelegateChoice) -> Kit:
+    def delegate_files(self, serial: str, choice: DelegateChoice) -> DelegateFiles:
         """The tool and the libraries of a delegate on a phone; they are found once.
 
         Raises:
             MeasurementError: one is missing; the message says where to get it.
         """
         key = serial, choice.delegate.id
-        if key not in self._kits:
+        if key not in self._delegate_files:
             facts = self.facts(serial)
             binary = find_binary(choice.delegate.tool, facts, self.phone(serial), self.options.binaries)
-            self._kits[key] = Kit(binary, self._libraries(choice.delegate, facts))
-        return self._kits[key]
+            self._delegate_files[key] = DelegateFiles(binary, self._libraries(choice.delegate, facts))
+        return self._delegate_files[key]
 
     def _libraries(self, delegate: Delegate, facts: PhoneFacts) -> dict[str, Path]:
         folders = [*map(Path, self.options.libraries), *(user_folder() / abi for abi in facts.abis)]
@@ -248,6 +259,6 @@ class PhoneRunner:
         return found
 
 
-def _digest(kit: Kit) -> str:
-    parts = sorted(f"{name} {sha256_of(path)}" for name, path in kit.libraries.items())
+def _digest(files: DelegateFiles) -> str:
+    parts = sorted(f"{name} {sha256_of(path)}" for name, path in files.libraries.items())
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -24,6 +24,9 @@ PACKAGES = (
     "mhmodels.export",
     "mhmodels.hardware",
     "mhmodels.android_bench",
+    "mhmodels.store",
+    "mhmodels.metrics",
+    "mhmodels.report",
     "mhmodels.search",
     "mhmodels.training",
     "mhmodels.weights",
@@ -196,6 +199,9 @@ def _methods(value: type) -> Iterator[str]:
 def _signature(name: str, value: object, *, wrap: bool = True) -> str:
     try:
         signature = _struct_signature(value) if _is_struct(value) else inspect.signature(value)  # type: ignore[arg-type]
+    except NameError as error:  # an import for type checkers only, such as keras
+        setattr(sys.modules[value.__module__], error.name, importlib.import_module(error.name))
+        return _signature(name, value, wrap=wrap)
     except (TypeError, ValueError):
         return ""
     parameters = [

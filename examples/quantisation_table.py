@@ -17,12 +17,12 @@ import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
+from mhmodels.export.opening.model_request import ModelRequest
+from mhmodels.export.opening.open_model import open_model
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_source
-from mhmodels.export.reading.model_request import ModelRequest
-from mhmodels.export.reading.open_model import open_model
 from mhmodels.export.reading.pictures import Calibration, InputPictures, read_pictures
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.verification.file_graph import file_logits
 from mhmodels.preprocessing.pictures import preprocess
 from mhmodels.registry import resolve

@@ -19,42 +19,43 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mhmodels.export.consistency.check import check_consistency
+    from mhmodels.export.consistency.report import ConsistencyReport
     from mhmodels.export.errors import ExportError, NoEffectError, ParityError
     from mhmodels.export.file_export import Exported
     from mhmodels.export.graph.outputs import WriterOptions
+    from mhmodels.export.opening.model_request import ModelRequest
+    from mhmodels.export.opening.open_model import open_model
     from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_model
-    from mhmodels.export.quantisation.aware import quantize_aware, save_aware
-    from mhmodels.export.reading.model_request import ModelRequest
-    from mhmodels.export.reading.open_model import open_model
+    from mhmodels.export.quantisation.aware import quantize_aware
+    from mhmodels.export.quantisation.aware_model import save_aware
     from mhmodels.export.reading.stated_rule import StatedRule
-    from mhmodels.export.verification.consistency import check_consistency
-    from mhmodels.export.verification.consistency_report import ConsistencyReport
     from mhmodels.export.verification.verify import FileReport, verify
     from mhmodels.export.writing.labels import labels_from_file
     from mhmodels.export.writing.latency import latency_file
     from mhmodels.export.writing.manifest import Manifest, load_manifest
 
 _MODULES = {
-    "ConsistencyReport": "verification.consistency_report",
+    "ConsistencyReport": "consistency.report",
     "ExportError": "errors",
     "ExportOptions": "options",
     "Exported": "file_export",
     "FileReport": "verification.verify",
     "Manifest": "writing.manifest",
-    "ModelRequest": "reading.model_request",
+    "ModelRequest": "opening.model_request",
     "NoEffectError": "errors",
     "ParityError": "errors",
     "StatedRule": "reading.stated_rule",
     "WriterOptions": "graph.outputs",
-    "check_consistency": "verification.consistency",
+    "check_consistency": "consistency.check",
     "export_model": "pipeline",
     "labels_from_file": "writing.labels",
     "latency_file": "writing.latency",
     "load_manifest": "writing.manifest",
-    "open_model": "reading.open_model",
+    "open_model": "opening.open_model",
     "quantize_aware": "quantisation.aware",
-    "save_aware": "quantisation.aware",
+    "save_aware": "quantisation.aware_model",
     "verify": "verification.verify",
 }
 """Module of each public name, under this package."""

@@ -9,7 +9,8 @@ import msgspec
 
 from mhmodels.complexity import layer_complexity
 from mhmodels.export.job import ExportJob
-from mhmodels.export.quantisation.scheme import QuantisedGraph, takes_pixels
+from mhmodels.export.quantisation.parameters import takes_pixels
+from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
 from mhmodels.export.writing.manifest import InputSpec, Manifest, Parity, tool_versions

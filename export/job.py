@@ -11,10 +11,10 @@ from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.rewrite import normalise_in_graph
+from mhmodels.export.opening.reading_check import check_reading
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.reading.pictures import Calibration, InputPictures, pixels_of
-from mhmodels.export.reading.reading_check import check_reading
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.tolerances import PARITY_PICTURES
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
 

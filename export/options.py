@@ -10,7 +10,7 @@ import msgspec
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
-from mhmodels.export.quantisation.scheme import Granularity
+from mhmodels.export.quantisation.parameters import Granularity
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.writer import InterfaceType
 from mhmodels.tflite.format import FileFormat

@@ -13,13 +13,13 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.file_export import Exported, export_file
 from mhmodels.export.graph.operations import Range
 from mhmodels.export.job import ExportJob, ProgressCallback, no_progress, prepare_job
+from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel, resolve_model
+from mhmodels.export.opening.open_model import ModelLike, open_model
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.quantised_files import quantised_graph, uncalibrated
 from mhmodels.export.reading.keras_model.reader import output_names
-from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel, resolve_model
-from mhmodels.export.reading.open_model import ModelLike, open_model
 from mhmodels.export.reading.pictures import InputPictures, fit_preprocessing, read_pictures
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.targets import target_paths
 from mhmodels.export.writing.metadata import MetadataWriter
 from mhmodels.tflite.format import FileFormat
@@ -42,7 +42,7 @@ def export_model(model: ModelLike, options: ExportOptions, progress: ProgressCal
 
     Raises:
         ExportError: a file exists already, cannot be written, or fails its verification; nothing half-made is left.
-        MhmodelsError: the model cannot be opened (see `mhmodels.export.reading.open_model.open_model`).
+        MhmodelsError: the model cannot be opened (see `mhmodels.export.opening.open_model.open_model`).
 
     Example:
         >>> import tempfile

@@ -11,11 +11,12 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Range
 from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
 from mhmodels.export.job import ExportJob
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import INTEGER_FORMATS
 from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, QuantisedGraph, quantise
+from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
+from mhmodels.export.quantisation.scheme import QuantisedGraph, quantise
 from mhmodels.export.reading.pictures import BUNDLED, Calibration, InputPictures
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.tflite.format import FileFormat
 
 

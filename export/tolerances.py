@@ -14,6 +14,9 @@ FLOAT16_TOLERANCE = 0.1
 QUANTISED_CORRELATION = 0.95
 """Smallest correlation of the outputs where one side computes in integers, whose roundings no fixed difference describes."""
 
+DRIFT_TOLERANCE = 0.2
+"""Largest mean drift of the logits between the formats of one network, as a share of their standard deviation."""
+
 LAYER_TOLERANCE_LSB = 1.0
 """Largest departure of a layer of an integer file from what its own inputs give, in steps of its output."""
 

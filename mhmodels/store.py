@@ -24,6 +24,8 @@ from mhmodels.system.places import data_path
 if TYPE_CHECKING:
     from mhmodels.hardware.protocol import Job
 
+__all__ = ["Store", "default_path"]
+
 # "MHMS" in the header's application id: how we and `file` know our own.
 APPLICATION_ID = 0x4D484D53
 # 1: no `turns` in rows, which a reader of that version would refuse.
@@ -69,7 +71,13 @@ _REQUEST = f"hardware, architecture_id, model_hash, weights, kind, format, threa
 
 
 def default_path() -> Path:
-    """The usual place of the store: `results.db` in `$MHMODELS_HOME`, else in the user's data folder."""
+    """The usual place of the store: `results.db` in `$MHMODELS_HOME`, else in the user's data folder.
+
+    Example:
+        >>> from mhmodels.store import default_path
+        >>> default_path().name
+        'results.db'
+    """
     return data_path() / FILE_NAME
 
 
@@ -77,6 +85,7 @@ class Store:
     """An open store; a context manager. One object belongs to one thread; processes may share the file.
 
     Example:
+        >>> from mhmodels.store import Store
         >>> import tempfile
         >>> from pathlib import Path
         >>> from mhmodels.hardware import Measurement

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mhmodels.search.collecting.collect import collect
-    from mhmodels.search.collecting.plan import CollectSettings
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
+    from mhmodels.search.collecting.settings import CollectSettings
     from mhmodels.search.cost_model.fitting import Fit, FitOptions, fit
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.latencies.samples import read_samples, write_samples
     from mhmodels.search.cost_model.latencies.stored import stored_latencies
     from mhmodels.search.cost_model.model import CostModel, Predictor, load_cost_model
-    from mhmodels.search.cost_model.predicting import Prediction, predict
+    from mhmodels.search.cost_model.predicting import LatencyPrediction, predict
     from mhmodels.search.cost_model.shipping import shipped_hardware, shipped_model
     from mhmodels.search.errors import CostModelError, SearchError, SpaceError
     from mhmodels.search.methods.controller import Controller, ControllerSettings
@@ -42,17 +42,18 @@ if TYPE_CHECKING:
     from mhmodels.search.run.search import SearchResult, run_search
     from mhmodels.search.space.catalogue import get_space, list_spaces
     from mhmodels.search.space.decisions import SKIP, OneOf
-    from mhmodels.search.space.piece_table import Group, Template
+    from mhmodels.search.space.piece_table import BlockGroup, Template
     from mhmodels.search.space.restriction import restrict
     from mhmodels.search.space.sampling import Sample, sample
     from mhmodels.search.space.search_space import SearchSpace
     from mhmodels.search.space.tabular import TabularSpace
     from mhmodels.search.space.template import ArchitectureSpace
+    from mhmodels.search.supernet.presets import load_preset
 
 _MODULES = {
     "collecting.collect": ("collect",),
-    "collecting.plan": ("CollectSettings",),
     "collecting.progress": ("CollectProgress", "CollectReport"),
+    "collecting.settings": ("CollectSettings",),
     "cost_model.fitting": ("Fit", "FitOptions", "fit"),
     "cost_model.latencies.dataset": ("Latencies",),
     "cost_model.latencies.origin": ("LatencyOrigin",),
@@ -60,7 +61,7 @@ _MODULES = {
     "cost_model.latencies.samples": ("read_samples", "write_samples"),
     "cost_model.latencies.stored": ("stored_latencies",),
     "cost_model.model": ("CostModel", "Predictor", "load_cost_model"),
-    "cost_model.predicting": ("Prediction", "predict"),
+    "cost_model.predicting": ("LatencyPrediction", "predict"),
     "cost_model.shipping": ("shipped_hardware", "shipped_model"),
     "errors": ("CostModelError", "SearchError", "SpaceError"),
     "methods.controller": ("Controller", "ControllerSettings"),
@@ -73,12 +74,13 @@ _MODULES = {
     "run.search": ("SearchResult", "run_search"),
     "space.catalogue": ("get_space", "list_spaces"),
     "space.decisions": ("SKIP", "OneOf"),
-    "space.piece_table": ("Group", "Template"),
+    "space.piece_table": ("BlockGroup", "Template"),
     "space.restriction": ("restrict",),
     "space.sampling": ("Sample", "sample"),
     "space.search_space": ("SearchSpace",),
     "space.tabular": ("TabularSpace",),
     "space.template": ("ArchitectureSpace",),
+    "supernet.presets": ("load_preset",),
 }
 """Public names by the module that defines them."""
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -86,6 +88,7 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 __all__ = [
     "SKIP",
     "ArchitectureSpace",
+    "BlockGroup",
     "CollectProgress",
     "CollectReport",
     "CollectSettings",
@@ -97,13 +100,12 @@ __all__ = [
     "Evolution",
     "Fit",
     "FitOptions",
-    "Group",
     "Latencies",
     "LatencyOrigin",
+    "LatencyPrediction",
     "NonDominated",
     "Objective",
     "OneOf",
-    "Prediction",
     "Predictor",
     "Random",
     "Reinforce",
@@ -123,6 +125,7 @@ __all__ = [
     "get_space",
     "list_spaces",
     "load_cost_model",
+    "load_preset",
     "pareto_front",
     "predict",
     "read_latencies",

@@ -23,7 +23,8 @@ from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.protocol import Hardware, Job
-from mhmodels.report.comparison import Comparison, compare, subjects
+from mhmodels.report.building import compare, subjects
+from mhmodels.report.comparison import Comparison
 from mhmodels.report.measuring import measure_comparison
 from mhmodels.report.table import ComparisonTable, footnotes, line, three_digits
 

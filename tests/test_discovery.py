@@ -15,7 +15,7 @@ import pytest
 
 from mhmodels import complexity, get_architecture, list_models
 from mhmodels.registry import zoo
-from mhmodels.report.model_card import model_card
+from mhmodels.report.model_cards import model_card
 from tests.conftest import Command, Run
 
 DOCS = Path(__file__).parents[1] / "docs"

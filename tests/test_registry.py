@@ -98,8 +98,8 @@ def test_names_that_end_like_files() -> None:
 
 def test_exporting_a_network_whose_name_ends_like_a_file(tmp_path: Path) -> None:
     from mhmodels.export.cli.export import _opener
+    from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.export.options import ExportOptions
-    from mhmodels.export.reading.model_request import ModelRequest
 
     opener = _opener(ModelRequest(model="mobilenet_v2.keras"), ExportOptions(directory=tmp_path), alone=True)
     assert opener().architecture == resolve("mobilenet_v2.keras")

@@ -11,7 +11,7 @@ from mhmodels.cli.common import console, emit_json, json_option, note
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.android_bench.transport.adb import Listed
+    from mhmodels.android_bench.transport.listing import ListedDevice
 
 
 @click.command("devices")
@@ -84,7 +84,7 @@ def devices(
     _print(rows)
 
 
-def _row(runner: PhoneRunner, line: Listed) -> dict[str, Any]:
+def _row(runner: PhoneRunner, line: ListedDevice) -> dict[str, Any]:
     """One device as data; one that cannot be used carries its problem and nothing else."""
     from mhmodels.android_bench.delegates.suitability import obstacle, remark
     from mhmodels.android_bench.device.condition import read_condition
@@ -128,7 +128,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from mhmodels.android_bench.device.condition import STATUS_NAMES
+    from mhmodels.android_bench.device.limits import STATUS_NAMES
 
     table = Table("phone", "model", "SoC", "Android", "ABI", "cores", "GPU", "NNAPI", "state", "delegates", show_lines=True)
     for row in rows:

@@ -94,6 +94,7 @@ def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
         DelegateError: the file cannot be read, or an entry is wrong; the message names file and field.
 
     Example:
+        >>> from mhmodels.android_bench import load_delegates
         >>> import tempfile
         >>> from pathlib import Path
         >>> entry = '{"id": "mine", "title": "Mine", "formats": ["int8"], "proof": {"names": ["EXTERNAL"]}}'

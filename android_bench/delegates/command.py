@@ -41,7 +41,7 @@ done"""
 TIMINGS: dict[Mode, BlockDuration] = {"burst": BlockDuration(0.3, 0.3, 60.0), "sustained": BlockDuration(60.0, 1.0, 120.0)}
 
 
-class Prepared(NamedTuple):
+class DevicePaths(NamedTuple):
     """Paths on the device that a run needs.
 
     Attributes:
@@ -56,7 +56,7 @@ class Prepared(NamedTuple):
 
 
 def arguments(
-    choice: DelegateChoice, prepared: Prepared, run: str, *, runs: int, threads: int, timing: BlockDuration, placement: bool
+    choice: DelegateChoice, prepared: DevicePaths, run: str, *, runs: int, threads: int, timing: BlockDuration, placement: bool
 ) -> dict[str, str]:
     """Flags of a timed run. Each stands once, because the tool keeps the first value of a repeated flag.
 
@@ -87,7 +87,7 @@ def arguments(
 
 
 def script(
-    prepared: Prepared,
+    prepared: DevicePaths,
     run: str,
     flags: Mapping[str, str],
     environment: Mapping[str, str],

@@ -45,6 +45,11 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         never: patterns that no line may match, each with the reason why the run does not count with it.
         may: patterns of lines that mention a fallback and still leave the network on this delegate.
         plain: whether no delegate may be applied at all; the proof is then their absence and the `must` lines.
+
+    Example:
+        >>> from mhmodels.android_bench import Proof
+        >>> Proof(names=("EXTERNAL",), kernels=("MyDelegate",), counted=True).patterns
+        ('MyDelegate', '', '$^')
     """
 
     names: tuple[str, ...] = ()
@@ -85,6 +90,13 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     Raises:
         DelegateError: a field is wrong; the message names it.
+
+    Example:
+        >>> from mhmodels.android_bench import Delegate, PhoneRunner, PhoneRunnerOptions, Proof
+        >>> mine = Delegate(id="mine", title="My NPU", formats=("int8",), flags={"external_delegate_path": "{folder}/libmine.so"},
+        ...                 files=("libmine.so",), proof=Proof(names=("EXTERNAL",), kernels=("MyDelegate",)))
+        >>> PhoneRunner(PhoneRunnerOptions(delegates=(mine,))).find("0A1B2C3D/mine").format
+        'int8'
     """
 
     id: str

@@ -1,11 +1,8 @@
-"""A phone's condition at a moment (temperature, battery, clocks), and whether it may be measured in this condition."""
+"""A phone's condition at a moment: temperature, battery, clocks."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
@@ -23,9 +20,7 @@ _POWERED = re.compile(r"^\s*[\w ]{1,20} powered: (true|false)\s*$", re.MULTILINE
 # Android's BatteryManager: charging, not charging, full.
 CHARGING, NOT_CHARGING, FULL = 2, 4, 5
 IDENTITY = "getprop ro.serialno; getprop ro.build.fingerprint"
-STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 BATTERY_SENSOR, SKIN_SENSOR = 2, 3
-CLOCK_DROP = 0.85
 
 
 class PhoneCondition(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,26 +59,6 @@ class PhoneCondition(msgspec.Struct, frozen=True, kw_only=True):
     def temperature_c(self) -> float | None:
         """Temperature in °C that decides: that of the skin's sensor, else that of the battery."""
         return self.skin_c if self.skin_c is not None else self.battery_c
-
-
-class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Conditions in which a phone may be measured.
-
-    Attributes:
-        battery_level: lowest charge in per cent, 0 to 100. It does not count while a power supply holds or charges the battery.
-        temperature_c: highest temperature in °C.
-        thermal_status: highest thermal status of Android, 0 to 6.
-        above_start_c: how many °C warmer than at the start of the session a block may begin.
-        cool_down_s: longest wait in seconds for the phone to cool down; 0 does not wait.
-        poll_s: seconds between two readings of the condition while waiting.
-    """
-
-    battery_level: int = 30
-    temperature_c: float = 40.0
-    thermal_status: int = 1
-    above_start_c: float = 1.5
-    cool_down_s: float = 300.0
-    poll_s: float = 5.0
 
 
 def condition_script(**more: str) -> tuple[str, str]:
@@ -192,86 +167,3 @@ def lowest_clocks(text: str, before: PhoneCondition) -> tuple[int, ...]:
     samples = [parse_clocks(line) for line in text.splitlines()]
     whole = [sample for sample in samples if len(sample) == len(before.clock_limits_khz)]
     return tuple(min(clocks) for clocks in zip(*whole, strict=True))
-
-
-def obstacles(condition: PhoneCondition, limits: PhoneLimits) -> list[str]:
-    """Reasons why a phone must not be measured now."""
-    found = []
-    level = condition.battery_level
-    held = condition.charging or condition.draining is False
-    if level is not None and level < limits.battery_level and not held:
-        found.append(
-            f"its battery is at {level} %, expected at least {limits.battery_level} %: charge it, or allow less "
-            "(argument 'battery_level')"
-        )
-    if condition.power_save:
-        found.append("its power-saving mode is on: turn it off")
-    return found
-
-
-def too_hot(condition: PhoneCondition, limits: PhoneLimits, start_c: float | None = None) -> str:
-    """Why a block must not begin yet; "" if it may."""
-    status, heat = condition.thermal_status, condition.temperature_c
-    if status is not None and status > limits.thermal_status:
-        return f"thermal status {STATUS_NAMES[min(status, 6)]}"
-    allowed = limits.temperature_c if start_c is None else min(limits.temperature_c, start_c + limits.above_start_c)
-    return f"{heat:.1f} °C, expected at most {allowed:.1f}" if heat is not None and heat > allowed else ""
-
-
-def warnings(condition: PhoneCondition, cores: int, max_khz: int = 0) -> list[str]:
-    """What makes latencies worse than they could be, though they can be measured.
-
-    Args:
-        condition: condition of the phone now.
-        cores: number of its cores.
-        max_khz: highest clock of any core in kHz; 0 if it is unknown.
-    """
-    found = []
-    allowed = max(condition.clock_limits_khz, default=0)
-    if allowed and allowed < CLOCK_DROP * max_khz:
-        found.append(f"its clocks are limited to {allowed / 1e3:.0f} MHz of {max_khz / 1e3:.0f} from the start")
-    if condition.awake is False:
-        found.append("its screen is off: some phones then keep programs on the slow cores")
-    if condition.load is not None and cores and condition.load > cores / 2:
-        found.append(f"something else is running on it (load {condition.load:.1f})")
-    if condition.thermal_status is None:
-        found.append("it does not tell its thermal status (Android 10 and later do)")
-    return found
-
-
-def throttled(
-    before: PhoneCondition, after: PhoneCondition, lowest_khz: tuple[int, ...] = (), start_khz: tuple[int, ...] = ()
-) -> bool:
-    """Whether heat held a phone back during a run: the phone says so, or the clocks of its cores were limited at any time.
-
-    Args:
-        before, after: condition before and after the run.
-        lowest_khz: lowest limits in kHz during the run.
-        start_khz: limits in kHz when the session began; limits that fell before this run are thus noticed.
-    """
-    if max(before.thermal_status or 0, after.thermal_status or 0) >= 2:
-        return True
-    limits = before.clock_limits_khz, after.clock_limits_khz, lowest_khz
-    # If a core appears or disappears, the lists cannot be compared.
-    starts = [start_khz] if len(start_khz) == len(before.clock_limits_khz) else []
-    pairs = (zip(early, late, strict=False) for early in (*starts, before.clock_limits_khz) for late in limits)
-    return any(late < CLOCK_DROP * early for both in pairs for early, late in both)
-
-
-def cool_down(
-    read: Callable[[], PhoneCondition], limits: PhoneLimits, start_c: float | None, cancel: threading.Event | None = None
-) -> tuple[PhoneCondition, float, str]:
-    """Waits until a phone is cool enough, or has been waited for long enough.
-
-    Returns:
-        Its condition then, the seconds waited, and why it is still too warm ("" if it is not).
-    """
-    begin = time.monotonic()
-    pause = cancel or threading.Event()
-    while True:
-        condition = read()
-        reason = too_hot(condition, limits, start_c)
-        waited = time.monotonic() - begin
-        if not reason or waited >= limits.cool_down_s or pause.is_set():
-            return condition, waited, reason
-        pause.wait(min(limits.poll_s, limits.cool_down_s - waited))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from mhmodels.android_bench.output.parsing import Count, Output
+from mhmodels.android_bench.output.parsing import StatisticsLine, ToolOutput
 from mhmodels.android_bench.output.protos import BenchmarkResult
 
 _RELATIVE = 2e-5
@@ -49,15 +49,15 @@ class Latency(NamedTuple):
         return self.mean if self.median is None else self.median
 
 
-class Doubt(Exception):
+class UnclearOutputError(Exception):
     """The output contradicts itself or is incomplete."""
 
 
-def read_latency(output: Output, result: BenchmarkResult | None) -> Latency:
+def read_latency(output: ToolOutput, result: BenchmarkResult | None) -> Latency:
     """Reads the measured block if stages, statistics and final line are all there, once each, and agree."""
     sequence = output.sequence
     if sequence not in ("RCRCT", "RCRCB", "B", "RCRCTB", "RCRCBT"):
-        raise Doubt(
+        raise UnclearOutputError(
             f"expected warm-up, runs and a final line, found '{sequence or 'nothing'}' (R stage, C statistics, T end, B block)"
         )
     if sequence == "B":
@@ -68,22 +68,22 @@ def read_latency(output: Output, result: BenchmarkResult | None) -> Latency:
     return _with_result(latency, result)
 
 
-def _from_counts(warmup: Count, measured: Count, output: Output) -> Latency:
+def _from_counts(warmup: StatisticsLine, measured: StatisticsLine, output: ToolOutput) -> Latency:
     if not (warmup.sound and measured.sound):
-        raise Doubt("a statistics line is not whole")
+        raise UnclearOutputError("a statistics line is not whole")
     if measured.count < 1 or measured.avg is None:
-        raise Doubt(f"{measured.count} inferences were timed")
+        raise UnclearOutputError(f"{measured.count} inferences were timed")
     low, high = measured.min, measured.max
     for name in ("avg", "min", "max", "median", "p5", "p95", "first", "curr"):
         value = getattr(measured, name)
         if value is None:
             continue
         if not (math.isfinite(value) and value > 0):
-            raise Doubt(f"{name} is {value:g} µs, which is no latency")
+            raise UnclearOutputError(f"{name} is {value:g} µs, which is no latency")
         if low is not None and high is not None and not low * (1 - _RELATIVE) <= value <= high * (1 + _RELATIVE):
-            raise Doubt(f"{name} is {value:g} µs, outside of min {low:g} and max {high:g}")
+            raise UnclearOutputError(f"{name} is {value:g} µs, outside of min {low:g} and max {high:g}")
     if measured.std is not None and not (math.isfinite(measured.std) and measured.std >= 0):
-        raise Doubt(f"std is {measured.std:g}")
+        raise UnclearOutputError(f"std is {measured.std:g}")
     _one_distribution(measured)
     _as_announced(measured, output)
     _same_average(measured, output)
@@ -113,38 +113,40 @@ def _sane(number: float | None) -> float | None:
     return number if number is not None and math.isfinite(number) and 0 <= number < _HUGE_MS else None
 
 
-def _one_distribution(measured: Count) -> None:
+def _one_distribution(measured: StatisticsLine) -> None:
     """Checks that the statistics can be of one list of times; printed numbers are rounded or cut to whole microseconds."""
     parts = [value for value in (measured.p5, measured.median, measured.p95) if value is not None]
     if parts != sorted(parts):
-        raise Doubt(f"percentiles are out of order ({', '.join(f'{value:g}' for value in parts)})")
+        raise UnclearOutputError(f"percentiles are out of order ({', '.join(f'{value:g}' for value in parts)})")
     low, high, mean, std = measured.min, measured.max, measured.avg, measured.std
     if std is None or mean is None:
         return
     slack = 1.5 + 1e-3 * mean
     if low is not None and high is not None and std > (high - low) / 2 + slack:
-        raise Doubt(f"std is {std:g} µs between min {low:g} and max {high:g}")
+        raise UnclearOutputError(f"std is {std:g} µs between min {low:g} and max {high:g}")
     if measured.median is not None and abs(measured.median - mean) > std * 1.01 + slack:
-        raise Doubt(f"median {measured.median:g} and average {mean:g} µs are further apart than std {std:g}")
+        raise UnclearOutputError(f"median {measured.median:g} and average {mean:g} µs are further apart than std {std:g}")
 
 
-def _as_announced(measured: Count, output: Output) -> None:
+def _as_announced(measured: StatisticsLine, output: ToolOutput) -> None:
     """Checks that the loop ended after the announced inferences and seconds, or at its limit."""
     stage, claimed = output.stages[1], measured.count * (measured.avg or 0) / 1e6
     if claimed < stage.min_secs * _LEAST_PART:
-        raise Doubt(f"{claimed:g} s of inferences in a stage of at least {stage.min_secs:g} s: are these microseconds?")
+        raise UnclearOutputError(
+            f"{claimed:g} s of inferences in a stage of at least {stage.min_secs:g} s: are these microseconds?"
+        )
     if measured.count < stage.iterations and stage.max_secs is not None and claimed < stage.max_secs / 2:
-        raise Doubt(f"{measured.count} inferences in {claimed:g} s, at least {stage.iterations} were announced")
+        raise UnclearOutputError(f"{measured.count} inferences in {claimed:g} s, at least {stage.iterations} were announced")
 
 
-def _same_average(measured: Count, output: Output) -> None:
+def _same_average(measured: StatisticsLine, output: ToolOutput) -> None:
     """Checks that the final line repeats the average; if it differs, one of the two is of something else."""
     assert measured.avg is not None
     if "T" in output.sequence:
         timings = output.timings or {}
         final = next((timings[name] for name in ("Inference (avg)", "Inference", "no stats") if name in timings), None)
         if final is None or not math.isclose(final, measured.avg, rel_tol=_RELATIVE):
-            raise Doubt(f"the final line says {final} µs, the statistics {measured.avg:g} µs")
+            raise UnclearOutputError(f"the final line says {final} µs, the statistics {measured.avg:g} µs")
     if "B" in output.sequence:
         final = output.block.get("Inference (avg)")
         if (
@@ -152,18 +154,20 @@ def _same_average(measured: Count, output: Output) -> None:
             or abs(final - measured.avg / 1e3) > _BLOCK_MS + _RELATIVE * final
             or output.block_runs != measured.count
         ):
-            raise Doubt(f"the final block says {final} ms of {output.block_runs} runs, the statistics {measured.avg / 1e3:g} ms")
+            raise UnclearOutputError(
+                f"the final block says {final} ms of {output.block_runs} runs, the statistics {measured.avg / 1e3:g} ms"
+            )
 
 
-def _from_block(output: Output) -> Latency:
+def _from_block(output: ToolOutput) -> Latency:
     """Reads a LiteRT block alone. It has hundredths of a millisecond, so a latency below one of them is refused."""
     block = output.block
     mean, runs = block.get("Inference (avg)"), output.block_runs
     low, high = block.get("Inference (min)"), block.get("Inference (max)")
     if mean is None or not runs or low is None or high is None:
-        raise Doubt("the block of results is not whole")
+        raise UnclearOutputError("the block of results is not whole")
     if not (0 < low <= mean + _BLOCK_MS and mean <= high + _BLOCK_MS and math.isfinite(high)):
-        raise Doubt(f"the block says average {mean:g} ms, min {low:g}, max {high:g}")
+        raise UnclearOutputError(f"the block says average {mean:g} ms, min {low:g}, max {high:g}")
     return Latency(
         mean=mean,
         runs=runs,
@@ -184,20 +188,24 @@ def _with_result(latency: Latency, result: BenchmarkResult | None) -> Latency:
     average = numbers.get("avg")
     wrong = average is None or result.runs != latency.runs
     if wrong or average is None or not math.isclose(average, latency.mean, rel_tol=1e-4, abs_tol=_BLOCK_MS):
-        raise Doubt(f"the result file says {average} ms of {result.runs} runs, the text {latency.mean:g} ms of {latency.runs}")
+        raise UnclearOutputError(
+            f"the result file says {average} ms of {result.runs} runs, the text {latency.mean:g} ms of {latency.runs}"
+        )
     low, high = latency.min or 0.0, latency.max or _HUGE_MS
     for name in ("min", "median", "p95", "max"):
         value = numbers.get(name)
         # Zero is a field that was not set.
         if value and not (0 < value < _HUGE_MS and low - _BLOCK_MS <= value <= high + _BLOCK_MS):
-            raise Doubt(f"the result file has {name} {value:g} ms, the text min {low:g} and max {high:g}")
+            raise UnclearOutputError(f"the result file has {name} {value:g} ms, the text min {low:g} and max {high:g}")
     return latency._replace(median=latency.median or numbers.get("median") or None, p95=latency.p95 or numbers.get("p95") or None)
 
 
 def check_plausible(latency: Latency, wall_s: float) -> None:
     """Refuses a time that is longer than what passed on this machine: the clock was set during the run."""
     if latency.value < _LEAST_MS:
-        raise Doubt(f"{latency.value:g} ms is no latency")
+        raise UnclearOutputError(f"{latency.value:g} ms is no latency")
     claimed = latency.mean * latency.runs + (latency.warmup or 0) * latency.warmup_runs
     if claimed / 1e3 > wall_s * 1.02 + _SLACK_S:
-        raise Doubt(f"it claims {claimed / 1e3:.1f} s of inferences, but ended after {wall_s:.1f} s: did its clock change?")
+        raise UnclearOutputError(
+            f"it claims {claimed / 1e3:.1f} s of inferences, but ended after {wall_s:.1f} s: did its clock change?"
+        )

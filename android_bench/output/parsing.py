@@ -24,7 +24,7 @@ MAX_NOTES = 40
 READABLE = 2000
 
 
-class Count(msgspec.Struct, frozen=True, kw_only=True):
+class StatisticsLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of statistics. A missing number is None; `sound` is False where the line cannot be trusted."""
 
     count: int
@@ -58,7 +58,7 @@ class Replaced(msgspec.Struct, frozen=True):
     subgraph: int
 
 
-class Output(msgspec.Struct, kw_only=True):
+class ToolOutput(msgspec.Struct, kw_only=True):
     """Everything that one run printed.
 
     Attributes:
@@ -66,7 +66,7 @@ class Output(msgspec.Struct, kw_only=True):
             timings, `B` for a LiteRT block.
         stages: announcements of the stages, warm-up first.
         counts: statistics of the stages, warm-up first.
-        voices: streams on which the tool itself printed; a sound run uses one.
+        streams: streams on which the tool itself printed; a sound run uses one.
         conflicts: lines that contradict an earlier line.
         timings: numbers of the final line by name.
         block: numbers of a LiteRT block by name, in milliseconds.
@@ -88,8 +88,8 @@ class Output(msgspec.Struct, kw_only=True):
 
     sequence: str = ""
     stages: list[Stage] = []
-    counts: list[Count] = []
-    voices: set[str] = set()
+    counts: list[StatisticsLine] = []
+    streams: set[str] = set()
     conflicts: list[str] = []
     timings: dict[str, float] | None = None
     block: dict[str, float] = {}
@@ -113,22 +113,22 @@ class OutputParser:
     """Parses both streams as they arrive, in chunks of any size.
 
     Args:
-        watch: regular expressions; `Output.watched` tells which of them a line matched.
-        may: regular expressions of lines that never count as `Output.taken_back`.
+        watch: regular expressions; `ToolOutput.watched` tells which of them a line matched.
+        may: regular expressions of lines that never count as `ToolOutput.taken_back`.
     """
 
     def __init__(self, watch: Iterable[str] = (), may: Iterable[str] = ()) -> None:
         self._watch = [(pattern, re.compile(pattern)) for pattern in watch]
         self._may = [formats.DEFAULTS, formats.PARAMETER, *map(re.compile, may)]
         self._streams = {"stdout": LineAssembler(), "stderr": LineAssembler()}
-        self.output = Output()
+        self.output = ToolOutput()
 
     def feed(self, stream: str, data: bytes) -> None:
         """Takes the next bytes of `stdout` or `stderr`; an old phone sends both as one stream."""
         for line in self._streams[stream].feed(data):
             self._line(line, stream)
 
-    def close(self) -> Output:
+    def close(self) -> ToolOutput:
         """Ends both streams."""
         for assembler in self._streams.values():
             assembler.close()
@@ -185,7 +185,7 @@ class OutputParser:
         return True
 
     def _speaks(self, what: str, stream: str) -> None:
-        self.output.voices.add(stream)
+        self.output.streams.add(stream)
         if len(self.output.sequence) < MAX_NOTES:
             self.output.sequence += what
 
@@ -203,7 +203,7 @@ class OutputParser:
     def _delegation(self, line: str, stream: str) -> bool:
         out = self.output
         if match := formats.APPLIED.match(line) or formats.NOT_APPLIED.match(line):
-            out.voices.add(stream)
+            out.streams.add(stream)
             self._once(out.applied, match[1], match[2] if match.re is formats.APPLIED else "not", line)
         elif match := formats.REPLACING.match(line):
             total = int(match[2]) if match[2] else None
@@ -254,7 +254,7 @@ class OutputParser:
             out.errors.append(line[:300])
 
 
-def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), may: Iterable[str] = ()) -> Output:
+def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), may: Iterable[str] = ()) -> ToolOutput:
     """Parses a finished run; see `OutputParser`."""
     parser = OutputParser(watch, may)
     parser.feed("stdout", stdout)
@@ -262,7 +262,7 @@ def parse_output(stdout: bytes, stderr: bytes = b"", watch: Iterable[str] = (), 
     return parser.close()
 
 
-def _count(count: int, rest: str) -> Count:
+def _count(count: int, rest: str) -> StatisticsLine:
     """Reads one line of statistics; a line that does not read as one is marked as not sound."""
     words = rest.replace("(all same)", "").split()
     same = "(all same)" in rest
@@ -274,4 +274,4 @@ def _count(count: int, rest: str) -> Count:
     if sound and curr is not None and (same or (count == 1 and "avg" not in values)):
         # With one run, or equal times, the tool prints one number only.
         values = {**dict.fromkeys(("first", "min", "max", "avg", "p5", "median", "p95"), curr), "std": 0.0, **values}
-    return Count(count=count, sound=sound and (count == 0 or "avg" in values), **values)
+    return StatisticsLine(count=count, sound=sound and (count == 0 or "avg" in values), **values)

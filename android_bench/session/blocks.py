@@ -13,13 +13,14 @@ from mhmodels.android_bench.delegates.command import (
     RESULT,
     TAKEN_RC,
     BlockDuration,
-    Prepared,
+    DevicePaths,
     arguments,
     script,
 )
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.device.condition import PhoneCondition, condition_script, lowest_clocks, parse_condition, throttled
+from mhmodels.android_bench.device.condition import PhoneCondition, condition_script, lowest_clocks, parse_condition
 from mhmodels.android_bench.device.description import restarted
+from mhmodels.android_bench.device.limits import throttled
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.output.protos import read_placement, read_result
 from mhmodels.android_bench.session.workspace import SWEEP, TAKEN, Workspace
@@ -91,7 +92,7 @@ class BlockRunner:
         self.start_khz: tuple[int, ...] = ()
         self._last: tuple[PhoneCondition | None, float] = (None, 0.0)
 
-    def block(self, choice: DelegateChoice, prepared: Prepared, *, runs: int, threads: int, placement: bool) -> PhoneBlock:
+    def block(self, choice: DelegateChoice, prepared: DevicePaths, *, runs: int, threads: int, placement: bool) -> PhoneBlock:
         """Makes a timed run, and repeats it once if the phone went away during it and came back.
 
         Raises:
@@ -106,14 +107,14 @@ class BlockRunner:
             block = self._once(choice, prepared, runs, threads, placement)
         return block
 
-    def plain(self, choice: DelegateChoice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> ToolRun:
+    def plain(self, choice: DelegateChoice, prepared: DevicePaths, run: str, flags: Mapping[str, str]) -> ToolRun:
         """Makes a run that is not timed, with given flags; whatever it leaves running is ended."""
         done = self.phone.tool(self._script(choice, prepared, run, flags), timeout_s=self.timeout_s)
         self.workspace.check_taken(done.rc == TAKEN_RC)
         self.workspace.sweep()
         return done
 
-    def _once(self, choice: DelegateChoice, prepared: Prepared, runs: int, threads: int, placement: bool) -> PhoneBlock:
+    def _once(self, choice: DelegateChoice, prepared: DevicePaths, runs: int, threads: int, placement: bool) -> PhoneBlock:
         before, waited, hot = self._cool()
         folder = self.workspace.new_run()
         flags = arguments(choice, prepared, folder, runs=runs, threads=threads, timing=self.timing, placement=placement)
@@ -132,7 +133,7 @@ class BlockRunner:
             verdict = verdict._replace(status=RunStatus.DEVICE_LOST, reason="the device restarted during the run", latency=None)
         return PhoneBlock(verdict, run, text, before, after, waited, hot, lowest_clocks(files[CLOCKS], before), self.start_khz)
 
-    def _script(self, choice: DelegateChoice, prepared: Prepared, run: str, flags: Mapping[str, str]) -> str:
+    def _script(self, choice: DelegateChoice, prepared: DevicePaths, run: str, flags: Mapping[str, str]) -> str:
         environment = choice.environment(prepared.folder)
         cores = {"mask": self.mask, "rest": self.rest}
         return script(prepared, run, flags, environment, owned=self.workspace.owned, timeout_s=self.timeout_s, **cores)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from mhmodels.android_bench.delegates.command import OUTPUTS, Prepared
+from mhmodels.android_bench.delegates.command import OUTPUTS, DevicePaths
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.output.profile import OperatorTime, parse_profile
 from mhmodels.android_bench.session.blocks import BlockRunner
@@ -36,7 +36,7 @@ class OutputComparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def profile_operators(
-    runner: BlockRunner, workspace: Workspace, choice: DelegateChoice, prepared: Prepared, threads: int
+    runner: BlockRunner, workspace: Workspace, choice: DelegateChoice, prepared: DevicePaths, threads: int
 ) -> tuple[OperatorTime, ...]:
     """Measures the times of the operators, in a run of its own because profiling slows the network down.
 
@@ -62,8 +62,8 @@ def compare_outputs(
     workspace: Workspace,
     job: Job,
     choice: DelegateChoice,
-    prepared: Prepared,
-    cpu: tuple[DelegateChoice, Prepared],
+    prepared: DevicePaths,
+    cpu: tuple[DelegateChoice, DevicePaths],
 ) -> OutputComparison:
     """Runs a network once on a delegate and once on the CPU with the same input.
 
@@ -109,7 +109,7 @@ def _pull(phone: Phone, remote: str, local: Path, size: int) -> bytes:
     return local.read_bytes()
 
 
-def _single(choice: DelegateChoice, prepared: Prepared, run: str) -> dict[str, str]:
+def _single(choice: DelegateChoice, prepared: DevicePaths, run: str) -> dict[str, str]:
     flags = {"graph": prepared.graph, "num_runs": "1", "min_secs": "0", "warmup_runs": "1", "warmup_min_secs": "0"}
     return {**flags, "output_filepath": f"{run}/{OUTPUTS}", **choice.flags(prepared.folder)}
 

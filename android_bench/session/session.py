@@ -10,10 +10,10 @@ from types import TracebackType
 import msgspec
 
 from mhmodels.android_bench.delegates.catalogue import Delegates
-from mhmodels.android_bench.delegates.command import TIMINGS, Prepared
+from mhmodels.android_bench.delegates.command import TIMINGS, DevicePaths
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.device import condition as conditions
-from mhmodels.android_bench.device.condition import PhoneCondition
+from mhmodels.android_bench.device import limits as phone_limits
+from mhmodels.android_bench.device.condition import PhoneCondition, read_condition
 from mhmodels.android_bench.device.description import PhoneFacts, core_mask, rest_mask, restarted
 from mhmodels.android_bench.device.settings import FIXED_CLOCKS, SETTINGS
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
@@ -21,7 +21,7 @@ from mhmodels.android_bench.output.profile import OperatorTime
 from mhmodels.android_bench.session.blocks import BlockRunner, PhoneBlock
 from mhmodels.android_bench.session.extras import OutputComparison, compare_outputs, profile_operators
 from mhmodels.android_bench.session.series import summarise_blocks
-from mhmodels.android_bench.session.tasks import Kit, PhoneOutcome, PhonePlan, PhoneTask
+from mhmodels.android_bench.session.tasks import DelegateFiles, PhoneOutcome, PhonePlan, PhoneTask
 from mhmodels.android_bench.session.workspace import Workspace, device_lock
 from mhmodels.android_bench.transport.lines import without_controls
 from mhmodels.android_bench.transport.phone import Phone
@@ -35,7 +35,7 @@ class Session:
     Args:
         phone, facts: the device.
         plan: how to measure.
-        kit: finds the files that a delegate needs, or raises MeasurementError.
+        delegate_files: finds the files that a delegate needs, or raises MeasurementError.
         cancel: stops between and during runs when set.
         tell: is told in one line each what is going on.
     """
@@ -45,12 +45,12 @@ class Session:
         phone: Phone,
         facts: PhoneFacts,
         plan: PhonePlan,
-        kit: Callable[[DelegateChoice], Kit],
+        delegate_files: Callable[[DelegateChoice], DelegateFiles],
         *,
         cancel: threading.Event | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> None:
-        self.phone, self.facts, self.plan, self.kit = phone, facts, plan, kit
+        self.phone, self.facts, self.plan, self.delegate_files = phone, facts, plan, delegate_files
         self.workspace = Workspace(phone)
         self.warnings: list[str] = []
         self._cancel, self._tell = cancel, tell
@@ -106,7 +106,7 @@ class Session:
                 return
 
     def _group(self, tasks: Sequence[PhoneTask]) -> Iterator[PhoneOutcome]:
-        ready: dict[PhoneTask, Prepared] = {}
+        ready: dict[PhoneTask, DevicePaths] = {}
         for task in tasks:
             prepared = self._prepare(task)
             if isinstance(prepared, PhoneOutcome):
@@ -129,7 +129,7 @@ class Session:
         for task, prepared in ready.items():
             yield self._settle(task, blocks[task], prepared)
 
-    def _settle(self, task: PhoneTask, blocks: Sequence[PhoneBlock], prepared: Prepared) -> PhoneOutcome:
+    def _settle(self, task: PhoneTask, blocks: Sequence[PhoneBlock], prepared: DevicePaths) -> PhoneOutcome:
         """Combines the blocks of a task, if they agree."""
         last = blocks[0].verdict
         # Only the first block reports where each node ran, so other blocks may know less, but may not differ.
@@ -156,7 +156,7 @@ class Session:
         )
 
     def _extras(
-        self, task: PhoneTask, prepared: Prepared, remarks: list[str]
+        self, task: PhoneTask, prepared: DevicePaths, remarks: list[str]
     ) -> tuple[tuple[OperatorTime, ...], OutputComparison | None]:
         """Makes the further runs that were asked for; if one fails, only its result is missing."""
         operators: tuple[OperatorTime, ...] = ()
@@ -173,21 +173,21 @@ class Session:
             remarks.append(without_controls(str(error) or repr(error)))
         return operators, comparison
 
-    def _compare(self, task: PhoneTask, prepared: Prepared) -> OutputComparison:
+    def _compare(self, task: PhoneTask, prepared: DevicePaths) -> OutputComparison:
         cpu = Delegates().for_format("cpu", task.job.format)
         beside = self._prepare(PhoneTask(task.job, cpu))
         if isinstance(beside, PhoneOutcome):
             raise MeasurementError(f"no outputs of the CPU to compare with: {beside.reason}")
         return compare_outputs(self._runner, self.workspace, task.job, task.choice, prepared, (cpu, beside))
 
-    def _prepare(self, task: PhoneTask) -> Prepared | PhoneOutcome:
+    def _prepare(self, task: PhoneTask) -> DevicePaths | PhoneOutcome:
         """Pushes the files of a task, unless they are on the device already; or says why it cannot run."""
         delegate, free = task.choice.delegate, self.facts.free_bytes
         if self.facts.sdk and self.facts.sdk < delegate.min_sdk:
             reason = f"needs Android API {delegate.min_sdk}, this is {self.facts.sdk}"
             return PhoneOutcome(task, RunStatus.DELEGATE_UNAVAILABLE, reason, None)
         try:
-            binary, libraries = self.kit(task.choice)
+            binary, libraries = self.delegate_files(task.choice)
         except AdbError:
             raise
         except MeasurementError as error:
@@ -207,7 +207,7 @@ class Session:
             raise
         except AdbError as error:
             return PhoneOutcome(task, RunStatus.UNKNOWN, str(error), None)
-        return Prepared(tool, f"{graph}/model.tflite", folder)
+        return DevicePaths(tool, f"{graph}/model.tflite", folder)
 
     def _preflight(self) -> None:
         """Refuses a phone that must not be measured now, waits for one that is too warm, and changes its settings.
@@ -217,8 +217,8 @@ class Session:
         """
         now = self._look()
         self._refuse(now)
-        if conditions.too_hot(now, self.plan.limits):
-            self._tell(f"{self.facts.title}: waiting for it to cool down ({conditions.too_hot(now, self.plan.limits)})")
+        if phone_limits.too_hot(now, self.plan.limits):
+            self._tell(f"{self.facts.title}: waiting for it to cool down ({phone_limits.too_hot(now, self.plan.limits)})")
         now, _, hot = self._cool()
         if hot:
             raise MeasurementError(
@@ -227,13 +227,13 @@ class Session:
             )
         self._start_c = now.temperature_c
         max_khz = max((core.max_khz for core in self.facts.cores), default=0)
-        self.warnings += conditions.warnings(now, len(self.facts.cores), max_khz)
+        self.warnings += phone_limits.warnings(now, len(self.facts.cores), max_khz)
         if not core_mask(self.facts):
             self.warnings.append("its cores could not be chosen: the system places the threads")
         settings = (*(SETTINGS if self.plan.prepare else ()), *((FIXED_CLOCKS,) if self.plan.fixed_clocks else ()))
         self.warnings += self.workspace.change(settings) if settings else []
         # Fixed clocks are lower.
-        now = conditions.read_condition(self.phone) if self.plan.fixed_clocks else now
+        now = read_condition(self.phone) if self.plan.fixed_clocks else now
         self._runner.start_khz = now.clock_limits_khz
 
     def _refuse(self, now: PhoneCondition) -> None:
@@ -242,7 +242,7 @@ class Session:
         Raises:
             MeasurementError: it does.
         """
-        reasons = conditions.obstacles(now, self.plan.limits)
+        reasons = phone_limits.obstacles(now, self.plan.limits)
         if reasons:
             raise MeasurementError(f"{self.facts.title} ({self.phone.serial}) cannot be measured: {'; '.join(reasons)}")
 
@@ -255,13 +255,13 @@ class Session:
         limits = self.plan.limits
         if self.plan.mode == "sustained" and self._start_c is not None:
             limits = msgspec.structs.replace(limits, cool_down_s=0.0)
-        found = conditions.cool_down(self._look, limits, self._start_c, self._cancel)
+        found = phone_limits.cool_down(self._look, limits, self._start_c, self._cancel)
         self._refuse(found[0])
         return found
 
     def _look(self) -> PhoneCondition:
         """The phone's condition; that of the end of the last run is used while it is fresh."""
-        now = self._runner.take_last() or conditions.read_condition(self.phone)
+        now = self._runner.take_last() or read_condition(self.phone)
         self._check_identity(now)
         if restarted(self._boot_id, now.boot_id):
             # The fixed clocks are gone after a restart, and rows would still claim them.

@@ -12,7 +12,7 @@ import msgspec
 from mhmodels.android_bench.delegates.binary import Binary
 from mhmodels.android_bench.delegates.command import Mode
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.device.condition import PhoneLimits
+from mhmodels.android_bench.device.limits import PhoneLimits
 from mhmodels.android_bench.output.profile import OperatorTime
 from mhmodels.android_bench.session.blocks import PhoneBlock
 from mhmodels.android_bench.session.extras import OutputComparison
@@ -34,6 +34,11 @@ class PhonePlan(msgspec.Struct, frozen=True, kw_only=True):
         compare: whether to compare the outputs with those of the CPU, in one more run.
         prepare: whether to darken the screen and keep the phone awake meanwhile.
         fixed_clocks: whether to measure in Android's fixed performance mode.
+
+    Example:
+        >>> from mhmodels.android_bench import PhonePlan
+        >>> PhonePlan(mode="sustained", blocks=3).timeout_s
+        300.0
     """
 
     blocks: int = 5
@@ -55,7 +60,7 @@ class PhoneTask:
     choice: DelegateChoice
 
 
-class Kit(NamedTuple):
+class DelegateFiles(NamedTuple):
     """Files on this machine that a delegate needs: its tool, and its libraries by name."""
 
     binary: Binary

@@ -1,76 +1,25 @@
-"""The `adb` executable as a child process: where it is, which server it talks to, and which devices that server sees."""
+"""The `adb` executable as a child process, and where it is."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
 import os
-import re
 import shutil
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-from mhmodels.android_bench.errors import AdbError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
-from mhmodels.android_bench.transport.lines import without_controls
-from mhmodels.android_bench.transport.process import Finished, run_program
-from mhmodels.errors import MhmodelsError
+from mhmodels.android_bench.errors import AdbError
+from mhmodels.android_bench.transport.diagnosis import check
+from mhmodels.android_bench.transport.listing import ListedDevice, parse_devices
+from mhmodels.android_bench.transport.process import ProcessResult, run_program
+from mhmodels.android_bench.transport.server import TRACK, server_address, stayed
 
 T = TypeVar("T")
 CALL_S = 15.0
-# Longest time in seconds that a server takes to report that a device is gone.
-TRACK_S, TRACK_BYTES = 1.0, 1 << 20
-_TRACK = b"host:track-devices"
-# A serial may have spaces, as that of a second phone of one name on the network, so the state is looked for first.
-_STATES = "device|offline|unauthorized|authorizing|connecting|recovery|rescue|sideload|bootloader|host|detached|unknown"
-_LINE = re.compile(
-    rf"^(?P<serial>\S.*?)\s+(?P<state>no permissions(?:[^;]*;[^\[]*\[[^\]]*\])?|(?:{_STATES})(?!\S))(?P<details>.*)$"
-)
-_OTHER_LINE = re.compile(r"^(?P<serial>\S+)\s+(?P<state>\S+)(?P<details>.*)$")
-_LOST = re.compile(
-    r"device '[^']*' not found|device not found|device offline|no devices|error: closed|protocol fault|"
-    r"connection reset|Connection refused|cannot connect to daemon|daemon still not running|device still connecting|: (?-i:EOF)$",
-    re.IGNORECASE | re.MULTILINE,
-)
-# The output of a script and names of files may have any words, so only adb's own lines count, without what they quote.
-_ADBS_OWN = re.compile(r"^\s*(?:adb:|error:|\*).*$", re.IGNORECASE | re.MULTILINE)
-_QUOTED = re.compile(r"'[^'\n]*'")
-_UNAUTHORIZED = re.compile(r"device unauthorized|device still authorizing", re.IGNORECASE)
-_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded", re.IGNORECASE)
-
-REMEDIES = {
-    "unauthorized": "unlock the screen and allow USB debugging from this computer; if it does not ask, unplug and plug it again",
-    "authorizing": "unlock the screen and allow USB debugging from this computer",
-    "offline": "unplug and plug it again, or `adb reconnect offline`; a device on the network needs `adb connect` again",
-    "no permissions": "this user may not open the USB device: install your distribution's udev rules for Android",
-    "recovery": "it is in recovery; start Android",
-    "sideload": "it is in sideload; start Android",
-    "bootloader": "it is in the bootloader; start Android",
-}
-
-
-class Listed(NamedTuple):
-    """A line of `adb devices -l`.
-
-    Attributes:
-        state: `device` if the device can be used.
-        details: `model`, `product` and other properties.
-    """
-
-    serial: str
-    state: str
-    details: dict[str, str]
-
-    @property
-    def problem(self) -> str:
-        """Why the device cannot be used, and what to do; "" if it can."""
-        if self.state == "device":
-            return ""
-        remedy = next((text for name, text in REMEDIES.items() if self.state.startswith(name)), "it must be running Android")
-        return f"device '{self.serial}' is {self.state}: {remedy}"
 
 
 class Adb:
@@ -94,7 +43,7 @@ class Adb:
         self._ignoring = threading.local()
         self._guard = threading.Lock()
 
-    def run(self, words: Sequence[str], *, serial: str | None = None, timeout_s: float = CALL_S) -> Finished:
+    def run(self, words: Sequence[str], *, serial: str | None = None, timeout_s: float = CALL_S) -> ProcessResult:
         """Runs adb with arguments, on a device or on none, and returns whatever it answers.
 
         Raises:
@@ -103,7 +52,7 @@ class Adb:
         self._start_server()
         return self._call([*(("-s", serial) if serial else ()), *words], timeout_s)
 
-    def devices(self) -> list[Listed]:
+    def devices(self) -> list[ListedDevice]:
         """Lists every device that the server knows, usable or not.
 
         Raises:
@@ -130,8 +79,8 @@ class Adb:
             # A second program would outlive this one if this one is killed.
             with contextlib.suppress(OSError, ValueError):
                 told = stack.enter_context(socket.create_connection(server_address(self._server), timeout=CALL_S))
-                told.sendall(b"%04x%s" % (len(_TRACK), _TRACK))
-            yield lambda: told is not None and _stayed(told, serial)
+                told.sendall(b"%04x%s" % (len(TRACK), TRACK))
+            yield lambda: told is not None and stayed(told, serial)
 
     def uncancelled(self, action: Callable[[], T]) -> T:
         """Runs an action in spite of a request to stop: cleaning up must not be stopped by what made it necessary."""
@@ -145,7 +94,7 @@ class Adb:
         """Whether the calling thread was asked to stop."""
         return self.cancel is not None and self.cancel.is_set() and not getattr(self._ignoring, "value", False)
 
-    def _call(self, words: Sequence[str], timeout_s: float) -> Finished:
+    def _call(self, words: Sequence[str], timeout_s: float) -> ProcessResult:
         try:
             return run_program([str(self.executable), *self._server, *words], timeout_s=timeout_s, cancelled=self.cancelled)
         except OSError as error:
@@ -191,91 +140,6 @@ def find_adb(given: str | os.PathLike[str] | None = None) -> Path:
         "no adb executable: install Android's platform-tools (Debian: apt install adb) and put adb on PATH, "
         "or set ANDROID_HOME to an SDK that has them"
     )
-
-
-def parse_devices(text: str) -> list[Listed]:
-    """Reads what `adb devices -l` prints."""
-    found = []
-    for line in without_controls(text).splitlines():
-        match = _LINE.match(line.strip()) or _OTHER_LINE.match(line.strip())
-        if match is None or line.startswith(("List of devices", "*", "adb server")):
-            continue
-        pairs = (word.partition(":") for word in match["details"].split() if ":" in word)
-        found.append(Listed(match["serial"], match["state"], {name: value for name, _, value in pairs}))
-    return found
-
-
-def server_address(words: Sequence[str]) -> tuple[str, int]:
-    """Host and port of the server that adb talks to with these words, else with the environment.
-
-    Raises:
-        ValueError: the address is not a TCP address.
-    """
-    if words:
-        return words[1], int(words[3])
-    place = os.environ.get("ADB_SERVER_SOCKET")
-    if place is None:
-        return "localhost", int(os.environ.get("ANDROID_ADB_SERVER_PORT", "5037"))
-    kind, _, rest = place.partition(":")
-    if kind != "tcp":
-        raise ValueError(f"{place} is not an address")
-    host, _, port = rest.rpartition(":")
-    return host.strip("[]") or "localhost", int(port)
-
-
-def _stayed(told: socket.socket, serial: str) -> bool:
-    """Whether a device was in every list that the server sent, and in those that it sends within a moment."""
-    deadline, heard = time.monotonic() + TRACK_S, b""
-    with contextlib.suppress(TimeoutError):
-        while (left := deadline - time.monotonic()) > 0 and len(heard) < TRACK_BYTES:
-            told.settimeout(left)
-            try:
-                data = told.recv(1 << 16)
-            except ConnectionError:
-                return False
-            heard += data
-            if not data or any(state != "device" for state in states_of(heard, serial)):
-                return False
-    return bool(states_of(heard, serial))
-
-
-def states_of(heard: bytes, serial: str) -> list[str]:
-    """States of a device in a server's answer to `track-devices` (lists with their lengths); "" where it was not connected."""
-    found = []
-    heard = heard.removeprefix(b"OKAY")
-    while (length := re.match(rb"[0-9a-fA-F]{4}", heard)) and len(heard) >= 4 + int(length[0], 16):
-        end = 4 + int(length[0], 16)
-        lines = parse_devices(heard[4:end].decode(errors="replace"))
-        found.append(next((line.state for line in lines if line.serial == serial), ""))
-        heard = heard[end:]
-    return found
-
-
-def check(done: Finished, what: str) -> None:
-    """Raises the fitting error if a call of adb failed.
-
-    Raises:
-        DeviceUnauthorizedError, DeviceLostError, NoSpaceError, AdbError: according to the output of adb.
-    """
-    if done.rc == 0 and not done.stopped:
-        return
-    raise diagnose(done, what)
-
-
-def diagnose(done: Finished, what: str) -> MhmodelsError:
-    """The error that a failed call of adb stands for."""
-    said = (done.stderr + b"\n" + done.stdout).decode(errors="replace")
-    last = without_controls(" ".join(said.split()))[-300:]
-    if done.stopped:
-        return DeviceLostError(f"{what}: no answer within {done.wall_s:.0f} s ({done.stopped})")
-    if _UNAUTHORIZED.search(said):
-        return DeviceUnauthorizedError(f"{what}: the device is unauthorized: {REMEDIES['unauthorized']}")
-    if _FULL.search(said):
-        return NoSpaceError(f"{what}: the device's storage is full ({last})")
-    own = "\n".join(_QUOTED.sub("''", line.strip()) for line in _ADBS_OWN.findall(said))
-    if _LOST.search(own) or (done.rc == 255 and not last):
-        return DeviceLostError(f"{what}: the device went away ({last or 'connection closed'})")
-    return AdbError(f"{what}: adb failed with exit code {done.rc} ({last})")
 
 
 def _server_words(server: str | None) -> list[str]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError
-from mhmodels.android_bench.transport.adb import Adb, Listed, diagnose
+from mhmodels.android_bench.transport.adb import Adb
+from mhmodels.android_bench.transport.diagnosis import diagnose
 from mhmodels.android_bench.transport.lines import without_controls
-from mhmodels.android_bench.transport.process import Finished, Stopped
+from mhmodels.android_bench.transport.listing import ListedDevice
+from mhmodels.android_bench.transport.process import ProcessResult, Stopped
 
 SCRIPT_S = 20.0
 # A phone answers long before it has completely started.
@@ -31,7 +33,7 @@ _CODE = re.compile(rb"[0-9]{1,3}")
 _ADDRESS = re.compile(r"^(\[[0-9a-fA-F:.]+\]|[\w.-]+):\d+$")
 
 
-class Said(NamedTuple):
+class ScriptResult(NamedTuple):
     """Exit code of a script on the device, and its two streams (one stream on old devices)."""
 
     rc: int
@@ -88,11 +90,11 @@ class Phone:
             self._features = frozenset(done.stdout.decode(errors="replace").split())
         return self._features
 
-    def listed(self) -> Listed | None:
+    def listed(self) -> ListedDevice | None:
         """The server's line about this device; None if there is none."""
         return next((line for line in self.adb.devices() if line.serial == self.serial), None)
 
-    def script(self, text: str, *, timeout_s: float = SCRIPT_S) -> Said:
+    def script(self, text: str, *, timeout_s: float = SCRIPT_S) -> ScriptResult:
         """Runs a short shell script. It must be safe to run again, because it is run again if the connection breaks.
 
         Args:
@@ -111,7 +113,7 @@ class Phone:
             body, found, rc = done.stdout.replace(b"\r\n", b"\n").rpartition(f"{mark} ".encode())
             body = body.partition(f"{mark}-\n".encode())[2]
             if found and _CODE.fullmatch(rc.strip()):
-                return Said(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
+                return ScriptResult(int(rc), body.decode(errors="replace"), done.stderr.decode(errors="replace"))
             # Without the last line, adb's own exit code means a cut connection, whatever the script has printed by then.
             cut = done.rc == ADBS_OWN_RC and not done.stopped
             self._recover(done._replace(stdout=b"", stderr=b"") if cut else done, "running a script", attempt)
@@ -195,13 +197,13 @@ class Phone:
         after = lines[lines.index(b"here") + 1 :] if b"here" in lines else []
         return b"here" in lines, not self.tells_start or after[:1] == [b"1"]
 
-    def _adb(self, words: Sequence[str], timeout_s: float) -> Finished:
+    def _adb(self, words: Sequence[str], timeout_s: float) -> ProcessResult:
         done = self.adb.run(words, serial=self.serial, timeout_s=timeout_s)
         if done.stopped == "cancelled":
             raise CancelledError(f"device '{self.serial}': stopped on request")
         return done
 
-    def _retrying(self, words: Sequence[str], timeout_s: float, what: str) -> Finished:
+    def _retrying(self, words: Sequence[str], timeout_s: float, what: str) -> ProcessResult:
         what = f"device '{self.serial}': {what}"
         for attempt in range(ATTEMPTS):
             done = self._adb(words, timeout_s)
@@ -210,7 +212,7 @@ class Phone:
             self._recover(done, what, attempt)
         raise DeviceLostError(f"{what}: the connection broke {ATTEMPTS} times in a row")
 
-    def _recover(self, done: Finished, what: str, attempt: int) -> None:
+    def _recover(self, done: ProcessResult, what: str, attempt: int) -> None:
         """Waits for a device whose connection broke; any other failure is raised."""
         if done.rc == 0 and not done.stopped:
             # adb reports success, but the last line of the script is missing: the stream was cut.
@@ -221,7 +223,7 @@ class Phone:
             raise error
         self.wait_back()
 
-    def _loss(self, done: Finished, rc: int | None, cut: bool) -> str:
+    def _loss(self, done: ProcessResult, rc: int | None, cut: bool) -> str:
         """Message of adb about a broken connection; "" if the program itself ended."""
         if cut:
             said = without_controls(" ".join(done.stderr.decode(errors="replace").split()))[-200:]

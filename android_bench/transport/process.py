@@ -16,7 +16,7 @@ FLOOD_BYTES = 64 << 20
 _SLICE_S = 0.2
 
 
-class Finished(NamedTuple):
+class ProcessResult(NamedTuple):
     """How a program ended, and what it printed.
 
     Attributes:
@@ -72,7 +72,7 @@ def run_program(
     timeout_s: float,
     cancelled: Callable[[], bool] = lambda: False,
     flood_bytes: int = FLOOD_BYTES,
-) -> Finished:
+) -> ProcessResult:
     """Runs a program without input until it ends or is ended.
 
     Args:
@@ -98,7 +98,7 @@ def run_program(
                 process.kill()
         rc = process.wait()
         (out, lost_out), (err, lost_err) = captures[process.stdout].result(), captures[process.stderr].result()
-    return Finished(rc, out, err, time.monotonic() - start, stopped, lost_out + lost_err)
+    return ProcessResult(rc, out, err, time.monotonic() - start, stopped, lost_out + lost_err)
 
 
 def _drain(captures: dict[IO[bytes], Capture], deadline: float, cancelled: Callable[[], bool], most: int) -> Stopped:

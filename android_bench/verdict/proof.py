@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.delegates.table import CPU_KERNELS, KERNELS_BY_NAME, KNOWN_KERNELS
-from mhmodels.android_bench.output.latency import Doubt
-from mhmodels.android_bench.output.parsing import Output, Replaced
+from mhmodels.android_bench.output.latency import UnclearOutputError
+from mhmodels.android_bench.output.parsing import Replaced, ToolOutput
 from mhmodels.android_bench.output.protos import Placement
 
 REFERENCE = "nnapi-reference"
@@ -21,7 +21,7 @@ REFERENCE = "nnapi-reference"
 MOST_NODES = 1_000_000
 
 
-class Share(NamedTuple):
+class DelegatedShare(NamedTuple):
     """How much of the network ran on the delegate.
 
     Attributes:
@@ -36,7 +36,7 @@ class Share(NamedTuple):
     total: int | None = None
 
 
-def find_share(choice: DelegateChoice, output: Output, placement: Placement | None) -> Share:
+def find_share(choice: DelegateChoice, output: ToolOutput, placement: Placement | None) -> DelegatedShare:
     """Finds out how much of the network ran on the delegate.
 
     Args:
@@ -45,79 +45,79 @@ def find_share(choice: DelegateChoice, output: Output, placement: Placement | No
         placement: content of the tool's file about the nodes, where there is one.
 
     Raises:
-        Doubt: the output does not tell, or contradicts itself.
+        UnclearOutputError: the output does not tell, or contradicts itself.
     """
     proof = choice.delegate.proof
     for pattern, reason in proof.never.items():
         if pattern in output.watched:
-            return Share("unavailable", f"{reason} ({output.watched[pattern]})")
+            return DelegatedShare("unavailable", f"{reason} ({output.watched[pattern]})")
     if proof.plain:
         return _plain(choice, output, placement)
     delegated, total = _nodes(choice, output, placement)
     how = next((output.applied[name] for name in proof.names if name in output.applied), "")
     if how == "not" or delegated == 0:
-        return Share("none", "the delegate took none of the network, the CPU ran it", 0, total)
+        return DelegatedShare("none", "the delegate took none of the network, the CPU ran it", 0, total)
     if not how and proof.names:
-        raise Doubt(f"nothing says that the {' or '.join(proof.names)} delegate was applied")
+        raise UnclearOutputError(f"nothing says that the {' or '.join(proof.names)} delegate was applied")
     if (not how and total is None) or (delegated is None and (not how or proof.counted)):
-        raise Doubt("nothing says which nodes the delegate took")
+        raise UnclearOutputError("nothing says which nodes the delegate took")
     _check_must(choice, output)
     _check_accelerator(choice, output)
     whole = delegated == total if delegated is not None and total is not None else None
     if how == "completely" and whole is False:
-        raise Doubt(f"it says that all is on the delegate, and that {delegated} of {total} nodes are")
+        raise UnclearOutputError(f"it says that all is on the delegate, and that {delegated} of {total} nodes are")
     complete = how == "completely" or (not how and whole is True)
     _check_others(choice, output, placement, complete)
     if complete:
-        return Share("all", "", delegated, total)
+        return DelegatedShare("all", "", delegated, total)
     counts = f"{delegated}/{total} nodes" if total is not None else "part of the network"
-    return Share("some", f"{counts} on the delegate, the rest on the CPU", delegated, total)
+    return DelegatedShare("some", f"{counts} on the delegate, the rest on the CPU", delegated, total)
 
 
-def _plain(choice: DelegateChoice, output: Output, placement: Placement | None) -> Share:
+def _plain(choice: DelegateChoice, output: ToolOutput, placement: Placement | None) -> DelegatedShare:
     """TFLite's own kernels: the tool must say that no delegate is used, and none may be."""
     _check_must(choice, output)
     took = [*_applied_others(choice, output), *output.created]
     took += [f"{name} ({nodes} nodes)" for name, nodes in _takers(output, placement)]
     if took:
-        raise Doubt(f"delegates took part that nobody asked for: {', '.join(dict.fromkeys(took))}")
-    return Share("all", "", 0, placement.total if placement else None)
+        raise UnclearOutputError(f"delegates took part that nobody asked for: {', '.join(dict.fromkeys(took))}")
+    return DelegatedShare("all", "", 0, placement.total if placement else None)
 
 
-def _check_must(choice: DelegateChoice, output: Output) -> None:
+def _check_must(choice: DelegateChoice, output: ToolOutput) -> None:
     for pattern, reason in choice.delegate.proof.must.items():
         if pattern not in output.watched:
-            raise Doubt(reason)
+            raise UnclearOutputError(reason)
 
 
-def _check_accelerator(choice: DelegateChoice, output: Output) -> None:
+def _check_accelerator(choice: DelegateChoice, output: ToolOutput) -> None:
     """Checks that NNAPI listed its accelerators, and that only hardware can have run the network."""
     proof, wanted, there = choice.delegate.proof, choice.accelerator, output.accelerators
     if wanted and there is not None and wanted not in there:
-        raise Doubt(f"'{wanted}' is none of the accelerators that are there ({', '.join(there)})")
+        raise UnclearOutputError(f"'{wanted}' is none of the accelerators that are there ({', '.join(there)})")
     if not proof.accelerators:
         return
     if there is None:
-        raise Doubt("nothing says which accelerators NNAPI has: its CPU reference may have run the network")
+        raise UnclearOutputError("nothing says which accelerators NNAPI has: its CPU reference may have run the network")
     told = output.parameters.get("nnapi accelerator name", "")
     if told != wanted:
-        raise Doubt(f"it says that accelerator '{told}' was asked for, expected '{wanted}'")
+        raise UnclearOutputError(f"it says that accelerator '{told}' was asked for, expected '{wanted}'")
     if wanted:
         if re.search(proof.software, wanted):
-            raise Doubt(f"'{wanted}' runs on the CPU")
+            raise UnclearOutputError(f"'{wanted}' runs on the CPU")
         return
     if output.parameters.get("disable nnapi cpu") in ("0", "false"):
-        raise Doubt("NNAPI was allowed to use its CPU reference")
+        raise UnclearOutputError("NNAPI was allowed to use its CPU reference")
     others = [name for name in there if name != REFERENCE]
     unknown = [name for name in others if not re.fullmatch(proof.accelerators, name)]
     if unknown or not others:
-        raise Doubt(
+        raise UnclearOutputError(
             f"whether {' and '.join(unknown) or 'any accelerator'} of NNAPI is hardware is not known: name one that is "
             f"({choice.delegate.id}:NAME)"
         )
 
 
-def _check_others(choice: DelegateChoice, output: Output, placement: Placement | None, complete: bool) -> None:
+def _check_others(choice: DelegateChoice, output: ToolOutput, placement: Placement | None, complete: bool) -> None:
     """Checks that nothing else took nodes, except what runs on the CPU where the delegate took only a part."""
     ours = kernels_of(choice)
     others = _applied_others(choice, output)
@@ -127,14 +127,16 @@ def _check_others(choice: DelegateChoice, output: Output, placement: Placement |
         if not _named(name, ours) and (complete or not _named(name, CPU_KERNELS))
     ]
     if others:
-        raise Doubt(f"it says what {choice.delegate.id} took, and that others took part: {', '.join(dict.fromkeys(others))}")
+        raise UnclearOutputError(
+            f"it says what {choice.delegate.id} took, and that others took part: {', '.join(dict.fromkeys(others))}"
+        )
 
 
-def _applied_others(choice: DelegateChoice, output: Output) -> list[str]:
+def _applied_others(choice: DelegateChoice, output: ToolOutput) -> list[str]:
     return [name for name, how in output.applied.items() if how != "not" and name not in choice.delegate.proof.names]
 
 
-def _takers(output: Output, placement: Placement | None) -> list[tuple[str, int]]:
+def _takers(output: ToolOutput, placement: Placement | None) -> list[tuple[str, int]]:
     """Number of nodes by name of the kernel that took them, from every source."""
     found = [(entry.kernel, entry.nodes) for entry in output.replaced]
     found += [(name, nodes) for name, (nodes, _) in output.simple.items()]
@@ -156,14 +158,14 @@ def _named(name: str, patterns: Iterable[str]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) -> tuple[int | None, int | None]:
+def _nodes(choice: DelegateChoice, output: ToolOutput, placement: Placement | None) -> tuple[int | None, int | None]:
     """Nodes on the delegate and all nodes, from the most exact source that tells; None if two sources contradict each other."""
     ours = kernels_of(choice)
     _check_order(output.replaced)
     told: list[tuple[int, int | None]] = []
     if placement is not None:
         if sum(placement.delegated.values()) > placement.total:
-            raise Doubt(f"delegates are said to hold more than the network's {placement.total} nodes")
+            raise UnclearOutputError(f"delegates are said to hold more than the network's {placement.total} nodes")
         told.append((sum(nodes for name, nodes in placement.delegated.items() if _named(name, ours)), placement.total))
     entries = [entry for entry in output.replaced if _named(entry.kernel, ours)]
     if entries:
@@ -175,17 +177,17 @@ def _nodes(choice: DelegateChoice, output: Output, placement: Placement | None) 
     told += [counts for name, counts in output.simple.items() if _named(name, ours)]
     # A file about the primary graph and lines about all subgraphs count different things.
     if len({entry.subgraph for entry in output.replaced}) <= 1 and len({nodes for nodes, _ in told}) > 1:
-        raise Doubt(f"it says in different ways how many nodes the delegate took: {told}")
+        raise UnclearOutputError(f"it says in different ways how many nodes the delegate took: {told}")
     if len({nodes == total for nodes, total in told if nodes and total is not None}) > 1:
-        raise Doubt(f"it says in different ways how many nodes the delegate took: {told}")
+        raise UnclearOutputError(f"it says in different ways how many nodes the delegate took: {told}")
     # The count of the GPU delegate leaves out nodes that it folds, so it counts only where there is no other source.
     told += [output.split] if "GPU" in choice.delegate.proof.names and output.split is not None else []
     if any(max(nodes, total or 0) > MOST_NODES for nodes, total in told):
-        raise Doubt(f"no network has so many nodes: {told}")
+        raise UnclearOutputError(f"no network has so many nodes: {told}")
     if any(total is not None and nodes > total for nodes, total in told):
-        raise Doubt(f"the delegate is said to have taken more nodes than there are: {told}")
+        raise UnclearOutputError(f"the delegate is said to have taken more nodes than there are: {told}")
     if len({nodes == 0 for nodes, _ in told}) > 1:
-        raise Doubt(f"it says in different ways whether the delegate took any node: {told}")
+        raise UnclearOutputError(f"it says in different ways whether the delegate took any node: {told}")
     if not told:
         return None, None
     # Old versions print the total in another line.
@@ -196,7 +198,7 @@ def _check_order(lines: Iterable[Replaced]) -> None:
     """Checks that each line of a subgraph starts from what the line before left: the other nodes, and one for each new partition.
 
     Raises:
-        Doubt: a later line is about another network, as after a delegate was taken back.
+        UnclearOutputError: a later line is about another network, as after a delegate was taken back.
     """
     left: dict[int, tuple[int, int]] = {}
     for line in lines:
@@ -204,7 +206,7 @@ def _check_order(lines: Iterable[Replaced]) -> None:
             continue
         low, high = left.get(line.subgraph, (line.total, line.total))
         if not low <= line.total <= high:
-            raise Doubt(
+            raise UnclearOutputError(
                 f"{line.kernel} found {line.total} nodes where an earlier delegate had left {low} to {high}: it was taken back"
             )
         rest = line.total - line.nodes

@@ -11,8 +11,8 @@ import enum
 from typing import NamedTuple
 
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
-from mhmodels.android_bench.output.latency import Doubt, Latency, check_plausible, read_latency
-from mhmodels.android_bench.output.parsing import Output, parse_output
+from mhmodels.android_bench.output.latency import Latency, UnclearOutputError, check_plausible, read_latency
+from mhmodels.android_bench.output.parsing import ToolOutput, parse_output
 from mhmodels.android_bench.output.protos import BenchmarkResult, Placement
 from mhmodels.android_bench.transport.phone import ToolRun
 from mhmodels.android_bench.verdict.proof import find_share
@@ -86,7 +86,7 @@ EVIDENCE: tuple[tuple[RunStatus, str], ...] = (
 )
 # Hang-up, interrupt, kill and termination come from outside; a faulty program does not die of them.
 FROM_OUTSIDE = (129, 130, 137, 143)
-# Status for each `Share.part`.
+# Status for each `DelegatedShare.part`.
 _PARTS = {
     "all": RunStatus.OK, "some": RunStatus.PARTIAL, "none": RunStatus.NOT_DELEGATED,
     "unavailable": RunStatus.DELEGATE_UNAVAILABLE,
@@ -110,7 +110,7 @@ class Verdict(NamedTuple):
     latency: Latency | None
     delegated: int | None
     total: int | None
-    output: Output
+    output: ToolOutput
 
 
 def decide(
@@ -131,18 +131,18 @@ def decide(
         return Verdict(status, reason, None, None, None, output)
     try:
         if run.dropped:
-            raise Doubt(f"{run.dropped} bytes of what it said are missing")
+            raise UnclearOutputError(f"{run.dropped} bytes of what it said are missing")
         _consistent(output)
         latency = read_latency(output, result)
         check_plausible(latency, run.wall_s)
         share = find_share(choice, output, placement)
-    except Doubt as doubt:
+    except UnclearOutputError as doubt:
         return Verdict(RunStatus.UNKNOWN, str(doubt), None, None, None, output)
     status = _PARTS[share.part]
     return Verdict(status, share.reason, latency if status.runs else None, share.delegated, share.total, output)
 
 
-def _trouble(run: ToolRun, choice: DelegateChoice, output: Output) -> tuple[RunStatus | None, str]:
+def _trouble(run: ToolRun, choice: DelegateChoice, output: ToolOutput) -> tuple[RunStatus | None, str]:
     """The first evidence of trouble, if there is any."""
     if run.lost:
         return (RunStatus.UNAUTHORIZED if "unauthorized" in run.lost else RunStatus.DEVICE_LOST), run.lost
@@ -171,21 +171,21 @@ def _trouble(run: ToolRun, choice: DelegateChoice, output: Output) -> tuple[RunS
     return None, ""
 
 
-def _missing_flags(choice: DelegateChoice, output: Output) -> list[str]:
+def _missing_flags(choice: DelegateChoice, output: ToolOutput) -> list[str]:
     """Flags that the delegate or the measurement depends on and that the tool did not take."""
     essential = {*choice.flags(""), "num_threads", "num_runs", "graph"}
     names = [flag.partition("=")[0].lstrip("-") for flag in output.unconsumed]
     return [f"--{name}" for name in names if name in essential]
 
 
-def _consistent(output: Output) -> None:
+def _consistent(output: ToolOutput) -> None:
     """Checks that nothing was printed twice with different values, and that one stream has it all."""
     if output.oversized:
-        raise Doubt(f"{output.oversized} lines are too long to be any")
+        raise UnclearOutputError(f"{output.oversized} lines are too long to be any")
     if output.conflicts:
-        raise Doubt(f"it contradicts itself: {output.conflicts[0]}")
-    if len(output.voices) > 1:
+        raise UnclearOutputError(f"it contradicts itself: {output.conflicts[0]}")
+    if len(output.streams) > 1:
         # The tool uses one stream and delegates the other; a line on the wrong stream is not the tool's.
-        raise Doubt("the tool's lines come on both streams")
+        raise UnclearOutputError("the tool's lines come on both streams")
     if output.taken_back:
-        raise Doubt(f"something ran elsewhere: {output.taken_back[0]}")
+        raise UnclearOutputError(f"something ran elsewhere: {output.taken_back[0]}")

@@ -10,11 +10,12 @@ import click
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
 from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.cli.options import model_options, preprocessing_options, resolve_and_tell
+from mhmodels.export.tolerances import DRIFT_TOLERANCE
 from mhmodels.tflite.format import FORMATS, FileFormat
 
 if TYPE_CHECKING:
-    from mhmodels.export.verification.consistency_report import ConsistencyReport
-    from mhmodels.export.verification.decisions import Decide
+    from mhmodels.export.consistency.decisions import Decide
+    from mhmodels.export.consistency.report import ConsistencyReport
 
 _SHOWN_OUTPUTS = 5
 _DECIDES = {
@@ -31,7 +32,7 @@ _DECIDES = {
               help="Weights file, or name of registered weights. Default: seeded random weights.")  # fmt: skip
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=FORMATS, show_default=True,
               help="Format to compare. The option may be repeated.")  # fmt: skip
-@click.option("--tolerance", type=FiniteRange(0, 1), default=0.2, show_default=True,
+@click.option("--tolerance", type=FiniteRange(0, 1), default=DRIFT_TOLERANCE, show_default=True,
               help="Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard "
                    "deviation, from 0 to 1.")  # fmt: skip
 @click.option("--threshold", type=FiniteRange(), default=None,
@@ -71,7 +72,7 @@ def consistency(
     from rich.markup import escape
 
     from mhmodels.export.cli.stated_rule import stated_rule_of
-    from mhmodels.export.reading.model_request import ModelRequest
+    from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.system.quiet import load_tensorflow
 
     request = ModelRequest(
@@ -86,7 +87,7 @@ def consistency(
     resolved = resolve_and_tell(request)
     with progress_console().status("loading TensorFlow") as status:
         load_tensorflow()
-        from mhmodels.export.verification.consistency import check_consistency
+        from mhmodels.export.consistency.check import check_consistency
 
         report = check_consistency(
             resolved,

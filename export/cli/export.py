@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from mhmodels.cli.common import console, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import emit_json, json_option, note, progress_console
 from mhmodels.errors import MhmodelsError
+from mhmodels.export.cli.export_output import document_of, print_files
 from mhmodels.export.cli.messages import ExportCommand, named_options
 from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocessing_options, resolve_and_tell, tell
 from mhmodels.tflite.format import FORMATS, FileFormat
@@ -18,9 +19,9 @@ from mhmodels.tflite.format import FORMATS, FileFormat
 if TYPE_CHECKING:
     from mhmodels.export.file_export import Exported
     from mhmodels.export.graph.outputs import Pooling
+    from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel
     from mhmodels.export.options import Engine, ExportOptions
-    from mhmodels.export.quantisation.scheme import Granularity
-    from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
+    from mhmodels.export.quantisation.parameters import Granularity
     from mhmodels.export.writing.labels import OutputLabels
     from mhmodels.export.writing.writer import InterfaceType
 
@@ -115,8 +116,8 @@ def export(
     """
     from mhmodels.export.cli.stated_rule import stated_rule_of
     from mhmodels.export.graph.outputs import WriterOptions
+    from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.export.options import ExportOptions
-    from mhmodels.export.reading.model_request import ModelRequest
 
     options = ExportOptions(
         directory=output,
@@ -151,10 +152,10 @@ def export(
     openers = [_opener(request, options, alone=len(models) == 1) for request in requests]
     exported, failed = _export_all(models, openers, options)
     if as_json:
-        document: dict[str, Any] = {"files": [_document(one) for one in exported]}
+        document: dict[str, Any] = {"files": [document_of(one) for one in exported]}
         emit_json(document | ({"failed": [failure._asdict() for failure in failed]} if failed else {}))
     elif exported:
-        _print(exported, options)
+        print_files(exported, options)
     for failure in failed:
         note(f"error: {failure.text()}")
     if failed:
@@ -176,7 +177,7 @@ def _labels(file: Path | None, offset: int) -> OutputLabels:
 
 def _opener(request: ModelRequest, options: ExportOptions, *, alone: bool) -> Callable[[], ResolvedModel]:
     """Checks names and sizes of a model and, for a single one, its files; returns what resolves its weights."""
-    from mhmodels.export.reading.model_request import requested_network
+    from mhmodels.export.opening.model_request import requested_network
     from mhmodels.export.targets import target_paths
 
     top = not options.writer.features
@@ -244,49 +245,3 @@ def _tell_remarks(one: Exported, options: ExportOptions) -> None:
         known = f"recognised: {manifest.backbone}" if manifest.backbone else "unknown"
         note(f"{one.path.name}: a network that is in no table; its backbone is {known}")
     tell(one.path.name, one.notes)
-
-
-def _document(one: Exported) -> dict[str, Any]:
-    manifest = one.manifest
-    return {
-        "path": str(one.path),
-        "format": manifest.precision,
-        "sha256": manifest.sha256,
-        "bytes": manifest.file_bytes,
-        "weights": manifest.weights,
-        "metadata": manifest.metadata,
-        "outputs": manifest.outputs,
-        "parity": manifest.parity,
-    }
-
-
-def _print(exported: list[Exported], options: ExportOptions) -> None:
-    from rich import box
-    from rich.markup import escape
-    from rich.table import Table
-
-    from mhmodels.formats.json_files import plain_text
-
-    pictures = "real photographs" if options.calibration is None else f"pictures of {options.calibration}"
-    table = Table(
-        "file", "MB", "outputs against", "correlation", "mean error (LSB)", "top-1 same", "against float", "top-1 same",
-        box=box.SIMPLE, title=escape(plain_text(f"Exported and verified on {pictures}")),
-    )  # fmt: skip
-    for column in table.columns[1:2] + table.columns[3:]:
-        column.justify = "right"
-    for one in exported:
-        p = one.manifest.parity
-        lsb = "-" if p.mean_error_lsb is None else f"{p.mean_error_lsb:.2f}"
-        against_float = "-" if p.float_correlation is None else f"{p.float_correlation:.4f}"
-        table.add_row(
-            one.path.name, f"{one.manifest.file_bytes / 1e6:.2f}", p.reference, f"{p.correlation:.4f}", lsb,
-            _share(p.top1_agreement), against_float, _share(p.float_top1_agreement),
-        )  # fmt: skip
-    console().print(table)
-    for weights in dict.fromkeys(one.manifest.weights for one in exported):
-        click.echo(f"weights: {weights}")
-    click.echo(f"folder: {plain_text(str(exported[0].path.parent))}")
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0%}"

@@ -12,7 +12,7 @@ from mhmodels.errors import ArchitectureError
 from mhmodels.export.cli.messages import named_options
 
 if TYPE_CHECKING:
-    from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel
+    from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel
 
 REMARKS_SHOWN = 3
 
@@ -36,7 +36,7 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]
 
 def resolve_and_tell(request: ModelRequest, *, top: bool = True) -> ResolvedModel:
     """Resolves a request, and tells what its weights decided."""
-    from mhmodels.export.reading.model_request import resolve_model
+    from mhmodels.export.opening.model_request import resolve_model
 
     resolved = resolve_model(request, top=top)
     if resolved.architecture is not None:

@@ -9,6 +9,7 @@ import click
 
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, progress_console
 from mhmodels.export.cli.messages import ExportCommand, named_options
+from mhmodels.export.tolerances import FLOAT16_TOLERANCE, FLOAT_TOLERANCE, QUANTISED_CORRELATION
 
 if TYPE_CHECKING:
     from mhmodels.export.verification.layers import LayerReport
@@ -27,8 +28,9 @@ _SHOWN_SATURATED = 0.001
               help="Weights file or registered name for the network in --against. Default: the seeded random weights that "
                    "`mhmodels export` uses.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(min=0), default=None,
-              help="Largest difference at the outputs, as a share of their standard deviation. Default: 0.001 between float32 "
-                   "networks, 0.1 where one has float16 weights; where one is integer, a correlation from 0.95 up.")  # fmt: skip
+              help="Largest difference at the outputs, as a share of their standard deviation. Default: "
+                   f"{FLOAT_TOLERANCE:g} between float32 networks, {FLOAT16_TOLERANCE:g} where one has float16 weights; where "
+                   f"one is integer, a correlation of at least {QUANTISED_CORRELATION:g}.")  # fmt: skip
 @json_option
 def verify(
     file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool

@@ -7,33 +7,29 @@ The model that it returns trains like any Keras model. `aware_graph` then gives 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import msgspec
-import numpy as np
 
 from mhmodels.architecture import Architecture
-from mhmodels.builder import keras_name
 from mhmodels.export.errors import ExportError
-from mhmodels.export.graph.operations import Float32Array, Graph, Range, fold, fold_layers
+from mhmodels.export.graph.operations import Float32Array, Range, fold, fold_layers
 from mhmodels.export.quantisation.aware_assembly import Assembly, AwareLayers, AwareRecord, built_layers, read_layers
-from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Quantise, QuantisedImage, nudged
+from mhmodels.export.quantisation.aware_layers import EMA
+from mhmodels.export.quantisation.aware_model import is_aware, learning_layers
 from mhmodels.export.quantisation.calibration import calibrate
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, calibrated_tensors, check_granularity
+from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
+from mhmodels.export.quantisation.scheme import check_granularity
 from mhmodels.export.reading.input_rule import input_rule
 from mhmodels.export.reading.keras_model.reader import read_model
 from mhmodels.export.reading.keras_model.recognise import recognise
 from mhmodels.export.reading.pictures import fit_preprocessing
-from mhmodels.network import IMAGE, lower
-from mhmodels.weights.info import Learned, WeightsInfo
+from mhmodels.network import lower
 from mhmodels.weights.loading import ATTRIBUTE
-from mhmodels.weights.writing import write_weights
 
 FREEZE_AFTER = 400
-EMA = 0.99
 
 
 def quantize_aware(
@@ -94,7 +90,7 @@ def quantize_aware(
     aware = keras.Model(model.input, output, name=f"{model.name}_{fmt}")
     if not made.own:
         setattr(aware, ATTRIBUTE, made.architecture)
-    for layer in _learning(aware):
+    for layer in learning_layers(aware):
         if ranges is not None:
             if layer.tensor not in ranges:
                 raise ExportError(f"tensor '{layer.tensor}': no range was given, expected one for each calibrated tensor")
@@ -165,138 +161,9 @@ def _own_network(
     return AwareRecord(frame, fmt, granularity, read.ops), read_layers(read), image
 
 
-def is_aware(model: keras.Model) -> bool:
-    """Returns whether `quantize_aware` made a model."""
-    return any(isinstance(layer, QuantisedImage) for layer in model.layers)
-
-
-def float_twin(model: keras.Model) -> tuple[keras.Model, dict[str, keras.KerasTensor]]:
-    """Returns the float network in a quantisation-aware model, as a model that shares its variables and rounds nothing.
-
-    Returns:
-        A model from what the file takes to the scores, and its Keras tensors by the names of the operations.
-    """
-    made = made_as(model)
-    image = keras.Input((*made.architecture.input_size, made.architecture.input_channels), name=IMAGE)
-    twin = Assembly(image, made, AwareLayers(_float_layers(model), {}, {}), 0, EMA, rounded=False)
-    output = twin.output()
-    return keras.Model(image, output, name=keras_name(made.architecture.name)), twin.tensors
-
-
-def made_as(model: keras.Model) -> AwareRecord:
-    """Returns the record of a quantisation-aware model, also of one that was saved and loaded.
-
-    Raises:
-        ExportError: it is none.
-    """
-    image = next((layer for layer in model.layers if isinstance(layer, QuantisedImage)), None)
-    if image is None:
-        raise ExportError(f"model '{model.name}' is not quantisation-aware: make one with quantize_aware(model)")
-    return AwareRecord.from_record(image.record, f"model '{model.name}'")
-
-
-def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
-    """Returns what the writer needs of a quantisation-aware model: its graph and its ranges.
-
-    `quantise(graph, ranges, made_as(model).format, made_as(model).granularity)` fixes the integers that the model rounds to.
-
-    Raises:
-        ExportError: not quantisation-aware, weights that are not finite, or a tensor whose range was never set or collapsed.
-    """
-    made = made_as(model)
-    endpoints = () if made.own else lower(made.architecture).endpoints
-    graph = fold_layers(model.name, _float_layers(model), made.architecture, made.ops, endpoints)
-    ranges = {layer.tensor: _learned_range(layer) for layer in _learning(model)}
-    missing = [name for name in calibrated_tensors(graph) if name not in ranges]
-    if missing:
-        raise ExportError(f"model '{model.name}' has no range for tensor '{missing[0]}': it was not made by quantize_aware")
-    return graph, ranges
-
-
-def learned(model: keras.Model) -> Learned:
-    """Returns the ranges of a quantisation-aware model as a weights file carries them."""
-    made, (_, ranges) = made_as(model), aware_graph(model)
-    steps = max((int(_values(layer.steps)) for layer in _folded(model) if layer.norm is not None), default=0)
-    return Learned(format=made.format, granularity=made.granularity, steps=steps, ranges=ranges)
-
-
-def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: Any) -> WeightsInfo:
-    """Writes the float weights and the learned ranges of a quantisation-aware model into one weights file.
-
-    The file loads like any other (`create_model(weights=…)`); `mhmodels export` finds the ranges in it.
-
-    Args:
-        model: from `quantize_aware`, trained.
-        path: ends with `.weights.h5`.
-        description: labels, source, licence, accuracy, step as `mhmodels.weights.writing.write_weights` takes them.
-
-    Raises:
-        ExportError: see `aware_graph`.
-        WeightsError: the weights are not finite; the file cannot be written.
-
-    Example:
-        >>> import tempfile
-        >>> import numpy as np
-        >>> from pathlib import Path
-        >>> from mhmodels import create_model
-        >>> from mhmodels.export import quantize_aware, save_aware
-        >>> aware = quantize_aware(create_model("mobilenet_v1@0.25", input_shape=(32, 32, 3), classes=4))
-        >>> _ = aware(np.random.default_rng(0).normal(size=(8, 32, 32, 3)), training=True)  # a step sets the ranges
-        >>> info = save_aware(aware, Path(tempfile.mkdtemp(), "aware.weights.h5"))
-        >>> info.learned.format
-        'int8'
-    """
-    if made_as(model).own:
-        raise ExportError(
-            f"model '{model.name}' has a head of its own, and a weights file holds a network of the zoo: save the model, "
-            "model.save('NAME.keras'), and export that file"
-        )
-    arrays: dict[tuple[str, str], Float32Array] = {}
-    for layer in _folded(model):
-        arrays[layer.name, "kernel"] = _values(layer.convolution.kernel)
-        if layer.convolution.use_bias:
-            arrays[layer.name, "bias"] = _values(layer.convolution.bias)
-        if layer.norm is not None:
-            for role in ("gamma", "beta", "moving_mean", "moving_variance"):
-                arrays[layer.norm.name, role] = _values(getattr(layer.norm, role))
-    return write_weights(path, made_as(model).architecture, arrays, learned=learned(model), **description)
-
-
-def _values(variable: keras.Variable) -> Float32Array:
-    return np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
-
-
 def _known_architecture(model: keras.Model, architecture: Architecture | None) -> Architecture:
     architecture = architecture or getattr(model, ATTRIBUTE, None)
     if architecture is None:
         raise ExportError(f"model '{model.name}' does not say what network it is: give quantize_aware its architecture")
     height, width = model.input_shape[1:3]
     return architecture if height is None or width is None else architecture.at(input_size=(height, width))
-
-
-def _float_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
-    """Returns the float layers of a model by operation name; `NAME_bn` is the batch normalisation of NAME."""
-    layers = {folded.name: folded.convolution for folded in _folded(model)}
-    return layers | {f"{folded.name}_bn": folded.norm for folded in _folded(model) if folded.norm is not None}
-
-
-def _folded(model: keras.Model) -> list[FoldedConvolution]:
-    return [layer for layer in model.layers if isinstance(layer, FoldedConvolution)]
-
-
-def _learning(model: keras.Model) -> list[Quantise]:
-    return [layer for layer in model.layers if isinstance(layer, Quantise) and layer.fixed is None]
-
-
-def _learned_range(layer: Quantise) -> Range:
-    if float(_values(layer.seen)) == 0:
-        raise ExportError(f"tensor '{layer.tensor}' has no range yet: train the model, or give quantize_aware calibrated ranges")
-    low, high = (float(value) for value in _values(layer.range))
-    if not np.isfinite([low, high]).all() or max(high, 0.0) <= min(low, 0.0):
-        raise ExportError(
-            f"tensor '{layer.tensor}': its learned range is {low:g} to {high:g}, so that nothing passes through it any more; "
-            "a lower learning rate or an earlier checkpoint may help"
-        )
-    # The grid's own ends: computed in float32, where training rounded, so that the zero point cannot fall elsewhere.
-    ends = nudged(np.float32(low), np.float32(high))
-    return float(ends[0]), float(ends[1])

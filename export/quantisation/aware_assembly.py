@@ -13,16 +13,8 @@ from mhmodels.builder import ACTIVATIONS, op_layer
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Range
 from mhmodels.export.quantisation.aware_layers import FoldedConvolution, Grid, Quantise, QuantisedImage
-from mhmodels.export.quantisation.scheme import (
-    SHARING,
-    Granularity,
-    QuantisedFormat,
-    fixed_range,
-    input_quantisation,
-    pre_activation,
-    representable,
-    separate_activation,
-)
+from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat, input_quantisation, representable
+from mhmodels.export.quantisation.scheme import SHARING, fixed_range, pre_activation, separate_activation
 from mhmodels.export.reading.keras_model.reader import ReadModel
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 

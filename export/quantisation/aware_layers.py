@@ -23,13 +23,16 @@ Interval: TypeAlias = tuple[float, float]
 BackendTensor: TypeAlias = Any
 """A tensor or variable of the backend that Keras runs on, for which Keras has no type."""
 
+EMA = 0.99
+"""Share of its range that a tensor keeps in each training step."""
+
 GATE_OFFSET, GATE_SLOPE = 3.0, 6.0
 _SMALLEST_SPAN = 1e-6
 _SMALLEST_WEIGHT_STEP = 1e-9  # as scheme: a dead channel still needs a scale
 
 
 def nudged(low: BackendTensor, high: BackendTensor) -> tuple[BackendTensor, BackendTensor]:
-    """Returns the smallest and largest real number of the grid that `scheme.activation_quantisation` makes of a range."""
+    """Returns the smallest and largest real number of the grid that `parameters.activation_quantisation` makes of a range."""
     low, high = ops.minimum(low, 0.0), ops.maximum(high, 0.0)
     scale = ops.maximum(high - low, _SMALLEST_SPAN) / 255.0
     zero_point = ops.clip(ops.round(-low / scale), 0.0, 255.0)
@@ -74,7 +77,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         fixed: a range that follows from a rule and is never learned.
     """
 
-    def __init__(self, tensor: str, ema: float = 0.99, fixed: Interval | None = None, **settings: Any) -> None:
+    def __init__(self, tensor: str, ema: float = EMA, fixed: Interval | None = None, **settings: Any) -> None:
         super().__init__(**settings)
         self.tensor, self.ema = tensor, ema
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))

@@ -15,7 +15,8 @@ import numpy as np
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph, Range
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, calibrated_tensors, quantise
+from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
+from mhmodels.export.quantisation.scheme import calibrated_tensors, quantise
 
 CalibrationMethod: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""

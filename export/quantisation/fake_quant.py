@@ -15,13 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from mhmodels.export.graph.operations import Float32Array, Graph
-from mhmodels.export.quantisation.scheme import (
-    QuantisedGraph,
-    pre_activation,
-    representable,
-    saturating_gates,
-    separate_activation,
-)
+from mhmodels.export.quantisation.parameters import representable
+from mhmodels.export.quantisation.scheme import QuantisedGraph, pre_activation, saturating_gates, separate_activation
 from mhmodels.network import IMAGE, Op
 
 Round = Callable[[tf.Tensor, str], tf.Tensor]

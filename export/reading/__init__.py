@@ -1,1 +1,1 @@
-"""Reading what is to be exported: architectures and Keras models, their weights and their preprocessing."""
+"""Reading: Keras models as operations, the pictures that a network takes, and their preprocessing."""

@@ -1,1 +1,1 @@
-"""Verification of files: at export time, on disk (`mhmodels verify`), and between the formats of one network."""
+"""Verification of files: at export time, and on disk (`mhmodels verify`)."""

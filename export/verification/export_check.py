@@ -25,7 +25,8 @@ from mhmodels.export.graph.outputs import (
     flat_scores,
     written_ops,
 )
-from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
+from mhmodels.export.quantisation.parameters import representable
+from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES, LAYER_TOLERANCE_LSB
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, map_tensors
 from mhmodels.export.verification.parity import compare_outputs

@@ -12,7 +12,7 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import complexity
 from mhmodels.errors import ArchitectureError, FileFormatError
-from mhmodels.export.quantisation.scheme import input_quantisation, takes_pixels
+from mhmodels.export.quantisation.parameters import input_quantisation, takes_pixels
 from mhmodels.export.reading.pictures import fit_preprocessing
 from mhmodels.export.writing.manifest import Manifest, OutputSpec, TensorSpec
 from mhmodels.tflite.file import Tensor, TFLiteFile

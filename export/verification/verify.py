@@ -36,7 +36,7 @@ from mhmodels.tflite.format import compute_format
 if TYPE_CHECKING:
     import keras
 
-    from mhmodels.export.reading.source import ExportSource
+    from mhmodels.export.opening.source import ExportSource
 
 Against: TypeAlias = "str | Path | Architecture | keras.Model | ExportSource"
 """What a file can be compared with: a MODEL or FILE as on the command line, or an object in memory."""
@@ -248,9 +248,9 @@ def _gives_maps(file: TFLiteFile) -> bool:
 
 def _source(subject: VerifiedFile, against: Against, weights: str | Path | None) -> ExportSource:
     """Opens the model that a file is compared with, at the size and with the outputs of the file."""
-    from mhmodels.export.reading.model_request import ModelRequest
-    from mhmodels.export.reading.open_model import open_model
-    from mhmodels.export.reading.source import ExportSource
+    from mhmodels.export.opening.model_request import ModelRequest
+    from mhmodels.export.opening.open_model import open_model
+    from mhmodels.export.opening.source import ExportSource
     from mhmodels.registry import is_keras_file, zoo
 
     if isinstance(against, ExportSource):

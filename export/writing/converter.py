@@ -13,7 +13,8 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, graph_outputs
 from mhmodels.export.quantisation.fake_quant import dequantised_bias, dequantised_kernel, run_graph
-from mhmodels.export.quantisation.scheme import QuantisedGraph, representable
+from mhmodels.export.quantisation.parameters import representable
+from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.writing.writer import InterfaceType
 from mhmodels.network import IMAGE, Op

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph, kernel_shape
-from mhmodels.export.quantisation.scheme import Quantisation, QuantisedGraph
-from mhmodels.export.writing.flatbuffer import FileTensor, TensorQuantisation
+from mhmodels.export.quantisation.parameters import Quantisation
+from mhmodels.export.quantisation.scheme import QuantisedGraph
+from mhmodels.export.writing.records import FileTensor, TensorQuantisation
 from mhmodels.network import Op
 
 _FLOAT16_LIMIT = float(np.finfo(np.float16).max)

@@ -15,8 +15,8 @@ import numpy as np
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.outputs import Pooling
 from mhmodels.export.quantisation.scheme import pre_activation
-from mhmodels.export.writing.flatbuffer import FileOperator, FileTensor, OperatorOptions
 from mhmodels.export.writing.numerics import Numerics
+from mhmodels.export.writing.records import FileOperator, FileTensor, OperatorOptions
 from mhmodels.export.writing.versions import version
 from mhmodels.network import Op
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
+from mhmodels.cli.bench_tables import print_phone_tables, print_rows
+from mhmodels.cli.common import emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, read_matrix, wanted, with_phones
+from mhmodels.cli.phone_options import PhoneOptions, phone_options
+from mhmodels.cli.phones import hardware_ids, phone_runner, read_matrix, wanted, with_phones
 from mhmodels.errors import MhmodelsError, StoreError
 from mhmodels.report.failures import MeasurementFailure, failure_text
 
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
     from mhmodels.store import Store
 
     Advance = Callable[[str, int, int], None]
-
-REFERENCE = "mobilenet_v1"
 
 
 class _BenchRequest(NamedTuple):
@@ -105,6 +105,7 @@ def bench(
     For phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both). If a measurement fails, the
     others are still made, every failure is listed at the end, and the exit code is 1.
     """
+    from mhmodels.registry import resolve
     from mhmodels.store import Store
     from mhmodels.system.temporary import temporary_folder
 
@@ -128,8 +129,8 @@ def bench(
         emit_json({"store": where, "rows": rows_json, "failures": failures})
     else:
         if answers:
-            _print(answers)
-            _print_tables(words, answers)
+            print_rows(answers)
+            print_phone_tables([resolve(word) for word in words if not _is_file(word)], answers)
             note(f"stored in {where}")
     if failures:
         raise MhmodelsError(failure_text(failures))
@@ -241,52 +242,3 @@ def _model_requests(model: str, places: _Destinations, runs: int, threads: int, 
             path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
         )
     return [_BenchRequest(jobs[hardware.format], hardware, runner) for hardware, runner in where]
-
-
-def _print_tables(words: Sequence[str], answers: Sequence[Answer]) -> None:
-    """Prints the table of the paper for every phone on which several models ran everywhere."""
-    from mhmodels.registry import resolve
-    from mhmodels.report.comparison import compare, subjects
-    from mhmodels.report.table import ComparisonTable
-
-    rows = [row for row, _ in answers if "/" in row.hardware and row.architecture_id]
-    known = subjects(resolve(word) for word in words if not _is_file(word))
-    for phone in dict.fromkeys(row.hardware.rpartition("/")[0] for row in rows):
-        cells = {(row.architecture_id or "", row.hardware): row for row in rows if row.hardware.rpartition("/")[0] == phone}
-        columns = tuple(dict.fromkeys(column for _, column in cells))
-        whole = [subject for subject in known if all((subject.id, column) in cells for column in columns)]
-        if len(whole) > 1:
-            base = next((subject for subject in whole if subject.label == REFERENCE), whole[0])
-            console().print(ComparisonTable(compare(whole, base, columns, cells)))
-
-
-def _print(answers: Sequence[Answer]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from mhmodels.hardware import UNSUPPORTED
-
-    table = Table("model", "format", "hardware", "median ms", "kind", "±MAD", "min … max ms", "nodes", "remarks")
-    for row, from_store in answers:
-        latency = UNSUPPORTED if row.median_ms is None else f"{row.median_ms:.4g}"
-        spread = "" if row.mad_ratio is None else f"{row.mad_ratio:.1%}"
-        extremes = "" if row.min_ms is None or row.max_ms is None else f"{row.min_ms:.4g} … {row.max_ms:.4g}"
-        nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
-        part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
-        asked = row.device_state.get("requested_runs")
-        few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""
-        tries = row.device_state.get("tries", 1)
-        noisy = ("noisy" if tries == 1 else f"noisy in {tries} tries") if row.noisy else ""
-        remarks = [row.reason, part, few, noisy, "from store" if from_store else ""]
-        table.add_row(
-            escape(row.model),
-            row.format,
-            escape(row.hardware),
-            latency,
-            row.kind,
-            spread,
-            extremes,
-            nodes,
-            escape(", ".join(remark for remark in remarks if remark)),
-        )
-    console().print(table)

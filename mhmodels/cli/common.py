@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 import click
 
 from mhmodels.cli.terminal import trusted
-from mhmodels.system.files import try_place
+from mhmodels.system.files import nearest_folder, try_place
 from mhmodels.system.text import json_text, printable
 
 if TYPE_CHECKING:
@@ -51,8 +51,7 @@ def check_place(path: Path, refuse: Callable[[str], NoReturn]) -> None:
         try_place(path)
     except OSError as error:
         under = error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ, errno.EISDIR)
-        place = next(folder for folder in path.absolute().parents if os.path.lexists(folder))
-        where = "under this name" if under else f"to '{place}'"
+        where = "under this name" if under else f"to '{nearest_folder(path)}'"
         refuse(f"'{path}': nothing can be written {where} ({error.strerror}); give another path")
 
 

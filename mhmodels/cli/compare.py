@@ -11,7 +11,8 @@ import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
-from mhmodels.cli.phones import PhoneOptions, hardware_ids, phone_options, phone_runner, wanted, with_phones
+from mhmodels.cli.phone_options import PhoneOptions, phone_options
+from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.report.failures import MeasurementFailure, failure_text
 
@@ -70,7 +71,7 @@ def compare(
     """
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.registry import resolve
-    from mhmodels.report.comparison import subjects
+    from mhmodels.report.building import subjects
     from mhmodels.report.measuring import CellMeasurer, measure_comparison, refuse_unavailable
     from mhmodels.report.table import ComparisonTable
     from mhmodels.store import Store

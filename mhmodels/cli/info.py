@@ -41,7 +41,7 @@ def info(
     architecture = resolve(model).at(width_multiplier=width_multiplier, input_size=input_size, classes=classes)
     network = lower(architecture)
     if card:
-        from mhmodels.report.model_card import model_card
+        from mhmodels.report.model_cards import model_card
 
         text = model_card(architecture)
         if as_json:

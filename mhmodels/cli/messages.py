@@ -12,15 +12,14 @@ import click
 from mhmodels.errors import MhmodelsError
 
 _ARGUMENT = re.compile(r"argument '(\w+)(?:=([^']*))?'")
-_SIDES = r"\1x\2"
-_SIZE = re.compile(r"\((\d+), (\d+)\)")
+_SIZE, _SIDES = re.compile(r"\((\d+), (\d+)\)"), r"\1x\2"
 
 
 def with_options(text: str, command: click.Command) -> str:
-    """Replaces "argument 'NAME'" and "argument 'NAME=VALUE'" in a text by the option of a command, and its value.
+    """Replaces "argument 'NAME'" and "argument 'NAME=VALUE'" in a text by the option or argument of a command, and its value.
 
-    The option is that whose parameter or option has this name, or that in the `argument_options` of the command. For the value
-    False it is the option of the parameter `no_NAME`. An argument that the command has no option for stays as it is.
+    It is the parameter or option of this name, or that in the `argument_options` of the command. For the value False it is the
+    option of the parameter `no_NAME`. An argument that the command has no option for stays as it is.
 
     Args:
         text: text of a library error.

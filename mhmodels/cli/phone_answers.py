@@ -80,7 +80,7 @@ class PhoneAnswers:
                 self._store.add(result)
                 yield request, Answer(result, False)
 
-    def _text(self, error: Exception) -> str:
+    def _text(self, error: Exception | str) -> str:
         """The text of an error, with options in the place of arguments."""
         text = str(error) or repr(error)
         return text if self._command is None else with_options(text, self._command)
@@ -99,10 +99,10 @@ class PhoneAnswers:
         try:
             environment: Environment = self._runner.environment(hardware)
         except MhmodelsError as error:
+            text = self._text(error)
             if _status(error, ""):
                 # Finding out that a phone does not answer takes a minute, so it is done once.
-                problems[serial] = str(error)
-            text = self._text(error)
+                problems[serial] = text
             return self._remembered(request, text) or _failure(request, _status(error, "NOT_EXECUTABLE"), text)
         found = None if self._fresh else self._store.find(job, hardware.id, environment)
         if found is None or self._lacks(found):
@@ -188,7 +188,7 @@ class PhoneAnswers:
                 request = PhoneRequest(job, hardware)
                 left.remove(request)
                 if isinstance(result, PhoneFailure):
-                    queue.put((request, _failure(request, result.status, result.reason)))
+                    queue.put((request, _failure(request, result.status, self._text(result.reason))))
                 else:
                     queue.put((request, result))
         except Exception as error:  # whatever it is, the other phones go on, and it is reported

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mhmodels.export.quantisation.aware import aware_transform, learned
-from mhmodels.export.quantisation.scheme import Granularity, QuantisedFormat, check_granularity
+from mhmodels.export.quantisation.aware import aware_transform
+from mhmodels.export.quantisation.aware_model import learned
+from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
+from mhmodels.export.quantisation.scheme import check_granularity
 from mhmodels.preprocessing.decoding import PictureError
 from mhmodels.preprocessing.pictures import fit_picture, preprocess
 from mhmodels.training.errors import DataError

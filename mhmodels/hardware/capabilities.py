@@ -30,6 +30,11 @@ class Capabilities(Checked, frozen=True, kw_only=True):
         channel_multiple: number that the channels of every feature map are a multiple of; 1 for no limit. The picture, the
             scores and the inner layers of squeeze-excite do not count.
         without: activations, `squeeze-excite`, and window poolings (`max_pool`, `average_pool`) that it does not run.
+
+    Example:
+        >>> from mhmodels.hardware import Capabilities
+        >>> Capabilities(id="my-npu", description="My NPU", source="data sheet", max_kernel=5, without=("hard_swish",)).required
+        True
     """
 
     id: str
@@ -78,6 +83,7 @@ def get_profile(name: str) -> Capabilities:
         UnknownNameError: no such profile.
 
     Example:
+        >>> from mhmodels.hardware import get_profile
         >>> get_profile("hexagon-2020").channel_multiple
         32
     """
@@ -109,6 +115,7 @@ def unsupported(architecture: Architecture, limits: Capabilities) -> str:
     """Says why a network does not run as a whole on a hardware; "" if it does, or if the limits are of speed only.
 
     Example:
+        >>> from mhmodels.hardware import get_profile, unsupported
         >>> from mhmodels import get_architecture
         >>> unsupported(get_architecture("mobilenet_v3_large"), get_profile("pixel4-edgetpu-2020")).partition(" (")[0]
         'pixel4-edgetpu-2020 does not run hard_swish, squeeze-excite'

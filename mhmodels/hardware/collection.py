@@ -21,7 +21,14 @@ BUILT_IN_FAMILIES = {
 
 
 class HardwareEntry(NamedTuple):
-    """A hardware, and the runner that measures on it."""
+    """A hardware, and the runner that measures on it.
+
+    Example:
+        >>> from mhmodels.hardware import get_hardware
+        >>> entry = get_hardware("roofline-40")
+        >>> entry.runner.unavailable(entry.hardware)
+        ''
+    """
 
     hardware: Hardware
     runner: Runner
@@ -105,6 +112,7 @@ def built_in_hardware() -> HardwareCollection:
     """The hardware that comes with the package: this host's CPU, Arm Ethos-U (Vela), and rooflines.
 
     Example:
+        >>> from mhmodels.hardware import built_in_hardware
         >>> "roofline-40" in built_in_hardware()
         True
     """
@@ -118,6 +126,7 @@ def get_hardware(hardware_id: str) -> HardwareEntry:
         UnknownNameError: no such hardware; the message offers the nearest ids.
 
     Example:
+        >>> from mhmodels.hardware import get_hardware
         >>> get_hardware("ethos-u85-256").hardware.kind
         'estimated'
     """
@@ -128,6 +137,7 @@ def list_hardware() -> list[HardwareEntry]:
     """All hardware that comes with the package, the default five first.
 
     Example:
+        >>> from mhmodels.hardware import list_hardware
         >>> [entry.hardware.id for entry in list_hardware()][:2]
         ['host-cpu-float32', 'host-cpu-int8']
     """

@@ -17,6 +17,7 @@ class Conditions(Mapping[str, object]):
         key: the conditions as canonical JSON; two rows compare only if their keys are equal.
 
     Example:
+        >>> from mhmodels.hardware import Conditions
         >>> Conditions({"device": "Pixel 4", "configuration.mode": "burst"}) == Conditions({"device": "Pixel 4"})
         False
         >>> Conditions({"device": "Pixel 4", "configuration.mode": None}) == Conditions({"device": "Pixel 4"})

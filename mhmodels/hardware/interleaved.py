@@ -35,6 +35,12 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
         a_ms, b_ms: the two medians in ms.
         blocks: number of blocks of each.
         runs: number of timings in a block.
+
+    Example:
+        >>> from mhmodels.hardware.interleaved import ratio_of_medians
+        >>> ratio = ratio_of_medians([1.0, 1.1, 1.0], [2.0, 2.2, 2.0])
+        >>> ratio.ratio, ratio.at_most(0.6)
+        (0.5, True)
     """
 
     ratio: float
@@ -62,6 +68,7 @@ def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int 
         MeasurementError: there are no blocks, the numbers of blocks differ, or an entry is not above 0.
 
     Example:
+        >>> from mhmodels.hardware.interleaved import ratio_of_medians
         >>> ratio_of_medians([1.0, 1.1, 1.0], [2.0, 2.2, 2.0]).ratio
         0.5
     """
@@ -138,6 +145,21 @@ def compare_files(
     Raises:
         FileFormatError: a file is damaged or of another format.
         MeasurementError: the hardware is not a CPU of this machine, or a file could not be timed.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.export.writing.latency import latency_file
+        >>> from mhmodels.hardware import compare_files
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     small, large = (
+        ...         latency_file(get_architecture("mobilenet_v1").at(width_multiplier=width, input_size=32), "int8", Path(folder))
+        ...         for width in (0.25, 1.0)
+        ...     )
+        ...     ratio = compare_files(small, large, "host-cpu-int8", runs=3)
+        >>> ratio.high < 1
+        True
     """
     hardware, _ = get_hardware(hardware_id)
     if "kernels" not in hardware.configuration:

@@ -34,6 +34,11 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         compiler: name and version of the compiler ("Vela 5.2.0"); empty where there is none.
         configuration: settings of runtime or compiler, JSON values only. A null is dropped, because a setting that is null and a
             setting that is absent are the same.
+
+    Example:
+        >>> from mhmodels.hardware import Environment
+        >>> Environment(device="CPU A", runtime="LiteRT 2.3.0", configuration={"kernels": "XNNPACK", "other": None}).configuration
+        {'kernels': 'XNNPACK'}
     """
 
     device: str
@@ -117,6 +122,14 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     Raises:
         MeasurementError: a latency is zero, negative, infinite or NaN, or there is neither a latency nor a reason.
+
+    Example:
+        >>> from mhmodels.hardware import Measurement
+        >>> row = Measurement(model_hash="0" * 64, model="net", hardware="host-cpu-int8", format="int8", kind="measured",
+        ...                   file_bytes=1, device="CPU A", time="2026-01-01", median_ms=1.5,
+        ...                   configuration={"kernels": "XNNPACK"})
+        >>> row.supported, row.conditions()["configuration.kernels"]
+        (True, 'XNNPACK')
     """
 
     model_hash: str

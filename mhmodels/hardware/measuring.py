@@ -34,7 +34,15 @@ TRIES_S = 120.0
 
 
 class Answer(NamedTuple):
-    """A row, and whether the store had it already."""
+    """A row, and whether the store had it already.
+
+    Example:
+        >>> from mhmodels.hardware import Answer, Measurement
+        >>> row = Measurement(model_hash="0" * 64, model="net", hardware="roofline-40", format="int8", kind="simulated",
+        ...                   file_bytes=1, device="roofline-40", time="2026-01-01", median_ms=1.5)
+        >>> Answer(row, from_store=True).measurement.median_ms
+        1.5
+    """
 
     measurement: Measurement
     from_store: bool
@@ -77,6 +85,7 @@ def measure(
         StoreError: the store cannot be read or written.
 
     Example:
+        >>> from mhmodels.hardware import measure
         >>> import tempfile
         >>> from pathlib import Path
         >>> from mhmodels import get_architecture
@@ -110,6 +119,17 @@ def prepare(
     Raises:
         FileFormatError: the file is not a whole TFLite file, or cannot be measured in a meaningful way.
         MeasurementError: `runs` or `threads` is out of range.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.export.writing.latency import latency_file
+        >>> from mhmodels.hardware import prepare
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     job = prepare(latency_file(get_architecture("multi_max"), "uint8", Path(folder)), runs=100)
+        >>> job.format, job.runs
+        ('uint8', 100)
     """
     least = MINIMUM_TURNS if reference else 1
     for name, value, lowest, most in (("runs", runs, least, MAXIMUM_RUNS), ("threads", threads, 1, 1024)):
@@ -140,6 +160,16 @@ def check_format(job: Job, hardware: Hardware) -> None:
     Raises:
         FileFormatError: the file is of another format, and the hardware is strict about it.
         MeasurementError: the file is to be timed in turns with a reference, which this hardware cannot do.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.export.writing.latency import latency_file
+        >>> from mhmodels.hardware import check_format, get_hardware, prepare
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     job = prepare(latency_file(get_architecture("multi_max"), "int8", Path(folder)))
+        ...     check_format(job, get_hardware("host-cpu-int8").hardware)
     """
     if job.reference is not None and not hardware.turns:
         raise MeasurementError(f"{hardware.id} cannot time a reference network in turns; measure without one")
@@ -188,6 +218,18 @@ def answer(
 
     Raises:
         FileFormatError, MeasurementError, StoreError: as in `measure`.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.export.writing.latency import latency_file
+        >>> from mhmodels.hardware import answer, get_hardware, prepare
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     job = prepare(latency_file(get_architecture("multi_max"), "int8", Path(folder)))
+        ...     rows = [answer(job, *get_hardware(name)).measurement for name in ("roofline-40", "roofline-400")]
+        >>> rows[0].median_ms < rows[1].median_ms
+        True
     """
     check(job, hardware, runner)
     environment = runner.environment(hardware)

@@ -12,7 +12,18 @@ MEASURABLE_KINDS = ("measured", "estimated", "simulated")
 
 
 class Mixture(NamedTuple):
-    """Two rows that may not be mixed, and the conditions in which they differ: (name, value of the first, value of the other)."""
+    """Two rows that may not be mixed, and the conditions in which they differ: (name, value of the first, value of the other).
+
+    Example:
+        >>> from mhmodels.hardware import Measurement, mixture
+        >>> rows = [
+        ...     Measurement(model_hash="0" * 64, model=model, hardware="host-cpu-int8", format="int8", kind="measured",
+        ...                 file_bytes=1, device=device, time="2026-01-01", median_ms=1.0)
+        ...     for model, device in (("a", "CPU A"), ("b", "CPU B"))
+        ... ]
+        >>> mixture(rows).differing
+        (('device', 'CPU A', 'CPU B'),)
+    """
 
     first: Measurement
     other: Measurement
@@ -36,7 +47,7 @@ def mixture(rows: Iterable[Measurement]) -> Mixture | None:
         The first row and the first other row that may not be mixed with it, or None where all rows may be mixed.
 
     Example:
-        >>> from mhmodels.hardware import Measurement
+        >>> from mhmodels.hardware import Measurement, mixture
         >>> rows = [
         ...     Measurement(model_hash="0" * 64, model=model, hardware="R58M/gpu", format="int8", kind="measured", file_bytes=1,
         ...                 device="Pixel 4", time="2026-01-01", median_ms=1.0, configuration={"mode": mode})

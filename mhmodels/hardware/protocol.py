@@ -23,6 +23,11 @@ class Hardware(Checked, frozen=True, kw_only=True):
         strict: whether files of another format are refused. If not, the runner judges them itself, as a compiler does.
         turns: whether it can time a reference network in turns with the network in question (`Job.reference`).
         configuration: settings of the runner, JSON values only.
+
+    Example:
+        >>> from mhmodels.hardware import Hardware
+        >>> Hardware(id="my-npu", format="int8", kind="estimated", description="My NPU").strict
+        True
     """
 
     id: str
@@ -48,6 +53,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         runs: timed inferences in a block.
         threads: threads of the runtime.
         reference: network to time in turns with this one, on hardware with `turns`; None times this one alone.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from mhmodels import get_architecture
+        >>> from mhmodels.export.writing.latency import latency_file
+        >>> from mhmodels.hardware import prepare
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     job = prepare(latency_file(get_architecture("multi_max"), "int8", Path(folder)), label="multi_max")
+        >>> job.model, job.format, job.batch, job.runs
+        ('multi_max', 'int8', 1, 50)
     """
 
     path: Path

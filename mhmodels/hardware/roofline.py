@@ -115,6 +115,7 @@ def simulate(architecture: Architecture, hardware: Hardware) -> float:
     """Latency in ms of a network as an int8 file on a roofline, without writing the file.
 
     Example:
+        >>> from mhmodels.hardware import simulate
         >>> from mhmodels import get_architecture
         >>> from mhmodels.hardware import get_hardware
         >>> round(simulate(get_architecture("multi_max"), get_hardware("roofline-pixel4-dsp").hardware), 2)

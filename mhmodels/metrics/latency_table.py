@@ -25,6 +25,11 @@ class Norms(NamedTuple):
     Attributes:
         average: f_avg by model, dimensionless; NaN where a latency that counts is missing.
         maximum: f_max by model, likewise.
+
+    Example:
+        >>> from mhmodels.metrics import LatencyTable
+        >>> LatencyTable(["a", "b"], ["cpu"], [[2.0], [3.0]], "measured").norms("a").average.tolist()
+        [1.0, 1.5]
     """
 
     average: Floats
@@ -42,6 +47,7 @@ class LatencyTable:
         noisy: whether each latency is noisy, bool, shape (models, hardware), read-only. Norms of noisy latencies are noisy.
 
     Example:
+        >>> from mhmodels.metrics import LatencyTable
         >>> table = LatencyTable(["mobilenet_v1", "multi_max"], ["cpu", "npu"], [[10.0, 2.0], [8.0, 3.0]], "measured")
         >>> table.norms("mobilenet_v1").maximum.tolist()
         [1.0, 1.5]

@@ -49,6 +49,7 @@ def f_avg(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | N
             weights are negative or not finite; every hardware is removed.
 
     Example:
+        >>> from mhmodels.metrics import f_avg
         >>> f_avg([[10.0, 4.0], [5.0, 8.0]], [10.0, 8.0]).round(3).tolist()
         [0.75, 0.75]
     """
@@ -73,6 +74,7 @@ def f_max(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | N
         MetricsError: as `f_avg`.
 
     Example:
+        >>> from mhmodels.metrics import f_max
         >>> f_max([[10.0, 4.0], [5.0, 8.0]], [10.0, 8.0]).round(3).tolist()
         [1.0, 1.0]
     """

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mhmodels.report.comparison import Comparison, ComparisonRow
     from mhmodels.report.measuring import compare_models
-    from mhmodels.report.model_card import model_card
+    from mhmodels.report.model_cards import model_card
     from mhmodels.report.table import ComparisonTable
 
 __all__ = ["Comparison", "ComparisonRow", "ComparisonTable", "compare_models", "model_card"]
 
 _HOMES = {
     "Comparison": "comparison", "ComparisonRow": "comparison", "ComparisonTable": "table", "compare_models": "measuring",
-    "model_card": "model_card",
+    "model_card": "model_cards",
 }  # fmt: skip
 
 

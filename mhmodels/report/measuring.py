@@ -21,7 +21,8 @@ from mhmodels.hardware import (
     prepare,
 )
 from mhmodels.registry import resolve
-from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow, compare, subjects
+from mhmodels.report.building import compare, subjects
+from mhmodels.report.comparison import ComparedModel, Comparison, ComparisonRow
 from mhmodels.report.failures import MeasurementFailure, failure_text
 from mhmodels.system.temporary import temporary_folder
 

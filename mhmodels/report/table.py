@@ -31,6 +31,15 @@ class ComparisonTable:
     Args:
         comparison: the comparison.
         paper: whether to add the norms that the paper printed, kind `published`.
+
+    Example:
+        >>> from rich.console import Console
+        >>> from mhmodels.report import ComparisonTable, compare_models
+        >>> console, comparison = Console(), compare_models(["multi_max"], ["roofline-pixel6-cpu"])
+        >>> with console.capture() as printed:
+        ...     console.print(ComparisonTable(comparison))
+        >>> "MN-Norm" in printed.get()
+        True
     """
 
     def __init__(self, comparison: Comparison, *, paper: bool = False) -> None:

@@ -175,6 +175,11 @@ def move_finished(part: Path, path: Path) -> None:
         _sync(path.parent)
 
 
+def nearest_folder(path: Path) -> Path:
+    """Returns the nearest folder above a path that exists, absolute: what decides whether the path can be written."""
+    return next(folder for folder in path.absolute().parents if os.path.lexists(folder))
+
+
 def try_place(path: Path) -> None:
     """Checks that a file can be written under a name by creating one of that very name in a temporary folder beside it.
 
@@ -187,7 +192,7 @@ def try_place(path: Path) -> None:
     absolute = path.absolute()
     with _named(path):
         check_replaceable(path)
-        place = next(folder for folder in absolute.parents if os.path.lexists(folder))
+        place = nearest_folder(path)
         sweep(place)
         folder = place / temporary_name()
         folder.mkdir(mode=0o700)

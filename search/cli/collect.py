@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_place, check_places, emit_json, json_option, note, store_option
-from mhmodels.cli.phones import PhoneOptions, phone_options
+from mhmodels.cli.phone_options import PhoneOptions, phone_options
 from mhmodels.search.cli.options import INPUT_FILE, seed_option, space_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mhmodels.hardware import HardwareCollection
-    from mhmodels.search.collecting.plan import CollectSettings
+    from mhmodels.search.collecting.settings import CollectSettings
     from mhmodels.search.space.sampling import Sample
     from mhmodels.search.space.search_space import SearchSpace
 
@@ -144,7 +144,8 @@ def collect_command(
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
     from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
     from mhmodels.hardware import DEFAULT_HARDWARE
-    from mhmodels.search.collecting.plan import REFERENCE, CollectSettings, usual_baselines
+    from mhmodels.search.collecting.plan import usual_baselines
+    from mhmodels.search.collecting.settings import REFERENCE, CollectSettings
     from mhmodels.search.space.catalogue import get_space
 
     if output is not None:

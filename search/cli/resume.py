@@ -54,7 +54,7 @@ def check_function(request: SearchRequest, given: str | None, log_path: Path, as
     Raises:
         click.UsageError: The function is neither stated nor agreed to, or the option names something else than the log.
     """
-    from mhmodels.search.run.accuracies import absolute_evaluator, module_file, names_function
+    from mhmodels.search.run.sources.accuracies import absolute_evaluator, module_file, names_function
 
     stated = None if given is None else absolute_evaluator(given)
     if stated is not None and stated != request.evaluator:

@@ -1,4 +1,4 @@
-"""`mhmodels search run`: the search for a network. Its options are in `run_options`, its files in `run_files`."""
+"""`mhmodels search run`: the search for a network. Its options are in the modules `run_*_options`, its files in `run_files`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,11 @@ import click
 from mhmodels.cli.common import json_option
 from mhmodels.search.cli.options import INPUT_FILE
 from mhmodels.search.cli.request_command import RequestCommand
+from mhmodels.search.cli.run_accuracy_options import AccuracyOptions, accuracy_options
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
-from mhmodels.search.cli.run_options import (
-    AccuracyOptions,
-    LatencyOptions,
-    MethodOptions,
-    RewardOptions,
-    accuracy_options,
-    latency_options,
-    method_options,
-    numbers,
-    reward_options,
-)
+from mhmodels.search.cli.run_latency_options import LatencyOptions, latency_options
+from mhmodels.search.cli.run_method_options import MethodOptions, method_options
+from mhmodels.search.cli.run_reward_options import RewardOptions, numbers, reward_options
 
 
 @click.command("run", cls=RequestCommand)
@@ -62,7 +55,6 @@ def run_command(
     from mhmodels.search.cli.run_effects import check_effects, given_options
     from mhmodels.search.run.request import SearchRequest
 
-    accuracy.check()
     check_effects(given_options(click.get_current_context()), accuracy, method)
     request = SearchRequest(
         space=space,

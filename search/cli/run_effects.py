@@ -1,4 +1,4 @@
-"""Options of `search run` without effect: the chosen method or source of accuracies does not use them."""
+"""Options of `search run` that do not go together: two sources of accuracies, or options that the chosen method ignores."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterator
 
 import click
 
-from mhmodels.search.cli.run_options import AccuracyOptions, MethodOptions
+from mhmodels.search.cli.run_accuracy_options import AccuracyOptions
+from mhmodels.search.cli.run_method_options import MethodOptions
 
 _OF_DATA = ("preset", "strategy", "classes", "label_offset", "recompute")
 _METHODS: dict[str, tuple[str, ...]] = {
@@ -33,7 +34,7 @@ def given_options(context: click.Context) -> set[str]:
 
 
 def check_effects(given: Collection[str], accuracy: AccuracyOptions, method: MethodOptions) -> None:
-    """Refuses options that the chosen method or source of accuracies does not use.
+    """Refuses two sources of accuracies or none, and options that the chosen method or source does not use.
 
     Args:
         given: Names of the options on the command line.
@@ -43,6 +44,8 @@ def check_effects(given: Collection[str], accuracy: AccuracyOptions, method: Met
     Raises:
         click.UsageError: The message names the first of them and what it belongs to.
     """
+    if (accuracy.evaluator is None) == (accuracy.data is None):
+        raise click.UsageError("accuracies come from an --evaluator or from a super-network trained on --data: give one of both")
     for name, why in _without_effect(accuracy, method):
         if name in given:
             raise click.UsageError(f"--{name.replace('_', '-')} {why}")

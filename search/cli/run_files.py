@@ -42,13 +42,11 @@ class ResultFiles:
         Raises:
             click.UsageError: The message names the option.
         """
-        from mhmodels.search.run.request import check_front
-
         if self.name is not None and self.output is None:
             raise click.UsageError("--name belongs to -o FILE.json: nothing is written that could have a name")
         check_places({"-o": self.output, "--front": self.front_path, "--log": log_path}, request.files())
         if self.front_path is not None:
-            check_front(request)
+            request.check_front()
 
     def write(self, result: SearchResult) -> None:
         """Writes what was asked for."""

@@ -17,7 +17,8 @@ from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Measurement
 from mhmodels.search.collecting.cluster_tasks import ClusterTask, TaskAnswer, look, resource_of, work
 from mhmodels.search.collecting.hardware_queue import FAILURES, CollectEvent, FailureEvent, RowEvent
-from mhmodels.search.collecting.plan import CollectNetwork, CollectPlan, CollectSettings, CollectTarget, make_target, with_notes
+from mhmodels.search.collecting.plan import CollectNetwork, CollectPlan, CollectTarget, make_target
+from mhmodels.search.collecting.settings import CollectSettings, with_notes
 from mhmodels.store import Store
 from mhmodels.version import __version__
 

@@ -13,8 +13,8 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import Hardware, HardwareCollection, HardwareEntry, answer, built_in_hardware
-from mhmodels.search.collecting.plan import CollectSettings, reference_network
-from mhmodels.search.collecting.workers import LatencyFiles
+from mhmodels.search.collecting.latency_files import LatencyFiles
+from mhmodels.search.collecting.settings import CollectSettings, reference_network
 from mhmodels.system.temporary import temporary_folder
 from mhmodels.version import __version__
 
@@ -69,7 +69,7 @@ def work(task: ClusterTask) -> TaskAnswer:
         architecture = Architecture.from_json(task.architecture, source=task.label)
         architecture = msgspec.structs.replace(architecture, name=task.label)
         with temporary_folder("collect") as folder:
-            job = LatencyFiles(folder, settings).job(architecture, hardware.format, reference=reference_network(settings))
+            job = LatencyFiles(folder, settings).job(architecture, hardware, reference=reference_network(settings))
             return TaskAnswer(msgspec.json.encode(answer(job, hardware, runner).measurement))
     except (MhmodelsError, OSError) as error:
         return TaskAnswer(None, str(error), bool(look(task.hardware)[1]))

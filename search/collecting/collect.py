@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 from mhmodels.hardware import DEFAULT_HARDWARE, HardwareCollection
 from mhmodels.search.collecting.claims import claimed
 from mhmodels.search.collecting.hardware_queue import CollectEvent, RowEvent
-from mhmodels.search.collecting.plan import DEFAULT_SETTINGS, CollectPlan, CollectSettings, make_plan
+from mhmodels.search.collecting.plan import CollectPlan, make_plan
 from mhmodels.search.collecting.progress import CollectProgress, CollectReport, Tally
+from mhmodels.search.collecting.settings import DEFAULT_SETTINGS, CollectSettings
 from mhmodels.search.collecting.workers import run_workers
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import Sample, sample

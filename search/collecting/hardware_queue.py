@@ -17,7 +17,8 @@ from mhmodels.hardware.host.load import wait_for_quiet
 from mhmodels.hardware.host.session import timing_cores
 from mhmodels.hardware.host.turns import common_reference_speed, steady_ms, uncertainty
 from mhmodels.hardware.measurement import steadier
-from mhmodels.search.collecting.plan import CollectNetwork, CollectSettings, CollectTarget, notes, with_notes
+from mhmodels.search.collecting.plan import CollectNetwork, CollectTarget
+from mhmodels.search.collecting.settings import CollectSettings, notes, with_notes
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.regression.robust import far_off

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from mhmodels.architecture import Architecture
@@ -14,6 +13,7 @@ from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.export.writing.latency import latency_bytes, latency_format
 from mhmodels.hardware import Environment, Hardware, HardwareCollection, Measurement, Runner, built_in_hardware
 from mhmodels.registry import resolve
+from mhmodels.search.collecting.settings import DEFAULT_SETTINGS, CollectSettings, named_network, reference_network
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.sampling import Sample
@@ -22,53 +22,7 @@ from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
 WEIGHTS = "random-v1"
-NOTES = "collect"
-"""Key of `Measurement.device_state` under which a row notes how it was collected."""
-REFERENCE = "mobilenet_v2"
 THIS_MACHINE = "this machine"
-
-
-class CollectSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to measure the networks of a collection.
-
-    Attributes:
-        runs: timed inferences of each block, as in `mhmodels.hardware.measure`.
-        threads: threads of the runtime.
-        reference: zoo network that shows disturbances, or "" for none. Hardware that supports it times every network in turns
-            with the reference (`mhmodels.hardware.host.turns`); other hardware measures the reference at intervals.
-        interval: number of networks between two measurements of the reference, on hardware that does not time in turns.
-        tolerance: relative change of the reference's latency between two of its measurements above which the networks
-            between them are measured again.
-        patience_s: seconds to wait for a busy machine to become quiet, for each timing.
-        again: whether noisy, drifted and outlying networks are measured a second time.
-        baselines: zoo networks to measure beside the samples. Rewards use their latencies as references.
-
-    Example:
-        >>> from mhmodels.search import CollectSettings
-        >>> CollectSettings(runs=100, threads=4, baselines=("mobilenet_v1",)).reference
-        'mobilenet_v2'
-    """
-
-    runs: int = 50
-    threads: int = 1
-    reference: str = REFERENCE
-    interval: int = 20
-    tolerance: float = 0.03
-    patience_s: float = 10.0
-    again: bool = True
-    baselines: tuple[str, ...] = ()
-
-
-DEFAULT_SETTINGS = CollectSettings()
-
-
-def reference_network(settings: CollectSettings) -> Architecture | None:
-    """The reference network of the settings, named as in the settings; None if they have none.
-
-    Raises:
-        MhmodelsError: no network has this name.
-    """
-    return _named(settings.reference) if settings.reference else None
 
 
 class CollectNetwork(NamedTuple):
@@ -228,17 +182,6 @@ def usual_baselines(space: SearchSpace) -> tuple[str, ...]:
     return (BASELINE,) if isinstance(space, ArchitectureSpace) and _sized(resolve(BASELINE), space) else ()
 
 
-def notes(row: Measurement) -> dict[str, object]:
-    """How a row was collected, by key; empty for a row that was measured otherwise."""
-    found = row.device_state.get(NOTES)
-    return found if isinstance(found, dict) else {}
-
-
-def with_notes(row: Measurement, **values: object) -> Measurement:
-    """A copy of a row with more notes."""
-    return msgspec.structs.replace(row, device_state={**row.device_state, NOTES: {**notes(row), **values}})
-
-
 def _members(space: ArchitectureSpace, drawn: Sample) -> list[CollectNetwork]:
     """The networks of a sample, each once."""
     names = drawn.distributions or ("",) * len(drawn.encodings)
@@ -249,7 +192,7 @@ def _members(space: ArchitectureSpace, drawn: Sample) -> list[CollectNetwork]:
 
 def _baselines(space: ArchitectureSpace, settings: CollectSettings, samples: Collection[str]) -> tuple[CollectNetwork, ...]:
     """The baselines, each once. A baseline that is among the samples is measured as a sample."""
-    named = [_named(name) for name in settings.baselines]
+    named = [named_network(name) for name in settings.baselines]
     for one in named:
         if not _sized(one, space):
             sizes = " or ".join(map(str, space.input_sizes))
@@ -261,10 +204,6 @@ def _baselines(space: ArchitectureSpace, settings: CollectSettings, samples: Col
 def _sized(network: Architecture, space: ArchitectureSpace) -> bool:
     """Whether a network has an input size of the space."""
     return network.input_size[0] == network.input_size[1] and network.input_size[0] in space.input_sizes
-
-
-def _named(name: str) -> Architecture:
-    return msgspec.structs.replace(resolve(name), name=name)
 
 
 def _reference_hash(settings: CollectSettings, hardware: Hardware) -> str:

@@ -16,7 +16,8 @@ from mhmodels.hardware import Environment, Measurement
 from mhmodels.hardware.host.timing import relative_standard_error
 from mhmodels.hardware.host.turns import ReferenceSpeed, common_reference_speed, steady_ms, uncertainty
 from mhmodels.hardware.mixing import mixture
-from mhmodels.search.collecting.plan import WEIGHTS, CollectPlan, CollectSettings, CollectTarget, make_target, notes
+from mhmodels.search.collecting.plan import WEIGHTS, CollectPlan, CollectTarget, make_target
+from mhmodels.search.collecting.settings import CollectSettings, notes
 from mhmodels.search.cost_model.latencies.baselines import Baseline, baselines_of
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import SearchSpace

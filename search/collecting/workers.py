@@ -12,25 +12,17 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from queue import SimpleQueue
-from typing import cast
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.export.errors import ExportError
-from mhmodels.export.writing.latency import LatencyFormat, latency_file
-from mhmodels.hardware import Job, prepare
+from mhmodels.hardware import Job
 from mhmodels.hardware.host.session import timing_cores, usable_cores
 from mhmodels.search.collecting.hardware_queue import CollectEvent, Emit, FailureEvent, HardwareQueue
-from mhmodels.search.collecting.plan import (
-    THIS_MACHINE,
-    WEIGHTS,
-    CollectNetwork,
-    CollectPlan,
-    CollectSettings,
-    reference_network,
-)
+from mhmodels.search.collecting.latency_files import LatencyFiles
+from mhmodels.search.collecting.plan import THIS_MACHINE, CollectNetwork, CollectPlan
+from mhmodels.search.collecting.settings import CollectSettings, reference_network
 from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.system.temporary import temporary_folder
 
@@ -38,52 +30,6 @@ CHUNK = 8
 """Networks whose files exist at the same time."""
 COMPILERS = "compilers"
 """Name of the worker of this machine's compilers, where they have one of their own."""
-
-
-class LatencyFiles:
-    """TFLite files with random weights, which are written on demand and deleted after each chunk."""
-
-    def __init__(self, folder: Path, settings: CollectSettings) -> None:
-        """Writes to `folder`, for jobs with the runs and threads of `settings`."""
-        self.folder, self.settings = folder, settings
-        self._jobs: dict[tuple[str, str, bool], Job] = {}
-
-    def job(
-        self, architecture: Architecture, file_format: str, *, reference: Architecture | None = None, keep: bool = False
-    ) -> Job:
-        """The job that measures a network.
-
-        Args:
-            architecture: the network; its name becomes the model name of the row.
-            file_format: `float32`, `int8` or `uint8`.
-            reference: network to time in turns with it, if any.
-            keep: whether the file outlives the chunk.
-
-        Raises:
-            ExportError: the network cannot be written in this format.
-        """
-        key = architecture.architecture_id, file_format, reference is not None
-        if key not in self._jobs:
-            beside = None if reference is None else self.job(reference, file_format, keep=True)
-            folder = self.folder / ("kept" if keep else "chunk")
-            path = latency_file(architecture, cast("LatencyFormat", file_format), folder)
-            self._jobs[key] = prepare(
-                path,
-                label=architecture.name,
-                architecture_id=architecture.architecture_id,
-                weights=WEIGHTS,
-                runs=self.settings.runs,
-                threads=self.settings.threads,
-                reference=beside,
-            )
-        return self._jobs[key]
-
-    def clear(self) -> None:
-        """Deletes the files of a chunk."""
-        for key, job in list(self._jobs.items()):
-            if job.path.parent.name == "chunk":
-                job.path.unlink(missing_ok=True)
-                del self._jobs[key]
 
 
 class Worker:
@@ -168,7 +114,7 @@ class Worker:
             return
         try:
             beside = self._reference if queue.in_turns else None
-            job = files.job(architecture, queue.target.hardware.format, reference=beside, keep=keep)
+            job = files.job(architecture, queue.target.hardware, reference=beside, keep=keep)
         except ExportError as error:
             if isinstance(error.__cause__, OSError):
                 raise  # a full disk stops the next network as well

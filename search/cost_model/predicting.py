@@ -20,7 +20,7 @@ Failed: TypeAlias = Callable[[str, str, MhmodelsError], None]
 """Receives a network's name, a hardware id ("" for all) and the reason why there is no prediction."""
 
 
-class Prediction(NamedTuple):
+class LatencyPrediction(NamedTuple):
     """Predicted latency of a network on one hardware.
 
     Attributes:
@@ -32,8 +32,8 @@ class Prediction(NamedTuple):
         unseen: kinds of kernels that did not occur in training and count as 0 ms.
 
     Example:
-        >>> from mhmodels.search import Prediction
-        >>> Prediction("multi_max", "my-phone", 12.5, "multi_hardware", True, ())._asdict()["ms"]
+        >>> from mhmodels.search import LatencyPrediction
+        >>> LatencyPrediction("multi_max", "my-phone", 12.5, "multi_hardware", True, ())._asdict()["ms"]
         12.5
     """
 
@@ -64,7 +64,7 @@ class PredictedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     latency_ms: list[PredictedLatency]
 
 
-def predict(networks: Sequence[str | Architecture], models: Sequence[CostModel]) -> list[Prediction]:
+def predict(networks: Sequence[str | Architecture], models: Sequence[CostModel]) -> list[LatencyPrediction]:
     """Predicts the latencies of networks, without building or measuring anything.
 
     A structural cost model predicts any network at the input size that it was fitted for, others members of their space.
@@ -145,11 +145,11 @@ def predict_samples(path: Path, models: Sequence[CostModel]) -> list[PredictedRo
     ]
 
 
-def _predicted(name: str, architecture: Architecture, model: CostModel) -> Prediction:
+def _predicted(name: str, architecture: Architecture, model: CostModel) -> LatencyPrediction:
     space = get_space(model.space)
     model.check(space=space)
     ms = float(model.predict([architecture])[0])
-    return Prediction(name, model.hardware, ms, model.space, space.contains(architecture), model.unseen(architecture))
+    return LatencyPrediction(name, model.hardware, ms, model.space, space.contains(architecture), model.unseen(architecture))
 
 
 def _entry(name: str, architecture: Architecture, model: CostModel, failed: Failed) -> PredictedLatency:

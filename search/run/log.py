@@ -12,14 +12,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from mhmodels.errors import StoreError
 from mhmodels.search.errors import SearchError
+from mhmodels.search.run.evaluations import Evaluations
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.system.databases import Kind, open_database, transaction, translated
 from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
@@ -44,28 +44,6 @@ CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
 """
 # NORMAL: a killed process loses no committed row, and evaluations from tables take less time than a sync.
 _KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
-
-
-class Evaluations(NamedTuple):
-    """Evaluated networks, in order.
-
-    Attributes:
-        phases: (n,), phase of the method.
-        encodings: (n, decisions).
-        accuracy: (n,), fractions from 0 to 1.
-        latencies: (n, hardware), in ms.
-        f: (n,), aggregated normalised latency.
-        rewards: (n,).
-        binding: (n,), hardware with the largest weighted L/C.
-    """
-
-    phases: tuple[str, ...]
-    encodings: Encodings
-    accuracy: NDArray[np.float64]
-    latencies: NDArray[np.float64]
-    f: NDArray[np.float64]
-    rewards: NDArray[np.float64]
-    binding: tuple[str, ...]
 
 
 class SearchLog:

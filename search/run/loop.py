@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -12,8 +12,8 @@ from mhmodels.search.arrays import Floats
 from mhmodels.search.methods.strategies import Ask, Batch, Method
 from mhmodels.search.objective.evaluators import Evaluator
 from mhmodels.search.objective.objective import Objective
-from mhmodels.search.run.evaluation_cache import EvaluationCache
-from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.evaluations import EvaluationCache, Evaluations, joined
+from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.search_space import Encodings
 from mhmodels.version import __version__
 
@@ -126,21 +126,6 @@ def _pieces(
                 log.add(ask.phase, piece, statistics)
             statistics = {}
             yield piece
-
-
-def joined(parts: Sequence[Evaluations]) -> Evaluations:
-    """Concatenates evaluations in order."""
-    if len(parts) == 1:
-        return parts[0]
-    return Evaluations(
-        phases=tuple(phase for part in parts for phase in part.phases),
-        encodings=np.concatenate([part.encodings for part in parts]),
-        accuracy=np.concatenate([part.accuracy for part in parts]),
-        latencies=np.concatenate([part.latencies for part in parts]),
-        f=np.concatenate([part.f for part in parts]),
-        rewards=np.concatenate([part.rewards for part in parts]),
-        binding=tuple(name for part in parts for name in part.binding),
-    )
 
 
 def _found(encoding: Encodings, known: EvaluationCache, parts: list[Evaluations]) -> FoundNetwork:

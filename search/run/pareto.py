@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mhmodels.search.arrays import Floats
 from mhmodels.search.objective.objective import Objective
-from mhmodels.search.run.log import Evaluations
+from mhmodels.search.run.evaluations import Evaluations
 
 FRONT_FORMAT = "mhmodels.front/1"
 

@@ -33,6 +33,14 @@ class RequestError(SearchError):
     """A field of a search request has a value that cannot be, or fields of a request do not go together.
 
     The message names fields as `argument 'NAME'`; the command line puts its options in their place.
+
+    Example:
+        >>> from mhmodels.search import RequestError, SearchRequest
+        >>> try:
+        ...     SearchRequest(space="multi_hardware", seed=-1)
+        ... except RequestError as error:
+        ...     print(error)
+        search request: field 'seed' is -1, expected a whole number from 0 to 4294967295
     """
 
 
@@ -52,8 +60,7 @@ class WeightSharing(Checked, frozen=True, kw_only=True):
         RequestError: A value that cannot be.
 
     Example:
-        >>> from mhmodels.search import SearchRequest, WeightSharing
-        >>> from mhmodels.search.supernet.presets import load_preset
+        >>> from mhmodels.search import SearchRequest, WeightSharing, load_preset
         >>> sharing = WeightSharing(preset=load_preset("quick"), data="digits64")
         >>> request = SearchRequest(space="multi_hardware", cost_models=("ethos-u55-128",), weight_sharing=sharing)
         >>> request.can_write_front
@@ -156,39 +163,37 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
         if self.reference is not None:
             yield Path(self.reference)
 
+    def check_front(self) -> None:
+        """Refuses the Pareto front of a super-network whose search ends with a single network.
+
+        Networks on the way were judged with other weights each, which makes no front.
+
+        Raises:
+            RequestError: The preset judges one network at its end.
+        """
+        if not self.can_write_front and self.weight_sharing is not None:
+            raise RequestError(
+                "argument 'front' needs networks that were judged by the same weights: the preset "
+                f"'{self.weight_sharing.preset.name}' judges one at its end (field 'finalists' is 0)"
+            )
+
+    def check_texts(self) -> None:
+        """Refuses names of files that no log and no result can keep.
+
+        Raises:
+            SearchError: A name has bytes that are not UTF-8.
+        """
+        try:
+            msgspec.json.encode(self)
+        except UnicodeEncodeError as error:
+            raise SearchError(
+                f"{error.object}: not UTF-8, but a search keeps the names of what it reads in its log and its result; rename it, "
+                "or give a link to it with another name"
+            ) from error
+
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float))
-
-
-def check_front(request: SearchRequest) -> None:
-    """Refuses the Pareto front of a super-network whose search ends with a single network.
-
-    Networks on the way were judged with other weights each, which makes no front.
-
-    Raises:
-        RequestError: The preset judges one network at its end.
-    """
-    if not request.can_write_front and request.weight_sharing is not None:
-        raise RequestError(
-            "argument 'front' needs networks that were judged by the same weights: the preset "
-            f"'{request.weight_sharing.preset.name}' judges one at its end (field 'finalists' is 0)"
-        )
-
-
-def check_texts(request: SearchRequest) -> None:
-    """Refuses names of files that no log and no result can keep.
-
-    Raises:
-        SearchError: A name has bytes that are not UTF-8.
-    """
-    try:
-        msgspec.json.encode(request)
-    except UnicodeEncodeError as error:
-        raise SearchError(
-            f"{error.object}: not UTF-8, but a search keeps the names of what it reads in its log and its result; rename it, or "
-            "give a link to it with another name"
-        ) from error
 
 
 def request_document(request: SearchRequest) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from mhmodels.search.cost_model.shipping import model_path, table_path
 from mhmodels.search.objective.evaluators import Evaluator
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
-from mhmodels.search.run.accuracies import AccuracyFunction, absolute_evaluator, function_evaluator, make_evaluator
-from mhmodels.search.run.latencies import open_latencies
-from mhmodels.search.run.request import RequestError, SearchRequest, check_texts
+from mhmodels.search.run.request import RequestError, SearchRequest
+from mhmodels.search.run.sources.accuracies import AccuracyFunction, absolute_evaluator, function_evaluator, make_evaluator
+from mhmodels.search.run.sources.latencies import open_latencies
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.limits import hardware_limits, restricted
 from mhmodels.search.space.restriction import Removal
@@ -84,7 +84,7 @@ def resolve_search(
     """
     _check_one_source(request, accuracy)
     request = located(request)
-    check_texts(request)
+    request.check_texts()
     whole = get_space(request.space)
     space, removals = restricted(whole, hardware_limits(request.limits, note))
     latencies = open_latencies(request, space, whole)

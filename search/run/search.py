@@ -15,14 +15,14 @@ from mhmodels.formats.json_files import plain_text
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import NonDominated
 from mhmodels.search.objective.objective import Objective
-from mhmodels.search.run.accuracies import AccuracyFunction
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, header, provenance, search
 from mhmodels.search.run.observing import SearchObserver, SilentSearchObserver
 from mhmodels.search.run.pareto import front_document
-from mhmodels.search.run.request import SearchRequest, check_front, request_document
+from mhmodels.search.run.request import SearchRequest, request_document
 from mhmodels.search.run.resolving import ResolvedSearch, resolve_search
 from mhmodels.search.run.results import network_file
+from mhmodels.search.run.sources.accuracies import AccuracyFunction
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.system.files import write_atomically
 
@@ -93,7 +93,7 @@ class SearchResult:
         Raises:
             RequestError: The search ended with a single network that was judged (a preset without finalists).
         """
-        check_front(self.request)
+        self.request.check_front()
         method = self.request.method
         return front_document(self.objective, self.found.log, method.each if isinstance(method, NonDominated) else True)
 

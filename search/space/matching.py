@@ -8,7 +8,7 @@ from mhmodels.architecture import Architecture, Block, Rounding
 from mhmodels.blocks import Step, block_steps
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf, describe
-from mhmodels.search.space.piece_table import ARCHITECTURE_CACHE, Group, Template, at_width
+from mhmodels.search.space.piece_table import ARCHITECTURE_CACHE, BlockGroup, Template, at_width
 
 
 class Matcher:
@@ -50,7 +50,7 @@ class Matcher:
             raise SpaceError(f"space '{self._name}': {len(left)} stages or blocks too many, the first is {left[0]}")
         return self._choices
 
-    def _match_group(self, group: Group, blocks: list[Block], channels: int, where: str) -> int:
+    def _match_group(self, group: BlockGroup, blocks: list[Block], channels: int, where: str) -> int:
         """Removes a group's blocks from the list and records its choices; returns the channels that the group writes."""
         architecture = self._architecture
         width: int | None = None

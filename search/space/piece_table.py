@@ -23,14 +23,14 @@ from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.pieces import Piece
 from mhmodels.search.space.search_space import Encodings
 
-Part: TypeAlias = Literal["stem", "stage", "features", "hidden"]
+TemplatePart: TypeAlias = Literal["stem", "stage", "features", "hidden"]
 Features: TypeAlias = Callable[[Piece], Floats]
 """Computes values (length,) of a piece."""
 ARCHITECTURE_CACHE = 1 << 16
 """Entries of the caches of blocks and pieces."""
 
 
-class Group(NamedTuple):
+class BlockGroup(NamedTuple):
     """Consecutive blocks with the same width.
 
     Attributes:
@@ -42,13 +42,13 @@ class Group(NamedTuple):
 
     Example:
         >>> from mhmodels.families.rows import conv
-        >>> from mhmodels.search import Group, OneOf
-        >>> stem = Group("stem", (OneOf("stem_block", (conv(3, 2, 1), conv(5, 2, 1))),), OneOf("stem_width", (16,), "width"))
+        >>> from mhmodels.search import BlockGroup, OneOf
+        >>> stem = BlockGroup("stem", (OneOf("stem_block", (conv(3, 2, 1), conv(5, 2, 1))),), OneOf("stem_width", (16,), "width"))
         >>> len(stem.slots[0].choices)
         2
     """
 
-    part: Part
+    part: TemplatePart
     slots: tuple[OneOf[Block | None], ...]
     width: OneOf[int]
     endpoint: bool = False
@@ -67,18 +67,18 @@ class Template(NamedTuple):
 
     Example:
         >>> from mhmodels.families.rows import conv, ib
-        >>> from mhmodels.search import SKIP, ArchitectureSpace, Group, OneOf, Template
+        >>> from mhmodels.search import SKIP, ArchitectureSpace, BlockGroup, OneOf, Template
         >>> blocks = (ib(3, 1, 1, 3), ib(5, 1, 1, 6))
-        >>> stem = Group("stem", (OneOf("stem_block", (conv(3, 2, 1),)),), OneOf("stem_width", (16,), "width"))
+        >>> stem = BlockGroup("stem", (OneOf("stem_block", (conv(3, 2, 1),)),), OneOf("stem_width", (16,), "width"))
         >>> slots = (OneOf("block1", blocks), OneOf("block2", (*blocks, SKIP)))
-        >>> stage = Group("stage", slots, OneOf("stage_width", (16, 32), "width"))
-        >>> head = Group("features", (OneOf("head_block", (conv(1, 1, 1),)),), OneOf("head_width", (64,), "width"))
+        >>> stage = BlockGroup("stage", slots, OneOf("stage_width", (16, 32), "width"))
+        >>> head = BlockGroup("features", (OneOf("head_block", (conv(1, 1, 1),)),), OneOf("head_width", (64,), "width"))
         >>> space = ArchitectureSpace("mine", Template((stem, stage, head), classes=10))
         >>> space.sizes.distinct
         12
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[BlockGroup, ...]
     input_size: OneOf[int] = OneOf("input_size", (224,), "resolution")
     rounding: Rounding = Rounding()
     classes: int = 1000

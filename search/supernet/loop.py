@@ -16,14 +16,15 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from mhmodels.errors import InterruptedJobError
-from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import Controller
-from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.evaluations import Evaluations
+from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.search_space import Encodings
+from mhmodels.search.supernet.checkpoints import SearchCheckpoints
 from mhmodels.search.supernet.finalists import finalists
 from mhmodels.search.supernet.network.plan import NetworkPath, SuperNetworkPlan
 from mhmodels.search.supernet.network.sliced import SuperNetwork
-from mhmodels.search.supernet.record import check_not_lost, check_there, claim, mark_saved
+from mhmodels.search.supernet.record import check_not_lost, check_there, claim
 from mhmodels.search.supernet.reporting import SearchReporter
 from mhmodels.search.supernet.request import (
     ARGMAX,
@@ -37,15 +38,14 @@ from mhmodels.search.supernet.request import (
 from mhmodels.search.supernet.training.curriculum import Curriculum
 from mhmodels.search.supernet.training.feeds import PictureBatch, SearchFeeds
 from mhmodels.search.supernet.training.masked import MaskedTrainer
-from mhmodels.search.supernet.training.replicas import StepReport, Trainer, share
+from mhmodels.search.supernet.training.replicas import StepReport, Trainer
+from mhmodels.search.supernet.training.sharing import share
 from mhmodels.search.supernet.watching import SilentObserver, TimeEstimate, WeightSharingObserver
 from mhmodels.training.divergence import first_bad, first_not_finite
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run.checkpoint import Progress
 from mhmodels.training.run.interrupts import stop_requests
 from mhmodels.training.strategies import is_chief
-
-_GENERATOR_BYTES = 512
 
 
 def search_supernet(request: WeightSharingRequest, observer: WeightSharingObserver | None = None) -> WeightSharingResult:
@@ -101,7 +101,6 @@ class WeightSharingSearch:
         check_space(request.space)
         self.request, self.observer, self.preset = request, observer, request.preset
         self.chief = is_chief(request.strategy)
-        self.checkpoints = request.folder / "checkpoints"
         preset = request.preset
         for count, what in ((preset.architectures, "architectures"), (preset.scored or preset.architectures, "scored")):
             share(request.strategy, count, what)
@@ -115,6 +114,7 @@ class WeightSharingSearch:
         self.trainer = self._trainer()
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
         self.progress = Progress()
+        self.checkpoints = SearchCheckpoints(request, self.trainer, self.controller)
         self.curriculum = Curriculum(request.objective, preset, request.seed)
         self.reporter = SearchReporter(request, observer)
 
@@ -132,17 +132,10 @@ class WeightSharingSearch:
         Returns:
             Whether there is a checkpoint.
         """
-        found = checkpoint.latest(self.checkpoints)
-        if found is None:
-            return False
-        variables = self.trainer.variables()
-        state = {f"controller/{name}": value for name, value in self._controller_state().items()}
-        expected = [(name, tuple(value.shape)) for name, value in (variables | state).items()]
-        self.progress, arrays = checkpoint.load(found, expected)
-        for name, variable in variables.items():
-            variable.assign(arrays[name])
-        self.controller.restore({name: arrays[f"controller/{name}"] for name in self._controller_state()})
-        return True
+        progress = self.checkpoints.load()
+        if progress is not None:
+            self.progress = progress
+        return progress is not None
 
     def restore(self) -> None:
         """Takes over the newest checkpoint, if there is one, and deletes the rows of the log behind it."""
@@ -242,38 +235,17 @@ class WeightSharingSearch:
         for what, values in (("loss", trained.loss), ("gradient norm", trained.gradient_norm)):
             bad = first_bad(values)
             if bad is not None:
-                raise self._diverged(f"the {what} of {label(rows[bad])} became {values[bad]}")
+                raise self.checkpoints.diverged(self.progress, f"the {what} of {label(rows[bad])} became {values[bad]}")
         if not trained.finite:
             steepest = label(rows[int(trained.gradient_norm.argmax())])
             name = first_not_finite(self.trainer.values()) or "a weight"
-            raise self._diverged(f"variable '{name}' is no longer finite after the update by {steepest}")
-
-    def _diverged(self, what: str) -> SearchError:
-        good = checkpoint.last_good(self.checkpoints)
-        return SearchError(
-            f"step {self.progress.step} of {self.preset.steps}: {what}; {good}. A lower learning rate or a longer warm-up in "
-            "the preset, or another seed, may help, in a new search"
-        )
-
-    def _controller_state(self) -> dict[str, NDArray[np.generic]]:
-        """The state of the controller in arrays whose shapes never change."""
-        state = self.controller.state()
-        padded = np.full(_GENERATOR_BYTES, ord(" "), np.uint8)
-        padded[: len(state["generator"])] = state["generator"]
-        return {**state, "generator": padded}
+            raise self.checkpoints.diverged(
+                self.progress, f"variable '{name}' is no longer finite after the update by {steepest}"
+            )
 
     def _save(self) -> None:
-        if not self.chief:
-            return
-        arrays = self.trainer.values()
-        spoilt = first_not_finite(arrays)  # an optimizer's slot: weights were checked in their step
-        if spoilt is not None:
-            raise self._diverged(f"variable '{spoilt}' is no longer finite")
-        state = {f"controller/{name}": value for name, value in self._controller_state().items()}
-        if self.request.log is not None:  # a power cut must not leave a log that is behind its checkpoint
-            self.request.log.sync()
-        checkpoint.save(self.checkpoints, self.progress, arrays | state)
-        mark_saved(self.request)
+        if self.chief:
+            self.checkpoints.save(self.progress)
 
     def _report(self, loss: float, accuracy: float, left_s: float | None) -> None:
         self.reporter.stepped(self.controller, self.progress.step, loss, accuracy, self.progress.seconds, left_s)

@@ -274,5 +274,10 @@ def load_preset(preset: str | os.PathLike[str]) -> Preset:
     Raises:
         UnknownNameError: It is neither a name nor a .json file.
         FileFormatError: The file cannot be read or is no preset.
+
+    Example:
+        >>> from mhmodels.search import load_preset
+        >>> load_preset("quick") == load_preset("quick")
+        True
     """
     return named_or_file(preset, "preset", PRESETS, Preset.from_json)

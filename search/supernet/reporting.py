@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mhmodels.search.methods.controller import Controller, ControllerStatistics
-from mhmodels.search.run.log import Evaluations
+from mhmodels.search.run.evaluations import Evaluations
 from mhmodels.search.supernet.request import WeightSharingRequest
 from mhmodels.search.supernet.watching import SearchStatus, WeightSharingObserver
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mhmodels.android_bench.device.condition import PhoneLimits
+from mhmodels.android_bench.device.limits import PhoneLimits
 from mhmodels.android_bench.errors import AdbError
 from mhmodels.android_bench.runner import PhoneResult, PhoneRunner, PhoneRunnerOptions
 from mhmodels.android_bench.session.rows import PhoneFailure

@@ -56,7 +56,13 @@ HOSTILE = {
 }
 
 
-LONG = ("10 MB of lines beside a good run", "10 MB of lines", "talks without end", "never ends, silent")
+LONG = (
+    "10 MB of lines beside a good run",
+    "10 MB of lines",
+    "talks without end",
+    "never ends, silent",
+    "closes its streams and stays",
+)
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in HOSTILE])

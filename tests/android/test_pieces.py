@@ -14,16 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.android_bench.delegates.binary import find_binary, inspect, tool_of
-from mhmodels.android_bench.device.condition import (
-    PhoneCondition,
-    PhoneLimits,
-    lowest_clocks,
-    obstacles,
-    parse_condition,
-    throttled,
-    too_hot,
-    warnings,
-)
+from mhmodels.android_bench.device.condition import PhoneCondition, lowest_clocks, parse_condition
+from mhmodels.android_bench.device.limits import PhoneLimits, obstacles, throttled, too_hot, warnings
 from mhmodels.android_bench.device.names import name_of, names_path, read_names, serial_of, set_name
 from mhmodels.android_bench.errors import CancelledError, DeviceLostError
 from mhmodels.android_bench.output.latency import Latency
@@ -35,7 +27,7 @@ from mhmodels.android_bench.session.tasks import PhonePlan
 from mhmodels.android_bench.session.workspace import _refused, device_lock
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.lines import LineAssembler, clean
-from mhmodels.android_bench.transport.phone import Said
+from mhmodels.android_bench.transport.phone import ScriptResult
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Job, Measurement
@@ -183,10 +175,10 @@ def test_what_a_device_says_reaches_no_terminal() -> None:
 def test_a_hash_that_is_none() -> None:
     facts: Any = SimpleNamespace(abis=("arm64-v8a",), title="Phone")
     for digest in ("\x1b[31m" + "a" * 59, "A" * 64, "/" * 64):
-        phone: Any = SimpleNamespace(script=lambda _, digest=digest: Said(0, f"{digest} file\n", ""))
+        phone: Any = SimpleNamespace(script=lambda _, digest=digest: ScriptResult(0, f"{digest} file\n", ""))
         with pytest.raises(MeasurementError, match="no benchmark_model"):
             find_binary("benchmark_model", facts, phone)
-    phone = SimpleNamespace(script=lambda _: Said(0, f"{'a' * 64} file\n", ""))
+    phone = SimpleNamespace(script=lambda _: ScriptResult(0, f"{'a' * 64} file\n", ""))
     assert find_binary("benchmark_model", facts, phone).sha256 == "a" * 64
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from mhmodels.android_bench.delegates.catalogue import Delegates, load_delegates
-from mhmodels.android_bench.delegates.command import Prepared, script
-from mhmodels.android_bench.device.condition import PhoneLimits
+from mhmodels.android_bench.delegates.command import DevicePaths, script
 from mhmodels.android_bench.device.description import read_facts
+from mhmodels.android_bench.device.limits import PhoneLimits
 from mhmodels.android_bench.device.settings import SETTINGS
 from mhmodels.android_bench.errors import AdbError, CancelledError, NoSpaceError
 from mhmodels.android_bench.runner import PhoneRunner, PhoneRunnerOptions
@@ -205,6 +205,7 @@ def test_fixed_clocks_that_a_phone_refuses(bench: Bench, device: Double, code: i
     assert not (device.root / "state/settings/system/screen_brightness").exists()
 
 
+@pytest.mark.slow
 def test_fixed_clocks_after_a_restart(bench: Bench, device: Double) -> None:
     device.drop_on, device.drop_after_s, device.reboots = "exec taskset", 0.2, True
     (result,) = bench.run(device, "sleep 1" + GOOD, fixed_clocks=True, prepare=False, blocks=1)
@@ -213,6 +214,7 @@ def test_fixed_clocks_after_a_restart(bench: Bench, device: Double) -> None:
     assert [line.split()[-1] for line in log if "fixed-performance" in line] == ["true", "true", "false"]
 
 
+@pytest.mark.slow
 def test_throttling_within_a_block_shows(bench: Bench, device: Double) -> None:
     limit = "$DEVICE_ROOT/sys/devices/system/cpu/cpu7/cpufreq/scaling_max_freq"
     dip = f"sleep 0.3; echo 1000000 > {limit}; sleep 1.2; echo 2841600 > {limit}\n"
@@ -234,7 +236,7 @@ def test_the_watchdog_on_the_device(make_device: MakeDevice, adb: Adb, monkeypat
     monkeypatch.setattr("mhmodels.android_bench.delegates.command.WATCHDOG_S", 1)
     device = make_device(features=features)
     stubborn = tool(device.root / "data/local/tmp", "trap '' HUP TERM; while :; do sleep 1; done")
-    prepared = Prepared(f"/data/local/tmp/{stubborn.name}", f"{ROOT}/files/x", "/data")
+    prepared = DevicePaths(f"/data/local/tmp/{stubborn.name}", f"{ROOT}/files/x", "/data")
     text = script(prepared, f"{ROOT}/run/0123456789ab", {"graph": prepared.graph}, {}, owned="true", mask=0, rest=0, timeout_s=0)
     run = Phone(adb, device.address).tool(text, timeout_s=20)
     assert run.rc == 137
@@ -250,7 +252,7 @@ def test_what_runs_beside_does_not_keep_the_connection(shell: str, tmp_path: Pat
     path = shutil.which(shell)
     if path is None:
         pytest.skip(f"no {shell} on this machine (Debian: apt install {shell})")
-    prepared = Prepared("/bin/echo", "g", "/data")
+    prepared = DevicePaths("/bin/echo", "g", "/data")
     text = script(prepared, str(tmp_path / "run"), {"graph": "g"}, {}, owned="true", mask=0, rest=0, timeout_s=0)
     done = run_program([path, *(["sh"] if shell == "busybox" else []), "-c", text], timeout_s=20)
     assert (done.rc, done.stdout, done.stderr, done.stopped) == (0, b"--graph=g\n", b"", "")
@@ -270,6 +272,7 @@ def test_a_phone_that_goes_away_once(bench: Bench, device: Double) -> None:
     assert len(device.runs()) == 3
 
 
+@pytest.mark.slow
 def test_a_phone_that_keeps_going_away(bench: Bench, device: Double) -> None:
     device.drop_on, device.drop_after_s, device.drops = "exec taskset", 0.1, 99
     results = bench.run(device, "sleep 5" + GOOD, delegates=("xnnpack", "cpu"))
@@ -487,7 +490,10 @@ def test_one_session_at_a_time(bench: Bench, device: Double) -> None:
 
     def session() -> Session:
         return Session(
-            runner.phone(device.address), facts, PhonePlan(prepare=False), lambda choice: runner.kit(device.address, choice)
+            runner.phone(device.address),
+            facts,
+            PhonePlan(prepare=False),
+            lambda choice: runner.delegate_files(device.address, choice),
         )
 
     entered = threading.Event()

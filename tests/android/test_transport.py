@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 
 from mhmodels.android_bench.errors import AdbError, CancelledError, DeviceLostError, DeviceUnauthorizedError, NoSpaceError
-from mhmodels.android_bench.transport.adb import Adb, diagnose, find_adb, parse_devices, server_address, states_of
+from mhmodels.android_bench.transport.adb import Adb, find_adb
+from mhmodels.android_bench.transport.diagnosis import diagnose
+from mhmodels.android_bench.transport.listing import parse_devices
 from mhmodels.android_bench.transport.phone import Phone, quote, sections, split_sections
-from mhmodels.android_bench.transport.process import Capture, Finished, run_program
+from mhmodels.android_bench.transport.process import Capture, ProcessResult, run_program
+from mhmodels.android_bench.transport.server import server_address, states_of
 
 from .conftest import MakeDevice
 from .double import MODERN, Double, Server
@@ -131,7 +134,7 @@ def test_serials_with_spaces() -> None:
     ],
 )
 def test_what_adb_says_of_a_lost_device(said: str, lost: bool) -> None:
-    error = diagnose(Finished(1, b"", said.encode(), 0.1, "", 0), "pushing")
+    error = diagnose(ProcessResult(1, b"", said.encode(), 0.1, "", 0), "pushing")
     assert isinstance(error, DeviceLostError) == lost
 
 

@@ -12,7 +12,8 @@ import pytest
 from mhmodels.hardware.host.session import HostSession
 from mhmodels.hardware.vela import runner as vela
 from mhmodels.search.collecting.collect import run_plan
-from mhmodels.search.collecting.plan import CollectSettings, make_plan
+from mhmodels.search.collecting.plan import make_plan
+from mhmodels.search.collecting.settings import CollectSettings
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.sampling import sample
 from mhmodels.store import Store

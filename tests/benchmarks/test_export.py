@@ -234,10 +234,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     load_tensorflow()
     import tensorflow as tf
 
+    from mhmodels.export.opening.model_request import ModelRequest
+    from mhmodels.export.opening.open_model import open_model
     from mhmodels.export.options import ExportOptions
     from mhmodels.export.pipeline import export_source
-    from mhmodels.export.reading.model_request import ModelRequest
-    from mhmodels.export.reading.open_model import open_model
     from mhmodels.export.reading.pictures import read_pictures
 
     folder = tmp_path_factory.mktemp("files")

@@ -51,7 +51,7 @@ def test_examples_of_functions_run(name: str, tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("module", [*MODULES, "mhmodels.export.options", "mhmodels.export.reading.stated_rule",
-                                    "mhmodels.export.reading.model_request"])  # fmt: skip
+                                    "mhmodels.export.opening.model_request"])  # fmt: skip
 def test_examples_of_modules_run(module: str) -> None:
     found = doctest.testmod(importlib.import_module(module))
     assert (found.failed, found.attempted > 0) == (0, True)

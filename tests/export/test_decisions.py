@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.architecture import Architecture, Conv
+from mhmodels.export.consistency.decisions import DecisionRule, ending_of, rule_of
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph, random_graph
-from mhmodels.export.verification.decisions import DecisionRule, ending_of, rule_of
 from mhmodels.network import Op
 
 TINY = Architecture(name="t", stem=(Conv(filters=4, stride=2),), stages=(), input_size=(32, 32), classes=3)

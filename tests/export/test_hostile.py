@@ -242,13 +242,12 @@ def changed_manifest(rng: random.Random, document: Any) -> Any:
 
 
 @pytest.mark.tensorflow
-@pytest.mark.parametrize("count", [120, pytest.param(400, marks=pytest.mark.slow)])
-def test_mutated_manifests_are_read_or_refused(exported: Path, tmp_path: Path, count: int) -> None:
+def test_mutated_manifests_are_read_or_refused(exported: Path, tmp_path: Path) -> None:
     original = (exported / "tiny_w1_65x48_int8.manifest.json").read_text()
     data = (exported / "tiny_w1_65x48_int8.tflite").read_bytes()
     file, path, rng = parse_tflite(data), tmp_path / "m.manifest.json", random.Random(3)
     seen = {"agrees": 0, "contradicts": 0, "refused": 0}
-    for i in range(count):
+    for i in range(400):
         if i % 4 == 0:
             raw = bytearray(original.encode())
             raw[rng.randrange(len(raw))] = rng.randrange(256)

@@ -15,11 +15,11 @@ from mhmodels.errors import UnknownNameError
 from mhmodels.export.cli.stated_rule import stated_rule_of
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.opening.open_model import keras_source, model_source
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.keras_model.reader import read_model
-from mhmodels.export.reading.open_model import keras_source, model_source
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.export.reading.stated_rule import StatedRule, named_rule
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import preprocess, sample_pixels
@@ -47,7 +47,7 @@ def classifier(front: Callable[[Any], Any], size: tuple[int | None, int | None] 
 
 def scores(source: ExportSource, images: Float32Array) -> Float32Array:
     """What the operations give."""
-    from mhmodels.export.reading.reading_check import compute
+    from mhmodels.export.opening.reading_check import compute
 
     return compute(source.known, images)[source.known.ops[-1].name]
 

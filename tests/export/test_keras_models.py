@@ -12,10 +12,10 @@ import pytest
 from mhmodels.architecture import Architecture, Conv, InvertedBottleneck
 from mhmodels.errors import WeightsError
 from mhmodels.export.errors import ExportError
+from mhmodels.export.opening.open_model import keras_source, model_source
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.keras_model.reader import read_model
-from mhmodels.export.reading.open_model import keras_source, model_source
 from mhmodels.export.reading.stated_rule import StatedRule
 from mhmodels.export.verification.file_graph import file_logits, file_outputs
 from mhmodels.export.writing.manifest import load_manifest
@@ -315,6 +315,7 @@ def strange(layer: Any) -> Any:
     return keras.Model(base.input, keras.layers.Dense(4, name="scores")(x), name="strange")
 
 
+@pytest.mark.slow
 def test_a_layer_without_operator_is_named_and_tensorflow_takes_it(command: Command) -> None:
     import keras
 

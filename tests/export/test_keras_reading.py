@@ -15,12 +15,12 @@ import pytest
 
 from mhmodels.export.errors import ExportError, ParityError
 from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.opening.open_model import model_source, open_model
+from mhmodels.export.opening.reading_check import check_reading, compute
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
 from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
 from mhmodels.export.reading.keras_model.reader import read_model
-from mhmodels.export.reading.open_model import model_source, open_model
-from mhmodels.export.reading.reading_check import check_reading, compute
 from mhmodels.export.reading.stated_rule import StatedRule
 from tests.conftest import Command
 from tests.export.writer_helpers import TINY

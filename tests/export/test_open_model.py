@@ -11,7 +11,7 @@ import pytest
 
 from mhmodels.errors import UnknownNameError, WeightsError
 from mhmodels.export import ModelRequest, NoEffectError, StatedRule, open_model
-from mhmodels.export.reading.model_request import resolve_model
+from mhmodels.export.opening.model_request import resolve_model
 from mhmodels.weights import files, loading
 from mhmodels.weights.downloading import registered
 from tests.export.writer_helpers import MINI

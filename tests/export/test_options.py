@@ -49,8 +49,8 @@ def export(architecture: Architecture, folder: Path, *formats: str, **options) -
 def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
     """One build serves as reference: the exporter compares with its own Keras model, this with `create_model(features=True)`."""
     from mhmodels.builder import create_model
-    from mhmodels.export.reading.model_request import ModelRequest
-    from mhmodels.export.reading.open_model import open_model
+    from mhmodels.export.opening.model_request import ModelRequest
+    from mhmodels.export.opening.open_model import open_model
 
     files = export(MINI, tmp_path, "float32", "int8", writer=WriterOptions(features=True))
     assert {one.path.name for one in files.values()} == {f"tiny_w1_65x48_{fmt}-feat.tflite" for fmt in ("float32", "int8")}
@@ -154,7 +154,7 @@ def test_names_that_are_no_utf8_go_into_a_manifest(tmp_path: Path) -> None:
 
 
 def test_consistency_of_other_channels_takes_the_folder_for_both(tmp_path: Path, command: Command) -> None:
-    from mhmodels.export.verification.consistency_subject import consistency_subject
+    from mhmodels.export.consistency.subject import consistency_subject
 
     grey = MINI.at(input_channels=1)
     Path("grey.json").write_bytes(grey.to_json())

@@ -10,18 +10,15 @@ from hypothesis import strategies as st
 from mhmodels.architecture import Preprocessing
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph, random_graph
-from mhmodels.export.quantisation.scheme import (
+from mhmodels.export.quantisation.parameters import (
     Granularity,
     QuantisedFormat,
-    QuantisedGraph,
     activation_quantisation,
-    calibrated_tensors,
     input_quantisation,
-    pre_activation,
-    quantise,
     representable,
     takes_pixels,
 )
+from mhmodels.export.quantisation.scheme import QuantisedGraph, calibrated_tensors, pre_activation, quantise
 from mhmodels.network import IMAGE
 from mhmodels.registry import resolve
 

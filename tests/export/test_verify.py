@@ -14,11 +14,11 @@ from PIL import Image
 from mhmodels.errors import FileFormatError
 from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import fold
+from mhmodels.export.opening.model_request import ModelRequest
+from mhmodels.export.opening.open_model import open_model
+from mhmodels.export.opening.random_weights import few_pictures
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.reading.model_request import ModelRequest
-from mhmodels.export.reading.open_model import open_model
-from mhmodels.export.reading.random_weights import few_pictures
 from mhmodels.export.verification.verified_file import read_with_manifest
 from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.manifest import manifest_path

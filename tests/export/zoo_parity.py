@@ -76,10 +76,10 @@ def numbers(content: bytes) -> list[tuple[Any, ...]]:
 
 def pairs(architecture: Architecture, formats: Sequence[str] = FORMATS) -> Iterator[Pair]:
     """Writes and converts a network with calibrated random weights, as `mhmodels export` makes them, in some of three formats."""
+    from mhmodels.export.opening.model_request import ModelRequest
+    from mhmodels.export.opening.open_model import open_model
     from mhmodels.export.quantisation.calibration import calibrate
     from mhmodels.export.quantisation.scheme import quantise
-    from mhmodels.export.reading.model_request import ModelRequest
-    from mhmodels.export.reading.open_model import open_model
     from mhmodels.export.reading.pictures import fit_preprocessing, photographs
     from mhmodels.export.writing.converter import convert_float, convert_quantised
     from mhmodels.export.writing.writer import write_float, write_quantised

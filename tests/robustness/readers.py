@@ -33,10 +33,11 @@ from mhmodels.search.cost_model.model import load_cost_model
 from mhmodels.search.cost_model.shipping import FOLDER
 from mhmodels.search.objective.benchmark_tables import nas_bench_201_table, nas_bench_macro_table
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
-from mhmodels.search.run.accuracies import read_predictor
-from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.evaluations import Evaluations
+from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.request import load_request
 from mhmodels.search.run.results import read_network
+from mhmodels.search.run.sources.accuracies import read_predictor
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.supernet.presets import PRESETS, load_preset
 from mhmodels.store import Store

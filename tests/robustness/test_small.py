@@ -21,7 +21,7 @@ from mhmodels.hardware.host.child import readable
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Random
 from mhmodels.search.objective.measured_tables import is_collected
-from mhmodels.search.run.request import SearchRequest, check_texts
+from mhmodels.search.run.request import SearchRequest
 from mhmodels.store import Store
 from mhmodels.system.files import read_bytes, sha256_of
 from tests.robustness.readers import SMALL, measurement
@@ -92,9 +92,9 @@ def test_the_runtime_gets_names_that_it_can_open(content: bytes, tmp_path: Path)
 
 def test_a_search_names_the_file_whose_name_it_cannot_keep() -> None:
     request = SearchRequest(space="nas_bench_macro", method=Random(), evaluator="a.csv")
-    check_texts(request)
+    request.check_texts()
     with pytest.raises(SearchError, match=r"a\.csv: not UTF-8, but a search keeps the names"):
-        check_texts(msgspec.structs.replace(request, evaluator=f"{BYTE}a.csv"))
+        msgspec.structs.replace(request, evaluator=f"{BYTE}a.csv").check_texts()
 
 
 def test_a_link_to_itself_is_a_place_like_others(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_samples_are_reproducible(tmp_path: Path) -> None:
     assert counts == {"depth-uniform": 5, "window=0.5:2": 5}
 
 
+@pytest.mark.slow
 def test_restricted_samples_stay_within_the_limits(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     found = document(

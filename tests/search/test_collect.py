@@ -28,8 +28,9 @@ from mhmodels.hardware import Job, Measurement, get_hardware
 from mhmodels.hardware.measurement import Turns
 from mhmodels.registry import resolve
 from mhmodels.search.collecting.collect import run_plan
-from mhmodels.search.collecting.plan import CollectSettings, make_plan
+from mhmodels.search.collecting.plan import make_plan
 from mhmodels.search.collecting.progress import CollectProgress, CollectReport
+from mhmodels.search.collecting.settings import CollectSettings
 from mhmodels.search.cost_model.fitting import fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.reading import read_latencies
@@ -540,6 +541,7 @@ def test_a_store_locked_by_another_process_ends_the_run_with_its_name(fake: Fake
     assert report.tallies[0].done == 3
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_row_and_the_next_run_goes_on(tmp_path: Path) -> None:
     """A real process, killed while rows come."""
     store = tmp_path / "r.db"

@@ -398,3 +398,22 @@ def test_bursts_and_sustained_runs_of_a_phone_are_kept_apart(tmp_path: Path) -> 
                 assert found.origin.environment is not None
                 assert found.origin.environment.configuration == {"mode": mode}
                 assert [(one.model, one.ms) for one in found.origin.baselines] == [("mobilenet_v1", (7.0, 70.0)[place])]
+
+
+@pytest.mark.parametrize("mode", ["burst", "sustained"])
+def test_a_table_of_one_mode_is_not_completed_from_rows_of_another(mode: str, tmp_path: Path) -> None:
+    space = space_of("multi_hardware")
+    own, other = space.build_all(sample(space, 2, 3).encodings)
+    rows = [",".join((one.name.partition(":")[2], ms)) for one, ms in ((own, "5"), (other, ""))]
+    table = tmp_path / "own.csv"
+    table.write_text("\n".join(["encoding,ms", *rows, ""]))
+    environment = {"device": "phone", "runtime": "LiteRT 2", "configuration": {"mode": "burst"}}
+    document = {"format": "mhmodels.latencies/1", "space": space.name, "schema": space.schema}
+    (tmp_path / "own.json").write_text(json.dumps(document | {"environments": {"some-phone": environment}}))
+    with Store(tmp_path / "results.db") as store:
+        store.add(row_of(other.name, other.architecture_id, 7.0, configuration={"mode": mode}))
+        if mode == "burst":
+            assert sorted(read_latencies(table, space, ORIGIN, store).ms) == [5.0, 7.0]
+        else:
+            with pytest.raises(CostModelError, match="'mode' is 'burst' in the table and 'sustained' in the store"):
+                read_latencies(table, space, ORIGIN, store)

@@ -180,6 +180,7 @@ def test_from_a_collection_to_the_search(tmp_path: Path) -> None:
 
 
 @needs_data
+@pytest.mark.slow
 def test_searches_are_judged_against_the_best_of_all(table: Path) -> None:
     example = load_example("search_benchmarks")
     benchmark = example.read(MACRO, table)

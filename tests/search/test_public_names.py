@@ -37,9 +37,9 @@ def test_every_name_is_listed_once_in_each_place() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(search.__all__) - _WITHOUT_EXAMPLE))
-def test_every_name_has_a_docstring(name: str) -> None:
+def test_every_name_has_a_docstring_and_an_example(name: str) -> None:
     value = getattr(search, name)
-    assert inspect.getdoc(value), name
+    assert "Example:\n" in str(inspect.getdoc(value)), name
     if inspect.isfunction(value):
         assert not any(parameter.kind is parameter.VAR_KEYWORD for parameter in inspect.signature(value).parameters.values())
 

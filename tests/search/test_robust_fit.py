@@ -18,6 +18,7 @@ from mhmodels.search import CostModel, FitOptions, fit
 from mhmodels.search.cost_model.fitting import Fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.units import unit_doubt
+from mhmodels.search.cost_model.regression.robust import Resemblance
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.store import Store
@@ -199,3 +200,18 @@ def test_fit_warns_last_and_loudest(collection: tuple[Any, Any, Any], tmp_path: 
     assert "WARNING: the latencies are 0.001 times those of" in done.stderr
     assert done.stderr.rstrip().endswith("`search run` refuses it without --force")
     assert b"probably in seconds" in (tmp_path / "m.json").read_bytes()
+
+
+def test_all_marks_share_one_decomposition(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(5)
+    design = np.hstack([np.ones((200, 1)), rng.random((200, 8))])
+    calls = []
+    decompose = np.linalg.eigh
+    monkeypatch.setattr(np.linalg, "eigh", lambda matrix: calls.append(matrix.shape) or decompose(matrix))
+    resemblance = Resemblance(design, np.ones(9))
+    patterned, random = design[:, 3] > 0.9, rng.random(200) < 0.1
+    assert not resemblance.predictable(np.zeros(200, bool)).any()
+    assert not calls  # too few marks need no decomposition
+    assert resemblance.predictable(patterned).sum() > patterned.sum() / 2
+    assert not resemblance.predictable(random).any()
+    assert calls == [(9, 9)]

@@ -94,7 +94,8 @@ def test_a_request_needs_one_source_of_accuracies_and_one_of_latencies() -> None
 
 
 def test_everything_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mhmodels.search.run import latencies, resolving
+    from mhmodels.search.run import resolving
+    from mhmodels.search.run.sources import latencies
 
     opened: list[str] = []
     for module, name in ((latencies, "load_cost_model"), (resolving, "get_space")):

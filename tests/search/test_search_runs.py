@@ -25,7 +25,8 @@ from mhmodels.search.methods.strategies import Evolution, Method, NonDominated, 
 from mhmodels.search.objective.evaluators import CallableAccuracy, PredictedAccuracy
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
-from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.evaluations import Evaluations
+from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, search
 from mhmodels.search.run.pareto import front_document, pareto_front
 from tests.search import toys

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from mhmodels.formats.json_files import read_bytes
+from mhmodels.hardware.measurement import Environment
 from mhmodels.search.cost_model.latencies.dataset import Latencies, merged
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
 from mhmodels.search.cost_model.latencies.provenance import MAX_BYTES, provenance_of, with_provenance
@@ -56,7 +58,8 @@ def read_latencies(
     Raises:
         FileFormatError: the file cannot be read, or a row is wrong; the message has its line.
         SpaceError: a network is not a member of the space, or the provenance is of another space or version.
-        CostModelError: a latency is not a finite number of milliseconds above 0, or there is none at all.
+        CostModelError: a latency is not a finite number of milliseconds above 0, or there is none at all; or latencies of the
+            file and of the store come from different conditions.
 
     Example:
         >>> import tempfile
@@ -76,7 +79,10 @@ def read_latencies(
     stored: dict[bytes, float | None] = {}
     lacking = [line.encoding for line in lines if line.ms is None]
     if store is not None and isinstance(space, ArchitectureSpace) and lacking:
+        table = origin.environment if len(lacking) < len(lines) else None
         stored, origin = look_up(store, space, lacking, origin, where)
+        if table is not None and origin.environment is not None and any(ms is not None for ms in stored.values()):
+            _check_alike(path, table, origin.environment)
     timed = [
         (line.encoding, ms, line.distribution)
         for line in lines
@@ -94,6 +100,17 @@ def read_latencies(
         )
     encodings, values, names = zip(*timed, strict=True)
     return merged(space, np.array(encodings), np.array(values), names, origin, remarks)
+
+
+def _check_alike(path: Path, table: Environment, stored: Environment) -> None:
+    """Refuses to complete a table from rows of a store that were taken elsewhere, with other software or in another mode."""
+    one, other = ({**msgspec.structs.asdict(each), **each.configuration} for each in (table, stored))
+    differing = [name for name in {**one, **other} if name != "configuration" and one.get(name) != other.get(name)]
+    if differing:
+        found = "; ".join(
+            f"'{name}' is {one.get(name)!r} in the table and {other.get(name)!r} in the store" for name in differing
+        )
+        raise CostModelError(f"{path}: its latencies and those of the store come from different conditions: {found}")
 
 
 def _lines(text: bytes, path: Path, space: SearchSpace, hardware: str) -> Sequence[_Line]:

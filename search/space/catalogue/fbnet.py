@@ -10,7 +10,7 @@ from mhmodels.architecture import Block
 from mhmodels.families.rows import IMAGENET, conv, ib
 from mhmodels.search.space.catalogue.parts import group, head
 from mhmodels.search.space.decisions import SKIP, OneOf
-from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.piece_table import BlockGroup, Template
 from mhmodels.search.space.template import ArchitectureSpace
 
 _STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
@@ -24,7 +24,7 @@ def fbnet(input_size: int = 224) -> ArchitectureSpace:
     Args:
         input_size: side of the input in pixels.
     """
-    groups: list[Group] = [group("stem", "stem", 16, [(conv(3, 2, 1),)])]
+    groups: list[BlockGroup] = [group("stem", "stem", 16, [(conv(3, 2, 1),)])]
     entering = 16
     for number, (width, layers, stride) in enumerate(_STAGES, 2):
         same = stride == 1 and width == entering

@@ -17,7 +17,7 @@ from mhmodels.architecture import Activation, Block, Conv, Rounding, Scaling, Sq
 from mhmodels.families.rows import IMAGENET, fused, ib
 from mhmodels.search.space.catalogue.parts import TUNAS_RATIOS, group, stage, widths
 from mhmodels.search.space.decisions import OneOf
-from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.piece_table import BlockGroup, Template
 from mhmodels.search.space.template import ArchitectureSpace
 
 Style: TypeAlias = Literal["model_garden", "tunas"]
@@ -108,7 +108,7 @@ def _template(
     hidden = [
         Conv(filters=1, activation=activation, batch_norm=bn, bias=not bn, scaling=scaling) for activation in head_activations
     ]
-    groups: list[Group] = [
+    groups: list[BlockGroup] = [
         group("stem", "stem", options[0], [stems]),
         *stages,
         group("head", "features", 960, [lasts]),

@@ -9,7 +9,7 @@ from typing import Any
 from mhmodels.architecture import Block, Conv, Rounding
 from mhmodels.families.rows import ib
 from mhmodels.search.space.decisions import SKIP, OneOf
-from mhmodels.search.space.piece_table import Group, Part
+from mhmodels.search.space.piece_table import BlockGroup, TemplatePart
 
 TUNAS_RATIOS = (0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)
 
@@ -31,13 +31,13 @@ def widths(base: int, ratios: Iterable[float], *divisors: int) -> tuple[int, ...
 
 def group(
     name: str,
-    part: Part,
+    part: TemplatePart,
     width: int | Sequence[int],
     blocks: Sequence[Sequence[Block | None]],
     *,
     endpoint: bool = False,
     markers: int = 0,
-) -> Group:
+) -> BlockGroup:
     """A group with decisions `NAME_block1`, …, and `NAME_width`.
 
     Args:
@@ -46,11 +46,11 @@ def group(
         width: width in channels, or several to choose from.
         blocks: choices of each slot.
         endpoint: whether the last block is an endpoint (feature map).
-        markers: as in `Group`.
+        markers: as in `BlockGroup`.
     """
     slots = tuple(OneOf(f"{name}_block{i}", tuple(choices)) for i, choices in enumerate(blocks, 1))
     options = (width,) if isinstance(width, int) else tuple(width)
-    return Group(part, slots, OneOf(f"{name}_width", options, "width"), endpoint, markers)
+    return BlockGroup(part, slots, OneOf(f"{name}_width", options, "width"), endpoint, markers)
 
 
 def stage(
@@ -63,7 +63,7 @@ def stage(
     required: int = 0,
     endpoint: bool = False,
     markers: int = 0,
-) -> Group:
+) -> BlockGroup:
     """A stage: a first block, then required blocks, then blocks that can be skipped.
 
     Args:
@@ -74,7 +74,7 @@ def stage(
         optional: number of blocks that can be skipped.
         required: number of blocks between these and the first.
         endpoint: whether the last block is an endpoint (feature map).
-        markers: as in `Group`.
+        markers: as in `BlockGroup`.
     """
     blocks = [first, *[repeated] * required, *[(*repeated, SKIP)] * optional]
     return group(name, "stage", width, blocks, endpoint=endpoint, markers=markers)
@@ -85,6 +85,6 @@ def bottlenecks(kernels: Iterable[int], expansions: Iterable[float], stride: int
     return tuple(ib(kernel, stride, 1, expansion, **fields) for expansion, kernel in product(expansions, kernels))
 
 
-def head(name: str, part: Part, width: int | Sequence[int], *, markers: int = 0, **fields: Any) -> Group:
+def head(name: str, part: TemplatePart, width: int | Sequence[int], *, markers: int = 0, **fields: Any) -> BlockGroup:
     """A group of the head with a single 1x1 convolution."""
     return group(name, part, width, [(Conv(filters=1, **fields),)], markers=markers)

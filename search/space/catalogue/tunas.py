@@ -12,7 +12,7 @@ from mhmodels.architecture import Activation, Block, Rounding, SqueezeExcite
 from mhmodels.families.rows import IMAGENET, conv, ib, separable
 from mhmodels.search.space.catalogue.parts import TUNAS_RATIOS, bottlenecks, group, head, stage, widths
 from mhmodels.search.space.decisions import SKIP
-from mhmodels.search.space.piece_table import Group, Template
+from mhmodels.search.space.piece_table import BlockGroup, Template
 from mhmodels.search.space.template import ArchitectureSpace
 
 _HALF_UP = Rounding(divisor=8, minimum=8, mode="half_up")
@@ -47,7 +47,7 @@ def _proxylessnas(name: str, options: Sequence[Sequence[int]]) -> ArchitectureSp
         for i in range(2, 7)
     ]
     single = bottlenecks(_KERNELS, expansions, residual=False)
-    groups: tuple[Group, ...] = (
+    groups: tuple[BlockGroup, ...] = (
         group("stem", "stem", options[0], [(conv(3, 2, 1),)], markers=1),
         group("separable", "stem", options[1], [separables], markers=1),
         *stages,

@@ -13,20 +13,26 @@ memory for the maps of all variants, and a loop over averaged branches for those
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from mhmodels.blocks import Step
-from mhmodels.search.supernet.network.plan import NetworkPath, Shape, SharedLayer, SuperNetworkPlan
-from mhmodels.search.supernet.network.sliced import DECAYED, run_branch
+from mhmodels.search.supernet.network.branch import run_branch
+from mhmodels.search.supernet.network.masked_positions import (
+    Branch,
+    MaskedPosition,
+    MaskedVariant,
+    masked_positions,
+    reads_of,
+    size_of,
+    structure_of,
+)
+from mhmodels.search.supernet.network.plan import NetworkPath, Shape, SuperNetworkPlan
+from mhmodels.search.supernet.network.sliced import DECAYED
 
-Branch: TypeAlias = tuple[SharedLayer, ...]
-Structure: TypeAlias = tuple[tuple[Step | str, ...], ...]
-"""Everything of a branch except its channels: a step and the names of its weights, for each layer."""
 Values: TypeAlias = NDArray[np.generic] | tf.Tensor
 
 
@@ -50,36 +56,6 @@ class MaskedChoice(NamedTuple):
     shares: Values
 
 
-class MaskedVariant(NamedTuple):
-    """Branches that differ in channels only.
-
-    Attributes:
-        layers: Layers with the largest number of channels of any branch; empty for a skipped block.
-        entering: Number of channels that the variant reads.
-    """
-
-    layers: Branch
-    entering: int
-
-
-class MaskedPosition(NamedTuple):
-    """A position of the template with all variants that any network has there.
-
-    Attributes:
-        name: Name of the position.
-        variants: Variants by structure.
-        leaving: Largest number of channels that any network writes there; the output of every variant is padded to it.
-        weights: Names of the weights that the variants read.
-        branches: Largest number of branches whose mean may be taken.
-    """
-
-    name: str
-    variants: Mapping[Structure, MaskedVariant]
-    leaving: int
-    weights: tuple[str, ...]
-    branches: int
-
-
 class _Branches(NamedTuple):
     """The part of a choice that belongs to a position; if `taken` is None, the position has one branch."""
 
@@ -99,7 +75,7 @@ class MaskedNetwork:
     def __init__(self, plan: SuperNetworkPlan) -> None:
         """Finds the variants of every position of a plan's template."""
         self.plan = plan
-        self.sites = _sites(plan)
+        self.sites = masked_positions(plan)
         self._most = max(site.branches for site in self.sites)
         self._rows = {name: row for row, name in enumerate(plan.weights)}
         self._widest = max(len(site.weights) for site in self.sites)
@@ -122,9 +98,9 @@ class MaskedNetwork:
             here: tuple[Branch, ...] = ((),) if position is None else position.branches
             counts[at] = len(here)
             for number, branch in enumerate(here):
-                variants[at, number] = list(site.variants).index(_structure(branch))
-                for name, shape in _reads(branch):
-                    row, size = self._rows[name], _size(shape)
+                variants[at, number] = list(site.variants).index(structure_of(branch))
+                for name, shape in reads_of(branch):
+                    row, size = self._rows[name], size_of(shape)
                     sizes[at, number, site.weights.index(name)] = size
                     read[row], shares[row] = np.maximum(read[row], size), 1 / len(here)
         return MaskedChoice(variants, counts, sizes, read, shares)
@@ -164,58 +140,6 @@ class MaskedNetwork:
                 factor = tf.cast(l2 * choice.shares[i], weight.dtype)
                 result[i] += factor * _masked(weight, kind.shape, choice.read[i])
         return result
-
-
-def _sites(plan: SuperNetworkPlan) -> tuple[MaskedPosition, ...]:
-    found: dict[str, list[tuple[int, Branch]]] = {}
-    for name, channels, branch in plan.everywhere():
-        found.setdefault(name, []).append((channels, branch))
-    choices = {slot.name: len(plan.options(slot)) for group in plan.space.template.groups for slot in group.slots}
-    return tuple(_site(name, here, choices.get(name, 1)) for name, here in found.items())
-
-
-def _site(name: str, found: Sequence[tuple[int, Branch]], branches: int) -> MaskedPosition:
-    leaving = max(branch[-1].step.channels if branch else channels for channels, branch in found)
-    alike: dict[Structure, list[Branch]] = {}
-    for _, branch in found:
-        alike.setdefault(_structure(branch), []).append(branch)
-    variants = {structure: _variant(each, leaving) for structure, each in alike.items()}
-    weights = dict.fromkeys(weight for variant in variants.values() for weight, _ in _reads(variant.layers))
-    return MaskedPosition(name, variants, leaving, tuple(weights), branches)
-
-
-def _structure(branch: Branch) -> Structure:
-    """Everything of a branch except its channels."""
-    return tuple(
-        (layer.step._replace(in_channels=0, channels=0, groups=0), *(name for name, _ in layer.reads)) for layer in branch
-    )
-
-
-def _variant(branches: Sequence[Branch], leaving: int) -> MaskedVariant:
-    layers = tuple(_largest(each) for each in zip(*branches, strict=True))
-    entering = [layer.step.in_channels for layer in layers if "" in layer.step.inputs]
-    return MaskedVariant(layers, max(entering, default=leaving))
-
-
-def _largest(layers: Sequence[SharedLayer]) -> SharedLayer:
-    step = layers[0].step._replace(
-        in_channels=max(layer.step.in_channels for layer in layers), channels=max(layer.step.channels for layer in layers)
-    )
-    shapes = np.array([[_padded(shape) for _, shape in layer.reads] for layer in layers]).max(axis=0).tolist()
-    names = [(name, len(shape)) for name, shape in layers[0].reads]
-    return SharedLayer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
-
-
-def _padded(shape: Shape) -> Shape:
-    return (*shape, *(0,) * (4 - len(shape)))
-
-
-def _reads(branch: Branch) -> Iterable[tuple[str, Shape]]:
-    return (read for layer in branch for read in layer.reads)
-
-
-def _size(shape: Shape) -> tuple[int, int]:
-    return (1, shape[0]) if len(shape) == 1 else (shape[-2], shape[-1])
 
 
 def _at(site: MaskedPosition, epsilon: float, x: tf.Tensor, weights: Sequence[tf.Tensor], own: _Branches) -> tf.Tensor:
@@ -277,7 +201,7 @@ def _run(
 ) -> tf.Tensor:
     """Runs a variant on a map, and pads its output to the channels that leave the position."""
     at = {name: number for number, name in enumerate(site.weights)}
-    read = [_masked(weights[at[name]], shape, sizes[at[name]]) for name, shape in _reads(variant.layers)]
+    read = [_masked(weights[at[name]], shape, sizes[at[name]]) for name, shape in reads_of(variant.layers)]
     return _fitted(run_branch(variant.layers, epsilon, _fitted(x, variant.entering), *read), site.leaving)
 
 

@@ -17,27 +17,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mhmodels.blocks import Step
+from mhmodels.search.supernet.network.branch import empty_tensor, run_branch
 from mhmodels.search.supernet.network.plan import NetworkPath, SharedLayer, SharedWeight, SuperNetworkPlan
 from mhmodels.training.divergence import gradient_norm
 
 Slices: TypeAlias = dict[str, tf.Tensor]
 
-_ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
-    "relu": tf.nn.relu,
-    "relu6": tf.nn.relu6,
-    "hard_swish": lambda x: x * tf.nn.relu6(x + 3.0) * (1 / 6),
-    "hard_sigmoid": lambda x: tf.nn.relu6(x + 3.0) * (1 / 6),
-    "sigmoid": tf.nn.sigmoid,
-}
-
-_OTHERS: dict[str, Callable[..., tf.Tensor]] = {
-    "add": lambda _, x, y: tf.add(x, y),
-    "multiply": lambda _, x, y: tf.multiply(x, y),
-    "pool": lambda _, x: tf.reduce_mean(x, (1, 2), keepdims=True),
-    "max_pool": lambda step, x: tf.nn.max_pool2d(x, step.kernel, step.stride, "SAME"),
-    "average_pool": lambda step, x: tf.nn.avg_pool2d(x, step.kernel, step.stride, "SAME"),
-}
 DECAYED = ("kernel", "depthwise")
 """Roles of the weights that L2 applies to, as in the training of a single network."""
 
@@ -137,7 +122,7 @@ class SuperNetwork:
         Returns:
             A gradient for every weight, in order and of the weight's shape; and the norm of all gradients together, a scalar.
         """
-        rows = [gradients.get(name, _nothing(len(weight.shape))) for name, weight in self.plan.weights.items()]
+        rows = [gradients.get(name, empty_tensor(len(weight.shape))) for name, weight in self.plan.weights.items()]
         decay = np.full(len(self._names), l2, np.float32)
         for name, branches in _averaged(path).items():
             decay[self._names[name]] = l2 / branches
@@ -231,13 +216,6 @@ def _initialiser(weight: SharedWeight) -> keras.Initializer:
     return keras.initializers.Ones() if weight.role == "gamma" else keras.initializers.Zeros()
 
 
-@functools.cache
-def _nothing(rank: int) -> tf.Tensor:
-    """An empty tensor; not made at import, because the workers of a strategy must find TensorFlow unused."""
-    with tf.init_scope():
-        return tf.zeros((0,) * rank)
-
-
 def _leading(weight: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
     return weight if tuple(weight.shape) == shape else tf.slice(weight, [0] * len(shape), shape)
 
@@ -267,45 +245,3 @@ def _compiled(branch: tuple[SharedLayer, ...], epsilon: float, dtype: tf.DType) 
 def compiled_functions() -> int:
     """Number of functions for branches that this process has compiled."""
     return _compiled.cache_info().misses
-
-
-def run_branch(branch: Sequence[SharedLayer], epsilon: float, x: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-    """Runs the layers of a branch; a branch without layers gives its input.
-
-    Args:
-        branch: Layers of the branch.
-        epsilon: ε of batch normalisation.
-        x: Map, (n, height, width, channels).
-        weights: Weights of all layers, in the order in which the layers read them.
-    """
-    values, at = {"": x}, 0
-    for layer in branch:
-        step, count = layer.step, len(layer.reads)
-        inputs = [values[source] for source in step.inputs]
-        x = _convolution(step, inputs[0], weights[at : at + count], epsilon) if count else _OTHERS[step.kind](step, *inputs)
-        values[step.suffix] = x = x if step.activation == "linear" else _ACTIVATIONS[step.activation](x)
-        at += count
-    return x
-
-
-def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
-    kernel, *others = weights
-    strides = [1, step.stride, step.stride, 1]
-    if step.kind == "conv":
-        x = tf.raw_ops.Conv2D(input=x, filter=kernel, strides=strides, padding="SAME")
-    else:
-        x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=strides, padding="SAME")
-    if step.bias:
-        x = tf.raw_ops.BiasAdd(value=x, bias=others.pop(0))
-    if step.batch_norm:
-        gamma, beta = others
-        x = _batch_norm(x, gamma, beta, epsilon)
-    return x
-
-
-def _batch_norm(x: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """Batch normalisation by the statistics of this batch."""
-    none = _nothing(1)
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=gamma, offset=beta, mean=none, variance=none, epsilon=epsilon, is_training=True
-    ).y

@@ -17,7 +17,8 @@ from mhmodels.search.supernet.network.plan import NetworkPath
 from mhmodels.search.supernet.network.sliced import SuperNetwork
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.search.supernet.training.feeds import PictureBatch
-from mhmodels.search.supernet.training.replicas import Floats, StepReport, Trainer, numbers, share, share_right
+from mhmodels.search.supernet.training.replicas import Floats, StepReport, Trainer, numbers, share_right
+from mhmodels.search.supernet.training.sharing import share
 from mhmodels.training.divergence import gradient_norm
 from mhmodels.training.optimisation import cross_entropy
 

@@ -22,6 +22,7 @@ from mhmodels.search.supernet.network.plan import NetworkPath
 from mhmodels.search.supernet.network.sliced import SuperNetwork, called, compiled_functions, local
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.search.supernet.training.feeds import PictureBatch
+from mhmodels.search.supernet.training.sharing import replica_devices, share
 from mhmodels.training.divergence import all_finite
 from mhmodels.training.evaluation import normaliser, right_first
 from mhmodels.training.optimisation import cross_entropy, make_schedule
@@ -45,51 +46,6 @@ class StepReport(NamedTuple):
     accuracy: Floats
     gradient_norm: Floats
     finite: bool
-
-
-class ReplicaShare(NamedTuple):
-    """Which architectures of a step this process runs.
-
-    Attributes:
-        first: Index of the first of them.
-        number: How many they are, a multiple of `replicas`.
-        replicas: Number of replicas of this process.
-    """
-
-    first: int
-    number: int
-    replicas: int
-
-    def turns(self) -> Iterator[list[int]]:
-        """Yields for each turn the indices of the architectures that the local replicas run at the same time."""
-        for turn in range(self.number // self.replicas):
-            yield [self.first + turn * self.replicas + replica for replica in range(self.replicas)]
-
-
-def share(strategy: tf.distribute.Strategy, count: int, what: str) -> ReplicaShare:
-    """The share of this process in the architectures of a step.
-
-    Args:
-        strategy: Strategy that distributes them.
-        count: Number of architectures.
-        what: Field of the preset that has this number, for the message.
-
-    Raises:
-        SearchError: The number is no multiple of the number of replicas.
-    """
-    replicas = strategy.num_replicas_in_sync
-    if count % replicas:
-        raise SearchError(f"preset: {what} is {count}, expected a multiple of the {replicas} replicas")
-    local = len(_devices(strategy))
-    resolver = strategy.cluster_resolver
-    worker = resolver.task_id if resolver is not None and resolver.task_type == "worker" else 0
-    each = count * local // replicas
-    return ReplicaShare(worker * each, each, local)
-
-
-def _devices(strategy: tf.distribute.Strategy) -> tuple[str, ...]:
-    """Devices of the replicas of this process; the default strategy names none and uses what TensorFlow chooses."""
-    return ("",) if strategy.num_replicas_in_sync == 1 else tuple(strategy.extended.worker_devices)
 
 
 class Trainer:
@@ -264,10 +220,10 @@ class Trainer:
 
     @property
     def _workers(self) -> int:
-        return int(self.strategy.num_replicas_in_sync) // len(_devices(self.strategy))
+        return int(self.strategy.num_replicas_in_sync) // len(replica_devices(self.strategy))
 
     def _device(self, replica: int) -> str:
-        devices = _devices(self.strategy)
+        devices = replica_devices(self.strategy)
         return devices[replica] if len(devices) > 1 else ""
 
     def _distributed(self, values: list[Any]) -> Any:

@@ -24,7 +24,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     import keras
     import tensorflow as tf
 
-    from mhmodels.search.supernet.network import sliced as network
+    from mhmodels.search.supernet.network import branch as network
 
     def batch_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
         return tf.nn.batch_normalization(x, *tf.nn.moments(x, (0, 1, 2)), beta, gamma, epsilon)

@@ -18,7 +18,8 @@ from mhmodels.hardware import get_hardware, list_hardware
 from mhmodels.hardware.roofline import simulate
 from mhmodels.search.cost_model.fitting import FitOptions, fit
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
-from mhmodels.search.run.log import Evaluations, SearchLog
+from mhmodels.search.run.evaluations import Evaluations
+from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.presets import PRESETS

@@ -29,6 +29,7 @@ def model_card(architecture: Architecture) -> str:
         Markdown that ends with a line break.
 
     Example:
+        >>> from mhmodels.report import model_card
         >>> from mhmodels import get_architecture
         >>> model_card(get_architecture("multi_max")).splitlines()[2].partition(",")[0]
         '- Name: `multi_max`'

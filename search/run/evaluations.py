@@ -1,20 +1,57 @@
-"""Evaluated networks in memory: each is evaluated once, whatever a method asks for, and a log answers before the evaluator."""
+"""Evaluated networks: as columns, and in memory, so that each is evaluated once and a log answers before the evaluator."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import Ask
 from mhmodels.search.objective.evaluators import Evaluator
 from mhmodels.search.objective.objective import Objective
-from mhmodels.search.run.log import Evaluations
 from mhmodels.search.space.search_space import Encodings
+
+
+class Evaluations(NamedTuple):
+    """Evaluated networks, in order.
+
+    Attributes:
+        phases: (n,), phase of the method.
+        encodings: (n, decisions).
+        accuracy: (n,), fractions from 0 to 1.
+        latencies: (n, hardware), in ms.
+        f: (n,), aggregated normalised latency.
+        rewards: (n,).
+        binding: (n,), hardware with the largest weighted L/C.
+    """
+
+    phases: tuple[str, ...]
+    encodings: Encodings
+    accuracy: NDArray[np.float64]
+    latencies: NDArray[np.float64]
+    f: NDArray[np.float64]
+    rewards: NDArray[np.float64]
+    binding: tuple[str, ...]
+
+
+def joined(parts: Sequence[Evaluations]) -> Evaluations:
+    """Concatenates evaluations in order."""
+    if len(parts) == 1:
+        return parts[0]
+    return Evaluations(
+        phases=tuple(phase for part in parts for phase in part.phases),
+        encodings=np.concatenate([part.encodings for part in parts]),
+        accuracy=np.concatenate([part.accuracy for part in parts]),
+        latencies=np.concatenate([part.latencies for part in parts]),
+        f=np.concatenate([part.f for part in parts]),
+        rewards=np.concatenate([part.rewards for part in parts]),
+        binding=tuple(name for part in parts for name in part.binding),
+    )
 
 
 class EvaluationCache:

@@ -17,8 +17,8 @@ from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.evaluators import TableLatency
 from mhmodels.search.objective.measured_tables import is_collected, measured_latencies
 from mhmodels.search.objective.objective import LatencySource
-from mhmodels.search.run.published import published_table
 from mhmodels.search.run.request import MEDIAN, SearchRequest
+from mhmodels.search.run.sources.published import published_table
 from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 

@@ -14,18 +14,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.export.consistency.decisions import Decide, DecisionRule, rule_of
+from mhmodels.export.consistency.report import ConsistencyReport, OutputReport, RunnerReport, ThresholdReport
+from mhmodels.export.consistency.subject import ConsistencySubject, consistency_subject
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions, flat_scores
 from mhmodels.export.job import ProgressCallback, no_progress
+from mhmodels.export.opening.open_model import ModelLike
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import INTEGER_FORMATS, ExportOptions
 from mhmodels.export.pipeline import export_source
 from mhmodels.export.reading.keras_model.reader import output_names
-from mhmodels.export.reading.open_model import ModelLike
-from mhmodels.export.reading.source import ExportSource
-from mhmodels.export.verification.consistency_report import ConsistencyReport, OutputReport, RunnerReport, ThresholdReport
-from mhmodels.export.verification.consistency_subject import ConsistencySubject, consistency_subject
-from mhmodels.export.verification.decisions import Decide, DecisionRule, rule_of
+from mhmodels.export.tolerances import DRIFT_TOLERANCE
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.parity import TOP_K, shared_top
 from mhmodels.export.verification.runtime import RuntimeKernels, run_file
@@ -34,7 +35,6 @@ from mhmodels.tflite.file import read_tflite
 from mhmodels.tflite.format import FORMATS, FileFormat
 
 REFERENCE = "float32 keras"
-DEFAULT_TOLERANCE = 0.2
 KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
 
 
@@ -86,7 +86,7 @@ def check_consistency(
     *,
     images: str | Path | None = None,
     formats: Sequence[FileFormat] = FORMATS,
-    tolerance: float = DEFAULT_TOLERANCE,
+    tolerance: float = DRIFT_TOLERANCE,
     threshold: float | None = None,
     decide: Decide = "auto",
     progress: ProgressCallback = no_progress,

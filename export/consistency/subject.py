@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel, resolve_model
-from mhmodels.export.reading.open_model import ModelLike, open_model
+from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel, resolve_model
+from mhmodels.export.opening.open_model import ModelLike, open_model
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.reading.pictures import Calibration, InputPictures, fit_preprocessing, photographs, read_pictures
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.preprocessing.pictures import preprocess
 
 COMPARED_PHOTOGRAPHS = 130

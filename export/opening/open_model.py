@@ -11,17 +11,17 @@ from mhmodels.architecture import Architecture
 from mhmodels.builder import create_model
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph, fold, fold_layers
-from mhmodels.export.quantisation.aware import aware_graph, float_twin, is_aware, learned, made_as
+from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel, resolve_model
+from mhmodels.export.opening.random_weights import random_model
+from mhmodels.export.opening.source import ExportSource
+from mhmodels.export.quantisation.aware_model import aware_graph, float_twin, is_aware, learned, made_as
 from mhmodels.export.reading.input_rule import input_rule
 from mhmodels.export.reading.keras_model.files import load_keras_file
 from mhmodels.export.reading.keras_model.operation_list import Front
 from mhmodels.export.reading.keras_model.precision import in_float32, single_precision
 from mhmodels.export.reading.keras_model.reader import UnreadError, output_names, read_model
 from mhmodels.export.reading.keras_model.recognise import endpoints, recognise, unknown_frame
-from mhmodels.export.reading.model_request import ModelRequest, ResolvedModel, resolve_model
 from mhmodels.export.reading.pictures import read_pictures
-from mhmodels.export.reading.random_weights import random_model
-from mhmodels.export.reading.source import ExportSource
 from mhmodels.formats.json_files import plain_text
 from mhmodels.system.files import sha256_of
 from mhmodels.weights.loading import load_weights

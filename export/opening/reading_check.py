@@ -12,7 +12,7 @@ import numpy as np
 
 from mhmodels.export.errors import ExportError, ParityError
 from mhmodels.export.graph.operations import Float32Array, Graph
-from mhmodels.export.reading.source import ExportSource
+from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.tolerances import FLOAT_TOLERANCE
 from mhmodels.network import IMAGE
 

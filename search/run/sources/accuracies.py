@@ -21,7 +21,7 @@ from mhmodels.formats.numbers import decimal
 from mhmodels.search.cost_model.latencies.rows import encoding_of
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.evaluators import CallableAccuracy, Evaluator, PredictedAccuracy, TableAccuracy
-from mhmodels.search.run.published import published_table
+from mhmodels.search.run.sources.published import published_table
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 AccuracyFunction: TypeAlias = Callable[[SearchSpace, Encodings], "ArrayLike | Iterator[float]"]

@@ -1,0 +1,59 @@
+"""What `mhmodels export` prints of the files that it wrote: a table or JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mhmodels.cli.common import console
+
+if TYPE_CHECKING:
+    from mhmodels.export.file_export import Exported
+    from mhmodels.export.options import ExportOptions
+
+
+def document_of(one: Exported) -> dict[str, Any]:
+    manifest = one.manifest
+    return {
+        "path": str(one.path),
+        "format": manifest.precision,
+        "sha256": manifest.sha256,
+        "bytes": manifest.file_bytes,
+        "weights": manifest.weights,
+        "metadata": manifest.metadata,
+        "outputs": manifest.outputs,
+        "parity": manifest.parity,
+    }
+
+
+def print_files(exported: list[Exported], options: ExportOptions) -> None:
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mhmodels.formats.json_files import plain_text
+
+    pictures = "real photographs" if options.calibration is None else f"pictures of {options.calibration}"
+    table = Table(
+        "file", "MB", "outputs against", "correlation", "mean error (LSB)", "top-1 same", "against float", "top-1 same",
+        box=box.SIMPLE, title=escape(plain_text(f"Exported and verified on {pictures}")),
+    )  # fmt: skip
+    for column in table.columns[1:2] + table.columns[3:]:
+        column.justify = "right"
+    for one in exported:
+        p = one.manifest.parity
+        lsb = "-" if p.mean_error_lsb is None else f"{p.mean_error_lsb:.2f}"
+        against_float = "-" if p.float_correlation is None else f"{p.float_correlation:.4f}"
+        table.add_row(
+            one.path.name, f"{one.manifest.file_bytes / 1e6:.2f}", p.reference, f"{p.correlation:.4f}", lsb,
+            _share(p.top1_agreement), against_float, _share(p.float_top1_agreement),
+        )  # fmt: skip
+    console().print(table)
+    for weights in dict.fromkeys(one.manifest.weights for one in exported):
+        click.echo(f"weights: {weights}")
+    click.echo(f"folder: {plain_text(str(exported[0].path.parent))}")
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

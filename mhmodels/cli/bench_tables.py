@@ -1,0 +1,63 @@
+"""What `mhmodels bench` prints: the rows as a table, and the table of the paper for each phone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mhmodels.cli.common import console
+
+if TYPE_CHECKING:
+    from mhmodels.architecture import Architecture
+    from mhmodels.hardware import Answer
+
+REFERENCE = "mobilenet_v1"
+
+
+def print_phone_tables(models: Sequence[Architecture], answers: Sequence[Answer]) -> None:
+    """Prints the table of the paper for every phone on which several models ran everywhere."""
+    from mhmodels.report.building import compare, subjects
+    from mhmodels.report.table import ComparisonTable
+
+    rows = [row for row, _ in answers if "/" in row.hardware and row.architecture_id]
+    known = subjects(models)
+    for phone in dict.fromkeys(row.hardware.rpartition("/")[0] for row in rows):
+        cells = {(row.architecture_id or "", row.hardware): row for row in rows if row.hardware.rpartition("/")[0] == phone}
+        columns = tuple(dict.fromkeys(column for _, column in cells))
+        whole = [subject for subject in known if all((subject.id, column) in cells for column in columns)]
+        if len(whole) > 1:
+            base = next((subject for subject in whole if subject.label == REFERENCE), whole[0])
+            console().print(ComparisonTable(compare(whole, base, columns, cells)))
+
+
+def print_rows(answers: Sequence[Answer]) -> None:
+    """Prints one line for each row, with its kind and with remarks."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from mhmodels.hardware import UNSUPPORTED
+
+    table = Table("model", "format", "hardware", "median ms", "kind", "±MAD", "min … max ms", "nodes", "remarks")
+    for row, from_store in answers:
+        latency = UNSUPPORTED if row.median_ms is None else f"{row.median_ms:.4g}"
+        spread = "" if row.mad_ratio is None else f"{row.mad_ratio:.1%}"
+        extremes = "" if row.min_ms is None or row.max_ms is None else f"{row.min_ms:.4g} … {row.max_ms:.4g}"
+        nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
+        part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
+        asked = row.device_state.get("requested_runs")
+        few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""
+        tries = row.device_state.get("tries", 1)
+        noisy = ("noisy" if tries == 1 else f"noisy in {tries} tries") if row.noisy else ""
+        remarks = [row.reason, part, few, noisy, "from store" if from_store else ""]
+        table.add_row(
+            escape(row.model),
+            row.format,
+            escape(row.hardware),
+            latency,
+            row.kind,
+            spread,
+            extremes,
+            nodes,
+            escape(", ".join(remark for remark in remarks if remark)),
+        )
+    console().print(table)

@@ -1,0 +1,94 @@
+"""Options of `search run` for the source of accuracies: an evaluator, or a super-network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from mhmodels.search.cli.options import option_group
+
+if TYPE_CHECKING:
+    from mhmodels.search.run.request import DistributionStrategy, WeightSharing
+
+
+@dataclass(frozen=True)
+class AccuracyOptions:
+    """Where accuracies come from: an evaluator, or a super-network that is trained on pictures."""
+
+    evaluator: str | None
+    data: str | None
+    preset: str | None
+    label_offset: int | None
+    classes: int | None
+    strategy: DistributionStrategy
+    recompute: bool
+
+    def weight_sharing(self) -> WeightSharing | None:
+        """The super-network; None with an evaluator. The preset is read now, so that a changed file changes no search.
+
+        Raises:
+            MhmodelsError: There is no such preset.
+        """
+        if self.data is None:
+            return None
+        from mhmodels.search.run.request import WeightSharing
+        from mhmodels.search.supernet.presets import load_preset
+
+        return WeightSharing(
+            preset=load_preset(self.preset or ("quick" if self.data.startswith("digits64") else "paper")),
+            data=self.data,
+            label_offset=self.label_offset,
+            classes=self.classes,
+            strategy=self.strategy,
+            recompute=self.recompute,
+        )
+
+
+accuracy_options = option_group(
+    "accuracy",
+    AccuracyOptions,
+    click.option(
+        "--evaluator",
+        default=None,
+        metavar="FILE|MODULE:FUNCTION",
+        help="Source of accuracies: a published table (FILE.npz[:COLUMN] or FILE.csv), FILE.jsonl with encodings and accuracies "
+        "to train a predictor on, or a function that takes the space and encodings (n, decisions) and returns n fractions.",
+    ),
+    click.option(
+        "--data",
+        default=None,
+        metavar="DIR|TFRECORDS|digits64",
+        help="Train a super-network on these pictures and judge networks by its shared weights, in place of an evaluator: a "
+        "folder with a folder for each class, TFRecord files, or the generated digits64 and digits64-hard.",
+    ),
+    click.option(
+        "--preset",
+        default=None,
+        metavar="NAME|FILE.json",
+        help="Preset of the super-network's training, with --data: quick, paper, tunas, or a preset file. Default: quick for "
+        "digits64, else paper.",
+    ),
+    click.option(
+        "--label-offset", type=int, default=None, help="Number to add to the labels of TFRecords, with --data. Default: 0."
+    ),
+    click.option(
+        "--classes",
+        type=click.IntRange(1),
+        default=None,
+        help="Number of classes of the super-network, with --data. Default: the number in the data.",
+    ),
+    click.option(
+        "--strategy",
+        type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
+        default="none",
+        show_default=True,
+        help="Distribution of the super-network's training, with --data, as for `mhmodels train`; tpu was never run.",
+    ),
+    click.option(
+        "--recompute",
+        is_flag=True,
+        help="Compute activations of the super-network again in the backward pass, with --data: less memory, more time.",
+    ),
+)

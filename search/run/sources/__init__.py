@@ -1,0 +1,1 @@
+"""Where accuracies and latencies of a search come from: tables, predictors, functions, cost models."""
