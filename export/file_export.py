@@ -29,6 +29,14 @@ class Exported(NamedTuple):
         path: of the file; its manifest lies beside it.
         manifest: what the file is, what it was made from and how it was checked.
         notes: what a user should know of how it was made, in words.
+
+    Example:
+        >>> import tempfile
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=Path(tempfile.mkdtemp())))
+        >>> exported.path.name
+        'mobilenet_v1_w0.25_64_float32.tflite'
     """
 
     path: Path
