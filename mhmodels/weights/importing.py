@@ -23,7 +23,7 @@ from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
 from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
-from mhmodels.weights.sources.source import Source, Variable
+from mhmodels.weights.sources.source import Variable, WeightsSource
 from mhmodels.weights.writing import write_weights
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class Imported(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_source(origin: Origin) -> Iterator[Source]:
+def open_source(origin: Origin) -> Iterator[WeightsSource]:
     """Opens weights of another program.
 
     Args:
@@ -262,7 +262,7 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(stated: Stated, source: Source, origin: Origin, network: Architecture) -> Preprocessing:
+def _preprocessing(stated: Stated, source: WeightsSource, origin: Origin, network: Architecture) -> Preprocessing:
     if stated.preprocessing is not None:
         return PREPROCESSINGS[stated.preprocessing]
     if source.origin == "tf_model_garden":
