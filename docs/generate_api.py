@@ -262,7 +262,8 @@ def _short(value: object) -> str:
 
 def _plain(signature: str) -> str:
     """Annotations without quotes, the names of our modules, and limits, which the descriptions state."""
-    unquoted = re.sub(r"(: |-> )'([^']*)'", r"\1\2", signature)
+    unquoted = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", signature)
+    unquoted = re.sub(r"(: |-> )'([^']*)'", r"\1\2", unquoted)
     unquoted = re.sub(r"Annotated\[(\w+), msgspec\.Meta\([^()]*\)\]", r"\1", unquoted)
     return re.sub(r"\b(?:mhmodels\.[a-z_.]+|typing|collections\.abc|pathlib)\.([A-Z])", r"\1", unquoted).replace("~", "")
 

@@ -28,7 +28,7 @@ from mhmodels.preprocessing.pictures import preprocess
 from mhmodels.registry import resolve
 from mhmodels.system.quiet import load_tensorflow
 from mhmodels.training.data.digits64 import CLASSES, SIDE, epoch_canvas, test_set
-from mhmodels.training.recipes import DIGITS, DIGITS_FINETUNE
+from mhmodels.training.named_recipes import DIGITS, DIGITS_FINETUNE
 from mhmodels.weights.files import read_info
 
 CANVASES = 256

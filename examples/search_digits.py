@@ -39,7 +39,8 @@ from mhmodels.search.supernet.request import WeightSharingRequest, classes_of, s
 from mhmodels.system.files import write_atomically
 from mhmodels.system.quiet import load_tensorflow
 from mhmodels.training.data.sources import Data, open_data
-from mhmodels.training.recipes import RECIPES, Recipe
+from mhmodels.training.named_recipes import RECIPES
+from mhmodels.training.recipes import Recipe
 
 NEAR = 0.05
 WIDTHS = tuple(round(0.3 + 0.01 * step, 2) for step in range(171))

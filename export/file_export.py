@@ -18,7 +18,7 @@ from mhmodels.export.verification.export_check import check_float_file, check_qu
 from mhmodels.export.writing.manifest import Manifest, Parity, manifest_path
 from mhmodels.export.writing.metadata import MetadataWriter, describe
 from mhmodels.export.writing.writer import write_float, write_quantised
-from mhmodels.system.files import published
+from mhmodels.system.files import replaced_together
 from mhmodels.tflite.format import FileFormat
 
 
@@ -29,6 +29,14 @@ class Exported(NamedTuple):
         path: of the file; its manifest lies beside it.
         manifest: what the file is, what it was made from and how it was checked.
         notes: what a user should know of how it was made, in words.
+
+    Example:
+        >>> import tempfile
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=Path(tempfile.mkdtemp())))
+        >>> exported.path.name
+        'mobilenet_v1_w0.25_64_float32.tflite'
     """
 
     path: Path
@@ -62,7 +70,7 @@ def export_file(
         description = describe(job.architecture, job.file_preprocessing, job.labels, fmt, job.source.label)
         content = metadata.attach(content, description)
     targets = path, manifest_path(path)
-    with _target_errors(path), published(*targets, overwrite=job.options.overwrite) as (partial, partial_manifest):
+    with _target_errors(path), replaced_together(*targets, overwrite=job.options.overwrite) as (partial, partial_manifest):
         partial.write_bytes(content)
         job.progress(f"verifying {path.name}")
         with _verification_errors(partial, path):

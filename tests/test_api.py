@@ -25,6 +25,10 @@ NAMES = [
     if not name.startswith("__")
 ]
 SLOW = {
+    "mhmodels.export.ConsistencyReport",
+    "mhmodels.export.Exported",
+    "mhmodels.export.FileReport",
+    "mhmodels.export.Manifest",
     "mhmodels.export.check_consistency",
     "mhmodels.export.export_model",
     "mhmodels.export.load_manifest",

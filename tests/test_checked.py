@@ -27,7 +27,7 @@ from mhmodels.export.writing.manifest import Manifest, TensorSpec
 from mhmodels.formats.checked import Checked
 from mhmodels.hardware import Hardware
 from mhmodels.hardware.capabilities import Capabilities
-from mhmodels.published import Published
+from mhmodels.published import PublishedTables
 from mhmodels.search.cost_model.features import NAMES
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.run.results import TabularNetwork
@@ -35,7 +35,7 @@ from mhmodels.search.supernet.presets import Preset
 from mhmodels.training.errors import RecipeError
 from mhmodels.training.recipes import Adam, Recipe
 from mhmodels.training.run.run_folder import Metrics, Setup
-from mhmodels.weights.downloading.registered import Entry
+from mhmodels.weights.downloading.registered import RegisteredWeights
 from mhmodels.weights.info import WeightsInfo
 
 VALUES: tuple[Any, ...] = (
@@ -43,8 +43,8 @@ VALUES: tuple[Any, ...] = (
     *(True, None, "relu", "foo", "", "conv", "always", [1, 2], [], {}, {"ratio": 1.0}),
 )
 FORMATS: tuple[type[msgspec.Struct], ...] = (
-    Architecture, Recipe, Setup, Metrics, Published, WeightsInfo, Entry, Preset, CostModel, TabularNetwork, Manifest, Hardware,
-    Capabilities,
+    Architecture, Recipe, Setup, Metrics, PublishedTables, WeightsInfo, RegisteredWeights, Preset, CostModel, TabularNetwork,
+    Manifest, Hardware, Capabilities,
 )  # fmt: skip
 """What is read from files and tables. The structs in them are found from here."""
 
@@ -55,7 +55,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     **{kind.__name__: {"filters": 8, "expansion": 2.0} for kind in get_args(Block)},
     **{kind.__name__: {"filters": 8} for kind in (Conv, InvertedBottleneck)},
     "Architecture": {"stem": (Conv(filters=8),)},
-    "Entry": {"file": "file.h5", "sha256": "0" * 64},
+    "RegisteredWeights": {"file": "file.h5", "sha256": "0" * 64},
     "CostModel": {"form": "structural", "weights": {NAMES[0]: 1.0}, "input_sizes": (32,)},
     "ControllerSettings": {"steps": 10},
 }

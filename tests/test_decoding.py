@@ -13,7 +13,7 @@ from PIL import Image
 from mhmodels.preprocessing import decoding
 from mhmodels.preprocessing.decoding import PictureError, decode_picture, open_picture, picture_files
 from mhmodels.preprocessing.pictures import load_pixels
-from mhmodels.training.data.sources import FolderSource
+from mhmodels.training.data.folders import FolderSource
 from mhmodels.training.errors import DataError
 
 RED, BLUE, WHITE = (220, 30, 30), (20, 60, 210), (255, 255, 255)

@@ -74,6 +74,12 @@ class ConsistencyReport(msgspec.Struct, frozen=True, kw_only=True):
         worst_threshold: of 19 thresholds the one with the fewest equal decisions.
         outputs: every output by itself where each is a decision; else empty.
         not_run: runners that were not at hand, and why.
+
+    Example:
+        >>> from mhmodels.export import ModelRequest, check_consistency
+        >>> report = check_consistency(ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64)), formats=("float32",))
+        >>> report.model, report.activation
+        ('mobilenet_v1@0.25', 'softmax')
     """
 
     model: str

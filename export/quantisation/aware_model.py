@@ -15,8 +15,8 @@ from mhmodels.export.quantisation.aware_assembly import Assembly, AwareLayers, A
 from mhmodels.export.quantisation.aware_layers import EMA, FoldedConvolution, Quantise, QuantisedImage, nudged
 from mhmodels.export.quantisation.scheme import calibrated_tensors
 from mhmodels.network import IMAGE, lower
-from mhmodels.weights.files import write_weights
 from mhmodels.weights.info import Learned, WeightsInfo
+from mhmodels.weights.writing import write_weights
 
 
 def is_aware(model: keras.Model) -> bool:
@@ -82,7 +82,7 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     Args:
         model: from `quantize_aware`, trained.
         path: ends with `.weights.h5`.
-        description: labels, source, licence, accuracy, step as `mhmodels.weights.files.write_weights` takes them.
+        description: labels, source, licence, accuracy, step as `mhmodels.weights.writing.write_weights` takes them.
 
     Raises:
         ExportError: see `aware_graph`.

@@ -54,6 +54,15 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
         saturation: share of each integer tensor's values at an end of its range, the largest first.
         against: comparison at the outputs, where one was asked for.
         layers: comparison layer by layer, where one was asked for.
+
+    Example:
+        >>> import tempfile
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model, verify
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=Path(tempfile.mkdtemp())))
+        >>> report = verify(exported.path)
+        >>> report.manifest, report.precision
+        ('agrees', 'float32')
     """
 
     file: str

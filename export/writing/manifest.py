@@ -124,6 +124,14 @@ class Manifest(Checked, frozen=True, kw_only=True):
         normalise_in_model: whether the file takes raw pixels and normalises them itself.
         quantisation: of every computed tensor of an integer file, by its name in the file.
         params, params_total, madds: null where the network could only be read by the TensorFlow engine.
+
+    Example:
+        >>> import tempfile
+        >>> from mhmodels.export import ExportOptions, ModelRequest, export_model
+        >>> request = ModelRequest(model="mobilenet_v1@0.25", input_size=(64, 64))
+        >>> (exported,) = export_model(request, ExportOptions(directory=Path(tempfile.mkdtemp())))
+        >>> exported.manifest.precision, exported.manifest.input.shape
+        ('float32', (1, 64, 64, 3))
     """
 
     file: str

@@ -173,7 +173,7 @@ def _recipe(name: str | None, data: str, epochs: int | None, batch_size: int | N
     import msgspec
 
     from mhmodels.training.data.digits64 import SETTINGS
-    from mhmodels.training.recipes import load_recipe
+    from mhmodels.training.named_recipes import load_recipe
 
     recipe = load_recipe(name or ("digits" if data in SETTINGS else "paper"))
     given = {key: value for key, value in {"epochs": epochs, "batch_size": batch_size}.items() if value is not None}

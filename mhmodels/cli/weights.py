@@ -11,7 +11,7 @@ from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, 
 
 if TYPE_CHECKING:
     from mhmodels.weights import Imported, WeightsInfo
-    from mhmodels.weights.sources.source import Layer, Source
+    from mhmodels.weights.sources.source import Layer, WeightsSource
 
 SHOWN_NAMES = 10
 
@@ -222,7 +222,7 @@ def _print_imported(done: Imported) -> None:
         )
 
 
-def _document(source: Source, info: WeightsInfo | None, fits: list[str]) -> dict[str, Any]:
+def _document(source: WeightsSource, info: WeightsInfo | None, fits: list[str]) -> dict[str, Any]:
     return {
         "path": source.path,
         "format": source.kind,
@@ -250,7 +250,7 @@ def _layer(layer: Layer) -> dict[str, Any]:
     }
 
 
-def _print(source: Source, info: WeightsInfo | None, fits: list[str]) -> None:
+def _print(source: WeightsSource, info: WeightsInfo | None, fits: list[str]) -> None:
     click.echo(f"{source.path}: {source.kind}, {len(source.variables)} variables")
     if source.training_state:
         step = "" if source.step is None else f", step {source.step}"
@@ -270,7 +270,7 @@ def _print(source: Source, info: WeightsInfo | None, fits: list[str]) -> None:
     click.echo(f"  sha256    {info.sha256} (checked)")
 
 
-def _print_layers(source: Source) -> None:
+def _print_layers(source: WeightsSource) -> None:
     from rich import box
     from rich.table import Table
     from rich.text import Text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Head, InvertedBottleneck, Preprocessing
-from mhmodels.families.rows import Published, ZooModel, conv, ib
+from mhmodels.families.rows import PublishedAccuracy, ZooModel, conv, ib
 
 SOURCE = "arXiv 1905.11946; tensorflow/tpu efficientnet/lite"
 
@@ -36,7 +36,7 @@ MODELS = (
         ),
         "EfficientNet-Lite0",
         SOURCE,
-        (Published(75.1, 1.0, "tensorflow/tpu"), Published(74.4, 1.0, "tensorflow/tpu (int8)")),
+        (PublishedAccuracy(75.1, 1.0, "tensorflow/tpu"), PublishedAccuracy(74.4, 1.0, "tensorflow/tpu (int8)")),
         "EfficientNetLite0",
     ),
 )

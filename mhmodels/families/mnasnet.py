@@ -9,7 +9,7 @@ relatives MobileNetV2 and ProxylessNAS do.
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Block, Head, InvertedBottleneck, Scaling, SqueezeExcite
-from mhmodels.families.rows import IMAGENET, Published, ZooModel, conv, ib, separable
+from mhmodels.families.rows import IMAGENET, PublishedAccuracy, ZooModel, conv, ib, separable
 
 PAPER = "arXiv 1807.11626"
 SE = SqueezeExcite(of="input", divisor=1, gate="sigmoid")
@@ -64,7 +64,11 @@ MODELS = (
         _architecture("mnasnet_a1", A1, "never"),
         "MnasNet-A1",
         PAPER,
-        (Published(75.2, 1.0, PAPER), Published(77.2, 1.4, "tensorflow/tpu"), Published(73.3, 0.75, "tensorflow/tpu")),
+        (
+            PublishedAccuracy(75.2, 1.0, PAPER),
+            PublishedAccuracy(77.2, 1.4, "tensorflow/tpu"),
+            PublishedAccuracy(73.3, 0.75, "tensorflow/tpu"),
+        ),
         "MnasNetA1",
     ),
     ZooModel(_architecture("mnasnet_b1", B1, "above_one"), "MnasNet-B1", PAPER, (), "MnasNetB1"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Head
-from mhmodels.families.rows import SYMMETRIC, Published, ZooModel, conv, fused, ib
+from mhmodels.families.rows import SYMMETRIC, PublishedAccuracy, ZooModel, conv, fused, ib
 
 MODELS = (
     ZooModel(
@@ -29,7 +29,7 @@ MODELS = (
         ),
         "MobileNet-EdgeTPU",
         "arXiv 2003.02838",
-        (Published(75.6, 1.0, "arXiv 2003.02838 (int8)"), Published(76.2, 1.0, "arXiv 2008.08178")),
+        (PublishedAccuracy(75.6, 1.0, "arXiv 2003.02838 (int8)"), PublishedAccuracy(76.2, 1.0, "arXiv 2008.08178")),
         "MobileNetEdgeTPU",
     ),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Conv, Rounding, Separable
-from mhmodels.families.rows import SYMMETRIC, PublicWeights, Published, ZooModel, variant
+from mhmodels.families.rows import SYMMETRIC, PublicWeights, PublishedAccuracy, ZooModel, variant
 
 
 def _row(stride: int, filters: int, *, endpoint: bool = False) -> Separable:
@@ -30,7 +30,7 @@ MODELS = (
         V1,
         "MobileNetV1",
         "arXiv 1704.04861",
-        (Published(70.6, 1.0, "arXiv 1704.04861"), Published(75.1, 1.25, "arXiv 2008.08178")),
+        (PublishedAccuracy(70.6, 1.0, "arXiv 1704.04861"), PublishedAccuracy(75.1, 1.25, "arXiv 2008.08178")),
         "MobileNetV1",
         WEIGHTS,
     ),

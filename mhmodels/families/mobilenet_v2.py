@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Head, InvertedBottleneck, Rounding
-from mhmodels.families.rows import SYMMETRIC, PublicWeights, Published, ZooModel, conv, variant
+from mhmodels.families.rows import SYMMETRIC, PublicWeights, PublishedAccuracy, ZooModel, conv, variant
 
 
 def _stage(t: int | None, c: int, n: int, s: int, *, endpoint: bool = False) -> tuple[InvertedBottleneck, ...]:
@@ -37,7 +37,7 @@ MODELS = (
         V2,
         "MobileNetV2",
         "arXiv 1801.04381",
-        (Published(72.0, 1.0, "arXiv 1801.04381"), Published(75.3, 1.25, "arXiv 2008.08178")),
+        (PublishedAccuracy(72.0, 1.0, "arXiv 1801.04381"), PublishedAccuracy(75.3, 1.25, "arXiv 2008.08178")),
         "MobileNetV2",
         WEIGHTS,
     ),

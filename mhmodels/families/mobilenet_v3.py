@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from mhmodels.architecture import Activation, Architecture, Block, Head, SqueezeExcite
-from mhmodels.families.rows import SYMMETRIC, PublicWeights, Published, ZooModel, conv, ib, variant, with_fields
+from mhmodels.families.rows import SYMMETRIC, PublicWeights, PublishedAccuracy, ZooModel, conv, ib, variant, with_fields
 
 PAPER = "arXiv 1905.02244"
 SE = SqueezeExcite()
@@ -77,7 +77,7 @@ def _minimalistic(name: str, stages: tuple[tuple[Block, ...], ...], widths: tupl
 
 
 def _entries(
-    base: Architecture, title: str, builder: str, published: tuple[Published, ...], weights: PublicWeights
+    base: Architecture, title: str, builder: str, published: tuple[PublishedAccuracy, ...], weights: PublicWeights
 ) -> tuple[ZooModel, ZooModel]:
     """Returns a network twice: as TF Model Garden scales it, and as keras.applications does."""
     stem = msgspec.structs.replace(base.stem[0], scaling="never")
@@ -101,28 +101,28 @@ MODELS = (
         _architecture("mobilenet_v3_large", LARGE, (960, 1280), HS),
         "MobileNetV3-Large",
         "MobileNetV3Large",
-        (Published(75.2, 1.0, PAPER), Published(75.3, 1.0, "arXiv 2008.08178")),
+        (PublishedAccuracy(75.2, 1.0, PAPER), PublishedAccuracy(75.3, 1.0, "arXiv 2008.08178")),
         PublicWeights("keras.applications.MobileNetV3Large", (0.75, 1.0)),
     ),
     *_entries(
         _minimalistic("mobilenet_v3_large_minimalistic", LARGE, (960, 1280)),
         "MobileNetV3-Large minimalistic",
         "MobileNetV3LargeMinimalistic",
-        (Published(72.3, 1.0, "TF slim"), Published(74.9, 1.25, "arXiv 2008.08178")),
+        (PublishedAccuracy(72.3, 1.0, "TF slim"), PublishedAccuracy(74.9, 1.25, "arXiv 2008.08178")),
         PublicWeights("keras.applications.MobileNetV3Large(minimalistic=True)", (1.0,)),
     ),
     *_entries(
         _architecture("mobilenet_v3_small", SMALL, (576, 1024), HS),
         "MobileNetV3-Small",
         "MobileNetV3Small",
-        (Published(67.4, 1.0, PAPER), Published(67.5, 1.0, "TF slim")),
+        (PublishedAccuracy(67.4, 1.0, PAPER), PublishedAccuracy(67.5, 1.0, "TF slim")),
         PublicWeights("keras.applications.MobileNetV3Small", (0.75, 1.0)),
     ),
     *_entries(
         _minimalistic("mobilenet_v3_small_minimalistic", SMALL, (576, 1024)),
         "MobileNetV3-Small minimalistic",
         "MobileNetV3SmallMinimalistic",
-        (Published(61.9, 1.0, "TF slim"),),
+        (PublishedAccuracy(61.9, 1.0, "TF slim"),),
         PublicWeights("keras.applications.MobileNetV3Small(minimalistic=True)", (1.0,)),
     ),
 )

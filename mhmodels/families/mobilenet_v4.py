@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Block, Conv, Head
-from mhmodels.families.rows import IMAGENET, Published, ZooModel, conv, fused, uib
+from mhmodels.families.rows import IMAGENET, PublishedAccuracy, ZooModel, conv, fused, uib
 
 PAPER = "arXiv 2404.10518"
 
@@ -96,21 +96,21 @@ MODELS = (
         _architecture("mobilenet_v4_conv_small", 224, conv(3, 2, 32), SMALL),
         "MobileNetV4-Conv-Small",
         PAPER,
-        (Published(73.8, 1.0, PAPER),),
+        (PublishedAccuracy(73.8, 1.0, PAPER),),
         "MobileNetV4ConvSmall",
     ),
     ZooModel(
         _architecture("mobilenet_v4_conv_medium", 256, conv(3, 2, 32), MEDIUM),
         "MobileNetV4-Conv-Medium",
         PAPER,
-        (Published(79.9, 1.0, PAPER),),
+        (PublishedAccuracy(79.9, 1.0, PAPER),),
         "MobileNetV4ConvMedium",
     ),
     ZooModel(
         _architecture("mobilenet_v4_conv_large", 384, conv(3, 2, 24), LARGE),
         "MobileNetV4-Conv-Large",
         PAPER,
-        (Published(82.9, 1.0, PAPER),),
+        (PublishedAccuracy(82.9, 1.0, PAPER),),
         "MobileNetV4ConvLarge",
     ),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, InvertedBottleneck, Rounding
-from mhmodels.families.rows import IMAGENET, PublicWeights, Published, ZooModel, conv, ib
+from mhmodels.families.rows import IMAGENET, PublicWeights, PublishedAccuracy, ZooModel, conv, ib
 
 PAPER = "arXiv 2008.08178"
 
@@ -75,31 +75,31 @@ MODELS = (
         _model_garden("multi_avg", AVG),
         "Multi-AVG",
         PAPER,
-        (Published(75.8, 1.0, PAPER), Published(75.27, 1.0, "TF Model Garden")),
+        (PublishedAccuracy(75.8, 1.0, PAPER), PublishedAccuracy(75.27, 1.0, "TF Model Garden")),
         "MultiAVG",
     ),
     ZooModel(
         _tunas("multi_avg.tunas", AVG),
         "Multi-AVG as TuNAS defines it",
         PAPER,
-        (Published(75.8, 1.0, PAPER),),
+        (PublishedAccuracy(75.8, 1.0, PAPER),),
         note=TUNAS_NOTE,
     ),
     ZooModel(
         _model_garden("multi_avg_seg", AVG_SEG, LAST_SEG),
         "Multi-AVG for segmentation",
         "TF Model Garden",
-        (Published(73.35, 1.0, "TF Model Garden"),),
+        (PublishedAccuracy(73.35, 1.0, "TF Model Garden"),),
         "MultiAVGSeg",
         (SEG_WEIGHTS,),
         SEG_NOTE,
     ),
-    ZooModel(_model_garden("multi_max", MAX), "Multi-MAX", PAPER, (Published(74.9, 1.0, PAPER),), "MultiMAX"),
+    ZooModel(_model_garden("multi_max", MAX), "Multi-MAX", PAPER, (PublishedAccuracy(74.9, 1.0, PAPER),), "MultiMAX"),
     ZooModel(
         _tunas("multi_max.tunas", MAX),
         "Multi-MAX as TuNAS defines it",
         PAPER,
-        (Published(74.9, 1.0, PAPER),),
+        (PublishedAccuracy(74.9, 1.0, PAPER),),
         note=TUNAS_NOTE,
     ),
     ZooModel(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mhmodels.architecture import Architecture, Head, InvertedBottleneck
-from mhmodels.families.rows import IMAGENET, Published, ZooModel, conv, ib, separable
+from mhmodels.families.rows import IMAGENET, PublishedAccuracy, ZooModel, conv, ib, separable
 
 
 def _stage(filters: int, stride: int, *rows: tuple[int, int], endpoint: bool = False) -> tuple[InvertedBottleneck, ...]:
@@ -32,7 +32,7 @@ MODELS = (
         ),
         "ProxylessNAS-Mobile",
         "arXiv 1812.00332",
-        (Published(74.9, 1.0, "arXiv 2008.08178"),),
+        (PublishedAccuracy(74.9, 1.0, "arXiv 2008.08178"),),
         "ProxylessNASMobile",
     ),
 )

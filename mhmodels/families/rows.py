@@ -80,7 +80,7 @@ class BottleneckFields(TypedDict, total=False):
     endpoint: bool
 
 
-class Published(NamedTuple):
+class PublishedAccuracy(NamedTuple):
     """A published accuracy.
 
     Attributes:
@@ -122,7 +122,7 @@ class ZooModel(NamedTuple):
     architecture: Architecture
     title: str
     source: str
-    published: tuple[Published, ...] = ()
+    published: tuple[PublishedAccuracy, ...] = ()
     builder: str = ""
     weights: tuple[PublicWeights, ...] = ()
     note: str = ""

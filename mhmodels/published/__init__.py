@@ -76,7 +76,7 @@ class PublishedRow(Checked, frozen=True, kw_only=True):
     mn_norm_max: float | None
 
 
-class Published(Checked, frozen=True, kw_only=True):
+class PublishedTables(Checked, frozen=True, kw_only=True):
     """Both tables and where they come from."""
 
     source: str
@@ -87,14 +87,14 @@ class Published(Checked, frozen=True, kw_only=True):
 
 
 @functools.cache
-def published() -> Published:
+def published() -> PublishedTables:
     """Returns everything that was printed, read once.
 
     Raises:
         FileFormatError: The data file of the package is damaged.
     """
     data = importlib.resources.files(__name__).joinpath(FILE).read_bytes()
-    return decode_json(data, Published, FORMAT, FILE)
+    return decode_json(data, PublishedTables, FORMAT, FILE)
 
 
 def published_table(number: TableNumber) -> LatencyTable:

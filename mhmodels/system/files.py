@@ -134,7 +134,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes, *, overwrite:
 
 
 @contextmanager
-def published(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
+def replaced_together(*paths: Path, overwrite: bool = True) -> Iterator[tuple[Path, ...]]:
     """Writes files of one folder that belong together, as `replaced`: all of them appear, or all names stay as they were.
 
     Args:

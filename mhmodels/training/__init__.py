@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from mhmodels.training.data.sources import Data, Source, open_data
 from mhmodels.training.errors import CheckpointError, DataError, RecipeError, TrainingError
-from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, Recipe, RMSProp, load_recipe
+from mhmodels.training.named_recipes import load_recipe
+from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, Recipe, RMSProp
 from mhmodels.training.run.progress import Observer, Status
 from mhmodels.training.run.run_folder import Metrics, load_metrics
 

@@ -35,7 +35,7 @@ from mhmodels.training.optimisation import (
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run.checkpoint import EpochResult, Progress
 from mhmodels.training.run.interrupts import stop_requests
-from mhmodels.training.run.progress import Clock, Observer, Silent, Status
+from mhmodels.training.run.progress import Observer, RunClock, Silent, Status
 from mhmodels.training.run.run_folder import RunFolder, Setup
 from mhmodels.training.strategies import Precision, is_chief, precision_policy
 
@@ -217,7 +217,7 @@ class _Run:
                 stop=self.steps,
             )
         )
-        clock = Clock(self.progress, self.recipe.batch_size)
+        clock = RunClock(self.progress, self.recipe.batch_size)
         with stop_requests(self.observer.note) as stop:
             for batch in batches:
                 loss, correct, norm, spoilt = self.train_step(batch).numpy().tolist()
@@ -262,7 +262,7 @@ class _Run:
             "seed may help, in a new run"
         )
 
-    def _status(self, loss: float, clock: Clock) -> Status:
+    def _status(self, loss: float, clock: RunClock) -> Status:
         progress = self.progress
         ahead = range((progress.step - 1) // self.epoch_steps + 1, self.recipe.epochs + 1)
         return Status(
@@ -277,7 +277,7 @@ class _Run:
             remaining_s=clock.left(self.steps - progress.step, sum(map(self._evaluates, ahead))),
         )
 
-    def _end_epoch(self, clock: Clock) -> None:
+    def _end_epoch(self, clock: RunClock) -> None:
         progress = self.progress
         epoch = progress.step // self.epoch_steps
         self.evaluation = self._evaluate() if self._evaluates(epoch) else None

@@ -18,12 +18,13 @@ from mhmodels.formats.json_files import plain_text
 from mhmodels.network import LOGITS
 from mhmodels.preprocessing.layer import file_rule, model_rule
 from mhmodels.registry import resolve
-from mhmodels.weights.files import read_info, read_weights, write_weights
+from mhmodels.weights.files import read_info, read_weights
 from mhmodels.weights.info import Arrays, Background, Claim, Labels, WeightsInfo
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
 from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
-from mhmodels.weights.sources.source import Source, Variable
+from mhmodels.weights.sources.source import Variable, WeightsSource
+from mhmodels.weights.writing import write_weights
 
 if TYPE_CHECKING:
     import keras
@@ -105,7 +106,7 @@ class Imported(NamedTuple):
 
 
 @contextlib.contextmanager
-def open_source(origin: Origin) -> Iterator[Source]:
+def open_source(origin: Origin) -> Iterator[WeightsSource]:
     """Opens weights of another program.
 
     Args:
@@ -261,7 +262,7 @@ def _read(found: Match, averages: dict[str, Variable]) -> tuple[Arrays, set[str]
     return arrays, used
 
 
-def _preprocessing(stated: Stated, source: Source, origin: Origin, network: Architecture) -> Preprocessing:
+def _preprocessing(stated: Stated, source: WeightsSource, origin: Origin, network: Architecture) -> Preprocessing:
     if stated.preprocessing is not None:
         return PREPROCESSINGS[stated.preprocessing]
     if source.origin == "tf_model_garden":

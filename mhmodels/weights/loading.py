@@ -13,11 +13,12 @@ from mhmodels.errors import WeightsError
 from mhmodels.network import LOGITS
 from mhmodels.preprocessing.layer import file_rule, state_rule
 from mhmodels.weights.downloading.registered import locate
-from mhmodels.weights.files import WeightsFile, open_weights, read_arrays, write_weights
+from mhmodels.weights.files import WeightsFile, open_weights, read_arrays
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, targets
 from mhmodels.weights.padding import Padding, padding_of, warn_at_size
 from mhmodels.weights.stated import check_network
+from mhmodels.weights.writing import write_weights
 
 if TYPE_CHECKING:
     import keras

@@ -21,7 +21,7 @@ from mhmodels.architecture import Architecture, Head
 from mhmodels.errors import WeightsError
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 from mhmodels.registry import zoo
-from mhmodels.weights.sources.source import NORM_ROLES, Kind, Layer, Part, Role, Source, Variable
+from mhmodels.weights.sources.source import NORM_ROLES, Kind, Layer, Part, Role, Variable, WeightsSource
 
 COMMON_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
 """Tried first: published multipliers. Several multipliers can round to one network; the first that fits is taken."""
@@ -99,7 +99,7 @@ def op_targets(op: Op) -> tuple[Target, ...]:
     return (convolution, Target("batch_norm", f"{op.name}_bn", norm))
 
 
-def match(source: Source, architecture: Architecture, *, width: float | None = None, classes: int | None = None) -> Match:
+def match(source: WeightsSource, architecture: Architecture, *, width: float | None = None, classes: int | None = None) -> Match:
     """Finds a network in a source and maps every variable.
 
     Args:
@@ -176,7 +176,7 @@ def same_network(one: Architecture, other: Architecture) -> bool:
     )
 
 
-def candidates(source: Source) -> list[str]:
+def candidates(source: WeightsSource) -> list[str]:
     """Returns networks of the zoo that a source may hold, as NAME@WIDTH at the common widths; variants come last."""
     parts = sorted(source.parts, key=lambda part: -len(part.layers))
     found = []
@@ -223,7 +223,7 @@ def _widths() -> Iterator[float]:
         yield from (i / step for i in range(1, LARGEST_WIDTH * step + 1))
 
 
-def _explain(source: Source, parts: list[Part], architecture: Architecture, width: float | None) -> str:
+def _explain(source: WeightsSource, parts: list[Part], architecture: Architecture, width: float | None) -> str:
     """Returns why nothing fits: another width than required, another family, or the first difference."""
     if width is not None:
         for part in parts:

@@ -16,7 +16,7 @@ from mhmodels.errors import PaddingWarning
 from mhmodels.network import IMAGE, lower
 from mhmodels.registry import get_architecture
 from mhmodels.weights.matching import Match, same_network, targets
-from mhmodels.weights.sources.source import Source
+from mhmodels.weights.sources.source import WeightsSource
 
 Padding: TypeAlias = Literal["same", "bottom_right"]
 
@@ -24,7 +24,7 @@ _BOTTOM_RIGHT = ("mobilenet_v1", "mobilenet_v1.keras")
 """Networks that keras.applications builds with ((0, 1), (0, 1)) before strided convolutions."""
 
 
-def padding_of(source: Source, found: Match) -> Padding:
+def padding_of(source: WeightsSource, found: Match) -> Padding:
     """Returns the padding that weights were trained with, as far as their source tells.
 
     Args:

@@ -257,7 +257,7 @@ class Controller:
         encoding: Encodings = p.argmax(axis=1).astype(np.int16)
         return encoding
 
-    def told(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, object]:
+    def log_values(self, statistics: ControllerStatistics, times: int = 20) -> dict[str, object]:
         """Statistics of the latest update for the log, a few times in a search and at its end with all probabilities.
 
         Args:

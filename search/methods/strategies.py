@@ -248,7 +248,7 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
         for _ in range(self.controller.steps):
             rows, replaced = controller.sample_warm(self.replicas)
             batch = yield Ask(rows, "reinforce", statistics)
-            statistics = controller.told(controller.update(rows, batch.rewards, replaced))
+            statistics = controller.log_values(controller.update(rows, batch.rewards, replaced))
             _remember(known, space.canonical(rows), batch.rewards)
         best: Encodings = space.canonical(controller.argmax()[None])[0]
         batch = yield Ask(best[None], "argmax", statistics)

@@ -214,7 +214,7 @@ class WeightSharingSearch:
         statistics = self.controller.update(rows, judged.rewards, replaced)
         self.reporter.updated(judged, statistics)
         if self.request.log is not None:  # rows as they were judged: the canonical form may read the weights of other positions
-            self.request.log.add(PHASE, judged, self.controller.told(statistics))
+            self.request.log.add(PHASE, judged, self.controller.log_values(statistics))
 
     def _paths(self, rows: Encodings, replaced: NDArray[np.bool_]) -> list[NetworkPath]:
         decisions = self.request.space.decisions

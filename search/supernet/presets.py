@@ -16,8 +16,8 @@ from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import named_or_file
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
+from mhmodels.training.named_recipes import IMAGENET_PREPROCESSING
 from mhmodels.training.recipes import (
-    IMAGENET_PREPROCESSING,
     SGD,
     Adam,
     Augmentation,

@@ -77,8 +77,8 @@ def alone_step(which: int) -> Callable[[], None]:
 
     from mhmodels.builder import create_model
     from mhmodels.training.evaluation import normaliser
+    from mhmodels.training.named_recipes import RECIPES
     from mhmodels.training.optimisation import cross_entropy, make_optimizer
-    from mhmodels.training.recipes import RECIPES
 
     space, rows = networks()
     recipe = RECIPES["digits"]

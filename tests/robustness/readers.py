@@ -43,7 +43,7 @@ from mhmodels.search.supernet.presets import PRESETS, load_preset
 from mhmodels.store import Store
 from mhmodels.system.files import sha256_of
 from mhmodels.tflite.file import read_tflite
-from mhmodels.training.recipes import RECIPES, load_recipe
+from mhmodels.training.named_recipes import RECIPES, load_recipe
 from mhmodels.weights import open_weights, read_info, write_weights
 from mhmodels.weights.downloading.registered import entries
 from mhmodels.weights.labels import read_labels

@@ -17,7 +17,7 @@ from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_ranges
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.search.space.catalogue import get_space
-from mhmodels.training.recipes import RECIPES
+from mhmodels.training.named_recipes import RECIPES
 from mhmodels.weights import write_weights
 from tests.robustness.driver import Ended, run_commands
 from tests.robustness.readers import SMALL

@@ -23,7 +23,7 @@ from mhmodels.search.run.log import SearchLog
 from mhmodels.search.space.catalogue import get_space
 from mhmodels.store import Store
 from mhmodels.tflite.file import read_tflite
-from mhmodels.training.recipes import RECIPES
+from mhmodels.training.named_recipes import RECIPES
 from mhmodels.weights import read_info, read_weights, write_weights
 from tests.robustness.readers import SMALL
 from tests.weights.helpers import random_arrays

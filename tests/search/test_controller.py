@@ -166,7 +166,7 @@ def test_the_argmax_stands_where_the_policy_has_its_blocks() -> None:
 
 def test_probabilities_are_told_a_few_times_and_at_the_end() -> None:
     controller = Controller(toys.space(), plain(steps=10), 0)
-    told = [controller.told(controller.update(controller.sample(1), [0.5]), times=3) for _ in range(10)]
+    told = [controller.log_values(controller.update(controller.sample(1), [0.5]), times=3) for _ in range(10)]
     assert [row["step"] for row in told if "probabilities" in row] == [3, 6, 9, 10]
     assert all(sum(p) == pytest.approx(1, abs=1e-5) for p in told[-1]["probabilities"])
     assert all("entropy" in row for row in told)

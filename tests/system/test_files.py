@@ -14,7 +14,7 @@ import pytest
 
 from mhmodels.errors import FileFormatError
 from mhmodels.system import files, moving, temporary
-from mhmodels.system.files import open_regular, published, read_bytes, replaced, try_place, write_atomically
+from mhmodels.system.files import open_regular, read_bytes, replaced, replaced_together, try_place, write_atomically
 from mhmodels.system.temporary import folder_lock, sweep, temporary_folder
 
 
@@ -156,11 +156,11 @@ def test_without_overwriting_one_writer_wins(tmp_path: Path, monkeypatch: pytest
 def test_files_that_belong_together_appear_together(tmp_path: Path, there: str) -> None:
     pair = (tmp_path / "a.tflite", tmp_path / "a.json")
     (tmp_path / there).write_bytes(b"old")
-    with pytest.raises(FileExistsError, match=there), published(*pair, overwrite=False) as beside:
+    with pytest.raises(FileExistsError, match=there), replaced_together(*pair, overwrite=False) as beside:
         for file in beside:
             file.write_bytes(b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {there: b"old"}
-    with published(*pair) as beside:
+    with replaced_together(*pair) as beside:
         for file in beside:
             file.write_bytes(b"new")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a.tflite": b"new", "a.json": b"new"}
@@ -168,7 +168,7 @@ def test_files_that_belong_together_appear_together(tmp_path: Path, there: str) 
 
 def test_of_files_that_belong_together_none_stays_where_the_last_cannot_be_moved(tmp_path: Path) -> None:
     pair = (tmp_path / "a.tflite", tmp_path / "a.json")
-    with pytest.raises(FileNotFoundError), published(*pair, overwrite=False) as beside:
+    with pytest.raises(FileNotFoundError), replaced_together(*pair, overwrite=False) as beside:
         beside[1].write_bytes(b"x")
         with folder_lock(tmp_path):
             pass
@@ -193,7 +193,7 @@ def test_files_that_are_replaced_together_come_back_where_one_cannot_be_moved(
         move(beside, path, overwrite)
 
     monkeypatch.setattr(moving, "move", failing)
-    with pytest.raises(OSError, match="the disk broke"), files.published(first, second, third) as beside:
+    with pytest.raises(OSError, match="the disk broke"), files.replaced_together(first, second, third) as beside:
         for file in beside:
             file.write_text("new")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "old", "c": "old"}
@@ -279,6 +279,6 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path, kind: str) -> No
     for write in (lambda: try_place(path), lambda: write_atomically(path, b"x")):
         with pytest.raises(OSError, match=r"not a regular file|Is a directory"):
             write()
-    with pytest.raises(OSError, match=r"not a regular file|Is a directory"), published(path, tmp_path / "y") as beside:
+    with pytest.raises(OSError, match=r"not a regular file|Is a directory"), replaced_together(path, tmp_path / "y") as beside:
         beside[1].write_bytes(b"x")
     assert names(tmp_path) == ["x"]

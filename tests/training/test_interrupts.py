@@ -13,7 +13,7 @@ from mhmodels.training.run import checkpoint
 from mhmodels.training.run import progress as watching
 from mhmodels.training.run.checkpoint import Progress
 from mhmodels.training.run.interrupts import stop_requests
-from mhmodels.training.run.progress import ENOUGH, WARM_UP, Clock, Silent, Status
+from mhmodels.training.run.progress import ENOUGH, WARM_UP, RunClock, Silent, Status
 
 
 def test_the_first_ctrl_c_is_a_request_and_the_second_an_interrupt() -> None:
@@ -76,7 +76,7 @@ def test_the_time_left_is_unknown_until_steps_are_what_they_will_be(monkeypatch:
     """The first step compiles, and the next ones find batches that were read meanwhile."""
     now = [0.0]
     monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
-    clock = Clock(Progress(), batch_size=8)
+    clock = RunClock(Progress(), batch_size=8)
     for passed in (300.0, *[0.01] * (WARM_UP - 1), *[2.0] * (ENOUGH - 1)):
         now[0] += passed
         clock.tick()

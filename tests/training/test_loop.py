@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mhmodels.training.errors import CheckpointError, DataError, TrainingError
-from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, RMSProp, load_recipe
+from mhmodels.training.named_recipes import load_recipe
+from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, RMSProp
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run.progress import Silent, Status
 from mhmodels.training.run.run_folder import load_metrics

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mhmodels.training.recipes import RECIPES, SGD, Adam, LearningRate, RMSProp
+from mhmodels.training.named_recipes import RECIPES
+from mhmodels.training.recipes import SGD, Adam, LearningRate, RMSProp
 
 from .tiny import architecture, recipe
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from mhmodels.errors import FileFormatError, UnknownNameError
-from mhmodels.training.recipes import RECIPES, Recipe, RMSProp, load_recipe
+from mhmodels.training.named_recipes import RECIPES, load_recipe
+from mhmodels.training.recipes import Recipe, RMSProp
 
 
 def test_the_papers_recipe() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mhmodels.preprocessing.decoding import PictureError
-from mhmodels.training.data.sources import FolderSource, open_data
+from mhmodels.training.data.folders import FolderSource
+from mhmodels.training.data.sources import open_data
 from mhmodels.training.errors import DataError
 
 from .tiny import write_folder

@@ -19,7 +19,7 @@ from mhmodels.system.places import cache_path, data_path
 from mhmodels.weights import write_weights
 from mhmodels.weights.downloading import transfer
 from mhmodels.weights.downloading.download import Digest, download
-from mhmodels.weights.downloading.registered import SHIPPED, Entry, entries, fetch, find
+from mhmodels.weights.downloading.registered import SHIPPED, RegisteredWeights, entries, fetch, find
 from mhmodels.weights.files import read_weights
 from tests.weights.helpers import random_arrays
 from tests.weights.server import Server, serve
@@ -259,6 +259,6 @@ def test_everything_registered_exists_as_far_as_one_can_know_here() -> None:
 
 
 def test_a_packaged_file_that_is_missing() -> None:
-    entry = Entry(name="gone", model="multi_max", file="gone.weights.h5", sha256="0" * 64)
+    entry = RegisteredWeights(name="gone", model="multi_max", file="gone.weights.h5", sha256="0" * 64)
     with pytest.raises(WeightsError, match=rf"{SHIPPED}/gone.weights.h5 is missing; reinstall"):
         fetch(entry)

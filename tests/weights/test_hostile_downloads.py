@@ -23,7 +23,7 @@ from mhmodels.system.places import cache_path, data_path
 from mhmodels.weights import Claim, read_info, write_weights
 from mhmodels.weights.downloading import download, transfer
 from mhmodels.weights.downloading.download import Digest
-from mhmodels.weights.downloading.registered import Entry, entries, fetch, locate
+from mhmodels.weights.downloading.registered import RegisteredWeights, entries, fetch, locate
 from tests.weights.helpers import random_arrays
 from tests.weights.server import serve
 
@@ -174,7 +174,7 @@ def test_secrets_in_an_address_are_used_and_kept_nowhere(tmp_path: Path) -> None
     content = (tmp_path / "keras.h5").read_bytes()
     with serve(content) as server:
         host = server.url.removeprefix("http://").partition("/")[0]
-        entry = Entry(
+        entry = RegisteredWeights(
             name="pets", model="multi_max@0.25", url=f"http://me:PASSWORD@{host}/w.h5?sig=SECRET/../x", foreign=True,
             sha256=hashlib.sha256(content).hexdigest().upper(),
         )  # fmt: skip
@@ -235,7 +235,7 @@ def test_registries_that_lead_elsewhere(fields: dict[str, object], message: str)
 def test_a_model_that_is_a_path_stays_in_the_cache(tmp_path: Path) -> None:
     content = b"any"
     with serve(content) as server:
-        entry = Entry(
+        entry = RegisteredWeights(
             name="my pets",
             model="../../../model.json",
             url=f"{server.url}?a=/../../b",

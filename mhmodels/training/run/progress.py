@@ -73,7 +73,7 @@ class Silent:
         pass
 
 
-class Clock:
+class RunClock:
     """Measures the times of a run. They are kept in its progress, so that interruptions do not count."""
 
     def __init__(self, progress: Progress, batch_size: int) -> None:

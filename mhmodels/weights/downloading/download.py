@@ -16,7 +16,7 @@ from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import public_address, without_secrets_of
 from mhmodels.system.files import move_finished, open_regular
 from mhmodels.system.locks import LockFileError, file_lock
-from mhmodels.weights.downloading.transfer import Clock, Report, request_missing
+from mhmodels.weights.downloading.transfer import Report, TimeLimit, request_missing
 
 TOTAL_S = 3600.0
 """A download that is not finished by then is broken off; what has come is kept, and a later call goes on from there."""
@@ -60,7 +60,7 @@ def download(url: str, target: Path, digest: Digest) -> Path:
     """
     if not url.startswith(("https://", "http://")):
         raise WeightsError(f"{public_address(url)}: expected an http or https address")
-    clock = Clock(TOTAL_S)
+    clock = TimeLimit(TOTAL_S)
     try:
         # One process at a time for a target; the others wait and then find it there.
         with file_lock(target.with_name(f".{target.name}.lock"), timeout_s=math.inf):
@@ -100,7 +100,7 @@ def _check(url: str, part: Path, digest: Digest) -> None:
         )
 
 
-def _transfer(url: str, part: Path, report: Report, clock: Clock) -> None:
+def _transfer(url: str, part: Path, report: Report, clock: TimeLimit) -> None:
     """Fills `part` to its end, in several requests if the connection breaks."""
     shown, total = public_address(url), None
     for attempt in range(1, ATTEMPTS + 1):

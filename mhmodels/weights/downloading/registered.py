@@ -34,7 +34,7 @@ SHIPPED = "shipped"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+@-]{0,99}")
 
 
-class Entry(Checked, frozen=True, kw_only=True):
+class RegisteredWeights(Checked, frozen=True, kw_only=True):
     """One registered set of weights of one network.
 
     Attributes:
@@ -106,7 +106,7 @@ class Entry(Checked, frozen=True, kw_only=True):
         return Digest("md5", (self.md5 or "").lower())
 
     @property
-    def public(self) -> Entry:
+    def public(self) -> RegisteredWeights:
         """The entry with its address free of passwords and tokens, for display."""
         return self if self.url is None else msgspec.structs.replace(self, url=public_address(self.url))
 
@@ -117,10 +117,10 @@ class Entry(Checked, frozen=True, kw_only=True):
 
 
 class _Registry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    entries: tuple[Entry, ...]
+    entries: tuple[RegisteredWeights, ...]
 
 
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[RegisteredWeights, ...]:
     """Returns all registered weights, those of the user's own registry first.
 
     Raises:
@@ -132,18 +132,18 @@ def entries() -> tuple[Entry, ...]:
 
 
 @functools.cache
-def _shipped() -> tuple[Entry, ...]:
+def _shipped() -> tuple[RegisteredWeights, ...]:
     return _decode((importlib.resources.files("mhmodels.weights") / "registry.json").read_bytes(), "registry.json")
 
 
-def _decode(data: bytes, source: str) -> tuple[Entry, ...]:
+def _decode(data: bytes, source: str) -> tuple[RegisteredWeights, ...]:
     try:
         return decode_json(data, _Registry, FORMAT, source).entries
     except WeightsError as error:
         raise FileFormatError(f"{source}: {error}") from error
 
 
-def find(name: str, architecture: Architecture) -> Entry:
+def find(name: str, architecture: Architecture) -> RegisteredWeights:
     """Returns the registered weights of a name for a network, whatever its input size and number of classes.
 
     Args:
@@ -167,7 +167,7 @@ def find(name: str, architecture: Architecture) -> Entry:
     )
 
 
-def fetch(entry: Entry) -> Path:
+def fetch(entry: RegisteredWeights) -> Path:
     """Returns the weights file of an entry: shipped with the package, or downloaded, checked and converted once.
 
     Args:

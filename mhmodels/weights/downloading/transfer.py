@@ -35,7 +35,7 @@ _RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 _Opened = http.client.HTTPConnection | socket.socket
 
 
-class Clock:
+class TimeLimit:
     """Time limit of a whole download, however many requests it makes.
 
     Args:
@@ -108,7 +108,7 @@ def _opener(opened: list[_Opened]) -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(PlainHandler, SecureHandler, _Redirects)
 
 
-def request_missing(url: str, part: Path, offset: int, report: Report, clock: Clock) -> int | None:
+def request_missing(url: str, part: Path, offset: int, report: Report, clock: TimeLimit) -> int | None:
     """One request for what is missing, appended to `part`; returns the size of the whole file if the server tells.
 
     Raises:
@@ -145,7 +145,7 @@ def _request(url: str) -> urllib.request.Request:
     return request
 
 
-def _receive(url: str, response: Any, part: Path, offset: int, report: Report, clock: Clock) -> int | None:
+def _receive(url: str, response: Any, part: Path, offset: int, report: Report, clock: TimeLimit) -> int | None:
     offset, total = _resumed(response, offset)
     if total is not None and total > LARGEST:
         raise WeightsError(f"{public_address(url)}: the server announces {total} bytes, expected at most {LARGEST} of weights")

@@ -15,7 +15,7 @@ from typing import Any
 from mhmodels.errors import WeightsError
 from mhmodels.system.files import open_regular, read_bytes
 from mhmodels.system.quiet import load_tensorflow
-from mhmodels.weights.sources.source import Layer, Part, Source, Variable, layer_of
+from mhmodels.weights.sources.source import Layer, Part, Variable, WeightsSource, layer_of
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 LAYER_PREFIX = "layer_with_weights-"
@@ -75,7 +75,7 @@ def _latest(folder: Path) -> str | None:
     return None
 
 
-def read_checkpoint(prefix: str) -> Source:
+def read_checkpoint(prefix: str) -> WeightsSource:
     """Reads names, shapes and structure of a checkpoint; arrays are read when their variable is.
 
     Args:
@@ -90,7 +90,7 @@ def read_checkpoint(prefix: str) -> Source:
     variables = {name: _variable(prefix, reader, name, shapes[name], dtypes[name]) for name in shapes}
     tree = _Tree(graph, variables)
     training = tuple(sorted(name for name in shapes if _is_training_state(name)))
-    return Source(
+    return WeightsSource(
         path=prefix,
         kind="TensorFlow checkpoint",
         parts=tuple(tree.parts()),

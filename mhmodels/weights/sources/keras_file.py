@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import WeightsError
 from mhmodels.weights.sources.hdf5 import Array, Group, Link, open_file
-from mhmodels.weights.sources.source import KERNEL_ROLES, NORM_ROLES, Layer, Part, Source, Variable, layer_of
+from mhmodels.weights.sources.source import KERNEL_ROLES, NORM_ROLES, Layer, Part, Variable, WeightsSource, layer_of
 
 if TYPE_CHECKING:
     import keras
@@ -73,7 +73,7 @@ def check_keras_file(path: str | os.PathLike[str]) -> None:
         opened.check()
 
 
-def read_h5(file: Group, path: str) -> Source:
+def read_h5(file: Group, path: str) -> WeightsSource:
     """Reads names, shapes and order of an open Keras file; arrays are read when their variable is, while it is open.
 
     Raises:
@@ -89,11 +89,11 @@ def read_h5(file: Group, path: str) -> Source:
     return _source(path, kind, model)
 
 
-def _source(path: str, kind: str, model: Stored) -> Source:
+def _source(path: str, kind: str, model: Stored) -> WeightsSource:
     """The parts of a model, and the names of all its variables."""
     parts = tuple(_parts(model))
     names = tuple(sorted(variable.name for layer in parts[0].layers for variable in layer.variables.values()))
-    return Source(path=path, kind=kind, parts=parts, variables=names)
+    return WeightsSource(path=path, kind=kind, parts=parts, variables=names)
 
 
 def _parts(model: Stored) -> Iterator[Part]:
@@ -124,7 +124,7 @@ def _flat(model: Stored) -> Iterator[Layer]:
             yield layer
 
 
-def read_model(model: keras.Model) -> Source:
+def read_model(model: keras.Model) -> WeightsSource:
     """Returns a built Keras model as a source, for example `keras.applications.MobileNetV2(...)`, nested models included."""
     return _source(str(model.name), "Keras model", _object(model))
 

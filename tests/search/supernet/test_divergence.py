@@ -32,6 +32,7 @@ def test_kernels_that_swallow_nan_hide_nothing(tmp_path: Path, monkeypatch: pyte
     import tensorflow as tf
 
     from mhmodels.search.supernet.loop import WeightSharingSearch
+    from mhmodels.search.supernet.network import branch
     from mhmodels.search.supernet.network import sliced as network
 
     seen = []
@@ -39,7 +40,7 @@ def test_kernels_that_swallow_nan_hide_nothing(tmp_path: Path, monkeypatch: pyte
     def swallowing(x: Any) -> Any:
         return tf.where(tf.math.is_finite(x), tf.nn.relu6(x), tf.zeros_like(x))
 
-    monkeypatch.setattr(network, "_ACTIVATIONS", dict.fromkeys(network._ACTIVATIONS, swallowing))
+    monkeypatch.setattr(branch, "_ACTIVATIONS", dict.fromkeys(branch._ACTIVATIONS, swallowing))
     network._compiled.cache_clear()
     search = WeightSharingSearch(tiny.request(tmp_path, space=tiny.small()), Watcher())
     train = search.trainer.train

@@ -344,7 +344,7 @@ def test_data_that_do_not_fit_are_refused_before_anything_is_trained(tmp_path: P
     with pytest.raises(DataError, match=r"20 pictures .* of 32, .*'batch_size' 8 times 'architectures' 4 in preset 'test'"):
         run(tmp_path / "few", preset=parts, data=tiny.data(count=20))
     many = tiny.preset(architectures=4, scored=4, validation_batch=100)
-    with pytest.raises(DataError, match=r"64 pictures .* of 100, which is 'validation_batch' 100 in preset .*--preset FILE"):
+    with pytest.raises(DataError, match=r"64 pictures .* of 100, which is 'validation_batch' 100 in preset .*argument 'preset'"):
         run(tmp_path / "few", preset=many)
     with pytest.raises(DataError, match="3 classes, the network 5"):
         run(tmp_path / "classes", classes=5)

@@ -15,7 +15,7 @@ from mhmodels.search.errors import SearchError
 from mhmodels.search.supernet.request import settings
 from mhmodels.training import session
 from mhmodels.training.data.sources import open_data
-from mhmodels.training.recipes import RECIPES
+from mhmodels.training.named_recipes import RECIPES
 from tests.examples import load_example
 
 from . import tiny
