@@ -26,6 +26,9 @@ if "--benchmark-only" not in sys.argv:
 # A shell that runs the tests in the background lets them and their children ignore Ctrl-C.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# `nohup` does the same with the end of the terminal.
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The same examples in every run, and no limit on their time: a busy machine is no failure.
 settings.register_profile("deterministic", deadline=None, derandomize=True)

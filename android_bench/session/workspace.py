@@ -249,7 +249,8 @@ class Workspace:
             self.phone.script(f"rm -rf {part}")
             wanted = ", ".join(path.name for path in files.values())
             raise AdbError(f"device '{self.phone.serial}': '{wanted}' did not arrive whole; is its storage full?")
-        said = self.phone.script(f"mv {part} {folder}")
+        # A script whose answer is lost runs again, when everything has been moved already.
+        said = self.phone.script(f"[ -e {folder} ] && [ ! -e {part} ] || mv {part} {folder}")
         if said.rc:
             raise _refused(f"device '{self.phone.serial}': cannot make {folder}", said.stdout + said.stderr)
 

@@ -12,6 +12,7 @@ from mhmodels.android_bench.cli.devices import devices
 from mhmodels.android_bench.delegates.binary import inspect
 from mhmodels.android_bench.delegates.catalogue import load_delegates
 from mhmodels.android_bench.device.names import name_of, names_path, read_names, set_name
+from mhmodels.android_bench.transport.phone import Phone, ScriptResult
 from mhmodels.cli.phones import read_matrix
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.hardware import Measurement
@@ -66,6 +67,18 @@ def test_a_shell_that_greets(bench: Bench, make_device: MakeDevice, features: st
     assert status(result) == "OK", str(result)
 
 
+def test_a_script_whose_answer_is_lost_may_run_again(bench: Bench, device: Double, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = Phone.script
+
+    def twice(self: Phone, text: str, **limits: float) -> ScriptResult:
+        once(self, text, **limits)
+        return once(self, text, **limits)
+
+    monkeypatch.setattr(Phone, "script", twice)
+    (result,) = bench.run(device, blocks=1)
+    assert status(result) == "OK", str(result)
+
+
 def test_services_that_hang_cost_their_answers_only(bench: Bench, device: Double, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mhmodels.android_bench.transport.phone.GUARD_S", 0.1)
     (device.root / "system/bin/dumpsys").write_text("#!/bin/sh\nexec sleep 60\n")
@@ -111,7 +124,8 @@ def test_rows_tell_their_conditions_apart(bench: Bench, device: Double) -> None:
         assert isinstance(result, Measurement)
         assert {"delegate", "flags", "cores", "mode", "fixed_clocks", "require_full_delegation"} <= set(result.configuration)
         assert result.device_state["clock_limits_khz"] == [1785600] * 4 + [2419200] * 3 + [2841600]
-        assert result.device_state["lowest_clock_limits_khz"] == result.device_state["clock_limits_khz"]
+        # A busy machine may end the short run before the first sample.
+        assert result.device_state["lowest_clock_limits_khz"] in ([], result.device_state["clock_limits_khz"])
         kept.append(result.environment)
     assert len({str(environment) for environment in kept}) == 3
 
