@@ -29,9 +29,9 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
         weights: path of a weights file, or name of registered weights. None for seeded random weights.
         preprocessing: what the user states of the pictures. None for what the network, its weights or its layers state.
         width_multiplier: factor of all widths. None for that of the model.
-        input_size: (height, width) in pixels. None for that of the weights, else of the model.
+        input_size: (height, width) in pixels. None for that of an architecture, else of the weights, else of the model.
         input_channels: channels of the input. None for those of the model.
-        classes: number of classes. None for that of the weights, else of the model.
+        classes: number of classes. None for that of an architecture, else of the weights, else of the model.
 
     Example:
         >>> ModelRequest(model="multi_max@0.5", input_size=(192, 192)).classes is None
@@ -85,6 +85,8 @@ def resolve_model(request: ModelRequest, *, top: bool = True) -> ResolvedModel:
     if network is None:
         return ResolvedModel(request, None)
     asked = {"input_size": request.input_size, "input_channels": request.input_channels, "classes": request.classes}
+    if isinstance(request.model, Architecture):  # an architecture is at the size and class count that its caller wants
+        asked = {name: getattr(network, name) for name in asked}
     weighted = weighted_network(network, request.weights, asked, top=top)
     network, stated = weighted.architecture, None
     if weighted.path is not None:

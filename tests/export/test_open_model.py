@@ -12,6 +12,7 @@ import pytest
 from mhmodels.errors import UnknownNameError, WeightsError
 from mhmodels.export import ModelRequest, NoEffectError, StatedRule, open_model
 from mhmodels.export.opening.model_request import resolve_model
+from mhmodels.registry import resolve
 from mhmodels.weights import files, loading
 from mhmodels.weights.downloading import registered
 from tests.export.writer_helpers import MINI
@@ -55,6 +56,10 @@ def test_changes_are_applied_before_the_model_is_built() -> None:
     stated = resolve_model(ModelRequest(model=MINI, preprocessing=StatedRule((90.0,), (80.0,)))).architecture
     assert stated is not None
     assert stated.preprocessing.mean == (90.0,) * 3
+    sized = resolve("multi_max@0.25").at(input_size=96, classes=10)
+    own = resolve_model(ModelRequest(model=sized, weights="digits64")).architecture
+    assert own is not None
+    assert own.input_size == (96, 96)  # not the 64 pixels of the weights
     with pytest.raises(UnknownNameError, match="did you mean"):
         resolve_model(ModelRequest(model="multi_mix"))
     with pytest.raises(WeightsError, match="no such file"):
