@@ -71,6 +71,7 @@ def test_feature_maps_are_keras_feature_maps(tmp_path: Path) -> None:
             assert difference < tolerance, (fmt, name)
 
 
+@pytest.mark.slow
 def test_raw_pixels_go_in_where_the_file_normalises(tmp_path: Path) -> None:
     formats = ("float32", "int8", "uint8")
     plain = export(COLOURFUL, tmp_path / "plain", *formats)

@@ -79,6 +79,7 @@ def test_statistics_of_large_pictures_take_fewer_of_them() -> None:
     assert counts == [64, 64, 16, 8]
 
 
+@pytest.mark.slow
 def test_two_files_each_get_pictures_by_their_own_manifest(tmp_path: Path) -> None:
     (one,) = export_model(MINI, ExportOptions(directory=tmp_path / "inside", normalise_in_model=True))
     (two,) = export_model(MINI, ExportOptions(directory=tmp_path / "outside"))

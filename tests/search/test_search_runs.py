@@ -400,6 +400,7 @@ def test_fronts_hold_exactly_what_nothing_beats(goals: Any) -> None:
     assert (np.diff(goals[kept, 0]) <= 0).all()
 
 
+@pytest.mark.slow
 def test_a_predictor_ranks_what_it_has_not_seen() -> None:
     space, rng = toys.space(), np.random.default_rng(0)
     rows = np.unique(space.draw(300, rng), axis=0)

@@ -156,6 +156,7 @@ def test_a_file_goes_before_a_shipped_model(tmp_path: Path, monkeypatch: pytest.
     assert model_path("multi_hardware", Path("missing.json")) == tmp_path / "missing.json"
 
 
+@pytest.mark.slow
 def test_the_collection_of_a_whole_space_has_all_of_it() -> None:
     space = get_space("nas_bench_macro")
     found = measured_latencies(table_path(Path("nas_bench_macro")), space)  # refuses a table with a gap

@@ -326,6 +326,7 @@ def test_a_diverged_search_names_step_and_network_and_keeps_the_last_good_checkp
     assert checkpoint.latest(tmp_path / "run" / "checkpoints") == kept
 
 
+@pytest.mark.slow
 def test_a_picture_that_cannot_be_read_is_named_and_too_many_end_the_search(tmp_path: Path, eager: None) -> None:
     watcher, good, short = Watcher(), Colours(count=16, name="validation"), tiny.preset(steps=4, max_bad_share=0.05)
     own = tiny.small()

@@ -55,6 +55,7 @@ def telling(run: Callable[..., Any], events: list[str], numbers: Callable[[Any],
     return told
 
 
+@pytest.mark.slow
 def test_no_number_is_read_before_all_architectures_are_under_way(monkeypatch: pytest.MonkeyPatch, eager: None) -> None:
     """A read waits for its device; the other replicas' devices would stand still meanwhile."""
     made, events = trainer(architectures=2), list[str]()
