@@ -52,22 +52,32 @@ class _Row(TypedDict, total=False):
     "names",
     multiple=True,
     metavar="SERIAL=NAME",
-    help="Name for a phone, so that NAME/delegate stands for SERIAL/delegate; an empty name removes it. May be repeated.",
+    help="Name for a phone, for example 0A1B2C3D=pixel4, so that pixel4/xnnpack stands for 0A1B2C3D/xnnpack. An empty "
+    "name removes the name. May be repeated.",
 )
 @click.option(
-    "--clean", "cleaned", multiple=True, metavar="SERIAL|NAME", help="Remove what was pushed to this phone; may be repeated."
+    "--clean",
+    "cleaned",
+    multiple=True,
+    metavar="SERIAL|NAME",
+    help="Remove all files that mhmodels has copied to this phone, and restore its settings; may be repeated.",
 )
 @click.option(
     "--delegates-file",
     type=click.Path(exists=True, dir_okay=False),
-    help="JSON or TOML file with delegates of your own (docs/phones.md).",
+    help="JSON or TOML file that defines delegates of your own (docs/phones.md).",
 )
-@click.option("--adb", type=click.Path(), default=None, help="Path of the adb executable. By default it is looked for.")
+@click.option(
+    "--adb",
+    type=click.Path(),
+    default=None,
+    help="Path of the adb executable. Default: the adb of the package adbutils, else the one on PATH or in ANDROID_HOME.",
+)
 @click.option(
     "--adb-server",
     default=None,
     metavar="HOST:PORT",
-    help="Address of the adb server. By default the server of this machine is used.",
+    help="Address of the adb server, for example 192.168.1.5:5037. Default: ADB_SERVER_SOCKET, else the server of this machine.",
 )
 @json_option
 def devices(
@@ -80,7 +90,7 @@ def devices(
 ) -> None:
     """List the phones that adb sees: model, condition, and the delegates that can run on them.
 
-    `mhmodels bench MODEL --device SERIAL --delegate ID` measures on one.
+    `mhmodels bench MODEL --device SERIAL --delegate ID` measures a network on one of these phones.
     """
     from mhmodels.android_bench.delegates.catalogue import load_delegates
     from mhmodels.android_bench.device.names import serial_of, set_name

@@ -27,21 +27,23 @@ _DECIDES = {
 @click.command(cls=ExportCommand)
 @click.argument("model")
 @click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures. Default: the test set of registered weights, else the bundled photographs.")  # fmt: skip
+              help="Folder of pictures to compare on. Default: the test set of registered weights, else the bundled "
+                   "photographs.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
-              help="Weights file, or name of registered weights. Default: seeded random weights.")  # fmt: skip
+              help="Weights file, or name of registered weights. Default: seeded random weights, which every output labels as "
+                   "random.")  # fmt: skip
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=FORMATS, show_default=True,
-              help="Format to compare. The option may be repeated.")  # fmt: skip
+              help="Format to compare; may be repeated.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(0, 1), default=DRIFT_TOLERANCE, show_default=True,
-              help="Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard "
-                   "deviation, from 0 to 1.")  # fmt: skip
+              help="Largest allowed mean difference from the logits of the Keras model (without a softmax, from its outputs), "
+                   "in standard deviations, from 0 to 1. Beyond it the exit code is 1.")  # fmt: skip
 @click.option("--threshold", type=FiniteRange(), default=None,
               help="Score from which a decision is made. Default: 0.5 for a sigmoid; 0.5, or the median best score if that is "
                    "lower, for a softmax; the median output for a network without a last activation.")  # fmt: skip
 @click.option("--decide", type=click.Choice(("auto", "best", "each")), default="auto", show_default=True,
-              help="How scores become decisions. best: a picture's decision is its best output. each: every value of the output "
-                   "is a decision (multi-label, regression). auto: best for a softmax and for several outputs without "
-                   "activation, else each.")  # fmt: skip
+              help="How scores become decisions. best: the decision on a picture is its best output. each: every output value "
+                   "is a decision of its own (multi-label, regression). auto: best for a softmax and for several outputs "
+                   "without activation, else each.")  # fmt: skip
 @preprocessing_options
 @model_options
 @json_option
@@ -62,12 +64,13 @@ def consistency(
     classes: int | None,
     as_json: bool,
 ) -> None:
-    """Compare a network in every format, on every runner of this machine.
+    """Compare the decisions of a network over all formats and runtimes on this machine.
 
-    Exports all formats from one graph and one calibration, runs them on pictures with LiteRT (XNNPACK, its own kernels, its
-    reference kernels) beside the float Keras model, and reports agreement, drift of the logits, and whether one score
-    threshold leads to the same decisions everywhere. Scores follow the network's last activation. Exit code 1 beyond
-    --tolerance.
+    The command exports all formats from one graph and one calibration. It runs each format on pictures with LiteRT (with
+    XNNPACK, with the builtin kernels and with the reference kernels), and the float Keras model beside them. It reports how
+    often the best classes agree, how far the logits differ from those of Keras (drift), and whether one score threshold leads
+    to the same decisions everywhere. Scores are computed by the last activation of the network. The exit code is 1 if the
+    drift exceeds --tolerance.
     """
     from rich.markup import escape
 

@@ -47,39 +47,50 @@ class ExportFailure(NamedTuple):
 @click.command(cls=ExportCommand)
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True,
-              help="Folder for the files. It is made if it is missing.")  # fmt: skip
+              help="Folder to write the files to; it is created if it does not exist.")  # fmt: skip
 @click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("float32",), show_default=True,
-              help="Format of a file. The option may be repeated. float16: weights stored in 16 bits. int8: int8 kernels with "
-                   "per-channel weights. uint8: asymmetric uint8 throughout.")  # fmt: skip
+              help="Format to write; may be repeated. float32: float32 throughout. float16: weights stored in 16 bits. int8: "
+                   "int8 kernels with one weight scale per channel. uint8: asymmetric uint8 throughout.")  # fmt: skip
 @click.option("--io", type=click.Choice(("uint8", "int8", "float32")), default="uint8", show_default=True,
               help="Element type of the input and output of int8 files.")  # fmt: skip
 @model_options
 @click.option("--weights", default=None, metavar="PATH|NAME",
-              help="Weights file, or name of registered weights. Default: seeded random weights, labelled as such.")  # fmt: skip
+              help="Weights file, or name of registered weights. Default: seeded random weights, which every output labels as "
+                   "random.")  # fmt: skip
 @click.option("--calibration", type=click.Path(path_type=Path, file_okay=False), default=None,
-              help="Folder of pictures that give the ranges of integer formats; of .npy arrays for networks of other than 3 "
-                   "channels. Default: the bundled photographs.")  # fmt: skip
+              help="Folder of pictures that determine the value ranges of integer formats; for networks without 3 input "
+                   "channels, a folder of .npy arrays. Default: the bundled photographs.")  # fmt: skip
 @click.option("--calibration-method", default=None, metavar="METHOD",
-              help="How ranges follow from pictures: min-max (default), moving-average, percentile-P with P from 50 to below "
-                   "100, or auto for the best on held-out pictures.")  # fmt: skip
+              help="Method that computes value ranges from the pictures: min-max (default); moving-average; percentile-P with "
+                   "P from 50 to below 100, such as percentile-99.9; or auto, the best of these on held-out "
+                   "pictures.")  # fmt: skip
 @click.option("--labels", "labels_file", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
-              help="File of class names, one a line. They go into the manifest and, as metadata, into the file.")  # fmt: skip
+              help="Text file of class names, one per line, for the manifest and for the metadata of the file.")  # fmt: skip
 @click.option("--label-offset", type=click.IntRange(0, 1_000_000), default=0, show_default=True,
-              help="Output that the first label names: 1 where output 0 is a background class.")  # fmt: skip
+              help="Index of the output that the first label names, for example 1 if output 0 is a background "
+                   "class.")  # fmt: skip
 @click.option("--metadata/--no-metadata", default=None,
-              help="Whether the file carries tflite-support's metadata. Default: where there are labels.")  # fmt: skip
+              help="Whether to write the metadata of tflite-support into the file. Default: only if there are "
+                   "labels.")  # fmt: skip
 @click.option("--granularity", type=click.Choice(("channel", "tensor")), default=None,
-              help="One scale of int8 weights for each channel (default) or for a whole tensor.")  # fmt: skip
+              help="Granularity of the weight scales of int8 files: one scale per output channel, or one per tensor.  "
+                   "[default: channel]")  # fmt: skip
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
-              help="TFLite operator of the global pooling: MEAN, or AVERAGE_POOL_2D for drivers that lack MEAN.")  # fmt: skip
-@click.option("--no-softmax", is_flag=True, help="Leave out the softmax, so that the outputs are logits.")
+              help="TFLite operator of the global average pooling: MEAN, or AVERAGE_POOL_2D for drivers without "
+                   "MEAN.")  # fmt: skip
+@click.option("--no-softmax", is_flag=True, help="Omit the softmax, so that the outputs are logits.")
 @preprocessing_options
-@click.option("--features", is_flag=True, help="Output the feature maps, named by their stride, without a classifier.")
+@click.option(
+    "--features",
+    is_flag=True,
+    help="Write a feature extractor without classifier; its outputs are feature maps named by their stride.",
+)
 @click.option("--normalise-in-model", is_flag=True,
-              help="Let the file take raw pixels from 0 to 255; a 1x1 depthwise convolution normalises them.")  # fmt: skip
+              help="Write a file that takes raw pixels from 0 to 255; a 1x1 depthwise convolution normalises them.")  # fmt: skip
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
-              help="What writes the file: direct, the writer of this package, or TensorFlow's converter.")  # fmt: skip
-@click.option("--overwrite", is_flag=True, help="Replace files that exist.")
+              help="Program that writes the file: direct (the writer of mhmodels) or tensorflow (TensorFlow's "
+                   "converter).")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @json_option
 def export(
     models: tuple[str, ...],
@@ -108,11 +119,11 @@ def export(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write TFLite files and verify each at once on real pictures.
+    """Write TFLite files, and compare each file with its network on real pictures.
 
-    MODEL may also be a .keras file, such as a network of the zoo with a head of your own; docs/export.md lists its layers.
-    Each file gets a manifest beside it. A file that does not agree with its network is not kept. If a network or a format
-    fails, the others are still exported, the failures are listed at the end, and the exit code is 1.
+    MODEL may also be a .keras file, such as a network of the zoo with a head of your own; docs/export.md lists the layers that
+    are supported. A manifest is written beside each file. A file that does not agree with its network is not kept. If a
+    network or a format fails, the others are still exported, the failures are listed at the end, and the exit code is 1.
     """
     from mhmodels.export.cli.stated_rule import stated_rule_of
     from mhmodels.export.graph.outputs import WriterOptions

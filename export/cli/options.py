@@ -55,19 +55,19 @@ def preprocessing_options(command: F) -> F:
     for option in (
         click.option(
             "--std", default=None, metavar="S[,S...]",
-            help="Standard deviation that belongs to --mean, in pixel units: one number such as 128, or one for each channel "
-                 "such as 58.4,57.1,57.4.",
+            help="Standard deviation that belongs to --mean, in pixel units: one number such as 128, or one per channel such "
+                 "as 58.4,57.1,57.4.",
         ),
         click.option(
             "--mean", default=None, metavar="M[,M...]",
-            help="Mean in pixel units (0 to 255): one number such as 128, or one for each channel such as 123.7,116.3,103.5. "
-                 "The model's input is (pixel - mean) / std.",
+            help="Mean that is subtracted from the pixels, in pixel units from 0 to 255: one number such as 128, or one per "
+                 "channel such as 123.7,116.3,103.5. The model's input is (pixel - mean) / std.",
         ),
         click.option(
             "--preprocessing", default=None, metavar="NAME",
-            help="How pixels become the model's input: pixels (unchanged), unit (0 to 1), symmetric (-1 to 1), imagenet, "
-                 "tf_model_garden, a network of the zoo, registered weights, or a file that states it. Default: what the "
-                 "network, the weights or the .keras file states.",
+            help="Rule that turns pixels into the model's input: pixels (unchanged), unit (0 to 1), symmetric (-1 to 1), "
+                 "imagenet, tf_model_garden, a network of the zoo, registered weights, or a file that states a rule. Default: "
+                 "the rule that the network, the weights or the .keras file states.",
         ),
     ):  # fmt: skip
         command = option(command)
@@ -78,14 +78,14 @@ def model_options(command: F) -> F:
     """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
     for option in (
         click.option("--classes", type=int, default=None,
-                     help="Number of classes. Default: that of the weights, else of the network."),
+                     help="Number of classes of the classifier. Default: that of the weights, else of the network."),
         click.option("--input-channels", type=int, default=None,
-                     help="Number of channels of the input. Default: that of the network."),
+                     help="Number of channels of the input, for example 1 for grey pictures. Default: that of the network."),
         click.option("--input-size", type=InputSize(), default=None,
-                     help="Size of the input in pixels, such as 224, or 192x256 for height x width. Default: that of the "
-                          "weights, else of the network."),
+                     help="Height and width of the input in pixels: one number such as 224 for both, or 192x256 for height x "
+                          "width. Default: that of the weights, else of the network."),
         click.option("--width-multiplier", type=float, default=None,
-                     help="Factor that scales all widths, such as 0.5. It overrides that of NAME@WIDTH."),
+                     help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH."),
     ):  # fmt: skip
         command = option(command)
     return command

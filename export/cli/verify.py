@@ -21,23 +21,24 @@ _SHOWN_SATURATED = 0.001
 @click.command(cls=ExportCommand)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--against", metavar="MODEL|FILE", default=None,
-              help="Model, or another .tflite file, to compare the file with. Without it the file is checked alone.")  # fmt: skip
+              help="Model, or another .tflite file, to compare the file with. Default: no comparison; only the file itself is "
+                   "checked.")  # fmt: skip
 @click.option("--images", type=click.Path(path_type=Path, file_okay=False), default=None,
               help="Folder of pictures to run the file on. Default: the bundled photographs.")  # fmt: skip
 @click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights file or registered name for the network in --against. Default: the seeded random weights that "
                    "`mhmodels export` uses.")  # fmt: skip
 @click.option("--tolerance", type=FiniteRange(min=0), default=None,
-              help="Largest difference at the outputs, as a share of their standard deviation. Default: "
-                   f"{FLOAT_TOLERANCE:g} between float32 networks, {FLOAT16_TOLERANCE:g} where one has float16 weights; where "
-                   f"one is integer, a correlation of at least {QUANTISED_CORRELATION:g}.")  # fmt: skip
+              help="Largest allowed difference of the outputs, in standard deviations of the outputs. Default: "
+                   f"{FLOAT_TOLERANCE:g} between float32 networks, {FLOAT16_TOLERANCE:g} if one has float16 weights; if one "
+                   f"computes in integers, a correlation of at least {QUANTISED_CORRELATION:g} is required instead.")  # fmt: skip
 @json_option
 def verify(
     file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool
 ) -> None:
-    """Check a TFLite file: is it whole, does it belong to its manifest, does it agree with a model or another file?
+    """Check that a TFLite file is complete, belongs to its manifest, and agrees with a model or with another file.
 
-    Exit code 1 where it does not; the message then names the first layer that departs.
+    The exit code is 1 if a check fails. If layers differ, the message names the first one.
     """
     from rich.markup import escape
 

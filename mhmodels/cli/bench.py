@@ -57,25 +57,25 @@ class _Destinations(NamedTuple):
     "listed",
     multiple=True,
     metavar="ID...",
-    help="Hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl (`mhmodels hardware` and `mhmodels devices` list "
-    "it); may be repeated.",
+    help="Ids of the hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl, separated by blanks or commas "
+    "(`mhmodels hardware` and `mhmodels devices` list the ids); may be repeated.",
 )
 @click.option(
     "--runs",
     type=click.IntRange(1, 100_000),
     default=50,
     show_default=True,
-    help="Number of timed inferences in a block. Three to ten blocks are made, until three agree. On a phone it is the number of "
-    "inferences of all blocks together.",
+    help="Number of timed inferences per block. On this machine, three to ten blocks are measured, until three of them "
+    "agree. On a phone, number of timed inferences over all blocks together.",
 )
 @click.option(
     "--threads",
     type=click.IntRange(1, 1024),
     default=1,
     show_default=True,
-    help="Number of threads of the runtime; each is pinned to a core of its own.",
+    help="Number of threads of the TFLite runtime; each thread is pinned to a CPU core of its own.",
 )
-@click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
+@click.option("--fresh", is_flag=True, help="Measure even if the store already has the latency.")
 @click.option(
     "--matrix",
     type=click.Path(exists=True, dir_okay=False),
@@ -98,12 +98,13 @@ def bench(
     """Measure latency on hardware and store it.
 
     A FILE is a .tflite file. A MODEL is measured with random weights, in the format that each hardware takes. Without
-    --hardware, a MODEL is measured on the default five hardware, and a FILE on those of them that take its format. Each row
-    is stored as soon as it is measured. A measurement that the store has already is not made again unless the row is noisy.
-    A noisy latency is measured up to three times, on phones once. × means that the network does not run there as a whole.
+    --hardware, a MODEL is measured on the default five hardware (`mhmodels hardware`), and a FILE on those of the five that
+    take its format. Each latency is stored as soon as it is measured. A latency that the store already has is not measured
+    again unless it is noisy. A noisy latency is measured up to three times, on phones once. × means that the hardware does
+    not run the network as a whole.
 
-    For phones, --device S --delegate D stands for --hardware S/D (`mhmodels devices` lists both). If a measurement fails, the
-    others are still made, every failure is listed at the end, and the exit code is 1.
+    For phones, --device S --delegate D is the same as --hardware S/D (`mhmodels devices` lists phones and delegates). If a
+    measurement fails, the others are still made, every failure is listed at the end, and the exit code is 1.
     """
     from mhmodels.registry import resolve
     from mhmodels.store import Store

@@ -30,21 +30,30 @@ if TYPE_CHECKING:
     "listed",
     multiple=True,
     metavar="ID...",
-    help="Hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl; may be repeated. Default: this host's CPU in two "
-    "formats and three Ethos-U (`mhmodels hardware` lists them).",
+    help="Ids of the hardware to measure on, such as host-cpu-int8 or SERIAL/gpu-opencl, separated by blanks or commas; "
+    "may be repeated. Default: the default five of `mhmodels hardware`, which are this host's CPU in two formats and "
+    "three Ethos-U.",
 )
 @click.option(
     "--reference",
     default="mobilenet_v1",
     show_default=True,
     metavar="MODEL",
-    help="Model whose latency counts as 1 on each hardware.",
+    help="Reference model: MN-Norm divides each latency by that of this model on the same hardware.",
 )
 @click.option(
-    "--runs", type=click.IntRange(1, 100_000), default=50, show_default=True, help="Number of timed inferences in a block."
+    "--runs",
+    type=click.IntRange(1, 100_000),
+    default=50,
+    show_default=True,
+    help="Number of timed inferences per block; on a phone, over all blocks together.",
 )
-@click.option("--fresh", is_flag=True, help="Measure again what the store has already.")
-@click.option("--paper", is_flag=True, help="Add the norms that the paper printed for its Pixel 4, for the models that it has.")
+@click.option("--fresh", is_flag=True, help="Measure even if the store already has the latency.")
+@click.option(
+    "--paper",
+    is_flag=True,
+    help="Add the MN-Norms that the paper states for the Pixel 4, for the models that occur in the paper.",
+)
 @phone_options
 @store_option
 @json_option
@@ -61,13 +70,13 @@ def compare(
 ) -> None:
     """Compare models on several hardware: latencies, and their normalised average and maximum (MN-Norm).
 
-    Latencies come from files with random weights, at batch 1, with one thread. Rows are kept in the store and not measured
-    again unless they are noisy (~). A store that cannot be written is enough if it has every row. MN-Norm divides every
-    latency by that of the reference on the same hardware: avg is the mean over the hardware, max is the largest. Phones are
-    columns like any other hardware: give --hardware SERIAL/xnnpack, or --device and --delegate.
+    Latencies are measured with files with random weights, at batch 1, with one thread. They are kept in the store and not
+    measured again unless they are noisy (~). If the store has every latency, it need not be writable. MN-Norm divides every
+    latency by that of the reference model on the same hardware: avg is its mean over the hardware, max its maximum. Phones
+    are columns like any other hardware: give --hardware SERIAL/xnnpack, or --device and --delegate.
 
-    If a model or a phone fails, the others are still compared. ? stands for what failed, every failure is listed at the end
-    with its reason, and the exit code is 1.
+    If a model or a phone fails, the others are still compared. The table shows ? for each failure, every failure is listed at
+    the end with its reason, and the exit code is 1.
     """
     from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.registry import resolve

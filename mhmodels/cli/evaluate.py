@@ -29,10 +29,14 @@ if TYPE_CHECKING:
     "--label-offset",
     type=int,
     default=None,
-    help="Number added to every stored label. Required for TFRecords, for example -1 for labels that begin at 1.",
+    help="Number added to every stored label, for example -1 for labels that begin at 1. Required for TFRecords; 0 by "
+    "default for folders.",
 )
 @click.option(
-    "--width-multiplier", type=float, default=None, help="Factor on the channels of all layers, above 0; overrides NAME@WIDTH."
+    "--width-multiplier",
+    type=float,
+    default=None,
+    help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
 )
 @click.option(
     "--input-size",

@@ -15,10 +15,16 @@ from mhmodels.registry import resolve
 @click.command()
 @click.argument("model")
 @click.option(
-    "--width-multiplier", type=float, default=None, help="Factor on the channels of all layers, above 0; overrides NAME@WIDTH."
+    "--width-multiplier",
+    type=float,
+    default=None,
+    help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
 )
 @click.option(
-    "--input-size", type=int, default=None, help="Height and width of the input in pixels.  [default: the network's own]"
+    "--input-size",
+    type=int,
+    default=None,
+    help="Height and width of the input in pixels, such as 192.  [default: the network's own]",
 )
 @click.option("--classes", type=int, default=None, help="Number of classes of the classifier.  [default: the network's own]")
 @click.option("--layers", is_flag=True, help="Also list every operation with its output size, parameters and MAdds.")

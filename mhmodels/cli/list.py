@@ -58,12 +58,17 @@ def parse_count(text: str) -> float:
     "--max-params",
     type=parse_count,
     metavar="COUNT",
-    help="List only networks with at most this many parameters, for example 5M.",
+    help="List only networks with at most this many parameters; k, M and G stand for 1e3, 1e6 and 1e9, for example 5M.",
 )
 @click.option(
-    "--max-madds", type=parse_count, metavar="COUNT", help="List only networks with at most this many MAdds, for example 350M."
+    "--max-madds",
+    type=parse_count,
+    metavar="COUNT",
+    help="List only networks with at most this many MAdds; k, M and G stand for 1e3, 1e6 and 1e9, for example 350M.",
 )
-@click.option("--max-input-size", type=int, metavar="N", help="List only networks with an input of at most N x N pixels.")
+@click.option(
+    "--max-input-size", type=int, metavar="N", help="List only networks with an input of at most N x N pixels, for example 224."
+)
 @json_option
 def list_command(
     pattern: str,

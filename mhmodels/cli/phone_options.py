@@ -23,51 +23,55 @@ _OPTIONS = (
         "devices",
         multiple=True,
         metavar="SERIAL|NAME",
-        help="Phone to measure on, by serial number or name (`mhmodels devices` lists both); may be repeated.",
+        help="Phone to measure on, given as serial number or name (`mhmodels devices` lists both); may be repeated.",
     ),
     click.option(
         "--delegate",
         "delegates",
         multiple=True,
         metavar="ID",
-        help="Delegate to measure with on each phone, such as gpu-opencl or nnapi:google-edgetpu; may be repeated. "
-        f"[default: {', '.join(DEFAULT_DELEGATES)}]",
+        help="Delegate that runs the networks on each phone of --device, such as gpu-opencl or nnapi:google-edgetpu; may be "
+        f"repeated.  [default: {', '.join(DEFAULT_DELEGATES)}]",
     ),
     click.option(
         "--benchmark-binary",
         "binaries",
         multiple=True,
         type=click.Path(exists=True, dir_okay=False),
-        help="File of benchmark_model for the phone's ABI (arm64 or arm32); may be repeated. TensorFlow publishes nightly "
-        "builds; docs/phones.md says where, and how to build one. Nothing is downloaded.",
+        help="Program benchmark_model for the ABI of the phone (arm64 or arm32); may be repeated, once per ABI. "
+        "docs/phones.md states where TensorFlow publishes it and how to build it; nothing is downloaded. Default: the "
+        "program in the data folder, else the one on the phone.",
     ),
     click.option(
         "--libraries",
         multiple=True,
         type=click.Path(exists=True, file_okay=False),
-        help="Folder with the libraries that delegates need; may be repeated.",
+        help="Folder with the libraries that delegates need (docs/phones.md); may be repeated.",
     ),
     click.option(
         "--delegates-file",
         type=click.Path(exists=True, dir_okay=False),
-        help="JSON or TOML file with delegates of your own (docs/phones.md).",
+        help="JSON or TOML file that defines delegates of your own (docs/phones.md).",
     ),
     click.option(
-        "--require-full-delegation", is_flag=True, help="Store no latency of a network that runs only in part on its delegate."
+        "--require-full-delegation",
+        is_flag=True,
+        help="Store no latency of a network that runs only partly on its delegate; tables then show × for it.",
     ),
     click.option(
         "--blocks",
         type=click.IntRange(1, 1000),
         default=5,
         show_default=True,
-        help="Number of blocks of each network and delegate on a phone; the delegates take turns.",
+        help="Number of blocks of inferences per network and delegate on a phone; the delegates alternate.",
     ),
     click.option(
         "--mode",
         type=click.Choice(("burst", "sustained")),
         default="burst",
         show_default=True,
-        help="burst: short blocks, each after a cool-down. sustained: blocks of a minute each without pauses.",
+        help="Timing mode on phones. burst: short blocks, each after a cool-down. sustained: blocks of one minute each "
+        "without pauses.",
     ),
     click.option(
         "--cool-down",
@@ -75,7 +79,7 @@ _OPTIONS = (
         type=FiniteRange(0, 7200),
         default=300.0,
         show_default=True,
-        help="Longest wait in seconds for the phone to cool down before a block; 0 does not wait.",
+        help="Longest wait in seconds, before each block, for a phone to cool down to its starting temperature; 0 does not wait.",
     ),
     click.option(
         "--min-battery",
@@ -83,34 +87,51 @@ _OPTIONS = (
         type=click.IntRange(0, 100),
         default=30,
         show_default=True,
-        help="Lowest battery level in per cent at which a phone is measured. It does not count while a power supply holds or "
-        "charges the battery.",
+        help="Lowest battery level in percent at which a phone is measured. The level is not checked while a power supply "
+        "charges the battery or holds its level.",
     ),
     click.option(
         "--timeout",
         type=FiniteRange(1, 36_000),
         default=300.0,
         show_default=True,
-        help="Longest time in seconds of one run of the benchmark tool.",
+        help="Longest duration in seconds of one run of benchmark_model on a phone.",
     ),
-    click.option("--profile", is_flag=True, help="Measure the times of the operators too, in one more run."),
-    click.option("--compare-outputs", is_flag=True, help="Compare the outputs with those of the CPU too, in one more run."),
+    click.option(
+        "--profile",
+        is_flag=True,
+        help="On phones, measure the time of each operator in one additional run; --json prints the times.",
+    ),
+    click.option(
+        "--compare-outputs",
+        is_flag=True,
+        help="On phones, compare the outputs of the delegate with those of the CPU in one additional run; --json prints the "
+        "difference.",
+    ),
     click.option(
         "--keep-settings",
         is_flag=True,
-        help="Leave the brightness of the phone's screen as it is. By default the screen is darkened and put back afterwards.",
+        help="Leave the screen settings of the phone as they are. By default the screen is darkened and kept on during the "
+        "measurement, and its settings are restored afterwards.",
     ),
     click.option(
         "--fixed-clocks",
         is_flag=True,
-        help="Measure in Android's fixed performance mode, in which the clocks are lower and steady.",
+        help="Measure in Android's fixed performance mode, in which the clocks are lower and steady. A phone that refuses "
+        "this mode is not measured.",
     ),
-    click.option("--adb", type=click.Path(), default=None, help="Path of the adb executable. By default it is looked for."),
+    click.option(
+        "--adb",
+        type=click.Path(),
+        default=None,
+        help="Path of the adb executable. Default: the adb of the package adbutils, else the one on PATH or in ANDROID_HOME.",
+    ),
     click.option(
         "--adb-server",
         default=None,
         metavar="HOST:PORT",
-        help="Address of the adb server. By default the server of this machine is used.",
+        help="Address of the adb server, for example 192.168.1.5:5037. Default: ADB_SERVER_SOCKET, else the server of this "
+        "machine.",
     ),
 )
 

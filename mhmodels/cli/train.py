@@ -72,14 +72,15 @@ run_options = option_group(
         type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
         default="none",
         show_default=True,
-        help="mirrored uses all GPUs of this machine, multi_worker one process per machine (TF_CONFIG); tpu is untested.",
+        help="How to distribute the training: none (one device), mirrored (all GPUs of this machine), multi_worker (one "
+        "process per machine, each with TF_CONFIG) or tpu (never run).",
     ),
     click.option(
         "--mixed-precision",
         type=click.Choice(["none", "float16", "bfloat16"]),
         default="none",
         show_default=True,
-        help="Compute in this 16-bit type; variables and saved weights stay float32.",
+        help="16-bit type of the computation; variables and saved weights stay float32.",
     ),
     click.option(
         "--checkpoint-minutes",
@@ -92,7 +93,8 @@ run_options = option_group(
         "--quantize-aware",
         type=click.Choice(["int8", "uint8"]),
         default=None,
-        help="Fine-tune --weights with simulated quantisation to this format; model.weights.h5 then contains the learned ranges.",
+        help="Fine-tune the network of --weights with simulated quantisation to this format; model.weights.h5 then contains "
+        "the learned ranges.",
     ),
     click.option(
         "--granularity",
@@ -105,7 +107,7 @@ run_options = option_group(
         type=click.IntRange(0),
         default=None,
         metavar="STEPS",
-        help="With --quantize-aware: step after which batch normalisation uses frozen moving statistics.  "
+        help="With --quantize-aware: number of steps after which batch normalisation uses frozen moving statistics.  "
         "[default: half of the run]",
     ),
     click.option("--resume", is_flag=True, help="Continue the interrupted run in RUNDIR from its newest checkpoint."),
@@ -130,22 +132,29 @@ run_options = option_group(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR",
               help="Folder for checkpoints, logs, metrics and the trained weights.")  # fmt: skip
 @click.option(
-    "--test-data", default=None, metavar="DIR|TFRECORDS", help="Test set, if DATA does not contain one. Not allowed for digits64."
+    "--test-data",
+    default=None,
+    metavar="DIR|TFRECORDS",
+    help="Test set, in the forms of --data, if the training data do not contain one. Not allowed for digits64.",
 )
 @click.option(
     "--label-offset",
     type=int,
     default=None,
-    help="Number added to every stored label. Required for TFRecords, for example -1 for labels that begin at 1.",
+    help="Number added to every stored label, for example -1 for labels that begin at 1. Required for TFRecords; 0 by "
+    "default for folders.",
 )
 @click.option(
-    "--width-multiplier", type=float, default=None, help="Factor on the channels of all layers, above 0; overrides NAME@WIDTH."
+    "--width-multiplier",
+    type=float,
+    default=None,
+    help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
 )
 @click.option(
     "--input-size",
     type=click.IntRange(1),
     default=None,
-    help="Height and width of the input in pixels.  [default: the network's own]",
+    help="Height and width of the input in pixels, such as 192.  [default: the network's own]",
 )
 @click.option(
     "--classes",

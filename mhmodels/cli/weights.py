@@ -35,8 +35,10 @@ def weights() -> None:
 @weights.command("import")
 @click.argument("checkpoint")
 @click.option("--model", required=True, help="Network of the checkpoint: a zoo name, NAME@WIDTH, or an architecture file.")
-@click.option("-o", "--output", required=True, type=OutputFile(".weights.h5"), help="Weights file to write, NAME.weights.h5.")
-@click.option("--overwrite", is_flag=True, help="Replace OUTPUT if it exists.")
+@click.option(
+    "-o", "--output", required=True, type=OutputFile(".weights.h5"), help="Weights file to write, named NAME.weights.h5."
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file of --output if it exists.")
 @click.option(
     "--width-multiplier",
     type=float,
@@ -49,25 +51,29 @@ def weights() -> None:
     default=None,
     help="Expected class count; a mismatch is an error.  [default: derived from the shapes]",
 )
-@click.option("--averages", is_flag=True, help="Take the optimizer's moving averages instead of the trained variables.")
+@click.option(
+    "--averages",
+    is_flag=True,
+    help="Import the moving averages of the optimiser, with which TF Model Garden evaluates, instead of the trained variables.",
+)
 @click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
-              help="Preprocessing in training.  [default: tf_model_garden for a checkpoint, else the rule in the .keras file, "
-                   "else the network's own]")  # fmt: skip
+              help="Preprocessing of the pictures with which the network was trained.  [default: tf_model_garden for a "
+                   "checkpoint, else the rule in the .keras file, else the network's own]")  # fmt: skip
 @click.option(
     "--labels",
     "label_file",
     type=click.Path(dir_okay=False, path_type=Path),
     default=None,
-    help="Text file with class names, one per line.",
+    help="Text file with class names, one per line, to store in the weights file.",
 )
 @click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
 @click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
-              help="Output of the background class.  [default: none; unknown for 1001 outputs]")  # fmt: skip
+              help="Which output is the background class.  [default: none; unknown for 1001 outputs]")  # fmt: skip
 @click.option("--licence", default=None, help="Licence of the weights, for example Apache-2.0.")
 @click.option(
     "--source", "description", default=None, help="Origin of the weights, as free text.  [default: the name of the file]"
 )
-@click.option("--top1", type=FiniteRange(0, 100), default=None, help="Claimed top-1 accuracy in percent.")
+@click.option("--top1", type=FiniteRange(0, 100), default=None, help="Claimed top-1 accuracy in percent, for example 75.3.")
 @click.option("--dataset", default="ImageNet-1k validation", show_default=True, help="Data set on which --top1 was measured.")
 @json_option
 def import_command(

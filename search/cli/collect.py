@@ -41,43 +41,62 @@ class Selection(NamedTuple):
 @click.argument("words", nargs=-1, metavar="[ID]...")
 @space_option
 @click.option(
-    "-n", "count", type=click.IntRange(1, 10_000_000), default=None, help="Number of networks to draw, as by `search sample`."
+    "-n",
+    "count",
+    type=click.IntRange(1, 10_000_000),
+    default=None,
+    help="Number of networks to sample, as with `search sample`; give either -n or --samples.",
 )
-@click.option("--distribution", default=None, metavar="NAME", help="Distribution to sample from, as in `search sample`.")
+@click.option(
+    "--distribution",
+    default=None,
+    metavar="NAME",
+    help="Distribution to sample from: uniform, depth-uniform, window=A:B or mixed (see `mhmodels search sample --help`).",
+)
 @seed_option("of sampling")
 @click.option(
     "--samples",
     type=INPUT_FILE,
     default=None,
     metavar="FILE.jsonl",
-    help="Measure the networks of this file, which `search sample` wrote, instead of drawing some.",
+    help="Measure the networks in this file, as written by `search sample`, instead of sampling.",
 )
 @click.option(
     "--hardware",
     "listed",
     multiple=True,
     metavar="ID...",
-    help="Ids of the hardware to measure on, joined by commas. Default: the default five (`mhmodels hardware`).",
+    help="Ids of the hardware to measure on, separated by blanks or commas; may be repeated. Default: the default five of "
+    "`mhmodels hardware`.",
 )
 @click.option(
-    "--runs", type=click.IntRange(20, 100_000), default=50, show_default=True, help="Number of timed runs in a block of runs."
+    "--runs",
+    type=click.IntRange(20, 100_000),
+    default=50,
+    show_default=True,
+    help="Number of timed inferences per block; on a phone, over all blocks together.",
 )
 @click.option(
-    "--threads", type=click.IntRange(1, 1024), default=1, show_default=True, help="Number of threads of the TFLite runtime."
+    "--threads",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Number of threads of the TFLite runtime, one CPU core each.",
 )
 @click.option(
     "--reference",
     default=None,
     metavar="MODEL",
-    help="Model to time in turns with each network; '' for none. Default: mobilenet_v2.",
+    help="Reference model: on this machine's CPU, its inferences alternate with those of each measured network; '' for "
+    "none. Default: mobilenet_v2.",
 )
 @click.option(
     "--baseline",
     "baselines",
     multiple=True,
     metavar="MODEL",
-    help="Zoo network to measure beside the samples as a reference latency of rewards; '' for none. Default: mobilenet_v1 if its "
-    "input size fits.",
+    help="Network of the zoo that is measured in addition to the samples; its latency is the reference latency of search "
+    "rewards. May be repeated; '' for none. Default: mobilenet_v1 if the space has its input size.",
 )
 @click.option(
     "--interval",
@@ -91,9 +110,9 @@ class Selection(NamedTuple):
     type=FiniteRange(0, 3600),
     default=10.0,
     show_default=True,
-    help="Seconds to wait for a quiet machine before a network is timed.",
+    help="Longest wait in seconds for a quiet machine before a noisy network is timed again; only with --reference ''.",
 )
-@click.option("--once", is_flag=True, help="Measure nothing a second time: neither noisy rows nor outliers.")
+@click.option("--once", is_flag=True, help="Do not measure noisy rows and outliers a second time.")
 @click.option(
     "--scheduler",
     default=None,
@@ -106,7 +125,7 @@ class Selection(NamedTuple):
     type=OutputFile(".csv"),
     default=None,
     metavar="FILE.csv",
-    help="Write all rows of these networks to this file, and their provenance to FILE.json beside it.",
+    help="Write all rows of these networks to this table, and their provenance to FILE.json beside it.",
 )
 @phone_options
 @store_option
@@ -132,11 +151,11 @@ def collect_command(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """Measure many networks on much hardware, for cost models.
+    """Measure sampled networks on several hardware, as data for cost models.
 
-    Every row is stored as soon as it is measured, and no network is measured twice on a hardware: a run that ended early
-    continues when the same command is given again. Networks that were noisy are then tried once more. The exit code is 1 if a
-    hardware vanished or networks failed, after all others are done.
+    Every latency is stored as soon as it is measured. Networks whose latency is in the store are not measured again, so the
+    same command continues an interrupted run. Noisy latencies and outliers are measured once more at the end. If a hardware
+    becomes unavailable or networks fail, all others are still measured, and the exit code is 1.
     """
     if (count is None) == (samples is None):
         raise click.UsageError("give either -n or --samples")

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     type=INPUT_FILE,
     default=None,
     metavar="FILE",
-    help="Latencies to fit to: JSON lines, .csv or .tsv with an encoding or architecture and a latency `ms` in each row. Rows "
-    "without a latency are looked up in --store. Default: all rows of the store.",
+    help="Latencies to fit to: a file of JSON lines, .csv or .tsv with columns `encoding` or `architecture`, and `ms`. "
+    "Rows without a latency are looked up in --store. Default: all rows of the store.",
 )
 @store_option
 @space_option
@@ -44,9 +44,9 @@ if TYPE_CHECKING:
     "--form",
     type=click.Choice(["structural", "coupled", "pairwise"]),
     default=None,
-    help="Form of the model: structural (features of operations; predicts any network), coupled (a weight for each operation at "
-    "each position and pair of widths), pairwise (weights of pairs of choices). Default: pairwise for tabular spaces, else "
-    "structural.",
+    help="Form of the model: structural (features of operations; predicts any network), coupled (a weight per operation, "
+    "position and pair of widths), pairwise (a weight per pair of choices). Default: pairwise for tabular spaces "
+    "(nas_bench_201), else structural.",
 )
 @click.option(
     "--error",
@@ -55,21 +55,21 @@ if TYPE_CHECKING:
     show_default=True,
     help="Error that the fit minimises: relative (ms/ms) or absolute (ms).",
 )
-@click.option("--nonnegative", is_flag=True, help="Allow no weight below 0 ms.")
+@click.option("--nonnegative", is_flag=True, help="Exclude weights of the model below 0 ms.")
 @click.option(
     "--held-out",
     type=FiniteRange(0.01, 0.9),
     default=0.2,
     show_default=True,
-    help="Share of the networks that are held out of the fit and judge the model.",
+    help="Share of the networks that are held out of the fit, to compute the errors of the model, from 0.01 to 0.9.",
 )
 @seed_option("of the split into fitted and held-out networks", 2**32 - 1)
 @click.option(
     "--kind",
     type=click.Choice(["measured", "estimated", "simulated"]),
     default=None,
-    help="Kind of the latencies in --data: measured on a device, estimated by a compiler, or simulated. Default: the kind of the "
-    "hardware.",
+    help="Kind of the latencies in --data: measured on a device, estimated by a compiler, or simulated by a roofline. "
+    "Default: the kind of the hardware.",
 )
 @plot_option
 @click.option(

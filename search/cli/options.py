@@ -50,13 +50,13 @@ limit_options = option_group(
         "limits",
         multiple=True,
         metavar="ID...",
-        help="Keep only networks that all of this hardware runs: declared profiles (pixel4-edgetpu-2020, hexagon-2020) or "
-        "hardware ids, joined by commas.",
+        help="Keep only networks that all of this hardware runs: ids of declared profiles (pixel4-edgetpu-2020, hexagon-2020) "
+        "or of hardware, joined by commas; may be repeated.",
     ),
     click.option(
         "--probe",
         is_flag=True,
-        help="Export small networks and try them on hardware that declares no profile, to find out what it runs.",
+        help="Find out what hardware without a declared profile runs: export one small network per operation and run it there.",
     ),
 )
 
@@ -67,8 +67,8 @@ def where_option(command: F) -> F:
         "--where",
         multiple=True,
         metavar="FIELD=VALUE",
-        help="Use only rows of the store that were taken in this condition, for example configuration.mode=sustained or "
-        "threads=1. Repeat for several fields.",
+        help="Use only rows of the store with this condition, for example configuration.mode=sustained or threads=1. May be "
+        "repeated for several fields.",
     )(command)
 
 
@@ -79,7 +79,8 @@ def plot_option(command: F) -> F:
         type=PICTURE,
         default=None,
         metavar="FILE.png",
-        help="Draw predicted against true latencies of the held-out networks to this file (.png, .svg or .pdf).",
+        help="Draw a scatter plot of predicted against true latencies, for networks that the model was not fitted to, to this "
+        "file (.png, .svg or .pdf).",
     )(command)
 
 

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     multiple=True,
     required=True,
     metavar="model.json|ID",
-    help="Cost model: a file, or the id of one that comes with the package (ethos-u55-128, …). Repeat for several.",
+    help="Cost model: a file written by `search fit`, or the hardware id of a model in the package (ethos-u55-128, …); "
+    "may be repeated.",
 )
 @click.option(
     "--space",
@@ -34,21 +35,21 @@ if TYPE_CHECKING:
     default="multi_hardware",
     show_default=True,
     metavar="NAME",
-    help="Search space of the cost models that are named by ID.",
+    help="Search space of the cost models that are given by hardware id.",
 )
 @click.option(
     "--hardware",
     "hardware_ids",
     multiple=True,
     metavar="ID",
-    help="Refuse cost models of any other hardware than this. Repeat for several.",
+    help="Accept only cost models of this hardware; may be repeated.",
 )
 @click.option(
     "--samples",
     type=INPUT_FILE,
     default=None,
     metavar="FILE.jsonl",
-    help="Predict the networks of this file, which `search sample` wrote.",
+    help="Also predict the networks in this file, as written by `search sample`.",
 )
 @json_option
 def predict_command(
@@ -61,11 +62,11 @@ def predict_command(
 ) -> None:
     """Predict latencies with cost models, without building or measuring anything.
 
-    A structural model predicts any network of the input size that it was fitted for. Networks unlike the space that it was
-    fitted on are predicted less well, and are marked as outside.
+    A structural cost model predicts any network of the input size that it was fitted for. Networks that are not members of the
+    search space of the model are predicted less accurately, and are marked as outside.
 
     If a MODEL is unknown, a cost model does not apply to it, or one of several cost models cannot be read, the others are
-    still predicted; every failure is named at the end, and the exit code is 1.
+    still predicted, every failure is listed at the end, and the exit code is 1.
     """
     if not models and samples is None:
         raise click.UsageError("nothing to predict: give a MODEL or --samples")

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     "--evaluator",
     default=None,
     metavar="MODULE:FUNCTION",
-    help="Function that the log names as the source of accuracies: confirms that it may run. Without this option the command "
-    "asks or, if nobody can answer, refuses.",
+    help="The function that the log names as the source of accuracies; giving it confirms that the command may run it. "
+    "Without this option the command asks for confirmation or, if nobody can answer, refuses.",
 )
-@click.option("--force", is_flag=True, help="Use cost models that their files mark as doubtful, too.")
+@click.option("--force", is_flag=True, help="Use cost models even if their files mark them as doubtful.")
 @result_file_options
 @json_option
 def resume_command(log_path: Path, evaluator: str | None, force: bool, files: ResultFiles, as_json: bool) -> None:
-    """Continue the search that a log holds, with its own settings, to the result that it would have had uninterrupted."""
+    """Continue an interrupted search with the settings in its log; the result is that of an uninterrupted search."""
     import msgspec
 
     from mhmodels.search.run.request import load_request

@@ -33,7 +33,8 @@ from mhmodels.search.cli.run_reward_options import RewardOptions, numbers, rewar
     type=INPUT_FILE,
     default=None,
     metavar="FILE.db",
-    help="Log of the search (SQLite); a search that it holds is continued. Default: none; with --data the name of -o with .db.",
+    help="SQLite file for the log of the search. If it contains a search with the same settings, that search is "
+    "continued. Default: none; with --data, the name of -o with the suffix .db.",
 )
 @result_file_options
 @json_option
@@ -47,7 +48,7 @@ def run_command(
     files: ResultFiles,
     as_json: bool,
 ) -> None:
-    """Search a space for the network of the highest reward, which weighs accuracy against latency on all hardware.
+    """Search a space for the network with the highest reward: its accuracy, reduced by a penalty for latency on all hardware.
 
     Accuracies come from a table, a predictor or a function (--evaluator), or from a super-network that is trained on pictures
     (--data). Latencies come from cost models (--cost-model) or from a table (--latencies).

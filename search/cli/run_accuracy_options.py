@@ -53,42 +53,48 @@ accuracy_options = option_group(
         "--evaluator",
         default=None,
         metavar="FILE|MODULE:FUNCTION",
-        help="Source of accuracies: a published table (FILE.npz[:COLUMN] or FILE.csv), FILE.jsonl with encodings and accuracies "
-        "to train a predictor on, or a function that takes the space and encodings (n, decisions) and returns n fractions.",
+        help="Source of accuracies: a published table (FILE.npz[:COLUMN] or FILE.csv); FILE.jsonl with encodings and "
+        "accuracies, to which a predictor is fitted; or a function that takes the space and encodings (n, decisions) and "
+        "returns n accuracies from 0 to 1.",
     ),
     click.option(
         "--data",
         default=None,
         metavar="DIR|TFRECORDS|digits64",
-        help="Train a super-network on these pictures and judge networks by its shared weights, in place of an evaluator: a "
-        "folder with a folder for each class, TFRecord files, or the generated digits64 and digits64-hard.",
+        help="Train a super-network on these pictures and evaluate networks with its shared weights, instead of --evaluator: "
+        "a folder with one subfolder per class, TFRecord files, or the generated data sets digits64 and digits64-hard.",
     ),
     click.option(
         "--preset",
         default=None,
         metavar="NAME|FILE.json",
-        help="Preset of the super-network's training, with --data: quick, paper, tunas, or a preset file. Default: quick for "
-        "digits64, else paper.",
+        help="With --data: training settings of the super-network: quick, paper, tunas, or a JSON file. Default: quick for "
+        "digits64 and digits64-hard, else paper.",
     ),
     click.option(
-        "--label-offset", type=int, default=None, help="Number to add to the labels of TFRecords, with --data. Default: 0."
+        "--label-offset",
+        type=int,
+        default=None,
+        help="With --data: number added to every stored label, for example -1 for labels that begin at 1. Required for "
+        "TFRecords; 0 by default for folders.",
     ),
     click.option(
         "--classes",
         type=click.IntRange(1),
         default=None,
-        help="Number of classes of the super-network, with --data. Default: the number in the data.",
+        help="With --data: number of classes of the super-network. Default: the number in the data.",
     ),
     click.option(
         "--strategy",
         type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
         default="none",
         show_default=True,
-        help="Distribution of the super-network's training, with --data, as for `mhmodels train`; tpu was never run.",
+        help="With --data: how to distribute the training of the super-network, as in `mhmodels train`: none (one device), "
+        "mirrored (all GPUs of this machine), multi_worker (one process per machine) or tpu (never run).",
     ),
     click.option(
         "--recompute",
         is_flag=True,
-        help="Compute activations of the super-network again in the backward pass, with --data: less memory, more time.",
+        help="With --data: compute activations again in the backward pass, which needs less memory and more time.",
     ),
 )

@@ -65,7 +65,7 @@ result_file_options = option_group(
         type=_RESULT,
         default=None,
         metavar="FILE.json",
-        help="Write the found network to this file, an architecture that every other command takes as MODEL.",
+        help="Write the found network to this file, an architecture file that other commands take as MODEL.",
     ),
     click.option(
         "--front",
@@ -73,9 +73,11 @@ result_file_options = option_group(
         type=_RESULT,
         default=None,
         metavar="FILE.json",
-        help="Write the Pareto-optimal networks to this file.",
+        help="Write the Pareto-optimal networks (accuracy against latency on each hardware) to this file.",
     ),
-    click.option("--name", default=None, help="Name of the found architecture. Default: the name of the output file."),
+    click.option(
+        "--name", default=None, help="Name of the found architecture. Default: the name of the output file without suffix."
+    ),
 )
 
 

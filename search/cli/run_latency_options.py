@@ -36,29 +36,30 @@ latency_options = option_group(
         type=INPUT_FILE,
         multiple=True,
         metavar="model.json|ID",
-        help="Cost model that predicts latencies, one for each hardware: a file, or the id of one that comes with the package "
-        "(ethos-u55-128, …).",
+        help="Cost model that predicts the latencies on one hardware: a file written by `search fit`, or the hardware id of a "
+        "model in the package (ethos-u55-128, …). Give one per hardware.",
     ),
     click.option(
         "--latencies",
         type=INPUT_FILE,
         default=None,
         metavar="FILE.npz|FILE.csv|NAME",
-        help="Table of latencies in place of cost models: a published one, a file that `search collect -o` wrote, or one that "
-        "comes with the package (nas_bench_macro).",
+        help="Table of latencies, instead of cost models: the table of NAS-Bench-201 (.npz), a file written by `search "
+        "collect -o` (.csv), or a table in the package (nas_bench_macro).",
     ),
-    click.option("--force", is_flag=True, help="Use cost models that their files mark as doubtful, too."),
+    click.option("--force", is_flag=True, help="Use cost models even if their files mark them as doubtful."),
     click.option(
         "--hardware",
         multiple=True,
         metavar="ID",
-        help="Ids of the hardware to search for, joined by commas, of those that have a cost model or a column of the table. "
-        "Default: all of them.",
+        help="Ids of the hardware to search for, joined by commas; each must have a cost model or a column of the table. May "
+        "be repeated. Default: all hardware of the cost models or the table.",
     ),
     click.option(
         "--limits",
         multiple=True,
         metavar="ID",
-        help="Search only networks that all of this hardware runs: capability profiles or hardware ids (`search space`).",
+        help="Search only networks that all of this hardware runs: ids of declared profiles (pixel4-edgetpu-2020, "
+        "hexagon-2020) or of hardware, joined by commas; may be repeated.",
     ),
 )

@@ -83,55 +83,57 @@ method_options = option_group(
         type=click.Choice(["reinforce", "evolution", "nsga2", "random"]),
         default="reinforce",
         show_default=True,
-        help="Search method: TuNAS' controller with a refinement (reinforce), regularised evolution, NSGA-II for a whole Pareto "
-        "front, or random search (docs/search.md).",
+        help="Search method: reinforce (TuNAS' controller, then evolution), evolution (regularised), nsga2 (NSGA-II, for a "
+        "whole Pareto front) or random; docs/search.md describes them.",
     ),
     click.option(
         "--evaluations",
         type=click.IntRange(1),
         default=None,
-        help="Number of networks to evaluate, with evolution, nsga2 or random. Default: 1000, for nsga2 2000.",
+        help="With evolution, nsga2 or random: number of networks to evaluate. Default: 1000, for nsga2 2000.",
     ),
     click.option(
         "--steps",
         type=click.IntRange(1),
         default=20_000,
         show_default=True,
-        help="Number of updates of the controller, with reinforce.",
+        help="With reinforce: number of updates of the controller.",
     ),
     click.option(
         "--replicas",
         type=click.IntRange(1, 10_000),
         default=1,
         show_default=True,
-        help="Number of sampled networks for each update of the controller, with reinforce.",
+        help="With reinforce: number of networks that are sampled per update of the controller.",
     ),
     click.option(
         "--learning-rate",
         type=FiniteRange(),
         default=4.8e-3,
         show_default=True,
-        help="Learning rate of the controller's logits, above 0, with reinforce.",
+        help="With reinforce: learning rate of the controller's logits, above 0.",
     ),
     click.option(
         "--delay",
         type=FiniteRange(),
         default=0.25,
         show_default=True,
-        help="Share of the steps before the controller begins to learn, 0 to 1, with reinforce.",
+        help="With reinforce: share of the updates before the controller begins to learn, from 0 to 1.",
     ),
     click.option(
         "--refinement",
         type=click.IntRange(0),
         default=1000,
         show_default=True,
-        help="Number of evaluations by evolution after the controller, with reinforce; 0 ends with the controller's argmax.",
+        help="With reinforce: number of evaluations by evolution after the controller; 0 returns the controller's most "
+        "probable network.",
     ),
     click.option(
         "--population",
         type=click.IntRange(2, 100_000),
         default=None,
-        help="Number of networks in evolution's population. Default: 50, for nsga2 100; at most half of the evaluations.",
+        help="Number of networks in the population of evolution or nsga2. Default: 50, for nsga2 100, but at most half of the "
+        "evaluations.",
     ),
     seed_option("of the search", 2**32 - 1),
 )

@@ -51,7 +51,7 @@ reward_options = option_group(
         type=click.Choice(["avg", "max"]),
         default="avg",
         show_default=True,
-        help="Aggregation of the normalised latency L/C over hardware: mean (avg) or maximum (max).",
+        help="How to aggregate the normalised latencies L/C over the hardware to f: their mean (avg) or maximum (max).",
     ),
     click.option(
         "--reward",
@@ -59,36 +59,39 @@ reward_options = option_group(
         type=click.Choice(["absolute", "soft-exponential", "hard-exponential"]),
         default="absolute",
         show_default=True,
-        help="Form of the reward of accuracy and latency (docs/search.md).",
+        help="Reward: absolute is accuracy + beta * |f/target - 1|, soft-exponential is accuracy * (f/target)^beta, "
+        "hard-exponential is accuracy * min((f/target)^beta, 1).",
     ),
     click.option(
         "--beta",
         type=FiniteRange(),
         default=-0.07,
         show_default=True,
-        help="Exponent or factor β of latency in the reward, below 0.",
+        help="Factor (absolute) or exponent (exponential rewards) of the latency in the reward, below 0.",
     ),
     click.option(
         "--target",
         type=FiniteRange(),
         default=1.0,
         show_default=True,
-        help="Target of the aggregated L/C, above 0; 1 is as slow as the references.",
+        help="Target of the aggregated latency f, above 0; 1 is the latency of the reference.",
     ),
     click.option(
         "--reference",
         "references",
         multiple=True,
         metavar="MODEL|ID=MS",
-        help="Reference latencies that normalise each hardware (C in equations 4 and 5 of the paper): a model, or ID=MS with a "
-        "latency in ms. Default: mobilenet_v1, or the medians of a table.",
+        help="Reference latencies that normalise each hardware (C in equations 4 and 5 of the paper): a model, or ID=MS with "
+        "a latency in ms, for example ethos-u55-128=16.0; may be repeated. Default: mobilenet_v1, or the medians of a "
+        "table.",
     ),
     click.option(
         "--weight",
         "weights",
         multiple=True,
         metavar="ID=W",
-        help="Weight of a hardware in the reward, at least 0; 0 leaves the hardware out. Default: 1.",
+        help="Weight of a hardware in f, at least 0, for example ethos-u55-128=2. Hardware with weight 0 is only reported. "
+        "Default: 1.",
     ),
 )
 

@@ -12,14 +12,15 @@ from mhmodels.search.cli.options import LimitOptions, limit_options, seed_option
 
 @click.command("sample")
 @space_option
-@click.option("-n", "count", type=click.IntRange(1, 10_000_000), required=True, help="Number of different networks to draw.")
+@click.option("-n", "count", type=click.IntRange(1, 10_000_000), required=True, help="Number of different networks to sample.")
 @click.option(
     "--distribution",
     default=None,
     metavar="uniform|depth-uniform|window=A:B|mixed",
-    help="Distribution to sample from. uniform: all decisions independent; depth-uniform: every depth of a stage equally likely; "
-    "window=A:B: networks of A to B times the MAdds of MobileNetV1 1.0; mixed: half depth-uniform, half window=0.5:2. Default: "
-    "mixed, or uniform for tabular spaces, spaces of small networks, and all networks of a space.",
+    help="Distribution to sample from. uniform: all decisions independent; depth-uniform: every depth of a stage equally "
+    "likely; window=A:B: networks of A to B times the MAdds of MobileNetV1 1.0; mixed: half depth-uniform, half "
+    "window=0.5:2. Default: mixed; uniform for tabular spaces (nas_bench_201), for spaces without networks in "
+    "window=0.5:2, and if -n is the size of the space.",
 )
 @seed_option("of sampling")
 @limit_options
@@ -29,7 +30,7 @@ from mhmodels.search.cli.options import LimitOptions, limit_options, seed_option
     type=OutputFile(),
     required=True,
     metavar="FILE.jsonl",
-    help="File to write: JSON lines, one network a line, with its encoding and architecture.",
+    help="File to write: JSON lines, one network per line, with its encoding and architecture.",
 )
 @json_option
 def sample_command(
@@ -41,7 +42,7 @@ def sample_command(
     output: Path,
     as_json: bool,
 ) -> None:
-    """Draw different networks from a space, reproducibly."""
+    """Sample different networks from a space, reproducibly: the same seed gives the same networks."""
     from mhmodels.search.cost_model.latencies.samples import write_samples
     from mhmodels.search.space.catalogue import get_space
     from mhmodels.search.space.limits import hardware_limits, restricted

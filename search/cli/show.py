@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     type=PICTURE,
     default=None,
     metavar="FILE.png",
-    help="Draw the network to this file (.png, .svg or .pdf): a box for each block, as high as it is wide in channels.",
+    help="Draw the network to this file (.png, .svg or .pdf): one box per block, whose height shows the number of channels.",
 )
 @json_option
 def show_command(model: str, png: Path | None, as_json: bool) -> None:
-    """Show a network that a search found, or any other: its stages, blocks and widths, and its origin."""
+    """Show a network, found by a search or any other: its stages, blocks and widths, and its origin."""
     from mhmodels.search.run import drawing
     from mhmodels.search.run.results import NetworkFile, read_network
 

@@ -34,7 +34,7 @@ _SHOWN = 4
 )
 @json_option
 def space_command(words: tuple[str, ...], restriction: LimitOptions, members: tuple[str, ...], as_json: bool) -> None:
-    """Show a search space: its decisions, its exact size, and what hardware takes away from it.
+    """Show a search space: its decisions, its exact size, and the choices that given hardware does not support.
 
     Without NAME, list all spaces.
     """

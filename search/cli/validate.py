@@ -19,8 +19,8 @@ from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, whe
     type=INPUT_FILE,
     default=None,
     metavar="FILE",
-    help="Latencies to compare with, in the formats of `search fit --data`; networks that the model was fitted to are left out. "
-    "Default: all rows of the store.",
+    help="Latencies to compare with, in the formats of `search fit --data`; networks that the model was fitted to are "
+    "left out. Default: all rows of the store.",
 )
 @store_option
 @click.option(

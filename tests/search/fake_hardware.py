@@ -6,7 +6,6 @@ Also preloaded by dask workers (`FAKE_LOG` then names a file that gets a line fo
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -111,7 +110,6 @@ def _hardware(name: str) -> Hardware:
 
 def dask_setup(worker: object) -> None:
     """What `dask worker --preload` calls."""
-    sys.path.insert(0, str(Path(__file__).parents[2]))  # dask loads this file by its path
     from tests.hardware_families import add_family
 
     add_family("fake", FakeRunner(["fake-npu", "fake-cpu", "phone-1"], seconds=float(os.environ.get("FAKE_SECONDS", "0.05"))))

@@ -27,6 +27,7 @@ from .fake_hardware import FakeRunner
 pytest.importorskip("distributed", reason="needs dask.distributed (pip install 'mhmodels[cluster]')")
 
 PRELOAD = Path(__file__).with_name("fake_hardware.py")
+REPOSITORY = Path(__file__).parents[2]
 WAIT_S = 60.0
 
 
@@ -46,6 +47,7 @@ class Cluster:
         environment = {
             **os.environ,
             "FAKE_LOG": str(self.log),
+            "PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}",  # dask loads a copy of the preloaded file
             "MHMODELS_HOME": str(self.folder / "home"),
             "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "3",
         }
