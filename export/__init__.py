@@ -16,7 +16,7 @@ if __name__ != "mhmodels.export":
     raise ImportError("this package is imported as mhmodels.export")
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mhmodels.export.consistency.check import check_consistency
@@ -61,7 +61,7 @@ _MODULES = {
 """Module of each public name, under this package."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a public name from its module when it is first used."""
     if name not in _MODULES:
         raise AttributeError(f"module '{__name__}' has no attribute {name!r}")

@@ -287,7 +287,7 @@ def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]
     return msgspec.structs.fields(kind)
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Structs as dicts without fields at their defaults, so that a field added later does not change an identity."""
     if isinstance(value, msgspec.Struct):
         config, content = value.__struct_config__, {}

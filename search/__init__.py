@@ -16,7 +16,7 @@ if __name__ != "mhmodels.search":
     raise ImportError("this package is imported as mhmodels.search")
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mhmodels.search.collecting.collect import collect
@@ -140,7 +140,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a public name on first use."""
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

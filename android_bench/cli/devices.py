@@ -3,15 +3,47 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 import click
 
 from mhmodels.cli.common import console, emit_json, json_option, note
 
 if TYPE_CHECKING:
+    from mhmodels.android_bench.device.condition import PhoneCondition
     from mhmodels.android_bench.runner import PhoneRunner
     from mhmodels.android_bench.transport.listing import ListedDevice
+
+
+class _Core(TypedDict):
+    number: int
+    max_mhz: float
+
+
+class _Delegate(TypedDict):
+    id: str
+    can_run: bool
+    remark: str
+
+
+class _Row(TypedDict, total=False):
+    serial: str
+    name: str
+    state: str
+    problem: str
+    model: str
+    soc: str
+    android: str
+    sdk: int
+    fingerprint: str
+    abis: tuple[str, ...]
+    cores: list[_Core]
+    big_cores: str
+    gpu: str
+    nnapi_accelerators: tuple[str, ...]
+    free_bytes: int | None
+    condition: PhoneCondition
+    delegates: list[_Delegate]
 
 
 @click.command("devices")
@@ -94,7 +126,7 @@ def devices(
     _print(rows)
 
 
-def _row(runner: PhoneRunner, line: ListedDevice) -> dict[str, Any]:
+def _row(runner: PhoneRunner, line: ListedDevice) -> _Row:
     """One device as data; one that cannot be used carries its problem and nothing else."""
     from mhmodels.android_bench.delegates.suitability import obstacle, remark
     from mhmodels.android_bench.device.condition import read_condition
@@ -102,7 +134,7 @@ def _row(runner: PhoneRunner, line: ListedDevice) -> dict[str, Any]:
     from mhmodels.android_bench.device.names import name_of
     from mhmodels.android_bench.errors import AdbError
 
-    row: dict[str, Any] = {"serial": line.serial, "name": name_of(line.serial), "state": line.state, "problem": line.problem}
+    row: _Row = {"serial": line.serial, "name": name_of(line.serial), "state": line.state, "problem": line.problem}
     if line.problem:
         return row
     try:
@@ -134,7 +166,7 @@ def _row(runner: PhoneRunner, line: ListedDevice) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[_Row]) -> None:
     from rich.markup import escape
     from rich.table import Table
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -163,7 +163,7 @@ def export(
     openers = [_opener(request, options, alone=len(models) == 1) for request in requests]
     exported, failed = _export_all(models, openers, options)
     if as_json:
-        document: dict[str, Any] = {"files": [document_of(one) for one in exported]}
+        document: dict[str, object] = {"files": [document_of(one) for one in exported]}
         emit_json(document | ({"failed": [failure._asdict() for failure in failed]} if failed else {}))
     elif exported:
         print_files(exported, options)

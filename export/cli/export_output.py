@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mhmodels.export.options import ExportOptions
 
 
-def document_of(one: Exported) -> dict[str, Any]:
+def document_of(one: Exported) -> dict[str, object]:
     manifest = one.manifest
     return {
         "path": str(one.path),

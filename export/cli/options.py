@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,7 +22,7 @@ class InputSize(click.ParamType):  # type: ignore[type-arg]
 
     name = "N|HxW"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         """Parses and checks both sides."""
         parts = str(value).lower().split("x")
         if len(parts) > 2 or not all(part.isdecimal() for part in parts):

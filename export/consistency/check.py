@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -224,7 +224,7 @@ def _each_output(compared: _Comparison, threshold: Float32Array) -> tuple[Output
     )
 
 
-def _runner(name: str, compared: _Comparison, threshold: Float32Array, classes: NDArray[Any] | None) -> RunnerReport:
+def _runner(name: str, compared: _Comparison, threshold: Float32Array, classes: NDArray[np.generic] | None) -> RunnerReport:
     found, expected = compared.runs[name].outputs, compared.runs[REFERENCE].outputs
     drift, ranked = compared.drifts(name), compared.rule.best and found.shape[1] > 1
     decisions, sure = compared.decisions(threshold), compared.sure(threshold)

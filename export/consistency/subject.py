@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ class ConsistencySubject(NamedTuple):
     source: ExportSource
     calibration: InputPictures
     pictures: InputPictures
-    classes: NDArray[np.integer[Any]] | None
+    classes: NDArray[np.int32] | None
 
 
 def consistency_subject(model: ModelLike, folder: Path | None) -> ConsistencySubject:
@@ -73,7 +73,7 @@ def consistency_subject(model: ModelLike, folder: Path | None) -> ConsistencySub
 
 def _test_set(
     weights: str | Path | None, architecture: Architecture
-) -> tuple[InputPictures, InputPictures, NDArray[np.integer[Any]]] | None:
+) -> tuple[InputPictures, InputPictures, NDArray[np.int32]] | None:
     """Returns calibration pictures, test pictures and classes of the data set that registered weights were trained on."""
     from mhmodels.training.data.digits64 import CLASSES, SETTINGS, SIDE, test_set, validation_set
 

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +96,11 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
 
 
 def fold_layers(
-    name: str, layers: Mapping[str, Any], architecture: Architecture, ops: tuple[Op, ...], endpoints: tuple[Endpoint, ...]
+    name: str,
+    layers: Mapping[str, keras.layers.Layer],
+    architecture: Architecture,
+    ops: tuple[Op, ...],
+    endpoints: tuple[Endpoint, ...],
 ) -> Graph:
     """Folds batch normalisation into weights, from layers by the names of their operations.
 
@@ -118,14 +122,14 @@ def fold_layers(
     return Graph(architecture, ops, kernels, biases, MODEL_WEIGHTS, {}, endpoints)
 
 
-def _read(variable: Any) -> NDArray[Any]:
+def _read(variable: keras.Variable) -> Float32Array:
     """Returns the values of a Keras variable or array; they may share its memory."""
     value = getattr(variable, "value", variable)
     # TensorFlow's variables copy twice on their way to NumPy; the tensor that they hold does not copy.
     return np.asarray(value.value() if callable(getattr(value, "value", None)) else value)
 
 
-def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Float32Array, Float32Array]:
+def _folded(model: str, layers: Mapping[str, keras.layers.Layer], op: Op) -> tuple[Float32Array, Float32Array]:
     layer = _layer(model, layers, op.name)
     kernel = _read(layer.kernel)
     kernel = kernel[None, None] if kernel.ndim == 2 else kernel  # a dense layer is a convolution of one pixel
@@ -151,7 +155,7 @@ def _folded(model: str, layers: Mapping[str, Any], op: Op) -> tuple[Float32Array
     return (kernel if op.batch_norm else kernel.copy()), bias.astype(np.float32)
 
 
-def _layer(model: str, layers: Mapping[str, Any], name: str) -> Any:
+def _layer(model: str, layers: Mapping[str, keras.layers.Layer], name: str) -> keras.layers.Layer:
     if name not in layers:
         raise ExportError(f"model '{model}' has no layer '{name}': it was not built from this architecture")
     return layers[name]

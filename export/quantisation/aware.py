@@ -8,7 +8,7 @@ The model that it returns trains like any Keras model. `aware_graph` then gives 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypedDict, Unpack
 
 import keras
 import msgspec
@@ -30,6 +30,13 @@ from mhmodels.network import lower
 from mhmodels.weights.loading import ATTRIBUTE
 
 FREEZE_AFTER = 400
+
+
+class AwareSettings(TypedDict, total=False):
+    """Settings of `quantize_aware` that training may choose."""
+
+    freeze_after: int
+    ema: float
 
 
 def quantize_aware(
@@ -104,7 +111,7 @@ def aware_transform(
     architecture: Architecture,
     *,
     granularity: Granularity | None = None,
-    **settings: Any,
+    **settings: Unpack[AwareSettings],
 ) -> Callable[[keras.Model], keras.Model]:
     """Returns `quantize_aware` as a function of the model alone, as the training loop takes it; it calibrates on pictures first.
 

@@ -44,7 +44,7 @@ class AwareRecord(NamedTuple):
         """The operations in execution order."""
         return self.own or lower(self.architecture).ops
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> dict[str, object]:
         """Returns the record as plain data, which is saved with the model."""
         plain = {
             "architecture": msgspec.json.decode(self.architecture.to_json()),

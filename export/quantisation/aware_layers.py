@@ -77,7 +77,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         fixed: a range that follows from a rule and is never learned.
     """
 
-    def __init__(self, tensor: str, ema: float = EMA, fixed: Interval | None = None, **settings: Any) -> None:
+    def __init__(self, tensor: str, ema: float = EMA, fixed: Interval | None = None, **settings: object) -> None:
         super().__init__(**settings)
         self.tensor, self.ema = tensor, ema
         self.fixed = None if fixed is None else (float(fixed[0]), float(fixed[1]))
@@ -118,7 +118,7 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
         """Returns the shape of the input."""
         return input_shape
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Returns the configuration for saving."""
         return {**super().get_config(), "tensor": self.tensor, "ema": self.ema, "fixed": self.fixed}
 
@@ -131,11 +131,11 @@ class QuantisedImage(Quantise):
         record: plain data: architecture and scheme.
     """
 
-    def __init__(self, record: Mapping[str, Any], **settings: Any) -> None:
+    def __init__(self, record: Mapping[str, object], **settings: Any) -> None:
         super().__init__(**settings)
         self.record = dict(record)
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Returns the configuration for saving."""
         return {**super().get_config(), "record": self.record}
 
@@ -164,7 +164,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         grid: Grid,
         gate: bool = False,
         freeze_after: int = 0,
-        **settings: Any,
+        **settings: object,
     ) -> None:
         super().__init__(**settings)
         self.convolution, self.norm = convolution, norm
@@ -262,7 +262,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         """Returns the shape of the output of the convolution."""
         return tuple(self.convolution.compute_output_shape(input_shape))
 
-    def get_config(self) -> dict[str, Any]:
+    def get_config(self) -> dict[str, object]:
         """Returns the configuration for saving."""
         return {
             **super().get_config(),
@@ -274,9 +274,9 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> FoldedConvolution:
+    def from_config(cls, config: dict[str, object]) -> FoldedConvolution:
         """Returns the layer of a configuration that `get_config` gave."""
-        settings = dict(config)
+        settings: dict[str, Any] = dict(config)
         for name in ("convolution", "norm"):
             if settings[name] is not None:
                 settings[name] = keras.saving.deserialize_keras_object(settings[name])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Unpack
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from mhmodels.export.quantisation.aware_layers import EMA, FoldedConvolution, Qu
 from mhmodels.export.quantisation.scheme import calibrated_tensors
 from mhmodels.network import IMAGE, lower
 from mhmodels.weights.info import Learned, WeightsInfo
-from mhmodels.weights.writing import write_weights
+from mhmodels.weights.writing import WeightsDescription, write_weights
 
 
 def is_aware(model: keras.Model) -> bool:
@@ -74,7 +74,7 @@ def learned(model: keras.Model) -> Learned:
     return Learned(format=made.format, granularity=made.granularity, steps=steps, ranges=ranges)
 
 
-def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: Any) -> WeightsInfo:
+def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: Unpack[WeightsDescription]) -> WeightsInfo:
     """Writes the float weights and the learned ranges of a quantisation-aware model into one weights file.
 
     The file loads like any other (`create_model(weights=…)`); `mhmodels export` finds the ranges in it.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -57,15 +56,15 @@ def run_graph(
     return tensors
 
 
-def _scope(op: Op) -> contextlib.AbstractContextManager[Any]:
+def _scope(op: Op) -> contextlib.AbstractContextManager[object]:
     """Names the nodes of a graph after their operation, because the converter orders parallel branches by name."""
     if tf.executing_eagerly():
         return contextlib.nullcontext()
-    scope: contextlib.AbstractContextManager[Any] = tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
+    scope: contextlib.AbstractContextManager[object] = tf.name_scope("op_" + re.sub(r"[^A-Za-z0-9_.]", "_", op.name))
     return scope
 
 
-def _convolve(op: Op, x: tf.Tensor, kernel: Any) -> tf.Tensor:
+def _convolve(op: Op, x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     if op.kind == "depthwise":
         return tf.nn.depthwise_conv2d(
             x, kernel, [1, op.stride, op.stride, 1], op.padding.upper(), dilations=[op.dilation, op.dilation]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
@@ -126,7 +126,7 @@ def _arrays(folder: Path, architecture: Architecture | Frame, limit: int) -> Flo
     return np.stack(images)
 
 
-def _array(path: Path) -> NDArray[Any]:
+def _array(path: Path) -> NDArray[np.generic]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # NumPy evaluates a header as Python's literals: SyntaxError, OSError, EOFError, ValueError, …

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -116,7 +115,7 @@ def _check_layers(
     file: TFLiteFile,
     quantised: QuantisedGraph,
     ops: tuple[Op, ...],
-    encoded: NDArray[Any],
+    encoded: NDArray[np.generic],
     tolerance: float,
 ) -> tuple[str, float]:
     """Computes every layer from the inputs that the file gives it, and returns the worst layer and its departure in steps."""
@@ -142,7 +141,7 @@ def _check_layers(
     return worst, worst_lsb
 
 
-def _check_shapes(path: str | os.PathLike[str], file: TFLiteFile, arrays: Mapping[int, NDArray[Any]]) -> None:
+def _check_shapes(path: str | os.PathLike[str], file: TFLiteFile, arrays: Mapping[int, NDArray[np.generic]]) -> None:
     """Checks that the tensors have the shapes that the file states, which compilers and delegates go by, when it runs."""
     for position, array in arrays.items():
         tensor = file.tensors[position]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from typing import Any
 
 import msgspec
 
@@ -37,7 +36,7 @@ def output_specs(file: TFLiteFile) -> tuple[OutputSpec, ...]:
     return tuple(specs)
 
 
-def input_facts(file: TFLiteFile) -> dict[str, Any]:
+def input_facts(file: TFLiteFile) -> dict[str, object]:
     """Returns type, shape and quantisation of the first input, as fields of `InputSpec`."""
     entry = file.tensors[file.inputs[0]]
     scale, zero_point = _parameters(entry)
@@ -53,7 +52,7 @@ def quantisation_specs(file: TFLiteFile) -> dict[str, TensorSpec]:
     }
 
 
-def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[str, tuple[Any, Any]]:
+def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[str, tuple[object, object]]:
     """Returns the fields of a manifest that contradict its file, as (claimed, found) by field; empty if there are none.
 
     Raises:
@@ -62,7 +61,7 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
     network = manifest.network()
     counts = None if network is None else complexity(network)
     claimed_input = {field: getattr(manifest.input, field) for field in ("dtype", "shape", "scale", "zero_point")}
-    claims: dict[str, tuple[Any, Any]] = {
+    claims: dict[str, tuple[object, object]] = {
         "sha256": (manifest.sha256, hashlib.sha256(data).hexdigest()),
         "file_bytes": (manifest.file_bytes, len(data)),
         "precision": (manifest.precision, compute_format(file)),
@@ -80,7 +79,7 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
     return {field: pair for field, pair in claims.items() if pair[0] != pair[1]}
 
 
-def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteFile) -> dict[str, tuple[Any, Any]]:
+def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteFile) -> dict[str, tuple[object, object]]:
     """Returns claims on the preprocessing, which must be that of the network and fit the quantisation of the input."""
     entry = file.tensors[file.inputs[0]]
     try:
@@ -88,7 +87,7 @@ def _rule_claims(manifest: Manifest, network: Architecture | None, file: TFLiteF
     except ArchitectureError as error:
         raise FileFormatError(f"{manifest.file}: manifest, field 'input': {error}") from error
     whole = len(entry.scale) == 1 and entry.dtype in ("uint8", "int8")
-    claims: dict[str, tuple[Any, Any]] = {}
+    claims: dict[str, tuple[object, object]] = {}
     if rule is None:
         return claims
     if len(entry.shape) == 4 and len(rule.mean) != entry.shape[3]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[Any]:
+def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[np.generic]:
     """Returns pictures as the input of a file takes them: unchanged, or quantised by its parameters."""
     entry = file.tensors[file.inputs[0]]
     if entry.dtype == "float32":
@@ -46,13 +45,13 @@ def encode_input(file: TFLiteFile, images: Float32Array) -> NDArray[Any]:
         scales = entry.scale.tolist()[:4]
         raise ParityError(f"input '{entry.name}' is {entry.dtype} with scales {scales}, expected integers with one scale above 0")
     info = np.iinfo(entry.dtype)
-    integers: NDArray[Any] = np.clip(np.rint(images / entry.scale[0]) + entry.zero_point[0], info.min, info.max).astype(
+    integers: NDArray[np.generic] = np.clip(np.rint(images / entry.scale[0]) + entry.zero_point[0], info.min, info.max).astype(
         entry.dtype
     )
     return integers
 
 
-def dequantise(values: NDArray[Any], tensor: Tensor) -> Float32Array:
+def dequantise(values: NDArray[np.generic], tensor: Tensor) -> Float32Array:
     """Returns the real numbers that the values of a tensor stand for."""
     if not len(tensor.scale):
         return values.astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -57,7 +56,7 @@ def not_compared(reason: str) -> LayerReport:
 
 
 def against_network(
-    path: str | os.PathLike[str], file: TFLiteFile, ops: Sequence[Op], graph: Graph, encoded: NDArray[Any]
+    path: str | os.PathLike[str], file: TFLiteFile, ops: Sequence[Op], graph: Graph, encoded: NDArray[np.generic]
 ) -> LayerReport:
     """Computes every layer with the weights of a network from the inputs that a file gives it, and compares the results.
 
@@ -86,7 +85,7 @@ def against_file(
     file: TFLiteFile,
     other_path: str | os.PathLike[str],
     other: TFLiteFile,
-    inputs: tuple[NDArray[Any], NDArray[Any]],
+    inputs: tuple[NDArray[np.generic], NDArray[np.generic]],
 ) -> LayerReport:
     """Compares the results of the operators of two files in order. Differences add up on the way.
 
@@ -139,7 +138,7 @@ def _report(method: str, limit: float, pairs: Iterator[tuple[str, Float32Array, 
     return LayerReport(method=method, limit=limit, first_departing=first, layers=tuple(layers))
 
 
-def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[Any]) -> Mapping[str, float]:
+def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[np.generic]) -> Mapping[str, float]:
     """Returns the share of the values of each computed tensor that lie at an end of its integers, the largest first.
 
     The lower end does not count where it stands for zero: that is what a ReLU gives.

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,12 +29,12 @@ RuntimeKernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 
 def run_file(
     path: str | os.PathLike[str],
-    inputs: NDArray[Any],
+    inputs: NDArray[np.generic],
     tensors: Sequence[int],
     *,
     kernels: RuntimeKernels = "builtin",
     timeout_s: float = 600.0,
-) -> list[NDArray[Any]]:
+) -> list[NDArray[np.generic]]:
     """Runs a file with one input at batch 1 over a set of inputs.
 
     Args:
@@ -89,7 +89,7 @@ def _serve(request: str, result: str) -> None:
     )
     interpreter.allocate_tensors()
     entry = interpreter.get_input_details()[0]["index"]
-    collected: list[list[NDArray[Any]]] = [[] for _ in settings["tensors"]]
+    collected: list[list[NDArray[np.generic]]] = [[] for _ in settings["tensors"]]
     for one in inputs:
         interpreter.set_tensor(entry, one[None])
         interpreter.invoke()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -78,7 +78,7 @@ def read_with_manifest(path: Path) -> ManifestedFile:
     return ManifestedFile(path, data, file, manifest)
 
 
-def _check_manifest(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> None:
+def _check_manifest(path: Path, differing: Mapping[str, tuple[object, object]]) -> None:
     for field, (claimed, found) in differing.items():
         raise ParityError(
             f"{path}: the manifest's field '{field}' is {str(claimed)[:200]}, the file has {str(found)[:200]}: "
@@ -86,7 +86,7 @@ def _check_manifest(path: Path, differing: Mapping[str, tuple[Any, Any]]) -> Non
         )
 
 
-def _also(differing: Mapping[str, Any], first: str) -> str:
+def _also(differing: Mapping[str, object], first: str) -> str:
     others = [field for field in differing if field != first]
     return f" ({', '.join(others)} differ too)" if others else ""
 

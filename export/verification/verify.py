@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
@@ -149,7 +149,7 @@ def verify(
     )
 
 
-def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[Any]) -> tuple[float, str]:
+def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[np.generic]) -> tuple[float, str]:
     """Returns the largest difference at the outputs between LiteRT with and without XNNPACK, and its unit (see `FileReport`)."""
     file = subject.file
     outputs = [file.tensors[position] for position in file.outputs]
@@ -171,7 +171,7 @@ def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[Any]) -> tuple[floa
 
 
 def _against_file(
-    subject: VerifiedFile, encoded: NDArray[Any], other: VerifiedFile, tolerance: float | None
+    subject: VerifiedFile, encoded: NDArray[np.generic], other: VerifiedFile, tolerance: float | None
 ) -> tuple[Parity, LayerReport]:
     """Compares two files on the same pictures, each preprocessed as its own manifest states."""
     name = str(other.path)
@@ -185,7 +185,7 @@ def _against_file(
 
 def _against_model(
     subject: VerifiedFile,
-    encoded: NDArray[Any],
+    encoded: NDArray[np.generic],
     against: Against,
     weights: str | Path | None,
     tolerance: float | None,
@@ -228,7 +228,7 @@ def _judge(subject: VerifiedFile, parity: Parity, remarks: str, other: str, agai
 
 
 def _model_outputs(
-    subject: VerifiedFile, encoded: NDArray[Any], source: ExportSource
+    subject: VerifiedFile, encoded: NDArray[np.generic], source: ExportSource
 ) -> tuple[dict[str, Float32Array], LayerReport]:
     """Returns the outputs of the model on the pictures, and the comparison of its layers with those of the file."""
     from mhmodels.export.graph.outputs import written_ops

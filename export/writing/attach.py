@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
@@ -51,17 +51,23 @@ def attach_buffer(content: bytes, name: str, data: bytes) -> bytes:
     return bytes(builder.Output())
 
 
+class _Generated(Protocol):
+    """A table as the schema's generated classes read it."""
+
+    _tab: flatbuffers.table.Table
+
+
 class _Tables:
     """Tables of the old file and new ones; the builder counts offsets from the end of the file."""
 
-    def __init__(self, builder: Any, model: Any, length: int) -> None:
+    def __init__(self, builder: flatbuffers.Builder, model: schema.Model, length: int) -> None:
         self.builder, self.model, self.length = builder, model, length
 
-    def offset(self, table: Any) -> int:
+    def offset(self, table: _Generated) -> int:
         """Returns the offset of a table of the old file."""
         return self.length - int(table._tab.Pos)
 
-    def keep(self, field: int, add: Any) -> None:
+    def keep(self, field: int, add: Callable[[flatbuffers.Builder, int], object]) -> None:
         """Copies the reference of a field of the old root to a vector or text, if the field is set."""
         table = self.model._tab
         at = table.Offset(field)

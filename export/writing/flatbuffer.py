@@ -7,7 +7,6 @@ are built directly: the generated object interface would copy every weight twice
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
@@ -67,7 +66,7 @@ def _bytes(tensor: FileTensor) -> int:
 class _Writer:
     """Writes tables of the schema from the records; every method returns the offset of its table."""
 
-    def __init__(self, builder: Any) -> None:
+    def __init__(self, builder: flatbuffers.Builder) -> None:
         self.builder = builder
         self.vectors: dict[tuple[str, bytes], int] = {}
 
@@ -79,7 +78,7 @@ class _Writer:
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
 
-    def numbers(self, values: Iterable[float] | NDArray[Any], dtype: str) -> int:
+    def numbers(self, values: Iterable[float] | NDArray[np.generic], dtype: str) -> int:
         """Writes a vector of numbers; equal ones (shapes, zero points) are written once."""
         array = np.asarray(values, dtype)
         key = (dtype, array.tobytes())

@@ -16,9 +16,10 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TypedDict
 
 import msgspec
 
@@ -126,13 +127,13 @@ class MetadataWriter:
             raise ExportError(f"metadata: tflite-support refuses the file ({said['error']})")
         return base64.b64decode(said["metadata"])
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, object]) -> dict[str, str]:
         """Returns the answer of the child process. A child that gives none is ended, and the next file starts another."""
         if self._child is None or not self._child.alive:
             self._start()
         assert self._child is not None
         try:
-            answer: dict[str, Any] = json.loads(self._child.ask(request, time.monotonic() + TIMEOUT_S))
+            answer: dict[str, str] = json.loads(self._child.ask(request, time.monotonic() + TIMEOUT_S))
         except EOFError:
             reason = f"died ({self._last_words()})"
         except TimeoutError:
@@ -178,7 +179,21 @@ def _serve(channel: int) -> None:
                 answers.write(json.dumps(said) + "\n")
 
 
-def _composer() -> Any:
+class _Request(TypedDict):
+    """A description of metadata with its file, as the child receives it."""
+
+    file: str
+    name: str
+    version: str
+    description: str
+    author: str
+    mean: list[float]
+    std: list[float]
+    labels: list[str]
+    colour: bool
+
+
+def _composer() -> Callable[[_Request], bytes]:
     import ctypes
 
     import libusb_package
@@ -192,7 +207,7 @@ def _composer() -> Any:
     from tensorflow_lite_support.metadata.python import metadata
     from tensorflow_lite_support.metadata.python.metadata_writers import metadata_info, metadata_writer, writer_utils
 
-    def compose(request: dict[str, Any]) -> bytes:
+    def compose(request: _Request) -> bytes:
         """Returns the metadata buffer of a file."""
         model = bytearray(Path(request["file"]).read_bytes())
         general = metadata_info.GeneralMd(

@@ -6,7 +6,7 @@ in the two classes of this module.
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Numerics(Protocol):
         """Returns the kernel of a convolution in the layout of TFLite, and its bias."""
 
 
-def _layout(op: Op, kernel: NDArray[Any]) -> NDArray[Any]:
+def _layout(op: Op, kernel: NDArray[np.generic]) -> NDArray[np.generic]:
     """Returns a view in the layout of TFLite: (channels, h, w, in / groups), depthwise (1, h, w, channels)."""
     if kernel.shape != kernel_shape(op):
         raise ExportError(f"layer '{op.name}': kernel is {kernel.shape}, expected {kernel_shape(op)}")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.graph.operations import Float32Array
@@ -32,7 +33,7 @@ class FileTensor(NamedTuple):
     name: str
     shape: tuple[int, ...]
     dtype: str
-    data: NDArray[Any] | None = None
+    data: NDArray[np.generic] | None = None
     quantisation: TensorQuantisation | None = None
 
 

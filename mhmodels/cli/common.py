@@ -18,10 +18,10 @@ from mhmodels.system.files import nearest_folder, try_place
 from mhmodels.system.text import json_text, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 
 
 class OutputFile(click.Path):
@@ -32,7 +32,7 @@ class OutputFile(click.Path):
         super().__init__(path_type=Path, dir_okay=False)
         self.suffixes = suffixes
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Returns the path after creating and removing a test file in its folder."""
         path = Path(str(super().convert(value, param, ctx)))
         if self.suffixes and not path.name.lower().endswith(self.suffixes):
@@ -61,7 +61,7 @@ class FiniteRange(click.FloatRange):
     Unlike `click.FloatRange`, it rejects NaN, infinity and `1_000`.
     """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Returns the number."""
         from mhmodels.formats.numbers import decimal
 
@@ -125,7 +125,7 @@ def store_option(command: F) -> F:
     )(command)
 
 
-def emit_json(document: Any) -> None:
+def emit_json(document: object) -> None:
     """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD."""
     import msgspec
 
@@ -136,7 +136,7 @@ def emit_json(document: Any) -> None:
     click.echo(json_text(msgspec.json.format(encoded, indent=2).decode()))
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     from mhmodels.formats.json_files import plain_text
 
     if isinstance(value, dict):
@@ -173,7 +173,7 @@ def _console(file: TextIO, width: int | None) -> Console:
         def render_str(self, text: str, **settings: Any) -> Text:
             return super().render_str(printable(text, max(len(text), 60), lines=True), **settings)
 
-        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
             for text, style, control in super().render(renderable, options):
                 yield Segment(text if control else printable(text, max(len(text), 60), lines=True), style, control)
 

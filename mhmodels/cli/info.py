@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from mhmodels.architecture import Architecture
@@ -60,7 +58,7 @@ def info(
         _print(architecture, network, layers)
 
 
-def _document(architecture: Architecture, network: Network) -> dict[str, Any]:
+def _document(architecture: Architecture, network: Network) -> dict[str, object]:
     counts = network_complexity(network)
     height, width = architecture.input_size
     return {

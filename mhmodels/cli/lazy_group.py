@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Runs a command; its errors name options in place of the library's arguments."""
         with options_in_errors(self, ctx):
             return super().invoke(ctx)

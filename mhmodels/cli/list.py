@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypedDict
 
 import click
 
@@ -12,8 +12,20 @@ from mhmodels.complexity import complexity
 from mhmodels.errors import UnknownNameError
 from mhmodels.registry import list_models, zoo
 
+
+class _Row(TypedDict):
+    name: str
+    title: str
+    source: str
+    input_size: int | list[int]
+    params: int
+    params_total: int
+    madds: int
+    published: list[dict[str, Any]]
+
+
 # Counts sort in ascending order, accuracies in descending order. All keys are values at width 1.0, like the counts in a row.
-SORTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+SORTS: dict[str, Callable[[_Row], Any]] = {
     "name": lambda row: row["name"],
     "params": lambda row: (row["params"], row["name"]),
     "madds": lambda row: (row["madds"], row["name"]),
@@ -84,7 +96,7 @@ def list_command(
         _print(rows)
 
 
-def _row(name: str) -> dict[str, Any]:
+def _row(name: str) -> _Row:
     entry = zoo()[name]
     counts = complexity(entry.architecture)
     height, width = entry.architecture.input_size
@@ -100,7 +112,7 @@ def _row(name: str) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[_Row]) -> None:
     width = max(len(row["name"]) for row in rows)
     click.echo(f"{'name':{width}}  {'input':>5}  {'params (M)':>10}  {'MAdds (M)':>9}  published top-1")
     for row in rows:

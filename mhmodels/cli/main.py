@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -74,7 +73,7 @@ def _reader_is_there() -> bool:
 class RootGroup(LazyGroup):
     """The root of the command line."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Runs a command and keeps two exceptions from click.
 
         Click would exit with code 1 after the reader of stdout, such as `head`, closed the pipe, and report EOFError as an
@@ -147,7 +146,7 @@ def main() -> None:
         sys.exit(code if isinstance(code, int) else 0)
 
 
-def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: Any) -> None:
+def _show_warning(otherwise: Callable[..., None], message: Warning | str, category: type[Warning], *where: object) -> None:
     """Prints a warning of mhmodels as one line; warnings of other libraries keep Python's format."""
     if issubclass(category, PaddingWarning):
         click.echo(f"warning: {printable(str(message), lines=True)}", err=True)

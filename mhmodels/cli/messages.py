@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
@@ -65,7 +64,7 @@ def options_in_errors(group: click.Group, ctx: click.Context) -> Iterator[None]:
 class OptionNamingGroup(click.Group):
     """A group whose commands name options in library errors."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Runs the group and the chosen command."""
         with options_in_errors(self, ctx):
             return super().invoke(ctx)

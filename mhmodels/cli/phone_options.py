@@ -14,7 +14,7 @@ from mhmodels.cli.common import FiniteRange
 if TYPE_CHECKING:
     from mhmodels.android_bench.delegates.command import Mode
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 DEFAULT_DELEGATES = ("xnnpack", "xnnpack-int8", "gpu-opencl")
 
 _OPTIONS = (
@@ -162,7 +162,7 @@ def phone_options(command: F) -> F:
     """Adds the options of phones to a command, which gets their values as one argument `phones`."""
 
     @functools.wraps(command)
-    def collected(**values: Any) -> Any:
+    def collected(**values: Any) -> object:
         phones = PhoneOptions(**{name: values.pop(name) for name in PhoneOptions.__struct_fields__})
         return command(phones=phones, **values)
 

@@ -4,21 +4,114 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from mhmodels.architecture import Architecture
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, note, progress_console
+from mhmodels.cli.option_groups import option_group
 from mhmodels.registry import resolve
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
     from mhmodels.training.data.sources import Data
     from mhmodels.training.recipes import Recipe
     from mhmodels.training.run.checkpoint import EpochResult
     from mhmodels.training.run.progress import Status
     from mhmodels.training.run.run_folder import Metrics
+    from mhmodels.training.strategies import StrategyName
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a network is trained: weights to begin with, length, machine, precision, and simulated quantisation."""
+
+    weights: str | None
+    epochs: int | None
+    batch_size: int | None
+    seed: int
+    strategy: StrategyName
+    mixed_precision: Literal["none", "float16", "bfloat16"]
+    checkpoint_minutes: float
+    quantize_aware: QuantisedFormat | None
+    granularity: Granularity | None
+    freeze_after: int | None
+    resume: bool
+
+
+run_options = option_group(
+    "options",
+    RunOptions,
+    click.option(
+        "--weights",
+        default=None,
+        metavar="FILE|NAME",
+        help="Initial weights. If their class count differs, all layers except the classifier are loaded.",
+    ),
+    click.option("--epochs", type=click.IntRange(1), default=None, help="Number of epochs.  [default: that of the recipe]"),
+    click.option(
+        "--batch-size",
+        type=click.IntRange(1),
+        default=None,
+        help="Pictures per step, summed over all replicas.  [default: that of the recipe]",
+    ),
+    click.option(
+        "--seed",
+        type=click.IntRange(0, 2**32 - 1),
+        default=0,
+        show_default=True,
+        help="Random seed for initial weights, picture order, augmentation and dropout.",
+    ),
+    click.option(
+        "--strategy",
+        type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
+        default="none",
+        show_default=True,
+        help="How to distribute the training: none (one device), mirrored (all GPUs of this machine), multi_worker (one "
+        "process per machine, each with TF_CONFIG) or tpu (never run).",
+    ),
+    click.option(
+        "--mixed-precision",
+        type=click.Choice(["none", "float16", "bfloat16"]),
+        default="none",
+        show_default=True,
+        help="16-bit type of the computation; variables and saved weights stay float32.",
+    ),
+    click.option(
+        "--checkpoint-minutes",
+        type=FiniteRange(0),
+        default=10.0,
+        show_default=True,
+        help="Minutes between checkpoints within an epoch. A checkpoint is also written after each epoch.",
+    ),
+    click.option(
+        "--quantize-aware",
+        type=click.Choice(["int8", "uint8"]),
+        default=None,
+        help="Fine-tune the network of --weights with simulated quantisation to this format; model.weights.h5 then contains "
+        "the learned ranges.",
+    ),
+    click.option(
+        "--granularity",
+        type=click.Choice(["channel", "tensor"]),
+        default=None,
+        help="With --quantize-aware int8: one weight scale per output channel or per tensor.  [default: channel]",
+    ),
+    click.option(
+        "--freeze-after",
+        type=click.IntRange(0),
+        default=None,
+        metavar="STEPS",
+        help="With --quantize-aware: number of steps after which batch normalisation uses frozen moving statistics.  "
+        "[default: half of the run]",
+    ),
+    click.option("--resume", is_flag=True, help="Continue the interrupted run in RUNDIR from its newest checkpoint."),
+)
 
 
 @click.command("train")
@@ -69,70 +162,7 @@ if TYPE_CHECKING:
     default=None,
     help="Number of classes.  [default: that of the data; for TFRecords the network's]",
 )
-@click.option(
-    "--weights",
-    default=None,
-    metavar="FILE|NAME",
-    help="Initial weights. If their class count differs, all layers except the classifier are loaded.",
-)
-@click.option("--epochs", type=click.IntRange(1), default=None, help="Number of epochs.  [default: that of the recipe]")
-@click.option(
-    "--batch-size",
-    type=click.IntRange(1),
-    default=None,
-    help="Pictures per step, summed over all replicas.  [default: that of the recipe]",
-)
-@click.option(
-    "--seed",
-    type=click.IntRange(0, 2**32 - 1),
-    default=0,
-    show_default=True,
-    help="Random seed for initial weights, picture order, augmentation and dropout.",
-)
-@click.option(
-    "--strategy",
-    type=click.Choice(["none", "mirrored", "multi_worker", "tpu"]),
-    default="none",
-    show_default=True,
-    help="How to distribute the training: none (one device), mirrored (all GPUs of this machine), multi_worker (one "
-    "process per machine, each with TF_CONFIG) or tpu (never run).",
-)
-@click.option(
-    "--mixed-precision",
-    type=click.Choice(["none", "float16", "bfloat16"]),
-    default="none",
-    show_default=True,
-    help="16-bit type of the computation; variables and saved weights stay float32.",
-)
-@click.option(
-    "--checkpoint-minutes",
-    type=FiniteRange(0),
-    default=10.0,
-    show_default=True,
-    help="Minutes between checkpoints within an epoch. A checkpoint is also written after each epoch.",
-)
-@click.option(
-    "--quantize-aware",
-    type=click.Choice(["int8", "uint8"]),
-    default=None,
-    help="Fine-tune the network of --weights with simulated quantisation to this format; model.weights.h5 then contains "
-    "the learned ranges.",
-)
-@click.option(
-    "--granularity",
-    type=click.Choice(["channel", "tensor"]),
-    default=None,
-    help="With --quantize-aware int8: one weight scale per output channel or per tensor.  [default: channel]",
-)
-@click.option(
-    "--freeze-after",
-    type=click.IntRange(0),
-    default=None,
-    metavar="STEPS",
-    help="With --quantize-aware: number of steps after which batch normalisation uses frozen moving statistics.  "
-    "[default: half of the run]",
-)
-@click.option("--resume", is_flag=True, help="Continue the interrupted run in RUNDIR from its newest checkpoint.")
+@run_options
 @json_option
 def train(
     model: str,
@@ -141,10 +171,11 @@ def train(
     output: Path,
     test_data: str | None,
     label_offset: int | None,
-    epochs: int | None,
-    batch_size: int | None,
+    width_multiplier: float | None,
+    input_size: int | None,
+    classes: int | None,
+    options: RunOptions,
     as_json: bool,
-    **options: Any,
 ) -> None:
     """Train a network on pictures and save its weights.
 
@@ -152,13 +183,13 @@ def train(
     interruption, the same command with --resume continues the run; on a CPU of the same machine it ends with the same weights
     as an uninterrupted run.
     """
-    chosen = _recipe(recipe, data, epochs, batch_size)
-    architecture = resolve(model).at(width_multiplier=options["width_multiplier"], input_size=options["input_size"])
+    chosen = _recipe(recipe, data, options.epochs, options.batch_size)
+    architecture = resolve(model).at(width_multiplier=width_multiplier, input_size=input_size)
     from mhmodels.training.data.sources import open_data
 
     opened = open_data(data, label_offset=label_offset, test=test_data)
     _check_aware(options)
-    metrics = _run(_with_classes(architecture, opened, options["classes"]), opened, chosen, output, options)
+    metrics = _run(_with_classes(architecture, opened, classes), opened, chosen, output, options)
     if as_json:
         import msgspec
 
@@ -167,15 +198,15 @@ def train(
         _print(metrics, output)
 
 
-def _check_aware(options: dict[str, Any]) -> None:
-    if options["quantize_aware"]:
-        if options["weights"] is None:
+def _check_aware(options: RunOptions) -> None:
+    if options.quantize_aware:
+        if options.weights is None:
             raise click.UsageError("--quantize-aware needs --weights: a network learns in floating point first")
-        if options["mixed_precision"] != "none":
+        if options.mixed_precision != "none":
             raise click.UsageError(
                 "--quantize-aware needs --mixed-precision none: the steps of 8 bits are finer than 16-bit floats"
             )
-    elif options["granularity"] or options["freeze_after"] is not None:
+    elif options.granularity or options.freeze_after is not None:
         raise click.UsageError("--granularity and --freeze-after belong to --quantize-aware")
 
 
@@ -195,7 +226,7 @@ def _with_classes(architecture: Architecture, data: Data, classes: int | None) -
     return architecture.at(classes=classes or (source.classes if source else None))
 
 
-def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, options: dict[str, Any]) -> Metrics:
+def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, options: RunOptions) -> Metrics:
     from mhmodels.system.quiet import load_tensorflow
 
     load_tensorflow()
@@ -206,17 +237,17 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
         data=data,
         recipe=recipe,
         folder=output,
-        seed=options["seed"],
-        strategy=options["strategy"],
-        precision="float32" if options["mixed_precision"] == "none" else options["mixed_precision"],
-        weights=options["weights"],
-        checkpoint_seconds=60 * options["checkpoint_minutes"],
-        resume=options["resume"],
+        seed=options.seed,
+        strategy=options.strategy,
+        precision="float32" if options.mixed_precision == "none" else options.mixed_precision,
+        weights=options.weights,
+        checkpoint_seconds=60 * options.checkpoint_minutes,
+        resume=options.resume,
     )
-    if options["quantize_aware"]:
+    if options.quantize_aware:
         from mhmodels.cli.quantised_training import quantise_aware
 
-        request = quantise_aware(request, options["quantize_aware"], options["granularity"], options["freeze_after"])
+        request = quantise_aware(request, options.quantize_aware, options.granularity, options.freeze_after)
     with _watch() as observer:
         return train_network(request, observer)
 
@@ -224,7 +255,7 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
 class _Watcher:
     """Shows the progress of a run on stderr: one line per epoch and, on a terminal, a live progress bar."""
 
-    def __init__(self, bar: Any, task: Any) -> None:
+    def __init__(self, bar: Progress, task: TaskID) -> None:
         self._bar, self._task = bar, task
 
     def stepped(self, status: Status) -> None:

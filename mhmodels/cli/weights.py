@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import click
 
@@ -11,9 +11,20 @@ from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, 
 
 if TYPE_CHECKING:
     from mhmodels.weights import Imported, WeightsInfo
+    from mhmodels.weights.info import Background
     from mhmodels.weights.sources.source import Layer, WeightsSource
 
 SHOWN_NAMES = 10
+
+
+class _Stated(TypedDict):
+    """The options of an import that are fields of `Stated`."""
+
+    preprocessing: str | None
+    label_set: str | None
+    background: Background | None
+    licence: str | None
+    description: str | None
 
 
 @click.group()
@@ -77,7 +88,7 @@ def import_command(
     top1: float | None,
     dataset: str,
     as_json: bool,
-    **stated: Any,
+    **stated: Unpack[_Stated],
 ) -> None:
     """Import weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
 
@@ -184,7 +195,7 @@ def _checked_info(file: str) -> WeightsInfo | None:
         return opened.info
 
 
-def _imported(done: Imported) -> dict[str, Any]:
+def _imported(done: Imported) -> dict[str, object]:
     return {
         "path": done.path,
         "model": done.architecture.name,
@@ -203,7 +214,7 @@ def _imported(done: Imported) -> dict[str, Any]:
     }
 
 
-def _labels(info: WeightsInfo) -> dict[str, Any]:
+def _labels(info: WeightsInfo) -> dict[str, object]:
     return {"name": info.labels.name, "background": info.labels.background, "offset": info.labels.offset}
 
 
@@ -228,7 +239,7 @@ def _print_imported(done: Imported) -> None:
         )
 
 
-def _document(source: WeightsSource, info: WeightsInfo | None, fits: list[str]) -> dict[str, Any]:
+def _document(source: WeightsSource, info: WeightsInfo | None, fits: list[str]) -> dict[str, object]:
     return {
         "path": source.path,
         "format": source.kind,
@@ -242,13 +253,13 @@ def _document(source: WeightsSource, info: WeightsInfo | None, fits: list[str]) 
     }
 
 
-def _plain(info: WeightsInfo) -> dict[str, Any]:
+def _plain(info: WeightsInfo) -> dict[str, object]:
     import msgspec
 
     return {key: value for key, value in msgspec.to_builtins(info).items() if key != "architecture"}
 
 
-def _layer(layer: Layer) -> dict[str, Any]:
+def _layer(layer: Layer) -> dict[str, object]:
     return {
         "name": layer.name,
         "kind": layer.kind,

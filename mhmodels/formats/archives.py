@@ -10,7 +10,8 @@ import math
 import os
 import zipfile
 from pathlib import Path
-from typing import IO, Any
+from types import ModuleType
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ LARGEST = 4 << 30
 """Bytes that a file may unpack to if its reader does not know better."""
 
 MOST_MEMBERS = 100_000
-_NPY: Any = np.lib.format
+_NPY: ModuleType = np.lib.format
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 

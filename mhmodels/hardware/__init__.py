@@ -10,7 +10,7 @@ A latency is never shown without its kind: measured, estimated, simulated, predi
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mhmodels.hardware.collection import (
     DEFAULT_HARDWARE,
@@ -67,7 +67,7 @@ _HOMES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports the public names that are not needed to measure when they are first used."""
     if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

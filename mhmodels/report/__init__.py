@@ -9,7 +9,7 @@ frame = pandas.DataFrame(comparison.records())
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mhmodels.report.comparison import Comparison, ComparisonRow
@@ -25,7 +25,7 @@ _HOMES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Imports a public name when it is first used, because tables and measuring import more than a command line needs."""
     if name not in _HOMES:
         raise AttributeError(f"module '{__name__}' has no attribute '{name}'")

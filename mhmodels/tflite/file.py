@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from numpy.typing import NDArray
 from mhmodels.errors import FileFormatError
 from mhmodels.system.files import read_bytes
 from mhmodels.tflite.schema import ELEMENT_TYPES, FILE_IDENTIFIER, FUSED_ACTIVATIONS, enumerated, generated
+
+if TYPE_CHECKING:
+    from ai_edge_litert import schema_py_generated as generated_schema
 
 MAX_BYTES = 1 << 31
 MAX_ENTRIES = 100_000
@@ -45,7 +49,7 @@ class Tensor(NamedTuple):
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     axis: int
-    data: NDArray[Any] | None
+    data: NDArray[np.generic] | None
     stored: bool = False
     signature: tuple[int, ...] = ()
 
@@ -129,7 +133,7 @@ def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:
 class _Reader:
     """Reads the tables of one file, and copies at most four times its size, whatever a hostile file claims."""
 
-    def __init__(self, model: Any, schema: Any, size: int) -> None:
+    def __init__(self, model: generated_schema.Model, schema: ModuleType, size: int) -> None:
         self.model, self.schema, self.size = model, schema, size
         self.budget = 4 * size + (1 << 16)
         self.dtypes, self.activations = enumerated(schema.TensorType), enumerated(schema.ActivationFunctionType)
@@ -170,7 +174,7 @@ class _Reader:
         self.spend(len(raw or b""), "names")
         return raw.decode(errors="replace") if raw else ""
 
-    def integers(self, length: int, read: Callable[[], Any], what: str) -> tuple[int, ...]:
+    def integers(self, length: int, read: Callable[[], Iterable[int]], what: str) -> tuple[int, ...]:
         """Returns a vector of whole numbers; an absent one is empty."""
         if not length:
             return ()
@@ -189,7 +193,7 @@ class _Reader:
             kinds.append((f"CUSTOM:{custom}" if custom else names.get(value, f"UNKNOWN_{value}"), code.Version()))
         return kinds
 
-    def tensor(self, tensor: Any, index: int) -> Tensor:
+    def tensor(self, tensor: generated_schema.Tensor, index: int) -> Tensor:
         """Returns one tensor, with a view of its constant."""
         name = self.text(tensor.Name()) or f"tensor {index}"
         kind = self.dtypes.get(tensor.Type(), f"type {tensor.Type()}")
@@ -208,7 +212,7 @@ class _Reader:
         return Tensor(index, name, shape, dtype_name, scale, zero_point, axis, data, stored, signature)
 
     def quantisation(
-        self, table: Any, name: str, shape: tuple[int, ...], dtype: Any
+        self, table: generated_schema.QuantizationParameters | None, name: str, shape: tuple[int, ...], dtype: str | None
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
         """Returns scales, zero points and axis of a tensor."""
         if table is None or not table.ScaleLength():
@@ -230,7 +234,7 @@ class _Reader:
                 raise FileFormatError(f"tensor '{name}': zero point {zero_point[0]} is no {np.dtype(dtype).name}")
         return scale, zero_point, axis
 
-    def operator(self, operator: Any, index: int, kinds: list[tuple[str, int]]) -> Operator:
+    def operator(self, operator: generated_schema.Operator, index: int, kinds: list[tuple[str, int]]) -> Operator:
         """Returns one operator."""
         if not 0 <= operator.OpcodeIndex() < len(kinds):
             raise FileFormatError(f"operator {index}: code {operator.OpcodeIndex()} does not exist (there are {len(kinds)})")
@@ -239,7 +243,7 @@ class _Reader:
         outputs = self.integers(operator.OutputsLength(), operator.OutputsAsNumpy, f"operator {index}")
         return Operator(index, kind, version, inputs, outputs, self.fused_activation(operator, kind))
 
-    def fused_activation(self, operator: Any, kind: str) -> str:
+    def fused_activation(self, operator: generated_schema.Operator, kind: str) -> str:
         """Returns the name of the activation that an operator applies itself."""
         options, table = FUSED_ACTIVATIONS.get(kind), operator.BuiltinOptions()
         if options is None or table is None:
@@ -261,11 +265,11 @@ def _check_indices(inputs: tuple[int, ...], outputs: tuple[int, ...], operators:
                 raise FileFormatError(f"{where}: tensor {i} does not exist (there are {count})")
 
 
-def _data(buffer: Any, name: str, shape: tuple[int, ...], dtype: Any) -> NDArray[Any] | None:
+def _data(buffer: generated_schema.Buffer, name: str, shape: tuple[int, ...], dtype: str | None) -> NDArray[np.generic] | None:
     if buffer.DataLength() == 0 or dtype is None:
         return None
     raw = buffer.DataAsNumpy()
     if min(shape, default=1) < 0 or math.prod(shape) * np.dtype(dtype).itemsize != len(raw):
         raise FileFormatError(f"tensor '{name}': {len(raw)} bytes of data for shape {shape} of {np.dtype(dtype).name}")
-    values: NDArray[Any] = raw.view(dtype).reshape(shape)  # a view: many tensors may share one buffer
+    values: NDArray[np.generic] = raw.view(dtype).reshape(shape)  # a view: many tensors may share one buffer
     return values

@@ -6,7 +6,8 @@ from the classes that ai-edge-litert generates from the same schema (`generated`
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 FILE_IDENTIFIER = b"TFL3"
 """Bytes 4 to 8 of every TFLite file."""
@@ -81,13 +82,14 @@ def macs_per_output(operator: str, kernel_shape: tuple[int, ...]) -> int:
     return count
 
 
-def generated() -> Any:
+def generated() -> ModuleType:
     """Returns the schema's generated classes; the import takes too long for modules that only need the tables above."""
     from ai_edge_litert import schema_py_generated
 
-    return schema_py_generated
+    schema: ModuleType = schema_py_generated
+    return schema
 
 
-def enumerated(enumeration: Any) -> dict[int, str]:
+def enumerated(enumeration: type) -> dict[int, str]:
     """Returns the names of a generated enumeration by their values."""
     return {value: name for name, value in vars(enumeration).items() if isinstance(value, int)}

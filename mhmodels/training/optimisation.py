@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
@@ -28,7 +28,7 @@ def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Schedule:
 
 def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optimizer:
     """Returns the optimizer of a recipe; with `ema` it also averages the weights."""
-    shared: dict[str, Any] = {"learning_rate": schedule}
+    shared: dict[str, object] = {"learning_rate": schedule}
     if recipe.ema is not None:
         shared |= {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
     chosen = recipe.optimizer

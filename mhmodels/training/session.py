@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import keras
 import msgspec
@@ -31,6 +31,15 @@ from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.loading import ATTRIBUTE
 
 _LIBRARIES = ("tensorflow", "keras", "numpy", "pillow")
+
+
+class _Network(TypedDict):
+    """What the feeds of training and test data have in common."""
+
+    classes: int
+    size: tuple[int, int]
+    preprocessing: Preprocessing
+    max_bad_share: float
 
 
 class TrainingRequest(NamedTuple):
@@ -190,7 +199,7 @@ def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: O
         raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
     architecture = with_preprocessing(request.architecture, recipe)
     _check_pictures(architecture, architecture.preprocessing)
-    shared: dict[str, Any] = {
+    shared: _Network = {
         "classes": architecture.classes,
         "size": architecture.input_size,
         "preprocessing": architecture.preprocessing,

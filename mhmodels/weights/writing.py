@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import h5py
 import msgspec
@@ -22,6 +22,17 @@ from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, c
 from mhmodels.weights.matching import EXTENTS, Target, targets
 from mhmodels.weights.sources.keras_file import INFO_PATH
 from mhmodels.weights.sources.source import Role
+
+
+class WeightsDescription(TypedDict, total=False):
+    """What `write_weights` takes to describe weights."""
+
+    labels: Labels | None
+    source: str
+    licence: str | None
+    accuracy: tuple[Claim, ...]
+    step: int | None
+    padding: Literal["same", "bottom_right"]
 
 
 def write_weights(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -119,7 +119,7 @@ def fit_command(
     _tell_doubts(result.model)
 
 
-def document(result: Fit, output: Path, plot: Path | None) -> dict[str, Any]:
+def document(result: Fit, output: Path, plot: Path | None) -> dict[str, object]:
     """The report on a fit as JSON values."""
     model = result.model
     return {

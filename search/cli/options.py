@@ -1,46 +1,21 @@
-"""Options that several commands of `mhmodels search` share, and the decorator that makes one object of a group of options."""
+"""Options that several commands of `mhmodels search` share."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
 from mhmodels.cli.common import OutputFile
+from mhmodels.cli.option_groups import option_group
 
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., object])
 INPUT_FILE = click.Path(path_type=Path, dir_okay=False)
 PICTURE = OutputFile(".png", ".svg", ".pdf")
 LARGEST_SEED = 2**63 - 1
-
-
-def option_group(name: str, kind: type[Any], *options: Callable[[F], F]) -> Callable[[F], F]:
-    """Adds options whose values reach the command as one object.
-
-    Args:
-        name: Parameter of the command that receives the object.
-        kind: Dataclass with a field for each option, named as the option's value.
-        options: Results of `click.option`, in the order of the help.
-    """
-    names = [field.name for field in fields(kind)]
-
-    def decorate(command: F) -> F:
-        @functools.wraps(command)
-        def grouped(**values: Any) -> Any:
-            group = kind(**{field: values.pop(field) for field in names})
-            return command(**values, **{name: group})
-
-        decorated: Any = grouped
-        for option in reversed(options):
-            decorated = option(decorated)
-        result: F = decorated
-        return result
-
-    return decorate
 
 
 def space_option(command: F) -> F:

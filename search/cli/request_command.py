@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from mhmodels.cli.messages import with_options
@@ -13,7 +11,7 @@ from mhmodels.errors import MhmodelsError
 class RequestCommand(click.Command):
     """A command that makes a search request; errors about the request end with exit code 2 and name options."""
 
-    def invoke(self, ctx: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> object:
         """Runs the command."""
         try:
             return super().invoke(ctx)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mhmodels.search.cli.options import option_group
+from mhmodels.cli.option_groups import option_group
 
 if TYPE_CHECKING:
     from mhmodels.search.run.request import DistributionStrategy, WeightSharing

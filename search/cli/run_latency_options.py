@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from mhmodels.search.cli.options import INPUT_FILE, option_group
+from mhmodels.cli.option_groups import option_group
+from mhmodels.search.cli.options import INPUT_FILE
 
 
 @dataclass(frozen=True)

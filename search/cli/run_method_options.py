@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from mhmodels.cli.common import FiniteRange
-from mhmodels.search.cli.options import option_group, seed_option
+from mhmodels.cli.option_groups import option_group
+from mhmodels.search.cli.options import seed_option
 
 if TYPE_CHECKING:
     from mhmodels.search.methods.strategies import Method

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import FiniteRange
-from mhmodels.search.cli.options import option_group
+from mhmodels.cli.option_groups import option_group
 
 if TYPE_CHECKING:
     from mhmodels.search.objective.rewards import Aggregate, RewardKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -61,7 +61,7 @@ def space_command(words: tuple[str, ...], restriction: LimitOptions, members: tu
     show(space, removals, checked)
 
 
-def document(space: SearchSpace) -> dict[str, Any]:
+def document(space: SearchSpace) -> dict[str, object]:
     """A space as JSON values; sizes are exact integers."""
     import msgspec
 
@@ -85,7 +85,7 @@ def document(space: SearchSpace) -> dict[str, Any]:
     }
 
 
-def _membership_document(found: Membership) -> dict[str, Any]:
+def _membership_document(found: Membership) -> dict[str, object]:
     return found._asdict() | {"hardware": {name: verdict._asdict() for name, verdict in found.hardware.items()}}
 
 
@@ -140,7 +140,7 @@ def show(space: SearchSpace, removals: Sequence[Removal], checked: Sequence[Memb
             out.print(f"  {one.why_not}")
 
 
-def _choices(decision: OneOf[Any], allowed: Sequence[int]) -> list[str]:
+def _choices(decision: OneOf[object], allowed: Sequence[int]) -> list[str]:
     """Choices in words; of many operations, which are long and alike, the first ones and the last."""
     from mhmodels.search.space.decisions import describe
 

@@ -14,7 +14,7 @@ warm-ups, decisions are replaced with some probability, so that all shared weigh
 from __future__ import annotations
 
 import json
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -270,7 +270,7 @@ class Controller:
             values["probabilities"] = [p.round(6).tolist() for p in self.probabilities()]
         return values
 
-    def state(self) -> dict[str, NDArray[Any]]:
+    def state(self) -> dict[str, NDArray[np.generic]]:
         """State that a resumed search needs besides space and settings, as arrays."""
         generator = json.dumps(self._rng.bit_generator.state).encode()
         return {
@@ -281,7 +281,7 @@ class Controller:
             "generator": np.frombuffer(generator, np.uint8).copy(),
         }
 
-    def restore(self, state: dict[str, NDArray[Any]]) -> None:
+    def restore(self, state: dict[str, NDArray[np.generic]]) -> None:
         """Restores a state, so that everything continues as if uninterrupted.
 
         Args:

@@ -7,13 +7,17 @@ generators: they yield encodings that they have not yielded before, and receive 
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from mhmodels.search.arrays import Floats, Indices
 from mhmodels.search.errors import SearchError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
+
+if TYPE_CHECKING:
+    from pymoo.core.population import Population
 
 _REMEDY = (
     "pymoo is not installed; `pip install 'mhmodels[search]'`, "
@@ -126,7 +130,7 @@ def front_search(
         algorithm.advance(infills=infills)
 
 
-def _cut(infills: Any, asked: Encodings, given: Floats, unknown: Indices) -> tuple[Any, Encodings, Floats]:
+def _cut(infills: Population, asked: Encodings, given: Floats, unknown: Indices) -> tuple[Population, Encodings, Floats]:
     """Leaves out the last networks without a value where the budget ends."""
     keep = ~np.isnan(given)
     keep[unknown] = True
@@ -146,7 +150,7 @@ def _different(space: SearchSpace, n: int, rng: np.random.Generator, taken: set[
     return np.array(list(found.values())[:n], np.int16).reshape(-1, len(space.decisions))
 
 
-def require_pymoo() -> Any:
+def require_pymoo() -> ModuleType:
     """Imports the module of operators, whose base classes are pymoo's. Call it before anything is evaluated.
 
     Raises:

@@ -30,7 +30,7 @@ class _Mutate(Mutation):  # type: ignore[misc]  # pymoo has no types
         super().__init__()
         self.space = space
 
-    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **rest: Any) -> Encodings:
+    def _do(self, problem: Problem, X: Encodings, *args: object, random_state: Any = None, **rest: object) -> Encodings:
         return self.space.mutate(X.astype(np.int16), random_state)
 
 
@@ -40,7 +40,7 @@ class _Copy(Crossover):  # type: ignore[misc]  # pymoo has no types
     def __init__(self) -> None:
         super().__init__(n_parents=1, n_offsprings=1, prob=1.0)
 
-    def _do(self, problem: Any, X: Any, *args: Any, **rest: Any) -> Any:
+    def _do(self, problem: Problem, X: Encodings, *args: object, **rest: object) -> Encodings:
         return X.copy()
 
 
@@ -51,14 +51,14 @@ class _Cross(Crossover):  # type: ignore[misc]  # pymoo has no types
         super().__init__(n_parents=2, n_offsprings=1, prob=0.9)
         self.space = space
 
-    def _do(self, problem: Any, X: Any, *args: Any, random_state: Any = None, **rest: Any) -> Any:
+    def _do(self, problem: Problem, X: Encodings, *args: object, random_state: Any = None, **rest: object) -> Encodings:
         return self.space.crossover(X[0].astype(np.int16), X[1].astype(np.int16), random_state)[None]
 
 
 class _Oldest(Survival):  # type: ignore[misc]  # pymoo has no types
     """Keeps the youngest; populations are in order of age."""
 
-    def _do(self, problem: Any, pop: Any, *args: Any, n_survive: int | None = None, **rest: Any) -> Any:
+    def _do(self, problem: Problem, pop: Population, *args: object, n_survive: int | None = None, **rest: object) -> Population:
         return pop[len(pop) - (n_survive or 0) :]
 
 
@@ -69,7 +69,7 @@ class _Unseen(DuplicateElimination):  # type: ignore[misc]  # pymoo has no types
         super().__init__()
         self.seen = seen
 
-    def _do(self, pop: Any, other: Any, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    def _do(self, pop: Population, other: Population | None, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
         if other is None:  # pymoo asks about the children alone first, then about others, which `seen` has
             for place, row in enumerate(pop.get("X")):
                 key = row.astype(np.int16).tobytes()
@@ -78,7 +78,7 @@ class _Unseen(DuplicateElimination):  # type: ignore[misc]  # pymoo has no types
         return is_duplicate
 
 
-def genetic(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, None], tournament: int, children: int) -> Any:
+def genetic(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, None], tournament: int, children: int) -> GA:
     """Sets up regularised evolution, whose first infill is `rows`; arguments as `evolution.regularised`."""
     algorithm = GA(
         pop_size=len(rows),
@@ -93,7 +93,7 @@ def genetic(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, No
     return algorithm.setup(_problem(space, 1), termination=NoTermination(), seed=seed)
 
 
-def fronts(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, None], goals: int) -> Any:
+def fronts(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, None], goals: int) -> NSGA2:
     """Sets up NSGA-II, whose first infill is `rows`; arguments as `evolution.front_search`."""
     algorithm = NSGA2(
         pop_size=len(rows),
@@ -105,12 +105,12 @@ def fronts(space: SearchSpace, seed: int, rows: Encodings, seen: dict[bytes, Non
     return algorithm.setup(_problem(space, goals), termination=NoTermination(), seed=seed)
 
 
-def _best(pop: Any, drawn: NDArray[np.int64], **_: Any) -> NDArray[np.int64]:
+def _best(pop: Population, drawn: NDArray[np.int64], **_: object) -> NDArray[np.int64]:
     """The best individual of each row of drawn ones."""
     goal = pop.get("F")[:, 0]
     winners: NDArray[np.int64] = drawn[np.arange(len(drawn)), goal[drawn].argmin(axis=1)][:, None]
     return winners
 
 
-def _problem(space: SearchSpace, goals: int) -> Any:
+def _problem(space: SearchSpace, goals: int) -> Problem:
     return Problem(n_var=len(space.decisions), n_obj=goals, xl=0, xu=space.cardinalities - 1, vtype=int)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mhmodels.architecture import Architecture, Block
 from mhmodels.blocks import block_steps
@@ -87,7 +87,7 @@ def boxes(architecture: Architecture) -> list[Box]:
     return found
 
 
-def document(file: NetworkFile) -> dict[str, Any]:
+def document(file: NetworkFile) -> dict[str, object]:
     """A network as JSON values: what `search show --json` prints."""
     if file.architecture is None:
         return {"space": file.space_name, "choices": file.choices(), "provenance": file.provenance}
@@ -203,7 +203,7 @@ def block_label(box: Box) -> str:
     return f"{LOOKS[box.kind].name} {box.text}{'!' if box.stride > 1 else ''}{'+' if box.residual else ''}"
 
 
-def origin_lines(provenance: Mapping[str, Any]) -> list[str]:
+def origin_lines(provenance: Mapping[str, object]) -> list[str]:
     """The origin of a network in words; a file that somebody else wrote may lack any of its values."""
     if not provenance:
         return []

@@ -49,7 +49,7 @@ _KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchrono
 class SearchLog:
     """An open log of a search; use it as a context manager."""
 
-    def __init__(self, path: str | os.PathLike[str], request: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], request: Mapping[str, object] | None = None) -> None:
         """Opens a log, or creates it where there is no file.
 
         Args:
@@ -63,21 +63,21 @@ class SearchLog:
         self.path, self._request, self._held, self._locked = Path(path), request, ExitStack(), False
         self._connection = open_database(self.path, _KIND, timeout_s=10.0)
 
-    def header(self) -> dict[str, Any] | None:
+    def header(self) -> dict[str, object] | None:
         """The settings of the search; None in a new log."""
         with self._errors():
             row = self._connection.execute("SELECT document FROM header").fetchone()
         with self._intact("header"):
             return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any])
 
-    def request(self) -> dict[str, Any] | None:
+    def request(self) -> dict[str, object] | None:
         """The request of the search as plain values; None in a new log, and for a search without a request."""
         with self._errors():
             row = self._connection.execute("SELECT request FROM header").fetchone()
         with self._intact("request"):
             return None if row is None else msgspec.json.decode(row[0], type=dict[str, Any] | None)
 
-    def begin(self, header: Mapping[str, Any]) -> None:
+    def begin(self, header: Mapping[str, object]) -> None:
         """Claims the log for this process; writes the settings into a new log, and compares them with those of an old one.
 
         Args:
@@ -107,7 +107,7 @@ class SearchLog:
                 f"(`mhmodels search resume {self.path}`), or {REMEDY}"
             )
 
-    def add(self, phase: str, rows: Evaluations, statistics: Mapping[str, Any]) -> None:
+    def add(self, phase: str, rows: Evaluations, statistics: Mapping[str, object]) -> None:
         """Writes evaluations; when this returns, all of them are in the file, and otherwise none.
 
         Args:
@@ -187,7 +187,7 @@ class SearchLog:
         with self._errors():
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
-    def statistics(self) -> Iterator[dict[str, Any]]:
+    def statistics(self) -> Iterator[dict[str, object]]:
         """Yields the states of the method, each with `after`, the number of evaluations before it."""
         with self._errors():
             rows = self._connection.execute("SELECT after, document FROM statistics ORDER BY rowid").fetchall()
@@ -253,14 +253,14 @@ class SearchLog:
         return translated(self.path, _KIND)
 
 
-def _flat(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(document: Mapping[str, object], prefix: str = "") -> dict[str, object]:
     """Nested objects as `outer.inner`, so that a difference is named where it is."""
-    flat: dict[str, Any] = {}
+    flat: dict[str, object] = {}
     for name, value in document.items():
         flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
     return flat
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = msgspec.json.encode(value).decode()
     return text if len(text) <= 160 else f"{text[:157]}…"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -48,7 +48,7 @@ Progress: TypeAlias = Callable[[int, str, float], None]
 """Called with the number of evaluations, the phase of the method, and the best reward so far."""
 
 
-def header(objective: Objective, evaluator: Evaluator, method: Method, seed: int) -> dict[str, Any]:
+def header(objective: Objective, evaluator: Evaluator, method: Method, seed: int) -> dict[str, object]:
     """Everything that decides what a search does, as plain values: the header of its log and the provenance of its result.
 
     Cost models are named by the SHA-256 of their content as this version writes it.
@@ -144,7 +144,7 @@ def _found(encoding: Encodings, known: EvaluationCache, parts: list[Evaluations]
     )
 
 
-def provenance(settings: Mapping[str, Any], found: FoundNetwork, objective: Objective) -> dict[str, Any]:
+def provenance(settings: Mapping[str, object], found: FoundNetwork, objective: Objective) -> dict[str, object]:
     """The origin of a found network as plain values, for its file.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,29 @@ from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.evaluations import Evaluations
 
 FRONT_FORMAT = "mhmodels.front/1"
+
+
+class FrontNetwork(TypedDict):
+    """A network on a Pareto front; latencies in ms by hardware."""
+
+    encoding: list[int]
+    label: str
+    accuracy: float
+    latency_ms: dict[str, float]
+    f: float
+    reward: float
+
+
+class FrontDocument(TypedDict):
+    """The values of the file of a Pareto front."""
+
+    format: str
+    space: str
+    schema: str
+    hardware: list[str]
+    aggregate: str
+    of: str
+    networks: list[FrontNetwork]
 
 
 def pareto_front(rows: Evaluations, costs: Floats) -> NDArray[np.int64]:
@@ -44,7 +67,7 @@ def pareto_front(rows: Evaluations, costs: Floats) -> NDArray[np.int64]:
     return kept[:count]
 
 
-def front_document(objective: Objective, rows: Evaluations, each: bool) -> dict[str, Any]:
+def front_document(objective: Objective, rows: Evaluations, each: bool) -> FrontDocument:
     """The Pareto front of a search as the values of its file.
 
     Args:
@@ -55,7 +78,7 @@ def front_document(objective: Objective, rows: Evaluations, each: bool) -> dict[
     """
     costs: Floats = rows.latencies[:, objective.reward.counted] if each else rows.f[:, None]
     hardware, encodings = list(objective.sources), objective.space.canonical(rows.encodings)
-    networks = [
+    networks: list[FrontNetwork] = [
         {
             "encoding": encodings[i].tolist(),
             "label": objective.space.label(encodings[i]),

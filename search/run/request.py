@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
@@ -196,9 +196,9 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float))
 
 
-def request_document(request: SearchRequest) -> dict[str, Any]:
+def request_document(request: SearchRequest) -> dict[str, object]:
     """A request as plain values: what a log keeps, and `load_request` reads."""
-    document: dict[str, Any] = msgspec.to_builtins(request)
+    document: dict[str, object] = msgspec.to_builtins(request)
     return document | {"options": document["options"] or {}}
 
 
@@ -223,7 +223,7 @@ def load_request(log_path: Path) -> SearchRequest:
     return _decoded(document, log_path)
 
 
-def _decoded(document: Mapping[str, Any], log_path: Path) -> SearchRequest:
+def _decoded(document: Mapping[str, object], log_path: Path) -> SearchRequest:
     try:
         return msgspec.convert({**document, "options": document.get("options") or None}, SearchRequest)
     except msgspec.ValidationError as error:

@@ -50,7 +50,7 @@ class NetworkFile(NamedTuple):
     architecture: Architecture | None
     space: SearchSpace | None
     encoding: Encodings | None
-    provenance: dict[str, Any]
+    provenance: dict[str, object]
 
     @property
     def space_name(self) -> str:
@@ -65,7 +65,7 @@ class NetworkFile(NamedTuple):
         return {decision.name: describe(decision.choices[int(i)]) for decision, i in rows}
 
 
-def network_file(space: SearchSpace, encoding: Encodings, provenance: Mapping[str, Any], name: str) -> bytes:
+def network_file(space: SearchSpace, encoding: Encodings, provenance: Mapping[str, object], name: str) -> bytes:
     """The content of the file of a found network: an architecture file if the space has architectures.
 
     Every command that takes a MODEL takes an architecture with provenance; its `architecture_id` is that of the network alone.

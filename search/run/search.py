@@ -18,7 +18,7 @@ from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, header, provenance, search
 from mhmodels.search.run.observing import SearchObserver, SilentSearchObserver
-from mhmodels.search.run.pareto import front_document
+from mhmodels.search.run.pareto import FrontDocument, front_document
 from mhmodels.search.run.request import SearchRequest, request_document
 from mhmodels.search.run.resolving import ResolvedSearch, resolve_search
 from mhmodels.search.run.results import network_file
@@ -85,7 +85,7 @@ class SearchResult:
         content = network_file(self.objective.space, self.found.encoding, self.provenance, name or plain_text(Path(path).stem))
         write_atomically(Path(path), content)
 
-    def front(self) -> dict[str, Any]:
+    def front(self) -> FrontDocument:
         """The Pareto front of all evaluated networks, as the values of its file.
 
         Costs are the latencies on every hardware; with the method `NonDominated(each=False)` the only cost is f.

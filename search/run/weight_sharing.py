@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,8 +18,11 @@ from mhmodels.search.run.resolving import ResolvedSearch, resolve_search
 from mhmodels.search.supernet.request import FINALIST, WeightSharingRequest, WeightSharingResult, check_space, settings
 from mhmodels.search.supernet.training.data import open_search_data
 
+if TYPE_CHECKING:
+    import tensorflow as tf
 
-def run_weight_sharing(resolved: ResolvedSearch, observer: SearchObserver) -> tuple[FoundNetwork, dict[str, Any]] | None:
+
+def run_weight_sharing(resolved: ResolvedSearch, observer: SearchObserver) -> tuple[FoundNetwork, dict[str, object]] | None:
     """Runs a search by weight sharing, from where the folder beside its log stands.
 
     Args:
@@ -59,7 +62,9 @@ def run_weight_sharing(resolved: ResolvedSearch, observer: SearchObserver) -> tu
     return found, {**told, **ends, "seconds": round(result.progress.seconds, 1)}
 
 
-def weight_sharing_request(resolved: ResolvedSearch, strategy: Any, log: SearchLog | None) -> WeightSharingRequest:
+def weight_sharing_request(
+    resolved: ResolvedSearch, strategy: tf.distribute.Strategy, log: SearchLog | None
+) -> WeightSharingRequest:
     """The request of the super-network, with its pictures opened.
 
     Args:

@@ -368,7 +368,7 @@ class SearchSpace:
             table[column, allowed] = True
         return table
 
-    def _wrong(self, rows: NDArray[Any]) -> Bools:
+    def _wrong(self, rows: NDArray[np.number[Any]]) -> Bools:
         outside = (rows < 0) | (rows >= self.cardinalities)
         wrong: Bools = outside | ~self._permitted[np.arange(len(self.decisions)), np.where(outside, 0, rows)]
         return wrong

@@ -87,7 +87,7 @@ def _record(request: WeightSharingRequest) -> Path:
     return request.folder / "settings.json"
 
 
-def _compare(request: WeightSharingRequest, own: dict[str, Any]) -> None:
+def _compare(request: WeightSharingRequest, own: dict[str, object]) -> None:
     record = _record(request)
     try:
         there = msgspec.json.decode(read_bytes(record), type=dict[str, Any])

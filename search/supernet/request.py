@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -18,6 +18,9 @@ from mhmodels.search.supernet.presets import Preset
 from mhmodels.search.supernet.training.data import SearchData, identity
 from mhmodels.training.run.checkpoint import Progress
 from mhmodels.version import __version__
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PHASE, FINALIST, ARGMAX = "supernet", "finalist", "argmax"
 """Phases in the log: networks judged during training; finalists, and the argmax, judged on all validation pictures."""
@@ -48,7 +51,7 @@ class WeightSharingRequest(NamedTuple):
     data: SearchData
     preset: Preset
     folder: Path
-    strategy: Any
+    strategy: tf.distribute.Strategy
     log: SearchLog | None = None
     seed: int = 0
     classes: int | None = None

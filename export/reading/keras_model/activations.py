@@ -6,16 +6,19 @@ Functions are told apart by identity, never by name: a function that is called `
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Literal, TypeAlias, get_args
 
 import keras
 import tensorflow as tf
 
-from mhmodels.block_types import Rectifier
+from mhmodels.block_types import Activation, Gate, Rectifier
 from mhmodels.export.reading.keras_model.operation_list import LayerRule, OperationList, refuse
 
+Fused: TypeAlias = Activation | Gate | Literal["softmax"]
+"""An activation of an operation, or the softmax, which is an operation of its own."""
+
 _activations, _ops = keras.activations, keras.ops
-_ACTIVATIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
+_ACTIVATIONS: tuple[tuple[Fused, tuple[Callable[..., tf.Tensor], ...]], ...] = (
     ("linear", (_activations.linear, tf.identity)),
     ("relu", (_activations.relu, _ops.relu, tf.nn.relu)),
     ("relu6", (_activations.relu6, _ops.relu6, tf.nn.relu6)),
@@ -29,7 +32,7 @@ _ACTIVATIONS: tuple[tuple[str, tuple[Callable[..., Any], ...]], ...] = (
 
 def rectifier(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
     """Fuses a rectifier, which is a layer of its own or the activation of another layer."""
-    limits = {None: "relu", 6.0: "relu6"}
+    limits: dict[float | None, Fused] = {None: "relu", 6.0: "relu6"}
     if layer.max_value not in limits or layer.negative_slope or layer.threshold:
         raise refuse(layer, f"max_value {layer.max_value}, negative_slope {layer.negative_slope}: only ReLU and ReLU6 exist")
     return fuse(reader, layer, inputs[0], limits[layer.max_value])
@@ -48,12 +51,12 @@ def activation_of(reader: OperationList, layer: keras.layers.Layer, inputs: list
     raise refuse(layer, f"activation '{name}' has no operator{alike}; expected Keras' own {', '.join(known)}")
 
 
-def function_of(activation: str) -> LayerRule:
+def function_of(activation: Fused) -> LayerRule:
     """Returns the rule for an activation that is a layer or operation of its own."""
     return lambda reader, layer, inputs: fuse(reader, layer, inputs[0], activation)
 
 
-def fuse(reader: OperationList, layer: keras.layers.Layer, source: str, activation: str) -> str:
+def fuse(reader: OperationList, layer: keras.layers.Layer, source: str, activation: Fused) -> str:
     """Makes an activation a part of the operation before it, or a softmax of its own."""
     if activation == "linear":
         return source

@@ -9,7 +9,6 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import keras
 from keras.src.backend.common import global_state
@@ -51,7 +50,7 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
         raise WeightsError(f"{path}: cannot be read as a Keras model ({reason})") from error
 
 
-def _config(file: Path) -> Any:
+def _config(file: Path) -> object:
     size = check_archive(file).get(CONFIG)
     if size is None:
         raise WeightsError(f"{file}: a zip file without {CONFIG}, expected one that Keras saved (.keras)")
@@ -61,7 +60,7 @@ def _config(file: Path) -> Any:
         return json.loads(archive.read(CONFIG))
 
 
-def _loaded(file: Path, config: Any) -> keras.Model:
+def _loaded(file: Path, config: object) -> keras.Model:
     """Makes the model of a configuration, compares its variables with the file, and reads their values."""
     with _deferred_variables() as allocate:
         try:
@@ -109,7 +108,7 @@ def _check_variables(file: Path, model: keras.Model) -> None:
         )
 
 
-def _uncompiled(config: Any) -> Any:
+def _uncompiled(config: object) -> object:
     """Returns a configuration without the optimizers of its models, which are not read."""
     if isinstance(config, dict):
         return {key: _uncompiled(value) for key, value in config.items() if key != "compile_config"}

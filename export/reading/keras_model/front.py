@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import keras
 import numpy as np
@@ -75,7 +74,7 @@ def normalization(reader: OperationList, layer: keras.layers.Layer, inputs: list
     return affine(reader, layer, inputs, 1.0 / deviation, -mean / deviation)
 
 
-def arithmetic(reader: OperationList, operation: keras.Operation, inputs: list[str], arguments: tuple[Any, ...]) -> str:
+def arithmetic(reader: OperationList, operation: keras.Operation, inputs: list[str], arguments: tuple[object, ...]) -> str:
     """Adds arithmetic of a tensor and a constant, as in `x / 127.5 - 1` and in `preprocess_input` of `keras.applications`."""
     first = isinstance(arguments[0], keras.KerasTensor)
     constant = _channels(reader, operation, arguments[1 if first else 0], inputs)
@@ -85,7 +84,9 @@ def arithmetic(reader: OperationList, operation: keras.Operation, inputs: list[s
     return affine(reader, operation, inputs, scale, offset)
 
 
-def affine(reader: OperationList, layer: keras.layers.Layer, inputs: list[str], scale: Any, offset: Any) -> str:
+def affine(
+    reader: OperationList, layer: keras.layers.Layer, inputs: list[str], scale: float | Float64Array, offset: float | Float64Array
+) -> str:
     """Makes `scale` * x + `offset` a part of the preprocessing, or else a 1x1 depthwise convolution."""
     source = inputs[0]
     scale, offset = (_channels(reader, layer, value, inputs) for value in (scale, offset))
@@ -104,7 +105,7 @@ def affine(reader: OperationList, layer: keras.layers.Layer, inputs: list[str], 
     return name
 
 
-def _channels(reader: OperationList, layer: keras.layers.Layer, value: Any, inputs: list[str]) -> Float64Array:
+def _channels(reader: OperationList, layer: keras.layers.Layer, value: object, inputs: list[str]) -> Float64Array:
     """Returns one number a channel, from one number for all or from an array of channels."""
     channels = reader.channels[inputs[0]]
     if isinstance(value, (str, bytes)) or value is None:
@@ -118,7 +119,7 @@ def _channels(reader: OperationList, layer: keras.layers.Layer, value: Any, inpu
     return np.broadcast_to(array.ravel(), (channels,))
 
 
-def operations_of(function: Any) -> type:
+def operations_of(function: Callable[[keras.KerasTensor, keras.KerasTensor], keras.KerasTensor]) -> type:
     """Returns the class of the operation that a function of `keras.ops` adds to a model."""
     tensor = keras.KerasTensor((1, 2, 2, 2))
     return type(function(tensor, tensor)._keras_history.operation)

@@ -6,7 +6,7 @@ Classes and functions are told apart by identity, never by name: a user's subcla
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import keras
 
@@ -25,7 +25,7 @@ from mhmodels.export.reading.keras_model.front import (
     resizing,
     training_only,
 )
-from mhmodels.export.reading.keras_model.operation_list import LayerRule, OperationList, Size, refuse
+from mhmodels.export.reading.keras_model.operation_list import LayerRule, OperationList, Padding, Size, refuse
 from mhmodels.export.reading.keras_model.precision import is_quantised
 
 _NOTHING_IN_INFERENCE = classes_of((
@@ -40,7 +40,7 @@ def operation_of(
     layer: keras.layers.Layer,
     inputs: list[str],
     shape: tuple[int | None, ...],
-    arguments: tuple[Any, ...] = (),
+    arguments: tuple[object, ...] = (),
 ) -> str:
     """Adds the operation of a layer, and returns the name of the operation whose output is that of the layer.
 
@@ -135,9 +135,10 @@ def _square(layer: keras.layers.Layer, **sides: tuple[int, int]) -> tuple[int, .
     return (first, *others)
 
 
-def _padding(layer: keras.layers.Layer, window: int) -> str:
+def _padding(layer: keras.layers.Layer, window: int) -> Padding:
     """Returns the padding of a window. One of a single pixel pads nothing, for which the converter writes SAME."""
-    return "same" if window == 1 else str(layer.padding)
+    own: Padding = layer.padding
+    return "same" if window == 1 else own
 
 
 def _check_data_format(layer: keras.layers.Layer) -> None:
@@ -235,7 +236,7 @@ def _flatten(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]
     return reader.add(layer, "flatten", inputs, height * width * reader.channels[inputs[0]], (1, 1))
 
 
-def _unary(function: Any) -> type:
+def _unary(function: Callable[[keras.KerasTensor], keras.KerasTensor]) -> type:
     """Returns the class of the operation that a function of `keras.ops` with one tensor adds to a model."""
     return operations_of(lambda tensor, _: function(tensor))
 

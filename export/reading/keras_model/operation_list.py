@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias, TypedDict, Unpack
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
+from mhmodels.block_types import Activation, Gate
 from mhmodels.blocks import Kind
 from mhmodels.export.errors import ExportError
 from mhmodels.network import Op
 from mhmodels.preprocessing.layer import stated_rule
 
 Float64Array: TypeAlias = NDArray[np.float64]
+Padding: TypeAlias = Literal["same", "valid"]
 Size: TypeAlias = tuple[int | None, int | None]
 """(height, width) in pixels, as far as they are known."""
 
@@ -68,6 +70,19 @@ class Front:
         return ((images - self.offset) / self.scale).astype(np.float32)
 
 
+class OpFields(TypedDict, total=False):
+    """Fields of an `Op` besides name, kind, inputs, channels and size."""
+
+    kernel: int
+    stride: int
+    dilation: int
+    groups: int
+    bias: bool
+    batch_norm: bool
+    activation: Activation | Gate
+    padding: Padding
+
+
 class OperationList(Protocol):
     """The list that rules add operations to.
 
@@ -85,10 +100,12 @@ class OperationList(Protocol):
     sizes: dict[str, Size]
     channels: dict[str, int]
 
-    def add(self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
+    def add(
+        self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Unpack[OpFields]
+    ) -> str:
         """Adds an operation under a layer's name, which it returns."""
 
-    def change(self, name: str, **fields: Any) -> str:
+    def change(self, name: str, **fields: Unpack[OpFields]) -> str:
         """Fuses something into an operation, whose name it returns."""
 
     def is_first(self, name: str) -> bool:

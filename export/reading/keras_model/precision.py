@@ -72,7 +72,7 @@ def in_float32(model: keras.Model) -> keras.Model:
     return rebuilt
 
 
-def _layers(model: keras.Model) -> Iterator[Any]:
+def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from _layers(layer)
@@ -89,7 +89,7 @@ def _is_single(layer: keras.layers.Layer) -> bool:
     return _policy(layer) == SINGLE or isinstance(layer, keras.Model)
 
 
-def _in_float32(node: Any) -> Any:
+def _in_float32(node: object) -> object:
     """Returns a configuration with float32 in place of every other real type and of the type of the input."""
     if isinstance(node, (list, tuple)):
         return type(node)(_in_float32(entry) for entry in node)
@@ -103,7 +103,7 @@ def _in_float32(node: Any) -> Any:
     return changed
 
 
-def _is_real(value: Any) -> bool:
+def _is_real(value: object) -> bool:
     name = value.get("config", {}).get("name") if isinstance(value, dict) else value
     return isinstance(name, str) and name.startswith(("float", "bfloat", "mixed"))
 

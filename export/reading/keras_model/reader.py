@@ -6,15 +6,18 @@ the pooling. A layer without an operation is rejected by its name.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import keras
 
 from mhmodels.blocks import Kind
 from mhmodels.export.errors import ExportError
 from mhmodels.export.reading.keras_model.layers import operation_of
-from mhmodels.export.reading.keras_model.operation_list import Front, Size
+from mhmodels.export.reading.keras_model.operation_list import Front, OpFields, Size
 from mhmodels.network import IMAGE, Op
+
+if TYPE_CHECKING:
+    from keras.src.ops.node import Node
 
 FLATTEN = "flatten"
 
@@ -156,7 +159,7 @@ class _Reader:
         """Marks the picture as changed, so that tensors that stood for it before may not be read any more."""
         self.changes[IMAGE] = self.changes.get(IMAGE, 0) + 1
 
-    def apply(self, layer: keras.layers.Layer, node: Any, output: keras.KerasTensor) -> str:
+    def apply(self, layer: keras.layers.Layer, node: Node, output: keras.KerasTensor) -> str:
         """Adds a layer as a node calls it, and returns the operation whose output is that of the layer."""
         if isinstance(layer, keras.Model):
             return self._inner(layer, list(node.input_tensors), output)
@@ -167,7 +170,7 @@ class _Reader:
         names = [self.read(entry, layer.name) for entry in node.input_tensors]
         return operation_of(self, layer, names, tuple(output.shape), node.arguments.args)
 
-    def _inner(self, model: keras.Model, inputs: list[Any], output: keras.KerasTensor) -> str:
+    def _inner(self, model: keras.Model, inputs: list[keras.KerasTensor], output: keras.KerasTensor) -> str:
         """Adds a model that is used as a layer."""
         _check_call(model)
         if id(model) in self.seen:
@@ -177,7 +180,9 @@ class _Reader:
             self.bind(inner, self.read(outer, model.name))
         return self.value(model.outputs[output._keras_history.tensor_index])
 
-    def add(self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Any) -> str:
+    def add(
+        self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Unpack[OpFields]
+    ) -> str:
         """Adds an operation under a layer's name."""
         name = str(layer.name)
         if name in self.ops or name == IMAGE:
@@ -188,7 +193,7 @@ class _Reader:
             self.readers.setdefault(source, name)
         return name
 
-    def change(self, name: str, **fields: Any) -> str:
+    def change(self, name: str, **fields: Unpack[OpFields]) -> str:
         """Fuses something into an operation, whose output no operation may have read before."""
         if name in self.readers:
             raise _read_early(name, self.readers[name])
@@ -240,7 +245,7 @@ def _check_call(model: keras.Model) -> None:
 
 
 _INPUT = keras.Input((1,), name="nothing")
-_FUNCTIONAL: Any = type(keras.Model(_INPUT, _INPUT, name="nothing"))
+_FUNCTIONAL: type[keras.Model] = type(keras.Model(_INPUT, _INPUT, name="nothing"))
 """The class of functional models, for which Keras has no public name."""
 
 
@@ -254,7 +259,7 @@ def _read_early(name: str, reader: str) -> ExportError:
     )
 
 
-def _producer(tensor: keras.KerasTensor) -> tuple[Any, Any]:
+def _producer(tensor: keras.KerasTensor) -> tuple[keras.Operation, Node]:
     """Returns the layer that made a Keras tensor, and the node that lists its inputs."""
     history = tensor._keras_history
     return history.operation, history.operation._inbound_nodes[history.node_index]

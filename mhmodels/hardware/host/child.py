@@ -13,7 +13,17 @@ import json
 import os
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+    from numpy.typing import NDArray
+
+Inputs: TypeAlias = "list[tuple[int, NDArray[np.generic]]]"
+Loaded: TypeAlias = "tuple[Interpreter, Inputs]"
 
 WARMUP_RUNS, WARMUP_NS, WARMUP_MOST = 10, 250_000_000, 2000
 """Least number of runs, least time and largest number of runs of the warm-up."""
@@ -23,7 +33,16 @@ REFERENCE_WARMUP_RUNS = 3
 PACE_LOOPS, PACE_STEPS = 7, 2000
 
 
-def fill(interpreter: Any) -> list[tuple[int, Any]]:
+class Settings(TypedDict):
+    """The settings of a session, as `session.py` writes them."""
+
+    path: str
+    xnnpack: bool
+    threads: int
+    reference: str | None
+
+
+def fill(interpreter: Interpreter) -> Inputs:
     """Seeded random values for every input: uniform in -1..1, or over the whole range of an integer type."""
     import numpy as np
 
@@ -43,7 +62,7 @@ def fill(interpreter: Any) -> list[tuple[int, Any]]:
     return inputs
 
 
-def count_nodes(interpreter: Any) -> tuple[int | None, int | None]:
+def count_nodes(interpreter: Interpreter) -> tuple[int | None, int | None]:
     """Number of operators inside delegates, and of all operators of the file; None where this LiteRT does not tell.
 
     The node of a delegate is at the end of the list and names only its borders, so the operators that it replaced are found by
@@ -83,7 +102,7 @@ def pace_ns() -> int:
     return sorted(times)[PACE_LOOPS // 2]
 
 
-def timed_run(interpreter: Any, inputs: list[tuple[int, Any]]) -> tuple[int, int]:
+def timed_run(interpreter: Interpreter, inputs: Inputs) -> tuple[int, int]:
     """Times one inference.
 
     Inputs are written anew each time, because the memory planner may reuse their place.
@@ -99,7 +118,7 @@ def timed_run(interpreter: Any, inputs: list[tuple[int, Any]]) -> tuple[int, int
     return taken, time.thread_time_ns() - own
 
 
-def timed_block(network: tuple[Any, Any], reference: tuple[Any, Any] | None, runs: int, seconds: float) -> dict[str, list[int]]:
+def timed_block(network: Loaded, reference: Loaded | None, runs: int, seconds: float) -> dict[str, list[int]]:
     """Times inferences of a network one by one.
 
     Args:
@@ -133,7 +152,7 @@ def readable(path: str) -> str:
     return path
 
 
-def load(path: str, settings: dict[str, Any]) -> Any:
+def load(path: str, settings: Settings) -> Interpreter:
     """Makes an interpreter and allocates its tensors."""
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
@@ -143,7 +162,7 @@ def load(path: str, settings: dict[str, Any]) -> Any:
     return interpreter
 
 
-def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]] | None:
+def load_reference(settings: Settings) -> Loaded | None:
     """Loads the reference network and warms it up; None if there is none."""
     if settings["reference"] is None:
         return None
@@ -154,7 +173,7 @@ def load_reference(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]]
     return interpreter, inputs
 
 
-def prepare(settings: dict[str, Any]) -> tuple[Any, list[tuple[int, Any]], dict[str, Any]]:
+def prepare(settings: Settings) -> tuple[Interpreter, Inputs, dict[str, object]]:
     """Loads the file and warms up; returns interpreter, inputs and facts about both."""
     start = time.perf_counter_ns()
     interpreter = load(settings["path"], settings)
@@ -185,10 +204,10 @@ def _still_cold(warmup: int, passed_ns: int) -> bool:
     return passed_ns < WARMUP_LIMIT_NS and (warmup < WARMUP_RUNS or (passed_ns < WARMUP_NS and warmup < WARMUP_MOST))
 
 
-def serve(channel: int, settings: dict[str, Any]) -> None:
+def serve(channel: int, settings: Settings) -> None:
     """Answers requests until the channel ends."""
 
-    def answer(document: dict[str, Any]) -> None:
+    def answer(document: Mapping[str, object]) -> None:
         with open(channel, "w", encoding="utf-8", closefd=False) as answers:
             answers.write(json.dumps(document) + "\n")
 

@@ -16,14 +16,22 @@ import runpy
 import sys
 import traceback
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn, TypedDict
 
 contain = runpy.run_path(str(Path(__file__).parents[2] / "system" / "contained.py"))["contain"]
 
 
-def compile_here(request: dict[str, Any], parent: int) -> NoReturn:
+class Request(TypedDict):
+    """A request for a compilation."""
+
+    cores: list[int] | None
+    folder: str
+    arguments: list[str]
+
+
+def compile_here(request: Request, parent: int) -> NoReturn:
     """Compiles and ends the process."""
-    code: Any = 1
+    code: object = 1
     try:
         contain(request["cores"], parent)  # limits are inherited, but not that it ends with the parent
         os.chdir(request["folder"])

@@ -13,7 +13,7 @@ import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,12 +143,13 @@ def scan(file: str) -> NDArray[np.int64]:
     return np.array(places, np.int64).reshape(-1, 2)
 
 
-def _open(file: str) -> Any:
+def _open(file: str) -> IO[bytes]:
     """A local file, or one of the file systems that TensorFlow knows (gs://)."""
     if "://" in file:
         import tensorflow as tf
 
-        return tf.io.gfile.GFile(file, "rb")
+        opened: IO[bytes] = tf.io.gfile.GFile(file, "rb")
+        return opened
     try:
         return open_regular(file)
     except FileFormatError as error:

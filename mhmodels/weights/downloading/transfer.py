@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from mhmodels.errors import WeightsError
@@ -72,7 +72,9 @@ class TimeLimit:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows redirects to web addresses only."""
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
         if urlsplit(newurl).scheme not in ("http", "https"):
             here, there = public_address(req.full_url), public_address(newurl)
             raise WeightsError(f"{here}: the server sends on to {there}, expected an http or https address")
@@ -145,7 +147,9 @@ def _request(url: str) -> urllib.request.Request:
     return request
 
 
-def _receive(url: str, response: Any, part: Path, offset: int, report: Report, clock: TimeLimit) -> int | None:
+def _receive(
+    url: str, response: http.client.HTTPResponse, part: Path, offset: int, report: Report, clock: TimeLimit
+) -> int | None:
     offset, total = _resumed(response, offset)
     if total is not None and total > LARGEST:
         raise WeightsError(f"{public_address(url)}: the server announces {total} bytes, expected at most {LARGEST} of weights")
@@ -163,7 +167,7 @@ def _receive(url: str, response: Any, part: Path, offset: int, report: Report, c
     return total
 
 
-def _resumed(response: Any, offset: int) -> tuple[int, int | None]:
+def _resumed(response: http.client.HTTPResponse, offset: int) -> tuple[int, int | None]:
     """Returns the position of the first byte of the answer, and the size of the whole file if the server states it."""
     if response.status == 206:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))

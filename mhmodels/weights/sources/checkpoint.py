@@ -10,12 +10,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 from mhmodels.errors import WeightsError
 from mhmodels.system.files import open_regular, read_bytes
 from mhmodels.system.quiet import load_tensorflow
 from mhmodels.weights.sources.source import Layer, Part, Variable, WeightsSource, layer_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+    from numpy.typing import NDArray
+    from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
 GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 LAYER_PREFIX = "layer_with_weights-"
@@ -27,6 +33,16 @@ LARGEST_STATE = 4 << 20
 AVERAGE_SLOT = "average"
 READ_ERRORS = (ValueError, RuntimeError, LookupError, TypeError)
 """What TensorFlow's reader raises for broken files, besides its own errors."""
+
+
+class _Reader(Protocol):
+    """TensorFlow's reader of a checkpoint."""
+
+    def get_tensor(self, tensor_str: str) -> NDArray[np.generic]: ...
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]: ...
+
+    def get_variable_to_dtype_map(self) -> dict[str, tf.DType]: ...
 
 
 def find_checkpoint(path: str | os.PathLike[str]) -> str | None:
@@ -102,7 +118,7 @@ def read_checkpoint(prefix: str) -> WeightsSource:
     )
 
 
-def _open(prefix: str) -> tuple[Any, Any]:
+def _open(prefix: str) -> tuple[_Reader, TrackableObjectGraph]:
     """Returns TensorFlow's reader and the object graph."""
     shards = list(Path(prefix).parent.glob(f"{Path(prefix).name}.data-*"))
     if not shards:
@@ -137,8 +153,8 @@ def _unreadable(prefix: str, error: Exception) -> WeightsError:
     )
 
 
-def _variable(prefix: str, reader: Any, name: str, shape: tuple[int, ...], dtype: str) -> Variable:
-    def read() -> Any:
+def _variable(prefix: str, reader: _Reader, name: str, shape: tuple[int, ...], dtype: str) -> Variable:
+    def read() -> NDArray[np.generic]:
         """The array, when it is wanted."""
         import tensorflow as tf
 
@@ -165,7 +181,7 @@ def _step(variables: dict[str, Variable]) -> int | None:
 class _Tree:
     """The object graph of a checkpoint: children by attribute, and the variable that a node is."""
 
-    def __init__(self, graph: Any, variables: dict[str, Variable]) -> None:
+    def __init__(self, graph: TrackableObjectGraph, variables: dict[str, Variable]) -> None:
         count = len(graph.nodes)
         self.graph = graph
         self.children: list[list[tuple[str, int]]] = [

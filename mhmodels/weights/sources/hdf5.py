@@ -19,7 +19,7 @@ import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,27 @@ class Link(NamedTuple):
     name: str
 
 
+class Described(TypedDict, total=False):
+    """A group, an array or a link of a file as the child describes it."""
+
+    members: dict[str, Described]
+    attributes: dict[str, str | list[str]]
+    link: bool
+    shape: list[int]
+    dtype: str
+    code: str
+    size: int
+    inside: bool
+
+
+class Answer(TypedDict, total=False):
+    """An answer of the child: what was asked for, or an error."""
+
+    root: Described
+    bytes: int
+    error: str
+
+
 class Array:
     """An array of an open file.
 
@@ -52,7 +73,7 @@ class Array:
         inside: Whether its values are in this file.
     """
 
-    def __init__(self, file: Opened, name: str, described: Mapping[str, Any]) -> None:
+    def __init__(self, file: Opened, name: str, described: Described) -> None:
         self.name = name
         self.shape: tuple[int, ...] = tuple(described["shape"])
         self.dtype: str = described["dtype"]
@@ -84,7 +105,7 @@ class Array:
 class Group:
     """A group of an open file: its members by name, and those attributes in which Keras keeps names."""
 
-    def __init__(self, file: Opened, name: str, described: Mapping[str, Any]) -> None:
+    def __init__(self, file: Opened, name: str, described: Described) -> None:
         self.name = name or "/"
         self.attributes: dict[str, str | list[str]] = described["attributes"]
         self.members: dict[str, Group | Array | Link] = {
@@ -92,7 +113,7 @@ class Group:
         }
 
 
-def _node(file: Opened, name: str, described: Mapping[str, Any]) -> Group | Array | Link:
+def _node(file: Opened, name: str, described: Described) -> Group | Array | Link:
     if "members" in described:
         return Group(file, name, described)
     return Link(name) if "link" in described else Array(file, name, described)
@@ -171,7 +192,7 @@ class Reader:
         """Whether it can be asked, by this process."""
         return self.process == os.getpid() and self._child.alive
 
-    def open(self, path: str, member: str | None, limit: int) -> tuple[int, dict[str, Any]]:
+    def open(self, path: str, member: str | None, limit: int) -> tuple[int, Described]:
         """Describes a file; returns its number and its root."""
         with self._lock:
             self._count += 1
@@ -208,7 +229,7 @@ class Reader:
             if self.alive:
                 self._ask("", number, {"do": "close"}, CPU_SECONDS, 0)
 
-    def _ask(self, path: str, number: int, request: dict[str, Any], seconds: int, memory: int) -> dict[str, Any]:
+    def _ask(self, path: str, number: int, request: Mapping[str, object], seconds: int, memory: int) -> Answer:
         try:
             line = self._child.ask(
                 {**request, "file": number, "seconds": seconds, "memory": memory}, time.monotonic() + WALL_SECONDS
@@ -219,7 +240,7 @@ class Reader:
             raise WeightsError(f"{path}: names in it without end; get the file anew") from None
         except EOFError:
             raise WeightsError(f"{path}: {self._death(seconds)}") from None
-        answer: dict[str, Any] = json.loads(line)
+        answer: Answer = json.loads(line)
         if "error" in answer:
             raise WeightsError(
                 f"{path}: cannot be read as Keras weights ({answer['error']}); expected a whole .weights.h5, .h5 or .keras file"

@@ -14,7 +14,7 @@ import resource
 import socket
 import sys
 import zipfile
-from typing import Any
+from typing import TypedDict
 
 import h5py
 
@@ -23,6 +23,17 @@ MOST_DEPTH = 64
 MOST_TEXT = 4 << 20
 SPARE_MEMORY = 512 << 20
 READ_ATTRIBUTES = ("name", "layer_names", "weight_names")
+
+
+class Request(TypedDict, total=False):
+    """A request: what to `do`, and what that takes."""
+
+    do: str
+    file: int
+    path: str
+    member: str | None
+    limit: int
+    name: str
 
 
 class Refused(Exception):
@@ -37,20 +48,20 @@ class Tree:
         self.text = 0
         self.groups: set[int] = set()
 
-    def group(self, group: h5py.Group, depth: int = 0) -> dict[str, Any]:
+    def group(self, group: h5py.Group, depth: int = 0) -> dict[str, object]:
         """One group with everything below it."""
         place = h5py.h5o.get_info(group.id).addr
         # Keras never writes such files; a small one can lead round for ever, or to the same arrays a billion times.
         if place in self.groups or depth >= MOST_DEPTH:
             raise Refused(f"a group in it is held in two places, or lies over {MOST_DEPTH} groups deep")
         self.groups.add(place)
-        members = {}
+        members: dict[str, object] = {}
         for name in group:
             self._count(name)
             members[name] = self._member(group, name, depth)
         return {"members": members, "attributes": self._attributes(group)}
 
-    def _member(self, group: h5py.Group, name: str, depth: int) -> Any:
+    def _member(self, group: h5py.Group, name: str, depth: int) -> dict[str, object]:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             return {"link": True}
         found = group[name]
@@ -68,8 +79,8 @@ class Tree:
             "inside": not (found.external or found.is_virtual),
         }
 
-    def _attributes(self, group: h5py.Group) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+    def _attributes(self, group: h5py.Group) -> dict[str, object]:
+        found: dict[str, object] = {}
         for key in group.attrs:
             if not key.startswith(READ_ATTRIBUTES):
                 continue
@@ -101,7 +112,7 @@ def opened(path: str, member: str | None, limit: int) -> h5py.File:
     return h5py.File(io.BytesIO(content), "r")
 
 
-def touch(_name: str, found: Any) -> None:
+def touch(_name: str, found: h5py.Group | h5py.Dataset) -> None:
     """Reads an object's attributes, and an array's values."""
     list(found.attrs.items())
     if isinstance(found, h5py.Dataset):
@@ -127,7 +138,7 @@ class Server:
         self.shared = shared
         self.files: dict[int, h5py.File] = {}
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: Request) -> dict[str, object]:
         """One request: `open` a file under a number, `read` an array of it, `check` all of it, `close` it."""
         number = int(request["file"])
         if request["do"] == "open":

@@ -7,9 +7,10 @@ bottlenecks decides depth, inner width and width of every stage. The input has 1
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 from mhmodels.architecture import MaxPool, Rounding, SqueezeExcite
+from mhmodels.block_types import Activation
 from mhmodels.families.rows import IMAGENET, bottleneck, conv, ib
 from mhmodels.search.space.catalogue.parts import bottlenecks, group, head, stage
 from mhmodels.search.space.decisions import SKIP, OneOf
@@ -20,6 +21,13 @@ _KERNELS, _EXPANSIONS = (3, 5, 7), (3, 4, 6)
 _ROUNDING = Rounding()
 _RATIOS, _WIDTHS = (0.2, 0.25, 0.35), (0.65, 0.8, 1.0)
 INPUT_SIZES = tuple(range(128, 225, 4))
+
+
+class _StageFields(TypedDict):
+    """What all blocks of a stage have in common."""
+
+    activation: Activation
+    squeeze_excite: SqueezeExcite | None
 
 
 def ofa_mobilenet_v3(
@@ -35,7 +43,7 @@ def ofa_mobilenet_v3(
     stem, first, *stages = (_ROUNDING(base * width) for base in (16, 16, 24, 40, 80, 112, 160))
     rows = []
     for i, (filters, stride) in enumerate(zip(stages, (2, 2, 2, 1, 2), strict=True), 3):
-        fields: dict[str, Any] = {
+        fields: _StageFields = {
             "activation": "relu" if i < 5 else "hard_swish",
             "squeeze_excite": SqueezeExcite() if i in (4, 6, 7) else None,
         }

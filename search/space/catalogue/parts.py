@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import product
-from typing import Any
+from typing import Unpack
 
 from mhmodels.architecture import Block, Conv, Rounding
-from mhmodels.families.rows import ib
+from mhmodels.families.rows import ConvFields, InvertedFields, ib
 from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.piece_table import BlockGroup, TemplatePart
 
@@ -80,11 +80,15 @@ def stage(
     return group(name, "stage", width, blocks, endpoint=endpoint, markers=markers)
 
 
-def bottlenecks(kernels: Iterable[int], expansions: Iterable[float], stride: int = 1, **fields: Any) -> tuple[Block, ...]:
+def bottlenecks(
+    kernels: Iterable[int], expansions: Iterable[float], stride: int = 1, **fields: Unpack[InvertedFields]
+) -> tuple[Block, ...]:
     """Inverted bottlenecks with every expansion and kernel size; the kernel size changes fastest, as in the vectors of TuNAS."""
     return tuple(ib(kernel, stride, 1, expansion, **fields) for expansion, kernel in product(expansions, kernels))
 
 
-def head(name: str, part: TemplatePart, width: int | Sequence[int], *, markers: int = 0, **fields: Any) -> BlockGroup:
+def head(
+    name: str, part: TemplatePart, width: int | Sequence[int], *, markers: int = 0, **fields: Unpack[ConvFields]
+) -> BlockGroup:
     """A group of the head with a single 1x1 convolution."""
     return group(name, part, width, [(Conv(filters=1, **fields),)], markers=markers)

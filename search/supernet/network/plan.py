@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,7 +20,7 @@ from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf
 from mhmodels.search.space.search_space import SearchSpace
-from mhmodels.search.space.template import ArchitectureSpace
+from mhmodels.search.space.template import ArchitectureSpace, ChoiceT
 
 Shape: TypeAlias = tuple[int, ...]
 Role: TypeAlias = Literal["kernel", "depthwise", "classifier", "gamma", "beta", "bias"]
@@ -130,7 +130,7 @@ class SuperNetworkPlan:
         positions += [] if pooled else [_pool(channels)]
         return (*positions, PathPosition(LOGITS, (_classifier(channels, self.classes),)))
 
-    def options(self, hole: OneOf[Any]) -> tuple[Any, ...]:
+    def options(self, hole: OneOf[ChoiceT]) -> tuple[ChoiceT, ...]:
         """The choices of a decision that the space allows."""
         column = self._columns.get(hole.name)
         return hole.choices if column is None else tuple(hole.choices[i] for i in self.space.allowed[column])
@@ -165,7 +165,7 @@ class SuperNetworkPlan:
             yield from _pools(entering)
         yield from ((LOGITS, channels, _classifier(channels, self.classes)) for channels in entering)
 
-    def _chosen(self, row: list[int], hole: OneOf[Any]) -> Any:
+    def _chosen(self, row: list[int], hole: OneOf[ChoiceT]) -> ChoiceT:
         column = self._columns.get(hole.name)
         return hole.choices[0 if column is None else row[column]]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from mhmodels.search.supernet.network.plan import NetworkPath, SharedLayer, Shar
 from mhmodels.training.divergence import gradient_norm
 
 Slices: TypeAlias = dict[str, tf.Tensor]
+ConcreteFunction: TypeAlias = tf.types.experimental.ConcreteFunction
 
 DECAYED = ("kernel", "depthwise")
 """Roles of the weights that L2 applies to, as in the training of a single network."""
@@ -45,7 +46,7 @@ class SuperNetwork:
         }
         self._names = {name: i for i, name in enumerate(plan.weights)}
         self._slicers: dict[int, Callable[[tf.Tensor], list[tf.Tensor]]] = {}
-        self._spreaders: dict[tuple[int, bool], Any] = {}
+        self._spreaders: dict[tuple[int, bool], ConcreteFunction] = {}
 
     def read(self, path: NetworkPath, replica: int = 0) -> Slices:
         """Slices the weights that a path reads; of a weight that several branches read, the largest part.
@@ -143,14 +144,14 @@ class SuperNetwork:
             self._slicers[replica] = tf.function(slices, autograph=False, input_signature=signature)
         return self._slicers[replica]
 
-    def _spreader(self, replica: int, decaying: bool) -> Any:
+    def _spreader(self, replica: int, decaying: bool) -> ConcreteFunction:
         if (replica, decaying) not in self._spreaders:
             variables = [local(variable, replica) for variable in self.weights.values()]
             self._spreaders[replica, decaying] = _spreader(list(self.plan.weights.values()), variables, decaying)
         return self._spreaders[replica, decaying]
 
 
-def _spreader(weights: Sequence[SharedWeight], variables: Sequence[tf.Variable], decaying: bool) -> Any:
+def _spreader(weights: Sequence[SharedWeight], variables: Sequence[tf.Variable], decaying: bool) -> ConcreteFunction:
     """Compiles a function from gradients of slices and factors of L2 to gradients of whole weights and their norm."""
 
     def decayed(gradient: tf.Tensor, l2: tf.Tensor, weight: SharedWeight, variable: tf.Variable) -> tf.Tensor:
@@ -173,7 +174,7 @@ def _spreader(weights: Sequence[SharedWeight], variables: Sequence[tf.Variable],
     return tf.function(dense, autograph=False).get_concrete_function(shapes, tf.TensorSpec((len(weights),), tf.float32))
 
 
-def called(function: Any, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+def called(function: ConcreteFunction, arguments: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """Calls a concrete function with flat arguments and flat results.
 
     TensorFlow's ordinary call inspects hundreds of arguments in Python, which costs more than the function itself.

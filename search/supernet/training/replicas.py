@@ -28,7 +28,7 @@ from mhmodels.training.evaluation import normaliser, right_first
 from mhmodels.training.optimisation import cross_entropy, make_schedule
 
 Floats: TypeAlias = NDArray[np.float64]
-ApplyGradients: TypeAlias = Callable[[Any, tf.Tensor, tf.Tensor], tf.Tensor]
+ApplyGradients: TypeAlias = Callable[[list[tf.Tensor], tf.Tensor, tf.Tensor], tf.Tensor]
 """Moves the weights: takes the gradients of each local replica, the learning rate and the step from 1, float32."""
 
 
@@ -199,7 +199,7 @@ class Trainer:
         alone = function.get_concrete_function(shapes, *[tf.TensorSpec((), tf.float32)] * 2)
         return lambda gradients, rate, step: called(alone, [*gradients, rate, step])[0]
 
-    def _applied(self, gradients: Any, rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    def _applied(self, gradients: list[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         return self.strategy.run(self._update, args=(gradients, rate, step))
 
     def _update(self, own: list[tf.Tensor], rate: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
@@ -214,7 +214,7 @@ class Trainer:
             self.rule.update(variable.handle, handles, gradient, rate, step)
         return all_finite(variable.read_value() for variable in self.network.weights.values())
 
-    def _local(self, batch: Sequence[Any]) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def _local(self, batch: Sequence[tf.Tensor]) -> list[tuple[tf.Tensor, tf.Tensor]]:
         columns = [self.strategy.experimental_local_results(column) for column in batch]
         return list(zip(*columns, strict=True))
 
@@ -226,7 +226,7 @@ class Trainer:
         devices = replica_devices(self.strategy)
         return devices[replica] if len(devices) > 1 else ""
 
-    def _distributed(self, values: list[Any]) -> Any:
+    def _distributed(self, values: list[list[tf.Tensor]]) -> list[tf.Tensor]:
         """Values of the local replicas as one distributed value, for `strategy.run`."""
         if self.strategy.num_replicas_in_sync == 1:
             return values[0]
