@@ -48,6 +48,7 @@ def test_a_network_that_does_not_fit_is_no_latency(tiny_tflite: Files, file: str
     assert re.search(reason, row.reason)
 
 
+@pytest.mark.slow
 def test_a_network_too_large_for_its_memory_is_no_latency(tmp_path: Path) -> None:
     """Vela fails where it cannot allocate, but that is an answer: the network does not run there."""
     space = get_space("multi_hardware")

@@ -76,6 +76,7 @@ def test_every_member_has_its_measured_latency(table: Path, members: Any) -> Non
 
 
 @needs_data
+@pytest.mark.slow
 def test_a_search_with_truth_on_both_axes(table: Path, members: Any, tmp_path: Path) -> None:
     """NAS-Bench-Macro's accuracies and these latencies: the best reward is known, and evolution finds it."""
     from mhmodels.search.objective.benchmark_tables import nas_bench_macro_table

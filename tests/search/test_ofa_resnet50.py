@@ -117,6 +117,7 @@ def test_it_can_be_drawn() -> None:
 @pytest.mark.numeric
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("recompute", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_super_network_s_path_is_the_network_alone(recompute: bool) -> None:
     """In inference by the batch's statistics, with the leading parts of the shared weights."""
     import keras

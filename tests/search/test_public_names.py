@@ -53,6 +53,7 @@ def test_the_package_is_light() -> None:
 
 
 @pytest.mark.parametrize("module", _modules())
+@pytest.mark.slow
 def test_examples(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MHMODELS_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

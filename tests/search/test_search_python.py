@@ -133,6 +133,7 @@ def test_help_imports_nothing_heavy(command: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_no_library_module_imports_a_command_line() -> None:
     """Importing all of search but its command line loads neither click nor rich's displays of the commands."""
     code = (

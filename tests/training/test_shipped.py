@@ -8,6 +8,7 @@ import pytest
 pytestmark = pytest.mark.tensorflow
 
 
+@pytest.mark.slow
 def test_digits64_reaches_its_accuracy_by_the_public_api() -> None:
     from mhmodels import create_model
     from mhmodels.preprocessing.pictures import preprocess

@@ -182,6 +182,7 @@ def test_mixed_operations_are_the_mean_of_all_choices(pictures: Any) -> None:
     np.testing.assert_allclose(network.run(before, path[at : at + 1], slices).numpy(), mean, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_l2_counts_with_the_share_of_a_branch() -> None:
     """Of an average of all choices, as TuNAS has it; a weight that several of them read counts once."""
     space = tiny.space()
