@@ -11,8 +11,9 @@ models and the store.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mhmodels.lazy import lazy_names
 
 if __name__ != "mhmodels.android_bench":
     raise ImportError("this package is imported as mhmodels.android_bench")
@@ -41,20 +42,11 @@ __all__ = [
     "load_delegates",
 ]
 
-_HOMES = {
+_MODULE_OF = {
     "AdbError": "errors", "Delegate": "delegates.delegate", "DelegateError": "errors", "Delegates": "delegates.catalogue",
     "DeviceLostError": "errors", "PhoneFailure": "session.rows", "PhoneLimits": "device.limits",
     "PhonePlan": "session.tasks", "PhoneRunner": "runner", "PhoneRunnerOptions": "runner", "Proof": "delegates.delegate",
     "load_delegates": "delegates.catalogue",
 }  # fmt: skip
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

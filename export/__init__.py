@@ -15,8 +15,9 @@ from __future__ import annotations
 if __name__ != "mhmodels.export":
     raise ImportError("this package is imported as mhmodels.export")
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.export.consistency.check import check_consistency
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from mhmodels.export.writing.latency import latency_file
     from mhmodels.export.writing.manifest import Manifest, load_manifest
 
-_MODULES = {
+_MODULE_OF = {
     "ConsistencyReport": "consistency.report",
     "ExportError": "errors",
     "ExportOptions": "options",
@@ -60,19 +61,7 @@ _MODULES = {
 }
 """Module of each public name, under this package."""
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name from its module when it is first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module '{__name__}' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
-
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)
 
 __all__ = [
     "ConsistencyReport",

@@ -15,8 +15,9 @@ Example:
 if __name__ != "mhmodels.search":
     raise ImportError("this package is imported as mhmodels.search")
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.search.collecting.collect import collect
@@ -139,16 +140,4 @@ __all__ = [
     "write_samples",
 ]
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name on first use."""
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    """The public names."""
-    return __all__
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

@@ -17,6 +17,7 @@ LINKED = ("android_bench", "export", "search")
 
 ORDER = """
 errors version
+lazy
 system
 formats
 block_types

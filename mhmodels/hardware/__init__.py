@@ -9,7 +9,6 @@ A latency is never shown without its kind: measured, estimated, simulated, predi
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 from mhmodels.hardware.collection import (
@@ -25,6 +24,7 @@ from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Kind, Measur
 from mhmodels.hardware.measuring import Answer, answer, check_format, measure, prepare
 from mhmodels.hardware.mixing import Mixture, mixture
 from mhmodels.hardware.protocol import Hardware, Job, Runner
+from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.hardware.capabilities import Capabilities, get_profile, unsupported
@@ -61,18 +61,9 @@ __all__ = [
     "unsupported",
 ]
 
-_HOMES = {
+_MODULE_OF = {
     "Capabilities": "capabilities", "Ratio": "interleaved", "compare_files": "interleaved", "get_profile": "capabilities",
     "simulate": "roofline", "unsupported": "capabilities",
 }  # fmt: skip
 
-
-def __getattr__(name: str) -> object:
-    """Imports the public names that are not needed to measure when they are first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

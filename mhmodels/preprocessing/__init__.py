@@ -5,8 +5,9 @@ The names load on first use, so that models are built without Pillow.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.preprocessing.decoding import PictureError, SkippedPicture, decode_picture, open_picture, picture_files
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         sample_pixels,
     )
 
-_MODULES = {
+_MODULE_OF = {
     "PictureError": "decoding",
     "SkippedPicture": "decoding",
     "decode_picture": "decoding",
@@ -35,16 +36,7 @@ _MODULES = {
     "sample_pixels": "pictures",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
-
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)
 
 __all__ = [
     "PictureError",

@@ -8,8 +8,9 @@ frame = pandas.DataFrame(comparison.records())
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
+
+from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.report.comparison import Comparison, ComparisonRow
@@ -19,18 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Comparison", "ComparisonRow", "ComparisonTable", "compare_models", "model_card"]
 
-_HOMES = {
+_MODULE_OF = {
     "Comparison": "comparison", "ComparisonRow": "comparison", "ComparisonTable": "table", "compare_models": "measuring",
     "model_card": "model_cards",
 }  # fmt: skip
 
-
-def __getattr__(name: str) -> object:
-    """Imports a public name when it is first used, because tables and measuring import more than a command line needs."""
-    if name not in _HOMES:
-        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

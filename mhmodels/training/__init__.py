@@ -7,9 +7,9 @@ and results are light to import; TensorFlow loads with the first use of `Trainin
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
+from mhmodels.lazy import lazy_names
 from mhmodels.training.data.sources import Data, Source, open_data
 from mhmodels.training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from mhmodels.training.named_recipes import load_recipe
@@ -23,24 +23,15 @@ if TYPE_CHECKING:
     from mhmodels.training.session import evaluate_network as evaluate_network
     from mhmodels.training.session import train_network as train_network
 
-_HEAVY = {
-    "Evaluation": "mhmodels.training.evaluation",
-    "TrainingRequest": "mhmodels.training.session",
-    "evaluate_network": "mhmodels.training.session",
-    "train_network": "mhmodels.training.session",
+_MODULE_OF = {
+    "Evaluation": "evaluation",
+    "TrainingRequest": "session",
+    "evaluate_network": "session",
+    "train_network": "session",
 }
 """Names whose modules import TensorFlow; they load on first use."""
 
-
-def __getattr__(name: str) -> object:
-    if name in _HEAVY:
-        return getattr(importlib.import_module(_HEAVY[name]), name)
-    raise AttributeError(f"module 'mhmodels.training' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_HEAVY})
-
+__getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)
 
 __all__ = [
     "SGD",
