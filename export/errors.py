@@ -1,13 +1,13 @@
 """Errors of this package."""
 
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import MhmodelsError, WrongUsageError
 
 
 class ExportError(MhmodelsError, RuntimeError):
     """A network, its weights or the options that cannot become a file; the message names the layer or the field."""
 
 
-class NoEffectError(ExportError):
+class NoEffectError(ExportError, WrongUsageError):
     """An argument that has no effect on the model that was given, such as weights for a `.keras` file, which has its own."""
 
 

@@ -13,6 +13,10 @@ class MhmodelsError(Exception):
     """
 
 
+class WrongUsageError(MhmodelsError):
+    """Arguments that cannot be used like this, whatever files and devices hold: the command line ends with exit code 2."""
+
+
 class FieldError(MhmodelsError, ValueError):
     """A field of a struct whose value is outside its limits; the message names the field, the value and what is expected."""
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from mhmodels.cli.main import cli
 from mhmodels.cli.messages import with_options
-from mhmodels.errors import StoreError
+from mhmodels.errors import StoreError, WeightsError
 
 OPTIONS = (["--min-battery", "battery_level"], ["-s", "--cost-model", "paths"], ["--no-softmax"])
 COMMAND = click.Command("c", params=[click.Option(names) for names in OPTIONS])
@@ -33,6 +35,13 @@ def test_a_command_names_its_option() -> None:
     error = CliRunner().invoke(cli, ["compare", "multi_max", "--hardware", "roofline-40", "--store", "/dev/null"]).exception
     assert isinstance(error, StoreError)
     assert "(--store)" in str(error)
+
+
+def test_a_command_of_a_group_names_its_option(tmp_path: Path) -> None:
+    words = ["weights", "import", str(tmp_path / "x.h5"), "--model", "nonsense", "-o", str(tmp_path / "o.weights.h5")]
+    error = CliRunner().invoke(cli, words).exception
+    assert isinstance(error, WeightsError)
+    assert str(error).endswith("(--model)")
 
 
 def test_a_file_that_is_a_positional_argument_is_named_as_in_the_usage() -> None:

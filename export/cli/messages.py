@@ -1,4 +1,4 @@
-"""Messages of the commands that export: the names of their options, and wrong usage."""
+"""Messages of the commands that export: the names of their options."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import ClassVar
 
 import click
 
-from mhmodels.cli.messages import with_options
-from mhmodels.export.errors import NoEffectError
+from mhmodels.cli.messages import UsageCommand, with_options
 
 
-class ExportCommand(click.Command):
-    """A command that opens a model. An argument without effect is wrong usage.
+class ExportCommand(UsageCommand):
+    """A command that opens a model.
 
     Attributes:
         argument_options: options of arguments that the parameters of a command do not name, also of other commands: messages
@@ -29,17 +28,6 @@ class ExportCommand(click.Command):
         "preprocessing": "--preprocessing",
         "std": "--std",
     }
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Runs the command.
-
-        Raises:
-            click.UsageError: an argument has no effect on the model that was given.
-        """
-        try:
-            return super().invoke(ctx)
-        except NoEffectError as error:
-            raise click.UsageError(with_options(str(error), self), ctx) from error
 
 
 def named_options(text: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any, TypeAlias
 
 import click
 
-from mhmodels.cli.messages import options_in_errors
+from mhmodels.cli.messages import OptionNamingGroup
 
 CommandTable: TypeAlias = Mapping[str, tuple[str, str, str]]
 """Module, attribute and one-line help by command, in the order in which people need the commands."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(OptionNamingGroup):
     """A group whose commands are named by module and imported on use."""
 
     def __init__(self, *arguments: Any, commands_by_module: CommandTable, **settings: Any) -> None:
@@ -33,11 +33,6 @@ class LazyGroup(click.Group):
         module, attribute, _ = self.commands_by_module[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
-
-    def invoke(self, ctx: click.Context) -> object:
-        """Runs a command; its errors name options in place of the library's arguments."""
-        with options_in_errors(self, ctx):
-            return super().invoke(ctx)
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
         """Finds a command; the error about an unknown one offers the nearest names."""

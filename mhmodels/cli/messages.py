@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 
-from mhmodels.errors import MhmodelsError
+from mhmodels.errors import MhmodelsError, WrongUsageError
 
 _ARGUMENT = re.compile(r"argument '(\w+)(?:=([^']*))?'")
 _SIZE, _SIDES = re.compile(r"\((\d+), (\d+)\)"), r"\1x\2"
@@ -49,22 +47,30 @@ def with_options(text: str, command: click.Command) -> str:
     return _ARGUMENT.sub(option, text)
 
 
-@contextmanager
-def options_in_errors(group: click.Group, ctx: click.Context) -> Iterator[None]:
-    """Puts options into the library errors of the command that a group runs in this block (`with_options`)."""
-    try:
-        yield
-    except MhmodelsError as error:
-        command = group.get_command(ctx, ctx.invoked_subcommand) if ctx.invoked_subcommand else None
-        if command is not None:
-            error.args = (with_options(str(error), command), *error.args[1:])
-        raise
-
-
 class OptionNamingGroup(click.Group):
-    """A group whose commands name options in library errors."""
+    """A group whose commands name options in place of the arguments that library errors name."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the group and the chosen command."""
-        with options_in_errors(self, ctx):
+        try:
             return super().invoke(ctx)
+        except MhmodelsError as error:
+            command = self.get_command(ctx, ctx.invoked_subcommand) if ctx.invoked_subcommand else None
+            if command is not None:
+                error.args = (with_options(str(error), command), *error.args[1:])
+            raise
+
+
+class UsageCommand(click.Command):
+    """A command in which arguments that the library refuses as wrong usage end with exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Runs the command.
+
+        Raises:
+            click.UsageError: in place of `WrongUsageError`, with options in place of arguments.
+        """
+        try:
+            return super().invoke(ctx)
+        except WrongUsageError as error:
+            raise click.UsageError(with_options(str(error), self), ctx) from error

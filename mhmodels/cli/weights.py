@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import click
 
 from mhmodels.cli.common import FiniteRange, OutputFile, check_places, console, emit_json, json_option, note
+from mhmodels.cli.messages import OptionNamingGroup
 
 if TYPE_CHECKING:
     from mhmodels.weights import Imported, WeightsInfo
@@ -27,7 +28,7 @@ class _Stated(TypedDict):
     description: str | None
 
 
-@click.group()
+@click.group(cls=OptionNamingGroup)
 def weights() -> None:
     """Import, inspect, list and download trained weights."""
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import json_option
+from mhmodels.cli.messages import UsageCommand
 from mhmodels.search.cli.options import INPUT_FILE
-from mhmodels.search.cli.request_command import RequestCommand
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
 
 if TYPE_CHECKING:
     from mhmodels.search.run.request import SearchRequest
 
 
-@click.command("resume", cls=RequestCommand)
+@click.command("resume", cls=UsageCommand)
 @click.argument("log_path", type=INPUT_FILE, metavar="LOG.db")
 @click.option(
     "--evaluator",

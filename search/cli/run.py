@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.common import json_option
+from mhmodels.cli.messages import UsageCommand
 from mhmodels.search.cli.options import INPUT_FILE
-from mhmodels.search.cli.request_command import RequestCommand
 from mhmodels.search.cli.run_accuracy_options import AccuracyOptions, accuracy_options
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
 from mhmodels.search.cli.run_latency_options import LatencyOptions, latency_options
@@ -16,7 +16,7 @@ from mhmodels.search.cli.run_method_options import MethodOptions, method_options
 from mhmodels.search.cli.run_reward_options import RewardOptions, numbers, reward_options
 
 
-@click.command("run", cls=RequestCommand)
+@click.command("run", cls=UsageCommand)
 @click.option(
     "--space",
     required=True,

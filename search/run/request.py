@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 
+from mhmodels.errors import WrongUsageError
 from mhmodels.formats.checked import Checked
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.controller import ControllerSettings
@@ -29,7 +30,7 @@ DEFAULT_METHOD = Reinforce(
 """The controller with a refinement by evolution; nothing is warmed up, because no weights are trained."""
 
 
-class RequestError(SearchError):
+class RequestError(SearchError, WrongUsageError):
     """A field of a search request has a value that cannot be, or fields of a request do not go together.
 
     The message names fields as `argument 'NAME'`; the command line puts its options in their place.
