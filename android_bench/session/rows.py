@@ -14,6 +14,7 @@ from mhmodels.android_bench.session.blocks import PhoneBlock
 from mhmodels.android_bench.session.tasks import PhoneOutcome
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Environment, Hardware, Measurement
+from mhmodels.hardware.protocol import row_identity
 from mhmodels.system.files import write_atomically
 
 MOST_MB = 1e7
@@ -64,16 +65,7 @@ def _row(outcome: PhoneOutcome, hardware: Hardware, environment: Environment, fi
     first = outcome.blocks[0].verdict if outcome.blocks else None
     latency = first.latency if first else None
     return Measurement(
-        model_hash=job.model_hash,
-        architecture_id=job.architecture_id,
-        model=job.model,
-        hardware=hardware.id,
-        format=job.format,
-        kind="measured",
-        weights=job.weights,
-        file_bytes=job.file_bytes,
-        threads=job.threads,
-        batch=job.batch,
+        **row_identity(job, hardware, environment),
         median_ms=series.median_ms if series else None,
         mean_ms=series.mean_ms if series else None,
         min_ms=series.min_ms if series else None,
@@ -90,13 +82,7 @@ def _row(outcome: PhoneOutcome, hardware: Hardware, environment: Environment, fi
         delegated_nodes=first.delegated if first else None,
         total_nodes=first.total if first else None,
         reason="" if series else f"{outcome.status}: {outcome.reason}",
-        device=environment.device,
-        runtime=environment.runtime,
-        driver=environment.driver,
-        compiler=environment.compiler,
-        configuration=environment.configuration,
         device_state=_state(outcome, file),
-        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
 
 

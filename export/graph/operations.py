@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import check_size
 from mhmodels.export.errors import ExportError
+from mhmodels.hardware.measurement import RANDOM_WEIGHTS
 from mhmodels.network import Endpoint, Op, lower
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ Float32Array: TypeAlias = NDArray[np.float32]
 Range: TypeAlias = tuple[float, float]
 """Smallest and largest value of a tensor."""
 
-RANDOM_WEIGHTS = "random-v1"
 MODEL_WEIGHTS = "model"
 _RANDOM_BLOCK = 1 << 20
 _RANDOM_SIGMA = 20.0

@@ -13,6 +13,9 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph, Range, random_graph
 from mhmodels.export.quantisation.scheme import calibrated_tensors, quantise
 from mhmodels.export.writing.writer import write_float, write_quantised
+from mhmodels.hardware import Hardware, Job, prepare
+from mhmodels.hardware.measurement import RANDOM_WEIGHTS
+from mhmodels.hardware.measuring import USUAL_RUNS
 from mhmodels.system.files import open_regular, write_atomically
 from mhmodels.tflite.schema import FILE_IDENTIFIER
 
@@ -98,6 +101,40 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
         except OSError as error:
             raise ExportError(f"{path}: cannot be written ({error.strerror})") from error
     return path
+
+
+def latency_job(
+    architecture: Architecture,
+    hardware: Hardware,
+    directory: Path,
+    *,
+    label: str,
+    runs: int = USUAL_RUNS,
+    threads: int = 1,
+    reference: Job | None = None,
+) -> Job:
+    """Writes a network with random weights in the format that a hardware takes, and returns the job that measures it.
+
+    Args:
+        architecture: at the input size and width to measure.
+        hardware: takes the file.
+        directory: made if missing.
+        label: name of the model in tables.
+        runs, threads, reference: as in `mhmodels.hardware.prepare`.
+
+    Raises:
+        MeasurementError: files with random weights are not written in this format.
+        ExportError: as `latency_file`.
+    """
+    return prepare(
+        latency_file(architecture, latency_format(hardware.format, hardware.id), directory),
+        label=label,
+        architecture_id=architecture.architecture_id,
+        weights=RANDOM_WEIGHTS,
+        runs=runs,
+        threads=threads,
+        reference=reference,
+    )
 
 
 def _is_tflite(path: Path) -> bool:

@@ -228,18 +228,14 @@ def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _:
 
 def _model_requests(model: str, places: _Destinations, runs: int, threads: int, folder: Path) -> list[_BenchRequest]:
     """Requests for a model on every hardware, as a file with random weights in the format that each takes."""
-    from mhmodels.export.writing.latency import latency_file, latency_format
-    from mhmodels.hardware import DEFAULT_HARDWARE, prepare
+    from mhmodels.export.writing.latency import latency_job
+    from mhmodels.hardware import DEFAULT_HARDWARE
     from mhmodels.registry import resolve
 
     architecture = resolve(model)
     where = [places.known.get(name) for name in places.names() or DEFAULT_HARDWARE]
     jobs: dict[str, Job] = {}
     for hardware, _ in where:
-        if hardware.format in jobs:
-            continue
-        path = latency_file(architecture, latency_format(hardware.format, hardware.id), folder)
-        jobs[hardware.format] = prepare(
-            path, label=model, architecture_id=architecture.architecture_id, weights="random-v1", runs=runs, threads=threads
-        )
+        if hardware.format not in jobs:
+            jobs[hardware.format] = latency_job(architecture, hardware, folder, label=model, runs=runs, threads=threads)
     return [_BenchRequest(jobs[hardware.format], hardware, runner) for hardware, runner in where]

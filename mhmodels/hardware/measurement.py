@@ -13,6 +13,8 @@ from mhmodels.hardware.conditions import Conditions
 Kind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "published"]
 
 UNSUPPORTED = "×"
+RANDOM_WEIGHTS = "random-v1"
+"""`Measurement.weights` of files with random weights, which are good for latency only."""
 NOISY_MAD_RATIO = 0.02
 
 _CONDITIONS = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler")

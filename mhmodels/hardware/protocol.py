@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import msgspec
 
@@ -77,6 +78,49 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     threads: int
     reference: Job | None = None
+
+
+class RowIdentity(TypedDict):
+    """Fields of a `Measurement` that say what was measured, where and when."""
+
+    model_hash: str
+    architecture_id: str | None
+    model: str
+    hardware: str
+    format: str
+    kind: Kind
+    weights: str
+    file_bytes: int
+    threads: int
+    batch: int
+    device: str
+    runtime: str
+    driver: str
+    compiler: str
+    configuration: dict[str, Any]
+    time: str
+
+
+def row_identity(job: Job, hardware: Hardware, environment: Environment) -> RowIdentity:
+    """The fields of a row that a job, a hardware and its environment determine; the time is now."""
+    return RowIdentity(
+        model_hash=job.model_hash,
+        architecture_id=job.architecture_id,
+        model=job.model,
+        hardware=hardware.id,
+        format=job.format,
+        kind=hardware.kind,
+        weights=job.weights,
+        file_bytes=job.file_bytes,
+        threads=job.threads,
+        batch=job.batch,
+        device=environment.device,
+        runtime=environment.runtime,
+        driver=environment.driver,
+        compiler=environment.compiler,
+        configuration=environment.configuration,
+        time=datetime.now(UTC).isoformat(timespec="milliseconds"),
+    )
 
 
 class Runner(Protocol):

@@ -11,7 +11,6 @@ import functools
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from mhmodels.architecture import Architecture
@@ -19,7 +18,7 @@ from mhmodels.complexity import layer_complexity
 from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities, get_profile
 from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.plausible import element_bytes
-from mhmodels.hardware.protocol import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job, row_identity
 from mhmodels.network import IMAGE, Op, lower
 from mhmodels.tflite.file import TFLiteFile, read_tflite
 from mhmodels.tflite.schema import KERNEL_READ_PER_OUTPUT, WEIGHTED_OPERATORS, macs_per_output
@@ -159,25 +158,11 @@ class RooflineRunner:
         content = read_tflite(job.path)
         profile = hardware.configuration.get("profile")
         reason = _uncounted(content) or (_refusal(content, get_profile(profile)) if profile else "")
-        environment = self.environment(hardware)
         return Measurement(
-            model_hash=job.model_hash,
-            architecture_id=job.architecture_id,
-            model=job.model,
-            hardware=hardware.id,
-            format=job.format,
-            kind=hardware.kind,
-            weights=job.weights,
-            file_bytes=job.file_bytes,
-            threads=job.threads,
-            batch=job.batch,
+            **row_identity(job, hardware, self.environment(hardware)),
             median_ms=None if reason else _roofline(hardware).milliseconds(file_work(content)),
             runs=0 if reason else 1,
             reason=reason,
-            device=environment.device,
-            runtime=environment.runtime,
-            configuration=environment.configuration,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 
 

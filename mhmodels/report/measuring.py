@@ -18,7 +18,6 @@ from mhmodels.hardware import (
     Measurement,
     answer,
     built_in_hardware,
-    prepare,
 )
 from mhmodels.registry import resolve
 from mhmodels.report.building import compare, subjects
@@ -129,13 +128,11 @@ class CellMeasurer:
             MeasurementError: files of this format cannot be made with random weights.
             ExportError: the file cannot be written.
         """
-        from mhmodels.export.writing.latency import latency_file, latency_format
+        from mhmodels.export.writing.latency import latency_job
 
-        file_format = latency_format(hardware.format, hardware.id)
-        key = subject.id, file_format
+        key = subject.id, hardware.format
         if key not in self._jobs:
-            path = latency_file(subject.architecture, file_format, self._folder)
-            self._jobs[key] = prepare(path, label=subject.label, architecture_id=subject.id, weights="random-v1", runs=self._runs)
+            self._jobs[key] = latency_job(subject.architecture, hardware, self._folder, label=subject.label, runs=self._runs)
         return self._jobs[key]
 
 

@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mhmodels.hardware.measurement import UNSUPPORTED, Kind
+from mhmodels.hardware.measurement import RANDOM_WEIGHTS, UNSUPPORTED, Kind
 from mhmodels.report.comparison import Comparison, ComparisonRow
 
 NOISY = "~"
@@ -134,8 +134,11 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     partial = {f"{column} {share}" for row in rows for column, share in row.partial.items() if row.latency_ms[column] is not None}
     if partial:
         yield f"{PARTIAL} only in part on the delegate, the CPU ran the rest (nodes: {', '.join(sorted(partial))})."
-    if any(weights == "random-v1" for row in rows for weights in row.weights.values()):
-        yield "Files carry random weights (random-v1): good for latency only; trained ones can move an estimate by 12 to 17 %."
+    if any(weights == RANDOM_WEIGHTS for row in rows for weights in row.weights.values()):
+        yield (
+            f"Files carry random weights ({RANDOM_WEIGHTS}): good for latency only; "
+            "trained ones can move an estimate by 12 to 17 %."
+        )
     if paper:
         yield "Pixel 4: as printed in arXiv 2008.08178, Table 1: mean and worst of CPU float, CPU uint8, GPU, DSP and EdgeTPU."
     yield from _origins(comparison)

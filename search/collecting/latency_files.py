@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.writing.latency import latency_file, latency_format
-from mhmodels.hardware import Hardware, Job, prepare
-from mhmodels.search.collecting.plan import WEIGHTS
+from mhmodels.export.writing.latency import latency_job
+from mhmodels.hardware import Hardware, Job
 from mhmodels.search.collecting.settings import CollectSettings
 
 
@@ -34,17 +33,15 @@ class LatencyFiles:
             ExportError: the network cannot be written in the format of the hardware.
             MeasurementError: files with random weights are not written in this format.
         """
-        file_format = latency_format(hardware.format, hardware.id)
-        key = architecture.architecture_id, file_format, reference is not None
+        key = architecture.architecture_id, hardware.format, reference is not None
         if key not in self._jobs:
             beside = None if reference is None else self.job(reference, hardware, keep=True)
             folder = self.folder / ("kept" if keep else "chunk")
-            path = latency_file(architecture, file_format, folder)
-            self._jobs[key] = prepare(
-                path,
+            self._jobs[key] = latency_job(
+                architecture,
+                hardware,
+                folder,
                 label=architecture.name,
-                architecture_id=architecture.architecture_id,
-                weights=WEIGHTS,
                 runs=self.settings.runs,
                 threads=self.settings.threads,
                 reference=beside,

@@ -12,6 +12,7 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError
 from mhmodels.export.writing.latency import latency_bytes, latency_format
 from mhmodels.hardware import Environment, Hardware, HardwareCollection, Measurement, Runner, built_in_hardware
+from mhmodels.hardware.measurement import RANDOM_WEIGHTS
 from mhmodels.registry import resolve
 from mhmodels.search.collecting.settings import DEFAULT_SETTINGS, CollectSettings, named_network, reference_network
 from mhmodels.search.cost_model.latencies.baselines import BASELINE
@@ -21,7 +22,6 @@ from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.store import Store
 
-WEIGHTS = "random-v1"
 THIS_MACHINE = "this machine"
 
 
@@ -168,7 +168,7 @@ def make_target(
         [hardware.id],
         [network.id for network in networks],
         format=hardware.format,
-        weights=WEIGHTS,
+        weights=RANDOM_WEIGHTS,
         threads=settings.threads,
         environment=environment,
         beside=_reference_hash(settings, hardware) if hardware.turns else "",

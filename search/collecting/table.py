@@ -15,8 +15,9 @@ import msgspec
 from mhmodels.hardware import Environment, Measurement
 from mhmodels.hardware.host.timing import relative_standard_error
 from mhmodels.hardware.host.turns import ReferenceSpeed, common_reference_speed, steady_ms, uncertainty
+from mhmodels.hardware.measurement import RANDOM_WEIGHTS
 from mhmodels.hardware.mixing import mixture
-from mhmodels.search.collecting.plan import WEIGHTS, CollectPlan, CollectTarget, make_target
+from mhmodels.search.collecting.plan import CollectPlan, CollectTarget, make_target
 from mhmodels.search.collecting.settings import CollectSettings, notes
 from mhmodels.search.cost_model.latencies.baselines import Baseline, baselines_of
 from mhmodels.search.errors import CostModelError
@@ -75,7 +76,7 @@ def write_table(
         **about,
         "networks": len(plan.networks),
         "rows": {part.hardware: len(part.rows) for part in parts},
-        "weights": WEIGHTS,
+        "weights": RANDOM_WEIGHTS,
         "environments": {part.hardware: part.environment for part in parts},
         "baselines": {part.hardware: part.baselines for part in parts},
         "paces": {part.hardware: part.speed for part in parts if part.speed is not None},

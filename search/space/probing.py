@@ -43,19 +43,15 @@ def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabili
         MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
-    from mhmodels.export.writing.latency import latency_file, latency_format
-    from mhmodels.hardware import answer, built_in_hardware, prepare
-    from mhmodels.hardware.measuring import check
+    from mhmodels.export.writing.latency import latency_job
+    from mhmodels.hardware import answer, built_in_hardware
     from mhmodels.system.temporary import temporary_folder
 
     hardware, runner = (known or built_in_hardware()).get(hardware_id)
-    file_format = latency_format(hardware.format, hardware.id)
     refused: dict[str, str] = {}
     with temporary_folder("probe") as folder:
         for name, architecture in probes().items():
-            path = latency_file(architecture, file_format, folder)
-            job = prepare(path, label=f"probe {name}", weights="random-v1")
-            check(job, hardware, runner)
+            job = latency_job(architecture, hardware, folder, label=f"probe {name}")
             row = answer(job, hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason

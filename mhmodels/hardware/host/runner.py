@@ -10,7 +10,6 @@ import os
 import platform
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mhmodels.hardware.host.pace import remember_pace
@@ -18,7 +17,7 @@ from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
 from mhmodels.hardware.host.timing import HostTiming, TimedBlock, settle, summarise
 from mhmodels.hardware.host.turns import uncertainty
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
-from mhmodels.hardware.protocol import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job, row_identity
 
 TURN_BLOCKS, CERTAIN = 3, 0.015
 APART_S = 0.05
@@ -93,18 +92,9 @@ class HostRunner:
                 turns = _in_turns(session, job.runs, reference)
                 summary, noisy = summarise(turns.own_ms), uncertainty(turns) > NOISY_MAD_RATIO
                 conditions = {"stolen": session.stolen, "company": session.background_load}
-        about, environment = session.about, self.environment(hardware)
+        about = session.about
         return Measurement(
-            model_hash=job.model_hash,
-            architecture_id=job.architecture_id,
-            model=job.model,
-            hardware=hardware.id,
-            format=job.format,
-            kind=hardware.kind,
-            weights=job.weights,
-            file_bytes=job.file_bytes,
-            threads=job.threads,
-            batch=job.batch,
+            **row_identity(job, hardware, self.environment(hardware)),
             median_ms=summary.median_ms,
             mean_ms=summary.mean_ms,
             min_ms=summary.min_ms,
@@ -120,11 +110,7 @@ class HostRunner:
             mad_ratio=summary.mad_ratio,
             delegated_nodes=about["delegated"],
             total_nodes=about["total"],
-            device=environment.device,
-            runtime=environment.runtime,
-            configuration=environment.configuration,
             device_state={"load_before": before, "requested_runs": job.runs, **conditions, **_state(session.cores)},
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 
 

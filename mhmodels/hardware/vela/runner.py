@@ -10,14 +10,13 @@ import re
 import signal
 import subprocess
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job
+from mhmodels.hardware.protocol import Hardware, Job, row_identity
 from mhmodels.hardware.vela.process import run_vela
 from mhmodels.system.temporary import temporary_folder
 from mhmodels.tflite.file import read_tflite
@@ -130,18 +129,9 @@ class VelaRunner:
             MeasurementError: the compiler fails, dies, takes too long, or prints something unknown.
         """
         result = compile_for_npu(job.path, hardware)
-        environment, fits = self.environment(hardware), not result.reason
+        fits = not result.reason
         return Measurement(
-            model_hash=job.model_hash,
-            architecture_id=job.architecture_id,
-            model=job.model,
-            hardware=hardware.id,
-            format=job.format,
-            kind=hardware.kind,
-            weights=job.weights,
-            file_bytes=job.file_bytes,
-            threads=job.threads,
-            batch=job.batch,
+            **row_identity(job, hardware, self.environment(hardware)),
             median_ms=result.latency_ms if fits else None,
             sram_bytes=result.sram_bytes if fits else None,
             dram_bytes=result.dram_bytes if fits else None,
@@ -150,10 +140,6 @@ class VelaRunner:
             delegated_nodes=None if result.too_large else result.npu_operators,
             total_nodes=None if result.too_large else result.npu_operators + result.cpu_operators,
             reason=result.reason,
-            device=environment.device,
-            compiler=environment.compiler,
-            configuration=environment.configuration,
-            time=datetime.now(UTC).isoformat(timespec="milliseconds"),
         )
 
 
