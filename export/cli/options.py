@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.architecture import check_input_size
-from mhmodels.cli.common import F, note
+from mhmodels.cli.common import F, note, width_multiplier_option
 from mhmodels.errors import ArchitectureError
 from mhmodels.export.cli.messages import named_options
 
@@ -84,8 +84,7 @@ def model_options(command: F) -> F:
         click.option("--input-size", type=InputSize(), default=None,
                      help="Height and width of the input in pixels: one number such as 224 for both, or 192x256 for height x "
                           "width. Default: that of the weights, else of the network."),
-        click.option("--width-multiplier", type=float, default=None,
-                     help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH."),
+        width_multiplier_option,
     ):  # fmt: skip
         command = option(command)
     return command

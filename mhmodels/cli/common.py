@@ -125,6 +125,27 @@ def store_option(command: F) -> F:
     )(command)
 
 
+def width_multiplier_option(command: F) -> F:
+    """Adds the option `--width-multiplier`: a factor on the widths of the network that a command takes."""
+    return click.option(
+        "--width-multiplier",
+        type=float,
+        default=None,
+        help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
+    )(command)
+
+
+def label_offset_option(command: F) -> F:
+    """Adds the option `--label-offset`: how labels of pictures become outputs."""
+    return click.option(
+        "--label-offset",
+        type=int,
+        default=None,
+        help="Number added to every stored label, for example -1 for labels that begin at 1. Required for TFRecords; 0 by "
+        "default for folders.",
+    )(command)
+
+
 def emit_json(document: object) -> None:
     """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD."""
     import msgspec

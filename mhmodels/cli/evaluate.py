@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mhmodels.cli.common import FiniteRange, emit_json, json_option, note
+from mhmodels.cli.common import FiniteRange, emit_json, json_option, label_offset_option, note, width_multiplier_option
 from mhmodels.registry import resolve
 
 if TYPE_CHECKING:
@@ -25,19 +25,8 @@ if TYPE_CHECKING:
     metavar="DIR|TFRECORDS|digits64",
     help="Pictures with labels, in the forms that `mhmodels train --data` takes.",
 )
-@click.option(
-    "--label-offset",
-    type=int,
-    default=None,
-    help="Number added to every stored label, for example -1 for labels that begin at 1. Required for TFRecords; 0 by "
-    "default for folders.",
-)
-@click.option(
-    "--width-multiplier",
-    type=float,
-    default=None,
-    help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
-)
+@label_offset_option
+@width_multiplier_option
 @click.option(
     "--input-size",
     type=click.IntRange(1),

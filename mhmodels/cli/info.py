@@ -6,7 +6,7 @@ import click
 
 from mhmodels.architecture import Architecture
 from mhmodels.blocks import WINDOWED
-from mhmodels.cli.common import console, emit_json, json_option, millions
+from mhmodels.cli.common import console, emit_json, json_option, millions, width_multiplier_option
 from mhmodels.complexity import layer_complexity, network_complexity
 from mhmodels.network import Network, lower
 from mhmodels.registry import resolve
@@ -14,12 +14,7 @@ from mhmodels.registry import resolve
 
 @click.command()
 @click.argument("model")
-@click.option(
-    "--width-multiplier",
-    type=float,
-    default=None,
-    help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
-)
+@width_multiplier_option
 @click.option(
     "--input-size",
     type=int,

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from mhmodels.architecture import Architecture
-from mhmodels.cli.common import FiniteRange, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import (
+    FiniteRange,
+    emit_json,
+    json_option,
+    label_offset_option,
+    note,
+    progress_console,
+    width_multiplier_option,
+)
 from mhmodels.cli.option_groups import option_group
 from mhmodels.registry import resolve
 
@@ -137,19 +145,8 @@ run_options = option_group(
     metavar="DIR|TFRECORDS",
     help="Test set, in the forms of --data, if the training data do not contain one. Not allowed for digits64.",
 )
-@click.option(
-    "--label-offset",
-    type=int,
-    default=None,
-    help="Number added to every stored label, for example -1 for labels that begin at 1. Required for TFRecords; 0 by "
-    "default for folders.",
-)
-@click.option(
-    "--width-multiplier",
-    type=float,
-    default=None,
-    help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
-)
+@label_offset_option
+@width_multiplier_option
 @click.option(
     "--input-size",
     type=click.IntRange(1),
