@@ -28,10 +28,9 @@ class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         field_error: what a wrong value raises; a `ValueError` too, so that msgspec adds the path of the field in a file.
 
     Example:
-        >>> import msgspec
         >>> from typing import Annotated
-        >>> class Crop(Checked, frozen=True, kw_only=True):
-        ...     size: Annotated[int, msgspec.Meta(ge=1)]
+        >>> whole = Annotated[int, msgspec.Meta(ge=1)]
+        >>> Crop = msgspec.defstruct("Crop", [("size", whole)], bases=(Checked,), frozen=True, kw_only=True)
         >>> Crop(size=0)
         Traceback (most recent call last):
             ...
