@@ -35,12 +35,12 @@ class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         adb: adb executable; None to look for one.
         adb_server: `HOST:PORT` of the adb server; None for the usual one.
-        binaries: files of benchmark tools (`benchmark_model`) for the phones.
-        libraries: folders with libraries of delegates.
-        delegates: the user's own delegates (`load_delegates`).
-        logs: folder for the raw output of every run; None for the usual one.
-        plan: how to measure.
-        wait_s: longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
+        binaries: Files of benchmark tools (`benchmark_model`) for the phones.
+        libraries: Folders with libraries of delegates.
+        delegates: The user's own delegates (`load_delegates`).
+        logs: Folder for the raw output of every run; None for the usual one.
+        plan: How to measure.
+        wait_s: Longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
 
     Example:
         >>> from mhmodels.android_bench import PhonePlan, PhoneRunner, PhoneRunnerOptions
@@ -63,8 +63,8 @@ class PhoneRunner:
     """Measures on every phone that adb sees. No adb server is started before a phone's id is used.
 
     Args:
-        options: files, folders and settings; None for the usual ones.
-        tell: is told in one line each what is going on.
+        options: Files, folders and settings; None for the usual ones.
+        tell: Is told in one line each what is going on.
 
     Example:
         >>> from mhmodels.android_bench import PhoneRunner
@@ -91,7 +91,7 @@ class PhoneRunner:
         """The adb executable.
 
         Raises:
-            AdbError: there is none.
+            AdbError: There is none.
         """
         with self._guard:
             if self._adb is None:
@@ -126,7 +126,7 @@ class PhoneRunner:
         """Facts of a phone; the phone is asked once.
 
         Raises:
-            AdbError: the phone does not answer.
+            AdbError: The phone does not answer.
         """
         if serial not in self._facts:
             self._facts[serial] = read_facts(self.phone(serial), self.delegates.libraries())
@@ -147,7 +147,7 @@ class PhoneRunner:
         """Build of the phone, hash of the tool, driver of the delegate, and settings of the measurement.
 
         Raises:
-            MeasurementError: the phone does not answer, or there is no tool for it.
+            MeasurementError: The phone does not answer, or there is no tool for it.
         """
         serial, choice = str(hardware.configuration["serial"]), self.choice(hardware)
         facts, files = self.facts(serial), self.delegate_files(serial, choice)
@@ -182,8 +182,8 @@ class PhoneRunner:
         """Measures one network on one delegate.
 
         Raises:
-            PhoneFailure: the run failed for a reason that is not lasting, such as a lost phone.
-            MeasurementError: the phone must not be measured now.
+            PhoneFailure: The run failed for a reason that is not lasting, such as a lost phone.
+            MeasurementError: The phone must not be measured now.
         """
         for result in self.batch(str(hardware.configuration["serial"]), [(job, hardware)]):
             if isinstance(result[2], PhoneFailure):
@@ -198,7 +198,7 @@ class PhoneRunner:
             The job, the hardware, and a row or a failure, as soon as each is settled.
 
         Raises:
-            MeasurementError: the phone must not be measured now, or the measurement was asked to stop.
+            MeasurementError: The phone must not be measured now, or the measurement was asked to stop.
         """
         facts = self.facts(serial)
         tasks: dict[PhoneTask, tuple[Job, Hardware]] = {}
@@ -234,7 +234,7 @@ class PhoneRunner:
         """The tool and the libraries of a delegate on a phone; they are found once.
 
         Raises:
-            MeasurementError: one is missing; the message says where to get it.
+            MeasurementError: One is missing; the message says where to get it.
         """
         key = serial, choice.delegate.id
         if key not in self._delegate_files:

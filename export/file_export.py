@@ -26,9 +26,9 @@ class Exported(NamedTuple):
     """An exported file.
 
     Attributes:
-        path: of the file; its manifest lies beside it.
-        manifest: what the file is, what it was made from and how it was checked.
-        notes: what a user should know of how it was made, in words.
+        path: Of the file; its manifest lies beside it.
+        manifest: What the file is, what it was made from and how it was checked.
+        notes: What a user should know of how it was made, in words.
 
     Example:
         >>> import tempfile
@@ -55,14 +55,14 @@ def export_file(
     """Writes one file under a temporary name, verifies it, and gives it and its manifest their names.
 
     Args:
-        job: the network.
-        fmt: format of the file.
-        path: of the file.
-        quantised, calibration: integers of an integer file and where their ranges come from; None for a float one.
-        metadata: writes tflite-support's metadata into the file. None for none.
+        job: The network.
+        fmt: Format of the file.
+        path: Of the file.
+        quantised, calibration: Integers of an integer file and where their ranges come from; None for a float one.
+        metadata: Writes tflite-support's metadata into the file. None for none.
 
     Raises:
-        ExportError: the file exists already, cannot be written, or does not agree with its network; nothing is left behind.
+        ExportError: The file exists already, cannot be written, or does not agree with its network; nothing is left behind.
     """
     job.progress(f"writing {path.name}")
     content = _content(job, quantised, fmt)
@@ -100,7 +100,7 @@ def _parity(job: ExportJob, fmt: FileFormat, file: Path, quantised: QuantisedGra
     """Compares a file with its network.
 
     Raises:
-        ParityError: it departs further than allowed.
+        ParityError: It departs further than allowed.
     """
     images = job.feed[:PARITY_PICTURES]
     if quantised is not None:

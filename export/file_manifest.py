@@ -32,13 +32,13 @@ def compose_manifest(
     """Returns the manifest of a file.
 
     Args:
-        job: what the file was made from.
-        path: name that the file gets.
-        content: its bytes.
-        parity: how far it departs from its network.
-        fmt: its format.
-        quantised, calibration: of an integer file; None for a float one.
-        metadata: whether the file carries tflite-support's metadata.
+        job: What the file was made from.
+        path: Name that the file gets.
+        content: Its bytes.
+        parity: How far it departs from its network.
+        fmt: Its format.
+        quantised, calibration: Of an integer file; None for a float one.
+        metadata: Whether the file carries tflite-support's metadata.
     """
     parsed, options, whole = parse_tflite(content, source=str(path)), job.options, job.source.whole
     counts = None if job.source.graph is None else [layer_complexity(op) for op in job.source.graph.ops]

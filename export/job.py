@@ -33,16 +33,16 @@ class ExportJob(NamedTuple):
     """A network that is being exported.
 
     Attributes:
-        source: the network with its weights.
-        architecture: with the preprocessing that the exported files state.
-        graph: what is written: the graph of the source, or that with the normalisation in front. None where the network
+        source: The network with its weights.
+        architecture: With the preprocessing that the exported files state.
+        graph: What is written: the graph of the source, or that with the normalisation in front. None where the network
             has no list of operations, which TensorFlow's engine alone can write.
         feed: float32 (n, height, width, channels), pictures as the files take them, for calibration and parity.
-        expected: outputs of the Keras model on the first `PARITY_PICTURES` of them, by name.
-        labels: what the scores mean.
-        calibration: where the pictures come from.
-        options: formats and the rest.
-        progress: is told each stage as it begins.
+        expected: Outputs of the Keras model on the first `PARITY_PICTURES` of them, by name.
+        labels: What the scores mean.
+        calibration: Where the pictures come from.
+        options: Formats and the rest.
+        progress: Is told each stage as it begins.
     """
 
     source: ExportSource
@@ -90,15 +90,15 @@ def prepare_job(
     """Checks that the network can be written as wanted, and computes what the files are compared with.
 
     Args:
-        source: the network.
-        architecture: with the preprocessing that the files state.
-        pictures: normalised as the network expects.
-        options: formats and the rest.
-        progress: is told each stage as it begins.
+        source: The network.
+        architecture: With the preprocessing that the files state.
+        pictures: Normalised as the network expects.
+        options: Formats and the rest.
+        progress: Is told each stage as it begins.
 
     Raises:
-        ExportError: the network has no list of operations, or ends in something else than was asked for.
-        ParityError: its operations give other outputs than its Keras model.
+        ExportError: The network has no list of operations, or ends in something else than was asked for.
+        ParityError: Its operations give other outputs than its Keras model.
     """
     source.check_ending(options.writer.features)
     graph = source.graph

@@ -25,19 +25,19 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What to export besides the model.
 
     Attributes:
-        directory: folder for the files; it is made if it is missing.
-        formats: formats of the files, one file each.
-        io: element type of the input and output of int8 files; uint8 files always have uint8, float files float32.
-        calibration: folder of pictures that give the ranges of integer formats. None for the bundled photographs.
-        calibration_method: how ranges follow from pictures: `min-max`, `moving-average`, `percentile-P` with P from 50 to
+        directory: Folder for the files; it is made if it is missing.
+        formats: Formats of the files, one file each.
+        io: Element type of the input and output of int8 files; uint8 files always have uint8, float files float32.
+        calibration: Folder of pictures that give the ranges of integer formats. None for the bundled photographs.
+        calibration_method: How ranges follow from pictures: `min-max`, `moving-average`, `percentile-P` with P from 50 to
             below 100, or `auto` for the best on held-out pictures. None is min-max.
-        granularity: one scale of int8 weights for each `channel` or for the whole `tensor`. None is `channel`.
-        writer: operator of the global pooling, softmax, feature maps.
-        engine: what writes the files.
-        normalise_in_model: whether files take raw pixels from 0 to 255, which a 1x1 depthwise convolution normalises.
-        labels: what the scores mean. Without any, what the weights file says.
-        metadata: whether files carry tflite-support's metadata. None: where there are labels.
-        overwrite: whether to replace files that exist.
+        granularity: One scale of int8 weights for each `channel` or for the whole `tensor`. None is `channel`.
+        writer: Operator of the global pooling, softmax, feature maps.
+        engine: What writes the files.
+        normalise_in_model: Whether files take raw pixels from 0 to 255, which a 1x1 depthwise convolution normalises.
+        labels: What the scores mean. Without any, what the weights file says.
+        metadata: Whether files carry tflite-support's metadata. None: where there are labels.
+        overwrite: Whether to replace files that exist.
 
     Example:
         >>> ExportOptions(directory=Path("out"), formats=("float32", "int8"), io="int8").check()
@@ -60,7 +60,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Rejects options that do not go together, before anything is built.
 
         Raises:
-            ExportError: an option that the engine or the format does not have; the message names the field.
+            ExportError: An option that the engine or the format does not have; the message names the field.
         """
         if self.calibration_method not in (None, "auto"):
             check_method(self.calibration_method)

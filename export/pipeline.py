@@ -32,17 +32,17 @@ def export_model(model: ModelLike, options: ExportOptions, progress: ProgressCal
     """Exports a model to TFLite files and verifies each of them on pictures.
 
     Args:
-        model: name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a
+        model: Name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a
             `ModelRequest` that also states weights and changes, or a functional or sequential Keras model.
-        options: folder, formats and the rest.
-        progress: is told each stage, in words, as it begins.
+        options: Folder, formats and the rest.
+        progress: Is told each stage, in words, as it begins.
 
     Returns:
         The files in the order of `options.formats`.
 
     Raises:
-        ExportError: a file exists already, cannot be written, or fails its verification; nothing half-made is left.
-        MhmodelsError: the model cannot be opened (see `mhmodels.export.opening.open_model.open_model`).
+        ExportError: A file exists already, cannot be written, or fails its verification; nothing half-made is left.
+        MhmodelsError: The model cannot be opened (see `mhmodels.export.opening.open_model.open_model`).
 
     Example:
         >>> import tempfile
@@ -71,20 +71,20 @@ def export_files(
     """Exports a model in every wanted format, file by file; each file is verified before it gets its name.
 
     Args:
-        model: as `export_model`, or resolved or opened already.
-        options: formats and the rest.
-        progress: is told each stage as it begins.
-        taken: paths of files exported before in the same call; the new ones are added.
-        metadata: a writer to share between models; it takes seconds to start.
-        failed: is called with a format and its error where one cannot be exported; the other formats go on. Without it the
+        model: As `export_model`, or resolved or opened already.
+        options: Formats and the rest.
+        progress: Is told each stage as it begins.
+        taken: Paths of files exported before in the same call; the new ones are added.
+        metadata: A writer to share between models; it takes seconds to start.
+        failed: Is called with a format and its error where one cannot be exported; the other formats go on. Without it the
             first error is raised.
 
     Yields:
         Each file as soon as it stands.
 
     Raises:
-        ExportError: a file exists already, cannot be written, or fails its verification; nothing half-made is left.
-        PictureError: no readable calibration pictures.
+        ExportError: A file exists already, cannot be written, or fails its verification; nothing half-made is left.
+        PictureError: No readable calibration pictures.
     """
     options.check()
     resolved = _resolved(model, options)
@@ -121,17 +121,17 @@ def export_source(
     """Exports a network with pictures that are there already.
 
     Args:
-        source: the network.
-        pictures: normalised as the network expects, for calibration and parity.
-        options: formats and the rest; `calibration` has no effect.
-        progress: is told each stage as it begins.
-        folder_field: the caller's field that gives a folder of pictures, for messages.
+        source: The network.
+        pictures: Normalised as the network expects, for calibration and parity.
+        options: Formats and the rest; `calibration` has no effect.
+        progress: Is told each stage as it begins.
+        folder_field: The caller's field that gives a folder of pictures, for messages.
 
     Yields:
         Each file as soon as it stands.
 
     Raises:
-        ExportError: as `export_files`.
+        ExportError: As `export_files`.
     """
     options.check()
     architecture = _exported_architecture(source, options)
@@ -186,7 +186,7 @@ def _check_heads(source: ExportSource, options: ExportOptions) -> None:
     """Refuses class names for a network of several outputs: they name the classes of one.
 
     Raises:
-        ExportError: the message names the field and the outputs.
+        ExportError: The message names the field and the outputs.
     """
     names = output_names(source.model)
     given = {"argument 'labels'": bool(options.labels.names), "argument 'metadata'": bool(options.metadata)}

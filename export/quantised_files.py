@@ -32,11 +32,11 @@ def uncalibrated(
     Photographs in three colours do not stand for other channels.
 
     Args:
-        architecture: of the network.
-        source: the network.
-        pictures: that are there for calibration.
-        formats: that are wanted.
-        folder_field: the caller's field that gives a folder of pictures, for messages.
+        architecture: Of the network.
+        source: The network.
+        pictures: That are there for calibration.
+        formats: That are wanted.
+        folder_field: The caller's field that gives a folder of pictures, for messages.
     """
     integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
     try:
@@ -59,12 +59,12 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
     """Computes the integers of a format from ranges that training left, else from the calibration pictures.
 
     Args:
-        job: with a graph.
-        fmt: the format.
-        ranges: of the calibration pictures, which are kept here for the other formats; filled by the first call.
+        job: With a graph.
+        fmt: The format.
+        ranges: Of the calibration pictures, which are kept here for the other formats; filled by the first call.
 
     Raises:
-        ExportError: the network has no list of operations, or its pictures give no ranges.
+        ExportError: The network has no list of operations, or its pictures give no ranges.
     """
     if job.graph is None:
         raise ExportError(

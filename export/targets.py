@@ -16,9 +16,9 @@ def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> s
     """Returns NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite.
 
     Args:
-        architecture: at its width and input size.
-        fmt: format of the file.
-        options: whose other choices become marks in the name.
+        architecture: At its width and input size.
+        fmt: Format of the file.
+        options: Whose other choices become marks in the name.
     """
     height, width = architecture.input_size
     size = f"{height}" if height == width else f"{height}x{width}"
@@ -36,12 +36,12 @@ def target_paths(architecture: Architecture, options: ExportOptions, taken: set[
     """Returns where the files of a network go, by format, after trying whether they can be written there.
 
     Args:
-        architecture: at its width and input size.
-        options: formats, folder, whether files may be replaced.
-        taken: paths of networks exported before in the same call; the new ones are added.
+        architecture: At its width and input size.
+        options: Formats, folder, whether files may be replaced.
+        taken: Paths of networks exported before in the same call; the new ones are added.
 
     Raises:
-        ExportError: a file or its manifest exists already, would overwrite one of this call, or the folder cannot be written to.
+        ExportError: A file or its manifest exists already, would overwrite one of this call, or the folder cannot be written to.
     """
     paths = {fmt: options.directory / file_name(architecture, fmt, options) for fmt in options.formats}
     for path in paths.values():

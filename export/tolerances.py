@@ -31,7 +31,7 @@ def tolerance_of(*formats: str) -> float | None:
     """Returns the largest allowed difference between the outputs of networks of these formats.
 
     Args:
-        formats: as `mhmodels.tflite.format.compute_format` names them.
+        formats: As `mhmodels.tflite.format.compute_format` names them.
 
     Returns:
         A share of the standard deviation of the outputs. None where a format holds integers: these are judged by

@@ -255,7 +255,7 @@ def check_width_multiplier(value: object) -> float:
     """Returns a width multiplier as float.
 
     Raises:
-        ArchitectureError: not a number in (0, 16].
+        ArchitectureError: Not a number in (0, 16].
     """
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= MAX_WIDTH:
         raise ArchitectureError(f"width multiplier is {value!r}, expected a number above 0 and at most {MAX_WIDTH:g}")
@@ -266,7 +266,7 @@ def check_input_size(value: object) -> int:
     """Returns one side of the input in pixels.
 
     Raises:
-        ArchitectureError: not a whole number in 32..4096.
+        ArchitectureError: Not a whole number in 32..4096.
     """
     if type(value) is not int or not MIN_INPUT <= value <= MAX_INPUT:
         raise ArchitectureError(f"input size is {value!r}, expected a whole number from {MIN_INPUT} to {MAX_INPUT} (pixels)")

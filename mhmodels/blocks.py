@@ -69,7 +69,7 @@ def block_steps(block: Block, channels: int, rounding: Rounding, width: float) -
     """The steps of a block that reads so many channels, at a width multiplier.
 
     Raises:
-        ArchitectureError: the widths do not go together or are beyond all use; the message names the block type.
+        ArchitectureError: The widths do not go together or are beyond all use; the message names the block type.
     """
     steps = _LOWERINGS[type(block)](block, channels, rounding, width)
     widest = max(steps, key=lambda step: step.channels)

@@ -51,7 +51,7 @@ def layer_complexity(op: Op) -> LayerComplexity:
     """Parameters and MAdds of one operation; an operation without weights counts none.
 
     Raises:
-        ValueError: the operation's size is unknown.
+        ValueError: The operation's size is unknown.
     """
     if op.kind != "conv" and op.kind != "depthwise":
         return LayerComplexity(op.name, 0, 0, 0, 0)
@@ -63,7 +63,7 @@ def network_complexity(network: Network) -> Complexity:
     """Counts a lowered network; see `Complexity` for what is counted.
 
     Raises:
-        ValueError: the network's input size is unknown.
+        ValueError: The network's input size is unknown.
     """
     params = extra = madds = halves = 0
     areas = {IMAGE: 0}
@@ -85,7 +85,7 @@ def check_size(network: Network) -> Network:
     """Returns a network that can be built; called before anything is allocated for it.
 
     Raises:
-        ArchitectureError: it has more parameters than a file of 2 GiB holds, or a feature map larger than 1 GiB in float32.
+        ArchitectureError: It has more parameters than a file of 2 GiB holds, or a feature map larger than 1 GiB in float32.
     """
     params = largest = 0
     for op in network.ops:

@@ -12,7 +12,7 @@ def lazy_names(package: str, module_of: Mapping[str, str]) -> tuple[Callable[[st
 
     Args:
         package: `__name__` of the package.
-        module_of: module of each lazy name, relative to the package, for example `{"simulate": "roofline"}`.
+        module_of: Module of each lazy name, relative to the package, for example `{"simulate": "roofline"}`.
 
     Returns:
         `__getattr__`, which imports a name from its module, and `__dir__`, which lists the package's `__all__`.
@@ -22,7 +22,7 @@ def lazy_names(package: str, module_of: Mapping[str, str]) -> tuple[Callable[[st
         """Imports a public name.
 
         Raises:
-            AttributeError: the package has no such name.
+            AttributeError: The package has no such name.
         """
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")

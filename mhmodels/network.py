@@ -26,14 +26,14 @@ class Op(NamedTuple):
     """One operation with one output, which bears the operation's name.
 
     Attributes:
-        name: unique; also the Keras layer's name.
-        kind: what it computes.
-        inputs: names of the operations (or `IMAGE`) that it reads.
-        in_channels, channels: channels read (of the first input) and written.
-        kernel, stride: of a convolution or a pooling by windows; 1 elsewhere.
-        dilation, groups: of a convolution; 1 elsewhere.
-        bias, batch_norm: whether the convolution has them.
-        activation: applied last; a squeeze-excite gate's is its gate function.
+        name: Unique; also the Keras layer's name.
+        kind: What it computes.
+        inputs: Names of the operations (or `IMAGE`) that it reads.
+        in_channels, channels: Channels read (of the first input) and written.
+        kernel, stride: Of a convolution or a pooling by windows; 1 elsewhere.
+        dilation, groups: Of a convolution; 1 elsewhere.
+        bias, batch_norm: Whether the convolution has them.
+        activation: Applied last; a squeeze-excite gate's is its gate function.
         size: (height, width) of the output; None where the input's is unknown.
         padding: TensorFlow's, of a convolution or a pooling by windows: `valid` in users' Keras models only.
     """
@@ -97,18 +97,18 @@ def lower(
     """The operations of a network.
 
     Args:
-        architecture: what to lower.
-        size: input (height, width) in pixels instead of the architecture's own; None entries are unknown sizes.
+        architecture: What to lower.
+        size: Input (height, width) in pixels instead of the architecture's own; None entries are unknown sizes.
         output_stride: 8, 16 or 32: once the maps are this much smaller than the input, further strides become dilation
             of the depthwise kernels that follow, and of bottlenecks' (as TF Model Garden: a fused block's full convolution
             loses its stride and is not dilated).
-        top: whether to lower pooling, the convolutions after it, the classifier and the softmax.
+        top: Whether to lower pooling, the convolutions after it, the classifier and the softmax.
 
     Returns:
         The network. Its last operation is `predictions` (softmax) with `top`, else the last map before pooling.
 
     Raises:
-        ArchitectureError: a block cannot be, `output_stride` is none of those, a plain convolution or pooling strides past it,
+        ArchitectureError: A block cannot be, `output_stride` is none of those, a plain convolution or pooling strides past it,
             or a block strides from below it to beyond it.
     """
     if output_stride is not None and output_stride not in OUTPUT_STRIDES:

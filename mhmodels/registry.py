@@ -26,7 +26,7 @@ def zoo() -> Mapping[str, ZooModel]:
     """Every network of the zoo by name: the `MODELS` of every module in `mhmodels/families`.
 
     Raises:
-        ArchitectureError: two tables declare one name.
+        ArchitectureError: Two tables declare one name.
     """
     entries: dict[str, ZooModel] = {}
     for family in sorted(module.name for module in pkgutil.iter_modules(families.__path__)):

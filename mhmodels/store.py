@@ -103,13 +103,13 @@ class Store:
         """Opens a store, or makes one where there is no file or an empty one.
 
         Args:
-            path: the file; None for `default_path()`.
-            timeout_s: longest wait in seconds for another process that is writing.
+            path: The file; None for `default_path()`.
+            timeout_s: Longest wait in seconds for another process that is writing.
             read_only: True opens for reading only, and nothing is made or changed. None does so only if the file exists and
                 cannot be written; rows can then be read, and `add` raises an error.
 
         Raises:
-            StoreError: the file is something else, damaged, of a newer version, locked, or cannot be read and written; or it
+            StoreError: The file is something else, damaged, of a newer version, locked, or cannot be read and written; or it
                 does not exist and `read_only` is True.
         """
         self.path = Path(path) if path is not None else default_path()
@@ -120,7 +120,7 @@ class Store:
         """Refuses a store that rows cannot be added to, before anything is measured.
 
         Raises:
-            StoreError: the store is open for reading only.
+            StoreError: The store is open for reading only.
         """
         if self.read_only:
             raise StoreError(f"{self.path}: cannot be written, and not every row that is asked for is in it; {REMEDY}")
@@ -129,7 +129,7 @@ class Store:
         """Keeps a row. It is on the disk when this returns.
 
         Raises:
-            StoreError: the row cannot be written; the store stays as it was.
+            StoreError: The row cannot be written; the store stays as it was.
         """
         self.check_writable()
         values = [getattr(measurement, column) for column in _COLUMNS]
@@ -154,7 +154,7 @@ class Store:
           depends on what else runs in the same session.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         rows = self._rows(
             "model_hash = ? AND hardware = ? AND threads = ? AND environment = ? AND (? IS NULL OR architecture_id = ?)"
@@ -191,19 +191,19 @@ class Store:
         out. Rows of different conditions may be among the result unless the arguments exclude it (`mixture` tells).
 
         Args:
-            hardware: ids; None for all.
-            architecture_ids: ids of architectures; None for all.
-            format: format of the files; None for any.
-            weights, threads: as in `Measurement`; None for any.
-            environment: environment of the rows; None for any.
-            beside: sha256 of the reference network's file that the rows were timed in turns with, "" for rows that were timed
+            hardware: Ids; None for all.
+            architecture_ids: Ids of architectures; None for all.
+            format: Format of the files; None for any.
+            weights, threads: As in `Measurement`; None for any.
+            environment: Environment of the rows; None for any.
+            beside: SHA-256 of the reference network's file that the rows were timed in turns with, "" for rows that were timed
                 alone, None for any. Rows without a latency count as either.
 
         Returns:
             Rows in the order of hardware, then architecture.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         conditions, values = ["architecture_id IS NOT NULL"], list[str | int]()
         for column, wanted in (("hardware", hardware), ("architecture_id", architecture_ids)):
@@ -236,16 +236,16 @@ class Store:
         """The row of the latest request for a file of a known architecture, where only a part of the conditions is known.
 
         Args:
-            job: file, architecture, weights and threads of the row. It must not have been timed in turns with a reference.
-            hardware_id: hardware of the row.
-            settings: settings that the row's configuration must have; None for one that it must not have. Settings that are
+            job: File, architecture, weights and threads of the row. It must not have been timed in turns with a reference.
+            hardware_id: Hardware of the row.
+            settings: Settings that the row's configuration must have; None for one that it must not have. Settings that are
                 not named here, and all other conditions, may be anything.
 
         Returns:
             Of the rows of that request the best, as in `find`; None if there is none.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         wanted = {"threads": job.threads} | {f"configuration.{name}": value for name, value in settings.items()}
         rows = self._rows(
@@ -260,7 +260,7 @@ class Store:
         """All rows of a hardware with known architectures, oldest first.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         return self._rows("hardware = ? AND architecture_id IS NOT NULL ORDER BY id", (hardware,))
 
@@ -295,7 +295,7 @@ class Store:
         """Ids of all hardware in the store, sorted.
 
         Raises:
-            StoreError: the store cannot be read.
+            StoreError: The store cannot be read.
         """
         with self._errors():
             found = self._connection.execute("SELECT DISTINCT hardware FROM measurements ORDER BY hardware").fetchall()

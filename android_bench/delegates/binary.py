@@ -29,9 +29,9 @@ class Binary(NamedTuple):
 
     Attributes:
         tool: `benchmark_model` or `benchmark_litert_model`.
-        local: file on this machine; None if it is on the device already.
-        remote: path on the device; "" until it is pushed.
-        sha256: sha256 of its content, because the tool has no version number.
+        local: File on this machine; None if it is on the device already.
+        remote: Path on the device; "" until it is pushed.
+        sha256: SHA-256 of its content, because the tool has no version number.
         abi: Android's name of its ABI; "" for a script.
     """
 
@@ -46,13 +46,13 @@ def find_binary(tool: str, facts: PhoneFacts, phone: Phone, given: Iterable[str 
     """Finds the tool for a device: a given file, one in the user's folder for an ABI of the device, or one on the device.
 
     Args:
-        tool: name of the tool.
-        facts: facts of the device.
-        phone: the device.
-        given: files; one with `litert` in its name stands for `benchmark_litert_model`, any other for `benchmark_model`.
+        tool: Name of the tool.
+        facts: Facts of the device.
+        phone: The device.
+        given: Files; one with `litert` in its name stands for `benchmark_litert_model`, any other for `benchmark_model`.
 
     Raises:
-        MeasurementError: there is none, and the message says where to get it; or a given file cannot be read.
+        MeasurementError: There is none, and the message says where to get it; or a given file cannot be read.
     """
     for path in map(Path, given):
         if tool_of(path) == tool:
@@ -74,7 +74,7 @@ def inspect(path: Path, tool: str) -> Binary:
     """Reads ABI and hash of a tool on this machine.
 
     Raises:
-        MeasurementError: the file cannot be read, or is neither an ELF program nor a script.
+        MeasurementError: The file cannot be read, or is neither an ELF program nor a script.
     """
     try:
         content = read_bytes(path, MOST_BYTES)

@@ -21,7 +21,7 @@ class Delegates:
     """Delegates by id: the built-in table and a user's own.
 
     Args:
-        own: the user's delegates; they replace built-in ones of the same id.
+        own: The user's delegates; they replace built-in ones of the same id.
 
     Example:
         >>> from mhmodels.android_bench import Delegates
@@ -55,8 +55,8 @@ class Delegates:
         """The delegate that `ID`, `ID:ACCELERATOR` or either with `-FORMAT` stands for.
 
         Raises:
-            UnknownNameError: there is no such delegate; the message offers the nearest ids.
-            DelegateError: the delegate takes no accelerator.
+            UnknownNameError: There is no such delegate; the message offers the nearest ids.
+            DelegateError: The delegate takes no accelerator.
         """
         choice = self.find(text)
         if choice is None:
@@ -73,8 +73,8 @@ class Delegates:
         """The delegate of an id with files of a format.
 
         Raises:
-            UnknownNameError: there is no such delegate.
-            DelegateError: the delegate does not take this format.
+            UnknownNameError: There is no such delegate.
+            DelegateError: The delegate does not take this format.
         """
         choice = self.get(text)
         if choice.format == fmt or any(text.endswith(f"-{name}") for name in FORMATS):
@@ -88,10 +88,10 @@ def load_delegates(path: str | os.PathLike[str]) -> tuple[Delegate, ...]:
     """Reads a user's delegates: `{"delegates": [{"id": …, "title": …, "formats": […], "proof": {…}}]}`.
 
     Args:
-        path: the file; `.toml` is read as TOML, anything else as JSON.
+        path: The file; `.toml` is read as TOML, anything else as JSON.
 
     Raises:
-        DelegateError: the file cannot be read, or an entry is wrong; the message names file and field.
+        DelegateError: The file cannot be read, or an entry is wrong; the message names file and field.
 
     Example:
         >>> from mhmodels.android_bench import load_delegates

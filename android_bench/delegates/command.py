@@ -19,9 +19,9 @@ class BlockDuration(NamedTuple):
     """How long one block runs, in seconds.
 
     Attributes:
-        min_secs: least duration of the block.
-        warmup_secs: least duration of the warm-up.
-        max_secs: longest duration of the block.
+        min_secs: Least duration of the block.
+        warmup_secs: Least duration of the warm-up.
+        max_secs: Longest duration of the block.
     """
 
     min_secs: float
@@ -45,9 +45,9 @@ class DevicePaths(NamedTuple):
     """Paths on the device that a run needs.
 
     Attributes:
-        tool: the program.
-        graph: the .tflite file.
-        folder: folder of the delegate's libraries.
+        tool: The program.
+        graph: The .tflite file.
+        folder: Folder of the delegate's libraries.
     """
 
     tool: str
@@ -61,13 +61,13 @@ def arguments(
     """Flags of a timed run. Each stands once, because the tool keeps the first value of a repeated flag.
 
     Args:
-        choice: the delegate.
-        prepared: paths on the device.
-        run: folder of the run on the device.
-        runs: least number of inferences.
-        threads: threads of the runtime.
-        timing: duration of the block.
-        placement: whether to ask where each node ran.
+        choice: The delegate.
+        prepared: Paths on the device.
+        run: Folder of the run on the device.
+        runs: Least number of inferences.
+        threads: Threads of the runtime.
+        timing: Duration of the block.
+        placement: Whether to ask where each node ran.
     """
     flags = {
         "graph": prepared.graph,
@@ -103,11 +103,11 @@ def script(
     phone noticing. Another process notes the highest allowed clocks meanwhile. All of them are ended after the run.
 
     Args:
-        prepared, run, flags, environment: what to run, where and how.
-        owned: test whether the phone is still this session's; nothing is run if it is not.
-        mask: bit mask of the cores to run on; 0 for all.
-        rest: bit mask of the other cores, for the noting process; 0 if there are none or they cannot be chosen.
-        timeout_s: seconds after which, with a margin, the watchdog ends the run.
+        prepared, run, flags, environment: What to run, where and how.
+        owned: Test whether the phone is still this session's; nothing is run if it is not.
+        mask: Bit mask of the cores to run on; 0 for all.
+        rest: Bit mask of the other cores, for the noting process; 0 if there are none or they cannot be chosen.
+        timeout_s: Seconds after which, with a margin, the watchdog ends the run.
     """
     words: Sequence[str] = (
         *(("taskset", f"{mask:x}") if mask else ()),

@@ -34,17 +34,17 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """What the tool must print before its time counts as that of the delegate. Anything that no field allows is not proof.
 
     Attributes:
-        names: names of the delegate in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
-        kernels: patterns of its names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for those that `names` imply.
-        counted: whether a line must say that a kernel of these names took nodes, because `names` may stand for other delegates
+        names: Names of the delegate in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
+        kernels: Patterns of its names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for those that `names` imply.
+        counted: Whether a line must say that a kernel of these names took nodes, because `names` may stand for other delegates
             too.
-        accelerators: pattern of the names of NNAPI accelerators that are hardware. The tool must list the accelerators: one of
+        accelerators: Pattern of the names of NNAPI accelerators that are hardware. The tool must list the accelerators: one of
             this pattern, or the one that was asked for, and besides it only NNAPI's CPU reference. "" for other delegates.
-        software: pattern of parts of accelerators' names that mean software.
-        must: patterns that a line must match, each with the reason why the run does not count without it.
-        never: patterns that no line may match, each with the reason why the run does not count with it.
-        may: patterns of lines that mention a fallback and still leave the network on this delegate.
-        plain: whether no delegate may be applied at all; the proof is then their absence and the `must` lines.
+        software: Pattern of parts of accelerators' names that mean software.
+        must: Patterns that a line must match, each with the reason why the run does not count without it.
+        never: Patterns that no line may match, each with the reason why the run does not count with it.
+        may: Patterns of lines that mention a fallback and still leave the network on this delegate.
+        plain: Whether no delegate may be applied at all; the proof is then their absence and the `must` lines.
 
     Example:
         >>> from mhmodels.android_bench import Proof
@@ -72,24 +72,24 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """A way to run a network on a phone.
 
     Attributes:
-        id: identifier: lower-case words and digits joined by hyphens.
-        title: name in tables.
-        tool: program that runs it.
-        formats: formats of the files that it takes. The first is that of `SERIAL/id`, the others are `SERIAL/id-FORMAT`.
-        flags: flags of the tool; `{folder}` stands for the folder that `files` are pushed to.
-        accelerator_flag: flag for what follows the colon in `id:ACCELERATOR`; "" where nothing may follow.
-        files: names or glob patterns of libraries that must be pushed, from the user's folder of libraries.
-        environment: environment variables; `{folder}` as in `flags`.
-        libraries: paths on the device of which at least one must exist; empty for none.
-        platforms: pattern of the model or platform names of the SoCs that it runs on; "" for any.
-        min_sdk: first API level of Android that it runs on.
+        id: Identifier: lower-case words and digits joined by hyphens.
+        title: Name in tables.
+        tool: Program that runs it.
+        formats: Formats of the files that it takes. The first is that of `SERIAL/id`, the others are `SERIAL/id-FORMAT`.
+        flags: Flags of the tool; `{folder}` stands for the folder that `files` are pushed to.
+        accelerator_flag: Flag for what follows the colon in `id:ACCELERATOR`; "" where nothing may follow.
+        files: Names or glob patterns of libraries that must be pushed, from the user's folder of libraries.
+        environment: Environment variables; `{folder}` as in `flags`.
+        libraries: Paths on the device of which at least one must exist; empty for none.
+        platforms: Pattern of the model or platform names of the SoCs that it runs on; "" for any.
+        min_sdk: First API level of Android that it runs on.
         deprecated_sdk: API level from which on it is deprecated; 0 for never.
-        note: remark for people, such as why it is deprecated.
-        successor: id of the delegate that replaces it, or "".
-        proof: what counts as proof that it ran.
+        note: Remark for people, such as why it is deprecated.
+        successor: Id of the delegate that replaces it, or "".
+        proof: What counts as proof that it ran.
 
     Raises:
-        DelegateError: a field is wrong; the message names it.
+        DelegateError: A field is wrong; the message names it.
 
     Example:
         >>> from mhmodels.android_bench import Delegate, PhoneRunner, PhoneRunnerOptions, Proof

@@ -27,18 +27,18 @@ class PhoneCondition(msgspec.Struct, frozen=True, kw_only=True):
     """Condition of a phone at a moment; None where the phone does not tell.
 
     Attributes:
-        thermal_status: thermal status of Android, 0 (none) to 6 (shutdown).
-        skin_c, battery_c: temperatures of skin and battery in °C.
-        sensors_c: temperatures in °C by name of the sensor, for every sensor that is fitted.
-        battery_level: charge in per cent; None for a device without a battery.
-        charging: whether the battery is charging or full.
-        draining: whether the battery loses charge. A power supply keeps one that is full, or does not charge, from it.
-        power_save: whether the power-saving mode is on.
-        awake: whether the screen is on.
-        clock_limits_khz: highest clock in kHz that each core is allowed at this moment.
-        load: load average of the last minute.
-        boot_id: identifier that changes with every start.
-        identity: serial number and build, see `identity_of`.
+        thermal_status: Thermal status of Android, 0 (none) to 6 (shutdown).
+        skin_c, battery_c: Temperatures of skin and battery in °C.
+        sensors_c: Temperatures in °C by name of the sensor, for every sensor that is fitted.
+        battery_level: Charge in per cent; None for a device without a battery.
+        charging: Whether the battery is charging or full.
+        draining: Whether the battery loses charge. A power supply keeps one that is full, or does not charge, from it.
+        power_save: Whether the power-saving mode is on.
+        awake: Whether the screen is on.
+        clock_limits_khz: Highest clock in kHz that each core is allowed at this moment.
+        load: Load average of the last minute.
+        boot_id: Identifier that changes with every start.
+        identity: Serial number and build, see `identity_of`.
     """
 
     thermal_status: int | None = None
@@ -82,7 +82,7 @@ def read_condition(phone: Phone) -> PhoneCondition:
     """Reads the condition of a phone.
 
     Raises:
-        AdbError: the phone does not answer.
+        AdbError: The phone does not answer.
     """
     script, secret = condition_script()
     return parse_condition(split_sections(phone.script(script).stdout, secret))

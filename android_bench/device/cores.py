@@ -44,9 +44,9 @@ class Core(msgspec.Struct, frozen=True):
     """One processor core.
 
     Attributes:
-        number: number of the core in the kernel.
-        max_khz: highest clock in kHz; 0 if it is unknown.
-        capacity: speed relative to the fastest core, which has 1024; 0 if it is unknown.
+        number: Number of the core in the kernel.
+        max_khz: Highest clock in kHz; 0 if it is unknown.
+        capacity: Speed relative to the fastest core, which has 1024; 0 if it is unknown.
     """
 
     number: int
@@ -63,12 +63,12 @@ def read_cores(phone: Phone, cores: str, policies: str, identity: str) -> tuple[
     """Puts together what a phone tells of its cores. Cores that are off are woken, or remembered from an earlier time.
 
     Args:
-        phone: the device, which is asked again if some of its cores are off.
-        cores, policies: output of `CORES` and `POLICIES`.
-        identity: identity of the phone.
+        phone: The device, which is asked again if some of its cores are off.
+        cores, policies: Output of `CORES` and `POLICIES`.
+        identity: Identity of the phone.
 
     Raises:
-        AdbError: the phone does not answer.
+        AdbError: The phone does not answer.
     """
     found = parse_cores(cores, policies)
     if not _asleep(found):

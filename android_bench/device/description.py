@@ -26,14 +26,14 @@ class PhoneFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Identity and parts of a phone; an empty text or None where the phone does not tell.
 
     Attributes:
-        serial: serial number as `adb devices` lists it.
+        serial: Serial number as `adb devices` lists it.
         sdk: API level; 0 if it is unknown.
-        accelerators: accelerators of NNAPI, as far as they can be listed without running anything.
-        libraries: those of the asked paths that exist on the device.
-        free_bytes: free storage below /data/local/tmp.
-        boot_id: identifier that changes with every start.
-        identity: serial number and build.
-        pinned: whether programs can be pinned to the big cores.
+        accelerators: Accelerators of NNAPI, as far as they can be listed without running anything.
+        libraries: Those of the asked paths that exist on the device.
+        free_bytes: Free storage below /data/local/tmp.
+        boot_id: Identifier that changes with every start.
+        identity: Serial number and build.
+        pinned: Whether programs can be pinned to the big cores.
     """
 
     serial: str
@@ -99,11 +99,11 @@ def read_facts(phone: Phone, libraries: Iterable[str] = ()) -> PhoneFacts:
     """Asks a device what it is, in one script.
 
     Args:
-        phone: the device.
-        libraries: paths on the device to look for.
+        phone: The device.
+        libraries: Paths on the device to look for.
 
     Raises:
-        AdbError: it does not answer.
+        AdbError: It does not answer.
     """
     paths = sorted(set(libraries))
     commands = {

@@ -18,12 +18,12 @@ class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions in which a phone may be measured.
 
     Attributes:
-        battery_level: lowest charge in per cent, 0 to 100. It does not count while a power supply holds or charges the battery.
-        temperature_c: highest temperature in °C.
-        thermal_status: highest thermal status of Android, 0 to 6.
-        above_start_c: how many °C warmer than at the start of the session a block may begin.
-        cool_down_s: longest wait in seconds for the phone to cool down; 0 does not wait.
-        poll_s: seconds between two readings of the condition while waiting.
+        battery_level: Lowest charge in per cent, 0 to 100. It does not count while a power supply holds or charges the battery.
+        temperature_c: Highest temperature in °C.
+        thermal_status: Highest thermal status of Android, 0 to 6.
+        above_start_c: How many °C warmer than at the start of the session a block may begin.
+        cool_down_s: Longest wait in seconds for the phone to cool down; 0 does not wait.
+        poll_s: Seconds between two readings of the condition while waiting.
 
     Example:
         >>> from mhmodels.android_bench import PhoneLimits, PhonePlan
@@ -67,9 +67,9 @@ def warnings(condition: PhoneCondition, cores: int, max_khz: int = 0) -> list[st
     """What makes latencies worse than they could be, though they can be measured.
 
     Args:
-        condition: condition of the phone now.
-        cores: number of its cores.
-        max_khz: highest clock of any core in kHz; 0 if it is unknown.
+        condition: Condition of the phone now.
+        cores: Number of its cores.
+        max_khz: Highest clock of any core in kHz; 0 if it is unknown.
     """
     found = []
     allowed = max(condition.clock_limits_khz, default=0)
@@ -90,9 +90,9 @@ def throttled(
     """Whether heat held a phone back during a run: the phone says so, or the clocks of its cores were limited at any time.
 
     Args:
-        before, after: condition before and after the run.
-        lowest_khz: lowest limits in kHz during the run.
-        start_khz: limits in kHz when the session began; limits that fell before this run are thus noticed.
+        before, after: Condition before and after the run.
+        lowest_khz: Lowest limits in kHz during the run.
+        start_khz: Limits in kHz when the session began; limits that fell before this run are thus noticed.
     """
     if max(before.thermal_status or 0, after.thermal_status or 0) >= 2:
         return True

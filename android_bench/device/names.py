@@ -25,7 +25,7 @@ def read_names() -> dict[str, str]:
     """Names of phones by serial number.
 
     Raises:
-        MeasurementError: the file is damaged.
+        MeasurementError: The file is damaged.
     """
     path = names_path()
     if not os.path.lexists(path):
@@ -45,7 +45,7 @@ def set_name(serial: str, name: str) -> None:
     """Gives a phone a name for `NAME/delegate`; "" removes it.
 
     Raises:
-        MeasurementError: the name is not valid, or another phone has it.
+        MeasurementError: The name is not valid, or another phone has it.
     """
     names = {known: value for known, value in read_names().items() if known != serial}
     if name:

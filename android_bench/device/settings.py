@@ -21,9 +21,9 @@ class PhoneSetting(msgspec.Struct, frozen=True):
     """A setting of Android that is changed while measuring.
 
     Attributes:
-        namespace, key: as the command `settings` takes them; namespace `power` stands for the fixed performance mode.
-        value: value while measuring, or the former value.
-        needed: whether rows say that it was changed, so that a phone that refuses it is not measured.
+        namespace, key: As the command `settings` takes them; namespace `power` stands for the fixed performance mode.
+        value: Value while measuring, or the former value.
+        needed: Whether rows say that it was changed, so that a phone that refuses it is not measured.
     """
 
     namespace: str
@@ -51,8 +51,8 @@ class SettingAnswer(msgspec.Struct, frozen=True):
     """Answer of a phone to a change.
 
     Attributes:
-        rc: exit code of the change.
-        value: value of the setting afterwards; "" where it cannot be read.
+        rc: Exit code of the change.
+        value: Value of the setting afterwards; "" where it cannot be read.
     """
 
     rc: int

@@ -24,11 +24,11 @@ class Latency(NamedTuple):
     """Latency of one block, in ms.
 
     Attributes:
-        median: median inference; None where the tool does not print it.
-        mean, min, max, std: statistics over `runs` inferences; min, max and std may be missing.
-        init: set-up of the session.
-        first: first inference.
-        warmup: mean of the warm-up.
+        median: Median inference; None where the tool does not print it.
+        mean, min, max, std: Statistics over `runs` inferences; min, max and std may be missing.
+        init: Set-up of the session.
+        first: First inference.
+        warmup: Mean of the warm-up.
     """
 
     mean: float

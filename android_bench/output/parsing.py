@@ -62,28 +62,28 @@ class ToolOutput(msgspec.Struct, kw_only=True):
     """Everything that one run printed.
 
     Attributes:
-        sequence: order of the lines on their stream: `R` for a stage's heading, `C` for a line of statistics, `T` for the final
+        sequence: Order of the lines on their stream: `R` for a stage's heading, `C` for a line of statistics, `T` for the final
             timings, `B` for a LiteRT block.
-        stages: announcements of the stages, warm-up first.
-        counts: statistics of the stages, warm-up first.
-        streams: streams on which the tool itself printed; a sound run uses one.
-        conflicts: lines that contradict an earlier line.
-        timings: numbers of the final line by name.
-        block: numbers of a LiteRT block by name, in milliseconds.
-        block_runs: number of inferences that the average of the block is over.
+        stages: Announcements of the stages, warm-up first.
+        counts: Statistics of the stages, warm-up first.
+        streams: Streams on which the tool itself printed; a sound run uses one.
+        conflicts: Lines that contradict an earlier line.
+        timings: Numbers of the final line by name.
+        block: Numbers of a LiteRT block by name, in milliseconds.
+        block_runs: Number of inferences that the average of the block is over.
         applied: `completely`, `partially` or `not` by name of the delegate.
-        created: names of delegates that were created.
-        replaced: nodes that were delegated, from the `Replacing` lines.
+        created: Names of delegates that were created.
+        replaced: Nodes that were delegated, from the `Replacing` lines.
         split: (nodes on the GPU, all nodes), from the GPU delegate.
         simple: (nodes, all nodes) by name of the delegate.
-        parameters: echoed settings by title, in lower case.
-        accelerators: accelerators that NNAPI offers; None if the tool did not list them.
-        unconsumed: flags that the tool does not know, with dashes and values.
-        watched: patterns of `watch` that a line matched, each with the first such line.
-        taken_back: first lines that say that a delegate did not do its work in the end.
-        errors: first lines that look like an error.
-        oversized: number of lines that were too long to be read.
-        memory_mb: init, overall and peak memory in MB, where the tool prints it.
+        parameters: Echoed settings by title, in lower case.
+        accelerators: Accelerators that NNAPI offers; None if the tool did not list them.
+        unconsumed: Flags that the tool does not know, with dashes and values.
+        watched: Patterns of `watch` that a line matched, each with the first such line.
+        taken_back: First lines that say that a delegate did not do its work in the end.
+        errors: First lines that look like an error.
+        oversized: Number of lines that were too long to be read.
+        memory_mb: Init, overall and peak memory in MB, where the tool prints it.
     """
 
     sequence: str = ""
@@ -113,8 +113,8 @@ class OutputParser:
     """Parses both streams as they arrive, in chunks of any size.
 
     Args:
-        watch: regular expressions; `ToolOutput.watched` tells which of them a line matched.
-        may: regular expressions of lines that never count as `ToolOutput.taken_back`.
+        watch: Regular expressions; `ToolOutput.watched` tells which of them a line matched.
+        may: Regular expressions of lines that never count as `ToolOutput.taken_back`.
     """
 
     def __init__(self, watch: Iterable[str] = (), may: Iterable[str] = ()) -> None:

@@ -23,10 +23,10 @@ class OperatorTime(msgspec.Struct, frozen=True, kw_only=True):
     """Time of one node. Nodes are in the order of execution; the node of a delegate stands for all nodes that it replaced.
 
     Attributes:
-        kind: type of the node, or name of the delegate.
-        avg_ms: mean time in ms.
-        percent: share of the time of all operators, in per cent.
-        calls: calls in one inference.
+        kind: Type of the node, or name of the delegate.
+        avg_ms: Mean time in ms.
+        percent: Share of the time of all operators, in per cent.
+        calls: Calls in one inference.
     """
 
     kind: str

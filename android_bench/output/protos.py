@@ -17,8 +17,8 @@ class BenchmarkResult(NamedTuple):
     """The numbers of a BenchmarkResult, which are exact where the text is rounded.
 
     Attributes:
-        latency_ms: latencies in ms by name: avg, min, max, std, median, p5, p95, init, first, warmup; missing ones are left out.
-        runs, warmup_runs: numbers of inferences; None if missing.
+        latency_ms: Latencies in ms by name: avg, min, max, std, median, p5, p95, init, first, warmup; missing ones are left out.
+        runs, warmup_runs: Numbers of inferences; None if missing.
     """
 
     latency_ms: dict[str, float]
@@ -30,8 +30,8 @@ class Placement(NamedTuple):
     """Where the nodes of the primary graph ran.
 
     Attributes:
-        total: number of nodes in the file.
-        delegated: number of nodes that a delegate replaced, by the name of the delegate.
+        total: Number of nodes in the file.
+        delegated: Number of nodes that a delegate replaced, by the name of the delegate.
     """
 
     total: int
@@ -42,7 +42,7 @@ def read_result(data: bytes) -> BenchmarkResult:
     """Decodes a BenchmarkResult.
 
     Raises:
-        FileFormatError: the data are incomplete or something else.
+        FileFormatError: The data are incomplete or something else.
     """
     latency: dict[str, float] = {}
     runs: dict[int, int] = {}
@@ -60,7 +60,7 @@ def read_placement(data: bytes) -> Placement:
     """Decodes ModelRuntimeDetails: the number of nodes, and those that delegates replaced.
 
     Raises:
-        FileFormatError: the data are incomplete, something else, or hold no graph.
+        FileFormatError: The data are incomplete, something else, or hold no graph.
     """
     graph = next((value for number, value in _fields(data) if number == 2 and isinstance(value, bytes)), None)
     if graph is None:

@@ -40,12 +40,12 @@ class PhoneBlock(NamedTuple):
     """A finished run.
 
     Attributes:
-        script: script that ran on the device.
-        before, after: condition of the phone; `after` is None where the phone was gone.
-        waited_s: seconds waited for the phone to cool down.
-        hot: why it was still too warm, or "".
-        lowest_khz: lowest limit in kHz of each core's clock during the run; empty where it is unknown.
-        start_khz: limits in kHz when the session began.
+        script: Script that ran on the device.
+        before, after: Condition of the phone; `after` is None where the phone was gone.
+        waited_s: Seconds waited for the phone to cool down.
+        hot: Why it was still too warm, or "".
+        lowest_khz: Lowest limit in kHz of each core's clock during the run; empty where it is unknown.
+        start_khz: Limits in kHz when the session began.
     """
 
     verdict: Verdict
@@ -73,15 +73,15 @@ class BlockRunner:
     """Runs blocks on one phone.
 
     Args:
-        phone, workspace: the device, and the working folder on it.
-        mask: bit mask of the cores to use; 0 for all.
-        rest: bit mask of the other cores; 0 for none.
-        timing: duration of a block.
-        timeout_s: longest duration of a run in seconds.
-        cool: waits until the phone may run.
+        phone, workspace: The device, and the working folder on it.
+        mask: Bit mask of the cores to use; 0 for all.
+        rest: Bit mask of the other cores; 0 for none.
+        timing: Duration of a block.
+        timeout_s: Longest duration of a run in seconds.
+        cool: Waits until the phone may run.
 
     Attributes:
-        start_khz: limits of the clocks in kHz when the session began; empty until they are known.
+        start_khz: Limits of the clocks in kHz when the session began; empty until they are known.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class BlockRunner:
         """Makes a timed run, and repeats it once if the phone went away during it and came back.
 
         Raises:
-            DeviceLostError, DeviceUnauthorizedError, AdbError: the phone stays away.
-            CancelledError: the measurement was asked to stop.
+            DeviceLostError, DeviceUnauthorizedError, AdbError: The phone stays away.
+            CancelledError: The measurement was asked to stop.
         """
         block = self._once(choice, prepared, runs, threads, placement)
         if block.verdict.status is RunStatus.DEVICE_LOST:

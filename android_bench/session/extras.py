@@ -26,8 +26,8 @@ class OutputComparison(msgspec.Struct, frozen=True, kw_only=True):
     """Outputs of a delegate compared with those of TFLite's own CPU kernels, on the same random input.
 
     Attributes:
-        max_abs, mean_abs: differences over all outputs, in units of the output (levels of a quantised one).
-        same_top1: whether the largest value of the first output is at the same position.
+        max_abs, mean_abs: Differences over all outputs, in units of the output (levels of a quantised one).
+        same_top1: Whether the largest value of the first output is at the same position.
     """
 
     max_abs: float
@@ -41,7 +41,7 @@ def profile_operators(
     """Measures the times of the operators, in a run of its own because profiling slows the network down.
 
     Raises:
-        MeasurementError: the tool printed no complete table.
+        MeasurementError: The tool printed no complete table.
     """
     flags = {
         "graph": prepared.graph,
@@ -68,14 +68,14 @@ def compare_outputs(
     """Runs a network once on a delegate and once on the CPU with the same input.
 
     Args:
-        runner, workspace: of the phone.
-        job: the network.
-        choice, prepared: the delegate.
+        runner, workspace: Of the phone.
+        job: The network.
+        choice, prepared: The delegate.
         cpu: TFLite's own kernels, prepared likewise.
 
     Raises:
-        MeasurementError: one of the runs failed or left other outputs than the network has.
-        FileFormatError, OSError, TypeError, ValueError: the file cannot be read, or has tensors of a type that numpy lacks.
+        MeasurementError: One of the runs failed or left other outputs than the network has.
+        FileFormatError, OSError, TypeError, ValueError: The file cannot be read, or has tensors of a type that numpy lacks.
     """
     import numpy as np
 

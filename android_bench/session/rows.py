@@ -24,8 +24,8 @@ class PhoneFailure(MeasurementError):
     """A run that failed for a reason that is not lasting: it may succeed when it is repeated.
 
     Attributes:
-        status: name of a `RunStatus`.
-        reason: why it failed.
+        status: Name of a `RunStatus`.
+        reason: Why it failed.
     """
 
     def __init__(self, hardware: str, model: str, status: str, reason: str) -> None:
@@ -39,14 +39,14 @@ def measurement(
     """Makes the row of an outcome.
 
     Args:
-        outcome: how the task ended.
-        hardware: hardware of the row.
-        environment_of: tells the environment of a hardware; it is not asked where there is no row.
-        log: folder for the raw output of every run; the row names its file in it.
+        outcome: How the task ended.
+        hardware: Hardware of the row.
+        environment_of: Tells the environment of a hardware; it is not asked where there is no row.
+        log: Folder for the raw output of every run; the row names its file in it.
 
     Raises:
-        PhoneFailure: the status is not lasting. Its log is kept all the same.
-        OSError: the log cannot be written.
+        PhoneFailure: The status is not lasting. Its log is kept all the same.
+        OSError: The log cannot be written.
     """
     job = outcome.task.job
     file = write_log(outcome, hardware, log)

@@ -20,17 +20,17 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
     """Summary of the blocks of one network on one delegate.
 
     Attributes:
-        median_ms: median of the blocks' medians (of their means, where the tool prints no medians).
-        low_ms, high_ms: bootstrap 95 % interval of the median.
-        mean_ms: mean of all inferences: means of the blocks weighted by their counts.
-        min_ms, max_ms: extremes of all inferences; None if a block does not report them.
-        std_ms: standard deviation of all inferences, from counts, means and deviations of the blocks; None if one is missing.
-        p95_ms: median of the blocks' 95th percentiles; None if one is missing.
-        mad_ratio: median absolute deviation of the blocks over their median.
-        drift: change from the first third of the blocks to the last, over the median; above 0 is slower.
-        runs, warmup: numbers of inferences.
-        statistic: figure of each block: `median` or `mean`.
-        blocks_ms: figures of the blocks in their order.
+        median_ms: Median of the blocks' medians (of their means, where the tool prints no medians).
+        low_ms, high_ms: Bootstrap 95 % interval of the median.
+        mean_ms: Mean of all inferences: means of the blocks weighted by their counts.
+        min_ms, max_ms: Extremes of all inferences; None if a block does not report them.
+        std_ms: Standard deviation of all inferences, from counts, means and deviations of the blocks; None if one is missing.
+        p95_ms: Median of the blocks' 95th percentiles; None if one is missing.
+        mad_ratio: Median absolute deviation of the blocks over their median.
+        drift: Change from the first third of the blocks to the last, over the median; above 0 is slower.
+        runs, warmup: Numbers of inferences.
+        statistic: Figure of each block: `median` or `mean`.
+        blocks_ms: Figures of the blocks in their order.
     """
 
     median_ms: float
@@ -63,8 +63,8 @@ def summarise_blocks(blocks: Sequence[Latency], seed: int = 0) -> Series:
     """Summarises blocks.
 
     Args:
-        blocks: at least one, in the order in which they ran.
-        seed: random seed of the bootstrap.
+        blocks: At least one, in the order in which they ran.
+        seed: Random seed of the bootstrap.
     """
     # All blocks must have the same kind of figure: means and medians cannot be mixed.
     medians = all(block.median is not None for block in blocks)

@@ -33,11 +33,11 @@ class Session:
     """Exclusive use of one phone; a context manager.
 
     Args:
-        phone, facts: the device.
-        plan: how to measure.
-        delegate_files: finds the files that a delegate needs, or raises MeasurementError.
-        cancel: stops between and during runs when set.
-        tell: is told in one line each what is going on.
+        phone, facts: The device.
+        plan: How to measure.
+        delegate_files: Finds the files that a delegate needs, or raises MeasurementError.
+        cancel: Stops between and during runs when set.
+        tell: Is told in one line each what is going on.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Session:
             One outcome for each task, as soon as it is settled. A lost phone settles the remaining tasks at once.
 
         Raises:
-            CancelledError: the measurement was asked to stop.
+            CancelledError: The measurement was asked to stop.
         """
         waiting = list(tasks)
         while waiting:
@@ -213,7 +213,7 @@ class Session:
         """Refuses a phone that must not be measured now, waits for one that is too warm, and changes its settings.
 
         Raises:
-            MeasurementError: the phone may not be measured; the message says what to do.
+            MeasurementError: The phone may not be measured; the message says what to do.
         """
         now = self._look()
         self._refuse(now)
@@ -240,7 +240,7 @@ class Session:
         """Refuses a phone whose condition forbids measuring.
 
         Raises:
-            MeasurementError: it does.
+            MeasurementError: It does.
         """
         reasons = phone_limits.obstacles(now, self.plan.limits)
         if reasons:
@@ -250,7 +250,7 @@ class Session:
         """Waits until a block may begin. A battery that ran low meanwhile ends the session.
 
         Raises:
-            MeasurementError: the phone must not be measured any more.
+            MeasurementError: The phone must not be measured any more.
         """
         limits = self.plan.limits
         if self.plan.mode == "sustained" and self._start_c is not None:
@@ -276,7 +276,7 @@ class Session:
         """Refuses another phone: after a break, an address on the network may be that of another one.
 
         Raises:
-            DeviceLostError: it is another phone.
+            DeviceLostError: It is another phone.
         """
         known = self.facts.identity
         if known and now.identity and known != now.identity:

@@ -20,12 +20,12 @@ class SettingsJournal:
     """Changes settings of one phone. What they were is written down on the phone before anything is changed.
 
     Args:
-        phone: the device.
-        path: file on the device that holds what the settings were.
-        run_if_owned: runs a script if the device is still this session's; returns its output, or None if it is not.
+        phone: The device.
+        path: File on the device that holds what the settings were.
+        run_if_owned: Runs a script if the device is still this session's; returns its output, or None if it is not.
 
     Attributes:
-        changed: settings that must be put back, with the values that they had.
+        changed: Settings that must be put back, with the values that they had.
     """
 
     def __init__(self, phone: Phone, path: str, run_if_owned: Callable[[str], str | None]) -> None:
@@ -40,7 +40,7 @@ class SettingsJournal:
             Settings that could not be read or changed, for people.
 
         Raises:
-            AdbError: a setting that is needed is among them.
+            AdbError: A setting that is needed is among them.
         """
         settings = list(settings)
         script, secret = sections({s.name: get_script(s) for s in settings})
@@ -74,8 +74,8 @@ class SettingsJournal:
         """Gives settings their former values; the note of them stays on the device as long as any is refused.
 
         Args:
-            settings: with their former values. Those that the phone refuses are in `changed` afterwards.
-            afterwards: further lines of script to run at the same time.
+            settings: With their former values. Those that the phone refuses are in `changed` afterwards.
+            afterwards: Further lines of script to run at the same time.
         """
         self._applied = []
         said = self._run_if_owned("\n".join([*put_script(settings), *afterwards]))

@@ -25,15 +25,15 @@ class PhonePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How networks are measured on a phone.
 
     Attributes:
-        blocks: number of blocks of each network on each delegate.
+        blocks: Number of blocks of each network on each delegate.
         mode: `burst` runs short blocks, each after a cool-down; `sustained` runs blocks of a minute each without pauses.
-        limits: limits of battery and temperature.
-        timeout_s: longest duration of one run of the tool in seconds.
-        require_full: whether a network that runs only in part on its delegate has no latency.
-        profile: whether to measure the times of the operators, in one more run.
-        compare: whether to compare the outputs with those of the CPU, in one more run.
-        prepare: whether to darken the screen and keep the phone awake meanwhile.
-        fixed_clocks: whether to measure in Android's fixed performance mode.
+        limits: Limits of battery and temperature.
+        timeout_s: Longest duration of one run of the tool in seconds.
+        require_full: Whether a network that runs only in part on its delegate has no latency.
+        profile: Whether to measure the times of the operators, in one more run.
+        compare: Whether to compare the outputs with those of the CPU, in one more run.
+        prepare: Whether to darken the screen and keep the phone awake meanwhile.
+        fixed_clocks: Whether to measure in Android's fixed performance mode.
 
     Example:
         >>> from mhmodels.android_bench import PhonePlan
@@ -71,11 +71,11 @@ class PhoneOutcome(NamedTuple):
     """How a task ended.
 
     Attributes:
-        series: summary of the blocks, only where there is a latency.
-        blocks: all runs, including failed ones.
-        operators, comparison: results of the further runs, if they were asked for.
-        remarks: remarks for people.
-        disturbed: whether heat or power saving held the phone back during any block.
+        series: Summary of the blocks, only where there is a latency.
+        blocks: All runs, including failed ones.
+        operators, comparison: Results of the further runs, if they were asked for.
+        remarks: Remarks for people.
+        disturbed: Whether heat or power saving held the phone back during any block.
     """
 
     task: PhoneTask

@@ -51,8 +51,8 @@ def device_lock(serial: str, cancelled: Callable[[], bool] = lambda: False) -> A
     """Locks a device among the processes of this machine; see `file_lock`.
 
     Args:
-        serial: serial number of the device itself (`PhoneFacts.hardware_serial`), the same by cable and on the network.
-        cancelled: is asked while waiting; True ends the wait.
+        serial: Serial number of the device itself (`PhoneFacts.hardware_serial`), the same by cable and on the network.
+        cancelled: Is asked while waiting; True ends the wait.
 
     Raises:
         CancelledError: `cancelled` returned True.
@@ -70,7 +70,7 @@ class Workspace:
     """The working folder on one phone. Everything in it can be made again.
 
     Args:
-        phone: the device. Nobody else may use the folder meanwhile (`device_lock`).
+        phone: The device. Nobody else may use the folder meanwhile (`device_lock`).
     """
 
     def __init__(self, phone: Phone) -> None:
@@ -86,7 +86,7 @@ class Workspace:
             What had to be cleaned up, for people.
 
         Raises:
-            AdbError: the device does not answer, or the folder cannot be written.
+            AdbError: The device does not answer, or the folder cannot be written.
         """
         # The path is split so that the shell's own command line does not look like a process of ours.
         script, secret = sections(
@@ -134,10 +134,10 @@ class Workspace:
         """Refuses a device that another session has taken over.
 
         Args:
-            taken: whether the test of `owned` failed.
+            taken: Whether the test of `owned` failed.
 
         Raises:
-            TakenError: it did.
+            TakenError: It did.
         """
         if taken:
             raise TakenError(
@@ -151,16 +151,16 @@ class Workspace:
         """Puts files side by side into a folder that is named after their content, unless it exists already.
 
         Args:
-            files: files on this machine by their names on the device (letters, digits, `._+-`).
-            expected: sha256 of those files that must not have changed since they were read.
-            free_bytes: free storage on the device; None if it is unknown.
+            files: Files on this machine by their names on the device (letters, digits, `._+-`).
+            expected: SHA-256 of those files that must not have changed since they were read.
+            free_bytes: Free storage on the device; None if it is unknown.
 
         Returns:
             The folder on the device.
 
         Raises:
-            NoSpaceError: the files do not fit.
-            AdbError: a file did not arrive completely, or has changed since it was read.
+            NoSpaceError: The files do not fit.
+            AdbError: A file did not arrive completely, or has changed since it was read.
         """
         wrong = next((name for name in files if not _SAFE.fullmatch(name)), None)
         if wrong is not None:
@@ -191,7 +191,7 @@ class Workspace:
         """Removes everything of ours from the device, after the settings of a killed session are put back.
 
         Raises:
-            AdbError: the device does not answer, or something cannot be put back or removed.
+            AdbError: The device does not answer, or something cannot be put back or removed.
         """
         self.phone.script(SWEEP)
         old = parse_journal(self.phone.script(f"{_READ_JOURNAL.format(_JOURNAL)} || true").stdout)
@@ -258,8 +258,8 @@ class Workspace:
         """Whether a folder of the device has these files with this content.
 
         Args:
-            files, digests: expected files and their sha256.
-            enter: script that changes to the folder, and may do more; if it fails, the files are not there.
+            files, digests: Expected files and their sha256.
+            enter: Script that changes to the folder, and may do more; if it fails, the files are not there.
         """
         names = " ".join(quote(name) for name in files)
         # Old phones do not have sha256sum; comparing the size is better than nothing.

@@ -26,10 +26,10 @@ class Adb:
     """An adb executable, and the server that it talks to.
 
     Args:
-        executable: path of the executable; None to look for one.
+        executable: Path of the executable; None to look for one.
         server: `HOST:PORT` of a server, which must be running if it is on another machine. None for the server of the environment
             (`ADB_SERVER_SOCKET`, `ANDROID_ADB_SERVER_PORT`), else that of this machine.
-        cancel: stops every running call when set.
+        cancel: Stops every running call when set.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Adb:
         """Lists every device that the server knows, usable or not.
 
         Raises:
-            AdbError: there is no server to ask.
+            AdbError: There is no server to ask.
         """
         done = self.run(["devices", "-l"])
         check(done, "adb devices")
@@ -114,7 +114,7 @@ def find_adb(given: str | os.PathLike[str] | None = None) -> Path:
     """Finds the adb executable: the given one, that of the adbutils wheel, that on PATH, or that of an Android SDK.
 
     Raises:
-        AdbError: there is none, or the given one is not a program.
+        AdbError: There is none, or the given one is not a program.
     """
     if given is not None:
         path = Path(given).expanduser()

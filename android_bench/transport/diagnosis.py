@@ -26,7 +26,7 @@ def check(done: ProcessResult, what: str) -> None:
     """Raises the fitting error if a call of adb failed.
 
     Raises:
-        DeviceUnauthorizedError, DeviceLostError, NoSpaceError, AdbError: according to the output of adb.
+        DeviceUnauthorizedError, DeviceLostError, NoSpaceError, AdbError: According to the output of adb.
     """
     if done.rc == 0 and not done.stopped:
         return

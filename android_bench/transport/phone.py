@@ -45,12 +45,12 @@ class ToolRun(NamedTuple):
     """How a program on the device ended.
 
     Attributes:
-        rc: exit code on the device, 128 + n for a signal; None where it is unknown.
-        stdout, stderr: raw output; old devices send both as stdout.
-        wall_s: duration in seconds as seen from this machine, including adb's own time.
-        stopped: why this machine ended it, or "".
-        dropped: number of bytes that are missing from the streams.
-        lost: message of adb if the connection broke, or "".
+        rc: Exit code on the device, 128 + n for a signal; None where it is unknown.
+        stdout, stderr: Raw output; old devices send both as stdout.
+        wall_s: Duration in seconds as seen from this machine, including adb's own time.
+        stopped: Why this machine ended it, or "".
+        dropped: Number of bytes that are missing from the streams.
+        lost: Message of adb if the connection broke, or "".
     """
 
     rc: int | None
@@ -66,12 +66,12 @@ class Phone:
     """A device by its serial number.
 
     Args:
-        adb: executable and server.
-        serial: serial number as `adb devices` lists it.
-        wait_s: longest wait in seconds for a device that went away; one that is seen starting gets `BOOT_S` more.
+        adb: Executable and server.
+        serial: Serial number as `adb devices` lists it.
+        wait_s: Longest wait in seconds for a device that went away; one that is seen starting gets `BOOT_S` more.
 
     Attributes:
-        tells_start: whether the device is known to report that it has started; then that is waited for, too.
+        tells_start: Whether the device is known to report that it has started; then that is waited for, too.
     """
 
     def __init__(self, adb: Adb, serial: str, *, wait_s: float = 30.0) -> None:
@@ -83,7 +83,7 @@ class Phone:
         """Features of the device's adbd, such as `shell_v2`.
 
         Raises:
-            AdbError: the device cannot be asked.
+            AdbError: The device cannot be asked.
         """
         if self._features is None:
             done = self._retrying(["features"], SCRIPT_S, "asking for features")
@@ -99,10 +99,10 @@ class Phone:
 
         Args:
             text: POSIX shell script; text from outside must be quoted (`quote`).
-            timeout_s: longest time of one attempt in seconds.
+            timeout_s: Longest time of one attempt in seconds.
 
         Raises:
-            DeviceUnauthorizedError, DeviceLostError, AdbError: there is no complete answer.
+            DeviceUnauthorizedError, DeviceLostError, AdbError: There is no complete answer.
         """
         self._check_length(text)
         for attempt in range(ATTEMPTS):
@@ -124,7 +124,7 @@ class Phone:
 
         Raises:
             AdbError: adb itself cannot be run.
-            CancelledError: the measurement was asked to stop.
+            CancelledError: The measurement was asked to stop.
         """
         modern = "shell_v2" in self.features
         mark = f"mh-{secrets.token_hex(8)}"
@@ -148,7 +148,7 @@ class Phone:
         """Copies a file to the device.
 
         Raises:
-            DeviceLostError, NoSpaceError, AdbError: the file is not completely there.
+            DeviceLostError, NoSpaceError, AdbError: The file is not completely there.
         """
         self._retrying(["push", str(local.absolute()), remote], timeout_s, f"pushing '{local.name}'")
 
@@ -156,7 +156,7 @@ class Phone:
         """Copies a file or folder from the device.
 
         Raises:
-            DeviceLostError, AdbError: the file is not completely here.
+            DeviceLostError, AdbError: The file is not completely here.
         """
         self._retrying(["pull", remote, str(local.absolute())], timeout_s, f"pulling '{remote}'")
 
@@ -164,9 +164,9 @@ class Phone:
         """Waits until the device answers again and has started; connects to a device on the network again.
 
         Raises:
-            DeviceLostError: the device stays away.
-            DeviceUnauthorizedError: the device is back and refuses this machine.
-            CancelledError: the measurement was asked to stop.
+            DeviceLostError: The device stays away.
+            DeviceUnauthorizedError: The device is back and refuses this machine.
+            CancelledError: The measurement was asked to stop.
         """
         allowed, start = self.wait_s, time.monotonic()
         while True:
@@ -249,7 +249,7 @@ def quote(value: str | Path) -> str:
     """Quotes a text as one word of a device's shell.
 
     Raises:
-        AdbError: the text has a NUL, which no command line can have.
+        AdbError: The text has a NUL, which no command line can have.
     """
     text = str(value)
     if "\0" in text:

@@ -20,11 +20,11 @@ class ProcessResult(NamedTuple):
     """How a program ended, and what it printed.
 
     Attributes:
-        rc: exit code; negative for a signal on this machine.
-        stdout, stderr: the first and the last mebibyte of each stream; whole lines on both sides of a gap.
-        wall_s: duration in seconds.
-        stopped: why this process ended it, or "".
-        dropped: number of bytes of both streams that are missing.
+        rc: Exit code; negative for a signal on this machine.
+        stdout, stderr: The first and the last mebibyte of each stream; whole lines on both sides of a gap.
+        wall_s: Duration in seconds.
+        stopped: Why this process ended it, or "".
+        dropped: Number of bytes of both streams that are missing.
     """
 
     rc: int
@@ -76,13 +76,13 @@ def run_program(
     """Runs a program without input until it ends or is ended.
 
     Args:
-        command: program and arguments; no shell is involved.
-        timeout_s: longest duration in seconds, whether the program prints something or not.
-        cancelled: is asked now and then; True ends the program.
-        flood_bytes: number of printed bytes after which the program is ended.
+        command: Program and arguments; no shell is involved.
+        timeout_s: Longest duration in seconds, whether the program prints something or not.
+        cancelled: Is asked now and then; True ends the program.
+        flood_bytes: Number of printed bytes after which the program is ended.
 
     Raises:
-        OSError: the program cannot be started.
+        OSError: The program cannot be started.
     """
     start = time.monotonic()
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:

@@ -20,7 +20,7 @@ def server_address(words: Sequence[str]) -> tuple[str, int]:
     """Host and port of the server that adb talks to with these words, else with the environment.
 
     Raises:
-        ValueError: the address is not a TCP address.
+        ValueError: The address is not a TCP address.
     """
     if words:
         return words[1], int(words[3])

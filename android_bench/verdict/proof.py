@@ -26,8 +26,8 @@ class DelegatedShare(NamedTuple):
 
     Attributes:
         part: `all`, `some` or `none`; `unavailable` where the delegate itself was not there.
-        reason: why not all of it ran there; "" if it did.
-        delegated, total: nodes on the delegate and all nodes; None where the tool does not print them.
+        reason: Why not all of it ran there; "" if it did.
+        delegated, total: Nodes on the delegate and all nodes; None where the tool does not print them.
     """
 
     part: Literal["all", "some", "none", "unavailable"]
@@ -40,12 +40,12 @@ def find_share(choice: DelegateChoice, output: ToolOutput, placement: Placement 
     """Finds out how much of the network ran on the delegate.
 
     Args:
-        choice: the delegate.
-        output: what the tool printed.
-        placement: content of the tool's file about the nodes, where there is one.
+        choice: The delegate.
+        output: What the tool printed.
+        placement: Content of the tool's file about the nodes, where there is one.
 
     Raises:
-        UnclearOutputError: the output does not tell, or contradicts itself.
+        UnclearOutputError: The output does not tell, or contradicts itself.
     """
     proof = choice.delegate.proof
     for pattern, reason in proof.never.items():
@@ -198,7 +198,7 @@ def _check_order(lines: Iterable[Replaced]) -> None:
     """Checks that each line of a subgraph starts from what the line before left: the other nodes, and one for each new partition.
 
     Raises:
-        UnclearOutputError: a later line is about another network, as after a delegate was taken back.
+        UnclearOutputError: A later line is about another network, as after a delegate was taken back.
     """
     left: dict[int, tuple[int, int]] = {}
     for line in lines:

@@ -99,10 +99,10 @@ class Verdict(NamedTuple):
     """The verdict on a run.
 
     Attributes:
-        reason: why the status is not OK; "" if it is.
-        latency: latency of the block, for OK and PARTIAL only.
-        delegated, total: nodes on the delegate and all nodes; None where the tool does not print them.
-        output: what the tool printed.
+        reason: Why the status is not OK; "" if it is.
+        latency: Latency of the block, for OK and PARTIAL only.
+        delegated, total: Nodes on the delegate and all nodes; None where the tool does not print them.
+        output: What the tool printed.
     """
 
     status: RunStatus
@@ -119,9 +119,9 @@ def decide(
     """Judges a run.
 
     Args:
-        run: how the program ended, and what it printed.
-        choice: delegate that the network was meant for.
-        result, placement: binary results, where the tool wrote them.
+        run: How the program ended, and what it printed.
+        choice: Delegate that the network was meant for.
+        result, placement: Binary results, where the tool wrote them.
     """
     proof = choice.delegate.proof
     patterns = [pattern for _, pattern in EVIDENCE]

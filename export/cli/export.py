@@ -30,9 +30,9 @@ class ExportFailure(NamedTuple):
     """A network, or one format of it, that could not be exported.
 
     Attributes:
-        model: as it was given.
-        error: what was wrong.
-        format: the format that failed. None where the network could be exported in no format.
+        model: As it was given.
+        error: What was wrong.
+        format: The format that failed. None where the network could be exported in no format.
     """
 
     model: str
@@ -177,7 +177,7 @@ def _labels(file: Path | None, offset: int) -> OutputLabels:
     """Reads the labels file.
 
     Raises:
-        click.UsageError: there is an offset and no file.
+        click.UsageError: There is an offset and no file.
     """
     from mhmodels.export.writing.labels import NO_LABELS, labels_from_file
 

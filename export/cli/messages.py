@@ -14,7 +14,7 @@ class ExportCommand(UsageCommand):
     """A command that opens a model.
 
     Attributes:
-        argument_options: options of arguments that the parameters of a command do not name, also of other commands: messages
+        argument_options: Options of arguments that the parameters of a command do not name, also of other commands: messages
             of `verify` name options of `export`.
     """
 

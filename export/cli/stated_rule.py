@@ -16,11 +16,11 @@ def stated_rule_of(name: str | None, mean: str | None, std: str | None) -> State
     """Returns what `--preprocessing`, `--mean` and `--std` state together; None where none of them is given.
 
     Args:
-        name: see `mhmodels.export.reading.stated_rule.named_rule`.
-        mean, std: a number, or numbers for the channels in order, separated by commas.
+        name: See `mhmodels.export.reading.stated_rule.named_rule`.
+        mean, std: A number, or numbers for the channels in order, separated by commas.
 
     Raises:
-        ExportError: one of `mean` and `std` without the other, both beside a name, or no numbers that a picture can have.
+        ExportError: One of `mean` and `std` without the other, both beside a name, or no numbers that a picture can have.
         UnknownNameError: `name` means nothing.
     """
     if name is not None:

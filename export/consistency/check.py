@@ -97,18 +97,18 @@ def check_consistency(
     reference kernels. The float Keras model is the reference.
 
     Args:
-        model: as `mhmodels.export.export_model` takes it.
-        images: folder of pictures. None for the test set of registered weights, else for the bundled photographs.
-        formats: to compare.
-        tolerance: largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard
+        model: As `mhmodels.export.export_model` takes it.
+        images: Folder of pictures. None for the test set of registered weights, else for the bundled photographs.
+        formats: To compare.
+        tolerance: Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard
             deviation, up to which the report says `consistent`.
-        threshold: score from which a decision is made. None for the default of the network's last activation.
+        threshold: Score from which a decision is made. None for the default of the network's last activation.
         decide: `best`: the decision of a picture is its best output; `each`: every output is a decision; `auto`: by the
             network's last activation, see `decisions.rule_of`.
-        progress: is told each stage, in words, as it begins.
+        progress: Is told each stage, in words, as it begins.
 
     Raises:
-        ExportError: a file fails its verification, a runtime refuses it, the network has no single output of scores, or
+        ExportError: A file fails its verification, a runtime refuses it, the network has no single output of scores, or
             the threshold is no score.
 
     Example:
@@ -133,11 +133,11 @@ def compare_runners(
     """Exports every format into a temporary folder, runs all of them, and compares.
 
     Args:
-        subject: network and pictures.
-        formats, tolerance, threshold, decide, progress: as `check_consistency`.
+        subject: Network and pictures.
+        formats, tolerance, threshold, decide, progress: As `check_consistency`.
 
     Raises:
-        ExportError: as `check_consistency`.
+        ExportError: As `check_consistency`.
     """
     rule = _rule(subject.source, threshold, decide)
     runs = _all_outputs(subject, formats, progress)

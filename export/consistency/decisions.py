@@ -23,9 +23,9 @@ class DecisionRule(NamedTuple):
     """The rule that makes scores of outputs, and decisions of scores.
 
     Attributes:
-        ending: the last activation. `softmax` outputs are compared as logits and become scores by a softmax; `sigmoid`
+        ending: The last activation. `softmax` outputs are compared as logits and become scores by a softmax; `sigmoid`
             outputs are scores already; without an activation (`none`) they are taken as they are.
-        best: the decision of a picture is its best output, if that reaches the threshold, else none. Otherwise each
+        best: The decision of a picture is its best output, if that reaches the threshold, else none. Otherwise each
             output is a decision of its own: whether it reaches the threshold.
     """
 
@@ -80,9 +80,9 @@ class DecisionRule(NamedTuple):
         """Returns absolute differences (n, outputs) as shares of the standard deviation of the float outputs.
 
         Args:
-            found: of a runner.
-            expected: of the float model.
-            step: of the runner's integer outputs; 0 for real numbers.
+            found: Of a runner.
+            expected: Of the float model.
+            step: Of the runner's integer outputs; 0 for real numbers.
 
         Returns:
             With decisions by the best output, shares of the standard deviation over all outputs; else of each output's own.
@@ -110,12 +110,12 @@ def rule_of(graph: Graph, decide: Decide = "auto") -> DecisionRule:
     """Returns the rule for the outputs of a network.
 
     Args:
-        graph: with one output of scores.
+        graph: With one output of scores.
         decide: `best` output or `each` output; `auto` takes the best of a softmax or of several outputs without an
             activation, which are logits mostly, and each of a sigmoid's and a single output.
 
     Raises:
-        ExportError: the best of a single output.
+        ExportError: The best of a single output.
     """
     ending, outputs = ending_of(graph), graph.ops[-1].channels
     if decide == "best" and outputs < 2:

@@ -24,9 +24,9 @@ class ConsistencySubject(NamedTuple):
     """A network, and the pictures that its formats are compared on.
 
     Attributes:
-        source: the network.
-        calibration: pictures that give the ranges of integer formats, normalised.
-        pictures: pictures that every format runs on, normalised.
+        source: The network.
+        calibration: Pictures that give the ranges of integer formats, normalised.
+        pictures: Pictures that every format runs on, normalised.
         classes: int (n,), classes of the pictures. None where they are not known.
     """
 
@@ -40,12 +40,12 @@ def consistency_subject(model: ModelLike, folder: Path | None) -> ConsistencySub
     """Opens a model, and reads the pictures to compare it on.
 
     Args:
-        model: as `open_model` takes it.
-        folder: of pictures. None for the test set of the weights, if they are registered with one, else for the bundled
+        model: As `open_model` takes it.
+        folder: Of pictures. None for the test set of the weights, if they are registered with one, else for the bundled
             photographs.
 
     Raises:
-        MhmodelsError: the model cannot be opened, its preprocessing is unknown, or the folder has no readable picture.
+        MhmodelsError: The model cannot be opened, its preprocessing is unknown, or the folder has no readable picture.
     """
     if isinstance(model, (str, Path, Architecture)):
         model = ModelRequest(model=model)

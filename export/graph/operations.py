@@ -38,16 +38,16 @@ class Graph(NamedTuple):
     """The operations of a network at batch 1, with folded weights.
 
     Attributes:
-        architecture: what the operations were lowered from.
-        ops: in execution order; every size is known. The last is the softmax (or the logits' reshape without one).
+        architecture: What the operations were lowered from.
+        ops: In execution order; every size is known. The last is the softmax (or the logits' reshape without one).
         kernels: float32 by operation name; convolutions (height, width, in_channels / groups, channels), depthwise ones
             (height, width, channels, 1).
         biases: float32 (channels,) by operation name, for every convolution.
-        weights: label of their origin: `random-v1`, or `model` for those of a Keras model.
-        kernel_steps: for kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
+        weights: Label of their origin: `random-v1`, or `model` for those of a Keras model.
+        kernel_steps: For kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
             as the scale instead of the largest value.
-        endpoints: operations whose outputs are feature maps, the finest first.
-        heads: of a network with several outputs, the operation that each is by the output's name; empty for one output.
+        endpoints: Operations whose outputs are feature maps, the finest first.
+        heads: Of a network with several outputs, the operation that each is by the output's name; empty for one output.
     """
 
     architecture: Architecture
@@ -84,11 +84,11 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
     """Takes the weights of a Keras model of `create_model` and folds batch normalisation into them.
 
     Args:
-        model: as `create_model(architecture)` built it, with the top.
-        architecture: at the model's input size and class count.
+        model: As `create_model(architecture)` built it, with the top.
+        architecture: At the model's input size and class count.
 
     Raises:
-        ExportError: a layer is missing or of another shape, or holds NaN or infinite weights.
+        ExportError: A layer is missing or of another shape, or holds NaN or infinite weights.
     """
     network = lower(architecture)
     layers = {layer.name: layer for layer in model.layers}  # Keras' get_layer searches them all each time
@@ -105,15 +105,15 @@ def fold_layers(
     """Folds batch normalisation into weights, from layers by the names of their operations.
 
     Args:
-        name: of the model, for messages.
-        layers: by operation name; `NAME_bn` is the batch normalisation of NAME. A layer is any object with `kernel` and `bias`,
+        name: Of the model, for messages.
+        layers: By operation name; `NAME_bn` is the batch normalisation of NAME. A layer is any object with `kernel` and `bias`,
             or with `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`, which are Keras variables or arrays.
-        architecture: what the operations were lowered from.
-        ops: in execution order.
-        endpoints: operations whose outputs are feature maps.
+        architecture: What the operations were lowered from.
+        ops: In execution order.
+        endpoints: Operations whose outputs are feature maps.
 
     Raises:
-        ExportError: as `fold`.
+        ExportError: As `fold`.
     """
     kernels, biases = {}, {}
     for op in ops:

@@ -22,9 +22,9 @@ class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """What a file contains of a network.
 
     Attributes:
-        pooling: global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
-        softmax: whether the scores are probabilities; else they are the logits.
-        features: whether the file ends in the feature maps of the endpoints (`stride4`, `stride8`, …), without a classifier.
+        pooling: Global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
+        softmax: Whether the scores are probabilities; else they are the logits.
+        features: Whether the file ends in the feature maps of the endpoints (`stride4`, `stride8`, …), without a classifier.
 
     Example:
         >>> WriterOptions(features=True).softmax
@@ -43,7 +43,7 @@ def graph_outputs(graph: Graph, options: WriterOptions) -> Mapping[str, str]:
     """Returns operations by the names that their outputs have in the file.
 
     Raises:
-        ExportError: feature maps are wanted of a network without endpoints.
+        ExportError: Feature maps are wanted of a network without endpoints.
     """
     if not options.features:
         heads = graph.heads or {SCORES: graph.ops[-1].name}
@@ -62,8 +62,8 @@ def logits_of(graph: Graph, outputs: Mapping[str, str]) -> dict[str, str]:
     """Returns the operations that outputs are made of: what precedes a softmax, or the output itself where it is none.
 
     Args:
-        graph: the network.
-        outputs: operations by the names of the outputs.
+        graph: The network.
+        outputs: Operations by the names of the outputs.
     """
     ops = {op.name: op for op in graph.ops}
     return {name: ops[op].inputs[0] if ops[op].kind == "softmax" else op for name, op in outputs.items()}

@@ -24,14 +24,14 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A model with its weights and the changes to it.
 
     Attributes:
-        model: name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, or a functional
+        model: Name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, or a functional
             or sequential Keras model.
-        weights: path of a weights file, or name of registered weights. None for seeded random weights.
-        preprocessing: what the user states of the pictures. None for what the network, its weights or its layers state.
-        width_multiplier: factor of all widths. None for that of the model.
+        weights: Path of a weights file, or name of registered weights. None for seeded random weights.
+        preprocessing: What the user states of the pictures. None for what the network, its weights or its layers state.
+        width_multiplier: Factor of all widths. None for that of the model.
         input_size: (height, width) in pixels. None for that of an architecture, else of the weights, else of the model.
-        input_channels: channels of the input. None for those of the model.
-        classes: number of classes. None for that of an architecture, else of the weights, else of the model.
+        input_channels: Channels of the input. None for those of the model.
+        classes: Number of classes. None for that of an architecture, else of the weights, else of the model.
 
     Example:
         >>> ModelRequest(model="multi_max@0.5", input_size=(192, 192)).classes is None
@@ -51,12 +51,12 @@ class ResolvedModel(NamedTuple):
     """A request whose names, sizes and weights are checked.
 
     Attributes:
-        request: what was asked for.
-        architecture: the network, at its width, size and class count, with the preprocessing that its weights expect and one
+        request: What was asked for.
+        architecture: The network, at its width, size and class count, with the preprocessing that its weights expect and one
             mean and one standard deviation a channel. None for a built model, which says what it is when it is opened.
-        weights: the weights file, located once. None without weights.
-        info: description in the weights file. None for a plain Keras file, or without weights.
-        notes: what the weights decided, in words.
+        weights: The weights file, located once. None without weights.
+        info: Description in the weights file. None for a plain Keras file, or without weights.
+        notes: What the weights decided, in words.
     """
 
     request: ModelRequest
@@ -70,12 +70,12 @@ def resolve_model(request: ModelRequest, *, top: bool = True) -> ResolvedModel:
     """Resolves a request: looks names up, applies the changes, and locates and describes the weights once.
 
     Args:
-        request: what was asked for.
-        top: whether the classifier is wanted; without it the class count of the weights does not matter.
+        request: What was asked for.
+        top: Whether the classifier is wanted; without it the class count of the weights does not matter.
 
     Raises:
-        NoEffectError: a built model is to get weights, a width, channels or classes; the message names the field.
-        MhmodelsError: an unknown name, a size or width that the network does not take, weights of another network.
+        NoEffectError: A built model is to get weights, a width, channels or classes; the message names the field.
+        MhmodelsError: An unknown name, a size or width that the network does not take, weights of another network.
 
     Example:
         >>> resolve_model(ModelRequest(model="multi_max@0.5", input_size=(192, 192))).architecture.input_size
@@ -102,7 +102,7 @@ def requested_network(request: ModelRequest) -> Architecture | None:
     """Returns the network of a request with the changes to it, before its weights are looked at; None for a built model.
 
     Raises:
-        NoEffectError, MhmodelsError: as `resolve_model`.
+        NoEffectError, MhmodelsError: As `resolve_model`.
     """
     model = request.model
     if isinstance(model, Architecture):

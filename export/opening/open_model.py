@@ -39,13 +39,13 @@ def open_model(model: ModelLike, images: Float32Array | None = None) -> ExportSo
     The weights are read and hashed once.
 
     Args:
-        model: name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a
+        model: Name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a
             `ModelRequest` that also states weights and changes, or a functional or sequential Keras model.
         images: float32 (n, height, width, channels), normalised as the network expects. Random weights take their batch
             statistics from them. None for the bundled photographs, so that equal architectures get equal weights.
 
     Raises:
-        MhmodelsError: the request cannot be resolved (see `resolve_model`), the weights do not fit or are not finite, or
+        MhmodelsError: The request cannot be resolved (see `resolve_model`), the weights do not fit or are not finite, or
             the file cannot be read as a Keras model.
 
     Example:
@@ -98,12 +98,12 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Expor
     """Reads a `.keras` file: a network of `create_model`, possibly with a head of the user's own.
 
     Args:
-        path: the file.
+        path: The file.
         size: (height, width) for a model that takes any.
 
     Raises:
-        WeightsError: it cannot be read as a Keras model.
-        ExportError: its input is not one picture, or its weights are not finite.
+        WeightsError: It cannot be read as a Keras model.
+        ExportError: Its input is not one picture, or its weights are not finite.
     """
     file = Path(path)
     with single_precision():

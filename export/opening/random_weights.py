@@ -21,14 +21,14 @@ def random_model(architecture: Architecture, images: Float32Array) -> tuple[kera
     """Builds a network with seeded random weights and batch statistics from pictures.
 
     Args:
-        architecture: at the wanted width, input size and class count.
+        architecture: At the wanted width, input size and class count.
         images: float32 (n, height, width, channels), normalised. Of them `few_pictures` are used.
 
     Returns:
         The model, and the label of its weights.
 
     Raises:
-        ExportError: the batch statistics are not finite.
+        ExportError: The batch statistics are not finite.
     """
     keras.utils.set_random_seed(SEED)
     model = create_model(architecture, dropout=0.0)

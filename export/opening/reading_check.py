@@ -25,11 +25,11 @@ def check_reading(source: ExportSource, images: Float32Array) -> None:
     """Compares the operations of a source with its Keras model, on a few pictures.
 
     Args:
-        source: with a graph.
+        source: With a graph.
         images: float32 (n, height, width, channels), as the graph takes them.
 
     Raises:
-        ParityError: they differ; the message names the first operation that does, as far as it can be told.
+        ParityError: They differ; the message names the first operation that does, as far as it can be told.
     """
     images, graph = images[:READING_PICTURES], source.known
     expected, values = source.outputs_of(images), compute(graph, images)

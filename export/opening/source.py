@@ -26,19 +26,19 @@ class ExportSource(NamedTuple):
     """A network with weights that is ready to be exported and compared with.
 
     Attributes:
-        model: the Keras model.
-        architecture: its name, width, input and preprocessing; the network itself where `whole` says so.
-        graph: the model's operations with folded weights; None where a layer of a user's model has no operation.
-        missing: why there is no graph.
-        label: where the weights come from, in words.
+        model: The Keras model.
+        architecture: Its name, width, input and preprocessing; the network itself where `whole` says so.
+        graph: The model's operations with folded weights; None where a layer of a user's model has no operation.
+        missing: Why there is no graph.
+        label: Where the weights come from, in words.
         tensors: Keras tensors of the model to compare with, by the name of the operation.
-        labels: what the outputs mean, if the weights say so.
-        learned: ranges that quantisation-aware training left with the weights.
+        labels: What the outputs mean, if the weights say so.
+        learned: Ranges that quantisation-aware training left with the weights.
         backbone: NAME@WIDTH of what a user's model was built on, if it was recognised.
-        outputs: operations that the model's outputs are; empty for the last one alone.
-        front: what stands in the model before the first operation and is a part of the file's preprocessing; None for nothing.
-        rule: the preprocessing as far as it is known, for a user's model; None for a network of ours.
-        notes: what a user should know of how the model was read.
+        outputs: Operations that the model's outputs are; empty for the last one alone.
+        front: What stands in the model before the first operation and is a part of the file's preprocessing; None for nothing.
+        rule: The preprocessing as far as it is known, for a user's model; None for a network of ours.
+        notes: What a user should know of how the model was read.
     """
 
     model: keras.Model
@@ -60,7 +60,7 @@ class ExportSource(NamedTuple):
         """The graph, for networks that have one.
 
         Raises:
-            ExportError: there is none; the message names the layer.
+            ExportError: There is none; the message names the layer.
         """
         if self.graph is None:
             raise ExportError(self.missing)
@@ -75,7 +75,7 @@ class ExportSource(NamedTuple):
         """Returns the source with the preprocessing that a user states.
 
         Raises:
-            ExportError: it is stated for another number of channels.
+            ExportError: It is stated for another number of channels.
         """
         if rule is None:
             return self
@@ -99,7 +99,7 @@ class ExportSource(NamedTuple):
         """Rejects a model whose preprocessing is unknown, because ranges and stated numbers would depend on it.
 
         Raises:
-            ExportError: see above; the message says what to state.
+            ExportError: See above; the message says what to state.
         """
         if self.rule is not None and self.rule.preprocessing is None:
             raise ExportError(f"{self.rule.missing}; without it only float files can be exported")
@@ -126,7 +126,7 @@ class ExportSource(NamedTuple):
         """Rejects a network that does not end in what the file is to give: scores, or with `features` feature maps.
 
         Raises:
-            ExportError: maps where scores are wanted, or scores where maps are; the message names them.
+            ExportError: Maps where scores are wanted, or scores where maps are; the message names them.
         """
         if features:
             self._check_maps()
@@ -152,10 +152,10 @@ class ExportSource(NamedTuple):
 
         Args:
             images: float32 (n, height, width, channels), normalised as a file takes them.
-            options: of the file.
+            options: Of the file.
 
         Returns:
-            float32 arrays, batch first. With a graph, scores are those before their softmax; without one every output is
+            Float32 arrays, batch first. With a graph, scores are those before their softmax; without one every output is
             as the model gives it, after its activation.
         """
         if self.graph is None:
@@ -170,10 +170,10 @@ class ExportSource(NamedTuple):
 
         Args:
             images: float32 (n, height, width, channels), normalised as a file takes them.
-            names: operations; with no graph one name for each of the model's outputs, whatever it is.
+            names: Operations; with no graph one name for each of the model's outputs, whatever it is.
 
         Returns:
-            float32 arrays by name, batch first.
+            Float32 arrays by name, batch first.
         """
         known = dict(zip(names, self.model.outputs, strict=False)) if self.graph is None else self.tensors
         wanted = {name: known[name] for name in names}

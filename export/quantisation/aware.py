@@ -52,17 +52,17 @@ def quantize_aware(
     """Inserts the roundings of an integer file into a trained model.
 
     Args:
-        model: of `create_model` with the top, with scores or logits, or a functional model with a head of your own whose
+        model: Of `create_model` with the top, with scores or logits, or a functional model with a head of your own whose
             layers `mhmodels export` can write; trained, because rounding rarely helps early training. It shares all
             variables with the result.
-        architecture: what `model` was built from, or built on; None takes what `create_model` noted on it, or what its
+        architecture: What `model` was built from, or built on; None takes what `create_model` noted on it, or what its
             layers say. Its preprocessing decides how the input is rounded.
         fmt: `int8` (symmetric weights) or `uint8` (asymmetric, per tensor).
-        granularity: of the weights' scales; default per channel for int8. uint8 is per tensor always.
-        ranges: where activation ranges start, from `calibrate`; without them the first batch sets them.
-        freeze_after: training steps with batch statistics; after them batch normalisation uses, and no longer updates,
+        granularity: Of the weights' scales; default per channel for int8. uint8 is per tensor always.
+        ranges: Where activation ranges start, from `calibrate`; without them the first batch sets them.
+        freeze_after: Training steps with batch statistics; after them batch normalisation uses, and no longer updates,
             its moving statistics, as the file will.
-        ema: share of its range that a tensor keeps in each step.
+        ema: Share of its range that a tensor keeps in each step.
 
     Returns:
         A functional model on the same input. In inference (`training=False`) it computes what the file computes, except
@@ -70,7 +70,7 @@ def quantize_aware(
         whole, and `mhmodels export NAME.keras` writes the file; `save_aware` writes a weights file, for networks of the zoo.
 
     Raises:
-        ExportError: a layer is missing or foreign, computes in half precision, the model is quantisation-aware already or
+        ExportError: A layer is missing or foreign, computes in half precision, the model is quantisation-aware already or
             has several outputs, or a setting is out of range.
 
     Example:
@@ -117,7 +117,7 @@ def aware_transform(
 
     Args:
         images: float32 (n, height, width, channels), normalised: training pictures.
-        fmt, architecture, granularity, settings: as `quantize_aware`.
+        fmt, architecture, granularity, settings: As `quantize_aware`.
     """
     check_granularity(fmt, granularity)
 

@@ -29,9 +29,9 @@ class AwareRecord(NamedTuple):
     """The network and the scheme that a quantisation-aware model was made for.
 
     Attributes:
-        architecture: the network; of a model with a head of the user's own, its name, sizes and preprocessing.
-        format, granularity: the scheme.
-        own: the operations of a model with a head of the user's own; empty where `architecture` says them.
+        architecture: The network; of a model with a head of the user's own, its name, sizes and preprocessing.
+        format, granularity: The scheme.
+        own: The operations of a model with a head of the user's own; empty where `architecture` says them.
     """
 
     architecture: Architecture
@@ -65,9 +65,9 @@ class AwareLayers(NamedTuple):
     """The Keras layers that a model is made of.
 
     Attributes:
-        weighted: convolutions and dense layers by operation, and `NAME_bn` for the batch normalisation of NAME.
-        plain: layers without weights that are used again, by name; others are made anew.
-        dropouts: layers that act in training only, by the operation whose output they change.
+        weighted: Convolutions and dense layers by operation, and `NAME_bn` for the batch normalisation of NAME.
+        plain: Layers without weights that are used again, by name; others are made anew.
+        dropouts: Layers that act in training only, by the operation whose output they change.
     """
 
     weighted: Mapping[str, keras.layers.Layer]
@@ -103,11 +103,11 @@ class Assembly:
     """A model under construction: float layers with roundings between them, or without roundings for the float twin.
 
     Args:
-        image: what the first operation reads, as a Keras tensor.
-        made: network and scheme.
-        layers: the float layers.
-        freeze_after, ema: as `quantize_aware` takes them.
-        rounded: whether to round.
+        image: What the first operation reads, as a Keras tensor.
+        made: Network and scheme.
+        layers: The float layers.
+        freeze_after, ema: As `quantize_aware` takes them.
+        rounded: Whether to round.
     """
 
     def __init__(

@@ -43,9 +43,9 @@ def rounded_kernel(kernel: BackendTensor, grid: Grid, channel_axis: int) -> Back
     """Returns a kernel as its integers represent it. The gradient is that of the identity, also at the largest weights.
 
     Args:
-        kernel: folded weights, float32.
-        grid: how its integers lie.
-        channel_axis: of the output channels.
+        kernel: Folded weights, float32.
+        grid: How its integers lie.
+        channel_axis: Of the output channels.
     """
     if grid == "none":
         return kernel
@@ -72,9 +72,9 @@ class Quantise(keras.layers.Layer):  # type: ignore[misc]
     The gradient passes inside the grid's range and is zero outside.
 
     Args:
-        tensor: name of the tensor, as `scheme.calibrated_tensors` has it.
-        ema: share of the old range that a step keeps. The first batch, where there is no range yet, sets it.
-        fixed: a range that follows from a rule and is never learned.
+        tensor: Name of the tensor, as `scheme.calibrated_tensors` has it.
+        ema: Share of the old range that a step keeps. The first batch, where there is no range yet, sets it.
+        fixed: A range that follows from a rule and is never learned.
     """
 
     def __init__(self, tensor: str, ema: float = EMA, fixed: Interval | None = None, **settings: object) -> None:
@@ -128,7 +128,7 @@ class QuantisedImage(Quantise):
     """Rounds the input, and carries the record of the model, so that a saved model knows what it was made for.
 
     Args:
-        record: plain data: architecture and scheme.
+        record: Plain data: architecture and scheme.
     """
 
     def __init__(self, record: Mapping[str, object], **settings: Any) -> None:
@@ -151,10 +151,10 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
 
     Args:
         convolution: `Conv2D`, `DepthwiseConv2D` or `Dense`; its own activation is not applied.
-        norm: its batch normalisation, if it has one.
-        grid: of the kernel.
-        gate: whether a hard-sigmoid follows: (x + 3) / 6 is then part of the weights, and its clipping the next layer's.
-        freeze_after: training steps with batch statistics.
+        norm: Its batch normalisation, if it has one.
+        grid: Of the kernel.
+        gate: Whether a hard-sigmoid follows: (x + 3) / 6 is then part of the weights, and its clipping the next layer's.
+        freeze_after: Training steps with batch statistics.
     """
 
     def __init__(

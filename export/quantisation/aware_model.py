@@ -41,7 +41,7 @@ def made_as(model: keras.Model) -> AwareRecord:
     """Returns the record of a quantisation-aware model, also of one that was saved and loaded.
 
     Raises:
-        ExportError: it is none.
+        ExportError: It is none.
     """
     image = next((layer for layer in model.layers if isinstance(layer, QuantisedImage)), None)
     if image is None:
@@ -55,7 +55,7 @@ def aware_graph(model: keras.Model) -> tuple[Graph, dict[str, Range]]:
     `quantise(graph, ranges, made_as(model).format, made_as(model).granularity)` fixes the integers that the model rounds to.
 
     Raises:
-        ExportError: not quantisation-aware, weights that are not finite, or a tensor whose range was never set or collapsed.
+        ExportError: Not quantisation-aware, weights that are not finite, or a tensor whose range was never set or collapsed.
     """
     made = made_as(model)
     endpoints = () if made.own else lower(made.architecture).endpoints
@@ -80,13 +80,13 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     The file loads like any other (`create_model(weights=…)`); `mhmodels export` finds the ranges in it.
 
     Args:
-        model: from `quantize_aware`, trained.
-        path: ends with `.weights.h5`.
-        description: labels, source, licence, accuracy, step as `mhmodels.weights.writing.write_weights` takes them.
+        model: From `quantize_aware`, trained.
+        path: Ends with `.weights.h5`.
+        description: Labels, source, licence, accuracy, step as `mhmodels.weights.writing.write_weights` takes them.
 
     Raises:
-        ExportError: see `aware_graph`.
-        WeightsError: the weights are not finite; the file cannot be written.
+        ExportError: See `aware_graph`.
+        WeightsError: The weights are not finite; the file cannot be written.
 
     Example:
         >>> import tempfile

@@ -40,8 +40,8 @@ class Calibrated(NamedTuple):
 
     Attributes:
         ranges: (low, high) by tensor name, for `scheme.quantise`.
-        method: the method; in words where it was chosen.
-        errors: where methods were compared: mean absolute error at the scores by method, as a share of their spread.
+        method: The method; in words where it was chosen.
+        errors: Where methods were compared: mean absolute error at the scores by method, as a share of their spread.
     """
 
     ranges: dict[str, Range]
@@ -85,7 +85,7 @@ def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "m
     """Returns the range of every tensor over a set of pictures.
 
     Args:
-        graph: folded weights.
+        graph: Folded weights.
         images: float32 (n, height, width, channels), normalised as the network expects.
         method: `min-max`: the extremes. `moving-average`: of each picture's extremes. `percentile-P`: what P percent of all
             values do not exceed, and what P percent are not below.
@@ -94,7 +94,7 @@ def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "m
         (low, high) by tensor name, for `scheme.quantise`.
 
     Raises:
-        ExportError: unsuitable pictures (too few, of one value, all the same), a tensor that is not finite or never
+        ExportError: Unsuitable pictures (too few, of one value, all the same), a tensor that is not finite or never
             changes, or an unknown method; the message names pictures, tensor or method.
     """
     check_pictures(images)
@@ -107,12 +107,12 @@ def choose(graph: Graph, images: Float32Array, fmt: QuantisedFormat, granularity
     A quarter of the pictures is held out for the comparison, the others calibrate.
 
     Args:
-        graph: folded weights.
+        graph: Folded weights.
         images: float32 (n, height, width, channels), normalised.
-        fmt, granularity: as `scheme.quantise`; what is best for one need not be for the other.
+        fmt, granularity: As `scheme.quantise`; what is best for one need not be for the other.
 
     Raises:
-        ExportError: as `calibrate`; fewer than 8 pictures.
+        ExportError: As `calibrate`; fewer than 8 pictures.
     """
     check_pictures(images, FEWEST_TO_CHOOSE)
     from mhmodels.export.quantisation.fake_quant import observe, simulate
@@ -151,7 +151,7 @@ def check_method(method: CalibrationMethod) -> float:
     """Returns the share of values that a method drops at each end.
 
     Raises:
-        ExportError: unknown method.
+        ExportError: Unknown method.
     """
     if method in ("min-max", "moving-average"):
         return 0.0
@@ -172,7 +172,7 @@ def check_pictures(images: Float32Array, fewest: int = FEWEST_PICTURES) -> None:
     """Rejects pictures whose ranges could not be trusted.
 
     Raises:
-        ExportError: fewer than `fewest`; NaN or infinite values; most of one value, such as black; all the same.
+        ExportError: Fewer than `fewest`; NaN or infinite values; most of one value, such as black; all the same.
     """
     if len(images) < fewest:
         raise ExportError(f"{len(images)} calibration pictures, expected at least {fewest}, better 100 or more: {_REMEDY}")

@@ -33,11 +33,11 @@ def run_graph(
     """Computes every tensor of a graph with TensorFlow.
 
     Args:
-        graph: what to compute.
+        graph: What to compute.
         image: float32 (batch, height, width, channels), normalised.
-        weights: gives each kernel.
-        biases: gives each bias, (channels,).
-        rounding: applied to the image and to every result.
+        weights: Gives each kernel.
+        biases: Gives each bias, (channels,).
+        rounding: Applied to the image and to every result.
 
     Returns:
         Tensors by operation name; with `NAME/pre` for separate activations.
@@ -103,12 +103,12 @@ def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, 
     """Runs the fake-quantised network on pictures.
 
     Args:
-        quantised: with all parameters fixed.
+        quantised: With all parameters fixed.
         images: float32 (n, height, width, channels), normalised.
-        names: operations whose outputs to return.
+        names: Operations whose outputs to return.
 
     Returns:
-        float32 arrays by name, batch first.
+        Float32 arrays by name, batch first.
     """
 
     def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
@@ -132,9 +132,9 @@ def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32
     """Computes one operation from given inputs, before rounding.
 
     Args:
-        quantised: with all parameters fixed.
-        op: the operation.
-        values: what its inputs hold, float32 (n, height, width, channels); with a separate activation also `NAME/pre`.
+        quantised: With all parameters fixed.
+        op: The operation.
+        values: What its inputs hold, float32 (n, height, width, channels); with a separate activation also `NAME/pre`.
 
     Returns:
         The real-valued result by tensor name: `NAME`, and `NAME/pre` for a separate activation.
@@ -153,9 +153,9 @@ def float_layer(graph: Graph, op: Op, values: Mapping[str, Float32Array]) -> Flo
     """Computes one operation of a float network from given inputs.
 
     Args:
-        graph: folded weights.
-        op: the operation.
-        values: what its inputs hold, float32 (n, height, width, channels).
+        graph: Folded weights.
+        op: The operation.
+        values: What its inputs hold, float32 (n, height, width, channels).
     """
     inputs = [tf.constant(values[name]) for name in op.inputs]
     if op.kind not in ("conv", "depthwise"):
@@ -188,10 +188,10 @@ def observe(
     """Runs the float network on pictures in small batches and hands the named tensors to `visit`, for calibration.
 
     Args:
-        graph: folded weights.
+        graph: Folded weights.
         images: float32 (n, height, width, channels), normalised.
-        names: tensors to show, `NAME/pre` included.
-        visit: called once a batch.
+        names: Tensors to show, `NAME/pre` included.
+        visit: Called once a batch.
     """
     graph = saturating_gates(graph)
     gates = {op.name for op in graph.ops if op.activation == "hard_sigmoid"}

@@ -20,8 +20,8 @@ class QuantisedKernel(NamedTuple):
     """The integers of a convolution.
 
     Attributes:
-        weights: in the layout of `Graph.kernels`.
-        quantisation: parameters of the weights.
+        weights: In the layout of `Graph.kernels`.
+        quantisation: Parameters of the weights.
         bias: int32 (channels,).
     """
 

@@ -22,7 +22,7 @@ class Quantisation(NamedTuple):
 
     Attributes:
         scale: float32 (1,), or (channels,) for a kernel that is quantised per channel.
-        zero_point: integer that stands for 0.
+        zero_point: Integer that stands for 0.
     """
 
     scale: Float32Array
@@ -53,7 +53,7 @@ def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisati
     """Returns asymmetric parameters that cover a range and represent zero exactly.
 
     Raises:
-        ExportError: the range is empty, reversed or not finite.
+        ExportError: The range is empty, reversed or not finite.
     """
     low, high = min(observed[0], 0.0), max(observed[1], 0.0)
     if not np.isfinite([low, high]).all() or high <= low:
@@ -74,8 +74,8 @@ def reproducible(scale: np.float32, lowest: int, highest: int) -> np.float32:
     """Returns the nearest scale that follows from the float32 ends of its range, which is how the converter computes it.
 
     Args:
-        scale: wanted.
-        lowest, highest: integers of the range's ends, counted from the zero point.
+        scale: Wanted.
+        lowest, highest: Integers of the range's ends, counted from the zero point.
     """
     for _ in range(8):
         low, high = np.float32(lowest * scale), np.float32(highest * scale)

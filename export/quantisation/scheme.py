@@ -34,11 +34,11 @@ class QuantisedGraph(NamedTuple):
     """A graph with the quantisation parameters of every tensor.
 
     Attributes:
-        graph: operations and float weights; gates are rewritten so that saturation does the clipping.
+        graph: Operations and float weights; gates are rewritten so that saturation does the clipping.
         format: `int8` or `uint8`.
-        tensors: parameters by tensor name: `IMAGE`, every operation's output, and `NAME/pre` where the activation is an
+        tensors: Parameters by tensor name: `IMAGE`, every operation's output, and `NAME/pre` where the activation is an
             operation of its own (hard-swish, sigmoid).
-        kernels: by operation name.
+        kernels: By operation name.
     """
 
     graph: Graph
@@ -79,7 +79,7 @@ def check_granularity(fmt: QuantisedFormat, granularity: Granularity | None) -> 
     """Checks that a scheme has a granularity.
 
     Raises:
-        ExportError: the scheme does not have it.
+        ExportError: The scheme does not have it.
     """
     if fmt == "uint8" and granularity == "channel":
         raise ExportError("granularity 'channel' does not exist in uint8 (asymmetric weights have one scale a tensor): use int8")
@@ -91,13 +91,13 @@ def quantise(
     """Computes every integer of a network.
 
     Args:
-        graph: folded weights.
+        graph: Folded weights.
         ranges: (low, high) by the names of `calibrated_tensors`.
-        fmt: the scheme.
-        granularity: of the weights' scales; default per channel for int8. uint8 is per tensor always.
+        fmt: The scheme.
+        granularity: Of the weights' scales; default per channel for int8. uint8 is per tensor always.
 
     Raises:
-        ExportError: a range is missing or collapsed; the message names the tensor.
+        ExportError: A range is missing or collapsed; the message names the tensor.
     """
     check_granularity(fmt, granularity)
     graph = saturating_gates(graph)

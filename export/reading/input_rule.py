@@ -29,10 +29,10 @@ class InputRule(NamedTuple):
     """The way from a picture to the input of a file.
 
     Attributes:
-        entering: from a picture to what the Keras model takes; None where it is unknown.
-        preprocessing: from a picture to what the file takes, whose preprocessing does what the model's first layers do.
-        missing: why it is unknown, and what to do.
-        origin: where it is known from, in words.
+        entering: From a picture to what the Keras model takes; None where it is unknown.
+        preprocessing: From a picture to what the file takes, whose preprocessing does what the model's first layers do.
+        missing: Why it is unknown, and what to do.
+        origin: Where it is known from, in words.
     """
 
     entering: Preprocessing | None
@@ -45,12 +45,12 @@ def input_rule(model: str, front: Front, stated: StatedRule | None) -> InputRule
     """Returns the way from a picture to the input of a model and of its file.
 
     Args:
-        model: its name, for messages.
-        front: what stands before its first operation.
-        stated: what the caller says that the model's input is; None if nothing.
+        model: Its name, for messages.
+        front: What stands before its first operation.
+        stated: What the caller says that the model's input is; None if nothing.
 
     Raises:
-        ExportError: values for another number of channels were stated.
+        ExportError: Values for another number of channels were stated.
     """
     channels = len(front.scale)
     carried = [(entry, _entering(entry, channels)) for entry in front.stated]

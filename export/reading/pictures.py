@@ -36,9 +36,9 @@ class Calibration(Checked, frozen=True, kw_only=True):
     """The pictures that the ranges of an integer file come from.
 
     Attributes:
-        source: the folder, `bundled photographs`, or `quantisation-aware training`.
-        method: how ranges follow from what was seen.
-        skipped: picture files that could not be read.
+        source: The folder, `bundled photographs`, or `quantisation-aware training`.
+        method: How ranges follow from what was seen.
+        skipped: Picture files that could not be read.
     """
 
     source: str
@@ -61,8 +61,8 @@ def read_pictures(folder: Path | None, architecture: Architecture | Frame, limit
     float32 taken as it is. Of more than `limit` files in a folder so many are read, spread evenly over their sorted names.
 
     Raises:
-        PictureError: no such folder, or nothing readable in it.
-        ExportError: an array does not fit.
+        PictureError: No such folder, or nothing readable in it.
+        ExportError: An array does not fit.
     """
     if folder is None:
         images = photographs(CALIBRATION_PICTURES, architecture)

@@ -19,9 +19,9 @@ class StatedRule(NamedTuple):
     """What a user states of the pictures that a model takes: its input is (pixel - mean) / std, with pixels from 0 to 255.
 
     Attributes:
-        mean: in pixel units, one value for each channel, or one for all.
-        std: standard deviation in pixel units, of the same length.
-        whole: crop and interpolation too, where a rule was named. None where they are left as they are known.
+        mean: In pixel units, one value for each channel, or one for all.
+        std: Standard deviation in pixel units, of the same length.
+        whole: Crop and interpolation too, where a rule was named. None where they are left as they are known.
 
     Example:
         >>> StatedRule(mean=(127.5,), std=(127.5,)).over(StatedRule.named("imagenet").whole).mean
@@ -52,8 +52,8 @@ def named_rule(name: str) -> Preprocessing:
             `.keras` file (what it states).
 
     Raises:
-        UnknownNameError: none of them; the message lists the rules.
-        MhmodelsError: a file that cannot be read, or states none.
+        UnknownNameError: None of them; the message lists the rules.
+        MhmodelsError: A file that cannot be read, or states none.
     """
     from mhmodels.inference import preprocessing_of
     from mhmodels.registry import zoo

@@ -46,14 +46,14 @@ def check_float_file(
     """Compares a float file with its Keras model.
 
     Args:
-        path: the file.
+        path: The file.
         images: float32 (n, height, width, channels), as the file takes them.
-        expected: the model's outputs on these pictures, by name.
-        tolerance: largest allowed difference, as a share of the outputs' standard deviation.
-        before_softmax: whether `expected` are logits; else they are scores, after the final activation.
+        expected: The model's outputs on these pictures, by name.
+        tolerance: Largest allowed difference, as a share of the outputs' standard deviation.
+        before_softmax: Whether `expected` are logits; else they are scores, after the final activation.
 
     Raises:
-        ParityError: the difference is larger.
+        ParityError: The difference is larger.
     """
     parity = compare_outputs(file_outputs(path, images, before_softmax=before_softmax), expected, "Keras model")
     if not parity.max_error <= tolerance:
@@ -75,15 +75,15 @@ def check_quantised_file(
     """Compares an integer file with its fake-quantised form, layer by layer and at the outputs.
 
     Args:
-        path: the file.
-        quantised: what it was made from.
+        path: The file.
+        quantised: What it was made from.
         images: float32 (n, height, width, channels), as the file's network takes them.
-        expected: the float network's outputs on these pictures, by name.
-        options: with which the file was written.
-        tolerance_lsb: allowed difference of a layer from what its own inputs give, in steps.
+        expected: The float network's outputs on these pictures, by name.
+        options: With which the file was written.
+        tolerance_lsb: Allowed difference of a layer from what its own inputs give, in steps.
 
     Raises:
-        ParityError: a layer departs further; the message names the first.
+        ParityError: A layer departs further; the message names the first.
     """
     from mhmodels.export.quantisation.fake_quant import simulate
 

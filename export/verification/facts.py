@@ -56,7 +56,7 @@ def contradictions(manifest: Manifest, file: TFLiteFile, data: bytes) -> dict[st
     """Returns the fields of a manifest that contradict its file, as (claimed, found) by field; empty if there are none.
 
     Raises:
-        FileFormatError: the embedded architecture is none.
+        FileFormatError: The embedded architecture is none.
     """
     network = manifest.network()
     counts = None if network is None else complexity(network)

@@ -67,8 +67,8 @@ def compared_tensors(file: TFLiteFile, *, before_softmax: bool = True) -> dict[s
     """Returns the tensors at which a file is compared, by the names of its outputs. A single output that is no map is `scores`.
 
     Args:
-        file: the parsed file.
-        before_softmax: compares an output that a softmax gives by what that softmax reads. Without it every output is
+        file: The parsed file.
+        before_softmax: Compares an output that a softmax gives by what that softmax reads. Without it every output is
             compared as it is, after its activation.
     """
     places = {output: _softmax_input(file, output) if before_softmax else output for output in file.outputs}
@@ -99,13 +99,13 @@ def file_outputs(
     """Runs a file on pictures and returns its outputs.
 
     Args:
-        path: the file.
+        path: The file.
         images: float32 (n, height, width, channels), as its network expects them.
-        kernels: who computes; XNNPACK keeps no inner tensors, so that with it the softmax is in the result.
-        before_softmax: as `compared_tensors` takes it.
+        kernels: Who computes; XNNPACK keeps no inner tensors, so that with it the softmax is in the result.
+        before_softmax: As `compared_tensors` takes it.
 
     Returns:
-        float32 by name: `scores` (n, classes), or maps (n, height, width, channels).
+        Float32 by name: `scores` (n, classes), or maps (n, height, width, channels).
     """
     file = read_tflite(path)
     tensors = compared_tensors(file, before_softmax=before_softmax)
@@ -131,7 +131,7 @@ def map_tensors(file: TFLiteFile, ops: tuple[Op, ...]) -> dict[str, int]:
         Tensor indices by operation name, with `IMAGE` and `NAME/pre`.
 
     Raises:
-        ParityError: an operation is not there.
+        ParityError: An operation is not there.
     """
     entry = file.inputs[0]
     readers = [o for o in file.operators if entry in o.inputs]

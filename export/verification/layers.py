@@ -37,10 +37,10 @@ class LayerReport(msgspec.Struct, frozen=True, kw_only=True):
     """How far the layers of a file depart, in order.
 
     Attributes:
-        method: what each was compared with.
-        limit: error above which a layer departs.
-        first_departing: name of the first such layer; null if there is none.
-        layers: all of them; empty where they cannot be told apart, and then `reason` says why.
+        method: What each was compared with.
+        limit: Error above which a layer departs.
+        first_departing: Name of the first such layer; null if there is none.
+        layers: All of them; empty where they cannot be told apart, and then `reason` says why.
     """
 
     method: str
@@ -61,10 +61,10 @@ def against_network(
     """Computes every layer with the weights of a network from the inputs that a file gives it, and compares the results.
 
     Args:
-        path, file: the file.
-        ops: of the network, as far as the file has them.
-        graph: the network.
-        encoded: pictures as the file's input takes them, (n, height, width, channels).
+        path, file: The file.
+        ops: Of the network, as far as the file has them.
+        graph: The network.
+        encoded: Pictures as the file's input takes them, (n, height, width, channels).
     """
     from mhmodels.export.quantisation.fake_quant import float_layer
 
@@ -90,7 +90,7 @@ def against_file(
     """Compares the results of the operators of two files in order. Differences add up on the way.
 
     Args:
-        inputs: the same pictures as each of the files takes them.
+        inputs: The same pictures as each of the files takes them.
     """
     method = "the other file's operator at the same place"
     limit = max(LIMITS.get(compute_format(one), LIMITS["int8"]) for one in (file, other))
@@ -144,8 +144,8 @@ def saturation(path: str | os.PathLike[str], file: TFLiteFile, encoded: NDArray[
     The lower end does not count where it stands for zero: that is what a ReLU gives.
 
     Args:
-        path, file: the file; without integer tensors the result is empty.
-        encoded: pictures as the file's input takes them.
+        path, file: The file; without integer tensors the result is empty.
+        encoded: Pictures as the file's input takes them.
     """
     tensors = [
         tensor

@@ -24,11 +24,11 @@ def compare_outputs(
 
     Args:
         found, expected: float32 (n, …) by name; (n, classes) are scores and are ranked.
-        reference: what `expected` are of, in words.
-        steps: size of a step of the found integers, by name.
+        reference: What `expected` are of, in words.
+        steps: Size of a step of the found integers, by name.
 
     Raises:
-        ParityError: names or shapes differ, or the reference does not vary.
+        ParityError: Names or shapes differ, or the reference does not vary.
     """
     if len(found) != len(expected):
         raise ParityError(f"the file gives {', '.join(found)}, the {reference} gives {', '.join(expected)}")

@@ -38,17 +38,17 @@ def run_file(
     """Runs a file with one input at batch 1 over a set of inputs.
 
     Args:
-        path: the TFLite file.
+        path: The TFLite file.
         inputs: (n, …) in the input's own type and shape without batch.
-        tensors: indices of the tensors to return; inner ones only without XNNPACK, which keeps none.
-        kernels: who computes.
-        timeout_s: for the whole run.
+        tensors: Indices of the tensors to return; inner ones only without XNNPACK, which keeps none.
+        kernels: Who computes.
+        timeout_s: For the whole run.
 
     Returns:
         For each tensor an array (n, …) of what it held, without the batch of 1 where it has one.
 
     Raises:
-        ExportError: the runtime refuses the file, dies on it, or exceeds the time.
+        ExportError: The runtime refuses the file, dies on it, or exceeds the time.
     """
     with temporary_folder("runtime") as folder:
         request, result = folder / "request.npz", folder / "result.npz"

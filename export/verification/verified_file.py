@@ -29,9 +29,9 @@ class ManifestedFile(msgspec.Struct, frozen=True):
     """A file, its content, and its manifest if it has one, which belongs to it.
 
     Attributes:
-        path: of the file.
-        data: its bytes.
-        parsed: its main graph.
+        path: Of the file.
+        data: Its bytes.
+        parsed: Its main graph.
         manifest: None where no manifest lies beside the file.
     """
 
@@ -49,10 +49,10 @@ class VerifiedFile(msgspec.Struct, frozen=True):
     """A file that is being verified, and pictures as its network takes them.
 
     Attributes:
-        path: of the file.
-        file: its main graph.
+        path: Of the file.
+        file: Its main graph.
         manifest: None where no manifest lies beside the file.
-        frame: what pictures must be like for the file.
+        frame: What pictures must be like for the file.
         images: float32 (n, height, width, channels), normalised.
     """
 
@@ -67,8 +67,8 @@ def read_with_manifest(path: Path) -> ManifestedFile:
     """Reads a file and the manifest beside it.
 
     Raises:
-        FileFormatError: one of them is damaged or of another kind.
-        ParityError: they do not belong together; the message names the field that differs.
+        FileFormatError: One of them is damaged or of another kind.
+        ParityError: They do not belong together; the message names the field that differs.
     """
     data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
     file = parse_tflite(data, source=str(path))
@@ -95,7 +95,7 @@ def most_pictures(*files: ManifestedFile | None) -> int:
     """Returns the largest number of pictures whose values all of the files take together.
 
     Raises:
-        ExportError: a file does not take one picture, or a picture of it has too many values.
+        ExportError: A file does not take one picture, or a picture of it has too many values.
     """
     return LARGEST_INPUT // max(_values(file) for file in files if file is not None)
 

@@ -46,14 +46,14 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the verification of a file found.
 
     Attributes:
-        precision: the format that it computes in, as `mhmodels.tflite.format.compute_format` names it.
-        operators: count by kind.
+        precision: The format that it computes in, as `mhmodels.tflite.format.compute_format` names it.
+        operators: Count by kind.
         manifest: `agrees` or `absent`.
-        runtimes_differ: largest difference at the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`:
+        runtimes_differ: Largest difference at the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`:
             `lsb` (steps of an integer output) or `spread` (standard deviations of a float one).
-        saturation: share of each integer tensor's values at an end of its range, the largest first.
-        against: comparison at the outputs, where one was asked for.
-        layers: comparison layer by layer, where one was asked for.
+        saturation: Share of each integer tensor's values at an end of its range, the largest first.
+        against: Comparison at the outputs, where one was asked for.
+        layers: Comparison layer by layer, where one was asked for.
 
     Example:
         >>> import tempfile
@@ -89,22 +89,22 @@ def verify(
     """Checks a TFLite file: whether it is whole, belongs to its manifest, and agrees with a model or another file.
 
     Args:
-        file: the TFLite file. Its manifest is read where it lies beside it.
-        against: name of the zoo, architecture, path of an architecture file, of a `.keras` file or of another TFLite file,
+        file: The TFLite file. Its manifest is read where it lies beside it.
+        against: Name of the zoo, architecture, path of an architecture file, of a `.keras` file or of another TFLite file,
             Keras model, or opened model. None to check the file alone.
-        images: folder of pictures. None for the bundled photographs.
-        weights: weights file or registered name for the network in `against`. None for the seeded random weights that an
+        images: Folder of pictures. None for the bundled photographs.
+        weights: Weights file or registered name for the network in `against`. None for the seeded random weights that an
             export uses.
-        tolerance: largest difference at the outputs, as a share of their standard deviation. None for 0.001 between float32
+        tolerance: Largest difference at the outputs, as a share of their standard deviation. None for 0.001 between float32
             networks and 0.1 where one has float16 weights; where one is quantised, for a correlation of at least 0.95.
 
     Returns:
         What was found; a file that does not agree raises.
 
     Raises:
-        ParityError: the file contradicts its manifest, is not finite, or departs further than allowed.
-        FileFormatError: a file is damaged or of another kind.
-        NoEffectError: weights without a network that they could be for.
+        ParityError: The file contradicts its manifest, is not finite, or departs further than allowed.
+        FileFormatError: A file is damaged or of another kind.
+        NoEffectError: Weights without a network that they could be for.
 
     Example:
         >>> import tempfile

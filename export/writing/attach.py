@@ -22,9 +22,9 @@ def attach_buffer(content: bytes, name: str, data: bytes) -> bytes:
     A new root table is written before the old file; everything else stays where it lies, aligned as it was.
 
     Args:
-        content: the file, of our own writer or of TensorFlow's.
-        name: of the entry.
-        data: its buffer.
+        content: The file, of our own writer or of TensorFlow's.
+        name: Of the entry.
+        data: Its buffer.
     """
     old = content + bytes(-len(content) % _ALIGNMENT)
     builder = flatbuffers.Builder(len(old) + len(data) + 65536)

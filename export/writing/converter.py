@@ -27,15 +27,15 @@ def convert_float(model: keras.Model, *, float16: bool = False, size: tuple[int,
     """Converts a Keras model at batch 1.
 
     Args:
-        model: with one picture as its input.
-        float16: store weights in 16 bits.
+        model: With one picture as its input.
+        float16: Store weights in 16 bits.
         size: (height, width) for a model that takes any.
 
     Returns:
         A TFLite file with built-in operators only.
 
     Raises:
-        ExportError: the converter refuses the model.
+        ExportError: The converter refuses the model.
     """
     _, height, width, channels = model.input_shape
     signature = [tf.TensorSpec((1, *(size or (height, width)), channels), tf.float32, IMAGE)]
@@ -61,10 +61,10 @@ def convert_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8")
 
     Args:
         quantised: `int8` or `uint8` throughout.
-        io: type of the input and output tensors; `uint8` files only take `uint8` here.
+        io: Type of the input and output tensors; `uint8` files only take `uint8` here.
 
     Raises:
-        ExportError: the converter refuses the graph.
+        ExportError: The converter refuses the graph.
     """
     if quantised.format == "uint8":
         if io != "uint8":

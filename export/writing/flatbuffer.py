@@ -30,7 +30,7 @@ def serialise(model: FileModel) -> bytes:
     """Returns the bytes of a TFLite file, which are equal for equal models.
 
     Raises:
-        ExportError: the file would exceed what 32-bit offsets reach.
+        ExportError: The file would exceed what 32-bit offsets reach.
     """
     sizes = [(_bytes(tensor), tensor.name) for tensor in model.tensors if tensor.data is not None]
     total = sum(size + _ALIGNMENT for size, _ in sizes)

@@ -19,10 +19,10 @@ class OutputLabels(Checked, frozen=True, kw_only=True):
     """Names of the scores of a file: output `offset + i` is class `names[i]`.
 
     Attributes:
-        names: in order; empty if nobody said.
-        offset: output of the first name; outputs before it are no classes (a background class, in old ImageNet networks).
-        source: the labels file's name, or `weights file`.
-        sha256: of the names, one per line, as hex.
+        names: In order; empty if nobody said.
+        offset: Output of the first name; outputs before it are no classes (a background class, in old ImageNet networks).
+        source: The labels file's name, or `weights file`.
+        sha256: Of the names, one per line, as hex.
     """
 
     names: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class OutputLabels(Checked, frozen=True, kw_only=True):
         """Compares the number of names with the network's outputs.
 
         Raises:
-            ExportError: they differ; the message has the remedy.
+            ExportError: They differ; the message has the remedy.
         """
         if not self.names or len(self.names) + self.offset == classes:
             return
@@ -57,8 +57,8 @@ def labels_from_file(path: str | Path, offset: int = 0) -> OutputLabels:
     """Reads a labels file, one name per line.
 
     Raises:
-        WeightsError: no text, no names, or an empty line among them.
-        FileFormatError: it cannot be read.
+        WeightsError: No text, no names, or an empty line among them.
+        FileFormatError: It cannot be read.
 
     Example:
         >>> import tempfile

@@ -33,11 +33,11 @@ def latency_format(fmt: str, hardware_id: str) -> LatencyFormat:
     """Returns the format of the files with random weights that a hardware takes.
 
     Args:
-        fmt: format of the hardware.
-        hardware_id: id of the hardware, for the message.
+        fmt: Format of the hardware.
+        hardware_id: Id of the hardware, for the message.
 
     Raises:
-        MeasurementError: files with random weights are not written in this format.
+        MeasurementError: Files with random weights are not written in this format.
 
     Example:
         >>> latency_format("int8", "ethos-u55-128")
@@ -64,7 +64,7 @@ def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:
     Equal for architectures of one id: the preprocessing, which is no part of the id, is fixed.
 
     Raises:
-        ExportError: a layer cannot be written; the message names it.
+        ExportError: A layer cannot be written; the message names it.
     """
     graph = random_graph(msgspec.structs.replace(architecture, preprocessing=_PIXELS))
     if fmt == "float32":
@@ -76,12 +76,12 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
     """Writes `NAME_ID_FORMAT.tflite` with random weights, or finds it written already.
 
     Args:
-        architecture: at the input size and width to measure.
+        architecture: At the input size and width to measure.
         fmt: `float32`, or `int8` or `uint8` with uint8 input and output.
-        directory: made if missing. Processes may share it: files appear whole or not at all.
+        directory: Made if missing. Processes may share it: files appear whole or not at all.
 
     Raises:
-        ExportError: a layer cannot be written, or the directory cannot; the message names it.
+        ExportError: A layer cannot be written, or the directory cannot; the message names it.
 
     Example:
         >>> import tempfile
@@ -116,15 +116,15 @@ def latency_job(
     """Writes a network with random weights in the format that a hardware takes, and returns the job that measures it.
 
     Args:
-        architecture: at the input size and width to measure.
-        hardware: takes the file.
-        directory: made if missing.
-        label: name of the model in tables.
-        runs, threads, reference: as in `mhmodels.hardware.prepare`.
+        architecture: At the input size and width to measure.
+        hardware: Takes the file.
+        directory: Made if missing.
+        label: Name of the model in tables.
+        runs, threads, reference: As in `mhmodels.hardware.prepare`.
 
     Raises:
-        MeasurementError: files with random weights are not written in this format.
-        ExportError: as `latency_file`.
+        MeasurementError: Files with random weights are not written in this format.
+        ExportError: As `latency_file`.
     """
     return prepare(
         latency_file(architecture, latency_format(hardware.format, hardware.id), directory),

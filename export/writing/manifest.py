@@ -32,8 +32,8 @@ class InputSpec(Checked, frozen=True, kw_only=True):
     """The input tensor: integer = real / scale + zero_point, real = (pixel - mean) / std.
 
     Attributes:
-        takes_pixels: raw uint8 pixels are exactly the input (or, for int8, pixels minus 128; for float32 their values).
-        mean, std: null where nobody stated what a user's model was trained on.
+        takes_pixels: Raw uint8 pixels are exactly the input (or, for int8, pixels minus 128; for float32 their values).
+        mean, std: Null where nobody stated what a user's model was trained on.
     """
 
     dtype: str
@@ -50,7 +50,7 @@ class InputSpec(Checked, frozen=True, kw_only=True):
         """Returns the way from a picture to the input; None where it is unknown.
 
         Raises:
-            ArchitectureError: it is none.
+            ArchitectureError: It is none.
         """
         if self.mean is None or self.std is None:
             return None
@@ -71,10 +71,10 @@ class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
     """How far one output departs, over all pictures.
 
     Attributes:
-        name: of the output; `scores` are compared before the softmax.
+        name: Of the output; `scores` are compared before the softmax.
         correlation: Pearson's.
-        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
-        mean_error_lsb: absolute difference in steps of the file's integers; null for real numbers.
+        mean_error, max_error: Absolute difference as a share of the reference's standard deviation.
+        mean_error_lsb: Absolute difference in steps of the file's integers; null for real numbers.
     """
 
     name: str
@@ -88,16 +88,16 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """How far a file departs from its reference over a set of pictures. Figures are those of the worst output.
 
     Attributes:
-        reference: what it was compared with.
-        pictures: how many.
+        reference: What it was compared with.
+        pictures: How many.
         correlation: Pearson's, over all values of all pictures.
-        mean_error, max_error: absolute difference as a share of the reference's standard deviation.
-        top1_agreement: share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
-        top5_agreement: share of the five largest logits that both have; null as above, or for fewer than six classes.
-        mean_error_lsb: absolute difference in steps of the file's integers; null for float files.
-        float_correlation, float_top1_agreement: the same against the float network: what quantisation itself costs.
-        worst_layer, worst_layer_lsb: largest departure of a layer from its own inputs' result; null for float files.
-        outputs: each output by itself.
+        mean_error, max_error: Absolute difference as a share of the reference's standard deviation.
+        top1_agreement: Share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
+        top5_agreement: Share of the five largest logits that both have; null as above, or for fewer than six classes.
+        mean_error_lsb: Absolute difference in steps of the file's integers; null for float files.
+        float_correlation, float_top1_agreement: The same against the float network: what quantisation itself costs.
+        worst_layer, worst_layer_lsb: Largest departure of a layer from its own inputs' result; null for float files.
+        outputs: Each output by itself.
     """
 
     reference: str
@@ -119,11 +119,11 @@ class Manifest(Checked, frozen=True, kw_only=True):
     """The manifest of one exported file.
 
     Attributes:
-        architecture: the network as an architecture file has it; null for a network with a head of the user's own.
-        backbone: what such a network was built on, as far as it was recognised.
-        normalise_in_model: whether the file takes raw pixels and normalises them itself.
-        quantisation: of every computed tensor of an integer file, by its name in the file.
-        params, params_total, madds: null where the network could only be read by the TensorFlow engine.
+        architecture: The network as an architecture file has it; null for a network with a head of the user's own.
+        backbone: What such a network was built on, as far as it was recognised.
+        normalise_in_model: Whether the file takes raw pixels and normalises them itself.
+        quantisation: Of every computed tensor of an integer file, by its name in the file.
+        params, params_total, madds: Null where the network could only be read by the TensorFlow engine.
 
     Example:
         >>> import tempfile
@@ -169,7 +169,7 @@ class Manifest(Checked, frozen=True, kw_only=True):
         """Returns the embedded architecture, if there is one.
 
         Raises:
-            FileFormatError: it is not one.
+            FileFormatError: It is not one.
         """
         if self.architecture is None:
             return None
@@ -187,10 +187,10 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Reads the manifest of an exported file.
 
     Args:
-        path: of the manifest, or of the TFLite file that it lies beside.
+        path: Of the manifest, or of the TFLite file that it lies beside.
 
     Raises:
-        FileFormatError: the file cannot be read, or is not a manifest; the message names the field.
+        FileFormatError: The file cannot be read, or is not a manifest; the message names the field.
 
     Example:
         >>> import tempfile

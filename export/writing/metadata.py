@@ -41,9 +41,9 @@ class MetadataDescription(msgspec.Struct, frozen=True, kw_only=True):
     """What the metadata of a file states.
 
     Attributes:
-        mean, std: normalisation of the input, in pixel units: (pixel - mean) / std.
-        labels: one line for each output; empty without labels.
-        colour: whether the input is an RGB picture.
+        mean, std: Normalisation of the input, in pixel units: (pixel - mean) / std.
+        labels: One line for each output; empty without labels.
+        colour: Whether the input is an RGB picture.
     """
 
     name: str
@@ -62,11 +62,11 @@ def describe(
     """Returns the description of an exported file.
 
     Args:
-        architecture: of the network.
-        preprocessing: what the file's input takes; mean 0 and std 1 for raw pixels.
-        labels: of its outputs.
-        fmt: its format.
-        weights: where they come from, in words.
+        architecture: Of the network.
+        preprocessing: What the file's input takes; mean 0 and std 1 for raw pixels.
+        labels: Of its outputs.
+        fmt: Its format.
+        weights: Where they come from, in words.
     """
     from mhmodels.version import __version__
 
@@ -110,7 +110,7 @@ class MetadataWriter:
         """Returns a TFLite file with metadata and, if there are labels, the labels file packed behind it.
 
         Raises:
-            ExportError: tflite-support refuses, or its process dies.
+            ExportError: Tflite-support refuses, or its process dies.
         """
         buffer = self._compose(content, description)
         described = attach_buffer(content, FIELD, buffer)

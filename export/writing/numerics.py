@@ -25,10 +25,10 @@ class Numerics(Protocol):
     """A way to store the numbers of a network.
 
     Attributes:
-        dtype: element type of activations.
-        stored: element type of weights in the file; where it is float16, a DEQUANTIZE precedes each use.
-        graph: the operations.
-        saturates: whether hard-sigmoid gates are rewritten so that their output's limits do the clipping.
+        dtype: Element type of activations.
+        stored: Element type of weights in the file; where it is float16, a DEQUANTIZE precedes each use.
+        graph: The operations.
+        saturates: Whether hard-sigmoid gates are rewritten so that their output's limits do the clipping.
     """
 
     @property
@@ -102,7 +102,7 @@ class Integer:
         """See `Numerics`.
 
         Raises:
-            ExportError: the tensor has no parameters.
+            ExportError: The tensor has no parameters.
         """
         parameters = self.quantised.tensors.get(name)
         if parameters is None:

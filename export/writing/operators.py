@@ -25,12 +25,12 @@ class Emitter:
     """The tensors and operators of a file that is being written.
 
     Attributes:
-        numerics: how numbers are stored.
-        pooling: the operator for global pooling.
-        names: names that tensors get in the file in place of their operation's.
-        tensors, operators: in file order.
+        numerics: How numbers are stored.
+        pooling: The operator for global pooling.
+        names: Names that tensors get in the file in place of their operation's.
+        tensors, operators: In file order.
         conversions: DEQUANTIZE operators of float16 weights, which run before all others.
-        index: where the tensors of operations, and shared constants, are.
+        index: Where the tensors of operations, and shared constants, are.
     """
 
     def __init__(self, numerics: Numerics, pooling: Pooling, names: Mapping[str, str]) -> None:
@@ -93,7 +93,7 @@ def emit(emitter: Emitter, op: Op) -> None:
     """Writes one operation.
 
     Raises:
-        ExportError: no TFLite operator does this, or a size is unknown; the message names the layer.
+        ExportError: No TFLite operator does this, or a size is unknown; the message names the layer.
     """
     function = _EMITTERS.get(op.kind)
     if function is None:

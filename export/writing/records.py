@@ -23,10 +23,10 @@ class FileTensor(NamedTuple):
     """One tensor of the file.
 
     Attributes:
-        name: unique.
-        shape: static.
+        name: Unique.
+        shape: Static.
         dtype: NumPy's name of the element type: float32, float16, int32, uint8 or int8.
-        data: constant content of that shape, any strides and any dtype that casts to `dtype`; None for an activation.
+        data: Constant content of that shape, any strides and any dtype that casts to `dtype`; None for an activation.
         quantisation: None for real numbers.
     """
 
@@ -58,10 +58,10 @@ class FileModel(NamedTuple):
     """One subgraph with its signature.
 
     Attributes:
-        tensors, operators: in file order; operators in execution order.
-        versions: of each operator, by its `BuiltinOperator` name.
-        inputs, outputs: tensor indices.
-        input_names, output_names: their names in the signature.
+        tensors, operators: In file order; operators in execution order.
+        versions: Of each operator, by its `BuiltinOperator` name.
+        inputs, outputs: Tensor indices.
+        input_names, output_names: Their names in the signature.
     """
 
     tensors: Sequence[FileTensor]

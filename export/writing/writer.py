@@ -27,16 +27,16 @@ def write_float(
     """Writes a network of real numbers, in float32 or with float16 weights.
 
     Args:
-        graph: folded weights.
-        fmt: how the weights are stored; float16 ones are widened when the file is loaded.
-        options: pooling, softmax, outputs.
+        graph: Folded weights.
+        fmt: How the weights are stored; float16 ones are widened when the file is loaded.
+        options: Pooling, softmax, outputs.
 
     Returns:
         A TFLite file at batch 1: input `image` float32 (1, height, width, channels), output `scores` float32
         (1, classes), or the feature maps.
 
     Raises:
-        ExportError: a layer cannot be written, or does not fit float16; the message names it.
+        ExportError: A layer cannot be written, or does not fit float16; the message names it.
     """
     return _write(Real(graph, fmt), "float32", options)
 
@@ -45,16 +45,16 @@ def write_quantised(quantised: QuantisedGraph, *, io: InterfaceType = "uint8", o
     """Writes a network of integers, int8 or uint8.
 
     Args:
-        quantised: every tensor's parameters.
-        io: element type of input and outputs. Where it is not the network's own, the file begins and ends in QUANTIZE
+        quantised: Every tensor's parameters.
+        io: Element type of input and outputs. Where it is not the network's own, the file begins and ends in QUANTIZE
             (or DEQUANTIZE to float32) operators.
-        options: pooling, softmax, outputs.
+        options: Pooling, softmax, outputs.
 
     Returns:
         A TFLite file at batch 1, as `write_float`'s.
 
     Raises:
-        ExportError: a layer cannot be written, or a uint8 network was asked for int8 input; the message says which.
+        ExportError: A layer cannot be written, or a uint8 network was asked for int8 input; the message says which.
     """
     if quantised.format == "uint8" and io == "int8":
         raise ExportError("a uint8 file has uint8 or float32 input and output, not int8: use format int8")

@@ -179,7 +179,7 @@ def _here(request: _BenchRequest, store: Store, fresh: bool) -> Answer | Measure
     """Measures one request on this machine. A file that cannot be measured does not keep others from it.
 
     Raises:
-        StoreError: a row cannot be read or kept.
+        StoreError: A row cannot be read or kept.
     """
     from mhmodels.hardware import answer
 

@@ -120,7 +120,7 @@ def _resolved(targets: Sequence[str]) -> tuple[list[Architecture], list[Measurem
     """Networks of the names that are known, and failures of the others.
 
     Raises:
-        MhmodelsError: the only name is unknown.
+        MhmodelsError: The only name is unknown.
     """
     from mhmodels.registry import resolve
 
@@ -145,13 +145,13 @@ def measure_on_phones(
     Failures are noted for `CellMeasurer.cell`; what was measured is kept.
 
     Args:
-        bench: measurer that gets the answers and failures.
-        subjects: models to measure.
-        entries: phones' delegates of the columns, by id.
-        answers: measures on phones.
+        bench: Measurer that gets the answers and failures.
+        subjects: Models to measure.
+        entries: Phones' delegates of the columns, by id.
+        answers: Measures on phones.
 
     Raises:
-        StoreError: a row cannot be kept.
+        StoreError: A row cannot be kept.
     """
     asked: dict[tuple[str, str], tuple[str, str]] = {}
     requests = []

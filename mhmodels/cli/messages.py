@@ -19,8 +19,8 @@ def with_options(text: str, command: click.Command) -> str:
     option of the parameter `no_NAME`. An argument that the command has no option for stays as it is.
 
     Args:
-        text: text of a library error.
-        command: command that was run.
+        text: Text of a library error.
+        command: Command that was run.
 
     Example:
         >>> command = click.Command("c", params=[click.Option(["--min-battery", "battery_level"])])
@@ -68,7 +68,7 @@ class UsageCommand(click.Command):
         """Runs the command.
 
         Raises:
-            click.UsageError: in place of `WrongUsageError`, with options in place of arguments.
+            click.UsageError: In place of `WrongUsageError`, with options in place of arguments.
         """
         try:
             return super().invoke(ctx)

@@ -32,12 +32,12 @@ class PhoneAnswers:
     """Measures many requests: phones at the same time, the requests of one phone in turns.
 
     Args:
-        runner: runner of the phones.
-        store: store that is looked into first, and that gets each row as it arrives.
-        fresh: whether to measure what the store has already.
-        remember: whether to take the latest rows of a phone that cannot be asked for its condition, because it is not connected
+        runner: Runner of the phones.
+        store: Store that is looked into first, and that gets each row as it arrives.
+        fresh: Whether to measure what the store has already.
+        remember: Whether to take the latest rows of a phone that cannot be asked for its condition, because it is not connected
             or no tool is given; for reports.
-        tell: is told in one line each what is going on.
+        tell: Is told in one line each what is going on.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PhoneAnswers:
             Each request with its answer or failure.
 
         Raises:
-            StoreError: a row cannot be kept.
+            StoreError: A row cannot be kept.
         """
         from mhmodels.hardware import Answer
 

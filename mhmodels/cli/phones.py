@@ -24,9 +24,9 @@ class Matrix(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """A file of `bench --matrix`: every model is measured on every delegate of every phone.
 
     Attributes:
-        models: zoo names, architecture files or .tflite files.
-        devices: serial numbers or names of phones; empty for every usable phone.
-        delegates: ids of delegates.
+        models: Zoo names, architecture files or .tflite files.
+        devices: Serial numbers or names of phones; empty for every usable phone.
+        delegates: Ids of delegates.
     """
 
     models: tuple[str, ...]
@@ -38,11 +38,11 @@ def phone_runner(phones: PhoneOptions, store: str | None) -> PhoneRunner:
     """Makes the runner of phones from the options.
 
     Args:
-        phones: values of the options.
-        store: path of the store; raw logs go beside it.
+        phones: Values of the options.
+        store: Path of the store; raw logs go beside it.
 
     Raises:
-        DelegateError: the user's delegates cannot be read, or one is wrong.
+        DelegateError: The user's delegates cannot be read, or one is wrong.
     """
     from mhmodels.android_bench.delegates.catalogue import load_delegates
     from mhmodels.android_bench.device.limits import PhoneLimits
@@ -83,8 +83,8 @@ def wanted(phones: PhoneOptions, runner: PhoneRunner, matrix: Matrix | None = No
     """Pairs of phone and delegate that `--device` and `--delegate`, or a matrix, ask for; empty if none is asked for.
 
     Raises:
-        UnknownNameError: no such delegate.
-        UsageError: a delegate is given without a phone, and not exactly one phone is connected.
+        UnknownNameError: No such delegate.
+        UsageError: A delegate is given without a phone, and not exactly one phone is connected.
     """
     devices, delegates = phones.devices, phones.delegates or DEFAULT_DELEGATES
     if matrix is not None:
@@ -107,13 +107,13 @@ def hardware_ids(pairs: Sequence[tuple[str, str]], runner: PhoneRunner, fmt: str
     """Hardware ids of pairs of phone and delegate.
 
     Args:
-        pairs: as `wanted` gives them.
-        runner: runner of the phones.
-        fmt: format of a file: pairs whose delegate does not take it are left out, the others are in that format. None keeps the
+        pairs: As `wanted` gives them.
+        runner: Runner of the phones.
+        fmt: Format of a file: pairs whose delegate does not take it are left out, the others are in that format. None keeps the
             usual format of each delegate.
 
     Raises:
-        DelegateError: no delegate takes the format.
+        DelegateError: No delegate takes the format.
     """
     from mhmodels.android_bench.errors import DelegateError
 
@@ -135,7 +135,7 @@ def read_matrix(path: str) -> Matrix:
     """Reads a matrix file, JSON if its name ends with `.json` and else TOML.
 
     Raises:
-        MhmodelsError: the file cannot be read, or a field is wrong.
+        MhmodelsError: The file cannot be read, or a field is wrong.
     """
     file = Path(path)
     decode = msgspec.json.decode if file.suffix == ".json" else msgspec.toml.decode

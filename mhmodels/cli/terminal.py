@@ -17,7 +17,7 @@ class SafeText(io.TextIOWrapper):
     r"""A text stream that shows control characters instead of sending them: `\x1b[2J` from a file's name clears no screen.
 
     Attributes:
-        trusted: the stream below, for text that was made safe before colours were added to it (rich).
+        trusted: The stream below, for text that was made safe before colours were added to it (rich).
     """
 
     def __init__(self, trusted: io.TextIOWrapper) -> None:

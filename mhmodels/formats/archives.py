@@ -43,15 +43,15 @@ def check_archive(path: str | os.PathLike[str], *, largest: int = LARGEST) -> di
     """Reads a zip file's directory and adds up what its members declare. Reading a member never gives more than that.
 
     Args:
-        path: the zip file.
-        largest: bytes that it may unpack to, whatever its own size.
+        path: The zip file.
+        largest: Bytes that it may unpack to, whatever its own size.
 
     Returns:
         Bytes that each member unpacks to, by name.
 
     Raises:
-        ArchiveError: no regular file, no zip file, other compression than Keras and NumPy use, or too much in it.
-        OSError: the file cannot be read.
+        ArchiveError: No regular file, no zip file, other compression than Keras and NumPy use, or too much in it.
+        OSError: The file cannot be read.
     """
     if os.path.lexists(path) and not Path(path).is_file():
         raise ArchiveError("not a regular file")

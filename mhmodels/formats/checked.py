@@ -25,7 +25,7 @@ class Checked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     Subclasses that define `__post_init__` call `super().__post_init__()` first.
 
     Attributes:
-        field_error: what a wrong value raises; a `ValueError` too, so that msgspec adds the path of the field in a file.
+        field_error: What a wrong value raises; a `ValueError` too, so that msgspec adds the path of the field in a file.
 
     Example:
         >>> from typing import Annotated

@@ -21,15 +21,15 @@ class Capabilities(Checked, frozen=True, kw_only=True):
     """Limits of one hardware.
 
     Attributes:
-        id: id of the profile, or of the hardware.
-        description: one line for people.
-        source: where the limits are stated.
-        required: whether a network beyond the limits does not run there as a whole ("×"). If not, it runs slowly, and a search
+        id: Id of the profile, or of the hardware.
+        description: One line for people.
+        source: Where the limits are stated.
+        required: Whether a network beyond the limits does not run there as a whole ("×"). If not, it runs slowly, and a search
             space should do without.
-        max_kernel: largest kernel; None for no limit.
-        channel_multiple: number that the channels of every feature map are a multiple of; 1 for no limit. The picture, the
+        max_kernel: Largest kernel; None for no limit.
+        channel_multiple: Number that the channels of every feature map are a multiple of; 1 for no limit. The picture, the
             scores and the inner layers of squeeze-excite do not count.
-        without: activations, `squeeze-excite`, and window poolings (`max_pool`, `average_pool`) that it does not run.
+        without: Activations, `squeeze-excite`, and window poolings (`max_pool`, `average_pool`) that it does not run.
 
     Example:
         >>> from mhmodels.hardware import Capabilities
@@ -68,8 +68,8 @@ class Excess(NamedTuple):
     """Something in a network that is beyond a limit.
 
     Attributes:
-        where: name of the operation.
-        what: activation, operation, kernel or number of channels.
+        where: Name of the operation.
+        what: Activation, operation, kernel or number of channels.
     """
 
     where: str
@@ -80,7 +80,7 @@ def get_profile(name: str) -> Capabilities:
     """The declared profile of a name.
 
     Raises:
-        UnknownNameError: no such profile.
+        UnknownNameError: No such profile.
 
     Example:
         >>> from mhmodels.hardware import get_profile

@@ -38,7 +38,7 @@ class HardwareCollection:
     """Runners by family. Immutable: `with_runner` makes another collection.
 
     Args:
-        runners: by name of the family. Where two families know an id, the first one has it.
+        runners: By name of the family. Where two families know an id, the first one has it.
 
     Example:
         >>> from mhmodels.hardware import built_in_hardware
@@ -69,7 +69,7 @@ class HardwareCollection:
         """The hardware of an id, also of one that `entries` does not list, such as `roofline-40` or `SERIAL/xnnpack`.
 
         Raises:
-            UnknownNameError: no runner knows the id; the message offers the nearest ids.
+            UnknownNameError: No runner knows the id; the message offers the nearest ids.
         """
         for runner in self.runners.values():
             hardware = runner.find(hardware_id)
@@ -88,14 +88,14 @@ class HardwareCollection:
         wherever it stands.
 
         Args:
-            words: models, files and hardware ids, several ids joined by commas.
-            listed: hardware ids only, likewise.
+            words: Models, files and hardware ids, several ids joined by commas.
+            listed: Hardware ids only, likewise.
 
         Returns:
             Models and files, and hardware ids, each once, in their order.
 
         Raises:
-            UnknownNameError: an id in `listed` that no runner knows.
+            UnknownNameError: An id in `listed` that no runner knows.
         """
         ids = [self.get(part).hardware.id for value in listed for part in value.split(",") if part]
         targets = []
@@ -123,7 +123,7 @@ def get_hardware(hardware_id: str) -> HardwareEntry:
     """A hardware that comes with the package, by its id.
 
     Raises:
-        UnknownNameError: no such hardware; the message offers the nearest ids.
+        UnknownNameError: No such hardware; the message offers the nearest ids.
 
     Example:
         >>> from mhmodels.hardware import get_hardware

@@ -14,7 +14,7 @@ class Conditions(Mapping[str, object]):
     and a setting that is absent are the same condition.
 
     Attributes:
-        key: the conditions as canonical JSON; two rows compare only if their keys are equal.
+        key: The conditions as canonical JSON; two rows compare only if their keys are equal.
 
     Example:
         >>> from mhmodels.hardware import Conditions

@@ -30,11 +30,11 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     """Time of A over time of B.
 
     Attributes:
-        ratio: median of A's block medians over that of B's; below 1 means that A is faster.
-        low, high: bootstrap 95 % interval of the ratio.
-        a_ms, b_ms: the two medians in ms.
-        blocks: number of blocks of each.
-        runs: number of timings in a block.
+        ratio: Median of A's block medians over that of B's; below 1 means that A is faster.
+        low, high: Bootstrap 95 % interval of the ratio.
+        a_ms, b_ms: The two medians in ms.
+        blocks: Number of blocks of each.
+        runs: Number of timings in a block.
 
     Example:
         >>> from mhmodels.hardware.interleaved import ratio_of_medians
@@ -60,12 +60,12 @@ def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int 
     """The ratio of two series of block medians that were made in turns.
 
     Args:
-        a_ms, b_ms: medians in ms, one for each block, of equal length, each above 0.
-        runs: number of timings in a block, for the record.
-        seed: random seed of the bootstrap.
+        a_ms, b_ms: Medians in ms, one for each block, of equal length, each above 0.
+        runs: Number of timings in a block, for the record.
+        seed: Random seed of the bootstrap.
 
     Raises:
-        MeasurementError: there are no blocks, the numbers of blocks differ, or an entry is not above 0.
+        MeasurementError: There are no blocks, the numbers of blocks differ, or an entry is not above 0.
 
     Example:
         >>> from mhmodels.hardware.interleaved import ratio_of_medians
@@ -91,8 +91,8 @@ def interleaved_ratio(a: Block, b: Block, *, blocks: int = MINIMUM_BLOCKS) -> Ra
     """Runs blocks A B A B … and compares their medians.
 
     Args:
-        a, b: each makes one block and returns its timings in ms.
-        blocks: number of blocks of each, at least 20.
+        a, b: Each makes one block and returns its timings in ms.
+        blocks: Number of blocks of each, at least 20.
 
     Raises:
         MeasurementError: `blocks` is below 20, or a timing is not above 0.
@@ -136,15 +136,15 @@ def compare_files(
     """Time of one .tflite file over that of another on this machine's CPU, both loaded at the same time on the same core.
 
     Args:
-        a, b: files of the format that the hardware takes.
-        hardware_id: one of the `host-cpu-…` hardware.
-        blocks: number of blocks of each file, at least 20.
-        runs: number of inferences in a block.
-        threads: threads of the runtime.
+        a, b: Files of the format that the hardware takes.
+        hardware_id: One of the `host-cpu-…` hardware.
+        blocks: Number of blocks of each file, at least 20.
+        runs: Number of inferences in a block.
+        threads: Threads of the runtime.
 
     Raises:
-        FileFormatError: a file is damaged or of another format.
-        MeasurementError: the hardware is not a CPU of this machine, or a file could not be timed.
+        FileFormatError: A file is damaged or of another format.
+        MeasurementError: The hardware is not a CPU of this machine, or a file could not be timed.
 
     Example:
         >>> import tempfile

@@ -29,12 +29,12 @@ def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False, check: Call
     The kernel drops the lock with its holder, so a killed process leaves nothing behind.
 
     Args:
-        timeout_s: longest wait in seconds.
-        shared: whether others may share the lock, as compilers do, whose estimates do not depend on the time they take.
-        check: is called again and again while waiting; what it raises ends the wait.
+        timeout_s: Longest wait in seconds.
+        shared: Whether others may share the lock, as compilers do, whose estimates do not depend on the time they take.
+        check: Is called again and again while waiting; what it raises ends the wait.
 
     Raises:
-        MeasurementError: the lock file cannot be made, or the lock was not free within `timeout_s` seconds.
+        MeasurementError: The lock file cannot be made, or the lock was not free within `timeout_s` seconds.
     """
     with file_lock(lock_path(), "this machine", timeout_s, shared=shared, check=check):
         yield
@@ -59,14 +59,14 @@ def file_lock(
     """Holds the lock of anything that must be measured by one process at a time; as `machine_lock`.
 
     Args:
-        path: lock file; it is made if it does not exist.
-        subject: what the lock stands for, in messages.
-        timeout_s: longest wait in seconds.
-        shared: whether others may share the lock.
-        check: is called again and again while waiting, for threads that no signal reaches; what it raises ends the wait.
+        path: Lock file; it is made if it does not exist.
+        subject: What the lock stands for, in messages.
+        timeout_s: Longest wait in seconds.
+        shared: Whether others may share the lock.
+        check: Is called again and again while waiting, for threads that no signal reaches; what it raises ends the wait.
 
     Raises:
-        MeasurementError: as `machine_lock`.
+        MeasurementError: As `machine_lock`.
     """
     told = False
 

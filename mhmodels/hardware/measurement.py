@@ -29,12 +29,12 @@ class Environment(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Where and with which software a latency is measured: the part of its conditions that the file does not determine.
 
     Attributes:
-        device: the piece of hardware. For a host it is the model of the CPU and a hash of its flags, because every model is
+        device: The piece of hardware. For a host it is the model of the CPU and a hash of its flags, because every model is
             different hardware.
-        runtime: name and version of what runs the file ("LiteRT 2.3.0"); empty where nothing runs it.
-        driver: version of the delegate's driver; empty where there is none.
-        compiler: name and version of the compiler ("Vela 5.2.0"); empty where there is none.
-        configuration: settings of runtime or compiler, JSON values only. A null is dropped, because a setting that is null and a
+        runtime: Name and version of what runs the file ("LiteRT 2.3.0"); empty where nothing runs it.
+        driver: Version of the delegate's driver; empty where there is none.
+        compiler: Name and version of the compiler ("Vela 5.2.0"); empty where there is none.
+        configuration: Settings of runtime or compiler, JSON values only. A null is dropped, because a setting that is null and a
             setting that is absent are the same.
 
     Example:
@@ -59,11 +59,11 @@ class Turns(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Timings of a network and of a reference network in turns: own, reference, own, reference, …
 
     Attributes:
-        model, model_hash: name of the reference network, and sha256 of its file.
-        own_ms, reference_ms: timings in ms, in the order in which they were made, as many of one as of the other.
+        model, model_hash: Name of the reference network, and sha256 of its file.
+        own_ms, reference_ms: Timings in ms, in the order in which they were made, as many of one as of the other.
 
     Raises:
-        MeasurementError: the numbers of timings differ or are 0, or a timing is not a finite number above 0.
+        MeasurementError: The numbers of timings differ or are 0, or a timing is not a finite number above 0.
     """
 
     model: str
@@ -97,33 +97,33 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """A row of the store. `median_ms` is None where the whole network does not run; `reason` then says why.
 
     Attributes:
-        model_hash: sha256 of the .tflite file.
-        architecture_id: content hash of the architecture; None for a file of unknown origin.
-        model: label for tables.
-        hardware: hardware id.
-        format: format that the file computes in: float32, float16, int8, uint8, …
-        kind: how the latency was obtained; a latency is never shown without it.
-        threads, batch: threads of the runtime, and batch size.
+        model_hash: SHA-256 of the .tflite file.
+        architecture_id: Content hash of the architecture; None for a file of unknown origin.
+        model: Label for tables.
+        hardware: Hardware id.
+        format: Format that the file computes in: float32, float16, int8, uint8, …
+        kind: How the latency was obtained; a latency is never shown without it.
+        threads, batch: Threads of the runtime, and batch size.
         weights: `random-v1`, the sha256 of trained weights, or `unknown`.
-        median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: statistics of `runs` inferences; an estimate has only the median.
-        init_ms, first_ms: creation of the interpreter with its tensors, and the first inference.
-        sram_bytes, dram_bytes, flash_bytes: peak memory, where a compiler reports it.
-        file_bytes: size of the .tflite file.
-        runs, warmup: timed inferences in the block that was kept, and inferences before the first block. There are fewer runs
+        median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: Statistics of `runs` inferences; an estimate has only the median.
+        init_ms, first_ms: Creation of the interpreter with its tensors, and the first inference.
+        sram_bytes, dram_bytes, flash_bytes: Peak memory, where a compiler reports it.
+        file_bytes: Size of the .tflite file.
+        runs, warmup: Timed inferences in the block that was kept, and inferences before the first block. There are fewer runs
             than `device_state["requested_runs"]` where a block ended by time.
-        noisy: whether the median may be wrong: in turns with a reference, its standard error is over 2 %; on this machine alone,
+        noisy: Whether the median may be wrong: in turns with a reference, its standard error is over 2 %; on this machine alone,
             no three sound blocks agree (`hardware.host.timing.judge`); on a phone, blocks differ, drift or were disturbed.
-        mad_ratio: median absolute deviation over median.
-        delegated_nodes, total_nodes: operators on the accelerator (or delegate), and all operators, as the runtime or compiler
+        mad_ratio: Median absolute deviation over median.
+        delegated_nodes, total_nodes: Operators on the accelerator (or delegate), and all operators, as the runtime or compiler
             counts them.
-        reason: why there is no latency, or "".
-        device, runtime, driver, compiler, configuration: see `Environment`.
-        turns: timings of a reference network in between, where `Job.reference` asked for one.
-        device_state: load, clocks, pinned cores and the like during the measurement; for information only.
-        time: time of the measurement in UTC, ISO 8601.
+        reason: Why there is no latency, or "".
+        device, runtime, driver, compiler, configuration: See `Environment`.
+        turns: Timings of a reference network in between, where `Job.reference` asked for one.
+        device_state: Load, clocks, pinned cores and the like during the measurement; for information only.
+        time: Time of the measurement in UTC, ISO 8601.
 
     Raises:
-        MeasurementError: a latency is zero, negative, infinite or NaN, or there is neither a latency nor a reason.
+        MeasurementError: A latency is zero, negative, infinite or NaN, or there is neither a latency nor a reason.
 
     Example:
         >>> from mhmodels.hardware import Measurement

@@ -64,25 +64,25 @@ def measure(
     """Measures the latency of a TFLite file on a hardware, or takes it from the store if it has this very measurement.
 
     Args:
-        tflite_path: the file.
-        hardware_id: identifier, such as `ethos-u55-128` (`list_hardware` has more).
-        hardware: collection that has the id; None for the hardware that comes with the package.
-        architecture_id: id of the architecture in the file, if known; latency tables find rows by it.
-        label: label of the row in tables; None for the file's name.
+        tflite_path: The file.
+        hardware_id: Identifier, such as `ethos-u55-128` (`list_hardware` has more).
+        hardware: Collection that has the id; None for the hardware that comes with the package.
+        architecture_id: Id of the architecture in the file, if known; latency tables find rows by it.
+        label: Label of the row in tables; None for the file's name.
         weights: `random-v1`, or the sha256 of trained weights.
-        runs: timed inferences in a block, 1 to 100,000. A row of few runs is more often noisy.
-        threads: threads of the runtime, 1 to 1,024.
-        store: store to look into and to keep the row in; None for neither.
-        fresh: whether to measure even if the store has an answer.
+        runs: Timed inferences in a block, 1 to 100,000. A row of few runs is more often noisy.
+        threads: Threads of the runtime, 1 to 1,024.
+        store: Store to look into and to keep the row in; None for neither.
+        fresh: Whether to measure even if the store has an answer.
 
     Returns:
         A row; `median_ms` is None where the whole network does not run there, and `reason` says why.
 
     Raises:
-        UnknownNameError: no such hardware.
-        FileFormatError: the file is not a whole TFLite file, or not of the format that the hardware takes.
-        MeasurementError: the hardware cannot be measured from here, or the measurement failed.
-        StoreError: the store cannot be read or written.
+        UnknownNameError: No such hardware.
+        FileFormatError: The file is not a whole TFLite file, or not of the format that the hardware takes.
+        MeasurementError: The hardware cannot be measured from here, or the measurement failed.
+        StoreError: The store cannot be read or written.
 
     Example:
         >>> from mhmodels.hardware import measure
@@ -113,11 +113,11 @@ def prepare(
     """Reads and checks a file once, to measure it on any number of hardware with `answer`.
 
     Args:
-        tflite_path, label, architecture_id, weights, runs, threads: as in `measure`.
-        reference: network to time in turns with this one; `runs` is then at least 20.
+        tflite_path, label, architecture_id, weights, runs, threads: As in `measure`.
+        reference: Network to time in turns with this one; `runs` is then at least 20.
 
     Raises:
-        FileFormatError: the file is not a whole TFLite file, or cannot be measured in a meaningful way.
+        FileFormatError: The file is not a whole TFLite file, or cannot be measured in a meaningful way.
         MeasurementError: `runs` or `threads` is out of range.
 
     Example:
@@ -158,8 +158,8 @@ def check_format(job: Job, hardware: Hardware) -> None:
     """Refuses a file that a hardware does not take.
 
     Raises:
-        FileFormatError: the file is of another format, and the hardware is strict about it.
-        MeasurementError: the file is to be timed in turns with a reference, which this hardware cannot do.
+        FileFormatError: The file is of another format, and the hardware is strict about it.
+        MeasurementError: The file is to be timed in turns with a reference, which this hardware cannot do.
 
     Example:
         >>> import tempfile
@@ -184,7 +184,7 @@ def check(job: Job, hardware: Hardware, runner: Runner) -> None:
     """Refuses a measurement that cannot be made, before anything is measured.
 
     Raises:
-        FileFormatError, MeasurementError: as `check_format`, or the hardware cannot be reached from here.
+        FileFormatError, MeasurementError: As `check_format`, or the hardware cannot be reached from here.
     """
     check_format(job, hardware)
     why_not = runner.unavailable(hardware)
@@ -209,15 +209,15 @@ def answer(
     fastest row counts, because disturbances only slow inferences down, and stays marked as noisy.
 
     Args:
-        job: the file (`prepare`).
-        hardware, runner: hardware and its runner (`HardwareCollection.get`).
-        store, fresh: as in `measure`.
-        tries: largest number of measurements; None for `TRIES`.
-        tell: is told in one line of every repetition.
-        check_wanted: is called again and again while another process measures; what it raises ends the wait.
+        job: The file (`prepare`).
+        hardware, runner: Hardware and its runner (`HardwareCollection.get`).
+        store, fresh: As in `measure`.
+        tries: Largest number of measurements; None for `TRIES`.
+        tell: Is told in one line of every repetition.
+        check_wanted: Is called again and again while another process measures; what it raises ends the wait.
 
     Raises:
-        FileFormatError, MeasurementError, StoreError: as in `measure`.
+        FileFormatError, MeasurementError, StoreError: As in `measure`.
 
     Example:
         >>> import tempfile

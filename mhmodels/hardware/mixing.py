@@ -40,7 +40,7 @@ def mixture(rows: Iterable[Measurement]) -> Mixture | None:
     """Finds two rows of one hardware that were taken in different conditions.
 
     Args:
-        rows: rows of one hardware. Rows without a latency go with any other row, and so do predictions and published
+        rows: Rows of one hardware. Rows without a latency go with any other row, and so do predictions and published
             figures, which have no conditions.
 
     Returns:

@@ -27,11 +27,11 @@ def check_plausible(content: TFLiteFile, source: str) -> None:
     """Refuses a file that cannot be measured in a meaningful way.
 
     Args:
-        content: content of the file, from `read_tflite`.
-        source: name of the file, for the message.
+        content: Content of the file, from `read_tflite`.
+        source: Name of the file, for the message.
 
     Raises:
-        FileFormatError: the file cannot be measured; the message says what is wrong, and where.
+        FileFormatError: The file cannot be measured; the message says what is wrong, and where.
     """
     problem = next(_problems(content), None)
     if problem is not None:

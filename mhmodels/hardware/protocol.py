@@ -17,13 +17,13 @@ class Hardware(Checked, frozen=True, kw_only=True):
     """One hardware that latencies can be obtained for.
 
     Attributes:
-        id: identifier, such as `host-cpu-int8`, `ethos-u55-128` or `SERIAL/xnnpack`.
-        format: format of the files that it takes: float32, float16, int8 or uint8.
-        kind: kind of the latencies that it gives.
-        description: one line for people.
-        strict: whether files of another format are refused. If not, the runner judges them itself, as a compiler does.
-        turns: whether it can time a reference network in turns with the network in question (`Job.reference`).
-        configuration: settings of the runner, JSON values only.
+        id: Identifier, such as `host-cpu-int8`, `ethos-u55-128` or `SERIAL/xnnpack`.
+        format: Format of the files that it takes: float32, float16, int8 or uint8.
+        kind: Kind of the latencies that it gives.
+        description: One line for people.
+        strict: Whether files of another format are refused. If not, the runner judges them itself, as a compiler does.
+        turns: Whether it can time a reference network in turns with the network in question (`Job.reference`).
+        configuration: Settings of the runner, JSON values only.
 
     Example:
         >>> from mhmodels.hardware import Hardware
@@ -44,16 +44,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A file to measure, read and checked (`prepare`).
 
     Attributes:
-        path: absolute path of the .tflite file.
-        model_hash: sha256 of the file.
-        file_bytes: size of the file.
-        format: format that the file computes in.
-        model: label for tables.
-        architecture_id, weights: as in `Measurement`.
-        batch: first dimension of the first input.
-        runs: timed inferences in a block.
-        threads: threads of the runtime.
-        reference: network to time in turns with this one, on hardware with `turns`; None times this one alone.
+        path: Absolute path of the .tflite file.
+        model_hash: SHA-256 of the file.
+        file_bytes: Size of the file.
+        format: Format that the file computes in.
+        model: Label for tables.
+        architecture_id, weights: As in `Measurement`.
+        batch: First dimension of the first input.
+        runs: Timed inferences in a block.
+        threads: Threads of the runtime.
+        reference: Network to time in turns with this one, on hardware with `turns`; None times this one alone.
 
     Example:
         >>> import tempfile
@@ -127,7 +127,7 @@ class Runner(Protocol):
     """Measures on one family of hardware.
 
     Attributes:
-        exclusive: whether it uses this machine, so that nothing else may be timed meanwhile. Compilers may run beside each
+        exclusive: Whether it uses this machine, so that nothing else may be timed meanwhile. Compilers may run beside each
             other.
     """
 
@@ -146,7 +146,7 @@ class Runner(Protocol):
         """Tells what a latency measured now would depend on.
 
         Raises:
-            MeasurementError: the hardware does not tell.
+            MeasurementError: The hardware does not tell.
         """
 
     def measure(self, job: Job, hardware: Hardware) -> Measurement:
@@ -156,5 +156,5 @@ class Runner(Protocol):
             A row with the latency, or with the reason why the network does not run there as a whole.
 
         Raises:
-            MeasurementError: neither could be found out.
+            MeasurementError: Neither could be found out.
         """

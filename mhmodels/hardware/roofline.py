@@ -64,9 +64,9 @@ def operation_work(op: Op, read: int, element_bytes: int = 1) -> list[Work]:
     """What an operation does. An h-swish is an operation of its own behind its convolution, as in a TFLite file.
 
     Args:
-        op: operation with a known size.
-        read: number of elements of the feature maps that it reads.
-        element_bytes: bytes of an activation and of a weight; a bias has 4.
+        op: Operation with a known size.
+        read: Number of elements of the feature maps that it reads.
+        element_bytes: Bytes of an activation and of a weight; a bias has 4.
     """
     layer = layer_complexity(op)
     height, width = op.size

@@ -40,11 +40,11 @@ class LatencyTable:
     """Latencies of models on hardware, each with its kind. Immutable.
 
     Attributes:
-        models: labels of the rows, each once.
-        hardware: ids of the columns, each once.
-        latency_ms: latencies in ms, shape (models, hardware), read-only; NaN where the whole network does not run there.
-        kinds: kind of each latency by model and hardware (measured, estimated, …); None only where there is no latency.
-        noisy: whether each latency is noisy, bool, shape (models, hardware), read-only. Norms of noisy latencies are noisy.
+        models: Labels of the rows, each once.
+        hardware: Ids of the columns, each once.
+        latency_ms: Latencies in ms, shape (models, hardware), read-only; NaN where the whole network does not run there.
+        kinds: Kind of each latency by model and hardware (measured, estimated, …); None only where there is no latency.
+        noisy: Whether each latency is noisy, bool, shape (models, hardware), read-only. Norms of noisy latencies are noisy.
 
     Example:
         >>> from mhmodels.metrics import LatencyTable
@@ -68,14 +68,14 @@ class LatencyTable:
         """Checks the values and makes a table of them.
 
         Args:
-            models: labels of the rows.
-            hardware: ids of the columns.
-            latency_ms: latencies in ms, shape (models, hardware); NaN where the whole network does not run there.
-            kinds: one kind for the whole table, or one for each model and hardware.
-            noisy: whether each latency is noisy, bool, shape (models, hardware); None if none is.
+            models: Labels of the rows.
+            hardware: Ids of the columns.
+            latency_ms: Latencies in ms, shape (models, hardware); NaN where the whole network does not run there.
+            kinds: One kind for the whole table, or one for each model and hardware.
+            noisy: Whether each latency is noisy, bool, shape (models, hardware); None if none is.
 
         Raises:
-            MetricsError: a name occurs twice, a shape is wrong, a latency is zero, negative or infinite, or a kind is missing
+            MetricsError: A name occurs twice, a shape is wrong, a latency is zero, negative or infinite, or a kind is missing
                 or unknown; the message names model and hardware.
         """
         self.models = tuple(models)
@@ -112,12 +112,12 @@ class LatencyTable:
         """Makes the table of measurements: their medians, NaN where one is missing or the network does not run.
 
         Args:
-            measurements: rows of several models on several hardware. Of two rows of one model on one hardware the later counts.
-            models: labels of the table's rows; None for all, in the order of the measurements.
-            hardware: ids of the table's columns; None for all, in the order of the measurements.
+            measurements: Rows of several models on several hardware. Of two rows of one model on one hardware the later counts.
+            models: Labels of the table's rows; None for all, in the order of the measurements.
+            hardware: Ids of the table's columns; None for all, in the order of the measurements.
 
         Raises:
-            MetricsError: rows of one hardware were taken in different conditions (`Measurement.conditions`), so that they do
+            MetricsError: Rows of one hardware were taken in different conditions (`Measurement.conditions`), so that they do
                 not compare.
         """
         cells: dict[tuple[str, str], Measurement] = {}
@@ -142,7 +142,7 @@ class LatencyTable:
         """One latency in ms, NaN where the whole network does not run.
 
         Raises:
-            UnknownNameError: no such model or hardware in the table.
+            UnknownNameError: No such model or hardware in the table.
         """
         return float(self.latency_ms[_index("model", model, self.models), _index("hardware", hardware, self.hardware)])
 
@@ -150,7 +150,7 @@ class LatencyTable:
         """The kind of one latency.
 
         Raises:
-            UnknownNameError: no such model or hardware in the table.
+            UnknownNameError: No such model or hardware in the table.
         """
         return self.kinds[_index("model", model, self.models)][_index("hardware", hardware, self.hardware)]
 
@@ -158,11 +158,11 @@ class LatencyTable:
         """A part of the table.
 
         Args:
-            models: labels in the order of the new rows; None keeps all.
-            hardware: ids in the order of the new columns; None keeps all.
+            models: Labels in the order of the new rows; None keeps all.
+            hardware: Ids in the order of the new columns; None keeps all.
 
         Raises:
-            UnknownNameError: no such model or hardware in the table.
+            UnknownNameError: No such model or hardware in the table.
         """
         rows = [_index("model", name, self.models) for name in (self.models if models is None else models)]
         columns = [_index("hardware", name, self.hardware) for name in (self.hardware if hardware is None else hardware)]
@@ -180,11 +180,11 @@ class LatencyTable:
         """The reference latencies C in ms, in the order of this table's hardware, shape (hardware,).
 
         Args:
-            reference: a model of this table, C in ms by hardware id, or C in ms in the order of the hardware.
+            reference: A model of this table, C in ms by hardware id, or C in ms in the order of the hardware.
 
         Raises:
-            UnknownNameError: no such model in the table, or no C for one of its hardware.
-            MetricsError: not one value per hardware.
+            UnknownNameError: No such model in the table, or no C for one of its hardware.
+            MetricsError: Not one value per hardware.
         """
         if isinstance(reference, str):
             row: Floats = self.latency_ms[_index("model", reference, self.models)]
@@ -208,11 +208,11 @@ class LatencyTable:
         hardware.
 
         Args:
-            reference: a model of this table, C in ms by hardware id, or C in ms in the order of the hardware.
-            weights: importance of each hardware, at least 0, in their order; None for equal weights.
+            reference: A model of this table, C in ms by hardware id, or C in ms in the order of the hardware.
+            weights: Importance of each hardware, at least 0, in their order; None for equal weights.
 
         Raises:
-            UnknownNameError, MetricsError: as `reference` and `f_avg`.
+            UnknownNameError, MetricsError: As `reference` and `f_avg`.
         """
         c = self.reference(reference)
         if isinstance(reference, str):
@@ -230,15 +230,15 @@ class LatencyTable:
         """The table as one dictionary a model, as `pandas.DataFrame` and CSV writers take it.
 
         Args:
-            reference: as in `norms`; None leaves the norms out.
-            weights: as in `norms`.
+            reference: As in `norms`; None leaves the norms out.
+            weights: As in `norms`.
 
         Returns:
             By model: `model`, the latency in ms under each hardware id, `mn_norm_avg` and `mn_norm_max`; None for what is
             missing.
 
         Raises:
-            UnknownNameError, MetricsError: as `norms`.
+            UnknownNameError, MetricsError: As `norms`.
         """
         columns = {hardware: self.latency_ms[:, place] for place, hardware in enumerate(self.hardware)}
         if reference is not None:
@@ -253,13 +253,13 @@ class LatencyTable:
         """Whether the norms of each model depend on a noisy latency, of the model or of the reference, on hardware that counts.
 
         Args:
-            reference, weights: as in `norms`.
+            reference, weights: As in `norms`.
 
         Returns:
             Shape (models,), bool; for both norms, since noise on any hardware may decide which is the maximum.
 
         Raises:
-            UnknownNameError, MetricsError: as `reference`.
+            UnknownNameError, MetricsError: As `reference`.
         """
         counts = ~np.isinf(self.reference(reference))
         if weights is not None:

@@ -39,13 +39,13 @@ def f_avg(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | N
     Args:
         latency_ms: L in ms, shape (…, hardware); NaN where the network does not run.
         reference_ms: C in ms, shape (hardware,); infinity removes that hardware.
-        weights: importance of each hardware, at least 0, shape (hardware,); None for equal weights.
+        weights: Importance of each hardware, at least 0, shape (hardware,); None for equal weights.
 
     Returns:
-        f_avg, dimensionless, shape (…); NaN where a latency that counts is NaN.
+        F_avg, dimensionless, shape (…); NaN where a latency that counts is NaN.
 
     Raises:
-        MetricsError: a latency or reference latency is zero or negative, or a reference latency is NaN; shapes do not fit;
+        MetricsError: A latency or reference latency is zero or negative, or a reference latency is NaN; shapes do not fit;
             weights are negative or not finite; every hardware is removed.
 
     Example:
@@ -65,13 +65,13 @@ def f_max(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | N
     Args:
         latency_ms: L in ms, shape (…, hardware); NaN where the network does not run.
         reference_ms: C in ms, shape (hardware,); infinity removes that hardware.
-        weights: importance of each hardware, at least 0, shape (hardware,); None for equal weights.
+        weights: Importance of each hardware, at least 0, shape (hardware,); None for equal weights.
 
     Returns:
-        f_max, dimensionless, shape (…); NaN where a latency that counts is NaN.
+        F_max, dimensionless, shape (…); NaN where a latency that counts is NaN.
 
     Raises:
-        MetricsError: as `f_avg`.
+        MetricsError: As `f_avg`.
 
     Example:
         >>> from mhmodels.metrics import f_max

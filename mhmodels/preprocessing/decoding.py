@@ -100,7 +100,7 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
     """Reads one picture file as upright 8-bit RGB; see `decode_picture`.
 
     Raises:
-        PictureError: with the reason alone (the caller knows the file).
+        PictureError: With the reason alone (the caller knows the file).
     """
     path = Path(path)
     if not path.is_file():
@@ -127,7 +127,7 @@ def decode_picture(data: bytes) -> Image.Image:
     decoded at half its width and height.
 
     Raises:
-        PictureError: with the reason alone (the caller knows where the bytes are from).
+        PictureError: With the reason alone (the caller knows where the bytes are from).
     """
     if not data:
         raise PictureError("empty file")

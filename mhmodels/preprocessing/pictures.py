@@ -54,7 +54,7 @@ def preprocess(pixels: NDArray[np.uint8], preprocessing: Preprocessing = DEFAULT
         preprocessing: Rule whose `mean` and `std` have one value a channel, or one for all.
 
     Returns:
-        float32 of the same shape.
+        Float32 of the same shape.
 
     Raises:
         PictureError: The pixels are not uint8, or have a number of channels that the rule does not fit.
@@ -82,17 +82,17 @@ def load_pictures(
     """Reads a folder's pictures as a network's input.
 
     Args:
-        folder: searched with everything below it, in sorted order.
+        folder: Searched with everything below it, in sorted order.
         size: (height, width) of the result in pixels.
-        preprocessing: crop, interpolation, mean and std.
-        limit: at most so many pictures, spread evenly over the sorted list, because a data set is usually sorted by
+        preprocessing: Crop, interpolation, mean and std.
+        limit: At most so many pictures, spread evenly over the sorted list, because a data set is usually sorted by
             class; None reads all. Unreadable ones are replaced by others.
 
     Returns:
         Pictures, float32 of shape (n, height, width, 3), and the report that names what was read and skipped.
 
     Raises:
-        PictureError: the folder does not exist, is no folder, cannot be listed, or holds no readable picture.
+        PictureError: The folder does not exist, is no folder, cannot be listed, or holds no readable picture.
     """
     pixels, report = load_pixels(folder, size, preprocessing, limit)
     return preprocess(pixels, preprocessing), report
@@ -107,7 +107,7 @@ def load_pixels(
     """As `load_pictures`, cropped and resized but not normalised: uint8 of shape (n, height, width, 3), RGB.
 
     Raises:
-        PictureError: the folder does not exist, is no folder, cannot be listed, or holds no readable picture.
+        PictureError: The folder does not exist, is no folder, cannot be listed, or holds no readable picture.
     """
     root = Path(folder)
     _check_size(size)
@@ -152,7 +152,7 @@ def fit_picture(
         mirror: Whether left and right are exchanged.
 
     Returns:
-        uint8 of shape (height, width, 3).
+        Uint8 of shape (height, width, 3).
 
     Raises:
         PictureError: `size` is not two positive numbers.
@@ -199,12 +199,12 @@ def sample_pictures(
     Views of one photograph are related, so 260 of them hold less variety than 260 photographs.
 
     Args:
-        n: how many; None for one of each photograph.
+        n: How many; None for one of each photograph.
         size: (height, width) in pixels.
-        preprocessing: crop, interpolation, mean and std.
+        preprocessing: Crop, interpolation, mean and std.
 
     Returns:
-        float32 of shape (n, height, width, 3). The first k of n pictures are those that k alone would give.
+        Float32 of shape (n, height, width, 3). The first k of n pictures are those that k alone would give.
 
     Raises:
         PictureError: `n` is below 1 or above what there is.

@@ -52,15 +52,15 @@ def compare(
     """Builds the comparison of those models that have all their cells; others are left out, so that a table can grow.
 
     Args:
-        compared: models in the order of the table.
-        reference: model whose latencies count as 1; its cells must all be there.
-        hardware: ids of the columns. A column without any measurement is left out, and so is a model without any.
-        cells: measurements of `compared` and `reference` on `hardware`.
-        failed: errors of failed measurements by (architecture id, hardware id), in place of cells.
+        compared: Models in the order of the table.
+        reference: Model whose latencies count as 1; its cells must all be there.
+        hardware: Ids of the columns. A column without any measurement is left out, and so is a model without any.
+        cells: Measurements of `compared` and `reference` on `hardware`.
+        failed: Errors of failed measurements by (architecture id, hardware id), in place of cells.
 
     Raises:
-        KeyError: a cell of the reference is neither measured nor failed.
-        MetricsError: rows of one hardware were taken in different conditions.
+        KeyError: A cell of the reference is neither measured nor failed.
+        MetricsError: Rows of one hardware were taken in different conditions.
     """
     ready = [
         subject for subject in compared if all((subject.id, column) in (cells.keys() | failed.keys()) for column in hardware)

@@ -15,10 +15,10 @@ class ComparedModel(msgspec.Struct, frozen=True, kw_only=True):
     """A model that is compared.
 
     Attributes:
-        label: name in tables, unique in its comparison: `NAME@WIDTH`, without the width where it is 1.
-        architecture: the network.
-        params: number of elements of the convolution kernels.
-        madds: multiply-accumulates at the input size of the architecture, batch 1.
+        label: Name in tables, unique in its comparison: `NAME@WIDTH`, without the width where it is 1.
+        architecture: The network.
+        params: Number of elements of the convolution kernels.
+        madds: Multiply-accumulates at the input size of the architecture, batch 1.
     """
 
     label: str
@@ -46,17 +46,17 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     """One model on all hardware.
 
     Attributes:
-        latency_ms: latency in ms by hardware; None where the whole network does not run, or the measurement failed.
-        kind: kind of the latency by hardware; hardware whose measurement failed is left out.
-        reason: by hardware, why there is no latency; hardware with a latency is left out.
-        failed: hardware whose measurement failed, so that nothing is known; `reason` then has the error.
-        noisy: hardware with noisy latencies.
-        partial: by phone, nodes on the delegate out of all nodes, where the CPU ran the rest.
-        weights: by hardware, `random-v1` or the sha256 of trained weights.
-        mn_norm_avg, mn_norm_max: norms; None where any latency, of the model or the reference, is missing.
-        mn_norm_noisy: whether any latency that the norms depend on, of the model or the reference, is noisy.
-        slowest: hardware that gives `mn_norm_max`.
-        published: figures of the paper for this model, if it has any.
+        latency_ms: Latency in ms by hardware; None where the whole network does not run, or the measurement failed.
+        kind: Kind of the latency by hardware; hardware whose measurement failed is left out.
+        reason: By hardware, why there is no latency; hardware with a latency is left out.
+        failed: Hardware whose measurement failed, so that nothing is known; `reason` then has the error.
+        noisy: Hardware with noisy latencies.
+        partial: By phone, nodes on the delegate out of all nodes, where the CPU ran the rest.
+        weights: By hardware, `random-v1` or the sha256 of trained weights.
+        mn_norm_avg, mn_norm_max: Norms; None where any latency, of the model or the reference, is missing.
+        mn_norm_noisy: Whether any latency that the norms depend on, of the model or the reference, is noisy.
+        slowest: Hardware that gives `mn_norm_max`.
+        published: Figures of the paper for this model, if it has any.
 
     Example:
         >>> from mhmodels.report import compare_models
@@ -103,10 +103,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Models on several hardware, with their norms.
 
     Attributes:
-        hardware: ids of the columns.
-        reference: row of the model whose latencies count as 1.
-        rows: rows of the models; the reference is among them only if it was asked for.
-        origins: what produced the latencies of each hardware.
+        hardware: Ids of the columns.
+        reference: Row of the model whose latencies count as 1.
+        rows: Rows of the models; the reference is among them only if it was asked for.
+        origins: What produced the latencies of each hardware.
 
     Example:
         >>> from mhmodels.report import compare_models

@@ -11,10 +11,10 @@ class MeasurementFailure(msgspec.Struct, frozen=True, kw_only=True):
     """A measurement that gave neither a latency nor a lasting reason why there is none; asking again may help.
 
     Attributes:
-        model: label of the model.
-        hardware: id of the hardware.
+        model: Label of the model.
+        hardware: Id of the hardware.
         status: `FAILED` on this machine; on a phone a name of `mhmodels.android_bench.verdict.verdict.RunStatus`.
-        reason: why it failed, for people.
+        reason: Why it failed, for people.
     """
 
     model: str

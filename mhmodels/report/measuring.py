@@ -45,7 +45,7 @@ class CellSource(Protocol):
     """Where the latencies of a comparison come from.
 
     Attributes:
-        hardware: ids of the columns.
+        hardware: Ids of the columns.
     """
 
     hardware: tuple[str, ...]
@@ -58,19 +58,19 @@ class CellMeasurer:
     """Measures one cell after the other, from files with random weights that it writes as they are needed.
 
     Args:
-        entries: hardware of the columns, with its runners, by id.
-        folder: folder for the files.
-        runs: timed inferences in a block.
-        store: store to look into and to keep rows in; None for neither.
-        fresh: whether to measure what the store has already.
-        tell: is told in one line of every repetition of a noisy measurement.
+        entries: Hardware of the columns, with its runners, by id.
+        folder: Folder for the files.
+        runs: Timed inferences in a block.
+        store: Store to look into and to keep rows in; None for neither.
+        fresh: Whether to measure what the store has already.
+        tell: Is told in one line of every repetition of a noisy measurement.
 
     Attributes:
-        hardware: ids of the columns.
-        asked: number of latencies asked for.
-        known: number of latencies that the store had.
-        ready: answers that are known already, by (architecture id, hardware id).
-        failures: measurements that failed, by (architecture id, hardware id).
+        hardware: Ids of the columns.
+        asked: Number of latencies asked for.
+        known: Number of latencies that the store had.
+        ready: Answers that are known already, by (architecture id, hardware id).
+        failures: Measurements that failed, by (architecture id, hardware id).
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class CellMeasurer:
             A row with a latency, a row with the reason why there is none, or what failed.
 
         Raises:
-            StoreError: a row cannot be read or kept.
+            StoreError: A row cannot be read or kept.
         """
         key, (hardware, runner) = (subject.id, hardware_id), self._entries[hardware_id]
         self.asked += 1
@@ -125,8 +125,8 @@ class CellMeasurer:
         """The file of a model in the format that a hardware takes.
 
         Raises:
-            MeasurementError: files of this format cannot be made with random weights.
-            ExportError: the file cannot be written.
+            MeasurementError: Files of this format cannot be made with random weights.
+            ExportError: The file cannot be written.
         """
         from mhmodels.export.writing.latency import latency_job
 
@@ -140,7 +140,7 @@ def refuse_unavailable(entries: Mapping[str, HardwareEntry]) -> None:
     """Stops before the first measurement if any hardware cannot be measured from here.
 
     Raises:
-        MeasurementError: with every such hardware and its reason.
+        MeasurementError: With every such hardware and its reason.
     """
     reasons = [(name, runner.unavailable(hardware)) for name, (hardware, runner) in entries.items()]
     missing = [f"{name}: {reason}" for name, reason in reasons if reason]
@@ -156,10 +156,10 @@ def measure_comparison(
     """Measures row by row, the reference first so that every later row has its norms at once.
 
     Args:
-        base: reference model.
-        compared: models, each once. `base` may be one of them and is measured once.
-        source: answers for every cell.
-        observer: is told of every cell and every row.
+        base: Reference model.
+        compared: Models, each once. `base` may be one of them and is measured once.
+        source: Answers for every cell.
+        observer: Is told of every cell and every row.
 
     Returns:
         The comparison; None where every measurement failed.
@@ -200,21 +200,21 @@ def compare_models(
     Latencies come from files with random weights, batch 1, one thread.
 
     Args:
-        models: zoo names such as `multi_max` or `mobilenet_v1@1.25`, paths of architecture files, or architectures.
-        hardware: ids, such as `host-cpu-int8` or `ethos-u55-128`; `list_hardware` has more.
-        reference: model whose latency counts as 1 on each hardware.
-        runs: timed inferences in a block, 1 to 100,000.
-        store: store to look into and to keep rows in; None for neither.
-        fresh: whether to measure what the store has already.
-        collection: collection that has the ids; None for the hardware that comes with the package.
+        models: Zoo names such as `multi_max` or `mobilenet_v1@1.25`, paths of architecture files, or architectures.
+        hardware: Ids, such as `host-cpu-int8` or `ethos-u55-128`; `list_hardware` has more.
+        reference: Model whose latency counts as 1 on each hardware.
+        runs: Timed inferences in a block, 1 to 100,000.
+        store: Store to look into and to keep rows in; None for neither.
+        fresh: Whether to measure what the store has already.
+        collection: Collection that has the ids; None for the hardware that comes with the package.
 
     Returns:
         The comparison; `latency_table` and `records` give it as a table.
 
     Raises:
-        UnknownNameError: no such model or hardware.
-        MeasurementError: a hardware cannot be measured from here, or a measurement failed.
-        StoreError: the store cannot be read or written.
+        UnknownNameError: No such model or hardware.
+        MeasurementError: A hardware cannot be measured from here, or a measurement failed.
+        StoreError: The store cannot be read or written.
 
     Example:
         >>> from mhmodels.report import compare_models

@@ -22,7 +22,7 @@ def model_card(architecture: Architecture) -> str:
     """Writes down what one must know to use a network: origin, sizes, feature maps, preprocessing, accuracies, weights.
 
     Args:
-        architecture: a zoo model at any width, input size and class count, or another architecture. Without a zoo entry of its
+        architecture: A zoo model at any width, input size and class count, or another architecture. Without a zoo entry of its
             name the card has no origin, accuracies and weights.
 
     Returns:

@@ -29,8 +29,8 @@ class ComparisonTable:
     """Prints a comparison, finished or growing, with its footnotes. Headings are abbreviated where the terminal is narrow.
 
     Args:
-        comparison: the comparison.
-        paper: whether to add the norms that the paper printed, kind `published`.
+        comparison: The comparison.
+        paper: Whether to add the norms that the paper printed, kind `published`.
 
     Example:
         >>> from rich.console import Console

@@ -29,16 +29,16 @@ def run_contained(
     """Runs a script or module inside the limits of `contained.py` to its end.
 
     Args:
-        target: path of a script, or dotted name of a module.
-        arguments: of the script, from `sys.argv[1]` on.
-        timeout_s: seconds that it may take.
-        cores: numbers of the processor cores to pin it to; none for all.
+        target: Path of a script, or dotted name of a module.
+        arguments: Of the script, from `sys.argv[1]` on.
+        timeout_s: Seconds that it may take.
+        cores: Numbers of the processor cores to pin it to; none for all.
 
     Returns:
         Exit code (below 0 for a signal), standard output and standard error.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer, and was killed.
+        subprocess.TimeoutExpired: It took longer, and was killed.
     """
     command = _command(target, arguments, cores, None)
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
@@ -72,13 +72,13 @@ class Child:
         """Starts the process.
 
         Args:
-            target: path of a script, or dotted name of a module. It finds what is installed, but neither the working directory
+            target: Path of a script, or dotted name of a module. It finds what is installed, but neither the working directory
                 nor its own folder.
-            arguments: of the script.
-            cores: to pin the process to; none for all.
-            errors: where standard output and standard error go.
-            environment: in place of this process's.
-            descriptors: open files that it shares with this process.
+            arguments: Of the script.
+            cores: To pin the process to; none for all.
+            errors: Where standard output and standard error go.
+            environment: In place of this process's.
+            descriptors: Open files that it shares with this process.
         """
         self._channel, theirs = socket.socketpair()
         with theirs:
@@ -136,12 +136,12 @@ class Child:
         """Waits for one line and returns it without its end, however it arrives in pieces.
 
         Args:
-            deadline: time of `time.monotonic` at which waiting ends.
+            deadline: Time of `time.monotonic` at which waiting ends.
 
         Raises:
-            TimeoutError: no line came by then.
-            EOFError: the child ended.
-            OverflowError: the line has no end.
+            TimeoutError: No line came by then.
+            EOFError: The child ended.
+            OverflowError: The line has no end.
         """
         while b"\n" not in self._pending:
             with _errors_as_end():

@@ -24,8 +24,8 @@ def contain(cores: list[int], parent: int | None = None) -> None:
     """Limits this process.
 
     Args:
-        cores: to be pinned to; none leaves them as they are.
-        parent: process id of the parent; a process whose parent is another one by now ends at once.
+        cores: To be pinned to; none leaves them as they are.
+        parent: Process id of the parent; a process whose parent is another one by now ends at once.
     """
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)

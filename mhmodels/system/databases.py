@@ -91,7 +91,7 @@ def real_path(path: Path, kind: Kind) -> Path:
     """Where a database is: SQLite keeps its log beside the file that a link leads to.
 
     Raises:
-        StoreError: no file can have this name.
+        StoreError: No file can have this name.
     """
     try:
         return Path(os.path.realpath(path))

@@ -39,7 +39,7 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
     """Opens a regular file for reading; links to regular files are followed.
 
     Raises:
-        FileFormatError: the file cannot be opened, or is a device, a pipe, a socket or a folder: these have no end, or wait.
+        FileFormatError: The file cannot be opened, or is a device, a pipe, a socket or a folder: these have no end, or wait.
     """
     try:
         # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
@@ -60,11 +60,11 @@ def read_bytes(path: str | os.PathLike[str], limit: int = 64 << 20) -> bytes:
     """Reads a regular file whole.
 
     Args:
-        path: the file.
-        limit: largest size in bytes; at most `limit + 1` bytes are read, whatever the file says of its size.
+        path: The file.
+        limit: Largest size in bytes; at most `limit + 1` bytes are read, whatever the file says of its size.
 
     Raises:
-        FileFormatError: the file cannot be read, is not a regular file, or is larger than `limit` bytes.
+        FileFormatError: The file cannot be read, is not a regular file, or is larger than `limit` bytes.
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -91,7 +91,7 @@ def sha256_of(path: str | os.PathLike[str]) -> str:
     """Sha256 of a regular file as 64 hexadecimal digits, read in pieces.
 
     Raises:
-        FileFormatError: the file cannot be read, or is not a regular file.
+        FileFormatError: The file cannot be read, or is not a regular file.
     """
     with open_regular(path) as file:
         try:
@@ -166,7 +166,7 @@ def move_finished(part: Path, path: Path) -> None:
     """Moves a finished file of the same folder under its name in one step, synced, in place of what is there.
 
     Raises:
-        OSError: it cannot be moved; `filename` is `path`.
+        OSError: It cannot be moved; `filename` is `path`.
     """
     with _named(path):
         _sync(part)

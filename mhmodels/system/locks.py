@@ -27,7 +27,7 @@ class LockHeldError(Exception):
     """Another process holds the lock.
 
     Attributes:
-        holder: that process, in words.
+        holder: That process, in words.
     """
 
     def __init__(self, path: Path, holder: str) -> None:

@@ -15,9 +15,9 @@ def printable(text: str, limit: int = MOST_CHARACTERS, *, lines: bool = False) -
     r"""Text that a terminal shows and does not obey: control characters become `\x1b`, `\u202e`, …, and long text is cut.
 
     Args:
-        text: from anywhere.
-        limit: most characters; longer text keeps its begin and its end, which mostly says what to do.
-        lines: keep line breaks and tabs, for messages that have several lines.
+        text: From anywhere.
+        limit: Most characters; longer text keeps its begin and its end, which mostly says what to do.
+        lines: Keep line breaks and tabs, for messages that have several lines.
 
     Example:
         >>> printable("a\x1b[2Jb")

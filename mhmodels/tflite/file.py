@@ -31,14 +31,14 @@ class Tensor(NamedTuple):
     """A tensor of the main graph.
 
     Attributes:
-        position: index among the tensors of the file.
-        name: as stored; `tensor N` for an empty one.
-        shape: static shape.
+        position: Index among the tensors of the file.
+        name: As stored; `tensor N` for an empty one.
+        shape: Static shape.
         dtype: NumPy dtype name (`float32`, `int8`, …), or the schema's name in lower case where NumPy has none.
         scale: float32 (1,) or (channels,); empty where the tensor is not quantised.
-        axis: quantised dimension.
-        data: the constant's values in `shape`; None for computed tensors.
-        stored: whether the file holds its values, or the runtime keeps them between inferences (a variable).
+        axis: Quantised dimension.
+        data: The constant's values in `shape`; None for computed tensors.
+        stored: Whether the file holds its values, or the runtime keeps them between inferences (a variable).
         signature: `shape` with -1 for sizes that are only known when the file runs; empty where all are fixed.
     """
 
@@ -58,12 +58,12 @@ class Operator(NamedTuple):
     """An operator of the main graph.
 
     Attributes:
-        position: index among the operators of the file, in execution order.
-        kind: name in the enumeration `BuiltinOperator`, or `CUSTOM:NAME`.
-        version: of the operator's definition.
-        inputs: indices of the tensors that it reads; -1 for an optional one that is absent.
-        outputs: indices of the tensors that it writes.
-        activation: name of the activation that it applies itself; `NONE` for none.
+        position: Index among the operators of the file, in execution order.
+        kind: Name in the enumeration `BuiltinOperator`, or `CUSTOM:NAME`.
+        version: Of the operator's definition.
+        inputs: Indices of the tensors that it reads; -1 for an optional one that is absent.
+        outputs: Indices of the tensors that it writes.
+        activation: Name of the activation that it applies itself; `NONE` for none.
     """
 
     position: int
@@ -78,10 +78,10 @@ class TFLiteFile(NamedTuple):
     """The main graph of a file.
 
     Attributes:
-        tensors: by index.
-        operators: in execution order.
-        inputs, outputs: indices of tensors.
-        description: free text in the file.
+        tensors: By index.
+        operators: In execution order.
+        inputs, outputs: Indices of tensors.
+        description: Free text in the file.
     """
 
     tensors: tuple[Tensor, ...]
@@ -95,13 +95,13 @@ def read_tflite(path: str | os.PathLike[str]) -> TFLiteFile:
     """Reads a TFLite file.
 
     Args:
-        path: the file, of at most 2 GiB.
+        path: The file, of at most 2 GiB.
 
     Returns:
         Its main graph. Constants are views of the bytes that were read.
 
     Raises:
-        FileFormatError: the file cannot be read, is truncated, is not TFLite, or contradicts itself; the message names it.
+        FileFormatError: The file cannot be read, is truncated, is not TFLite, or contradicts itself; the message names it.
     """
     return parse_tflite(read_bytes(path, MAX_BYTES), source=str(path))
 
@@ -110,11 +110,11 @@ def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:
     """Parses the bytes of a file.
 
     Args:
-        data: content of the file.
-        source: name of the file, for messages.
+        data: Content of the file.
+        source: Name of the file, for messages.
 
     Raises:
-        FileFormatError: as `read_tflite`.
+        FileFormatError: As `read_tflite`.
     """
     if len(data) < 16 or data[4:8] != FILE_IDENTIFIER:
         found = repr(bytes(data[4:8])) if len(data) >= 8 else f"{len(data)} bytes"

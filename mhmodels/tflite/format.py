@@ -22,7 +22,7 @@ def compute_format(content: TFLiteFile) -> str:
     QUANTIZE and DEQUANTIZE may stand there.
 
     Args:
-        content: the parsed file.
+        content: The parsed file.
 
     Returns:
         `float32`, `float16` (float32 activations, weights stored in 16 bits), `int8` or `uint8` where the activations and

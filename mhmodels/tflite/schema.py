@@ -28,10 +28,10 @@ class WeightedOperator(NamedTuple):
     """Where an operator that multiplies activations by weights has the two.
 
     Attributes:
-        activations: position among its inputs of the tensor that it reads.
-        kernel: position among its inputs of its weights.
-        rank: number of dimensions of the kernel; None where it is not fixed.
-        channels: dimension of the kernel that counts the output channels; None where it is not fixed.
+        activations: Position among its inputs of the tensor that it reads.
+        kernel: Position among its inputs of its weights.
+        rank: Number of dimensions of the kernel; None where it is not fixed.
+        channels: Dimension of the kernel that counts the output channels; None where it is not fixed.
     """
 
     activations: int
@@ -68,8 +68,8 @@ def macs_per_output(operator: str, kernel_shape: tuple[int, ...]) -> int:
     """Returns the multiply-accumulates that one output value of an operator takes.
 
     Args:
-        operator: a name in `KERNEL_READ_PER_OUTPUT`.
-        kernel_shape: shape of its kernel, of the rank that `WEIGHTED_OPERATORS` states.
+        operator: A name in `KERNEL_READ_PER_OUTPUT`.
+        kernel_shape: Shape of its kernel, of the rank that `WEIGHTED_OPERATORS` states.
 
     Example:
         >>> macs_per_output("CONV_2D", (64, 3, 3, 32)), macs_per_output("DEPTHWISE_CONV_2D", (1, 3, 3, 64))

@@ -71,7 +71,7 @@ def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.
         smoothing: Share of the target that is spread over all classes.
 
     Returns:
-        float32 of shape (n,), in nats.
+        Float32 of shape (n,), in nats.
     """
     classes = logits.shape[-1]
     target = tf.one_hot(labels, classes, on_value=1 - smoothing + smoothing / classes, off_value=smoothing / classes)

@@ -198,6 +198,6 @@ class Recipe(Checked, frozen=True, kw_only=True):
         """Reads what `to_json` wrote.
 
         Raises:
-            FileFormatError: not JSON, another format, or a wrong field; the message has `source` and the field's path.
+            FileFormatError: Not JSON, another format, or a wrong field; the message has `source` and the field's path.
         """
         return decode_json(data, Recipe, FORMAT, source)

@@ -174,12 +174,12 @@ def stated_network(weights: str, architecture: Architecture) -> Architecture | N
     """The network that weights state, at their input size, class count and preprocessing; None where they state none.
 
     Args:
-        weights: a weights file or a registered name.
-        architecture: whose weights a registered name means.
+        weights: A weights file or a registered name.
+        architecture: Whose weights a registered name means.
 
     Raises:
-        WeightsError: they cannot be had, or the file is damaged or foreign.
-        UnknownNameError: neither a file nor a registered name.
+        WeightsError: They cannot be had, or the file is damaged or foreign.
+        UnknownNameError: Neither a file nor a registered name.
     """
     path = locate(weights, architecture)
     info = read_info(path)

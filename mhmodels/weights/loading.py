@@ -144,7 +144,7 @@ def model_arrays(model: keras.Model, architecture: Architecture) -> Arrays:
         architecture: Architecture of the model.
 
     Returns:
-        float32 arrays by (layer name, role).
+        Float32 arrays by (layer name, role).
 
     Example:
         >>> from mhmodels import create_model, resolve

@@ -19,10 +19,10 @@ class Weighted(NamedTuple):
     """A network as its weights state it.
 
     Attributes:
-        architecture: the network, with the class count and input size of its weights where nothing else was asked for.
-        notes: what the weights decided, in words; empty where the network had it already.
-        path: the weights file; None without weights.
-        info: description in the file; None for a plain Keras file, or without weights.
+        architecture: The network, with the class count and input size of its weights where nothing else was asked for.
+        notes: What the weights decided, in words; empty where the network had it already.
+        path: The weights file; None without weights.
+        info: Description in the file; None for a plain Keras file, or without weights.
     """
 
     architecture: Architecture

@@ -126,7 +126,7 @@ def _replace(target: Path, content: bytes) -> None:
     """Puts a file in place whole: beside the target first, then renamed.
 
     Raises:
-        WeightsError: the folder cannot be written to, or the disk is full; what stood at the target still does.
+        WeightsError: The folder cannot be written to, or the disk is full; what stood at the target still does.
     """
     try:
         write_atomically(target, content)

@@ -18,11 +18,11 @@ def claimed(store: Path, hardware_ids: Sequence[str]) -> Iterator[None]:
     """Claims hardware for a store. The kernel releases the claims when the process ends, however it ends.
 
     Args:
-        store: measurements file; the claims are lock files in its folder.
-        hardware_ids: hardware to collect on.
+        store: Measurements file; the claims are lock files in its folder.
+        hardware_ids: Hardware to collect on.
 
     Raises:
-        MeasurementError: another process collects on one of them into the same store.
+        MeasurementError: Another process collects on one of them into the same store.
     """
     with contextlib.ExitStack() as stack:
         for name in sorted(set(hardware_ids)):

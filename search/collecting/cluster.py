@@ -48,19 +48,19 @@ def remote_events(
     """Connects to a scheduler and finds the workers that can measure.
 
     Args:
-        address: address of the scheduler, for example `tcp://10.0.0.1:8786`.
-        plan: plan of `make_plan(remote=True)`.
-        store: store of the rows.
-        settings: how to measure.
-        tell: receives messages for people.
+        address: Address of the scheduler, for example `tcp://10.0.0.1:8786`.
+        plan: Plan of `make_plan(remote=True)`.
+        store: Store of the rows.
+        settings: How to measure.
+        tell: Receives messages for people.
 
     Returns:
         The plan of what is left to measure, and the rows and failures to come, for `run_plan`.
 
     Raises:
-        MeasurementError: dask.distributed is not installed, no scheduler answers, no worker can measure on any of the hardware,
+        MeasurementError: Dask.distributed is not installed, no scheduler answers, no worker can measure on any of the hardware,
             or workers have different environments.
-        StoreError: the store cannot be read.
+        StoreError: The store cannot be read.
     """
     client = _connect(address)
     try:
@@ -199,12 +199,12 @@ def _stranded(client: Client, flying: _Flying, since: dict[str, float]) -> list[
     """Hardware whose workers have all been away for `DESERTED_S`.
 
     Args:
-        client: connection to the scheduler.
-        flying: tasks that are handed out.
-        since: when the workers of each hardware went away; updated here.
+        client: Connection to the scheduler.
+        flying: Tasks that are handed out.
+        since: When the workers of each hardware went away; updated here.
 
     Raises:
-        MeasurementError: the scheduler itself is gone.
+        MeasurementError: The scheduler itself is gone.
     """
     lost = MeasurementError("the dask scheduler is gone; what was measured is stored, the same command goes on from there")
     if client.status not in ("running", "connecting"):

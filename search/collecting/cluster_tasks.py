@@ -26,11 +26,11 @@ class ClusterTask(msgspec.Struct, frozen=True, kw_only=True):
     """One measurement, as a worker receives it.
 
     Attributes:
-        hardware: hardware id.
-        label: model name of the row.
-        architecture: architecture file (JSON).
-        runs, threads: as in `CollectSettings`.
-        reference: zoo network to time in turns with it, "" for none.
+        hardware: Hardware id.
+        label: Model name of the row.
+        architecture: Architecture file (JSON).
+        runs, threads: As in `CollectSettings`.
+        reference: Zoo network to time in turns with it, "" for none.
     """
 
     hardware: str
@@ -45,9 +45,9 @@ class TaskAnswer(NamedTuple):
     """A worker's answer.
 
     Attributes:
-        row: the row as JSON, None after a failure.
-        reason: why there is no row.
-        gone: whether the worker has lost the hardware.
+        row: The row as JSON, None after a failure.
+        reason: Why there is no row.
+        gone: Whether the worker has lost the hardware.
     """
 
     row: bytes | None

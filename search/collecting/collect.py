@@ -38,23 +38,23 @@ def collect(
     `mhmodels.search.stored_latencies` reads the rows.
 
     Args:
-        space: an architecture space, or its name (`mhmodels.search.list_spaces`).
-        networks: number of networks to draw (as `sample` does, with seed 0), or a sample.
-        hardware: hardware ids (`mhmodels hardware` lists them).
-        store: measurements file; None for the default one in `MHMODELS_HOME`.
-        settings: how to measure.
-        known: collection that has the ids; None for the hardware that comes with the package.
-        tell: receives messages for people.
-        advance: receives the progress after every row.
+        space: An architecture space, or its name (`mhmodels.search.list_spaces`).
+        networks: Number of networks to draw (as `sample` does, with seed 0), or a sample.
+        hardware: Hardware ids (`mhmodels hardware` lists them).
+        store: Measurements file; None for the default one in `MHMODELS_HOME`.
+        settings: How to measure.
+        known: Collection that has the ids; None for the hardware that comes with the package.
+        tell: Receives messages for people.
+        advance: Receives the progress after every row.
 
     Returns:
         Counts for each hardware; `problems` names what failed.
 
     Raises:
-        SpaceError: the space is tabular, or has fewer members than `networks`.
-        UnknownNameError: no space or no hardware has this name.
-        MeasurementError: no hardware can be measured, or another process collects on it into the same store.
-        StoreError: the store cannot be opened or written.
+        SpaceError: The space is tabular, or has fewer members than `networks`.
+        UnknownNameError: No space or no hardware has this name.
+        MeasurementError: No hardware can be measured, or another process collects on it into the same store.
+        StoreError: The store cannot be opened or written.
 
     Example:
         >>> import tempfile
@@ -85,17 +85,17 @@ def run_plan(
     """Measures what a plan lacks. Every row is stored before the next one is awaited.
 
     Args:
-        plan: plan of `make_plan`.
-        space: space of its networks.
-        store: store for the rows.
-        settings: how to measure.
-        tell: receives messages for people.
-        advance: receives the progress after every row.
-        events: source of rows and failures; None for this machine and its phones.
+        plan: Plan of `make_plan`.
+        space: Space of its networks.
+        store: Store for the rows.
+        settings: How to measure.
+        tell: Receives messages for people.
+        advance: Receives the progress after every row.
+        events: Source of rows and failures; None for this machine and its phones.
 
     Raises:
-        StoreError: a row cannot be stored.
-        MhmodelsError: no worker can go on.
+        StoreError: A row cannot be stored.
+        MhmodelsError: No worker can go on.
     """
     start = time.monotonic()
     tallies = _tallies(plan)

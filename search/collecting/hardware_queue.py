@@ -36,10 +36,10 @@ class RowEvent(NamedTuple):
     """A new row for the store.
 
     Attributes:
-        hardware: id of the hardware.
-        measurement: the row.
-        again: whether the row replaces an earlier one.
-        reference: whether the row is of the reference network, which shows drift.
+        hardware: Id of the hardware.
+        measurement: The row.
+        again: Whether the row replaces an earlier one.
+        reference: Whether the row is of the reference network, which shows drift.
     """
 
     hardware: str
@@ -52,9 +52,9 @@ class FailureEvent(NamedTuple):
     """A network that could not be measured, or a hardware that is given up.
 
     Attributes:
-        hardware: id of the hardware.
-        reason: what happened, for people.
-        gone: whether the hardware is given up.
+        hardware: Id of the hardware.
+        reason: What happened, for people.
+        gone: Whether the hardware is given up.
     """
 
     hardware: str
@@ -70,10 +70,10 @@ class HardwareQueue:
     """Measures networks on one hardware. One worker owns the queue; compilers may call `first` from several threads.
 
     Attributes:
-        target: the hardware with the networks that it lacks.
-        settings: how to measure.
-        gone: whether the hardware is given up.
-        repeats: why each network is to be measured again, by network id: `noisy`, `drift` or `outlier`.
+        target: The hardware with the networks that it lacks.
+        settings: How to measure.
+        gone: Whether the hardware is given up.
+        repeats: Why each network is to be measured again, by network id: `noisy`, `drift` or `outlier`.
     """
 
     def __init__(
@@ -82,11 +82,11 @@ class HardwareQueue:
         """Takes over the target's stored rows.
 
         Args:
-            target: the hardware with the networks that it lacks.
-            settings: how to measure.
-            emit: receives every row and every failure.
-            tell: receives messages for people.
-            stop: ends the queue once it is set.
+            target: The hardware with the networks that it lacks.
+            settings: How to measure.
+            emit: Receives every row and every failure.
+            tell: Receives messages for people.
+            stop: Ends the queue once it is set.
         """
         self.target, self.settings, self.gone = target, settings, False
         self.repeats: dict[str, str] = {name: "noisy" for name, row in target.rows.items() if target.timed and row.noisy}
@@ -163,8 +163,8 @@ class HardwareQueue:
         """Adds rows to `repeats` that are far from a cost model of all rows. Each row is repeated for this reason once.
 
         Args:
-            space: space of the networks.
-            networks: members of the space; those without a latency are ignored.
+            space: Space of the networks.
+            networks: Members of the space; those without a latency are ignored.
         """
         known = [n for n in networks if n.id in self._rows and self._rows[n.id].median_ms is not None]
         if len(known) < ENOUGH or not self.target.timed:

@@ -24,14 +24,14 @@ class LatencyFiles:
         """The job that measures a network.
 
         Args:
-            architecture: the network; its name becomes the model name of the row.
-            hardware: hardware that takes the file.
-            reference: network to time in turns with it, if any.
-            keep: whether the file outlives the chunk.
+            architecture: The network; its name becomes the model name of the row.
+            hardware: Hardware that takes the file.
+            reference: Network to time in turns with it, if any.
+            keep: Whether the file outlives the chunk.
 
         Raises:
-            ExportError: the network cannot be written in the format of the hardware.
-            MeasurementError: files with random weights are not written in this format.
+            ExportError: The network cannot be written in the format of the hardware.
+            MeasurementError: Files with random weights are not written in this format.
         """
         key = architecture.architecture_id, hardware.format, reference is not None
         if key not in self._jobs:

@@ -29,10 +29,10 @@ class CollectNetwork(NamedTuple):
     """A network to measure: a member of a space, or a baseline.
 
     Attributes:
-        label: model name of its rows.
+        label: Model name of its rows.
         encoding: (decisions,), int16; empty for a baseline.
-        architecture: the network.
-        distribution: distribution that it was drawn from, "" if unknown.
+        architecture: The network.
+        distribution: Distribution that it was drawn from, "" if unknown.
     """
 
     label: str
@@ -50,11 +50,11 @@ class CollectTarget(NamedTuple):
     """One hardware of a plan, with the networks that it lacks.
 
     Attributes:
-        hardware: the hardware.
-        runner: what measures on it.
-        environment: environment that stored rows must have to be reused; None if it cannot be determined from here.
-        pending: networks without a row, in the order of measuring.
-        rows: stored rows by architecture id.
+        hardware: The hardware.
+        runner: What measures on it.
+        environment: Environment that stored rows must have to be reused; None if it cannot be determined from here.
+        pending: Networks without a row, in the order of measuring.
+        rows: Stored rows by architecture id.
     """
 
     hardware: Hardware
@@ -78,10 +78,10 @@ class CollectPlan(NamedTuple):
     """All networks and all hardware of a collection.
 
     Attributes:
-        networks: members of the space, in the order of the sample.
-        targets: hardware that can be measured.
-        absent: why other hardware cannot be measured from here, by hardware id.
-        baselines: zoo networks to measure beside the members.
+        networks: Members of the space, in the order of the sample.
+        targets: Hardware that can be measured.
+        absent: Why other hardware cannot be measured from here, by hardware id.
+        baselines: Zoo networks to measure beside the members.
     """
 
     networks: list[CollectNetwork]
@@ -108,21 +108,21 @@ def make_plan(
     """Looks up which rows the store has. A network with a row of the same environment is not measured again.
 
     Args:
-        space: space of the networks.
-        drawn: the networks.
-        hardware_ids: hardware ids; of a phone `SERIAL/delegate`.
-        store: store of the rows.
-        settings: how to measure. Rows with another number of threads, or timed beside another file of a reference network, are
+        space: Space of the networks.
+        drawn: The networks.
+        hardware_ids: Hardware ids; of a phone `SERIAL/delegate`.
+        store: Store of the rows.
+        settings: How to measure. Rows with another number of threads, or timed beside another file of a reference network, are
             not reused.
-        hardware: collection that has the ids; None for the hardware that comes with the package.
-        remote: whether other machines measure. If so, hardware that cannot be measured from here is kept.
+        hardware: Collection that has the ids; None for the hardware that comes with the package.
+        remote: Whether other machines measure. If so, hardware that cannot be measured from here is kept.
 
     Raises:
-        SpaceError: the space is tabular.
-        UnknownNameError: no hardware has this id.
-        MeasurementError: no hardware can be measured, a hardware takes a format that cannot be written with random weights, or a
+        SpaceError: The space is tabular.
+        UnknownNameError: No hardware has this id.
+        MeasurementError: No hardware can be measured, a hardware takes a format that cannot be written with random weights, or a
             baseline has an input size that the space does not have.
-        StoreError: the store cannot be read.
+        StoreError: The store cannot be read.
     """
     if not isinstance(space, ArchitectureSpace):
         raise SpaceError(f"space '{space.name}' is tabular: its members are looked up, not built, so there is nothing to measure")
@@ -153,16 +153,16 @@ def make_target(
     """Splits networks into those that a hardware lacks and those with a stored row.
 
     Args:
-        hardware: the hardware.
-        runner: what measures on it.
-        environment: environment that rows must have; None for any.
-        networks: all networks.
-        store: store of the rows.
-        settings: how to measure.
+        hardware: The hardware.
+        runner: What measures on it.
+        environment: Environment that rows must have; None for any.
+        networks: All networks.
+        store: Store of the rows.
+        settings: How to measure.
 
     Raises:
-        MhmodelsError: the reference network is unknown or cannot be written.
-        StoreError: the store cannot be read.
+        MhmodelsError: The reference network is unknown or cannot be written.
+        StoreError: The store cannot be read.
     """
     stored = store.latest(
         [hardware.id],

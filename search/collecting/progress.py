@@ -15,18 +15,18 @@ class Tally(msgspec.Struct, kw_only=True):
     """Counts of a collection on one hardware.
 
     Attributes:
-        hardware: id of the hardware.
-        kind: kind of its latencies.
-        wanted: networks to measure.
-        stored: networks with a row in the store before the collection.
-        measured: networks with a new row, unsupported ones included.
-        unsupported: networks with a new row that says that the hardware does not run them as a whole ("×").
-        again: rows that replaced a noisy, drifted or outlying row.
-        noisy: networks whose new row is still noisy.
-        checks: measurements of the reference network.
-        failed: networks without a result. The next collection tries them again.
-        trouble: why the hardware was given up, or "".
-        failures: reasons of the first five failed networks.
+        hardware: Id of the hardware.
+        kind: Kind of its latencies.
+        wanted: Networks to measure.
+        stored: Networks with a row in the store before the collection.
+        measured: Networks with a new row, unsupported ones included.
+        unsupported: Networks with a new row that says that the hardware does not run them as a whole ("×").
+        again: Rows that replaced a noisy, drifted or outlying row.
+        noisy: Networks whose new row is still noisy.
+        checks: Measurements of the reference network.
+        failed: Networks without a result. The next collection tries them again.
+        trouble: Why the hardware was given up, or "".
+        failures: Reasons of the first five failed networks.
     """
 
     hardware: str
@@ -52,8 +52,8 @@ class CollectProgress(NamedTuple):
     """Progress of a collection on one hardware.
 
     Attributes:
-        tally: counts so far.
-        seconds: time since the start.
+        tally: Counts so far.
+        seconds: Time since the start.
 
     Example:
         >>> from mhmodels.search import CollectProgress
@@ -79,8 +79,8 @@ class CollectReport(msgspec.Struct, frozen=True, kw_only=True):
     """Result of a collection.
 
     Attributes:
-        tallies: counts for each hardware, absent hardware last.
-        seconds: duration.
+        tallies: Counts for each hardware, absent hardware last.
+        seconds: Duration.
 
     Example:
         >>> from mhmodels.search import CollectReport
@@ -114,7 +114,7 @@ def raise_problems(report: CollectReport) -> None:
     """Raises an error for a collection that is not complete.
 
     Raises:
-        MhmodelsError: hardware was given up or networks failed; the text has a line for each problem.
+        MhmodelsError: Hardware was given up or networks failed; the text has a line for each problem.
     """
     if report.problems:
         raise MhmodelsError("\n".join([*report.problems, "what was measured is stored; the same command goes on from there"]))

@@ -18,16 +18,16 @@ class CollectSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to measure the networks of a collection.
 
     Attributes:
-        runs: timed inferences of each block, as in `mhmodels.hardware.measure`.
-        threads: threads of the runtime.
-        reference: zoo network that shows disturbances, or "" for none. Hardware that supports it times every network in turns
+        runs: Timed inferences of each block, as in `mhmodels.hardware.measure`.
+        threads: Threads of the runtime.
+        reference: Zoo network that shows disturbances, or "" for none. Hardware that supports it times every network in turns
             with the reference (`mhmodels.hardware.host.turns`); other hardware measures the reference at intervals.
-        interval: number of networks between two measurements of the reference, on hardware that does not time in turns.
-        tolerance: relative change of the reference's latency between two of its measurements above which the networks
+        interval: Number of networks between two measurements of the reference, on hardware that does not time in turns.
+        tolerance: Relative change of the reference's latency between two of its measurements above which the networks
             between them are measured again.
-        patience_s: seconds to wait for a busy machine to become quiet, for each timing.
-        again: whether noisy, drifted and outlying networks are measured a second time.
-        baselines: zoo networks to measure beside the samples. Rewards use their latencies as references.
+        patience_s: Seconds to wait for a busy machine to become quiet, for each timing.
+        again: Whether noisy, drifted and outlying networks are measured a second time.
+        baselines: Zoo networks to measure beside the samples. Rewards use their latencies as references.
 
     Example:
         >>> from mhmodels.search import CollectSettings
@@ -52,7 +52,7 @@ def reference_network(settings: CollectSettings) -> Architecture | None:
     """The reference network of the settings, named as in the settings; None if they have none.
 
     Raises:
-        MhmodelsError: no network has this name.
+        MhmodelsError: No network has this name.
     """
     return named_network(settings.reference) if settings.reference else None
 
@@ -72,6 +72,6 @@ def named_network(name: str) -> Architecture:
     """The network of a name, as the architecture's own name.
 
     Raises:
-        MhmodelsError: no network has this name.
+        MhmodelsError: No network has this name.
     """
     return msgspec.structs.replace(resolve(name), name=name)

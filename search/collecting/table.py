@@ -54,19 +54,19 @@ def write_table(
 
     Args:
         path: `FILE.csv`. The provenance is written to `FILE.json` beside it.
-        plan: networks and hardware.
-        space: space of the networks.
-        store: store of the rows.
-        settings: how they were measured.
-        about: how the networks were drawn, for the provenance.
+        plan: Networks and hardware.
+        space: Space of the networks.
+        store: Store of the rows.
+        settings: How they were measured.
+        about: How the networks were drawn, for the provenance.
 
     Returns:
         Number of rows by hardware id.
 
     Raises:
-        CostModelError: rows of one hardware were measured in different conditions (`Measurement.conditions`).
-        MeasurementError: rows of one hardware were timed beside different references.
-        OSError: a file cannot be written.
+        CostModelError: Rows of one hardware were measured in different conditions (`Measurement.conditions`).
+        MeasurementError: Rows of one hardware were timed beside different references.
+        OSError: A file cannot be written.
     """
     parts = [_part(plan, target, store, settings) for target in plan.targets]
     provenance = {

@@ -48,13 +48,13 @@ class Worker:
         """Prepares a worker; `run` does the work.
 
         Args:
-            queues: the hardware that shares the resource.
-            plan: the networks.
-            space: space of the networks.
-            settings: how to measure.
-            emit: receives every row and every failure.
-            stop: ends the worker once it is set.
-            cores: cores for compilers.
+            queues: The hardware that shares the resource.
+            plan: The networks.
+            space: Space of the networks.
+            settings: How to measure.
+            emit: Receives every row and every failure.
+            stop: Ends the worker once it is set.
+            cores: Cores for compilers.
         """
         self.queues, self.plan, self.space, self.settings, self.cores = queues, plan, space, settings, cores
         self._emit, self._stop = emit, stop
@@ -129,16 +129,16 @@ def run_workers(
     """Runs a thread for each worker. When the caller leaves the iterator, workers end after their current measurement.
 
     Args:
-        plan: networks and hardware.
-        space: space of the networks.
-        settings: how to measure.
-        tell: receives messages for people.
+        plan: Networks and hardware.
+        space: Space of the networks.
+        settings: How to measure.
+        tell: Receives messages for people.
 
     Yields:
         Rows and failures in the order of their arrival.
 
     Raises:
-        MhmodelsError: a worker could not go on, for example because the disk is full.
+        MhmodelsError: A worker could not go on, for example because the disk is full.
     """
     events: SimpleQueue[CollectEvent | Exception | None] = SimpleQueue()
     stop = threading.Event()

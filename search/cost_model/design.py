@@ -23,12 +23,12 @@ class Solution(NamedTuple):
     """The weights of a cost model.
 
     Attributes:
-        intercept: ms of every network.
-        weights: ms by structural feature.
-        deviations: ms by block signature.
-        rows: ms by row of the space's table.
-        strength: penalty, as in `Ridge`.
-        deviation_scale: element of `_DEVIATIONS` that was chosen.
+        intercept: Ms of every network.
+        weights: Ms by structural feature.
+        deviations: Ms by block signature.
+        rows: Ms by row of the space's table.
+        strength: Penalty, as in `Ridge`.
+        deviation_scale: Element of `_DEVIATIONS` that was chosen.
     """
 
     intercept: float
@@ -46,7 +46,7 @@ class _Columns(NamedTuple):
         design: (samples, features) with the constant first.
         start: (samples, k), columns that explain log latencies roughly.
         scales: (features,), expected magnitude of each weight.
-        used: rows of the space's table that the columns after the first stand for; empty for the structural form.
+        used: Rows of the space's table that the columns after the first stand for; empty for the structural form.
     """
 
     design: Design
@@ -59,18 +59,18 @@ class FitDesign:
     """The regression's columns for all samples of a data set.
 
     Attributes:
-        space: space of the samples.
+        space: Space of the samples.
         encodings: (n, decisions), int16.
-        form: form of the cost model.
+        form: Form of the cost model.
     """
 
     def __init__(self, space: SearchSpace, encodings: Encodings, form: Form) -> None:
         """Computes the columns.
 
         Args:
-            space: space of the samples.
+            space: Space of the samples.
             encodings: (n, decisions), int16, canonical.
-            form: form of the cost model.
+            form: Form of the cost model.
         """
         self.space, self.form, self.encodings = space, form, encodings
         touched = form_rows(space, encodings, form)
@@ -91,8 +91,8 @@ class FitDesign:
         Args:
             train: (k,), indices of the samples.
             ms: (n,), latencies of all samples in ms.
-            relative: whether to minimise relative errors.
-            nonnegative: whether to exclude weights below 0.
+            relative: Whether to minimise relative errors.
+            nonnegative: Whether to exclude weights below 0.
         """
         columns = self._columns(train, float(np.median(ms[train])))
         judged = judge(columns.design, columns.start, columns.scales, ms[train], relative=relative)
@@ -111,7 +111,7 @@ class FitDesign:
         Args:
             ms: (n,), latencies in ms.
             predicted: (n,), predictions in ms.
-            floor: latency in ms from which on errors are relative.
+            floor: Latency in ms from which on errors are relative.
 
         Returns:
             (n,) each: latencies that are far off without a pattern, and those of networks that resemble each other.

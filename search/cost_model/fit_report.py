@@ -23,8 +23,8 @@ def doubts(report: Statistics, judged: Judged, absurd: Bools) -> Iterator[str]:
     """Yields reasons against using a model in a search, whatever its mean error.
 
     Args:
-        report: statistics of held-out networks.
-        judged: training latencies as the robust fit saw them.
+        report: Statistics of held-out networks.
+        judged: Training latencies as the robust fit saw them.
         absurd: (n,), latencies that were set aside.
     """
     if doubt := rank_doubt(report):
@@ -48,7 +48,7 @@ def far_off_warnings(
     """Yields warnings about latencies far from their predictions, which may be in another unit or misread.
 
     Args:
-        space: space of the networks.
+        space: Space of the networks.
         rows: (n, decisions).
         ms: (n,), latencies in ms.
         predicted: (n,), predictions in ms.
@@ -79,9 +79,9 @@ def too_few_warning(samples: int, weights: int, text: str) -> Iterator[str]:
     """Yields a warning if a fit has fewer samples than weights.
 
     Args:
-        samples: number of training samples.
-        weights: number of weights.
-        text: what the weights are.
+        samples: Number of training samples.
+        weights: Number of weights.
+        text: What the weights are.
     """
     if samples < weights:
         remedy = "the penalty fills in; measure more, or see the learning curve for what more would give"

@@ -43,12 +43,12 @@ class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     """How to fit a cost model.
 
     Attributes:
-        form: form of the model; None for structural, or pairwise for tabular spaces.
-        error: error whose square the fit minimises: relative (ms/ms) or absolute (ms).
-        nonnegative: whether to exclude weights below 0.
-        held_out: share of the networks that is held out for the report, above 0 and below 1.
-        seed: random seed of the split.
-        curve: whether to compute the learning curve, which fits to fewer samples as well.
+        form: Form of the model; None for structural, or pairwise for tabular spaces.
+        error: Error whose square the fit minimises: relative (ms/ms) or absolute (ms).
+        nonnegative: Whether to exclude weights below 0.
+        held_out: Share of the networks that is held out for the report, above 0 and below 1.
+        seed: Random seed of the split.
+        curve: Whether to compute the learning curve, which fits to fewer samples as well.
 
     Raises:
         CostModelError: `held_out` is out of its range.
@@ -78,11 +78,11 @@ class Fit(NamedTuple):
     """A fitted cost model with the predictions that it was evaluated by.
 
     Attributes:
-        model: fitted to the training part only, so that its statistics are of this very model.
+        model: Fitted to the training part only, so that its statistics are of this very model.
         true_ms: (k,), latencies of the held-out networks in ms.
         predicted_ms: (k,), their predictions in ms.
         held_out: (k,), their indices in the data.
-        warnings: remarks about the data, for people.
+        warnings: Remarks about the data, for people.
         absurd: (n,), latencies of all data that are far off without a pattern. They are neither fitted to nor counted.
 
     Example:
@@ -114,19 +114,19 @@ def fit(
     """Fits a cost model by robust ridge regression; leave-one-out prediction chooses the penalty.
 
     Args:
-        space: space of the networks, or its name.
+        space: Space of the networks, or its name.
         encodings: (n, decisions), integers, different networks.
         latency_ms: (n,), milliseconds above 0.
-        origin: hardware and conditions of the latencies, or the hardware's id.
-        options: how to fit.
+        origin: Hardware and conditions of the latencies, or the hardware's id.
+        options: How to fit.
         distributions: (n,), distribution that each network was drawn from; empty if unknown.
-        doubts: what is known against the latencies beforehand; the model carries these warnings.
+        doubts: What is known against the latencies beforehand; the model carries these warnings.
 
     Raises:
-        CostModelError: a latency is not a finite number of milliseconds above 0, there are too few samples, or the space does
+        CostModelError: A latency is not a finite number of milliseconds above 0, there are too few samples, or the space does
             not have this form.
-        SpaceError: an encoding is not a member of the space.
-        UnknownNameError: no space has this name.
+        SpaceError: An encoding is not a member of the space.
+        UnknownNameError: No space has this name.
 
     Example:
         >>> from mhmodels.search import fit, get_space, sample

@@ -23,7 +23,7 @@ def check_form(form: Form, space: SearchSpace) -> None:
     """Refuses a form that a space cannot have: `pairwise` is for tabular spaces, `structural` for architecture spaces.
 
     Raises:
-        CostModelError: the space cannot have the form.
+        CostModelError: The space cannot have the form.
     """
     if (form == "pairwise") != space.tabular and form != "coupled":
         raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
@@ -33,9 +33,9 @@ def form_rows(space: SearchSpace, encodings: Encodings, form: Form) -> NDArray[n
     """Indices of the weights that each network touches.
 
     Args:
-        space: space of the networks.
+        space: Space of the networks.
         encodings: (n, decisions), int16.
-        form: form of the cost model.
+        form: Form of the cost model.
 
     Returns:
         (n, k), int32: rows of the space's table, or positions of choices and pairs of choices for a tabular space.

@@ -45,37 +45,37 @@ class CostModel(Checked, frozen=True, kw_only=True):
     """Predicts the latency of a network on one hardware, in ms, as a sum over the parts of the network.
 
     Attributes:
-        form: form of the model, see `mhmodels.search.cost_model.forms`.
-        space: name of the space that it was fitted on.
-        schema: schema of the space's encodings; encodings of another schema are refused.
-        input_sizes: sides of the input in pixels that the model knows; empty for tabular spaces.
-        features_version: version of the structural features.
-        hardware: hardware id of the latencies.
-        file_format: format of the measured files (`float32`, `int8`, …), "" if unknown.
-        kind: how the latencies came about, as in `Measurement`.
-        environment: device, runtime and configuration of the latencies; None if unknown.
-        intercept_ms: ms of every network.
-        floor_ms: smallest prediction in ms: a tenth of the lowest latency in training.
-        weights: ms for one unit of each structural feature that occurred in training, 0 included.
-        deviations: ms by block signature, in addition to its features.
-        row_index, row_weights: ms by row of the space's table; rows that no sample touched are left out.
-        strength: penalty that leave-one-out prediction chose, as in `Ridge`.
-        deviation_scale: how far deviations may go, relative to the latency that a block's features predict.
-        error: error whose square the fit minimised, relative or absolute.
-        nonnegative: whether weights below 0 were excluded.
-        n: number of networks trained on.
-        held_out: statistics of this very model on networks that it has not seen.
-        by_distribution: the same by the distribution that the networks were drawn from.
-        learning_curve: the same for fits to fewer samples.
-        data_sha256: hash of encodings and latencies, canonical and sorted.
-        trained_on: short hash of each training encoding, so that a validation can leave these networks out.
-        baselines: networks outside of the data with known latencies; rewards may use them as references.
-        warnings: reasons against using the model in a search; `doubts` has them for files of earlier versions as well.
-        created: time of the fit, UTC, ISO 8601.
-        mhmodels_version: version that fitted the model.
+        form: Form of the model, see `mhmodels.search.cost_model.forms`.
+        space: Name of the space that it was fitted on.
+        schema: Schema of the space's encodings; encodings of another schema are refused.
+        input_sizes: Sides of the input in pixels that the model knows; empty for tabular spaces.
+        features_version: Version of the structural features.
+        hardware: Hardware id of the latencies.
+        file_format: Format of the measured files (`float32`, `int8`, …), "" if unknown.
+        kind: How the latencies came about, as in `Measurement`.
+        environment: Device, runtime and configuration of the latencies; None if unknown.
+        intercept_ms: Ms of every network.
+        floor_ms: Smallest prediction in ms: a tenth of the lowest latency in training.
+        weights: Ms for one unit of each structural feature that occurred in training, 0 included.
+        deviations: Ms by block signature, in addition to its features.
+        row_index, row_weights: Ms by row of the space's table; rows that no sample touched are left out.
+        strength: Penalty that leave-one-out prediction chose, as in `Ridge`.
+        deviation_scale: How far deviations may go, relative to the latency that a block's features predict.
+        error: Error whose square the fit minimised, relative or absolute.
+        nonnegative: Whether weights below 0 were excluded.
+        n: Number of networks trained on.
+        held_out: Statistics of this very model on networks that it has not seen.
+        by_distribution: The same by the distribution that the networks were drawn from.
+        learning_curve: The same for fits to fewer samples.
+        data_sha256: Hash of encodings and latencies, canonical and sorted.
+        trained_on: Short hash of each training encoding, so that a validation can leave these networks out.
+        baselines: Networks outside of the data with known latencies; rewards may use them as references.
+        warnings: Reasons against using the model in a search; `doubts` has them for files of earlier versions as well.
+        created: Time of the fit, UTC, ISO 8601.
+        mhmodels_version: Version that fitted the model.
 
     Raises:
-        CostModelError: a weight or latency is not finite, a field contradicts another, or the features are of another version.
+        CostModelError: A weight or latency is not finite, a field contradicts another, or the features are of another version.
 
     Example:
         >>> from mhmodels.registry import get_architecture
@@ -153,7 +153,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         """Refuses a model that a search should not use.
 
         Raises:
-            CostModelError: there are `doubts`; the message has all of them.
+            CostModelError: There are `doubts`; the message has all of them.
         """
         if self.doubts:
             raise CostModelError(
@@ -166,7 +166,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         """Prepares the model to predict encodings of a space quickly. Preparing takes up to a few seconds.
 
         Raises:
-            CostModelError: the space has another schema or other input sizes.
+            CostModelError: The space has another schema or other input sizes.
 
         Example:
             >>> from mhmodels.search import get_space, sample, shipped_model
@@ -182,11 +182,11 @@ class CostModel(Checked, frozen=True, kw_only=True):
         """Refuses spaces and hardware that the model was not fitted for.
 
         Args:
-            space: space to predict in; None to skip the check.
-            hardware: hardware id; None to skip the check.
+            space: Space to predict in; None to skip the check.
+            hardware: Hardware id; None to skip the check.
 
         Raises:
-            CostModelError: the hardware, the space's schema or its input sizes differ, or the space cannot have the form.
+            CostModelError: The hardware, the space's schema or its input sizes differ, or the space cannot have the form.
         """
         if hardware is not None and hardware != self.hardware:
             raise CostModelError(
@@ -208,14 +208,14 @@ class CostModel(Checked, frozen=True, kw_only=True):
         """Predicts latencies of architectures. A structural model predicts any architecture, others members of their space.
 
         Args:
-            architectures: n architectures.
+            architectures: N architectures.
 
         Returns:
             (n,), float64, ms.
 
         Raises:
-            CostModelError: an architecture has another input size or number of classes, or the form cannot predict it.
-            SpaceError: an architecture is not a member of the space, and the form is not structural.
+            CostModelError: An architecture has another input size or number of classes, or the form cannot predict it.
+            SpaceError: An architecture is not a member of the space, and the form is not structural.
         """
         listed = list(architectures)
         for one in listed:
@@ -267,7 +267,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         """Writes the model to a file, which appears complete or not at all; `load_cost_model` reads it.
 
         Raises:
-            OSError: the file cannot be written.
+            OSError: The file cannot be written.
         """
         write_atomically(Path(path), self.to_json())
 
@@ -276,12 +276,12 @@ class CostModel(Checked, frozen=True, kw_only=True):
         """Reads a model that `to_json` wrote.
 
         Args:
-            data: content of the file.
-            source: name of the file, for messages.
+            data: Content of the file.
+            source: Name of the file, for messages.
 
         Raises:
-            FileFormatError: the data are not JSON, or of another format, or have a wrong field.
-            CostModelError: the weights are damaged.
+            FileFormatError: The data are not JSON, or of another format, or have a wrong field.
+            CostModelError: The weights are damaged.
         """
         return decode_json(data, CostModel, FORMAT, source)
 
@@ -290,9 +290,9 @@ class Predictor:
     """A cost model bound to a space (`CostModel.bind`): predicts many encodings at once.
 
     Attributes:
-        model: the cost model.
-        space: the space.
-        table: ms by row of the space's table.
+        model: The cost model.
+        space: The space.
+        table: Ms by row of the space's table.
 
     Example:
         >>> from mhmodels.search import Predictor, get_space, sample, shipped_model
@@ -317,7 +317,7 @@ class Predictor:
             (n,), float64, ms.
 
         Raises:
-            SpaceError: an encoding is not a member of the space.
+            SpaceError: An encoding is not a member of the space.
         """
         rows = self.space.check(encodings)
         total = gather(self.table, form_rows(self.space, rows, self.model.form))
@@ -342,11 +342,11 @@ def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
     """Reads a model file.
 
     Args:
-        path: file that `CostModel.save` or `mhmodels search fit` wrote.
+        path: File that `CostModel.save` or `mhmodels search fit` wrote.
 
     Raises:
-        FileFormatError: the file cannot be read, is of another format, or has a wrong field.
-        CostModelError: the weights are damaged.
+        FileFormatError: The file cannot be read, is of another format, or has a wrong field.
+        CostModelError: The weights are damaged.
 
     Example:
         >>> import tempfile

@@ -15,12 +15,12 @@ def scatter(model: CostModel, true_ms: Floats, predicted_ms: Floats, path: Path)
     """Draws a point for each held-out network, the diagonal and the ±10 % band.
 
     Args:
-        model: cost model, for the title and the statistics.
+        model: Cost model, for the title and the statistics.
         true_ms, predicted_ms: (n,), latencies and predictions in ms.
-        path: file to write; its suffix (.png, .svg or .pdf) is the format. It appears complete or not at all.
+        path: File to write; its suffix (.png, .svg or .pdf) is the format. It appears complete or not at all.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
     """
     from matplotlib.figure import Figure
 

@@ -24,12 +24,12 @@ class LatencyPrediction(NamedTuple):
     """Predicted latency of a network on one hardware.
 
     Attributes:
-        model: name of the network.
-        hardware: hardware id of the cost model.
-        ms: predicted latency in ms.
-        space: name of the space that the cost model was fitted on.
-        inside: whether the network is a member of this space; predictions for others are less accurate.
-        unseen: kinds of kernels that did not occur in training and count as 0 ms.
+        model: Name of the network.
+        hardware: Hardware id of the cost model.
+        ms: Predicted latency in ms.
+        space: Name of the space that the cost model was fitted on.
+        inside: Whether the network is a member of this space; predictions for others are less accurate.
+        unseen: Kinds of kernels that did not occur in training and count as 0 ms.
 
     Example:
         >>> from mhmodels.search import LatencyPrediction
@@ -70,15 +70,15 @@ def predict(networks: Sequence[str | Architecture], models: Sequence[CostModel])
     A structural cost model predicts any network at the input size that it was fitted for, others members of their space.
 
     Args:
-        networks: architectures, or names: of the zoo (`multi_max`, `mobilenet_v1@1.25`), or paths of architecture files.
-        models: cost models.
+        networks: Architectures, or names: of the zoo (`multi_max`, `mobilenet_v1@1.25`), or paths of architecture files.
+        models: Cost models.
 
     Returns:
         One row for each network and cost model, ready for `pandas.DataFrame`.
 
     Raises:
-        UnknownNameError: no network has this name.
-        CostModelError: a cost model does not apply to a network.
+        UnknownNameError: No network has this name.
+        CostModelError: A cost model does not apply to a network.
 
     Example:
         >>> from mhmodels.search import predict, shipped_model
@@ -95,9 +95,9 @@ def predict_models(names: Sequence[str], models: Sequence[CostModel], failed: Fa
     """Predicts networks by name, and goes on where a prediction fails.
 
     Args:
-        names: names of the zoo, `NAME@WIDTH`, or paths of architecture files.
-        models: cost models.
-        failed: receives each unknown network, and each network that a cost model does not apply to.
+        names: Names of the zoo, `NAME@WIDTH`, or paths of architecture files.
+        models: Cost models.
+        failed: Receives each unknown network, and each network that a cost model does not apply to.
 
     Returns:
         A row for each network with at least one prediction.
@@ -119,13 +119,13 @@ def predict_samples(path: Path, models: Sequence[CostModel]) -> list[PredictedRo
     """Predicts all networks of a file of samples at once.
 
     Args:
-        path: file of `write_samples`.
-        models: cost models.
+        path: File of `write_samples`.
+        models: Cost models.
 
     Raises:
-        FileFormatError: the file cannot be read.
-        SpaceError: a network is not a member of a cost model's space.
-        CostModelError: a cost model is of another version of its space.
+        FileFormatError: The file cannot be read.
+        SpaceError: A network is not a member of a cost model's space.
+        CostModelError: A cost model is of another version of its space.
     """
     columns = []
     for model in models:

@@ -20,7 +20,7 @@ def shipped_hardware(space: SearchSpace | str) -> tuple[str, ...]:
     """Hardware ids for which a cost model of a space comes with the package.
 
     Args:
-        space: a space, or its name.
+        space: A space, or its name.
 
     Example:
         >>> from mhmodels.search import shipped_hardware
@@ -35,11 +35,11 @@ def model_path(space: str, word: Path) -> Path:
     """Resolves a path of a cost model, or the hardware id of a shipped one.
 
     Args:
-        space: name of the space of shipped cost models.
-        word: path or hardware id. A word that ends with .json is always a path, whether the file exists or not.
+        space: Name of the space of shipped cost models.
+        word: Path or hardware id. A word that ends with .json is always a path, whether the file exists or not.
 
     Raises:
-        UnknownNameError: the word is neither an existing file nor the hardware of a shipped cost model.
+        UnknownNameError: The word is neither an existing file nor the hardware of a shipped cost model.
     """
     if word.suffix == ".json" or word.exists():
         return word.absolute()
@@ -56,12 +56,12 @@ def shipped_model(space: SearchSpace | str, hardware: str) -> CostModel:
     A cost model of a host CPU is of the CPU in its `environment`, which may differ from the CPU of this machine.
 
     Args:
-        space: a space, or its name.
-        hardware: hardware id, see `shipped_hardware`.
+        space: A space, or its name.
+        hardware: Hardware id, see `shipped_hardware`.
 
     Raises:
-        UnknownNameError: no such cost model comes with the package; the message names the available hardware.
-        CostModelError: the space is not the one that the model was fitted on.
+        UnknownNameError: No such cost model comes with the package; the message names the available hardware.
+        CostModelError: The space is not the one that the model was fitted on.
 
     Example:
         >>> from mhmodels.search import shipped_model
@@ -81,10 +81,10 @@ def table_path(word: Path) -> Path:
     """Resolves a path of a table of latencies, or the name of a shipped collection.
 
     Args:
-        word: path or name. A word with a suffix is always a path, whether the file exists or not.
+        word: Path or name. A word with a suffix is always a path, whether the file exists or not.
 
     Raises:
-        UnknownNameError: the word is neither an existing file nor the name of a shipped collection.
+        UnknownNameError: The word is neither an existing file nor the name of a shipped collection.
     """
     if word.suffix or word.exists():
         return word.absolute()
@@ -108,9 +108,9 @@ def remarks_on_table(path: Path, space: SearchSpace, hardware: Collection[str]) 
     """Yields such remarks about a table that `search collect -o` wrote.
 
     Args:
-        path: the table.
-        space: space of its networks.
-        hardware: hardware ids to check; empty for all in the table.
+        path: The table.
+        space: Space of its networks.
+        hardware: Hardware ids to check; empty for all in the table.
     """
     found = provenance_of(path, space)
     which = "the collection that comes with the package" if path.parent == DATA else str(path)

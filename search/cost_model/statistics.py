@@ -15,14 +15,14 @@ class Statistics(Checked, frozen=True, kw_only=True):
     """Errors of predictions for networks that the model was not fitted to.
 
     Attributes:
-        n: number of networks that count.
-        mape: mean of |predicted - true| / true.
-        rmse_ms: root mean square error in ms.
-        hit_rate_10: share of predictions within 10 % of the latency (the measure of nn-Meter).
-        r2: coefficient of determination; None if all latencies are equal.
-        spearman, kendall: rank correlations; None if all latencies or all predictions are equal.
-        median_ape: median of |predicted - true| / true, networks that were set aside included; None in files of earlier versions.
-        set_aside: number of further networks whose latency is far off. They count in `median_ape` only.
+        n: Number of networks that count.
+        mape: Mean of |predicted - true| / true.
+        rmse_ms: Root mean square error in ms.
+        hit_rate_10: Share of predictions within 10 % of the latency (the measure of nn-Meter).
+        r2: Coefficient of determination; None if all latencies are equal.
+        spearman, kendall: Rank correlations; None if all latencies or all predictions are equal.
+        median_ape: Median of |predicted - true| / true, networks that were set aside included; None in files of earlier versions.
+        set_aside: Number of further networks whose latency is far off. They count in `median_ape` only.
     """
 
     n: int

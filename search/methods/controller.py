@@ -35,18 +35,18 @@ class ControllerSettings(Checked, frozen=True, kw_only=True):
     """Hyperparameters of the controller. Defaults are those of TuNAS (batch 4096); the multi-hardware paper has `delay` 0.5.
 
     Attributes:
-        steps: number of updates of the whole search, at least 1; the schedules refer to it.
-        learning_rate: learning rate of the logits at the end of the delay, above 0.
-        growth: factor by which the learning rate grows exponentially until the end, above 0; 1 keeps it constant.
-        delay: fraction of the steps in which the logits do not change, in [0, 1).
-        momentum: momentum of the baseline, in [0, 1).
-        operation_warm_up, width_warm_up: fraction of the steps over which the probability that a decision of that tag is replaced
+        steps: Number of updates of the whole search, at least 1; the schedules refer to it.
+        learning_rate: Learning rate of the logits at the end of the delay, above 0.
+        growth: Factor by which the learning rate grows exponentially until the end, above 0; 1 keeps it constant.
+        delay: Fraction of the steps in which the logits do not change, in [0, 1).
+        momentum: Momentum of the baseline, in [0, 1).
+        operation_warm_up, width_warm_up: Fraction of the steps over which the probability that a decision of that tag is replaced
             falls from 1 to 0, from 0 to `delay`.
-        skip: initial probability of skipping an optional block, in (0, 1); TuNAS decides skipping separately, with 0.5. None
+        skip: Initial probability of skipping an optional block, in (0, 1); TuNAS decides skipping separately, with 0.5. None
             gives skipping the same probability as any other choice.
 
     Raises:
-        SearchError: a field is out of its range.
+        SearchError: A field is out of its range.
 
     Example:
         >>> from mhmodels.search import ControllerSettings
@@ -88,11 +88,11 @@ class ControllerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Statistics of an update.
 
     Attributes:
-        step: number of updates so far.
-        learning_rate: learning rate of the update.
-        reward: mean reward of the samples.
-        baseline: baseline that rewards were compared with.
-        entropy: entropy of the policy after the update, in nats.
+        step: Number of updates so far.
+        learning_rate: Learning rate of the update.
+        reward: Mean reward of the samples.
+        baseline: Baseline that rewards were compared with.
+        entropy: Entropy of the policy after the update, in nats.
     """
 
     step: int
@@ -106,10 +106,10 @@ class Controller:
     """A policy over a space. Equal settings, seeds and rewards give equal policies.
 
     Attributes:
-        space: space of the policy.
-        settings: hyperparameters.
+        space: Space of the policy.
+        settings: Hyperparameters.
         logits: (decisions, most choices), float64.
-        step: number of updates so far.
+        step: Number of updates so far.
 
     Example:
         >>> from mhmodels.search import Controller, ControllerSettings, get_space
@@ -123,9 +123,9 @@ class Controller:
         """Starts with uniform probabilities.
 
         Args:
-            space: space to search; choices that a restriction removed have probability 0.
-            settings: hyperparameters.
-            seed: random seed of the samples.
+            space: Space to search; choices that a restriction removed have probability 0.
+            settings: Hyperparameters.
+            seed: Random seed of the samples.
         """
         self.space, self.settings = space, settings
         self._rng = np.random.default_rng(seed)
@@ -201,8 +201,8 @@ class Controller:
             replaced: (n, decisions), truth values, where a warm-up replaced the policy's choice, which then teaches nothing.
 
         Raises:
-            SearchError: there are no samples, the number of rewards differs, or a reward is not finite. The policy is unchanged.
-            SpaceError: an encoding is not a member of the space.
+            SearchError: There are no samples, the number of rewards differs, or a reward is not finite. The policy is unchanged.
+            SpaceError: An encoding is not a member of the space.
         """
         rows = self.space.check(encodings)
         values = np.asarray(rewards, np.float64)
@@ -244,7 +244,7 @@ class Controller:
         """The encoding (decisions,) with the most probable choice of each decision; not canonical.
 
         Args:
-            skip_first: whether to decide first if there is a block at all, by the total probability of all blocks, and then
+            skip_first: Whether to decide first if there is a block at all, by the total probability of all blocks, and then
                 which one. One of two dozen blocks is seldom more probable than skipping, even where some block is more probable
                 than none. False is the argmax of TuNAS.
         """
@@ -261,8 +261,8 @@ class Controller:
         """Statistics of the latest update for the log, a few times in a search and at its end with all probabilities.
 
         Args:
-            statistics: result of `update`.
-            times: how often to include the probabilities, which are one number for each choice of the space.
+            statistics: Result of `update`.
+            times: How often to include the probabilities, which are one number for each choice of the space.
         """
         every = max(1, self.settings.steps // times)
         values = msgspec.structs.asdict(statistics)
@@ -285,10 +285,10 @@ class Controller:
         """Restores a state, so that everything continues as if uninterrupted.
 
         Args:
-            state: result of `state`.
+            state: Result of `state`.
 
         Raises:
-            SearchError: an array is missing or has another shape, so that the state is of another space.
+            SearchError: An array is missing or has another shape, so that the state is of another space.
         """
         own = self.state()
         for name in own:

@@ -58,11 +58,11 @@ def regularised(
     """Regularised evolution: the child of the best of a few networks replaces the oldest network.
 
     Args:
-        space: space to search.
-        seed: random seed.
-        start: first population; None for a random one, which counts as evaluations.
-        evaluations: number of networks to yield.
-        population, tournament, children: as in `mhmodels.search.methods.strategies.Evolution`.
+        space: Space to search.
+        seed: Random seed.
+        start: First population; None for a random one, which counts as evaluations.
+        evaluations: Number of networks to yield.
+        population, tournament, children: As in `mhmodels.search.methods.strategies.Evolution`.
 
     Yields:
         Encodings (n, decisions); expects values (n, 1).
@@ -106,11 +106,11 @@ def front_search(
     """NSGA-II: crossover and mutation; survival by Pareto fronts and by distance within them.
 
     Args:
-        space: space to search.
-        seed: random seed.
-        evaluations: number of networks to yield.
-        population: size of the population.
-        goals: number of values of each network.
+        space: Space to search.
+        seed: Random seed.
+        evaluations: Number of networks to yield.
+        population: Size of the population.
+        goals: Number of values of each network.
 
     Yields:
         Encodings (n, decisions); expects values (n, goals).
@@ -154,7 +154,7 @@ def require_pymoo() -> ModuleType:
     """Imports the module of operators, whose base classes are pymoo's. Call it before anything is evaluated.
 
     Raises:
-        SearchError: pymoo is not installed.
+        SearchError: Pymoo is not installed.
     """
     try:
         from mhmodels.search.methods import pymoo_operators

@@ -27,8 +27,8 @@ class Ask(NamedTuple):
 
     Attributes:
         encodings: (n, decisions), int16.
-        phase: phase of the method, for the log.
-        statistics: state of the method as plain values, for the log; may be empty.
+        phase: Phase of the method, for the log.
+        statistics: State of the method as plain values, for the log; may be empty.
     """
 
     encodings: Encodings
@@ -69,7 +69,7 @@ class Random(_Method, frozen=True, kw_only=True, tag="random"):
     """Random search, the baseline: the best of different random networks.
 
     Attributes:
-        evaluations: number of networks to evaluate, at least 1.
+        evaluations: Number of networks to evaluate, at least 1.
 
     Example:
         >>> from mhmodels.search import Random
@@ -108,10 +108,10 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
     """Regularised evolution (Real et al., AAAI 2019, arXiv 1802.01548): the oldest network dies, whatever its reward.
 
     Attributes:
-        evaluations: number of different networks to evaluate, at least 1.
-        population: size of the population, at least 1.
-        tournament: number of networks drawn from the population. The best of them has a child with one or more decisions changed.
-        children: number of networks to ask for at a time, for evaluators that work in parallel.
+        evaluations: Number of different networks to evaluate, at least 1.
+        population: Size of the population, at least 1.
+        tournament: Number of networks drawn from the population. The best of them has a child with one or more decisions changed.
+        children: Number of networks to ask for at a time, for evaluators that work in parallel.
 
     Example:
         >>> from mhmodels.search import Evolution
@@ -141,11 +141,11 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
         """Evolves a population.
 
         Args:
-            objective: objective of the search.
-            seed: random seed.
-            start: first population; None for a random one.
-            evaluations: number of networks to ask for.
-            phase: phase for the log.
+            objective: Objective of the search.
+            seed: Random seed.
+            start: First population; None for a random one.
+            evaluations: Number of networks to ask for.
+            phase: Phase for the log.
 
         Returns:
             All networks with their rewards, those of `start` first.
@@ -165,9 +165,9 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
     """NSGA-II (Deb et al., 2002): a Pareto front of accuracy and latency, of which the best reward is the result.
 
     Attributes:
-        evaluations: number of different networks to evaluate, at least 1.
-        population: size of the population, and number of children of a generation, at least 1.
-        each: whether the latency on each hardware is a goal of its own; otherwise their norm is the only other goal.
+        evaluations: Number of different networks to evaluate, at least 1.
+        population: Size of the population, and number of children of a generation, at least 1.
+        each: Whether the latency on each hardware is a goal of its own; otherwise their norm is the only other goal.
 
     Example:
         >>> from mhmodels.search import NonDominated
@@ -213,11 +213,11 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
     optimum. Evolution changes single networks and does not have this limit.
 
     Attributes:
-        controller: hyperparameters of the controller; there are no weights to warm up here.
-        replicas: number of samples for each update, at least 1.
-        refinement: number of evaluations of the evolution, at least 0; 0 returns the argmax of the policy.
-        population, tournament: as in `Evolution`.
-        seeds: first population of the evolution: the latest different networks that the policy drew, or the best of all.
+        controller: Hyperparameters of the controller; there are no weights to warm up here.
+        replicas: Number of samples for each update, at least 1.
+        refinement: Number of evaluations of the evolution, at least 0; 0 returns the argmax of the policy.
+        population, tournament: As in `Evolution`.
+        seeds: First population of the evolution: the latest different networks that the policy drew, or the best of all.
 
     Example:
         >>> from mhmodels.search import ControllerSettings, Reinforce

@@ -37,7 +37,7 @@ def nas_bench_201_table(path: Path) -> tuple[Table, str]:
         Table of the complete columns, accuracies as fractions; and name and hash of the file.
 
     Raises:
-        FileFormatError: the file has other arrays, is damaged, or lacks cells.
+        FileFormatError: The file has other arrays, is damaged, or lacks cells.
     """
     arrays = _arrays(path)
     cells = arrays if "ops" in arrays else _arrays(path.with_name(CELLS))
@@ -80,7 +80,7 @@ def nas_bench_macro_table(path: Path) -> tuple[Table, str]:
         Table with the column `accuracy`, the mean of three runs as a fraction; and name and hash of the file.
 
     Raises:
-        FileFormatError: the file has other columns, is damaged, or lacks networks.
+        FileFormatError: The file has other columns, is damaged, or lacks networks.
     """
     try:
         header, numbered = read_csv(read_bytes(path, limit=MOST_BYTES), path)
@@ -107,8 +107,8 @@ def table_of(path: Path) -> tuple[Table, str]:
     """Reads a benchmark's table: NAS-Bench-201 from .npz, NAS-Bench-Macro from .csv.
 
     Raises:
-        SearchError: the file has another suffix.
-        FileFormatError: the file is not such a table.
+        SearchError: The file has another suffix.
+        FileFormatError: The file is not such a table.
     """
     readers = {".npz": nas_bench_201_table, ".csv": nas_bench_macro_table}
     if path.suffix not in readers:

@@ -25,7 +25,7 @@ class Evaluator(Protocol):
     """A source of accuracies of a space's members.
 
     Attributes:
-        identity: source of the accuracies in words and hashes. It is part of a result's provenance, and must be the same when a
+        identity: Source of the accuracies in words and hashes. It is part of a result's provenance, and must be the same when a
             search is resumed.
 
     Example:
@@ -86,9 +86,9 @@ class CallableAccuracy:
         """Takes a function.
 
         Args:
-            space: space of the networks.
-            function: called with the space and encodings (n, decisions); returns accuracies (n,) from 0 to 1, or an iterator.
-            identity: name of the function.
+            space: Space of the networks.
+            function: Called with the space and encodings (n, decisions); returns accuracies (n,) from 0 to 1, or an iterator.
+            identity: Name of the function.
         """
         self.space, self.function, self.identity = space, function, identity
 
@@ -118,21 +118,21 @@ class PredictedAccuracy:
     """Predicts accuracies by ridge regression on one-hot encodings and, with enough samples, on pairs of choices.
 
     Attributes:
-        spearman: rank correlation of predictions and accuracies in 5-fold cross-validation.
-        rmse: root mean square error in 5-fold cross-validation, as a fraction of accuracy.
+        spearman: Rank correlation of predictions and accuracies in 5-fold cross-validation.
+        rmse: Root mean square error in 5-fold cross-validation, as a fraction of accuracy.
     """
 
     def __init__(self, space: SearchSpace, encodings: ArrayLike, accuracy: ArrayLike) -> None:
         """Trains the predictor.
 
         Args:
-            space: space of the networks.
+            space: Space of the networks.
             encodings: (n, decisions), integers.
             accuracy: (n,), fractions from 0 to 1.
 
         Raises:
-            SearchError: there are fewer than ten different networks, or an accuracy is not a fraction.
-            SpaceError: an encoding is not a member of the space.
+            SearchError: There are fewer than ten different networks, or an accuracy is not a fraction.
+            SpaceError: An encoding is not a member of the space.
         """
         from scipy.stats import spearmanr
         from sklearn.linear_model import RidgeCV

@@ -31,8 +31,8 @@ class MeasuredTable(NamedTuple):
     """Latencies of all members of a space.
 
     Attributes:
-        sources: latencies by hardware id.
-        medians: median latency in ms by hardware id.
+        sources: Latencies by hardware id.
+        medians: Median latency in ms by hardware id.
     """
 
     sources: dict[str, TableLatency]
@@ -49,13 +49,13 @@ def measured_latencies(path: Path, space: SearchSpace, hardware: Sequence[str] =
 
     Args:
         path: `FILE.csv`. A provenance beside it (`FILE.json`) must be of the same space.
-        space: space to search. All its members must have a latency, since a search may ask for any of them.
-        hardware: hardware ids to read; empty for all in the file.
+        space: Space to search. All its members must have a latency, since a search may ask for any of them.
+        hardware: Hardware ids to read; empty for all in the file.
 
     Raises:
-        FileFormatError: the file is not such a table.
-        SpaceError: the provenance is of another space or version.
-        SearchError: a hardware is not in the file or has latencies of several kinds, or a member has no latency.
+        FileFormatError: The file is not such a table.
+        SpaceError: The provenance is of another space or version.
+        SearchError: A hardware is not in the file or has latencies of several kinds, or a member has no latency.
     """
     kinds = _kinds(path)
     unknown = next((name for name in hardware if name not in kinds), None)

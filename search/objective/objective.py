@@ -34,8 +34,8 @@ class Reach(NamedTuple):
 
     Attributes:
         sampled: (n,), norms of samples, sorted.
-        lowest, highest: extreme norms of the samples, continued by single changes if the target is beyond them.
-        near: share of the samples within 5 % of the target.
+        lowest, highest: Extreme norms of the samples, continued by single changes if the target is beyond them.
+        near: Share of the samples within 5 % of the target.
     """
 
     sampled: Floats
@@ -48,9 +48,9 @@ class Objective:
     """All of a search but the accuracies: computes latencies, norms and rewards of encodings.
 
     Attributes:
-        space: space that is searched.
-        reward: the reward.
-        sources: source of latencies by hardware id, in the order of the reward's references.
+        space: Space that is searched.
+        reward: The reward.
+        sources: Source of latencies by hardware id, in the order of the reward's references.
 
     Example:
         >>> from mhmodels.search import Objective, Reward, get_space, sample, shipped_model
@@ -67,13 +67,13 @@ class Objective:
         """Checks that space, sources and reward fit together.
 
         Args:
-            space: space to search.
-            sources: source of latencies by hardware id.
-            reward: reward whose references name the same hardware.
+            space: Space to search.
+            sources: Source of latencies by hardware id.
+            reward: Reward whose references name the same hardware.
 
         Raises:
-            SearchError: sources and references name different hardware, or a source is of another space.
-            CostModelError: a bound cost model is of another hardware, schema or input size.
+            SearchError: Sources and references name different hardware, or a source is of another space.
+            CostModelError: A bound cost model is of another hardware, schema or input size.
         """
         if set(sources) != set(reward.references):
             only = sorted(set(sources) ^ set(reward.references))
@@ -95,13 +95,13 @@ class Objective:
         """Makes the objective of cost models.
 
         Args:
-            space: space to search.
-            models: cost models of different hardware.
-            reward: reward whose references name the same hardware.
+            space: Space to search.
+            models: Cost models of different hardware.
+            reward: Reward whose references name the same hardware.
 
         Raises:
-            SearchError: two models are of one hardware, or models and references name different hardware.
-            CostModelError: a model does not apply to the space.
+            SearchError: Two models are of one hardware, or models and references name different hardware.
+            CostModelError: A model does not apply to the space.
         """
         names = [model.hardware for model in models]
         twice = next((name for name in names if names.count(name) > 1), None)
@@ -113,7 +113,7 @@ class Objective:
         """Latencies (n, hardware) in ms of encodings (n, decisions).
 
         Raises:
-            SpaceError: an encoding is not a member of the space.
+            SpaceError: An encoding is not a member of the space.
         """
         rows = self.space.check(encodings)
         return np.stack([source.predict(rows) for source in self.sources.values()], axis=1)
@@ -159,10 +159,10 @@ class Objective:
         """Finds the norms that occur, by 10 000 samples and single changes from the fastest and slowest of them.
 
         Args:
-            seed: random seed of the samples.
+            seed: Random seed of the samples.
 
         Raises:
-            SearchError: a norm is not finite.
+            SearchError: A norm is not finite.
         """
         rng = np.random.default_rng(seed)
         half = SAMPLES // 2
@@ -183,13 +183,13 @@ class Objective:
         """Refuses a target that no network meets. With the hard-exponential reward, networks may be faster than the target.
 
         Args:
-            seed: random seed of the samples.
+            seed: Random seed of the samples.
 
         Returns:
             The norms that occur.
 
         Raises:
-            SearchError: the target is out of reach; the message says which targets are within reach.
+            SearchError: The target is out of reach; the message says which targets are within reach.
         """
         reach, target = self.reach(seed), self.reward.target
         too_high = target > reach.highest * (1 + _NEAR) and self.reward.kind != "hard-exponential"

@@ -30,16 +30,16 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The quantity that a search maximises (equations 6 to 8 of arXiv 2008.08178, and the forms of MnasNet and TuNAS).
 
     Attributes:
-        kind: form of the reward, see the module.
+        kind: Form of the reward, see the module.
         beta: β, below 0. The paper uses -0.07 for several hardware, TuNAS -0.10 for one.
-        target: t, above 0, in units of f: a network with f = 1 is as slow as the references.
-        aggregate: average or maximum of the normalised latencies (equations 4 and 5).
-        references: reference latencies in ms by hardware id (C in equations 4 and 5), above 0. Their order is the order of the
+        target: T, above 0, in units of f: a network with f = 1 is as slow as the references.
+        aggregate: Average or maximum of the normalised latencies (equations 4 and 5).
+        references: Reference latencies in ms by hardware id (C in equations 4 and 5), above 0. Their order is the order of the
             columns of latencies. Infinity removes the hardware.
-        weights: importance by hardware id, at least 0, default 1. A weight of 0 removes the hardware.
+        weights: Importance by hardware id, at least 0, default 1. A weight of 0 removes the hardware.
 
     Raises:
-        SearchError: a field is out of its range, or no hardware is left.
+        SearchError: A field is out of its range, or no hardware is left.
 
     Example:
         >>> from mhmodels.search import Reward
@@ -105,7 +105,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             (n,), dimensionless.
 
         Raises:
-            SearchError: the number of hardware differs, or a latency is missing, zero, negative or infinite.
+            SearchError: The number of hardware differs, or a latency is missing, zero, negative or infinite.
         """
         latencies = self._checked(latencies_ms)
         norm = f_avg if self.aggregate == "avg" else f_max
@@ -121,7 +121,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             (n,), index of the hardware with the largest weighted L / C.
 
         Raises:
-            SearchError: as `f`.
+            SearchError: As `f`.
         """
         latencies = self._checked(latencies_ms)
         worst: Indices = (latencies / np.array(list(self.references.values())) * self._importance).argmax(axis=1)
@@ -138,7 +138,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             (n,), rewards.
 
         Raises:
-            SearchError: as `f`; or an accuracy is not a number from 0 to 1, or their number differs.
+            SearchError: As `f`; or an accuracy is not a number from 0 to 1, or their number differs.
         """
         return self.of_norm(accuracy, self.f(latencies_ms))
 
@@ -153,7 +153,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             (n,), rewards.
 
         Raises:
-            SearchError: an accuracy is not a number from 0 to 1, or the lengths differ.
+            SearchError: An accuracy is not a number from 0 to 1, or the lengths differ.
         """
         a, ratio = np.asarray(accuracy, np.float64), np.asarray(norm, np.float64) / self.target
         if a.shape != ratio.shape:

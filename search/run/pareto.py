@@ -41,7 +41,7 @@ def pareto_front(rows: Evaluations, costs: Floats) -> NDArray[np.int64]:
     """Finds the networks that no other network beats in accuracy and in every cost.
 
     Args:
-        rows: n evaluated networks.
+        rows: N evaluated networks.
         costs: (n, k) costs, the lower the better.
 
     Returns:

@@ -20,9 +20,9 @@ class OneOf(msgspec.Struct, Generic[ChoiceT_co], frozen=True, cache_hash=True):
     """A decision: one of several choices.
 
     Attributes:
-        name: name of the decision, unique in its space.
-        choices: block templates (`SKIP` for none), widths in channels, input sizes in pixels, or operation names.
-        tag: what is decided. The warm-ups of TuNAS treat operations and widths differently.
+        name: Name of the decision, unique in its space.
+        choices: Block templates (`SKIP` for none), widths in channels, input sizes in pixels, or operation names.
+        tag: What is decided. The warm-ups of TuNAS treat operations and widths differently.
 
     Example:
         >>> from mhmodels.search import OneOf, SearchSpace

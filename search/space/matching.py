@@ -18,9 +18,9 @@ class Matcher:
         """Prepares a match.
 
         Args:
-            name: name of the space, for messages.
-            template: template of the space.
-            architecture: architecture to match.
+            name: Name of the space, for messages.
+            template: Template of the space.
+            architecture: Architecture to match.
         """
         self._name, self._template, self._architecture = name, template, architecture
         self._choices: dict[str, int] = {}
@@ -29,7 +29,7 @@ class Matcher:
         """The choice of every decision, by its name.
 
         Raises:
-            SpaceError: the blocks differ from what the template allows; the message says where.
+            SpaceError: The blocks differ from what the template allows; the message says where.
         """
         architecture = self._architecture
         blocks_of: dict[str, list[Block]] = {

@@ -34,11 +34,11 @@ class BlockGroup(NamedTuple):
     """Consecutive blocks with the same width.
 
     Attributes:
-        part: part of the architecture. Each `stage` group is a stage; other groups are concatenated.
-        slots: decisions in order. Their choices are blocks, whose `filters` are ignored, or `SKIP`.
-        width: channels that every block writes.
-        endpoint: whether the last block is an endpoint (feature map).
-        markers: number of layers without weights that TuNAS' feature vector counts here (activations, endpoints, pooling).
+        part: Part of the architecture. Each `stage` group is a stage; other groups are concatenated.
+        slots: Decisions in order. Their choices are blocks, whose `filters` are ignored, or `SKIP`.
+        width: Channels that every block writes.
+        endpoint: Whether the last block is an endpoint (feature map).
+        markers: Number of layers without weights that TuNAS' feature vector counts here (activations, endpoints, pooling).
 
     Example:
         >>> from mhmodels.families.rows import conv
@@ -59,11 +59,11 @@ class Template(NamedTuple):
     """An architecture with decisions in it.
 
     Attributes:
-        groups: blocks from stem to head.
-        input_size: side of the input in pixels.
-        rounding: rule for inner widths.
-        classes: number of classes.
-        preprocessing: preprocessing of pictures.
+        groups: Blocks from stem to head.
+        input_size: Side of the input in pixels.
+        rounding: Rule for inner widths.
+        classes: Number of classes.
+        preprocessing: Preprocessing of pictures.
 
     Example:
         >>> from mhmodels.families.rows import conv, ib
@@ -111,8 +111,8 @@ class PieceTable:
         """Prepares the table; nothing is computed before it is needed.
 
         Args:
-            template: the template.
-            columns: column of the encoding by decision name; decisions with a single choice have none.
+            template: The template.
+            columns: Column of the encoding by decision name; decisions with a single choice have none.
         """
         self._template, self._columns = template, columns
         self._values: dict[Features, Floats] = {}

@@ -14,7 +14,7 @@ class Piece(NamedTuple):
     """The operations of a block, of pooling, or of classifier and softmax, with the size of their input.
 
     Attributes:
-        ops: lowered operations. Those that read no other operation of the piece read its input.
+        ops: Lowered operations. Those that read no other operation of the piece read its input.
         size: (height, width) of the input in pixels.
     """
 

@@ -36,11 +36,11 @@ def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabili
     """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
-        hardware_id: hardware id (`mhmodels hardware` lists them).
-        known: collection that has the id; None for the hardware that comes with the package.
+        hardware_id: Hardware id (`mhmodels hardware` lists them).
+        known: Collection that has the id; None for the hardware that comes with the package.
 
     Raises:
-        MhmodelsError: the hardware is unknown or cannot be reached, or the plain network does not run.
+        MhmodelsError: The hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
     from mhmodels.export.writing.latency import latency_job

@@ -21,10 +21,10 @@ class Removal(NamedTuple):
     """Choices that one hardware excludes for one reason.
 
     Attributes:
-        hardware: id of the hardware's limits.
-        what: the reason, for example `kernel 7, above 5`.
-        decisions: names of the decisions that lose choices.
-        choices: number of choices that they lose together.
+        hardware: Id of the hardware's limits.
+        what: The reason, for example `kernel 7, above 5`.
+        decisions: Names of the decisions that lose choices.
+        choices: Number of choices that they lose together.
     """
 
     hardware: str
@@ -42,8 +42,8 @@ class Restricted(NamedTuple):
     """A restricted space.
 
     Attributes:
-        space: the space that is left.
-        removals: what was removed, and because of which hardware.
+        space: The space that is left.
+        removals: What was removed, and because of which hardware.
     """
 
     space: ArchitectureSpace
@@ -63,11 +63,11 @@ def restrict(space: ArchitectureSpace, hardware: Sequence[Capabilities]) -> Rest
     The result keeps the schema, so that encodings and cost models of one space apply to the other.
 
     Args:
-        space: the space.
-        hardware: limits of each hardware.
+        space: The space.
+        hardware: Limits of each hardware.
 
     Raises:
-        SpaceError: a fixed part of the template, or every choice of a decision, is beyond a limit.
+        SpaceError: A fixed part of the template, or every choice of a decision, is beyond a limit.
 
     Example:
         >>> from mhmodels.hardware.capabilities import Capabilities

@@ -49,14 +49,14 @@ def sample(space: SearchSpace, n: int, seed: int = 0, distribution: str | None =
     - `mixed`: half `depth-uniform` and half `window=0.5:2`; the best choice for collecting latencies.
 
     Args:
-        space: the space.
-        n: number of networks, at least 1.
-        seed: random seed; equal seeds draw equal samples.
-        distribution: name of a distribution. None means `mixed`, or `uniform` for tabular spaces, for spaces without networks in
+        space: The space.
+        n: Number of networks, at least 1.
+        seed: Random seed; equal seeds draw equal samples.
+        distribution: Name of a distribution. None means `mixed`, or `uniform` for tabular spaces, for spaces without networks in
             the window (those of NAS-Bench-Macro have 32 pixels), and if `n` is the number of members.
 
     Raises:
-        SpaceError: the distribution is unknown or does not apply to the space, or the space has fewer such members.
+        SpaceError: The distribution is unknown or does not apply to the space, or the space has fewer such members.
 
     Example:
         >>> from mhmodels.search import get_space, sample

@@ -34,10 +34,10 @@ class Sizes(NamedTuple):
     """Numbers of members of a space, exact.
 
     Attributes:
-        product: combinations of TuNAS' independent choices. There, skipping a block is a decision of its own, so that a skipped
+        product: Combinations of TuNAS' independent choices. There, skipping a block is a decision of its own, so that a skipped
             block is counted once for each block that it could have been.
-        positional: encodings. Which block is skipped counts, but not what it could have been.
-        distinct: canonical encodings, which are different networks.
+        positional: Encodings. Which block is skipped counts, but not what it could have been.
+        distinct: Canonical encodings, which are different networks.
     """
 
     product: int
@@ -49,13 +49,13 @@ class SearchSpace:
     """A search space: a list of decisions. Spaces are immutable; a restricted space keeps the decisions and the schema.
 
     Attributes:
-        tabular: whether members are looked up in tables instead of built.
-        name: name of the space.
-        note: which parts of the definition are an interpretation of the source.
-        decisions: the decisions in the order of an encoding.
-        groups: columns of optional blocks that can be exchanged, in network order.
-        allowed: by decision, (choices,) int16, the indices of the choices that are allowed.
-        restrictions: what removed the other choices, for people.
+        tabular: Whether members are looked up in tables instead of built.
+        name: Name of the space.
+        note: Which parts of the definition are an interpretation of the source.
+        decisions: The decisions in the order of an encoding.
+        groups: Columns of optional blocks that can be exchanged, in network order.
+        allowed: By decision, (choices,) int16, the indices of the choices that are allowed.
+        restrictions: What removed the other choices, for people.
 
     Example:
         >>> import numpy as np
@@ -80,13 +80,13 @@ class SearchSpace:
         """Makes a space.
 
         Args:
-            name: name of the space.
-            decisions: the decisions in the order of an encoding.
-            groups: columns of optional blocks that can be exchanged, in network order.
-            note: which parts of the definition are an interpretation of the source.
+            name: Name of the space.
+            decisions: The decisions in the order of an encoding.
+            groups: Columns of optional blocks that can be exchanged, in network order.
+            note: Which parts of the definition are an interpretation of the source.
 
         Raises:
-            SpaceError: two decisions have the same name, a decision has no choices, or the decisions of a group differ.
+            SpaceError: Two decisions have the same name, a decision has no choices, or the decisions of a group differ.
         """
         self.name, self.note = name, note
         self.decisions = tuple(decisions)
@@ -139,7 +139,7 @@ class SearchSpace:
             (n, decisions), int16.
 
         Raises:
-            SpaceError: the number of decisions differs, or a choice does not exist or is not allowed.
+            SpaceError: The number of decisions differs, or a choice does not exist or is not allowed.
         """
         rows = np.asarray(encodings)
         rows = rows[None] if rows.ndim == 1 else rows
@@ -188,9 +188,9 @@ class SearchSpace:
         """Draws canonical encodings at random, repetitions included.
 
         Args:
-            n: number of encodings.
-            rng: random generator.
-            depth: distribution of the number of optional blocks of a stage. `decisions`: every decision is uniform, with
+            n: Number of encodings.
+            rng: Random generator.
+            depth: Distribution of the number of optional blocks of a stage. `decisions`: every decision is uniform, with
                 skipping as one of its choices. `uniform`: every depth is equally likely.
 
         Returns:
@@ -209,14 +209,14 @@ class SearchSpace:
 
         Args:
             encodings: (n, decisions), integers.
-            rng: random generator.
-            rate: probability that a decision changes, from 0 to 1; None for 1 / (number of decisions with several choices).
+            rng: Random generator.
+            rate: Probability that a decision changes, from 0 to 1; None for 1 / (number of decisions with several choices).
 
         Returns:
             (n, decisions), int16, canonical.
 
         Raises:
-            SpaceError: an encoding is not a member, or the space has a single member.
+            SpaceError: An encoding is not a member, or the space has a single member.
         """
         rows = self.check(encodings)
         counts = np.array([len(allowed) for allowed in self.allowed])
@@ -238,13 +238,13 @@ class SearchSpace:
 
         Args:
             first, second: (n, decisions) each, integers.
-            rng: random generator.
+            rng: Random generator.
 
         Returns:
             (n, decisions), int16, canonical.
 
         Raises:
-            SpaceError: a parent is not a member, or the numbers of parents differ.
+            SpaceError: A parent is not a member, or the numbers of parents differ.
         """
         a, b = self.check(first), self.check(second)
         if a.shape != b.shape:
@@ -258,7 +258,7 @@ class SearchSpace:
             encoding: (decisions,), integers.
 
         Raises:
-            SpaceError: the encoding is not a member.
+            SpaceError: The encoding is not a member.
         """
         own = self.canonical(self.check(encoding))[0]
         rows = []
@@ -285,7 +285,7 @@ class SearchSpace:
             encodings: (n, decisions), integers.
 
         Raises:
-            SpaceError: an encoding is not a member.
+            SpaceError: An encoding is not a member.
         """
         rows = self.check(encodings)
         starts = np.concatenate([[0], np.cumsum(self.cardinalities)[:-1]])
@@ -303,7 +303,7 @@ class SearchSpace:
             (n, decisions), int16.
 
         Raises:
-            SpaceError: the vectors have another length, or a choice is not allowed.
+            SpaceError: The vectors have another length, or a choice is not allowed.
         """
         values = np.atleast_2d(np.asarray(vectors))
         if values.shape[1] != self.cardinalities.sum():
@@ -319,7 +319,7 @@ class SearchSpace:
         """Reads an encoding (decisions,) from `3:0:…` or `SPACE:3:0:…`.
 
         Raises:
-            SpaceError: the text is not a list of whole numbers, or the encoding is not a member.
+            SpaceError: The text is not a list of whole numbers, or the encoding is not a member.
         """
         parts = text.strip().removeprefix(f"{self.name}:").split(":")
         try:
@@ -335,11 +335,11 @@ class SearchSpace:
         """Makes a space with fewer choices. Encodings and schema stay as they are.
 
         Args:
-            allowed: by decision, the indices of the choices that remain.
-            why: what removed the other choices, for people.
+            allowed: By decision, the indices of the choices that remain.
+            why: What removed the other choices, for people.
 
         Raises:
-            SpaceError: a decision would have no choice left, or a choice that is not allowed now.
+            SpaceError: A decision would have no choice left, or a choice that is not allowed now.
         """
         kept = tuple(np.unique(np.asarray(indices, np.int16)) for indices in allowed)
         for decision, before, after in zip(self.decisions, self.allowed, kept, strict=True):

@@ -31,7 +31,7 @@ class TabularSpace(SearchSpace):
             columns: (n,) values by name, for example `accuracy=…`, `pixel3=…`; NaN where a value is missing.
 
         Raises:
-            SpaceError: an encoding is not a member or occurs twice, or a column has another length.
+            SpaceError: An encoding is not a member or occurs twice, or a column has another length.
         """
         return Table(self, encodings, columns)
 
@@ -39,7 +39,7 @@ class TabularSpace(SearchSpace):
         """Refuses to build an architecture, since members have none.
 
         Raises:
-            SpaceError: always.
+            SpaceError: Always.
         """
         raise SpaceError(
             f"space '{self.name}' is tabular: its members are looked up and have no architecture to export or measure; "
@@ -51,22 +51,22 @@ class Table:
     """Values of the members of a small space.
 
     Attributes:
-        space: space of the members.
+        space: Space of the members.
         columns: (n,) float64 values by name.
-        quantity: what the values are: `accuracies`, `latencies`, or "" if unknown.
+        quantity: What the values are: `accuracies`, `latencies`, or "" if unknown.
     """
 
     def __init__(self, space: SearchSpace, encodings: ArrayLike, columns: Mapping[str, ArrayLike], quantity: str = "") -> None:
         """Makes a table.
 
         Args:
-            space: space of the members, tabular or not.
+            space: Space of the members, tabular or not.
             encodings: (n, decisions), integers, each member once.
             columns: (n,) values by name; NaN where a value is missing.
-            quantity: what the values are: `accuracies`, `latencies`, or "" if unknown.
+            quantity: What the values are: `accuracies`, `latencies`, or "" if unknown.
 
         Raises:
-            SpaceError: an encoding is not a member or occurs twice, or a column has another length.
+            SpaceError: An encoding is not a member or occurs twice, or a column has another length.
         """
         self.space, self.quantity = space, quantity
         rows = space.canonical(space.check(encodings))
@@ -85,13 +85,13 @@ class Table:
 
         Args:
             encodings: (n, decisions), integers.
-            column: name of the column.
+            column: Name of the column.
 
         Returns:
             (n,), float64.
 
         Raises:
-            SpaceError: an encoding is not a member or not in the table, or the table has no such column.
+            SpaceError: An encoding is not a member or not in the table, or the table has no such column.
         """
         if column not in self.columns:
             raise SpaceError(f"space '{self.space.name}': no column '{column}', expected one of {', '.join(self.columns)}")

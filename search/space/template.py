@@ -29,7 +29,7 @@ class ArchitectureSpace(SearchSpace):
     """A search space whose members are architectures.
 
     Attributes:
-        template: the architecture with its decisions.
+        template: The architecture with its decisions.
 
     Example:
         >>> from mhmodels.registry import get_architecture
@@ -48,12 +48,12 @@ class ArchitectureSpace(SearchSpace):
         """Makes the space of a template. Its decisions are those with several choices: blocks of a group before its width.
 
         Args:
-            name: name of the space.
-            template: the architecture with its decisions.
-            note: which parts of the definition are an interpretation of the source.
+            name: Name of the space.
+            template: The architecture with its decisions.
+            note: Which parts of the definition are an interpretation of the source.
 
         Raises:
-            SpaceError: two decisions have the same name, or a decision has no choices.
+            SpaceError: Two decisions have the same name, or a decision has no choices.
         """
         self.template = template
         holes = [hole for group in template.groups for hole in (*group.slots, group.width)]
@@ -75,7 +75,7 @@ class ArchitectureSpace(SearchSpace):
         """Builds the architecture of an encoding (decisions,). Its name is the encoding's `label`.
 
         Raises:
-            SpaceError: the encoding is not a member.
+            SpaceError: The encoding is not a member.
         """
         return self._build(self.check(encoding)[0])
 
@@ -83,7 +83,7 @@ class ArchitectureSpace(SearchSpace):
         """Builds the architectures of encodings (n, decisions).
 
         Raises:
-            SpaceError: an encoding is not a member.
+            SpaceError: An encoding is not a member.
         """
         return [self._build(row) for row in self.check(encodings)]
 
@@ -91,7 +91,7 @@ class ArchitectureSpace(SearchSpace):
         """Finds the encoding (decisions,) of an architecture, whatever its name and number of classes.
 
         Raises:
-            SpaceError: the architecture is not a member; the message says where it differs.
+            SpaceError: The architecture is not a member; the message says where it differs.
         """
         side, sides = architecture.input_size[0], self.input_sizes
         if side not in sides or architecture.input_size != (side, side):
@@ -130,8 +130,8 @@ class ArchitectureSpace(SearchSpace):
         """Computes values of every row's piece, once for a space and a function.
 
         Args:
-            features: computes (length,) values of a piece.
-            length: number of values.
+            features: Computes (length,) values of a piece.
+            length: Number of values.
 
         Returns:
             (rows, length), 0 where the block is skipped.
@@ -142,7 +142,7 @@ class ArchitectureSpace(SearchSpace):
         """(n,), multiply-accumulates of each network at its input size, as `mhmodels.complexity` counts them.
 
         Raises:
-            SpaceError: an encoding is not a member.
+            SpaceError: An encoding is not a member.
         """
         table = self.table(madds_of, 1)[:, 0]
         return gather(table, self.rows(self.check(encodings)))

@@ -30,10 +30,10 @@ def load_keras_file(path: str | os.PathLike[str]) -> keras.Model:
     values when what they take has been compared with the size of the file.
 
     Args:
-        path: a file that `model.save("NAME.keras")` wrote.
+        path: A file that `model.save("NAME.keras")` wrote.
 
     Raises:
-        WeightsError: the file does not exist, Keras did not save it, it is damaged, or its layers would take more memory
+        WeightsError: The file does not exist, Keras did not save it, it is damaged, or its layers would take more memory
             than its size explains.
     """
     file = Path(path)

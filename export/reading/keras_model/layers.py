@@ -45,14 +45,14 @@ def operation_of(
     """Adds the operation of a layer, and returns the name of the operation whose output is that of the layer.
 
     Args:
-        reader: the list to add it to.
-        layer: of Keras.
-        inputs: operations that it reads.
-        shape: of its output, batch first.
-        arguments: what it is called with, constants included.
+        reader: The list to add it to.
+        layer: Of Keras.
+        inputs: Operations that it reads.
+        shape: Of its output, batch first.
+        arguments: What it is called with, constants included.
 
     Raises:
-        ExportError: no operation does what the layer does.
+        ExportError: No operation does what the layer does.
     """
     kind = type(layer)
     if is_quantised(layer):
@@ -104,8 +104,8 @@ def _check_last_axis(layer: keras.layers.Layer, shape: tuple[int | None, ...]) -
     """Rejects a layer that divides the channels or works along another axis than the last.
 
     Args:
-        layer: the layer.
-        shape: of its output, batch first.
+        layer: The layer.
+        shape: Of its output, batch first.
     """
     kind = type(layer)
     if kind in _SHAPES_ONLY and any(side != 1 for side in shape[1:-1]):

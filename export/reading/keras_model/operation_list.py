@@ -35,9 +35,9 @@ class Front:
     """The way from the input of a model to that of its first operation: `scale` * input + `offset`, channel by channel.
 
     Attributes:
-        folded: layers that this is made of.
-        dropped: layers that change pictures in training only.
-        stated: what layers state of the preprocessing on the way.
+        folded: Layers that this is made of.
+        dropped: Layers that change pictures in training only.
+        stated: What layers state of the preprocessing on the way.
     """
 
     def __init__(self, channels: int) -> None:
@@ -87,11 +87,11 @@ class OperationList(Protocol):
     """The list that rules add operations to.
 
     Attributes:
-        ops: by name, in execution order.
+        ops: By name, in execution order.
         layers: Keras layers with weights, by operation name; `NAME_bn` for its batch normalisation.
         sizes: (height, width) of each operation's output.
-        channels: of each operation's output.
-        front: what stands before the first operation.
+        channels: Of each operation's output.
+        front: What stands before the first operation.
     """
 
     front: Front

@@ -44,11 +44,11 @@ def in_float32(model: keras.Model) -> keras.Model:
     """Returns the model with all layers and weights in float32.
 
     Args:
-        model: functional or sequential. It is returned as it is where it is float32 already, or where Keras quantised a layer
+        model: Functional or sequential. It is returned as it is where it is float32 already, or where Keras quantised a layer
             of it, which no other policy can compute.
 
     Raises:
-        ExportError: it cannot be built again in float32.
+        ExportError: It cannot be built again in float32.
     """
     layers = list(_layers(model))
     if any(map(is_quantised, layers)) or all(map(_is_single, layers)):

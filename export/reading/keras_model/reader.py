@@ -26,13 +26,13 @@ class ReadModel(NamedTuple):
     """The operations of a model.
 
     Attributes:
-        ops: in execution order.
+        ops: In execution order.
         layers: Keras layers with weights, by operation name; `NAME_bn` for its batch normalisation.
         tensors: Keras tensors that are the operations' outputs; those inside a model used as a layer are that model's.
-        outputs: operations that the model's outputs are.
+        outputs: Operations that the model's outputs are.
         size: (height, width) of the input.
-        channels: of the input.
-        front: what stands before the first operation.
+        channels: Of the input.
+        front: What stands before the first operation.
     """
 
     ops: tuple[Op, ...]
@@ -48,7 +48,7 @@ class UnreadError(ExportError):
     """A model that has no list of operations.
 
     Attributes:
-        front: what stands before its first operation, as far as it was read.
+        front: What stands before its first operation, as far as it was read.
     """
 
     def __init__(self, message: str, front: Front) -> None:
@@ -60,12 +60,12 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadM
     """Reads a functional or sequential model with one picture as its input.
 
     Args:
-        model: built; models inside it are entered.
+        model: Built; models inside it are entered.
         size: (height, width) for a model that takes any.
 
     Raises:
-        UnreadError: a layer has no operation; the message names it.
-        ExportError: the model's input is not one picture, or has no size.
+        UnreadError: A layer has no operation; the message names it.
+        ExportError: The model's input is not one picture, or has no size.
     """
     inputs = getattr(model, "inputs", None)
     if not inputs or len(inputs) != 1 or len(inputs[0].shape) != 4:

@@ -23,8 +23,8 @@ class Recognised(NamedTuple):
     """The network that a model is, or is built on.
 
     Attributes:
-        architecture: that it is of, or is built on; for an unknown one a frame that only carries sizes.
-        backbone: the part of the network that it has of the zoo; None for an unknown one.
+        architecture: That it is of, or is built on; for an unknown one a frame that only carries sizes.
+        backbone: The part of the network that it has of the zoo; None for an unknown one.
     """
 
     architecture: Architecture
@@ -62,7 +62,7 @@ def recognise(model: keras.Model, read: ReadModel) -> Recognised:
     """Looks for the operations of a model among those of the zoo.
 
     Raises:
-        ExportError: the model has no convolution.
+        ExportError: The model has no convolution.
     """
     ops = {op.name: op for op in read.ops}
     classes = read.ops[-1].channels if read.ops else 0

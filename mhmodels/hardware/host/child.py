@@ -122,10 +122,10 @@ def timed_block(network: Loaded, reference: Loaded | None, runs: int, seconds: f
     """Times inferences of a network one by one.
 
     Args:
-        network: interpreter and inputs.
-        reference: interpreter and inputs of a reference network that is timed once after each inference; None for none.
-        runs: number of inferences.
-        seconds: time after which no further inference begins; at least one is made.
+        network: Interpreter and inputs.
+        reference: Interpreter and inputs of a reference network that is timed once after each inference; None for none.
+        runs: Number of inferences.
+        seconds: Time after which no further inference begins; at least one is made.
 
     Returns:
         `ns` and `own_ns` of each inference (see `timed_run`), `reference_ns` where there is a reference, and `pace_ns` before and

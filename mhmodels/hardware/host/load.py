@@ -36,8 +36,8 @@ def background_load(before: Mapping[int, tuple[int, int]], after: Mapping[int, t
     """Background load between two readings of `core_ticks`.
 
     Args:
-        before, after: the readings.
-        own: timed cores, which do not count.
+        before, after: The readings.
+        own: Timed cores, which do not count.
 
     Returns:
         Busy share of the other cores, 0 to 1; 0 where there are none.
@@ -52,9 +52,9 @@ def wait_for_quiet(own: Collection[int], patience_s: float, share: float = QUIET
     """Waits until this machine is quiet, but no longer than `patience_s` seconds.
 
     Args:
-        own: cores that are about to be timed. All cores are watched, these and the others.
-        patience_s: longest wait in seconds; 0 reads the load once.
-        share: busy share, 0 to 1, up to which the machine counts as quiet.
+        own: Cores that are about to be timed. All cores are watched, these and the others.
+        patience_s: Longest wait in seconds; 0 reads the load once.
+        share: Busy share, 0 to 1, up to which the machine counts as quiet.
 
     Returns:
         The busy share that was read last.

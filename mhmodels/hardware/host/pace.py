@@ -36,8 +36,8 @@ def remember_pace(key: str, seen_us: float) -> float:
     """Keeps a pace if it is the fastest of its key.
 
     Args:
-        key: what the pace depends on.
-        seen_us: pace in us that was just measured.
+        key: What the pace depends on.
+        seen_us: Pace in us that was just measured.
 
     Returns:
         The fastest pace of the key in us. A pace that cannot be written is not kept.

@@ -79,7 +79,7 @@ class HostRunner:
         A block that takes over two minutes ends with the runs that it has.
 
         Raises:
-            MeasurementError: the runtime refuses the file, dies on it or takes too long for a single block.
+            MeasurementError: The runtime refuses the file, dies on it or takes too long for a single block.
         """
         before, turns = os.getloadavg()[0], None
         xnnpack, reference = hardware.configuration["kernels"] == "XNNPACK", job.reference
@@ -118,7 +118,7 @@ class _BlockMaker:
     """Makes one block for each call; None once the time of the session is over or a block did not come back in time.
 
     Attributes:
-        made: blocks that were made.
+        made: Blocks that were made.
     """
 
     def __init__(self, session: HostSession, runs: int) -> None:

@@ -37,7 +37,7 @@ def timing_cores(threads: int) -> list[int]:
     """Cores to pin threads to: the last ones that this process may use, because the first ones serve interrupts.
 
     Args:
-        threads: number of threads; each gets a core.
+        threads: Number of threads; each gets a core.
 
     Raises:
         MeasurementError: `threads` is below 1 or above the number of cores.
@@ -54,14 +54,14 @@ class HostSession:
     A file that crashes the runtime kills the child and is one MeasurementError here.
 
     Attributes:
-        about: what the child reported after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
-        cores: cores that the child is pinned to.
-        own_ms: time in ms for which the thread had its core, for each inference of the last block; empty with several threads,
+        about: What the child reported after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
+        cores: Cores that the child is pinned to.
+        own_ms: Time in ms for which the thread had its core, for each inference of the last block; empty with several threads,
             whose shares one clock cannot tell.
-        stolen: share of the last block's time for which other processes had the core, 0 to 1; 0 with several threads.
-        background_load: busy share of the other cores during the last block, 0 to 1.
-        reference_ms: timings in ms of the reference in the last block, one after each inference.
-        pace_us: time in us of the reference loop beside the last block, the slower of before and after.
+        stolen: Share of the last block's time for which other processes had the core, 0 to 1; 0 with several threads.
+        background_load: Busy share of the other cores during the last block, 0 to 1.
+        reference_ms: Timings in ms of the reference in the last block, one after each inference.
+        pace_us: Time in us of the reference loop beside the last block, the slower of before and after.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class HostSession:
         """Starts the child and waits until it is warm.
 
         Args:
-            path: the .tflite file.
-            xnnpack: whether to use LiteRT's default delegate; else its built-in kernels.
-            threads: number of threads of the runtime; each is pinned to a core.
-            reference: file of a reference network that is timed in turns with this one.
-            timeout_s: longest time in seconds of each answer of the child: warming up, or one block.
+            path: The .tflite file.
+            xnnpack: Whether to use LiteRT's default delegate; else its built-in kernels.
+            threads: Number of threads of the runtime; each is pinned to a core.
+            reference: File of a reference network that is timed in turns with this one.
+            timeout_s: Longest time in seconds of each answer of the child: warming up, or one block.
 
         Raises:
-            MeasurementError: the runtime refuses the file, dies on it, or takes too long.
+            MeasurementError: The runtime refuses the file, dies on it, or takes too long.
         """
         self.path, self.cores = path, timing_cores(threads)
         self._timeout_s = timeout_s
@@ -98,15 +98,15 @@ class HostSession:
         """Times a block of inferences.
 
         Args:
-            runs: number of inferences.
-            seconds: time after which no further inference begins; at least one is made.
+            runs: Number of inferences.
+            seconds: Time after which no further inference begins; at least one is made.
 
         Returns:
             Timings in ms, one for each inference.
 
         Raises:
-            MeasurementTimeoutError: the child did not answer in time; the session cannot be used any more.
-            MeasurementError: the child died.
+            MeasurementTimeoutError: The child did not answer in time; the session cannot be used any more.
+            MeasurementError: The child died.
         """
         before = core_ticks()
         answer = self._answer(functools.partial(self._child.ask, {"runs": runs, "seconds": min(seconds, self._timeout_s / 2)}))

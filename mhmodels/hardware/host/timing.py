@@ -48,10 +48,10 @@ class TimedBlock(NamedTuple):
     """Timings that were made without a pause.
 
     Attributes:
-        times_ms: timings in ms, one for each inference, each above 0.
-        own_ms: time in ms of each inference for which the thread had its core; empty where that is unknown.
-        pace_us: time in us of the reference loop beside the block, the slower of before and after; 0 where it was not measured.
-        background_load: busy share of the other cores during the block, 0 to 1.
+        times_ms: Timings in ms, one for each inference, each above 0.
+        own_ms: Time in ms of each inference for which the thread had its core; empty where that is unknown.
+        pace_us: Time in us of the reference loop beside the block, the slower of before and after; 0 where it was not measured.
+        background_load: Busy share of the other cores during the block, 0 to 1.
     """
 
     times_ms: Sequence[float]
@@ -80,11 +80,11 @@ class HostTiming(NamedTuple):
     """Result of several blocks.
 
     Attributes:
-        summary: statistics of the block that stands for all.
-        block: this block.
-        noisy: whether the median may be wrong.
-        uncertainty: relative standard error of the median; if fewer than three blocks are sound, the size of the disturbance.
-        blocks_ms: medians of all blocks in their order.
+        summary: Statistics of the block that stands for all.
+        block: This block.
+        noisy: Whether the median may be wrong.
+        uncertainty: Relative standard error of the median; if fewer than three blocks are sound, the size of the disturbance.
+        blocks_ms: Medians of all blocks in their order.
     """
 
     summary: Summary
@@ -98,10 +98,10 @@ def summarise(times_ms: Sequence[float]) -> Summary:
     """Median, spread and tail of a block.
 
     Args:
-        times_ms: timings in ms, one for each inference, each above 0.
+        times_ms: Timings in ms, one for each inference, each above 0.
 
     Raises:
-        MeasurementError: there is no timing, or one is not a finite number above 0.
+        MeasurementError: There is no timing, or one is not a finite number above 0.
     """
     if not times_ms:
         raise MeasurementError("a block of timings is empty, expected at least one")
@@ -132,11 +132,11 @@ def judge(blocks: Sequence[TimedBlock], fastest_us: float = 0.0) -> HostTiming:
     if there are fewer than three sound blocks; then the fastest block is shown, because disturbances only slow inferences down.
 
     Args:
-        blocks: at least one.
-        fastest_us: fastest known pace of this machine in us; 0 if none is known.
+        blocks: At least one.
+        fastest_us: Fastest known pace of this machine in us; 0 if none is known.
 
     Raises:
-        MeasurementError: a block is empty, or a timing is not a finite number above 0.
+        MeasurementError: A block is empty, or a timing is not a finite number above 0.
     """
     summaries = [summarise(block.times_ms) for block in blocks]
     paces = [pace for pace in (fastest_us, *(block.pace_us for block in blocks)) if pace > 0]
@@ -158,11 +158,11 @@ def settle(block: Callable[[], TimedBlock | None], fastest_us: float = 0.0) -> H
     """Makes blocks until they are not noisy together, at least three and at most ten.
 
     Args:
-        block: makes one block; None ends, once there is one.
-        fastest_us: fastest known pace of this machine in us; 0 if none is known.
+        block: Makes one block; None ends, once there is one.
+        fastest_us: Fastest known pace of this machine in us; 0 if none is known.
 
     Raises:
-        MeasurementError: as `judge`, or no block was made.
+        MeasurementError: As `judge`, or no block was made.
     """
     blocks: list[TimedBlock] = []
     while len(blocks) < MOST_BLOCKS:

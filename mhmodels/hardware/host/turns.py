@@ -39,10 +39,10 @@ class ReferenceSpeed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """The speed of a machine that rows are converted to, stated as the latency of a reference network.
 
     Attributes:
-        reference: name of the reference network.
-        reference_hash: sha256 of its file.
-        ms: latency of the reference network while nothing disturbs it.
-        elasticity: part of the reference network's slowing down that other networks share, 0.5 to 1.
+        reference: Name of the reference network.
+        reference_hash: SHA-256 of its file.
+        ms: Latency of the reference network while nothing disturbs it.
+        elasticity: Part of the reference network's slowing down that other networks share, 0.5 to 1.
     """
 
     reference: str
@@ -55,7 +55,7 @@ def common_reference_speed(rows: Sequence[Measurement]) -> ReferenceSpeed | None
     """Estimates the common speed of rows of one hardware and of equal conditions; None if none was timed in turns.
 
     Raises:
-        MeasurementError: some rows were timed in turns and others not, or with another reference, or they were taken in
+        MeasurementError: Some rows were timed in turns and others not, or with another reference, or they were taken in
             different conditions otherwise.
     """
     timed = [row for row in rows if row.median_ms is not None]

@@ -21,16 +21,16 @@ def run_vela(arguments: Sequence[str], folder: Path, timeout_s: float) -> subpro
     """Runs Vela in a folder, on the cores of the calling thread. Its output is left there as `stdout` and `stderr` too.
 
     Args:
-        arguments: arguments of Vela's command line.
-        folder: working folder.
-        timeout_s: longest time in seconds.
+        arguments: Arguments of Vela's command line.
+        folder: Working folder.
+        timeout_s: Longest time in seconds.
 
     Returns:
         Exit code (below 0 for a signal), and what Vela printed.
 
     Raises:
         subprocess.TimeoutExpired: Vela took longer and was ended.
-        MeasurementError: the process answered something else than an exit code.
+        MeasurementError: The process answered something else than an exit code.
     """
     process: _VelaProcess | None = getattr(_of_thread, "process", None)
     if process is None or not process.alive:

@@ -60,12 +60,12 @@ class Compilation(msgspec.Struct, frozen=True, kw_only=True):
     """Result of compiling a file with Vela.
 
     Attributes:
-        npu_operators, cpu_operators: numbers of operators as Vela counts them, after its own splitting and fusing.
-        left_over: kinds of operators of the compiled file that the NPU does not run.
+        npu_operators, cpu_operators: Numbers of operators as Vela counts them, after its own splitting and fusing.
+        left_over: Kinds of operators of the compiled file that the NPU does not run.
         complaints: Vela's reasons for operators on the CPU.
-        latency_ms: estimate in ms for the operators on the NPU; 0.0 if there are none.
-        sram_bytes, dram_bytes, flash_bytes: peak memory.
-        too_large: why the memory is too small; all other fields are then empty.
+        latency_ms: Estimate in ms for the operators on the NPU; 0.0 if there are none.
+        sram_bytes, dram_bytes, flash_bytes: Peak memory.
+        too_large: Why the memory is too small; all other fields are then empty.
     """
 
     npu_operators: int = 0
@@ -126,7 +126,7 @@ class VelaRunner:
         """Compiles a file, and takes the estimate if every operator is on the NPU.
 
         Raises:
-            MeasurementError: the compiler fails, dies, takes too long, or prints something unknown.
+            MeasurementError: The compiler fails, dies, takes too long, or prints something unknown.
         """
         result = compile_for_npu(job.path, hardware)
         fits = not result.reason
@@ -147,7 +147,7 @@ def compile_for_npu(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S
     """Runs Vela on a file, in a folder of its own.
 
     Raises:
-        MeasurementError: as `VelaRunner.measure`.
+        MeasurementError: As `VelaRunner.measure`.
     """
     options = [f"--{name.replace('_', '-')}={value}" for name, value in hardware.configuration.items()]
     with temporary_folder("vela") as folder:

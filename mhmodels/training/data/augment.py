@@ -27,7 +27,7 @@ def random_crop(
         rng: Only source of randomness.
 
     Returns:
-        uint8 of shape (height, width, 3).
+        Uint8 of shape (height, width, 3).
     """
     box = _random_box(image.width, image.height, augmentation, rng)
     flip = augmentation.flip and rng.random() < 0.5

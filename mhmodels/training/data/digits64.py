@@ -93,12 +93,12 @@ def canvas(seed: Iterable[int], digit: int, setting: Setting = DIGITS64) -> NDAr
     crop's row and column, the fragment's row and column. Then the noise, one normal number a pixel, channel by channel.
 
     Args:
-        seed: of this canvas, for example (2, digit, k).
-        digit: index of the digit that is placed on top.
-        setting: clutter and noise.
+        seed: Of this canvas, for example (2, digit, k).
+        digit: Index of the digit that is placed on top.
+        setting: Clutter and noise.
 
     Returns:
-        uint8 of shape (64, 64, 3), RGB.
+        Uint8 of shape (64, 64, 3), RGB.
     """
     images, train = digits()[0], split().train
     rng = np.random.default_rng(list(seed))
@@ -147,10 +147,10 @@ def epoch_canvas(epoch: int, index: int, setting: Setting = DIGITS64, source: ND
     """One picture of a training epoch.
 
     Args:
-        epoch: from 0; every epoch has fresh canvases.
+        epoch: From 0; every epoch has fresh canvases.
         index: 0 up to six times the number of digits; six canvases of one digit follow each other.
-        setting: clutter and noise.
-        source: the digits to train on; all 1,437 by default, `split().search_train` in a search.
+        setting: Clutter and noise.
+        source: The digits to train on; all 1,437 by default, `split().search_train` in a search.
 
     Raises:
         MhmodelsError: `index` is out of range, or a test digit is among the source.

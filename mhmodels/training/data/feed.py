@@ -53,13 +53,13 @@ class Feed:
     in evaluation it counts for nothing (weight 0).
 
     Args:
-        source: the pictures.
-        classes: of the network; a label beyond them fails the run.
+        source: The pictures.
+        classes: Of the network; a label beyond them fails the run.
         size: (height, width) of the input in pixels.
-        preprocessing: crop and interpolation where there is no augmentation.
+        preprocessing: Crop and interpolation where there is no augmentation.
         augmentation: None feeds the central crop.
-        seed: of order and augmentation.
-        max_bad_share: of the source's pictures that may be unreadable.
+        seed: Of order and augmentation.
+        max_bad_share: Of the source's pictures that may be unreadable.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Feed:
         """Raises what reading ahead has met.
 
         Raises:
-            DataError: more unreadable pictures than allowed, or a label outside the network's classes.
+            DataError: More unreadable pictures than allowed, or a label outside the network's classes.
         """
         if self._failure is not None:
             raise self._failure
@@ -116,7 +116,7 @@ class Feed:
         """Batches of one process, from step `start` up to `stop`: uint8 (n, height, width, 3), int32 (n,).
 
         Raises:
-            DataError: the source holds less than one batch.
+            DataError: The source holds less than one batch.
         """
         batches = len(self.source) // pipeline.batch_size
         if not batches:

@@ -22,7 +22,7 @@ class FolderSource:
     """A folder with one folder a class; classes are numbered by the sorted folder names.
 
     Raises:
-        DataError: no such folder, no class folders, or one of them without pictures, with a name that no label can be, or a
+        DataError: No such folder, no class folders, or one of them without pictures, with a name that no label can be, or a
             link that leads nowhere.
     """
 

@@ -39,8 +39,8 @@ class Source(Protocol):
         """One RGB picture and its label.
 
         Raises:
-            PictureError: this picture cannot be read; others may.
-            DataError: the data as a whole cannot be used.
+            PictureError: This picture cannot be read; others may.
+            DataError: The data as a whole cannot be used.
         """
         ...
 

@@ -54,12 +54,12 @@ class RecordSource:
     """Pictures of TFRecord files.
 
     Args:
-        name: for messages.
-        files: in the order in which pictures are numbered.
-        label_offset: added to the stored label to give the network's.
+        name: For messages.
+        files: In the order in which pictures are numbered.
+        label_offset: Added to the stored label to give the network's.
 
     Raises:
-        DataError: a file is truncated, damaged or no TFRecord file, or there are no records at all.
+        DataError: A file is truncated, damaged or no TFRecord file, or there are no records at all.
     """
 
     def __init__(self, name: str, files: Sequence[str], label_offset: int) -> None:
@@ -109,10 +109,10 @@ def scan(file: str) -> NDArray[np.int64]:
     """Where a TFRecord file's data lie.
 
     Returns:
-        int64 of shape (records, 2): offset and length in bytes.
+        Int64 of shape (records, 2): offset and length in bytes.
 
     Raises:
-        DataError: the file cannot be read, is truncated, or is not a TFRecord file; the message has the byte.
+        DataError: The file cannot be read, is truncated, or is not a TFRecord file; the message has the byte.
     """
     places: list[tuple[int, int]] = []
     try:

@@ -28,7 +28,7 @@ def stop_requests(tell: Callable[[str], None]) -> Iterator[StopRequest]:
     In a thread other than the main one, or in a program with its own handler of SIGINT, nothing changes.
 
     Args:
-        tell: receives a message for the user when the first Ctrl-C arrives.
+        tell: Receives a message for the user when the first Ctrl-C arrives.
     """
     request = StopRequest()
 

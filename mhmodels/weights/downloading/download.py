@@ -46,7 +46,7 @@ def download(url: str, target: Path, digest: Digest) -> Path:
     The received part lies beside the target as `NAME.part`, so that a later call continues from there.
 
     Args:
-        url: http or https address.
+        url: Http or https address.
         target: Path of the file to write.
         digest: Required hash.
 

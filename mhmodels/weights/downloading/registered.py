@@ -41,7 +41,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
         name: Name that `weights=` takes; weights of several networks may share it.
         model: NAME or NAME@WIDTH of the network.
         file: Name of a file in the package's folder `weights/shipped`; either this or `url`.
-        url: http or https address of the file.
+        url: Http or https address of the file.
         sha256: Hash of the file; either this or `md5`.
         md5: Hash of the file, where the publisher gives no other.
         foreign: Whether the file is a Keras file that must be imported first.

@@ -114,7 +114,7 @@ def request_missing(url: str, part: Path, offset: int, report: Report, clock: Ti
     """One request for what is missing, appended to `part`; returns the size of the whole file if the server tells.
 
     Raises:
-        WeightsError: more than a file of weights has, or the server sends on to somewhere else than the web.
+        WeightsError: More than a file of weights has, or the server sends on to somewhere else than the web.
         OSError, http.client.HTTPException, ValueError: whatever the connection and the server's answer meet.
     """
     request = _request(url)

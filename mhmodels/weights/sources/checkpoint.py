@@ -95,10 +95,10 @@ def read_checkpoint(prefix: str) -> WeightsSource:
     """Reads names, shapes and structure of a checkpoint; arrays are read when their variable is.
 
     Args:
-        prefix: the path without `.index`.
+        prefix: The path without `.index`.
 
     Raises:
-        WeightsError: corrupt, truncated, incomplete, or without an object graph.
+        WeightsError: Corrupt, truncated, incomplete, or without an object graph.
     """
     reader, graph = _open(prefix)
     shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items() if name != GRAPH_KEY}

@@ -92,7 +92,7 @@ class Array:
         """Its values.
 
         Raises:
-            WeightsError: they are no numbers of up to 8 bytes, are damaged, or take longer or more memory than they may.
+            WeightsError: They are no numbers of up to 8 bytes, are damaged, or take longer or more memory than they may.
         """
         if not self._code:
             raise WeightsError(
@@ -155,7 +155,7 @@ class Opened:
         """Reads all of it, for whoever opens the file in this process afterwards.
 
         Raises:
-            WeightsError: something in it is damaged.
+            WeightsError: Something in it is damaged.
         """
         sizes = [array.nbytes for array in self.arrays()]
         self._reader.check(self.path, self._number, sum(sizes), max(sizes, default=0))
@@ -314,11 +314,11 @@ def open_file(path: str | os.PathLike[str], member: str) -> Iterator[Opened]:
     """Opens an HDF5 file, or the one that a zip file holds, in the child.
 
     Args:
-        path: of either.
-        member: its name in a zip file.
+        path: Of either.
+        member: Its name in a zip file.
 
     Raises:
-        WeightsError: no regular file, none of HDF5, damaged, or one that unpacks to more than a file of its size may.
+        WeightsError: No regular file, none of HDF5, damaged, or one that unpacks to more than a file of its size may.
     """
     text, place = os.fspath(path), Path(path)
     try:

@@ -43,8 +43,8 @@ class Stored(NamedTuple):
     """A model as a file or an object holds it: its layers, and the models among them.
 
     Attributes:
-        name: of the model.
-        layers: in the order of the model (`in_order`), or by class and number.
+        name: Of the model.
+        layers: In the order of the model (`in_order`), or by class and number.
     """
 
     name: str
@@ -57,7 +57,7 @@ def open_h5(path: str | os.PathLike[str]) -> Iterator[Group]:
     """Opens an HDF5 file, or the one inside a `.keras` file, for reading; gives its root.
 
     Raises:
-        WeightsError: it cannot be read, or is no such file, now or later while it is open.
+        WeightsError: It cannot be read, or is no such file, now or later while it is open.
     """
     with open_file(path, KERAS_WEIGHTS) as opened:
         yield opened.root
@@ -67,7 +67,7 @@ def check_keras_file(path: str | os.PathLike[str]) -> None:
     """Reads the weights in a `.keras` file whole in the contained process, before Keras opens them in this one.
 
     Raises:
-        WeightsError: no such file, damaged, or one that unpacks to more than a file of its size may.
+        WeightsError: No such file, damaged, or one that unpacks to more than a file of its size may.
     """
     with open_file(path, KERAS_WEIGHTS) as opened:
         opened.check()
@@ -77,7 +77,7 @@ def read_h5(file: Group, path: str) -> WeightsSource:
     """Reads names, shapes and order of an open Keras file; arrays are read when their variable is, while it is open.
 
     Raises:
-        WeightsError: no Keras file.
+        WeightsError: No Keras file.
     """
     if LAYERS_GROUP in file.members or "_layer_checkpoint_dependencies" in file.members:
         model, kind = Stored("model", tuple(_keras3_layers(file, path)), in_order=False), "Keras weights file"
@@ -213,7 +213,7 @@ def group_at(parent: Group, name: str, path: str) -> Group:
     """A group inside the file, never behind a link that leads out of it.
 
     Raises:
-        WeightsError: there is none.
+        WeightsError: There is none.
     """
     found = _inside(parent, name, path)
     if not isinstance(found, Group):
@@ -225,7 +225,7 @@ def dataset_variable(parent: Group, name: str, path: str) -> Variable:
     """An array inside the file as a variable.
 
     Raises:
-        WeightsError: there is none, or its values are kept outside the file; when it is read, too, if it holds no numbers.
+        WeightsError: There is none, or its values are kept outside the file; when it is read, too, if it holds no numbers.
     """
     found = _inside(parent, name, path)
     if not isinstance(found, Array) or not found.inside:

@@ -17,9 +17,9 @@ class Baseline(Checked, frozen=True, kw_only=True):
     """A network with a latency measured in the same conditions as the data of a cost model.
 
     Attributes:
-        model: name of the network.
-        architecture_id: id of its architecture.
-        ms: latency in ms, above 0.
+        model: Name of the network.
+        architecture_id: Id of its architecture.
+        ms: Latency in ms, above 0.
     """
 
     model: str
@@ -31,8 +31,8 @@ def baselines_of(rows: Iterable[Measurement], speed: ReferenceSpeed | None) -> t
     """Latencies of rows at a common reference speed.
 
     Args:
-        rows: rows of one hardware.
-        speed: reference speed of the samples, None if they were not timed in turns. Rows with another reference network are left
+        rows: Rows of one hardware.
+        speed: Reference speed of the samples, None if they were not timed in turns. Rows with another reference network are left
             out, and so are networks that the hardware does not run.
     """
     alike = [row for row in rows if (row.turns.model_hash if row.turns else "") == _reference(speed)]
@@ -46,12 +46,12 @@ def stored_baselines(store: Store, beside: Sequence[Measurement], speed: Referen
     """Latencies of networks outside of spaces that a store has, measured in the same conditions as samples.
 
     Args:
-        store: measurement store.
-        beside: rows of the samples, at least one, all with the same `Measurement.conditions`.
-        speed: their reference speed.
+        store: Measurement store.
+        beside: Rows of the samples, at least one, all with the same `Measurement.conditions`.
+        speed: Their reference speed.
 
     Raises:
-        StoreError: the store cannot be read.
+        StoreError: The store cannot be read.
     """
     like = next((row for row in beside if row.supported), beside[0])
     rows = store.latest(

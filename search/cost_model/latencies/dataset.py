@@ -24,8 +24,8 @@ class Latencies(NamedTuple):
         encodings: (n, decisions), int16, canonical, each once.
         ms: (n,), float64, milliseconds above 0.
         distributions: (n,), distribution of each network, "" where unknown; empty if all are unknown.
-        origin: hardware and conditions of the latencies.
-        remarks: what was left out or merged, for people.
+        origin: Hardware and conditions of the latencies.
+        remarks: What was left out or merged, for people.
 
     Example:
         >>> from mhmodels.search import Latencies, LatencyOrigin, get_space, sample
@@ -50,12 +50,12 @@ def merged(
     """Merges several latencies of one network into their median.
 
     Args:
-        space: space of the networks.
+        space: Space of the networks.
         encodings: (n, decisions), with repetitions.
         ms: (n,), milliseconds.
         names: (n,), distributions, "" where unknown.
-        origin: hardware and conditions of the latencies.
-        remarks: remarks so far.
+        origin: Hardware and conditions of the latencies.
+        remarks: Remarks so far.
     """
     unique, first, place = np.unique(space.canonical(encodings), axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)
@@ -79,12 +79,12 @@ def unseen_latencies(found: Latencies, model: CostModel, space: SearchSpace) -> 
     """Leaves out the networks that a cost model was fitted to.
 
     Args:
-        found: latencies.
-        model: the cost model.
-        space: space of the networks.
+        found: Latencies.
+        model: The cost model.
+        space: Space of the networks.
 
     Raises:
-        CostModelError: no network is left.
+        CostModelError: No network is left.
     """
     known = set(model.trained_on)
     keep = np.array([digest not in known for digest in encoding_hashes(space, found.encodings)])

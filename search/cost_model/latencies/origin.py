@@ -12,11 +12,11 @@ class LatencyOrigin(NamedTuple):
     """Hardware and conditions of latencies.
 
     Attributes:
-        hardware: hardware id.
-        kind: how the latencies came about, as in `Measurement`.
-        file_format: format of the measured files (`float32`, `int8`, …), "" if unknown.
-        environment: device, runtime and configuration; None if unknown.
-        baselines: zoo networks with known latencies in the same conditions.
+        hardware: Hardware id.
+        kind: How the latencies came about, as in `Measurement`.
+        file_format: Format of the measured files (`float32`, `int8`, …), "" if unknown.
+        environment: Device, runtime and configuration; None if unknown.
+        baselines: Zoo networks with known latencies in the same conditions.
 
     Example:
         >>> from mhmodels.search import LatencyOrigin

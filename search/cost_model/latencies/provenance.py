@@ -31,10 +31,10 @@ class Provenance(_Marked, frozen=True):
     """The fields of a provenance that matter when its table is read.
 
     Attributes:
-        environments: environment by hardware id.
-        space: name of the space.
-        schema: schema of the space's encodings.
-        baselines: zoo networks measured beside the table's networks, by hardware id.
+        environments: Environment by hardware id.
+        space: Name of the space.
+        schema: Schema of the space's encodings.
+        baselines: Zoo networks measured beside the table's networks, by hardware id.
     """
 
     environments: dict[str, Environment | None]
@@ -58,15 +58,15 @@ def provenance_of(path: Path, space: SearchSpace) -> Provenance | None:
     """Reads the provenance beside a table.
 
     Args:
-        path: the table (`FILE.csv`).
-        space: space that its encodings should belong to.
+        path: The table (`FILE.csv`).
+        space: Space that its encodings should belong to.
 
     Returns:
         The provenance; None if there is no `FILE.json`, or if that is a JSON file of something else.
 
     Raises:
-        FileFormatError: the provenance is damaged.
-        SpaceError: the provenance is of another space or version, whose encodings mean other networks.
+        FileFormatError: The provenance is damaged.
+        SpaceError: The provenance is of another space or version, whose encodings mean other networks.
     """
     beside = path.with_suffix(".json")
     if path.suffix.lower() != ".csv" or not os.path.lexists(beside):

@@ -49,16 +49,16 @@ def read_latencies(
     The environment of a table that `search collect` wrote is taken from the provenance beside it.
 
     Args:
-        path: the file.
-        space: space that the networks belong to.
-        origin: hardware of the latencies, or its id. Kind, format and environment are taken from the store for its rows.
-        store: measurement store for rows without a latency.
-        where: as in `stored_latencies`.
+        path: The file.
+        space: Space that the networks belong to.
+        origin: Hardware of the latencies, or its id. Kind, format and environment are taken from the store for its rows.
+        store: Measurement store for rows without a latency.
+        where: As in `stored_latencies`.
 
     Raises:
-        FileFormatError: the file cannot be read, or a row is wrong; the message has its line.
-        SpaceError: a network is not a member of the space, or the provenance is of another space or version.
-        CostModelError: a latency is not a finite number of milliseconds above 0, or there is none at all; or latencies of the
+        FileFormatError: The file cannot be read, or a row is wrong; the message has its line.
+        SpaceError: A network is not a member of the space, or the provenance is of another space or version.
+        CostModelError: A latency is not a finite number of milliseconds above 0, or there is none at all; or latencies of the
             file and of the store come from different conditions.
 
     Example:

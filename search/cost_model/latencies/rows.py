@@ -35,14 +35,14 @@ def file_rows(text: bytes, path: Path) -> list[tuple[int, Mapping[str, object]]]
     """Parses a file.
 
     Args:
-        text: content of the file.
-        path: its path; the suffix `.csv` or `.tsv` means a table, others JSON lines.
+        text: Content of the file.
+        path: Its path; the suffix `.csv` or `.tsv` means a table, others JSON lines.
 
     Returns:
         (line number, fields by name) of each row.
 
     Raises:
-        FileFormatError: the file is not JSON lines or a table with the expected columns.
+        FileFormatError: The file is not JSON lines or a table with the expected columns.
     """
     return list(_csv_rows(text, path) if path.suffix.lower() in DELIMITERS else _json_rows(text, path))
 
@@ -98,14 +98,14 @@ def read_csv(content: bytes, path: Path) -> tuple[list[str], list[tuple[int, dic
     """Parses a table with a header (`.csv` with commas, `.tsv` with tabs).
 
     Args:
-        content: content of the file.
-        path: its path.
+        content: Content of the file.
+        path: Its path.
 
     Returns:
         Header, and (line number, fields by column) of each row, as `csv.DictReader` gives them.
 
     Raises:
-        FileFormatError: the file is not UTF-8 text, has a column twice, or is wrongly quoted. An unclosed quote would swallow all
+        FileFormatError: The file is not UTF-8 text, has a column twice, or is wrongly quoted. An unclosed quote would swallow all
             lines after it.
     """
     line, rows = 1, list[tuple[int, dict[Any, Any]]]()
@@ -133,16 +133,16 @@ def encoding_of(row: Mapping[str, object], space: SearchSpace, where: str) -> En
     """The encoding of the network in a row.
 
     Args:
-        row: fields by name: `encoding` or `architecture`, as in `read_latencies`. A `schema` must be the space's.
-        space: space that the network belongs to.
-        where: file and line, for messages.
+        row: Fields by name: `encoding` or `architecture`, as in `read_latencies`. A `schema` must be the space's.
+        space: Space that the network belongs to.
+        where: File and line, for messages.
 
     Returns:
         (decisions,), int16.
 
     Raises:
-        SpaceError: the network is not a member of the space.
-        FileFormatError: the row is wrong.
+        SpaceError: The network is not a member of the space.
+        FileFormatError: The row is wrong.
     """
     try:
         return _encoding(row, space)
@@ -180,12 +180,12 @@ def latency_of(row: Mapping[str, object], where: str) -> float | None:
     """The latency in a row, in ms; None if it has none.
 
     Args:
-        row: fields by name.
-        where: file and line, for messages.
+        row: Fields by name.
+        where: File and line, for messages.
 
     Raises:
-        FileFormatError: the field is not a decimal number, or several fields contradict each other.
-        CostModelError: the number is not a possible latency, which means that the measurement is broken.
+        FileFormatError: The field is not a decimal number, or several fields contradict each other.
+        CostModelError: The number is not a possible latency, which means that the measurement is broken.
     """
     found: dict[str, float] = {}
     for name in LATENCIES:

@@ -24,12 +24,12 @@ def write_samples(sample: Sample, space: SearchSpace, path: Path) -> None:
     build and measure the network.
 
     Args:
-        sample: the networks.
-        space: their space.
+        sample: The networks.
+        space: Their space.
         path: `FILE.jsonl`.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: The file cannot be written.
 
     Example:
         >>> import tempfile
@@ -65,11 +65,11 @@ def read_samples(path: str | os.PathLike[str], space: SearchSpace) -> Sample:
 
     Args:
         path: JSON lines, or a table (`.csv`, `.tsv`).
-        space: space that the networks belong to.
+        space: Space that the networks belong to.
 
     Raises:
-        FileFormatError: the file cannot be read, or has no networks.
-        SpaceError: a network is not a member of the space.
+        FileFormatError: The file cannot be read, or has no networks.
+        SpaceError: A network is not a member of the space.
 
     Example:
         >>> import tempfile

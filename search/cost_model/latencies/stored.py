@@ -26,15 +26,15 @@ def stored_latencies(store: Store, space: SearchSpace, hardware: str, where: Map
     """Reads the latencies that a collection stored for a space's networks on one hardware.
 
     Args:
-        store: measurement store.
-        space: space of the networks; the model names of their rows are `SearchSpace.label`.
-        hardware: hardware id.
-        where: conditions that rows must have, by their name in `Measurement.conditions`, for example
+        store: Measurement store.
+        space: Space of the networks; the model names of their rows are `SearchSpace.label`.
+        hardware: Hardware id.
+        where: Conditions that rows must have, by their name in `Measurement.conditions`, for example
             `{"configuration.mode": "burst"}`. Needed where the store has rows of several conditions.
 
     Raises:
-        CostModelError: the store has no such rows, or rows of several conditions.
-        StoreError: the store cannot be read.
+        CostModelError: The store has no such rows, or rows of several conditions.
+        StoreError: The store cannot be read.
 
     Example:
         >>> import tempfile
@@ -84,18 +84,18 @@ def look_up(
     """Looks up the latencies of networks in a store.
 
     Args:
-        store: measurement store.
-        space: space of the networks.
+        store: Measurement store.
+        space: Space of the networks.
         encodings: (decisions,) each.
-        origin: hardware of the latencies, and what is known about them.
-        where: as in `stored_latencies`.
+        origin: Hardware of the latencies, and what is known about them.
+        where: As in `stored_latencies`.
 
     Returns:
         Milliseconds by the bytes of the encoding, None where the hardware does not run the network; and the origin of the rows.
 
     Raises:
-        CostModelError: the store has rows of several conditions, or none that `where` admits.
-        StoreError: the store cannot be read.
+        CostModelError: The store has rows of several conditions, or none that `where` admits.
+        StoreError: The store cannot be read.
     """
     ids = {encoding.tobytes(): space.build(encoding).architecture_id for encoding in encodings}
     rows = _comparable(_latest(store, origin.hardware, ids.values(), where), origin.hardware)
@@ -124,7 +124,7 @@ def _latest_where(store: Store, hardware: str, ids: Collection[str] | None, wher
     """The latest row of each network among those with certain conditions.
 
     Raises:
-        CostModelError: no row has these conditions; the message names those that exist.
+        CostModelError: No row has these conditions; the message names those that exist.
     """
     rows = [row for row in store.of_hardware(hardware) if ids is None or row.architecture_id in ids]
     for name, wanted in where.items():

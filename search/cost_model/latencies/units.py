@@ -29,9 +29,9 @@ class _KnownLatencies(NamedTuple):
     """Latencies of the same networks that are known to be in ms.
 
     Attributes:
-        source: where they come from, for people.
-        same_hardware: whether they are of the same hardware.
-        ratio: median ratio of the data to them.
+        source: Where they come from, for people.
+        same_hardware: Whether they are of the same hardware.
+        ratio: Median ratio of the data to them.
     """
 
     source: str
@@ -43,11 +43,11 @@ def unit_doubt(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: s
     """Compares latencies with known ones of the same networks.
 
     Args:
-        space: space of the networks.
+        space: Space of the networks.
         encodings: (n, decisions), int16.
         ms: (n,), latencies as they were read.
-        hardware: hardware id that the user stated.
-        store: measurement store that may have rows of this hardware, if any.
+        hardware: Hardware id that the user stated.
+        store: Measurement store that may have rows of this hardware, if any.
 
     Returns:
         Why the latencies seem to be in another unit than ms; "" if they do not.

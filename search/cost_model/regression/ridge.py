@@ -25,8 +25,8 @@ class Ridge(NamedTuple):
 
     Attributes:
         weights: (features,).
-        strength: penalty, relative to the mean squared length of the design's rows.
-        loo_error: root mean square error of leave-one-out prediction, in the unit of the target.
+        strength: Penalty, relative to the mean squared length of the design's rows.
+        loo_error: Root mean square error of leave-one-out prediction, in the unit of the target.
         left_out: (n,), prediction for each sample by a fit to all others; of the unconstrained solution if `nonnegative`.
     """
 
@@ -77,7 +77,7 @@ class RidgeSystem:
 
         Args:
             target: (n,).
-            nonnegative: whether to exclude weights below 0. The strength is that of the unconstrained solution.
+            nonnegative: Whether to exclude weights below 0. The strength is that of the unconstrained solution.
         """
         penalties = STRENGTHS * self._mean_square
         residuals = [self._decomposition.loo(target, penalty) for penalty in penalties]
@@ -97,7 +97,7 @@ def ridge(design: Design, target: Floats, scales: Floats, *, nonnegative: bool =
         design: (n, features), NumPy or SciPy sparse.
         target: (n,).
         scales: (features,), expected magnitude of each weight, at least 0.
-        nonnegative: whether to exclude weights below 0. The strength is that of the unconstrained solution.
+        nonnegative: Whether to exclude weights below 0. The strength is that of the unconstrained solution.
     """
     return RidgeSystem(design, scales).solve(target, nonnegative=nonnegative)
 

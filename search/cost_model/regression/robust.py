@@ -45,8 +45,8 @@ class Judged(NamedTuple):
     Attributes:
         kept: (n,), the latencies to fit to.
         scale: (n,), in ms: errors are relative to it. The fitted latency, at least `floor`.
-        floor: latency in ms from which on errors are relative.
-        spearman: rank correlation of leave-one-out predictions with the kept latencies, with these scales and with equal ones.
+        floor: Latency in ms from which on errors are relative.
+        spearman: Rank correlation of leave-one-out predictions with the kept latencies, with these scales and with equal ones.
     """
 
     kept: Bools
@@ -74,9 +74,9 @@ def far_off(
     Args:
         ms: (n,), latencies in ms, above 0.
         predicted: (n,), predictions in ms by a model in which the latency itself has no part.
-        floor: latency in ms below which errors are no longer relative.
-        factor: smallest factor between latency and prediction that counts as far, above 1.
-        spreads: smallest number of robust standard deviations of the log ratios that counts as far.
+        floor: Latency in ms below which errors are no longer relative.
+        factor: Smallest factor between latency and prediction that counts as far, above 1.
+        spreads: Smallest number of robust standard deviations of the log ratios that counts as far.
         among: (n,), rows that define what is usual; None for all.
 
     Returns:
@@ -134,7 +134,7 @@ def judge(design: Design, start: Floats, scales: Floats, ms: Floats, *, relative
         start: (n, k), features that explain log latencies roughly.
         scales: (features,), as in `RidgeSystem`.
         ms: (n,), latencies in ms, above 0.
-        relative: whether errors are relative to the latency; otherwise all scales are the median.
+        relative: Whether errors are relative to the latency; otherwise all scales are the median.
     """
     typical = float(np.median(ms))
     resemblance = Resemblance(design, scales)

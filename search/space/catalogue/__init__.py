@@ -37,10 +37,10 @@ def get_space(name: str) -> SearchSpace:
     """Returns the search space of a name. It is made once.
 
     Args:
-        name: name of a space, see `list_spaces`.
+        name: Name of a space, see `list_spaces`.
 
     Raises:
-        UnknownNameError: no space has this name; the message offers the nearest names.
+        UnknownNameError: No space has this name; the message offers the nearest names.
 
     Example:
         >>> from mhmodels.search import get_space

@@ -22,7 +22,7 @@ def fbnet(input_size: int = 224) -> ArchitectureSpace:
     """22 layers of fixed width, each with kernel size 3 or 5, expansion 1, 3 or 6 (or 1 with two groups), or skipped.
 
     Args:
-        input_size: side of the input in pixels.
+        input_size: Side of the input in pixels.
     """
     groups: list[BlockGroup] = [group("stem", "stem", 16, [(conv(3, 2, 1),)])]
     entering = 16

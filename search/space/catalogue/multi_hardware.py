@@ -44,14 +44,14 @@ def multi_hardware(
     """The space of section 6.1.
 
     Args:
-        bases: base widths of the stem and the five stages, in channels.
-        divisor: widths are multiples of this number.
-        stem_kernels: kernel sizes of the first convolution.
+        bases: Base widths of the stem and the five stages, in channels.
+        divisor: Widths are multiples of this number.
+        stem_kernels: Kernel sizes of the first convolution.
         style: `model_garden` has residual connections wherever shapes allow and batch normalisation on the last convolution, as
             TF Model Garden; `tunas` has no residual connection on the first block of a stage and a bias on the last convolution,
             as the code of the paper. Widths and kernel sizes are equal.
-        input_size: side of the input in pixels.
-        name: name of the space; every definition needs its own.
+        input_size: Side of the input in pixels.
+        name: Name of the space; every definition needs its own.
     """
     template = _template(
         [widths(base, TUNAS_RATIOS, divisor) for base in bases],

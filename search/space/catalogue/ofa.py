@@ -36,9 +36,9 @@ def ofa_mobilenet_v3(
     """The space around MobileNetV3-Large.
 
     Args:
-        width: multiplier of all widths, which are rounded to multiples of 8; 1.0 and 1.2 were published.
-        input_sizes: sides of the input in pixels.
-        name: name of the space; every definition needs its own.
+        width: Multiplier of all widths, which are rounded to multiples of 8; 1.0 and 1.2 were published.
+        input_sizes: Sides of the input in pixels.
+        name: Name of the space; every definition needs its own.
     """
     stem, first, *stages = (_ROUNDING(base * width) for base in (16, 16, 24, 40, 80, 112, 160))
     rows = []
@@ -68,9 +68,9 @@ def ofa_proxylessnas(
     """The space around ProxylessNAS: ReLU6, no squeeze-excite, and a sixth stage with a single block.
 
     Args:
-        width: multiplier of all widths, which are rounded to multiples of 8; 1.3 was published.
-        input_sizes: sides of the input in pixels.
-        name: name of the space; every definition needs its own.
+        width: Multiplier of all widths, which are rounded to multiples of 8; 1.3 was published.
+        input_sizes: Sides of the input in pixels.
+        name: Name of the space; every definition needs its own.
     """
     stem, first, *stages, last = (_ROUNDING(base * width) for base in (32, 16, 24, 40, 80, 96, 192, 320, 1280))
     rows = []
@@ -102,8 +102,8 @@ def ofa_resnet50(input_sizes: Sequence[int] = INPUT_SIZES, name: str = "ofa_resn
     Once-for-All distinguishes and this one does not.
 
     Args:
-        input_sizes: sides of the input in pixels.
-        name: name of the space; every definition needs its own.
+        input_sizes: Sides of the input in pixels.
+        name: Name of the space; every definition needs its own.
     """
     outer = _scaled(64)
     inner = tuple(sorted({_ROUNDING(width // 2) for width in outer}))

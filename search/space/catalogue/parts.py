@@ -18,9 +18,9 @@ def widths(base: int, ratios: Iterable[float], *divisors: int) -> tuple[int, ...
     """Widths of a search: a base width times each ratio, rounded as TuNAS does.
 
     Args:
-        base: base width in channels.
-        ratios: multipliers.
-        divisors: widths are rounded half up to multiples of each of these.
+        base: Base width in channels.
+        ratios: Multipliers.
+        divisors: Widths are rounded half up to multiples of each of these.
 
     Returns:
         Different widths in ascending order.
@@ -41,12 +41,12 @@ def group(
     """A group with decisions `NAME_block1`, …, and `NAME_width`.
 
     Args:
-        name: prefix of the decisions' names.
-        part: part of the architecture.
-        width: width in channels, or several to choose from.
-        blocks: choices of each slot.
-        endpoint: whether the last block is an endpoint (feature map).
-        markers: as in `BlockGroup`.
+        name: Prefix of the decisions' names.
+        part: Part of the architecture.
+        width: Width in channels, or several to choose from.
+        blocks: Choices of each slot.
+        endpoint: Whether the last block is an endpoint (feature map).
+        markers: As in `BlockGroup`.
     """
     slots = tuple(OneOf(f"{name}_block{i}", tuple(choices)) for i, choices in enumerate(blocks, 1))
     options = (width,) if isinstance(width, int) else tuple(width)
@@ -67,14 +67,14 @@ def stage(
     """A stage: a first block, then required blocks, then blocks that can be skipped.
 
     Args:
-        name: prefix of the decisions' names.
-        width: width in channels, or several to choose from.
-        first: choices of the first block.
-        repeated: choices of all other blocks.
-        optional: number of blocks that can be skipped.
-        required: number of blocks between these and the first.
-        endpoint: whether the last block is an endpoint (feature map).
-        markers: as in `BlockGroup`.
+        name: Prefix of the decisions' names.
+        width: Width in channels, or several to choose from.
+        first: Choices of the first block.
+        repeated: Choices of all other blocks.
+        optional: Number of blocks that can be skipped.
+        required: Number of blocks between these and the first.
+        endpoint: Whether the last block is an endpoint (feature map).
+        markers: As in `BlockGroup`.
     """
     blocks = [first, *[repeated] * required, *[(*repeated, SKIP)] * optional]
     return group(name, "stage", width, blocks, endpoint=endpoint, markers=markers)
