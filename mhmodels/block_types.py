@@ -24,7 +24,7 @@ Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
 Stride: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4)]
 Filters: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
 Groups: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=65536)]
-Ratio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
+ExpansionRatio: TypeAlias = Annotated[float, msgspec.Meta(gt=0, le=64)]
 
 
 class _Block(Checked, frozen=True, kw_only=True, cache_hash=True, tag_field="type"):
@@ -69,7 +69,7 @@ class Conv(_Block, frozen=True, kw_only=True, tag="conv"):
     bias: bool = False
     groups: Groups = 1
     scaling: Scaling = "always"
-    expansion: Ratio | None = None
+    expansion: ExpansionRatio | None = None
     residual: bool = False
     endpoint: bool = False
 
@@ -113,7 +113,7 @@ class SqueezeExcite(Checked, frozen=True, kw_only=True):
     """
 
     field_error: ClassVar = ArchitectureError
-    ratio: Ratio = 0.25
+    ratio: ExpansionRatio = 0.25
     of: Literal["expanded", "input"] = "expanded"
     divisor: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 8
     activation: Activation = "relu"
@@ -142,7 +142,7 @@ class InvertedBottleneck(_Block, frozen=True, kw_only=True, tag="inverted_bottle
     filters: Filters
     kernel: Kernel = 3
     stride: Stride = 1
-    expansion: Ratio | None = None
+    expansion: ExpansionRatio | None = None
     expanded_filters: Filters | None = None
     activation: Activation = "relu"
     squeeze_excite: SqueezeExcite | None = None
@@ -161,7 +161,7 @@ class FusedInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="fused_inve
     filters: Filters
     kernel: Kernel = 3
     stride: Stride = 1
-    expansion: Ratio | None = None
+    expansion: ExpansionRatio | None = None
     expanded_filters: Filters | None = None
     activation: Activation = "relu"
     squeeze_excite: SqueezeExcite | None = None
@@ -181,7 +181,7 @@ class UniversalInvertedBottleneck(_Block, frozen=True, kw_only=True, tag="univer
 
     type_name: ClassVar[str] = "universal_inverted_bottleneck"
     filters: Filters
-    expansion: Ratio
+    expansion: ExpansionRatio
     start_kernel: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
     middle_kernel: Annotated[int, msgspec.Meta(ge=0, le=31)] = 0
     stride: Stride = 1
@@ -206,7 +206,7 @@ class Bottleneck(_Block, frozen=True, kw_only=True, tag="bottleneck"):
 
     type_name: ClassVar[str] = "bottleneck"
     filters: Filters
-    expansion: Ratio
+    expansion: ExpansionRatio
     kernel: Kernel = 3
     stride: Stride = 1
     activation: Rectifier = "relu"

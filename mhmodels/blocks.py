@@ -22,11 +22,11 @@ from mhmodels.architecture import (
 )
 from mhmodels.errors import ArchitectureError
 
-Kind: TypeAlias = Literal[
+OperationKind: TypeAlias = Literal[
     "conv", "depthwise", "add", "multiply", "pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape", "softmax"
 ]
 """`pool` is global average pooling; the other two have a kernel and a stride."""
-WINDOWED: tuple[Kind, ...] = ("conv", "depthwise", "max_pool", "average_pool")
+WINDOWED: tuple[OperationKind, ...] = ("conv", "depthwise", "max_pool", "average_pool")
 """Kinds that have a kernel and a stride."""
 
 
@@ -34,11 +34,11 @@ MAX_CHANNELS = 1 << 22
 """Widths that grow with the channels read would grow without end in a network of many blocks."""
 
 
-class Step(NamedTuple):
+class BlockStep(NamedTuple):
     """An operation inside a block, before it has a place in a network: inputs are suffixes, '' is the block's input."""
 
     suffix: str
-    kind: Kind
+    kind: OperationKind
     inputs: tuple[str, ...]
     in_channels: int
     channels: int
@@ -65,7 +65,7 @@ def _block_filters(filters: int, rounding: Rounding, width: float) -> int:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def block_steps(block: Block, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+def block_steps(block: Block, channels: int, rounding: Rounding, width: float) -> tuple[BlockStep, ...]:
     """The steps of a block that reads so many channels, at a width multiplier.
 
     Raises:
@@ -81,7 +81,7 @@ def block_steps(block: Block, channels: int, rounding: Rounding, width: float) -
     return steps
 
 
-def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple[BlockStep, ...]:
     if block.expansion is None:
         filters = scaled_filters(block.filters, rounding, width, block.scaling)
     else:
@@ -90,32 +90,34 @@ def _conv(block: Conv, channels: int, rounding: Rounding, width: float) -> tuple
         raise ArchitectureError(
             f"conv: field 'groups' is {block.groups}, expected a divisor of the {channels} channels read and {filters} written"
         )
-    step = Step(
+    step = BlockStep(
         "conv", "conv", ("",), channels, filters, block.kernel, block.stride,
         block.groups, block.bias, block.batch_norm, block.activation,
     )  # fmt: skip
     return (step, *_residual(block.residual, block.stride, channels, filters, "conv"))
 
 
-def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int, activation: Activation) -> Step:
-    return Step(suffix, "depthwise", (source,), channels, channels, kernel, stride, channels, False, True, activation)
+def _depthwise(suffix: str, source: str, channels: int, kernel: int, stride: int, activation: Activation) -> BlockStep:
+    return BlockStep(suffix, "depthwise", (source,), channels, channels, kernel, stride, channels, False, True, activation)
 
 
-def _pointwise(suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear", groups: int = 1) -> Step:
+def _pointwise(
+    suffix: str, source: str, channels: int, filters: int, activation: Activation = "linear", groups: int = 1
+) -> BlockStep:
     if channels % groups or filters % groups:
         raise ArchitectureError(
             f"field 'groups' is {groups}, expected a divisor of the {channels} channels read and {filters} written by '{suffix}'"
         )
-    return Step(suffix, "conv", (source,), channels, filters, groups=groups, batch_norm=True, activation=activation)
+    return BlockStep(suffix, "conv", (source,), channels, filters, groups=groups, batch_norm=True, activation=activation)
 
 
-def _residual(wanted: bool, stride: int, channels: int, filters: int, source: str) -> tuple[Step, ...]:
+def _residual(wanted: bool, stride: int, channels: int, filters: int, source: str) -> tuple[BlockStep, ...]:
     if not wanted or stride != 1 or channels != filters:
         return ()
-    return (Step("add", "add", ("", source), filters, filters),)
+    return (BlockStep("add", "add", ("", source), filters, filters),)
 
 
-def _separable(block: Separable, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+def _separable(block: Separable, channels: int, rounding: Rounding, width: float) -> tuple[BlockStep, ...]:
     filters = _block_filters(block.filters, rounding, width)
     return (
         _depthwise("depthwise", "", channels, block.kernel, block.stride, block.activation),
@@ -136,18 +138,18 @@ def _expanded(
     return None if block.expansion is None else rounding(channels * block.expansion)
 
 
-def _squeeze_excite(se: SqueezeExcite, source: str, entering: int, channels: int) -> tuple[Step, ...]:
+def _squeeze_excite(se: SqueezeExcite, source: str, entering: int, channels: int) -> tuple[BlockStep, ...]:
     base = channels if se.of == "expanded" else entering
     reduced = Rounding(divisor=se.divisor, minimum=se.divisor)(max(1, int(base * se.ratio)))
     return (
-        Step("squeeze", "pool", (source,), channels, channels),
-        Step("reduce", "conv", ("squeeze",), channels, reduced, bias=True, activation=se.activation),
-        Step("gate", "conv", ("reduce",), reduced, channels, bias=True, activation=se.gate),
-        Step("excite", "multiply", (source, "gate"), channels, channels),
+        BlockStep("squeeze", "pool", (source,), channels, channels),
+        BlockStep("reduce", "conv", ("squeeze",), channels, reduced, bias=True, activation=se.activation),
+        BlockStep("gate", "conv", ("reduce",), reduced, channels, bias=True, activation=se.gate),
+        BlockStep("excite", "multiply", (source, "gate"), channels, channels),
     )
 
 
-def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rounding, width: float) -> tuple[BlockStep, ...]:
     filters = _block_filters(block.filters, rounding, width)
     expanded = _expanded(block, channels, rounding, width)
     inner = channels if expanded is None else expanded
@@ -158,11 +160,11 @@ def _inverted_bottleneck(block: InvertedBottleneck, channels: int, rounding: Rou
 
 def _fused_inverted_bottleneck(
     block: FusedInvertedBottleneck, channels: int, rounding: Rounding, width: float
-) -> tuple[Step, ...]:
+) -> tuple[BlockStep, ...]:
     filters = _block_filters(block.filters, rounding, width)
     inner = _expanded(block, channels, rounding, width)
     assert inner is not None
-    fused = Step(
+    fused = BlockStep(
         "fused", "conv", ("",), channels, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
     )
     return (fused, *_projected(block, "fused", channels, inner, filters))
@@ -170,7 +172,7 @@ def _fused_inverted_bottleneck(
 
 def _projected(
     block: InvertedBottleneck | FusedInvertedBottleneck, source: str, channels: int, inner: int, filters: int
-) -> tuple[Step, ...]:
+) -> tuple[BlockStep, ...]:
     """Returns squeeze-excite if there is one, the linear projection, and the residual addition."""
     excite = () if block.squeeze_excite is None else _squeeze_excite(block.squeeze_excite, source, channels, inner)
     groups = block.groups if isinstance(block, InvertedBottleneck) else 1
@@ -183,10 +185,10 @@ def _projected(
 
 def _universal_inverted_bottleneck(
     block: UniversalInvertedBottleneck, channels: int, rounding: Rounding, width: float
-) -> tuple[Step, ...]:
+) -> tuple[BlockStep, ...]:
     filters = _block_filters(block.filters, rounding, width)
     inner = rounding(channels * block.expansion)
-    steps: list[Step] = []
+    steps: list[BlockStep] = []
     if block.start_kernel:
         stride = 1 if block.middle_kernel else block.stride
         steps.append(_depthwise("start", "", channels, block.start_kernel, stride, "linear"))
@@ -197,10 +199,10 @@ def _universal_inverted_bottleneck(
     return (*steps, *_residual(block.residual, block.stride, channels, filters, "project"))
 
 
-def _bottleneck(block: Bottleneck, channels: int, rounding: Rounding, width: float) -> tuple[Step, ...]:
+def _bottleneck(block: Bottleneck, channels: int, rounding: Rounding, width: float) -> tuple[BlockStep, ...]:
     filters = _block_filters(block.filters, rounding, width)
     inner = rounding(filters * block.expansion)
-    middle = Step(
+    middle = BlockStep(
         "middle", "conv", ("reduce",), inner, inner, block.kernel, block.stride, batch_norm=True, activation=block.activation
     )
     shortcut = _shortcut(block, channels, filters)
@@ -209,26 +211,28 @@ def _bottleneck(block: Bottleneck, channels: int, rounding: Rounding, width: flo
         middle,
         _pointwise("expand", "middle", inner, filters),
         *shortcut,
-        Step("add", "add", (shortcut[-1].suffix if shortcut else "", "expand"), filters, filters, activation=block.activation),
+        BlockStep(
+            "add", "add", (shortcut[-1].suffix if shortcut else "", "expand"), filters, filters, activation=block.activation
+        ),
     )
 
 
-def _shortcut(block: Bottleneck, channels: int, filters: int) -> tuple[Step, ...]:
+def _shortcut(block: Bottleneck, channels: int, filters: int) -> tuple[BlockStep, ...]:
     """What brings a bottleneck's input to its output's shape; nothing where it has that already."""
     if block.stride == 1 and channels == filters:
         return ()
     if block.stride == 1 or block.shortcut == "conv":
-        return (Step("shortcut", "conv", ("",), channels, filters, 1, block.stride, batch_norm=True),)
+        return (BlockStep("shortcut", "conv", ("",), channels, filters, 1, block.stride, batch_norm=True),)
     # Of parallel branches TensorFlow's converter writes that first whose name is first: reduce before this one.
-    subsample = Step("subsample", "average_pool", ("",), channels, channels, block.stride, block.stride)
+    subsample = BlockStep("subsample", "average_pool", ("",), channels, channels, block.stride, block.stride)
     return (subsample, _pointwise("shortcut", "subsample", channels, filters))
 
 
-def _max_pool(block: MaxPool, channels: int, *_: object) -> tuple[Step, ...]:
-    return (Step("pool", "max_pool", ("",), channels, channels, block.kernel, block.stride),)
+def _max_pool(block: MaxPool, channels: int, *_: object) -> tuple[BlockStep, ...]:
+    return (BlockStep("pool", "max_pool", ("",), channels, channels, block.kernel, block.stride),)
 
 
-_LOWERINGS: dict[type, Callable[..., tuple[Step, ...]]] = {
+_LOWERINGS: dict[type, Callable[..., tuple[BlockStep, ...]]] = {
     Conv: _conv,
     Separable: _separable,
     InvertedBottleneck: _inverted_bottleneck,

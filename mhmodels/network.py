@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from mhmodels.architecture import Activation, Architecture, Block, Bottleneck, Conv, Gate, MaxPool, Rounding, Separable
-from mhmodels.blocks import Kind, block_steps
+from mhmodels.blocks import OperationKind, block_steps
 from mhmodels.errors import ArchitectureError
 
 IMAGE = "image"
@@ -39,7 +39,7 @@ class Op(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: OperationKind
     inputs: tuple[str, ...]
     in_channels: int
     channels: int

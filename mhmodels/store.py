@@ -18,7 +18,7 @@ import msgspec
 from mhmodels.errors import MeasurementError, StoreError
 from mhmodels.hardware.conditions import Conditions
 from mhmodels.hardware.measurement import Environment, Measurement, steadier
-from mhmodels.system.databases import Kind, open_database, real_path, translated
+from mhmodels.system.databases import DatabaseKind, open_database, real_path, translated
 from mhmodels.system.places import data_path
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ CREATE INDEX measurements_by_file ON measurements (model_hash, hardware);
 CREATE INDEX measurements_by_architecture ON measurements (architecture_id, hardware);
 """
 # All rows of version 1 are rows of version 2; the number keeps older readers from rows that they do not know.
-_KIND = Kind("a measurement store", APPLICATION_ID, VERSION, _SCHEMA, REMEDY)
+_KIND = DatabaseKind("a measurement store", APPLICATION_ID, VERSION, _SCHEMA, REMEDY)
 _COLUMNS = (
     "time", "model_hash", "architecture_id", "model", "weights", "hardware", "format", "kind", "threads", "batch", "runs",
     "median_ms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,25 @@ assert export.WHOSE == search.WHOSE == "the user's"
 assert "android_bench" not in __import__("sys").modules
 print(mhmodels.export.quantisation.scheme.__name__, len(COMMANDS) > 9)
 """
+
+
+SAME_EVERYWHERE = {"Floats"}
+"""Aliases that mean the same in every module that defines them."""
+
+
+def test_a_public_class_or_alias_has_a_name_of_its_own() -> None:
+    modules: dict[str, set[str]] = {}
+    for folder in ("mhmodels", *LINKED):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                targets = [node.target] if isinstance(node, ast.AnnAssign) else getattr(node, "targets", ())
+                names = (
+                    [node.name] if isinstance(node, ast.ClassDef) else [each.id for each in targets if isinstance(each, ast.Name)]
+                )
+                for name in names:
+                    if name[0].isupper() and not name.isupper() and name not in SAME_EVERYWHERE:
+                        modules.setdefault(name, set()).add(str(path.resolve().relative_to(ROOT)))
+    assert not {name: found for name, found in modules.items() if len(found) > 1}
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mhmodels.blocks import Kind
+from mhmodels.blocks import OperationKind
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph, Range
 from mhmodels.export.quantisation.kernels import QuantisedKernel, quantised_kernel
@@ -26,7 +26,7 @@ from mhmodels.export.quantisation.parameters import (
 )
 from mhmodels.network import IMAGE, Op
 
-SHARING: tuple[Kind, ...] = ("pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape")
+SHARING: tuple[OperationKind, ...] = ("pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape")
 """Kinds of operations whose output has the parameters of their input."""
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.hardware import Answer, Hardware, HardwareCollection, Job, Runner
+    from mhmodels.hardware import Hardware, HardwareCollection, Job, MeasuredRow, Runner
     from mhmodels.store import Store
 
     Advance = Callable[[str, int, int], None]
@@ -156,9 +156,9 @@ def _requests(
 
 def _measure(
     requests: Sequence[_BenchRequest], phones: PhoneRunner, store: Store, fresh: bool, advance: Advance
-) -> list[Answer | MeasurementFailure]:
+) -> list[MeasuredRow | MeasurementFailure]:
     """Answers in the order of the requests; this machine is measured first, then all phones at the same time."""
-    results: dict[tuple[str, str, str], Answer | MeasurementFailure] = {}
+    results: dict[tuple[str, str, str], MeasuredRow | MeasurementFailure] = {}
     for request in requests:
         if request.runner is not phones:
             advance(f"{request.job.model} on {request.hardware.id}", len(results), len(requests))
@@ -175,7 +175,7 @@ def _measure(
     return [results[request.key] for request in requests]
 
 
-def _here(request: _BenchRequest, store: Store, fresh: bool) -> Answer | MeasurementFailure:
+def _here(request: _BenchRequest, store: Store, fresh: bool) -> MeasuredRow | MeasurementFailure:
     """Measures one request on this machine. A file that cannot be measured does not keep others from it.
 
     Raises:

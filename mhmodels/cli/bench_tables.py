@@ -9,12 +9,12 @@ from mhmodels.cli.common import console
 
 if TYPE_CHECKING:
     from mhmodels.architecture import Architecture
-    from mhmodels.hardware import Answer
+    from mhmodels.hardware import MeasuredRow
 
 REFERENCE = "mobilenet_v1"
 
 
-def print_phone_tables(models: Sequence[Architecture], answers: Sequence[Answer]) -> None:
+def print_phone_tables(models: Sequence[Architecture], answers: Sequence[MeasuredRow]) -> None:
     """Prints the table of the paper for every phone on which several models ran everywhere."""
     from mhmodels.report.building import compare, subjects
     from mhmodels.report.table import ComparisonTable
@@ -30,7 +30,7 @@ def print_phone_tables(models: Sequence[Architecture], answers: Sequence[Answer]
             console().print(ComparisonTable(compare(whole, base, columns, cells)))
 
 
-def print_rows(answers: Sequence[Answer]) -> None:
+def print_rows(answers: Sequence[MeasuredRow]) -> None:
     """Prints one line for each row, with its kind and with remarks."""
     from rich.markup import escape
     from rich.table import Table

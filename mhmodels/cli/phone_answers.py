@@ -17,7 +17,7 @@ from mhmodels.report.failures import MeasurementFailure
 
 if TYPE_CHECKING:
     from mhmodels.android_bench.runner import PhoneRunner
-    from mhmodels.hardware import Answer, Environment, Hardware, Job, Measurement
+    from mhmodels.hardware import Environment, Hardware, Job, MeasuredRow, Measurement
     from mhmodels.store import Store
 
 
@@ -50,7 +50,7 @@ class PhoneAnswers:
         context = click.get_current_context(silent=True)
         self._command = context.command if context is not None else None
 
-    def answers(self, requests: Sequence[PhoneRequest]) -> Iterator[tuple[PhoneRequest, Answer | MeasurementFailure]]:
+    def answers(self, requests: Sequence[PhoneRequest]) -> Iterator[tuple[PhoneRequest, MeasuredRow | MeasurementFailure]]:
         """Answers requests, those from the store first. A noisy row of the store is measured again, once.
 
         Yields:
@@ -59,7 +59,7 @@ class PhoneAnswers:
         Raises:
             StoreError: A row cannot be kept.
         """
-        from mhmodels.hardware import Answer
+        from mhmodels.hardware import MeasuredRow
 
         waiting: dict[str, list[PhoneRequest]] = {}
         known: dict[str, str] = {}
@@ -78,16 +78,16 @@ class PhoneAnswers:
                 yield request, result
             else:
                 self._store.add(result)
-                yield request, Answer(result, False)
+                yield request, MeasuredRow(result, False)
 
     def _text(self, error: Exception | str) -> str:
         """The text of an error, with options in the place of arguments."""
         text = str(error) or repr(error)
         return text if self._command is None else with_options(text, self._command)
 
-    def _known(self, request: PhoneRequest, problems: dict[str, str]) -> Answer | MeasurementFailure | None:
+    def _known(self, request: PhoneRequest, problems: dict[str, str]) -> MeasuredRow | MeasurementFailure | None:
         """The store's answer, or the failure that the phone cannot be reached; None if the request must be measured."""
-        from mhmodels.hardware import Answer
+        from mhmodels.hardware import MeasuredRow
 
         job, hardware = request
         serial = str(hardware.configuration["serial"])
@@ -110,7 +110,7 @@ class PhoneAnswers:
         if found.noisy and not self._store.read_only:
             self._tell(f"{job.model} on {hardware.id}: the stored row is noisy; measured again")
             return None
-        return Answer(msgspec.structs.replace(found, model=job.model), True)
+        return MeasuredRow(msgspec.structs.replace(found, model=job.model), True)
 
     def _lacks(self, row: Measurement) -> bool:
         """Whether the row was measured without something that is asked for besides the latency."""
@@ -118,9 +118,9 @@ class PhoneAnswers:
         asked = [name for name, wanted in (("operators", plan.profile), ("outputs", plan.compare)) if wanted]
         return row.supported and not all(name in row.device_state for name in asked)
 
-    def _remembered(self, request: PhoneRequest, problem: str) -> Answer | None:
+    def _remembered(self, request: PhoneRequest, problem: str) -> MeasuredRow | None:
         """The latest row of the same file, measured as asked for now, with whatever phone and tool there were then."""
-        from mhmodels.hardware import Answer
+        from mhmodels.hardware import MeasuredRow
 
         job, hardware = request
         if not self._remember or job.architecture_id is None:
@@ -129,7 +129,7 @@ class PhoneAnswers:
         if row is not None and problem not in self._told:
             self._told.add(problem)
             self._tell(f"{hardware.id.rpartition('/')[0]}: from the store, {row.time[:10]}; not asked again: {problem}")
-        return None if row is None else Answer(msgspec.structs.replace(row, model=job.model), True)
+        return None if row is None else MeasuredRow(msgspec.structs.replace(row, model=job.model), True)
 
     def _side_by_side(
         self, waiting: Mapping[str, list[PhoneRequest]]

@@ -20,21 +20,20 @@ from mhmodels.hardware.collection import (
     list_hardware,
 )
 from mhmodels.hardware.conditions import Conditions
-from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Kind, Measurement
-from mhmodels.hardware.measuring import Answer, answer, check_format, measure, prepare
+from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Measurement, MeasurementKind
+from mhmodels.hardware.measuring import MeasuredRow, answer, check_format, measure, prepare
 from mhmodels.hardware.mixing import Mixture, mixture
 from mhmodels.hardware.protocol import Hardware, Job, Runner
 from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.hardware.capabilities import Capabilities, get_profile, unsupported
-    from mhmodels.hardware.interleaved import Ratio, compare_files
+    from mhmodels.hardware.interleaved import TimeRatio, compare_files
     from mhmodels.hardware.roofline import simulate
 
 __all__ = [
     "DEFAULT_HARDWARE",
     "UNSUPPORTED",
-    "Answer",
     "Capabilities",
     "Conditions",
     "Environment",
@@ -42,11 +41,12 @@ __all__ = [
     "HardwareCollection",
     "HardwareEntry",
     "Job",
-    "Kind",
+    "MeasuredRow",
     "Measurement",
+    "MeasurementKind",
     "Mixture",
-    "Ratio",
     "Runner",
+    "TimeRatio",
     "answer",
     "built_in_hardware",
     "check_format",
@@ -62,7 +62,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Capabilities": "capabilities", "Ratio": "interleaved", "compare_files": "interleaved", "get_profile": "capabilities",
+    "Capabilities": "capabilities", "TimeRatio": "interleaved", "compare_files": "interleaved", "get_profile": "capabilities",
     "simulate": "roofline", "unsupported": "capabilities",
 }  # fmt: skip
 

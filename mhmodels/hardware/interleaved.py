@@ -23,10 +23,10 @@ from mhmodels.hardware.measuring import check_format, prepare
 MINIMUM_BLOCKS = 20
 RESAMPLES = 10_000
 
-Block = Callable[[], Sequence[float]]
+BlockTimer = Callable[[], Sequence[float]]
 
 
-class Ratio(msgspec.Struct, frozen=True, kw_only=True):
+class TimeRatio(msgspec.Struct, frozen=True, kw_only=True):
     """Time of A over time of B.
 
     Attributes:
@@ -56,7 +56,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
         return self.low <= bar
 
 
-def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int = 1, seed: int = 0) -> Ratio:
+def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int = 1, seed: int = 0) -> TimeRatio:
     """The ratio of two series of block medians that were made in turns.
 
     Args:
@@ -82,12 +82,12 @@ def ratio_of_medians(a_ms: Sequence[float], b_ms: Sequence[float], *, runs: int 
     picks = np.random.default_rng(seed).integers(0, len(a), (RESAMPLES, len(a)))
     low, high = np.quantile(np.median(a[picks], axis=1) / np.median(b[picks], axis=1), (0.025, 0.975))
     middle_a, middle_b = float(np.median(a)), float(np.median(b))
-    return Ratio(
+    return TimeRatio(
         ratio=middle_a / middle_b, low=float(low), high=float(high), a_ms=middle_a, b_ms=middle_b, blocks=len(a), runs=runs
     )
 
 
-def interleaved_ratio(a: Block, b: Block, *, blocks: int = MINIMUM_BLOCKS) -> Ratio:
+def interleaved_ratio(a: BlockTimer, b: BlockTimer, *, blocks: int = MINIMUM_BLOCKS) -> TimeRatio:
     """Runs blocks A B A B … and compares their medians.
 
     Args:
@@ -109,7 +109,7 @@ def interleaved_ratio(a: Block, b: Block, *, blocks: int = MINIMUM_BLOCKS) -> Ra
     return ratio_of_medians(*medians, runs=runs)
 
 
-def timed(call: Callable[[], object], runs: int = 10) -> Block:
+def timed(call: Callable[[], object], runs: int = 10) -> BlockTimer:
     """Makes a block out of a callable: `runs` calls, timed one by one."""
 
     def block() -> list[float]:
@@ -132,7 +132,7 @@ def compare_files(
     blocks: int = MINIMUM_BLOCKS,
     runs: int = 10,
     threads: int = 1,
-) -> Ratio:
+) -> TimeRatio:
     """Time of one .tflite file over that of another on this machine's CPU, both loaded at the same time on the same core.
 
     Args:

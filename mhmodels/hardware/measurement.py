@@ -10,7 +10,7 @@ import msgspec
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.conditions import Conditions
 
-Kind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "published"]
+MeasurementKind: TypeAlias = Literal["measured", "estimated", "simulated", "predicted", "published"]
 
 UNSUPPORTED = "×"
 RANDOM_WEIGHTS = "random-v1"
@@ -138,7 +138,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     model: str
     hardware: str
     format: str
-    kind: Kind
+    kind: MeasurementKind
     file_bytes: int
     device: str
     time: str

@@ -33,14 +33,14 @@ TRIES_S = 120.0
 """Seconds after which no further measurement begins."""
 
 
-class Answer(NamedTuple):
+class MeasuredRow(NamedTuple):
     """A row, and whether the store had it already.
 
     Example:
-        >>> from mhmodels.hardware import Answer, Measurement
+        >>> from mhmodels.hardware import MeasuredRow, Measurement
         >>> row = Measurement(model_hash="0" * 64, model="net", hardware="roofline-40", format="int8", kind="simulated",
         ...                   file_bytes=1, device="roofline-40", time="2026-01-01", median_ms=1.5)
-        >>> Answer(row, from_store=True).measurement.median_ms
+        >>> MeasuredRow(row, from_store=True).measurement.median_ms
         1.5
     """
 
@@ -202,7 +202,7 @@ def answer(
     tries: int | None = None,
     tell: Callable[[str], None] = lambda _: None,
     check_wanted: Callable[[], None] = lambda: None,
-) -> Answer:
+) -> MeasuredRow:
     """Takes a measurement from the store, or measures and stores it.
 
     A noisy row of the store is measured again. A measurement that is noisy is repeated, up to `tries` times in all; then the
@@ -236,22 +236,22 @@ def answer(
     look_up = store if store is not None and not fresh else None
     found = _stored(job, hardware, environment, look_up)
     if found is not None and (not found.noisy or (store is not None and store.read_only)):
-        return Answer(found, True)
+        return MeasuredRow(found, True)
     if store is not None:
         store.check_writable()
     with _alone(job, hardware, check_wanted) if runner.exclusive else nullcontext():
         # Whoever held the lock may have measured just this.
         found = _stored(job, hardware, environment, look_up)
         if found is not None and not found.noisy:
-            return Answer(found, True)
+            return MeasuredRow(found, True)
         if found is not None:
             tell(f"{job.model} on {hardware.id}: the stored row is noisy; measured again")
         measurement = _repeated(job, hardware, runner, TRIES if tries is None else tries, tell)
     if found is not None and steadier(found, measurement) is found:
-        return Answer(found, True)
+        return MeasuredRow(found, True)
     if store is not None:
         store.add(measurement)
-    return Answer(measurement, False)
+    return MeasuredRow(measurement, False)
 
 
 def _repeated(job: Job, hardware: Hardware, runner: Runner, tries: int, tell: Callable[[str], None]) -> Measurement:

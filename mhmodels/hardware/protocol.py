@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypedDict
 import msgspec
 
 from mhmodels.formats.checked import Checked
-from mhmodels.hardware.measurement import Environment, Kind, Measurement
+from mhmodels.hardware.measurement import Environment, Measurement, MeasurementKind
 
 
 class Hardware(Checked, frozen=True, kw_only=True):
@@ -33,7 +33,7 @@ class Hardware(Checked, frozen=True, kw_only=True):
 
     id: str
     format: str
-    kind: Kind
+    kind: MeasurementKind
     description: str
     strict: bool = True
     turns: bool = False
@@ -88,7 +88,7 @@ class RowIdentity(TypedDict):
     model: str
     hardware: str
     format: str
-    kind: Kind
+    kind: MeasurementKind
     weights: str
     file_bytes: int
     threads: int

@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.errors import UnknownNameError
-from mhmodels.hardware.measurement import Kind, Measurement
+from mhmodels.hardware.measurement import Measurement, MeasurementKind
 from mhmodels.hardware.mixing import mixture
 from mhmodels.metrics.norms import Floats, MetricsError, f_avg, f_max
 
 Reference: TypeAlias = str | Mapping[str, float] | Sequence[float] | Floats
 """Reference latencies C: those of a model of the table, in ms by hardware id, or in ms in the order of the hardware."""
 
-KINDS: tuple[str, ...] = get_args(Kind)
+KINDS: tuple[str, ...] = get_args(MeasurementKind)
 
 
 class Norms(NamedTuple):
@@ -62,7 +62,7 @@ class LatencyTable:
         models: Iterable[str],
         hardware: Iterable[str],
         latency_ms: ArrayLike,
-        kinds: Kind | Sequence[Sequence[Kind | None]],
+        kinds: MeasurementKind | Sequence[Sequence[MeasurementKind | None]],
         noisy: ArrayLike | None = None,
     ) -> None:
         """Checks the values and makes a table of them.
@@ -90,7 +90,7 @@ class LatencyTable:
             self.latency_ms = self.latency_ms.reshape(shape)
         self.latency_ms.flags.writeable = False
         if isinstance(kinds, str):
-            self.kinds: tuple[tuple[Kind | None, ...], ...] = ((kinds,) * shape[1],) * shape[0]
+            self.kinds: tuple[tuple[MeasurementKind | None, ...], ...] = ((kinds,) * shape[1],) * shape[0]
         else:
             self.kinds = tuple(tuple(row) for row in kinds)
         if self.latency_ms.shape != shape or [len(row) for row in self.kinds] != [shape[1]] * shape[0]:
@@ -146,7 +146,7 @@ class LatencyTable:
         """
         return float(self.latency_ms[_index("model", model, self.models), _index("hardware", hardware, self.hardware)])
 
-    def kind(self, model: str, hardware: str) -> Kind | None:
+    def kind(self, model: str, hardware: str) -> MeasurementKind | None:
         """The kind of one latency.
 
         Raises:

@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from mhmodels.architecture import Architecture
-from mhmodels.hardware.measurement import Kind
+from mhmodels.hardware.measurement import MeasurementKind
 from mhmodels.metrics import LatencyTable
 
 
@@ -74,7 +74,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
     params: int
     madds: int
     latency_ms: dict[str, float | None]
-    kind: dict[str, Kind]
+    kind: dict[str, MeasurementKind]
     reason: dict[str, str]
     failed: tuple[str, ...]
     noisy: tuple[str, ...]
@@ -91,7 +91,7 @@ class ColumnOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """What produced the latencies of one hardware."""
 
     hardware: str
-    kind: Kind
+    kind: MeasurementKind
     device: str
     runtime: str
     compiler: str

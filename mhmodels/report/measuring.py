@@ -10,11 +10,11 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError, MhmodelsError, StoreError
 from mhmodels.hardware import (
     DEFAULT_HARDWARE,
-    Answer,
     Hardware,
     HardwareCollection,
     HardwareEntry,
     Job,
+    MeasuredRow,
     Measurement,
     answer,
     built_in_hardware,
@@ -85,7 +85,7 @@ class CellMeasurer:
     ) -> None:
         self.hardware = tuple(entries)
         self.asked = self.known = 0
-        self.ready: dict[tuple[str, str], Answer] = {}
+        self.ready: dict[tuple[str, str], MeasuredRow] = {}
         self.failures: dict[tuple[str, str], MeasurementFailure] = {}
         self._entries, self._folder, self._runs, self._store, self._fresh = entries, folder, runs, store, fresh
         self._tell = tell

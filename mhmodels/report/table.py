@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from mhmodels.hardware.measurement import RANDOM_WEIGHTS, UNSUPPORTED, Kind
+from mhmodels.hardware.measurement import RANDOM_WEIGHTS, UNSUPPORTED, MeasurementKind
 from mhmodels.report.comparison import Comparison, ComparisonRow
 
 NOISY = "~"
@@ -178,13 +178,13 @@ def _all_rows(comparison: Comparison) -> tuple[ComparisonRow, ...]:
     return comparison.rows if asked_for else (*comparison.rows, comparison.reference)
 
 
-def _column_kinds(rows: Sequence[ComparisonRow], column: str) -> list[Kind]:
+def _column_kinds(rows: Sequence[ComparisonRow], column: str) -> list[MeasurementKind]:
     """Kinds of a column's latencies, or of its refusals where it has none, in the order of the rows."""
     latencies = [row.kind[column] for row in rows if row.latency_ms[column] is not None]
     return list(dict.fromkeys(latencies or [row.kind[column] for row in rows if column in row.kind]))
 
 
-def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
+def _heading(column: str, kinds: Sequence[MeasurementKind], words: _Headings) -> Text:
     """The hardware id over a few lines, then the kind, as narrow as possible."""
     parts = column.replace("/", "-").split("-")
     cut = max(1, len(parts) - words.id_lines + 1)
@@ -193,7 +193,7 @@ def _heading(column: str, kinds: Sequence[Kind], words: _Headings) -> Text:
     return Text.assemble(name, "\n", (words.kinds.get(kind, kind), "italic" if kind == "measured" else "italic yellow"))
 
 
-def _cells(row: ComparisonRow, kinds: dict[str, list[Kind]], paper: bool) -> Iterator[RenderableType]:
+def _cells(row: ComparisonRow, kinds: dict[str, list[MeasurementKind]], paper: bool) -> Iterator[RenderableType]:
     yield Text(row.label)
     yield f"{row.params / 1e6:.2f}"
     yield f"{row.madds / 1e6:.0f}"

@@ -33,7 +33,7 @@ from mhmodels.system.text import printable
 _MAGIC = b"SQLite format 3\x00"
 
 
-class Kind(NamedTuple):
+class DatabaseKind(NamedTuple):
     """A kind of database.
 
     Attributes:
@@ -55,7 +55,7 @@ class Kind(NamedTuple):
     synchronous: str = "FULL"
 
 
-def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only: bool = False) -> sqlite3.Connection:
+def open_database(path: Path, kind: DatabaseKind, *, timeout_s: float = 30.0, read_only: bool = False) -> sqlite3.Connection:
     """Opens a database, and creates it where there is no file or an empty one.
 
     Args:
@@ -87,7 +87,7 @@ def open_database(path: Path, kind: Kind, *, timeout_s: float = 30.0, read_only:
     return connection
 
 
-def real_path(path: Path, kind: Kind) -> Path:
+def real_path(path: Path, kind: DatabaseKind) -> Path:
     """Where a database is: SQLite keeps its log beside the file that a link leads to.
 
     Raises:
@@ -114,7 +114,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def translated(path: Path, kind: Kind) -> Iterator[None]:
+def translated(path: Path, kind: DatabaseKind) -> Iterator[None]:
     """Turns errors of SQLite and of the system into `StoreError` with the file and what to do."""
     try:
         yield
@@ -126,7 +126,7 @@ def translated(path: Path, kind: Kind) -> Iterator[None]:
         raise StoreError(f"{path}: {printable(str(error), 300)}: {_hint(str(error), kind)}") from error
 
 
-def _check(path: Path, kind: Kind, read_only: bool) -> None:
+def _check(path: Path, kind: DatabaseKind, read_only: bool) -> None:
     """Checks the file before SQLite does, which would turn a foreign file into its own."""
     if "\0" in str(path):
         raise StoreError(f"{path}: cannot be opened (no file's name holds a zero byte); {kind.remedy}")
@@ -149,7 +149,7 @@ def _check(path: Path, kind: Kind, read_only: bool) -> None:
             raise StoreError(f"{path}: cannot be written ('{place}' is read-only); {kind.remedy}")
 
 
-def _make(path: Path, kind: Kind) -> None:
+def _make(path: Path, kind: DatabaseKind) -> None:
     with folder_lock(path.parent):
         if path.exists() and path.stat().st_size:
             return
@@ -174,7 +174,7 @@ def _mode(path: Path, read_only: bool) -> str:
     return "?mode=ro&immutable=1" if alone else "?mode=ro"
 
 
-def _check_tables(connection: sqlite3.Connection, path: Path, kind: Kind, read_only: bool) -> None:
+def _check_tables(connection: sqlite3.Connection, path: Path, kind: DatabaseKind, read_only: bool) -> None:
     tables, application, version = (
         int(connection.execute(query).fetchone()[0])
         for query in ("SELECT count(*) FROM sqlite_master", "PRAGMA application_id", "PRAGMA user_version")
@@ -199,11 +199,11 @@ def _check_tables(connection: sqlite3.Connection, path: Path, kind: Kind, read_o
     connection.execute(f"PRAGMA synchronous = {kind.synchronous}")
 
 
-def _foreign(path: Path, kind: Kind, found: str) -> StoreError:
+def _foreign(path: Path, kind: DatabaseKind, found: str) -> StoreError:
     return StoreError(f"{path}: not {kind.name} ({found}); it is left as it is, {kind.remedy}")
 
 
-def _hint(text: str, kind: Kind) -> str:
+def _hint(text: str, kind: DatabaseKind) -> str:
     hints = {
         "locked": f"another process holds it; wait for that process, or {kind.remedy}",
         "readonly": f"it cannot be written; {kind.remedy}",

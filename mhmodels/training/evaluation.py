@@ -13,9 +13,9 @@ from mhmodels.preprocessing.decoding import SkippedPicture
 from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.optimisation import cross_entropy
 
-Batch: TypeAlias = tuple[tf.Tensor, ...]
+DistributedBatch: TypeAlias = tuple[tf.Tensor, ...]
 """A distributed batch: pixels, labels and, for evaluation, weights."""
-Step: TypeAlias = Callable[[Batch], tf.Tensor]
+EvaluationStep: TypeAlias = Callable[[DistributedBatch], tf.Tensor]
 
 
 class Evaluation(NamedTuple):
@@ -71,7 +71,7 @@ def _finite(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(logits), axis=1)
 
 
-def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> Step:
+def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> EvaluationStep:
     """Returns a function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
     normalise = normaliser(preprocessing)
 
@@ -85,14 +85,14 @@ def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: t
         right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]
         return tf.stack([tf.reduce_sum(weights), *right, tf.reduce_sum(losses)])
 
-    def step(batch: Batch) -> tf.Tensor:
+    def step(batch: DistributedBatch) -> tf.Tensor:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, strategy.run(replica_step, args=batch), axis=None)
 
-    compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+    compiled: EvaluationStep = tf.function(step, reduce_retracing=True, autograph=False)
     return compiled
 
 
-def run_test(test_step: Step, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
+def run_test(test_step: EvaluationStep, feed: Feed, pipeline: Pipeline, strategy: tf.distribute.Strategy) -> Evaluation:
     """Evaluates all pictures of a feed.
 
     Raises:

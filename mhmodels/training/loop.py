@@ -23,7 +23,15 @@ from mhmodels.errors import InterruptedJobError
 from mhmodels.training.data.feed import Feed, Pipeline
 from mhmodels.training.divergence import all_finite, first_not_finite, gradient_norm, scaled_gradient_norm
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.evaluation import Batch, Evaluation, Step, make_test_step, normaliser, right_first, run_test
+from mhmodels.training.evaluation import (
+    DistributedBatch,
+    Evaluation,
+    EvaluationStep,
+    make_test_step,
+    normaliser,
+    right_first,
+    run_test,
+)
 from mhmodels.training.optimisation import (
     cross_entropy,
     decayed_kernels,
@@ -33,7 +41,7 @@ from mhmodels.training.optimisation import (
     set_batch_norm,
 )
 from mhmodels.training.run import checkpoint
-from mhmodels.training.run.checkpoint import EpochResult, Progress
+from mhmodels.training.run.checkpoint import EpochResult, RunProgress
 from mhmodels.training.run.interrupts import stop_requests
 from mhmodels.training.run.progress import Observer, RunClock, Silent, Status
 from mhmodels.training.run.run_folder import RunFolder, Setup
@@ -83,7 +91,7 @@ class TrainingOutcome(NamedTuple):
 
     model: keras.Model
     trained: keras.Model
-    progress: Progress
+    progress: RunProgress
     evaluation: Evaluation | None
     chief: bool
 
@@ -132,7 +140,7 @@ class _Run:
         job.train.training(self.pipeline, start=0, stop=0)
         self.folder.begin(job.setup, resume=job.resume, write=self.chief)
         self._build()
-        self.progress = Progress()
+        self.progress = RunProgress()
         self.evaluation: Evaluation | None = None
         self.summaries = tf.summary.create_file_writer(os.fsencode(self.folder.tensorboard)) if self.chief else None
 
@@ -153,7 +161,7 @@ class _Run:
         self.train_step = self._make_train_step()
         self.test_step = make_test_step(self.trained, self.job.preprocessing, self.strategy)
 
-    def _make_train_step(self) -> Step:
+    def _make_train_step(self) -> EvaluationStep:
         model, optimizer, recipe = self.trained, self.optimizer, self.recipe
         normalise, scale = normaliser(self.job.preprocessing), getattr(optimizer, "dynamic_scale", None)
         kernels = decayed_kernels(model) if recipe.l2 else []
@@ -177,10 +185,10 @@ class _Run:
             spoilt = tf.cast(tf.logical_not(all_finite(tf.convert_to_tensor(each.value) for each in model.variables)), tf.float32)
             return tf.stack([tf.reduce_sum(losses), correct, norm, spoilt])
 
-        def step(batch: Batch) -> tf.Tensor:
+        def step(batch: DistributedBatch) -> tf.Tensor:
             return self.strategy.reduce(tf.distribute.ReduceOp.SUM, self.strategy.run(replica_step, args=batch), axis=None)
 
-        compiled: Step = tf.function(step, reduce_retracing=True, autograph=False)
+        compiled: EvaluationStep = tf.function(step, reduce_retracing=True, autograph=False)
         return compiled
 
     def restore(self) -> None:

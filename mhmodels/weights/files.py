@@ -14,7 +14,7 @@ from mhmodels.weights.info import Arrays, WeightsInfo, content_hash
 from mhmodels.weights.matching import EXTENTS, targets
 from mhmodels.weights.sources.hdf5 import Group
 from mhmodels.weights.sources.keras_file import INFO_PATH, dataset_variable, open_h5, read_h5
-from mhmodels.weights.sources.source import Role, Variable, WeightsSource
+from mhmodels.weights.sources.source import Variable, VariableRole, WeightsSource
 
 SUFFIX = ".weights.h5"
 LARGEST_INFO = 4 << 20
@@ -32,7 +32,7 @@ class WeightsFile(NamedTuple):
 
     info: WeightsInfo | None
     source: WeightsSource
-    variables: dict[tuple[str, Role], Variable]
+    variables: dict[tuple[str, VariableRole], Variable]
 
 
 @contextlib.contextmanager

@@ -15,12 +15,12 @@ from mhmodels.architecture import Architecture, Preprocessing, decode_json
 from mhmodels.errors import WeightsError
 from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import control_character
-from mhmodels.weights.sources.source import Role
+from mhmodels.weights.sources.source import VariableRole
 
 FORMAT: Literal["mhmodels.weights/1"] = "mhmodels.weights/1"
 
 Background: TypeAlias = Literal["none", "first", "last", "unknown"]
-Arrays: TypeAlias = dict[tuple[str, Role], NDArray[np.float32]]
+Arrays: TypeAlias = dict[tuple[str, VariableRole], NDArray[np.float32]]
 """Arrays by (Keras layer name, role)."""
 
 
@@ -216,7 +216,7 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
         return decode_json(data, WeightsInfo, FORMAT, source)
 
 
-def content_hash(arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> str:
+def content_hash(arrays: Mapping[tuple[str, VariableRole], NDArray[np.generic]]) -> str:
     """Hashes weights independently of the file that holds them.
 
     The sha256 runs over every array in the order of `layer/role`: that name, dtype (little-endian, as `float32`) and shape as one

@@ -16,7 +16,7 @@ from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, targets
-from mhmodels.weights.padding import Padding, padding_of, warn_at_size
+from mhmodels.weights.padding import TrainedPadding, padding_of, warn_at_size
 from mhmodels.weights.stated import check_network
 from mhmodels.weights.writing import write_weights
 
@@ -166,7 +166,7 @@ def _layers_of(model: keras.Model, architecture: Architecture) -> tuple[Target, 
     return tuple(target for target in targets(architecture) if target.name in names)
 
 
-def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, Padding]:
+def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, TrainedPadding]:
     """The network's arrays from a Keras file that says nothing of itself, and the padding that they were trained with."""
     classes = architecture.classes if any(target.name == LOGITS for target in wanted) else None
     found = match(file.source, architecture, width=architecture.width_multiplier, classes=classes)

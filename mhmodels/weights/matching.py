@@ -21,7 +21,7 @@ from mhmodels.architecture import Architecture, Head
 from mhmodels.errors import WeightsError
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 from mhmodels.registry import zoo
-from mhmodels.weights.sources.source import NORM_ROLES, Kind, Layer, Part, Role, Variable, WeightsSource
+from mhmodels.weights.sources.source import NORM_ROLES, Layer, LayerKind, Part, Variable, VariableRole, WeightsSource
 
 COMMON_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
 """Tried first: published multipliers. Several multipliers can round to one network; the first that fits is taken."""
@@ -30,16 +30,16 @@ WIDTH_STEPS = (20, 100, 1000)
 """Then multiples of 1/20, of 1/100 and of 1/1000, up to `LARGEST_WIDTH`."""
 LARGEST_WIDTH = 4
 
-KINDS: tuple[Kind, ...] = ("conv", "depthwise", "batch_norm")
+KINDS: tuple[LayerKind, ...] = ("conv", "depthwise", "batch_norm")
 KIND_NAMES = {"conv": "convolution", "depthwise": "depthwise convolution", "batch_norm": "batch normalisation"}
 
 
 class Target(NamedTuple):
     """A layer of the network: its Keras name, and the shape of each of its variables."""
 
-    kind: Kind
+    kind: LayerKind
     name: str
-    shapes: dict[Role, tuple[int, ...]]
+    shapes: dict[VariableRole, tuple[int, ...]]
 
 
 class Match(NamedTuple):
@@ -55,7 +55,7 @@ class Match(NamedTuple):
 
     architecture: Architecture
     part: Part
-    variables: dict[tuple[str, Role], Variable]
+    variables: dict[tuple[str, VariableRole], Variable]
     holds: str
 
 
@@ -85,7 +85,7 @@ def targets(architecture: Architecture, *, top: bool = True, classifier: bool = 
 def op_targets(op: Op) -> tuple[Target, ...]:
     """Returns the Keras layers with variables of one operation: a convolution, and its batch normalisation."""
     if op.kind == "conv":
-        shapes: dict[Role, tuple[int, ...]] = {"kernel": (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)}
+        shapes: dict[VariableRole, tuple[int, ...]] = {"kernel": (op.kernel, op.kernel, op.in_channels // op.groups, op.channels)}
     elif op.kind == "depthwise":
         shapes = {"kernel": (op.kernel, op.kernel, op.channels, 1)}
     else:
@@ -95,7 +95,7 @@ def op_targets(op: Op) -> tuple[Target, ...]:
     convolution = Target(op.kind, op.name, shapes)
     if not op.batch_norm:
         return (convolution,)
-    norm: dict[Role, tuple[int, ...]] = dict.fromkeys(NORM_ROLES, (op.channels,))
+    norm: dict[VariableRole, tuple[int, ...]] = dict.fromkeys(NORM_ROLES, (op.channels,))
     return (convolution, Target("batch_norm", f"{op.name}_bn", norm))
 
 
@@ -187,7 +187,7 @@ def candidates(source: WeightsSource) -> list[str]:
     return sorted(found, key=lambda name: ("." in name.partition("@")[0], name))
 
 
-def _assign(part: Part, wanted: tuple[Target, ...]) -> dict[tuple[str, Role], Variable]:
+def _assign(part: Part, wanted: tuple[Target, ...]) -> dict[tuple[str, VariableRole], Variable]:
     pairs = (
         (target, layer)
         for kind in KINDS
@@ -198,7 +198,7 @@ def _assign(part: Part, wanted: tuple[Target, ...]) -> dict[tuple[str, Role], Va
     return {(target.name, role): layer.variables[role] for target, layer in pairs for role in target.shapes}
 
 
-def _shapes(layer: Layer) -> dict[Role, tuple[int, ...]]:
+def _shapes(layer: Layer) -> dict[VariableRole, tuple[int, ...]]:
     """Returns the shapes of a layer as a convolution has them: a dense kernel (in, out) is a 1x1 one."""
     return {
         role: (1, 1, *variable.shape) if role == "kernel" and len(variable.shape) == 2 else variable.shape
@@ -206,7 +206,7 @@ def _shapes(layer: Layer) -> dict[Role, tuple[int, ...]]:
     }
 
 
-def _counts(architecture: Architecture, extent: Extent) -> dict[Kind, int]:
+def _counts(architecture: Architecture, extent: Extent) -> dict[LayerKind, int]:
     kinds = [target.kind for target in targets(architecture, top=extent.top, classifier=extent.classifier)]
     return {kind: kinds.count(kind) for kind in KINDS}
 
@@ -281,5 +281,5 @@ def _first_difference(part: Part, architecture: Architecture, extent: Extent, wi
     return agreed, "its last convolution does not read what the network ends with"
 
 
-def _text(shapes: dict[Role, tuple[int, ...]]) -> str:
+def _text(shapes: dict[VariableRole, tuple[int, ...]]) -> str:
     return " and ".join(f"{role} {list(shape)}" for role, shape in shapes.items())

@@ -18,13 +18,13 @@ from mhmodels.registry import get_architecture
 from mhmodels.weights.matching import Match, same_network, targets
 from mhmodels.weights.sources.source import WeightsSource
 
-Padding: TypeAlias = Literal["same", "bottom_right"]
+TrainedPadding: TypeAlias = Literal["same", "bottom_right"]
 
 _BOTTOM_RIGHT = ("mobilenet_v1", "mobilenet_v1.keras")
 """Networks that keras.applications builds with ((0, 1), (0, 1)) before strided convolutions."""
 
 
-def padding_of(source: WeightsSource, found: Match) -> Padding:
+def padding_of(source: WeightsSource, found: Match) -> TrainedPadding:
     """Returns the padding that weights were trained with, as far as their source tells.
 
     Args:

@@ -21,7 +21,7 @@ from mhmodels.weights.files import KERAS_CLASSES, LARGEST_INFO, SUFFIX, shape_te
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.matching import EXTENTS, Target, targets
 from mhmodels.weights.sources.keras_file import INFO_PATH
-from mhmodels.weights.sources.source import Role
+from mhmodels.weights.sources.source import VariableRole
 
 
 class WeightsDescription(TypedDict, total=False):
@@ -38,7 +38,7 @@ class WeightsDescription(TypedDict, total=False):
 def write_weights(
     path: str | os.PathLike[str],
     architecture: Architecture,
-    arrays: Mapping[tuple[str, Role], NDArray[np.generic]],
+    arrays: Mapping[tuple[str, VariableRole], NDArray[np.generic]],
     *,
     labels: Labels | None = None,
     source: str = "",
@@ -152,10 +152,12 @@ def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> by
     return content.getvalue()
 
 
-def _extent(architecture: Architecture, arrays: Mapping[tuple[str, Role], NDArray[np.generic]]) -> tuple[tuple[Target, ...], str]:
+def _extent(
+    architecture: Architecture, arrays: Mapping[tuple[str, VariableRole], NDArray[np.generic]]
+) -> tuple[tuple[Target, ...], str]:
     """Returns the layers that the arrays belong to, and which part of the network they are."""
     found = {key: tuple(array.shape) for key, array in arrays.items()}
-    shapes: dict[tuple[str, Role], tuple[int, ...]] = {}
+    shapes: dict[tuple[str, VariableRole], tuple[int, ...]] = {}
     for extent in reversed(EXTENTS):
         wanted = targets(architecture, top=extent.top, classifier=extent.classifier)
         shapes = {(target.name, role): shape for target in wanted for role, shape in target.shapes.items()}

@@ -21,7 +21,7 @@ from mhmodels.cli.common import (
 from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, seed_option, space_option, where_option
 
 if TYPE_CHECKING:
-    from mhmodels.hardware.measurement import Kind
+    from mhmodels.hardware.measurement import MeasurementKind
     from mhmodels.search.cost_model.fitting import Fit
     from mhmodels.search.cost_model.forms import Form
     from mhmodels.search.cost_model.model import CostModel
@@ -87,7 +87,7 @@ def fit_command(
     nonnegative: bool,
     held_out: float,
     seed: int,
-    kind: Kind | None,
+    kind: MeasurementKind | None,
     plot: Path | None,
     output: Path,
     as_json: bool,

@@ -11,7 +11,7 @@ import click
 from mhmodels.cli.common import note
 
 if TYPE_CHECKING:
-    from mhmodels.hardware.measurement import Kind
+    from mhmodels.hardware.measurement import MeasurementKind
     from mhmodels.search.cost_model.fitting import Fit
     from mhmodels.search.cost_model.latencies.dataset import Latencies
     from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
@@ -32,7 +32,12 @@ def files_read(data: Path | None, store: str | None) -> list[Path]:
 
 
 def read(
-    space: SearchSpace, data: Path | None, store: str | None, hardware_id: str, kind: Kind | None, where: Mapping[str, str]
+    space: SearchSpace,
+    data: Path | None,
+    store: str | None,
+    hardware_id: str,
+    kind: MeasurementKind | None,
+    where: Mapping[str, str],
 ) -> Latencies:
     """Reads latencies from a file, with a store for rows without one, or from a store alone.
 
@@ -65,7 +70,7 @@ def read(
         return read_latencies(data, space, origin, rows, where)
 
 
-def _origin(origin: LatencyOrigin, kind: Kind | None) -> LatencyOrigin:
+def _origin(origin: LatencyOrigin, kind: MeasurementKind | None) -> LatencyOrigin:
     """Adds the kind as stated, else that of known hardware: the estimates of a compiler are not measurements."""
     from mhmodels.errors import UnknownNameError
     from mhmodels.hardware import get_hardware

@@ -8,7 +8,7 @@ import msgspec
 
 from mhmodels.errors import MhmodelsError
 from mhmodels.hardware import UNSUPPORTED
-from mhmodels.hardware.measurement import Kind
+from mhmodels.hardware.measurement import MeasurementKind
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -30,7 +30,7 @@ class Tally(msgspec.Struct, kw_only=True):
     """
 
     hardware: str
-    kind: Kind
+    kind: MeasurementKind
     wanted: int
     stored: int
     measured: int = 0

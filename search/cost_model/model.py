@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.formats.checked import Checked
-from mhmodels.hardware.measurement import Environment, Kind
+from mhmodels.hardware.measurement import Environment, MeasurementKind
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
 from mhmodels.search.cost_model.forms import Form, builds, check_form, form_row_count, form_rows
@@ -99,7 +99,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
     data_sha256: str
     created: str
     mhmodels_version: str
-    kind: Kind = "measured"
+    kind: MeasurementKind = "measured"
     file_format: str = ""
     environment: Environment | None = None
     features_version: int = features.VERSION

@@ -1,8 +1,8 @@
 """Search methods: each asks for networks, receives their rewards, and returns the best network.
 
-A method is a struct of settings whose `run` is a generator: it yields `Ask`, receives `Batch`, and returns the encoding that it
-found. It takes all randomness from its seed and knows neither evaluators nor logs. Therefore the same values bring it to the same
-point again, which is how `mhmodels.search.run` resumes a search.
+A method is a struct of settings whose `run` is a generator: it yields `Ask`, receives `CandidateBatch`, and returns the encoding
+that it found. It takes all randomness from its seed and knows neither evaluators nor logs. Therefore the same values bring it to the
+same point again, which is how `mhmodels.search.run` resumes a search.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Ask(NamedTuple):
     statistics: Mapping[str, object] = {}
 
 
-class Batch(NamedTuple):
+class CandidateBatch(NamedTuple):
     """Values of the networks of an `Ask`, in the same order.
 
     Attributes:
@@ -52,7 +52,7 @@ class Batch(NamedTuple):
     rewards: Floats
 
 
-MethodRun: TypeAlias = Generator[Ask, Batch, Encodings]
+MethodRun: TypeAlias = Generator[Ask, CandidateBatch, Encodings]
 
 
 class _Method(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="method"):
@@ -137,7 +137,7 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
 
     def evolve(
         self, objective: Objective, seed: int, start: EvaluatedNetworks | None, evaluations: int, phase: str = "evolution"
-    ) -> Generator[Ask, Batch, EvaluatedNetworks]:
+    ) -> Generator[Ask, CandidateBatch, EvaluatedNetworks]:
         """Evolves a population.
 
         Args:
@@ -151,7 +151,7 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
             All networks with their rewards, those of `start` first.
         """
         search = regularised(objective.space, seed, start, evaluations, self.population, self.tournament, self.children)
-        batch: Batch | None = None
+        batch: CandidateBatch | None = None
         while True:
             try:
                 rows = search.send(None if batch is None else batch.rewards[:, None])

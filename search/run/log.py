@@ -21,7 +21,7 @@ from mhmodels.errors import StoreError
 from mhmodels.search.errors import SearchError
 from mhmodels.search.run.evaluations import Evaluations
 from mhmodels.search.space.search_space import Encodings
-from mhmodels.system.databases import Kind, open_database, transaction, translated
+from mhmodels.system.databases import DatabaseKind, open_database, transaction, translated
 from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 
 APPLICATION_ID = 0x4D485352
@@ -43,7 +43,7 @@ CREATE TABLE evaluations (
 CREATE TABLE statistics (after INTEGER NOT NULL, document TEXT NOT NULL);
 """
 # NORMAL: a killed process loses no committed row, and evaluations from tables take less time than a sync.
-_KIND = Kind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
+_KIND = DatabaseKind("a search log", APPLICATION_ID, VERSION, _SCHEMA, REMEDY, synchronous="NORMAL")
 
 
 class SearchLog:

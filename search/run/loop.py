@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from mhmodels.search.arrays import Floats
-from mhmodels.search.methods.strategies import Ask, Batch, Method
+from mhmodels.search.methods.strategies import Ask, CandidateBatch, Method
 from mhmodels.search.objective.evaluators import Evaluator
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.evaluations import EvaluationCache, Evaluations, joined
@@ -44,7 +44,7 @@ class FoundNetwork(NamedTuple):
     log: Evaluations
 
 
-Progress: TypeAlias = Callable[[int, str, float], None]
+SearchProgress: TypeAlias = Callable[[int, str, float], None]
 """Called with the number of evaluations, the phase of the method, and the best reward so far."""
 
 
@@ -68,7 +68,7 @@ def search(
     method: Method,
     seed: int = 0,
     log: SearchLog | None = None,
-    progress: Progress | None = None,
+    progress: SearchProgress | None = None,
 ) -> FoundNetwork:
     """Runs a search method to its end; continues the search of a log that was begun before.
 
@@ -107,7 +107,7 @@ def search(
         if progress is not None:
             progress(done, ask.phase, best)
         try:
-            ask = run.send(Batch(part.accuracy, part.latencies, part.f, part.rewards))
+            ask = run.send(CandidateBatch(part.accuracy, part.latencies, part.f, part.rewards))
         except StopIteration as stop:
             return _found(objective.space.canonical(np.asarray(stop.value)[None]), known, parts)
 

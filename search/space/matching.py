@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from mhmodels.architecture import Architecture, Block, Rounding
-from mhmodels.blocks import Step, block_steps
+from mhmodels.blocks import BlockStep, block_steps
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf, describe
 from mhmodels.search.space.piece_table import ARCHITECTURE_CACHE, BlockGroup, Template, at_width
@@ -78,9 +78,9 @@ class Matcher:
 
 
 @functools.lru_cache(maxsize=ARCHITECTURE_CACHE)
-def _lookup(slot: OneOf[Block | None], channels: int, width: int, rounding: Rounding) -> dict[tuple[Step, ...], int]:
+def _lookup(slot: OneOf[Block | None], channels: int, width: int, rounding: Rounding) -> dict[tuple[BlockStep, ...], int]:
     """The choice of a slot by what it computes; the first of equal choices."""
-    found: dict[tuple[Step, ...], int] = {}
+    found: dict[tuple[BlockStep, ...], int] = {}
     for index, choice in enumerate(slot.choices):
         if choice is not SKIP:
             found.setdefault(block_steps(at_width(choice, width, False), channels, rounding, 1.0), index)

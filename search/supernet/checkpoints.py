@@ -12,7 +12,7 @@ from mhmodels.search.supernet.request import WeightSharingRequest
 from mhmodels.search.supernet.training.replicas import Trainer
 from mhmodels.training.divergence import first_not_finite
 from mhmodels.training.run import checkpoint
-from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.checkpoint import RunProgress
 
 _GENERATOR_BYTES = 512
 
@@ -31,7 +31,7 @@ class SearchCheckpoints:
         self.request, self.trainer, self.controller = request, trainer, controller
         self.folder = request.folder / "checkpoints"
 
-    def load(self) -> Progress | None:
+    def load(self) -> RunProgress | None:
         """Takes over the newest checkpoint, and changes no file.
 
         Returns:
@@ -51,7 +51,7 @@ class SearchCheckpoints:
         self.controller.restore({name.removeprefix("controller/"): arrays[name] for name in state})
         return progress
 
-    def save(self, progress: Progress) -> None:
+    def save(self, progress: RunProgress) -> None:
         """Writes a checkpoint, after everything in the log is on the disk.
 
         Args:
@@ -71,7 +71,7 @@ class SearchCheckpoints:
         checkpoint.save(self.folder, progress, arrays | self._controller_state())
         mark_saved(self.request)
 
-    def diverged(self, progress: Progress, what: str) -> SearchError:
+    def diverged(self, progress: RunProgress, what: str) -> SearchError:
         """The error of a search with numbers that are no longer finite, which names the last good checkpoint.
 
         Args:

@@ -43,7 +43,7 @@ from mhmodels.search.supernet.training.sharing import share
 from mhmodels.search.supernet.watching import SilentObserver, TimeEstimate, WeightSharingObserver
 from mhmodels.training.divergence import first_bad, first_not_finite
 from mhmodels.training.run import checkpoint
-from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.checkpoint import RunProgress
 from mhmodels.training.run.interrupts import stop_requests
 from mhmodels.training.strategies import is_chief
 
@@ -113,7 +113,7 @@ class WeightSharingSearch:
         keras.utils.set_random_seed(request.seed)
         self.trainer = self._trainer()
         self.controller = Controller(request.space, preset.controller_settings(), request.seed)
-        self.progress = Progress()
+        self.progress = RunProgress()
         self.checkpoints = SearchCheckpoints(request, self.trainer, self.controller)
         self.curriculum = Curriculum(request.objective, preset, request.seed)
         self.reporter = SearchReporter(request, observer)

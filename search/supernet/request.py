@@ -16,7 +16,7 @@ from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.search.supernet.presets import Preset
 from mhmodels.search.supernet.training.data import SearchData, identity
-from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.checkpoint import RunProgress
 from mhmodels.version import __version__
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class WeightSharingResult(NamedTuple):
     reward: float
     argmax: Encodings
     logits: NDArray[np.float64]
-    progress: Progress
+    progress: RunProgress
     chief: bool
 
 

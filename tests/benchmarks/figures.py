@@ -17,7 +17,7 @@ import os
 from typing import Any
 
 from mhmodels.architecture import Architecture
-from mhmodels.hardware.interleaved import Ratio
+from mhmodels.hardware.interleaved import TimeRatio
 from mhmodels.registry import resolve
 
 SHORT = os.environ.get("MHMODELS_SHORT_BENCHMARKS") == "1"
@@ -51,7 +51,7 @@ class Figures:
         self.asserted += 1
         assert true, f"expected: {statement}"
 
-    def at_most(self, ratio: Ratio, bar: float, tolerance: float) -> None:
+    def at_most(self, ratio: TimeRatio, bar: float, tolerance: float) -> None:
         """Reports a ratio; in the whole form asserts that its interval reaches down to the bar with its tolerance.
 
         Args:

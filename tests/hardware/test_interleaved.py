@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mhmodels.errors import FileFormatError, MeasurementError
-from mhmodels.hardware.interleaved import Ratio, compare_files, interleaved_ratio, ratio_of_medians, timed
+from mhmodels.hardware.interleaved import TimeRatio, compare_files, interleaved_ratio, ratio_of_medians, timed
 
 medians = st.lists(st.floats(0.01, 100), min_size=20, max_size=30)
 
@@ -75,7 +75,7 @@ def test_what_has_no_ratio(a: list[float], b: list[float]) -> None:
 
 
 def test_a_bar_is_met_by_the_lower_end() -> None:
-    ratio = Ratio(ratio=1.05, low=1.01, high=1.1, a_ms=1, b_ms=1, blocks=20, runs=10)
+    ratio = TimeRatio(ratio=1.05, low=1.01, high=1.1, a_ms=1, b_ms=1, blocks=20, runs=10)
     assert ratio.at_most(1.02)
     assert not ratio.at_most(1.0)
 

@@ -15,9 +15,9 @@ from mhmodels.errors import StoreError
 from mhmodels.search.run.log import SearchLog
 from mhmodels.store import Store
 from mhmodels.system import databases
-from mhmodels.system.databases import Kind, open_database, transaction, translated
+from mhmodels.system.databases import DatabaseKind, open_database, transaction, translated
 
-KIND = Kind(
+KIND = DatabaseKind(
     "a test database", 0x54455354, 2, "CREATE TABLE rows (value INTEGER NOT NULL CHECK (value < 3));", "give another path"
 )
 

@@ -11,7 +11,7 @@ import pytest
 from mhmodels.errors import InterruptedJobError
 from mhmodels.training.run import checkpoint
 from mhmodels.training.run import progress as watching
-from mhmodels.training.run.checkpoint import Progress
+from mhmodels.training.run.checkpoint import RunProgress
 from mhmodels.training.run.interrupts import stop_requests
 from mhmodels.training.run.progress import ENOUGH, WARM_UP, RunClock, Silent, Status
 
@@ -54,7 +54,7 @@ def test_what_is_kept_is_what_is_there(tmp_path: Path) -> None:
         "no checkpoint was written yet, so no training is kept: RESUME begins again at the first step"
     )
     assert checkpoint.last_good(tmp_path) == "no checkpoint was written before"
-    path = checkpoint.save(tmp_path, Progress(step=7), {})
+    path = checkpoint.save(tmp_path, RunProgress(step=7), {})
     assert checkpoint.kept(tmp_path, 12, "RESUME") == f"the checkpoint of step 7 of 12 is kept ({path}): RESUME continues from it"
     assert checkpoint.last_good(tmp_path) == f"the last good checkpoint is {path}"
 
@@ -76,7 +76,7 @@ def test_the_time_left_is_unknown_until_steps_are_what_they_will_be(monkeypatch:
     """The first step compiles, and the next ones find batches that were read meanwhile."""
     now = [0.0]
     monkeypatch.setattr(watching.time, "monotonic", lambda: now[0])
-    clock = RunClock(Progress(), batch_size=8)
+    clock = RunClock(RunProgress(), batch_size=8)
     for passed in (300.0, *[0.01] * (WARM_UP - 1), *[2.0] * (ENOUGH - 1)):
         now[0] += passed
         clock.tick()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import keras
 
-from mhmodels.blocks import Kind
+from mhmodels.blocks import OperationKind
 from mhmodels.export.reading.keras_model.activations import activation_of, function_of, rectifier
 from mhmodels.export.reading.keras_model.front import (
     ARITHMETIC,
@@ -190,7 +190,7 @@ def _batch_norm(reader: OperationList, layer: keras.layers.Layer, inputs: list[s
     return reader.change(op.name, batch_norm=True)
 
 
-def _join(kind: Kind) -> LayerRule:
+def _join(kind: OperationKind) -> LayerRule:
     def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         if len(inputs) != 2:
             raise refuse(layer, f"has {len(inputs)} inputs, expected 2")
@@ -210,7 +210,7 @@ def _broadcast(layer: keras.layers.Layer, *shapes: tuple[int | None, int | None,
     return height, width, channels
 
 
-def _window_pool(kind: Kind) -> LayerRule:
+def _window_pool(kind: OperationKind) -> LayerRule:
     def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         kernel, stride = _square(layer, pool_size=layer.pool_size, strides=layer.strides)
         size, padding = _strided(layer, reader.sizes[inputs[0]], kernel, stride), _padding(layer, kernel)
@@ -219,7 +219,7 @@ def _window_pool(kind: Kind) -> LayerRule:
     return rule
 
 
-def _global_pool(kind: Kind) -> LayerRule:
+def _global_pool(kind: OperationKind) -> LayerRule:
     def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         _check_data_format(layer)
         return reader.add(layer, kind, inputs, reader.channels[inputs[0]], (1, 1))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mhmodels.architecture import Preprocessing
 from mhmodels.block_types import Activation, Gate
-from mhmodels.blocks import Kind
+from mhmodels.blocks import OperationKind
 from mhmodels.export.errors import ExportError
 from mhmodels.network import Op
 from mhmodels.preprocessing.layer import stated_rule
@@ -101,7 +101,13 @@ class OperationList(Protocol):
     channels: dict[str, int]
 
     def add(
-        self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Unpack[OpFields]
+        self,
+        layer: keras.layers.Layer,
+        kind: OperationKind,
+        inputs: list[str],
+        channels: int,
+        size: Size,
+        **more: Unpack[OpFields],
     ) -> str:
         """Adds an operation under a layer's name, which it returns."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Unpack
 
 import keras
 
-from mhmodels.blocks import Kind
+from mhmodels.blocks import OperationKind
 from mhmodels.export.errors import ExportError
 from mhmodels.export.reading.keras_model.layers import operation_of
 from mhmodels.export.reading.keras_model.operation_list import Front, OpFields, Size
@@ -181,7 +181,13 @@ class _Reader:
         return self.value(model.outputs[output._keras_history.tensor_index])
 
     def add(
-        self, layer: keras.layers.Layer, kind: Kind, inputs: list[str], channels: int, size: Size, **more: Unpack[OpFields]
+        self,
+        layer: keras.layers.Layer,
+        kind: OperationKind,
+        inputs: list[str],
+        channels: int,
+        size: Size,
+        **more: Unpack[OpFields],
     ) -> str:
         """Adds an operation under a layer's name."""
         name = str(layer.name)

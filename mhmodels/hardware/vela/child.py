@@ -21,7 +21,7 @@ from typing import NoReturn, TypedDict
 contain = runpy.run_path(str(Path(__file__).parents[2] / "system" / "contained.py"))["contain"]
 
 
-class Request(TypedDict):
+class VelaRequest(TypedDict):
     """A request for a compilation."""
 
     cores: list[int] | None
@@ -29,7 +29,7 @@ class Request(TypedDict):
     arguments: list[str]
 
 
-def compile_here(request: Request, parent: int) -> NoReturn:
+def compile_here(request: VelaRequest, parent: int) -> NoReturn:
     """Compiles and ends the process."""
     code: object = 1
     try:

@@ -56,7 +56,7 @@ class EpochResult(Checked, frozen=True, kw_only=True):
     test_top5: float | None = None
 
 
-class Progress(msgspec.Struct, kw_only=True):
+class RunProgress(msgspec.Struct, kw_only=True):
     """State of a run besides its variables, as an exact continuation needs it.
 
     Attributes:
@@ -78,7 +78,7 @@ class Progress(msgspec.Struct, kw_only=True):
     history: list[EpochResult] = msgspec.field(default_factory=list)
 
 
-def save(folder: Path, progress: Progress, variables: Mapping[str, ArrayLike]) -> Path:
+def save(folder: Path, progress: RunProgress, variables: Mapping[str, ArrayLike]) -> Path:
     """Writes a checkpoint and removes all but the two newest.
 
     Args:
@@ -146,7 +146,7 @@ def kept(folder: Path, steps: int, resume: str) -> str:
 
 def load(
     path: str | os.PathLike[str], expected: Sequence[tuple[str, tuple[int, ...]]]
-) -> tuple[Progress, dict[str, NDArray[np.generic]]]:
+) -> tuple[RunProgress, dict[str, NDArray[np.generic]]]:
     """Reads a checkpoint.
 
     Args:
@@ -163,7 +163,7 @@ def load(
     largest = max(LARGEST, sum(_LARGEST_ITEM * math.prod(shape) + _HEADER for _, shape in expected) + _MOST_STATE)
     try:
         arrays = load_arrays(path, largest=largest)
-        progress = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=Progress)
+        progress = msgspec.json.decode(arrays.pop(_STATE).tobytes(), type=RunProgress)
     except (ArchiveError, OSError, KeyError, msgspec.DecodeError, msgspec.ValidationError) as error:
         raise CheckpointError(f"{path}: damaged checkpoint ({error}); remove it to resume from the one before") from error
     for name, shape in expected:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import NamedTuple, Protocol
 
-from mhmodels.training.run.checkpoint import EpochResult, Progress
+from mhmodels.training.run.checkpoint import EpochResult, RunProgress
 
 WARM_UP, ENOUGH = 5, 3
 """Steps that are not timed: the first one compiles, and the next four find the batches that were read meanwhile. Then, how many
@@ -76,7 +76,7 @@ class Silent:
 class RunClock:
     """Measures the times of a run. They are kept in its progress, so that interruptions do not count."""
 
-    def __init__(self, progress: Progress, batch_size: int) -> None:
+    def __init__(self, progress: RunProgress, batch_size: int) -> None:
         self._progress, self._batch_size = progress, batch_size
         self._last = self._checkpoint = time.monotonic()
         self._ticks = 0

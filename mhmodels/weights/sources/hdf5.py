@@ -55,7 +55,7 @@ class Described(TypedDict, total=False):
     inside: bool
 
 
-class Answer(TypedDict, total=False):
+class Hdf5Answer(TypedDict, total=False):
     """An answer of the child: what was asked for, or an error."""
 
     root: Described
@@ -229,7 +229,7 @@ class Reader:
             if self.alive:
                 self._ask("", number, {"do": "close"}, CPU_SECONDS, 0)
 
-    def _ask(self, path: str, number: int, request: Mapping[str, object], seconds: int, memory: int) -> Answer:
+    def _ask(self, path: str, number: int, request: Mapping[str, object], seconds: int, memory: int) -> Hdf5Answer:
         try:
             line = self._child.ask(
                 {**request, "file": number, "seconds": seconds, "memory": memory}, time.monotonic() + WALL_SECONDS
@@ -240,7 +240,7 @@ class Reader:
             raise WeightsError(f"{path}: names in it without end; get the file anew") from None
         except EOFError:
             raise WeightsError(f"{path}: {self._death(seconds)}") from None
-        answer: Answer = json.loads(line)
+        answer: Hdf5Answer = json.loads(line)
         if "error" in answer:
             raise WeightsError(
                 f"{path}: cannot be read as Keras weights ({answer['error']}); expected a whole .weights.h5, .h5 or .keras file"

@@ -25,7 +25,7 @@ SPARE_MEMORY = 512 << 20
 READ_ATTRIBUTES = ("name", "layer_names", "weight_names")
 
 
-class Request(TypedDict, total=False):
+class Hdf5Request(TypedDict, total=False):
     """A request: what to `do`, and what that takes."""
 
     do: str
@@ -138,7 +138,7 @@ class Server:
         self.shared = shared
         self.files: dict[int, h5py.File] = {}
 
-    def answer(self, request: Request) -> dict[str, object]:
+    def answer(self, request: Hdf5Request) -> dict[str, object]:
         """One request: `open` a file under a number, `read` an array of it, `check` all of it, `close` it."""
         number = int(request["file"])
         if request["do"] == "open":

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Kind: TypeAlias = Literal["conv", "depthwise", "batch_norm", "other"]
-Role: TypeAlias = str
+LayerKind: TypeAlias = Literal["conv", "depthwise", "batch_norm", "other"]
+VariableRole: TypeAlias = str
 
 KERNEL_ROLES = ("kernel", "bias")
 NORM_ROLES = ("gamma", "beta", "moving_mean", "moving_variance")
@@ -38,9 +38,9 @@ class Variable(NamedTuple):
 class Layer(NamedTuple):
     """A convolution, dense layer (kind `conv`, a 1x1 convolution) or batch normalisation, with its variables by role."""
 
-    kind: Kind
+    kind: LayerKind
     name: str
-    variables: dict[Role, Variable]
+    variables: dict[VariableRole, Variable]
 
 
 class Part(NamedTuple):
@@ -74,7 +74,7 @@ class WeightsSource(NamedTuple):
     origin: Literal["tf_model_garden", "keras"] = "keras"
 
 
-def layer_of(name: str, variables: dict[Role, Variable]) -> Layer:
+def layer_of(name: str, variables: dict[VariableRole, Variable]) -> Layer:
     """Names the kind of a layer by the variables that it has."""
     roles = set(variables)
     if "depthwise_kernel" in roles and roles <= {"depthwise_kernel", "bias"}:

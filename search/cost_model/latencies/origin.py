@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mhmodels.hardware.measurement import Environment, Kind
+from mhmodels.hardware.measurement import Environment, MeasurementKind
 from mhmodels.search.cost_model.latencies.baselines import Baseline
 
 
@@ -25,7 +25,7 @@ class LatencyOrigin(NamedTuple):
     """
 
     hardware: str
-    kind: Kind = "measured"
+    kind: MeasurementKind = "measured"
     file_format: str = ""
     environment: Environment | None = None
     baselines: tuple[Baseline, ...] = ()

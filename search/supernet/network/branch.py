@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from mhmodels.blocks import Step
+from mhmodels.blocks import BlockStep
 from mhmodels.search.supernet.network.plan import SharedLayer
 
 _ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -46,7 +46,7 @@ def run_branch(branch: Sequence[SharedLayer], epsilon: float, x: tf.Tensor, *wei
     return x
 
 
-def _convolution(step: Step, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
+def _convolution(step: BlockStep, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
     kernel, *others = weights
     strides = [1, step.stride, step.stride, 1]
     if step.kind == "conv":

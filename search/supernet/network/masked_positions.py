@@ -7,11 +7,11 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from mhmodels.blocks import Step
+from mhmodels.blocks import BlockStep
 from mhmodels.search.supernet.network.plan import Shape, SharedLayer, SuperNetworkPlan
 
 Branch: TypeAlias = tuple[SharedLayer, ...]
-Structure: TypeAlias = tuple[tuple[Step | str, ...], ...]
+Structure: TypeAlias = tuple[tuple[BlockStep | str, ...], ...]
 """Everything of a branch except its channels: a step and the names of its weights, for each layer."""
 
 

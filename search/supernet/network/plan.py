@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from mhmodels.architecture import Block
 from mhmodels.block_types import with_filters
-from mhmodels.blocks import Step, block_steps
+from mhmodels.blocks import BlockStep, block_steps
 from mhmodels.network import LOGITS
 from mhmodels.search.errors import SpaceError
 from mhmodels.search.space.decisions import SKIP, OneOf
@@ -23,7 +23,7 @@ from mhmodels.search.space.search_space import SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace, ChoiceT
 
 Shape: TypeAlias = tuple[int, ...]
-Role: TypeAlias = Literal["kernel", "depthwise", "classifier", "gamma", "beta", "bias"]
+SharedRole: TypeAlias = Literal["kernel", "depthwise", "classifier", "gamma", "beta", "bias"]
 
 _POOL = "pool"
 
@@ -36,7 +36,7 @@ class SharedWeight(NamedTuple):
         shape: Largest shape that any network reads.
     """
 
-    role: Role
+    role: SharedRole
     shape: Shape
 
 
@@ -48,7 +48,7 @@ class SharedLayer(NamedTuple):
         reads: Name of each weight, and the shape of its leading part that is read.
     """
 
-    step: Step
+    step: BlockStep
     reads: tuple[tuple[str, Shape], ...]
 
 
@@ -200,7 +200,7 @@ def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, wi
     return tuple(SharedLayer(step, _reads(prefix, step)) for step in steps)
 
 
-def _reads(prefix: str, step: Step) -> tuple[tuple[str, Shape], ...]:
+def _reads(prefix: str, step: BlockStep) -> tuple[tuple[str, Shape], ...]:
     if step.kind not in ("conv", "depthwise"):
         return ()
     k = step.kernel
@@ -211,7 +211,7 @@ def _reads(prefix: str, step: Step) -> tuple[tuple[str, Shape], ...]:
     return ((f"{prefix}/{step.suffix}{size}/kernel", shape), *names)
 
 
-def _role(name: str, step: Step) -> Role:
+def _role(name: str, step: BlockStep) -> SharedRole:
     role = name.rpartition("/")[2]
     if role != "kernel":
         return role  # type: ignore[return-value]
@@ -219,7 +219,7 @@ def _role(name: str, step: Step) -> Role:
 
 
 def _pool(channels: int) -> PathPosition:
-    return PathPosition(_POOL, ((SharedLayer(Step(_POOL, "pool", ("",), channels, channels), ()),),))
+    return PathPosition(_POOL, ((SharedLayer(BlockStep(_POOL, "pool", ("",), channels, channels), ()),),))
 
 
 def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[SharedLayer, ...]]]:
@@ -227,5 +227,5 @@ def _pools(channels: Iterable[int]) -> Iterator[tuple[str, int, tuple[SharedLaye
 
 
 def _classifier(channels: int, classes: int) -> tuple[SharedLayer, ...]:
-    step = Step(LOGITS, "conv", ("",), channels, classes, bias=True)
+    step = BlockStep(LOGITS, "conv", ("",), channels, classes, bias=True)
     return (SharedLayer(step, _reads("head", step)),)
