@@ -1,8 +1,8 @@
 """Search methods: each asks for networks, receives their rewards, and returns the best network.
 
 A method is a struct of settings whose `run` is a generator: it yields `Ask`, receives `CandidateBatch`, and returns the encoding
-that it found. It takes all randomness from its seed and knows neither evaluators nor logs. Therefore the same values bring it to the
-same point again, which is how `mhmodels.search.run` resumes a search.
+that it found. It takes all randomness from its seed and knows neither evaluators nor logs. Therefore the same values bring it to
+the same point again, which is how `mhmodels.search.run` resumes a search.
 """
 
 from __future__ import annotations
