@@ -9,12 +9,14 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Range
+from mhmodels.export.graph.outputs import compared_ops, graph_outputs
 from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
 from mhmodels.export.job import ExportJob
 from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import INTEGER_FORMATS
-from mhmodels.export.quantisation.calibration import METHODS, calibrate_by
+from mhmodels.export.quantisation.equalisation import exponent_texts
 from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
+from mhmodels.export.quantisation.post_training import Corrections, quantise_on_pictures
 from mhmodels.export.quantisation.scheme import QuantisedGraph, quantise
 from mhmodels.export.reading.pictures import BUNDLED, Calibration, InputPictures
 from mhmodels.tflite.format import FileFormat
@@ -70,19 +72,38 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
         raise ExportError(
             f"{job.source.missing}, so its integers cannot be computed; argument 'formats=float32' and float16 can be had"
         )
-    granularity: Granularity | None = job.options.granularity if fmt == "int8" else None
-    learned, calibration, used = job.source.learned, job.calibration, ranges
+    options, learned = job.options, job.source.learned
+    granularity: Granularity | None = options.granularity if fmt == "int8" else None
+    fixed = {NORMALISE: normalised_range(job.graph)} if options.normalise_in_model else {}
+    corrections = Corrections(options.equalise, options.bias_correction, options.rounding)
     if learned is not None and learned.format == fmt and granularity in (None, learned.granularity):
-        used, granularity = dict(learned.ranges), learned.granularity if fmt == "int8" else None
+        if corrections.stated():
+            raise ExportError(
+                f"{', '.join(corrections.stated())}: quantisation-aware training already fitted weights and ranges of {fmt} to "
+                "each other, so there is nothing to correct: leave it out"
+            )
         calibration = Calibration(source="quantisation-aware training", pictures=0, method="learned")
-    else:
-        words = method = job.options.calibration_method or METHODS[0]
-        if not ranges or method == "auto":  # which is another for each format
-            job.progress(f"calibrating on {len(job.feed)} pictures")
-            found = calibrate_by(job.graph, job.feed, method, fmt, granularity)
-            ranges.update(found.ranges)
-            words = found.method
-        calibration = msgspec.structs.replace(calibration, method=words)
-    if job.options.normalise_in_model:
-        used[NORMALISE] = normalised_range(job.graph)
-    return quantise(job.graph, used, fmt, granularity), calibration
+        granularity = learned.granularity if fmt == "int8" else None
+        return quantise(job.graph, dict(learned.ranges) | fixed, fmt, granularity), calibration
+    job.progress(f"calibrating on {len(job.feed)} pictures")
+    given = {*graph_outputs(job.graph, options.writer).values(), *compared_ops(job.graph, options.writer).values()}
+    found = quantise_on_pictures(
+        job.graph,
+        job.feed,
+        options.calibration_method,
+        fmt,
+        granularity,
+        corrections=corrections,
+        outputs=given,
+        fixed=fixed,
+        known=ranges,
+    )
+    if options.calibration_method != "auto" and not found.equalisation:  # both of these differ between formats
+        ranges.update(found.ranges)
+    return found.quantised, msgspec.structs.replace(
+        job.calibration,
+        method=found.method,
+        equalisation=exponent_texts(found.equalisation),
+        bias_correction=found.bias,
+        rounding=found.rounding,
+    )

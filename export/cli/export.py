@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel
     from mhmodels.export.options import Engine, ExportOptions
     from mhmodels.export.quantisation.parameters import Granularity
+    from mhmodels.export.quantisation.rounding import WeightRounding
     from mhmodels.export.writing.labels import OutputLabels
     from mhmodels.export.writing.writer import InterfaceType
 
@@ -64,6 +65,17 @@ class ExportFailure(NamedTuple):
               help="Method that computes value ranges from the pictures: min-max (default); moving-average; percentile-P with "
                    "P from 50 to below 100, such as percentile-99.9; or auto, the best of these on held-out "
                    "pictures.")  # fmt: skip
+@click.option("--equalise/--no-equalise", default=None,
+              help="Whether to equalise the ranges of weights across the layers of integer files, which does not change the float "
+                   "network. Default: with --calibration-method auto what lowers the error on held-out pictures, else "
+                   "no.")  # fmt: skip
+@click.option("--bias-correction/--no-bias-correction", default=None,
+              help="Whether to correct the mean error of each channel of integer files, measured on the calibration pictures. "
+                   "Default: as for --equalise.")  # fmt: skip
+@click.option("--rounding", type=click.Choice(("nearest", "compensated")), default=None,
+              help="How the weights of integer files are rounded: each to the nearest integer, or compensated, so that later "
+                   "weights make up for the rounding of earlier ones on the calibration pictures. Default: as for --equalise; "
+                   "without auto nearest.")  # fmt: skip
 @click.option("--labels", "labels_file", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="FILE",
               help="Text file of class names, one per line, for the manifest and for the metadata of the file.")  # fmt: skip
 @click.option("--label-offset", type=click.IntRange(0, 1_000_000), default=0, show_default=True,
@@ -104,6 +116,9 @@ def export(
     weights: str | None,
     calibration: Path | None,
     calibration_method: str | None,
+    equalise: bool | None,
+    bias_correction: bool | None,
+    rounding: WeightRounding | None,
     labels_file: Path | None,
     label_offset: int,
     metadata: bool | None,
@@ -136,6 +151,9 @@ def export(
         io=io,
         calibration=calibration,
         calibration_method=calibration_method,
+        equalise=equalise,
+        bias_correction=bias_correction,
+        rounding=rounding,
         granularity=granularity,
         writer=WriterOptions(pooling=pooling, softmax=not no_softmax, features=features),
         engine=engine,

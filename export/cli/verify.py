@@ -72,6 +72,8 @@ def _print_report(report: FileReport) -> None:
         return
     p = report.against
     agreement = "" if p.top1_agreement is None else f", same top-1 on {p.top1_agreement:.0%}"
+    if p.confident_pictures and p.confident_top1_agreement is not None:
+        agreement += f" ({p.confident_top1_agreement:.0%} of the {p.confident_pictures} confident ones)"
     agreement += "" if p.top5_agreement is None else f", {p.top5_agreement:.0%} of the top-5"
     click.echo(f"  against      {p.reference} on {p.pictures} pictures{agreement}")
     for output in p.outputs:

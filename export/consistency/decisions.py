@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph
+from mhmodels.export.verification.confidence import leads, softmax
 
 Ending: TypeAlias = Literal["softmax", "sigmoid", "none"]
 Decide: TypeAlias = Literal["auto", "best", "each"]
@@ -36,8 +37,7 @@ class DecisionRule(NamedTuple):
         """Returns the scores (n, outputs) of a runner, as a file with the last activation of the network gives them."""
         if self.ending != "softmax":
             return outputs
-        powers = np.exp(outputs - outputs.max(1, keepdims=True))
-        scores: Float32Array = powers / powers.sum(1, keepdims=True)
+        scores = softmax(outputs)
         if not quantised:
             return scores
         return np.asarray(np.minimum(np.rint(scores * _SCORE_STEPS), _SCORE_STEPS - 1) / _SCORE_STEPS, np.float32)
@@ -72,9 +72,7 @@ class DecisionRule(NamedTuple):
         """Returns the distance of each decision from the threshold and, for the best output, from the second best."""
         if not self.best:
             return np.asarray(np.abs(scores - threshold), np.float32)
-        ordered = np.sort(scores, axis=1)
-        ahead = ordered[:, -1] - ordered[:, -2] if scores.shape[1] > 1 else np.full(len(scores), np.inf)
-        return np.minimum(ahead, np.abs(ordered[:, -1] - threshold))[:, None].astype(np.float32)
+        return np.minimum(leads(scores), np.abs(scores.max(1) - threshold))[:, None].astype(np.float32)
 
     def drifts(self, found: Float32Array, expected: Float32Array, step: float) -> Float32Array:
         """Returns absolute differences (n, outputs) as shares of the standard deviation of the float outputs.

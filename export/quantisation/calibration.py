@@ -16,7 +16,7 @@ import numpy as np
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Float32Array, Graph, Range
 from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
-from mhmodels.export.quantisation.scheme import calibrated_tensors, quantise
+from mhmodels.export.quantisation.scheme import QuantisedGraph, calibrated_tensors, quantise
 
 CalibrationMethod: TypeAlias = str
 """`min-max`, `moving-average`, or `percentile-P` with P in percent."""
@@ -36,16 +36,14 @@ _REMEDY = "give pictures like those of the deployment (argument 'calibration')"
 
 
 class Calibrated(NamedTuple):
-    """Ranges of the tensors of a network, and how they were found.
+    """Ranges of the tensors of a network, chosen among methods.
 
     Attributes:
-        ranges: (low, high) by tensor name, for `scheme.quantise`.
-        method: The method; in words where it was chosen.
-        errors: Where methods were compared: mean absolute error at the scores by method, as a share of their spread.
+        ranges: (low, high) by tensor name, for `scheme.quantise`, by the method of the smallest error.
+        errors: Mean absolute error at the scores by method, as a share of their spread.
     """
 
     ranges: dict[str, Range]
-    method: str
     errors: Mapping[CalibrationMethod, float]
 
 
@@ -81,7 +79,9 @@ class _Seen:
         return extremes
 
 
-def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max") -> dict[str, Range]:
+def calibrate(
+    graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max", *, checked: bool = False
+) -> dict[str, Range]:
     """Returns the range of every tensor over a set of pictures.
 
     Args:
@@ -89,6 +89,7 @@ def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "m
         images: float32 (n, height, width, channels), normalised as the network expects.
         method: `min-max`: the extremes. `moving-average`: of each picture's extremes. `percentile-P`: what P percent of all
             values do not exceed, and what P percent are not below.
+        checked: Whether the pictures are known to be suitable.
 
     Returns:
         (low, high) by tensor name, for `scheme.quantise`.
@@ -97,54 +98,69 @@ def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "m
         ExportError: Unsuitable pictures (too few, of one value, all the same), a tensor that is not finite or never
             changes, or an unknown method; the message names pictures, tensor or method.
     """
-    check_pictures(images)
+    if not checked:
+        check_pictures(images)
     return _by_methods(graph, images, (method,))[method]
 
 
-def choose(graph: Graph, images: Float32Array, fmt: QuantisedFormat, granularity: Granularity | None = None) -> Calibrated:
-    """Returns the ranges of the method whose quantised network gives the scores nearest to those of the float network.
+class HeldOut(NamedTuple):
+    """Pictures that judge quantised forms of a network by their scores.
 
-    A quarter of the pictures is held out for the comparison, the others calibrate.
+    Attributes:
+        images: float32 (n, height, width, channels), normalised.
+        scores: Operation that gives the scores, before a softmax.
+        expected: Scores of the float network.
+    """
+
+    images: Float32Array
+    scores: str
+    expected: Float32Array
+
+    def error(self, quantised: QuantisedGraph) -> float:
+        """Returns the mean absolute error of the scores, as a share of their standard deviation."""
+        from mhmodels.export.quantisation.fake_quant import simulate
+
+        found = simulate(quantised, self.images, (self.scores,))[self.scores]
+        return float(np.abs(found - self.expected).mean() / max(float(self.expected.std()), 1e-30))
+
+
+def hold_out(graph: Graph, images: Float32Array) -> tuple[Float32Array, HeldOut]:
+    """Splits pictures into three quarters that calibrate and one quarter that judges.
 
     Args:
         graph: Folded weights.
         images: float32 (n, height, width, channels), normalised.
-        fmt, granularity: As `scheme.quantise`; what is best for one need not be for the other.
 
     Raises:
-        ExportError: As `calibrate`; fewer than 8 pictures.
+        ExportError: Unsuitable pictures, or fewer than 8.
     """
     check_pictures(images, FEWEST_TO_CHOOSE)
-    from mhmodels.export.quantisation.fake_quant import observe, simulate
+    from mhmodels.export.quantisation.fake_quant import observe
 
     judges = np.arange(len(images)) % HELD_OUT == HELD_OUT - 1
-    candidates = _by_methods(graph, images[~judges], METHODS)
     last = graph.ops[-1]
     scores = last.inputs[0] if last.kind == "softmax" else last.name
     seen: list[Float32Array] = []
     observe(graph, images[judges], (scores,), lambda tensors: seen.append(tensors[scores]))
-    expected = np.concatenate(seen)
-    errors = {}
-    for method, ranges in candidates.items():
-        found = simulate(quantise(graph, ranges, fmt, granularity), images[judges], (scores,))[scores]
-        errors[method] = float(np.abs(found - expected).mean() / max(float(expected.std()), 1e-30))
-    best = min(errors, key=lambda method: errors[method])
-    listed = ", ".join(f"{method} {error:.4f}" for method, error in errors.items())
-    words = f"{best}, chosen by the mean error at the scores of {int(judges.sum())} held-out pictures ({listed})"
-    return Calibrated(candidates[best], words, errors)
+    return images[~judges], HeldOut(images[judges], scores, np.concatenate(seen))
 
 
-def calibrate_by(
-    graph: Graph,
-    images: Float32Array,
-    method: CalibrationMethod | None,
-    fmt: QuantisedFormat,
-    granularity: Granularity | None = None,
+def choose(
+    graph: Graph, images: Float32Array, judge: HeldOut, fmt: QuantisedFormat, granularity: Granularity | None = None
 ) -> Calibrated:
-    """Returns ranges by `calibrate`, or by `choose` for the method `auto`; None is min-max."""
-    if method == "auto":
-        return choose(graph, images, fmt, granularity)
-    return Calibrated(calibrate(graph, images, method or METHODS[0]), method or METHODS[0], {})
+    """Returns the ranges of the method whose quantised network gives the scores nearest to those of the float network.
+
+    Args:
+        graph: Folded weights.
+        images, judge: From `hold_out`.
+        fmt, granularity: As `scheme.quantise`; what is best for one need not be for the other.
+
+    Raises:
+        ExportError: As `calibrate`.
+    """
+    candidates = _by_methods(graph, images, METHODS)
+    errors = {method: judge.error(quantise(graph, ranges, fmt, granularity)) for method, ranges in candidates.items()}
+    return Calibrated(candidates[min(errors, key=lambda method: errors[method])], errors)
 
 
 def check_method(method: CalibrationMethod) -> float:

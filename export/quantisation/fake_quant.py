@@ -111,21 +111,46 @@ def simulate(quantised: QuantisedGraph, images: Float32Array, names: tuple[str, 
         Float32 arrays by name, batch first.
     """
 
-    def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
-        low, high = representable(quantised.tensors[name], quantised.format)
-        scale = quantised.tensors[name].scale[0]
-        return tf.round(tf.clip_by_value(x, low, high) / scale) * scale
-
     def weights(op: Op) -> tf.Tensor:
         return tf.constant(dequantised_kernel(quantised, op))
 
     # Eagerly: tracing a network once costs more than running it on a few dozen pictures.
     def run(batch: tf.Tensor) -> dict[str, tf.Tensor]:
-        tensors = run_graph(quantised.graph, batch, weights, lambda op: dequantised_bias(quantised, op), rounding)
+        tensors = run_graph(quantised.graph, batch, weights, lambda op: dequantised_bias(quantised, op), _rounding(quantised))
         return {name: tensors[name] for name in names}
 
     parts = [run(tf.constant(images[i : i + 16])) for i in range(0, len(images), 16)]
     return {name: tf.concat([part[name] for part in parts], 0).numpy() for name in names}
+
+
+def _rounding(quantised: QuantisedGraph) -> Round:
+    def rounding(x: tf.Tensor, name: str) -> tf.Tensor:
+        low, high = representable(quantised.tensors[name], quantised.format)
+        scale = quantised.tensors[name].scale[0]
+        return tf.round(tf.clip_by_value(x, low, high) / scale) * scale
+
+    return rounding
+
+
+def rounded(quantised: QuantisedGraph, values: Float32Array, name: str) -> Float32Array:
+    """Returns values as the integers of a tensor represent them."""
+    return np.asarray(_rounding(quantised)(tf.constant(values), name).numpy())
+
+
+def rounded_layer(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32Array]) -> Float32Array:
+    """Computes one operation of the fake-quantised network from given inputs, with the rounding of its output.
+
+    Args:
+        quantised: With all parameters fixed.
+        op: The operation.
+        values: What its inputs hold, float32 (n, height, width, channels).
+    """
+    if op.kind in ("conv", "depthwise") and separate_activation(op):
+        pre = _convolve(op, tf.constant(values[op.inputs[0]]), dequantised_kernel(quantised, op)) + dequantised_bias(
+            quantised, op
+        )
+        values = {**values, pre_activation(op): _rounding(quantised)(pre, pre_activation(op)).numpy()}
+    return rounded(quantised, layer_output(quantised, op, values)[op.name], op.name)
 
 
 def layer_output(quantised: QuantisedGraph, op: Op, values: Mapping[str, Float32Array]) -> dict[str, Float32Array]:

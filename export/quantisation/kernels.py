@@ -11,7 +11,7 @@ from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.parameters import Quantisation, QuantisedFormat, reproducible
 from mhmodels.network import Op
 
-_BIAS_LIMIT = 2**31 - 1
+BIAS_LIMIT = 2**31 - 1
 _LARGEST_BIAS = 2**30  # leaves room for the products that are added to it
 _PIECE = 1 << 16
 
@@ -40,7 +40,7 @@ def quantised_kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedF
     integers = _rounded(weights.reshape(-1, op.channels), quantisation, lowest).reshape(weights.shape)
     bias_scale = source.scale[0].astype(np.float64) * quantisation.scale.astype(np.float64)
     bias = np.rint(graph.biases[op.name] / bias_scale)
-    return QuantisedKernel(integers, quantisation, np.clip(bias, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32))
+    return QuantisedKernel(integers, quantisation, np.clip(bias, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32))
 
 
 def _rounded(rows: Float32Array, quantisation: Quantisation, lowest: int) -> NDArray[np.int16]:

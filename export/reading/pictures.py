@@ -39,12 +39,19 @@ class Calibration(Checked, frozen=True, kw_only=True):
         source: The folder, `bundled photographs`, or `quantisation-aware training`.
         method: How ranges follow from what was seen.
         skipped: Picture files that could not be read.
+        equalisation: Equalisation factors, by the first tensor that has them: one whole number for each channel, in eighths of
+            the exponent of 2, separated by spaces. Empty without equalisation.
+        bias_correction: Whether the mean error of each channel was corrected in the biases.
+        rounding: How weights were rounded: `nearest` or `compensated`.
     """
 
     source: str
     pictures: int
     method: str = "min-max"
     skipped: tuple[str, ...] = ()
+    equalisation: dict[str, str] = msgspec.field(default_factory=dict)
+    bias_correction: bool = False
+    rounding: str = "nearest"
 
 
 class InputPictures(NamedTuple):

@@ -105,6 +105,8 @@ def check_quantised_file(
         compare_outputs(found, wanted, "fake-quantised network", steps),
         float_correlation=against_float.correlation,
         float_top1_agreement=against_float.top1_agreement,
+        float_confident_pictures=against_float.confident_pictures,
+        float_confident_top1_agreement=against_float.confident_top1_agreement,
         worst_layer=worst,
         worst_layer_lsb=worst_lsb,
     )

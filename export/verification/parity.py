@@ -9,6 +9,7 @@ import numpy as np
 
 from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import Float32Array
+from mhmodels.export.verification.confidence import confident
 from mhmodels.export.writing.manifest import OutputParity, Parity
 
 TOP_K = 5
@@ -49,9 +50,12 @@ def compare_outputs(
     if others or scores.ndim != 2 or scores.shape[1] < 2:
         return parity
     first = found[own].reshape(scores.shape)
+    same, sure = first.argmax(1) == scores.argmax(1), confident(scores)
     return msgspec.structs.replace(
         parity,
-        top1_agreement=float((first.argmax(1) == scores.argmax(1)).mean()),
+        top1_agreement=float(same.mean()),
+        confident_pictures=int(sure.sum()),
+        confident_top1_agreement=float(same[sure].mean()) if sure.any() else None,
         top5_agreement=shared_top(first, scores) if scores.shape[1] > TOP_K else None,
     )
 

@@ -62,6 +62,12 @@ class VerifiedFile(msgspec.Struct, frozen=True):
     frame: Frame
     images: Float32Array
 
+    @property
+    def equalisation(self) -> Mapping[str, str]:
+        """Equalisation factors that the manifest states; empty where there are none."""
+        calibration = None if self.manifest is None else self.manifest.calibration
+        return {} if calibration is None else calibration.equalisation
+
 
 def read_with_manifest(path: Path) -> ManifestedFile:
     """Reads a file and the manifest beside it.

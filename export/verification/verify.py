@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.architecture import Architecture
-from mhmodels.export.errors import NoEffectError, ParityError
+from mhmodels.export.errors import ExportError, NoEffectError, ParityError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions
+from mhmodels.export.quantisation.equalisation import equalise, exponents_of
 from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
@@ -177,7 +178,10 @@ def _against_file(
     name = str(other.path)
     found, expected = (file_outputs(side.path, side.images) for side in (subject, other))
     inputs = (encoded, encode_input(other.file, other.images))
-    layers = against_file(subject.path, subject.file, other.path, other.file, inputs)
+    if dict(subject.equalisation) == dict(other.equalisation):
+        layers = against_file(subject.path, subject.file, other.path, other.file, inputs)
+    else:
+        layers = not_compared("the channels of one of the files were equalised, so that its layers have other scales")
     parity = compare_outputs(found, expected, name, steps(compared_tensors(subject.file)))
     _judge(subject, parity, _departing(layers), compute_format(other.file), name, tolerance)
     return parity, layers
@@ -247,6 +251,11 @@ def _model_outputs(
         return expected, not_compared(source.missing)
     if normalised:
         graph = normalise_in_graph(graph)
+    if subject.equalisation:
+        try:
+            graph = equalise(graph, exponents_of(subject.equalisation))
+        except ExportError as error:
+            return expected, not_compared(f"manifest, {error}")
     return expected, against_network(subject.path, subject.file, written_ops(graph, options), graph, encoded)
 
 

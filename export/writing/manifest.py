@@ -95,7 +95,11 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
         top1_agreement: Share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
         top5_agreement: Share of the five largest logits that both have; null as above, or for fewer than six classes.
         mean_error_lsb: Absolute difference in steps of the file's integers; null for float files.
-        float_correlation, float_top1_agreement: The same against the float network: what quantisation itself costs.
+        confident_pictures: Number of pictures where the reference's best class leads the second by a probability of at least
+            0.3; null as for `top1_agreement`.
+        confident_top1_agreement: Share of these pictures with the same largest logit; null also where there are none.
+        float_correlation, float_top1_agreement, float_confident_pictures, float_confident_top1_agreement: The same against the
+            float network: what quantisation itself costs.
         worst_layer, worst_layer_lsb: Largest departure of a layer from its own inputs' result; null for float files.
         outputs: Each output by itself.
     """
@@ -110,6 +114,10 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     mean_error_lsb: float | None = None
     float_correlation: float | None = None
     float_top1_agreement: float | None = None
+    confident_pictures: int | None = None
+    confident_top1_agreement: float | None = None
+    float_confident_pictures: int | None = None
+    float_confident_top1_agreement: float | None = None
     worst_layer: str | None = None
     worst_layer_lsb: float | None = None
     outputs: tuple[OutputParity, ...] = ()

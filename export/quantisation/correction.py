@@ -1,0 +1,206 @@
+"""Corrects the integers of a network layer by layer, so that roundings of weights and activations compensate each other.
+
+The float network and the fake-quantised network run side by side on calibration pictures. Each convolution is corrected from
+what its input holds in both: *bias correction* removes the mean difference of each channel of its output (Nagel et al.,
+arXiv 1906.04721, section 4.2, measured instead of derived from batch normalisation), and *compensated rounding* rounds the weights
+one by one and lets the weights that are still to be rounded compensate the error (Frantar et al., arXiv 2210.17323). Later layers
+see the corrected output of earlier ones. Scales, zero points and ranges stay as they are.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.graph.operations import Float32Array, Graph
+from mhmodels.export.quantisation.fake_quant import float_layer, rounded, rounded_layer
+from mhmodels.export.quantisation.kernels import BIAS_LIMIT, QuantisedKernel
+from mhmodels.export.quantisation.rounding import WeightRounding
+from mhmodels.export.quantisation.scheme import QuantisedGraph
+from mhmodels.network import IMAGE, Op
+
+_Floats: TypeAlias = NDArray[np.float64]
+
+CONVOLUTION_ROWS = 6000
+DEPTHWISE_ROWS = 1000
+ROWS_PER_WEIGHT = 2
+"""Compensated rounding needs so many rows of inputs for each weight of an output channel; else weights are rounded to nearest."""
+
+DAMPING = 0.01
+"""Share of the mean variance of the inputs that is added to each, so that what few pictures show does not decide alone."""
+
+MEMORY_BYTES = 1 << 30
+FEWEST_PICTURES = 8
+_BATCH = 8
+_BLOCK = 128
+
+
+class _Inputs(NamedTuple):
+    """What a convolution reads at some places of its output.
+
+    Attributes:
+        quantised: float32 (places, weights of an output channel, groups), in the fake-quantised network.
+        mean: float64 (weights of an output channel, groups), the mean over these places in the float network.
+    """
+
+    quantised: Float32Array
+    mean: _Floats
+
+
+def correct(
+    graph: Graph, quantised: QuantisedGraph, images: Float32Array, *, bias: bool = True, rounding: WeightRounding = "compensated"
+) -> QuantisedGraph:
+    """Returns the network with corrected weights and biases.
+
+    Args:
+        graph: The float network that `quantised` was made from.
+        quantised: Its integers, from `scheme.quantise`.
+        images: float32 (n, height, width, channels), normalised: calibration pictures. Where they would need more than
+            1 GiB of memory, fewer of them are used, spread evenly.
+        bias: Whether to correct biases.
+        rounding: How weights are rounded.
+    """
+    images = _affordable(graph, images)
+    generator = np.random.default_rng(0)
+    last_use = {name: i for i, op in enumerate(graph.ops) for name in op.inputs}
+    real, found = {IMAGE: images}, {IMAGE: rounded(quantised, images, IMAGE)}
+    rewritten = quantised.graph
+    for i, op in enumerate(rewritten.ops):
+        if op.kind in ("conv", "depthwise"):
+            inputs = _sample(op, found[op.inputs[0]], real[op.inputs[0]], generator)
+            kernel = _corrected(rewritten, op, quantised, inputs, bias=bias, rounding=rounding)
+            quantised = quantised._replace(kernels={**quantised.kernels, op.name: kernel})
+        parts = range(0, len(images), _BATCH)
+        real[op.name] = np.concatenate(
+            [float_layer(graph, graph.ops[i], {name: real[name][at : at + _BATCH] for name in op.inputs}) for at in parts]
+        )
+        found[op.name] = np.concatenate(
+            [rounded_layer(quantised, op, {name: found[name][at : at + _BATCH] for name in op.inputs}) for at in parts]
+        )
+        for name in [name for name in real if last_use.get(name, -1) <= i]:
+            del real[name], found[name]
+    return quantised
+
+
+def _affordable(graph: Graph, images: Float32Array) -> Float32Array:
+    """Returns as many pictures as fit the memory: inputs and outputs of a layer, twice."""
+    sizes = [(op.size[0] or 1) * (op.size[1] or 1) * op.channels for op in graph.ops]
+    count = max(FEWEST_PICTURES, MEMORY_BYTES // (16 * max(sizes)))
+    return images if len(images) <= count else images[np.arange(count) * len(images) // count]
+
+
+def _sample(op: Op, quantised: Float32Array, real: Float32Array, generator: np.random.Generator) -> _Inputs:
+    """Draws places of the output of a convolution and returns the inputs that it reads there."""
+    height, width = op.size[0] or 1, op.size[1] or 1
+    rows = DEPTHWISE_ROWS if op.kind == "depthwise" else CONVOLUTION_ROWS
+    each = min(height * width, max(1, -(-rows // len(real))))
+    places = [np.sort(generator.choice(height * width, each, replace=False)) for _ in real]
+    picture = np.repeat(np.arange(len(real)), each)
+    where = picture, np.concatenate(places) // width, np.concatenate(places) % width
+    return _Inputs(_rows(op, quantised, *where), _rows(op, real, *where).mean(0, dtype=np.float64))
+
+
+def _rows(
+    op: Op, values: Float32Array, picture: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
+) -> Float32Array:
+    """Returns what a convolution reads at places of its output, (places, weights, groups); channels are groups of depthwise ones."""
+    padded = _pad(op, values)
+    taps = [
+        padded[picture, row * op.stride + y * op.dilation, column * op.stride + x * op.dilation]
+        for y in range(op.kernel)
+        for x in range(op.kernel)
+    ]
+    groups = op.channels if op.kind == "depthwise" else op.groups
+    stacked = np.stack(taps, 1)  # (places, taps, channels)
+    split = stacked.reshape(len(stacked), len(taps), groups, -1).transpose(0, 1, 3, 2)
+    return np.ascontiguousarray(split.reshape(len(stacked), -1, groups))
+
+
+def _pad(op: Op, values: Float32Array) -> Float32Array:
+    """Returns values with the zeros that a convolution reads around them."""
+    sides = []
+    for output, length in zip(op.size, values.shape[1:3], strict=True):
+        missing = max(((output or 1) - 1) * op.stride + (op.kernel - 1) * op.dilation + 1 - length, 0)
+        sides.append((missing // 2, missing - missing // 2) if op.padding == "same" else (0, 0))
+    return np.pad(values, ((0, 0), *sides, (0, 0))) if any(map(any, sides)) else values
+
+
+def _corrected(
+    graph: Graph, op: Op, quantised: QuantisedGraph, inputs: _Inputs, *, bias: bool, rounding: WeightRounding
+) -> QuantisedKernel:
+    kernel, source = quantised.kernels[op.name], quantised.tensors[op.inputs[0]]
+    weights, groups = _grouped(op, graph.kernels[op.name]), inputs.quantised.shape[2]
+    scale = np.broadcast_to(kernel.quantisation.scale.astype(np.float64), op.channels).reshape(groups, -1)
+    lowest = 1 if quantised.format == "uint8" else -127
+    zero = kernel.quantisation.zero_point
+    centre = inputs.quantised.mean(0, dtype=np.float64) if bias else np.zeros(inputs.quantised.shape[1:])
+    integers = _grouped(op, kernel.weights).astype(np.float64)
+    if rounding == "compensated" and len(inputs.quantised) >= ROWS_PER_WEIGHT * weights.shape[2]:
+        centred = inputs.quantised - centre.astype(np.float32)
+        by_group = np.ascontiguousarray(centred.transpose(2, 1, 0))
+        moments = (by_group @ np.ascontiguousarray(by_group.transpose(0, 2, 1))).astype(np.float64) / len(centred)
+        integers = _compensated(weights, moments, scale[:, :, None], zero, lowest)
+        stored = _ungrouped(op, integers).astype(kernel.weights.dtype)
+        kernel = kernel._replace(weights=stored)
+    if bias:
+        rounded_weights = (integers - zero) * scale[:, :, None]
+        shift = np.einsum("gok,kg->go", weights, inputs.mean) - np.einsum("gok,kg->go", rounded_weights, centre)
+        wanted = graph.biases[op.name] + shift.ravel()
+        steps = np.rint(wanted / (source.scale[0].astype(np.float64) * scale.ravel()))
+        kernel = kernel._replace(bias=np.clip(steps, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32))
+    return kernel
+
+
+def _grouped(op: Op, kernel: NDArray[np.generic]) -> _Floats:
+    """Returns a kernel as (groups, output channels of a group, weights of an output channel)."""
+    if op.kind == "depthwise":
+        return np.ascontiguousarray(kernel.reshape(-1, op.channels).T[:, None, :]).astype(np.float64)
+    flat = kernel.reshape(-1, op.groups, op.channels // op.groups)
+    return np.ascontiguousarray(flat.transpose(1, 2, 0)).astype(np.float64)
+
+
+def _ungrouped(op: Op, grouped: _Floats) -> _Floats:
+    """Returns a kernel in the layout of `Graph.kernels`."""
+    flat = grouped.transpose(2, 0, 1)
+    if op.kind == "depthwise":
+        return flat.reshape(op.kernel, op.kernel, op.channels, 1)
+    return flat.reshape(op.kernel, op.kernel, op.in_channels // op.groups, op.channels)
+
+
+def _compensated(weights: _Floats, moments: _Floats, scale: _Floats, zero: int, lowest: int) -> _Floats:
+    """Rounds weights one by one, inputs of large variance first; the weights after one compensate its rounding error.
+
+    Args:
+        weights: (groups, channels, inputs).
+        moments: (groups, inputs, inputs), second moments of the inputs.
+        scale: (groups, channels, 1).
+        zero: Integer that stands for 0.
+        lowest: Smallest integer; there are 255.
+
+    Returns:
+        Integers (groups, channels, inputs).
+    """
+    count = weights.shape[2]
+    variances = np.einsum("gii->gi", moments).copy()
+    order = np.argsort(-variances, axis=1, kind="stable")
+    damped = moments + np.eye(count) * (DAMPING * variances.mean(1) + 1e-12)[:, None, None]
+    damped = np.take_along_axis(np.take_along_axis(damped, order[:, :, None], 1), order[:, None, :], 2)
+    left = np.take_along_axis(weights, order[:, None, :], 2)
+    factors = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
+    rounded_weights = np.empty_like(left)
+    for start in range(0, count, _BLOCK):
+        end = min(start + _BLOCK, count)
+        errors = np.empty((*left.shape[:2], end - start))
+        for i in range(start, end):
+            one = left[:, :, i : i + 1]
+            integer = np.clip(np.rint(one / scale) + zero, lowest, lowest + 254)
+            rounded_weights[:, :, i : i + 1] = integer
+            error = (one - (integer - zero) * scale) / factors[:, i : i + 1, i : i + 1]
+            errors[:, :, i - start : i - start + 1] = error
+            left[:, :, i + 1 : end] -= error * factors[:, i : i + 1, i + 1 : end]
+        left[:, :, end:] -= errors @ factors[:, start:end, end:]
+    result = np.empty_like(rounded_weights)
+    np.put_along_axis(result, np.broadcast_to(order[:, None, :], result.shape), rounded_weights, 2)
+    return result
