@@ -2,10 +2,10 @@
 
     python examples/quantisation_accuracy.py MODEL WEIGHTS FOLDER [--pictures N] [--formats int8,uint8] [--rows NAME,...]
 
-FOLDER holds the pictures and a file `labels.txt` with lines `FILE CLASS`, or one folder of pictures for each class, whose sorted
-names are the classes 0, 1, 2, …. One half of the pictures in the order of their names calibrates (N of them, 64 by default) and the
-other half is measured; then the halves are exchanged, and both results are pooled. Intervals are 95 % bootstrap intervals of
-paired differences. The files are run with LiteRT.
+FOLDER holds the pictures and a file `labels.txt` with lines `FILE CLASS`, or one folder of pictures for each class, whose
+sorted names are the classes 0, 1, 2, …. One half of the pictures in the order of their names calibrates (N of them, 64 by
+default) and the other half is measured; then the halves are exchanged, and both results are pooled. Intervals are 95 %
+bootstrap intervals of paired differences. The files are run with LiteRT.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def labelled(folder: Path, size: tuple[int, int], preprocessing: Any) -> Labelle
         images, report = load_pictures(folder, size, preprocessing, limit=None)
         if len(images) != len(classes) or report.skipped:
             raise SystemExit(f"{folder}: {len(images)} readable pictures, and labels of {len(classes)}")
-        return Labelled(images, np.array([classes[name] for name in sorted(classes)]))
+        return Labelled(images, np.array([classes[name] for name in report.read]))
     parts, numbers = [], []
     for number, part in enumerate(sorted(path for path in folder.iterdir() if path.is_dir())):
         parts.append(load_pictures(part, size, preprocessing, limit=None)[0])
@@ -89,17 +89,17 @@ def file_scores(content: bytes, images: Float32Array) -> Float32Array:
     return dequantise(values, tensor).reshape(len(images), -1)
 
 
-def interval(values: NDArray[Any], statistic: Any = np.mean) -> str:
+def interval(values: NDArray[Any]) -> str:
     """Returns a mean and its 95 % bootstrap interval over pictures, in percent."""
     generator = np.random.default_rng(0)
     draws = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
     low, high = np.percentile(draws, [2.5, 97.5])
-    return f"{100 * statistic(values):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * values.mean():.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def measure(name: str, fmt: Any, graph: Graph, data: Labelled, expected: Float32Array, pictures: int) -> None:
     """Prints one row of the table."""
-    row, half, started = ROWS[name], len(data.images) // 2, time.process_time()
+    row, half = ROWS[name], len(data.images) // 2
     first, second = np.arange(half), np.arange(half, len(data.images))
     given = compared_ops(graph, WRITER).values()
     found, spent = np.empty_like(expected), 0.0

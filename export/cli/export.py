@@ -66,8 +66,8 @@ class ExportFailure(NamedTuple):
                    "P from 50 to below 100, such as percentile-99.9; or auto, the best of these on held-out "
                    "pictures.")  # fmt: skip
 @click.option("--equalise/--no-equalise", default=None,
-              help="Whether to equalise the ranges of weights across the layers of integer files, which does not change the float "
-                   "network. Default: with --calibration-method auto what lowers the error on held-out pictures, else "
+              help="Whether to equalise the ranges of weights across the layers of integer files, which does not change the "
+                   "float network. Default: with --calibration-method auto what lowers the error on held-out pictures, else "
                    "no.")  # fmt: skip
 @click.option("--bias-correction/--no-bias-correction", default=None,
               help="Whether to correct the mean error of each channel of integer files, measured on the calibration pictures. "

@@ -1,10 +1,10 @@
 """Corrects the integers of a network layer by layer, so that roundings of weights and activations compensate each other.
 
 The float network and the fake-quantised network run side by side on calibration pictures. Each convolution is corrected from
-what its input holds in both: *bias correction* removes the mean difference of each channel of its output (Nagel et al.,
-arXiv 1906.04721, section 4.2, measured instead of derived from batch normalisation), and *compensated rounding* rounds the weights
-one by one and lets the weights that are still to be rounded compensate the error (Frantar et al., arXiv 2210.17323). Later layers
-see the corrected output of earlier ones. Scales, zero points and ranges stay as they are.
+what its input holds in both. *Bias correction* removes the mean difference of each channel of its output (Nagel et al.,
+arXiv 1906.04721, section 4.2, measured instead of derived from batch normalisation). *Compensated rounding* rounds the weights
+one by one and lets the weights that are still to be rounded compensate the error (Frantar et al., arXiv 2210.17323). Later
+layers see the corrected output of earlier ones. Scales, zero points and ranges stay as they are.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _sample(op: Op, quantised: Float32Array, real: Float32Array, generator: np.r
 def _rows(
     op: Op, values: Float32Array, picture: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
 ) -> Float32Array:
-    """Returns what a convolution reads at places of its output, (places, weights, groups); channels are groups of depthwise ones."""
+    """Returns what a convolution reads at places of its output, (places, weights, groups); a depthwise channel is a group."""
     padded = _pad(op, values)
     taps = [
         padded[picture, row * op.stride + y * op.dilation, column * op.stride + x * op.dilation]

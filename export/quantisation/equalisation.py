@@ -4,8 +4,9 @@ A positive factor for a channel of a tensor commutes with ReLU, addition, poolin
 the channel are multiplied by the factor and the operations that read it are divided by it: the float network computes the same
 outputs, and the weights use their grid better. Tensors that are linked by additions, poolings or gates share their factors.
 
-ReLU6 does not commute with a factor, because its limit of 6 is one number for all channels. A channel behind a ReLU6 gets a factor
-only where the weights prove, by interval arithmetic from the range of pixels, that it stays below 6 before and after the factor.
+ReLU6 does not commute with a factor, because its limit of 6 is one number for all channels. A channel behind a ReLU6 gets a
+factor only where the weights prove, by interval arithmetic from the range of pixels, that it stays below 6 before and after
+the factor.
 """
 
 from __future__ import annotations

@@ -40,6 +40,9 @@ class Corrections(NamedTuple):
         return tuple(argument for argument, wanted in named.items() if wanted)
 
 
+NO_CORRECTIONS = Corrections(False, False, "nearest")
+
+
 class PostTraining(NamedTuple):
     """The integers of a network, and how they were found.
 
@@ -67,7 +70,7 @@ def quantise_on_pictures(
     fmt: QuantisedFormat,
     granularity: Granularity | None = None,
     *,
-    corrections: Corrections = Corrections(),
+    corrections: Corrections = NO_CORRECTIONS,
     outputs: Collection[str] = (),
     fixed: Mapping[str, Range] | None = None,
     known: Mapping[str, Range] | None = None,

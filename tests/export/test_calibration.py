@@ -12,7 +12,8 @@ import pytest
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph
-from mhmodels.export.quantisation.calibration import METHODS, calibrate, calibrate_by, check_method, choose
+from mhmodels.export.quantisation.calibration import METHODS, calibrate, check_method, choose, hold_out
+from mhmodels.export.quantisation.post_training import quantise_on_pictures
 from mhmodels.export.quantisation.scheme import calibrated_tensors
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures
@@ -77,14 +78,17 @@ def test_the_moving_average_weighs_later_pictures_more(graph: Graph, pictures: A
 
 
 def test_the_method_is_chosen_by_pictures_that_did_not_calibrate(graph: Graph, pictures: Any) -> None:
-    chosen = choose(graph, pictures, "int8")
+    calibrating, judge = hold_out(graph, pictures)
+    judges = np.arange(len(pictures)) % 4 == 3
+    np.testing.assert_array_equal(judge.images, pictures[judges])
+    chosen = choose(graph, calibrating, judge, "int8")
     assert set(chosen.errors) == set(METHODS)
     best = min(chosen.errors, key=lambda method: chosen.errors[method])
-    assert chosen.method.startswith(f"{best}, chosen")
-    assert "4 held-out pictures" in chosen.method
-    judges = np.arange(len(pictures)) % 4 == 3
     assert chosen.ranges == calibrate(graph, pictures[~judges], best)
-    assert calibrate_by(graph, pictures, "auto", "int8") == chosen
+    made = quantise_on_pictures(graph, pictures, "auto", "int8")
+    assert made.method.startswith(f"{best}, chosen")
+    assert "4 held-out pictures" in made.method
+    assert made.ranges == chosen.ranges
 
 
 def test_an_outlier_makes_the_choice_leave_min_max(pictures: Any) -> None:
@@ -92,9 +96,9 @@ def test_an_outlier_makes_the_choice_leave_min_max(pictures: Any) -> None:
     outlying = pictures.copy()
     outlying[0, 5:8, 5:8] = 300.0
     # Without the last stage, whose max pooling would spread the outlier over whole maps.
-    chosen = choose(random_weights(msgspec.structs.replace(TINY, stages=TINY.stages[:3])), outlying, "int8")
-    assert not chosen.method.startswith("min-max")
-    assert min(chosen.errors.values()) < 0.5 * chosen.errors["min-max"]
+    graph = random_weights(msgspec.structs.replace(TINY, stages=TINY.stages[:3]))
+    errors = choose(graph, *hold_out(graph, outlying), "int8").errors
+    assert min(errors.values()) < 0.5 * errors["min-max"]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_unsuitable_pictures_are_named(graph: Graph, pictures: Any, images: Any,
 
 def test_choosing_needs_more_pictures(graph: Graph, pictures: Any) -> None:
     with pytest.raises(ExportError, match="7 calibration pictures, expected at least 8"):
-        choose(graph, pictures[:7], "int8")
+        hold_out(graph, pictures[:7])
 
 
 def test_a_dead_tensor_is_named(graph: Graph, pictures: Any) -> None:
