@@ -116,7 +116,7 @@ def test_weights_stay_in_the_narrow_range_and_close(fmt: QuantisedFormat) -> Non
         scale = kernel.quantisation.scale
         assert len(scale) == (op.channels if fmt == "int8" else 1)
         along = scale[:, None] if op.kind == "depthwise" and len(scale) > 1 else scale
-        real = (kernel.weights - kernel.quantisation.zero_point) * along
+        real = (kernel.weights.astype(np.int16) - kernel.quantisation.zero_point) * along
         assert (np.abs(real - graph.kernels[op.name]) <= 0.501 * along).all()
 
 
