@@ -131,7 +131,8 @@ def width_multiplier_option(command: F) -> F:
         "--width-multiplier",
         type=float,
         default=None,
-        help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
+        help="Width multiplier: factor on the channel counts of all layers, above 0 and at most 16, such as 0.5; overrides the "
+        "WIDTH of NAME@WIDTH.",
     )(command)
 
 
