@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
+from mhmodels.cli.messages import named_options
 from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.cli.options import model_options, preprocessing_options, resolve_and_tell
 from mhmodels.export.tolerances import DRIFT_TOLERANCE
@@ -100,7 +101,7 @@ def consistency(
             tolerance=tolerance,
             threshold=threshold,
             decide=decide,
-            progress=lambda stage: status.update(escape(stage)),
+            progress=lambda stage: status.update(escape(named_options(stage))),
         )
     if as_json:
         emit_json(report)

@@ -8,8 +8,8 @@ import click
 
 from mhmodels.architecture import check_input_size
 from mhmodels.cli.common import F, note, width_multiplier_option
+from mhmodels.cli.messages import named_options
 from mhmodels.errors import ArchitectureError
-from mhmodels.export.cli.messages import named_options
 
 if TYPE_CHECKING:
     from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel

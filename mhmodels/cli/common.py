@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
+from mhmodels.cli.messages import named_options
 from mhmodels.cli.terminal import trusted
 from mhmodels.system.files import nearest_folder, try_place
 from mhmodels.system.text import json_text, printable
@@ -148,14 +149,17 @@ def label_offset_option(command: F) -> F:
 
 
 def emit_json(document: object) -> None:
-    """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD."""
+    """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD.
+
+    Texts of the library, such as the reason of a failure, name options of the running command in place of arguments.
+    """
     import msgspec
 
     try:
         encoded = msgspec.json.encode(document, order="deterministic")
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_plain(msgspec.to_builtins(document)), order="deterministic")
-    click.echo(json_text(msgspec.json.format(encoded, indent=2).decode()))
+    click.echo(json_text(named_options(msgspec.json.format(encoded, indent=2).decode())))
 
 
 def _plain(value: object) -> object:
