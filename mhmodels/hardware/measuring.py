@@ -213,7 +213,7 @@ def answer(
         hardware, runner: Hardware and its runner (`HardwareCollection.get`).
         store, fresh: As in `measure`.
         tries: Largest number of measurements; None for `TRIES`.
-        tell: Is told in one line of every repetition.
+        tell: Called with one line for every repetition.
         check_wanted: Is called again and again while another process measures; what it raises ends the wait.
 
     Raises:
