@@ -214,7 +214,7 @@ def answer(
         store, fresh: As in `measure`.
         tries: Largest number of measurements; None for `TRIES`.
         tell: Called with one line for every repetition.
-        check_wanted: Is called again and again while another process measures; what it raises ends the wait.
+        check_wanted: Called repeatedly while another process measures; an exception that it raises ends the wait.
 
     Raises:
         FileFormatError, MeasurementError, StoreError: As in `measure`.

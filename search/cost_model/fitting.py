@@ -40,7 +40,7 @@ _NOTHING = Statistics(n=0, mape=0.0, rmse_ms=0.0, hit_rate_10=0.0, r2=None, spea
 
 
 class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to fit a cost model.
+    """Settings of a fit of a cost model.
 
     Attributes:
         form: Form of the model; None for structural, or pairwise for tabular spaces.
@@ -119,9 +119,9 @@ def fit(
         encodings: (n, decisions), integers, different networks.
         latency_ms: (n,), milliseconds above 0.
         origin: Hardware and conditions of the latencies, or the hardware's id.
-        options: How to fit.
+        options: Settings of the fit.
         distributions: (n,), distribution that each network was drawn from; empty if unknown.
-        doubts: What is known against the latencies beforehand; the model carries these warnings.
+        doubts: Reasons to doubt the latencies that are known before the fit; they become warnings of the model.
 
     Raises:
         CostModelError: A latency is not a finite number of milliseconds above 0, there are too few samples, or the space does

@@ -54,7 +54,7 @@ class WeightSharing(Checked, frozen=True, kw_only=True):
             (`gs://bucket/train-*`).
         label_offset: Number added to the labels of TFRecords; None for 0.
         classes: Number of classes, at least 1; None for the number in the data.
-        strategy: How training is distributed: `none`, `mirrored` (several GPUs), `multi_worker`, `tpu`.
+        strategy: Distribution of the training: `none` (one device), `mirrored` (several GPUs), `multi_worker` or `tpu`.
         recompute: Whether the backward pass computes activations again: less memory, about a third more time.
 
     Raises:
