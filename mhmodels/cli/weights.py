@@ -44,7 +44,7 @@ def weights() -> None:
     "--width-multiplier",
     type=float,
     default=None,
-    help="Expected width multiplier; a mismatch is an error.  [default: derived from the shapes]",
+    help="Expected width multiplier, above 0 and at most 16; a mismatch is an error.  [default: derived from the shapes]",
 )
 @click.option(
     "--classes",
