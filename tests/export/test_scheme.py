@@ -124,7 +124,7 @@ def test_weights_stay_in_the_narrow_range_and_close(fmt: QuantisedFormat) -> Non
 def test_latency_weights_survive_exactly(fmt: QuantisedFormat) -> None:
     graph = random_graph(resolve("multi_max@0.5").at(input_size=64))
     q = quantised(fmt, graph=graph)
-    everything = np.concatenate([(k.weights - k.quantisation.zero_point).ravel() for k in q.kernels.values()])
+    everything = np.concatenate([(k.weights.astype(np.int16) - k.quantisation.zero_point).ravel() for k in q.kernels.values()])
     assert np.abs(everything).max() <= 127
     assert everything.std() == pytest.approx(20.0, rel=0.02)
 
