@@ -30,7 +30,7 @@ LARGEST_EXPONENT = 8.0
 ROUNDS = 12
 RELU6_LIMIT = 6.0
 
-_PASSING = ("pool", "global_max_pool", "max_pool", "average_pool", "reshape")
+_PASSING = ("pool", "global_max_pool", "max_pool", "average_pool", "pad", "reshape")
 _HOMOGENEOUS = ("linear", "relu", "relu6")
 
 
