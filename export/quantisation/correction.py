@@ -9,14 +9,15 @@ layers see the corrected output of earlier ones. Scales, zero points and ranges 
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.fake_quant import float_layer, rounded, rounded_layer
-from mhmodels.export.quantisation.kernels import BIAS_LIMIT, QuantisedKernel
+from mhmodels.export.quantisation.kernels import BIAS_LIMIT, IntegerWeights, QuantisedKernel
 from mhmodels.export.quantisation.rounding import WeightRounding
 from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.network import IMAGE, Op
@@ -33,6 +34,8 @@ DAMPING = 0.01
 
 MEMORY_BYTES = 1 << 30
 FEWEST_PICTURES = 8
+MOST_PICTURES = 96
+_BYTES = 5  # a float32 value and its integer
 _BATCH = 8
 _BLOCK = 128
 
@@ -57,41 +60,61 @@ def correct(
     Args:
         graph: The float network that `quantised` was made from.
         quantised: Its integers, from `scheme.quantise`.
-        images: float32 (n, height, width, channels), normalised: calibration pictures. Where they would need more than
-            1 GiB of memory, fewer of them are used, spread evenly.
+        images: float32 (n, height, width, channels), normalised: calibration pictures. At most 96 of them are used, spread
+            evenly, and fewer where they would need more than 1 GiB of memory.
         bias: Whether to correct biases.
         rounding: How weights are rounded.
     """
     images = _affordable(graph, images)
     generator = np.random.default_rng(0)
     last_use = {name: i for i, op in enumerate(graph.ops) for name in op.inputs}
-    real, found = {IMAGE: images}, {IMAGE: rounded(quantised, images, IMAGE)}
+    real, found = {IMAGE: images}, {IMAGE: _stored(quantised, rounded(quantised, images, IMAGE), IMAGE)}
     rewritten = quantised.graph
     for i, op in enumerate(rewritten.ops):
         if op.kind in ("conv", "depthwise"):
-            inputs = _sample(op, found[op.inputs[0]], real[op.inputs[0]], generator)
+            inputs = _sample(op, quantised, found[op.inputs[0]], real[op.inputs[0]], generator)
             kernel = _corrected(rewritten, op, quantised, inputs, bias=bias, rounding=rounding)
             quantised = quantised._replace(kernels={**quantised.kernels, op.name: kernel})
         parts = range(0, len(images), _BATCH)
         real[op.name] = np.concatenate(
             [float_layer(graph, graph.ops[i], {name: real[name][at : at + _BATCH] for name in op.inputs}) for at in parts]
         )
-        found[op.name] = np.concatenate(
-            [rounded_layer(quantised, op, {name: found[name][at : at + _BATCH] for name in op.inputs}) for at in parts]
-        )
+        found[op.name] = np.concatenate([_batch(quantised, op, found, at) for at in parts])
         for name in [name for name in real if last_use.get(name, -1) <= i]:
             del real[name], found[name]
     return quantised
 
 
+def _stored(quantised: QuantisedGraph, values: Float32Array, name: str) -> IntegerWeights:
+    """Returns the integers of values that are rounded already, which need a quarter of the memory."""
+    tensor = quantised.tensors[name]
+    stored: IntegerWeights = np.empty(values.shape, quantised.format)
+    stored[...] = np.rint(values / tensor.scale[0]) + tensor.zero_point
+    return stored
+
+
+def _real(quantised: QuantisedGraph, stored: IntegerWeights, name: str) -> Float32Array:
+    """Returns the real numbers that integers stand for."""
+    tensor = quantised.tensors[name]
+    return np.asarray((stored.astype(np.float32) - np.float32(tensor.zero_point)) * tensor.scale[0])
+
+
+def _batch(quantised: QuantisedGraph, op: Op, found: Mapping[str, IntegerWeights], start: int) -> IntegerWeights:
+    """Computes one operation of the fake-quantised network on some pictures."""
+    inputs = {name: _real(quantised, found[name][start : start + _BATCH], name) for name in op.inputs}
+    return _stored(quantised, rounded_layer(quantised, op, inputs), op.name)
+
+
 def _affordable(graph: Graph, images: Float32Array) -> Float32Array:
     """Returns as many pictures as fit the memory: inputs and outputs of a layer, twice."""
     sizes = [(op.size[0] or 1) * (op.size[1] or 1) * op.channels for op in graph.ops]
-    count = max(FEWEST_PICTURES, MEMORY_BYTES // (16 * max(sizes)))
+    count = min(MOST_PICTURES, max(FEWEST_PICTURES, MEMORY_BYTES // (2 * _BYTES * max(sizes))))
     return images if len(images) <= count else images[np.arange(count) * len(images) // count]
 
 
-def _sample(op: Op, quantised: Float32Array, real: Float32Array, generator: np.random.Generator) -> _Inputs:
+def _sample(
+    op: Op, quantised: QuantisedGraph, found: IntegerWeights, real: Float32Array, generator: np.random.Generator
+) -> _Inputs:
     """Draws places of the output of a convolution and returns the inputs that it reads there."""
     height, width = op.size[0] or 1, op.size[1] or 1
     rows = DEPTHWISE_ROWS if op.kind == "depthwise" else CONVOLUTION_ROWS
@@ -99,14 +122,21 @@ def _sample(op: Op, quantised: Float32Array, real: Float32Array, generator: np.r
     places = [np.sort(generator.choice(height * width, each, replace=False)) for _ in real]
     picture = np.repeat(np.arange(len(real)), each)
     where = picture, np.concatenate(places) // width, np.concatenate(places) % width
-    return _Inputs(_rows(op, quantised, *where), _rows(op, real, *where).mean(0, dtype=np.float64))
+    zero = quantised.tensors[op.inputs[0]].zero_point
+    integers = _rows(op, found, zero, *where)
+    return _Inputs(_real(quantised, integers, op.inputs[0]), _rows(op, real, 0, *where).mean(0, dtype=np.float64))
 
 
 def _rows(
-    op: Op, values: Float32Array, picture: NDArray[np.int64], row: NDArray[np.int64], column: NDArray[np.int64]
-) -> Float32Array:
+    op: Op,
+    values: NDArray[Any],
+    zero: int,
+    picture: NDArray[np.int64],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+) -> NDArray[Any]:
     """Returns what a convolution reads at places of its output, (places, weights, groups); a depthwise channel is a group."""
-    padded = _pad(op, values)
+    padded = _pad(op, values, zero)
     taps = [
         padded[picture, row * op.stride + y * op.dilation, column * op.stride + x * op.dilation]
         for y in range(op.kernel)
@@ -118,13 +148,13 @@ def _rows(
     return np.ascontiguousarray(split.reshape(len(stacked), -1, groups))
 
 
-def _pad(op: Op, values: Float32Array) -> Float32Array:
-    """Returns values with the zeros that a convolution reads around them."""
+def _pad(op: Op, values: NDArray[Any], zero: int) -> NDArray[Any]:
+    """Returns values with the zeros that a convolution reads around them; `zero` is the value that stands for 0."""
     sides = []
     for output, length in zip(op.size, values.shape[1:3], strict=True):
         missing = max(((output or 1) - 1) * op.stride + (op.kernel - 1) * op.dilation + 1 - length, 0)
         sides.append((missing // 2, missing - missing // 2) if op.padding == "same" else (0, 0))
-    return np.pad(values, ((0, 0), *sides, (0, 0))) if any(map(any, sides)) else values
+    return np.pad(values, ((0, 0), *sides, (0, 0)), constant_values=zero) if any(map(any, sides)) else values
 
 
 def _corrected(
@@ -142,7 +172,8 @@ def _corrected(
         by_group = np.ascontiguousarray(centred.transpose(2, 1, 0))
         moments = (by_group @ np.ascontiguousarray(by_group.transpose(0, 2, 1))).astype(np.float64) / len(centred)
         integers = _compensated(weights, moments, scale[:, :, None], zero, lowest)
-        stored = _ungrouped(op, integers).astype(kernel.weights.dtype)
+        stored: IntegerWeights = np.empty(kernel.weights.shape, quantised.format)
+        stored[...] = _ungrouped(op, integers)
         kernel = kernel._replace(weights=stored)
     if bias:
         rounded_weights = (integers - zero) * scale[:, :, None]

@@ -44,9 +44,7 @@ def quantised_kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedF
     _round_into(integers, weights.reshape(integers.shape), quantisation, lowest)
     bias_scale = source.scale[0].astype(np.float64) * quantisation.scale.astype(np.float64)
     bias = np.rint(graph.biases[op.name] / bias_scale)
-    return QuantisedKernel(
-        integers.reshape(weights.shape), quantisation, np.clip(bias, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32)
-    )
+    return QuantisedKernel(integers.reshape(weights.shape), quantisation, np.clip(bias, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32))
 
 
 def _round_into(integers: IntegerWeights, rows: Float32Array, quantisation: Quantisation, lowest: int) -> None:
