@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures
 from tests.conftest import Command
 from tests.export.test_equalisation import NETWORKS, outputs, plain
-from tests.export.writer_helpers import TINY, random_weights
+from tests.export.writer_helpers import MINI, TINY, random_weights
 
 pytestmark = pytest.mark.tensorflow
 
@@ -146,6 +147,18 @@ def test_a_model_of_the_users_own_is_corrected(tmp_path: Path) -> None:
     report = verify(one.path, model)
     assert report.layers is not None
     assert report.layers.first_departing is None
+
+
+@pytest.mark.parametrize("factors", [{"stem_conv": "1 2"}, {"nothing": "1"}, {"stem_conv": "x"}])
+def test_factors_that_a_manifest_states_wrongly_stop_the_comparison_of_layers(tmp_path: Path, factors: Any) -> None:
+    (one,) = export_model(MINI, ExportOptions(directory=tmp_path, formats=("int8",)))
+    path = one.path.with_name(one.path.name.replace(".tflite", ".manifest.json"))
+    manifest = json.loads(path.read_text())
+    manifest["calibration"]["equalisation"] = factors
+    path.write_text(json.dumps(manifest))
+    report = verify(one.path, MINI)
+    assert report.layers is not None
+    assert report.layers.reason.startswith("manifest, ")
 
 
 def test_corrections_of_float_files_are_refused(tmp_path: Path) -> None:
