@@ -52,6 +52,7 @@ def print_files(exported: list[Exported], options: ExportOptions) -> None:
         "of confident",
         box=box.SIMPLE, title=escape(plain_text(f"Exported and verified on {pictures}")),
     )  # fmt: skip
+    table.columns[0].no_wrap = True
     for column in table.columns[1:2] + table.columns[3:]:
         column.justify = "right"
     for one in exported:
