@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -62,6 +62,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ExportError: An option that the engine or the format does not have; the message names the field.
         """
+        _check_words(self)
         if self.calibration_method not in (None, "auto"):
             check_method(self.calibration_method)
         refused = {
@@ -83,3 +84,22 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ExportError(
                 "argument 'granularity' is of int8 files, and int8 is not among the formats: add argument 'formats=int8'"
             )
+
+
+_WORDS: dict[str, tuple[object, ...]] = {
+    "formats": get_args(FileFormat),
+    "io": get_args(InterfaceType),
+    "granularity": (*get_args(Granularity), None),
+    "engine": get_args(Engine),
+}
+"""Values of the options that are one of a few words."""
+
+
+def _check_words(options: ExportOptions) -> None:
+    for name, words in _WORDS.items():
+        given = getattr(options, name)
+        for word in given if name == "formats" else (given,):
+            if word not in words:
+                raise ExportError(f"argument '{name}': {word!r}, expected {', '.join(str(each) for each in words)}")
+    if not options.formats:
+        raise ExportError(f"argument 'formats': empty, expected some of {', '.join(map(str, _WORDS['formats']))}")

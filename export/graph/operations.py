@@ -173,6 +173,7 @@ def random_graph(architecture: Architecture) -> Graph:
     network = check_size(lower(architecture))
     ops = network.ops
     rectified = {op.name for op in ops if op.activation in ("relu", "relu6", "hard_swish")}
+    rectified |= {op.name for op in ops if op.kind == "pad" and op.inputs[0] in rectified}
     kernels, steps = {}, {}
     for op in ops:
         if op.kind not in ("conv", "depthwise"):

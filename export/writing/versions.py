@@ -32,6 +32,8 @@ OLDEST_RUNTIME: dict[tuple[str, int], str] = {
     ("MUL", 1): "1.5.0",
     ("MUL", 2): "1.14.0",
     ("MUL", 3): "1.15.0",
+    ("PAD", 1): "1.5.0",
+    ("PAD", 2): "1.14.0",
     ("QUANTIZE", 1): "1.14.0",
     ("RESHAPE", 1): "1.5.0",
     ("SOFTMAX", 1): "1.5.0",
