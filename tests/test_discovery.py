@@ -30,8 +30,8 @@ def test_list_sorts(sort: str, key: str, command: Command) -> None:
 
 def test_list_sorts_by_accuracy_with_the_unknown_last(command: Command) -> None:
     lines = command("list", "mobilenet_v*", "--sort", "top1").stdout.splitlines()
-    assert lines[1].startswith("mobilenet_v4_conv_large ")
-    assert lines[2].startswith("mobilenet_v4_conv_medium ")
+    assert lines[1].startswith("mobilenet_v4_conv_large.timm ")
+    assert lines[2].startswith("mobilenet_v4_conv_large ")
     assert lines[-1].startswith("mobilenet_v3_small_minimalistic.keras ")
 
 

@@ -27,6 +27,7 @@ from mhmodels.weights.importing import Stated, import_weights
 from mhmodels.weights.info import Background, Claim
 from mhmodels.weights.matching import same_network
 from mhmodels.weights.sources.checkpoint import find_checkpoint
+from mhmodels.weights.sources.state_dict import is_state_dict
 
 FORMAT: Literal["mhmodels.weights-registry/1"] = "mhmodels.weights-registry/1"
 USER_FILE = "weights.json"
@@ -237,6 +238,11 @@ def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
             "its hash (docs/weights.md)"
         )
     if Path(text).is_file() and not text.endswith(".index"):
+        if is_state_dict(text):
+            raise WeightsError(
+                f"{text}: a state dict of PyTorch; import it first: mhmodels weights import {text} --model {architecture.name} "
+                f"-o {architecture.name}.weights.h5"
+            )
         return Path(text)
     if find_checkpoint(text) is not None:
         raise WeightsError(

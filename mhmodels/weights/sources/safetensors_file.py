@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,7 +58,8 @@ def read_safetensors(path: str) -> dict[str, Variable]:
             described = {name: (tuple(each.get_shape()), str(each.get_dtype())) for name, each in slices.items()}
     except READ_ERRORS as error:
         raise _unreadable(path, error) from error
-    return {name: _variable(path, name, shape, dtype) for name, (shape, dtype) in described.items()}
+    reader = _Reader(path)
+    return {name: _variable(reader, name, shape, dtype) for name, (shape, dtype) in described.items()}
 
 
 def _check_length(path: str) -> None:
@@ -69,30 +71,41 @@ def _check_length(path: str) -> None:
     if len(start) < LENGTH_BYTES:
         raise WeightsError(f"{path}: {size} bytes, expected a safetensors file; it is truncated, get it anew")
     (declared,) = struct.unpack("<Q", start)
-    if declared > min(size - LENGTH_BYTES, LARGEST_HEADER) or not declared:
+    largest = min(size - LENGTH_BYTES, LARGEST_HEADER)
+    if not 0 < declared <= largest:
         raise WeightsError(
-            f"{path}: declares a header of {declared} bytes, expected 1 to {min(size - LENGTH_BYTES, LARGEST_HEADER)} in a file of "
-            f"{size} bytes; it is truncated or no safetensors file, get it anew"
+            f"{path}: declares a header of {declared} bytes, expected 1 to {largest} in a file of {size} bytes; it is truncated "
+            "or no safetensors file, get it anew"
         )
 
 
-def _variable(path: str, name: str, shape: tuple[int, ...], code: str) -> Variable:
+class _Reader:
+    """Reads the values of a file's tensors one by one; the file is opened for the first of them."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file: Any = None  # the library gives no types
+
+    def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
+        """Returns the values of one tensor."""
+        try:
+            if self._file is None:
+                self._file = safe_open(self.path, framework="np", backend="pread")
+            values: NDArray[np.generic] = self._file.get_tensor(name)
+        except READ_ERRORS as error:
+            raise _unreadable(self.path, error) from error
+        if values.shape != shape:
+            raise WeightsError(
+                f"{self.path}: tensor '{name}' has {list(values.shape)}, expected {list(shape)}: the file has changed"
+            )
+        return values
+
+
+def _variable(reader: _Reader, name: str, shape: tuple[int, ...], code: str) -> Variable:
     dtype = DTYPES.get(code)
     if dtype is None:
-        raise WeightsError(f"{path}: tensor '{name[:120]}' is of type {code}, expected one of {', '.join(DTYPES)}")
-    return Variable(name, shape, dtype, functools.partial(_values, path, name, shape))
-
-
-def _values(path: str, name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
-    """Reads one tensor. The file is opened for it alone, so that nothing of the others stays in memory."""
-    try:
-        with safe_open(path, framework="np", backend="pread") as file:
-            values: NDArray[np.generic] = file.get_tensor(name)
-    except READ_ERRORS as error:
-        raise _unreadable(path, error) from error
-    if values.shape != shape:
-        raise WeightsError(f"{path}: tensor '{name}' has {list(values.shape)}, expected {list(shape)} as before: the file changed")
-    return values
+        raise WeightsError(f"{reader.path}: tensor '{name[:120]}' is of type {code}, expected one of {', '.join(DTYPES)}")
+    return Variable(name, shape, dtype, functools.partial(reader.read, name, shape))
 
 
 def _unreadable(path: str, error: Exception) -> WeightsError:

@@ -1,7 +1,7 @@
 """The common form of weights of other programs: layers in order, whatever file or object they come from.
 
-A reader (`checkpoint`, `keras_file`, `state_dict`) turns its format into a `WeightsSource`; `matching` maps a source onto a network. Only
-names and shapes are read until a mapping is found.
+A reader (`checkpoint`, `keras_file`, `state_dict`) turns its format into a `WeightsSource`; `matching` maps a source onto a
+network. Only names and shapes are read until a mapping is found.
 """
 
 from __future__ import annotations

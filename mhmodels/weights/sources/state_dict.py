@@ -34,8 +34,8 @@ from mhmodels.weights.sources.torch_pickle import looks_like_torch, read_pickled
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 KERNEL = {"weight": "kernel", "bias": "bias"}
 FLOATS = ("float16", "bfloat16", "float32", "float64")
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".tar", ".ckpt")
-"""Endings of files that PyTorch's users write; a file that is neither by its content is refused as one of these by its name."""
+SUFFIXES = (".safetensors", ".pth", ".pt")
+"""Endings by which a damaged file counts as one of PyTorch; any other file does by its content only."""
 SHOWN = 3
 
 
@@ -43,7 +43,7 @@ def is_state_dict(path: str) -> bool:
     """Returns whether a regular file is of PyTorch, by its content; by its name if it is damaged."""
     with open_regular(path) as file:
         start = file.read(512)
-    return looks_like_safetensors(start) or looks_like_torch(path, start) or Path(path).suffix in (".safetensors", ".pth", ".pt")
+    return looks_like_safetensors(start) or looks_like_torch(path, start) or Path(path).suffix in SUFFIXES
 
 
 def read_state_dict(path: str) -> WeightsSource:
@@ -58,10 +58,12 @@ def read_state_dict(path: str) -> WeightsSource:
     """
     with open_regular(path) as file:
         start = file.read(512)
+    averages: dict[str, Variable] = {}
     if looks_like_safetensors(start) or (Path(path).suffix == ".safetensors" and not looks_like_torch(path, start)):
-        kind, (own, averages) = "safetensors file", (read_safetensors(path), {})
+        kind, own = "safetensors file", read_safetensors(path)
     else:
-        kind, (own, averages) = "PyTorch file", _state_dicts(path, read_pickled(path))
+        kind = "PyTorch file"
+        own, averages = _state_dicts(path, read_pickled(path))
     own, averages = _without_prefix(own), _without_prefix(averages)
     ignored = tuple(name for name in own if name.rpartition(".")[2] in IGNORED)
     tensors = {name: variable for name, variable in own.items() if name not in ignored}
@@ -95,8 +97,10 @@ def _state_dicts(path: str, content: object) -> tuple[dict[str, Variable], dict[
         own = content
     if own is None:
         keys = ", ".join(repr(key)[:40] for key in list(content)[:6])
-        raise WeightsError(f"{path}: a dictionary without a state dict (it has {keys or 'nothing'}), expected names with tensors, "
-                           f"or one of the keys {', '.join(NESTED)}")  # fmt: skip
+        raise WeightsError(
+            f"{path}: a dictionary without a state dict (it has {keys or 'nothing'}), expected names with tensors, or one of the "
+            f"keys {', '.join(NESTED)}"
+        )
     return _named(path, own), _named(path, averages or {})
 
 
@@ -115,7 +119,8 @@ def _named(path: str, content: dict[object, object]) -> dict[str, Variable]:
 def _what(value: object) -> str:
     if isinstance(value, Variable):
         return "a tensor"
-    return {dict: "a dictionary", list: "a list", tuple: "a tuple", str: "a text"}.get(type(value), f"{value!r}"[:60])
+    kinds: dict[type, str] = {dict: "a dictionary", list: "a list", tuple: "a tuple", str: "a text"}
+    return kinds.get(type(value), f"{value!r}"[:60])
 
 
 def _without_prefix(tensors: dict[str, Variable]) -> dict[str, Variable]:
@@ -137,8 +142,8 @@ def _layers(path: str, tensors: dict[str, Variable]) -> tuple[list[Layer], Namin
     scheme = scheme_of(modules)
     if scheme is None:
         raise WeightsError(
-            f"{path}: tensors with names of no known package ({', '.join(list(tensors)[:SHOWN]) or 'none at all'}), expected those "
-            f"of {', '.join(each.title for each in SCHEMES)}"
+            f"{path}: tensors with names of no known package ({', '.join(list(tensors)[:SHOWN]) or 'none at all'}), expected "
+            f"those of {', '.join(each.title for each in SCHEMES)}"
         )
     ordered, others = in_order(modules, scheme)
     layers = [_layer(path, name, modules[name], first=name == ordered[0]) for name in ordered]

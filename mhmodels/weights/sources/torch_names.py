@@ -131,9 +131,10 @@ def in_order(layers: Collection[str], scheme: NamingScheme) -> tuple[list[str], 
 
 
 def form_of(parts: Iterable[str], scheme: NamingScheme) -> tuple[str, ...]:
-    """Returns the layers of the kind of block that has all these; for none, of the kind that has most of them."""
+    """Returns the layers of the first kind of block that has all these; for none, of the kind that has most of them."""
     wanted = set(parts)
-    return max(scheme.forms, key=lambda form: len(wanted & set(form)) if not wanted <= set(form) else 1000 - scheme.forms.index(form))
+    whole = next((form for form in scheme.forms if wanted <= set(form)), None)
+    return whole or max(scheme.forms, key=lambda form: len(wanted & set(form)))
 
 
 def neighbour(layer: str, scheme: NamingScheme, step: int) -> str:

@@ -1,8 +1,8 @@
 """PyTorch's `.pth` files, read without executing anything: an interpreter of the few pickle operations that describe tensors.
 
-`torch.save` pickles a description of tensors and stores their values beside it: in a zip file since PyTorch 1.6, behind the pickle
-before. A pickle can call any function. This module therefore does not unpickle. It reads the operations (`pickletools` splits them
-and runs none), knows the names of tensors' parts, and refuses every other name before anything is made of it.
+`torch.save` pickles a description of tensors and stores their values beside it: in a zip file since PyTorch 1.6, behind the
+pickle before. A pickle can call any function. This module therefore does not unpickle. It reads the operations (`pickletools`
+splits them and runs none), knows the names of tensors' parts, and refuses every other name before anything is made of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +55,7 @@ LEGACY_PROTOCOL = 1001
 TAR_MARK = (257, b"ustar")
 NESTED_DEPTH = 3
 """Dictionaries inside each other that may hold a state dict."""
+ByteOrder: TypeAlias = Literal["<", ">"]
 ADVICE = (
     "expected tensors only; in a program that you trust, save the state dict alone: "
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
@@ -77,12 +78,12 @@ class TorchStorage(NamedTuple):
     Attributes:
         key: Name of the values beside the description.
         dtype: NumPy's name of the type.
-        count: Number of values.
+        values: Number of values.
     """
 
     key: str
     dtype: str
-    count: int
+    values: int
 
 
 class TorchTensor(NamedTuple):
@@ -155,7 +156,7 @@ def _read_zip(path: str) -> object:
         order = archive.read(f"{folder}byteorder")[:8] if f"{folder}byteorder" in sizes else b"little"
     if order.strip() not in (b"little", b"big"):
         raise PickleProblem(f"byte order {order!r}, expected little or big")
-    described = Interpreter(io.BytesIO(content)).run()
+    described = Interpreter(BoundedReader(io.BytesIO(content), LARGEST_PICKLE)).run()
     # The last storage is kept, because several tensors may lie in one.
     read = functools.lru_cache(maxsize=1)(functools.partial(_member, path))
 
@@ -178,7 +179,7 @@ def _read_legacy(path: str) -> object:
     with open_regular(path) as file:
         total = file.seek(0, 2)
         file.seek(0)
-        stream = io.BytesIO(file.read(LARGEST_PICKLE))
+        stream = BoundedReader(file, LARGEST_PICKLE)
         magic, protocol, system = (Interpreter(stream).run() for _ in range(3))
         if magic != LEGACY_MAGIC:
             raise PickleProblem("a pickle that torch.save did not write")
@@ -200,9 +201,7 @@ def _read_legacy(path: str) -> object:
     return _with_values(described, locate, "<", path)
 
 
-def _legacy_places(
-    file: IO[bytes], at: int, keys: list[str], storages: dict[str, TorchStorage], total: int
-) -> dict[str, int]:
+def _legacy_places(file: IO[bytes], at: int, keys: list[str], storages: dict[str, TorchStorage], total: int) -> dict[str, int]:
     """Returns where the values of each storage begin, after the count that stands before them."""
     places = {}
     for key in keys:
@@ -212,10 +211,10 @@ def _legacy_places(
         file.seek(at)
         head = file.read(8)
         count = struct.unpack("<q", head)[0] if len(head) == 8 else None
-        if count != storage.count or at + 8 + _bytes_of(storage) > total:
+        if count != storage.values or at + 8 + _bytes_of(storage) > total:
             raise PickleProblem(
                 f"storage '{key}' has {'no' if count is None else count} values in the {max(0, total - at - 8)} bytes that are "
-                f"left, expected {storage.count}; it is truncated or damaged"
+                f"left, expected {storage.values}; it is truncated or damaged"
             )
         places[key] = at + 8
         at += 8 + _bytes_of(storage)
@@ -229,7 +228,7 @@ def _region(path: str, at: int, size: int) -> bytes:
 
 
 def _bytes_of(storage: TorchStorage) -> int:
-    return storage.count * _dtype(storage.dtype).itemsize
+    return storage.values * _dtype(storage.dtype).itemsize
 
 
 def _dtype(name: str) -> np.dtype[Any]:
@@ -259,7 +258,11 @@ def _storages(described: object) -> dict[str, TorchStorage]:
 
 
 def _with_values(
-    described: object, locate: Callable[[TorchTensor], Callable[[], bytes]], order: str, path: str, depth: int = NESTED_DEPTH
+    described: object,
+    locate: Callable[[TorchTensor], Callable[[], bytes]],
+    order: ByteOrder,
+    path: str,
+    depth: int = NESTED_DEPTH,
 ) -> object:
     """Replaces the tensors in the dictionaries of a description by variables; other values stay."""
     if isinstance(described, TorchTensor):
@@ -269,7 +272,7 @@ def _with_values(
     return {key: _with_values(value, locate, order, path, depth - 1) for key, value in described.items()}
 
 
-def _reader(tensor: TorchTensor, content: Callable[[], bytes], order: str, path: str) -> Callable[[], NDArray[np.generic]]:
+def _reader(tensor: TorchTensor, content: Callable[[], bytes], order: ByteOrder, path: str) -> Callable[[], NDArray[np.generic]]:
     def read() -> NDArray[np.generic]:
         """Returns the values, when they are wanted."""
         dtype = _dtype(tensor.storage.dtype)
@@ -277,12 +280,40 @@ def _reader(tensor: TorchTensor, content: Callable[[], bytes], order: str, path:
             values = np.frombuffer(content(), dtype if tensor.storage.dtype == "bfloat16" else dtype.newbyteorder(order))
         except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
             raise WeightsError(f"{path}: cannot be read as PyTorch weights ({str(error)[:200]}); get it anew") from error
-        if len(values) != tensor.storage.count:
+        if len(values) != tensor.storage.values:
             raise WeightsError(f"{path}: storage '{tensor.storage.key}' is truncated; get it anew")
         steps = tuple(step * dtype.itemsize for step in tensor.stride)
         return np.lib.stride_tricks.as_strided(values[tensor.offset :], tensor.shape, steps, writeable=False)
 
     return read
+
+
+class BoundedReader:
+    """The first bytes of a file, read as they are needed: a declared length of gigabytes allocates nothing.
+
+    Args:
+        file: The file, at its beginning.
+        limit: Number of bytes that may be read.
+    """
+
+    def __init__(self, file: IO[bytes], limit: int) -> None:
+        self._file, self._left = file, limit
+
+    def read(self, size: int) -> bytes:
+        """Returns the next bytes: fewer than asked for at the end of the file or of the limit."""
+        content = self._file.read(max(0, min(size, self._left)))
+        self._left -= len(content)
+        return content
+
+    def readline(self) -> bytes:
+        """Returns the next line, with its end."""
+        content = self._file.readline(self._left)
+        self._left -= len(content)
+        return content
+
+    def tell(self) -> int:
+        """Returns the place in the file."""
+        return self._file.tell()
 
 
 class Interpreter:
@@ -292,7 +323,7 @@ class Interpreter:
         stream: Content from the beginning of the pickle; it stands behind the pickle afterwards.
     """
 
-    def __init__(self, stream: io.BytesIO) -> None:
+    def __init__(self, stream: BoundedReader) -> None:
         self.stream = stream
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -306,7 +337,7 @@ class Interpreter:
             PickleProblem: The pickle is damaged, or mentions a name that is not in `ALLOWED`.
         """
         try:
-            for operation, argument, _ in pickletools.genops(self.stream):
+            for operation, argument, _ in pickletools.genops(cast("IO[bytes]", self.stream)):
                 if operation.name == "STOP":
                     return self.stack.pop()
                 step = OPERATIONS.get(operation.name)
@@ -372,8 +403,8 @@ class Interpreter:
         if len(shape) != len(stride) or len(shape) > MOST_DIMENSIONS or not all(type(n) is int and n >= 0 for n in numbers):
             raise PickleProblem(f"a tensor of shape {str(shape)[:80]} and stride {str(stride)[:80]}")
         made = TorchTensor(storage, int(str(offset)), shape, stride)
-        if math.prod(shape) > storage.count or (math.prod(shape) and made.last > storage.count):
-            raise PickleProblem(f"a tensor of shape {list(shape)} in a storage of {storage.count} values; it is damaged or hostile")
+        if math.prod(shape) > storage.values or (math.prod(shape) and made.last > storage.values):
+            raise PickleProblem(f"a tensor of shape {list(shape)} in a storage of {storage.values} values: damaged or hostile")
         return made
 
     def storage(self) -> None:
@@ -430,8 +461,8 @@ def _constant(value: object) -> Callable[[Interpreter, Any], None]:
 
 
 OPERATIONS: dict[str, Callable[[Interpreter, Any], None]] = {
-    "PROTO": lambda machine, _: None,
-    "FRAME": lambda machine, _: None,
+    "PROTO": lambda _machine, _: None,
+    "FRAME": lambda _machine, _: None,
     "NONE": _constant(None),
     "NEWTRUE": _constant(True),
     "NEWFALSE": _constant(False),
