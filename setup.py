@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "pillow>=10.4",
     "platformdirs>=4.2",
     "rich>=13.7",
+    "safetensors>=0.8",
     "scikit-learn>=1.5",
     "scipy>=1.13",
     "tensorflow>=2.19,<2.20; python_version < '3.12'",

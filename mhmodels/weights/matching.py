@@ -311,7 +311,7 @@ def _first_tensor(part: Part, architecture: Architecture, extent: Extent, width:
             shape = list(tensor_shape(layer.kind, "kernel", next(iter(layer.variables.values())).shape, dense=dense))
             expected = f"a {KIND_NAMES[target.kind]} ({target.name} of {at})"
             return i, f"'{layer.name}' is a {KIND_NAMES[layer.kind]} {shape}, expected {expected}"
-        for role in sorted(layer.variables.keys() | target.shapes.keys()):
+        for role in sorted(layer.variables.keys() | target.shapes.keys(), key=lambda role: (role != "kernel", role)):
             shapes = layer.variables[role].shape if role in layer.variables else None, target.shapes.get(role)
             if shapes[0] == shapes[1] or (target.name == LOGITS and None not in shapes):
                 continue

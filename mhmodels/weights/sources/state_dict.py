@@ -7,7 +7,7 @@ convolutions here. `torch_names` orders the layers by their names.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -198,32 +198,31 @@ def _transposed(variable: Variable, axes: tuple[int, ...], dense: bool = False) 
     return variable._replace(shape=(1, 1, *shape) if dense else shape, read=read, stored=variable.shape)
 
 
-def _check_complete(path: str, layers: Iterable[Layer], scheme: NamingScheme) -> None:
+def _check_complete(path: str, layers: Sequence[Layer], scheme: NamingScheme) -> None:
     """Checks that each normalisation follows a convolution, and that a convolution without normalisation has a bias."""
+    names = [layer.name for layer in layers]
+    if any(layer.kind == "other" for layer in layers):
+        return  # no network has them, which is said where one is wanted
     before: Layer | None = None
-    for layer in layers:
-        lonely = layer.kind == "batch_norm" and (before is None or before.kind not in ("conv", "depthwise"))
-        bare = before is not None and layer.kind != "batch_norm" and _is_bare(before)
-        if lonely:
-            _missing(path, f"{neighbour(layer.name, scheme, -1) or 'the convolution before it'}.weight", layer.name)
-        if bare and before is not None:
-            _missing_behind(path, before, scheme)
+    for layer in (*layers, None):
+        if layer is not None and layer.kind == "batch_norm" and (before is None or before.kind == "batch_norm"):
+            _missing(path, f"{neighbour(layer.name, names, scheme, -1) or 'the convolution before it'}.weight", layer.name)
+        if before is not None and _is_bare(before) and (layer is None or layer.kind != "batch_norm"):
+            _missing_behind(path, before, names, scheme)
         before = layer
-    if before is not None and _is_bare(before):
-        _missing_behind(path, before, scheme)
 
 
 def _is_bare(layer: Layer) -> bool:
     return layer.kind in ("conv", "depthwise") and "bias" not in layer.variables
 
 
-def _missing_behind(path: str, layer: Layer, scheme: NamingScheme) -> None:
+def _missing_behind(path: str, layer: Layer, names: Collection[str], scheme: NamingScheme) -> None:
     """Reports that a convolution has neither bias nor normalisation, by the name of that which its kind has."""
     kernel = layer.variables["kernel"]
     dense = kernel.stored is not None and len(kernel.stored) == 2
     if dense or layer.name.rpartition(".")[2] in BIASED:
         _missing(path, f"{layer.name}.bias", layer.name)
-    _missing(path, f"{neighbour(layer.name, scheme, 1) or 'the normalisation behind it'}.weight", layer.name)
+    _missing(path, f"{neighbour(layer.name, names, scheme, 1) or 'the normalisation behind it'}.weight", layer.name)
 
 
 def _missing(path: str, tensor: str, beside: str) -> None:

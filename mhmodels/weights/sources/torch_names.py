@@ -137,19 +137,27 @@ def form_of(parts: Iterable[str], scheme: NamingScheme) -> tuple[str, ...]:
     return whole or max(scheme.forms, key=lambda form: len(wanted & set(form)))
 
 
-def neighbour(layer: str, scheme: NamingScheme, step: int) -> str:
-    """Returns the name of the layer before (`step` -1) or behind (1) a layer: of the convolution of a normalisation, or back."""
+def neighbour(layer: str, layers: Collection[str], scheme: NamingScheme, step: int) -> str:
+    """Returns the name of the layer before (`step` -1) or behind (1) a layer: of the convolution of a normalisation, or back.
+
+    Args:
+        layer: Name of the layer.
+        layers: Names of all layers, which tell what kind of block it is in.
+        scheme: Their naming scheme.
+        step: Direction.
+
+    Returns:
+        The name, or "" for none.
+    """
     for sequence in (scheme.before, scheme.after):
         if layer in sequence:
             at = sequence.index(layer) + step
             return sequence[at] if 0 <= at < len(sequence) else ""
     found = re.match(scheme.block, layer) if scheme.block else None
     if found:
-        part = layer[found.end() :]
-        for form in scheme.forms:
-            if part in form and 0 <= form.index(part) + step < len(form):
-                return f"{found[0]}{form[form.index(part) + step]}"
-        return ""
+        form = form_of((name.removeprefix(found[0]) for name in layers if name.startswith(found[0])), scheme)
+        at = form.index(layer[found.end() :]) + step
+        return f"{found[0]}{form[at]}" if 0 <= at < len(form) else ""
     head, _, number = layer.rpartition(".")
     return f"{head}.{int(number) + step}" if number.isdecimal() else ""
 
