@@ -408,3 +408,52 @@ def test_state_dicts_are_no_weights_files(small: Tensors, tmp_path: Path) -> Non
 
 def test_every_counterpart_exists() -> None:
     assert all(isinstance(each, Counterpart) and zoo()[name] for name, each in ENTRIES.values())
+
+
+def test_the_registry_knows_the_weights_of_packages_by_the_begin_of_their_hash() -> None:
+    from mhmodels.weights.downloading.registered import entries, find
+
+    foreign = [entry for entry in entries() if entry.sha256_prefix]
+    assert len(foreign) > 20
+    for entry in foreign:
+        assert entry.url is not None
+        assert entry.url.endswith(f"-{entry.sha256_prefix}.pth")
+        network = resolve(entry.model)
+        assert find("imagenet", network) == entry
+    assert find("imagenet", resolve("mobilenet_v2.timm")).description.startswith("timm's")
+    assert find("imagenet", resolve("mobilenet_v2.torchvision")).description.startswith("torchvision's")
+
+
+def test_registered_state_dicts_are_downloaded_checked_and_imported(
+    small: Tensors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    import msgspec
+
+    from mhmodels.weights.downloading import registered
+
+    path = write_zip(tmp_path / "x.pth", stand_ins(timm_names_1000()))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = next(each for each in registered.entries() if each.model == SMALL)
+
+    def download(url: str, target: Path, expected: Any) -> Path:
+        assert expected.is_of(path)
+        return path
+
+    monkeypatch.setattr(registered, "download", download)
+    fetched = registered.fetch(msgspec.structs.replace(entry, sha256_prefix=digest[:8]))
+    info = read_info(fetched)
+    assert info is not None
+    assert (info.labels.name, info.licence) == ("imagenet-1k", "Apache-2.0")
+    assert f"{info.network().name}" == SMALL
+    monkeypatch.undo()
+    assert not registered.Digest("sha256", "0" * 8).is_of(path)
+
+
+def timm_names_1000() -> Tensors:
+    """A state dict of MobileNetV3-Small with 1000 classes."""
+    tensors = timm_names(SMALL)
+    tensors["classifier.weight"] = np.zeros((1000, 1024), np.float32)
+    tensors["classifier.bias"] = np.zeros(1000, np.float32)
+    return tensors

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mhmodels.architecture import Architecture, decode_json, read_bytes
+from mhmodels.architecture import Architecture, Preprocessing, decode_json, read_bytes
 from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
 from mhmodels.formats.checked import Checked
 from mhmodels.registry import resolve
 from mhmodels.system.addresses import public_address
 from mhmodels.system.places import cache_path, data_path
-from mhmodels.weights.downloading.download import Digest, download, hash_file
+from mhmodels.weights.downloading.download import Digest, download
 from mhmodels.weights.importing import Stated, import_weights
 from mhmodels.weights.info import Background, Claim
 from mhmodels.weights.matching import same_network
@@ -43,14 +43,17 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
         model: NAME or NAME@WIDTH of the network.
         file: Name of a file in the package's folder `weights/shipped`; either this or `url`.
         url: Http or https address of the file.
-        sha256: Hash of the file; either this or `md5`.
+        sha256: Hash of the file; one of this, `sha256_prefix` and `md5`.
+        sha256_prefix: First 8 or more digits of it, where the publisher states no more, as PyTorch's packages do in the names of
+            files. They detect damage, not a file that somebody made to have them.
         md5: Hash of the file, where the publisher gives no other.
-        foreign: Whether the file is a Keras file that must be imported first.
+        foreign: Whether the file is a Keras file or a state dict of PyTorch that must be imported first.
         description: One sentence about the weights.
         licence: Licence of the weights.
         label_set: Name of the label set, for a foreign file.
         background: Output that is no class, for a foreign file.
         accuracy: Accuracies that are claimed for the weights.
+        preprocessing: Preprocessing of a foreign file; None for that of the file, else of the network.
 
     Raises:
         WeightsError: A field is missing or wrong; the message names the entry and the field.
@@ -62,6 +65,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     file: str | None = None
     url: str | None = None
     sha256: str | None = None
+    sha256_prefix: str | None = None
     md5: str | None = None
     foreign: bool = False
     description: str = ""
@@ -69,6 +73,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     label_set: str = ""
     background: Background = "none"
     accuracy: tuple[Claim, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,14 +84,17 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
             )
         if (self.file is None) == (self.url is None):
             raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'file' or 'url'")
-        if (self.sha256 is None) == (self.md5 is None):
-            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5'")
-        for field, digits in (("sha256", 64), ("md5", 32)):
+        if sum(value is not None for value in (self.sha256, self.sha256_prefix, self.md5)) != 1:
+            raise WeightsError(
+                f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5', or 'sha256_prefix' where the "
+                "publisher states no more"
+            )
+        for field, digits in (("sha256", "64"), ("sha256_prefix", "8,63"), ("md5", "32")):
             value = getattr(self, field)
             if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value):
                 raise WeightsError(
-                    f"registry entry '{self.name}' for {self.model}: field '{field}' is {value[:80]!r}, expected {digits} "
-                    "hexadecimal digits"
+                    f"registry entry '{self.name}' for {self.model}: field '{field}' is {value[:80]!r}, expected "
+                    f"{digits.replace(',', ' to ')} hexadecimal digits"
                 )
         if self.file is not None and not _NAME.fullmatch(self.file):
             raise WeightsError(
@@ -102,8 +110,8 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     @property
     def digest(self) -> Digest:
         """Required hash of the file."""
-        if self.sha256 is not None:
-            return Digest("sha256", self.sha256.lower())
+        if self.md5 is None:
+            return Digest("sha256", (self.sha256 or self.sha256_prefix or "").lower())
         return Digest("md5", (self.md5 or "").lower())
 
     @property
@@ -159,7 +167,8 @@ def find(name: str, architecture: Architecture) -> RegisteredWeights:
     if not named:
         known = {entry.name for entry in entries()}
         raise UnknownNameError("weights", name, known, "(neither a file nor a registered name; `mhmodels weights list`)")
-    for entry in named:
+    # Networks of several packages may be the same; the weights of the one that is named come first.
+    for entry in sorted(named, key=lambda entry: entry.model.partition("@")[0] != architecture.name):
         if same_network(resolve(entry.model).at(input_channels=architecture.input_channels), architecture):
             return entry
     raise WeightsError(
@@ -179,7 +188,7 @@ def fetch(entry: RegisteredWeights) -> Path:
     """
     if entry.file is not None:
         path = Path(str(importlib.resources.files("mhmodels.weights") / SHIPPED / entry.file))
-        if not path.is_file() or hash_file(path, entry.digest.algorithm) != entry.digest.value:
+        if not path.is_file() or not entry.digest.is_of(path):
             raise WeightsError(
                 f"weights '{entry.name}': {path} is {'damaged' if path.is_file() else 'missing'}; reinstall mhmodels"
             )
@@ -195,6 +204,7 @@ def fetch(entry: RegisteredWeights) -> Path:
         stated = Stated(
             label_set=entry.label_set, background=entry.background, licence=entry.licence,
             description=f"{entry.description} ({public_address(entry.url)})", accuracy=entry.accuracy,
+            preprocessing=entry.preprocessing,
         )  # fmt: skip
         import_weights(raw, entry.model, converted, stated=stated)
     return converted
