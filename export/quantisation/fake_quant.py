@@ -173,7 +173,7 @@ def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
     scale = kernel.quantisation.scale
     if op.kind == "depthwise" and len(scale) > 1:
         scale = scale[:, None]
-    return (kernel.weights - kernel.quantisation.zero_point).astype("float32") * scale
+    return (kernel.weights.astype("float32") - kernel.quantisation.zero_point) * scale
 
 
 def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Float32Array:

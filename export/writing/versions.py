@@ -47,9 +47,9 @@ def version(code: str, dtype: str, *, groups: int = 1, dilation: int = 1, rescal
 
     Args:
         code: `BuiltinOperator` name.
-        dtype: Of the first input.
-        groups, dilation: Of a convolution.
-        rescale: Of a quantised multiplication: product of the input scales over the output scale.
+        dtype: Type of the first input.
+        groups, dilation: Groups and dilation of a convolution.
+        rescale: For a quantised multiplication, product of the input scales over the output scale.
     """
     if code == "CONV_2D" and groups > 1:
         return 6
