@@ -129,7 +129,7 @@ def _without_prefix(tensors: dict[str, Variable]) -> dict[str, Variable]:
         found = next((prefix for prefix in PREFIXES if tensors and all(name.startswith(prefix) for name in tensors)), None)
         if found is None:
             return tensors
-        tensors = {name.removeprefix(found): variable for name, variable in tensors.items()}
+        tensors = {name[len(found) :]: variable._replace(name=name[len(found) :]) for name, variable in tensors.items()}
 
 
 def _layers(path: str, tensors: dict[str, Variable]) -> tuple[list[Layer], NamingScheme]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,7 +56,7 @@ def read_timm_config(weights: str) -> TimmConfig | None:
         WeightsError: The file is damaged, or states a preprocessing that this package does not have.
     """
     path = Path(weights).with_name(CONFIG)
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
     try:
         content = msgspec.json.decode(read_bytes(path, limit=LARGEST_CONFIG))
