@@ -47,7 +47,7 @@ EXTRAS_REQUIRE = {
 setup(
     # mhmodels/search, mhmodels/export and mhmodels/android_bench are links to the folders beside mhmodels/.
     packages=find_namespace_packages(include=["mhmodels", "mhmodels.*"]),
-    package_data={"": ["py.typed", "*.json", "*.jpg", "*.md", "*.html", "*.sh", "*.h5", "*.csv", "*.npz"]},
+    package_data={"": ["py.typed", "*.json", "*.jpg", "*.md", "*.txt", "*.html", "*.sh", "*.h5", "*.csv", "*.npz"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
 )

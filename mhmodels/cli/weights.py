@@ -68,7 +68,7 @@ def weights() -> None:
     default=None,
     help="Text file with class names, one per line, to store in the weights file.",
 )
-@click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
+@click.option("--label-set", default=None, help="Name of the label set. The class names of imagenet-1k come with the package.")
 @click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
               help="Which output is the background class.  [default: none; unknown for 1001 outputs]")  # fmt: skip
 @click.option("--licence", default=None, help="Licence of the weights, for example Apache-2.0.")

@@ -24,6 +24,7 @@ from mhmodels.registry import resolve
 from mhmodels.weights.counterparts import check_counterpart
 from mhmodels.weights.files import read_info, read_weights
 from mhmodels.weights.info import Background, Claim, Labels, WeightsInfo
+from mhmodels.weights.labels import label_set_names
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
 from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
@@ -348,4 +349,8 @@ def _labels(stated: Stated, found: Match) -> Labels:
     if background is None:
         with_one_more = found.holds == EVERYTHING and found.architecture.classes == IMAGENET_CLASSES + 1
         background = "unknown" if with_one_more else "none"
-    return Labels(name=stated.label_set or "", names=stated.names, background=background)
+    names = stated.names or label_set_names(stated.label_set or "")
+    labels = Labels(name=stated.label_set or "", names=names, background=background)
+    if not stated.names and found.architecture.classes - (background in ("first", "last")) != len(names):
+        return msgspec.structs.replace(labels, names=())  # of another number of classes, or it is unknown which
+    return labels
