@@ -168,10 +168,13 @@ def test_corrections_of_float_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_trained_ranges_are_not_corrected(tmp_path: Path) -> None:
+    import keras
+
     from mhmodels import create_model
     from mhmodels.export.quantisation.aware import quantize_aware
     from mhmodels.export.quantisation.aware_model import save_aware
 
+    keras.utils.set_random_seed(0)
     aware = quantize_aware(create_model("mobilenet_v1@0.25", input_shape=(32, 32, 3), classes=4), fmt="int8")
     images = sample_pictures(8, (32, 32))
     aware(images, training=True)
