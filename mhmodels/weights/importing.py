@@ -20,7 +20,7 @@ from mhmodels.families.rows import IMAGENET, SYMMETRIC, TORCHVISION
 from mhmodels.formats.json_files import plain_text
 from mhmodels.network import LOGITS
 from mhmodels.preprocessing.layer import file_rule, model_rule
-from mhmodels.registry import resolve
+from mhmodels.registry import resolve, zoo
 from mhmodels.weights.counterparts import check_counterpart
 from mhmodels.weights.files import read_info, read_weights
 from mhmodels.weights.info import Background, Claim, Labels, WeightsInfo
@@ -242,6 +242,10 @@ def _wanted(model: str, width: float | None) -> tuple[Architecture, float | None
     try:
         architecture = resolve(model)
     except UnknownNameError as error:
+        named = [(entry, each) for entry in zoo().values() for each in entry.counterparts if each.name == model.partition(".")[0]]
+        if named:
+            names = " or ".join(f"{entry.architecture.name}@{each.width_multiplier:g}" for entry, each in named)
+            raise WeightsError(f"'{model}' is {named[0][1].package}'s name of {names}; name that (argument 'model')") from error
         raise WeightsError(f"{error} (argument 'model')") from error
     stated = "@" in model or model.endswith(".json")
     return architecture, architecture.width_multiplier if width is None and stated else width

@@ -304,6 +304,11 @@ def timm_names_v2() -> Tensors:
     }
 
 
+def test_a_package_s_name_of_a_network_is_translated(small: Tensors, tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"'mobilenetv3_small_050' is timm's name of mobilenet_v3_small\.timm@0\.5; name that"):
+        import_weights(written(tmp_path, small), "mobilenetv3_small_050", tmp_path / "x.weights.h5")
+
+
 def test_another_width_or_network_is_named(small: Tensors, tmp_path: Path) -> None:
     path, output = written(tmp_path, small), tmp_path / "x.weights.h5"
     with pytest.raises(WeightsError, match=r"holds mobilenet_v3_small\.timm at width 1, expected 0\.5 as given"):
