@@ -13,6 +13,9 @@ from mhmodels.training.errors import RecipeError
 
 FORMAT: Literal["mhmodels.recipe/1"] = "mhmodels.recipe/1"
 
+TEMPERATURE = 1.0
+"""Default temperature of distillation."""
+
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
@@ -140,6 +143,22 @@ class Augmentation(Checked, frozen=True, kw_only=True):
                 raise RecipeError(f"field 'augmentation.{field}' is {[low, high]}, expected the least and the largest {what}")
 
 
+class Distillation(Checked, frozen=True, kw_only=True):
+    """Settings of training with the scores of a float network in place of labels (arXiv 1503.02531).
+
+    Attributes:
+        temperature: Number by which the logits of both networks are divided before the softmax, above 0.
+
+    Example:
+        >>> from mhmodels.training import Distillation
+        >>> Distillation(temperature=4.0).temperature
+        4.0
+    """
+
+    field_error: ClassVar = RecipeError
+    temperature: Positive = TEMPERATURE
+
+
 class Recipe(Checked, frozen=True, kw_only=True):
     """Everything that decides how weights come from data, except the network, the data and the random seed.
 
@@ -159,6 +178,9 @@ class Recipe(Checked, frozen=True, kw_only=True):
         augmentation: Augmentation of training pictures; None feeds the central crop.
         preprocessing: Preprocessing that replaces the network's own and is written to the weights file; None keeps the network's.
         evaluate_every: Number of epochs between evaluations. The last epoch is always evaluated.
+        patience: Number of evaluations without improvement after which training stops. The result then has the weights of the
+            best evaluation, the one before the first step included; a better evaluation has a higher accuracy, or the same
+            accuracy and a lower loss. None trains all epochs and keeps the last weights.
         max_bad_share: Largest share of pictures that may be unreadable, 0 to 1.
 
     Raises:
@@ -186,6 +208,7 @@ class Recipe(Checked, frozen=True, kw_only=True):
     augmentation: Augmentation | None = None
     preprocessing: Preprocessing | None = None
     evaluate_every: Count = 1
+    patience: Count | None = None
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
     def to_json(self) -> bytes:
