@@ -9,11 +9,12 @@ import numpy as np
 
 from mhmodels.export.quantisation.aware import aware_transform
 from mhmodels.export.quantisation.aware_layers import EMA
-from mhmodels.export.quantisation.aware_model import learned
+from mhmodels.export.quantisation.aware_model import block_outputs, hold_kernels, learned, step_sizes
 from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
 from mhmodels.export.quantisation.scheme import check_granularity
 from mhmodels.preprocessing.decoding import PictureError
 from mhmodels.preprocessing.pictures import fit_picture, preprocess
+from mhmodels.training.distillation import StudentAccess
 from mhmodels.training.errors import DataError
 from mhmodels.training.session import TrainingRequest, with_preprocessing
 
@@ -55,17 +56,19 @@ def quantise_aware(
         freeze_after = 0 if distilled else recipe.epochs * (len(request.data.train) // recipe.batch_size) // 2
     architecture = with_preprocessing(request.architecture, recipe)
     granularity = granularity or ("channel" if fmt == "int8" else "tensor")
+    aware = aware_transform(
+        _pictures(request.data.train, architecture),
+        fmt,
+        architecture,
+        granularity=granularity,
+        freeze_after=freeze_after,
+        ema=DISTILLATION_EMA if distilled else EMA,
+    )
     return request._replace(
-        transform=aware_transform(
-            _pictures(request.data.train, architecture),
-            fmt,
-            architecture,
-            granularity=granularity,
-            freeze_after=freeze_after,
-            ema=DISTILLATION_EMA if distilled else EMA,
-        ),
+        transform=(lambda model: hold_kernels(aware(model))) if distilled else aware,
         transform_name=f"quantisation-aware, {fmt} per {granularity}, statistics frozen after {freeze_after} steps",
         learned=learned,
+        student=StudentAccess(block_outputs, step_sizes) if distilled else None,
     )
 
 

@@ -83,7 +83,7 @@ def make_test_step(
         logits = tf.cast(model(images, training=False), tf.float32)
         # A placeholder (weight 0) has no meaning; nothing of it may count, not even a NaN.
         judged = weights > 0
-        found, expected = loss(images, labels, logits)
+        found, expected = loss(images, labels, [logits])
         hits = right_first(expected, logits), right_among(expected, logits, min(5, logits.shape[-1]))
         losses = tf.where(judged, found, 0.0)
         right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]

@@ -34,6 +34,7 @@ from mhmodels.training.evaluation import (
 )
 from mhmodels.training.losses import RunLosses, label_losses
 from mhmodels.training.optimisation import (
+    StepSizes,
     decayed_kernels,
     l2_penalty,
     make_optimizer,
@@ -67,8 +68,9 @@ class TrainingJob(NamedTuple):
         transform: Function from the built model to the model to train, which shares its variables (quantisation-aware training).
         checkpoint_seconds: A checkpoint is written after each epoch, and within an epoch when so many seconds have passed.
         resume: Whether to continue the run in the folder.
-        losses: Function that makes the loss functions; called once, within the strategy's scope. None takes the cross-entropy
-            with the labels.
+        losses: Function from the trained model to the loss functions; called once, within the strategy's scope. None takes the
+            cross-entropy with the labels.
+        step_sizes: Function from the trained model to the factors of the learning rate by variable; None for 1.
     """
 
     build: Callable[[], keras.Model]
@@ -81,7 +83,8 @@ class TrainingJob(NamedTuple):
     transform: Transform | None = None
     checkpoint_seconds: float = 600.0
     resume: bool = False
-    losses: Callable[[], RunLosses] | None = None
+    losses: Callable[[keras.Model], RunLosses] | None = None
+    step_sizes: Callable[[keras.Model], StepSizes] | None = None
 
 
 class TrainingOutcome(NamedTuple):
@@ -167,11 +170,12 @@ class _Run:
             self.trained = self.job.transform(self.model) if self.job.transform else self.model
             set_batch_norm(self.trained, recipe.batch_norm_momentum, recipe.synchronised_batch_norm)
             self.schedule = make_schedule(recipe.learning_rate, recipe.batch_size, self.steps)
-            self.optimizer = make_optimizer(recipe, self.schedule)
+            step_sizes = self.job.step_sizes(self.trained) if self.job.step_sizes else None
+            self.optimizer = make_optimizer(recipe, self.schedule, step_sizes)
             if precision == "float16":
                 self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
             self.optimizer.build(self.trained.trainable_variables)
-            self.losses = self.job.losses() if self.job.losses else label_losses(recipe.label_smoothing)
+            self.losses = self.job.losses(self.trained) if self.job.losses else label_losses(recipe.label_smoothing)
         self.train_step = self._make_train_step()
         self.test_step = make_test_step(self.trained, self.job.preprocessing, self.strategy, self.losses.test)
 
@@ -179,15 +183,17 @@ class _Run:
         model, optimizer, recipe = self.trained, self.optimizer, self.recipe
         normalise, scale = normaliser(self.job.preprocessing), getattr(optimizer, "dynamic_scale", None)
         kernels = decayed_kernels(model) if recipe.l2 else []
+        features = self.losses.features
+        network = keras.Model(model.input, [model.output, *features]) if features else model
 
         def replica_step(pixels: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
             """One replica's part of a step: summed loss, right answers, gradient norm, and 1 if a variable is not finite."""
             with tf.GradientTape() as tape:
                 images = normalise(pixels)
-                logits = tf.cast(model(images, training=True), tf.float32)
-                losses, expected = self.losses.train(images, labels, logits)
+                outputs = [tf.cast(output, tf.float32) for output in tf.nest.flatten(network(images, training=True))]
+                losses, expected = self.losses.train(images, labels, outputs)
                 total = tf.reduce_sum(losses) / recipe.batch_size
-                penalties = [*model.losses, *([l2_penalty(kernels, recipe.l2)] if kernels else [])]
+                penalties = [*network.losses, *([l2_penalty(kernels, recipe.l2)] if kernels else [])]
                 if penalties:
                     total += tf.add_n(penalties) / self.replicas
                 scaled = optimizer.scale_loss(total)
@@ -196,7 +202,7 @@ class _Run:
             if scale is not None:
                 norm = scaled_gradient_norm(norm, tf.convert_to_tensor(scale.value))
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-            correct = tf.reduce_sum(tf.cast(right_first(expected, logits), tf.float32))
+            correct = tf.reduce_sum(tf.cast(right_first(expected, outputs[0]), tf.float32))
             spoilt = tf.cast(tf.logical_not(all_finite(tf.convert_to_tensor(each.value) for each in model.variables)), tf.float32)
             return tf.stack([tf.reduce_sum(losses), correct, norm, spoilt])
 

@@ -50,10 +50,10 @@ DIGITS_FINETUNE = msgspec.structs.replace(DIGITS, name="digits-finetune", epochs
 
 DISTIL = Recipe(
     name="distil",
-    epochs=10,
+    epochs=6,
     batch_size=16,
-    optimizer=Adam(),
-    learning_rate=LearningRate(peak=3e-4, warmup=0.1),
+    optimizer=Adam(beta_2=0.99, epsilon=1e-12),
+    learning_rate=LearningRate(peak=1e-3, warmup=0.1),
     augmentation=Augmentation(area=(0.35, 1.0)),
     patience=5,
 )

@@ -13,9 +13,6 @@ from mhmodels.training.errors import RecipeError
 
 FORMAT: Literal["mhmodels.recipe/1"] = "mhmodels.recipe/1"
 
-TEMPERATURE = 1.0
-"""Default temperature of distillation."""
-
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Positive: TypeAlias = Annotated[float, msgspec.Meta(gt=0)]
 NotNegative: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
@@ -148,6 +145,7 @@ class Distillation(Checked, frozen=True, kw_only=True):
 
     Attributes:
         temperature: Number by which the logits of both networks are divided before the softmax, above 0.
+        features: Weight of the differences between the feature maps of both networks in the loss; 0 compares scores alone.
 
     Example:
         >>> from mhmodels.training import Distillation
@@ -156,7 +154,8 @@ class Distillation(Checked, frozen=True, kw_only=True):
     """
 
     field_error: ClassVar = RecipeError
-    temperature: Positive = TEMPERATURE
+    temperature: Positive = 1.0
+    features: NotNegative = 1.0
 
 
 class Recipe(Checked, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ from mhmodels.network import LOGITS, lower
 from mhmodels.system.files import sha256_of
 from mhmodels.training.data.feed import Feed
 from mhmodels.training.data.sources import Data, Source
-from mhmodels.training.distillation import check_teacher, teacher_losses
+from mhmodels.training.distillation import StudentAccess, check_teacher, output_of, teacher_losses
 from mhmodels.training.errors import DataError, TrainingError
 from mhmodels.training.evaluation import Evaluation, evaluate
 from mhmodels.training.loop import TrainingJob, TrainingOutcome, Transform, train
@@ -64,6 +64,7 @@ class TrainingRequest(NamedTuple):
         resume: Whether to continue the run that the folder holds.
         distillation: Settings of training without labels: the transformed network learns the scores of the network of `weights`,
             which must be at the class count and preprocessing that these state. None trains with labels.
+        student: Access to the transformed model for distillation; None compares scores alone, with equal steps for all variables.
 
     Example:
         >>> from pathlib import Path
@@ -89,6 +90,7 @@ class TrainingRequest(NamedTuple):
     checkpoint_seconds: float = 600.0
     resume: bool = False
     distillation: Distillation | None = None
+    student: StudentAccess | None = None
 
 
 def train_network(request: TrainingRequest, observer: Observer | None = None) -> Metrics:
@@ -214,7 +216,7 @@ def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: O
                 "distillation without a transform: the network would learn from itself; expected quantisation-aware training "
                 "(argument 'quantize_aware')"
             )
-        losses = teacher_losses(weights, architecture, request.distillation)
+        losses = teacher_losses(weights, architecture, request.distillation, request.student)
     shared: _Network = {
         "classes": architecture.classes,
         "size": architecture.input_size,
@@ -246,6 +248,7 @@ def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: O
         checkpoint_seconds=request.checkpoint_seconds,
         resume=request.resume,
         losses=losses,
+        step_sizes=request.student.step_sizes if losses and request.student else None,
     )
 
 
@@ -272,14 +275,8 @@ def _build(architecture: Architecture, recipe: Recipe, weights: str | None, obse
         return model
     observer.note(f"{weights} has {stated.classes} classes: the classifier for {architecture.classes} begins anew")
     before = next(op.inputs[0] for op in lower(architecture).ops if op.name == LOGITS)
-    load_weights(keras.Model(model.input, _output_of(model, before)), weights, architecture)
+    load_weights(keras.Model(model.input, output_of(model, before)), weights, architecture)
     return model
-
-
-def _output_of(model: keras.Model, operation: str) -> keras.KerasTensor:
-    """The tensor that an operation ends with, its activation included."""
-    names = {layer.name for layer in model.layers}
-    return model.get_layer(next(name for name in (f"{operation}_act", f"{operation}_bn", operation) if name in names)).output
 
 
 def _identity(source: Source) -> str:

@@ -59,7 +59,7 @@ def write_teacher(path: Path) -> WeightsInfo:
 
 
 def recipe(**changes: Any) -> Recipe:
-    fields = {"epochs": 3, "batch_size": 8, "learning_rate": LearningRate(peak=2e-3), **changes}
+    fields = {"epochs": 3, "batch_size": 8, **changes}
     return msgspec.structs.replace(load_recipe("distil"), **fields)
 
 
