@@ -10,7 +10,7 @@ class AdbError(MeasurementError):
 
 
 class DeviceLostError(AdbError):
-    """The device went away while it was needed: cable, restart, network or server."""
+    """The connection to the device was lost: cable, restart, network or server."""
 
 
 class DeviceUnauthorizedError(AdbError):

@@ -30,17 +30,18 @@ PhoneResult = Measurement | PhoneFailure
 
 
 class PhoneRunnerOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """Files and folders that phones are measured with, and how they are measured.
+    """Files and folders for measurements on phones, and the settings of the measurements.
 
     Attributes:
-        adb: adb executable; None to look for one.
-        adb_server: `HOST:PORT` of the adb server; None for the usual one.
-        binaries: Files of benchmark tools (`benchmark_model`) for the phones.
-        libraries: Folders with libraries of delegates.
-        delegates: The user's own delegates (`load_delegates`).
-        logs: Folder for the raw output of every run; None for the usual one.
-        plan: How to measure.
-        wait_s: Longest wait in seconds for a phone that went away. A phone that restarts is seen again after about 30 s.
+        adb: Path of the adb executable. None for the adb of the package adbutils, else the one on PATH or in ANDROID_HOME.
+        adb_server: `HOST:PORT` of the adb server. None for ADB_SERVER_SOCKET, else the server of this machine.
+        binaries: Paths of `benchmark_model`, one for each ABI of the phones.
+        libraries: Folders with the libraries that delegates need.
+        delegates: Delegates of the user (`load_delegates`).
+        logs: Folder for the raw output of every run. None for `logs` in the data folder of the user.
+        plan: Settings of the measurements.
+        wait_s: Longest wait in seconds for a phone whose connection was lost. A phone that restarts is seen again after about
+            30 s.
 
     Example:
         >>> from mhmodels.android_bench import PhonePlan, PhoneRunner, PhoneRunnerOptions
@@ -63,8 +64,8 @@ class PhoneRunner:
     """Measures on every phone that adb sees. No adb server is started before a phone's id is used.
 
     Args:
-        options: Files, folders and settings; None for the usual ones.
-        tell: Is told in one line each what is going on.
+        options: Files, folders and settings; None for the defaults of `PhoneRunnerOptions`.
+        tell: Called with one line for each step.
 
     Example:
         >>> from mhmodels.android_bench import PhoneRunner
@@ -99,7 +100,7 @@ class PhoneRunner:
             return self._adb
 
     def hardware(self) -> Sequence[Hardware]:
-        """Empty: `mhmodels devices` lists phones, so that a list of hardware starts no adb server."""
+        """Always empty, so that listing hardware starts no adb server; `mhmodels devices` lists phones."""
         return ()
 
     def find(self, hardware_id: str) -> Hardware | None:

@@ -246,7 +246,7 @@ def _default(value: object) -> object:
 
 
 class _Shown:
-    """A default value whose text is short and the same in every process."""
+    """A default value whose text is short and the same in every process; `…` for a function."""
 
     def __init__(self, value: object) -> None:
         self._value = value
@@ -257,7 +257,7 @@ class _Shown:
 
 def _short(value: object) -> str:
     text = _ADDRESS.sub("", repr(value)).replace("typing.", "")
-    return text if len(text) <= _LONGEST else "…"
+    return "…" if inspect.isroutine(value) or len(text) > _LONGEST else text
 
 
 def _plain(signature: str) -> str:

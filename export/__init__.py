@@ -1,4 +1,4 @@
-"""From a network or a Keras model to verified TFLite files, one for each number format.
+"""Exports a network or a Keras model to verified TFLite files, one for each number format.
 
     from mhmodels.export import ExportOptions, ModelRequest, export_model, verify
 

@@ -1,10 +1,10 @@
-"""Errors of this package."""
+"""Errors of `mhmodels.export`."""
 
 from mhmodels.errors import MhmodelsError, WrongUsageError
 
 
 class ExportError(MhmodelsError, RuntimeError):
-    """A network, its weights or the options that cannot become a file; the message names the layer or the field."""
+    """A network, its weights or the options cannot be exported as requested; the message names the layer or the field."""
 
 
 class NoEffectError(ExportError, WrongUsageError):
@@ -12,4 +12,4 @@ class NoEffectError(ExportError, WrongUsageError):
 
 
 class ParityError(ExportError):
-    """A file whose outputs do not agree with those of the network or file that it is compared with."""
+    """The outputs of a file do not agree with those of the network or file that it is compared with."""

@@ -26,9 +26,9 @@ class Exported(NamedTuple):
     """An exported file.
 
     Attributes:
-        path: Of the file; its manifest lies beside it.
-        manifest: What the file is, what it was made from and how it was checked.
-        notes: What a user should know of how it was made, in words.
+        path: Path of the file; its manifest lies beside it.
+        manifest: Content, origin and parity of the file.
+        notes: Remarks for the user on how the file was made.
 
     Example:
         >>> import tempfile
@@ -57,8 +57,8 @@ def export_file(
     Args:
         job: The network.
         fmt: Format of the file.
-        path: Of the file.
-        quantised, calibration: Integers of an integer file and where their ranges come from; None for a float one.
+        path: Path of the file.
+        quantised, calibration: Integers of an integer file, and the source of their ranges; None for a float file.
         metadata: Writes tflite-support's metadata into the file. None for none.
 
     Raises:

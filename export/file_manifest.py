@@ -37,7 +37,7 @@ def compose_manifest(
         content: Its bytes.
         parity: How far it departs from its network.
         fmt: Its format.
-        quantised, calibration: Of an integer file; None for a float one.
+        quantised, calibration: Integers of an integer file, and the source of their ranges; None for a float file.
         metadata: Whether the file carries tflite-support's metadata.
     """
     parsed, options, whole = parse_tflite(content, source=str(path)), job.options, job.source.whole

@@ -1,4 +1,4 @@
-"""One network that is being exported: what is written, what it is compared with, and what a user should know of it."""
+"""One network that is being exported: the graph to write, the expected outputs, and remarks for the user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mhmodels.export.tolerances import PARITY_PICTURES
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
 
 ProgressCallback: TypeAlias = Callable[[str], None]
-"""Is told each stage, in words, as it begins."""
+"""Called with a description of each stage as it begins."""
 
 
 _FLOAT_ENGINE = "argument 'engine=tensorflow' writes such a model as float32 and float16, if TensorFlow's converter takes it"
@@ -34,15 +34,15 @@ class ExportJob(NamedTuple):
 
     Attributes:
         source: The network with its weights.
-        architecture: With the preprocessing that the exported files state.
-        graph: What is written: the graph of the source, or that with the normalisation in front. None where the network
-            has no list of operations, which TensorFlow's engine alone can write.
+        architecture: The network, with the preprocessing that the exported files state.
+        graph: Graph to write: the graph of the source, possibly preceded by the normalisation. None for a network without a
+            list of operations, which only TensorFlow's engine can write.
         feed: float32 (n, height, width, channels), pictures as the files take them, for calibration and parity.
-        expected: Outputs of the Keras model on the first `PARITY_PICTURES` of them, by name.
-        labels: What the scores mean.
-        calibration: Where the pictures come from.
-        options: Formats and the rest.
-        progress: Is told each stage as it begins.
+        expected: Outputs of the Keras model on the first `PARITY_PICTURES` pictures of `feed`, by name.
+        labels: Class names of the outputs.
+        calibration: Origin of the pictures.
+        options: Formats and all other options.
+        progress: Called with a description of each stage as it begins.
     """
 
     source: ExportSource
@@ -57,11 +57,11 @@ class ExportJob(NamedTuple):
 
     @property
     def file_preprocessing(self) -> Preprocessing:
-        """The way from a picture to the input of the files, with mean 0 and deviation 1 where they take raw pixels."""
+        """Preprocessing from a picture to the input of the files; mean 0 and std 1 for files that take raw pixels."""
         return (self.architecture if self.graph is None else self.graph.architecture).preprocessing
 
     def notes(self) -> tuple[str, ...]:
-        """Returns what a user should know of the files, in words."""
+        """Returns remarks for the user on the files."""
         return (*self.source.notes, *self._unknown_rule(), *self._constant())
 
     def _unknown_rule(self) -> tuple[str, ...]:
@@ -87,18 +87,18 @@ def prepare_job(
     options: ExportOptions,
     progress: ProgressCallback,
 ) -> ExportJob:
-    """Checks that the network can be written as wanted, and computes what the files are compared with.
+    """Checks that the network can be written as requested, and computes the outputs that the files are compared with.
 
     Args:
         source: The network.
-        architecture: With the preprocessing that the files state.
-        pictures: Normalised as the network expects.
-        options: Formats and the rest.
-        progress: Is told each stage as it begins.
+        architecture: The network, with the preprocessing that the files state.
+        pictures: Pictures, normalised as the network expects.
+        options: Formats and all other options.
+        progress: Called with a description of each stage as it begins.
 
     Raises:
-        ExportError: The network has no list of operations, or ends in something else than was asked for.
-        ParityError: Its operations give other outputs than its Keras model.
+        ExportError: The network has no list of operations, or does not end in the requested kind of output.
+        ParityError: The operations give other outputs than the Keras model.
     """
     source.check_ending(options.writer.features)
     graph = source.graph

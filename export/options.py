@@ -1,9 +1,9 @@
-"""What a user asks of an export besides the model."""
+"""Options of an export: everything that a user states besides the model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -22,22 +22,22 @@ INTEGER_FORMATS: tuple[FileFormat, ...] = ("int8", "uint8")
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What to export besides the model.
+    """Options of an export.
 
     Attributes:
-        directory: Folder for the files; it is made if it is missing.
-        formats: Formats of the files, one file each.
-        io: Element type of the input and output of int8 files; uint8 files always have uint8, float files float32.
-        calibration: Folder of pictures that give the ranges of integer formats. None for the bundled photographs.
-        calibration_method: How ranges follow from pictures: `min-max`, `moving-average`, `percentile-P` with P from 50 to
-            below 100, or `auto` for the best on held-out pictures. None is min-max.
-        granularity: One scale of int8 weights for each `channel` or for the whole `tensor`. None is `channel`.
+        directory: Folder to write the files to; it is created if it does not exist.
+        formats: Formats to write, one file for each.
+        io: Element type of the input and output of int8 files. uint8 files always take and give uint8, float files float32.
+        calibration: Folder of pictures that determine the value ranges of integer formats. None for the bundled photographs.
+        calibration_method: Method that computes value ranges from the pictures: `min-max`, `moving-average`, `percentile-P`
+            with P from 50 to below 100, or `auto` for the best of these on held-out pictures. None for `min-max`.
+        granularity: One scale of int8 weights per output `channel` or per `tensor`. None for `channel`.
         writer: Operator of the global pooling, softmax, feature maps.
-        engine: What writes the files.
+        engine: Program that writes the files: `direct` (the writer of mhmodels) or `tensorflow` (TensorFlow's converter).
         normalise_in_model: Whether files take raw pixels from 0 to 255, which a 1x1 depthwise convolution normalises.
-        labels: What the scores mean. Without any, what the weights file says.
-        metadata: Whether files carry tflite-support's metadata. None: where there are labels.
-        overwrite: Whether to replace files that exist.
+        labels: Class names of the outputs. If it is empty, the class names in the weights file are used.
+        metadata: Whether to write the metadata of tflite-support into the files. None to write them if there are labels.
+        overwrite: Whether to replace existing files.
 
     Example:
         >>> ExportOptions(directory=Path("out"), formats=("float32", "int8"), io="int8").check()
@@ -60,8 +60,9 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Rejects options that do not go together, before anything is built.
 
         Raises:
-            ExportError: An option that the engine or the format does not have; the message names the field.
+            ExportError: The engine or the format does not support an option; the message names the field.
         """
+        _check_words(self)
         if self.calibration_method not in (None, "auto"):
             check_method(self.calibration_method)
         refused = {
@@ -83,3 +84,22 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise ExportError(
                 "argument 'granularity' is of int8 files, and int8 is not among the formats: add argument 'formats=int8'"
             )
+
+
+_WORDS: dict[str, tuple[object, ...]] = {
+    "formats": get_args(FileFormat),
+    "io": get_args(InterfaceType),
+    "granularity": (*get_args(Granularity), None),
+    "engine": get_args(Engine),
+}
+"""Values of the options that are one of a few words."""
+
+
+def _check_words(options: ExportOptions) -> None:
+    for name, words in _WORDS.items():
+        given = getattr(options, name)
+        for word in given if name == "formats" else (given,):
+            if word not in words:
+                raise ExportError(f"argument '{name}': {word!r}, expected {', '.join(str(each) for each in words)}")
+    if not options.formats:
+        raise ExportError(f"argument 'formats': empty, expected some of {', '.join(map(str, _WORDS['formats']))}")

@@ -1,4 +1,4 @@
-"""From a model to verified files on disk: the stages of an export in order."""
+"""The stages of an export in order, from a model to verified files on disk."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from mhmodels.export.writing.metadata import MetadataWriter
 from mhmodels.tflite.format import FileFormat
 
 FormatFailed: TypeAlias = Callable[[FileFormat, MhmodelsError], None]
-"""Is told a format that could not be exported, and why."""
+"""Called with a format that could not be exported and its error."""
 
 
 def export_model(model: ModelLike, options: ExportOptions, progress: ProgressCallback = no_progress) -> tuple[Exported, ...]:
     """Exports a model to TFLite files and verifies each of them on pictures.
 
     Args:
-        model: Name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a
-            `ModelRequest` that also states weights and changes, or a functional or sequential Keras model.
-        options: Folder, formats and the rest.
-        progress: Is told each stage, in words, as it begins.
+        model: Zoo name, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a `ModelRequest` that
+            also states weights and changes, or a functional or sequential Keras model.
+        options: Folder, formats and all other options.
+        progress: Called with a description of each stage as it begins.
 
     Returns:
         The files in the order of `options.formats`.
 
     Raises:
-        ExportError: A file exists already, cannot be written, or fails its verification; nothing half-made is left.
-        MhmodelsError: The model cannot be opened (see `mhmodels.export.opening.open_model.open_model`).
+        ExportError: A file exists already, cannot be written, or fails its verification; no partial file is left.
+        MhmodelsError: The model cannot be opened (see `open_model`).
 
     Example:
         >>> import tempfile
@@ -68,22 +68,22 @@ def export_files(
     metadata: MetadataWriter | None = None,
     failed: FormatFailed | None = None,
 ) -> Iterator[Exported]:
-    """Exports a model in every wanted format, file by file; each file is verified before it gets its name.
+    """Exports a model in every requested format, file by file. Each file is verified before it appears under its name.
 
     Args:
-        model: As `export_model`, or resolved or opened already.
-        options: Formats and the rest.
-        progress: Is told each stage as it begins.
-        taken: Paths of files exported before in the same call; the new ones are added.
-        metadata: A writer to share between models; it takes seconds to start.
-        failed: Is called with a format and its error where one cannot be exported; the other formats go on. Without it the
-            first error is raised.
+        model: Any model that `export_model` takes, or a resolved or opened model.
+        options: Formats and all other options.
+        progress: Called with a description of each stage as it begins.
+        taken: Paths of files exported before in the same call; the paths of the new files are added.
+        metadata: Writer of metadata that several models share, because it takes seconds to start.
+        failed: Called with a format that cannot be exported and its error; the other formats are still exported. None to raise
+            the first error.
 
     Yields:
-        Each file as soon as it stands.
+        Each file as soon as it is written and verified.
 
     Raises:
-        ExportError: A file exists already, cannot be written, or fails its verification; nothing half-made is left.
+        ExportError: A file exists already, cannot be written, or fails its verification; no partial file is left.
         PictureError: No readable calibration pictures.
     """
     options.check()
@@ -118,20 +118,20 @@ def export_source(
     *,
     folder_field: str = "calibration",
 ) -> Iterator[Exported]:
-    """Exports a network with pictures that are there already.
+    """Exports a network with pictures that were read before.
 
     Args:
         source: The network.
-        pictures: Normalised as the network expects, for calibration and parity.
-        options: Formats and the rest; `calibration` has no effect.
-        progress: Is told each stage as it begins.
-        folder_field: The caller's field that gives a folder of pictures, for messages.
+        pictures: Pictures for calibration and parity, normalised as the network expects.
+        options: Formats and all other options; `calibration` has no effect.
+        progress: Called with a description of each stage as it begins.
+        folder_field: The caller's field that states a folder of pictures, for messages.
 
     Yields:
-        Each file as soon as it stands.
+        Each file as soon as it is written and verified.
 
     Raises:
-        ExportError: As `export_files`.
+        ExportError: See `export_files`.
     """
     options.check()
     architecture = _exported_architecture(source, options)

@@ -32,10 +32,10 @@ def uncalibrated(
     Photographs in three colours do not stand for other channels.
 
     Args:
-        architecture: Of the network.
+        architecture: Architecture of the network.
         source: The network.
-        pictures: That are there for calibration.
-        formats: That are wanted.
+        pictures: Pictures for calibration.
+        formats: Requested formats.
         folder_field: The caller's field that gives a folder of pictures, for messages.
     """
     integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
@@ -61,7 +61,7 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
     Args:
         job: With a graph.
         fmt: The format.
-        ranges: Of the calibration pictures, which are kept here for the other formats; filled by the first call.
+        ranges: Ranges computed from the calibration pictures. The first call fills them, later calls use them.
 
     Raises:
         ExportError: The network has no list of operations, or its pictures give no ranges.

@@ -16,9 +16,9 @@ def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> s
     """Returns NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite.
 
     Args:
-        architecture: At its width and input size.
+        architecture: Network at its width and input size.
         fmt: Format of the file.
-        options: Whose other choices become marks in the name.
+        options: Options of the export; some of them add a suffix to the name.
     """
     height, width = architecture.input_size
     size = f"{height}" if height == width else f"{height}x{width}"
@@ -36,7 +36,7 @@ def target_paths(architecture: Architecture, options: ExportOptions, taken: set[
     """Returns where the files of a network go, by format, after trying whether they can be written there.
 
     Args:
-        architecture: At its width and input size.
+        architecture: Network at its width and input size.
         options: Formats, folder, whether files may be replaced.
         taken: Paths of networks exported before in the same call; the new ones are added.
 

@@ -23,6 +23,7 @@ from mhmodels.block_types import FusedInvertedBottleneck as FusedInvertedBottlen
 from mhmodels.block_types import Gate as Gate
 from mhmodels.block_types import InvertedBottleneck as InvertedBottleneck
 from mhmodels.block_types import MaxPool as MaxPool
+from mhmodels.block_types import Padding as Padding
 from mhmodels.block_types import Scaling as Scaling
 from mhmodels.block_types import Separable as Separable
 from mhmodels.block_types import SqueezeExcite as SqueezeExcite
@@ -132,6 +133,10 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
         input_channels: Number of channels of the input, from 1 to 65,536.
         classes: Number of classes of the classifier, from 1 to 1,000,000.
         batch_norm_epsilon: Epsilon of every batch normalisation, above 0 and below 1.
+        padding: Zeros around the map that a window with a stride reads. `same` pads as TensorFlow's SAME: at even sides one row
+            and column less in front than behind. `symmetric` pads (kernel - 1) / 2 on every side (PyTorch). `trailing` pads
+            one row and one column behind before a depthwise convolution, and as SAME before others
+            (keras.applications.MobileNet). Windows without a stride always pad as SAME.
         preprocessing: Preprocessing that the trained network expects of its pictures; not part of the identity.
 
     Raises:
@@ -158,6 +163,7 @@ class Architecture(Checked, frozen=True, kw_only=True, cache_hash=True):
     input_channels: Annotated[int, msgspec.Meta(ge=1, le=65_536)] = 3
     classes: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
     batch_norm_epsilon: Annotated[float, msgspec.Meta(gt=0, lt=1)] = 1e-3
+    padding: Padding = "same"
     preprocessing: Preprocessing = Preprocessing()
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ Scaling: TypeAlias = Literal["always", "above_one", "never"]
 Rectifier: TypeAlias = Literal["linear", "relu", "relu6"]
 """Activations that runtimes compute as a part of an addition."""
 Shortcut: TypeAlias = Literal["conv", "average_pool"]
+Padding: TypeAlias = Literal["same", "symmetric", "trailing"]
 
 Kernel: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=31)]
 Stride: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=4)]

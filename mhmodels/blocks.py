@@ -15,6 +15,7 @@ from mhmodels.architecture import (
     Gate,
     InvertedBottleneck,
     MaxPool,
+    Padding,
     Rounding,
     Separable,
     SqueezeExcite,
@@ -23,9 +24,10 @@ from mhmodels.architecture import (
 from mhmodels.errors import ArchitectureError
 
 OperationKind: TypeAlias = Literal[
-    "conv", "depthwise", "add", "multiply", "pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape", "softmax"
-]
-"""`pool` is global average pooling; the other two have a kernel and a stride."""
+    "conv", "depthwise", "add", "multiply", "pool", "global_max_pool", "max_pool", "average_pool", "pad", "flatten", "reshape",
+    "softmax",
+]  # fmt: skip
+"""`pool` is global average pooling; the other two have a kernel and a stride. `pad` puts zeros around a map."""
 WINDOWED: tuple[OperationKind, ...] = ("conv", "depthwise", "max_pool", "average_pool")
 """Kinds that have a kernel and a stride."""
 
@@ -48,6 +50,34 @@ class BlockStep(NamedTuple):
     bias: bool = False
     batch_norm: bool = False
     activation: Activation | Gate = "linear"
+
+
+def window_pads(step: BlockStep, padding: Padding) -> tuple[int, int] | None:
+    """Returns the rows (and columns) of zeros before and behind the map that a step reads; None where it pads as SAME.
+
+    Raises:
+        ArchitectureError: A window with an even side cannot be padded symmetrically.
+    """
+    # Average pooling divides by the number of pixels in its window, so that zeros would change the average.
+    if padding == "same" or step.kernel == 1 or step.kind == "average_pool":
+        return None
+    if padding == "symmetric" and step.kernel % 2 == 0:
+        raise ArchitectureError(f"kernel is {step.kernel}, expected an odd number where field 'padding' is 'symmetric'")
+    if step.stride == 1 or (padding == "trailing" and step.kind != "depthwise"):
+        return None
+    return (step.kernel // 2, step.kernel // 2) if padding == "symmetric" else (0, 1)
+
+
+def padded_side(side: int, step: BlockStep, padding: Padding) -> int:
+    """Returns the side of the map that a step writes, for that which it reads; below 1 where the window does not fit."""
+    pads = window_pads(step, padding)
+    return -(-side // step.stride) if pads is None else (side + sum(pads) - step.kernel) // step.stride + 1
+
+
+def pads_as_same(side: int, step: BlockStep, pads: tuple[int, int]) -> bool:
+    """Returns whether SAME puts just these zeros before and behind the map that a step reads."""
+    total = max((-(-side // step.stride) - 1) * step.stride + step.kernel - side, 0)
+    return pads == (total // 2, total - total // 2)
 
 
 def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str = "always") -> int:

@@ -123,7 +123,10 @@ def op_layer(op: Op) -> keras.layers.Layer:
         return keras.layers.GlobalAveragePooling2D(keepdims=True, data_format="channels_last", name=op.name)
     if op.kind == "max_pool" or op.kind == "average_pool":
         pooling = keras.layers.MaxPooling2D if op.kind == "max_pool" else keras.layers.AveragePooling2D
-        return pooling(op.kernel, op.stride, padding="same", data_format="channels_last", name=op.name)
+        return pooling(op.kernel, op.stride, padding=op.padding, data_format="channels_last", name=op.name)
+    if op.kind == "pad":
+        top, bottom, left, right = op.pads
+        return keras.layers.ZeroPadding2D(((top, bottom), (left, right)), data_format="channels_last", name=op.name)
     if op.kind == "reshape":
         return keras.layers.Reshape((op.channels,), name=op.name)
     raise ValueError(f"{op.name}: no Keras layer for operation kind '{op.kind}'")
@@ -132,7 +135,7 @@ def op_layer(op: Op) -> keras.layers.Layer:
 def _convolution(op: Op) -> keras.layers.Layer:
     shared = {
         "strides": op.stride,
-        "padding": "same",
+        "padding": op.padding,
         "data_format": "channels_last",
         "dilation_rate": op.dilation,
         "use_bias": op.bias,

@@ -8,18 +8,21 @@ convolution that they follow, because every runtime fuses them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
-from typing import Literal, NamedTuple
+from collections.abc import Collection, Iterator
+from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from mhmodels.architecture import Activation, Architecture, Block, Bottleneck, Conv, Gate, MaxPool, Rounding, Separable
-from mhmodels.blocks import OperationKind, block_steps
+from mhmodels.architecture import Activation, Architecture, Block, Bottleneck, Conv, Gate, MaxPool, Padding, Rounding, Separable
+from mhmodels.blocks import BlockStep, OperationKind, block_steps, padded_side, pads_as_same, window_pads
 from mhmodels.errors import ArchitectureError
 
 IMAGE = "image"
 LOGITS = "logits"
 OUTPUT_STRIDES = (8, 16, 32)
+WindowPadding: TypeAlias = Literal["same", "valid"]
+NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hard_sigmoid")
+"""Activations whose values zeros do not exceed, so that a maximum over a map with zeros around it is that of the map."""
 
 
 class Op(NamedTuple):
@@ -35,7 +38,8 @@ class Op(NamedTuple):
         bias, batch_norm: Whether the convolution has them.
         activation: Applied last; a squeeze-excite gate's is its gate function.
         size: (height, width) of the output; None where the input's is unknown.
-        padding: TensorFlow's, of a convolution or a pooling by windows: `valid` in users' Keras models only.
+        padding: TensorFlow's, of a convolution or a pooling by windows: `valid` behind a `pad`, and in users' Keras models.
+        pads: Rows above and below and columns left and right that a `pad` adds; none elsewhere.
     """
 
     name: str
@@ -51,7 +55,8 @@ class Op(NamedTuple):
     batch_norm: bool = False
     activation: Activation | Gate = "linear"
     size: tuple[int | None, int | None] = (1, 1)
-    padding: Literal["same", "valid"] = "same"
+    padding: WindowPadding = "same"
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
 
     @property
     def keras_layer(self) -> str:
@@ -131,7 +136,7 @@ class _Assembly:
     """The growing list of operations, and the place in it where the next block attaches."""
 
     def __init__(self, architecture: Architecture, size: tuple[int | None, int | None], output_stride: int | None) -> None:
-        self.rounding, self.width = architecture.rounding, architecture.width_multiplier
+        self.rounding, self.width, self.padding = architecture.rounding, architecture.width_multiplier, architecture.padding
         self.ops: list[Op] = []
         self.endpoints: list[Endpoint] = []
         self.at, self.channels, self.size = IMAGE, architecture.input_channels, size
@@ -145,12 +150,24 @@ class _Assembly:
             block, dilation = self._dilated(name, block)
         else:
             self._advance(name, block)
-        self.ops += _place(name, self.at, block, self.channels, self.rounding, self.width, self.size, dilation)
+        if isinstance(block, MaxPool) and self.padding != "same" and block.stride > 1:
+            self._check_not_negative(name)
+        place = (self.rounding, self.width, self.size, dilation, self.padding)
+        self.ops += _place(name, self.at, block, self.channels, *place)
         last = self.ops[-1]
         self.at, self.channels, self.size = last.name, last.channels, last.size
         if block.endpoint:
             self.endpoints.append(Endpoint(last.name, self.stride, last.channels, self.level, last.keras_layer))
             self.level += self.stride != self.output_stride
+
+    def _check_not_negative(self, name: str) -> None:
+        """Refuses zeros around a map for a maximum that they would change."""
+        before = self.ops[-1].activation if self.ops else "no activation"
+        if before not in NOT_NEGATIVE:
+            raise ArchitectureError(
+                f"{name}: max pooling with a stride stands behind '{before}', expected one of {', '.join(NOT_NEGATIVE)} where "
+                f"field 'padding' is '{self.padding}': zeros around negative values would be their maximum"
+            )
 
     def top(self, architecture: Architecture) -> None:
         """Appends pooling, the convolutions after it, classifier and softmax."""
@@ -220,9 +237,13 @@ def select_endpoints(network: Network, out_strides: Collection[int] | None = Non
     return tuple(by_stride[stride] for stride in wanted)
 
 
-def _strided(size: tuple[int | None, int | None], stride: int) -> tuple[int | None, int | None]:
-    height, width = size
-    return (None if height is None else -(-height // stride), None if width is None else -(-width // stride))
+def _strided(size: tuple[int | None, int | None], step: BlockStep, padding: Padding) -> tuple[int | None, int | None]:
+    height, width = (None if side is None else padded_side(side, step, padding) for side in size)
+    if min(height or 1, width or 1) < 1:
+        raise ArchitectureError(
+            f"a map of {size} is too small for a {step.kernel}x{step.kernel} window with stride {step.stride}"
+        )
+    return height, width
 
 
 # Searches repeat blocks, often in the same place, hence this cache and that of `block_steps`.
@@ -236,23 +257,48 @@ def _place(
     width: float,
     size: tuple[int | None, int | None],
     dilation: int,
+    padding: Padding,
 ) -> tuple[Op, ...]:
     """A block's operations at a place in a network: under a name, behind `enter`, for an input of that size."""
     try:
         steps = block_steps(block, channels, rounding, width)
+        return tuple(_operations(name, enter, block, steps, size, dilation, padding))
     except ArchitectureError as error:
         raise ArchitectureError(f"{name}: {error}") from None
+
+
+def _operations(
+    name: str,
+    enter: str,
+    block: Block,
+    steps: tuple[BlockStep, ...],
+    size: tuple[int | None, int | None],
+    dilation: int,
+    padding: Padding,
+) -> Iterator[Op]:
     sizes = {"": size}
-    ops = []
     for step in steps:
-        out = (1, 1) if step.kind == "pool" else _strided(sizes[step.inputs[0]], step.stride)
+        read = sizes[step.inputs[0]]
+        pads = window_pads(step, padding)
+        out = (1, 1) if step.kind == "pool" else _strided(read, step, padding)
+        if step.kind == "add" and any(sizes[source] != out for source in step.inputs):
+            raise ArchitectureError(f"'add' reads maps of {' and '.join(str(sizes[source]) for source in step.inputs)}")
         sizes[step.suffix] = out
         inputs = tuple([f"{name}_{source}" if source else enter for source in step.inputs])
+        valid = pads is not None and not all(side is not None and pads_as_same(side, step, pads) for side in read)
+        if pads is not None and valid:
+            pad = _pad(f"{name}_pad", inputs, step, read, pads)
+            inputs = (pad.name,)
+            yield pad
         dilates = step.kind == "depthwise" or (step.kind == "conv" and step.kernel > 1 and isinstance(block, Bottleneck))
-        ops.append(
-            Op(
-                f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, step.stride,
-                dilation if dilates else 1, step.groups, step.bias, step.batch_norm, step.activation, out,
-            )
+        yield Op(
+            f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, step.stride,
+            dilation if dilates else 1, step.groups, step.bias, step.batch_norm, step.activation, out,
+            "valid" if valid else "same",
         )  # fmt: skip
-    return tuple(ops)
+
+
+def _pad(name: str, inputs: tuple[str, ...], step: BlockStep, size: tuple[int | None, int | None], pads: tuple[int, int]) -> Op:
+    """The operation that puts zeros around the map that a step reads."""
+    height, width = (None if side is None else side + sum(pads) for side in size)
+    return Op(name, "pad", inputs, step.in_channels, step.in_channels, size=(height, width), pads=(*pads, *pads))

@@ -1,6 +1,6 @@
 """Search spaces, cost models of latency, and the search for networks that suit several hardware.
 
-The names below are the public interface. Each is imported when it is first used, so that `import mhmodels.search` is fast.
+Each name is imported when it is first used, so that `import mhmodels.search` is fast.
 
 Example:
     >>> from mhmodels.search import fit, get_space, sample

@@ -19,7 +19,7 @@ from mhmodels.registry import zoo
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
 ALPHAS = (0.35, 0.5, 0.56, 0.75, 1.0, 1.3, 1.4)
-QUICK = [("mobilenet_v2", 0.56), ("mobilenet_v3_small", 0.35)]
+QUICK = [("mobilenet_v2", 0.56, (64, 64, 3)), ("mobilenet_v3_small", 0.35, (64, 64, 3)), ("mobilenet_v1", 0.25, (49, 75, 3))]
 TOLERANCE = 1e-5  # of the spread of the scores
 
 
@@ -100,9 +100,16 @@ def _check(name: str, suffix: str, alpha: float, shape: tuple[int, int, int]) ->
     assert np.abs(found - expected).max() <= TOLERANCE * spread
 
 
-@pytest.mark.parametrize(("name", "alpha"), QUICK)
-def test_same_weights_same_scores(name: str, alpha: float) -> None:
-    _check(name, ".keras", alpha, (64, 64, 3))
+@pytest.mark.parametrize(("name", "alpha", "shape"), QUICK)
+def test_same_weights_same_scores(name: str, alpha: float, shape: tuple[int, int, int]) -> None:
+    _check(name, ".keras", alpha, shape)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("shape", [(97, 65, 3), (50, 114, 3), (225, 63, 3)])
+def test_same_weights_same_scores_at_odd_sizes(name: str, shape: tuple[int, int, int]) -> None:
+    _check(name, ".keras", 0.5, shape)
 
 
 @pytest.mark.slow

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from mhmodels.cli.common import emit_json
 from mhmodels.cli.main import cli
 from mhmodels.cli.messages import with_options
 from mhmodels.errors import StoreError, WeightsError
@@ -29,6 +31,15 @@ vars(COMMAND)["argument_options"] = {"directory": "-o"}
 )
 def test_arguments_become_options(text: str, shown: str) -> None:
     assert with_options(text, COMMAND) == shown
+
+
+def test_texts_in_json_name_options() -> None:
+    @click.command()
+    @click.option("--engine")
+    def command(engine: str | None) -> None:
+        emit_json({"reason": "give argument 'engine=tensorflow'", "argument": engine})
+
+    assert json.loads(CliRunner().invoke(command).stdout) == {"reason": "give --engine tensorflow", "argument": None}
 
 
 def test_a_command_names_its_option() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
 
 from mhmodels.architecture import (
@@ -19,6 +20,8 @@ from mhmodels.architecture import (
     SqueezeExcite,
     UniversalInvertedBottleneck,
 )
+from mhmodels.errors import ArchitectureError
+from mhmodels.network import lower
 
 FILTERS = st.integers(1, 320)
 KERNELS = st.sampled_from([1, 3, 5, 7])
@@ -89,3 +92,20 @@ ARCHITECTURES = st.builds(
     classes=st.integers(1, 1001),
     preprocessing=st.builds(Preprocessing, crop_fraction=st.sampled_from([0.875, 1.0])),
 )
+
+
+def _exists(architecture: Architecture) -> bool:
+    """Whether a network has maps of sides that can be added, and no maximum over zeros around negative values."""
+    try:
+        lower(architecture)
+    except ArchitectureError:
+        return False
+    return True
+
+
+PADDED = st.builds(
+    lambda architecture, padding: msgspec.structs.replace(architecture, padding=padding),
+    ARCHITECTURES,
+    st.sampled_from(["symmetric", "trailing"]),
+).filter(_exists)
+"""Networks that do not pad as SAME."""

@@ -31,20 +31,20 @@ RESERVED = frozenset((
 
 
 class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the tool must print before its time counts as that of the delegate. Anything that no field allows is not proof.
+    """Output of the tool that proves that its latency is that of the delegate. Anything that no field allows is not proof.
 
     Attributes:
-        names: Names of the delegate in `Explicitly applied NAME delegate, …`; empty where the tool prints no such line.
+        names: Names of the delegate in `Explicitly applied NAME delegate, …`; empty if the tool prints no such line.
         kernels: Patterns of its names in `Replacing X out of Y node(s) with delegate (NAME)`; empty for those that `names` imply.
-        counted: Whether a line must say that a kernel of these names took nodes, because `names` may stand for other delegates
-            too.
+        counted: Whether a line with one of the `kernels` is required too, because other delegates may have the same
+            `names`.
         accelerators: Pattern of the names of NNAPI accelerators that are hardware. The tool must list the accelerators: one of
             this pattern, or the one that was asked for, and besides it only NNAPI's CPU reference. "" for other delegates.
         software: Pattern of parts of accelerators' names that mean software.
         must: Patterns that a line must match, each with the reason why the run does not count without it.
         never: Patterns that no line may match, each with the reason why the run does not count with it.
         may: Patterns of lines that mention a fallback and still leave the network on this delegate.
-        plain: Whether no delegate may be applied at all; the proof is then their absence and the `must` lines.
+        plain: Whether no delegate may be applied. The proof is then the `must` lines, and no line that mentions a delegate.
 
     Example:
         >>> from mhmodels.android_bench import Proof
@@ -74,10 +74,10 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     Attributes:
         id: Identifier: lower-case words and digits joined by hyphens.
         title: Name in tables.
-        tool: Program that runs it.
-        formats: Formats of the files that it takes. The first is that of `SERIAL/id`, the others are `SERIAL/id-FORMAT`.
+        tool: Program that runs the delegate.
+        formats: File formats that the delegate takes. `SERIAL/id` stands for the first, `SERIAL/id-FORMAT` for another one.
         flags: Flags of the tool; `{folder}` stands for the folder that `files` are pushed to.
-        accelerator_flag: Flag for what follows the colon in `id:ACCELERATOR`; "" where nothing may follow.
+        accelerator_flag: Flag that takes the ACCELERATOR of `id:ACCELERATOR`; "" if there is no choice of accelerators.
         files: Names or glob patterns of libraries that must be pushed, from the user's folder of libraries.
         environment: Environment variables; `{folder}` as in `flags`.
         libraries: Paths on the device of which at least one must exist; empty for none.
@@ -86,7 +86,7 @@ class Delegate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
         deprecated_sdk: API level from which on it is deprecated; 0 for never.
         note: Remark for people, such as why it is deprecated.
         successor: Id of the delegate that replaces it, or "".
-        proof: What counts as proof that it ran.
+        proof: Output that proves that the delegate ran.
 
     Raises:
         DelegateError: A field is wrong; the message names it.

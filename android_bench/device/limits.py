@@ -18,10 +18,10 @@ class PhoneLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions in which a phone may be measured.
 
     Attributes:
-        battery_level: Lowest charge in per cent, 0 to 100. It does not count while a power supply holds or charges the battery.
+        battery_level: Lowest battery level in percent, 0 to 100; not checked while a power supply charges or holds the battery.
         temperature_c: Highest temperature in °C.
         thermal_status: Highest thermal status of Android, 0 to 6.
-        above_start_c: How many °C warmer than at the start of the session a block may begin.
+        above_start_c: Largest temperature above that at the start of the session, in °C, at which a block may begin.
         cool_down_s: Longest wait in seconds for the phone to cool down; 0 does not wait.
         poll_s: Seconds between two readings of the condition while waiting.
 

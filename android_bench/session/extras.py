@@ -68,7 +68,7 @@ def compare_outputs(
     """Runs a network once on a delegate and once on the CPU with the same input.
 
     Args:
-        runner, workspace: Of the phone.
+        runner, workspace: Tool runner and workspace of the phone.
         job: The network.
         choice, prepared: The delegate.
         cpu: TFLite's own kernels, prepared likewise.

@@ -21,7 +21,7 @@ MOST_MB = 1e7
 
 
 class PhoneFailure(MeasurementError):
-    """A run that failed for a reason that is not lasting: it may succeed when it is repeated.
+    """A run that failed for a temporary reason: it may succeed when it is repeated.
 
     Attributes:
         status: Name of a `RunStatus`.

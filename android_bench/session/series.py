@@ -63,7 +63,7 @@ def summarise_blocks(blocks: Sequence[Latency], seed: int = 0) -> Series:
     """Summarises blocks.
 
     Args:
-        blocks: At least one, in the order in which they ran.
+        blocks: Blocks in the order in which they ran, at least one.
         seed: Random seed of the bootstrap.
     """
     # All blocks must have the same kind of figure: means and medians cannot be mixed.

@@ -37,7 +37,7 @@ class Session:
         plan: How to measure.
         delegate_files: Finds the files that a delegate needs, or raises MeasurementError.
         cancel: Stops between and during runs when set.
-        tell: Is told in one line each what is going on.
+        tell: Called with one line for each step.
     """
 
     def __init__(

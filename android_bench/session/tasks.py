@@ -22,17 +22,17 @@ from mhmodels.hardware import Job
 
 
 class PhonePlan(msgspec.Struct, frozen=True, kw_only=True):
-    """How networks are measured on a phone.
+    """Settings of the measurements on a phone.
 
     Attributes:
         blocks: Number of blocks of each network on each delegate.
         mode: `burst` runs short blocks, each after a cool-down; `sustained` runs blocks of a minute each without pauses.
-        limits: Limits of battery and temperature.
-        timeout_s: Longest duration of one run of the tool in seconds.
-        require_full: Whether a network that runs only in part on its delegate has no latency.
-        profile: Whether to measure the times of the operators, in one more run.
-        compare: Whether to compare the outputs with those of the CPU, in one more run.
-        prepare: Whether to darken the screen and keep the phone awake meanwhile.
+        limits: Battery level and temperature at which the phone may be measured.
+        timeout_s: Longest duration of one run of `benchmark_model` in seconds.
+        require_full: Whether to store no latency for a network that runs only partly on its delegate.
+        profile: Whether to measure the time of each operator in one additional run.
+        compare: Whether to compare the outputs with those of the CPU in one additional run.
+        prepare: Whether to darken the screen and keep the phone awake during the measurement.
         fixed_clocks: Whether to measure in Android's fixed performance mode.
 
     Example:

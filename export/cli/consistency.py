@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import FiniteRange, console, emit_json, json_option, note, progress_console
+from mhmodels.cli.messages import named_options
 from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.cli.options import model_options, preprocessing_options, resolve_and_tell
 from mhmodels.export.tolerances import DRIFT_TOLERANCE
@@ -38,8 +39,9 @@ _DECIDES = {
               help="Largest allowed mean difference from the logits of the Keras model (without a softmax, from its outputs), "
                    "in standard deviations, from 0 to 1. Beyond it the exit code is 1.")  # fmt: skip
 @click.option("--threshold", type=FiniteRange(), default=None,
-              help="Score from which a decision is made. Default: 0.5 for a sigmoid; 0.5, or the median best score if that is "
-                   "lower, for a softmax; the median output for a network without a last activation.")  # fmt: skip
+              help="Score from which a decision is made, from 0 to 1; for a network without a last activation any number. "
+                   "Default: 0.5 after a sigmoid; after a softmax 0.5, or the median over all pictures of the best score if this "
+                   "median is lower; without a last activation the median over all pictures of the output.")  # fmt: skip
 @click.option("--decide", type=click.Choice(("auto", "best", "each")), default="auto", show_default=True,
               help="How scores become decisions. best: the decision on a picture is its best output. each: every output value "
                    "is a decision of its own (multi-label, regression). auto: best for a softmax and for several outputs "
@@ -99,7 +101,7 @@ def consistency(
             tolerance=tolerance,
             threshold=threshold,
             decide=decide,
-            progress=lambda stage: status.update(escape(stage)),
+            progress=lambda stage: status.update(escape(named_options(stage))),
         )
     if as_json:
         emit_json(report)

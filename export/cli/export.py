@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.common import emit_json, json_option, note, progress_console
+from mhmodels.cli.messages import named_options
 from mhmodels.errors import MhmodelsError
 from mhmodels.export.cli.export_output import document_of, print_files
-from mhmodels.export.cli.messages import ExportCommand, named_options
+from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocessing_options, resolve_and_tell, tell
 from mhmodels.tflite.format import FORMATS, FileFormat
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import click
-
-from mhmodels.cli.messages import UsageCommand, with_options
+from mhmodels.cli.messages import UsageCommand
 
 
 class ExportCommand(UsageCommand):
@@ -28,9 +26,3 @@ class ExportCommand(UsageCommand):
         "preprocessing": "--preprocessing",
         "std": "--std",
     }
-
-
-def named_options(text: str) -> str:
-    """Returns a text of the library with the options of the running command in place of the arguments that it names."""
-    context = click.get_current_context(silent=True)
-    return text if context is None else with_options(text, context.command)

@@ -8,8 +8,8 @@ import click
 
 from mhmodels.architecture import check_input_size
 from mhmodels.cli.common import F, note, width_multiplier_option
+from mhmodels.cli.messages import named_options
 from mhmodels.errors import ArchitectureError
-from mhmodels.export.cli.messages import named_options
 
 if TYPE_CHECKING:
     from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel
@@ -78,12 +78,14 @@ def model_options(command: F) -> F:
     """Adds `--width-multiplier`, `--input-size`, `--input-channels` and `--classes`."""
     for option in (
         click.option("--classes", type=int, default=None,
-                     help="Number of classes of the classifier. Default: that of the weights, else of the network."),
+                     help="Number of classes of the classifier, at least 1. Default: that of the weights, else of the "
+                          "network."),
         click.option("--input-channels", type=int, default=None,
-                     help="Number of channels of the input, for example 1 for grey pictures. Default: that of the network."),
+                     help="Number of channels of the input, from 1 to 65536, for example 1 for grey pictures. Default: that of "
+                          "the network."),
         click.option("--input-size", type=InputSize(), default=None,
-                     help="Height and width of the input in pixels: one number such as 224 for both, or 192x256 for height x "
-                          "width. Default: that of the weights, else of the network."),
+                     help="Height and width of the input in pixels, each from 32 to 4096: one number such as 224 for both, or "
+                          "192x256 for height x width. Default: that of the weights, else of the network."),
         width_multiplier_option,
     ):  # fmt: skip
         command = option(command)

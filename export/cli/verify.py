@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, progress_console
-from mhmodels.export.cli.messages import ExportCommand, named_options
+from mhmodels.cli.messages import named_options
+from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.tolerances import FLOAT16_TOLERANCE, FLOAT_TOLERANCE, QUANTISED_CORRELATION
 
 if TYPE_CHECKING:

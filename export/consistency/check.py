@@ -91,25 +91,26 @@ def check_consistency(
     decide: Decide = "auto",
     progress: ProgressCallback = no_progress,
 ) -> ConsistencyReport:
-    """Checks whether a network gives the same scores and decisions in every format and on every runner of this machine.
+    """Checks whether a network gives the same scores and decisions in every format and runtime of this machine.
 
-    Every format is exported from one graph with one calibration, and runs on the pictures with LiteRT's XNNPACK, optimised and
-    reference kernels. The float Keras model is the reference.
+    Every format is exported from one graph with one calibration, and runs on the pictures with LiteRT: with XNNPACK, with its
+    builtin kernels and with its reference kernels. The float Keras model is the reference.
 
     Args:
-        model: As `mhmodels.export.export_model` takes it.
+        model: Any model that `mhmodels.export.export_model` takes.
         images: Folder of pictures. None for the test set of registered weights, else for the bundled photographs.
-        formats: To compare.
-        tolerance: Largest mean drift of the logits (without a softmax, of the outputs), as a share of their standard
-            deviation, up to which the report says `consistent`.
-        threshold: Score from which a decision is made. None for the default of the network's last activation.
-        decide: `best`: the decision of a picture is its best output; `each`: every output is a decision; `auto`: by the
-            network's last activation, see `decisions.rule_of`.
-        progress: Is told each stage, in words, as it begins.
+        formats: Formats to compare.
+        tolerance: Largest mean drift of the logits (without a softmax, of the outputs) of a consistent network, as a share of
+            their standard deviation, 0 to 1.
+        threshold: Score from which a decision is made. None for the default of the network's last activation, which
+            docs/export.md lists.
+        decide: `best` if the decision on a picture is its best output, `each` if every output is a decision, `auto` to choose
+            by the network's last activation.
+        progress: Called with a description of each stage as it begins.
 
     Raises:
-        ExportError: A file fails its verification, a runtime refuses it, the network has no single output of scores, or
-            the threshold is no score.
+        ExportError: A file fails its verification, a runtime refuses a file, the network does not have exactly one output of
+            scores, or the threshold is not a score.
 
     Example:
         >>> from mhmodels.export import ModelRequest, check_consistency
@@ -137,7 +138,7 @@ def compare_runners(
         formats, tolerance, threshold, decide, progress: As `check_consistency`.
 
     Raises:
-        ExportError: As `check_consistency`.
+        ExportError: See `check_consistency`.
     """
     rule = _rule(subject.source, threshold, decide)
     runs = _all_outputs(subject, formats, progress)

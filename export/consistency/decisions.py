@@ -80,9 +80,9 @@ class DecisionRule(NamedTuple):
         """Returns absolute differences (n, outputs) as shares of the standard deviation of the float outputs.
 
         Args:
-            found: Of a runner.
-            expected: Of the float model.
-            step: Of the runner's integer outputs; 0 for real numbers.
+            found: Outputs of a runner.
+            expected: Outputs of the float model.
+            step: Quantisation step of the runner's integer outputs; 0 for real numbers.
 
         Returns:
             With decisions by the best output, shares of the standard deviation over all outputs; else of each output's own.

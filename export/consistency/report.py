@@ -1,4 +1,4 @@
-"""What a comparison of the formats of one network finds."""
+"""Result of a comparison of the formats of one network."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ import msgspec
 class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
     """One format on one runner, compared with the float Keras model.
 
+    A runner is Keras, or LiteRT with XNNPACK, with its builtin kernels or with its reference kernels.
+
     Attributes:
-        top1_agreement: Share of pictures with the same best output; null where each output is a decision of its own.
-        top5_agreement: Share of the five best outputs that both have; null as above, and below six outputs.
-        mean_drift, max_drift: Absolute difference of the logits (outputs, without a softmax) as a share of the Keras
-            model's standard deviation; where each output is judged, of the output that drifts most.
-        same_decisions: Share of decisions that are the same at the threshold.
-        sure_same_decisions: The same share among the surer half of the decisions: those whose margin in the Keras model,
-            from the threshold and from the second best output, is at least the median margin.
-        accuracy: Where the pictures' classes are known.
+        name: Format and kernels, for example `int8 xnnpack`.
+        format: Format of the file.
+        kernels: `keras`, `xnnpack`, `builtin` or `reference`.
+        top1_agreement: Share of pictures with the same best output; null if each output is a decision of its own.
+        top5_agreement: Share of the five best outputs that both models have in common; null if each output is a decision of
+            its own, or if there are fewer than six outputs.
+        mean_drift, max_drift: Mean and maximum absolute difference of the logits (without a softmax, of the outputs), as a
+            share of the Keras model's standard deviation. If each output is a decision, those of the output that drifts most.
+        same_decisions: Share of decisions that are equal at the threshold.
+        sure_same_decisions: Share of equal decisions among the surer half: the decisions whose margin in the Keras model is
+            at least the median margin. The margin is the distance to the threshold and to the second best output.
+        accuracy: Top-1 accuracy, from 0 to 1; null if the classes of the pictures are unknown.
     """
 
     name: str
@@ -36,8 +42,8 @@ class ThresholdReport(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         value: The threshold, or one for each output.
-        all_same: Share of decisions that every runner makes alike.
-        sure_all_same: The same share among the surer half of the decisions, see `RunnerReport`.
+        all_same: Share of decisions on which all runners agree.
+        sure_all_same: The same share among the surer half of the decisions (see `RunnerReport`).
     """
 
     value: float | tuple[float, ...]
@@ -49,8 +55,8 @@ class OutputReport(msgspec.Struct, frozen=True, kw_only=True):
     """One output that is a decision of its own.
 
     Attributes:
-        output: Its index.
-        all_same: Share of pictures on which every runner decides the same at the threshold.
+        output: Index of the output.
+        all_same: Share of pictures on which all runners make the same decision at the threshold.
         drift: Largest mean drift of a runner, as a share of this output's standard deviation.
     """
 
@@ -60,20 +66,27 @@ class OutputReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConsistencyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """How far the formats and runners of one network agree.
+    """Agreement of the formats and runners of one network.
 
     Attributes:
-        activation: The network's last one: `softmax`, `sigmoid` or `none`. Scores follow it.
-        decides: `best` output, or `each` output.
-        agreement: Share of decisions that are the same, runner by runner, in the order of `runners`: the best outputs, or
-            each output's decisions at the threshold.
+        model: Name of the network.
+        weights: Origin of the weights.
+        pictures: Number of pictures.
+        source: Origin of the pictures.
+        activation: Last activation of the network: `softmax`, `sigmoid` or `none`. It computes the scores.
+        decides: `best` if the decision on a picture is its best output, `each` if every output is a decision.
+        runners: Each format on each runner, compared with the float Keras model.
+        agreement: Matrix of the shares of equal decisions of every two runners, in the order of `runners`: of best outputs, or,
+            if each output is a decision, of decisions at the threshold.
         disagreement: Largest share of these decisions in which two runners differ.
-        threshold: At the value that was asked for, or at the default (see `decisions.DecisionRule.threshold`).
-        drift: Largest mean drift of a runner, which `tolerance` limits: unlike agreement it does not depend on how close
-            the best two classes happen to be, so that it also judges untrained networks.
-        worst_threshold: Of 19 thresholds the one with the fewest equal decisions.
-        outputs: Every output by itself where each is a decision; else empty.
-        not_run: Runners that were not at hand, and why.
+        threshold: Agreement at the requested or default threshold.
+        worst_threshold: Agreement at that of 19 thresholds with the fewest equal decisions.
+        outputs: One entry for each output if each output is a decision; else empty.
+        drift: Largest mean drift of a runner, which `tolerance` limits. Unlike agreement, it does not depend on how close the
+            two best classes are, so it is meaningful for untrained networks too.
+        not_run: Reason by name of each runner that was not available.
+        tolerance: Largest allowed `drift`.
+        consistent: Whether `drift` is at most `tolerance`.
 
     Example:
         >>> from mhmodels.export import ModelRequest, check_consistency

@@ -41,7 +41,7 @@ def consistency_subject(model: ModelLike, folder: Path | None) -> ConsistencySub
 
     Args:
         model: As `open_model` takes it.
-        folder: Of pictures. None for the test set of the weights, if they are registered with one, else for the bundled
+        folder: Folder of pictures. None for the test set of the weights, if they are registered with one, else for the bundled
             photographs.
 
     Raises:

@@ -47,7 +47,7 @@ class Graph(NamedTuple):
         kernel_steps: For kernels that are whole multiples of a known step (`random-v1`), that step; a quantiser uses it
             as the scale instead of the largest value.
         endpoints: Operations whose outputs are feature maps, the finest first.
-        heads: Of a network with several outputs, the operation that each is by the output's name; empty for one output.
+        heads: Operation of each output, by the output's name, in a network with several outputs; empty for one output.
     """
 
     architecture: Architecture
@@ -85,7 +85,7 @@ def fold(model: keras.Model, architecture: Architecture) -> Graph:
 
     Args:
         model: As `create_model(architecture)` built it, with the top.
-        architecture: At the model's input size and class count.
+        architecture: Architecture at the model's input size and class count.
 
     Raises:
         ExportError: A layer is missing or of another shape, or holds NaN or infinite weights.
@@ -105,7 +105,7 @@ def fold_layers(
     """Folds batch normalisation into weights, from layers by the names of their operations.
 
     Args:
-        name: Of the model, for messages.
+        name: Name of the model, for messages.
         layers: By operation name; `NAME_bn` is the batch normalisation of NAME. A layer is any object with `kernel` and `bias`,
             or with `gamma`, `beta`, `moving_mean`, `moving_variance` and `epsilon`, which are Keras variables or arrays.
         architecture: What the operations were lowered from.
@@ -173,6 +173,7 @@ def random_graph(architecture: Architecture) -> Graph:
     network = check_size(lower(architecture))
     ops = network.ops
     rectified = {op.name for op in ops if op.activation in ("relu", "relu6", "hard_swish")}
+    rectified |= {op.name for op in ops if op.kind == "pad" and op.inputs[0] in rectified}
     kernels, steps = {}, {}
     for op in ops:
         if op.kind not in ("conv", "depthwise"):

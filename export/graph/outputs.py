@@ -19,12 +19,14 @@ SCORES = "scores"
 
 
 class WriterOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a file contains of a network.
+    """Variants of the operators that are written to a file.
 
     Attributes:
-        pooling: Global pooling as MEAN, or as AVERAGE_POOL_2D for drivers that lack MEAN.
-        softmax: Whether the scores are probabilities; else they are the logits.
-        features: Whether the file ends in the feature maps of the endpoints (`stride4`, `stride8`, …), without a classifier.
+        pooling: Operator of the global average pooling: `mean` for MEAN, `avgpool` for AVERAGE_POOL_2D, for drivers without
+            MEAN.
+        softmax: Whether to write the softmax; without it the outputs are logits.
+        features: Whether to write a feature extractor without classifier, whose outputs are the feature maps `stride4`,
+            `stride8`, ….
 
     Example:
         >>> WriterOptions(features=True).softmax

@@ -1,1 +1,1 @@
-"""Opening models: from what a user asks for to a network with weights, which is ready to be exported and compared with."""
+"""Opening models: from a request to a network with weights, which can be exported and compared with files."""

@@ -1,4 +1,4 @@
-"""What a user asks to export or to compare with, and what it resolves to before anything is built: no Keras needed."""
+"""The request for a model, and the resolved request before anything is built. This module needs no Keras."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A model with its weights and the changes to it.
 
     Attributes:
-        model: Name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, or a functional
-            or sequential Keras model.
+        model: Zoo name, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, or a functional or
+            sequential Keras model.
         weights: Path of a weights file, or name of registered weights. None for seeded random weights.
-        preprocessing: What the user states of the pictures. None for what the network, its weights or its layers state.
-        width_multiplier: Factor of all widths. None for that of the model.
+        preprocessing: Preprocessing that the user states. None for the preprocessing that the network, its weights or its
+            layers state.
+        width_multiplier: Factor on the channel counts of all layers, above 0 and at most 16. None for that of the model.
         input_size: (height, width) in pixels. None for that of an architecture, else of the weights, else of the model.
-        input_channels: Channels of the input. None for those of the model.
+        input_channels: Number of channels of the input. None for that of the model.
         classes: Number of classes. None for that of an architecture, else of the weights, else of the model.
 
     Example:
@@ -51,12 +52,12 @@ class ResolvedModel(NamedTuple):
     """A request whose names, sizes and weights are checked.
 
     Attributes:
-        request: What was asked for.
-        architecture: The network, at its width, size and class count, with the preprocessing that its weights expect and one
-            mean and one standard deviation a channel. None for a built model, which says what it is when it is opened.
-        weights: The weights file, located once. None without weights.
+        request: The request.
+        architecture: The network at its width, size and class count, with the preprocessing that its weights expect and one
+            mean and one standard deviation per channel. None for a built model, whose architecture is read when it is opened.
+        weights: Path of the weights file. None without weights.
         info: Description in the weights file. None for a plain Keras file, or without weights.
-        notes: What the weights decided, in words.
+        notes: Remarks on the sizes that the weights decided.
     """
 
     request: ModelRequest
@@ -67,15 +68,15 @@ class ResolvedModel(NamedTuple):
 
 
 def resolve_model(request: ModelRequest, *, top: bool = True) -> ResolvedModel:
-    """Resolves a request: looks names up, applies the changes, and locates and describes the weights once.
+    """Resolves a request: looks names up, applies the changes, and locates the weights and reads their description.
 
     Args:
-        request: What was asked for.
-        top: Whether the classifier is wanted; without it the class count of the weights does not matter.
+        request: The request.
+        top: Whether the classifier is exported; without it the class count of the weights does not matter.
 
     Raises:
-        NoEffectError: A built model is to get weights, a width, channels or classes; the message names the field.
-        MhmodelsError: An unknown name, a size or width that the network does not take, weights of another network.
+        NoEffectError: The request states weights, a width, channels or classes for a built model; the message names the field.
+        MhmodelsError: A name is unknown, the network does not take the size or width, or the weights are of another network.
 
     Example:
         >>> resolve_model(ModelRequest(model="multi_max@0.5", input_size=(192, 192))).architecture.input_size
@@ -99,10 +100,10 @@ def resolve_model(request: ModelRequest, *, top: bool = True) -> ResolvedModel:
 
 
 def requested_network(request: ModelRequest) -> Architecture | None:
-    """Returns the network of a request with the changes to it, before its weights are looked at; None for a built model.
+    """Returns the network of a request with the changes to it, before its weights are read; None for a built model.
 
     Raises:
-        NoEffectError, MhmodelsError: As `resolve_model`.
+        NoEffectError, MhmodelsError: See `resolve_model`.
     """
     model = request.model
     if isinstance(model, Architecture):
@@ -121,7 +122,7 @@ def requested_network(request: ModelRequest) -> Architecture | None:
 
 
 def _refuse_changes(request: ModelRequest) -> None:
-    """Refuses what a built model cannot take; of the changes it takes an input size, if its own is open."""
+    """Refuses the changes that a built model cannot take: all except an input size, if the size of the model is open."""
     shown = request.model if isinstance(request.model, (str, Path)) else f"model '{getattr(request.model, 'name', '')}'"
     for name in ("weights", "width_multiplier", "input_channels", "classes"):
         if getattr(request, name) is not None:

@@ -34,19 +34,20 @@ ModelLike: TypeAlias = str | Path | Architecture | ModelRequest | ResolvedModel 
 
 
 def open_model(model: ModelLike, images: Float32Array | None = None) -> ExportSource:
-    """Opens a model with its weights and changes, for `export`, `verify` and `consistency` alike.
+    """Opens a model with its weights and changes. `export`, `verify` and `consistency` all use this function.
 
-    The weights are read and hashed once.
+    The arrays of a weights file are read once. The description in the file was read before, when the request was resolved, so
+    that weights of another network are refused before anything is built.
 
     Args:
-        model: Name of the zoo, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a
-            `ModelRequest` that also states weights and changes, or a functional or sequential Keras model.
-        images: float32 (n, height, width, channels), normalised as the network expects. Random weights take their batch
-            statistics from them. None for the bundled photographs, so that equal architectures get equal weights.
+        model: Zoo name, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a `ModelRequest` that
+            also states weights and changes, or a functional or sequential Keras model.
+        images: float32 (n, height, width, channels), pictures that the batch statistics of random weights are computed from,
+            normalised as the network expects. None for the bundled photographs, so that equal architectures get equal weights.
 
     Raises:
-        MhmodelsError: The request cannot be resolved (see `resolve_model`), the weights do not fit or are not finite, or
-            the file cannot be read as a Keras model.
+        MhmodelsError: A name is unknown, the network does not take a size, the weights do not fit or are not finite, or the
+            file cannot be read as a Keras model.
 
     Example:
         >>> from mhmodels.export import ModelRequest, open_model
@@ -98,12 +99,12 @@ def keras_source(path: str | Path, size: tuple[int, int] | None = None) -> Expor
     """Reads a `.keras` file: a network of `create_model`, possibly with a head of the user's own.
 
     Args:
-        path: The file.
-        size: (height, width) for a model that takes any.
+        path: Path of the file.
+        size: (height, width) for a model that takes any input size.
 
     Raises:
-        WeightsError: It cannot be read as a Keras model.
-        ExportError: Its input is not one picture, or its weights are not finite.
+        WeightsError: The file cannot be read as a Keras model.
+        ExportError: The input of the model is not one picture, or the weights are not finite.
     """
     file = Path(path)
     with single_precision():

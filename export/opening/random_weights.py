@@ -21,7 +21,7 @@ def random_model(architecture: Architecture, images: Float32Array) -> tuple[kera
     """Builds a network with seeded random weights and batch statistics from pictures.
 
     Args:
-        architecture: At the wanted width, input size and class count.
+        architecture: Network at the wanted width, input size and class count.
         images: float32 (n, height, width, channels), normalised. Of them `few_pictures` are used.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A network with weights that is ready to be exported and compared with: its Keras model and its folded graph."""
+"""A network with weights that can be exported and compared with files: its Keras model and its folded graph."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from mhmodels.weights.info import Labels, Learned
 
 
 class ExportSource(NamedTuple):
-    """A network with weights that is ready to be exported and compared with.
+    """A network with weights that can be exported and compared with files.
 
     Attributes:
         model: The Keras model.
-        architecture: Its name, width, input and preprocessing; the network itself where `whole` says so.
-        graph: The model's operations with folded weights; None where a layer of a user's model has no operation.
-        missing: Why there is no graph.
-        label: Where the weights come from, in words.
-        tensors: Keras tensors of the model to compare with, by the name of the operation.
-        labels: What the outputs mean, if the weights say so.
-        learned: Ranges that quantisation-aware training left with the weights.
-        backbone: NAME@WIDTH of what a user's model was built on, if it was recognised.
-        outputs: Operations that the model's outputs are; empty for the last one alone.
-        front: What stands in the model before the first operation and is a part of the file's preprocessing; None for nothing.
-        rule: The preprocessing as far as it is known, for a user's model; None for a network of ours.
-        notes: What a user should know of how the model was read.
+        architecture: Name, width, input and preprocessing of the network; the whole network if `whole` is True.
+        graph: The model's operations with folded weights; None if a layer of a user's model has no operation.
+        missing: Reason why there is no graph.
+        label: Origin of the weights.
+        tensors: Keras tensors to compare with, by the name of the operation.
+        labels: Class names in the weights file.
+        learned: Ranges of quantisation-aware training in the weights file.
+        backbone: NAME@WIDTH of the network that a user's model was built on, if it was recognised.
+        outputs: Operations that compute the model's outputs; empty if the last operation is the only output.
+        front: Layers before the first operation, which become part of the file's preprocessing; None if there are none.
+        rule: The preprocessing of a user's model, as far as it is known; None for a network of the zoo.
+        notes: Remarks for the user on how the model was read.
     """
 
     model: keras.Model
@@ -152,7 +152,7 @@ class ExportSource(NamedTuple):
 
         Args:
             images: float32 (n, height, width, channels), normalised as a file takes them.
-            options: Of the file.
+            options: Options with which the file is written.
 
         Returns:
             Float32 arrays, batch first. With a graph, scores are those before their softmax; without one every output is

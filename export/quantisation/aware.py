@@ -52,26 +52,26 @@ def quantize_aware(
     """Inserts the roundings of an integer file into a trained model.
 
     Args:
-        model: Of `create_model` with the top, with scores or logits, or a functional model with a head of your own whose
-            layers `mhmodels export` can write; trained, because rounding rarely helps early training. It shares all
-            variables with the result.
-        architecture: What `model` was built from, or built on; None takes what `create_model` noted on it, or what its
-            layers say. Its preprocessing decides how the input is rounded.
-        fmt: `int8` (symmetric weights) or `uint8` (asymmetric, per tensor).
-        granularity: Of the weights' scales; default per channel for int8. uint8 is per tensor always.
-        ranges: Where activation ranges start, from `calibrate`; without them the first batch sets them.
-        freeze_after: Training steps with batch statistics; after them batch normalisation uses, and no longer updates,
-            its moving statistics, as the file will.
-        ema: Share of its range that a tensor keeps in each step.
+        model: Trained model of `create_model` with the classifier (scores or logits), or a functional model with a head of your
+            own whose layers `mhmodels export` can write. The result shares all variables with this model.
+        architecture: Architecture of `model` or of its backbone. None for the architecture that `create_model` noted on the
+            model, or that its layers state. Its preprocessing determines how the input is rounded.
+        fmt: `int8` (symmetric weights) or `uint8` (asymmetric weights).
+        granularity: One scale of int8 weights per output `channel` or per `tensor`. None for `channel`. uint8 weights always
+            have one scale per tensor.
+        ranges: Initial activation ranges, by tensor name. None to take them from the first batch.
+        freeze_after: Number of training steps with batch statistics. Afterwards batch normalisation uses its moving statistics
+            without updating them, as in the file.
+        ema: Momentum of the moving average of the activation ranges, from 0 to below 1.
 
     Returns:
-        A functional model on the same input. In inference (`training=False`) it computes what the file computes, except
-        for the rounding of biases (int32, very fine) and of the softmax's output. `model.save("NAME.keras")` keeps it
-        whole, and `mhmodels export NAME.keras` writes the file; `save_aware` writes a weights file, for networks of the zoo.
+        A functional model with the same input. In inference (`training=False`) it computes what the file computes, except for
+        the rounding of biases (int32) and of the softmax's output. `model.save("NAME.keras")` saves the whole model, and
+        `mhmodels export NAME.keras` writes the file. `save_aware` writes a weights file, for networks of the zoo only.
 
     Raises:
-        ExportError: A layer is missing or foreign, computes in half precision, the model is quantisation-aware already or
-            has several outputs, or a setting is out of range.
+        ExportError: A layer is missing, unknown or computes in half precision, the model is already quantisation-aware or has
+            several outputs, or a setting is out of range.
 
     Example:
         >>> from mhmodels import create_model

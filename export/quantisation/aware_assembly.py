@@ -162,11 +162,13 @@ class Assembly:
         return x if op.kind == "softmax" or not self.rounded else self._rounding(op.name, fixed_range(op))(x)
 
     def _shared(self, op: Op, x: keras.KerasTensor) -> keras.KerasTensor:
-        """Returns a tensor rounded to the grid of the operation's input; reshaping changes no number."""
+        """Returns a tensor rounded to the grid of the operation's input; reshaping and zeros change no number."""
         if not self.rounded:
             return x
-        rounding = self.roundings[op.name] = self.roundings[op.inputs[0]]
-        return x if op.kind == "reshape" else rounding(x, observe=False)
+        known = self.roundings.get(op.inputs[0])
+        if known is not None:  # the picture has a rounding of its own kind
+            self.roundings[op.name] = known
+        return x if known is None or op.kind in ("pad", "reshape") else known(x, observe=False)
 
     def _rounding(self, tensor: str, fixed: Range | None) -> Quantise:
         layer = Quantise(tensor, self.ema, fixed, name=f"{tensor.replace('/', '_')}_range")

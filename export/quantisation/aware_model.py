@@ -80,12 +80,12 @@ def save_aware(model: keras.Model, path: str | os.PathLike[str], **description: 
     The file loads like any other (`create_model(weights=…)`); `mhmodels export` finds the ranges in it.
 
     Args:
-        model: From `quantize_aware`, trained.
-        path: Ends with `.weights.h5`.
-        description: Labels, source, licence, accuracy, step as `mhmodels.weights.writing.write_weights` takes them.
+        model: Trained model of `quantize_aware`.
+        path: Path that ends with `.weights.h5`.
+        description: `labels`, `source`, `licence`, `accuracy` and `step`, as in `mhmodels.weights.save_weights`.
 
     Raises:
-        ExportError: See `aware_graph`.
+        ExportError: The model is not quantisation-aware, has no learned ranges, or has a head of the user's own.
         WeightsError: The weights are not finite; the file cannot be written.
 
     Example:

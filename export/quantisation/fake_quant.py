@@ -93,6 +93,7 @@ _PLAIN: dict[str, Callable[[Op, list[tf.Tensor]], tf.Tensor]] = {
     "global_max_pool": lambda _, x: tf.reduce_max(x[0], [1, 2], keepdims=True),
     "max_pool": lambda op, x: tf.nn.max_pool2d(x[0], op.kernel, op.stride, op.padding.upper()),
     "average_pool": lambda op, x: tf.nn.avg_pool2d(x[0], op.kernel, op.stride, op.padding.upper()),
+    "pad": lambda op, x: tf.pad(x[0], [(0, 0), op.pads[:2], op.pads[2:], (0, 0)]),
     "flatten": lambda op, x: tf.reshape(x[0], [x[0].shape[0] or -1, 1, 1, op.channels]),
     "reshape": lambda op, x: tf.reshape(x[0], [x[0].shape[0] or -1, op.channels]),
     "softmax": lambda _, x: tf.nn.softmax(x[0]),
@@ -172,7 +173,7 @@ def dequantised_kernel(quantised: QuantisedGraph, op: Op) -> Float32Array:
     scale = kernel.quantisation.scale
     if op.kind == "depthwise" and len(scale) > 1:
         scale = scale[:, None]
-    return (kernel.weights - kernel.quantisation.zero_point).astype("float32") * scale
+    return (kernel.weights.astype("float32") - kernel.quantisation.zero_point) * scale
 
 
 def dequantised_bias(quantised: QuantisedGraph, op: Op) -> Float32Array:

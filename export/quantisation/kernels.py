@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,19 @@ _LARGEST_BIAS = 2**30  # leaves room for the products that are added to it
 _PIECE = 1 << 16
 
 
+IntegerWeights: TypeAlias = NDArray[np.int8] | NDArray[np.uint8]
+
+
 class QuantisedKernel(NamedTuple):
     """The integers of a convolution.
 
     Attributes:
-        weights: In the layout of `Graph.kernels`.
+        weights: int8 or uint8, as the file stores them, in the layout of `Graph.kernels`.
         quantisation: Parameters of the weights.
         bias: int32 (channels,).
     """
 
-    weights: NDArray[np.int16]
+    weights: IntegerWeights
     quantisation: Quantisation
     bias: NDArray[np.int32]
 
@@ -37,25 +40,27 @@ def quantised_kernel(graph: Graph, op: Op, source: Quantisation, fmt: QuantisedF
         quantisation, lowest = _asymmetric(weights, step, float(finest.max())), 1
     else:
         quantisation, lowest = _symmetric(op, weights, step, per_channel, finest), -127
-    integers = _rounded(weights.reshape(-1, op.channels), quantisation, lowest).reshape(weights.shape)
+    integers = np.empty((weights.size // op.channels, op.channels), fmt)
+    _round_into(integers, weights.reshape(integers.shape), quantisation, lowest)
     bias_scale = source.scale[0].astype(np.float64) * quantisation.scale.astype(np.float64)
     bias = np.rint(graph.biases[op.name] / bias_scale)
-    return QuantisedKernel(integers, quantisation, np.clip(bias, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32))
+    return QuantisedKernel(
+        integers.reshape(weights.shape), quantisation, np.clip(bias, -_BIAS_LIMIT, _BIAS_LIMIT).astype(np.int32)
+    )
 
 
-def _rounded(rows: Float32Array, quantisation: Quantisation, lowest: int) -> NDArray[np.int16]:
-    """Returns the integers of weights (n, channels), computed in pieces that fit the cache, which takes a third of the time."""
-    integers = np.empty(rows.shape, np.int16)
+def _round_into(integers: IntegerWeights, rows: Float32Array, quantisation: Quantisation, lowest: int) -> None:
+    """Computes the integers of weights (n, channels), in pieces that fit the cache, which takes a third of the time."""
     height = max(1, _PIECE // rows.shape[1])
     scratch = np.empty((min(height, len(rows)), rows.shape[1]), np.float32)
     for start in range(0, len(rows), height):
         piece = rows[start : start + height]
         values = np.divide(piece, quantisation.scale, out=scratch[: len(piece)])
         np.rint(values, out=values)
-        values += quantisation.zero_point
+        if quantisation.zero_point:
+            values += quantisation.zero_point
         np.clip(values, lowest, lowest + 254, out=values)
         integers[start : start + height] = values
-    return integers
 
 
 def _symmetric(op: Op, weights: Float32Array, step: float | None, per_channel: bool, finest: Float32Array) -> Quantisation:

@@ -26,7 +26,7 @@ from mhmodels.export.quantisation.parameters import (
 )
 from mhmodels.network import IMAGE, Op
 
-SHARING: tuple[OperationKind, ...] = ("pool", "global_max_pool", "max_pool", "average_pool", "flatten", "reshape")
+SHARING: tuple[OperationKind, ...] = ("pool", "global_max_pool", "max_pool", "average_pool", "pad", "flatten", "reshape")
 """Kinds of operations whose output has the parameters of their input."""
 
 

@@ -29,8 +29,8 @@ class InputRule(NamedTuple):
     """The way from a picture to the input of a file.
 
     Attributes:
-        entering: From a picture to what the Keras model takes; None where it is unknown.
-        preprocessing: From a picture to what the file takes, whose preprocessing does what the model's first layers do.
+        entering: Preprocessing from a picture to the input of the Keras model; None if it is unknown.
+        preprocessing: Preprocessing from a picture to the input of the file. It includes what the model's first layers do.
         missing: Why it is unknown, and what to do.
         origin: Where it is known from, in words.
     """

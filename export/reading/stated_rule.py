@@ -16,12 +16,13 @@ PIXELS = Preprocessing(mean=(0.0,), std=(1.0,), crop_fraction=1.0)
 
 
 class StatedRule(NamedTuple):
-    """What a user states of the pictures that a model takes: its input is (pixel - mean) / std, with pixels from 0 to 255.
+    """Preprocessing that a user states: the input of the model is (pixel - mean) / std, with pixels from 0 to 255.
 
     Attributes:
-        mean: In pixel units, one value for each channel, or one for all.
-        std: Standard deviation in pixel units, of the same length.
-        whole: Crop and interpolation too, where a rule was named. None where they are left as they are known.
+        mean: Mean in pixel units, one value for each channel, or one for all channels.
+        std: Standard deviation in pixel units, as many values as `mean`.
+        whole: Whole preprocessing of a named rule, with crop and interpolation. None to keep crop and interpolation of the
+            model.
 
     Example:
         >>> StatedRule(mean=(127.5,), std=(127.5,)).over(StatedRule.named("imagenet").whole).mean
@@ -34,12 +35,12 @@ class StatedRule(NamedTuple):
 
     @classmethod
     def named(cls, name: str) -> StatedRule:
-        """Returns the rule of a name; see `named_rule`."""
+        """Returns the rule with this name, such as `imagenet` or `symmetric`; see `named_rule`."""
         rule = named_rule(name)
         return cls(rule.mean, rule.std, rule)
 
     def over(self, known: Preprocessing) -> Preprocessing:
-        """Returns what is stated in place of what is known."""
+        """Returns a preprocessing in which the stated values replace the known ones."""
         return self.whole or msgspec.structs.replace(known, mean=self.mean, std=self.std)
 
 

@@ -28,6 +28,7 @@ _FILE_KINDS: dict[str, tuple[str, ...]] = {
     "global_max_pool": ("MAX_POOL_2D",),
     "max_pool": ("MAX_POOL_2D",),
     "average_pool": ("AVERAGE_POOL_2D",),
+    "pad": ("PAD", "PADV2"),
     "flatten": ("RESHAPE",),
     "reshape": ("RESHAPE", "SQUEEZE"),
     "softmax": ("SOFTMAX",),

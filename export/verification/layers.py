@@ -62,7 +62,7 @@ def against_network(
 
     Args:
         path, file: The file.
-        ops: Of the network, as far as the file has them.
+        ops: Operations of the network that the file has.
         graph: The network.
         encoded: Pictures as the file's input takes them, (n, height, width, channels).
     """

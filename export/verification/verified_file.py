@@ -29,7 +29,7 @@ class ManifestedFile(msgspec.Struct, frozen=True):
     """A file, its content, and its manifest if it has one, which belongs to it.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         data: Its bytes.
         parsed: Its main graph.
         manifest: None where no manifest lies beside the file.
@@ -49,7 +49,7 @@ class VerifiedFile(msgspec.Struct, frozen=True):
     """A file that is being verified, and pictures as its network takes them.
 
     Attributes:
-        path: Of the file.
+        path: Path of the file.
         file: Its main graph.
         manifest: None where no manifest lies beside the file.
         frame: What pictures must be like for the file.

@@ -43,17 +43,21 @@ Against: TypeAlias = "str | Path | Architecture | keras.Model | ExportSource"
 
 
 class FileReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the verification of a file found.
+    """Result of the verification of a file.
 
     Attributes:
-        precision: The format that it computes in, as `mhmodels.tflite.format.compute_format` names it.
-        operators: Count by kind.
+        file: Path of the file.
+        sha256: Hash of the file, as hexadecimal digits.
+        precision: Number format of the operators with weights: `float32`, `int8`, …, or both formats if activations and
+            weights have different ones.
+        operators: Number of operators of each kind.
+        pictures: Number of pictures that the file ran on.
         manifest: `agrees` or `absent`.
-        runtimes_differ: Largest difference at the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`:
-            `lsb` (steps of an integer output) or `spread` (standard deviations of a float one).
-        saturation: Share of each integer tensor's values at an end of its range, the largest first.
-        against: Comparison at the outputs, where one was asked for.
-        layers: Comparison layer by layer, where one was asked for.
+        runtimes_differ: Largest difference of the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`.
+        runtimes_unit: `lsb` (steps of an integer output) or `spread` (standard deviations of a float output).
+        saturation: Share of the values at an end of the range, for each integer tensor, the largest first.
+        against: Comparison of the outputs; None without `against`.
+        layers: Comparison layer by layer; None without `against`.
 
     Example:
         >>> import tempfile
@@ -86,25 +90,26 @@ def verify(
     weights: str | Path | None = None,
     tolerance: float | None = None,
 ) -> FileReport:
-    """Checks a TFLite file: whether it is whole, belongs to its manifest, and agrees with a model or another file.
+    """Checks that a TFLite file is complete, belongs to its manifest, and agrees with a model or with another file.
 
     Args:
-        file: The TFLite file. Its manifest is read where it lies beside it.
-        against: Name of the zoo, architecture, path of an architecture file, of a `.keras` file or of another TFLite file,
-            Keras model, or opened model. None to check the file alone.
-        images: Folder of pictures. None for the bundled photographs.
+        file: Path of the TFLite file. If there is a manifest beside the file, the manifest is checked too.
+        against: Model to compare the file with: a zoo name, an architecture, the path of an architecture file, of a `.keras`
+            file or of another TFLite file, a Keras model, or an opened model. None to check the file alone.
+        images: Folder of pictures to run the file on. None for the bundled photographs.
         weights: Weights file or registered name for the network in `against`. None for the seeded random weights that an
             export uses.
-        tolerance: Largest difference at the outputs, as a share of their standard deviation. None for 0.001 between float32
-            networks and 0.1 where one has float16 weights; where one is quantised, for a correlation of at least 0.95.
+        tolerance: Largest allowed difference of the outputs, as a share of their standard deviation. None for 0.001 between
+            float32 networks and 0.1 if one has float16 weights. If one computes in integers, None requires a correlation of at
+            least 0.95 instead.
 
     Returns:
-        What was found; a file that does not agree raises.
+        Report on the file, if all checks passed.
 
     Raises:
-        ParityError: The file contradicts its manifest, is not finite, or departs further than allowed.
+        ParityError: The file contradicts its manifest, has outputs that are not finite, or differs by more than is allowed.
         FileFormatError: A file is damaged or of another kind.
-        NoEffectError: Weights without a network that they could be for.
+        NoEffectError: `weights` is given without a network that could take the weights.
 
     Example:
         >>> import tempfile

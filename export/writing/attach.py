@@ -23,7 +23,7 @@ def attach_buffer(content: bytes, name: str, data: bytes) -> bytes:
 
     Args:
         content: The file, of our own writer or of TensorFlow's.
-        name: Of the entry.
+        name: Name of the entry.
         data: Its buffer.
     """
     old = content + bytes(-len(content) % _ALIGNMENT)

@@ -6,7 +6,8 @@ are built directly: the generated object interface would copy every weight twice
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Sequence
 
 import ai_edge_litert.schema_py_generated as schema
 import flatbuffers
@@ -22,6 +23,8 @@ DESCRIPTION = "mhmodels"
 SIGNATURE = "serving_default"
 MIN_RUNTIME_VERSION = "min_runtime_version"
 
+_FEW = 16
+"""Numbers up to which packing them takes less time than making an array of them."""
 _ALIGNMENT = 16  # schema.fbs: Buffer.data has force_align 16
 _LARGEST_FILE = 2**31 - 2**20  # offsets are signed 32 bits in places; a margin for the tables
 
@@ -63,12 +66,62 @@ def _bytes(tensor: FileTensor) -> int:
     return tensor.data.size * np.dtype(tensor.dtype).itemsize if tensor.data is not None else 0
 
 
+class _Form:
+    """The layout of tables that are written often, which the builder would find out anew, field by field, for each of them.
+
+    Args:
+        fields: Number of each field in the schema, and what it holds: `O` the offset of another table, `I` a 32-bit number, `B` a
+            byte. Fields that are left out have their default.
+    """
+
+    def __init__(self, **fields: tuple[int, str]) -> None:
+        codes = "".join(code for _, code in fields.values()).replace("O", "I")
+        self.struct = struct.Struct(f"<i{codes}{'x' * (-struct.calcsize('<' + codes) % 4)}")
+        places = [4 + struct.calcsize("<" + codes[:i]) for i in range(len(codes))]
+        self.offsets = [
+            (i, place) for i, (place, (_, code)) in enumerate(zip(places, fields.values(), strict=True)) if code == "O"
+        ]
+        slots = [0] * (1 + max(slot for slot, _ in fields.values()))
+        for place, (slot, _) in zip(places, fields.values(), strict=True):
+            slots[slot] = place
+        self.vtable = struct.pack(f"<{2 + len(slots)}H", 4 + 2 * len(slots), self.struct.size, *slots)
+
+
+_BUFFER = _Form(data=(0, "O"))
+_QUANTISATION = _Form(scale=(2, "O"), zero_point=(3, "O"), dimension=(6, "I"))
+_TENSOR = _Form(shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), dtype=(1, "B"), has_rank=(8, "B"))
+_QUANTISED_TENSOR = _Form(
+    shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), quantisation=(4, "O"), dtype=(1, "B"), has_rank=(8, "B")
+)  # fmt: skip
+_PLAIN_OPERATOR = _Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"))
+_OPERATOR = _Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"), options=(4, "O"), table=(3, "B"))
+
+
 class _Writer:
     """Writes tables of the schema from the records; every method returns the offset of its table."""
 
     def __init__(self, builder: flatbuffers.Builder) -> None:
         self.builder = builder
         self.vectors: dict[tuple[str, bytes], int] = {}
+        self.vtables: dict[_Form, int] = {}
+        self.options: dict[OperatorOptions, int] = {}
+
+    def table(self, form: _Form, *values: int) -> int:
+        """Writes a table of a known form, whose values are in the order of its fields, and returns its offset."""
+        builder = self.builder
+        if form not in self.vtables:
+            builder.Prep(2, len(form.vtable))
+            builder.head -= len(form.vtable)
+            builder.Bytes[builder.head : builder.head + len(form.vtable)] = form.vtable
+            self.vtables[form] = builder.Offset()
+        builder.Prep(4, form.struct.size)
+        builder.head -= form.struct.size
+        # Offsets count from the end of the file; the file holds the way from a field to what it points to.
+        here, content = int(builder.Offset()), list(values)
+        for field, place in form.offsets:
+            content[field] = here - place - values[field]
+        form.struct.pack_into(builder.Bytes, builder.head, self.vtables[form] - here, *content)
+        return here
 
     def offsets(self, offsets: Sequence[int]) -> int:
         """Writes a vector of tables and returns its offset."""
@@ -78,13 +131,29 @@ class _Writer:
             builder.PrependUOffsetTRelative(offset)
         return int(builder.EndVector())
 
-    def numbers(self, values: Iterable[float] | NDArray[np.generic], dtype: str) -> int:
-        """Writes a vector of numbers; equal ones (shapes, zero points) are written once."""
-        array = np.asarray(values, dtype)
-        key = (dtype, array.tobytes())
+    def numbers(self, values: Sequence[int] | NDArray[np.generic], code: str) -> int:
+        """Writes a vector of numbers; equal ones (shapes, zero points) are written once.
+
+        Args:
+            values: The numbers.
+            code: Type as `struct` names it: `i` int32, `q` int64, `f` float32.
+        """
+        content = (
+            struct.pack(f"<{len(values)}{code}", *values) if len(values) < _FEW else np.asarray(values, f"<{code}").tobytes()
+        )
+        key = (code, content)
         if key not in self.vectors:
-            self.vectors[key] = self.builder.CreateNumpyVector(array)
+            self.vectors[key] = self._vector(content, struct.calcsize(f"<{code}"), len(values))
         return self.vectors[key]
+
+    def _vector(self, content: bytes, itemsize: int, count: int) -> int:
+        """Writes a vector of numbers from its bytes; `CreateNumpyVector` takes three times as long for short ones."""
+        builder = self.builder
+        builder.StartVector(itemsize, count, itemsize)
+        builder.head -= len(content)
+        builder.Bytes[builder.head : builder.head + len(content)] = content
+        builder.vectorNumElems = count
+        return int(builder.EndVector())
 
     def buffers(self, model: FileModel) -> list[int]:
         """Writes the empty buffer of all activations, one buffer for each constant, and the buffer of the metadata."""
@@ -105,10 +174,7 @@ class _Writer:
         content = np.frombuffer(builder.Bytes, tensor.dtype, tensor.data.size, builder.head)
         np.copyto(content.reshape(tensor.data.shape), tensor.data, casting="unsafe")
         builder.vectorNumElems = size
-        data = builder.EndVector()
-        schema.BufferStart(builder)
-        schema.BufferAddData(builder, data)
-        return int(schema.BufferEnd(builder))
+        return self.table(_BUFFER, builder.EndVector())
 
     def metadata(self, buffer: int) -> int:
         """Writes the entry that names the buffer of the metadata."""
@@ -128,7 +194,7 @@ class _Writer:
             tensors.append(self._tensor(tensor, buffer if tensor.data is not None else 0))
         name = self.builder.CreateString("main")
         all_tensors, all_operators = self.offsets(tensors), self.offsets(operators)
-        inputs, outputs = self.numbers(model.inputs, "int32"), self.numbers(model.outputs, "int32")
+        inputs, outputs = self.numbers(model.inputs, "i"), self.numbers(model.outputs, "i")
         schema.SubGraphStart(self.builder)
         schema.SubGraphAddTensors(self.builder, all_tensors)
         schema.SubGraphAddInputs(self.builder, inputs)
@@ -147,46 +213,33 @@ class _Writer:
         return int(schema.OperatorCodeEnd(self.builder))
 
     def _operator(self, operator: FileOperator, code: int) -> int:
-        builder = self.builder
-        options = None if operator.options is None else self._options(operator.options)
-        inputs, outputs = self.numbers(operator.inputs, "int32"), self.numbers(operator.outputs, "int32")
-        schema.OperatorStart(builder)
-        schema.OperatorAddOpcodeIndex(builder, code)
-        schema.OperatorAddInputs(builder, inputs)
-        schema.OperatorAddOutputs(builder, outputs)
-        if operator.options is not None:
-            schema.OperatorAddBuiltinOptionsType(builder, getattr(schema.BuiltinOptions, operator.options.table))
-            schema.OperatorAddBuiltinOptions(builder, options)
-        return int(schema.OperatorEnd(builder))
+        inputs, outputs = self.numbers(operator.inputs, "i"), self.numbers(operator.outputs, "i")
+        if operator.options is None:
+            return self.table(_PLAIN_OPERATOR, code, inputs, outputs)
+        options, kind = self._options(operator.options), getattr(schema.BuiltinOptions, operator.options.table)
+        return self.table(_OPERATOR, code, inputs, outputs, options, kind)
 
     def _options(self, options: OperatorOptions) -> int:
-        getattr(schema, f"{options.table}Start")(self.builder)
-        for field, value in options.fields:
-            getattr(schema, f"{options.table}Add{field}")(self.builder, value)
-        return int(getattr(schema, f"{options.table}End")(self.builder))
+        """Writes the options of an operator; equal ones are written once."""
+        if options not in self.options:
+            getattr(schema, f"{options.table}Start")(self.builder)
+            for field, value in options.fields:
+                getattr(schema, f"{options.table}Add{field}")(self.builder, value)
+            self.options[options] = int(getattr(schema, f"{options.table}End")(self.builder))
+        return self.options[options]
 
     def _tensor(self, tensor: FileTensor, buffer: int) -> int:
-        builder = self.builder
-        quantisation = None if tensor.quantisation is None else self._quantisation(tensor.quantisation)
-        shape, name = self.numbers(tensor.shape, "int32"), builder.CreateString(tensor.name)
-        schema.TensorStart(builder)
-        schema.TensorAddShape(builder, shape)
-        schema.TensorAddType(builder, getattr(schema.TensorType, tensor.dtype.upper()))
-        schema.TensorAddBuffer(builder, buffer)
-        schema.TensorAddName(builder, name)
-        if quantisation is not None:
-            schema.TensorAddQuantization(builder, quantisation)
-        schema.TensorAddHasRank(builder, True)
-        return int(schema.TensorEnd(builder))
+        shape, name = self.numbers(tensor.shape, "i"), self.builder.CreateString(tensor.name)
+        kind = getattr(schema.TensorType, tensor.dtype.upper())
+        if tensor.quantisation is None:
+            return self.table(_TENSOR, shape, buffer, name, kind, True)
+        return self.table(_QUANTISED_TENSOR, shape, buffer, name, self._quantisation(tensor.quantisation), kind, True)
 
     def _quantisation(self, quantisation: TensorQuantisation) -> int:
-        scale = self.numbers(quantisation.scale, "float32")
-        zero_point = self.numbers(np.full(len(quantisation.scale), quantisation.zero_point), "int64")
-        schema.QuantizationParametersStart(self.builder)
-        schema.QuantizationParametersAddScale(self.builder, scale)
-        schema.QuantizationParametersAddZeroPoint(self.builder, zero_point)
-        schema.QuantizationParametersAddQuantizedDimension(self.builder, quantisation.dimension)
-        return int(schema.QuantizationParametersEnd(self.builder))
+        scale = self.numbers(quantisation.scale, "f")
+        channels = len(quantisation.scale)
+        zero_point = self.numbers(np.full(channels, quantisation.zero_point, np.int64), "q")
+        return self.table(_QUANTISATION, scale, zero_point, quantisation.dimension)
 
     def signature(self, model: FileModel) -> int:
         """Writes the signature, by whose names callers find inputs and outputs."""

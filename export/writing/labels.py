@@ -19,10 +19,11 @@ class OutputLabels(Checked, frozen=True, kw_only=True):
     """Names of the scores of a file: output `offset + i` is class `names[i]`.
 
     Attributes:
-        names: In order; empty if nobody said.
-        offset: Output of the first name; outputs before it are no classes (a background class, in old ImageNet networks).
-        source: The labels file's name, or `weights file`.
-        sha256: Of the names, one per line, as hex.
+        names: Class names in the order of the outputs; empty if they are unknown.
+        offset: Index of the output that the first name belongs to; outputs before it have no class name, such as a background
+            class.
+        source: Name of the labels file, or `weights file`.
+        sha256: Hash of the names, one per line, as hexadecimal digits.
     """
 
     names: tuple[str, ...] = ()
@@ -56,9 +57,13 @@ NO_LABELS = OutputLabels()
 def labels_from_file(path: str | Path, offset: int = 0) -> OutputLabels:
     """Reads a labels file, one name per line.
 
+    Args:
+        path: Path of the text file.
+        offset: Index of the output that the first name belongs to, for example 1 if output 0 is a background class.
+
     Raises:
-        WeightsError: No text, no names, or an empty line among them.
-        FileFormatError: It cannot be read.
+        WeightsError: The file is not text, has no names, or has an empty line among them.
+        FileFormatError: The file cannot be read.
 
     Example:
         >>> import tempfile

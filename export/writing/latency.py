@@ -73,15 +73,16 @@ def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:
 
 
 def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path) -> Path:
-    """Writes `NAME_ID_FORMAT.tflite` with random weights, or finds it written already.
+    """Returns `NAME_ID_FORMAT.tflite` with random weights, which is written if it does not exist.
 
     Args:
-        architecture: At the input size and width to measure.
-        fmt: `float32`, or `int8` or `uint8` with uint8 input and output.
-        directory: Made if missing. Processes may share it: files appear whole or not at all.
+        architecture: Network at the input size and width to measure.
+        fmt: Format of the file: `float32`, `int8` or `uint8`. Integer files have uint8 input and output.
+        directory: Folder of the file, which is created if it does not exist. Processes may share it: a file appears complete or
+            not at all.
 
     Raises:
-        ExportError: A layer cannot be written, or the directory cannot; the message names it.
+        ExportError: A layer cannot be written, or the folder is not writable; the message names it.
 
     Example:
         >>> import tempfile
@@ -116,9 +117,9 @@ def latency_job(
     """Writes a network with random weights in the format that a hardware takes, and returns the job that measures it.
 
     Args:
-        architecture: At the input size and width to measure.
-        hardware: Takes the file.
-        directory: Made if missing.
+        architecture: Network at the input size and width to measure.
+        hardware: Hardware that takes the file.
+        directory: Folder of the file, which is created if it does not exist.
         label: Name of the model in tables.
         runs, threads, reference: As in `mhmodels.hardware.prepare`.
 

@@ -68,13 +68,13 @@ class OutputSpec(Checked, frozen=True, kw_only=True):
 
 
 class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one output departs, over all pictures.
+    """Difference of one output of a file from its reference, over all pictures.
 
     Attributes:
-        name: Of the output; `scores` are compared before the softmax.
-        correlation: Pearson's.
-        mean_error, max_error: Absolute difference as a share of the reference's standard deviation.
-        mean_error_lsb: Absolute difference in steps of the file's integers; null for real numbers.
+        name: Name of the output; `scores` are compared before the softmax.
+        correlation: Pearson correlation.
+        mean_error, max_error: Mean and maximum absolute difference, as a share of the reference's standard deviation.
+        mean_error_lsb: Mean absolute difference in quantisation steps; null for float outputs.
     """
 
     name: str
@@ -85,19 +85,21 @@ class OutputParity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a file departs from its reference over a set of pictures. Figures are those of the worst output.
+    """Agreement of a file with its reference over a set of pictures. Figures are those of the worst output.
 
     Attributes:
-        reference: What it was compared with.
-        pictures: How many.
-        correlation: Pearson's, over all values of all pictures.
-        mean_error, max_error: Absolute difference as a share of the reference's standard deviation.
+        reference: Description of what the file was compared with.
+        pictures: Number of pictures.
+        correlation: Pearson correlation over all values of all pictures.
+        mean_error, max_error: Mean and maximum absolute difference, as a share of the reference's standard deviation.
         top1_agreement: Share of pictures with the same largest logit; null for feature maps, several outputs and a single score.
-        top5_agreement: Share of the five largest logits that both have; null as above, or for fewer than six classes.
-        mean_error_lsb: Absolute difference in steps of the file's integers; null for float files.
-        float_correlation, float_top1_agreement: The same against the float network: what quantisation itself costs.
-        worst_layer, worst_layer_lsb: Largest departure of a layer from its own inputs' result; null for float files.
-        outputs: Each output by itself.
+        top5_agreement: Share of the five largest logits that both have in common; null where `top1_agreement` is null, and for
+            fewer than six classes.
+        mean_error_lsb: Mean absolute difference in quantisation steps; null for float files.
+        float_correlation, float_top1_agreement: Correlation and top-1 agreement with the float network; null for float files.
+        worst_layer, worst_layer_lsb: Layer with the largest difference from its reference for the same inputs, and this
+            difference in quantisation steps; null for float files.
+        outputs: Figures of each output.
     """
 
     reference: str
@@ -119,11 +121,29 @@ class Manifest(Checked, frozen=True, kw_only=True):
     """The manifest of one exported file.
 
     Attributes:
-        architecture: The network as an architecture file has it; null for a network with a head of the user's own.
-        backbone: What such a network was built on, as far as it was recognised.
+        file: Name of the file.
+        sha256: Hash of the file, as hexadecimal digits.
+        file_bytes: Size of the file in bytes.
+        precision: Format of the file.
+        engine: Program that wrote the file: `direct` or `tensorflow`.
+        granularity: Granularity of the weight scales; null for float files.
+        pooling, softmax, features: As in `WriterOptions`.
         normalise_in_model: Whether the file takes raw pixels and normalises them itself.
-        quantisation: Of every computed tensor of an integer file, by its name in the file.
-        params, params_total, madds: Null where the network could only be read by the TensorFlow engine.
+        architecture: The network as in an architecture file; null for a network with a head of the user's own.
+        architecture_id: Hash of the architecture; null for a network with a head of the user's own.
+        backbone: NAME@WIDTH of the zoo network that a user's model was built on; null if it was not recognised.
+        weights: Origin of the weights.
+        input: The input tensor and its preprocessing.
+        outputs: The output tensors.
+        quantisation: Quantisation parameters of every computed tensor of an integer file, by the name of the tensor.
+        calibration: Pictures and method of the calibration; null for float files.
+        labels: Class names of the outputs.
+        metadata: Whether the file contains the metadata of tflite-support.
+        params, params_total, madds: Number of kernel elements, of all parameters, and of multiply-accumulates; null for a
+            network that only the TensorFlow engine can read.
+        operators: Number of operators of each kind.
+        parity: Result of the comparison with the network.
+        tools: Versions of the programs that the file depends on.
 
     Example:
         >>> import tempfile
@@ -187,7 +207,7 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Reads the manifest of an exported file.
 
     Args:
-        path: Of the manifest, or of the TFLite file that it lies beside.
+        path: Path of the manifest, or of the TFLite file beside it.
 
     Raises:
         FileFormatError: The file cannot be read, or is not a manifest; the message names the field.

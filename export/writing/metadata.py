@@ -62,9 +62,9 @@ def describe(
     """Returns the description of an exported file.
 
     Args:
-        architecture: Of the network.
+        architecture: Architecture of the network.
         preprocessing: What the file's input takes; mean 0 and std 1 for raw pixels.
-        labels: Of its outputs.
+        labels: Labels of its outputs.
         fmt: Its format.
         weights: Where they come from, in words.
     """

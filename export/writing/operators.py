@@ -213,6 +213,14 @@ def _window_pool(emitter: Emitter, op: Op) -> None:
 _WINDOW_POOLS = {"max_pool": "MAX_POOL_2D", "average_pool": "AVERAGE_POOL_2D"}
 
 
+def _pad(emitter: Emitter, op: Op) -> None:
+    """Writes PAD, which puts the integer that stands for 0 around an integer map."""
+    values = np.array([0, 0, *op.pads, 0, 0], np.int32).reshape(4, 2)
+    paddings = emitter.constant(FileTensor(f"{op.name}/paddings", (4, 2), "int32", values))
+    output = emitter.activation(op.name, _map_shape(op))
+    emitter.operator("PAD", (emitter.index[op.inputs[0]], paddings), output, OperatorOptions("PadOptions", ()))
+
+
 def _reshape(emitter: Emitter, op: Op) -> None:
     shape = emitter.constant(_int32(f"{op.name}/shape", (1, op.channels)))
     emitter.operator("RESHAPE", (emitter.index[op.inputs[0]], shape), emitter.activation(op.name, (1, op.channels)))
@@ -239,6 +247,7 @@ _EMITTERS: dict[str, Callable[[Emitter, Op], None]] = {
     "global_max_pool": _global_max_pool,
     "max_pool": _window_pool,
     "average_pool": _window_pool,
+    "pad": _pad,
     "flatten": _flatten,
     "reshape": _reshape,
     "softmax": _softmax,

@@ -59,7 +59,7 @@ class FileModel(NamedTuple):
 
     Attributes:
         tensors, operators: In file order; operators in execution order.
-        versions: Of each operator, by its `BuiltinOperator` name.
+        versions: Version of each operator, by its `BuiltinOperator` name.
         inputs, outputs: Tensor indices.
         input_names, output_names: Their names in the signature.
     """

@@ -32,6 +32,8 @@ OLDEST_RUNTIME: dict[tuple[str, int], str] = {
     ("MUL", 1): "1.5.0",
     ("MUL", 2): "1.14.0",
     ("MUL", 3): "1.15.0",
+    ("PAD", 1): "1.5.0",
+    ("PAD", 2): "1.14.0",
     ("QUANTIZE", 1): "1.14.0",
     ("RESHAPE", 1): "1.5.0",
     ("SOFTMAX", 1): "1.5.0",
@@ -45,9 +47,9 @@ def version(code: str, dtype: str, *, groups: int = 1, dilation: int = 1, rescal
 
     Args:
         code: `BuiltinOperator` name.
-        dtype: Of the first input.
-        groups, dilation: Of a convolution.
-        rescale: Of a quantised multiplication: product of the input scales over the output scale.
+        dtype: Type of the first input.
+        groups, dilation: Groups and dilation of a convolution.
+        rescale: For a quantised multiplication, product of the input scales over the output scale.
     """
     if code == "CONV_2D" and groups > 1:
         return 6

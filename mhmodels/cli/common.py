@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO, TypeVar
 
 import click
 
+from mhmodels.cli.messages import named_options
 from mhmodels.cli.terminal import trusted
 from mhmodels.system.files import nearest_folder, try_place
 from mhmodels.system.text import json_text, printable
@@ -131,7 +132,8 @@ def width_multiplier_option(command: F) -> F:
         "--width-multiplier",
         type=float,
         default=None,
-        help="Factor on the channel counts of all layers, above 0, such as 0.5; overrides NAME@WIDTH.",
+        help="Width multiplier: factor on the channel counts of all layers, above 0 and at most 16, such as 0.5; overrides the "
+        "WIDTH of NAME@WIDTH.",
     )(command)
 
 
@@ -147,14 +149,17 @@ def label_offset_option(command: F) -> F:
 
 
 def emit_json(document: object) -> None:
-    """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD."""
+    """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD.
+
+    Texts of the library, such as the reason of a failure, name options of the running command in place of arguments.
+    """
     import msgspec
 
     try:
         encoded = msgspec.json.encode(document, order="deterministic")
     except UnicodeEncodeError:
         encoded = msgspec.json.encode(_plain(msgspec.to_builtins(document)), order="deterministic")
-    click.echo(json_text(msgspec.json.format(encoded, indent=2).decode()))
+    click.echo(json_text(named_options(msgspec.json.format(encoded, indent=2).decode())))
 
 
 def _plain(value: object) -> object:

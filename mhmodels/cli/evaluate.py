@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mhmodels.architecture import MAX_INPUT, MIN_INPUT
 from mhmodels.cli.common import FiniteRange, emit_json, json_option, label_offset_option, note, width_multiplier_option
 from mhmodels.registry import resolve
 
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 @width_multiplier_option
 @click.option(
     "--input-size",
-    type=click.IntRange(1),
+    type=click.IntRange(MIN_INPUT, MAX_INPUT),
     default=None,
-    help="Height and width of the input in pixels.  [default: that of the weights]",
+    help="Height and width of the input in pixels, such as 192.  [default: that of the weights]",
 )
 @click.option("--classes", type=click.IntRange(1), default=None, help="Number of classes.  [default: that of the weights]")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Pictures per batch.")
@@ -57,8 +58,9 @@ def evaluate(
 ) -> None:
     """Compute top-1 accuracy, top-5 accuracy and loss of weights on pictures.
 
-    Pictures are cropped, resized and normalised by the rule in the weights file. If DATA has a test part (a folder val/,
-    validation/ or test/, or TFRecord files with names that begin so), only this part is evaluated, else all pictures.
+    Pictures are cropped, resized and normalised by the rule in the weights file. If --data has a test part, only this part is
+    evaluated, else all pictures. A test part is a folder val/, validation/ or test/, or TFRecord files whose names begin with
+    val, validation or test.
     """
     from mhmodels.training.data.sources import open_data
     from mhmodels.training.errors import DataError

@@ -19,9 +19,14 @@ from mhmodels.registry import resolve
     "--input-size",
     type=int,
     default=None,
-    help="Height and width of the input in pixels, such as 192.  [default: the network's own]",
+    help="Height and width of the input in pixels, from 32 to 4096, such as 192.  [default: the network's own]",
 )
-@click.option("--classes", type=int, default=None, help="Number of classes of the classifier.  [default: the network's own]")
+@click.option(
+    "--classes",
+    type=int,
+    default=None,
+    help="Number of classes of the classifier, at least 1.  [default: the network's own]",
+)
 @click.option("--layers", is_flag=True, help="Also list every operation with its output size, parameters and MAdds.")
 @click.option(
     "--card", is_flag=True, help="Print a model card in Markdown: origin, sizes, feature maps, preprocessing, accuracy, weights."

@@ -106,8 +106,8 @@ def _version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
 def cli() -> None:
     """Multi-hardware mobile backbones: one network that runs well on a phone's CPU, GPU, DSP and NPU.
 
-    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH (for example mobilenet_v1@1.25), or the path of an architecture JSON
-    file; some commands also take .keras files.
+    MODEL is a zoo name (`mhmodels list`), NAME@WIDTH with a width multiplier (for example mobilenet_v1@1.25), or the path of
+    an architecture JSON file; some commands also take .keras files.
     """
 
 

@@ -47,6 +47,12 @@ def with_options(text: str, command: click.Command) -> str:
     return _ARGUMENT.sub(option, text)
 
 
+def named_options(text: str) -> str:
+    """Returns a text of the library with the options of the running command in place of the arguments that it names."""
+    context = click.get_current_context(silent=True)
+    return text if context is None else with_options(text, context.command)
+
+
 class OptionNamingGroup(click.Group):
     """A group whose commands name options in place of the arguments that library errors name."""
 

@@ -37,7 +37,7 @@ class PhoneAnswers:
         fresh: Whether to measure what the store has already.
         remember: Whether to take the latest rows of a phone that cannot be asked for its condition, because it is not connected
             or no tool is given; for reports.
-        tell: Is told in one line each what is going on.
+        tell: Called with one line for each step.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mhmodels.architecture import Architecture
+from mhmodels.architecture import MAX_INPUT, MIN_INPUT, Architecture
 from mhmodels.cli.common import (
     FiniteRange,
     emit_json,
@@ -83,7 +83,7 @@ run_options = option_group(
         default="none",
         show_default=True,
         help="How to distribute the training: none (one device), mirrored (all GPUs of this machine), multi_worker (one "
-        "process per machine, each with TF_CONFIG) or tpu (never run).",
+        "process per machine, each with its own environment variable TF_CONFIG) or tpu (never run).",
     ),
     click.option(
         "--mixed-precision",
@@ -164,7 +164,7 @@ run_options = option_group(
 @width_multiplier_option
 @click.option(
     "--input-size",
-    type=click.IntRange(1),
+    type=click.IntRange(MIN_INPUT, MAX_INPUT),
     default=None,
     help="Height and width of the input in pixels, such as 192.  [default: the network's own]",
 )

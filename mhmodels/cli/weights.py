@@ -44,7 +44,7 @@ def weights() -> None:
     "--width-multiplier",
     type=float,
     default=None,
-    help="Expected width multiplier; a mismatch is an error.  [default: derived from the shapes]",
+    help="Expected width multiplier, above 0 and at most 16; a mismatch is an error.  [default: derived from the shapes]",
 )
 @click.option(
     "--classes",
@@ -160,7 +160,7 @@ def list_command(as_json: bool) -> None:
     table = Table("name", "model", "claimed top-1", "licence", "from", box=box.SIMPLE)
     for entry in (entry.public for entry in entries()):
         claims = ", ".join(f"{claim.top1:g} ({claim.dataset})" for claim in entry.accuracy)
-        cells = (entry.name, entry.model, claims, entry.licence or "not stated", entry.url or "this package")
+        cells = (entry.name, entry.model, claims, entry.licence or "not stated", entry.origin)
         table.add_row(*map(Text, cells))
     console().print(table)
     click.echo("keras.applications also has weights of MobileNetV1 and V2: docs/weights.md shows how to import them.")

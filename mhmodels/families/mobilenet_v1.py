@@ -35,10 +35,11 @@ MODELS = (
         WEIGHTS,
     ),
     ZooModel(
-        variant(V1, "keras", rounding=Rounding(divisor=1, minimum=1, mode="floor")),
+        variant(V1, "keras", rounding=Rounding(divisor=1, minimum=1, mode="floor"), padding="trailing"),
         "MobileNetV1 as keras.applications defines it",
         "keras.applications.MobileNet",
         weights=WEIGHTS,
-        note="Scaled widths are cut to whole channels, where mobilenet_v1 rounds to the nearest and to 8 at least.",
+        note="Scaled widths are cut to whole channels, where mobilenet_v1 rounds to the nearest and to 8 at least. Maps before a "
+        "stride are padded behind only.",
     ),
 )

@@ -23,7 +23,7 @@ class Capabilities(Checked, frozen=True, kw_only=True):
     Attributes:
         id: Id of the profile, or of the hardware.
         description: One line for people.
-        source: Where the limits are stated.
+        source: Publication or manual that states the limits.
         required: Whether a network beyond the limits does not run there as a whole ("×"). If not, it runs slowly, and a search
             space should do without.
         max_kernel: Largest kernel; None for no limit.

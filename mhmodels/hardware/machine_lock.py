@@ -31,7 +31,7 @@ def machine_lock(timeout_s: float = 3600.0, *, shared: bool = False, check: Call
     Args:
         timeout_s: Longest wait in seconds.
         shared: Whether others may share the lock, as compilers do, whose estimates do not depend on the time they take.
-        check: Is called again and again while waiting; what it raises ends the wait.
+        check: Called repeatedly while waiting; an exception that it raises ends the wait.
 
     Raises:
         MeasurementError: The lock file cannot be made, or the lock was not free within `timeout_s` seconds.
@@ -63,7 +63,7 @@ def file_lock(
         subject: What the lock stands for, in messages.
         timeout_s: Longest wait in seconds.
         shared: Whether others may share the lock.
-        check: Is called again and again while waiting, for threads that no signal reaches; what it raises ends the wait.
+        check: Called repeatedly while waiting, for threads that no signal reaches; an exception that it raises ends the wait.
 
     Raises:
         MeasurementError: As `machine_lock`.

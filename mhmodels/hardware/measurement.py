@@ -102,7 +102,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         model: Label for tables.
         hardware: Hardware id.
         format: Format that the file computes in: float32, float16, int8, uint8, …
-        kind: How the latency was obtained; a latency is never shown without it.
+        kind: Kind of the latency (`measured`, `estimated`, …); a latency is never shown without its kind.
         threads, batch: Threads of the runtime, and batch size.
         weights: `random-v1`, the sha256 of trained weights, or `unknown`.
         median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: Statistics of `runs` inferences; an estimate has only the median.

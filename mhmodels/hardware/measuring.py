@@ -213,8 +213,8 @@ def answer(
         hardware, runner: Hardware and its runner (`HardwareCollection.get`).
         store, fresh: As in `measure`.
         tries: Largest number of measurements; None for `TRIES`.
-        tell: Is told in one line of every repetition.
-        check_wanted: Is called again and again while another process measures; what it raises ends the wait.
+        tell: Called with one line for every repetition.
+        check_wanted: Called repeatedly while another process measures; an exception that it raises ends the wait.
 
     Raises:
         FileFormatError, MeasurementError, StoreError: As in `measure`.

@@ -212,7 +212,7 @@ class LatencyTable:
             weights: Importance of each hardware, at least 0, in their order; None for equal weights.
 
         Raises:
-            UnknownNameError, MetricsError: As `reference` and `f_avg`.
+            UnknownNameError, MetricsError: See `reference` and `f_avg`.
         """
         c = self.reference(reference)
         if isinstance(reference, str):
@@ -238,7 +238,7 @@ class LatencyTable:
             missing.
 
         Raises:
-            UnknownNameError, MetricsError: As `norms`.
+            UnknownNameError, MetricsError: See `norms`.
         """
         columns = {hardware: self.latency_ms[:, place] for place, hardware in enumerate(self.hardware)}
         if reference is not None:
@@ -259,7 +259,7 @@ class LatencyTable:
             Shape (models,), bool; for both norms, since noise on any hardware may decide which is the maximum.
 
         Raises:
-            UnknownNameError, MetricsError: As `reference`.
+            UnknownNameError, MetricsError: See `reference`.
         """
         counts = ~np.isinf(self.reference(reference))
         if weights is not None:

@@ -71,7 +71,7 @@ def f_max(latency_ms: ArrayLike, reference_ms: ArrayLike, weights: ArrayLike | N
         F_max, dimensionless, shape (…); NaN where a latency that counts is NaN.
 
     Raises:
-        MetricsError: As `f_avg`.
+        MetricsError: See `f_avg`.
 
     Example:
         >>> from mhmodels.metrics import f_max

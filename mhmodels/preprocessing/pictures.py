@@ -85,7 +85,7 @@ def load_pictures(
         folder: Searched with everything below it, in sorted order.
         size: (height, width) of the result in pixels.
         preprocessing: Crop, interpolation, mean and std.
-        limit: At most so many pictures, spread evenly over the sorted list, because a data set is usually sorted by
+        limit: Largest number of pictures, spread evenly over the sorted list, because a data set is usually sorted by
             class; None reads all. Unreadable ones are replaced by others.
 
     Returns:

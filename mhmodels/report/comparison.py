@@ -88,7 +88,7 @@ class ComparisonRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColumnOrigin(msgspec.Struct, frozen=True, kw_only=True):
-    """What produced the latencies of one hardware."""
+    """Device, runtime, compiler and format of the latencies of one hardware."""
 
     hardware: str
     kind: MeasurementKind
@@ -106,7 +106,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
         hardware: Ids of the columns.
         reference: Row of the model whose latencies count as 1.
         rows: Rows of the models; the reference is among them only if it was asked for.
-        origins: What produced the latencies of each hardware.
+        origins: Device, runtime, compiler and format of the latencies of each hardware.
 
     Example:
         >>> from mhmodels.report import compare_models

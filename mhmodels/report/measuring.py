@@ -32,7 +32,7 @@ USUAL_RUNS = 50
 
 
 class ComparisonObserver(Protocol):
-    """Is told how far a comparison is."""
+    """Receives the progress of a comparison."""
 
     def cell(self, subject: ComparedModel, hardware_id: str) -> None:
         """A latency is about to be measured."""
@@ -63,7 +63,7 @@ class CellMeasurer:
         runs: Timed inferences in a block.
         store: Store to look into and to keep rows in; None for neither.
         fresh: Whether to measure what the store has already.
-        tell: Is told in one line of every repetition of a noisy measurement.
+        tell: Called with one line for every repetition of a noisy measurement.
 
     Attributes:
         hardware: Ids of the columns.
@@ -159,7 +159,7 @@ def measure_comparison(
         base: Reference model.
         compared: Models, each once. `base` may be one of them and is measured once.
         source: Answers for every cell.
-        observer: Is told of every cell and every row.
+        observer: Called for every cell and every row.
 
     Returns:
         The comparison; None where every measurement failed.

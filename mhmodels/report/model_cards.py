@@ -58,6 +58,8 @@ def _head(architecture: Architecture, entry: ZooModel | None) -> str:
     else:
         lines.append("- Origin: not of the zoo")
     lines.append(f"- Input: {height}x{width}x{architecture.input_channels}; classes: {architecture.classes}")
+    if architecture.padding != "same":
+        lines.append(f"- Padding before strides: {architecture.padding}")
     if entry is not None and entry.note:
         lines += ["", entry.note]
     return "\n".join(lines)

@@ -30,7 +30,7 @@ def run_contained(
 
     Args:
         target: Path of a script, or dotted name of a module.
-        arguments: Of the script, from `sys.argv[1]` on.
+        arguments: Arguments of the script, from `sys.argv[1]` on.
         timeout_s: Seconds that it may take.
         cores: Numbers of the processor cores to pin it to; none for all.
 
@@ -74,8 +74,8 @@ class Child:
         Args:
             target: Path of a script, or dotted name of a module. It finds what is installed, but neither the working directory
                 nor its own folder.
-            arguments: Of the script.
-            cores: To pin the process to; none for all.
+            arguments: Arguments of the script.
+            cores: Cores to pin the process to; empty for all.
             errors: Where standard output and standard error go.
             environment: In place of this process's.
             descriptors: Open files that it shares with this process.

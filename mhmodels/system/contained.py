@@ -24,7 +24,7 @@ def contain(cores: list[int], parent: int | None = None) -> None:
     """Limits this process.
 
     Args:
-        cores: To be pinned to; none leaves them as they are.
+        cores: Cores to pin the process to; empty leaves the affinity as it is.
         parent: Process id of the parent; a process whose parent is another one by now ends at once.
     """
     if cores and hasattr(os, "sched_setaffinity"):

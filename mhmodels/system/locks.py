@@ -27,7 +27,7 @@ class LockHeldError(Exception):
     """Another process holds the lock.
 
     Attributes:
-        holder: That process, in words.
+        holder: Description of the process that holds the lock.
     """
 
     def __init__(self, path: Path, holder: str) -> None:

@@ -15,7 +15,7 @@ def printable(text: str, limit: int = MOST_CHARACTERS, *, lines: bool = False) -
     r"""Text that a terminal shows and does not obey: control characters become `\x1b`, `\u202e`, …, and long text is cut.
 
     Args:
-        text: From anywhere.
+        text: Any text.
         limit: Most characters; longer text keeps its begin and its end, which mostly says what to do.
         lines: Keep line breaks and tabs, for messages that have several lines.
 

@@ -60,7 +60,7 @@ class Operator(NamedTuple):
     Attributes:
         position: Index among the operators of the file, in execution order.
         kind: Name in the enumeration `BuiltinOperator`, or `CUSTOM:NAME`.
-        version: Of the operator's definition.
+        version: Version of the operator's definition.
         inputs: Indices of the tensors that it reads; -1 for an optional one that is absent.
         outputs: Indices of the tensors that it writes.
         activation: Name of the activation that it applies itself; `NONE` for none.

@@ -203,8 +203,8 @@ def import_weights(
         learned=known.learned if known else None,
         padding=padding,
     )
-    if padding != "same":
-        warn_at_import(str(path), network)
+    if padding != network.padding:
+        warn_at_import(str(path), network, padding)
     unused = tuple(name for name in source.variables if name not in used)
     taken = averages if source.averages else None
     return Imported(str(path), info, network, source.kind, found.part.name, len(used), unused, len(source.training_state), taken)

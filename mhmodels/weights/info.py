@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Architecture, Preprocessing, decode_json
+from mhmodels.architecture import Architecture, Padding, Preprocessing, decode_json
 from mhmodels.errors import WeightsError
 from mhmodels.formats.checked import Checked
 from mhmodels.formats.json_files import control_character
@@ -149,8 +149,8 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
         accuracy: Accuracies that are claimed for them.
         step: Number of training steps, if it is known.
         learned: Ranges of quantisation-aware training; None after training in floating point.
-        padding: Padding before strided convolutions that the weights were trained with: `same` as in this package, or
-            `bottom_right` ((0, 1), (0, 1)), as in keras.applications.MobileNet.
+        padding: Padding that the weights were trained with, as `Architecture.padding` names it; scores differ from those in
+            training where it is another one than the network's.
         created_by: Program and version that wrote the file.
 
     Example:
@@ -172,7 +172,7 @@ class WeightsInfo(Checked, frozen=True, kw_only=True):
     accuracy: tuple[Claim, ...] = ()
     step: int | None = None
     learned: Learned | None = None
-    padding: Literal["same", "bottom_right"] = "same"
+    padding: Padding = "same"
     created_by: str = ""
 
     def network(self, source: str = "weights file") -> Architecture:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from mhmodels.architecture import Architecture, Preprocessing
+from mhmodels.architecture import Architecture, Padding, Preprocessing
 from mhmodels.errors import WeightsError
 from mhmodels.network import LOGITS
 from mhmodels.preprocessing.layer import file_rule, state_rule
@@ -16,7 +16,7 @@ from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.files import WeightsFile, open_weights, read_arrays
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo
 from mhmodels.weights.matching import Target, match, targets
-from mhmodels.weights.padding import TrainedPadding, padding_of, warn_at_size
+from mhmodels.weights.padding import padding_of, warn_at_size
 from mhmodels.weights.stated import check_network
 from mhmodels.weights.writing import write_weights
 
@@ -69,8 +69,7 @@ def load_weights(
             arrays, padding = read_arrays(file, path), file.info.padding
         info = file.info
     _assign(model, path, wanted, arrays)
-    if padding != "same":
-        warn_at_size(path, architecture, model.inputs[0].shape[1:3])
+    warn_at_size(path, architecture, padding, model.inputs[0].shape[1:3])
     rule = info.preprocessing if info is not None else file_rule(path)
     if rule is not None:
         carry(model, architecture, rule)
@@ -166,7 +165,7 @@ def _layers_of(model: keras.Model, architecture: Architecture) -> tuple[Target, 
     return tuple(target for target in targets(architecture) if target.name in names)
 
 
-def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, TrainedPadding]:
+def _plain_arrays(file: WeightsFile, architecture: Architecture, wanted: tuple[Target, ...]) -> tuple[Arrays, Padding]:
     """The network's arrays from a Keras file that says nothing of itself, and the padding that they were trained with."""
     classes = architecture.classes if any(target.name == LOGITS for target in wanted) else None
     found = match(file.source, architecture, width=architecture.width_multiplier, classes=classes)

@@ -171,7 +171,7 @@ def same_network(one: Architecture, other: Architecture) -> bool:
     They are compared after lowering, because several width multipliers can round to one network.
     """
     size, classes = one.input_size, one.classes
-    return one.batch_norm_epsilon == other.batch_norm_epsilon and (
+    return (one.batch_norm_epsilon, one.padding) == (other.batch_norm_epsilon, other.padding) and (
         lower(one).ops == lower(other.at(input_size=size, classes=classes)).ops
     )
 

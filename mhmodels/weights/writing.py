@@ -6,14 +6,14 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import TypedDict
 
 import h5py
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Architecture
+from mhmodels.architecture import Architecture, Padding
 from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import without_secrets
 from mhmodels.system.files import write_atomically
@@ -32,7 +32,7 @@ class WeightsDescription(TypedDict, total=False):
     licence: str | None
     accuracy: tuple[Claim, ...]
     step: int | None
-    padding: Literal["same", "bottom_right"]
+    padding: Padding
 
 
 def write_weights(
@@ -46,7 +46,7 @@ def write_weights(
     accuracy: tuple[Claim, ...] = (),
     step: int | None = None,
     learned: Learned | None = None,
-    padding: Literal["same", "bottom_right"] = "same",
+    padding: Padding | None = None,
 ) -> WeightsInfo:
     """Writes a weights file that Keras and this package load. The file appears whole or not at all.
 
@@ -61,7 +61,7 @@ def write_weights(
         accuracy: Accuracies that are claimed for them.
         step: Number of training steps.
         learned: Ranges of quantisation-aware training.
-        padding: Padding that the weights were trained with (`WeightsInfo`).
+        padding: Padding that the weights were trained with; None for that of the network.
 
     Returns:
         The description that the file carries.
@@ -100,7 +100,7 @@ def write_weights(
         accuracy=tuple(_public_claim(claim) for claim in accuracy),
         step=step,
         learned=learned,
-        padding=padding,
+        padding=padding or architecture.padding,
         created_by=f"mhmodels {_version()}",
     )
     _check_size(target, info)

@@ -51,7 +51,8 @@ class Selection(NamedTuple):
     "--distribution",
     default=None,
     metavar="NAME",
-    help="Distribution to sample from: uniform, depth-uniform, window=A:B or mixed (see `mhmodels search sample --help`).",
+    help="Distribution to sample from: uniform, depth-uniform, window=A:B or mixed, which `mhmodels search sample --help` "
+    "explains. Default: mixed; uniform for spaces without networks in window=0.5:2, and if -n is the size of the space.",
 )
 @seed_option("of sampling")
 @click.option(
@@ -153,8 +154,9 @@ def collect_command(
 ) -> None:
     """Measure sampled networks on several hardware, as data for cost models.
 
-    Every latency is stored as soon as it is measured. Networks whose latency is in the store are not measured again, so the
-    same command continues an interrupted run. Noisy latencies and outliers are measured once more at the end. If a hardware
+    Arguments ID are further ids of --hardware, so that its ids may be separated by blanks. Every latency is stored as soon as
+    it is measured. Networks whose latency is in the store are not measured again, so the same command continues an
+    interrupted run. Noisy latencies and outliers are measured once more at the end. If a hardware
     becomes unavailable or networks fail, all others are still measured, and the exit code is 1.
     """
     if (count is None) == (samples is None):

@@ -59,7 +59,6 @@ def run_command(
     check_effects(given_options(click.get_current_context()), accuracy, method)
     request = SearchRequest(
         space=space,
-        method=method.search_method(),
         evaluator=accuracy.evaluator or "",
         seed=method.seed,
         cost_models=tuple(map(str, latency.cost_models)),
@@ -75,5 +74,6 @@ def run_command(
         weights=numbers(reward.weights, "--weight"),
         force=latency.force,
         weight_sharing=accuracy.weight_sharing(),
+        method=method.search_method(),
     )
     run_and_write(request, log_path, files, as_json)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-import click
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from mhmodels.cli.common import console, note, progress_console
-from mhmodels.cli.messages import with_options
+from mhmodels.cli.messages import named_options
 from mhmodels.search.cli.panel import SearchPanel, watch
 
 if TYPE_CHECKING:
     from mhmodels.search.objective.objective import Objective, Reach
-    from mhmodels.search.run.resolving import ResolvedSearch
+    from mhmodels.search.run.request import SearchRequest
     from mhmodels.search.run.search import SearchResult
     from mhmodels.search.supernet.watching import SearchStatus
 
@@ -25,29 +24,24 @@ _RARE = 0.001
 """Share of samples near the target below which a search is warned."""
 
 
-def note_options(message: str, show: Callable[[str], None] = note) -> None:
-    """Prints a remark of the library, with the options of the running command in place of arguments."""
-    show(with_options(message, click.get_current_context().command))
-
-
 @contextmanager
-def progress(resolved: ResolvedSearch) -> Iterator[TerminalObserver]:
+def progress(request: SearchRequest) -> Iterator[TerminalObserver]:
     """An observer that shows a search on stderr for as long as the block runs."""
     with ExitStack() as shown:
-        yield TerminalObserver(resolved, shown)
+        yield TerminalObserver(request, shown)
 
 
 class TerminalObserver:
     """Shows a search on stderr: a bar for a search with an evaluator, a panel for a search by weight sharing."""
 
-    def __init__(self, resolved: ResolvedSearch, shown: ExitStack) -> None:
+    def __init__(self, request: SearchRequest, shown: ExitStack) -> None:
         """Shows nothing yet.
 
         Args:
-            resolved: The search.
+            request: Request of the search.
             shown: Closes bar and panel.
         """
-        self._resolved, self._shown = resolved, shown
+        self._request, self._shown = request, shown
         self._bar: Progress | None = None
         self._panel: SearchPanel | None = None
 
@@ -63,10 +57,10 @@ class TerminalObserver:
                 f"warning: {reach.near:.2%} of 10 000 samples are within 5 % of the target; it can be met, at the edge of the "
                 "space"
             )
-        if self._resolved.evaluator is None:
-            self._opened_panel()
-        else:
+        if self._request.weight_sharing is None:
             self._opened_bar()
+        else:
+            self._opened_panel()
 
     def evaluated(self, evaluations: int, phase: str, best_reward: float) -> None:
         """Moves the bar."""
@@ -83,11 +77,12 @@ class TerminalObserver:
 
     def note(self, message: str) -> None:
         """Prints a remark, above the panel if there is one."""
-        note_options(message, note if self._panel is None else self._panel.note)
+        show_remark = note if self._panel is None else self._panel.note
+        show_remark(named_options(message))
 
     def _opened_bar(self) -> Progress:
         if self._bar is None:
-            self._bar = self._shown.enter_context(_progress_bar(self._resolved.request.method.budget))
+            self._bar = self._shown.enter_context(_progress_bar(self._request.method.budget))
         return self._bar
 
     def _opened_panel(self) -> SearchPanel:

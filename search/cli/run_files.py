@@ -92,14 +92,12 @@ def run_and_write(request: SearchRequest, log_path: Path | None, files: ResultFi
     """
     files.check(request, log_path)
     from mhmodels.search.cli import run_display
-    from mhmodels.search.run.resolving import resolve_search
-    from mhmodels.search.run.search import search_resolved
+    from mhmodels.search.run.search import run_search
 
     if log_path is None and request.weight_sharing is not None:
         log_path = (files.output or Path("search.json")).with_suffix(".db")
-    resolved = resolve_search(request, log_path, note=run_display.note_options)
-    with run_display.progress(resolved) as observer:
-        result = search_resolved(resolved, observer)
+    with run_display.progress(request) as observer:
+        result = run_search(request, log_path, observer=observer)
     if result is None:
         return
     files.write(result)

@@ -65,12 +65,12 @@ def validate_command(
     for remark in found.remarks:
         note(remark)
     predicted = model.bind(space).predict(found.encodings)
-    absurd = far_off(found.ms, predicted, float(np.median(predicted)) / 4)
-    report = statistics(found.ms, predicted, ~absurd)
+    implausible = far_off(found.ms, predicted, float(np.median(predicted)) / 4)
+    report = statistics(found.ms, predicted, ~implausible)
     for doubt in (*latency_data.unit_doubts(space, found, store), *model.doubts):
         note(f"WARNING: {doubt}")
     judged = msgspec.structs.replace(model, held_out=report)
-    latency_data.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), (), absurd))
+    latency_data.draw(plot, Fit(judged, found.ms, predicted, np.arange(len(found.ms)), (), implausible))
     if as_json:
         emit_json({"cost_model": str(model_path), "hardware": model.hardware, "space": space.name, "statistics": report})
         return

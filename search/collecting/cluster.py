@@ -52,7 +52,7 @@ def remote_events(
         plan: Plan of `make_plan(remote=True)`.
         store: Store of the rows.
         settings: How to measure.
-        tell: Receives messages for people.
+        tell: Called with one line for each remark.
 
     Returns:
         The plan of what is left to measure, and the rows and failures to come, for `run_plan`.

@@ -42,9 +42,9 @@ def collect(
         networks: Number of networks to draw (as `sample` does, with seed 0), or a sample.
         hardware: Hardware ids (`mhmodels hardware` lists them).
         store: Measurements file; None for the default one in `MHMODELS_HOME`.
-        settings: How to measure.
+        settings: Settings of the measurements.
         known: Collection that has the ids; None for the hardware that comes with the package.
-        tell: Receives messages for people.
+        tell: Called with one line for each remark.
         advance: Receives the progress after every row.
 
     Returns:
@@ -88,8 +88,8 @@ def run_plan(
         plan: Plan of `make_plan`.
         space: Space of its networks.
         store: Store for the rows.
-        settings: How to measure.
-        tell: Receives messages for people.
+        settings: Settings of the measurements.
+        tell: Called with one line for each remark.
         advance: Receives the progress after every row.
         events: Source of rows and failures; None for this machine and its phones.
 

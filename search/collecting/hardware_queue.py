@@ -85,7 +85,7 @@ class HardwareQueue:
             target: The hardware with the networks that it lacks.
             settings: How to measure.
             emit: Receives every row and every failure.
-            tell: Receives messages for people.
+            tell: Called with one line for each remark.
             stop: Ends the queue once it is set.
         """
         self.target, self.settings, self.gone = target, settings, False

@@ -67,7 +67,7 @@ class CollectProgress(NamedTuple):
 
     @property
     def text(self) -> str:
-        """Seconds for each network and the remaining time, for people."""
+        """Seconds for each network and the remaining time, as text."""
         if not self.tally.measured:
             return "starting"
         each = self.seconds / self.tally.measured

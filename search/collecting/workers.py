@@ -132,7 +132,7 @@ def run_workers(
         plan: Networks and hardware.
         space: Space of the networks.
         settings: How to measure.
-        tell: Receives messages for people.
+        tell: Called with one line for each remark.
 
     Yields:
         Rows and failures in the order of their arrival.

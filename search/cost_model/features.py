@@ -26,7 +26,7 @@ _KINDS = (
     "pointwise", "grouped", "conv3", "conv5", "conv7", "depthwise3", "depthwise3s2", "depthwise5", "depthwise5s2",
     "depthwise7", "depthwise7s2", "dense", "add", "multiply", "pool", "softmax", "hard_swish",
     # New kinds are appended, so that the meaning and position of existing features do not change.
-    "max_pool", "average_pool",
+    "max_pool", "average_pool", "pad",
 )  # fmt: skip
 _QUANTITIES = ("count", "macs", "macs_8x8", "macs_16x32", "read", "written", "stored", *(f"roof{ridge:g}" for ridge in RIDGES))
 NAMES = tuple(f"{kind}.{quantity}" for kind in _KINDS for quantity in _QUANTITIES)
@@ -63,7 +63,11 @@ def signature(piece: Piece) -> str:
 
 def _signed(op: Op) -> list[str]:
     """The fields of an operation that signatures hash. A new field may be added only where it is not the default value."""
-    return [str(getattr(op, name)) for name in _SIGNED] + ([] if op.padding == "same" else [op.padding])
+    return (
+        [str(getattr(op, name)) for name in _SIGNED]
+        + ([] if op.padding == "same" else [op.padding])
+        + ([str(op.pads)] if any(op.pads) else [])
+    )
 
 
 def _kind(op: Op) -> str:

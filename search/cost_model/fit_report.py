@@ -13,19 +13,19 @@ from mhmodels.search.space.search_space import Encodings, SearchSpace
 
 DISAGREEMENT = 0.02
 """Loss of Spearman correlation of relative errors against absolute errors above which a fit is doubted."""
-MOST_ABSURD = 0.1
+MOST_IMPLAUSIBLE = 0.1
 """Share of latencies set aside above which the data are doubted."""
 MOST_NAMED = 5
 """Number of suspicious latencies that a warning names."""
 
 
-def doubts(report: Statistics, judged: Judged, absurd: Bools) -> Iterator[str]:
+def doubts(report: Statistics, judged: Judged, implausible: Bools) -> Iterator[str]:
     """Yields reasons against using a model in a search, whatever its mean error.
 
     Args:
         report: Statistics of held-out networks.
         judged: Training latencies as the robust fit saw them.
-        absurd: (n,), latencies that were set aside.
+        implausible: (n,), latencies that were set aside.
     """
     if doubt := rank_doubt(report):
         yield doubt
@@ -35,15 +35,15 @@ def doubts(report: Statistics, judged: Judged, absurd: Bools) -> Iterator[str]:
             f"a fit of relative errors ranks networks worse (Spearman {relative:.3f}, leave-one-out) than one of absolute errors "
             f"({absolute:.3f}): fit absolute errors, and look at the lowest latencies"
         )
-    if absurd.mean() > MOST_ABSURD:
+    if implausible.mean() > MOST_IMPLAUSIBLE:
         yield (
-            f"{absurd.mean():.0%} of the latencies are over {FAR:g} times more or less than predicted, expected at most "
-            f"{MOST_ABSURD:.0%}: the data may be of several units, devices or settings"
+            f"{implausible.mean():.0%} of the latencies are over {FAR:g} times more or less than predicted, expected at most "
+            f"{MOST_IMPLAUSIBLE:.0%}: the data may be of several units, devices or settings"
         )
 
 
 def far_off_warnings(
-    space: SearchSpace, rows: Encodings, ms: Floats, predicted: Floats, absurd: Bools, similar: Bools
+    space: SearchSpace, rows: Encodings, ms: Floats, predicted: Floats, implausible: Bools, similar: Bools
 ) -> Iterator[str]:
     """Yields warnings about latencies far from their predictions, which may be in another unit or misread.
 
@@ -52,12 +52,12 @@ def far_off_warnings(
         rows: (n, decisions).
         ms: (n,), latencies in ms.
         predicted: (n,), predictions in ms.
-        absurd: (n,), latencies that were set aside.
+        implausible: (n,), latencies that were set aside.
         similar: (n,), latencies that are far off, but of networks that resemble each other.
     """
     factor = np.maximum(ms / predicted, predicted / ms)
-    if absurd.any():
-        places = np.flatnonzero(absurd)
+    if implausible.any():
+        places = np.flatnonzero(implausible)
         worst = places[np.argsort(-factor[places], kind="stable")[:MOST_NAMED]]
         named = "; ".join(f"{ms[i]:.4g} ms, predicted {predicted[i]:.4g}: {space.label(rows[i])}" for i in worst)
         more = f"; and {len(places) - len(worst)} more" if len(places) > len(worst) else ""

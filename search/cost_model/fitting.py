@@ -40,7 +40,7 @@ _NOTHING = Statistics(n=0, mape=0.0, rmse_ms=0.0, hit_rate_10=0.0, r2=None, spea
 
 
 class FitOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How to fit a cost model.
+    """Settings of a fit of a cost model.
 
     Attributes:
         form: Form of the model; None for structural, or pairwise for tabular spaces.
@@ -78,19 +78,20 @@ class Fit(NamedTuple):
     """A fitted cost model with the predictions that it was evaluated by.
 
     Attributes:
-        model: Fitted to the training part only, so that its statistics are of this very model.
+        model: Model fitted to the training part only; its statistics are those of this model.
         true_ms: (k,), latencies of the held-out networks in ms.
         predicted_ms: (k,), their predictions in ms.
         held_out: (k,), their indices in the data.
-        warnings: Remarks about the data, for people.
-        absurd: (n,), latencies of all data that are far off without a pattern. They are neither fitted to nor counted.
+        warnings: Remarks about the data.
+        implausible: (n,), whether each latency of the data is implausible. Implausible latencies are neither fitted nor counted
+            in the statistics.
 
     Example:
         >>> from mhmodels.search import FitOptions, fit, get_space, sample
         >>> space = get_space("multi_hardware")
         >>> encodings = sample(space, 60).encodings
         >>> result = fit(space, encodings, space.madds(encodings) / 5e7, "my-phone", FitOptions(curve=False))
-        >>> len(result.true_ms), int(result.absurd.sum())
+        >>> len(result.true_ms), int(result.implausible.sum())
         (12, 0)
     """
 
@@ -99,7 +100,7 @@ class Fit(NamedTuple):
     predicted_ms: Floats
     held_out: Indices
     warnings: tuple[str, ...]
-    absurd: Bools
+    implausible: Bools
 
 
 def fit(
@@ -118,9 +119,9 @@ def fit(
         encodings: (n, decisions), integers, different networks.
         latency_ms: (n,), milliseconds above 0.
         origin: Hardware and conditions of the latencies, or the hardware's id.
-        options: How to fit.
+        options: Settings of the fit.
         distributions: (n,), distribution that each network was drawn from; empty if unknown.
-        doubts: What is known against the latencies beforehand; the model carries these warnings.
+        doubts: Reasons to doubt the latencies that are known before the fit; they become warnings of the model.
 
     Raises:
         CostModelError: A latency is not a finite number of milliseconds above 0, there are too few samples, or the space does
@@ -151,8 +152,8 @@ def fit(
         solution, judged = _solve(design, train, ms, options)
         model = _model(design, solution, origin, options, rows[train], ms[train])
         predicted = model.bind(space).predict(rows)
-        absurd, similar = design.suspects(ms, predicted, judged.floor)
-        counted = ~absurd[held]
+        implausible, similar = design.suspects(ms, predicted, judged.floor)
+        counted = ~implausible[held]
         curve = list(_learning_curve(design, train, held, ms, counted, origin, options) if options.curve else ())
     report = statistics(ms[held], predicted[held], counted)
     model = msgspec.structs.replace(
@@ -161,13 +162,13 @@ def fit(
         trained_on=tuple(encoding_hashes(space, rows[train])),
         by_distribution=fit_report.by_distribution(distributions, held, ms[held], predicted[held], counted),
         learning_curve=(*curve, CurvePoint(n=len(train), statistics=report)),
-        warnings=(*doubts, *fit_report.doubts(report, judged, absurd)),
+        warnings=(*doubts, *fit_report.doubts(report, judged, implausible)),
     )
     warnings = (
         *fit_report.too_few_warning(len(train), *design.parameters(train)),
-        *fit_report.far_off_warnings(space, rows, ms, predicted, absurd, similar),
+        *fit_report.far_off_warnings(space, rows, ms, predicted, implausible, similar),
     )
-    return Fit(model, ms[held], predicted[held], held, warnings, absurd)
+    return Fit(model, ms[held], predicted[held], held, warnings, implausible)
 
 
 def _solve(design: FitDesign, train: Indices, ms: Floats, options: FitOptions) -> tuple[Solution, Judged]:

@@ -52,7 +52,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         features_version: Version of the structural features.
         hardware: Hardware id of the latencies.
         file_format: Format of the measured files (`float32`, `int8`, …), "" if unknown.
-        kind: How the latencies came about, as in `Measurement`.
+        kind: Kind of the latencies, as in `Measurement`.
         environment: Device, runtime and configuration of the latencies; None if unknown.
         intercept_ms: Ms of every network.
         floor_ms: Smallest prediction in ms: a tenth of the lowest latency in training.
@@ -60,7 +60,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         deviations: Ms by block signature, in addition to its features.
         row_index, row_weights: Ms by row of the space's table; rows that no sample touched are left out.
         strength: Penalty that leave-one-out prediction chose, as in `Ridge`.
-        deviation_scale: How far deviations may go, relative to the latency that a block's features predict.
+        deviation_scale: Scale of the deviations, relative to the latency that a block's features predict.
         error: Error whose square the fit minimised, relative or absolute.
         nonnegative: Whether weights below 0 were excluded.
         n: Number of networks trained on.

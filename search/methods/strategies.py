@@ -85,7 +85,7 @@ class Random(_Method, frozen=True, kw_only=True, tag="random"):
         return self.evaluations
 
     def run(self, objective: Objective, seed: int) -> MethodRun:
-        """Runs the method, see the module; returns the best encoding (decisions,)."""
+        """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
         space, rng = objective.space, np.random.default_rng(seed)
         seen: dict[bytes, None] = {}
         best: tuple[float, Encodings] | None = None
@@ -105,7 +105,7 @@ class Random(_Method, frozen=True, kw_only=True, tag="random"):
 
 
 class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
-    """Regularised evolution (Real et al., AAAI 2019, arXiv 1802.01548): the oldest network dies, whatever its reward.
+    """Regularised evolution (Real et al., AAAI 2019, arXiv 1802.01548): the oldest network is removed in each step.
 
     Attributes:
         evaluations: Number of different networks to evaluate, at least 1.
@@ -130,7 +130,7 @@ class Evolution(_Method, frozen=True, kw_only=True, tag="evolution"):
         return self.evaluations
 
     def run(self, objective: Objective, seed: int) -> MethodRun:
-        """Runs the method, see the module; returns the best encoding (decisions,)."""
+        """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
         networks = yield from self.evolve(objective, seed, None, self.evaluations)
         best: Encodings = networks.encodings[networks.values.argmax()]
         return best
@@ -167,7 +167,7 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
     Attributes:
         evaluations: Number of different networks to evaluate, at least 1.
         population: Size of the population, and number of children of a generation, at least 1.
-        each: Whether the latency on each hardware is a goal of its own; otherwise their norm is the only other goal.
+        each: Whether the latency on each hardware is an objective of its own; otherwise f is the only objective besides accuracy.
 
     Example:
         >>> from mhmodels.search import NonDominated
@@ -185,7 +185,7 @@ class NonDominated(_Method, frozen=True, kw_only=True, tag="nsga2"):
         return self.evaluations
 
     def run(self, objective: Objective, seed: int) -> MethodRun:
-        """Runs the method, see the module; returns the best encoding (decisions,)."""
+        """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
         references, counted = np.array(list(objective.reward.references.values())), objective.reward.counted
         goals = 1 + (int(counted.sum()) if self.each else 1)
         search = front_search(objective.space, seed, self.evaluations, self.population, goals)
@@ -238,7 +238,7 @@ class Reinforce(_Method, frozen=True, kw_only=True, tag="reinforce"):
         return self.controller.steps * self.replicas + 1 + self.refinement
 
     def run(self, objective: Objective, seed: int) -> MethodRun:
-        """Runs the method, see the module; returns the best encoding (decisions,)."""
+        """Runs the method as a generator, which yields networks to evaluate and returns the best encoding (decisions,)."""
         space = objective.space
         if self.refinement:
             require_pymoo()

@@ -30,11 +30,11 @@ class LatencySource(Protocol):
 
 
 class Reach(NamedTuple):
-    """Norms that occur in a space.
+    """Normalised latencies f that occur in a space.
 
     Attributes:
-        sampled: (n,), norms of samples, sorted.
-        lowest, highest: Extreme norms of the samples, continued by single changes if the target is beyond them.
+        sampled: (n,), f of samples, sorted.
+        lowest, highest: Smallest and largest f of the samples, continued by single changes if the target is beyond them.
         near: Share of the samples within 5 % of the target.
     """
 
@@ -45,7 +45,7 @@ class Reach(NamedTuple):
 
 
 class Objective:
-    """All of a search but the accuracies: computes latencies, norms and rewards of encodings.
+    """Everything that a search optimises except accuracies: computes latencies, f and rewards of encodings.
 
     Attributes:
         space: Space that is searched.
@@ -148,21 +148,21 @@ class Objective:
         }
 
     def f(self, encodings: ArrayLike) -> Floats:
-        """Norms (n,) of encodings (n, decisions); errors as `Reward.f`."""
+        """Computes f (n,), the normalised latency of encodings (n, decisions), with the errors of `Reward.f`."""
         return self.reward.f(self.latencies(encodings))
 
     def __call__(self, accuracy: ArrayLike, encodings: ArrayLike) -> Floats:
-        """Rewards (n,) of accuracies (n,), from 0 to 1, and encodings (n, decisions); errors as `Reward.__call__`."""
+        """Computes rewards (n,) of accuracies (n,), from 0 to 1, and encodings (n, decisions), with the errors of `Reward`."""
         return self.reward(accuracy, self.latencies(encodings))
 
     def reach(self, seed: int = 0) -> Reach:
-        """Finds the norms that occur, by 10 000 samples and single changes from the fastest and slowest of them.
+        """Finds the range of f in the space, from 10 000 samples and from single changes of the fastest and slowest sample.
 
         Args:
             seed: Random seed of the samples.
 
         Raises:
-            SearchError: A norm is not finite.
+            SearchError: An f is not finite.
         """
         rng = np.random.default_rng(seed)
         half = SAMPLES // 2
@@ -186,7 +186,7 @@ class Objective:
             seed: Random seed of the samples.
 
         Returns:
-            The norms that occur.
+            The range of f.
 
         Raises:
             SearchError: The target is out of reach; the message says which targets are within reach.
@@ -203,7 +203,7 @@ class Objective:
         return reach
 
     def _climb(self, start: Encodings, sign: int) -> float:
-        """Norm of a network that no single change improves; `sign` is 1 to maximise and -1 to minimise."""
+        """The f of a network that no single change improves; `sign` is 1 to maximise f and -1 to minimise it."""
         here, best = start, float(self.f(start[None])[0])
         while len(around := self.space.neighbours(here)):
             values = self.f(around)

@@ -30,13 +30,13 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """The quantity that a search maximises (equations 6 to 8 of arXiv 2008.08178, and the forms of MnasNet and TuNAS).
 
     Attributes:
-        kind: Form of the reward, see the module.
+        kind: Form of the reward; docs/search.md has the formulas.
         beta: β, below 0. The paper uses -0.07 for several hardware, TuNAS -0.10 for one.
-        target: T, above 0, in units of f: a network with f = 1 is as slow as the references.
+        target: Target t of f, above 0. A network with f = 1 has the latency of the reference.
         aggregate: Average or maximum of the normalised latencies (equations 4 and 5).
         references: Reference latencies in ms by hardware id (C in equations 4 and 5), above 0. Their order is the order of the
-            columns of latencies. Infinity removes the hardware.
-        weights: Importance by hardware id, at least 0, default 1. A weight of 0 removes the hardware.
+            columns of latencies. Infinity excludes the hardware from f.
+        weights: Weight in f by hardware id, at least 0, default 1. A weight of 0 excludes the hardware from f.
 
     Raises:
         SearchError: A field is out of its range, or no hardware is left.
@@ -96,7 +96,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return "6" if len(self.references) == 1 else {"avg": "7", "max": "8"}[self.aggregate]
 
     def f(self, latencies_ms: ArrayLike) -> Floats:
-        """Computes the norm f of latencies (equation 4 or 5).
+        """Computes f, the aggregated normalised latency (equation 4 or 5).
 
         Args:
             latencies_ms: (n, hardware), ms above 0.
@@ -143,7 +143,7 @@ class Reward(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.of_norm(accuracy, self.f(latencies_ms))
 
     def of_norm(self, accuracy: ArrayLike, norm: ArrayLike) -> Floats:
-        """Computes rewards from norms that are known.
+        """Computes rewards from known values of f.
 
         Args:
             accuracy: (n,), fractions from 0 to 1.

@@ -31,7 +31,7 @@ DEFAULT_METHOD = Reinforce(
 
 
 class RequestError(SearchError, WrongUsageError):
-    """A field of a search request has a value that cannot be, or fields of a request do not go together.
+    """A field of a search request has an invalid value, or fields of a request do not go together.
 
     The message names fields as `argument 'NAME'`; the command line puts its options in their place.
 
@@ -54,11 +54,11 @@ class WeightSharing(Checked, frozen=True, kw_only=True):
             (`gs://bucket/train-*`).
         label_offset: Number added to the labels of TFRecords; None for 0.
         classes: Number of classes, at least 1; None for the number in the data.
-        strategy: How training is distributed: `none`, `mirrored` (several GPUs), `multi_worker`, `tpu`.
+        strategy: Distribution of the training: `none` (one device), `mirrored` (several GPUs), `multi_worker` or `tpu`.
         recompute: Whether the backward pass computes activations again: less memory, about a third more time.
 
     Raises:
-        RequestError: A value that cannot be.
+        RequestError: A field has an invalid value.
 
     Example:
         >>> from mhmodels.search import SearchRequest, WeightSharing, load_preset
@@ -100,13 +100,14 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
         kind: Form of the reward.
         aggregate: Aggregation of normalised latencies over hardware: their mean or their maximum.
         beta: Exponent or factor of latency in the reward, below 0.
-        target: Target of the aggregated normalised latency, above 0; 1 is as slow as the references.
-        weights: Weights of the hardware by id, finite and at least 0; 1 for hardware that is not named, 0 leaves one out.
+        target: Target of the aggregated normalised latency, above 0; 1 is the latency of the reference.
+        weights: Weights of the hardware by id, finite and at least 0; 1 for hardware that is not named. Hardware with weight 0 is
+            only reported.
         force: Whether to use cost models that their files mark as doubtful (`CostModel.doubts`).
         weight_sharing: Super-network that gives accuracies in place of an evaluator; None for an evaluator.
 
     Raises:
-        RequestError: A value that cannot be, or both sources of accuracies.
+        RequestError: A field has an invalid value, or both sources of accuracies are given.
 
     Example:
         >>> from mhmodels.search import Random, SearchRequest
@@ -152,11 +153,11 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
 
     @property
     def can_write_front(self) -> bool:
-        """Whether the search ends with several networks that were judged alike, which a Pareto front needs."""
+        """Whether the search ends with several networks that were evaluated with the same weights, which a Pareto front needs."""
         return self.weight_sharing is None or self.weight_sharing.preset.finalists > 0
 
     def files(self) -> Iterator[Path]:
-        """Names of the files that the search reads, which nothing may be written to; some may be names of no file."""
+        """Paths that the search may read, to which nothing may be written; some of them may not exist."""
         yield from map(Path, self.cost_models)
         if self.latencies:
             yield from (Path(self.latencies), Path(self.latencies).with_suffix(".json"))
@@ -179,10 +180,10 @@ class SearchRequest(Checked, frozen=True, kw_only=True):
             )
 
     def check_texts(self) -> None:
-        """Refuses names of files that no log and no result can keep.
+        """Refuses names of files that a log and a result cannot contain.
 
         Raises:
-            SearchError: A name has bytes that are not UTF-8.
+            SearchError: A name is not UTF-8.
         """
         try:
             msgspec.json.encode(self)

@@ -35,7 +35,7 @@ class SearchResult:
         request: Request of the search, with absolute names of its files.
         objective: Space, latencies and reward.
         found: Network that the search chose, and all evaluations.
-        provenance: Everything that decided the search and its result, as plain values.
+        provenance: All settings and sources on which the result depends, as plain values.
 
     Example:
         >>> from mhmodels.search import Random, SearchRequest, run_search
@@ -62,7 +62,7 @@ class SearchResult:
         return dict(zip(self.objective.sources, self.found.latencies.tolist(), strict=True))
 
     def architecture(self, name: str = "found") -> Architecture:
-        """The found network, for `create_model`, `export_model` and all others that take an architecture.
+        """The found network, for every function that takes an architecture, such as `create_model` and `export_model`.
 
         Args:
             name: Name of the architecture.
@@ -76,7 +76,7 @@ class SearchResult:
         return space.build(self.found.encoding).at(name=name)
 
     def save(self, path: str | os.PathLike[str], name: str | None = None) -> None:
-        """Writes the found network with its provenance; every command that takes a MODEL takes this file.
+        """Writes the found network with its provenance to a file that every command takes as MODEL.
 
         Args:
             path: `FILE.json`.
@@ -98,7 +98,7 @@ class SearchResult:
         return front_document(self.objective, self.found.log, method.each if isinstance(method, NonDominated) else True)
 
     def save_front(self, path: str | os.PathLike[str]) -> None:
-        """Writes the Pareto front to `FILE.json`; errors as `front`."""
+        """Writes the Pareto front to `FILE.json`, with the errors of `front`."""
         write_atomically(Path(path), msgspec.json.format(msgspec.json.encode(self.front()), indent=1) + b"\n")
 
 
@@ -114,20 +114,20 @@ def run_search(
     With a log, the search continues from where the log ends, and gives the result that it would have given uninterrupted.
 
     Args:
-        request: What to search, by which accuracies, latencies and reward.
+        request: Space, method, accuracies, latencies and reward of the search.
         log: Log of the search (SQLite), `FILE.db`; None for none. A search by weight sharing needs one, and keeps its checkpoints
             in the folder `FILE.search` beside it.
         accuracy: Function in place of `request.evaluator`: it is called with the space and encodings (n, decisions), and returns
             n fractions from 0 to 1.
-        observer: Receives progress and remarks; None for a search that says nothing.
+        observer: Receives progress and remarks; None for no output.
 
     Returns:
         The found network with everything that was evaluated; None in workers of a distributed search that are not the chief.
 
     Raises:
-        RequestError: Fields of the request that do not go together.
-        SearchError: The target is out of reach, the log is of a search with other settings, or accuracies are no fractions.
-        MhmodelsError: A name or file is not there, or a file cannot be written.
+        RequestError: Fields of the request do not go together.
+        SearchError: The target is out of reach, the log is of a search with other settings, or an accuracy is not from 0 to 1.
+        MhmodelsError: A name or file does not exist, or a file cannot be written.
         InterruptedJobError: The user pressed Ctrl-C in a search by weight sharing; its last checkpoint is kept.
 
     Example:

@@ -22,7 +22,7 @@ class OneOf(msgspec.Struct, Generic[ChoiceT_co], frozen=True, cache_hash=True):
     Attributes:
         name: Name of the decision, unique in its space.
         choices: Block templates (`SKIP` for none), widths in channels, input sizes in pixels, or operation names.
-        tag: What is decided. The warm-ups of TuNAS treat operations and widths differently.
+        tag: Kind of the decision: `operation`, `width`, …. The warm-ups of TuNAS treat operations and widths differently.
 
     Example:
         >>> from mhmodels.search import OneOf, SearchSpace

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Architecture, Block, Conv, Preprocessing, Rounding
+from mhmodels.architecture import Architecture, Block, Conv, Padding, Preprocessing, Rounding
 from mhmodels.block_types import with_filters
 from mhmodels.complexity import layer_complexity
 from mhmodels.network import lower
@@ -64,6 +64,7 @@ class Template(NamedTuple):
         rounding: Rule for inner widths.
         classes: Number of classes.
         preprocessing: Preprocessing of pictures.
+        padding: Padding of windows with a stride, as in `Architecture`.
 
     Example:
         >>> from mhmodels.families.rows import conv, ib
@@ -83,6 +84,7 @@ class Template(NamedTuple):
     rounding: Rounding = Rounding()
     classes: int = 1000
     preprocessing: Preprocessing = Preprocessing()
+    padding: Padding = "same"
 
 
 class _Slot(NamedTuple):
@@ -153,7 +155,8 @@ class PieceTable:
                     for width in self._template.groups[slot.group].width.choices:
                         for choice in slot.choices:
                             read = channels if slot.place == 0 else width
-                            yield _piece(at_width(choice, width, False), read, size, self._template.rounding)
+                            block = at_width(choice, width, False)
+                            yield _piece(block, read, size, self._template.rounding, self._template.padding)
 
     def values(self, features: Features, length: int) -> Floats:
         """(rows, length), the values of every row's piece, computed once for each function; 0 where the block is skipped."""
@@ -246,10 +249,10 @@ def at_width(choice: Block | None, width: int, endpoint: bool) -> Block | None:
 
 
 @functools.lru_cache(maxsize=ARCHITECTURE_CACHE)  # all but the first block of a stage are the same pieces
-def _piece(block: Block | None, channels: int, side: int, rounding: Rounding) -> Piece | None:
+def _piece(block: Block | None, channels: int, side: int, rounding: Rounding, padding: Padding) -> Piece | None:
     if block is SKIP:
         return None
-    alone = Architecture(name="block", stem=(block,), stages=(), rounding=rounding, input_channels=channels)
+    alone = Architecture(name="block", stem=(block,), stages=(), rounding=rounding, input_channels=channels, padding=padding)
     return Piece(lower(alone, size=(side, side), top=False).ops, (side, side))
 
 

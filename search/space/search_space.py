@@ -55,7 +55,7 @@ class SearchSpace:
         decisions: The decisions in the order of an encoding.
         groups: Columns of optional blocks that can be exchanged, in network order.
         allowed: By decision, (choices,) int16, the indices of the choices that are allowed.
-        restrictions: What removed the other choices, for people.
+        restrictions: Descriptions of the limits that removed the other choices.
 
     Example:
         >>> import numpy as np
@@ -336,7 +336,7 @@ class SearchSpace:
 
         Args:
             allowed: By decision, the indices of the choices that remain.
-            why: What removed the other choices, for people.
+            why: Descriptions of the limits that removed the other choices.
 
         Raises:
             SpaceError: A decision would have no choice left, or a choice that is not allowed now.

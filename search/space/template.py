@@ -175,6 +175,8 @@ class ArchitectureSpace(SearchSpace):
             raise SpaceError(
                 f"space '{self.name}': field 'input_channels' is {architecture.input_channels}, expected {member.input_channels}"
             )
+        if architecture.padding != member.padding:
+            raise SpaceError(f"space '{self.name}': field 'padding' is '{architecture.padding}', expected '{member.padding}'")
         operations, expected = ([op._replace(name="", inputs=()) for op in lower(one).ops] for one in (architecture, member))
         different = next((pair for pair in zip(operations, expected, strict=False) if pair[0] != pair[1]), None)
         if different is not None or len(operations) != len(expected):
@@ -207,4 +209,5 @@ class ArchitectureSpace(SearchSpace):
             input_size=(side, side),
             classes=self.template.classes,
             preprocessing=self.template.preprocessing,
+            padding=self.template.padding,
         )

@@ -228,7 +228,7 @@ class Files(NamedTuple):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """Ours (int8 with uint8 and with float ends, uint8), ai-edge-quantizer's int8, the converter's int8, compat.v1's uint8."""
+    """Ours (int8 with ends of every type, uint8), ai-edge-quantizer's int8, the converter's int8, compat.v1's uint8."""
     from mhmodels.system.quiet import load_tensorflow, quiet_native
 
     load_tensorflow()
@@ -247,13 +247,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     ours, others = {}, {}
     for kind, formats, settings in (
         ("uint8 ends", ("int8", "uint8", "float32"), {}),
-        ("float ends", ("int8",), {"io": "float32"}),
-        ("compat.v1", ("uint8",), {"engine": "tensorflow"}),
+        ("int8 ends", ("int8",), {"io": "int8"}),
+        ("float32 ends", ("int8",), {"io": "float32"}),
+        ("of compat.v1", ("uint8",), {"engine": "tensorflow"}),
     ):
         options = ExportOptions(directory=folder / kind, formats=formats, **settings)  # type: ignore[arg-type]
         for one in export_source(source, pictures, options):
             ours[f"{one.manifest.precision}, {kind}"] = one.path
-    others["compat.v1 uint8"] = ours.pop("uint8, compat.v1")
+    others["compat.v1 uint8"] = ours.pop("uint8, of compat.v1")
     with quiet_native():
         converter = tf.lite.TFLiteConverter.from_keras_model(source.model)
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -282,17 +283,26 @@ def quantised(float_file: Path, images: Any, folder: Path) -> Path:
 
 
 PAIRS = [
-    ("int8, uint8 ends", "stock int8", "int8"),
-    ("int8, float ends", "ai-edge-quantizer int8", "int8"),
-    ("uint8, uint8 ends", "compat.v1 uint8", "uint8"),
+    ("int8", "stock int8"),
+    ("int8", "ai-edge-quantizer int8"),
+    ("uint8", "compat.v1 uint8"),
 ]
 
 
-@pytest.mark.parametrize(("ours", "other", "fmt"), PAIRS, ids=[pair[1] for pair in PAIRS])
-def test_latency_and_size_against_other_converters(
-    benchmark: Any, figures: Figures, files: Files, ours: str, other: str, fmt: str
-) -> None:
-    mine, theirs = files.ours[ours], files.others[other]
+def equal_ends(files: Files, fmt: str, other: str) -> tuple[Path, Path, str]:
+    """Our file with the types of input and output that another one has, that file, and the name of ours.
+
+    A conversion of the picture at the input alone takes 2 % of the time of this network.
+    """
+    theirs = files.others[other]
+    content = read_tflite(theirs)
+    ours = f"{fmt}, {content.tensors[content.inputs[0]].dtype} ends"
+    return files.ours[ours], theirs, ours
+
+
+@pytest.mark.parametrize(("fmt", "other"), PAIRS, ids=[pair[1] for pair in PAIRS])
+def test_latency_and_size_against_other_converters(benchmark: Any, figures: Figures, files: Files, fmt: str, other: str) -> None:
+    mine, theirs, ours = equal_ends(files, fmt, other)
     size = mine.stat().st_size / theirs.stat().st_size
     figures.report(f"{ours} against {other}: size {size:.3f}", size=size)
     figures.holds(size <= 1.02, "our file is at most 2 % larger")
@@ -315,12 +325,14 @@ def correlation(mine: Path, theirs: Path) -> float:
 
 
 @pytest.mark.parametrize("npu", NPUS)
-@pytest.mark.parametrize(("ours", "other", "fmt"), PAIRS, ids=[pair[1] for pair in PAIRS])
+@pytest.mark.parametrize(("fmt", "other"), PAIRS, ids=[pair[1] for pair in PAIRS])
 def test_estimate_against_other_converters(
-    benchmark: Any, figures: Figures, files: Files, ours: str, other: str, fmt: str, npu: str
+    benchmark: Any, figures: Figures, files: Files, fmt: str, other: str, npu: str
 ) -> None:
     """Vela's estimate, where it takes both files: a file with float ends leaves their conversion on the CPU."""
-    rows = benchmark.pedantic(lambda: [measure(path, npu) for path in (files.ours[ours], files.others[other])], rounds=1)
+    paths = equal_ends(files, fmt, other)
+    ours = paths[2]
+    rows = benchmark.pedantic(lambda: [measure(path, npu) for path in paths[:2]], rounds=1)
     mine, theirs = (row.median_ms for row in rows)
     if mine is None or theirs is None:
         figures.report(f"{npu}: not all of it on the NPU: {[row.reason for row in rows]}")

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat, activation_quantisation, representable
 from mhmodels.export.quantisation.scheme import SHARING, QuantisedGraph, pre_activation, quantise, separate_activation
@@ -29,16 +30,17 @@ def pictures(count: int = 12) -> Any:
     return sample_pictures(count, TINY.input_size, TINY.preprocessing)
 
 
-def make(fmt: QuantisedFormat, granularity: Granularity, **settings_: Any) -> tuple[Any, Any]:
+def make(fmt: QuantisedFormat, granularity: Granularity, network: Architecture = TINY, **settings_: Any) -> tuple[Any, Any]:
     """A float model with sensible statistics, and its quantisation-aware form with calibrated ranges."""
     from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.export.opening.open_model import open_model
     from mhmodels.export.quantisation.aware import quantize_aware
     from mhmodels.export.quantisation.calibration import calibrate
 
-    source = open_model(ModelRequest(model=TINY), pictures())
-    ranges = calibrate(source.graph, pictures())
-    return source.model, quantize_aware(source.model, TINY, fmt, granularity=granularity, ranges=ranges, **settings_)
+    images = sample_pictures(12, network.input_size, network.preprocessing)
+    source = open_model(ModelRequest(model=network), images)
+    ranges = calibrate(source.graph, images)
+    return source.model, quantize_aware(source.model, network, fmt, granularity=granularity, ranges=ranges, **settings_)
 
 
 def train_step(model: Any, images: Any, rate: float = 0.01) -> list[Any]:
@@ -262,6 +264,26 @@ def test_each_layer_is_the_files(trained: tuple[Any, Any], tmp_path: Path) -> No
                 differing.append((off > 0.5).mean())
     assert np.mean(differing) < 0.02
     assert IMAGE in values
+
+
+@pytest.mark.parametrize("padding", ["symmetric", "trailing"])
+def test_zeros_around_maps_are_trained_as_files_have_them(padding: Any, tmp_path: Path) -> None:
+    from mhmodels.export.verification.file_graph import file_logits
+    from mhmodels.export.writing.writer import write_quantised
+
+    network = msgspec.structs.replace(MINI, padding=padding, input_size=(64, 49) if padding == "symmetric" else (65, 50))
+    _, aware = make("uint8", "tensor", network)
+    images = np.random.default_rng(2).normal(0, 0.5, (8, *network.input_size, 3)).astype(np.float32)
+    train_step(aware, images)
+    quantised = integers(aware)
+    assert "pad" in {op.kind for op in quantised.graph.ops}
+    (tmp_path / "file.tflite").write_bytes(write_quantised(quantised))
+    trained = np.log(np.asarray(aware(images)) + 1e-9)
+    found = file_logits(tmp_path / "file.tflite", images)
+    scale = quantised.tensors["flatten"].scale[0]
+    difference = (trained - trained.mean(1, keepdims=True)) - (found - found.mean(1, keepdims=True))
+    assert np.abs(difference).mean() < 1.5 * scale
+    assert np.abs(trained - trained.mean(1, keepdims=True)).mean() > 10 * scale
 
 
 def test_ranges_are_where_training_left_them(trained: tuple[Any, Any]) -> None:

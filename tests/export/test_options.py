@@ -295,3 +295,19 @@ def test_metadata_on_files_of_both_engines(tmp_path: Path, engine: str) -> None:
     files = export(MINI, tmp_path, *FORMATS, metadata=True, engine=engine)
     assert all(aligned(one.path.read_bytes()) for one in files.values() if engine == "direct")
     assert all(one.manifest.metadata for one in files.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"formats": ("float32", "dynamic")}, "argument 'formats': 'dynamic', expected float32, float16, int8, uint8"),
+        ({"formats": ()}, "argument 'formats': empty, expected some of float32"),
+        ({"engine": "onnx"}, "argument 'engine': 'onnx', expected direct, tensorflow"),
+        ({"io": "int16"}, "argument 'io': 'int16', expected"),
+        ({"granularity": "row"}, "argument 'granularity': 'row', expected channel, tensor"),
+    ],
+)
+def test_words_that_are_none_are_refused_from_python(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=message):
+        export_model(MINI, ExportOptions(directory=tmp_path / "out", **changes))  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()

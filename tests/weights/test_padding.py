@@ -14,15 +14,28 @@ from mhmodels.errors import PaddingWarning
 from mhmodels.weights.padding import agreeing_sizes, is_exact
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v1.keras", "mobilenet_v1@0.25"])
-def test_sizes_agree_where_every_map_before_a_stride_is_even(name: str) -> None:
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v1@0.25"])
+def test_sizes_agree_where_every_map_before_a_depthwise_stride_is_even(name: str) -> None:
     network = resolve(name)
-    assert agreeing_sizes(network) == 32
-    exact = [size for size in (96, 97, 100, 112, 128, 160, 192, 224, 225, 240, 256) if is_exact(network, (size, size))]
+    assert agreeing_sizes(network, "trailing") == (223, 224, 255)
+    exact = [
+        size for size in (96, 97, 100, 112, 128, 160, 192, 224, 225, 240, 256) if is_exact(network, "trailing", (size, size))
+    ]
     assert exact == [96, 128, 160, 192, 224, 256]
-    assert is_exact(network, (96, 224))
-    assert not is_exact(network, (96, 112))
-    assert not is_exact(network, (None, 224))
+    assert is_exact(network, "trailing", (96, 224))
+    assert not is_exact(network, "trailing", (96, 112))
+    assert not is_exact(network, "trailing", (None, 224))
+    assert is_exact(network, "same", (None, None))
+
+
+def test_symmetric_padding_agrees_where_every_map_before_a_stride_is_odd() -> None:
+    network = resolve("mobilenet_v2")
+    assert agreeing_sizes(network, "symmetric") == (193, 225, 257)
+    assert not is_exact(network, "symmetric", (224, 224))
+
+
+def test_the_network_of_keras_is_exact_at_every_size() -> None:
+    assert is_exact(resolve("mobilenet_v1.keras"), "trailing", (None, 225))
 
 
 @pytest.mark.tensorflow
@@ -45,13 +58,13 @@ def test_import_and_use_at_another_size_warn(tmp_path: Path) -> None:
         return model
 
     ours = {"input_shape": (64, 64, 3), "classes": 3, "classifier_activation": None}
-    with pytest.warns(PaddingWarning, match=r"multiples of 32 \(192, 224, …\)"):
+    with pytest.warns(PaddingWarning, match="differ .* except at input sizes such as 223, 224, 255"):
         done = import_weights(keras_model(64), "mobilenet_v1@0.25", tmp_path / "x.weights.h5")
-    assert done.info.padding == "bottom_right"
+    assert done.info.padding == "trailing"
     with warnings.catch_warnings():
         warnings.simplefilter("error", PaddingWarning)
         same = create_model("mobilenet_v1@0.25", weights=done.path, **ours)
-    with pytest.warns(PaddingWarning, match="scores differ from its at 48x48"):
+    with pytest.warns(PaddingWarning, match="scores differ from those in training at 48x48"):
         other = create_model("mobilenet_v1@0.25", weights=done.path, **(ours | {"input_shape": (48, 48, 3)}))
     rng = np.random.default_rng(1)
     for model, size, agree in ((same, 64, True), (other, 48, False)):

@@ -25,8 +25,9 @@ from mhmodels.export.reading.keras_model.front import (
     resizing,
     training_only,
 )
-from mhmodels.export.reading.keras_model.operation_list import LayerRule, OperationList, Padding, Size, refuse
+from mhmodels.export.reading.keras_model.operation_list import LayerRule, OperationList, Size, refuse
 from mhmodels.export.reading.keras_model.precision import is_quantised
+from mhmodels.network import WindowPadding
 
 _NOTHING_IN_INFERENCE = classes_of((
     "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "SpatialDropout2D",
@@ -135,9 +136,9 @@ def _square(layer: keras.layers.Layer, **sides: tuple[int, int]) -> tuple[int, .
     return (first, *others)
 
 
-def _padding(layer: keras.layers.Layer, window: int) -> Padding:
+def _padding(layer: keras.layers.Layer, window: int) -> WindowPadding:
     """Returns the padding of a window. One of a single pixel pads nothing, for which the converter writes SAME."""
-    own: Padding = layer.padding
+    own: WindowPadding = layer.padding
     return "same" if window == 1 else own
 
 
@@ -219,6 +220,16 @@ def _window_pool(kind: OperationKind) -> LayerRule:
     return rule
 
 
+def _zero_padding(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
+    _check_data_format(layer)
+    (top, bottom), (left, right) = layer.padding
+    if not any((top, bottom, left, right)):
+        return inputs[0]
+    height, width = reader.sizes[inputs[0]]
+    size = (None if height is None else height + top + bottom, None if width is None else width + left + right)
+    return reader.add(layer, "pad", inputs, reader.channels[inputs[0]], size, pads=(top, bottom, left, right))
+
+
 def _global_pool(kind: OperationKind) -> LayerRule:
     def rule(reader: OperationList, layer: keras.layers.Layer, inputs: list[str]) -> str:
         _check_data_format(layer)
@@ -268,6 +279,7 @@ _RULES: dict[type, LayerRule] = {
     _layers.GlobalMaxPooling2D: _global_pool("global_max_pool"),
     _layers.MaxPooling2D: _window_pool("max_pool"),
     _layers.AveragePooling2D: _window_pool("average_pool"),
+    _layers.ZeroPadding2D: _zero_padding,
     **dict.fromkeys(_SHAPES_ONLY, _flatten),
     **dict.fromkeys(_NOTHING_IN_INFERENCE, _nothing),
     _layers.Identity: identity,

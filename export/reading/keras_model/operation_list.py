@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol, TypeAlias, TypedDict, Unpack
+from typing import NamedTuple, Protocol, TypeAlias, TypedDict, Unpack
 
 import keras
 import numpy as np
@@ -13,11 +13,10 @@ from mhmodels.architecture import Preprocessing
 from mhmodels.block_types import Activation, Gate
 from mhmodels.blocks import OperationKind
 from mhmodels.export.errors import ExportError
-from mhmodels.network import Op
+from mhmodels.network import Op, WindowPadding
 from mhmodels.preprocessing.layer import stated_rule
 
 Float64Array: TypeAlias = NDArray[np.float64]
-Padding: TypeAlias = Literal["same", "valid"]
 Size: TypeAlias = tuple[int | None, int | None]
 """(height, width) in pixels, as far as they are known."""
 
@@ -80,7 +79,8 @@ class OpFields(TypedDict, total=False):
     bias: bool
     batch_norm: bool
     activation: Activation | Gate
-    padding: Padding
+    padding: WindowPadding
+    pads: tuple[int, int, int, int]
 
 
 class OperationList(Protocol):

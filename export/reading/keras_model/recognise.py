@@ -23,7 +23,7 @@ class Recognised(NamedTuple):
     """The network that a model is, or is built on.
 
     Attributes:
-        architecture: That it is of, or is built on; for an unknown one a frame that only carries sizes.
+        architecture: Architecture of the model, or of its backbone; for an unknown model a frame that only carries sizes.
         backbone: The part of the network that it has of the zoo; None for an unknown one.
     """
 

@@ -132,7 +132,7 @@ def judge(blocks: Sequence[TimedBlock], fastest_us: float = 0.0) -> HostTiming:
     if there are fewer than three sound blocks; then the fastest block is shown, because disturbances only slow inferences down.
 
     Args:
-        blocks: At least one.
+        blocks: Blocks, at least one.
         fastest_us: Fastest known pace of this machine in us; 0 if none is known.
 
     Raises:

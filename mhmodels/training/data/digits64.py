@@ -93,7 +93,7 @@ def canvas(seed: Iterable[int], digit: int, setting: Setting = DIGITS64) -> NDAr
     crop's row and column, the fragment's row and column. Then the noise, one normal number a pixel, channel by channel.
 
     Args:
-        seed: Of this canvas, for example (2, digit, k).
+        seed: Seed of this canvas, for example (2, digit, k).
         digit: Index of the digit that is placed on top.
         setting: Clutter and noise.
 
@@ -147,7 +147,7 @@ def epoch_canvas(epoch: int, index: int, setting: Setting = DIGITS64, source: ND
     """One picture of a training epoch.
 
     Args:
-        epoch: From 0; every epoch has fresh canvases.
+        epoch: Epoch, from 0; every epoch has new canvases.
         index: 0 up to six times the number of digits; six canvases of one digit follow each other.
         setting: Clutter and noise.
         source: The digits to train on; all 1,437 by default, `split().search_train` in a search.

@@ -54,12 +54,12 @@ class Feed:
 
     Args:
         source: The pictures.
-        classes: Of the network; a label beyond them fails the run.
+        classes: Number of classes of the network; a label beyond them fails the run.
         size: (height, width) of the input in pixels.
         preprocessing: Crop and interpolation where there is no augmentation.
         augmentation: None feeds the central crop.
-        seed: Of order and augmentation.
-        max_bad_share: Of the source's pictures that may be unreadable.
+        seed: Random seed of order and augmentation.
+        max_bad_share: Largest share of the source's pictures that may be unreadable.
     """
 
     def __init__(

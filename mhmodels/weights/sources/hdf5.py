@@ -314,7 +314,7 @@ def open_file(path: str | os.PathLike[str], member: str) -> Iterator[Opened]:
     """Opens an HDF5 file, or the one that a zip file holds, in the child.
 
     Args:
-        path: Of either.
+        path: Path of either.
         member: Its name in a zip file.
 
     Raises:

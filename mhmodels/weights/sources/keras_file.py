@@ -43,7 +43,7 @@ class Stored(NamedTuple):
     """A model as a file or an object holds it: its layers, and the models among them.
 
     Attributes:
-        name: Of the model.
+        name: Name of the model.
         layers: In the order of the model (`in_order`), or by class and number.
     """
 

@@ -25,7 +25,7 @@ class Latencies(NamedTuple):
         ms: (n,), float64, milliseconds above 0.
         distributions: (n,), distribution of each network, "" where unknown; empty if all are unknown.
         origin: Hardware and conditions of the latencies.
-        remarks: What was left out or merged, for people.
+        remarks: Remarks on rows that were left out or merged.
 
     Example:
         >>> from mhmodels.search import Latencies, LatencyOrigin, get_space, sample

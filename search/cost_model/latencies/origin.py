@@ -13,7 +13,7 @@ class LatencyOrigin(NamedTuple):
 
     Attributes:
         hardware: Hardware id.
-        kind: How the latencies came about, as in `Measurement`.
+        kind: Kind of the latencies, as in `Measurement`.
         file_format: Format of the measured files (`float32`, `int8`, …), "" if unknown.
         environment: Device, runtime and configuration; None if unknown.
         baselines: Zoo networks with known latencies in the same conditions.

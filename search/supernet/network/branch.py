@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from mhmodels.blocks import BlockStep
+from mhmodels.blocks import BlockStep, window_pads
 from mhmodels.search.supernet.network.plan import SharedLayer
 
 _ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
@@ -19,11 +19,11 @@ _ACTIVATIONS: dict[str, Callable[[tf.Tensor], tf.Tensor]] = {
 }
 
 _OTHERS: dict[str, Callable[..., tf.Tensor]] = {
-    "add": lambda _, x, y: tf.add(x, y),
-    "multiply": lambda _, x, y: tf.multiply(x, y),
-    "pool": lambda _, x: tf.reduce_mean(x, (1, 2), keepdims=True),
-    "max_pool": lambda step, x: tf.nn.max_pool2d(x, step.kernel, step.stride, "SAME"),
-    "average_pool": lambda step, x: tf.nn.avg_pool2d(x, step.kernel, step.stride, "SAME"),
+    "add": lambda _, __, x, y: tf.add(x, y),
+    "multiply": lambda _, __, x, y: tf.multiply(x, y),
+    "pool": lambda _, __, x: tf.reduce_mean(x, (1, 2), keepdims=True),
+    "max_pool": lambda step, window, x: tf.nn.max_pool2d(x, step.kernel, step.stride, window),
+    "average_pool": lambda step, window, x: tf.nn.avg_pool2d(x, step.kernel, step.stride, window),
 }
 
 
@@ -40,19 +40,26 @@ def run_branch(branch: Sequence[SharedLayer], epsilon: float, x: tf.Tensor, *wei
     for layer in branch:
         step, count = layer.step, len(layer.reads)
         inputs = [values[source] for source in step.inputs]
-        x = _convolution(step, inputs[0], weights[at : at + count], epsilon) if count else _OTHERS[step.kind](step, *inputs)
+        pads = window_pads(step, layer.padding)
+        if pads is not None:
+            inputs = [tf.pad(inputs[0], [(0, 0), pads, pads, (0, 0)])]
+        window = "SAME" if pads is None else "VALID"
+        if count:
+            x = _convolution(step, inputs[0], window, weights[at : at + count], epsilon)
+        else:
+            x = _OTHERS[step.kind](step, window, *inputs)
         values[step.suffix] = x = x if step.activation == "linear" else _ACTIVATIONS[step.activation](x)
         at += count
     return x
 
 
-def _convolution(step: BlockStep, x: tf.Tensor, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
+def _convolution(step: BlockStep, x: tf.Tensor, window: str, weights: Sequence[tf.Tensor], epsilon: float) -> tf.Tensor:
     kernel, *others = weights
     strides = [1, step.stride, step.stride, 1]
     if step.kind == "conv":
-        x = tf.raw_ops.Conv2D(input=x, filter=kernel, strides=strides, padding="SAME")
+        x = tf.raw_ops.Conv2D(input=x, filter=kernel, strides=strides, padding=window)
     else:
-        x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=strides, padding="SAME")
+        x = tf.raw_ops.DepthwiseConv2dNative(input=x, filter=kernel, strides=strides, padding=window)
     if step.bias:
         x = tf.raw_ops.BiasAdd(value=x, bias=others.pop(0))
     if step.batch_norm:

@@ -20,6 +20,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from mhmodels.blocks import padded_side
 from mhmodels.search.supernet.network.branch import run_branch
 from mhmodels.search.supernet.network.masked_positions import (
     Branch,
@@ -233,5 +234,5 @@ def _side(branch: Branch, side: int) -> int:
     for layer in branch:
         step = layer.step
         read = max(sides[source] for source in step.inputs)
-        sides[step.suffix] = side = 1 if step.kind == "pool" else -(-read // step.stride)
+        sides[step.suffix] = side = 1 if step.kind == "pool" else padded_side(read, step, layer.padding)
     return side

@@ -82,7 +82,8 @@ def _largest(layers: Sequence[SharedLayer]) -> SharedLayer:
     )
     shapes = np.array([[_padded(shape) for _, shape in layer.reads] for layer in layers]).max(axis=0).tolist()
     names = [(name, len(shape)) for name, shape in layers[0].reads]
-    return SharedLayer(step, tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True)))
+    reads = tuple((name, tuple(shape[:rank])) for (name, rank), shape in zip(names, shapes, strict=True))
+    return SharedLayer(step, reads, layers[0].padding)
 
 
 def _padded(shape: Shape) -> Shape:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mhmodels.architecture import Block
+from mhmodels.architecture import Block, Padding
 from mhmodels.block_types import with_filters
 from mhmodels.blocks import BlockStep, block_steps
 from mhmodels.network import LOGITS
@@ -46,10 +46,12 @@ class SharedLayer(NamedTuple):
     Attributes:
         step: Operation with its channels.
         reads: Name of each weight, and the shape of its leading part that is read.
+        padding: Padding of the network, which decides the zeros before a stride.
     """
 
     step: BlockStep
     reads: tuple[tuple[str, Shape], ...]
+    padding: Padding = "same"
 
 
 class PathPosition(NamedTuple):
@@ -197,7 +199,7 @@ def _layers(name: str, block: Block, channels: int, space: ArchitectureSpace, wi
                 f"space '{space.name}': '{name}' has a convolution of {step.groups} groups; a super-network shares leading "
                 "channels, which are other ones in every group"
             )
-    return tuple(SharedLayer(step, _reads(prefix, step)) for step in steps)
+    return tuple(SharedLayer(step, _reads(prefix, step), space.template.padding) for step in steps)
 
 
 def _reads(prefix: str, step: BlockStep) -> tuple[tuple[str, Shape], ...]:

@@ -227,6 +227,7 @@ def _of_any_width(branch: tuple[SharedLayer, ...]) -> tuple[SharedLayer, ...]:
         SharedLayer(
             layer.step._replace(in_channels=0, channels=0, groups=0),
             tuple(("", (0,) * len(shape)) for _, shape in layer.reads),
+            layer.padding,
         )
         for layer in branch
     )

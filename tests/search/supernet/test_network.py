@@ -73,6 +73,20 @@ def test_a_path_is_the_network_alone(name: str, width: float, pictures: Any, dou
         assert np.abs(expected).max() > 1e-2
 
 
+@pytest.mark.parametrize("padding", ["symmetric", "trailing"])
+def test_a_path_of_another_padding_is_the_network_alone(padding: Any, pictures: Any, double: None, eager: None) -> None:
+    space = tiny.space(padding=padding)
+    plan = SuperNetworkPlan(space, 1.0, 3)
+    network = tiny.super_network(plan)
+    encoding = space.draw(1, np.random.default_rng(11))[0]
+    architecture = space.build(encoding).at(input_size=64, classes=3)
+    path = plan.path(encoding)
+    for side in (64, 57):
+        expected = _alone(network, path, architecture.at(input_size=side))(pictures[:4, :side, :side], training=True).numpy()
+        logits = network(pictures[:4, :side, :side].astype(np.float64), path, network.read(path))
+        np.testing.assert_allclose(logits.numpy(), expected.reshape(4, 3), atol=1e-7)
+
+
 def test_blocks_behind_a_skipped_one_keep_their_own_weights(pictures: Any) -> None:
     """As in TuNAS: places, not the networks' canonical forms, own the weights."""
     space = tiny.space()

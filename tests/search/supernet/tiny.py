@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.architecture import Conv, Preprocessing
+from mhmodels.architecture import Conv, Padding, Preprocessing
 from mhmodels.families.rows import fused, ib
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.objective.rewards import Reward
@@ -25,7 +25,7 @@ from tests.training.tiny import CLASSES, SIDE, Colours
 PREPROCESSING = Preprocessing(crop_fraction=1.0)
 
 
-def space(name: str = "tiny") -> ArchitectureSpace:
+def space(name: str = "tiny", padding: Padding = "same") -> ArchitectureSpace:
     """Two stages of one to three blocks, inverted bottlenecks or fused ones, of two widths each."""
 
     def blocks(stride: int) -> tuple[Any, ...]:
@@ -37,7 +37,7 @@ def space(name: str = "tiny") -> ArchitectureSpace:
         stage("stage3", (16, 24), blocks(2), blocks(1), 1),
         head("head", "features", 32),
     )
-    return ArchitectureSpace(name, Template(groups))
+    return ArchitectureSpace(name, Template(groups, padding=padding))
 
 
 def small() -> ArchitectureSpace:
