@@ -21,8 +21,8 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.preprocessing.decoding import open_picture
 from mhmodels.training import Distillation, Recipe, load_metrics, load_recipe, open_pictures
 from mhmodels.training.errors import DataError, RecipeError, TrainingError
-from mhmodels.training.recipes import Adam, LearningRate
-from mhmodels.weights import Labels, WeightsInfo, read_info, write_weights
+from mhmodels.training.recipes import SGD, Adam, LearningRate
+from mhmodels.weights import Labels, WeightsInfo, read_info, read_weights, write_weights
 from tests.weights.helpers import random_arrays
 
 from . import tiny
@@ -94,6 +94,14 @@ def test_distillation_brings_the_rounded_network_nearer_to_the_float_network(dis
 
 
 @pytest.mark.tensorflow
+def test_kernels_stay_and_biases_learn(place: Path, distilled: Path) -> None:
+    before, after = (read_weights(path)[1] for path in (place / "float.weights.h5", distilled / "model.weights.h5"))
+    same = {key: np.array_equal(before[key], after[key]) for key in before}
+    assert {role for (_, role), equal in same.items() if equal} == {"kernel", "moving_mean", "moving_variance"}
+    assert not any(equal for (_, role), equal in same.items() if role in ("gamma", "beta", "bias"))
+
+
+@pytest.mark.tensorflow
 def test_the_weights_file_has_ranges_and_the_labels_and_licence_of_the_teacher(distilled: Path) -> None:
     info = read_info(distilled / "model.weights.h5")
     assert info is not None
@@ -161,6 +169,7 @@ def test_bad_teachers_and_recipes_are_refused_by_field(place: Path, distilled: P
     assert "field 'label_smoothing' is 0.1, expected 0" in message(RecipeError, recipe=recipe(label_smoothing=0.1))
     other = recipe(preprocessing=Preprocessing(crop_fraction=0.5))
     assert "leave the field 'preprocessing' out of the recipe" in message(RecipeError, recipe=other)
+    assert "field 'optimizer' is SGD, expected Adam" in message(RecipeError, recipe=recipe(optimizer=SGD()))
     data = open_pictures(str(place / "pictures"))._replace(test=None)
     assert "field 'patience' is 5, which needs pictures to test on" in message(DataError, data=data)
 
