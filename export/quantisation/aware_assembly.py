@@ -150,7 +150,9 @@ class Assembly:
         norm = self._weighted(f"{op.name}_bn") if op.batch_norm else None
         # A rounded hard-sigmoid's slope and offset are in the weights; its clipping is the rounding's.
         gate = self.rounded and op.activation == "hard_sigmoid"
-        x = FoldedConvolution(self._weighted(op.name), norm, self.grid, gate, self.freeze_after, name=op.name)(x)
+        layer = self._weighted(op.name)
+        padding = None if getattr(layer, "padding", op.padding) == op.padding or op.kernel == 1 else op.padding
+        x = FoldedConvolution(layer, norm, self.grid, gate, self.freeze_after, padding, name=op.name)(x)
         if self.rounded and separate_activation(op):
             x = self._rounding(pre_activation(op), None)(x)
         if op.activation != "linear" and not gate:

@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from mhmodels.export.errors import ExportError
+from mhmodels.network import WindowPadding
 
 Grid: TypeAlias = Literal["channel", "tensor", "asymmetric", "none"]
 """Grid of a kernel: symmetric per channel, symmetric per tensor, asymmetric per tensor (uint8), or no rounding."""
@@ -155,6 +156,8 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         grid: Of the kernel.
         gate: Whether a hard-sigmoid follows: (x + 3) / 6 is then part of the weights, and its clipping the next layer's.
         freeze_after: Training steps with batch statistics.
+        padding: Padding of the window, where it is another one than the convolution's: a network of unknown size has zeros of
+            their own before strides, which SAME has at some sizes. None for that of the convolution.
     """
 
     def __init__(
@@ -164,10 +167,11 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
         grid: Grid,
         gate: bool = False,
         freeze_after: int = 0,
+        padding: WindowPadding | None = None,
         **settings: object,
     ) -> None:
         super().__init__(**settings)
-        self.convolution, self.norm = convolution, norm
+        self.convolution, self.norm, self.padding = convolution, norm, padding
         self.grid, self.gate, self.freeze_after = grid, gate, freeze_after
         self.depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
 
@@ -253,14 +257,19 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
             x,
             kernel,
             strides=layer.strides,
-            padding=layer.padding,
+            padding=self.padding or layer.padding,
             dilation_rate=layer.dilation_rate,
             data_format="channels_last",
         )
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """Returns the shape of the output of the convolution."""
-        return tuple(self.convolution.compute_output_shape(input_shape))
+        shape = tuple(self.convolution.compute_output_shape(input_shape))
+        if self.padding is None or self.padding == self.convolution.padding:
+            return shape
+        sides = zip(input_shape[1:-1], self.convolution.kernel_size, self.convolution.strides, strict=True)
+        same = self.padding == "same"
+        return (shape[0], *(None if n is None else -(-(n if same else n - kernel + 1) // s) for n, kernel, s in sides), shape[-1])
 
     def get_config(self) -> dict[str, object]:
         """Returns the configuration for saving."""
@@ -271,6 +280,7 @@ class FoldedConvolution(keras.layers.Layer):  # type: ignore[misc]
             "grid": self.grid,
             "gate": self.gate,
             "freeze_after": self.freeze_after,
+            "padding": self.padding,
         }
 
     @classmethod

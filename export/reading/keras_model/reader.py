@@ -14,6 +14,7 @@ from mhmodels.blocks import OperationKind
 from mhmodels.export.errors import ExportError
 from mhmodels.export.reading.keras_model.layers import operation_of
 from mhmodels.export.reading.keras_model.operation_list import Front, OpFields, Size
+from mhmodels.export.reading.keras_model.zeros import without_paddings_of_same
 from mhmodels.network import IMAGE, Op
 
 if TYPE_CHECKING:
@@ -95,7 +96,8 @@ def read_model(model: keras.Model, size: tuple[int, int] | None = None) -> ReadM
             outputs = [reader.finished(name, f"{name}_{FLATTEN}") if len(tensor.shape) == 2 else name for name, tensor in pairs]
     except ExportError as error:
         raise UnreadError(str(error), reader.front) from error
-    return ReadModel(tuple(reader.ops.values()), reader.layers, reader.tensors, tuple(outputs), size, channels, reader.front)
+    ops = without_paddings_of_same(tuple(reader.ops.values()), {IMAGE: size}, outputs)
+    return ReadModel(ops, reader.layers, reader.tensors, tuple(outputs), size, channels, reader.front)
 
 
 class _Reader:
