@@ -55,7 +55,7 @@ DISTIL = Recipe(
     optimizer=Adam(beta_2=0.99, epsilon=1e-12),
     learning_rate=LearningRate(peak=1e-3, warmup=0.1),
     augmentation=Augmentation(area=(0.35, 1.0)),
-    patience=5,
+    patience=6,
 )
 
 RECIPES = {

@@ -178,9 +178,8 @@ class Recipe(Checked, frozen=True, kw_only=True):
         preprocessing: Preprocessing that replaces the network's own and is written to the weights file; None keeps the network's.
         evaluate_every: Number of epochs between evaluations. The last epoch is always evaluated.
         patience: Number of evaluations without improvement after which training stops. The result then has the weights of the
-            best evaluation, the one before the first step included; a better evaluation has a higher accuracy, or the same
-            accuracy and a lower loss. None trains all epochs and keeps the last weights.
-        max_bad_share: Largest share of pictures that may be unreadable, 0 to 1.
+            evaluation with the lowest loss, the one before the first step included. None trains all epochs and keeps the last
+            weights.
 
     Raises:
         RecipeError: A field is outside its limits; the message names it.

@@ -171,7 +171,7 @@ def test_bad_teachers_and_recipes_are_refused_by_field(place: Path, distilled: P
     assert "leave the field 'preprocessing' out of the recipe" in message(RecipeError, recipe=other)
     assert "field 'optimizer' is SGD, expected Adam" in message(RecipeError, recipe=recipe(optimizer=SGD()))
     data = open_pictures(str(place / "pictures"))._replace(test=None)
-    assert "field 'patience' is 5, which needs pictures to test on" in message(DataError, data=data)
+    assert "field 'patience' is 6, which needs pictures to test on" in message(DataError, data=data)
 
 
 def test_pictures_of_any_folder_are_found_and_divided(place: Path, tmp_path: Path) -> None:

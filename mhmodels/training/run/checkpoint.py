@@ -70,8 +70,8 @@ class EvaluatedEpoch(Checked, frozen=True, kw_only=True):
     loss: float
 
     def better_than(self, other: EvaluatedEpoch) -> bool:
-        """Returns whether the accuracy is higher, or equal with a lower loss."""
-        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        """Returns whether the loss is lower. The accuracy on a few dozen held-out pictures is too coarse to compare epochs."""
+        return self.loss < other.loss
 
 
 class RunProgress(msgspec.Struct, kw_only=True):
