@@ -20,6 +20,7 @@ INSTALL_REQUIRES = [
     "pillow>=10.4",
     "platformdirs>=4.2",
     "rich>=13.7",
+    "safetensors>=0.8",
     "scikit-learn>=1.5",
     "scipy>=1.13",
     "tensorflow>=2.19,<2.20; python_version < '3.12'",
@@ -46,7 +47,7 @@ EXTRAS_REQUIRE = {
 setup(
     # mhmodels/search, mhmodels/export and mhmodels/android_bench are links to the folders beside mhmodels/.
     packages=find_namespace_packages(include=["mhmodels", "mhmodels.*"]),
-    package_data={"": ["py.typed", "*.json", "*.jpg", "*.md", "*.html", "*.sh", "*.h5", "*.csv", "*.npz"]},
+    package_data={"": ["py.typed", "*.json", "*.jpg", "*.md", "*.txt", "*.html", "*.sh", "*.h5", "*.csv", "*.npz"]},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
 )

@@ -150,8 +150,9 @@ def decode_predictions(scores: ArrayLike, labels: LabelSource = None, top: int =
     Args:
         scores: A network's probabilities or logits, shape (pictures, outputs) or (outputs,).
         labels: Class names: a `mhmodels.weights.Labels`, a sequence of names in the order of the classes, or the path of a
-            weights file or of a text file with one name a line. None names each class by its index. Where one output more
-            than names is a background class, give a `Labels` that says which.
+            weights file or of a text file with one name a line, or `imagenet-1k` for the names of ImageNet's classes. None
+            names each class by its index. Where one output more than names is a background class, give a `Labels` that says
+            which.
         top: Number of classes for each picture, at least 1.
 
     Returns:

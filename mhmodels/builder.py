@@ -151,7 +151,9 @@ def _convolution(op: Op) -> keras.layers.Layer:
 
 
 def _classifier_activation(activation: str | None, name: str) -> keras.layers.Layer:
-    return keras.layers.Activation(activation or "linear", name=name, dtype="float32")
+    """Returns the last layer, which computes in float32 under mixed precision, and in float64 where everything does."""
+    dtype = "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"
+    return keras.layers.Activation(activation or "linear", name=name, dtype=dtype)
 
 
 def _check_options(pooling: str | None, dropout: float, features: bool, out_strides: Collection[int] | None) -> None:

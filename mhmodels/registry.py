@@ -134,6 +134,10 @@ def is_keras_file(model: str) -> bool:
     return model.endswith(".keras") and model not in zoo()
 
 
+_STATE_DICT = (
+    "a PyTorch file; import its weights with `mhmodels weights import {model} --model NAME -o NAME.weights.h5`. This expects "
+    "{expected}"
+)
 _FILES = {
     ".keras": "a Keras model, which `mhmodels export`, `consistency` and `verify --against` take; this expects {expected}",
     ".h5": "Keras' HDF5 file. If it holds weights, give the name of their network, and {model} as its weights (argument "
@@ -145,8 +149,9 @@ _FILES = {
     ".tflite": "a TFLite file, which `mhmodels verify` and `bench` take; this expects {expected}",
     ".onnx": "an ONNX file, which is not read; this expects {expected}",
     ".pb": "a TensorFlow graph, which is not read. Load it in TensorFlow, and import its weights with `mhmodels weights import`",
-    ".pt": "a PyTorch file, which is not read; this expects {expected}",
-    ".pth": "a PyTorch file, which is not read; this expects {expected}",
+    ".pt": _STATE_DICT,
+    ".pth": _STATE_DICT,
+    ".safetensors": _STATE_DICT,
 }
 """What files are that a MODEL argument is mistaken for, by their ending."""
 

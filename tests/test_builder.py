@@ -28,12 +28,13 @@ OPTIONS: dict[str, list[Any]] = {
 
 
 def _paired_rows() -> list[Row]:
-    """Every pair of options, and every model; the shallowest models where there are more rows, or a row takes long.
+    """Every pair of options, and every model: rows again where there are more models, the shallowest models where fewer.
 
     Saving and loading takes longer than all the rest of a row: these rows do it once for each head.
     """
     rows: list[Row] = [{**row, "saved": i % 7 == 3} for i, row in enumerate(covering_rows(OPTIONS))]
     models = sorted(list_models(), key=lambda name: len(lower(get_architecture(name)).ops))
+    rows += [{**row, "saved": False} for row in rows[: max(0, len(models) - len(rows))]]
     models = sorted([*models, *models[: len(rows) - len(models)]], key=models.index)
     longest_first = sorted(range(len(rows)), key=lambda i: (not rows[i]["saved"], -float(rows[i]["width"])))  # type: ignore[arg-type]
     assigned = dict(zip(longest_first, models, strict=True))

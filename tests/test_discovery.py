@@ -30,8 +30,8 @@ def test_list_sorts(sort: str, key: str, command: Command) -> None:
 
 def test_list_sorts_by_accuracy_with_the_unknown_last(command: Command) -> None:
     lines = command("list", "mobilenet_v*", "--sort", "top1").stdout.splitlines()
-    assert lines[1].startswith("mobilenet_v4_conv_large ")
-    assert lines[2].startswith("mobilenet_v4_conv_medium ")
+    assert lines[1].startswith("mobilenet_v4_conv_large.timm ")
+    assert lines[2].startswith("mobilenet_v4_conv_large ")
     assert lines[-1].startswith("mobilenet_v3_small_minimalistic.keras ")
 
 
@@ -162,3 +162,15 @@ def test_a_name_that_two_families_declare(tmp_path: Path) -> None:
         "import mhmodels\ntry:\n    mhmodels.list_models()\nexcept mhmodels.MhmodelsError as error:\n    print(error)"
     )
     assert "declares 'mobilenet_v1', which another family declares already" in _python(program, tmp_path)
+
+
+def test_list_shows_public_weights_and_how_to_get_them(command: Command) -> None:
+    said = command("list", "mobilenet_v2*", "--weights").stdout
+    assert "mobilenet_v2.torchvision\n" in said
+    assert "  @1     torchvision's ImageNet weights MobileNet_V2_Weights.IMAGENET1K_V2, 72.154 %: --weights imagenet\n" in said
+    assert "huggingface.co/timm/mobilenetv2_050.lamb_in1k: model.safetensors" in said
+    rows = json.loads(command("list", "--weights", "--json").stdout)["models"]
+    assert {row["name"] for row in rows} >= {"multi_max", "mobilenet_v4_conv_small.timm", "efficientnet_lite0"}
+    assert all(row["weights"] for row in rows)
+    assert "multi_avg.tunas" not in {row["name"] for row in rows}
+    assert "no public weights" in command("list", "proxylessnas*", "--weights").stderr

@@ -1,4 +1,4 @@
-"""The command `mhmodels list`: the networks of the zoo with their counts and published accuracies."""
+"""The command `mhmodels list`: the networks of the zoo with their counts, published accuracies and public weights."""
 
 from __future__ import annotations
 
@@ -69,10 +69,12 @@ def parse_count(text: str) -> float:
 @click.option(
     "--max-input-size", type=int, metavar="N", help="List only networks with an input of at most N x N pixels, for example 224."
 )
+@click.option("--weights", is_flag=True, help="List only networks with public trained weights, and how to get these.")
 @json_option
 def list_command(
     pattern: str,
     sort: str,
+    weights: bool,
     max_params: float | None,
     max_madds: float | None,
     max_input_size: int | None,
@@ -82,13 +84,24 @@ def list_command(
 
     PATTERN is a shell pattern such as 'mobilenet_v3*'. Counts are for width 1.0, the network's own input size and 1000
     classes. Parameters are the weights of convolution and dense kernels, as the paper counts them. --sort top1 uses the
-    accuracy at width 1.0; networks without a published accuracy at that width come last.
+    accuracy at width 1.0; networks without a published accuracy at that width come last. --weights shows the trained weights
+    that others publish: those with a registered name are downloaded by `--weights NAME` of other commands, and the files of all
+    others are read by `mhmodels weights import`.
     """
     if not list_models(pattern):
         raise UnknownNameError("model pattern", pattern, zoo(), "(`mhmodels list` shows all)")
     names = list_models(pattern, max_params=max_params, max_madds=max_madds, max_input_size=max_input_size)
     rows = sorted((_row(name) for name in names), key=SORTS[sort])
-    if as_json:
+    if weights:
+        public = {row["name"]: _public_weights(row["name"]) for row in rows}
+        rows = [row for row in rows if public[row["name"]]]
+        if as_json:
+            emit_json({"models": [{**row, "weights": public[row["name"]]} for row in rows]})
+        elif not rows:
+            note("no public weights of these networks are known; `mhmodels list --weights` shows all that have some")
+        else:
+            _print_weights({row["name"]: public[row["name"]] for row in rows})
+    elif as_json:
         emit_json({"models": rows})
     elif not rows:
         note("no network is as small as that; `mhmodels list --sort params` and `--sort madds` show the smallest first")
@@ -110,6 +123,52 @@ def _row(name: str) -> _Row:
         "madds": counts.madds,
         "published": [published._asdict() for published in entry.published],
     }
+
+
+class _WeightsRow(TypedDict):
+    width_multiplier: float
+    weights: str
+    how: str
+    top1: float | None
+
+
+def _public_weights(name: str) -> list[_WeightsRow]:
+    """Trained weights of a network: the registered ones, then those that others publish, by width."""
+    # Here, not above: it reads weight files, and with them numpy and h5py.
+    from mhmodels.registry import resolve
+    from mhmodels.weights.downloading.registered import entries
+
+    rows: list[_WeightsRow] = [
+        {
+            "width_multiplier": resolve(entry.model).width_multiplier,
+            "weights": entry.description,
+            "how": f"--weights {entry.name}",
+            "top1": max((claim.top1 for claim in entry.accuracy), default=None),
+        }
+        for entry in entries()
+        if entry.model.partition("@")[0] == name
+    ]
+    for public in zoo()[name].weights:
+        for i, width in enumerate(public.width_multipliers):
+            own = public.names[i] if public.names else ""
+            how = f"{public.how.replace('NAME', own)}, then " if public.how else ""
+            rows.append(
+                {
+                    "width_multiplier": width,
+                    "weights": f"{public.origin} {own}".strip(),
+                    "how": f"{how}mhmodels weights import",
+                    "top1": None,
+                }
+            )
+    return sorted(rows, key=lambda row: (row["width_multiplier"], not row["how"].startswith("--weights")))
+
+
+def _print_weights(public: dict[str, list[_WeightsRow]]) -> None:
+    for name, rows in public.items():
+        click.echo(name)
+        for row in rows:
+            accuracy = "" if row["top1"] is None else f", {row['top1']:g} %"
+            click.echo(f"  {'@' + format(row['width_multiplier'], 'g'):<6} {row['weights']}{accuracy}: {row['how']}")
 
 
 def _print(rows: list[_Row]) -> None:

@@ -57,9 +57,10 @@ def weights() -> None:
     is_flag=True,
     help="Import the moving averages of the optimiser, with which TF Model Garden evaluates, instead of the trained variables.",
 )
-@click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric")), default=None,
+@click.option("--preprocessing", type=click.Choice(("tf_model_garden", "imagenet", "symmetric", "torchvision")), default=None,
               help="Preprocessing of the pictures with which the network was trained.  [default: tf_model_garden for a "
-                   "checkpoint, else the rule in the .keras file, else the network's own]")  # fmt: skip
+                   "checkpoint, the rule in the .keras file or in timm's config.json, torchvision for its weights, else the "
+                   "network's own]")  # fmt: skip
 @click.option(
     "--labels",
     "label_file",
@@ -67,7 +68,7 @@ def weights() -> None:
     default=None,
     help="Text file with class names, one per line, to store in the weights file.",
 )
-@click.option("--label-set", default=None, help="Name of the label set, for example imagenet-1k.")
+@click.option("--label-set", default=None, help="Name of the label set. The class names of imagenet-1k come with the package.")
 @click.option("--background", type=click.Choice(("none", "first", "last", "unknown")), default=None,
               help="Which output is the background class.  [default: none; unknown for 1001 outputs]")  # fmt: skip
 @click.option("--licence", default=None, help="Licence of the weights, for example Apache-2.0.")
@@ -91,12 +92,12 @@ def import_command(
     as_json: bool,
     **stated: Unpack[_Stated],
 ) -> None:
-    """Import weights from a TensorFlow checkpoint (TF Model Garden) or a Keras file.
+    """Import weights from a TensorFlow checkpoint (TF Model Garden), a Keras file or a state dict of PyTorch.
 
-    CHECKPOINT is the prefix, one file or the folder of a TensorFlow checkpoint, or a .h5, .weights.h5 or .keras file, for
-    example of keras.applications. Variables are matched by the order and shapes of the layers; each variable is used exactly
-    once or reported as unused. If CHECKPOINT is a weights file of mhmodels, its description is kept, and each option replaces
-    one field of the description.
+    CHECKPOINT is the prefix, one file or the folder of a TensorFlow checkpoint; a .h5, .weights.h5 or .keras file, for example
+    of keras.applications; or a .safetensors or .pth file of timm, torchvision or EfficientNet-PyTorch. Variables are matched
+    by the order and shapes of the layers; each variable is used exactly once or reported as unused. If CHECKPOINT is a weights
+    file of mhmodels, its description is kept, and each option replaces one field of the description.
     """
     check_places({"--output": output}, (Path(checkpoint), label_file))
     if output.exists() and not overwrite:
@@ -187,8 +188,9 @@ def _checked_info(file: str) -> WeightsInfo | None:
     """Returns the description of a weights file of mhmodels after checking its hash; None for any other file."""
     from mhmodels.weights.files import open_weights, read_arrays
     from mhmodels.weights.sources.checkpoint import find_checkpoint
+    from mhmodels.weights.sources.state_dict import is_state_dict
 
-    if find_checkpoint(file) is not None or not Path(file).is_file():
+    if find_checkpoint(file) is not None or not Path(file).is_file() or is_state_dict(file):
         return None
     with open_weights(file) as opened:
         if opened.info is not None:
@@ -212,6 +214,7 @@ def _imported(done: Imported) -> dict[str, object]:
         "unused": done.unused,
         "training_state": done.training_state,
         "averages": done.averages,
+        "notes": list(done.notes),
     }
 
 
@@ -223,6 +226,8 @@ def _print_imported(done: Imported) -> None:
     network = done.architecture
     click.echo(f"{done.path}: {network.name} at width {network.width_multiplier:g}, {done.info.holds}")
     click.echo(f"  from     {done.source}, its {done.part}: {done.used} variables, each used once")
+    rule = done.info.preprocessing
+    click.echo(f"  pictures mean {list(rule.mean)}, std {list(rule.std)}, crop {rule.crop_fraction:g}, {rule.interpolation}")
     click.echo(f"  sha256   {done.info.sha256}")
     if done.info.holds == "the whole network":
         click.echo(f"  classes  {network.classes}, background {done.info.labels.background}")
@@ -231,8 +236,10 @@ def _print_imported(done: Imported) -> None:
     if done.unused:
         more = f" and {len(done.unused) - SHOWN_NAMES} more" if len(done.unused) > SHOWN_NAMES else ""
         click.echo(f"  unused   {len(done.unused)}: {', '.join(done.unused[:SHOWN_NAMES])}{more}")
+    for text in done.notes:
+        note(f"note: {text}")
     if done.averages is False:
-        note("note: the optimizer keeps moving averages, which its trainer evaluates with; --averages takes them")
+        note("note: the file has moving averages, which the trainer evaluates with; --averages takes them")
     if done.info.labels.background == "unknown":
         note(
             f"note: {network.classes} outputs: say where the background is with --background first (slim, most TFRecords), "

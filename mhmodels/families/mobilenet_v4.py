@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from mhmodels.architecture import Architecture, Block, Conv, Head
-from mhmodels.families.rows import IMAGENET, PublishedAccuracy, ZooModel, conv, fused, uib
+from mhmodels.families.rows import (
+    IMAGENET,
+    TIMM,
+    PublishedAccuracy,
+    ZooModel,
+    conv,
+    fused,
+    timm_networks,
+    timm_variant,
+    timm_weights,
+    uib,
+)
 
 PAPER = "arXiv 2404.10518"
 
@@ -91,26 +104,85 @@ LARGE: tuple[tuple[Block, ...], ...] = (
     ),
 )
 
+
+def _as_timm(base: Architecture) -> Architecture:
+    """Returns a network as timm defines it: a stem that keeps its width below 1, and a last convolution that keeps it always."""
+    stem = msgspec.structs.replace(base.stem[0], scaling="above_one")
+    hidden = msgspec.structs.replace(base.head.hidden[0], scaling="never")
+    rule = IMAGENET if base is CONV_SMALL else msgspec.structs.replace(IMAGENET, crop_fraction=0.95)
+    return timm_variant(base, stem=(stem,), head=Head(features=base.head.features, hidden=(hidden,)), preprocessing=rule)
+
+
+CONV_SMALL = _architecture("mobilenet_v4_conv_small", 224, conv(3, 2, 32), SMALL)
+CONV_MEDIUM = _architecture("mobilenet_v4_conv_medium", 256, conv(3, 2, 32), MEDIUM)
+CONV_LARGE = _architecture("mobilenet_v4_conv_large", 384, conv(3, 2, 24), LARGE)
+TIMM_NOTE = (
+    "Symmetric padding and epsilon 1e-5. The stem keeps its width below 1; the convolution after pooling has 1280 channels at"
+    " every width."
+)
+
 MODELS = (
     ZooModel(
-        _architecture("mobilenet_v4_conv_small", 224, conv(3, 2, 32), SMALL),
+        CONV_SMALL,
         "MobileNetV4-Conv-Small",
         PAPER,
         (PublishedAccuracy(73.8, 1.0, PAPER),),
         "MobileNetV4ConvSmall",
     ),
     ZooModel(
-        _architecture("mobilenet_v4_conv_medium", 256, conv(3, 2, 32), MEDIUM),
+        CONV_MEDIUM,
         "MobileNetV4-Conv-Medium",
         PAPER,
         (PublishedAccuracy(79.9, 1.0, PAPER),),
         "MobileNetV4ConvMedium",
     ),
     ZooModel(
-        _architecture("mobilenet_v4_conv_large", 384, conv(3, 2, 24), LARGE),
+        CONV_LARGE,
         "MobileNetV4-Conv-Large",
         PAPER,
         (PublishedAccuracy(82.9, 1.0, PAPER),),
         "MobileNetV4ConvLarge",
+    ),
+    ZooModel(
+        _as_timm(CONV_SMALL),
+        "MobileNetV4-Conv-Small as timm defines it",
+        TIMM,
+        (PublishedAccuracy(73.76, 1.0, TIMM), PublishedAccuracy(64.76, 0.5, TIMM)),
+        weights=(
+            timm_weights(
+                ("mobilenetv4_conv_small_050.e3000_r224_in1k", 0.5),
+                "mobilenetv4_conv_small.e2400_r224_in1k",
+                "mobilenetv4_conv_small.e1200_r224_in1k",
+                "mobilenetv4_conv_small.e3600_r256_in1k",
+            ),
+        ),
+        note=TIMM_NOTE,
+        counterparts=timm_networks(
+            ("mobilenetv4_conv_small_035", 0.35), ("mobilenetv4_conv_small_050", 0.5), "mobilenetv4_conv_small"
+        ),
+    ),
+    ZooModel(
+        _as_timm(CONV_MEDIUM),
+        "MobileNetV4-Conv-Medium as timm defines it",
+        TIMM,
+        (PublishedAccuracy(79.93, 1.0, TIMM),),
+        weights=(
+            timm_weights(
+                "mobilenetv4_conv_medium.e500_r256_in1k",
+                "mobilenetv4_conv_medium.e500_r224_in1k",
+                "mobilenetv4_conv_medium.e250_r384_in12k_ft_in1k",
+            ),
+        ),
+        note=TIMM_NOTE,
+        counterparts=timm_networks("mobilenetv4_conv_medium"),
+    ),
+    ZooModel(
+        _as_timm(CONV_LARGE),
+        "MobileNetV4-Conv-Large as timm defines it",
+        TIMM,
+        (PublishedAccuracy(82.95, 1.0, TIMM),),
+        weights=(timm_weights("mobilenetv4_conv_large.e600_r384_in1k", "mobilenetv4_conv_large.e500_r256_in1k"),),
+        note=TIMM_NOTE,
+        counterparts=timm_networks("mobilenetv4_conv_large"),
     ),
 )

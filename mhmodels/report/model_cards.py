@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mhmodels.architecture import Architecture
 from mhmodels.complexity import complexity
-from mhmodels.families.rows import ZooModel
+from mhmodels.families.rows import PublicWeights, ZooModel
 from mhmodels.network import lower
 from mhmodels.registry import zoo
 
@@ -119,10 +119,15 @@ def _weights(entry: ZooModel) -> str:
         if known.model.partition("@")[0] == name
     ]
     lines += [
-        f"- {weights.origin}, at widths {_numbers(weights.width_multipliers)}, read by `mhmodels weights import`"
+        f"- {weights.origin}, at widths {_numbers(weights.width_multipliers)}, read by `mhmodels weights import`{_names(weights)}"
         for weights in entry.weights
     ]
     return "\n".join(lines) or NO_WEIGHTS
+
+
+def _names(weights: PublicWeights) -> str:
+    """Returns the publisher's names of weights and how to get them."""
+    return f": {', '.join(weights.names)} ({weights.how})" if weights.names else ""
 
 
 def _claims(claims: Iterable[Claim]) -> str:

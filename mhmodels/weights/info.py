@@ -235,9 +235,10 @@ def content_hash(arrays: Mapping[tuple[str, VariableRole], NDArray[np.generic]])
         '0f53b80e'
     """
     digest = hashlib.sha256()
-    for (layer, role), array in sorted(arrays.items()):
+    for layer, role in sorted(arrays):
+        array = arrays[layer, role]
         little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
         shape = "x".join(str(side) for side in array.shape)
         digest.update(f"{layer}/{role} {array.dtype.name} {shape}\n".encode())
-        digest.update(little.tobytes())
+        digest.update(little.data)
     return digest.hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
 import os
 import re
 from collections.abc import Sequence
@@ -18,6 +20,8 @@ from mhmodels.weights.info import NO_LINE_ENDS, Labels
 
 LARGEST_FILE = 16 << 20
 BACKGROUND = "background"
+LABEL_SETS = "label_sets"
+"""Folder of the package with the names of public label sets."""
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 LabelSource: TypeAlias = Labels | Sequence[str] | str | os.PathLike[str] | None
@@ -79,6 +83,18 @@ def read_labels(path: str | os.PathLike[str]) -> tuple[str, ...]:
     return names
 
 
+@functools.cache
+def label_set_names(name: str) -> tuple[str, ...]:
+    """Returns the class names of a label set that comes with the package, such as `imagenet-1k`; none for any other name.
+
+    Source: WordNet 3.0 (`mhmodels/weights/label_sets/README.md`).
+    """
+    if not re.fullmatch(r"[a-z0-9-]+", name):
+        return ()
+    file = importlib.resources.files("mhmodels.weights") / LABEL_SETS / f"{name}.txt"
+    return tuple(file.read_text("utf-8").splitlines()) if file.is_file() else ()
+
+
 def decode_predictions(scores: ArrayLike, labels: LabelSource = None, top: int = 5) -> list[list[Prediction]]:
     """Returns the classes with the highest scores for each picture; see `mhmodels.decode_predictions`."""
     values: NDArray[np.generic] = np.asarray(scores)
@@ -112,6 +128,8 @@ def _labels(labels: LabelSource) -> Labels:
         return Labels()
     if isinstance(labels, Labels):
         return labels
+    if isinstance(labels, str) and (names := label_set_names(labels)):
+        return Labels(name=labels, names=names)
     if isinstance(labels, (str, os.PathLike)):
         if not Path(labels).name.endswith((".h5", ".keras")):
             return Labels(names=read_labels(labels))

@@ -19,9 +19,12 @@ import msgspec
 
 from mhmodels.architecture import Architecture, Head
 from mhmodels.errors import WeightsError
+from mhmodels.families.rows import ZooModel
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 from mhmodels.registry import zoo
 from mhmodels.weights.sources.source import NORM_ROLES, Layer, LayerKind, Part, Variable, VariableRole, WeightsSource
+from mhmodels.weights.sources.torch_layout import tensor_name, tensor_shape
+from mhmodels.weights.sources.torch_names import SCHEMES
 
 COMMON_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
 """Tried first: published multipliers. Several multipliers can round to one network; the first that fits is taken."""
@@ -113,7 +116,7 @@ def match(source: WeightsSource, architecture: Architecture, *, width: float | N
             network of the zoo fits instead.
     """
     if not source.parts or not any(part.layers for part in source.parts):
-        raise WeightsError(f"{source.path}: a {source.kind} with {len(source.variables)} variables, but no Keras model in it")
+        raise WeightsError(f"{source.path}: a {source.kind} with {len(source.variables)} variables, but no model in it")
     parts = sorted(source.parts, key=lambda part: -len(part.layers))
     for part in parts:
         found = fit(part, architecture, _widths() if width is None else (width,))
@@ -176,15 +179,27 @@ def same_network(one: Architecture, other: Architecture) -> bool:
     )
 
 
+def takes(entry: ZooModel, origin: str) -> bool:
+    """Returns whether an entry of the zoo takes the state dicts of a package; every entry takes those of TensorFlow and Keras."""
+    packages = {scheme.origin for scheme in SCHEMES}
+    return origin not in packages or any(counterpart.package == origin for counterpart in entry.counterparts)
+
+
 def candidates(source: WeightsSource) -> list[str]:
-    """Returns networks of the zoo that a source may hold, as NAME@WIDTH at the common widths; variants come last."""
+    """Returns networks of the zoo that a source may hold, as NAME@WIDTH at the common widths.
+
+    Variants come last; for a state dict of PyTorch they come first, because they pad as PyTorch does.
+    """
     parts = sorted(source.parts, key=lambda part: -len(part.layers))
     found = []
     for name, entry in zoo().items():
+        if not takes(entry, source.origin):
+            continue
         fits = next((m for part in parts if (m := fit(part, entry.architecture, COMMON_WIDTHS)) is not None), None)
         if fits is not None:
             found.append(f"{name}@{fits.architecture.width_multiplier:g}")
-    return sorted(found, key=lambda name: ("." in name.partition("@")[0], name))
+    variants_last = source.origin in ("keras", "tf_model_garden")
+    return sorted(found, key=lambda name: (("." in name.partition("@")[0]) == variants_last, name))
 
 
 def _assign(part: Part, wanted: tuple[Target, ...]) -> dict[tuple[str, VariableRole], Variable]:
@@ -254,6 +269,9 @@ def _difference(parts: list[Part], architecture: Architecture, width: float | No
         return f"'{part.name}' has layers that no network here has ({', '.join(other[:3])})"
     counts = {kind: sum(layer.kind == kind for layer in part.layers) for kind in KINDS}
     extent = next((e for e in EXTENTS if _counts(architecture, e) == counts), None)
+    if any(variable.stored for layer in part.layers for variable in layer.variables.values()):
+        widths = COMMON_WIDTHS if width is None else (width,)
+        return max(_first_tensor(part, architecture, extent or EXTENTS[0], w) for w in widths)[1]
     if extent is None:
         found = ", ".join(f"{counts[kind]} {KIND_NAMES[kind]}s" for kind in KINDS)
         wanted = _counts(architecture, EXTENTS[0])
@@ -279,6 +297,36 @@ def _first_difference(part: Part, architecture: Architecture, extent: Extent, wi
                 )
             agreed += 1
     return agreed, "its last convolution does not read what the network ends with"
+
+
+def _first_tensor(part: Part, architecture: Architecture, extent: Extent, width: float) -> tuple[int, str]:
+    """Returns how many layers of a state dict agree at a width, and the first tensor that does not, as PyTorch stores it."""
+    channels = next((layer.variables["kernel"].shape[-2] for layer in part.layers if layer.kind == "conv"), 1)
+    scaled = architecture.at(width_multiplier=width, input_channels=max(1, channels))
+    wanted = targets(scaled, top=extent.top, classifier=extent.classifier)
+    at = f"{architecture.name} at width {width:g}"
+    for i, (layer, target) in enumerate(zip(part.layers, wanted, strict=False)):
+        dense = any(variable.stored is not None and len(variable.stored) == 2 for variable in layer.variables.values())
+        if layer.kind != target.kind:
+            shape = list(tensor_shape(layer.kind, "kernel", next(iter(layer.variables.values())).shape, dense=dense))
+            expected = f"a {KIND_NAMES[target.kind]} ({target.name} of {at})"
+            return i, f"'{layer.name}' is a {KIND_NAMES[layer.kind]} {shape}, expected {expected}"
+        for role in sorted(layer.variables.keys() | target.shapes.keys(), key=lambda role: (role != "kernel", role)):
+            shapes = layer.variables[role].shape if role in layer.variables else None, target.shapes.get(role)
+            if shapes[0] == shapes[1] or (target.name == LOGITS and None not in shapes):
+                continue
+            texts = [
+                "missing" if shape is None else str(list(tensor_shape(layer.kind, role, shape, dense=dense))) for shape in shapes
+            ]
+            name = f"{layer.name}.{tensor_name(layer.kind, role)}"
+            return i, f"tensor '{name}' is {texts[0]}, expected {texts[1].replace('missing', 'none')} ({target.name} of {at})"
+    more, fewer = len(part.layers) - len(wanted), len(wanted) - len(part.layers)
+    if more > 0:
+        surplus = ", ".join(f"'{layer.name}'" for layer in part.layers[len(wanted) : len(wanted) + 3])
+        return len(wanted), f"it has {more} more layers than {at}: {surplus}"
+    return len(
+        part.layers
+    ), f"it ends with '{part.layers[-1].name}', expected {fewer} more layers ({wanted[len(part.layers)].name} of {at})"
 
 
 def _text(shapes: dict[VariableRole, tuple[int, ...]]) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TypedDict
 
@@ -16,12 +16,41 @@ from numpy.typing import NDArray
 from mhmodels.architecture import Architecture, Padding
 from mhmodels.errors import WeightsError
 from mhmodels.system.addresses import without_secrets
-from mhmodels.system.files import write_atomically
+from mhmodels.system.files import replaced
+from mhmodels.system.spool import SpoolFile
 from mhmodels.weights.files import KERAS_CLASSES, LARGEST_INFO, SUFFIX, shape_text
 from mhmodels.weights.info import Arrays, Claim, Labels, Learned, WeightsInfo, content_hash
 from mhmodels.weights.matching import EXTENTS, Target, targets
 from mhmodels.weights.sources.keras_file import INFO_PATH
 from mhmodels.weights.sources.source import VariableRole
+
+COPIED_BYTES = 1 << 20
+"""Bytes that are copied at a time."""
+
+
+class DeferredArrays(Mapping[tuple[str, VariableRole], NDArray[np.float32]]):
+    """Arrays that are read each time they are asked for, so that a large file needs the memory of its largest array.
+
+    Args:
+        shapes: Shapes by (Keras layer name, role).
+        readers: Functions that return the arrays.
+    """
+
+    def __init__(
+        self,
+        shapes: Mapping[tuple[str, VariableRole], tuple[int, ...]],
+        readers: Mapping[tuple[str, VariableRole], Callable[[], NDArray[np.float32]]],
+    ) -> None:
+        self.shapes, self._readers = shapes, readers
+
+    def __getitem__(self, key: tuple[str, VariableRole]) -> NDArray[np.float32]:
+        return self._readers[key]()
+
+    def __iter__(self) -> Iterator[tuple[str, VariableRole]]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
 
 
 class WeightsDescription(TypedDict, total=False):
@@ -54,7 +83,7 @@ def write_weights(
         path: Path that ends with `.weights.h5`.
         architecture: Network at its width, number of classes and preprocessing.
         arrays: Arrays by (Keras layer name, role): all of the network, or all but the classifier's, or all but the top's. They
-            are stored as float32.
+            are stored as float32. `DeferredArrays` are read one by one, and their readers check that they are finite.
         labels: Meaning of the outputs.
         source: Origin of the weights, in words. Passwords and tokens in addresses are removed.
         licence: Licence of the weights, as an SPDX name where there is one.
@@ -82,10 +111,7 @@ def write_weights(
     if not target.name.endswith(SUFFIX):
         raise WeightsError(f"{path}: expected a name that ends with {SUFFIX}, because Keras loads no other; give {path}{SUFFIX}")
     wanted, holds = _extent(architecture, arrays)
-    floats: Arrays = {key: np.asarray(array, np.float32) for key, array in arrays.items()}
-    for (layer, role), array in floats.items():
-        if not np.isfinite(array).all():
-            raise WeightsError(f"{layer}/{role}: NaN or infinite values, expected finite weights")
+    floats = arrays if isinstance(arrays, DeferredArrays) else _finite(arrays)
     labels = labels or Labels()
     labels.check(architecture.classes)
     info = WeightsInfo(
@@ -104,8 +130,19 @@ def write_weights(
         created_by=f"mhmodels {_version()}",
     )
     _check_size(target, info)
-    _replace(target, _encode(wanted, floats, info))
+    with SpoolFile() as content:
+        _encode(content, wanted, floats, info)
+        _replace(target, content)
     return info
+
+
+def _finite(arrays: Mapping[tuple[str, VariableRole], NDArray[np.generic]]) -> Arrays:
+    """Returns the arrays as float32, which all have finite values."""
+    floats: Arrays = {key: np.asarray(array, np.float32) for key, array in arrays.items()}
+    for (layer, role), array in floats.items():
+        if not np.isfinite(array).all():
+            raise WeightsError(f"{layer}/{role}: NaN or infinite values, expected finite weights")
+    return floats
 
 
 def _public_claim(claim: Claim) -> Claim:
@@ -122,23 +159,29 @@ def _check_size(path: Path, info: WeightsInfo) -> None:
         )
 
 
-def _replace(target: Path, content: bytes) -> None:
+def _replace(target: Path, content: SpoolFile) -> None:
     """Puts a file in place whole: beside the target first, then renamed.
 
     Raises:
         WeightsError: The folder cannot be written to, or the disk is full; what stood at the target still does.
     """
+    content.seek(0)
     try:
-        write_atomically(target, content)
+        with replaced(target) as beside, beside.open("wb") as file:
+            shutil.copyfileobj(content, file, COPIED_BYTES)
     except OSError as error:
         kept = "; the file that was there is unchanged" if target.is_file() else ""
         raise WeightsError(f"{target}: cannot be written ({error.strerror}){kept}") from error
 
 
-def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> bytes:
-    """Returns the content of the file. It is made in memory, because HDF5's library does not recover from a full disk."""
+def _encode(
+    content: SpoolFile,
+    wanted: tuple[Target, ...],
+    arrays: Mapping[tuple[str, VariableRole], NDArray[np.float32]],
+    info: WeightsInfo,
+) -> None:
+    """Writes the content of the file. It is made in memory, because HDF5's library does not recover from a full disk."""
     numbers = dict.fromkeys(KERAS_CLASSES.values(), 0)
-    content = io.BytesIO()
     with h5py.File(content, "w") as file:
         for target in wanted:
             class_name = KERAS_CLASSES[target.kind]
@@ -149,14 +192,16 @@ def _encode(wanted: tuple[Target, ...], arrays: Arrays, info: WeightsInfo) -> by
             for i, role in enumerate(target.shapes):
                 group[str(i)] = arrays[target.name, role]
         file[INFO_PATH] = np.frombuffer(info.to_json(), np.uint8)
-    return content.getvalue()
 
 
 def _extent(
     architecture: Architecture, arrays: Mapping[tuple[str, VariableRole], NDArray[np.generic]]
 ) -> tuple[tuple[Target, ...], str]:
     """Returns the layers that the arrays belong to, and which part of the network they are."""
-    found = {key: tuple(array.shape) for key, array in arrays.items()}
+    if isinstance(arrays, DeferredArrays):
+        found = dict(arrays.shapes)
+    else:
+        found = {key: tuple(array.shape) for key, array in arrays.items()}
     shapes: dict[tuple[str, VariableRole], tuple[int, ...]] = {}
     for extent in reversed(EXTENTS):
         wanted = targets(architecture, top=extent.top, classifier=extent.classifier)

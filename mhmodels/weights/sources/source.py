@@ -1,7 +1,7 @@
 """The common form of weights of other programs: layers in order, whatever file or object they come from.
 
-A reader (`checkpoint`, `keras_file`) turns its format into a `WeightsSource`; `matching` maps a source onto a network. Only
-names and shapes are read until a mapping is found.
+A reader (`checkpoint`, `keras_file`, `state_dict`) turns its format into a `WeightsSource`; `matching` maps a source onto a
+network. Only names and shapes are read until a mapping is found.
 """
 
 from __future__ import annotations
@@ -27,12 +27,14 @@ class Variable(NamedTuple):
         shape: Stored shape; a dense kernel is (in, out).
         dtype: NumPy's name of the type, or the source's own.
         read: Function that returns the array.
+        stored: Shape in the source, where `shape` is that of the array transposed for Keras; None where both are the same.
     """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     read: Callable[[], NDArray[np.generic]]
+    stored: tuple[int, ...] | None = None
 
 
 class Layer(NamedTuple):
@@ -61,7 +63,7 @@ class WeightsSource(NamedTuple):
         training_state: Names of optimizer slots, counters and the like.
         averages: Exponential moving averages by the names of their variables, where the optimizer keeps them.
         step: Training step, if it is stored.
-        origin: Definer of such networks: `tf_model_garden` or `keras`.
+        origin: Definer of such networks: `tf_model_garden`, `keras`, or a package of PyTorch.
     """
 
     path: str
@@ -71,7 +73,7 @@ class WeightsSource(NamedTuple):
     training_state: tuple[str, ...] = ()
     averages: dict[str, Variable] = {}  # noqa: RUF012 - never written to
     step: int | None = None
-    origin: Literal["tf_model_garden", "keras"] = "keras"
+    origin: Literal["tf_model_garden", "keras", "timm", "torchvision", "lukemelas"] = "keras"
 
 
 def layer_of(name: str, variables: dict[VariableRole, Variable]) -> Layer:
