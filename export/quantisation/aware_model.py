@@ -14,7 +14,7 @@ from mhmodels.export.graph.operations import Float32Array, Graph, Range, fold_la
 from mhmodels.export.quantisation.aware_assembly import Assembly, AwareLayers, AwareRecord
 from mhmodels.export.quantisation.aware_layers import EMA, FoldedConvolution, Quantise, QuantisedImage, nudged
 from mhmodels.export.quantisation.scheme import calibrated_tensors
-from mhmodels.network import IMAGE, lower
+from mhmodels.network import IMAGE, LOGITS, lower
 from mhmodels.weights.info import Learned, WeightsInfo
 from mhmodels.weights.writing import WeightsDescription, write_weights
 
@@ -128,6 +128,46 @@ def _float_layers(model: keras.Model) -> dict[str, keras.layers.Layer]:
 
 def _folded(model: keras.Model) -> list[FoldedConvolution]:
     return [layer for layer in model.layers if isinstance(layer, FoldedConvolution)]
+
+
+def block_outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Returns the feature maps of a quantisation-aware model that a distillation compares, by operation.
+
+    These are the sums of residual connections and the convolutions without activation, which end the blocks of a network.
+    """
+    kinds = ("conv", "add")
+    names = [op.name for op in made_as(model).ops if op.kind in kinds and op.activation == "linear" and op.name != LOGITS]
+    return {name: model.get_layer(f"{name}_range").output for name in names}
+
+
+def hold_kernels(model: keras.Model) -> keras.Model:
+    """Excludes the kernels of a quantisation-aware model from training, and returns the model.
+
+    A distillation learns biases and batch normalisation, which compensate the rounding errors of the kernels. Kernels that move
+    are rounded anew in each step, which costs more than a distillation of some hundred pictures wins.
+    """
+    for layer in _folded(model):
+        layer.convolution.kernel.trainable = False
+    return model
+
+
+def step_sizes(model: keras.Model) -> dict[str, Float32Array]:
+    """Returns the natural step of each bias and batch normalisation of a quantisation-aware model, by the path of the variable.
+
+    A variable that is added to a tensor (bias, beta) has the span of the range of this tensor, and a factor (gamma) has its own
+    magnitude.
+    """
+    spans = {layer.tensor: np.ptp(_values(layer.range)) for layer in learning_layers(model)}
+    sizes: dict[str, Float32Array] = {}
+    for layer in _folded(model):
+        span = np.asarray(spans.get(f"{layer.name}/pre", spans.get(layer.name, 1.0)), np.float32)
+        if layer.convolution.use_bias:
+            sizes[layer.convolution.bias.path] = span
+        if layer.norm is not None and layer.norm.beta is not None:
+            sizes[layer.norm.beta.path] = span
+        if layer.norm is not None and layer.norm.gamma is not None:
+            sizes[layer.norm.gamma.path] = np.abs(_values(layer.norm.gamma))
+    return sizes
 
 
 def learning_layers(model: keras.Model) -> list[Quantise]:

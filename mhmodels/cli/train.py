@@ -1,4 +1,4 @@
-"""The command `mhmodels train`: float and quantisation-aware training."""
+"""The command `mhmodels train`: float training, quantisation-aware training, and distillation without labels."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ class RunOptions:
     quantize_aware: QuantisedFormat | None
     granularity: Granularity | None
     freeze_after: int | None
+    distil: bool
+    temperature: float | None
     resume: bool
 
 
@@ -116,7 +118,19 @@ run_options = option_group(
         default=None,
         metavar="STEPS",
         help="With --quantize-aware: number of steps after which batch normalisation uses frozen moving statistics.  "
-        "[default: half of the run]",
+        "[default: half of the run; with --distil 0]",
+    ),
+    click.option(
+        "--distil",
+        is_flag=True,
+        help="With --quantize-aware: learn the scores of the float network of --weights instead of labels. --data may be any "
+        "folder of pictures.",
+    ),
+    click.option(
+        "--temperature",
+        type=FiniteRange(0, min_open=True),
+        default=None,
+        help="With --distil: number above 0 by which the logits of both networks are divided.  [default: 1]",
     ),
     click.option("--resume", is_flag=True, help="Continue the interrupted run in RUNDIR from its newest checkpoint."),
 )
@@ -129,13 +143,14 @@ run_options = option_group(
     required=True,
     metavar="DIR|TFRECORDS|digits64",
     help="Training data: a folder with one subfolder per class (optionally inside train/ and val/), TFRecord files (a folder or "
-    "a quoted pattern), or the generated data sets digits64 and digits64-hard.",
+    "a quoted pattern), or the generated data sets digits64 and digits64-hard. With --distil also any folder of pictures.",
 )
 @click.option(
     "--recipe",
     default=None,
     metavar="NAME|FILE.json",
-    help="Training recipe: paper, short, digits, digits-finetune, or a JSON file.  [default: digits for digits64, else paper]",
+    help="Training recipe: paper, short, digits, digits-finetune, distil, or a JSON file.  [default: distil with --distil, "
+    "digits for digits64, else paper]",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, metavar="RUNDIR",
               help="Folder for checkpoints, logs, metrics and the trained weights.")  # fmt: skip
@@ -180,13 +195,22 @@ def train(
     interruption, the same command with --resume continues the run; on a CPU of the same machine it ends with the same weights
     as an uninterrupted run.
     """
-    chosen = _recipe(recipe, data, options.epochs, options.batch_size)
-    architecture = resolve(model).at(width_multiplier=width_multiplier, input_size=input_size)
-    from mhmodels.training.data.sources import open_data
+    chosen = _recipe("distil" if options.distil and recipe is None else recipe, data, options.epochs, options.batch_size)
+    named = resolve(model).at(width_multiplier=width_multiplier)
+    _check_distil(options, label_offset)
+    if options.distil:
+        from mhmodels.training.data.unlabelled import open_pictures
 
-    opened = open_data(data, label_offset=label_offset, test=test_data)
-    _check_aware(options)
-    metrics = _run(_with_classes(architecture, opened, classes), opened, chosen, output, options)
+        opened = open_pictures(data, test=test_data)
+        _check_aware(options)
+        architecture = _as_weighted(named, options.weights, input_size, classes)
+    else:
+        from mhmodels.training.data.sources import open_data
+
+        opened = open_data(data, label_offset=label_offset, test=test_data)
+        _check_aware(options)
+        architecture = _with_classes(named.at(input_size=input_size), opened, classes)
+    metrics = _run(architecture, opened, chosen, output, options)
     if as_json:
         import msgspec
 
@@ -205,6 +229,31 @@ def _check_aware(options: RunOptions) -> None:
             )
     elif options.granularity or options.freeze_after is not None:
         raise click.UsageError("--granularity and --freeze-after belong to --quantize-aware")
+
+
+def _check_distil(options: RunOptions, label_offset: int | None) -> None:
+    if options.distil:
+        if options.quantize_aware is None:
+            raise click.UsageError("--distil needs --quantize-aware int8 or uint8, the format that the network learns for")
+        if label_offset is not None:
+            raise click.UsageError("--label-offset has no effect with --distil, which has no labels: leave it out")
+    elif options.temperature is not None:
+        raise click.UsageError("--temperature belongs to --distil")
+
+
+def _as_weighted(named: Architecture, weights: str | None, input_size: int | None, classes: int | None) -> Architecture:
+    """Returns the network as its weights state it: class count, preprocessing and, if none is given, input size."""
+    import msgspec
+
+    from mhmodels.weights.stated import weighted_network
+
+    weighted = weighted_network(named, weights, {"input_size": input_size, "classes": classes})
+    info = weighted.info
+    return (
+        weighted.architecture
+        if info is None
+        else msgspec.structs.replace(weighted.architecture, preprocessing=info.preprocessing)
+    )
 
 
 def _recipe(name: str | None, data: str, epochs: int | None, batch_size: int | None) -> Recipe:
@@ -241,38 +290,46 @@ def _run(architecture: Architecture, data: Data, recipe: Recipe, output: Path, o
         checkpoint_seconds=60 * options.checkpoint_minutes,
         resume=options.resume,
     )
+    if options.distil:
+        from mhmodels.training.recipes import Distillation
+
+        distillation = Distillation() if options.temperature is None else Distillation(temperature=options.temperature)
+        request = request._replace(distillation=distillation)
     if options.quantize_aware:
         from mhmodels.cli.quantised_training import quantise_aware
 
         request = quantise_aware(request, options.quantize_aware, options.granularity, options.freeze_after)
-    with _watch() as observer:
+    with _watch("agreement" if options.distil else "accuracy") as observer:
         return train_network(request, observer)
 
 
 class _Watcher:
     """Shows the progress of a run on stderr: one line per epoch and, on a terminal, a live progress bar."""
 
-    def __init__(self, bar: Progress, task: TaskID) -> None:
-        self._bar, self._task = bar, task
+    def __init__(self, bar: Progress, task: TaskID, accuracy: str) -> None:
+        self._bar, self._task, self._accuracy = bar, task, accuracy
 
     def stepped(self, status: Status) -> None:
         rate = f"{status.images_per_second:.0f} images/s" if status.images_per_second else "warming up"
-        text = f"epoch {status.epoch}/{status.epochs}  loss {status.mean_loss:.4f}  accuracy {status.accuracy:.2%}  {rate}"
+        text = (
+            f"epoch {status.epoch}/{status.epochs}  loss {status.mean_loss:.4f}  {self._accuracy} {status.accuracy:.2%}  {rate}"
+        )
         left = "" if status.remaining_s is None else f"{_duration(status.remaining_s)} left"
         self._bar.update(self._task, description=text, left=left, completed=status.step, total=status.steps)
 
     def epoch_done(self, result: EpochResult) -> None:
-        tested = (
-            "" if result.test_accuracy is None else f", test loss {result.test_loss:.4f}, accuracy {result.test_accuracy:.2%}"
-        )
-        self.note(f"epoch {result.epoch}: loss {result.loss:.4f}, accuracy {result.accuracy:.2%}{tested}; {result.seconds:.1f} s")
+        word, tested = self._accuracy, ""
+        if result.test_accuracy is not None:
+            tested = f", test loss {result.test_loss:.4f}, {word} {result.test_accuracy:.2%}"
+        self.note(f"epoch {result.epoch}: loss {result.loss:.4f}, {word} {result.accuracy:.2%}{tested}; {result.seconds:.1f} s")
 
     def note(self, message: str) -> None:
         self._bar.console.print(message, soft_wrap=True, markup=False)
 
 
 @contextmanager
-def _watch() -> Iterator[_Watcher]:
+def _watch(accuracy: str) -> Iterator[_Watcher]:
+    """Yields an observer that shows the progress; `accuracy` is its word for the share of right pictures."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
     err = progress_console()
@@ -285,7 +342,7 @@ def _watch() -> Iterator[_Watcher]:
     )
     # Without a terminal the bar is disabled, but the lines per epoch are still printed.
     with Progress(*columns, console=err, transient=True, refresh_per_second=4, disable=not err.is_terminal) as bar:
-        yield _Watcher(bar, bar.add_task("building", total=None, left=""))
+        yield _Watcher(bar, bar.add_task("building", total=None, left=""), accuracy)
 
 
 def _duration(seconds: float) -> str:
@@ -294,8 +351,14 @@ def _duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
+_ACCURACY = {False: "test accuracy", True: "agreement with the float network on held-out pictures"}
+
+
 def _print(metrics: Metrics, output: Path) -> None:
-    tested = "no test data" if metrics.test_accuracy is None else f"test accuracy {metrics.test_accuracy:.2%}"
+    distilled = metrics.setup.distillation is not None
+    tested = "no test data" if metrics.test_accuracy is None else f"{_ACCURACY[distilled]} {metrics.test_accuracy:.2%}"
+    if metrics.start is not None and metrics.kept is not None:
+        tested += f" after epoch {metrics.kept.epoch} (before: {metrics.start.accuracy:.2%})"
     click.echo(f"{metrics.setup.model}: {tested}, {metrics.steps} steps in {_duration(metrics.seconds)}")
     click.echo(f"weights in {output / metrics.weights_file}")
     if metrics.skipped:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from mhmodels.lazy import lazy_names
 from mhmodels.training.data.sources import Data, Source, open_data
+from mhmodels.training.data.unlabelled import open_pictures
 from mhmodels.training.errors import CheckpointError, DataError, RecipeError, TrainingError
 from mhmodels.training.named_recipes import load_recipe
-from mhmodels.training.recipes import SGD, Adam, Augmentation, LearningRate, Recipe, RMSProp
+from mhmodels.training.recipes import SGD, Adam, Augmentation, Distillation, LearningRate, Recipe, RMSProp
 from mhmodels.training.run.progress import Observer, Status
 from mhmodels.training.run.run_folder import Metrics, load_metrics
 
@@ -40,6 +41,7 @@ __all__ = [
     "CheckpointError",
     "Data",
     "DataError",
+    "Distillation",
     "Evaluation",
     "LearningRate",
     "Metrics",
@@ -55,5 +57,6 @@ __all__ = [
     "load_metrics",
     "load_recipe",
     "open_data",
+    "open_pictures",
     "train_network",
 ]

@@ -11,7 +11,7 @@ import tensorflow as tf
 from mhmodels.architecture import Preprocessing
 from mhmodels.preprocessing.decoding import SkippedPicture
 from mhmodels.training.data.feed import Feed, Pipeline
-from mhmodels.training.optimisation import cross_entropy
+from mhmodels.training.losses import LossFunction, label_losses
 
 DistributedBatch: TypeAlias = tuple[tf.Tensor, ...]
 """A distributed batch: pixels, labels and, for evaluation, weights."""
@@ -25,7 +25,7 @@ class Evaluation(NamedTuple):
         pictures: Number of evaluated pictures, without the unreadable ones.
         top1: Share of pictures whose class has the highest score, 0 to 1.
         top5: Share of pictures whose class is among the five highest scores, 0 to 1.
-        loss: Mean cross-entropy in nats, without label smoothing.
+        loss: Mean loss in nats: cross-entropy without label smoothing, or divergence from a teacher.
         skipped: Pictures that could not be read, with the reasons.
 
     Example:
@@ -71,17 +71,21 @@ def _finite(logits: tf.Tensor) -> tf.Tensor:
     return tf.reduce_all(tf.math.is_finite(logits), axis=1)
 
 
-def make_test_step(model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy) -> EvaluationStep:
+def make_test_step(
+    model: keras.Model, preprocessing: Preprocessing, strategy: tf.distribute.Strategy, loss: LossFunction
+) -> EvaluationStep:
     """Returns a function of one distributed batch to (pictures, right, right among five, summed loss), float32 (4,)."""
     normalise = normaliser(preprocessing)
 
     def replica_step(pixels: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """Sums over one replica's part."""
-        logits = tf.cast(model(normalise(pixels), training=False), tf.float32)
+        images = normalise(pixels)
+        logits = tf.cast(model(images, training=False), tf.float32)
         # A placeholder (weight 0) has no meaning; nothing of it may count, not even a NaN.
         judged = weights > 0
-        hits = right_first(labels, logits), right_among(labels, logits, min(5, logits.shape[-1]))
-        losses = tf.where(judged, cross_entropy(labels, logits, 0.0), 0.0)
+        found, expected = loss(images, labels, [logits])
+        hits = right_first(expected, logits), right_among(expected, logits, min(5, logits.shape[-1]))
+        losses = tf.where(judged, found, 0.0)
         right = [tf.reduce_sum(tf.cast(tf.logical_and(hit, judged), tf.float32)) for hit in hits]
         return tf.stack([tf.reduce_sum(weights), *right, tf.reduce_sum(losses)])
 
@@ -125,5 +129,5 @@ def evaluate(model: keras.Model, feed: Feed, preprocessing: Preprocessing, batch
         DataError: Too many pictures are unreadable, or a label is outside the classes.
     """
     strategy = tf.distribute.get_strategy()
-    step = make_test_step(model, preprocessing, strategy)
+    step = make_test_step(model, preprocessing, strategy, label_losses(0.0).test)
     return run_test(step, feed, Pipeline(batch_size, batch_size), strategy)

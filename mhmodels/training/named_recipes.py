@@ -2,7 +2,8 @@
 
 `paper` is the recipe of the multi-hardware models (arXiv 2008.08178, which takes over TuNAS, arXiv 2008.06120, and its code);
 `short` is TuNAS's schedule of 90 epochs; `digits` trains on the cluttered digits of `digits64`; `digits-finetune` continues
-from trained weights, as quantisation-aware training does.
+from trained weights, as quantisation-aware training does; `distil` learns from the float network instead of labels, with few
+pictures.
 """
 
 from __future__ import annotations
@@ -47,6 +48,16 @@ DIGITS = Recipe(
 
 DIGITS_FINETUNE = msgspec.structs.replace(DIGITS, name="digits-finetune", epochs=3, learning_rate=LearningRate(peak=5e-4))
 
+DISTIL = Recipe(
+    name="distil",
+    epochs=6,
+    batch_size=16,
+    optimizer=Adam(beta_2=0.99, epsilon=1e-12),
+    learning_rate=LearningRate(peak=1e-3, warmup=0.1),
+    augmentation=Augmentation(area=(0.35, 1.0)),
+    patience=6,
+)
+
 RECIPES = {
     recipe.name: recipe
     for recipe in (
@@ -55,6 +66,7 @@ RECIPES = {
         msgspec.structs.replace(PAPER, name="short", epochs=90, dropout=0.0),
         DIGITS,
         DIGITS_FINETUNE,
+        DISTIL,
     )
 }
 
@@ -63,7 +75,7 @@ def load_recipe(recipe: str | os.PathLike[str]) -> Recipe:
     """Returns a recipe by its name, or reads a recipe file.
 
     Args:
-        recipe: `paper`, `short`, `digits`, `digits-finetune`, or the path of a JSON file of format `mhmodels.recipe/1`.
+        recipe: `paper`, `short`, `digits`, `digits-finetune`, `distil`, or the path of a JSON file of format `mhmodels.recipe/1`.
 
     Raises:
         UnknownNameError: `recipe` is neither a name nor a .json file.

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TypeAlias
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from mhmodels.network import LOGITS
 from mhmodels.training.recipes import SGD, Adam, LearningRate, Recipe, RMSProp
+
+StepSizes: TypeAlias = Mapping[str, NDArray[np.float32]]
+"""How far a step moves each variable at learning rate 1, by the path of the variable: arrays that broadcast to its shape."""
 
 Schedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule | float
 
@@ -26,12 +31,43 @@ def make_schedule(rate: LearningRate, batch_size: int, steps: int) -> Schedule:
     return keras.optimizers.schedules.PolynomialDecay(0.0, warmup, peak)
 
 
-def make_optimizer(recipe: Recipe, schedule: Schedule) -> keras.optimizers.Optimizer:
-    """Returns the optimizer of a recipe; with `ema` it also averages the weights."""
+class ScaledAdam(keras.optimizers.Adam):  # type: ignore[misc]
+    """Adam whose learning rate is multiplied by a factor for each variable.
+
+    Adam moves every variable by about the learning rate per step, whatever the size of its gradient. Variables of different
+    magnitudes need steps of different sizes.
+
+    Args:
+        factors: Scalars or arrays of the shape of the variable, by the path of the variable.
+        settings: As Keras' Adam takes them.
+    """
+
+    def __init__(self, factors: StepSizes, **settings: object) -> None:
+        super().__init__(**settings)
+        self._factors = factors
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        """Updates one variable."""
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = tf.constant(self._factors[path], variable.dtype)
+        super().update_step(gradient, variable, tf.cast(learning_rate, variable.dtype) * factor)
+
+
+def make_optimizer(recipe: Recipe, schedule: Schedule, step_sizes: StepSizes | None = None) -> keras.optimizers.Optimizer:
+    """Returns the optimizer of a recipe; with `ema` it also averages the weights.
+
+    Args:
+        recipe: Settings.
+        schedule: Learning rate.
+        step_sizes: Factors of the learning rate by variable, for Adam only; None for 1.
+    """
     shared: dict[str, object] = {"learning_rate": schedule}
     if recipe.ema is not None:
         shared |= {"use_ema": True, "ema_momentum": recipe.ema, "ema_overwrite_frequency": None}
     chosen = recipe.optimizer
+    if step_sizes is not None:
+        assert isinstance(chosen, Adam)
+        return ScaledAdam(step_sizes, beta_1=chosen.beta_1, beta_2=chosen.beta_2, epsilon=chosen.epsilon, **shared)
     if isinstance(chosen, RMSProp):
         return keras.optimizers.RMSprop(rho=chosen.decay, momentum=chosen.momentum, epsilon=chosen.epsilon, **shared)
     if isinstance(chosen, Adam):

@@ -140,6 +140,24 @@ class Augmentation(Checked, frozen=True, kw_only=True):
                 raise RecipeError(f"field 'augmentation.{field}' is {[low, high]}, expected the least and the largest {what}")
 
 
+class Distillation(Checked, frozen=True, kw_only=True):
+    """Settings of training with the scores of a float network in place of labels (arXiv 1503.02531).
+
+    Attributes:
+        temperature: Number by which the logits of both networks are divided before the softmax, above 0.
+        features: Weight of the differences between the feature maps of both networks in the loss; 0 compares scores alone.
+
+    Example:
+        >>> from mhmodels.training import Distillation
+        >>> Distillation(temperature=4.0).temperature
+        4.0
+    """
+
+    field_error: ClassVar = RecipeError
+    temperature: Positive = 1.0
+    features: NotNegative = 1.0
+
+
 class Recipe(Checked, frozen=True, kw_only=True):
     """Everything that decides how weights come from data, except the network, the data and the random seed.
 
@@ -159,7 +177,9 @@ class Recipe(Checked, frozen=True, kw_only=True):
         augmentation: Augmentation of training pictures; None feeds the central crop.
         preprocessing: Preprocessing that replaces the network's own and is written to the weights file; None keeps the network's.
         evaluate_every: Number of epochs between evaluations. The last epoch is always evaluated.
-        max_bad_share: Largest share of pictures that may be unreadable, 0 to 1.
+        patience: Number of evaluations without improvement after which training stops. The result then has the weights of the
+            evaluation with the lowest loss, the one before the first step included. None trains all epochs and keeps the last
+            weights.
 
     Raises:
         RecipeError: A field is outside its limits; the message names it.
@@ -186,6 +206,7 @@ class Recipe(Checked, frozen=True, kw_only=True):
     augmentation: Augmentation | None = None
     preprocessing: Preprocessing | None = None
     evaluate_every: Count = 1
+    patience: Count | None = None
     max_bad_share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.01
 
     def to_json(self) -> bytes:

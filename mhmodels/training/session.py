@@ -17,16 +17,17 @@ from mhmodels.network import LOGITS, lower
 from mhmodels.system.files import sha256_of
 from mhmodels.training.data.feed import Feed
 from mhmodels.training.data.sources import Data, Source
-from mhmodels.training.errors import DataError
+from mhmodels.training.distillation import StudentAccess, check_teacher, output_of, teacher_losses
+from mhmodels.training.errors import DataError, TrainingError
 from mhmodels.training.evaluation import Evaluation, evaluate
 from mhmodels.training.loop import TrainingJob, TrainingOutcome, Transform, train
-from mhmodels.training.recipes import Recipe
-from mhmodels.training.run.curve import plot_curve
+from mhmodels.training.recipes import Distillation, Recipe
+from mhmodels.training.run.curve import CurveWords, plot_curve
 from mhmodels.training.run.progress import Observer, Silent
 from mhmodels.training.run.run_folder import Metrics, RunFolder, Setup
 from mhmodels.training.strategies import Precision, StrategyName, make_strategy
 from mhmodels.version import __version__
-from mhmodels.weights import Claim, Labels, Learned, load_weights, read_info, save_weights
+from mhmodels.weights import Claim, Labels, Learned, WeightsInfo, load_weights, read_info, save_weights
 from mhmodels.weights.downloading.registered import locate
 from mhmodels.weights.loading import ATTRIBUTE
 
@@ -61,6 +62,9 @@ class TrainingRequest(NamedTuple):
         learned: Function that returns what the transformed model learned besides the weights, for the weights file.
         checkpoint_seconds: A checkpoint is written after each epoch, and within an epoch when so many seconds have passed.
         resume: Whether to continue the run that the folder holds.
+        distillation: Settings of training without labels: the transformed network learns the scores of the network of `weights`,
+            which must be at the class count and preprocessing that these state. None trains with labels.
+        student: Access to the transformed model for distillation; None compares scores alone, with equal steps for all variables.
 
     Example:
         >>> from pathlib import Path
@@ -85,6 +89,8 @@ class TrainingRequest(NamedTuple):
     learned: Callable[[keras.Model], Learned] | None = None
     checkpoint_seconds: float = 600.0
     resume: bool = False
+    distillation: Distillation | None = None
+    student: StudentAccess | None = None
 
 
 def train_network(request: TrainingRequest, observer: Observer | None = None) -> Metrics:
@@ -104,6 +110,7 @@ def train_network(request: TrainingRequest, observer: Observer | None = None) ->
         TrainingError: The folder holds another run, or the loss, a gradient or a weight is no longer finite.
         CheckpointError: A checkpoint cannot be written or read.
         WeightsError: The weights to begin with do not fit.
+        RecipeError: Distillation contradicts a field of the recipe.
         InterruptedJobError: The user pressed Ctrl-C; a checkpoint was written.
 
     Example:
@@ -125,7 +132,9 @@ def train_network(request: TrainingRequest, observer: Observer | None = None) ->
     metrics = _metrics(job, outcome)
     if outcome.chief:
         learned = request.learned(outcome.trained) if request.learned else None
-        _write(job, outcome, metrics, with_preprocessing(request.architecture, request.recipe), learned)
+        architecture = with_preprocessing(request.architecture, request.recipe)
+        teacher = read_info(locate(request.weights, architecture)) if request.distillation and request.weights else None
+        _write(job, outcome, metrics, architecture, learned, teacher)
     return metrics
 
 
@@ -199,6 +208,15 @@ def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: O
         raise DataError(f"{data.test.name if data.test else 'data'}: only pictures to test on, expected some to train on")
     architecture = with_preprocessing(request.architecture, recipe)
     _check_pictures(architecture, architecture.preprocessing)
+    losses = None
+    if request.distillation is not None:
+        weights = check_teacher(request.weights, architecture, recipe)
+        if request.transform is None:
+            raise TrainingError(
+                "distillation without a transform: the network would learn from itself; expected quantisation-aware training "
+                "(argument 'quantize_aware')"
+            )
+        losses = teacher_losses(weights, architecture, request.distillation, request.student)
     shared: _Network = {
         "classes": architecture.classes,
         "size": architecture.input_size,
@@ -219,6 +237,7 @@ def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: O
             precision=request.precision,
             weights=_weights_identity(request.weights, architecture),
             transform=request.transform_name,
+            distillation=request.distillation,
         ),
         train=Feed(data.train, augmentation=recipe.augmentation, seed=request.seed, **shared),
         test=Feed(data.test, **shared) if data.test else None,
@@ -228,6 +247,8 @@ def _job(request: TrainingRequest, strategy: tf.distribute.Strategy, observer: O
         transform=request.transform,
         checkpoint_seconds=request.checkpoint_seconds,
         resume=request.resume,
+        losses=losses,
+        step_sizes=request.student.step_sizes if losses and request.student else None,
     )
 
 
@@ -254,14 +275,8 @@ def _build(architecture: Architecture, recipe: Recipe, weights: str | None, obse
         return model
     observer.note(f"{weights} has {stated.classes} classes: the classifier for {architecture.classes} begins anew")
     before = next(op.inputs[0] for op in lower(architecture).ops if op.name == LOGITS)
-    load_weights(keras.Model(model.input, _output_of(model, before)), weights, architecture)
+    load_weights(keras.Model(model.input, output_of(model, before)), weights, architecture)
     return model
-
-
-def _output_of(model: keras.Model, operation: str) -> keras.KerasTensor:
-    """The tensor that an operation ends with, its activation included."""
-    names = {layer.name for layer in model.layers}
-    return model.get_layer(next(name for name in (f"{operation}_act", f"{operation}_bn", operation) if name in names)).output
 
 
 def _identity(source: Source) -> str:
@@ -290,24 +305,36 @@ def _metrics(job: TrainingJob, outcome: TrainingOutcome) -> Metrics:
         skipped=tuple(str(picture) for feed in feeds for picture in feed.skipped),
         weights_file=RunFolder(job.folder).weights.name,
         versions={"mhmodels": __version__} | {library: importlib.metadata.version(library) for library in _LIBRARIES},
+        start=progress.start,
+        kept=progress.best,
     )
 
 
 def _write(
-    job: TrainingJob, outcome: TrainingOutcome, metrics: Metrics, architecture: Architecture, learned: Learned | None
+    job: TrainingJob,
+    outcome: TrainingOutcome,
+    metrics: Metrics,
+    architecture: Architecture,
+    learned: Learned | None,
+    teacher: WeightsInfo | None,
 ) -> None:
+    """Writes weights, metrics and the learning curve. Distilled weights take labels and licence over from their teacher's."""
     folder, setup, source = RunFolder(job.folder), job.setup, job.train.source
     how = f"mhmodels train, recipe {setup.recipe.name}, {setup.recipe.epochs} epochs, seed {setup.seed}"
     claims: tuple[Claim, ...] = ()
-    if job.test is not None and metrics.test_accuracy is not None:
-        claims = (Claim(top1=round(100 * metrics.test_accuracy, 2), dataset=job.test.source.name, source=how),)
     labels = Labels(name=source.label_set, names=source.labels) if len(source.labels) == architecture.classes else None
+    licence, origin = None, f"{how}, on {source.name}"
+    if teacher is not None:
+        labels, licence, origin = teacher.labels, teacher.licence, f"{origin}, distilled from: {teacher.source}"
+    elif job.test is not None and metrics.test_accuracy is not None and setup.distillation is None:
+        claims = (Claim(top1=round(100 * metrics.test_accuracy, 2), dataset=job.test.source.name, source=how),)
     save_weights(
         outcome.model,
         architecture,
         folder.weights,
         labels=labels or Labels(background="unknown"),
-        source=f"{how}, on {source.name}",
+        source=origin,
+        licence=licence,
         accuracy=claims,
         step=metrics.steps,
         learned=learned,
@@ -315,4 +342,5 @@ def _write(
     if outcome.trained is not outcome.model:
         outcome.trained.save_weights(str(folder.transformed_weights))
     folder.finish(metrics)
-    plot_curve(metrics.history, folder.curve, f"{setup.model}, {how.removeprefix('mhmodels train, ')}")
+    words = CurveWords() if setup.distillation is None else CurveWords("divergence (nats)", "agreement (%)", "held-out")
+    plot_curve(metrics.history, folder.curve, f"{setup.model}, {how.removeprefix('mhmodels train, ')}", words)

@@ -133,14 +133,12 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
         return Data(DigitsSource(setting, test=False), DigitsSource(setting, test=True))
     if record_files(data):
         return _open_records(data, label_offset, test)
-    root = Path(data)
-    if not root.exists():
+    if not Path(data).exists():
         known = ", ".join(digits64.SETTINGS)
         raise DataError(f"{data}: no such folder or files; expected {known}, TFRecord files, or a folder of class folders")
     offset = label_offset or 0
-    train_folder, test_folder = _training_part(root) or root, _part(root, TEST)
-    # Without a folder for training, one called "test" is a class.
-    where = test or (test_folder if train_folder != root else None)
+    train_folder, test_folder = folder_parts(data)
+    where = test or test_folder
     train = FolderSource(train_folder, offset)
     tested = FolderSource(where, offset) if where else None
     if tested is not None and tested.labels != train.labels:
@@ -150,6 +148,14 @@ def open_data(data: str, *, label_offset: int | None = None, test: str | None = 
             f"only in one of them: {', '.join(differing[:10])}"
         )
     return Data(train, tested)
+
+
+def folder_parts(folder: str) -> tuple[Path, Path | None]:
+    """Returns the folders of training pictures and of test pictures: subfolders of a folder, or itself and None."""
+    root = Path(folder)
+    train = _training_part(root)
+    # Without a folder for training, one called "test" is a class.
+    return (root, None) if train is None else (train, _part(root, TEST))
 
 
 def _open_records(data: str, label_offset: int | None, test: str | None) -> Data:

@@ -56,6 +56,24 @@ class EpochResult(Checked, frozen=True, kw_only=True):
     test_top5: float | None = None
 
 
+class EvaluatedEpoch(Checked, frozen=True, kw_only=True):
+    """Evaluation of the weights at the end of an epoch.
+
+    Attributes:
+        epoch: Number of the epoch; 0 before the first step.
+        accuracy: Top-1 accuracy on the test data, 0 to 1; with distillation the agreement with the float network.
+        loss: Mean loss on the test data in nats.
+    """
+
+    epoch: int
+    accuracy: float
+    loss: float
+
+    def better_than(self, other: EvaluatedEpoch) -> bool:
+        """Returns whether the loss is lower. The accuracy on a few dozen held-out pictures is too coarse to compare epochs."""
+        return self.loss < other.loss
+
+
 class RunProgress(msgspec.Struct, kw_only=True):
     """State of a run besides its variables, as an exact continuation needs it.
 
@@ -67,6 +85,8 @@ class RunProgress(msgspec.Struct, kw_only=True):
         seconds: Seconds spent, without interruptions.
         epoch_seconds: Seconds spent on the current epoch.
         history: Results of the finished epochs.
+        start: Evaluation before the first step, in a run with early stopping.
+        best: Best evaluation so far, in a run with early stopping.
     """
 
     step: int = 0
@@ -76,6 +96,8 @@ class RunProgress(msgspec.Struct, kw_only=True):
     seconds: float = 0.0
     epoch_seconds: float = 0.0
     history: list[EpochResult] = msgspec.field(default_factory=list)
+    start: EvaluatedEpoch | None = None
+    best: EvaluatedEpoch | None = None
 
 
 def save(folder: Path, progress: RunProgress, variables: Mapping[str, ArrayLike]) -> Path:

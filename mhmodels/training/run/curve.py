@@ -4,19 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from mhmodels.system.files import replaced
 from mhmodels.training.run.checkpoint import EpochResult
 
 
-def plot_curve(history: Sequence[EpochResult], path: Path, title: str) -> None:
+class CurveWords(NamedTuple):
+    """Words in the plots.
+
+    Attributes:
+        loss: Name and unit of the loss.
+        accuracy: Name and unit of the accuracy.
+        test: Name of the test pictures.
+    """
+
+    loss: str = "cross-entropy (nats)"
+    accuracy: str = "accuracy (%)"
+    test: str = "test"
+
+
+def plot_curve(history: Sequence[EpochResult], path: Path, title: str, words: CurveWords | None = None) -> None:
     """Draws loss and accuracy by epoch into a PNG file.
 
     Args:
         history: Results of at least one epoch.
         path: Path of the file, which is replaced whole.
         title: Title above the plots.
+        words: Names of the axes and of the test pictures; None for those of training with labels.
     """
+    words = words or CurveWords()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -30,8 +47,8 @@ def plot_curve(history: Sequence[EpochResult], path: Path, title: str) -> None:
     right.plot(epochs, [100 * result.accuracy for result in history], marker=".", label="training")
     if tested:
         at = [result.epoch for result in tested]
-        left.plot(at, [result.test_loss for result in tested], marker=".", label="test")
-        right.plot(at, [100 * (result.test_accuracy or 0) for result in tested], marker=".", label="test")
+        left.plot(at, [result.test_loss for result in tested], marker=".", label=words.test)
+        right.plot(at, [100 * (result.test_accuracy or 0) for result in tested], marker=".", label=words.test)
         last = tested[-1]
         right.annotate(
             f"{100 * (last.test_accuracy or 0):.2f} %",
@@ -40,8 +57,8 @@ def plot_curve(history: Sequence[EpochResult], path: Path, title: str) -> None:
             xytext=(-4, -16),
             ha="right",
         )
-    left.set(ylabel="cross-entropy (nats)", yscale="log")
-    right.set(ylabel="accuracy (%)")
+    left.set(ylabel=words.loss, yscale="log")
+    right.set(ylabel=words.accuracy)
     for axes in (left, right):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -20,9 +20,10 @@ class Status(NamedTuple):
         steps: Number of steps of the whole run.
         epoch: Current epoch, from 1.
         epochs: Number of epochs of the whole run.
-        loss: Cross-entropy of this step's pictures in nats, without L2.
+        loss: Loss of this step's pictures in nats, without L2.
         mean_loss: Mean loss of the current epoch so far.
-        accuracy: Share of training pictures of the current epoch classified correctly so far, 0 to 1.
+        accuracy: Share of training pictures of the current epoch classified correctly so far, 0 to 1; with distillation, as the
+            float network classifies them.
         images_per_second: Throughput since this process began; None in the first steps, which compile and fill the queue.
         remaining_s: Estimated seconds to the end of the run, evaluations included; None in the first steps.
 

@@ -23,8 +23,8 @@ from mhmodels.formats.checked import Checked
 from mhmodels.system.files import write_atomically
 from mhmodels.system.locks import LockFileError, LockHeldError, file_lock
 from mhmodels.training.errors import TrainingError
-from mhmodels.training.recipes import Recipe
-from mhmodels.training.run.checkpoint import EpochResult
+from mhmodels.training.recipes import Distillation, Recipe
+from mhmodels.training.run.checkpoint import EpochResult, EvaluatedEpoch
 
 RUN_FORMAT: Literal["mhmodels.run/1"] = "mhmodels.run/1"
 METRICS_FORMAT: Literal["mhmodels.metrics/1"] = "mhmodels.metrics/1"
@@ -45,6 +45,7 @@ class Setup(Checked, frozen=True, kw_only=True):
         precision: `float32`, `float16` or `bfloat16`.
         weights: Hash of the weights to begin with; None for random ones.
         transform: Name of the transform of the model before training (quantisation-aware training), or None.
+        distillation: Settings of training without labels; None trains with labels.
     """
 
     model: str
@@ -58,10 +59,13 @@ class Setup(Checked, frozen=True, kw_only=True):
     precision: str = "float32"
     weights: str | None = None
     transform: str | None = None
+    distillation: Distillation | None = None
 
 
 class Metrics(Checked, frozen=True, kw_only=True):
     """Result of a training run, as `metrics.json` in its folder holds it.
+
+    With distillation, accuracies are the agreement with the float network: the share of pictures of equal best class.
 
     Attributes:
         setup: Settings that decide the resulting weights.
@@ -77,6 +81,8 @@ class Metrics(Checked, frozen=True, kw_only=True):
         skipped: Unreadable pictures as `file (reason)`; a resumed run counts them from its last start.
         weights_file: Name of the weights file in the folder.
         versions: Versions of the libraries.
+        start: Evaluation before the first step; None without early stopping.
+        kept: Evaluation of the weights in the file; None without early stopping, where they are those of the last epoch.
 
     Example:
         >>> from mhmodels.training import load_metrics
@@ -97,6 +103,8 @@ class Metrics(Checked, frozen=True, kw_only=True):
     skipped: tuple[str, ...]
     weights_file: str
     versions: dict[str, str]
+    start: EvaluatedEpoch | None = None
+    kept: EvaluatedEpoch | None = None
 
 
 class RunFolder:
