@@ -28,14 +28,18 @@ INSTALL_REQUIRES = [
     "tflite-support==0.4.4; python_version < '3.12'",
 ]
 
+# Later versions of onnx need a protobuf that tflite-support does not accept.
 EXTRAS_REQUIRE = {
     "cluster": ["distributed>=2024.8"],
+    "onnx": ["onnx==1.17.0", "onnxruntime==1.20.1"],
     "search": ["pymoo>=0.6.2"],
     "dev": [
         "ai-edge-quantizer>=0.10,<1",
         "distributed>=2024.8",
         "hypothesis>=6.100",
         "mypy>=1.11",
+        "onnx==1.17.0",
+        "onnxruntime==1.20.1",
         "pymoo>=0.6.2",
         "pytest>=8.2",
         "pytest-benchmark>=5.0",

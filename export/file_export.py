@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.file_manifest import compose_manifest
+from mhmodels.export.formats import ExportFormat, is_onnx, number_format
 from mhmodels.export.job import ExportJob
 from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.reading.pictures import Calibration
@@ -17,9 +18,8 @@ from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
 from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
 from mhmodels.export.writing.manifest import Manifest, Parity, manifest_path
 from mhmodels.export.writing.metadata import MetadataWriter, describe
-from mhmodels.export.writing.writer import write_float, write_quantised
+from mhmodels.export.writing.writer import InterfaceType, write_float, write_quantised
 from mhmodels.system.files import replaced_together
-from mhmodels.tflite.format import FileFormat
 
 
 class Exported(NamedTuple):
@@ -46,7 +46,7 @@ class Exported(NamedTuple):
 
 def export_file(
     job: ExportJob,
-    fmt: FileFormat,
+    fmt: ExportFormat,
     path: Path,
     quantised: QuantisedGraph | None,
     calibration: Calibration | None,
@@ -80,10 +80,18 @@ def export_file(
     return Exported(path, manifest, job.notes())
 
 
-def _content(job: ExportJob, quantised: QuantisedGraph | None, fmt: FileFormat) -> bytes:
+def _content(job: ExportJob, quantised: QuantisedGraph | None, fmt: ExportFormat) -> bytes:
     """Returns the bytes of a file, without metadata."""
-    options = job.options
-    io = options.io if fmt == "int8" else "uint8"
+    options, io = job.options, _io(job, fmt)
+    if is_onnx(fmt):
+        from mhmodels.export.writing.onnx.writer import write_onnx_float, write_onnx_quantised
+
+        assert job.graph is not None
+        return (
+            write_onnx_float(job.graph, options.writer)
+            if quantised is None
+            else write_onnx_quantised(quantised, io, options.writer)
+        )
     if options.engine == "direct":
         if quantised is not None:
             return write_quantised(quantised, io=io, options=options.writer)
@@ -96,13 +104,25 @@ def _content(job: ExportJob, quantised: QuantisedGraph | None, fmt: FileFormat) 
     return convert_float(job.source.file_model, float16=fmt == "float16", size=job.architecture.input_size)
 
 
-def _parity(job: ExportJob, fmt: FileFormat, file: Path, quantised: QuantisedGraph | None) -> Parity:
+def _io(job: ExportJob, fmt: ExportFormat) -> InterfaceType:
+    """Returns the element type of the input and outputs of an integer file."""
+    return job.options.io if number_format(fmt) == "int8" else "uint8"
+
+
+def _parity(job: ExportJob, fmt: ExportFormat, file: Path, quantised: QuantisedGraph | None) -> Parity:
     """Compares a file with its network.
 
     Raises:
         ParityError: It departs further than allowed.
     """
     images = job.feed[:PARITY_PICTURES]
+    if is_onnx(fmt):
+        from mhmodels.export.verification.onnx_check import check_onnx_float_file, check_onnx_quantised_file
+
+        assert job.graph is not None
+        if quantised is not None:
+            return check_onnx_quantised_file(file, quantised, _io(job, fmt), images, job.expected, job.options.writer)
+        return check_onnx_float_file(file, job.graph, images, job.expected, job.options.writer)
     if quantised is not None:
         return check_quantised_file(file, quantised, images, job.expected, job.options.writer)
     tolerance = tolerance_of(fmt)

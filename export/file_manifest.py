@@ -8,14 +8,14 @@ from pathlib import Path
 import msgspec
 
 from mhmodels.complexity import layer_complexity
+from mhmodels.export.formats import ExportFormat, is_onnx
 from mhmodels.export.job import ExportJob
 from mhmodels.export.quantisation.parameters import takes_pixels
 from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.reading.pictures import Calibration
-from mhmodels.export.verification.facts import input_facts, operator_counts, output_specs, quantisation_specs
+from mhmodels.export.verification.facts import FileFacts, tflite_facts
 from mhmodels.export.writing.manifest import InputSpec, Manifest, Parity, tool_versions
-from mhmodels.tflite.file import TFLiteFile, parse_tflite
-from mhmodels.tflite.format import FileFormat
+from mhmodels.tflite.file import parse_tflite
 
 
 def compose_manifest(
@@ -23,7 +23,7 @@ def compose_manifest(
     path: Path,
     content: bytes,
     parity: Parity,
-    fmt: FileFormat,
+    fmt: ExportFormat,
     quantised: QuantisedGraph | None,
     calibration: Calibration | None,
     *,
@@ -40,7 +40,7 @@ def compose_manifest(
         quantised, calibration: Integers of an integer file, and the source of their ranges; None for a float file.
         metadata: Whether the file carries tflite-support's metadata.
     """
-    parsed, options, whole = parse_tflite(content, source=str(path)), job.options, job.source.whole
+    facts, options, whole = _facts(path, content, fmt), job.options, job.source.whole
     counts = None if job.source.graph is None else [layer_complexity(op) for op in job.source.graph.ops]
     return Manifest(
         file=path.name,
@@ -57,19 +57,27 @@ def compose_manifest(
         architecture_id=job.architecture.architecture_id if whole else None,
         backbone=None if whole else job.source.backbone,
         weights=job.source.label,
-        input=_input_spec(job, parsed),
-        outputs=output_specs(parsed),
-        quantisation=quantisation_specs(parsed) if quantised is not None else {},
+        input=_input_spec(job, facts),
+        outputs=facts.outputs,
+        quantisation=facts.quantisation if quantised is not None else {},
         calibration=calibration,
         labels=job.labels,
         metadata=metadata,
         params=None if counts is None else sum(layer.params for layer in counts),
         params_total=None if counts is None else sum(layer.params + layer.biases + layer.batch_norm for layer in counts),
         madds=None if counts is None else sum(layer.madds for layer in counts),
-        operators=operator_counts(parsed),
+        operators=facts.operators,
         parity=parity,
-        tools=tool_versions(),
+        tools=tool_versions(fmt),
     )
+
+
+def _facts(path: Path, content: bytes, fmt: ExportFormat) -> FileFacts:
+    if not is_onnx(fmt):
+        return tflite_facts(parse_tflite(content, source=str(path)))
+    from mhmodels.export.verification.onnx_facts import onnx_facts
+
+    return onnx_facts(content)
 
 
 def _granularity(quantised: QuantisedGraph | None) -> str | None:
@@ -79,12 +87,12 @@ def _granularity(quantised: QuantisedGraph | None) -> str | None:
     return "channel" if any(len(kernel.quantisation.scale) > 1 for kernel in quantised.kernels.values()) else "tensor"
 
 
-def _input_spec(job: ExportJob, parsed: TFLiteFile) -> InputSpec:
-    facts, preprocessing = input_facts(parsed), job.file_preprocessing
-    pixels = facts["scale"] is not None and takes_pixels(preprocessing)
+def _input_spec(job: ExportJob, facts: FileFacts) -> InputSpec:
+    preprocessing = job.file_preprocessing
+    pixels = facts.input["scale"] is not None and takes_pixels(preprocessing)
     return msgspec.convert(
         {
-            **facts,
+            **facts.input,
             "takes_pixels": pixels or job.options.normalise_in_model,
             "mean": preprocessing.mean if job.source.rule_known else None,
             "std": preprocessing.std if job.source.rule_known else None,

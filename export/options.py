@@ -8,19 +8,18 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 
 from mhmodels.export.errors import ExportError
+from mhmodels.export.formats import EXPORT_FORMATS, INTEGER_FORMATS, ExportFormat, is_onnx, number_formats
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
 from mhmodels.export.quantisation.parameters import Granularity
 from mhmodels.export.quantisation.post_training import Corrections
 from mhmodels.export.quantisation.rounding import WeightRounding
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
+from mhmodels.export.writing.onnx.tools import check_onnx_tools
 from mhmodels.export.writing.writer import InterfaceType
-from mhmodels.tflite.format import FileFormat
 
 Engine: TypeAlias = Literal["direct", "tensorflow"]
 """What writes files: the writer of this package, or TensorFlow's converter."""
-
-INTEGER_FORMATS: tuple[FileFormat, ...] = ("int8", "uint8")
 
 
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,8 +27,10 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         directory: Folder to write the files to; it is created if it does not exist.
-        formats: Formats to write, one file for each.
-        io: Element type of the input and output of int8 files. uint8 files always take and give uint8, float files float32.
+        formats: Formats to write, one file for each. Formats that begin with `onnx-` are ONNX files, which need the packages of
+            the extra `onnx`; the others are TFLite files.
+        io: Element type of the input and output of int8 and onnx-int8 files. Files of uint8 formats always take and
+            give uint8, float files float32.
         calibration: Folder of pictures that determine the value ranges of integer formats. None for the bundled photographs.
         calibration_method: Method that computes value ranges from the pictures: `min-max`, `moving-average`, `percentile-P`
             with P from 50 to below 100, or `auto` for the best of these on held-out pictures. None for `min-max`.
@@ -43,7 +44,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         engine: Program that writes the files: `direct` (the writer of mhmodels) or `tensorflow` (TensorFlow's converter).
         normalise_in_model: Whether files take raw pixels from 0 to 255, which a 1x1 depthwise convolution normalises.
         labels: Class names of the outputs. If it is empty, the class names in the weights file are used.
-        metadata: Whether to write the metadata of tflite-support into the files. None to write them if there are labels.
+        metadata: Whether to write the metadata of tflite-support into the TFLite files. None to write them if there are labels.
         overwrite: Whether to replace existing files.
 
     Example:
@@ -51,7 +52,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     directory: Path
-    formats: tuple[FileFormat, ...] = ("float32",)
+    formats: tuple[ExportFormat, ...] = ("float32",)
     io: InterfaceType = "uint8"
     calibration: Path | None = None
     calibration_method: str | None = None
@@ -75,6 +76,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         _check_words(self)
         if self.calibration_method not in (None, "auto"):
             check_method(self.calibration_method)
+        self._check_onnx()
         refused = {
             "argument 'pooling=avgpool'": self.writer.pooling != "mean",
             "argument 'softmax=False'": not self.writer.softmax,
@@ -91,19 +93,35 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "argument 'labels' with argument 'features': feature maps have no classes to name; give one of them"
             )
         wanted = Corrections(self.equalise, self.bias_correction, self.rounding).stated()
-        if wanted and not set(self.formats) & set(INTEGER_FORMATS):
+        if wanted and not number_formats(self.formats) & set(INTEGER_FORMATS):
             raise ExportError(
                 f"{', '.join(wanted)}: corrects integer files, and neither int8 nor uint8 is among the formats: add argument "
                 "'formats=int8' or 'formats=uint8'"
             )
-        if self.granularity is not None and "int8" not in self.formats:
+        if self.granularity is not None and "int8" not in number_formats(self.formats):
             raise ExportError(
                 "argument 'granularity' is of int8 files, and int8 is not among the formats: add argument 'formats=int8'"
             )
 
+    def _check_onnx(self) -> None:
+        """Rejects ONNX formats that cannot be written here, and options that no requested format has."""
+        asked = [fmt for fmt in self.formats if is_onnx(fmt)]
+        if not asked:
+            return
+        if self.engine == "tensorflow":
+            raise ExportError(
+                f"argument 'engine=tensorflow' with argument 'formats={asked[0]}': only the direct engine writes ONNX files; "
+                "leave out one of them"
+            )
+        if self.metadata and len(asked) == len(self.formats):
+            raise ExportError(
+                "argument 'metadata' is of TFLite files, and all formats are of ONNX files: leave it out, or add a TFLite format"
+            )
+        check_onnx_tools(f"argument 'formats={asked[0]}'")
+
 
 _WORDS: dict[str, tuple[object, ...]] = {
-    "formats": get_args(FileFormat),
+    "formats": EXPORT_FORMATS,
     "io": get_args(InterfaceType),
     "granularity": (*get_args(Granularity), None),
     "engine": get_args(Engine),

@@ -11,25 +11,26 @@ from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
 from mhmodels.export.errors import ExportError
 from mhmodels.export.file_export import Exported, export_file
+from mhmodels.export.formats import ExportFormat, is_onnx, number_format
 from mhmodels.export.graph.operations import Range
 from mhmodels.export.job import ExportJob, ProgressCallback, no_progress, prepare_job
 from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel, resolve_model
 from mhmodels.export.opening.open_model import ModelLike, open_model
 from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import ExportOptions
+from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.quantised_files import quantised_graph, uncalibrated
 from mhmodels.export.reading.keras_model.reader import output_names
-from mhmodels.export.reading.pictures import InputPictures, fit_preprocessing, read_pictures
+from mhmodels.export.reading.pictures import Calibration, InputPictures, fit_preprocessing, read_pictures
 from mhmodels.export.targets import target_paths
 from mhmodels.export.writing.metadata import MetadataWriter
-from mhmodels.tflite.format import FileFormat
 
-FormatFailed: TypeAlias = Callable[[FileFormat, MhmodelsError], None]
+FormatFailed: TypeAlias = Callable[[ExportFormat, MhmodelsError], None]
 """Called with a format that could not be exported and its error."""
 
 
 def export_model(model: ModelLike, options: ExportOptions, progress: ProgressCallback = no_progress) -> tuple[Exported, ...]:
-    """Exports a model to TFLite files and verifies each of them on pictures.
+    """Exports a model to TFLite and ONNX files and verifies each of them on pictures.
 
     Args:
         model: Zoo name, NAME@WIDTH, path of an architecture file or of a `.keras` file, an architecture, a `ModelRequest` that
@@ -142,18 +143,21 @@ def export_source(
 
 
 def _export(
-    job: ExportJob, paths: Mapping[FileFormat, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
+    job: ExportJob, paths: Mapping[ExportFormat, Path], metadata: MetadataWriter | None, failed: FormatFailed | None
 ) -> Iterator[Exported]:
     """Writes the files of a job, one format after the other."""
     with contextlib.ExitStack() as stack:
         writer = _metadata_writer(job, metadata, stack)
         ranges: dict[str, Range] = {}
+        integers: dict[str, tuple[QuantisedGraph, Calibration]] = {}  # a TFLite and an ONNX file hold the same
         for fmt, path in paths.items():
-            quantised, calibration = None, None
+            quantised, calibration, numbers = None, None, number_format(fmt)
             try:
-                if fmt == "int8" or fmt == "uint8":
-                    quantised, calibration = quantised_graph(job, fmt, ranges)
-                exported = export_file(job, fmt, path, quantised, calibration, writer)
+                if numbers == "int8" or numbers == "uint8":
+                    if numbers not in integers:
+                        integers[numbers] = quantised_graph(job, numbers, ranges)
+                    quantised, calibration = integers[numbers]
+                exported = export_file(job, fmt, path, quantised, calibration, None if is_onnx(fmt) else writer)
             except MhmodelsError as error:
                 if failed is None:
                     raise
@@ -201,7 +205,9 @@ def _check_heads(source: ExportSource, options: ExportOptions) -> None:
 def _metadata_writer(job: ExportJob, shared: MetadataWriter | None, stack: contextlib.ExitStack) -> MetadataWriter | None:
     """Returns the writer of metadata, or None where the files get none."""
     wanted = bool(job.labels.names) if job.options.metadata is None else job.options.metadata
-    if not wanted or not job.source.rule_known:  # metadata without mean and deviation would state wrong ones
+    if (
+        not wanted or not job.source.rule_known or all(map(is_onnx, job.options.formats))
+    ):  # metadata without mean and deviation would state wrong ones
         return None
     reason = MetadataWriter.unavailable()
     if reason is None:

@@ -8,27 +8,26 @@ import msgspec
 
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
+from mhmodels.export.formats import INTEGER_FORMATS, ExportFormat, number_format
 from mhmodels.export.graph.operations import Range
 from mhmodels.export.graph.outputs import compared_ops, graph_outputs
 from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
 from mhmodels.export.job import ExportJob
 from mhmodels.export.opening.source import ExportSource
-from mhmodels.export.options import INTEGER_FORMATS
 from mhmodels.export.quantisation.equalisation import exponent_texts
 from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
 from mhmodels.export.quantisation.post_training import Corrections, quantise_on_pictures
 from mhmodels.export.quantisation.scheme import QuantisedGraph, quantise
 from mhmodels.export.reading.pictures import BUNDLED, Calibration, InputPictures
-from mhmodels.tflite.format import FileFormat
 
 
 def uncalibrated(
     architecture: Architecture,
     source: ExportSource,
     pictures: InputPictures,
-    formats: Collection[FileFormat],
+    formats: Collection[ExportFormat],
     folder_field: str,
-) -> dict[FileFormat, ExportError]:
+) -> dict[ExportFormat, ExportError]:
     """Returns why formats cannot be calibrated, by format: integer files need pictures of the kind that the network takes.
 
     Photographs in three colours do not stand for other channels.
@@ -40,20 +39,21 @@ def uncalibrated(
         formats: Requested formats.
         folder_field: The caller's field that gives a folder of pictures, for messages.
     """
-    integer = {fmt for fmt in formats if fmt in INTEGER_FORMATS}
+    integer = [fmt for fmt in formats if number_format(fmt) in INTEGER_FORMATS]
     try:
         source.check_rule()
     except ExportError as unknown:
-        return dict.fromkeys((fmt for fmt in formats if fmt in integer), unknown)
-    learned = {source.learned.format} if source.learned is not None else set()
-    if architecture.input_channels != 3 and pictures.calibration.source == BUNDLED and integer - learned:
+        return dict.fromkeys(integer, unknown)
+    learned = None if source.learned is None else source.learned.format
+    calibrated = [fmt for fmt in integer if number_format(fmt) != learned]
+    if architecture.input_channels != 3 and pictures.calibration.source == BUNDLED and calibrated:
         shape = (*architecture.input_size, architecture.input_channels)
         error = ExportError(
             f"'{architecture.name}' takes {architecture.input_channels} channels, so the bundled photographs cannot "
             f"calibrate it: give argument '{folder_field}=FOLDER' with .npy arrays of shape {shape}, "
             "uint8 (pixels) or float32 (normalised)"
         )
-        return dict.fromkeys((fmt for fmt in formats if fmt in integer - learned), error)
+        return dict.fromkeys(calibrated, error)
     return {}
 
 

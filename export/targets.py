@@ -6,14 +6,14 @@ from pathlib import Path
 
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
+from mhmodels.export.formats import ExportFormat, file_suffix, number_format
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.system.files import try_place
-from mhmodels.tflite.format import FileFormat
 
 
-def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> str:
-    """Returns NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite.
+def file_name(architecture: Architecture, fmt: ExportFormat, options: ExportOptions) -> str:
+    """Returns NAME_wW_SIZE_FORMAT[-feat][-avgpool][-pt][-nosm].tflite, or .onnx.
 
     Args:
         architecture: Network at its width and input size.
@@ -25,14 +25,14 @@ def file_name(architecture: Architecture, fmt: str, options: ExportOptions) -> s
     marks = [
         ("-feat", options.writer.features),
         ("-avgpool", options.writer.pooling == "avgpool"),
-        ("-pt", fmt == "int8" and options.granularity == "tensor"),
+        ("-pt", number_format(fmt) == "int8" and options.granularity == "tensor"),
         ("-nosm", not options.writer.softmax),
     ]
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)
-    return f"{name}_w{architecture.width_multiplier:g}_{size}_{fmt}{''.join(mark for mark, on in marks if on)}.tflite"
+    return f"{name}_w{architecture.width_multiplier:g}_{size}_{fmt}{''.join(mark for mark, on in marks if on)}{file_suffix(fmt)}"
 
 
-def target_paths(architecture: Architecture, options: ExportOptions, taken: set[Path]) -> dict[FileFormat, Path]:
+def target_paths(architecture: Architecture, options: ExportOptions, taken: set[Path]) -> dict[ExportFormat, Path]:
     """Returns where the files of a network go, by format, after trying whether they can be written there.
 
     Args:

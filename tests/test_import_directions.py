@@ -37,7 +37,7 @@ store
 hardware
 metrics
 published
-export.errors export.tolerances
+export.errors export.tolerances export.formats
 export.graph
 export.quantisation
 export.reading

@@ -15,7 +15,7 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.export.cli.export_output import document_of, print_files
 from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocessing_options, resolve_and_tell, tell
-from mhmodels.tflite.format import FORMATS, FileFormat
+from mhmodels.export.formats import EXPORT_FORMATS, ExportFormat, is_onnx, number_formats
 
 if TYPE_CHECKING:
     from mhmodels.export.file_export import Exported
@@ -50,11 +50,13 @@ class ExportFailure(NamedTuple):
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @click.option("-o", "--output", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="Folder to write the files to; it is created if it does not exist.")  # fmt: skip
-@click.option("--format", "formats", type=click.Choice(FORMATS), multiple=True, default=("float32",), show_default=True,
+@click.option("--format", "formats", type=click.Choice(EXPORT_FORMATS), multiple=True, default=("float32",), show_default=True,
               help="Format to write; may be repeated. float32: float32 throughout. float16: weights stored in 16 bits. int8: "
-                   "int8 kernels with one weight scale per channel. uint8: asymmetric uint8 throughout.")  # fmt: skip
+                   "int8 kernels with one weight scale per channel. uint8: asymmetric uint8 throughout. onnx-float32, "
+                   "onnx-int8, onnx-uint8: ONNX files with the same numbers; they need onnx and onnxruntime (pip install "
+                   "'mhmodels[onnx]').")  # fmt: skip
 @click.option("--io", type=click.Choice(("uint8", "int8", "float32")), default="uint8", show_default=True,
-              help="Element type of the input and output of int8 files.")  # fmt: skip
+              help="Element type of the input and output of int8 and onnx-int8 files.")  # fmt: skip
 @model_options
 @click.option("--weights", default=None, metavar="PATH|NAME",
               help="Weights file, or name of registered weights. Default: seeded random weights, which every output labels as "
@@ -83,14 +85,14 @@ class ExportFailure(NamedTuple):
               help="Index of the output that the first label names, for example 1 if output 0 is a background "
                    "class.")  # fmt: skip
 @click.option("--metadata/--no-metadata", default=None,
-              help="Whether to write the metadata of tflite-support into the file. Default: only if there are "
+              help="Whether to write the metadata of tflite-support into the TFLite files. Default: only if there are "
                    "labels.")  # fmt: skip
 @click.option("--granularity", type=click.Choice(("channel", "tensor")), default=None,
-              help="Granularity of the weight scales of int8 files: one scale per output channel, or one per tensor.  "
-                   "[default: channel]")  # fmt: skip
+              help="Granularity of the weight scales of int8 and onnx-int8 files: one scale per output channel, or one per "
+                   "tensor.  [default: channel]")  # fmt: skip
 @click.option("--pooling", type=click.Choice(("mean", "avgpool")), default="mean", show_default=True,
-              help="TFLite operator of the global average pooling: MEAN, or AVERAGE_POOL_2D for drivers without "
-                   "MEAN.")  # fmt: skip
+              help="Operator of the global average pooling: MEAN, or AVERAGE_POOL_2D for drivers without MEAN; in ONNX "
+                   "files GlobalAveragePool or AveragePool.")  # fmt: skip
 @click.option("--no-softmax", is_flag=True, help="Omit the softmax, so that the outputs are logits.")
 @preprocessing_options
 @click.option(
@@ -108,7 +110,7 @@ class ExportFailure(NamedTuple):
 def export(
     models: tuple[str, ...],
     output: Path,
-    formats: tuple[FileFormat, ...],
+    formats: tuple[ExportFormat, ...],
     io: InterfaceType,
     input_size: tuple[int, int] | None,
     input_channels: int | None,
@@ -135,7 +137,7 @@ def export(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Write TFLite files, and compare each file with its network on real pictures.
+    """Write TFLite or ONNX files, and compare each file with its network on real pictures.
 
     MODEL may also be a .keras file, such as a network of the zoo with a head of your own; docs/export.md lists the layers that
     are supported. A manifest is written beside each file. A file that does not agree with its network is not kept. If a
@@ -177,7 +179,7 @@ def export(
         for model in models
     ]
     options.check()
-    if options.io != "uint8" and "int8" not in options.formats:
+    if options.io != "uint8" and "int8" not in number_formats(options.formats):
         note(f"--io {options.io} is for int8 files, of which there are none; uint8 files take uint8, float files float32")
     openers = [_opener(request, options, alone=len(models) == 1) for request in requests]
     exported, failed = _export_all(models, openers, options)
@@ -269,7 +271,7 @@ def _tell_remarks(one: Exported, options: ExportOptions) -> None:
         more = f"; and {len(skipped) - REMARKS_SHOWN} more" if len(skipped) > REMARKS_SHOWN else ""
         shown = "; ".join(skipped[:REMARKS_SHOWN]) + more
         note(f"{len(skipped)} calibration pictures could not be read and were skipped: {shown}")
-    if manifest.labels.names and not manifest.metadata and options.metadata is None:
+    if manifest.labels.names and not manifest.metadata and options.metadata is None and not is_onnx(manifest.precision):
         note(f"{one.path.name}: no metadata, because tflite-support is not installed; the labels are in the manifest")
     if manifest.architecture is None:
         known = f"recognised: {manifest.backbone}" if manifest.backbone else "unknown"

@@ -18,12 +18,13 @@ from mhmodels.export.consistency.decisions import Decide, DecisionRule, rule_of
 from mhmodels.export.consistency.report import ConsistencyReport, OutputReport, RunnerReport, ThresholdReport
 from mhmodels.export.consistency.subject import ConsistencySubject, consistency_subject
 from mhmodels.export.errors import ExportError
+from mhmodels.export.formats import INTEGER_FORMATS
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, WriterOptions, flat_scores
 from mhmodels.export.job import ProgressCallback, no_progress
 from mhmodels.export.opening.open_model import ModelLike
 from mhmodels.export.opening.source import ExportSource
-from mhmodels.export.options import INTEGER_FORMATS, ExportOptions
+from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_source
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.tolerances import DRIFT_TOLERANCE

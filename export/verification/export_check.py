@@ -55,7 +55,26 @@ def check_float_file(
     Raises:
         ParityError: The difference is larger.
     """
-    parity = compare_outputs(file_outputs(path, images, before_softmax=before_softmax), expected, "Keras model")
+    return float_parity(path, file_outputs(path, images, before_softmax=before_softmax), expected, tolerance)
+
+
+def float_parity(
+    path: str | os.PathLike[str],
+    found: Mapping[str, Float32Array],
+    expected: Mapping[str, Float32Array],
+    tolerance: float = FLOAT_TOLERANCE,
+) -> Parity:
+    """Compares the outputs of a float file with those of its Keras model.
+
+    Args:
+        path: The file, for the message.
+        found, expected: Outputs of the file and of the model on the same pictures, by name.
+        tolerance: Largest allowed difference, as a share of the outputs' standard deviation.
+
+    Raises:
+        ParityError: The difference is larger.
+    """
+    parity = compare_outputs(found, expected, "Keras model")
     if not parity.max_error <= tolerance:
         raise ParityError(
             f"{path}: outputs depart from the Keras model's by up to {parity.max_error:.2g} of their spread, "
@@ -85,20 +104,41 @@ def check_quantised_file(
     Raises:
         ParityError: A layer departs further; the message names the first.
     """
-    from mhmodels.export.quantisation.fake_quant import simulate
-
     file = read_tflite(path)
-    places = compared_ops(quantised.graph, options)
     tensors = compared_tensors(file)
     encoded = encode_input(file, images)
     values = run_file(path, encoded, [tensor.position for tensor in tensors.values()])
     found = {name: dequantise(value, tensor) for (name, tensor), value in zip(tensors.items(), values, strict=True)}
+    ops = written_ops(quantised.graph, options)
+    layers = _layer_values(path, file, ops, encoded[:LAYER_PICTURES])
+    worst = worst_layer(path, quantised, ops, layers, tolerance_lsb)
+    return quantised_parity(quantised, found, images, expected, options, worst)
+
+
+def quantised_parity(
+    quantised: QuantisedGraph,
+    found: Mapping[str, Float32Array],
+    images: Float32Array,
+    expected: Mapping[str, Float32Array],
+    options: WriterOptions,
+    worst: tuple[str, float],
+) -> Parity:
+    """Compares the outputs of an integer file with those of its fake-quantised form and of the float network.
+
+    Args:
+        quantised: What the file was made from.
+        found: Outputs of the file, as real numbers, by name.
+        images: float32 (n, height, width, channels), as the file's network takes them.
+        expected: The float network's outputs on these pictures, by name.
+        options: With which the file was written.
+        worst: The layer with the largest departure, and this departure in steps.
+    """
+    from mhmodels.export.quantisation.fake_quant import simulate
+
+    places = compared_ops(quantised.graph, options)
     simulated = simulate(quantised, images, tuple(places.values()))
     wanted = {name: simulated[op] for name, op in places.items()}
-    for outputs in (found, wanted):
-        outputs.update({name: flat_scores(value) for name, value in outputs.items() if name == SCORES})
-    ops = written_ops(quantised.graph, options)
-    worst, worst_lsb = _check_layers(path, file, quantised, ops, encoded[:LAYER_PICTURES], tolerance_lsb)
+    found, wanted = ({name: flat_scores(v) if name == SCORES else v for name, v in side.items()} for side in (found, wanted))
     against_float = compare_outputs(found, expected, "float network")
     steps = {name: float(quantised.tensors[op].scale[0]) for name, op in places.items()}
     return msgspec.structs.replace(
@@ -107,26 +147,42 @@ def check_quantised_file(
         float_top1_agreement=against_float.top1_agreement,
         float_confident_pictures=against_float.confident_pictures,
         float_confident_top1_agreement=against_float.confident_top1_agreement,
-        worst_layer=worst,
-        worst_layer_lsb=worst_lsb,
+        worst_layer=worst[0],
+        worst_layer_lsb=worst[1],
     )
 
 
-def _check_layers(
-    path: str | os.PathLike[str],
-    file: TFLiteFile,
-    quantised: QuantisedGraph,
-    ops: tuple[Op, ...],
-    encoded: NDArray[np.generic],
-    tolerance: float,
-) -> tuple[str, float]:
-    """Computes every layer from the inputs that the file gives it, and returns the worst layer and its departure in steps."""
-    from mhmodels.export.quantisation.fake_quant import layer_output
-
+def _layer_values(
+    path: str | os.PathLike[str], file: TFLiteFile, ops: tuple[Op, ...], encoded: NDArray[np.generic]
+) -> dict[str, Float32Array]:
+    """Returns what every layer of a file gives on encoded pictures, as real numbers, by the name of its operation."""
     places = map_tensors(file, ops)
     arrays = run_file(path, encoded, list(places.values()))
     _check_shapes(path, file, {places[name]: array for name, array in zip(places, arrays, strict=True)})
-    values = {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
+    return {name: dequantise(array, file.tensors[places[name]]) for name, array in zip(places, arrays, strict=True)}
+
+
+def worst_layer(
+    path: str | os.PathLike[str],
+    quantised: QuantisedGraph,
+    ops: tuple[Op, ...],
+    values: Mapping[str, Float32Array],
+    tolerance: float = LAYER_TOLERANCE_LSB,
+) -> tuple[str, float]:
+    """Computes every layer from the inputs that a file gives it, and returns the worst layer and its departure in steps.
+
+    Args:
+        path: The file, for the message.
+        quantised: What the file was made from.
+        ops: The operations that are in the file.
+        values: What the layers of the file give, as real numbers, (n, height, width, channels), by the name of the operation.
+        tolerance: Largest allowed departure in steps.
+
+    Raises:
+        ParityError: A layer departs further; the message names the first.
+    """
+    from mhmodels.export.quantisation.fake_quant import layer_output
+
     worst, worst_lsb = "", 0.0
     for op in ops:
         for name, expected in layer_output(quantised, op, values).items():

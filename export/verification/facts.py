@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,6 +20,27 @@ from mhmodels.tflite.format import compute_format
 
 SCALE_TOLERANCE = 1e-4
 """Relative difference between the input's scale and what mean and std make of it: converters round it their own way."""
+
+
+class FileFacts(NamedTuple):
+    """What the manifest of a file states of its content.
+
+    Attributes:
+        input: Type, shape and quantisation of the first input, as fields of `InputSpec`.
+        outputs: The outputs.
+        quantisation: Scale and zero point of every computed tensor that has them, by the tensor's name.
+        operators: Number of operators of each kind, sorted by name.
+    """
+
+    input: dict[str, object]
+    outputs: tuple[OutputSpec, ...]
+    quantisation: dict[str, TensorSpec]
+    operators: dict[str, int]
+
+
+def tflite_facts(file: TFLiteFile) -> FileFacts:
+    """Returns what the manifest of a TFLite file states of its content."""
+    return FileFacts(input_facts(file), output_specs(file), quantisation_specs(file), operator_counts(file))
 
 
 def operator_counts(file: TFLiteFile) -> dict[str, int]:

@@ -59,12 +59,13 @@ def run_file(
         except subprocess.TimeoutExpired:
             raise ExportError(f"{path}: the runtime did not finish {len(inputs)} pictures in {timeout_s:g} s") from None
         if child.returncode != 0 or not result.is_file():
-            raise ExportError(f"{path}: {_death(child)}")
+            raise ExportError(f"{path}: {death_of(child)}")
         with np.load(result) as arrays:
             return [arrays[f"tensor{i}"] for i in range(len(tensors))]
 
 
-def _death(child: subprocess.CompletedProcess[bytes]) -> str:
+def death_of(child: subprocess.CompletedProcess[bytes]) -> str:
+    """Returns why the process of a runtime ended without a result, in words."""
     if child.returncode < 0:
         return f"the runtime crashed on this file ({signal.Signals(-child.returncode).name}); it is damaged or hostile"
     lines = [line for line in child.stderr.decode(errors="replace").splitlines() if line.strip()]

@@ -11,13 +11,15 @@ from typing import Any
 import msgspec
 
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
+from mhmodels.export.formats import ExportFormat, is_onnx
 from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.formats.checked import Checked
-from mhmodels.tflite.format import FileFormat
 
 FORMAT = "mhmodels.manifest/1"
-TOOLS = ("mhmodels", "tensorflow", "keras", "ai-edge-litert", "numpy", "flatbuffers", "tflite-support")
+TOOLS = ("mhmodels", "tensorflow", "keras", "numpy")
+TFLITE_TOOLS = ("ai-edge-litert", "flatbuffers", "tflite-support")
+ONNX_TOOLS = ("onnx", "onnxruntime")
 LARGEST = 64 << 20
 
 
@@ -165,7 +167,7 @@ class Manifest(Checked, frozen=True, kw_only=True):
     file: str
     sha256: str
     file_bytes: int
-    precision: FileFormat
+    precision: ExportFormat
     engine: str
     granularity: str | None
     pooling: str
@@ -208,14 +210,14 @@ class Manifest(Checked, frozen=True, kw_only=True):
 
 def manifest_path(file: Path) -> Path:
     """Returns the path of the manifest of a file."""
-    return file.with_name(file.name.removesuffix(".tflite") + ".manifest.json")
+    return file.with_name(file.name.removesuffix(".tflite").removesuffix(".onnx") + ".manifest.json")
 
 
 def load_manifest(path: str | os.PathLike[str]) -> Manifest:
     """Reads the manifest of an exported file.
 
     Args:
-        path: Path of the manifest, or of the TFLite file beside it.
+        path: Path of the manifest, or of the TFLite or ONNX file beside it.
 
     Raises:
         FileFormatError: The file cannot be read, or is not a manifest; the message names the field.
@@ -230,14 +232,14 @@ def load_manifest(path: str | os.PathLike[str]) -> Manifest:
         (1, 64, 64, 3)
     """
     file = Path(path)
-    file = manifest_path(file) if file.suffix == ".tflite" else file
+    file = manifest_path(file) if file.suffix in (".tflite", ".onnx") else file
     return decode_json(read_bytes(file, LARGEST), Manifest, FORMAT, str(file))
 
 
-def tool_versions() -> dict[str, str]:
-    """Returns the versions of Python and of the libraries that a file depends on."""
+def tool_versions(fmt: ExportFormat) -> dict[str, str]:
+    """Returns the versions of Python and of the libraries that a file of a format depends on."""
     versions = {"python": platform.python_version()}
-    for name in TOOLS:
+    for name in (*TOOLS, *(ONNX_TOOLS if is_onnx(fmt) else TFLITE_TOOLS)):
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

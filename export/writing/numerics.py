@@ -104,10 +104,18 @@ class Integer:
         Raises:
             ExportError: The tensor has no parameters.
         """
+        return FileTensor(name, shape, self.dtype, None, self.parameters(name))
+
+    def parameters(self, name: str) -> TensorQuantisation:
+        """Returns the quantisation parameters of a tensor.
+
+        Raises:
+            ExportError: The tensor has none.
+        """
         parameters = self.quantised.tensors.get(name)
         if parameters is None:
             raise ExportError(f"layer '{name}': its output has no quantisation parameters")
-        return FileTensor(name, shape, self.dtype, None, TensorQuantisation(*parameters))
+        return TensorQuantisation(*parameters)
 
     def constants(self, op: Op) -> tuple[FileTensor, FileTensor]:
         """See `Numerics`; per-channel scales lie on axis 0 of a convolution's kernel and 3 of a depthwise one's."""

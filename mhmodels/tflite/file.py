@@ -117,6 +117,9 @@ def parse_tflite(data: bytes, source: str = "file") -> TFLiteFile:
         FileFormatError: As `read_tflite`.
     """
     if len(data) < 16 or data[4:8] != FILE_IDENTIFIER:
+        if source.lower().endswith(".onnx"):
+            raise FileFormatError(f"{source}: an ONNX file, expected a TFLite file: `mhmodels export` writes one of each format "
+                                  "whose name does not begin with 'onnx-'")  # fmt: skip
         found = repr(bytes(data[4:8])) if len(data) >= 8 else f"{len(data)} bytes"
         raise FileFormatError(f"{source}: not a TFLite file (identifier is {found}, expected {FILE_IDENTIFIER!r})")
     if len(data) > MAX_BYTES:
