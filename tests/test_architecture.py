@@ -61,7 +61,9 @@ def test_whole_numbers_and_floats_are_one_identity() -> None:
 
 def test_identities_of_the_zoo_are_distinct_and_equal_in_another_process() -> None:
     identities = {name: get_architecture(name).architecture_id for name in list_models()}
-    assert len(set(identities.values())) == len(identities)
+    # Equal networks have two names only where pictures are prepared in two ways.
+    prepared = [(identity, get_architecture(name).preprocessing) for name, identity in identities.items()]
+    assert len(set(prepared)) == len(prepared)
     program = (
         "import json, mhmodels; "
         "print(json.dumps({name: mhmodels.get_architecture(name).architecture_id for name in mhmodels.list_models()}))"

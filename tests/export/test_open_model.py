@@ -14,7 +14,7 @@ from mhmodels.export import ModelRequest, NoEffectError, StatedRule, open_model
 from mhmodels.export.opening.model_request import resolve_model
 from mhmodels.registry import resolve
 from mhmodels.weights import files, loading
-from mhmodels.weights.downloading import registered
+from mhmodels.weights.downloading import download
 from tests.export.writer_helpers import MINI
 
 pytestmark = pytest.mark.tensorflow
@@ -32,7 +32,7 @@ def test_weights_are_located_described_read_and_hashed_once(monkeypatch: pytest.
 
         monkeypatch.setattr(module, name, call)
 
-    counted(registered, "hash_file")  # of the registered file, whenever its name is looked up
+    counted(download, "hash_file")  # of the registered file, whenever its name is looked up
     counted(files, "open_h5")
     counted(loading, "read_arrays")
     resolved = resolve_model(ModelRequest(model="multi_max@0.25", weights="digits64"))

@@ -101,3 +101,5 @@ def test_an_entry_is_one_of_three() -> None:
         RegisteredWeights(name="x", model="multi_max", sha256="0" * 64)
     with pytest.raises(WeightsError, match="expected one of 'file', 'url' and 'wheel'"):
         RegisteredWeights(name="x", model="multi_max", file="x.h5", wheel=SOURCE, sha256="0" * 64)
+    with pytest.raises(WeightsError, match="expected 'sha256' of the wheel"):
+        RegisteredWeights(name="x", model="multi_max", wheel=SOURCE, md5="0" * 32)

