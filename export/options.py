@@ -11,9 +11,8 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.formats import EXPORT_FORMATS, INTEGER_FORMATS, ExportFormat, is_onnx, number_formats
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
-from mhmodels.export.quantisation.parameters import Granularity
+from mhmodels.export.quantisation.parameters import Granularity, WeightRounding
 from mhmodels.export.quantisation.post_training import Corrections
-from mhmodels.export.quantisation.rounding import WeightRounding
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.onnx.tools import check_onnx_tools
 from mhmodels.export.writing.writer import InterfaceType

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from mhmodels.export.graph.outputs import Pooling
     from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel
     from mhmodels.export.options import Engine, ExportOptions
-    from mhmodels.export.quantisation.parameters import Granularity
-    from mhmodels.export.quantisation.rounding import WeightRounding
+    from mhmodels.export.quantisation.parameters import Granularity, WeightRounding
     from mhmodels.export.writing.labels import OutputLabels
     from mhmodels.export.writing.writer import InterfaceType
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.fake_quant import float_layer, rounded, rounded_layer
 from mhmodels.export.quantisation.kernels import BIAS_LIMIT, IntegerWeights, QuantisedKernel
-from mhmodels.export.quantisation.rounding import WeightRounding
+from mhmodels.export.quantisation.parameters import WeightRounding
 from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.network import IMAGE, Op
 

@@ -12,6 +12,8 @@ from mhmodels.export.graph.operations import Float32Array, Range
 
 QuantisedFormat: TypeAlias = Literal["int8", "uint8"]
 Granularity: TypeAlias = Literal["channel", "tensor"]
+WeightRounding: TypeAlias = Literal["nearest", "compensated"]
+"""Weights become the `nearest` integer each, or one after the other, so that later ones compensate the errors of earlier ones."""
 
 LOWEST: dict[str, int] = {"int8": -128, "uint8": 0}
 """Smallest integer of activations, by format."""

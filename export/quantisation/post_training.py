@@ -12,8 +12,7 @@ from typing import NamedTuple
 from mhmodels.export.graph.operations import Float32Array, Graph, Range
 from mhmodels.export.quantisation.calibration import METHODS, CalibrationMethod, HeldOut, calibrate, choose, hold_out
 from mhmodels.export.quantisation.equalisation import ChannelExponents, equalisation, equalise
-from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat
-from mhmodels.export.quantisation.rounding import WeightRounding
+from mhmodels.export.quantisation.parameters import Granularity, QuantisedFormat, WeightRounding
 from mhmodels.export.quantisation.scheme import QuantisedGraph, quantise
 
 

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.errors import ExportError
-from mhmodels.export.verification.runtime import death_of
-from mhmodels.system.child import run_contained
-from mhmodels.system.temporary import temporary_folder
+from mhmodels.export.verification.runtime import run_in_child
 
 
 def run_onnx_file(
@@ -39,18 +34,7 @@ def run_onnx_file(
     Raises:
         ExportError: The runtime refuses the file, dies on it, or exceeds the time.
     """
-    with temporary_folder("runtime") as folder:
-        request, result = folder / "request.npz", folder / "result.npz"
-        settings = json.dumps({"path": str(Path(path).resolve()), "tensors": list(tensors)})
-        np.savez(request, inputs=inputs, settings=np.array(settings))
-        try:
-            child = run_contained("mhmodels.export.verification.onnx_runtime", [str(request), str(result)], timeout_s=timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ExportError(f"{path}: ONNX Runtime did not finish {len(inputs)} pictures in {timeout_s:g} s") from None
-        if child.returncode != 0 or not result.is_file():
-            raise ExportError(f"{path}: {death_of(child)}")
-        with np.load(result) as arrays:
-            return [arrays[f"tensor{i}"] for i in range(len(tensors))]
+    return run_in_child("mhmodels.export.verification.onnx_runtime", path, inputs, tensors, {}, timeout_s=timeout_s)
 
 
 def _serve(request: str, result: str) -> None:

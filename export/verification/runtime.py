@@ -11,7 +11,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -50,21 +50,49 @@ def run_file(
     Raises:
         ExportError: The runtime refuses the file, dies on it, or exceeds the time.
     """
+    return run_in_child("mhmodels.export.verification.runtime", path, inputs, tensors, {"kernels": kernels}, timeout_s=timeout_s)
+
+
+def run_in_child(
+    module: str,
+    path: str | os.PathLike[str],
+    inputs: NDArray[np.generic],
+    tensors: Sequence[int] | Sequence[str],
+    settings: Mapping[str, object],
+    *,
+    timeout_s: float,
+) -> list[NDArray[np.generic]]:
+    """Runs a file with the runtime that a module serves as a program.
+
+    Args:
+        module: Dotted name of the module, which reads a request and writes a result, as this one does.
+        path: The file.
+        inputs: (n, …) in the input's own type and shape without batch.
+        tensors: What the module names the tensors to return by.
+        settings: Further settings of the module.
+        timeout_s: Limit of the whole run, in seconds.
+
+    Returns:
+        For each tensor an array (n, …).
+
+    Raises:
+        ExportError: The runtime refuses the file, dies on it, or exceeds the time.
+    """
     with temporary_folder("runtime") as folder:
         request, result = folder / "request.npz", folder / "result.npz"
-        settings = json.dumps({"path": str(Path(path).resolve()), "tensors": list(tensors), "kernels": kernels})
-        np.savez(request, inputs=inputs, settings=np.array(settings))
+        described = json.dumps({"path": str(Path(path).resolve()), "tensors": list(tensors), **settings})
+        np.savez(request, inputs=inputs, settings=np.array(described))
         try:
-            child = run_contained("mhmodels.export.verification.runtime", [str(request), str(result)], timeout_s=timeout_s)
+            child = run_contained(module, [str(request), str(result)], timeout_s=timeout_s)
         except subprocess.TimeoutExpired:
             raise ExportError(f"{path}: the runtime did not finish {len(inputs)} pictures in {timeout_s:g} s") from None
         if child.returncode != 0 or not result.is_file():
-            raise ExportError(f"{path}: {death_of(child)}")
+            raise ExportError(f"{path}: {_death_of(child)}")
         with np.load(result) as arrays:
             return [arrays[f"tensor{i}"] for i in range(len(tensors))]
 
 
-def death_of(child: subprocess.CompletedProcess[bytes]) -> str:
+def _death_of(child: subprocess.CompletedProcess[bytes]) -> str:
     """Returns why the process of a runtime ended without a result, in words."""
     if child.returncode < 0:
         return f"the runtime crashed on this file ({signal.Signals(-child.returncode).name}); it is damaged or hostile"
