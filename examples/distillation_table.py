@@ -61,7 +61,20 @@ def halves(files: list[Path], folder: Path) -> tuple[Path, Path]:
 def exported(model: str, weights: str, pictures: Path, fmt: str, folder: Path) -> Path:
     """Exports a file, unless it exists, and returns its path."""
     if not any(folder.glob("*.tflite")):
-        mhmodels("export", model, "--weights", weights, "--calibration", str(pictures), "--format", fmt, "-o", str(folder))
+        mhmodels(
+            "export",
+            model,
+            "--weights",
+            weights,
+            "--calibration",
+            str(pictures),
+            "--calibration-method",
+            "min-max",
+            "--format",
+            fmt,
+            "-o",
+            str(folder),
+        )
     return next(folder.glob("*.tflite"))
 
 

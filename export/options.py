@@ -21,6 +21,10 @@ Engine: TypeAlias = Literal["direct", "tensorflow"]
 """What writes files: the writer of this package, or TensorFlow's converter."""
 
 
+FEWEST_FOR_AUTO = 32
+"""Pictures of a user's folder from which on the calibration method is chosen by held-out pictures."""
+
+
 class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options of an export.
 
@@ -32,9 +36,10 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
             give uint8, float files float32.
         calibration: Folder of pictures that determine the value ranges of integer formats. None for the bundled photographs.
         calibration_method: Method that computes value ranges from the pictures: `min-max`, `moving-average`, `percentile-P`
-            with P from 50 to below 100, or `auto` for the best of these on held-out pictures. None for `min-max`.
+            with P from 50 to below 100, or `auto` for the best of these on held-out pictures. None for `auto` on a folder of 32
+            pictures or more, else for `min-max`.
         equalise: Whether to equalise the ranges of weights across the layers of integer files. None for the choice with the
-            smaller error on held-out pictures if `calibration_method` is `auto`, else False.
+            smaller error on held-out pictures if the calibration method is `auto`, else False.
         bias_correction: Whether to correct the mean error that rounding causes in each channel. None as for `equalise`.
         rounding: How weights become integers: `nearest`, or `compensated`, where later weights compensate the rounding errors
             of earlier ones. None as for `equalise`, without `auto` `nearest`.
@@ -65,6 +70,12 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     labels: OutputLabels = NO_LABELS
     metadata: bool | None = None
     overwrite: bool = False
+
+    def method_for(self, pictures: int) -> str:
+        """Returns the calibration method for a number of calibration pictures."""
+        if self.calibration_method is not None:
+            return self.calibration_method
+        return "auto" if self.calibration is not None and pictures >= FEWEST_FOR_AUTO else "min-max"
 
     def check(self) -> None:
         """Rejects options that do not go together, before anything is built.

@@ -85,12 +85,13 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
         calibration = Calibration(source="quantisation-aware training", pictures=0, method="learned")
         granularity = learned.granularity if fmt == "int8" else None
         return quantise(job.graph, dict(learned.ranges) | fixed, fmt, granularity), calibration
-    job.progress(f"calibrating on {len(job.feed)} pictures")
+    method = options.method_for(len(job.feed))
+    job.progress(f"calibrating on {len(job.feed)} pictures" + (", choosing what loses least" if method == "auto" else ""))
     given = {*graph_outputs(job.graph, options.writer).values(), *compared_ops(job.graph, options.writer).values()}
     found = quantise_on_pictures(
         job.graph,
         job.feed,
-        options.calibration_method,
+        method,
         fmt,
         granularity,
         corrections=corrections,
@@ -98,7 +99,7 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
         fixed=fixed,
         known=ranges,
     )
-    if options.calibration_method != "auto" and not found.equalisation:  # both of these differ between formats
+    if method != "auto" and not found.equalisation:  # both of these differ between formats
         ranges.update(found.ranges)
     return found.quantised, msgspec.structs.replace(
         job.calibration,

@@ -64,12 +64,12 @@ class ExportFailure(NamedTuple):
               help="Folder of pictures that determine the value ranges of integer formats; for networks without 3 input "
                    "channels, a folder of .npy arrays. Default: the bundled photographs.")  # fmt: skip
 @click.option("--calibration-method", default=None, metavar="METHOD",
-              help="Method that computes value ranges from the pictures: min-max (default); moving-average; percentile-P with "
-                   "P from 50 to below 100, such as percentile-99.9; or auto, the best of these on held-out "
-                   "pictures.")  # fmt: skip
+              help="Method that computes value ranges from the pictures: min-max; moving-average; percentile-P with P from 50 "
+                   "to below 100, such as percentile-99.9; or auto, the best of these on held-out pictures. Default: auto with "
+                   "--calibration of 32 pictures or more, else min-max.")  # fmt: skip
 @click.option("--equalise/--no-equalise", default=None,
               help="Whether to equalise the ranges of weights across the layers of integer files, which does not change the "
-                   "float network. Default: with --calibration-method auto what lowers the error on held-out pictures, else "
+                   "float network. Default: with calibration method auto what lowers the error on held-out pictures, else "
                    "no.")  # fmt: skip
 @click.option("--bias-correction/--no-bias-correction", default=None,
               help="Whether to correct the mean error of each channel of integer files, measured on the calibration pictures. "

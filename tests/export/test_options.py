@@ -311,3 +311,18 @@ def test_words_that_are_none_are_refused_from_python(changes: dict[str, object],
     with pytest.raises(ExportError, match=message):
         export_model(MINI, ExportOptions(directory=tmp_path / "out", **changes))  # type: ignore[arg-type]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_enough_pictures_chooses_its_method(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    own, bundled = ExportOptions(directory=tmp_path, calibration=folder), ExportOptions(directory=tmp_path)
+    assert [own.method_for(count) for count in (31, 32)] == ["min-max", "auto"]
+    assert bundled.method_for(64) == "min-max"
+    stated = ExportOptions(directory=tmp_path, calibration=folder, calibration_method="percentile-99.9")
+    assert stated.method_for(64) == "percentile-99.9"
+    for i, picture in enumerate(sample_pixels(32, (70, 70))):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    for one in export_model(MINI, ExportOptions(directory=tmp_path / "out", formats=("uint8",), calibration=folder)):
+        assert one.manifest.calibration is not None
+        assert "chosen by the mean error at the scores of 8 held-out pictures" in one.manifest.calibration.method
