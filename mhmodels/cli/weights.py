@@ -188,7 +188,7 @@ def _checked_info(file: str) -> WeightsInfo | None:
     """Returns the description of a weights file of mhmodels after checking its hash; None for any other file."""
     from mhmodels.weights.files import open_weights, read_arrays
     from mhmodels.weights.sources.checkpoint import find_checkpoint
-    from mhmodels.weights.sources.state_dict import is_state_dict
+    from mhmodels.weights.sources.pytorch.state_dict import is_state_dict
 
     if find_checkpoint(file) is not None or not Path(file).is_file() or is_state_dict(file):
         return None

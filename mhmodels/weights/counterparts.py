@@ -15,9 +15,9 @@ from mhmodels.errors import WeightsError
 from mhmodels.families.rows import ZooModel
 from mhmodels.registry import zoo
 from mhmodels.weights.matching import Match, fit, same_network, takes
+from mhmodels.weights.sources.pytorch.names import SCHEMES
+from mhmodels.weights.sources.pytorch.timm_config import TimmConfig
 from mhmodels.weights.sources.source import WeightsSource
-from mhmodels.weights.sources.timm_config import TimmConfig
-from mhmodels.weights.sources.torch_names import SCHEMES
 
 PACKAGES = tuple(scheme.origin for scheme in SCHEMES)
 _TITLES = {scheme.origin: scheme.title for scheme in SCHEMES}

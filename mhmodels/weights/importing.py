@@ -28,9 +28,9 @@ from mhmodels.weights.labels import label_set_names
 from mhmodels.weights.matching import EXTENTS, Match, match, same_network
 from mhmodels.weights.padding import padding_of, warn_at_import
 from mhmodels.weights.sources.checkpoint import find_checkpoint, read_checkpoint
+from mhmodels.weights.sources.pytorch.state_dict import is_state_dict, read_state_dict
+from mhmodels.weights.sources.pytorch.timm_config import TimmConfig, read_timm_config
 from mhmodels.weights.sources.source import Variable, VariableRole, WeightsSource
-from mhmodels.weights.sources.state_dict import is_state_dict, read_state_dict
-from mhmodels.weights.sources.timm_config import TimmConfig, read_timm_config
 from mhmodels.weights.writing import DeferredArrays, write_weights
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from mhmodels.errors import WeightsError
 from mhmodels.families.rows import ZooModel
 from mhmodels.network import IMAGE, LOGITS, Op, lower
 from mhmodels.registry import zoo
+from mhmodels.weights.sources.pytorch.layout import tensor_name, tensor_shape
+from mhmodels.weights.sources.pytorch.names import SCHEMES
 from mhmodels.weights.sources.source import NORM_ROLES, Layer, LayerKind, Part, Variable, VariableRole, WeightsSource
-from mhmodels.weights.sources.torch_layout import tensor_name, tensor_shape
-from mhmodels.weights.sources.torch_names import SCHEMES
 
 COMMON_WIDTHS = (1.0, 0.25, 0.35, 0.5, 0.75, 1.25, 1.3, 1.4, 1.5, 2.0)
 """Tried first: published multipliers. Several multipliers can round to one network; the first that fits is taken."""

@@ -48,8 +48,8 @@ from mhmodels.training.named_recipes import RECIPES, load_recipe
 from mhmodels.weights import open_weights, read_info, write_weights
 from mhmodels.weights.downloading.registered import entries
 from mhmodels.weights.labels import read_labels
-from mhmodels.weights.sources.state_dict import read_state_dict
-from mhmodels.weights.sources.timm_config import read_timm_config
+from mhmodels.weights.sources.pytorch.state_dict import read_state_dict
+from mhmodels.weights.sources.pytorch.timm_config import read_timm_config
 from tests.weights.helpers import random_arrays
 from tests.weights.torch_files import stand_ins, write_legacy, write_zip
 

@@ -19,8 +19,8 @@ from safetensors.numpy import save_file
 
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.weights import import_weights
-from mhmodels.weights.sources import torch_limits, torch_pickle
-from mhmodels.weights.sources.state_dict import read_state_dict
+from mhmodels.weights.sources.pytorch import limits, pickle_file
+from mhmodels.weights.sources.pytorch.state_dict import read_state_dict
 from tests.weights.torch_files import stand_ins, write_legacy, write_zip
 
 TENSORS = {
@@ -91,10 +91,10 @@ def test_truncated_safetensors(safetensors: Path, tmp_path: Path) -> None:
 
 def test_more_tensors_or_longer_headers_than_any_network_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.safetensors"
-    save_file({f"t{i}.weight": np.zeros(1, np.float32) for i in range(torch_limits.MOST_TENSORS + 1)}, path)
+    save_file({f"t{i}.weight": np.zeros(1, np.float32) for i in range(limits.MOST_TENSORS + 1)}, path)
     with pytest.raises(WeightsError, match=r"10001 tensors, expected at most 10000"):
         read_state_dict(str(path))
-    path.write_bytes(header(b"{" + b" " * (torch_limits.LARGEST_HEADER + 1) + b"}"))
+    path.write_bytes(header(b"{" + b" " * (limits.LARGEST_HEADER + 1) + b"}"))
     with pytest.raises(WeightsError, match=r"declares a header of 8388611 bytes, expected 1 to 8388608"):
         read_state_dict(str(path))
 
@@ -103,7 +103,7 @@ MEMORY_PROGRAM = """
 import resource, sys
 from mhmodels.errors import WeightsError
 from mhmodels.weights import import_weights
-import mhmodels.weights.sources.state_dict
+import mhmodels.weights.sources.pytorch.state_dict
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     import_weights(sys.argv[1], "mobilenet_v3_small.timm", sys.argv[2])
@@ -295,7 +295,7 @@ def test_legacy_files_that_are_cut_or_altered(tmp_path: Path) -> None:
 
 
 def test_a_description_larger_than_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_pickle, "LARGEST_PICKLE", 100)
+    monkeypatch.setattr(pickle_file, "LARGEST_PICKLE", 100)
     with pytest.raises(WeightsError, match=r"its description has \d+ bytes, expected at most 100"):
         read_state_dict(str(write_zip(tmp_path / "x.pth", stand_ins(TENSORS))))
     with pytest.raises(WeightsError, match=r"damaged or truncated description|no end"):

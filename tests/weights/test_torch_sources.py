@@ -17,8 +17,8 @@ from mhmodels.registry import resolve, zoo
 from mhmodels.weights import Stated, import_weights, locate, read_info, read_weights
 from mhmodels.weights.importing import open_source
 from mhmodels.weights.matching import targets
-from mhmodels.weights.sources.state_dict import read_state_dict
-from mhmodels.weights.sources.torch_layout import tensor_name, tensor_shape
+from mhmodels.weights.sources.pytorch.layout import tensor_name, tensor_shape
+from mhmodels.weights.sources.pytorch.state_dict import read_state_dict
 from tests.weights.helpers import random_arrays
 from tests.weights.torch_files import REFERENCES, Tensors, drawn, needs_references, reference, stand_ins, write_legacy, write_zip
 

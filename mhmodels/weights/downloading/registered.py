@@ -29,7 +29,7 @@ from mhmodels.weights.importing import Stated, import_weights
 from mhmodels.weights.info import Background, Claim
 from mhmodels.weights.matching import same_network
 from mhmodels.weights.sources.checkpoint import find_checkpoint
-from mhmodels.weights.sources.state_dict import is_state_dict
+from mhmodels.weights.sources.pytorch.state_dict import is_state_dict
 
 FORMAT: Literal["mhmodels.weights-registry/1"] = "mhmodels.weights-registry/1"
 USER_FILE = "weights.json"

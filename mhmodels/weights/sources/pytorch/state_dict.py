@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import WeightsError
 from mhmodels.system.files import open_regular
-from mhmodels.weights.sources.safetensors_file import looks_like_safetensors, read_safetensors
-from mhmodels.weights.sources.source import Layer, LayerKind, Part, Variable, WeightsSource
-from mhmodels.weights.sources.torch_names import (
+from mhmodels.weights.sources.pytorch.names import (
     BIASED,
     IGNORED,
     NESTED,
@@ -29,7 +27,9 @@ from mhmodels.weights.sources.torch_names import (
     neighbour,
     scheme_of,
 )
-from mhmodels.weights.sources.torch_pickle import looks_like_torch, read_pickled
+from mhmodels.weights.sources.pytorch.pickle_file import looks_like_torch, read_pickled
+from mhmodels.weights.sources.pytorch.safetensors_file import looks_like_safetensors, read_safetensors
+from mhmodels.weights.sources.source import Layer, LayerKind, Part, Variable, WeightsSource
 
 NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 KERNEL = {"weight": "kernel", "bias": "bias"}

@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 
 from mhmodels.errors import WeightsError
 from mhmodels.system.files import open_regular
+from mhmodels.weights.sources.pytorch.limits import LARGEST_HEADER, MOST_TENSORS
 from mhmodels.weights.sources.source import Variable
-from mhmodels.weights.sources.torch_limits import LARGEST_HEADER, MOST_TENSORS
 
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",

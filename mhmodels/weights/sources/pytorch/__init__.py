@@ -1,0 +1,1 @@
+"""State dicts of PyTorch packages as sources: names, layouts, and files, which are read without PyTorch."""
