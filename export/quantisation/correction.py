@@ -32,9 +32,9 @@ ROWS_PER_WEIGHT = 2
 DAMPING = 0.01
 """Share of the mean variance of the inputs that is added to each, so that what few pictures show does not decide alone."""
 
-MEMORY_BYTES = 1 << 30
+MEMORY_BYTES = 2 << 30
 FEWEST_PICTURES = 8
-MOST_PICTURES = 96
+MOST_PICTURES = 192
 _BYTES = 5  # a float32 value and its integer
 _BATCH = 8
 _BLOCK = 128
@@ -60,8 +60,8 @@ def correct(
     Args:
         graph: The float network that `quantised` was made from.
         quantised: Its integers, from `scheme.quantise`.
-        images: float32 (n, height, width, channels), normalised: calibration pictures. At most 96 of them are used, spread
-            evenly, and fewer where they would need more than 1 GiB of memory.
+        images: float32 (n, height, width, channels), normalised: calibration pictures. At most 192 of them are used, spread
+            evenly, and fewer where they would need more than 2 GiB of memory.
         bias: Whether to correct biases.
         rounding: How weights are rounded.
     """
