@@ -45,3 +45,18 @@ def test_importing_the_package_loads_nothing_heavy(package: str) -> None:
     heavy = HEAVY - ({"numpy"} if package in COMPUTES_WITH_ARRAYS else set())
     code = f"import sys, {package}; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+FOR_A_PURPOSE = ("safetensors", "onnx", "onnxruntime", "ai_edge_litert", "tensorflow", "PIL", "scipy", "sklearn", "click", "rich")
+"""Packages that building a model and loading weights into it must not need: other backends run without them."""
+
+
+def test_what_builds_models_needs_no_package_of_a_single_purpose() -> None:
+    code = f"""
+import sys
+for name in {FOR_A_PURPOSE}:
+    sys.modules[name] = None  # an import of it fails
+import mhmodels.network, mhmodels.complexity, mhmodels.weights.importing, mhmodels.weights.stated, mhmodels.preprocessing.layer
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -6,14 +6,15 @@ tensor has a place in a network, so that a file of any size takes the memory of 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from mhmodels.errors import WeightsError
 from mhmodels.system.files import open_regular
@@ -27,7 +28,6 @@ DTYPES = {
 """Types of the format by NumPy's names; others, such as 8-bit floats, are refused."""
 
 LENGTH_BYTES = 8
-READ_ERRORS = (SafetensorError, OSError, ValueError, TypeError)
 
 
 def looks_like_safetensors(start: bytes) -> bool:
@@ -49,15 +49,12 @@ def read_safetensors(path: str) -> dict[str, Variable]:
             supported.
     """
     _check_length(path)
-    try:
-        with safe_open(path, framework="np", backend="pread") as file:
-            names = list(file.keys())
-            if len(names) > MOST_TENSORS:
-                raise WeightsError(f"{path}: {len(names)} tensors, expected at most {MOST_TENSORS}")
-            slices = {name: file.get_slice(name) for name in names}
-            described = {name: (tuple(each.get_shape()), str(each.get_dtype())) for name, each in slices.items()}
-    except READ_ERRORS as error:
-        raise _unreadable(path, error) from error
+    with _reading(path), _opened(path) as file:
+        names = list(file.keys())
+        if len(names) > MOST_TENSORS:
+            raise WeightsError(f"{path}: {len(names)} tensors, expected at most {MOST_TENSORS}")
+        slices = {name: file.get_slice(name) for name in names}
+        described = {name: (tuple(each.get_shape()), str(each.get_dtype())) for name, each in slices.items()}
     reader = _Reader(path)
     return {name: _variable(reader, name, shape, dtype) for name, (shape, dtype) in described.items()}
 
@@ -88,12 +85,10 @@ class _Reader:
 
     def read(self, name: str, shape: tuple[int, ...]) -> NDArray[np.generic]:
         """Returns the values of one tensor."""
-        try:
+        with _reading(self.path):
             if self._file is None:
-                self._file = safe_open(self.path, framework="np", backend="pread")
+                self._file = _opened(self.path)
             values: NDArray[np.generic] = self._file.get_tensor(name)
-        except READ_ERRORS as error:
-            raise _unreadable(self.path, error) from error
         if values.shape != shape:
             raise WeightsError(
                 f"{self.path}: tensor '{name}' has {list(values.shape)}, expected {list(shape)}: the file has changed"
@@ -108,6 +103,24 @@ def _variable(reader: _Reader, name: str, shape: tuple[int, ...], code: str) -> 
     return Variable(name, shape, dtype, functools.partial(reader.read, name, shape))
 
 
-def _unreadable(path: str, error: Exception) -> WeightsError:
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-    return WeightsError(f"{Path(path)}: cannot be read as safetensors, it is damaged or truncated ({reason}); get it anew")
+def _opened(path: str) -> Any:
+    """Opens a file. The library is imported here, because building networks does not need it."""
+    from safetensors import safe_open
+
+    return safe_open(path, framework="np", backend="pread")
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Turns what the library raises of a file into one error that names the file."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except WeightsError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise WeightsError(
+            f"{Path(path)}: cannot be read as safetensors, it is damaged or truncated ({reason}); get it anew"
+        ) from error
