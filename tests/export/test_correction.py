@@ -93,7 +93,7 @@ def test_auto_keeps_what_lowers_the_error(pictures: Any) -> None:
 ALL = {"equalise": True, "bias_correction": True, "rounding": "compensated"}
 
 
-@pytest.mark.parametrize("engine", ["direct", "tensorflow"])
+@pytest.mark.parametrize("engine", ["direct", pytest.param("tensorflow", marks=pytest.mark.slow)])
 def test_a_corrected_file_is_exported_recorded_and_verified(tmp_path: Path, engine: Any) -> None:
     options: Any = {"engine": engine, **ALL}
     files = export_model(TINY, ExportOptions(directory=tmp_path, formats=("int8", "uint8", "float32"), **options))
@@ -113,6 +113,7 @@ def test_a_corrected_file_is_exported_recorded_and_verified(tmp_path: Path, engi
     assert "equalised" in against.layers.reason or against.layers.layers == ()
 
 
+@pytest.mark.slow
 def test_pixels_are_normalised_in_a_corrected_file(tmp_path: Path) -> None:
     options: Any = {"normalise_in_model": True, "formats": ("uint8",), **ALL}
     (one,) = export_model(TINY, ExportOptions(directory=tmp_path, **options))

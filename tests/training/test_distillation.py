@@ -113,6 +113,7 @@ def test_the_weights_file_has_ranges_and_the_labels_and_licence_of_the_teacher(d
     assert info.source.endswith("distilled from: drawn for a test")
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 @pytest.mark.numeric
 def test_an_interrupted_distillation_ends_with_the_same_bits(place: Path, distilled: Path, tmp_path: Path) -> None:
@@ -138,6 +139,7 @@ def test_an_interrupted_distillation_ends_with_the_same_bits(place: Path, distil
         distil(place, tmp_path / "run", resume=True, distillation=Distillation(temperature=2.0))
 
 
+@pytest.mark.slow
 @pytest.mark.tensorflow
 def test_a_run_that_gets_worse_stops_early_and_keeps_the_start(place: Path, tmp_path: Path) -> None:
     worse = recipe(epochs=9, patience=2, learning_rate=LearningRate(peak=0.5, decay="constant"), optimizer=Adam())
