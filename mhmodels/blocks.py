@@ -74,10 +74,16 @@ def padded_side(side: int, step: BlockStep, padding: Padding) -> int:
     return -(-side // step.stride) if pads is None else (side + sum(pads) - step.kernel) // step.stride + 1
 
 
-def pads_as_same(side: int, step: BlockStep, pads: tuple[int, int]) -> bool:
-    """Returns whether SAME puts just these zeros before and behind the map that a step reads."""
-    total = max((-(-side // step.stride) - 1) * step.stride + step.kernel - side, 0)
-    return pads == (total // 2, total - total // 2)
+def same_pads(side: int, window: int, stride: int) -> tuple[int, int]:
+    """Returns the zeros that TensorFlow's SAME puts before and behind a map; of an odd number most lie behind it.
+
+    Args:
+        side: Rows (or columns) of the map.
+        window: Rows that the window covers: of a dilated kernel, the gaps included.
+        stride: Stride of the window.
+    """
+    total = max((-(-side // stride) - 1) * stride + window - side, 0)
+    return total // 2, total - total // 2
 
 
 def scaled_filters(filters: int, rounding: Rounding, width: float, scaling: str = "always") -> int:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from mhmodels.architecture import Activation, Architecture, Block, Bottleneck, Conv, Gate, MaxPool, Padding, Rounding, Separable
-from mhmodels.blocks import BlockStep, OperationKind, block_steps, padded_side, pads_as_same, window_pads
+from mhmodels.blocks import BlockStep, OperationKind, block_steps, padded_side, same_pads, window_pads
 from mhmodels.errors import ArchitectureError
 
 IMAGE = "image"
@@ -57,6 +57,11 @@ class Op(NamedTuple):
     size: tuple[int | None, int | None] = (1, 1)
     padding: WindowPadding = "same"
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def window(self) -> int:
+        """Rows that the kernel covers, the gaps of a dilated one included."""
+        return (self.kernel - 1) * self.dilation + 1
 
     @property
     def keras_layer(self) -> str:
@@ -285,8 +290,8 @@ def _operations(
             raise ArchitectureError(f"'add' reads maps of {' and '.join(str(sizes[source]) for source in step.inputs)}")
         sizes[step.suffix] = out
         inputs = tuple([f"{name}_{source}" if source else enter for source in step.inputs])
-        valid = pads is not None and not all(side is not None and pads_as_same(side, step, pads) for side in read)
-        if pads is not None and valid:
+        same = pads is None or all(side is not None and pads == same_pads(side, step.kernel, step.stride) for side in read)
+        if pads is not None and not same:
             pad = _pad(f"{name}_pad", inputs, step, read, pads)
             inputs = (pad.name,)
             yield pad
@@ -294,7 +299,7 @@ def _operations(
         yield Op(
             f"{name}_{step.suffix}", step.kind, inputs, step.in_channels, step.channels, step.kernel, step.stride,
             dilation if dilates else 1, step.groups, step.bias, step.batch_norm, step.activation, out,
-            "valid" if valid else "same",
+            "same" if same else "valid",
         )  # fmt: skip
 
 

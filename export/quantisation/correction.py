@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.blocks import same_pads
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.quantisation.fake_quant import float_layer, rounded, rounded_layer
 from mhmodels.export.quantisation.kernels import BIAS_LIMIT, IntegerWeights, QuantisedKernel
@@ -150,10 +151,9 @@ def _rows(
 
 def _pad(op: Op, values: NDArray[Any], zero: int) -> NDArray[Any]:
     """Returns values with the zeros that a convolution reads around them; `zero` is the value that stands for 0."""
-    sides = []
-    for output, length in zip(op.size, values.shape[1:3], strict=True):
-        missing = max(((output or 1) - 1) * op.stride + (op.kernel - 1) * op.dilation + 1 - length, 0)
-        sides.append((missing // 2, missing - missing // 2) if op.padding == "same" else (0, 0))
+    if op.padding == "valid":
+        return values
+    sides = [same_pads(side, op.window, op.stride) for side in values.shape[1:3]]
     return np.pad(values, ((0, 0), *sides, (0, 0)), constant_values=zero) if any(map(any, sides)) else values
 
 

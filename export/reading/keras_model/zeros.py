@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from mhmodels.blocks import same_pads
 from mhmodels.network import Op
 
 
@@ -47,11 +48,7 @@ def _pads_as_same(pad: Op, reader: Op, named: Mapping[str, Op], sizes: Mapping[s
         return False
     source = pad.inputs[0]
     read = named[source].size if source in named else sizes[source]
-    window = reader.dilation * (reader.kernel - 1) + 1
-    for side, pads in zip(read, (pad.pads[:2], pad.pads[2:]), strict=True):
-        if side is None:
-            return False
-        total = max((-(-side // reader.stride) - 1) * reader.stride + window - side, 0)
-        if pads != (total // 2, total - total // 2):
-            return False
-    return True
+    return all(
+        side is not None and pads == same_pads(side, reader.window, reader.stride)
+        for side, pads in zip(read, (pad.pads[:2], pad.pads[2:]), strict=True)
+    )

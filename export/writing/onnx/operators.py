@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from mhmodels.blocks import same_pads
 from mhmodels.export.errors import ExportError
 from mhmodels.export.quantisation.parameters import LOWEST
 from mhmodels.export.quantisation.scheme import pre_activation
@@ -52,15 +53,11 @@ def _convolution(emitter: OnnxEmitter, op: Op) -> None:
 
 
 def _window_pads(emitter: OnnxEmitter, op: Op) -> Pads:
-    """Returns the zeros that TensorFlow's padding of a window puts around the map; of an odd number most lie behind it."""
+    """Returns the zeros that TensorFlow's padding of a window puts around the map."""
     if op.padding == "valid":
         return NO_PADS
     *_, height, width = emitter.shapes[op.inputs[0]]
-    pads: list[int] = []
-    for side, written in zip((height, width), _map_shape(op)[2:], strict=True):
-        total = max((written - 1) * op.stride + (op.kernel - 1) * op.dilation + 1 - side, 0)
-        pads += (total // 2, total - total // 2)
-    return pads[0], pads[1], pads[2], pads[3]
+    return (*same_pads(height, op.window, op.stride), *same_pads(width, op.window, op.stride))
 
 
 def _sum(first: Pads, second: Pads) -> Pads:

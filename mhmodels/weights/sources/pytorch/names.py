@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-TorchOrigin: TypeAlias = Literal["timm", "torchvision", "lukemelas"]
+from mhmodels.families.rows import TorchPackage
 
 
 class NamingScheme(NamedTuple):
@@ -28,7 +28,7 @@ class NamingScheme(NamedTuple):
         tops: For a scheme without blocks, the first parts of names in order of execution.
     """
 
-    origin: TorchOrigin
+    origin: TorchPackage
     title: str
     marks: tuple[str, ...]
     before: tuple[str, ...] = ()
