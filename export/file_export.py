@@ -17,7 +17,8 @@ from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
 from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
 from mhmodels.export.writing.manifest import Manifest, Parity, manifest_path
-from mhmodels.export.writing.metadata import MetadataWriter, describe
+from mhmodels.export.writing.metadata.description import describe
+from mhmodels.export.writing.metadata.writer import MetadataWriter
 from mhmodels.export.writing.writer import InterfaceType, write_float, write_quantised
 from mhmodels.system.files import replaced_together
 

@@ -23,7 +23,7 @@ from mhmodels.export.quantised_files import quantised_graph, uncalibrated
 from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.reading.pictures import Calibration, InputPictures, fit_preprocessing, read_pictures
 from mhmodels.export.targets import target_paths
-from mhmodels.export.writing.metadata import MetadataWriter
+from mhmodels.export.writing.metadata.writer import MetadataWriter
 
 FormatFailed: TypeAlias = Callable[[ExportFormat, MhmodelsError], None]
 """Called with a format that could not be exported and its error."""

@@ -238,7 +238,7 @@ def _export_all(
         status = stack.enter_context(progress_console().status("loading TensorFlow"))
         load_tensorflow()
         from mhmodels.export.pipeline import export_files
-        from mhmodels.export.writing.metadata import MetadataWriter
+        from mhmodels.export.writing.metadata.writer import MetadataWriter
 
         def progress(stage: str) -> None:
             status.update(escape(named_options(stage)))

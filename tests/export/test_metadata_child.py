@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from mhmodels.export.errors import ExportError
-from mhmodels.export.writing import metadata
-from mhmodels.export.writing.metadata import MetadataDescription, MetadataWriter
+from mhmodels.export.writing.metadata import writer as metadata_writer
+from mhmodels.export.writing.metadata.description import MetadataDescription
+from mhmodels.export.writing.metadata.writer import MetadataWriter
 from mhmodels.system.child import Child
 
 SAID = MetadataDescription(
@@ -30,7 +31,7 @@ def by(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str) -> None:
     """Puts a program in the place of tflite-support's process."""
     script = tmp_path / "child.py"
     script.write_text(program)
-    monkeypatch.setattr(metadata, "Child", lambda _, **options: Child(script, **options))
+    monkeypatch.setattr(metadata_writer, "Child", lambda _, **options: Child(script, **options))
 
 
 def test_a_print_is_not_the_metadata(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -52,11 +53,11 @@ def test_a_process_that_misbehaves_is_one_message_and_the_next_file_gets_another
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, message: str
 ) -> None:
     by(monkeypatch, tmp_path, program)
-    monkeypatch.setattr(metadata, "TIMEOUT_S", 1.0 if "sleep" in program else 60.0)
+    monkeypatch.setattr(metadata_writer, "TIMEOUT_S", 1.0 if "sleep" in program else 60.0)
     with MetadataWriter() as writer:
         with pytest.raises(ExportError, match=message):
             writer._compose(b"one", SAID)
-        monkeypatch.setattr(metadata, "TIMEOUT_S", 60.0)
+        monkeypatch.setattr(metadata_writer, "TIMEOUT_S", 60.0)
         by(monkeypatch, tmp_path, ANSWERS)
         if writer._child is not None:
             writer._end()

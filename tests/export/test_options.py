@@ -27,7 +27,7 @@ from mhmodels.export.verification.file_graph import file_logits, file_outputs
 from mhmodels.export.writing.attach import attach_buffer
 from mhmodels.export.writing.latency import latency_bytes
 from mhmodels.export.writing.manifest import load_manifest
-from mhmodels.export.writing.metadata import MetadataWriter
+from mhmodels.export.writing.metadata.writer import MetadataWriter
 from mhmodels.export.writing.writer import write_float
 from mhmodels.preprocessing.pictures import sample_pictures, sample_pixels
 from mhmodels.tflite.file import read_tflite

@@ -54,7 +54,8 @@ def test_no_temporary_folder_stays(tmp_path: Path, command: str, ending: signal.
 def test_the_metadata_process_ends_with_its_command(tmp_path: Path, ending: signal.Signals) -> None:
     """Also while it still imports TensorFlow."""
     script = (
-        "from mhmodels.export.writing.metadata import MetadataDescription, MetadataWriter\n"
+        "from mhmodels.export.writing.metadata.description import MetadataDescription\n"
+        "from mhmodels.export.writing.metadata.writer import MetadataWriter\n"
         "said = MetadataDescription(name='', version='', description='', author='', "
         "mean=(0.0,), std=(1.0,), labels=(), colour=True)\n"
         "with MetadataWriter() as writer:\n"
