@@ -28,8 +28,8 @@ __all__ = ["Store", "default_path"]
 
 # "MHMS" in the header's application id: how we and `file` know our own.
 APPLICATION_ID = 0x4D484D53
-# 1: no `turns` in rows, which a reader of that version would refuse.
-VERSION = 2
+# Fields of rows that a reader of the version before would refuse: `turns` in 2; `low_ms` and `high_ms` in 3.
+VERSION = 3
 FILE_NAME = "results.db"
 REMEDY = "give another path (argument 'store')"
 # Columns are what is searched by; `document` is the whole row as JSON, so that a new field needs no new table.
@@ -54,7 +54,7 @@ CREATE TABLE measurements (
 CREATE INDEX measurements_by_file ON measurements (model_hash, hardware);
 CREATE INDEX measurements_by_architecture ON measurements (architecture_id, hardware);
 """
-# All rows of version 1 are rows of version 2; the number keeps older readers from rows that they do not know.
+# All rows of an older version are rows of this one; the number keeps older readers from rows that they do not know.
 _KIND = DatabaseKind("a measurement store", APPLICATION_ID, VERSION, _SCHEMA, REMEDY)
 _COLUMNS = (
     "time", "model_hash", "architecture_id", "model", "weights", "hardware", "format", "kind", "threads", "batch", "runs",

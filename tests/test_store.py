@@ -283,7 +283,7 @@ def _damaged(path: Path) -> None:
         (_sqlite_of_others, "not a measurement store.*1 tables"),
         (lambda path: path.write_text("model,ms\n"), "not a measurement store.*starts with b'model,ms'"),
         (lambda path: path.write_bytes(b"SQLite format 3\0" + b"\xff" * 200), "damaged|not a database"),
-        (_newer, "version 3, expected at most 2; upgrade"),
+        (_newer, f"version {VERSION + 1}, expected at most {VERSION}; upgrade"),
         (_unmarked, "no mark of our version"),
         (_damaged, "malformed.*damaged"),
     ],

@@ -10,8 +10,10 @@ import msgspec
 from mhmodels.architecture import Architecture, Preprocessing
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.errors import ExportError
+from mhmodels.export.formats import file_suffix, is_onnx, number_format
 from mhmodels.export.graph.operations import Graph, Range, random_graph
 from mhmodels.export.quantisation.scheme import calibrated_tensors, quantise
+from mhmodels.export.writing.onnx.tools import check_onnx_tools
 from mhmodels.export.writing.writer import write_float, write_quantised
 from mhmodels.hardware import Hardware, Job, prepare
 from mhmodels.hardware.measurement import RANDOM_WEIGHTS
@@ -19,7 +21,7 @@ from mhmodels.hardware.measuring import USUAL_RUNS
 from mhmodels.system.files import open_regular, write_atomically
 from mhmodels.tflite.schema import FILE_IDENTIFIER
 
-LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8"]
+LatencyFormat: TypeAlias = Literal["float32", "int8", "uint8", "onnx-float32", "onnx-int8", "onnx-uint8"]
 """A format that files with random weights are written in."""
 
 FORMATS_WITH_RANDOM_WEIGHTS: tuple[LatencyFormat, ...] = get_args(LatencyFormat)
@@ -59,25 +61,31 @@ def latency_ranges(graph: Graph) -> dict[str, Range]:
 
 
 def latency_bytes(architecture: Architecture, fmt: LatencyFormat) -> bytes:
-    """Returns a TFLite file with weights `random-v1` for latency measurements; int8 and uint8 files take and give uint8.
+    """Returns a TFLite or ONNX file with weights `random-v1` for latency measurements; integer files take and give uint8.
 
     Equal for architectures of one id: the preprocessing, which is no part of the id, is fixed.
 
     Raises:
-        ExportError: A layer cannot be written; the message names it.
+        ExportError: A layer cannot be written, or an ONNX file is asked for and onnx is not installed; the message says which.
     """
     graph = random_graph(msgspec.structs.replace(architecture, preprocessing=_PIXELS))
-    if fmt == "float32":
-        return write_float(graph)
-    return write_quantised(quantise(graph, latency_ranges(graph), fmt), io="uint8")
+    numbers = number_format(fmt)
+    quantised = quantise(graph, latency_ranges(graph), numbers) if numbers in ("int8", "uint8") else None
+    if is_onnx(fmt):
+        check_onnx_tools(f"{architecture.name} as {fmt}")
+        from mhmodels.export.writing.onnx.writer import write_onnx_float, write_onnx_quantised
+
+        return write_onnx_float(graph) if quantised is None else write_onnx_quantised(quantised, "uint8")
+    return write_float(graph) if quantised is None else write_quantised(quantised, io="uint8")
 
 
 def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path) -> Path:
-    """Returns `NAME_ID_FORMAT.tflite` with random weights, which is written if it does not exist.
+    """Returns `NAME_ID_FORMAT.tflite` (or `.onnx`) with random weights, which is written if it does not exist.
 
     Args:
         architecture: Network at the input size and width to measure.
-        fmt: Format of the file: `float32`, `int8` or `uint8`. Integer files have uint8 input and output.
+        fmt: Format of the file: `float32`, `int8`, `uint8`, `onnx-float32`, `onnx-int8` or `onnx-uint8`. Integer files have uint8
+            input and output.
         directory: Folder of the file, which is created if it does not exist. Processes may share it: a file appears complete or
             not at all.
 
@@ -94,8 +102,8 @@ def latency_file(architecture: Architecture, fmt: LatencyFormat, directory: Path
         '.tflite'
     """
     name = "".join(c if c.isalnum() or c in "._-" else "_" for c in architecture.name)[:80]
-    path = directory / f"{name}_{architecture.architecture_id}_{fmt}.tflite"
-    if not _is_tflite(path):
+    path = directory / f"{name}_{architecture.architecture_id}_{fmt}{file_suffix(fmt)}"
+    if not (path.is_file() if is_onnx(fmt) else _is_tflite(path)):
         content = latency_bytes(architecture, fmt)
         try:
             write_atomically(path, content)

@@ -97,11 +97,11 @@ def bench(
 ) -> None:
     """Measure latency on hardware and store it.
 
-    A FILE is a .tflite file. A MODEL is measured with random weights, in the format that each hardware takes. Without
-    --hardware, a MODEL is measured on the default five hardware (`mhmodels hardware`), and a FILE on those of the five that
-    take its format. Each latency is stored as soon as it is measured. A latency that the store already has is not measured
-    again unless it is noisy. A noisy latency is measured up to three times, on phones once. × means that the hardware does
-    not run the network as a whole.
+    A FILE is a .tflite file, or an .onnx file for hardware that takes one. A MODEL is measured with random weights, in the format
+    that each hardware takes. Without --hardware, a MODEL is measured on the default five hardware (`mhmodels hardware`), and a
+    FILE on those of the five that take its format. Each latency is stored as soon as it is measured. A latency that the store
+    already has is not measured again unless it is noisy. A noisy latency is measured up to three times, on phones once. × means
+    that the hardware does not run the network as a whole.
 
     For phones, --device S --delegate D is the same as --hardware S/D (`mhmodels devices` lists phones and delegates). If a
     measurement fails, the others are still made, every failure is listed at the end, and the exit code is 1.
@@ -205,7 +205,7 @@ def _progress() -> Iterator[Advance]:
 
 
 def _is_file(target: str) -> bool:
-    return target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
+    return target.endswith((".tflite", ".onnx")) or (Path(target).is_file() and not target.endswith(".json"))
 
 
 def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _: Path) -> list[_BenchRequest]:

@@ -41,7 +41,8 @@ def print_rows(answers: Sequence[MeasuredRow]) -> None:
     for row, from_store in answers:
         latency = UNSUPPORTED if row.median_ms is None else f"{row.median_ms:.4g}"
         spread = "" if row.mad_ratio is None else f"{row.mad_ratio:.1%}"
-        extremes = "" if row.min_ms is None or row.max_ms is None else f"{row.min_ms:.4g} … {row.max_ms:.4g}"
+        least, most = (row.min_ms, row.max_ms) if row.low_ms is None else (row.low_ms, row.high_ms)
+        extremes = "" if least is None or most is None else f"{least:.4g} … {most:.4g}"
         nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
         part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
         asked = row.device_state.get("requested_runs")

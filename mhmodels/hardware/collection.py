@@ -15,6 +15,7 @@ DEFAULT_HARDWARE = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos
 BUILT_IN_FAMILIES = {
     "host": "mhmodels.hardware.host.runner",
     "vela": "mhmodels.hardware.vela.runner",
+    "hexagon": "mhmodels.hardware.hexagon.runner",
     "roofline": "mhmodels.hardware.roofline",
 }
 """By family the module whose `RUNNER` measures on it. A new family of hardware is one more line here."""
@@ -109,7 +110,7 @@ class HardwareCollection:
 
 
 def built_in_hardware() -> HardwareCollection:
-    """The hardware that comes with the package: this host's CPU, Arm Ethos-U (Vela), and rooflines.
+    """The hardware that comes with the package: this host's CPU, Arm Ethos-U (Vela), Qualcomm Hexagon, and rooflines.
 
     Example:
         >>> from mhmodels.hardware import built_in_hardware

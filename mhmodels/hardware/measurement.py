@@ -18,7 +18,9 @@ RANDOM_WEIGHTS = "random-v1"
 NOISY_MAD_RATIO = 0.02
 
 _CONDITIONS = ("kind", "device", "format", "threads", "batch", "runtime", "driver", "compiler")
-_TIMES = ("median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p95_ms", "init_ms", "first_ms", "mad_ratio")
+_TIMES = (
+    "median_ms", "mean_ms", "min_ms", "max_ms", "std_ms", "p95_ms", "low_ms", "high_ms", "init_ms", "first_ms", "mad_ratio",
+)  # fmt: skip
 _COUNTS = (
     "threads", "batch", "runs", "warmup", "file_bytes", "sram_bytes", "dram_bytes", "flash_bytes",
     "delegated_nodes", "total_nodes",
@@ -97,7 +99,7 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """A row of the store. `median_ms` is None where the whole network does not run; `reason` then says why.
 
     Attributes:
-        model_hash: SHA-256 of the .tflite file.
+        model_hash: SHA-256 of the .tflite or .onnx file.
         architecture_id: Content hash of the architecture; None for a file of unknown origin.
         model: Label for tables.
         hardware: Hardware id.
@@ -106,9 +108,10 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         threads, batch: Threads of the runtime, and batch size.
         weights: `random-v1`, the sha256 of trained weights, or `unknown`.
         median_ms, mean_ms, min_ms, max_ms, std_ms, p95_ms: Statistics of `runs` inferences; an estimate has only the median.
+        low_ms, high_ms: Bounds that an estimator gives for its own estimate, `median_ms`; None where it gives none.
         init_ms, first_ms: Creation of the interpreter with its tensors, and the first inference.
         sram_bytes, dram_bytes, flash_bytes: Peak memory, where a compiler reports it.
-        file_bytes: Size of the .tflite file.
+        file_bytes: Size of the file.
         runs, warmup: Timed inferences in the block that was kept, and inferences before the first block. There are fewer runs
             than `device_state["requested_runs"]` where a block ended by time.
         noisy: Whether the median may be wrong: in turns with a reference, its standard error is over 2 %; on this machine alone,
@@ -152,6 +155,8 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     max_ms: float | None = None
     std_ms: float | None = None
     p95_ms: float | None = None
+    low_ms: float | None = None
+    high_ms: float | None = None
     init_ms: float | None = None
     first_ms: float | None = None
     sram_bytes: int | None = None
@@ -183,6 +188,9 @@ class Measurement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
                 raise MeasurementError(f"{where}: field '{field}' is {value!r}, expected a whole number of at least 0")
         if self.median_ms == 0:
             raise MeasurementError(f"{where}: field 'median_ms' is 0, which is no latency")
+        bounds = (self.low_ms, self.high_ms)
+        if bounds != (None, None) and not (self.low_ms or 0) <= (self.median_ms or 0) <= (self.high_ms or 0):
+            raise MeasurementError(f"{where}: 'low_ms' and 'high_ms' are {bounds}, expected bounds around {self.median_ms} ms")
         if (self.median_ms is None) != bool(self.reason):
             raise MeasurementError(f"{where}: expected either a latency or a reason why there is none, found {self.reason!r}")
 

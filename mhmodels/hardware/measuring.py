@@ -13,6 +13,7 @@ import msgspec
 
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.formats.json_files import plain_text
+from mhmodels.formats.onnx_file import is_onnx_path, read_onnx
 from mhmodels.hardware.collection import HardwareCollection, built_in_hardware
 from mhmodels.hardware.host.pace import outdated, pace_path
 from mhmodels.hardware.machine_lock import machine_lock, turns_lock
@@ -49,7 +50,7 @@ class MeasuredRow(NamedTuple):
 
 
 def measure(
-    tflite_path: str | os.PathLike[str],
+    file: str | os.PathLike[str],
     hardware_id: str,
     *,
     hardware: HardwareCollection | None = None,
@@ -61,10 +62,10 @@ def measure(
     store: Store | None = None,
     fresh: bool = False,
 ) -> Measurement:
-    """Measures the latency of a TFLite file on a hardware, or takes it from the store if it has this very measurement.
+    """Measures the latency of a file on a hardware, or takes it from the store if it has this very measurement.
 
     Args:
-        tflite_path: The file.
+        file: A .tflite file, or an .onnx file for hardware that takes one.
         hardware_id: Identifier, such as `ethos-u55-128` (`list_hardware` has more).
         hardware: Collection that has the id; None for the hardware that comes with the package.
         architecture_id: Id of the architecture in the file, if known; latency tables find rows by it.
@@ -80,7 +81,7 @@ def measure(
 
     Raises:
         UnknownNameError: No such hardware.
-        FileFormatError: The file is not a whole TFLite file, or not of the format that the hardware takes.
+        FileFormatError: The file is not a whole TFLite or ONNX file, or not of the format that the hardware takes.
         MeasurementError: The hardware cannot be measured from here, or the measurement failed.
         StoreError: The store cannot be read or written.
 
@@ -96,12 +97,12 @@ def measure(
         >>> row.kind, round(row.median_ms, 2)
         ('simulated', 3.51)
     """
-    job = prepare(tflite_path, label=label, architecture_id=architecture_id, weights=weights, runs=runs, threads=threads)
+    job = prepare(file, label=label, architecture_id=architecture_id, weights=weights, runs=runs, threads=threads)
     return answer(job, *(hardware or built_in_hardware()).get(hardware_id), store=store, fresh=fresh).measurement
 
 
 def prepare(
-    tflite_path: str | os.PathLike[str],
+    file: str | os.PathLike[str],
     *,
     label: str | None = None,
     architecture_id: str | None = None,
@@ -113,11 +114,12 @@ def prepare(
     """Reads and checks a file once, to measure it on any number of hardware with `answer`.
 
     Args:
-        tflite_path, label, architecture_id, weights, runs, threads: As in `measure`.
+        file: A .tflite file, or an .onnx file for hardware that takes one.
+        label, architecture_id, weights, runs, threads: As in `measure`.
         reference: Network to time in turns with this one; `runs` is then at least 20.
 
     Raises:
-        FileFormatError: The file is not a whole TFLite file, or cannot be measured in a meaningful way.
+        FileFormatError: The file is not a whole TFLite or ONNX file, or cannot be measured in a meaningful way.
         MeasurementError: `runs` or `threads` is out of range.
 
     Example:
@@ -135,15 +137,13 @@ def prepare(
     for name, value, lowest, most in (("runs", runs, least, MAXIMUM_RUNS), ("threads", threads, 1, 1024)):
         if type(value) is not int or not lowest <= value <= most:
             raise MeasurementError(f"{name} is {value!r}, expected a whole number from {lowest} to {most}")
-    path = Path(tflite_path).absolute()
-    content = read_tflite(path)
-    check_plausible(content, str(path))
-    shape = content.tensors[content.inputs[0]].shape
+    path = Path(file).absolute()
+    fmt, shape = _format_and_shape(path)
     return Job(
         path=path,
         model_hash=sha256_of(path),
         file_bytes=path.stat().st_size,
-        format=compute_format(content),
+        format=fmt,
         model=plain_text(label or path.stem),
         architecture_id=architecture_id,
         weights=weights,
@@ -152,6 +152,16 @@ def prepare(
         threads=threads,
         reference=reference,
     )
+
+
+def _format_and_shape(path: Path) -> tuple[str, tuple[int, ...]]:
+    """Returns the format of a checked file and the shape of its input."""
+    if is_onnx_path(path):
+        model = read_onnx(path)
+        return model.format, model.shape
+    content = read_tflite(path)
+    check_plausible(content, str(path))
+    return compute_format(content), content.tensors[content.inputs[0]].shape
 
 
 def check_format(job: Job, hardware: Hardware) -> None:
@@ -173,7 +183,8 @@ def check_format(job: Job, hardware: Hardware) -> None:
     """
     if job.reference is not None and not hardware.turns:
         raise MeasurementError(f"{hardware.id} cannot time a reference network in turns; measure without one")
-    if hardware.strict and job.format != hardware.format:
+    other_kind = is_onnx_path(job.path) != hardware.format.startswith("onnx-")
+    if (hardware.strict or other_kind) and job.format != hardware.format:
         raise FileFormatError(
             f"{job.path}: computes in {job.format}, but {hardware.id} takes {hardware.format} files; "
             f"export it as {hardware.format}, or measure on hardware for {job.format} (`mhmodels hardware`)"

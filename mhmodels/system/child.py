@@ -40,14 +40,14 @@ def run_contained(
     Raises:
         subprocess.TimeoutExpired: It took longer, and was killed.
     """
-    command = _command(target, arguments, cores, None)
+    command = _command(target, arguments, cores, None, sys.executable)
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
 
 
-def _command(target: Path | str, arguments: Sequence[str], cores: Sequence[int], channel: int | None) -> list[str]:
+def _command(target: Path | str, arguments: Sequence[str], cores: Sequence[int], channel: int | None, python: str) -> list[str]:
     settings = json.dumps({"cores": list(cores), "channel": channel, "parent": os.getpid()})
     # -P: neither the working directory nor the script's own folder may stand before the installed packages.
-    return [sys.executable, "-P", str(CONTAINED), settings, str(target), *arguments]
+    return [python, "-P", str(CONTAINED), settings, str(target), *arguments]
 
 
 class Child:
@@ -68,6 +68,7 @@ class Child:
         errors: IO[bytes] | int = subprocess.DEVNULL,
         environment: Mapping[str, str] | None = None,
         descriptors: Sequence[int] = (),
+        python: Path | None = None,
     ) -> None:
         """Starts the process.
 
@@ -79,11 +80,12 @@ class Child:
             errors: Where standard output and standard error go.
             environment: In place of this process's.
             descriptors: Open files that it shares with this process.
+            python: Interpreter that runs it, of Python 3.11 or later; None for the one that runs this process.
         """
         self._channel, theirs = socket.socketpair()
         with theirs:
             number = theirs.fileno()
-            command = _command(target, arguments, cores, number)
+            command = _command(target, arguments, cores, number, str(python or sys.executable))
             try:
                 self._process = subprocess.Popen(
                     command,

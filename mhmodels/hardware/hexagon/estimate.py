@@ -1,0 +1,51 @@
+"""The program that compiles an ONNX file for a Hexagon NPU in Qualcomm's environment; `runner.py` asks it through `ask_tool`.
+
+Request: file, folder, soc_model, generation. Answer: names of the compiled file and of the profile in the folder. The profile
+has Qualcomm's estimate. Nothing is run: on a PC an emulator would count its own cycles, which are no latency.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+_SERVE = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "serve.py"))
+COMPILED, PROFILE = "compiled.onnx", "profile.csv"
+
+
+def compile_file(request: dict[str, Any]) -> dict[str, Any]:
+    """Compiles a file and leaves the compiled file and the profile in the folder."""
+    import onnxruntime as ort
+    import onnxruntime_qnn as qnn
+
+    folder = Path(request["folder"])
+    name = "QNNExecutionProvider"
+    ort.register_execution_provider_library(name, qnn.get_library_path())
+    devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.add_session_config_entry("ep.context_enable", "1")
+    options.add_session_config_entry("ep.context_file_path", str(folder / COMPILED))
+    options.add_session_config_entry("ep.context_embed_mode", "1")
+    provider = {
+        "backend_path": qnn.get_qnn_htp_path(),
+        "htp_arch": str(request["generation"]),
+        "soc_model": str(request["soc_model"]),
+        "profiling_level": "basic",
+        "profiling_file_path": str(folder / PROFILE),
+        # Otherwise conversions at input and output are computed by the CPU and fall out of the estimate.
+        "offload_graph_io_quantization": "0",
+        "htp_graph_finalization_optimization_mode": "3",
+    }
+    options.add_provider_for_devices(devices[:1], provider)
+    try:
+        ort.InferenceSession(request["file"], options)
+    except Exception as error:
+        # Whatever the compiler stumbles over is one file's trouble; the exceptions have no common base.
+        raise _SERVE["RefusalError"](" ".join(str(error).split())[:600]) from error
+    return {"compiled": COMPILED, "profile": PROFILE}
+
+
+if __name__ == "__main__":
+    _SERVE["serve"](compile_file)
