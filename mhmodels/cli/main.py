@@ -41,7 +41,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Compute the accuracy of weights on pictures."),
     "devices": ("mhmodels.android_bench.cli.devices", "devices", "List connected phones and the delegates that can run on them."),
     "search": ("mhmodels.search.cli.group", "search", "Search for networks; collect latencies and fit cost models."),
-    "hardware": ("mhmodels.cli.hardware", "hardware", "List the hardware on which latency can be measured or estimated."),
+    "hardware": ("mhmodels.cli.hardware", "hardware", "List hardware for latencies; install tools of chip vendors."),
 }
 
 # Errors of the operating system about a path that the user chose. Any other OSError is a fault of the program.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,6 +19,8 @@ SUFFIX = ".onnx"
 MAX_BYTES = 1 << 31
 """The largest size of a protobuf message, which an ONNX file is."""
 
+_DECODER_FAULTS = (ValueError, IndexError, KeyError, TypeError, RecursionError, struct.error)
+"""What protobuf's decoder in Python raises, beside its own error, where bytes are damaged."""
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -50,7 +53,7 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
 
     try:
         model = onnx.load_model_from_string(read_bytes(path, MAX_BYTES))
-    except DecodeError as error:
+    except (DecodeError, *_DECODER_FAULTS) as error:
         raise FileFormatError(f"{path}: is not a whole ONNX file ({error})") from error
     graph = model.graph
     if not graph.node or not graph.output:
@@ -84,8 +87,8 @@ def _format(graph: onnx.GraphProto) -> str:
     pairs = set()
     for node in graph.node:
         if node.op_type in _WEIGHTED:
-            activations, weights = (_type(producers.get(name), stored) for name in node.input[:2])
-            pairs.add(activations if activations == weights else f"{activations} x {weights}")
+            pair = [_type(producers.get(name), stored) for name in node.input[:2]]
+            pairs.add(pair[0] if len(set(pair)) == 1 else " x ".join(pair))
     return f"onnx-{' + '.join(sorted(pairs)) or 'float32'}"
 
 
@@ -96,5 +99,5 @@ def _type(producer: onnx.NodeProto | None, stored: Mapping[str, int]) -> str:
     if producer is None or producer.op_type != "DequantizeLinear":
         return "float32"
     kind = stored.get(producer.input[2], onnx.TensorProto.UNDEFINED) if len(producer.input) > 2 else onnx.TensorProto.UINT8
-    name: str = onnx.TensorProto.DataType.Name(kind)
-    return name.lower()
+    known: dict[int, str] = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    return known.get(kind, "unknown").lower()

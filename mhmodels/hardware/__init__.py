@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from mhmodels.hardware.collection import (
     DEFAULT_HARDWARE,
+    HARDWARE_SETS,
     HardwareCollection,
     HardwareEntry,
     built_in_hardware,
     get_hardware,
     list_hardware,
+    split_ids,
 )
 from mhmodels.hardware.conditions import Conditions
 from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Measurement, MeasurementKind
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_HARDWARE",
+    "HARDWARE_SETS",
     "UNSUPPORTED",
     "Capabilities",
     "Conditions",
@@ -58,6 +61,7 @@ __all__ = [
     "mixture",
     "prepare",
     "simulate",
+    "split_ids",
     "unsupported",
 ]
 

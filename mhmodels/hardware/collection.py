@@ -12,6 +12,13 @@ from mhmodels.errors import UnknownNameError
 from mhmodels.hardware.protocol import Hardware, Runner
 
 DEFAULT_HARDWARE = ("host-cpu-float32", "host-cpu-int8", "ethos-u55-128", "ethos-u65-256", "ethos-u85-256")
+HARDWARE_SETS: Mapping[str, tuple[str, ...]] = {
+    "default": DEFAULT_HARDWARE,
+    # As the paper's five: CPU in both formats, a phone's DSP or NPU, and two other NPUs.
+    "paper-like": ("host-cpu-float32", "host-cpu-int8", "hexagon-sa8255", "rknn-rk3588", "ethos-u85-256"),
+}
+"""Names of sets of hardware, which stand for their ids wherever ids of hardware are listed."""
+
 BUILT_IN_FAMILIES = {
     "host": "mhmodels.hardware.host.runner",
     "vela": "mhmodels.hardware.vela.runner",
@@ -33,6 +40,23 @@ class HardwareEntry(NamedTuple):
 
     hardware: Hardware
     runner: Runner
+
+
+def split_ids(values: Iterable[str]) -> list[str]:
+    """Splits lists of hardware ids at commas, and puts the ids of a set in the place of its name.
+
+    Args:
+        values: Ids and names of sets (`HARDWARE_SETS`), several joined by commas.
+
+    Returns:
+        Ids in their order, as often as they are named.
+
+    Example:
+        >>> split_ids(["default,hexagon-sa8255"])[-2:]
+        ['ethos-u85-256', 'hexagon-sa8255']
+    """
+    parts = [part for value in values for part in value.split(",") if part]
+    return [name for part in parts for name in HARDWARE_SETS.get(part, (part,))]
 
 
 class HardwareCollection:
@@ -89,8 +113,8 @@ class HardwareCollection:
         wherever it stands.
 
         Args:
-            words: Models, files and hardware ids, several ids joined by commas.
-            listed: Hardware ids only, likewise.
+            words: Models, files, hardware ids and names of sets (`HARDWARE_SETS`), several ids joined by commas.
+            listed: Hardware ids and names of sets only, likewise.
 
         Returns:
             Models and files, and hardware ids, each once, in their order.
@@ -98,10 +122,10 @@ class HardwareCollection:
         Raises:
             UnknownNameError: An id in `listed` that no runner knows.
         """
-        ids = [self.get(part).hardware.id for value in listed for part in value.split(",") if part]
+        ids = [self.get(part).hardware.id for part in split_ids(listed)]
         targets = []
         for word in words:
-            parts = [part for part in word.split(",") if part]
+            parts = split_ids([word])
             if parts and not Path(word).exists() and all(part in self for part in parts):
                 ids += parts
             else:

@@ -164,7 +164,7 @@ def collect_command(
     if samples is not None and distribution is not None:
         raise click.UsageError("--distribution is for -n: the networks of --samples are drawn already")
     from mhmodels.cli.phones import hardware_ids, phone_runner, wanted, with_phones
-    from mhmodels.hardware import DEFAULT_HARDWARE
+    from mhmodels.hardware import DEFAULT_HARDWARE, split_ids
     from mhmodels.search.collecting.plan import usual_baselines
     from mhmodels.search.collecting.settings import REFERENCE, CollectSettings
     from mhmodels.search.space.catalogue import get_space
@@ -172,7 +172,7 @@ def collect_command(
     if output is not None:
         check_output(output, (samples, None if store is None else Path(store)))
     space, runner = get_space(space_name), phone_runner(phones, store)
-    ids = [part for value in (*listed, *words) for part in value.split(",") if part]
+    ids = split_ids((*listed, *words))
     ids += hardware_ids(wanted(phones, runner), runner)
     settings = CollectSettings(
         runs=runs,

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.option_groups import option_group
+from mhmodels.hardware.collection import split_ids
 from mhmodels.search.cli.options import INPUT_FILE
 
 
@@ -24,7 +25,7 @@ class LatencyOptions:
     @property
     def hardware_ids(self) -> tuple[str, ...]:
         """Ids of the hardware, also of those that were joined by commas."""
-        return tuple(part for value in self.hardware for part in value.split(","))
+        return tuple(split_ids(self.hardware))
 
 
 latency_options = option_group(

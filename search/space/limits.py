@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mhmodels.errors import UnknownNameError
-from mhmodels.hardware import get_hardware, list_hardware
+from mhmodels.hardware import get_hardware, list_hardware, split_ids
 from mhmodels.hardware.capabilities import PROFILES, Capabilities, excesses, get_profile
 from mhmodels.network import lower
 from mhmodels.registry import resolve
@@ -60,7 +60,7 @@ def hardware_limits(ids: Sequence[str], note: Callable[[str], None], *, probe: b
         MeasurementError: Probes do not run on the hardware at all.
     """
     found = []
-    for name in [part for value in ids for part in value.split(",") if part]:
+    for name in split_ids(ids):
         profile = _declared(name)
         if profile is not None:
             found.append(profile)

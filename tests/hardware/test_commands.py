@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mhmodels.cli.bench import bench
 from mhmodels.cli.hardware import hardware
 from mhmodels.errors import FileFormatError, MeasurementError, MhmodelsError, StoreError, UnknownNameError
-from mhmodels.hardware import DEFAULT_HARDWARE
+from mhmodels.hardware import DEFAULT_HARDWARE, HARDWARE_SETS, split_ids
 from mhmodels.hardware.vela import runner as vela
 
 from .conftest import SimulatedSession, calm
@@ -131,11 +131,19 @@ def test_nothing_but_hardware_is_wrong_usage() -> None:
 def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = json.loads(CliRunner().invoke(hardware, ["--json"]).stdout)["hardware"]
     assert tuple(row["id"] for row in rows if row["default"]) == DEFAULT_HARDWARE
-    assert all(row["available"] and row["environment"] for row in rows)
+    vendors = {row["id"] for row in rows if "hardware install" in row["reason"]}
+    assert all(bool(row["environment"]) is row["available"] is (row["id"] not in vendors) for row in rows)
+    assert not vendors & set(DEFAULT_HARDWARE)
     monkeypatch.setattr(vela.importlib.util, "find_spec", lambda name: None if name == "ethosu.vela" else object())
     rows = json.loads(CliRunner().invoke(hardware, ["--json"]).stdout)["hardware"]
     for row in rows:
         missing = row["id"].startswith("ethos")
-        assert row["available"] is not missing
+        assert row["available"] is not (missing or row["id"] in vendors)
         assert ("pip install ethos-u-vela" in row["reason"]) is missing
     assert "ethos-u-vela" in CliRunner().invoke(hardware, []).stdout
+
+
+def test_the_name_of_a_set_stands_for_its_ids() -> None:
+    assert split_ids(["default", "a,paper-like"]) == [*DEFAULT_HARDWARE, "a", *HARDWARE_SETS["paper-like"]]
+    rows = json.loads(run("mobilenet_v1@0.25", "--hardware", "roofline-40,default", "--json").stdout)["rows"]
+    assert [row["hardware"] for row in rows] == ["roofline-40", *DEFAULT_HARDWARE]

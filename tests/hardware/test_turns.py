@@ -13,7 +13,7 @@ from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement, get_hardware, measure, prepare
 from mhmodels.hardware.host.turns import Turns, common_reference_speed, steady_ms, uncertainty
 from mhmodels.hardware.measuring import answer
-from mhmodels.store import Store
+from mhmodels.store import VERSION, Store
 
 Files = dict[str, Path]
 ELASTICITY = 0.8
@@ -126,7 +126,7 @@ def test_a_store_of_the_version_before_is_taken_over(tiny_tflite: Files, tmp_pat
     with Store(path) as store:
         assert list(store) == [before]
     with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone()[0] == 2
+        assert connection.execute("PRAGMA user_version").fetchone()[0] == VERSION
 
 
 def test_rows_of_different_conditions_have_no_common_pace() -> None:

@@ -30,12 +30,13 @@ _PRECISIONS = {"": ("onnx-int8", "int8"), "-uint8": ("onnx-uint8", "uint8"), "-f
 
 def _hardware(soc: Soc, suffix: str) -> Hardware:
     fmt, precision = _PRECISIONS[suffix]
-    phones = f", the generation of {soc.phones}" if soc.phones else ""
+    others = "" if suffix else "; also -uint8, -fp16"
+    generation = f"HTP v{soc.generation}" + (f", the generation of {soc.phones}" if soc.phones else "")
     return Hardware(
         id=f"hexagon-{soc.name.lower()}{suffix}",
         format=fmt,
         kind="estimated",
-        description=f"Qualcomm {soc.name} ({soc.product}), HTP v{soc.generation}{phones}, {precision}: Qualcomm's estimate",
+        description=f"Qualcomm {soc.name} ({soc.product}), {generation}, {precision}: Qualcomm's estimate{others}",
         configuration={
             "soc_model": soc.soc_model,
             "htp_generation": soc.generation,
@@ -88,8 +89,8 @@ class HexagonRunner:
     exclusive = True
 
     def hardware(self) -> Sequence[Hardware]:
-        """Every SoC for which the compiler estimates latencies, in each precision."""
-        return TABLE
+        """Every SoC for which the compiler estimates latencies, in int8; ids with -uint8 and -fp16 exist beside each."""
+        return TABLE[: len(SOCS)]
 
     def find(self, hardware_id: str) -> Hardware | None:
         """The hardware of an id, from the table."""
@@ -99,7 +100,7 @@ class HexagonRunner:
         """Why a hardware cannot be measured: Qualcomm's tool or the package onnx is not installed."""
         reason = missing(QUALCOMM)
         if reason:
-            return f"{hardware.id}: {reason}"
+            return f"{hardware.id} {reason}"
         if importlib.util.find_spec("onnx") is None:
             return f"{hardware.id} takes ONNX files, and the package onnx is not installed: pip install 'mhmodels[onnx]'"
         return ""
@@ -158,13 +159,14 @@ def compile_for_hexagon(path: Path, hardware: Hardware, timeout_s: float = TIMEO
             return HexagonCompilation(None, 0, Counter(), operators, said.refusal)
         try:
             kinds = Counter(read_onnx(folder / estimate.COMPILED).operators)
-            profile = read_profile((folder / estimate.PROFILE).read_text(encoding="utf-8"))
+            # Several partitions have an estimate each, and none of them is the network's.
+            whole = kinds == {NPU_OPERATOR: 1}
+            profile = read_profile((folder / estimate.PROFILE).read_text(encoding="utf-8")) if whole else None
         except (OSError, ValueError, FileFormatError) as error:
             raise MeasurementError(f"{path}: {COMPILER} left nothing readable ({error})") from error
-    partitions = kinds.pop(NPU_OPERATOR, 0)
-    if profile is not None and partitions == 1:
+    if profile is not None:
         _check_clock(profile, settings["clock_mhz"], path)
-    return HexagonCompilation(profile, partitions, kinds, operators)
+    return HexagonCompilation(profile, kinds.pop(NPU_OPERATOR, 0), kinds, operators)
 
 
 def _check_clock(profile: HexagonProfile, clock_mhz: float, path: Path) -> None:

@@ -72,11 +72,11 @@ def missing(tool: VendorTool) -> str:
     try:
         found = pins.read_text().strip()
     except OSError:
-        return unsuitable(tool) or f"the tool {tool.name} is not installed: {command}"
+        return unsuitable(tool) or f"needs the tool {tool.name}, which is not installed: {command}"
     if found != _pins_hash(tool):
-        return f"the tool {tool.name} is installed in other versions than this release of mhmodels knows: {command}"
+        return f"needs the tool {tool.name} in the versions of this release of mhmodels; others are installed: {command}"
     if not interpreter(tool).exists():
-        return f"the tool {tool.name} was installed for a Python that is gone: {command}"
+        return f"needs the tool {tool.name}, which was installed for a Python that is gone: {command}"
     return ""
 
 

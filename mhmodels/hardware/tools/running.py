@@ -56,7 +56,7 @@ def ask_tool(
     """
     reason = missing(tool)
     if reason:
-        raise MeasurementError(reason)
+        raise MeasurementError(f"{program.name} {reason}")
     with tempfile.TemporaryFile() as output:
         environment = {**os.environ, **(variables or {})}
         child = Child(program, errors=output, environment=environment, python=interpreter(tool))
