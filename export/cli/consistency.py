@@ -46,6 +46,10 @@ _DECIDES = {
               help="How scores become decisions. best: the decision on a picture is its best output. each: every output value "
                    "is a decision of its own (multi-label, regression). auto: best for a softmax and for several outputs "
                    "without activation, else each.")  # fmt: skip
+@click.option("--accelerator", "accelerators", type=click.Choice(("hexagon", "gpu")), multiple=True,
+              help="Further runner; may be repeated. hexagon: Qualcomm's emulator of a phone's NPU (Snapdragon 8 Gen 3), a few "
+                   "seconds a picture, after `mhmodels hardware install qualcomm`. gpu: LiteRT's GPU accelerator, where there is "
+                   "a Vulkan driver.")  # fmt: skip
 @preprocessing_options
 @model_options
 @json_option
@@ -57,6 +61,7 @@ def consistency(
     tolerance: float,
     threshold: float | None,
     decide: Decide,
+    accelerators: tuple[str, ...],
     preprocessing: str | None,
     mean: str | None,
     std: str | None,
@@ -69,10 +74,10 @@ def consistency(
     """Compare the decisions of a network over all formats and runtimes on this machine.
 
     The command exports all formats from one graph and one calibration. It runs each format on pictures with LiteRT (with
-    XNNPACK, with the builtin kernels and with the reference kernels), and the float Keras model beside them. It reports how
-    often the best classes agree, how far the logits differ from those of Keras (drift), and whether one score threshold leads
-    to the same decisions everywhere. Scores are computed by the last activation of the network. The exit code is 1 if the
-    drift exceeds --tolerance.
+    XNNPACK, with the builtin kernels and with the reference kernels) and on the accelerators of --accelerator, and compares
+    them with the float Keras model. It reports how often the best classes agree, how far the logits differ from those of Keras
+    (drift), and whether one score threshold leads to the same decisions everywhere. Scores are computed by the last activation
+    of the network. The exit code is 1 if the drift exceeds --tolerance.
     """
     from rich.markup import escape
 
@@ -101,6 +106,7 @@ def consistency(
             tolerance=tolerance,
             threshold=threshold,
             decide=decide,
+            accelerators=tuple(dict.fromkeys(accelerators)),
             progress=lambda stage: status.update(escape(named_options(stage))),
         )
     if as_json:

@@ -33,9 +33,17 @@ _SHOWN_SATURATED = 0.001
               help="Largest allowed difference of the outputs, in standard deviations of the outputs. Default: "
                    f"{FLOAT_TOLERANCE:g} between float32 networks, {FLOAT16_TOLERANCE:g} if one has float16 weights; if one "
                    f"computes in integers, a correlation of at least {QUANTISED_CORRELATION:g} is required instead.")  # fmt: skip
+@click.option("--gpu", is_flag=True,
+              help="Run the file on LiteRT's GPU accelerator too, where there is a Vulkan driver.")  # fmt: skip
 @json_option
 def verify(
-    file: Path, against: str | None, images: Path | None, weights: str | None, tolerance: float | None, as_json: bool
+    file: Path,
+    against: str | None,
+    images: Path | None,
+    weights: str | None,
+    tolerance: float | None,
+    gpu: bool,
+    as_json: bool,
 ) -> None:
     """Check that a TFLite file is complete, belongs to its manifest, and agrees with a model or with another file.
 
@@ -50,7 +58,7 @@ def verify(
             load_tensorflow()
         from mhmodels.export.verification.verify import verify as verify_file
 
-        report = verify_file(file, against, images=images, weights=weights, tolerance=tolerance)
+        report = verify_file(file, against, images=images, weights=weights, tolerance=tolerance, gpu=gpu)
     if as_json:
         emit_json(report)
     else:
@@ -66,6 +74,8 @@ def _print_report(report: FileReport) -> None:
         f"  runtimes     LiteRT with and without XNNPACK differ by at most {report.runtimes_differ:.2g} {unit} on "
         f"{report.pictures} pictures"
     )
+    if report.gpu_differs is not None:
+        click.echo(f"  gpu          runs as a whole there; differs from the CPU by at most {report.gpu_differs:.2g} {unit}")
     if report.saturation:
         worst = [f"{name} {share:.2%}" for name, share in report.saturation.items() if share > _SHOWN_SATURATED][:3]
         click.echo(f"  saturation   {', '.join(worst) if worst else 'no tensor above 0.1 %'}")

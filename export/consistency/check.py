@@ -7,13 +7,15 @@ and one calibration, so that only rounding remains.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mhmodels.export.consistency.accelerators import ACCELERATORS, Accelerator, chosen_accelerators
 from mhmodels.export.consistency.decisions import Decide, DecisionRule, rule_of
 from mhmodels.export.consistency.report import ConsistencyReport, OutputReport, RunnerReport, ThresholdReport
 from mhmodels.export.consistency.subject import ConsistencySubject, consistency_subject
@@ -37,6 +39,14 @@ from mhmodels.tflite.format import FORMATS, FileFormat
 
 REFERENCE = "float32 keras"
 KERNELS: tuple[RuntimeKernels, ...] = ("xnnpack", "builtin", "reference")
+NOT_RUN = {
+    "ethos-u (Vela)": "a compiled file runs on the NPU only; `mhmodels bench` has the compiler's estimate",
+    "phones": "run on a connected phone with `mhmodels bench FILE --device SERIAL`",
+}
+
+
+Compute: TypeAlias = Callable[[Path, NDArray[np.generic], int], NDArray[np.generic]]
+"""Computes a tensor (n, …) of a file from its inputs (n, …)."""
 
 
 class _Run(NamedTuple):
@@ -90,6 +100,7 @@ def check_consistency(
     tolerance: float = DRIFT_TOLERANCE,
     threshold: float | None = None,
     decide: Decide = "auto",
+    accelerators: Sequence[str] = (),
     progress: ProgressCallback = no_progress,
 ) -> ConsistencyReport:
     """Checks whether a network gives the same scores and decisions in every format and runtime of this machine.
@@ -107,6 +118,7 @@ def check_consistency(
             docs/export.md lists.
         decide: `best` if the decision on a picture is its best output, `each` if every output is a decision, `auto` to choose
             by the network's last activation.
+        accelerators: Further runners: `hexagon` is Qualcomm's emulator of a phone's NPU, `gpu` LiteRT's GPU accelerator.
         progress: Called with a description of each stage as it begins.
 
     Raises:
@@ -120,7 +132,9 @@ def check_consistency(
         True
     """
     subject = consistency_subject(model, None if images is None else Path(images))
-    return compare_runners(subject, tuple(formats), tolerance, threshold, progress, decide=decide)
+    return compare_runners(
+        subject, tuple(formats), tolerance, threshold, progress, decide=decide, accelerators=tuple(accelerators)
+    )
 
 
 def compare_runners(
@@ -131,18 +145,19 @@ def compare_runners(
     progress: ProgressCallback = no_progress,
     *,
     decide: Decide = "auto",
+    accelerators: tuple[str, ...] = (),
 ) -> ConsistencyReport:
     """Exports every format into a temporary folder, runs all of them, and compares.
 
     Args:
         subject: Network and pictures.
-        formats, tolerance, threshold, decide, progress: As `check_consistency`.
+        formats, tolerance, threshold, decide, accelerators, progress: As `check_consistency`.
 
     Raises:
         ExportError: See `check_consistency`.
     """
     rule = _rule(subject.source, threshold, decide)
-    runs = _all_outputs(subject, formats, progress)
+    runs = _all_outputs(subject, formats, chosen_accelerators(accelerators), progress)
     scores = {name: rule.scores(run.outputs, name.split()[0] in INTEGER_FORMATS) for name, run in runs.items()}
     compared = _Comparison(rule, runs, scores)
     value = rule.threshold(scores[REFERENCE]) if threshold is None else np.array(threshold, np.float32)
@@ -164,10 +179,7 @@ def compare_runners(
         worst_threshold=worst,
         outputs=() if rule.best else _each_output(compared, value),
         drift=drift,
-        not_run={
-            "ethos-u (Vela)": "a compiled file runs on the NPU only; `mhmodels bench` has the compiler's estimate",
-            "phones": "run on a connected phone with `mhmodels bench FILE --device SERIAL`",
-        },
+        not_run={**NOT_RUN, **{name: runner.to_run for name, runner in ACCELERATORS.items() if name not in accelerators}},
         tolerance=tolerance,
         consistent=drift <= tolerance,
     )
@@ -193,26 +205,47 @@ def _rule(source: ExportSource, threshold: float | None, decide: Decide) -> Deci
     return rule
 
 
-def _all_outputs(subject: ConsistencySubject, formats: tuple[FileFormat, ...], progress: ProgressCallback) -> dict[str, _Run]:
+def _all_outputs(
+    subject: ConsistencySubject,
+    formats: tuple[FileFormat, ...],
+    accelerators: Mapping[str, Accelerator],
+    progress: ProgressCallback,
+) -> dict[str, _Run]:
     """Returns the outputs of every runner, the float Keras model first."""
     source, images = subject.source, subject.pictures.images
     writer = WriterOptions(softmax=False)  # XNNPACK keeps no inner tensors: the logits must be the output
     runs = {REFERENCE: _Run(flat_scores(source.expected(images, writer)[SCORES]))}
+    wanted = {fmt: {name: one.files[fmt] for name, one in accelerators.items() if fmt in one.files} for fmt in formats}
     with temporary_folder("consistency") as folder:
-        options = ExportOptions(directory=folder, formats=formats, writer=writer, metadata=False)
-        for one in export_source(source, subject.calibration, options, progress, folder_field="images"):
-            fmt = one.manifest.precision
+        exported = tuple(dict.fromkeys((*formats, *(file for files in wanted.values() for file in files.values()))))
+        options = ExportOptions(directory=folder, formats=exported, writer=writer, metadata=False)
+        made = export_source(source, subject.calibration, options, progress, folder_field="images")
+        paths = {one.manifest.precision: one.path for one in made}
+        for fmt in formats:
             for kernels in KERNELS:
                 progress(f"running {fmt} on {kernels}")
-                runs[f"{fmt} {kernels}"] = _run(one.path, images, kernels)
+                runs[f"{fmt} {kernels}"] = _run(paths[fmt], images, functools.partial(_on_litert, kernels))
+            for name, file in wanted[fmt].items():
+                progress(f"running {fmt} on {name}")
+                runs[f"{fmt} {name}"] = _run(paths[fmt], images, functools.partial(_on, accelerators[name], paths[file]))
     return runs
 
 
-def _run(path: Path, images: Float32Array, kernels: RuntimeKernels) -> _Run:
+def _run(path: Path, images: Float32Array, compute: Compute) -> _Run:
+    """Returns the outputs of a TFLite file, or of its twin in another format, whose input and output are those of the file."""
     file = read_tflite(path)
     tensor = compared_tensors(file)[SCORES]
-    (values,) = run_file(path, encode_input(file, images), [tensor.position], kernels=kernels)
+    values = compute(path, encode_input(file, images), tensor.position)
     return _Run(flat_scores(dequantise(values, tensor)), float(tensor.scale[0]) if len(tensor.scale) else 0.0)
+
+
+def _on_litert(kernels: RuntimeKernels, path: Path, inputs: NDArray[np.generic], tensor: int) -> NDArray[np.generic]:
+    (values,) = run_file(path, inputs, [tensor], kernels=kernels)
+    return values
+
+
+def _on(accelerator: Accelerator, twin: Path, _: Path, inputs: NDArray[np.generic], _tensor: int) -> NDArray[np.generic]:
+    return accelerator.outputs(twin, inputs)
 
 
 def _each_output(compared: _Comparison, threshold: Float32Array) -> tuple[OutputReport, ...]:

@@ -8,12 +8,12 @@ import msgspec
 class RunnerReport(msgspec.Struct, frozen=True, kw_only=True):
     """One format on one runner, compared with the float Keras model.
 
-    A runner is Keras, or LiteRT with XNNPACK, with its builtin kernels or with its reference kernels.
+    A runner is Keras; LiteRT with XNNPACK, with its builtin kernels or with its reference kernels; or an accelerator.
 
     Attributes:
         name: Format and kernels, for example `int8 xnnpack`.
         format: Format of the file.
-        kernels: `keras`, `xnnpack`, `builtin` or `reference`.
+        kernels: `keras`, `xnnpack`, `builtin`, `reference`, or an accelerator: `hexagon`, `gpu`.
         top1_agreement: Share of pictures with the same best output; null if each output is a decision of its own.
         top5_agreement: Share of the five best outputs that both models have in common; null if each output is a decision of
             its own, or if there are fewer than six outputs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from mhmodels.export.quantisation.equalisation import equalise, exponents_of
 from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
+from mhmodels.export.verification.gpu_runtime import gpu_outputs
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
 from mhmodels.export.verification.parity import compare_outputs
 from mhmodels.export.verification.runtime import run_file
@@ -31,7 +33,7 @@ from mhmodels.export.verification.verified_file import (
 )
 from mhmodels.export.writing.manifest import Parity
 from mhmodels.formats.json_files import plain_text
-from mhmodels.tflite.file import TFLiteFile
+from mhmodels.tflite.file import Tensor, TFLiteFile
 from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
@@ -55,6 +57,8 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
         pictures: Number of pictures that the file ran on.
         manifest: `agrees` or `absent`.
         runtimes_differ: Largest difference of the outputs between LiteRT with and without XNNPACK, in `runtimes_unit`.
+        gpu_differs: The same between LiteRT's GPU accelerator, which took the whole network, and LiteRT without XNNPACK; None
+            without `gpu`.
         runtimes_unit: `lsb` (steps of an integer output) or `spread` (standard deviations of a float output).
         saturation: Share of the values at an end of the range, for each integer tensor, the largest first.
         against: Comparison of the outputs; None without `against`.
@@ -77,6 +81,7 @@ class FileReport(msgspec.Struct, frozen=True, kw_only=True):
     pictures: int
     manifest: str
     runtimes_differ: float
+    gpu_differs: float | None
     runtimes_unit: str
     saturation: Mapping[str, float]
     against: Parity | None
@@ -90,6 +95,7 @@ def verify(
     images: str | Path | None = None,
     weights: str | Path | None = None,
     tolerance: float | None = None,
+    gpu: bool = False,
 ) -> FileReport:
     """Checks that a TFLite file is complete, belongs to its manifest, and agrees with a model or with another file.
 
@@ -103,6 +109,7 @@ def verify(
         tolerance: Largest allowed difference of the outputs, as a share of their standard deviation. None for 0.001 between
             float32 networks and 0.1 if one has float16 weights. If one computes in integers, None requires a correlation of at
             least 0.95 instead.
+        gpu: Whether to run the file on LiteRT's GPU accelerator too; the file then has one output.
 
     Returns:
         Report on the file, if all checks passed.
@@ -110,6 +117,7 @@ def verify(
     Raises:
         ParityError: The file contradicts its manifest, has outputs that are not finite, or differs by more than is allowed.
         FileFormatError: A file is damaged or of another kind.
+        ExportError: With `gpu`, there is no Vulkan driver, or the accelerator does not take the whole network.
         NoEffectError: `weights` is given without a network that could take the weights.
 
     Example:
@@ -134,7 +142,7 @@ def verify(
     most = most_pictures(this, other)
     subject = with_pictures(this, folder, most, None if other is None else other.rule())
     encoded = encode_input(parsed, subject.images)
-    difference, unit = _runtimes_differ(subject, encoded)
+    difference, gpu_differs, unit = _runtimes_differ(subject, encoded, gpu)
     parity, layers = None, None
     if other is not None:
         parity, layers = _against_file(subject, encoded, with_pictures(other, folder, most, this.rule()), tolerance)
@@ -148,6 +156,7 @@ def verify(
         pictures=len(subject.images),
         manifest="absent" if manifest is None else "agrees",
         runtimes_differ=difference,
+        gpu_differs=gpu_differs,
         runtimes_unit=unit,
         saturation=saturation(path, parsed, encoded),
         against=parity,
@@ -155,25 +164,37 @@ def verify(
     )
 
 
-def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[np.generic]) -> tuple[float, str]:
-    """Returns the largest difference at the outputs between LiteRT with and without XNNPACK, and its unit (see `FileReport`)."""
-    file = subject.file
-    outputs = [file.tensors[position] for position in file.outputs]
-    sides = [run_file(subject.path, encoded, list(file.outputs), kernels=kernels) for kernels in ("xnnpack", "builtin")]
-    worst, unit = 0.0, "spread"
-    for tensor, *pair in zip(outputs, *sides, strict=True):
-        with_xnnpack, without = (dequantise(values, tensor) for values in pair)
-        if not without.size or with_xnnpack.shape != without.shape or not (tensor.scale > 0).all():
-            raise ParityError(
-                f"{subject.path}: output '{tensor.name}' is {without.shape[1:]} with scales {tensor.scale.tolist()[:4]}, "
-                "expected values, and steps above 0"
-            )
-        if not np.isfinite(with_xnnpack).all() or not np.isfinite(without).all():
-            raise ParityError(f"{subject.path}: output '{tensor.name}' has NaN or infinite values on {len(encoded)} pictures")
-        scale = float(tensor.scale[0]) if len(tensor.scale) else max(float(without.std()), 1e-30)
-        unit = "lsb" if len(tensor.scale) else "spread"
-        worst = max(worst, float(np.abs(with_xnnpack - without).max()) / scale)
-    return worst, unit
+def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[np.generic], gpu: bool) -> tuple[float, float | None, str]:
+    """Returns the largest differences at the outputs from LiteRT's builtin kernels, and their unit (see `FileReport`).
+
+    Returns:
+        Difference of XNNPACK, difference of the GPU accelerator or None, unit.
+    """
+    file, outputs = subject.file, list(subject.file.outputs)
+    if gpu and len(outputs) != 1:
+        raise ExportError(f"{subject.path}: argument 'gpu': the file has {len(outputs)} outputs, expected 1")
+    with_xnnpack, builtin = (run_file(subject.path, encoded, outputs, kernels=kernels) for kernels in ("xnnpack", "builtin"))
+    on_gpu = [gpu_outputs(subject.path, encoded)] if gpu else None
+    tensors = [file.tensors[position] for position in outputs]
+    return (
+        max(map(functools.partial(_output_differs, subject), tensors, with_xnnpack, builtin), default=0.0),
+        None if on_gpu is None else _output_differs(subject, tensors[0], on_gpu[0], builtin[0]),
+        "lsb" if any(len(tensor.scale) for tensor in tensors[-1:]) else "spread",
+    )
+
+
+def _output_differs(subject: VerifiedFile, tensor: Tensor, found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
+    """Returns the largest difference of an output between two runtimes, in steps or in standard deviations."""
+    these, those = (dequantise(values, tensor) for values in (found, expected))
+    if not those.size or these.shape != those.shape or not (tensor.scale > 0).all():
+        raise ParityError(
+            f"{subject.path}: output '{tensor.name}' is {those.shape[1:]} with scales {tensor.scale.tolist()[:4]}, "
+            "expected values, and steps above 0"
+        )
+    if not np.isfinite(these).all() or not np.isfinite(those).all():
+        raise ParityError(f"{subject.path}: output '{tensor.name}' has NaN or infinite values on {len(these)} pictures")
+    scale = float(tensor.scale[0]) if len(tensor.scale) else max(float(those.std()), 1e-30)
+    return float(np.abs(these - those).max()) / scale
 
 
 def _against_file(

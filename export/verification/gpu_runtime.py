@@ -1,0 +1,77 @@
+"""Runs a TFLite file on LiteRT's GPU accelerator, in a child process.
+
+The accelerator computes through Vulkan: on a GPU, or on a driver in software such as SwiftShader, whose outputs are those of the
+GPU's code and whose time means nothing. As a program this module is that child, as `runtime.py` is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mhmodels.export.verification.runtime import run_in_child
+from mhmodels.hardware.host.child import readable
+
+_NO_GPU = (
+    "LiteRT finds no GPU, which takes the Vulkan loader (Debian: libvulkan1) and a driver; the environment variable "
+    "VK_ICD_FILENAMES may name one, such as the vk_swiftshader_icd.json of Debian's chromium"
+)
+_SECONDS_A_PICTURE, _SECONDS_TO_COMPILE = 60.0, 600.0
+
+
+def gpu_outputs(path: str | os.PathLike[str], inputs: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns the first output of a file on LiteRT's GPU accelerator, for every input.
+
+    Args:
+        path: The TFLite file, with one input at batch 1.
+        inputs: (n, …) in the input's own type and shape without batch.
+
+    Returns:
+        (n, …) in the output's own type.
+
+    Raises:
+        ExportError: There is no Vulkan driver, the accelerator does not take the whole network, crashes or hangs.
+    """
+    timeout_s = _SECONDS_TO_COMPILE + _SECONDS_A_PICTURE * len(inputs)
+    (outputs,) = run_in_child(__name__, path, inputs, ("first",), {}, timeout_s=timeout_s)
+    return outputs
+
+
+def _serve(request: str, result: str) -> None:
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
+
+    with np.load(request) as arrays:
+        inputs, settings = arrays["inputs"], json.loads(str(arrays["settings"]))
+    try:
+        model = CompiledModel.from_file(readable(settings["path"]), HardwareAccelerator.GPU)
+    except RuntimeError:
+        _end(3, _NO_GPU)
+    if not model.is_fully_accelerated():
+        _end(4, "LiteRT's GPU accelerator leaves a part of the network to the CPU")
+    key = model.get_signature_by_index(0)["key"]
+    (output,) = list(model.get_output_tensor_details(key).values())[:1]
+    dtype, size = np.dtype(output["dtype"]), int(np.prod(output["shape"]))
+    entries, exits = model.create_input_buffers(0), model.create_output_buffers(0)
+    found = []
+    for one in inputs:
+        entries[0].write(np.ascontiguousarray(one[None]))
+        model.run_by_index(0, entries, exits)
+        found.append(np.array(exits[0].read(size, dtype)).reshape(output["shape"])[0])
+    np.savez(result, tensor0=np.stack(found))
+    _end(0, "")
+
+
+def _end(code: int, last_words: str) -> NoReturn:
+    """Ends the process at once: destructors of Vulkan drivers crash, and those of LiteRT print."""
+    print(last_words, file=sys.stderr, flush=True)
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1], sys.argv[2])
