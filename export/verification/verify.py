@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -20,11 +19,10 @@ from mhmodels.export.graph.outputs import SCORES, WriterOptions
 from mhmodels.export.quantisation.equalisation import equalise, exponents_of
 from mhmodels.export.tolerances import QUANTISED_CORRELATION, tolerance_of
 from mhmodels.export.verification.facts import operator_counts
-from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, steps
-from mhmodels.export.verification.gpu_runtime import gpu_outputs
+from mhmodels.export.verification.file_graph import compared_tensors, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
 from mhmodels.export.verification.parity import compare_outputs
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes import runtime_differences
 from mhmodels.export.verification.verified_file import (
     VerifiedFile,
     most_pictures,
@@ -33,7 +31,7 @@ from mhmodels.export.verification.verified_file import (
 )
 from mhmodels.export.writing.manifest import Parity
 from mhmodels.formats.json_files import plain_text
-from mhmodels.tflite.file import Tensor, TFLiteFile
+from mhmodels.tflite.file import TFLiteFile
 from mhmodels.tflite.format import compute_format
 
 if TYPE_CHECKING:
@@ -142,7 +140,7 @@ def verify(
     most = most_pictures(this, other)
     subject = with_pictures(this, folder, most, None if other is None else other.rule())
     encoded = encode_input(parsed, subject.images)
-    difference, gpu_differs, unit = _runtimes_differ(subject, encoded, gpu)
+    differences = runtime_differences(subject, encoded, gpu=gpu)
     parity, layers = None, None
     if other is not None:
         parity, layers = _against_file(subject, encoded, with_pictures(other, folder, most, this.rule()), tolerance)
@@ -155,46 +153,13 @@ def verify(
         operators=operator_counts(parsed),
         pictures=len(subject.images),
         manifest="absent" if manifest is None else "agrees",
-        runtimes_differ=difference,
-        gpu_differs=gpu_differs,
-        runtimes_unit=unit,
+        runtimes_differ=differences.xnnpack,
+        gpu_differs=differences.gpu,
+        runtimes_unit=differences.unit,
         saturation=saturation(path, parsed, encoded),
         against=parity,
         layers=layers,
     )
-
-
-def _runtimes_differ(subject: VerifiedFile, encoded: NDArray[np.generic], gpu: bool) -> tuple[float, float | None, str]:
-    """Returns the largest differences at the outputs from LiteRT's builtin kernels, and their unit (see `FileReport`).
-
-    Returns:
-        Difference of XNNPACK, difference of the GPU accelerator or None, unit.
-    """
-    file, outputs = subject.file, list(subject.file.outputs)
-    if gpu and len(outputs) != 1:
-        raise ExportError(f"{subject.path}: argument 'gpu': the file has {len(outputs)} outputs, expected 1")
-    with_xnnpack, builtin = (run_file(subject.path, encoded, outputs, kernels=kernels) for kernels in ("xnnpack", "builtin"))
-    on_gpu = [gpu_outputs(subject.path, encoded)] if gpu else None
-    tensors = [file.tensors[position] for position in outputs]
-    return (
-        max(map(functools.partial(_output_differs, subject), tensors, with_xnnpack, builtin), default=0.0),
-        None if on_gpu is None else _output_differs(subject, tensors[0], on_gpu[0], builtin[0]),
-        "lsb" if any(len(tensor.scale) for tensor in tensors[-1:]) else "spread",
-    )
-
-
-def _output_differs(subject: VerifiedFile, tensor: Tensor, found: NDArray[np.generic], expected: NDArray[np.generic]) -> float:
-    """Returns the largest difference of an output between two runtimes, in steps or in standard deviations."""
-    these, those = (dequantise(values, tensor) for values in (found, expected))
-    if not those.size or these.shape != those.shape or not (tensor.scale > 0).all():
-        raise ParityError(
-            f"{subject.path}: output '{tensor.name}' is {those.shape[1:]} with scales {tensor.scale.tolist()[:4]}, "
-            "expected values, and steps above 0"
-        )
-    if not np.isfinite(these).all() or not np.isfinite(those).all():
-        raise ParityError(f"{subject.path}: output '{tensor.name}' has NaN or infinite values on {len(these)} pictures")
-    scale = float(tensor.scale[0]) if len(tensor.scale) else max(float(those.std()), 1e-30)
-    return float(np.abs(these - those).max()) / scale
 
 
 def _against_file(
