@@ -24,7 +24,7 @@ from mhmodels.export.opening.model_request import ModelRequest
 from mhmodels.export.opening.open_model import open_model
 from mhmodels.export.quantisation.post_training import Corrections, quantise_on_pictures
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.export.writing.writer import write_quantised
 from mhmodels.preprocessing.pictures import load_pictures
 from mhmodels.system.quiet import load_tensorflow

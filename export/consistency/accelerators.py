@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import UnknownNameError
 from mhmodels.export.formats import ExportFormat
-from mhmodels.export.verification.gpu_runtime import gpu_outputs
+from mhmodels.export.verification.runtimes.gpu import gpu_outputs
 from mhmodels.hardware.hexagon.emulator import emulated_outputs
 from mhmodels.tflite.format import FileFormat
 

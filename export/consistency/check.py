@@ -32,7 +32,7 @@ from mhmodels.export.reading.keras_model.reader import output_names
 from mhmodels.export.tolerances import DRIFT_TOLERANCE
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.parity import TOP_K, shared_top
-from mhmodels.export.verification.runtime import RuntimeKernels, run_file
+from mhmodels.export.verification.runtimes.litert import RuntimeKernels, run_file
 from mhmodels.system.temporary import temporary_folder
 from mhmodels.tflite.file import read_tflite
 from mhmodels.tflite.format import FORMATS, FileFormat

@@ -29,7 +29,7 @@ from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES, LAYER_TOLERANCE_LSB
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input, file_outputs, map_tensors
 from mhmodels.export.verification.parity import compare_outputs
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.export.writing.manifest import Parity
 from mhmodels.network import Op
 from mhmodels.tflite.file import TFLiteFile, read_tflite

@@ -12,7 +12,7 @@ from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.graph.outputs import SCORES, flat_scores
 from mhmodels.export.quantisation.scheme import pre_activation, separate_activation
-from mhmodels.export.verification.runtime import RuntimeKernels, run_file
+from mhmodels.export.verification.runtimes.litert import RuntimeKernels, run_file
 from mhmodels.network import IMAGE, Op
 from mhmodels.tflite.file import Operator, Tensor, TFLiteFile, read_tflite
 from mhmodels.tflite.schema import CONVERSIONS

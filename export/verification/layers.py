@@ -13,7 +13,7 @@ from mhmodels.export.errors import ParityError
 from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES
 from mhmodels.export.verification.file_graph import dequantise, is_activation, map_tensors
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.network import Op
 from mhmodels.tflite.file import Operator, TFLiteFile
 from mhmodels.tflite.format import compute_format

@@ -15,7 +15,7 @@ from mhmodels.export.graph.outputs import SCORES, WriterOptions, compared_ops, f
 from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.tolerances import FLOAT_TOLERANCE, LAYER_PICTURES, LAYER_TOLERANCE_LSB
 from mhmodels.export.verification.export_check import float_parity, quantised_parity, worst_layer
-from mhmodels.export.verification.onnx_runtime import run_onnx_file
+from mhmodels.export.verification.runtimes.onnx_cpu import run_onnx_file
 from mhmodels.export.writing.manifest import Parity
 from mhmodels.export.writing.onnx.names import layer_tensors
 from mhmodels.export.writing.onnx.values import IntegerValues, OnnxActivation, OnnxValues, RealValues, as_type

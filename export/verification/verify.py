@@ -22,7 +22,7 @@ from mhmodels.export.verification.facts import operator_counts
 from mhmodels.export.verification.file_graph import compared_tensors, encode_input, file_outputs, steps
 from mhmodels.export.verification.layers import LayerReport, against_file, against_network, not_compared, saturation
 from mhmodels.export.verification.parity import compare_outputs
-from mhmodels.export.verification.runtimes import runtime_differences
+from mhmodels.export.verification.runtimes.differences import runtime_differences
 from mhmodels.export.verification.verified_file import (
     VerifiedFile,
     most_pictures,

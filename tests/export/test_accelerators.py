@@ -15,9 +15,9 @@ from mhmodels.errors import MeasurementError, UnknownNameError
 from mhmodels.export import ExportOptions, ModelRequest, check_consistency, export_model, verify
 from mhmodels.export.consistency import accelerators
 from mhmodels.export.errors import ExportError
-from mhmodels.export.verification import runtimes
-from mhmodels.export.verification.gpu_runtime import gpu_outputs
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes import differences
+from mhmodels.export.verification.runtimes.gpu import gpu_outputs
+from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.hardware.hexagon.emulator import emulated_outputs
 from mhmodels.hardware.tools import environment
 from mhmodels.hardware.tools.catalogue import QUALCOMM
@@ -86,7 +86,7 @@ def test_verify_says_by_how_much_the_gpu_differs(tmp_path: Path, monkeypatch: py
         (values,) = run_file(path, inputs, list(read_tflite(path).outputs))
         return np.where(values > 0, values - 1, values + 1).astype(values.dtype)
 
-    monkeypatch.setattr(runtimes, "gpu_outputs", shifted)
+    monkeypatch.setattr(differences, "gpu_outputs", shifted)
     report = verify(exported.path, gpu=True)
     assert (report.gpu_differs, report.runtimes_unit) == (pytest.approx(1.0), "lsb")
     assert verify(exported.path).gpu_differs is None

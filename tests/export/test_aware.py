@@ -243,7 +243,7 @@ def own_layer(aware: Any, op: Op, values: dict[str, Any]) -> dict[str, Any]:
 
 def test_each_layer_is_the_files(trained: tuple[Any, Any], tmp_path: Path) -> None:
     from mhmodels.export.verification.export_check import dequantise, encode_input, map_tensors
-    from mhmodels.export.verification.runtime import run_file
+    from mhmodels.export.verification.runtimes.litert import run_file
     from mhmodels.export.writing.writer import write_quantised
     from mhmodels.tflite.file import read_tflite
 

@@ -283,7 +283,7 @@ def test_global_max_pooling_in_every_format(size: tuple[int, int], tmp_path: Pat
     """Of create_model, at maps of one pixel, of odd sizes and of other shapes, on every kernel that LiteRT has."""
     from mhmodels.builder import create_model
     from mhmodels.export.verification.file_graph import dequantise, encode_input
-    from mhmodels.export.verification.runtime import run_file
+    from mhmodels.export.verification.runtimes.litert import run_file
     from mhmodels.tflite.file import read_tflite
 
     model = create_model(TINY, input_shape=(*size, 3), include_top=False, pooling="max")

@@ -22,7 +22,7 @@ from mhmodels.export.options import ExportOptions
 from mhmodels.export.quantisation.parameters import QuantisedFormat
 from mhmodels.export.quantisation.scheme import QuantisedGraph, pre_activation, quantise, separate_activation
 from mhmodels.export.verification.file_graph import map_tensors
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.export.writing.latency import latency_ranges
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.export.writing.writer import InterfaceType, write_float, write_quantised
@@ -427,7 +427,7 @@ def test_trained_integers_decide_like_the_tflite_file(tmp_path: Path) -> None:
     from mhmodels.export.opening.model_request import ModelRequest
     from mhmodels.export.pipeline import export_model
     from mhmodels.export.verification.file_graph import encode_input, file_logits
-    from mhmodels.export.verification.onnx_runtime import run_onnx_file
+    from mhmodels.export.verification.runtimes.onnx_cpu import run_onnx_file
     from mhmodels.training.data.digits64 import test_set
 
     request = ModelRequest(model="multi_max@0.25", weights="digits64")

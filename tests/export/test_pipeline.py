@@ -105,7 +105,7 @@ def test_a_full_folder_for_temporary_files_is_not_taken_for_the_target(tmp_path:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mhmodels.export.verification.runtime.np.savez", full)
+    monkeypatch.setattr("mhmodels.export.verification.runtimes.litert.np.savez", full)
     with pytest.raises(ExportError, match=r"cannot be verified, because a file in the folder for temporary files, .*TMPDIR"):
         export_model(MINI, ExportOptions(directory=tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -103,7 +103,7 @@ def _pair(fmt: str, ours: bytes, converter: bytes, images: Any) -> Pair:
 def _run(content: bytes, images: Any) -> tuple[Any, Any]:
     """(logits, scores) of a file on LiteRT's reference kernels, as it holds them."""
     from mhmodels.export.verification.file_graph import compared_tensors, encode_input
-    from mhmodels.export.verification.runtime import run_file
+    from mhmodels.export.verification.runtimes.litert import run_file
     from mhmodels.tflite.file import parse_tflite
 
     file = parse_tflite(content)

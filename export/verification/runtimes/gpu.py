@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.verification.runtime import run_in_child
+from mhmodels.export.verification.runtimes.litert import run_in_child
 from mhmodels.hardware.host.child import readable
 
 _NO_GPU = (

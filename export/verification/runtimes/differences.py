@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from mhmodels.export.errors import ExportError, ParityError
 from mhmodels.export.verification.file_graph import dequantise
-from mhmodels.export.verification.gpu_runtime import gpu_outputs
-from mhmodels.export.verification.runtime import run_file
+from mhmodels.export.verification.runtimes.gpu import gpu_outputs
+from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.export.verification.verified_file import VerifiedFile
 from mhmodels.tflite.file import Tensor
 

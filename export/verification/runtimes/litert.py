@@ -50,7 +50,9 @@ def run_file(
     Raises:
         ExportError: The runtime refuses the file, dies on it, or exceeds the time.
     """
-    return run_in_child("mhmodels.export.verification.runtime", path, inputs, tensors, {"kernels": kernels}, timeout_s=timeout_s)
+    return run_in_child(
+        "mhmodels.export.verification.runtimes.litert", path, inputs, tensors, {"kernels": kernels}, timeout_s=timeout_s
+    )
 
 
 def run_in_child(

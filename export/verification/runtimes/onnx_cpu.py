@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.verification.runtime import run_in_child
+from mhmodels.export.verification.runtimes.litert import run_in_child
 
 
 def run_onnx_file(
@@ -34,7 +34,7 @@ def run_onnx_file(
     Raises:
         ExportError: The runtime refuses the file, dies on it, or exceeds the time.
     """
-    return run_in_child("mhmodels.export.verification.onnx_runtime", path, inputs, tensors, {}, timeout_s=timeout_s)
+    return run_in_child("mhmodels.export.verification.runtimes.onnx_cpu", path, inputs, tensors, {}, timeout_s=timeout_s)
 
 
 def _serve(request: str, result: str) -> None:
