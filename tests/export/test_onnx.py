@@ -359,12 +359,15 @@ def test_the_command_writes_and_other_commands_refuse(tmp_path: Path, command: C
     assert done.returncode == 0, done.stderr
     (file,) = json.loads(done.stdout)["files"]
     assert (file["format"], Path(file["path"]).name) == ("onnx-float32", "tiny_w1_65x48_onnx-float32.onnx")
-    with pytest.raises(FileFormatError, match=r"tiny_w1_65x48_onnx-float32\.onnx: an ONNX file, expected a TFLite file"):
+    with pytest.raises(FileFormatError, match=r"tiny_w1_65x48_onnx-float32\.onnx: computes in onnx-float32"):
         measure(tmp_path / file["path"], "host-cpu-float32")
-    for words in (("bench", file["path"]), ("verify", file["path"])):
+    for words, why in (
+        (("bench", file["path"]), "computes in onnx-float32, which none of the default five takes"),
+        (("verify", file["path"]), "an ONNX file, expected a TFLite file"),
+    ):
         refused = command(*words)
         assert refused.returncode == 1
-        assert "an ONNX file, expected a TFLite file" in refused.stderr
+        assert why in refused.stderr
 
 
 @pytest.mark.parametrize(

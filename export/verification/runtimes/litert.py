@@ -23,6 +23,7 @@ from mhmodels.hardware.host.child import readable
 from mhmodels.system.child import run_contained
 from mhmodels.system.temporary import temporary_folder
 
+_MODULE = "mhmodels.export.verification.runtimes.litert"
 RuntimeKernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
 
@@ -50,9 +51,7 @@ def run_file(
     Raises:
         ExportError: The runtime refuses the file, dies on it, or exceeds the time.
     """
-    return run_in_child(
-        "mhmodels.export.verification.runtimes.litert", path, inputs, tensors, {"kernels": kernels}, timeout_s=timeout_s
-    )
+    return run_in_child(_MODULE, path, inputs, tensors, {"kernels": kernels}, timeout_s=timeout_s)
 
 
 def run_in_child(
