@@ -38,8 +38,8 @@ def _hardware(chip: Chip) -> Hardware:
         id=f"rknn-{chip.target}",
         format="onnx-int8",
         kind="estimated",
-        description=f"Rockchip {chip.name} ({chip.product}){one_of}, int8: cycles of Rockchip's compiler at an assumed clock of "
-        f"{chip.clock_mhz:g} MHz, so only ratios count{equal}",
+        description=f"Rockchip {chip.name} ({chip.product}){one_of}, int8: Rockchip's cycles at an assumed clock of "
+        f"{chip.clock_mhz:g} MHz, only ratios count{equal}",
         configuration={
             "target_platform": chip.target,
             "npu_cores": 1,
