@@ -239,7 +239,7 @@ def test_files_of_another_kind_are_refused(stand_in: Path, network: Path, tmp_pa
 
 
 def test_without_the_tool_the_command_that_installs_it_is_told(network: Path) -> None:
-    with pytest.raises(MeasurementError, match=r"rknn-rk3588.*mhmodels hardware install rockchip"):
+    with pytest.raises(MeasurementError, match=r"rknn-rk3588 needs the tool rockchip.*mhmodels hardware install rockchip"):
         measure(network, "rknn-rk3588")
 
 

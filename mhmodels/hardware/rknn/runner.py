@@ -104,7 +104,7 @@ class RknnRunner:
         """Why a hardware cannot be measured: Rockchip's tool or the package onnx is not installed."""
         reason = missing(ROCKCHIP)
         if reason:
-            return f"{hardware.id}: {reason}"
+            return f"{hardware.id} {reason}"
         if importlib.util.find_spec("onnx") is None:
             return f"{hardware.id} takes ONNX files, and the package onnx is not installed: pip install 'mhmodels[onnx]'"
         return ""
