@@ -156,6 +156,14 @@ def test_a_softmax_of_many_values_is_not_negligible(stand_in: Path, network: Pat
     assert "leaves out 1 operators (1 exSoftmax13): not costed" in measure(network, "rknn-rk3588").reason
 
 
+def test_operators_are_negligible_only_at_the_end() -> None:
+    *layers, softmax, reshape = read_table(MULTI_MAX)
+    assert rknn.RknnCompilation((*layers, softmax, reshape)).reason == ""
+    assert "leaves 1 Reshape to the CPU" in rknn.RknnCompilation((reshape, *layers, softmax)).reason
+    assert "leaves out 1 operators (1 exSoftmax13)" in rknn.RknnCompilation((softmax, *layers, reshape)).reason
+    assert "no cycles" in rknn.RknnCompilation((softmax, reshape)).reason
+
+
 @pytest.mark.parametrize(
     ("log", "message"),
     [

@@ -22,7 +22,7 @@ from mhmodels.system.temporary import temporary_folder
 TIMEOUT_S = 600.0
 COMPILER = "RKNN-Toolkit2 2.5.0"
 NEGLIGIBLE = ("exSoftmax13", "Reshape")
-"""Kinds of operators that may have no cycles, or run on the CPU, where they give at most `NEGLIGIBLE_OUTPUTS` values.
+"""Kinds of operators that may have no cycles, or run on the CPU, at the end of a network, for up to `NEGLIGIBLE_OUTPUTS` values.
 
 Every classifier ends with them. The softmax of 1,000 scores reads and writes 2 kB, a five-thousandth of the traffic of Multi-MAX;
 on a CPU core of 1.8 GHz it takes below 0.06 ms at 100 cycles a score, and as long for every network with as many classes.
@@ -74,14 +74,20 @@ class RknnCompilation(NamedTuple):
         return tuple(layer for layer in self.layers if layer.unit != "NPU")
 
     @property
+    def significant(self) -> tuple[RknnLayer, ...]:
+        """Layers that a latency of the network has to cover: all but negligible ones behind the last layer with cycles."""
+        last = max((place for place, layer in enumerate(self.layers) if layer.cycles), default=-1)
+        return tuple(layer for place, layer in enumerate(self.layers) if place < last or not _negligible(layer))
+
+    @property
     def reason(self) -> str:
         """Why there is no latency of the whole network; "" if there is one."""
         if self.refusal:
             return f"Rockchip's compiler refuses the network ({self.refusal})"
-        left_over = [layer for layer in self.on_cpu if not _negligible(layer)]
+        left_over = [layer for layer in self.significant if layer.unit != "NPU"]
         if left_over:
             return f"Rockchip's compiler leaves {_kinds(left_over)} to the CPU"
-        uncosted = [layer for layer in self.layers if not layer.cycles and not _negligible(layer)]
+        uncosted = [layer for layer in self.significant if not layer.cycles]
         if uncosted:
             return f"Rockchip's table leaves out {len(uncosted)} operators ({_kinds(uncosted)}): not costed"
         return "" if self.cycles else "Rockchip's table has no cycles"
