@@ -42,7 +42,7 @@ def hardware(ctx: click.Context, as_json: bool) -> None:
 @click.argument("tool")
 @click.option("--yes", is_flag=True, help="Accept the licence of the tool and its size without a question.")
 def install(tool: str, yes: bool) -> None:
-    """Install a tool of a chip vendor: qualcomm (hardware hexagon-…).
+    """Install a tool of a chip vendor: qualcomm (hardware hexagon-…) or rockchip (hardware rknn-…).
 
     The tool gets a Python environment of its own under MHMODELS_HOME, with pinned versions whose hashes are checked; this
     environment stays as it is. The command tells the licence and the size first and asks. An installation that is interrupted

@@ -23,6 +23,7 @@ BUILT_IN_FAMILIES = {
     "host": "mhmodels.hardware.host.runner",
     "vela": "mhmodels.hardware.vela.runner",
     "hexagon": "mhmodels.hardware.hexagon.runner",
+    "rknn": "mhmodels.hardware.rknn.runner",
     "roofline": "mhmodels.hardware.roofline",
 }
 """By family the module whose `RUNNER` measures on it. A new family of hardware is one more line here."""
@@ -134,7 +135,7 @@ class HardwareCollection:
 
 
 def built_in_hardware() -> HardwareCollection:
-    """The hardware that comes with the package: this host's CPU, Arm Ethos-U (Vela), Qualcomm Hexagon, and rooflines.
+    """The hardware that comes with the package: this host's CPU, Arm Ethos-U (Vela), Qualcomm Hexagon, Rockchip, and rooflines.
 
     Example:
         >>> from mhmodels.hardware import built_in_hardware

@@ -50,7 +50,20 @@ QUALCOMM = VendorTool(
     glibc=(2, 35),
     modules=("onnxruntime", "onnxruntime_qnn"),
 )
-TOOLS = (QUALCOMM,)
+ROCKCHIP = VendorTool(
+    name="rockchip",
+    title="RKNN-Toolkit2 2.5.0: compiler of Rockchip's NPUs, which counts the cycles of every layer",
+    enables="hardware rknn-…",
+    licence="Rockchip's RKNN SDK License, for applications on Rockchip's chips (https://github.com/airockchip/rknn-toolkit2; the "
+    "wheel of rknn-toolkit2 has no licence file); free licences for the other packages",
+    download_mb=172,
+    installed_mb=620,
+    pythons=("3.11",),
+    glibc=(2, 28),
+    # rknn.api is imported behind a stand-in for torch only (hardware/rknn/compile.py).
+    modules=("rknn", "onnx", "onnxruntime", "cv2", "scipy", "tqdm", "pkg_resources"),
+)
+TOOLS = (QUALCOMM, ROCKCHIP)
 
 
 def get_tool(name: str) -> VendorTool:
