@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from mhmodels.export.errors import ExportError
 from mhmodels.export.file_manifest import compose_manifest
 from mhmodels.export.formats import ExportFormat, is_onnx, number_format
@@ -16,6 +18,7 @@ from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
 from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
+from mhmodels.export.writing.aot import AotFiles, aot_path, aot_socs, compile_ahead
 from mhmodels.export.writing.manifest import Manifest, Parity, manifest_path
 from mhmodels.export.writing.metadata.description import describe
 from mhmodels.export.writing.metadata.writer import MetadataWriter
@@ -53,7 +56,7 @@ def export_file(
     calibration: Calibration | None,
     metadata: MetadataWriter | None,
 ) -> Exported:
-    """Writes one file under a temporary name, verifies it, and gives it and its manifest their names.
+    """Writes one file under a temporary name, verifies it, and gives it, its manifest and its compiled files their names.
 
     Args:
         job: The network.
@@ -70,15 +73,34 @@ def export_file(
     if metadata is not None:
         description = describe(job.architecture, job.file_preprocessing, job.labels, fmt, job.source.label)
         content = metadata.attach(content, description)
-    targets = path, manifest_path(path)
-    with _target_errors(path), replaced_together(*targets, overwrite=job.options.overwrite) as (partial, partial_manifest):
+    aot = _compiled(job, fmt, path, content)
+    targets = path, manifest_path(path), *(target for target, _ in aot.contents)
+    with _target_errors(path), replaced_together(*targets, overwrite=job.options.overwrite) as partials:
+        partial, partial_manifest, *partial_compiled = partials
         partial.write_bytes(content)
         job.progress(f"verifying {path.name}")
         with _verification_errors(partial, path):
             parity = _parity(job, fmt, partial, quantised)
         manifest = compose_manifest(job, path, content, parity, fmt, quantised, calibration, metadata=metadata is not None)
+        manifest = msgspec.structs.replace(manifest, aot=aot.records)
         partial_manifest.write_bytes(manifest.to_json())
+        for beside, (_, compiled) in zip(partial_compiled, aot.contents, strict=True):
+            beside.write_bytes(compiled)
+    _remove_outdated(job, path, aot)
     return Exported(path, manifest, job.notes())
+
+
+def _compiled(job: ExportJob, fmt: ExportFormat, path: Path, content: bytes) -> AotFiles:
+    """Compiles a file for the SoCs that were asked for; ONNX files for none."""
+    socs = () if is_onnx(fmt) else aot_socs(job.options.aot)
+    return compile_ahead(content, path, socs, job.progress)
+
+
+def _remove_outdated(job: ExportJob, path: Path, aot: AotFiles) -> None:
+    """Removes compiled files of a replaced file, for SoCs that were asked for and do not run the new one."""
+    for soc, record in zip(aot_socs(job.options.aot), aot.records, strict=False):
+        if record.file is None:
+            aot_path(path, soc).unlink(missing_ok=True)
 
 
 def _content(job: ExportJob, quantised: QuantisedGraph | None, fmt: ExportFormat) -> bytes:

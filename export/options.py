@@ -13,9 +13,12 @@ from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
 from mhmodels.export.quantisation.parameters import Granularity, WeightRounding
 from mhmodels.export.quantisation.post_training import Corrections
+from mhmodels.export.writing.aot import aot_socs
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.onnx.tools import check_onnx_tools
 from mhmodels.export.writing.writer import InterfaceType
+from mhmodels.hardware.tools.catalogue import QUALCOMM
+from mhmodels.hardware.tools.environment import missing
 
 Engine: TypeAlias = Literal["direct", "tensorflow"]
 """What writes files: the writer of this package, or TensorFlow's converter."""
@@ -50,6 +53,8 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         labels: Class names of the outputs. If it is empty, the class names in the weights file are used.
         metadata: Whether to write the metadata of tflite-support into the TFLite files. None to write them if there are labels.
         overwrite: Whether to replace existing files.
+        aot: SoCs (such as SM8650, see `mhmodels.hardware.PLACEMENT_SOCS`) to compile each TFLite file for. The compiled file is
+            written beside it if the NPU of the SoC runs the network as a whole; the manifest says so either way.
 
     Example:
         >>> ExportOptions(directory=Path("out"), formats=("float32", "int8"), io="int8").check()
@@ -70,6 +75,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     labels: OutputLabels = NO_LABELS
     metadata: bool | None = None
     overwrite: bool = False
+    aot: tuple[str, ...] = ()
 
     def method_for(self, pictures: int) -> str:
         """Returns the calibration method for a number of calibration pictures."""
@@ -87,6 +93,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         if self.calibration_method not in (None, "auto"):
             check_method(self.calibration_method)
         self._check_onnx()
+        self._check_aot()
         refused = {
             "argument 'pooling=avgpool'": self.writer.pooling != "mean",
             "argument 'softmax=False'": not self.writer.softmax,
@@ -128,6 +135,16 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "argument 'metadata' is of TFLite files, and all formats are of ONNX files: leave it out, or add a TFLite format"
             )
         check_onnx_tools(f"argument 'formats={asked[0]}'")
+
+    def _check_aot(self) -> None:
+        """Rejects SoCs that are unknown, and SoCs without a TFLite file or without the compiler."""
+        if not self.aot:
+            return
+        aot_socs(self.aot)
+        if all(map(is_onnx, self.formats)):
+            raise ExportError("argument 'aot' is of TFLite files, and all formats are of ONNX files: leave it out")
+        if reason := missing(QUALCOMM):
+            raise ExportError(f"argument 'aot': {reason}")
 
 
 _WORDS: dict[str, tuple[object, ...]] = {

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
-from mhmodels.export.formats import ExportFormat, file_suffix, number_format
+from mhmodels.export.formats import ExportFormat, file_suffix, is_onnx, number_format
 from mhmodels.export.options import ExportOptions
+from mhmodels.export.writing.aot import aot_path, aot_socs
 from mhmodels.export.writing.manifest import manifest_path
 from mhmodels.system.files import try_place
 
@@ -41,20 +42,22 @@ def target_paths(architecture: Architecture, options: ExportOptions, taken: set[
         taken: Paths of networks exported before in the same call; the new ones are added.
 
     Raises:
-        ExportError: A file or its manifest exists already, would overwrite one of this call, or the folder cannot be written to.
+        ExportError: A file, its manifest or a compiled file exists already, would overwrite one of this call, or the folder
+            cannot be written to.
     """
     paths = {fmt: options.directory / file_name(architecture, fmt, options) for fmt in options.formats}
-    for path in paths.values():
+    for fmt, path in paths.items():
         if path in taken:
             raise ExportError(f"{path}: two of the networks would be written to this file; export them to different folders")
-        existing = next((one for one in (path, manifest_path(path)) if one.exists()), None)
+        beside = [] if is_onnx(fmt) else [aot_path(path, soc) for soc in aot_socs(options.aot)]
+        existing = next((one for one in (path, manifest_path(path), *beside) if one.exists()), None)
         if existing is not None and not options.overwrite:
             # The name carries neither the io type, the classes nor normalise_in_model, so this may well be another file.
             raise ExportError(
                 f"{existing}: exists already; give argument 'overwrite' to replace it, or another folder with "
                 "argument 'directory'"
             )
-        _check_writable(manifest_path(path))  # the longer of the two names
+        _check_writable(max((manifest_path(path), *beside), key=lambda one: len(one.name)))
     taken.update(paths.values())
     return paths
 

@@ -30,7 +30,8 @@ class UnknownNameError(MhmodelsError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
         known = sorted(known)
-        near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+        by_lower = {each.lower(): each for each in known}
+        near = [by_lower[each] for each in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {_listed(known)}"
         super().__init__(f"unknown {kind} '{name}': {hint}{' ' + remedy if remedy else ''}")
 

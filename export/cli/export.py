@@ -12,7 +12,7 @@ import click
 from mhmodels.cli.common import emit_json, json_option, note, progress_console
 from mhmodels.cli.messages import named_options
 from mhmodels.errors import MhmodelsError
-from mhmodels.export.cli.export_output import document_of, print_files
+from mhmodels.export.cli.export_output import document_of, not_compiled, print_files
 from mhmodels.export.cli.messages import ExportCommand
 from mhmodels.export.cli.options import REMARKS_SHOWN, model_options, preprocessing_options, resolve_and_tell, tell
 from mhmodels.export.formats import EXPORT_FORMATS, ExportFormat, is_onnx, number_formats
@@ -104,6 +104,11 @@ class ExportFailure(NamedTuple):
 @click.option("--engine", type=click.Choice(("direct", "tensorflow")), default="direct", show_default=True,
               help="Program that writes the file: direct (the writer of mhmodels) or tensorflow (TensorFlow's "
                    "converter).")  # fmt: skip
+@click.option("--aot", multiple=True, metavar="SOC",
+              help="Also compile each TFLite file ahead of time for the NPU of a SoC, such as SM8650, with Qualcomm's tool "
+                   "(`mhmodels hardware install qualcomm`); may be repeated (`mhmodels place --list` shows all SoCs). The "
+                   "compiled file NAME_aot-SOC.tflite is written only if the NPU runs the whole network; if not, the exit code "
+                   "is 1, and the other files are kept.")  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
 @json_option
 def export(
@@ -133,6 +138,7 @@ def export(
     features: bool,
     normalise_in_model: bool,
     engine: Engine,
+    aot: tuple[str, ...],
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -163,6 +169,7 @@ def export(
         labels=_labels(labels_file, label_offset),
         metadata=metadata,
         overwrite=overwrite,
+        aot=aot,
     )
     rule = stated_rule_of(preprocessing, mean, std)
     requests = [
@@ -254,6 +261,7 @@ def _export_all(
             try:
                 for one in export_files(opener(), options, progress, taken=taken, metadata=metadata, failed=goes_on):
                     exported.append(one)
+                    failed.extend(ExportFailure(model, error, one.manifest.precision) for error in not_compiled(one))
                     _tell_remarks(one, options)
             except MhmodelsError as error:
                 if len(models) == 1:

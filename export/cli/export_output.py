@@ -26,8 +26,14 @@ def document_of(one: Exported) -> dict[str, object]:
         "metadata": manifest.metadata,
         "outputs": manifest.outputs,
         "parity": manifest.parity,
+        "aot": manifest.aot,
         "corrections": None if manifest.calibration is None else _corrections(manifest.calibration),
     }
+
+
+def not_compiled(one: Exported) -> list[str]:
+    """Returns why a file was not compiled, for each SoC that was asked for in vain."""
+    return [f"{one.path.name} is not compiled for {record.soc}: {record.reason}" for record in one.manifest.aot if record.reason]
 
 
 def _corrections(calibration: Calibration) -> dict[str, object]:
@@ -68,6 +74,12 @@ def print_files(exported: list[Exported], options: ExportOptions) -> None:
     for one in exported:
         if (words := _correction_words(one)) is not None:
             click.echo(f"{one.path.name}: {words}")
+        for record in one.manifest.aot:
+            if record.file is not None and record.file_bytes is not None:
+                click.echo(
+                    f"{record.file}: {record.file_bytes / 1e6:.2f} MB, the whole network ({record.operators} operators) for the "
+                    f"NPU of {record.soc}"
+                )
     for weights in dict.fromkeys(one.manifest.weights for one in exported):
         click.echo(f"weights: {weights}")
     click.echo(f"folder: {plain_text(str(exported[0].path.parent))}")

@@ -15,6 +15,7 @@ from mhmodels.export.graph.operations import Float32Array
 from mhmodels.export.tolerances import PARITY_PICTURES
 from mhmodels.export.verification.facts import contradictions
 from mhmodels.export.writing.manifest import Manifest, load_manifest, manifest_path
+from mhmodels.hardware.plausible import check_not_compiled
 from mhmodels.system.files import read_bytes
 from mhmodels.tflite.file import MAX_BYTES, TFLiteFile, parse_tflite
 
@@ -73,11 +74,12 @@ def read_with_manifest(path: Path) -> ManifestedFile:
     """Reads a file and the manifest beside it.
 
     Raises:
-        FileFormatError: One of them is damaged or of another kind.
+        FileFormatError: One of them is damaged or of another kind, or the file is compiled for other hardware.
         ParityError: They do not belong together; the message names the field that differs.
     """
     data, beside = read_bytes(path, MAX_BYTES), manifest_path(path)
     file = parse_tflite(data, source=str(path))
+    check_not_compiled(file, str(path))
     manifest = load_manifest(beside) if os.path.lexists(beside) else None
     if manifest is not None:
         _check_manifest(path, contradictions(manifest, file, data))

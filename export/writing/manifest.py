@@ -13,6 +13,7 @@ import msgspec
 from mhmodels.architecture import Architecture, Interpolation, Preprocessing, decode_json, read_bytes
 from mhmodels.export.formats import ExportFormat, is_onnx
 from mhmodels.export.reading.pictures import Calibration
+from mhmodels.export.writing.aot import AotRecord
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.formats.checked import Checked
 
@@ -153,6 +154,7 @@ class Manifest(Checked, frozen=True, kw_only=True):
             network that only the TensorFlow engine can read.
         operators: Number of operators of each kind.
         parity: Result of the comparison with the network.
+        aot: Compilations of the file for the NPUs of SoCs, with the names of the compiled files.
         tools: Versions of the programs that the file depends on.
 
     Example:
@@ -189,6 +191,7 @@ class Manifest(Checked, frozen=True, kw_only=True):
     madds: int | None
     operators: dict[str, int]
     parity: Parity
+    aot: tuple[AotRecord, ...] = ()
     tools: dict[str, str]
 
     def to_json(self) -> bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from mhmodels.cli.bench_tables import print_phone_tables, print_rows
-from mhmodels.cli.common import emit_json, json_option, note, progress_console, store_option
+from mhmodels.cli.common import emit_json, is_file_target, json_option, note, progress_console, store_option
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.cli.phone_options import PhoneOptions, phone_options
 from mhmodels.cli.phones import hardware_ids, phone_runner, read_matrix, wanted, with_phones
@@ -131,7 +131,7 @@ def bench(
     else:
         if answers:
             print_rows(answers)
-            print_phone_tables([resolve(word) for word in words if not _is_file(word)], answers)
+            print_phone_tables([resolve(word) for word in words if not is_file_target(word)], answers)
             note(f"stored in {where}")
     if failures:
         raise MhmodelsError(failure_text(failures))
@@ -146,7 +146,7 @@ def _requests(
     requests: list[_BenchRequest] = []
     for place, word in enumerate(words):
         advance(f"preparing {word}", place, len(words))
-        make = _file_requests if _is_file(word) else _model_requests
+        make = _file_requests if is_file_target(word) else _model_requests
         requests += make(word, places, runs, threads, folder)
     for job, hardware, runner in requests:
         # A phone that is not connected must not keep the others from being measured.
@@ -202,10 +202,6 @@ def _progress() -> Iterator[Advance]:
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("preparing", total=None)
         yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
-
-
-def _is_file(target: str) -> bool:
-    return target.endswith((".tflite", ".onnx")) or (Path(target).is_file() and not target.endswith(".json"))
 
 
 def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _: Path) -> list[_BenchRequest]:

@@ -148,6 +148,11 @@ def label_offset_option(command: F) -> F:
     )(command)
 
 
+def is_file_target(target: str) -> bool:
+    """Returns whether an argument FILE|MODEL is a file of a network, and not a name or an architecture file."""
+    return target.endswith((".tflite", ".onnx")) or (Path(target).is_file() and not target.endswith(".json"))
+
+
 def emit_json(document: object) -> None:
     """Prints plain values and msgspec structs as JSON. NaN becomes null; bytes of names that are not UTF-8 become U+FFFD.
 

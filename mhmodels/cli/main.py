@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "consistency",
         "Compare a network's decisions over all formats and runtimes.",
     ),
+    "place": ("mhmodels.cli.place", "place", "Say whether the NPU of a phone's SoC runs a network as a whole, and why not."),
     "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store the measurements."),
     "compare": ("mhmodels.cli.compare", "compare", "Print the multi-hardware table: latency, MN-Norm average and maximum."),
     "weights": ("mhmodels.cli.weights", "weights", "Import, inspect, list and download trained weights."),

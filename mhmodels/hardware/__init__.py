@@ -31,11 +31,15 @@ from mhmodels.lazy import lazy_names
 if TYPE_CHECKING:
     from mhmodels.hardware.capabilities import Capabilities, get_profile, unsupported
     from mhmodels.hardware.interleaved import TimeRatio, compare_files
+    from mhmodels.hardware.placement.placing import place_file
+    from mhmodels.hardware.placement.socs import PLACEMENT_SOCS, PlacementSoc, get_placement_soc
+    from mhmodels.hardware.placement.verdict import Placement, RefusedOperator
     from mhmodels.hardware.roofline import simulate
 
 __all__ = [
     "DEFAULT_HARDWARE",
     "HARDWARE_SETS",
+    "PLACEMENT_SOCS",
     "UNSUPPORTED",
     "Capabilities",
     "Conditions",
@@ -48,6 +52,9 @@ __all__ = [
     "Measurement",
     "MeasurementKind",
     "Mixture",
+    "Placement",
+    "PlacementSoc",
+    "RefusedOperator",
     "Runner",
     "TimeRatio",
     "answer",
@@ -55,10 +62,12 @@ __all__ = [
     "check_format",
     "compare_files",
     "get_hardware",
+    "get_placement_soc",
     "get_profile",
     "list_hardware",
     "measure",
     "mixture",
+    "place_file",
     "prepare",
     "simulate",
     "split_ids",
@@ -66,8 +75,10 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "Capabilities": "capabilities", "TimeRatio": "interleaved", "compare_files": "interleaved", "get_profile": "capabilities",
-    "simulate": "roofline", "unsupported": "capabilities",
+    "Capabilities": "capabilities", "PLACEMENT_SOCS": "placement.socs", "Placement": "placement.verdict",
+    "PlacementSoc": "placement.socs", "RefusedOperator": "placement.verdict", "TimeRatio": "interleaved",
+    "compare_files": "interleaved", "get_placement_soc": "placement.socs", "get_profile": "capabilities",
+    "place_file": "placement.placing", "simulate": "roofline", "unsupported": "capabilities",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

@@ -20,6 +20,7 @@ MAX_TENSOR_BYTES = 1 << 32
 _COMPILED = {
     "CUSTOM:ethos-u": "compiled by Vela for an Arm Ethos-U NPU",
     "CUSTOM:edgetpu-custom-op": "compiled for a Coral Edge TPU",
+    "CUSTOM:DISPATCH_OP": "compiled ahead of time by LiteRT for the NPU of one SoC",
 }
 
 
@@ -38,13 +39,32 @@ def check_plausible(content: TFLiteFile, source: str) -> None:
         raise FileFormatError(f"{source}: {problem}")
 
 
-def _problems(content: TFLiteFile) -> Iterator[str]:
+def check_not_compiled(content: TFLiteFile, source: str) -> None:
+    """Refuses a file that is compiled for other hardware, which no runtime of this machine can run.
+
+    Args:
+        content: Content of the file, from `read_tflite`.
+        source: Name of the file, for the message.
+
+    Raises:
+        FileFormatError: The file is compiled; the message says for what.
+    """
+    problem = next(_compiled(content), None)
+    if problem is not None:
+        raise FileFormatError(f"{source}: {problem}")
+
+
+def _compiled(content: TFLiteFile) -> Iterator[str]:
     for operator in content.operators:
         if operator.kind in _COMPILED:
             yield (
                 f"{_COMPILED[operator.kind]} (operator {operator.kind.removeprefix('CUSTOM:')}), "
                 "so nothing else can run or compile it; give the .tflite file that it was compiled from"
             )
+
+
+def _problems(content: TFLiteFile) -> Iterator[str]:
+    yield from _compiled(content)
     for position in content.inputs:
         yield from _input_problems(content.tensors[position])
     written = {position for operator in content.operators for position in operator.outputs} | set(content.inputs)

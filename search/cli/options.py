@@ -51,7 +51,8 @@ limit_options = option_group(
         multiple=True,
         metavar="ID...",
         help="Keep only networks that all of this hardware runs: ids of declared profiles (pixel4-edgetpu-2020, hexagon-2020) "
-        "or of hardware, joined by commas; may be repeated.",
+        "or of hardware, or SoCs of `mhmodels place --list` (SM8650 for int8 files, SM8650-uint8, SM8650-float32), joined by "
+        "commas; may be repeated.",
     ),
     click.option(
         "--probe",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mhmodels.errors import UnknownNameError
 from mhmodels.hardware import get_hardware, list_hardware, split_ids
 from mhmodels.hardware.capabilities import PROFILES, Capabilities, excesses, get_profile
+from mhmodels.hardware.placement.socs import PLACEMENT_SOCS, placement_target
 from mhmodels.network import lower
 from mhmodels.registry import resolve
 from mhmodels.search.errors import SpaceError
@@ -50,7 +51,8 @@ def hardware_limits(ids: Sequence[str], note: Callable[[str], None], *, probe: b
     """Finds what hardware runs: declared profiles, or the result of probes.
 
     Args:
-        ids: Ids of capability profiles (`hexagon-2020`) or hardware (`ethos-u55-128`); several may be joined by commas.
+        ids: Ids of capability profiles (`hexagon-2020`), hardware (`ethos-u55-128`) or placement targets (`SM8650`,
+            `SM8650-uint8`); several may be joined by commas.
         note: Called with remarks for people.
         probe: Whether to export small networks and to run them on hardware without a declared profile. Otherwise such hardware
             limits nothing.
@@ -79,10 +81,13 @@ def _declared(name: str) -> Capabilities | None:
     """The declared profile of a profile's or hardware's id; None for hardware that declares none."""
     if any(profile.id == name for profile in PROFILES):
         return get_profile(name)
+    if placement_target(name) is not None:
+        return None
     try:
         hardware, _ = get_hardware(name)
     except UnknownNameError:
         known = [*(profile.id for profile in PROFILES), *(entry.id for entry, _ in list_hardware())]
+        known += [soc.name for soc in PLACEMENT_SOCS]
         raise UnknownNameError("hardware or capability profile", name, known) from None
     profile_id = hardware.configuration.get("profile")
     return None if profile_id is None else get_profile(profile_id)

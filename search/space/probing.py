@@ -1,9 +1,12 @@
-"""Probes hardware for operations that it does not run, by measuring one small network for each operation."""
+"""Probes hardware for operations that it does not run, with one small network for each operation.
+
+On hardware that can be measured from here the networks are measured, for the SoCs of `mhmodels place` they are compiled.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mhmodels.architecture import Architecture, Block, Conv, Head, MaxPool, SqueezeExcite
 from mhmodels.families.rows import bottleneck, conv, ib
@@ -11,6 +14,7 @@ from mhmodels.hardware.capabilities import SQUEEZE_EXCITE, Capabilities
 
 if TYPE_CHECKING:
     from mhmodels.hardware import HardwareCollection
+    from mhmodels.hardware.placement.socs import PlacementTarget
 
 _SIDE = 32
 _KERNELS = (5, 7, 9)
@@ -33,16 +37,42 @@ def probes() -> Mapping[str, Architecture]:
 
 
 def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabilities:
-    """Measures the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
+    """Tries the probes on a hardware. Each probe that does not run as a whole is a limit of the hardware.
 
     Args:
-        hardware_id: Hardware id (`mhmodels hardware` lists them).
+        hardware_id: Hardware id (`mhmodels hardware` lists them), or the id of a placement target (SM8650, SM8650-uint8).
         known: Collection that has the id; None for the hardware that comes with the package.
 
     Raises:
         MhmodelsError: The hardware is unknown or cannot be reached, or the plain network does not run.
     """
     from mhmodels.errors import MeasurementError
+    from mhmodels.hardware.placement.socs import placement_target
+
+    target = placement_target(hardware_id)
+    tried = _measured(hardware_id, known) if target is None else _placed(target)
+    refused = tried.refused
+    if _PLAIN in refused:
+        raise MeasurementError(f"{hardware_id} does not even run a plain inverted bottleneck: {refused[_PLAIN]}")
+    kernels = [kernel for kernel in _KERNELS if f"kernel {kernel}" in refused]
+    return Capabilities(
+        id=hardware_id,
+        description=tried.description,
+        source=f"found by {len(probes())} {tried.how} probes",
+        max_kernel=kernels[0] - 2 if kernels else None,
+        without=tuple(name for name in _WITHOUT if name in refused),
+    )
+
+
+class _Tried(NamedTuple):
+    """What probes found: why some do not run, by name; the hardware, and how it was asked, in words."""
+
+    refused: Mapping[str, str]
+    description: str
+    how: str
+
+
+def _measured(hardware_id: str, known: HardwareCollection | None) -> _Tried:
     from mhmodels.export.writing.latency import latency_job
     from mhmodels.hardware import answer, built_in_hardware
     from mhmodels.system.temporary import temporary_folder
@@ -55,16 +85,21 @@ def probe(hardware_id: str, known: HardwareCollection | None = None) -> Capabili
             row = answer(job, hardware, runner, tries=1).measurement
             if row.reason:
                 refused[name] = row.reason
-    if _PLAIN in refused:
-        raise MeasurementError(f"{hardware_id} does not even run a plain inverted bottleneck: {refused[_PLAIN]}")
-    kernels = [kernel for kernel in _KERNELS if f"kernel {kernel}" in refused]
-    return Capabilities(
-        id=hardware_id,
-        description=hardware.description,
-        source=f"found by {len(probes())} exported probes",
-        max_kernel=kernels[0] - 2 if kernels else None,
-        without=tuple(name for name in _WITHOUT if name in refused),
-    )
+    return _Tried(refused, hardware.description, "exported")
+
+
+def _placed(target: PlacementTarget) -> _Tried:
+    from mhmodels.export.writing.latency import latency_bytes
+    from mhmodels.hardware.placement.placing import compile_for_soc
+
+    refused: dict[str, str] = {}
+    for name, architecture in probes().items():
+        content = latency_bytes(architecture, target.format)
+        placement = compile_for_soc(content, f"probe {name}", target.soc).placement
+        if not placement.whole:
+            refused[name] = placement.summary
+    soc = target.soc
+    return _Tried(refused, f"{soc.title}, HTP v{soc.generation}, {target.format}: placement by Qualcomm's compiler", "compiled")
 
 
 def _network(name: str, block: Block) -> Architecture:

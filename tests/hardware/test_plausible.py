@@ -90,7 +90,7 @@ def test_a_file_without_a_meaningful_latency(tmp_path: Path, change: Change, cod
         assert len(store) == 0
 
 
-@pytest.mark.parametrize(("name", "maker"), [("ethos-u", "Vela"), ("edgetpu-custom-op", "Coral")])
+@pytest.mark.parametrize(("name", "maker"), [("ethos-u", "Vela"), ("edgetpu-custom-op", "Coral"), ("DISPATCH_OP", "LiteRT")])
 @pytest.mark.parametrize("hardware", ["roofline-40", "host-cpu-int8", "ethos-u55-128"])
 def test_a_file_compiled_for_an_accelerator(tmp_path: Path, name: str, maker: str, hardware: str) -> None:
     file = custom(tmp_path / "net_vela.tflite", name)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 TYPES = {"float32": (0, np.float32), "int32": (2, np.int32), "uint8": (3, np.uint8), "int8": (9, np.int8)}
-CONV_2D, DEQUANTIZE, SIN = 3, 6, 66
+CONV_2D, DEQUANTIZE, CUSTOM, SIN = 3, 6, 32, 66
 
 
 class TinyModel:
@@ -23,6 +23,7 @@ class TinyModel:
         self.buffers: list[Any] = [schema.BufferT()]
         self.operators: list[Any] = []
         self.codes: list[int] = []
+        self.custom = b""
         self.random = np.random.default_rng(7)
 
     def tensor(self, name: str, shape: tuple[int, ...], kind: str, data: Any = None, scale: float = 0.05) -> int:
@@ -81,6 +82,8 @@ class TinyModel:
             # int8 convolutions came with version 3, int8 DEQUANTIZE with 2.
             version = {CONV_2D: 3, DEQUANTIZE: 2}.get(code, 1) if self.kind == "int8" else 1
             entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), version
+            if code == CUSTOM and self.custom:
+                entry.customCode = self.custom
             model.operatorCodes.append(entry)
         builder = flatbuffers.Builder(4096)
         builder.Finish(model.Pack(builder), b"TFL3")

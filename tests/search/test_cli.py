@@ -276,3 +276,28 @@ def test_a_cost_model_of_other_hardware_or_size_is_refused(command: Command, mod
 
 def test_help_of_the_root_imports_no_search(mhmodels: Run) -> None:
     assert "Search for networks; collect latencies and fit cost models." in mhmodels("--help").stdout
+
+
+def test_probes_are_compiled_for_socs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equation 1 with what an NPU's compiler refuses: kernels of 7 and more, and everything in float32."""
+    from mhmodels.errors import MeasurementError
+    from mhmodels.hardware import Placement, PlacementSoc
+    from mhmodels.hardware.placement import placing
+    from mhmodels.search.space.probing import probe
+
+    def compile_for_soc(data: bytes, source: str, soc: PlacementSoc) -> placing.CompiledNetwork:
+        whole = source not in ("probe kernel 7", "probe kernel 9", "probe hard_swish") and len(data) < 40_000
+        placement = Placement(model=source, format="int8", soc=soc.name, product="", whole=whole, operators_taken=0, operators=1,
+                              partitions=0, seconds=1.0, compiler="c")  # fmt: skip
+        return placing.CompiledNetwork(placement, None)
+
+    monkeypatch.setattr(placing, "compile_for_soc", compile_for_soc)
+    found = probe("sm8650")
+    assert (found.max_kernel, found.without, found.required) == (5, ("hard_swish",), True)
+    assert "Snapdragon 8 Gen 3" in found.description
+    assert "compiled probes" in found.source
+    done = run("space", "multi_hardware_unrestricted", "--hardware", "SM8650", "--probe")
+    assert "removed by SM8650: kernel 7, above 5" in done.stdout
+    monkeypatch.setattr(placing, "compile_for_soc", lambda *_: compile_for_soc(bytes(10**6), "all", _[2]))
+    with pytest.raises(MeasurementError, match="SM8650-float32 does not even run a plain"):
+        probe("SM8650-float32")

@@ -40,15 +40,16 @@ class VendorTool(Checked, frozen=True, kw_only=True):
 
 QUALCOMM = VendorTool(
     name="qualcomm",
-    title="Qualcomm AI Runtime 2.51 (onnxruntime-qnn 2.7.0): compiler, emulator and latency estimator of the Hexagon NPU",
-    enables="hardware hexagon-…",
-    licence="MIT, and Qualcomm's licence for its libraries (Qualcomm_LICENSE.pdf in the wheel of onnxruntime-qnn: "
-    "https://pypi.org/project/onnxruntime-qnn)",
-    download_mb=146,
-    installed_mb=420,
+    title="Qualcomm AI Runtime 2.51 (onnxruntime-qnn 2.7.0): compiler, emulator and latency estimator of the Hexagon NPU; "
+    "LiteRT 2.2.0, whose plug-in compiles .tflite files with it",
+    enables="hardware hexagon-…, `mhmodels place`, `mhmodels export --aot`",
+    licence="MIT, Apache 2.0 (LiteRT), and Qualcomm's licence for its libraries (Qualcomm_LICENSE.pdf in the wheel of "
+    "onnxruntime-qnn: https://pypi.org/project/onnxruntime-qnn)",
+    download_mb=167,
+    installed_mb=480,
     pythons=("3.11", "3.12", "3.13"),
     glibc=(2, 35),
-    modules=("onnxruntime", "onnxruntime_qnn"),
+    modules=("onnxruntime", "onnxruntime_qnn", "ai_edge_litert"),
 )
 ROCKCHIP = VendorTool(
     name="rockchip",
