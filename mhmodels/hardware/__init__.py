@@ -20,15 +20,17 @@ from mhmodels.hardware.collection import (
     list_hardware,
 )
 from mhmodels.hardware.conditions import Conditions
+from mhmodels.hardware.layers.profile import LayerCost, LayerProfile
 from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Measurement, MeasurementKind
 from mhmodels.hardware.measuring import MeasuredRow, answer, check_format, measure, prepare
 from mhmodels.hardware.mixing import Mixture, mixture
-from mhmodels.hardware.protocol import Hardware, Job, Runner
+from mhmodels.hardware.protocol import Hardware, Job, LayerProfiler, Runner
 from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.hardware.capabilities import Capabilities, get_profile, unsupported
     from mhmodels.hardware.interleaved import TimeRatio, compare_files
+    from mhmodels.hardware.layers.profiling import profile_layers
     from mhmodels.hardware.roofline import simulate
 
 __all__ = [
@@ -41,6 +43,9 @@ __all__ = [
     "HardwareCollection",
     "HardwareEntry",
     "Job",
+    "LayerCost",
+    "LayerProfile",
+    "LayerProfiler",
     "MeasuredRow",
     "Measurement",
     "MeasurementKind",
@@ -57,13 +62,14 @@ __all__ = [
     "measure",
     "mixture",
     "prepare",
+    "profile_layers",
     "simulate",
     "unsupported",
 ]
 
 _MODULE_OF = {
     "Capabilities": "capabilities", "TimeRatio": "interleaved", "compare_files": "interleaved", "get_profile": "capabilities",
-    "simulate": "roofline", "unsupported": "capabilities",
+    "profile_layers": "layers.profiling", "simulate": "roofline", "unsupported": "capabilities",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

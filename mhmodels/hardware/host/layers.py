@@ -1,0 +1,248 @@
+"""What each layer costs on this machine's CPU, by LiteRT's profiler.
+
+The profiler (in the C library of ai-edge-litert 2.3.0, which the Python interpreter does not offer) times every operator inside
+XNNPACK's delegate. That is why it is used here, and not differences between files that are cut after each block: those would
+time whole runs, but the error of a difference of two runs is larger than most layers.
+
+Short blocks with and without the profiler alternate, so that the sum of the layers can be compared with a latency that the
+profiler did not lengthen. A disturbance only slows inferences down, so the fastest quarter of the inferences of each kind counts,
+as whole inferences: all layers come from the same ones.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mhmodels.errors import MeasurementError
+from mhmodels.hardware.host.pace import remember_pace
+from mhmodels.hardware.host.session import TIMEOUT_S, ChildSession
+from mhmodels.hardware.host.timing import SLOW_PACE
+from mhmodels.hardware.layers.file_layers import FileLayer, file_layers
+from mhmodels.hardware.layers.profile import LayerCost, LayerProfile, with_shares
+from mhmodels.hardware.protocol import Hardware, Job
+from mhmodels.tflite.file import TFLiteFile, read_tflite
+
+CHILD = Path(__file__).with_name("profile_child.py")
+BLOCKS, LEAST_BLOCKS, RUNS = 40, 5, 5
+"""Number of blocks of each kind, smallest number of them, and largest number of inferences in a block."""
+BLOCK_S, SESSION_S = 0.25, 60.0
+"""Seconds that a block should take, and seconds after which no further block begins."""
+_FASTEST = 0.25
+
+_WORDS: dict[str, tuple[str, ...]] = {
+    "CONV_2D": ("Convolution", "Fully Connected"),
+    "DEPTHWISE_CONV_2D": ("Convolution",),
+    "FULLY_CONNECTED": ("Fully Connected", "Matrix Multiply"),
+    "TRANSPOSE_CONV": ("Deconvolution",),
+    "ADD": ("Add",),
+    "SUB": ("Subtract",),
+    "MUL": ("Multiply",),
+    "MEAN": ("Mean", "Average Pooling"),
+    "AVERAGE_POOL_2D": ("Average Pooling", "Mean"),
+    "MAX_POOL_2D": ("Max Pooling",),
+    "SOFTMAX": ("Softmax",),
+    "HARD_SWISH": ("HardSwish", "Hardswish", "Lookup"),
+    "LOGISTIC": ("Sigmoid", "Lookup"),
+    "PAD": ("Pad",),
+    "RESHAPE": ("Reshape", "Copy"),
+    "QUANTIZE": ("Convert",),
+    "DEQUANTIZE": ("Convert",),
+    "RELU": ("Clamp",),
+    "RELU6": ("Clamp",),
+    "CONCATENATION": ("Concatenate",),
+    "RESIZE_BILINEAR": ("Resize",),
+}
+"""Words in XNNPACK's names of operators, by kind of the TFLite operator that they compute."""
+
+
+class ProfiledOperator(NamedTuple):
+    """An operator as LiteRT reports it.
+
+    Attributes:
+        name: Kind of a built-in operator, or XNNPACK's name of an operator in its delegate.
+        delegated: Whether it runs in a delegate.
+        place: Index in the file of a built-in operator; of a delegated one, index in its part of the delegate.
+        ms: Time in ms.
+        standard_error: Standard error of the time, in ms.
+    """
+
+    name: str
+    delegated: bool
+    place: int
+    ms: float
+    standard_error: float
+
+
+class ProfiledRuns(NamedTuple):
+    """What alternating blocks gave.
+
+    Attributes:
+        operators: Operators in the order in which they ran.
+        total_ms: Latency in ms without the profiler.
+        profiled_ms: Latency in ms with it.
+        runs: Number of inferences of each kind.
+        pace_us: Pace in us of this machine during the inferences that count (`host.pace`).
+    """
+
+    operators: tuple[ProfiledOperator, ...]
+    total_ms: float
+    profiled_ms: float
+    runs: int
+    pace_us: float
+
+
+def profile_layers(job: Job, hardware: Hardware, pace_key: str) -> LayerProfile:
+    """Runs a file with LiteRT's profiler.
+
+    Args:
+        job, hardware: As in `LayerProfiler.profile_layers`.
+        pace_key: What the pace of this machine depends on.
+
+    Raises:
+        MeasurementError: The runtime refuses the file, dies on it, takes too long, or has no profiler that is known here.
+    """
+    content = read_tflite(job.path)
+    found = profiled_runs(job, content, xnnpack=hardware.configuration["kernels"] == "XNNPACK")
+    costs, merged, note = match_operators(found.operators, file_layers(content))
+    slower = found.profiled_ms / found.total_ms - 1
+    pace = found.pace_us / remember_pace(pace_key, found.pace_us)
+    noisy = pace > SLOW_PACE
+    notes = [
+        f"Mean of the fastest quarter of {found.runs} inferences; the total comes from as many inferences in between without the "
+        f"profiler, which changes the latency by {100 * slower:+.1f} %.",
+        "LiteRT does not tell whether memory or computation limits a layer, nor the utilisation of the CPU.",
+        *([note] if note else []),
+        *([f"The machine was slower than it can be, by {100 * (pace - 1):.0f} %: run this again on a quiet machine."] * noisy),
+    ]
+    return LayerProfile(
+        hardware=hardware.id,
+        model=job.model,
+        kind=hardware.kind,
+        unit="ms",
+        layers=costs,
+        total=found.total_ms,
+        merged=merged,
+        noisy=noisy,
+        notes=tuple(notes),
+    )
+
+
+def profiled_runs(job: Job, content: TFLiteFile, *, xnnpack: bool) -> ProfiledRuns:
+    """Times blocks with and without the profiler in turns.
+
+    Raises:
+        MeasurementError: As `profile_layers`.
+    """
+    inputs = {str(i): (content.tensors[i].dtype, list(content.tensors[i].shape)) for i in content.inputs}
+    settings = {"path": str(job.path), "xnnpack": xnnpack, "threads": job.threads, "inputs": inputs}
+    with ChildSession(CHILD, job.path, settings, threads=job.threads, timeout_s=TIMEOUT_S) as session:
+        runs = max(1, min(RUNS, int(BLOCK_S * 1e9 / session.about["ns"])))
+        plain: list[dict[str, Any]] = []
+        profiled: list[dict[str, Any]] = []
+        end = time.monotonic() + SESSION_S
+        while len(plain) < BLOCKS and (len(plain) < LEAST_BLOCKS or time.monotonic() < end):
+            plain.append(session.ask({"runs": runs, "profiled": False}))
+            profiled.append(session.ask({"runs": runs, "profiled": True}))
+    operators = profiled[0]["operators"]
+    if any(block["operators"] != operators for block in profiled):
+        raise MeasurementError(f"{job.path}: two blocks ran different operators, so that their times cannot be compared")
+    times = [ns for block in plain for ns in block["ns"]]
+    without = fastest(times)
+    own = [(ns, us, block["pace_ns"]) for block in profiled for ns, us in zip(block["ns"], block["us"], strict=True)]
+    kept = fastest([ns for ns, _, _ in own])
+    timed = [_timed(name, [own[run][1][place] for run in kept]) for place, name in enumerate(operators)]
+    return ProfiledRuns(
+        operators=tuple(timed),
+        total_ms=statistics.fmean(times[run] for run in without) / 1e6,
+        profiled_ms=statistics.fmean(own[run][0] for run in kept) / 1e6,
+        runs=len(times),
+        pace_us=statistics.median(own[run][2] for run in kept) / 1e3,
+    )
+
+
+def fastest(times: Sequence[float]) -> list[int]:
+    """Places of the fastest quarter of some timings, at least one.
+
+    Example:
+        >>> fastest([4.0, 1.0, 9.0, 3.0, 8.0, 7.0, 6.0, 5.0])
+        [1, 3]
+    """
+    order = sorted(range(len(times)), key=lambda place: times[place])
+    return order[: max(1, int(_FASTEST * len(times)))]
+
+
+def match_operators(
+    operators: Sequence[ProfiledOperator], layers: Sequence[FileLayer]
+) -> tuple[tuple[LayerCost, ...], tuple[str, ...], str]:
+    """Finds the layer of the file that each operator computes.
+
+    A built-in operator states its index. A delegated one is the next layer, in the order of the file, whose kind its name has a
+    word of. What is no layer of its own, such as a conversion, belongs to the layer before it.
+
+    Returns:
+        The layers with their costs, the names of layers without an operator of their own, and a note, which is empty unless
+        the operators fit no layers of the file; the layers then bear LiteRT's own names.
+    """
+    owners = _owners(operators, layers)
+    if owners is None:
+        own = with_shares(
+            LayerCost(
+                name=f"{place} {one.name}", operator=one.name, position=place, cost=one.ms, standard_error=one.standard_error
+            )
+            for place, one in enumerate(operators)
+        )
+        return own, (), "LiteRT's operators could not be matched with the layers of the file, so they bear LiteRT's names."
+    parts: dict[int, list[ProfiledOperator]] = {}
+    for operator, owner in zip(operators, owners, strict=True):
+        parts.setdefault(owner, []).append(operator)
+    costs = with_shares(_cost(layers[position], part) for position, part in parts.items())
+    return costs, tuple(layer.name for layer in layers if layer.position not in parts), ""
+
+
+def _owners(operators: Sequence[ProfiledOperator], layers: Sequence[FileLayer]) -> list[int] | None:
+    """Position of the layer of each operator; None where a layer with weights would be left without one."""
+    free = {layer.position: layer for layer in layers}
+    owners: list[int] = []
+    for operator in operators:
+        found = operator.place if not operator.delegated else _next(operator.name, free.values())
+        if found is not None and found in free:
+            del free[found]
+        elif not operator.delegated:
+            return None
+        owners.append(found if found is not None else owners[-1] if owners else 0)
+    return None if any(layer.macs for layer in free.values()) else owners
+
+
+def _next(name: str, free: Iterable[FileLayer]) -> int | None:
+    """Position of the first free layer of an operator's kind; None if a layer with weights comes before it."""
+    for layer in free:
+        if any(word in name for word in _WORDS.get(layer.operator, ())):
+            return layer.position
+        if layer.macs:
+            return None
+    return None
+
+
+def _cost(layer: FileLayer, parts: Sequence[ProfiledOperator]) -> LayerCost:
+    return LayerCost(
+        name=layer.name,
+        operator=layer.operator,
+        position=layer.position,
+        cost=sum(part.ms for part in parts),
+        macs=layer.macs,
+        moved_bytes=layer.moved_bytes,
+        parts=len(parts),
+        standard_error=math.hypot(*(part.standard_error for part in parts)),
+    )
+
+
+def _timed(name: Sequence[object], times_us: Sequence[int]) -> ProfiledOperator:
+    """The mean time of an operator: the profiler counts whole microseconds, so that a mean is finer than a median."""
+    error = statistics.stdev(times_us) / math.sqrt(len(times_us)) if len(times_us) > 1 else 0.0
+    tag, delegated, index = name
+    return ProfiledOperator(str(tag), bool(delegated), int(str(index)), statistics.fmean(times_us) / 1e3, error / 1e3)
