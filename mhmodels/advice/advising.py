@@ -9,7 +9,7 @@ import msgspec
 
 from mhmodels.advice.findings import LayerAdvice, findings
 from mhmodels.advice.places import place_of, places
-from mhmodels.advice.savings import Advance, ChangeResult, try_changes
+from mhmodels.advice.savings import ChangeProgress, ChangeResult, try_changes
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import (
@@ -68,7 +68,7 @@ def advise(
     changes: bool = True,
     label: str | None = None,
     hardware: HardwareCollection | None = None,
-    advance: Advance = lambda *_: None,
+    advance: ChangeProgress = lambda *_: None,
 ) -> Advice:
     """Finds the layers of a network that cost most on a hardware, and what changing their blocks would save.
 

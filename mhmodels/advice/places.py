@@ -10,7 +10,7 @@ import msgspec
 from mhmodels.architecture import Architecture, Block, Conv, Rounding
 from mhmodels.network import lower
 
-Part: TypeAlias = Literal["stem", "stages", "features", "hidden"]
+BlockPart: TypeAlias = Literal["stem", "stages", "features", "hidden"]
 
 
 class Place(NamedTuple):
@@ -28,7 +28,7 @@ class Place(NamedTuple):
     """
 
     prefix: str
-    part: Part
+    part: BlockPart
     row: int
     column: int
     block: Block
@@ -43,7 +43,7 @@ def places(architecture: Architecture) -> dict[str, Place]:
     for op in lower(architecture).ops:
         read.setdefault(op.name.rpartition("_")[0], op.in_channels)
     alone = len(architecture.stem) == 1
-    named: list[tuple[str, Part, int, int, Block]] = [
+    named: list[tuple[str, BlockPart, int, int, Block]] = [
         *(("stem" if alone else f"stem{i + 1}", "stem", 0, i, block) for i, block in enumerate(architecture.stem)),
         *(
             (f"stage{s + 2}_block{b + 1}", "stages", s, b, block)

@@ -27,7 +27,7 @@ RUNS = 5
 CLEAR_SHARE = 0.01
 """Smallest share of a measured latency that counts as a difference, beside a 95 % interval without 0."""
 
-Advance: TypeAlias = Callable[[str, int, int], None]
+ChangeProgress: TypeAlias = Callable[[str, int, int], None]
 """Called before each changed network, with its text, the number of finished ones, and the number of all."""
 
 
@@ -75,7 +75,7 @@ def try_changes(
     job: Job,
     entry: HardwareEntry,
     folder: Path,
-    advance: Advance = lambda *_: None,
+    advance: ChangeProgress = lambda *_: None,
 ) -> tuple[ChangeResult, ...]:
     """Tries every change of some blocks, at most 40.
 
@@ -89,10 +89,8 @@ def try_changes(
         advance: Receives the progress.
 
     Returns:
-        The results, the largest saving first; changes without a latency come last.
-
-    Raises:
-        MeasurementError: Measured hardware other than a CPU of this machine, which cannot compare two files in turns.
+        The results, the largest clear saving first; changes without a latency, such as on measured hardware other than this
+        machine's CPU, which cannot time two files in turns, come last and state the reason.
     """
     chosen = tuple(islice(candidates(architecture, tuple(prefixes), profile.channel_multiple), MOST_CHANGES))
     return tuple(sorted(_results(architecture, chosen, profile, job, entry, folder, advance), key=_rank))
@@ -105,7 +103,7 @@ def _results(
     job: Job,
     entry: HardwareEntry,
     folder: Path,
-    advance: Advance,
+    advance: ChangeProgress,
 ) -> Iterator[ChangeResult]:
     from mhmodels.export.writing.latency import latency_job
 

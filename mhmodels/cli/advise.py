@@ -13,7 +13,7 @@ from mhmodels.cli.common import OutputFile, emit_json, json_option, note, progre
 
 if TYPE_CHECKING:
     from mhmodels.advice import Advice
-    from mhmodels.advice.savings import Advance
+    from mhmodels.advice.savings import ChangeProgress
 
 
 @click.command("advise")
@@ -97,7 +97,7 @@ def document(advice: Advice, top: int) -> dict[str, object]:
 
 
 @contextmanager
-def _progress() -> Iterator[Advance]:
+def _progress() -> Iterator[ChangeProgress]:
     """A progress bar on stderr that disappears at the end; nothing where stderr is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 

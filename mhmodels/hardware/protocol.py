@@ -165,7 +165,13 @@ class Runner(Protocol):
 
 @runtime_checkable
 class LayerProfiler(Protocol):
-    """What a runner implements beside `Runner` if its tool tells what each layer costs."""
+    """What a runner implements beside `Runner` if its tool tells what each layer costs.
+
+    Example:
+        >>> from mhmodels.hardware import LayerProfiler, get_hardware
+        >>> [isinstance(get_hardware(name).runner, LayerProfiler) for name in ("ethos-u65-256", "roofline-40")]
+        [True, False]
+    """
 
     def profile_layers(self, job: Job, hardware: Hardware) -> LayerProfile:
         """Finds out what each layer of a file costs.

@@ -5,8 +5,8 @@ XNNPACK's delegate. That is why it is used here, and not differences between fil
 time whole runs, but the error of a difference of two runs is larger than most layers.
 
 Short blocks with and without the profiler alternate, so that the sum of the layers can be compared with a latency that the
-profiler did not lengthen. A disturbance only slows inferences down, so the fastest quarter of the inferences of each kind counts,
-as whole inferences: all layers come from the same ones.
+profiler did not lengthen. A disturbance only slows down, and it is often shorter than an inference, so the fastest quarter of
+the times of each operator counts, and the fastest quarter of the inferences without the profiler.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ BLOCKS, LEAST_BLOCKS, RUNS = 40, 5, 5
 BLOCK_S, SESSION_S = 0.25, 60.0
 """Seconds that a block should take, and seconds after which no further block begins."""
 _FASTEST = 0.25
+_APART = 0.1
+"""Largest difference between the sum over the layers and the total, relative, that is no disturbance."""
+_AGAIN = "run this again on a quiet machine"
 
 _WORDS: dict[str, tuple[str, ...]] = {
     "CONV_2D": ("Convolution", "Fully Connected"),
@@ -86,7 +89,7 @@ class ProfiledRuns(NamedTuple):
         total_ms: Latency in ms without the profiler.
         profiled_ms: Latency in ms with it.
         runs: Number of inferences of each kind.
-        pace_us: Pace in us of this machine during the inferences that count (`host.pace`).
+        pace_us: Pace in us of this machine in the fastest quarter of the blocks (`host.pace`).
     """
 
     operators: tuple[ProfiledOperator, ...]
@@ -108,16 +111,20 @@ def profile_layers(job: Job, hardware: Hardware, pace_key: str) -> LayerProfile:
     """
     content = read_tflite(job.path)
     found = profiled_runs(job, content, xnnpack=hardware.configuration["kernels"] == "XNNPACK")
+    if not any(operator.ms for operator in found.operators):
+        raise MeasurementError(f"{job.path}: no layer takes a microsecond, in which LiteRT's profiler counts")
+    covered = sum(operator.ms for operator in found.operators) / found.total_ms
     costs, merged, note = match_operators(found.operators, file_layers(content))
     slower = found.profiled_ms / found.total_ms - 1
     pace = found.pace_us / remember_pace(pace_key, found.pace_us)
-    noisy = pace > SLOW_PACE
+    slow, apart = pace > SLOW_PACE, abs(covered - 1) > _APART
     notes = [
-        f"Mean of the fastest quarter of {found.runs} inferences; the total comes from as many inferences in between without the "
+        f"Mean of the fastest quarter of {found.runs} times; the total comes from as many inferences in between without the "
         f"profiler, which changes the latency by {100 * slower:+.1f} %.",
         "LiteRT does not tell whether memory or computation limits a layer, nor the utilisation of the CPU.",
         *([note] if note else []),
-        *([f"The machine was slower than it can be, by {100 * (pace - 1):.0f} %: run this again on a quiet machine."] * noisy),
+        *([f"The machine was slower than it can be, by {100 * (pace - 1):.0f} %: {_AGAIN}."] * slow),
+        *([f"The layers add up to {covered:.0%} of the total: the machine was disturbed; {_AGAIN}."] * apart),
     ]
     return LayerProfile(
         hardware=hardware.id,
@@ -127,7 +134,7 @@ def profile_layers(job: Job, hardware: Hardware, pace_key: str) -> LayerProfile:
         layers=costs,
         total=found.total_ms,
         merged=merged,
-        noisy=noisy,
+        noisy=slow or apart,
         notes=tuple(notes),
     )
 
@@ -152,28 +159,25 @@ def profiled_runs(job: Job, content: TFLiteFile, *, xnnpack: bool) -> ProfiledRu
     if any(block["operators"] != operators for block in profiled):
         raise MeasurementError(f"{job.path}: two blocks ran different operators, so that their times cannot be compared")
     times = [ns for block in plain for ns in block["ns"]]
-    without = fastest(times)
-    own = [(ns, us, block["pace_ns"]) for block in profiled for ns, us in zip(block["ns"], block["us"], strict=True)]
-    kept = fastest([ns for ns, _, _ in own])
-    timed = [_timed(name, [own[run][1][place] for run in kept]) for place, name in enumerate(operators)]
+    rows = [us for block in profiled for us in block["us"]]
+    timed = [_timed(name, fastest([row[place] for row in rows])) for place, name in enumerate(operators)]
     return ProfiledRuns(
         operators=tuple(timed),
-        total_ms=statistics.fmean(times[run] for run in without) / 1e6,
-        profiled_ms=statistics.fmean(own[run][0] for run in kept) / 1e6,
+        total_ms=statistics.fmean(fastest(times)) / 1e6,
+        profiled_ms=statistics.fmean(fastest([ns for block in profiled for ns in block["ns"]])) / 1e6,
         runs=len(times),
-        pace_us=statistics.median(own[run][2] for run in kept) / 1e3,
+        pace_us=statistics.fmean(fastest([block["pace_ns"] for block in profiled])) / 1e3,
     )
 
 
-def fastest(times: Sequence[float]) -> list[int]:
-    """Places of the fastest quarter of some timings, at least one.
+def fastest(times: Sequence[int]) -> list[int]:
+    """The fastest quarter of some timings, at least one of them.
 
     Example:
-        >>> fastest([4.0, 1.0, 9.0, 3.0, 8.0, 7.0, 6.0, 5.0])
+        >>> fastest([4, 1, 9, 3, 8, 7, 6, 5])
         [1, 3]
     """
-    order = sorted(range(len(times)), key=lambda place: times[place])
-    return order[: max(1, int(_FASTEST * len(times)))]
+    return sorted(times)[: max(1, int(_FASTEST * len(times)))]
 
 
 def match_operators(

@@ -77,6 +77,12 @@ class LayerProfile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     Raises:
         MeasurementError: There is no layer, the shares do not add up to 1, or the total is not above 0.
+
+    Example:
+        >>> from mhmodels.hardware import LayerCost, LayerProfile
+        >>> layers = (LayerCost(name="conv", operator="CONV_2D", position=0, cost=1.5, share=1.0),)
+        >>> LayerProfile(hardware="my-npu", model="net", kind="estimated", unit="ms", layers=layers, total=2.0).covered
+        0.75
     """
 
     hardware: str

@@ -25,6 +25,7 @@ _COLUMNS = ("Original Operator", "Name", "Op Cycles", "NPU", "MAC Count", *MEMOR
 _NAMES = {"AVGPOOL": "AVERAGEPOOL2D", "MAXPOOL": "MAXPOOL2D", "SIGMOID": "LOGISTIC"}
 _CHANNELS = {"ethos-u55-32": 4, "ethos-u85-512": 16, "ethos-u85-1024": 16, "ethos-u85-2048": 16}
 _USUAL_CHANNELS = 8
+_ROUNDING = 1e-3
 CHANNEL_SOURCE = "depth of the smallest output block of the MAC array: Vela, architecture_features.py and ethos_u85.cpp"
 
 
@@ -66,7 +67,11 @@ def profile_layers(job: Job, hardware: Hardware) -> LayerProfile:
             raise MeasurementError(f"{hardware.id} does not run '{job.model}' as a whole, so its layers have no costs: "
                                    f"{compilation.reason}")  # fmt: skip
         rows = read_rows(output.folder / "network_per-layer.csv", job.path)
-        clock_hz = _clock(output.folder, job.path)
+        clock_hz, cycles = _summary(output.folder, job.path)
+    listed = sum(row.cycles for row in rows)
+    if abs(listed - cycles) > _ROUNDING * cycles:
+        raise MeasurementError(f"{job.path}: the rows of Vela's table of layers add up to {listed} cycles, where its summary has "
+                               f"{cycles:.0f}: the table is cut off")  # fmt: skip
     layers, merged = match_rows(rows, file_layers(read_tflite(job.path)), clock_hz, _macs_per_cycle(hardware))
     return LayerProfile(
         hardware=hardware.id,
@@ -198,14 +203,16 @@ def _row(fields: dict[str, str], line: int) -> VelaRow:
     )
 
 
-def _clock(folder: Path, source: Path) -> float:
+def _summary(folder: Path, source: Path) -> tuple[float, float]:
+    """Clock of the NPU in Hz, and cycles of the whole network."""
     try:
-        clock = float(read_summary(folder)["core_clock"])
+        row = read_summary(folder)
+        clock, cycles = float(row["core_clock"]), float(row["cycles_total"])
     except (OSError, ValueError, KeyError) as error:
-        raise MeasurementError(f"{source}: Vela's summary states no clock ({error!r}); version 5.2.0 does") from error
-    if not 0 < clock < float("inf"):
-        raise MeasurementError(f"{source}: Vela's summary states a clock of {clock:g} Hz, expected a number above 0")
-    return clock
+        raise MeasurementError(f"{source}: Vela's summary states no clock or cycles ({error!r}); version 5.2.0 does") from error
+    if not (0 < clock < float("inf") and 0 < cycles < float("inf")):
+        raise MeasurementError(f"{source}: Vela's summary states {clock:g} Hz and {cycles:g} cycles, expected numbers above 0")
+    return clock, cycles
 
 
 def _macs_per_cycle(hardware: Hardware) -> int:
