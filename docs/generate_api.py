@@ -27,6 +27,7 @@ PACKAGES = (
     "mhmodels.store",
     "mhmodels.metrics",
     "mhmodels.report",
+    "mhmodels.advice",
     "mhmodels.search",
     "mhmodels.training",
     "mhmodels.weights",

@@ -32,6 +32,7 @@ builder inference
 training
 hardware.conditions
 hardware.measurement
+hardware.layers.profile
 hardware.protocol
 store
 hardware
@@ -62,6 +63,7 @@ android_bench.session
 android_bench.runner
 android_bench
 report
+advice
 search.errors search.arrays
 search.space
 search.cost_model

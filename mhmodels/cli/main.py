@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "place": ("mhmodels.cli.place", "place", "Say whether the NPU of a phone's SoC runs a network as a whole, and why not."),
     "bench": ("mhmodels.cli.bench", "bench", "Measure latency on hardware and store the measurements."),
     "compare": ("mhmodels.cli.compare", "compare", "Print the multi-hardware table: latency, MN-Norm average and maximum."),
+    "advise": ("mhmodels.cli.advise", "advise", "Show the costliest layers on a hardware, and what changing them would save."),
     "weights": ("mhmodels.cli.weights", "weights", "Import, inspect, list and download trained weights."),
     "train": ("mhmodels.cli.train", "train", "Train a network on pictures; interrupted runs can be resumed."),
     "evaluate": ("mhmodels.cli.evaluate", "evaluate", "Compute the accuracy of weights on pictures."),

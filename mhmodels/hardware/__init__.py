@@ -22,15 +22,17 @@ from mhmodels.hardware.collection import (
     split_ids,
 )
 from mhmodels.hardware.conditions import Conditions
+from mhmodels.hardware.layers.profile import LayerCost, LayerProfile
 from mhmodels.hardware.measurement import UNSUPPORTED, Environment, Measurement, MeasurementKind
 from mhmodels.hardware.measuring import MeasuredRow, answer, check_format, measure, prepare
 from mhmodels.hardware.mixing import Mixture, mixture
-from mhmodels.hardware.protocol import Hardware, Job, Runner
+from mhmodels.hardware.protocol import Hardware, Job, LayerProfiler, Runner
 from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.hardware.capabilities import Capabilities, get_profile, unsupported
     from mhmodels.hardware.interleaved import TimeRatio, compare_files
+    from mhmodels.hardware.layers.profiling import profile_layers
     from mhmodels.hardware.placement.placing import place_file
     from mhmodels.hardware.placement.socs import PLACEMENT_SOCS, PlacementSoc, get_placement_soc
     from mhmodels.hardware.placement.verdict import Placement, RefusedOperator
@@ -48,6 +50,9 @@ __all__ = [
     "HardwareCollection",
     "HardwareEntry",
     "Job",
+    "LayerCost",
+    "LayerProfile",
+    "LayerProfiler",
     "MeasuredRow",
     "Measurement",
     "MeasurementKind",
@@ -69,6 +74,7 @@ __all__ = [
     "mixture",
     "place_file",
     "prepare",
+    "profile_layers",
     "simulate",
     "split_ids",
     "unsupported",
@@ -78,7 +84,7 @@ _MODULE_OF = {
     "Capabilities": "capabilities", "PLACEMENT_SOCS": "placement.socs", "Placement": "placement.verdict",
     "PlacementSoc": "placement.socs", "RefusedOperator": "placement.verdict", "TimeRatio": "interleaved",
     "compare_files": "interleaved", "get_placement_soc": "placement.socs", "get_profile": "capabilities",
-    "place_file": "placement.placing", "simulate": "roofline", "unsupported": "capabilities",
+    "place_file": "placement.placing", "profile_layers": "layers.profiling", "simulate": "roofline", "unsupported": "capabilities",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

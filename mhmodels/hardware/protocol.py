@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 
 import msgspec
 
 from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Measurement, MeasurementKind
+
+if TYPE_CHECKING:
+    from mhmodels.hardware.layers.profile import LayerProfile
 
 
 class Hardware(Checked, frozen=True, kw_only=True):
@@ -157,4 +160,30 @@ class Runner(Protocol):
 
         Raises:
             MeasurementError: Neither could be found out.
+        """
+
+
+@runtime_checkable
+class LayerProfiler(Protocol):
+    """What a runner implements beside `Runner` if its tool tells what each layer costs.
+
+    Example:
+        >>> from mhmodels.hardware import LayerProfiler, get_hardware
+        >>> [isinstance(get_hardware(name).runner, LayerProfiler) for name in ("ethos-u65-256", "roofline-40")]
+        [True, False]
+    """
+
+    def profile_layers(self, job: Job, hardware: Hardware) -> LayerProfile:
+        """Finds out what each layer of a file costs.
+
+        Args:
+            job: The file, of a format that the hardware takes.
+            hardware: A hardware of this runner that can be reached (`Runner.unavailable`).
+
+        Returns:
+            The layers in the order of the network, under the names that the file gives them, and the latency of the whole
+            network by the same tool.
+
+        Raises:
+            MeasurementError: The tool fails, its output cannot be understood, or the network does not run there as a whole.
         """

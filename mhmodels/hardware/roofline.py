@@ -20,7 +20,7 @@ from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.plausible import element_bytes
 from mhmodels.hardware.protocol import Hardware, Job, row_identity
 from mhmodels.network import IMAGE, Op, lower
-from mhmodels.tflite.file import TFLiteFile, read_tflite
+from mhmodels.tflite.file import Operator, Tensor, TFLiteFile, read_tflite
 from mhmodels.tflite.schema import KERNEL_READ_PER_OUTPUT, WEIGHTED_OPERATORS, macs_per_output
 
 DEFAULT_PEAK = 100.0
@@ -93,21 +93,23 @@ def architecture_work(architecture: Architecture, element_bytes: int = 1) -> lis
 
 def file_work(content: TFLiteFile) -> list[Work]:
     """What each operator of a file does, with the element sizes of the file. The file must pass `check_plausible`."""
-    sizes = [max(1, math.prod(tensor.shape)) for tensor in content.tensors]
-    widths = [element_bytes(tensor) for tensor in content.tensors]
-    work = []
-    for operator in content.operators:
-        if operator.kind in ("RESHAPE", "QUANTIZE", "DEQUANTIZE"):
-            continue
-        touched = [tensor for tensor in (*operator.inputs, *operator.outputs) if tensor >= 0]
-        # Shapes and axes are arguments, not data.
-        moved = sum(sizes[tensor] * widths[tensor] for tensor in touched if not _is_argument(content, operator.kind, tensor))
-        macs = 0.0
-        if operator.kind in KERNEL_READ_PER_OUTPUT:
-            kernel = content.tensors[operator.inputs[WEIGHTED_OPERATORS[operator.kind].kernel]]
-            macs = float(macs_per_output(operator.kind, kernel.shape)) * sizes[operator.outputs[0]]
-        work.append(Work(macs, moved))
-    return work
+    return [operator_work(content, o) for o in content.operators if o.kind not in ("RESHAPE", "QUANTIZE", "DEQUANTIZE")]
+
+
+def operator_work(content: TFLiteFile, operator: Operator) -> Work:
+    """What one operator of a file does. The file must pass `check_plausible`."""
+    # Shapes and axes are arguments, not data.
+    touched = [i for i in (*operator.inputs, *operator.outputs) if i >= 0 and not _is_argument(content, operator.kind, i)]
+    moved = sum(_elements(content.tensors[i]) * element_bytes(content.tensors[i]) for i in touched)
+    macs = 0.0
+    if operator.kind in KERNEL_READ_PER_OUTPUT:
+        kernel = content.tensors[operator.inputs[WEIGHTED_OPERATORS[operator.kind].kernel]]
+        macs = float(macs_per_output(operator.kind, kernel.shape)) * _elements(content.tensors[operator.outputs[0]])
+    return Work(macs, moved)
+
+
+def _elements(tensor: Tensor) -> int:
+    return max(1, math.prod(tensor.shape))
 
 
 def simulate(architecture: Architecture, hardware: Hardware) -> float:

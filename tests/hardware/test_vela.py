@@ -13,6 +13,7 @@ import pytest
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.writing.latency import latency_file
 from mhmodels.hardware import get_hardware, measure
+from mhmodels.hardware.vela import compiling
 from mhmodels.hardware.vela import runner as vela
 from mhmodels.search.space.catalogue import get_space
 
@@ -92,12 +93,12 @@ def test_a_compiler_that_is_missing(tiny_tflite: Files, monkeypatch: pytest.Monk
         measure(tiny_tflite["int8"], "ethos-u55-128")
 
 
-def _compilation(**changes: Any) -> vela.Compilation:
+def _compilation(**changes: Any) -> compiling.Compilation:
     fields: dict[str, Any] = {
         "npu_operators": 3, "cpu_operators": 0, "left_over": (), "complaints": (), "latency_ms": 1.0,
         "sram_bytes": 1, "dram_bytes": 1, "flash_bytes": 1,
     }  # fmt: skip
-    return vela.Compilation(**{**fields, **changes})
+    return compiling.Compilation(**{**fields, **changes})
 
 
 @pytest.mark.parametrize(
@@ -113,4 +114,4 @@ def test_output_that_cannot_be_understood(tmp_path: Path) -> None:
     said = "CPU operators = 0 (0.0%)\nNPU operators = 2 (100.0%)\n"
     (tmp_path / "network_summary_x.csv").write_text("experiment,inference_time\ndefault,soon\n")
     with pytest.raises(MeasurementError, match="no readable summary"):
-        vela._read(tmp_path, said, Path("net.tflite"))
+        compiling._read(tmp_path, said, Path("net.tflite"))

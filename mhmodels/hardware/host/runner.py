@@ -12,10 +12,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mhmodels.hardware.host.layers import profile_layers
 from mhmodels.hardware.host.pace import remember_pace
 from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
 from mhmodels.hardware.host.timing import HostTiming, TimedBlock, settle, summarise
 from mhmodels.hardware.host.turns import uncertainty
+from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
 from mhmodels.hardware.protocol import Hardware, Job, row_identity
 
@@ -112,6 +114,14 @@ class HostRunner:
             total_nodes=about["total"],
             device_state={"load_before": before, "requested_runs": job.runs, **conditions, **_state(session.cores)},
         )
+
+    def profile_layers(self, job: Job, hardware: Hardware) -> LayerProfile:
+        """Times every operator with LiteRT's profiler.
+
+        Raises:
+            MeasurementError: The runtime refuses the file, dies on it, or has no profiler that is known here.
+        """
+        return profile_layers(job, hardware, _pace_key())
 
 
 class _BlockMaker:

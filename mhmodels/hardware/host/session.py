@@ -8,10 +8,10 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.host.load import background_load, core_ticks
@@ -48,32 +48,25 @@ def timing_cores(threads: int) -> list[int]:
     return allowed[-threads:]
 
 
-class HostSession:
-    """A child process with an interpreter, warmed up, pinned, and limited in time and memory; a context manager.
+class ChildSession:
+    """A measuring process that answers in JSON, limited in time and memory; a context manager.
 
     A file that crashes the runtime kills the child and is one MeasurementError here.
 
     Attributes:
-        about: What the child reported after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
+        path: The file.
         cores: Cores that the child is pinned to.
-        own_ms: Time in ms for which the thread had its core, for each inference of the last block; empty with several threads,
-            whose shares one clock cannot tell.
-        stolen: Share of the last block's time for which other processes had the core, 0 to 1; 0 with several threads.
-        background_load: Busy share of the other cores during the last block, 0 to 1.
-        reference_ms: Timings in ms of the reference in the last block, one after each inference.
-        pace_us: Time in us of the reference loop beside the last block, the slower of before and after.
+        about: What the child reported after warming up.
     """
 
-    def __init__(
-        self, path: Path, *, xnnpack: bool = True, threads: int = 1, reference: Path | None = None, timeout_s: float = TIMEOUT_S
-    ) -> None:
+    def __init__(self, script: Path, path: Path, settings: Mapping[str, object], *, threads: int, timeout_s: float) -> None:
         """Starts the child and waits until it is warm.
 
         Args:
+            script: Program of the child.
             path: The .tflite file.
-            xnnpack: Whether to use LiteRT's default delegate; else its built-in kernels.
+            settings: Settings of the child.
             threads: Number of threads of the runtime; each is pinned to a core.
-            reference: File of a reference network that is timed in turns with this one.
             timeout_s: Longest time in seconds of each answer of the child: warming up, or one block.
 
         Raises:
@@ -81,49 +74,29 @@ class HostSession:
         """
         self.path, self.cores = path, timing_cores(threads)
         self._timeout_s = timeout_s
-        self.stolen = self.background_load = self.pace_us = 0.0
-        self.own_ms: list[float] = []
-        self.reference_ms: list[float] = []
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the session
-        beside = None if reference is None else str(reference.absolute())
-        settings = {"path": str(path.absolute()), "reference": beside, "xnnpack": xnnpack, "threads": threads}
-        self._child = Child(CHILD, [json.dumps(settings)], cores=self.cores, errors=self._errors)
+        self._child = Child(script, [json.dumps(settings)], cores=self.cores, errors=self._errors)
         try:
             self.about = self._answer(self._child.line)
         except BaseException:
             self.close()
             raise
 
-    def block(self, runs: int, seconds: float = BLOCK_S) -> list[float]:
-        """Times a block of inferences.
-
-        Args:
-            runs: Number of inferences.
-            seconds: Time after which no further inference begins; at least one is made.
-
-        Returns:
-            Timings in ms, one for each inference.
+    def ask(self, request: Mapping[str, object]) -> dict[str, Any]:
+        """Answer of the child to a request.
 
         Raises:
             MeasurementTimeoutError: The child did not answer in time; the session cannot be used any more.
-            MeasurementError: The child died.
+            MeasurementError: The child died, or the runtime failed.
         """
-        before = core_ticks()
-        answer = self._answer(functools.partial(self._child.ask, {"runs": runs, "seconds": min(seconds, self._timeout_s / 2)}))
-        self.background_load = background_load(before, core_ticks(), self.cores)
-        self.pace_us = max(answer["pace_ns"]) / 1e3
-        if len(self.cores) == 1:
-            self.own_ms = _milliseconds(answer["own_ns"])
-            self.stolen = max(0.0, 1.0 - sum(answer["own_ns"]) / max(sum(answer["ns"]), 1))
-        self.reference_ms = _milliseconds(answer.get("reference_ns", ()))
-        return _milliseconds(answer["ns"])
+        return self._answer(functools.partial(self._child.ask, request))
 
     def close(self) -> None:
         """Ends the child."""
         self._child.end()
         self._errors.close()
 
-    def __enter__(self) -> HostSession:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -156,6 +129,67 @@ class HostSession:
             f"{self.path}: the measuring process ended {how}{f' ({said})' if said else ''}; "
             "the file is damaged, or asks for more than LiteRT or this machine's memory can give"
         )
+
+
+class HostSession(ChildSession):
+    """A child process with an interpreter, warmed up and pinned; a context manager.
+
+    Attributes:
+        about: What the child reported after warming up: init_ns, first_ns, warmup, warmup_ns, pace_ns, delegated, total.
+        cores: Cores that the child is pinned to.
+        own_ms: Time in ms for which the thread had its core, for each inference of the last block; empty with several threads,
+            whose shares one clock cannot tell.
+        stolen: Share of the last block's time for which other processes had the core, 0 to 1; 0 with several threads.
+        background_load: Busy share of the other cores during the last block, 0 to 1.
+        reference_ms: Timings in ms of the reference in the last block, one after each inference.
+        pace_us: Time in us of the reference loop beside the last block, the slower of before and after.
+    """
+
+    def __init__(
+        self, path: Path, *, xnnpack: bool = True, threads: int = 1, reference: Path | None = None, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        """Starts the child and waits until it is warm.
+
+        Args:
+            path: The .tflite file.
+            xnnpack: Whether to use LiteRT's default delegate; else its built-in kernels.
+            threads: Number of threads of the runtime; each is pinned to a core.
+            reference: File of a reference network that is timed in turns with this one.
+            timeout_s: Longest time in seconds of each answer of the child: warming up, or one block.
+
+        Raises:
+            MeasurementError: The runtime refuses the file, dies on it, or takes too long.
+        """
+        self.stolen = self.background_load = self.pace_us = 0.0
+        self.own_ms: list[float] = []
+        self.reference_ms: list[float] = []
+        beside = None if reference is None else str(reference.absolute())
+        settings = {"path": str(path.absolute()), "reference": beside, "xnnpack": xnnpack, "threads": threads}
+        super().__init__(CHILD, path, settings, threads=threads, timeout_s=timeout_s)
+
+    def block(self, runs: int, seconds: float = BLOCK_S) -> list[float]:
+        """Times a block of inferences.
+
+        Args:
+            runs: Number of inferences.
+            seconds: Time after which no further inference begins; at least one is made.
+
+        Returns:
+            Timings in ms, one for each inference.
+
+        Raises:
+            MeasurementTimeoutError: The child did not answer in time; the session cannot be used any more.
+            MeasurementError: The child died.
+        """
+        before = core_ticks()
+        answer = self.ask({"runs": runs, "seconds": min(seconds, self._timeout_s / 2)})
+        self.background_load = background_load(before, core_ticks(), self.cores)
+        self.pace_us = max(answer["pace_ns"]) / 1e3
+        if len(self.cores) == 1:
+            self.own_ms = _milliseconds(answer["own_ns"])
+            self.stolen = max(0.0, 1.0 - sum(answer["own_ns"]) / max(sum(answer["ns"]), 1))
+        self.reference_ms = _milliseconds(answer.get("reference_ns", ()))
+        return _milliseconds(answer["ns"])
 
 
 def _milliseconds(times_ns: Sequence[int]) -> list[float]:
