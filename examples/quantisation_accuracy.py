@@ -22,7 +22,7 @@ from mhmodels.export.graph.operations import Float32Array, Graph
 from mhmodels.export.graph.outputs import SCORES, WriterOptions, compared_ops
 from mhmodels.export.opening.model_request import ModelRequest
 from mhmodels.export.opening.open_model import open_model
-from mhmodels.export.quantisation.post_training import Corrections, quantise_on_pictures
+from mhmodels.export.quantisation.post_training import Corrections, ObservedPictures, quantise_on_pictures
 from mhmodels.export.verification.file_graph import compared_tensors, dequantise, encode_input
 from mhmodels.export.verification.runtimes.litert import run_file
 from mhmodels.export.writing.writer import write_quantised
@@ -107,7 +107,7 @@ def measure(name: str, fmt: Any, graph: Graph, data: Labelled, expected: Float32
         chosen = calibrating[np.arange(min(pictures, half)) * len(calibrating) // min(pictures, half)]
         started = time.process_time()
         made = quantise_on_pictures(
-            graph, data.images[chosen], row.method, fmt, corrections=row.corrections, outputs=tuple(given)
+            ObservedPictures(graph, data.images[chosen]), row.method, fmt, corrections=row.corrections, outputs=tuple(given)
         )
         spent += (time.process_time() - started) / 2
         content = write_quantised(made.quantised, options=WRITER)

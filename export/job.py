@@ -14,6 +14,7 @@ from mhmodels.export.graph.rewrite import normalise_in_graph
 from mhmodels.export.opening.reading_check import check_reading
 from mhmodels.export.opening.source import ExportSource
 from mhmodels.export.options import ExportOptions
+from mhmodels.export.quantisation.post_training import ObservedPictures
 from mhmodels.export.reading.pictures import Calibration, InputPictures, pixels_of
 from mhmodels.export.tolerances import PARITY_PICTURES
 from mhmodels.export.writing.labels import OutputLabels, labels_of_weights
@@ -38,6 +39,8 @@ class ExportJob(NamedTuple):
         graph: Graph to write: the graph of the source, possibly preceded by the normalisation. None for a network without a
             list of operations, which only TensorFlow's engine can write.
         feed: float32 (n, height, width, channels), pictures as the files take them, for calibration and parity.
+        observed: The graph with these pictures, whose integer formats share what the float network gives on them. None without
+            a graph.
         expected: Outputs of the Keras model on the first `PARITY_PICTURES` pictures of `feed`, by name.
         labels: Class names of the outputs.
         calibration: Origin of the pictures.
@@ -49,6 +52,7 @@ class ExportJob(NamedTuple):
     architecture: Architecture
     graph: Graph | None
     feed: Float32Array
+    observed: ObservedPictures | None
     expected: Mapping[str, Float32Array]
     labels: OutputLabels
     calibration: Calibration
@@ -119,4 +123,5 @@ def prepare_job(
     if not labels.names and not options.writer.features:
         labels = labels_of_weights(source.labels)
         labels.check(architecture.classes)
-    return ExportJob(source, architecture, graph, feed, expected, labels, pictures.calibration, options, progress)
+    observed = None if graph is None else ObservedPictures(graph, feed)
+    return ExportJob(source, architecture, graph, feed, observed, expected, labels, pictures.calibration, options, progress)

@@ -12,7 +12,6 @@ from mhmodels.errors import MhmodelsError
 from mhmodels.export.errors import ExportError
 from mhmodels.export.file_export import Exported, export_file
 from mhmodels.export.formats import ExportFormat, is_onnx, number_format
-from mhmodels.export.graph.operations import Range
 from mhmodels.export.job import ExportJob, ProgressCallback, no_progress, prepare_job
 from mhmodels.export.opening.model_request import ModelRequest, ResolvedModel, resolve_model
 from mhmodels.export.opening.open_model import ModelLike, open_model
@@ -148,14 +147,13 @@ def _export(
     """Writes the files of a job, one format after the other."""
     with contextlib.ExitStack() as stack:
         writer = _metadata_writer(job, metadata, stack)
-        ranges: dict[str, Range] = {}
         integers: dict[str, tuple[QuantisedGraph, Calibration]] = {}  # a TFLite and an ONNX file hold the same
         for fmt, path in paths.items():
             quantised, calibration, numbers = None, None, number_format(fmt)
             try:
                 if numbers == "int8" or numbers == "uint8":
                     if numbers not in integers:
-                        integers[numbers] = quantised_graph(job, numbers, ranges)
+                        integers[numbers] = quantised_graph(job, numbers)
                     quantised, calibration = integers[numbers]
                 exported = export_file(job, fmt, path, quantised, calibration, None if is_onnx(fmt) else writer)
             except MhmodelsError as error:

@@ -9,7 +9,6 @@ import msgspec
 from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
 from mhmodels.export.formats import INTEGER_FORMATS, ExportFormat, number_format
-from mhmodels.export.graph.operations import Range
 from mhmodels.export.graph.outputs import compared_ops, graph_outputs
 from mhmodels.export.graph.rewrite import NORMALISE, normalised_range
 from mhmodels.export.job import ExportJob
@@ -57,18 +56,17 @@ def uncalibrated(
     return {}
 
 
-def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Range]) -> tuple[QuantisedGraph, Calibration]:
+def quantised_graph(job: ExportJob, fmt: QuantisedFormat) -> tuple[QuantisedGraph, Calibration]:
     """Computes the integers of a format from ranges that training left, else from the calibration pictures.
 
     Args:
         job: With a graph.
         fmt: The format.
-        ranges: Ranges computed from the calibration pictures. The first call fills them, later calls use them.
 
     Raises:
         ExportError: The network has no list of operations, or its pictures give no ranges.
     """
-    if job.graph is None:
+    if job.graph is None or job.observed is None:
         raise ExportError(
             f"{job.source.missing}, so its integers cannot be computed; argument 'formats=float32' and float16 can be had"
         )
@@ -89,18 +87,14 @@ def quantised_graph(job: ExportJob, fmt: QuantisedFormat, ranges: dict[str, Rang
     job.progress(f"calibrating on {len(job.feed)} pictures" + (", choosing what loses least" if method == "auto" else ""))
     given = {*graph_outputs(job.graph, options.writer).values(), *compared_ops(job.graph, options.writer).values()}
     found = quantise_on_pictures(
-        job.graph,
-        job.feed,
+        job.observed,
         method,
         fmt,
         granularity,
         corrections=corrections,
         outputs=given,
         fixed=fixed,
-        known=ranges,
     )
-    if method != "auto" and not found.equalisation:  # both of these differ between formats
-        ranges.update(found.ranges)
     return found.quantised, msgspec.structs.replace(
         job.calibration,
         method=found.method,

@@ -116,9 +116,10 @@ def fold_layers(
         ExportError: As `fold`.
     """
     kernels, biases = {}, {}
-    for op in ops:
-        if op.kind in ("conv", "depthwise"):
-            kernels[op.name], biases[op.name] = _folded(name, layers, op)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is an error with the name of its layer
+        for op in ops:
+            if op.kind in ("conv", "depthwise"):
+                kernels[op.name], biases[op.name] = _folded(name, layers, op)
     return Graph(architecture, ops, kernels, biases, MODEL_WEIGHTS, {}, endpoints)
 
 
@@ -147,9 +148,8 @@ def _folded(model: str, layers: Mapping[str, keras.layers.Layer], op: Op) -> tup
         kernel = kernel * (single[:, None] if op.kind == "depthwise" else single)
         bias = (bias - mean) * factor + beta
     for what, values in (("kernel", kernel), ("bias", bias)):
-        with np.errstate(over="ignore", invalid="ignore"):
-            finite = np.isfinite(values.sum())  # far cheaper than looking at each; a sum of finite ones may still overflow
-        if not finite and not np.isfinite(values).all():
+        # A sum is far cheaper than looking at each value; a sum of finite ones may still overflow.
+        if not math.isfinite(values.sum()) and not np.isfinite(values).all():
             raise ExportError(f"layer '{op.name}': the folded {what} has {np.sum(~np.isfinite(values))} NaN or infinite values")
     # A copy where nothing was folded: the array may be the variable's own memory.
     return (kernel if op.batch_norm else kernel.copy()), bias.astype(np.float32)

@@ -79,9 +79,7 @@ class _Seen:
         return extremes
 
 
-def calibrate(
-    graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max", *, checked: bool = False
-) -> dict[str, Range]:
+def calibrate(graph: Graph, images: Float32Array, method: CalibrationMethod = "min-max") -> dict[str, Range]:
     """Returns the range of every tensor over a set of pictures.
 
     Args:
@@ -89,7 +87,6 @@ def calibrate(
         images: float32 (n, height, width, channels), normalised as the network expects.
         method: `min-max`: the extremes. `moving-average`: of each picture's extremes. `percentile-P`: what P percent of all
             values do not exceed, and what P percent are not below.
-        checked: Whether the pictures are known to be suitable.
 
     Returns:
         (low, high) by tensor name, for `scheme.quantise`.
@@ -98,9 +95,8 @@ def calibrate(
         ExportError: Unsuitable pictures (too few, of one value, all the same), a tensor that is not finite or never
             changes, or an unknown method; the message names pictures, tensor or method.
     """
-    if not checked:
-        check_pictures(images)
-    return _by_methods(graph, images, (method,))[method]
+    check_pictures(images)
+    return ranges_by_method(graph, images, (method,))[method]
 
 
 class HeldOut(NamedTuple):
@@ -146,19 +142,20 @@ def hold_out(graph: Graph, images: Float32Array) -> tuple[Float32Array, HeldOut]
 
 
 def choose(
-    graph: Graph, images: Float32Array, judge: HeldOut, fmt: QuantisedFormat, granularity: Granularity | None = None
+    graph: Graph,
+    candidates: Mapping[CalibrationMethod, dict[str, Range]],
+    judge: HeldOut,
+    fmt: QuantisedFormat,
+    granularity: Granularity | None = None,
 ) -> Calibrated:
     """Returns the ranges of the method whose quantised network gives the scores nearest to those of the float network.
 
     Args:
         graph: Folded weights.
-        images, judge: From `hold_out`.
+        candidates: Ranges by method, from `ranges_by_method` on the pictures that `hold_out` leaves.
+        judge: From `hold_out`.
         fmt, granularity: As `scheme.quantise`; what is best for one need not be for the other.
-
-    Raises:
-        ExportError: As `calibrate`.
     """
-    candidates = _by_methods(graph, images, METHODS)
     errors = {method: judge.error(quantise(graph, ranges, fmt, granularity)) for method, ranges in candidates.items()}
     return Calibrated(candidates[min(errors, key=lambda method: errors[method])], errors)
 
@@ -208,9 +205,19 @@ def check_pictures(images: Float32Array, fewest: int = FEWEST_PICTURES) -> None:
         raise ExportError(f"all {len(images)} calibration pictures are the same, expected different ones: {_REMEDY}")
 
 
-def _by_methods(
+def ranges_by_method(
     graph: Graph, images: Float32Array, methods: tuple[CalibrationMethod, ...]
 ) -> dict[CalibrationMethod, dict[str, Range]]:
+    """Returns the range of every tensor by several methods, from one pass over pictures that are known to be suitable.
+
+    Args:
+        graph: Folded weights.
+        images: float32 (n, height, width, channels), normalised.
+        methods: As `calibrate` takes them.
+
+    Raises:
+        ExportError: A tensor is not finite or never changes, or a method is unknown.
+    """
     from mhmodels.export.quantisation.fake_quant import observe
 
     shares = {method: check_method(method) for method in methods}

@@ -10,7 +10,7 @@ layers see the corrected output of earlier ones. Scales, zero points and ranges 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,23 +38,49 @@ FEWEST_PICTURES = 8
 MOST_PICTURES = 192
 _BYTES = 5  # a float32 value and its integer
 _BATCH = 8
+_SEED = 0
 _BLOCK = 128
 
 
-class _Inputs(NamedTuple):
-    """What a convolution reads at some places of its output.
+_Places: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
+"""Places of the output of a convolution: picture, row and column of each."""
 
-    Attributes:
-        quantised: float32 (places, weights of an output channel, groups), in the fake-quantised network.
-        mean: float64 (weights of an output channel, groups), the mean over these places in the float network.
+
+def mean_inputs(graph: Graph, images: Float32Array) -> dict[str, _Floats]:
+    """Returns the mean of what each convolution reads in the float network, at the places where `correct` samples it.
+
+    Args:
+        graph: Folded weights.
+        images: As for `correct`.
+
+    Returns:
+        float64 (weights of an output channel, groups) by operation name.
     """
-
-    quantised: Float32Array
-    mean: _Floats
+    images = _affordable(graph, images)
+    generator = np.random.default_rng(_SEED)
+    means: dict[str, _Floats] = {}
+    real = {IMAGE: images}
+    for i, op in enumerate(graph.ops):
+        if op.kind in ("conv", "depthwise"):
+            places = _places(op, len(images), generator)
+            means[op.name] = _rows(op, real[op.inputs[0]], 0, *places).mean(0, dtype=np.float64)
+        real[op.name] = np.concatenate(
+            [
+                float_layer(graph, op, {name: real[name][at : at + _BATCH] for name in op.inputs})
+                for at in range(0, len(images), _BATCH)
+            ]
+        )
+        _forget(graph, i, real)
+    return means
 
 
 def correct(
-    graph: Graph, quantised: QuantisedGraph, images: Float32Array, *, bias: bool = True, rounding: WeightRounding = "compensated"
+    graph: Graph,
+    quantised: QuantisedGraph,
+    images: Float32Array,
+    *,
+    means: Mapping[str, _Floats] | None,
+    rounding: WeightRounding = "compensated",
 ) -> QuantisedGraph:
     """Returns the network with corrected weights and biases.
 
@@ -63,27 +89,31 @@ def correct(
         quantised: Its integers, from `scheme.quantise`.
         images: float32 (n, height, width, channels), normalised: calibration pictures. At most 192 of them are used, spread
             evenly, and fewer where they would need more than 2 GiB of memory.
-        bias: Whether to correct biases.
+        means: From `mean_inputs` of the same network and pictures, which biases are corrected by. None to leave biases as they
+            are.
         rounding: How weights are rounded.
     """
     images = _affordable(graph, images)
-    generator = np.random.default_rng(0)
-    last_use = {name: i for i, op in enumerate(graph.ops) for name in op.inputs}
-    real, found = {IMAGE: images}, {IMAGE: _stored(quantised, rounded(quantised, images, IMAGE), IMAGE)}
+    generator = np.random.default_rng(_SEED)
+    found = {IMAGE: _stored(quantised, rounded(quantised, images, IMAGE), IMAGE)}
     rewritten = quantised.graph
     for i, op in enumerate(rewritten.ops):
         if op.kind in ("conv", "depthwise"):
-            inputs = _sample(op, quantised, found[op.inputs[0]], real[op.inputs[0]], generator)
-            kernel = _corrected(rewritten, op, quantised, inputs, bias=bias, rounding=rounding)
+            zero = quantised.tensors[op.inputs[0]].zero_point
+            places = _places(op, len(images), generator)
+            inputs = _real(quantised, _rows(op, found[op.inputs[0]], zero, *places), op.inputs[0])
+            kernel = _corrected(rewritten, op, quantised, inputs, None if means is None else means[op.name], rounding)
             quantised = quantised._replace(kernels={**quantised.kernels, op.name: kernel})
-        parts = range(0, len(images), _BATCH)
-        real[op.name] = np.concatenate(
-            [float_layer(graph, graph.ops[i], {name: real[name][at : at + _BATCH] for name in op.inputs}) for at in parts]
-        )
-        found[op.name] = np.concatenate([_batch(quantised, op, found, at) for at in parts])
-        for name in [name for name in real if last_use.get(name, -1) <= i]:
-            del real[name], found[name]
+        found[op.name] = np.concatenate([_batch(quantised, op, found, at) for at in range(0, len(images), _BATCH)])
+        _forget(rewritten, i, found)
     return quantised
+
+
+def _forget(graph: Graph, position: int, values: dict[str, Any]) -> None:
+    """Drops what no operation after a position reads."""
+    needed = {name for op in graph.ops[position + 1 :] for name in op.inputs}
+    for name in [name for name in values if name not in needed]:
+        del values[name]
 
 
 def _stored(quantised: QuantisedGraph, values: Float32Array, name: str) -> IntegerWeights:
@@ -113,19 +143,14 @@ def _affordable(graph: Graph, images: Float32Array) -> Float32Array:
     return images if len(images) <= count else images[np.arange(count) * len(images) // count]
 
 
-def _sample(
-    op: Op, quantised: QuantisedGraph, found: IntegerWeights, real: Float32Array, generator: np.random.Generator
-) -> _Inputs:
-    """Draws places of the output of a convolution and returns the inputs that it reads there."""
+def _places(op: Op, pictures: int, generator: np.random.Generator) -> _Places:
+    """Draws places of the output of a convolution."""
     height, width = op.size[0] or 1, op.size[1] or 1
     rows = DEPTHWISE_ROWS if op.kind == "depthwise" else CONVOLUTION_ROWS
-    each = min(height * width, max(1, -(-rows // len(real))))
-    places = [np.sort(generator.choice(height * width, each, replace=False)) for _ in real]
-    picture = np.repeat(np.arange(len(real)), each)
-    where = picture, np.concatenate(places) // width, np.concatenate(places) % width
-    zero = quantised.tensors[op.inputs[0]].zero_point
-    integers = _rows(op, found, zero, *where)
-    return _Inputs(_real(quantised, integers, op.inputs[0]), _rows(op, real, 0, *where).mean(0, dtype=np.float64))
+    each = min(height * width, max(1, -(-rows // pictures)))
+    drawn = [np.sort(generator.choice(height * width, each, replace=False)) for _ in range(pictures)]
+    places = np.concatenate(drawn)
+    return np.repeat(np.arange(pictures), each), places // width, places % width
 
 
 def _rows(
@@ -158,26 +183,37 @@ def _pad(op: Op, values: NDArray[Any], zero: int) -> NDArray[Any]:
 
 
 def _corrected(
-    graph: Graph, op: Op, quantised: QuantisedGraph, inputs: _Inputs, *, bias: bool, rounding: WeightRounding
+    graph: Graph, op: Op, quantised: QuantisedGraph, inputs: Float32Array, mean: _Floats | None, rounding: WeightRounding
 ) -> QuantisedKernel:
+    """Returns the corrected integers of a convolution.
+
+    Args:
+        graph: The float network, with rewritten gates.
+        op: The convolution.
+        quantised: The network with corrected operations before this one.
+        inputs: float32 (places, weights of an output channel, groups), what it reads in the fake-quantised network.
+        mean: float64 (weights of an output channel, groups), the mean of what it reads in the float network; None to leave the
+            bias as it is.
+        rounding: How weights are rounded.
+    """
     kernel, source = quantised.kernels[op.name], quantised.tensors[op.inputs[0]]
-    weights, groups = _grouped(op, graph.kernels[op.name]), inputs.quantised.shape[2]
+    weights, groups = _grouped(op, graph.kernels[op.name]), inputs.shape[2]
     scale = np.broadcast_to(kernel.quantisation.scale.astype(np.float64), op.channels).reshape(groups, -1)
     lowest = 1 if quantised.format == "uint8" else -127
     zero = kernel.quantisation.zero_point
-    centre = inputs.quantised.mean(0, dtype=np.float64) if bias else np.zeros(inputs.quantised.shape[1:])
+    centre = inputs.mean(0, dtype=np.float64) if mean is not None else np.zeros(inputs.shape[1:])
     integers = _grouped(op, kernel.weights).astype(np.float64)
-    if rounding == "compensated" and len(inputs.quantised) >= ROWS_PER_WEIGHT * weights.shape[2]:
-        centred = inputs.quantised - centre.astype(np.float32)
+    if rounding == "compensated" and len(inputs) >= ROWS_PER_WEIGHT * weights.shape[2]:
+        centred = inputs - centre.astype(np.float32)
         by_group = np.ascontiguousarray(centred.transpose(2, 1, 0))
         moments = (by_group @ np.ascontiguousarray(by_group.transpose(0, 2, 1))).astype(np.float64) / len(centred)
         integers = _compensated(weights, moments, scale[:, :, None], zero, lowest)
         stored: IntegerWeights = np.empty(kernel.weights.shape, quantised.format)
         stored[...] = _ungrouped(op, integers)
         kernel = kernel._replace(weights=stored)
-    if bias:
+    if mean is not None:
         rounded_weights = (integers - zero) * scale[:, :, None]
-        shift = np.einsum("gok,kg->go", weights, inputs.mean) - np.einsum("gok,kg->go", rounded_weights, centre)
+        shift = np.einsum("gok,kg->go", weights, mean) - np.einsum("gok,kg->go", rounded_weights, centre)
         wanted = graph.biases[op.name] + shift.ravel()
         steps = np.rint(wanted / (source.scale[0].astype(np.float64) * scale.ravel()))
         kernel = kernel._replace(bias=np.clip(steps, -BIAS_LIMIT, BIAS_LIMIT).astype(np.int32))

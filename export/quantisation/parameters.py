@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
@@ -58,10 +59,10 @@ def activation_quantisation(observed: Range, fmt: QuantisedFormat) -> Quantisati
         ExportError: The range is empty, reversed or not finite.
     """
     low, high = min(observed[0], 0.0), max(observed[1], 0.0)
-    if not np.isfinite([low, high]).all() or high <= low:
+    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         raise ExportError(f"range {observed} cannot be quantised: expected finite values that differ")
     scale = np.float32((high - low) / 255.0)
-    zero_point = int(np.clip(round(-low / float(scale)), 0, 255))
+    zero_point = min(max(round(-low / float(scale)), 0), 255)
     scale = reproducible(scale, 0 - zero_point, 255 - zero_point)
     return Quantisation(np.array([scale], np.float32), zero_point + LOWEST[fmt])
 
@@ -79,10 +80,11 @@ def reproducible(scale: np.float32, lowest: int, highest: int) -> np.float32:
         scale: Wanted.
         lowest, highest: Integers of the range's ends, counted from the zero point.
     """
+    double = float(scale)  # products of integers and a float32 are exact in double precision
     for _ in range(8):
-        low, high = np.float32(lowest * scale), np.float32(highest * scale)
-        again = np.float32((np.float64(high) - np.float64(low)) / (highest - lowest))
-        if again == scale:
+        low, high = float(np.float32(lowest * double)), float(np.float32(highest * double))
+        again = float(np.float32((high - low) / (highest - lowest)))
+        if again == double:
             break
-        scale = again
-    return scale
+        double = again
+    return np.float32(double)

@@ -11,7 +11,7 @@ from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph
 from mhmodels.export.graph.outputs import DEFAULT_OPTIONS, WriterOptions, graph_outputs, written_ops
 from mhmodels.export.quantisation.scheme import QuantisedGraph
-from mhmodels.export.writing.flatbuffer import serialise
+from mhmodels.export.writing.flatbuffer.serialise import serialise
 from mhmodels.export.writing.numerics import Integer, Numerics, Real
 from mhmodels.export.writing.operators import Emitter, emit
 from mhmodels.export.writing.records import FileModel, FileTensor

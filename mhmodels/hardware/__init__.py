@@ -84,7 +84,8 @@ _MODULE_OF = {
     "Capabilities": "capabilities", "PLACEMENT_SOCS": "placement.socs", "Placement": "placement.verdict",
     "PlacementSoc": "placement.socs", "RefusedOperator": "placement.verdict", "TimeRatio": "interleaved",
     "compare_files": "interleaved", "get_placement_soc": "placement.socs", "get_profile": "capabilities",
-    "place_file": "placement.placing", "profile_layers": "layers.profiling", "simulate": "roofline", "unsupported": "capabilities",
+    "place_file": "placement.placing", "profile_layers": "layers.profiling", "simulate": "roofline",
+    "unsupported": "capabilities",
 }  # fmt: skip
 
 __getattr__, __dir__ = lazy_names(__name__, _MODULE_OF)

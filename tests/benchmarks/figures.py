@@ -4,8 +4,8 @@ Three kinds of statements, so that a benchmark neither fails on another machine 
 
 * `report`: figures of this machine, with the target that was set for the machine where they were first measured. Not asserted.
 * `holds`: what is true on any machine at any speed: counts, sizes, equal results. Asserted always. A benchmark must have one.
-* `at_most`: a ratio of two times measured in turns, with a bootstrap interval, against a bar and a stated tolerance. Asserted in
-  the whole form only.
+* `at_most`: a ratio of two times measured in turns, with its interval (over processes for files, else over blocks), against a bar
+  and a stated tolerance. Asserted in the whole form only.
 
 `make bench` runs the whole form on a quiet machine. `make bench-short` runs every benchmark once, with small networks and without
 any assertion about time; CI runs it, so that a broken benchmark is seen.
@@ -62,7 +62,7 @@ class Figures:
         self.report(
             f"ratio {ratio.ratio:.3f} [{ratio.low:.3f}, {ratio.high:.3f}], {ratio.a_ms:.4g} against {ratio.b_ms:.4g} ms, "
             f"bar {bar} with a tolerance of {tolerance:.0%}",
-            ratio=ratio.ratio, low=ratio.low, high=ratio.high, a_ms=ratio.a_ms, b_ms=ratio.b_ms, blocks=ratio.blocks, bar=bar,
-            tolerance=tolerance,
+            ratio=ratio.ratio, low=ratio.low, high=ratio.high, a_ms=ratio.a_ms, b_ms=ratio.b_ms, blocks=ratio.blocks,
+            processes=ratio.processes, bar=bar, tolerance=tolerance,
         )  # fmt: skip
         assert SHORT or ratio.at_most(bar * (1 + tolerance))

@@ -107,6 +107,6 @@ def test_latency_against_the_stock_converter(
     for kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "ADD"):
         figures.holds(kinds[0].count(kind) <= kinds[1].count(kind) + 1, f"our file has no more {kind} than the converter's")
     ratio = benchmark.pedantic(
-        lambda: compare_files(ours, stock_files[fmt], f"host-cpu-{fmt}", blocks=choose(30, 20), runs=choose(10, 1)), rounds=1
+        lambda: compare_files(ours, stock_files[fmt], f"host-cpu-{fmt}", processes=choose(8, 2), runs=choose(10, 1)), rounds=1
     )
     figures.at_most(ratio, bar=1.02, tolerance=0.05)

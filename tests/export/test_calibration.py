@@ -12,8 +12,8 @@ import pytest
 
 from mhmodels.export.errors import ExportError
 from mhmodels.export.graph.operations import Graph
-from mhmodels.export.quantisation.calibration import METHODS, calibrate, check_method, choose, hold_out
-from mhmodels.export.quantisation.post_training import quantise_on_pictures
+from mhmodels.export.quantisation.calibration import METHODS, calibrate, check_method, choose, hold_out, ranges_by_method
+from mhmodels.export.quantisation.post_training import ObservedPictures, quantise_on_pictures
 from mhmodels.export.quantisation.scheme import calibrated_tensors
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures
@@ -81,11 +81,11 @@ def test_the_method_is_chosen_by_pictures_that_did_not_calibrate(graph: Graph, p
     calibrating, judge = hold_out(graph, pictures)
     judges = np.arange(len(pictures)) % 4 == 3
     np.testing.assert_array_equal(judge.images, pictures[judges])
-    chosen = choose(graph, calibrating, judge, "int8")
+    chosen = choose(graph, ranges_by_method(graph, calibrating, METHODS), judge, "int8")
     assert set(chosen.errors) == set(METHODS)
     best = min(chosen.errors, key=lambda method: chosen.errors[method])
     assert chosen.ranges == calibrate(graph, pictures[~judges], best)
-    made = quantise_on_pictures(graph, pictures, "auto", "int8")
+    made = quantise_on_pictures(ObservedPictures(graph, pictures), "auto", "int8")
     assert made.method.startswith(f"{best}, chosen")
     assert "4 held-out pictures" in made.method
     assert made.ranges == chosen.ranges
@@ -97,7 +97,8 @@ def test_an_outlier_makes_the_choice_leave_min_max(pictures: Any) -> None:
     outlying[0, 5:8, 5:8] = 300.0
     # Without the last stage, whose max pooling would spread the outlier over whole maps.
     graph = random_weights(msgspec.structs.replace(TINY, stages=TINY.stages[:3]))
-    errors = choose(graph, *hold_out(graph, outlying), "int8").errors
+    calibrating, judge = hold_out(graph, outlying)
+    errors = choose(graph, ranges_by_method(graph, calibrating, METHODS), judge, "int8").errors
     assert min(errors.values()) < 0.5 * errors["min-max"]
 
 

@@ -14,7 +14,7 @@ from mhmodels.export.graph.operations import Graph
 from mhmodels.export.opening.model_request import ModelRequest
 from mhmodels.export.options import ExportOptions
 from mhmodels.export.pipeline import export_model
-from mhmodels.export.quantisation.post_training import Corrections, quantise_on_pictures
+from mhmodels.export.quantisation.post_training import Corrections, ObservedPictures, quantise_on_pictures
 from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.manifest import load_manifest
 from mhmodels.preprocessing.pictures import sample_pictures
@@ -34,7 +34,7 @@ def simulated(graph: Graph, images: Any, fmt: Any, corrections: Corrections, jud
     """Logits of the fake-quantised network on other pictures than those that calibrated."""
     from mhmodels.export.quantisation.fake_quant import simulate
 
-    made = quantise_on_pictures(graph, images, None, fmt, corrections=corrections)
+    made = quantise_on_pictures(ObservedPictures(graph, images), None, fmt, corrections=corrections)
     return simulate(made.quantised, judged, ("logits",))["logits"]
 
 
@@ -65,8 +65,10 @@ def test_compensated_rounding_lowers_the_error_on_other_pictures(name: str) -> N
 
 def test_rounding_stays_on_the_grid_and_keeps_scales(pictures: Any) -> None:
     graph = random_weights(plain())
-    plainly = quantise_on_pictures(graph, pictures, None, "uint8").quantised
-    made = quantise_on_pictures(graph, pictures, None, "uint8", corrections=Corrections(rounding="compensated")).quantised
+    plainly = quantise_on_pictures(ObservedPictures(graph, pictures), None, "uint8").quantised
+    made = quantise_on_pictures(
+        ObservedPictures(graph, pictures), None, "uint8", corrections=Corrections(rounding="compensated")
+    ).quantised
     for name, kernel in made.kernels.items():
         assert kernel.quantisation == plainly.kernels[name].quantisation
         assert kernel.weights.dtype == plainly.kernels[name].weights.dtype
@@ -80,12 +82,16 @@ def test_auto_keeps_what_lowers_the_error(pictures: Any) -> None:
 
     graph = random_weights(plain())
     _, judge = hold_out(graph, pictures)
-    left = quantise_on_pictures(graph, pictures, "auto", "uint8", corrections=Corrections(False, False, "nearest"))
-    chosen = quantise_on_pictures(graph, pictures, "auto", "uint8", corrections=Corrections())
+    left = quantise_on_pictures(
+        ObservedPictures(graph, pictures), "auto", "uint8", corrections=Corrections(False, False, "nearest")
+    )
+    chosen = quantise_on_pictures(ObservedPictures(graph, pictures), "auto", "uint8", corrections=Corrections())
     assert judge.error(chosen.quantised) <= judge.error(left.quantised)
     assert (left.bias, left.rounding, left.equalisation) == (False, "nearest", {})
     assert "biases corrected and compensated rounding" in chosen.method
-    forced = quantise_on_pictures(graph, pictures, "auto", "uint8", corrections=Corrections(True, True, "nearest"))
+    forced = quantise_on_pictures(
+        ObservedPictures(graph, pictures), "auto", "uint8", corrections=Corrections(True, True, "nearest")
+    )
     assert forced.bias
     assert forced.equalisation
 

@@ -20,7 +20,7 @@ from mhmodels.export.quantisation.equalisation import (
     scaling_groups,
     upper_bounds,
 )
-from mhmodels.export.quantisation.post_training import Corrections, quantise_on_pictures
+from mhmodels.export.quantisation.post_training import Corrections, ObservedPictures, quantise_on_pictures
 from mhmodels.preprocessing.pictures import sample_pictures
 from tests.export.writer_helpers import TINY, random_weights
 
@@ -143,7 +143,9 @@ def test_unbalanced_channels_are_restored(fmt: Any) -> None:
     def error(corrections: Corrections) -> float:
         from mhmodels.export.quantisation.fake_quant import simulate
 
-        made = quantise_on_pictures(graph, images, None, fmt, "tensor" if fmt == "int8" else None, corrections=corrections)
+        made = quantise_on_pictures(
+            ObservedPictures(graph, images), None, fmt, "tensor" if fmt == "int8" else None, corrections=corrections
+        )
         return float(np.abs(simulate(made.quantised, images, ("logits",))["logits"] - expected).mean() / expected.std())
 
     assert error(Corrections(equalise=True)) < 0.25 * error(Corrections())

@@ -6,15 +6,11 @@ are built directly: the generated object interface would copy every weight twice
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
-
 import ai_edge_litert.schema_py_generated as schema
-import flatbuffers
 import numpy as np
-from numpy.typing import NDArray
 
 from mhmodels.export.errors import ExportError
+from mhmodels.export.writing.flatbuffer.tables import Form, TableBuilder
 from mhmodels.export.writing.records import FileModel, FileOperator, FileTensor, OperatorOptions, TensorQuantisation
 from mhmodels.export.writing.versions import oldest_runtime
 from mhmodels.tflite.schema import FILE_IDENTIFIER, SCHEMA_VERSION
@@ -23,8 +19,6 @@ DESCRIPTION = "mhmodels"
 SIGNATURE = "serving_default"
 MIN_RUNTIME_VERSION = "min_runtime_version"
 
-_FEW = 16
-"""Numbers up to which packing them takes less time than making an array of them."""
 _ALIGNMENT = 16  # schema.fbs: Buffer.data has force_align 16
 _LARGEST_FILE = 2**31 - 2**20  # offsets are signed 32 bits in places; a margin for the tables
 
@@ -39,15 +33,14 @@ def serialise(model: FileModel) -> bytes:
     total = sum(size + _ALIGNMENT for size, _ in sizes)
     if total > _LARGEST_FILE:
         raise ExportError(f"layer '{max(sizes)[1]}': the file's weights take {total} bytes, a TFLite file holds at most 2 GB")
-    # Room for everything at once: growing would copy all weights again each time.
-    builder = flatbuffers.Builder(total + 1024 * (len(model.tensors) + len(model.operators)) + 65536)
-    writer = _Writer(builder)
+    writer = _Writer(total + 1024 * (len(model.tensors) + len(model.operators)) + 65536)
+    builder = writer.builder
     # The builder works from the end of the file: what is created first lies last.
     buffers = writer.buffers(model)
     signature = writer.signature(model)
     subgraph, codes = writer.subgraph(model)
     metadata = writer.metadata(len(buffers) - 1)
-    description = builder.CreateString(DESCRIPTION)
+    description = writer.string(DESCRIPTION)
     operator_codes, subgraphs = writer.offsets(codes), writer.offsets([subgraph])
     signatures, all_metadata, all_buffers = writer.offsets([signature]), writer.offsets([metadata]), writer.offsets(buffers)
     schema.ModelStart(builder)
@@ -59,101 +52,30 @@ def serialise(model: FileModel) -> bytes:
     schema.ModelAddMetadata(builder, all_metadata)
     schema.ModelAddSignatureDefs(builder, signatures)
     builder.Finish(schema.ModelEnd(builder), FILE_IDENTIFIER)
-    return bytes(memoryview(builder.Bytes)[builder.Head() :])
+    return writer.content()
 
 
 def _bytes(tensor: FileTensor) -> int:
     return tensor.data.size * np.dtype(tensor.dtype).itemsize if tensor.data is not None else 0
 
 
-class _Form:
-    """The layout of tables that are written often, which the builder would find out anew, field by field, for each of them.
-
-    Args:
-        fields: Number of each field in the schema, and what it holds: `O` the offset of another table, `I` a 32-bit number, `B` a
-            byte. Fields that are left out have their default.
-    """
-
-    def __init__(self, **fields: tuple[int, str]) -> None:
-        codes = "".join(code for _, code in fields.values()).replace("O", "I")
-        self.struct = struct.Struct(f"<i{codes}{'x' * (-struct.calcsize('<' + codes) % 4)}")
-        places = [4 + struct.calcsize("<" + codes[:i]) for i in range(len(codes))]
-        self.offsets = [
-            (i, place) for i, (place, (_, code)) in enumerate(zip(places, fields.values(), strict=True)) if code == "O"
-        ]
-        slots = [0] * (1 + max(slot for slot, _ in fields.values()))
-        for place, (slot, _) in zip(places, fields.values(), strict=True):
-            slots[slot] = place
-        self.vtable = struct.pack(f"<{2 + len(slots)}H", 4 + 2 * len(slots), self.struct.size, *slots)
-
-
-_BUFFER = _Form(data=(0, "O"))
-_QUANTISATION = _Form(scale=(2, "O"), zero_point=(3, "O"), dimension=(6, "I"))
-_TENSOR = _Form(shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), dtype=(1, "B"), has_rank=(8, "B"))
-_QUANTISED_TENSOR = _Form(
+_BUFFER = Form(data=(0, "O"))
+_QUANTISATION = Form(scale=(2, "O"), zero_point=(3, "O"), dimension=(6, "I"))
+_TENSOR = Form(shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), dtype=(1, "B"), has_rank=(8, "B"))
+_QUANTISED_TENSOR = Form(
     shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), quantisation=(4, "O"), dtype=(1, "B"), has_rank=(8, "B")
 )  # fmt: skip
-_PLAIN_OPERATOR = _Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"))
-_OPERATOR = _Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"), options=(4, "O"), table=(3, "B"))
+_PLAIN_OPERATOR = Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"))
+_OPERATOR = Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"), options=(4, "O"), table=(3, "B"))
 
 
-class _Writer:
+class _Writer(TableBuilder):
     """Writes tables of the schema from the records; every method returns the offset of its table."""
 
-    def __init__(self, builder: flatbuffers.Builder) -> None:
-        self.builder = builder
-        self.vectors: dict[tuple[str, bytes], int] = {}
-        self.vtables: dict[_Form, int] = {}
+    def __init__(self, room: int) -> None:
+        """Begins an empty file of at most `room` bytes."""
+        super().__init__(room, _ALIGNMENT)
         self.options: dict[OperatorOptions, int] = {}
-
-    def table(self, form: _Form, *values: int) -> int:
-        """Writes a table of a known form, whose values are in the order of its fields, and returns its offset."""
-        builder = self.builder
-        if form not in self.vtables:
-            builder.Prep(2, len(form.vtable))
-            builder.head -= len(form.vtable)
-            builder.Bytes[builder.head : builder.head + len(form.vtable)] = form.vtable
-            self.vtables[form] = builder.Offset()
-        builder.Prep(4, form.struct.size)
-        builder.head -= form.struct.size
-        # Offsets count from the end of the file; the file holds the way from a field to what it points to.
-        here, content = int(builder.Offset()), list(values)
-        for field, place in form.offsets:
-            content[field] = here - place - values[field]
-        form.struct.pack_into(builder.Bytes, builder.head, self.vtables[form] - here, *content)
-        return here
-
-    def offsets(self, offsets: Sequence[int]) -> int:
-        """Writes a vector of tables and returns its offset."""
-        builder = self.builder
-        builder.StartVector(4, len(offsets), 4)
-        for offset in reversed(offsets):
-            builder.PrependUOffsetTRelative(offset)
-        return int(builder.EndVector())
-
-    def numbers(self, values: Sequence[int] | NDArray[np.generic], code: str) -> int:
-        """Writes a vector of numbers; equal ones (shapes, zero points) are written once.
-
-        Args:
-            values: The numbers.
-            code: Type as `struct` names it: `i` int32, `q` int64, `f` float32.
-        """
-        content = (
-            struct.pack(f"<{len(values)}{code}", *values) if len(values) < _FEW else np.asarray(values, f"<{code}").tobytes()
-        )
-        key = (code, content)
-        if key not in self.vectors:
-            self.vectors[key] = self._vector(content, struct.calcsize(f"<{code}"), len(values))
-        return self.vectors[key]
-
-    def _vector(self, content: bytes, itemsize: int, count: int) -> int:
-        """Writes a vector of numbers from its bytes; `CreateNumpyVector` takes three times as long for short ones."""
-        builder = self.builder
-        builder.StartVector(itemsize, count, itemsize)
-        builder.head -= len(content)
-        builder.Bytes[builder.head : builder.head + len(content)] = content
-        builder.vectorNumElems = count
-        return int(builder.EndVector())
 
     def buffers(self, model: FileModel) -> list[int]:
         """Writes the empty buffer of all activations, one buffer for each constant, and the buffer of the metadata."""
@@ -166,19 +88,12 @@ class _Writer:
         return [schema.BufferEnd(self.builder), *reversed(constants), metadata]
 
     def _buffer(self, tensor: FileTensor) -> int:
-        builder, size = self.builder, _bytes(tensor)
         assert tensor.data is not None
-        builder.StartVector(1, size, _ALIGNMENT)
-        builder.head -= size
-        # Transposition and conversion write straight into the file.
-        content = np.frombuffer(builder.Bytes, tensor.dtype, tensor.data.size, builder.head)
-        np.copyto(content.reshape(tensor.data.shape), tensor.data, casting="unsafe")
-        builder.vectorNumElems = size
-        return self.table(_BUFFER, builder.EndVector())
+        return self.table(_BUFFER, self.constant(tensor.data, np.dtype(tensor.dtype), _ALIGNMENT))
 
     def metadata(self, buffer: int) -> int:
         """Writes the entry that names the buffer of the metadata."""
-        name = self.builder.CreateString(MIN_RUNTIME_VERSION)
+        name = self.string(MIN_RUNTIME_VERSION)
         schema.MetadataStart(self.builder)
         schema.MetadataAddName(self.builder, name)
         schema.MetadataAddBuffer(self.builder, buffer)
@@ -192,7 +107,7 @@ class _Writer:
         for tensor in model.tensors:
             buffer += tensor.data is not None
             tensors.append(self._tensor(tensor, buffer if tensor.data is not None else 0))
-        name = self.builder.CreateString("main")
+        name = self.string("main")
         all_tensors, all_operators = self.offsets(tensors), self.offsets(operators)
         inputs, outputs = self.numbers(model.inputs, "i"), self.numbers(model.outputs, "i")
         schema.SubGraphStart(self.builder)
@@ -229,7 +144,7 @@ class _Writer:
         return self.options[options]
 
     def _tensor(self, tensor: FileTensor, buffer: int) -> int:
-        shape, name = self.numbers(tensor.shape, "i"), self.builder.CreateString(tensor.name)
+        shape, name = self.numbers(tensor.shape, "i"), self.string(tensor.name)
         kind = getattr(schema.TensorType, tensor.dtype.upper())
         if tensor.quantisation is None:
             return self.table(_TENSOR, shape, buffer, name, kind, True)
@@ -238,14 +153,14 @@ class _Writer:
     def _quantisation(self, quantisation: TensorQuantisation) -> int:
         scale = self.numbers(quantisation.scale, "f")
         channels = len(quantisation.scale)
-        zero_point = self.numbers(np.full(channels, quantisation.zero_point, np.int64), "q")
+        zero_point = self.numbers((quantisation.zero_point,) * channels, "q")
         return self.table(_QUANTISATION, scale, zero_point, quantisation.dimension)
 
     def signature(self, model: FileModel) -> int:
         """Writes the signature, by whose names callers find inputs and outputs."""
         inputs = self.offsets([self._named(n, t) for n, t in zip(model.input_names, model.inputs, strict=True)])
         outputs = self.offsets([self._named(n, t) for n, t in zip(model.output_names, model.outputs, strict=True)])
-        key = self.builder.CreateString(SIGNATURE)
+        key = self.string(SIGNATURE)
         schema.SignatureDefStart(self.builder)
         schema.SignatureDefAddInputs(self.builder, inputs)
         schema.SignatureDefAddOutputs(self.builder, outputs)
@@ -253,7 +168,7 @@ class _Writer:
         return int(schema.SignatureDefEnd(self.builder))
 
     def _named(self, name: str, tensor: int) -> int:
-        text = self.builder.CreateString(name)
+        text = self.string(name)
         schema.TensorMapStart(self.builder)
         schema.TensorMapAddName(self.builder, text)
         schema.TensorMapAddTensorIndex(self.builder, tensor)
