@@ -26,7 +26,7 @@ class BenchmarkResult(NamedTuple):
     warmup_runs: int | None
 
 
-class Placement(NamedTuple):
+class DelegatedNodes(NamedTuple):
     """Where the nodes of the primary graph ran.
 
     Attributes:
@@ -56,7 +56,7 @@ def read_result(data: bytes) -> BenchmarkResult:
     return BenchmarkResult(latency, runs.get(2), runs.get(3))
 
 
-def read_placement(data: bytes) -> Placement:
+def read_placement(data: bytes) -> DelegatedNodes:
     """Decodes ModelRuntimeDetails: the number of nodes, and those that delegates replaced.
 
     Raises:
@@ -80,7 +80,7 @@ def read_placement(data: bytes) -> Placement:
             elif number == 2:
                 replaced += 1 if isinstance(value, int) else _varints(value)
         delegated[name] = delegated.get(name, 0) + replaced
-    return Placement(total, delegated)
+    return DelegatedNodes(total, delegated)
 
 
 def _varints(packed: int | float | bytes) -> int:

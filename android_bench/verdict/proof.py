@@ -14,7 +14,7 @@ from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.delegates.table import CPU_KERNELS, KERNELS_BY_NAME, KNOWN_KERNELS
 from mhmodels.android_bench.output.latency import UnclearOutputError
 from mhmodels.android_bench.output.parsing import Replaced, ToolOutput
-from mhmodels.android_bench.output.protos import Placement
+from mhmodels.android_bench.output.protos import DelegatedNodes
 
 REFERENCE = "nnapi-reference"
 # No file that a phone can load has more nodes.
@@ -36,7 +36,7 @@ class DelegatedShare(NamedTuple):
     total: int | None = None
 
 
-def find_share(choice: DelegateChoice, output: ToolOutput, placement: Placement | None) -> DelegatedShare:
+def find_share(choice: DelegateChoice, output: ToolOutput, placement: DelegatedNodes | None) -> DelegatedShare:
     """Finds out how much of the network ran on the delegate.
 
     Args:
@@ -74,7 +74,7 @@ def find_share(choice: DelegateChoice, output: ToolOutput, placement: Placement 
     return DelegatedShare("some", f"{counts} on the delegate, the rest on the CPU", delegated, total)
 
 
-def _plain(choice: DelegateChoice, output: ToolOutput, placement: Placement | None) -> DelegatedShare:
+def _plain(choice: DelegateChoice, output: ToolOutput, placement: DelegatedNodes | None) -> DelegatedShare:
     """TFLite's own kernels: the tool must say that no delegate is used, and none may be."""
     _check_must(choice, output)
     took = [*_applied_others(choice, output), *output.created]
@@ -117,7 +117,7 @@ def _check_accelerator(choice: DelegateChoice, output: ToolOutput) -> None:
         )
 
 
-def _check_others(choice: DelegateChoice, output: ToolOutput, placement: Placement | None, complete: bool) -> None:
+def _check_others(choice: DelegateChoice, output: ToolOutput, placement: DelegatedNodes | None, complete: bool) -> None:
     """Checks that nothing else took nodes, except what runs on the CPU where the delegate took only a part."""
     ours = kernels_of(choice)
     others = _applied_others(choice, output)
@@ -136,7 +136,7 @@ def _applied_others(choice: DelegateChoice, output: ToolOutput) -> list[str]:
     return [name for name, how in output.applied.items() if how != "not" and name not in choice.delegate.proof.names]
 
 
-def _takers(output: ToolOutput, placement: Placement | None) -> list[tuple[str, int]]:
+def _takers(output: ToolOutput, placement: DelegatedNodes | None) -> list[tuple[str, int]]:
     """Number of nodes by name of the kernel that took them, from every source."""
     found = [(entry.kernel, entry.nodes) for entry in output.replaced]
     found += [(name, nodes) for name, (nodes, _) in output.simple.items()]
@@ -158,7 +158,7 @@ def _named(name: str, patterns: Iterable[str]) -> bool:
     return any(re.fullmatch(pattern, name) for pattern in patterns)
 
 
-def _nodes(choice: DelegateChoice, output: ToolOutput, placement: Placement | None) -> tuple[int | None, int | None]:
+def _nodes(choice: DelegateChoice, output: ToolOutput, placement: DelegatedNodes | None) -> tuple[int | None, int | None]:
     """Nodes on the delegate and all nodes, from the most exact source that tells; None if two sources contradict each other."""
     ours = kernels_of(choice)
     _check_order(output.replaced)

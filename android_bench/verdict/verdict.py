@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mhmodels.android_bench.delegates.delegate import DelegateChoice
 from mhmodels.android_bench.output.latency import Latency, UnclearOutputError, check_plausible, read_latency
 from mhmodels.android_bench.output.parsing import ToolOutput, parse_output
-from mhmodels.android_bench.output.protos import BenchmarkResult, Placement
+from mhmodels.android_bench.output.protos import BenchmarkResult, DelegatedNodes
 from mhmodels.android_bench.transport.phone import ToolRun
 from mhmodels.android_bench.verdict.proof import find_share
 
@@ -114,7 +114,7 @@ class Verdict(NamedTuple):
 
 
 def decide(
-    run: ToolRun, choice: DelegateChoice, *, result: BenchmarkResult | None = None, placement: Placement | None = None
+    run: ToolRun, choice: DelegateChoice, *, result: BenchmarkResult | None = None, placement: DelegatedNodes | None = None
 ) -> Verdict:
     """Judges a run.
 

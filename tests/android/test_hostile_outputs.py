@@ -10,7 +10,7 @@ import pytest
 
 from mhmodels.android_bench.output.parsing import parse_output
 from mhmodels.android_bench.output.profile import parse_profile
-from mhmodels.android_bench.output.protos import BenchmarkResult, Placement, read_placement, read_result
+from mhmodels.android_bench.output.protos import BenchmarkResult, DelegatedNodes, read_placement, read_result
 from mhmodels.android_bench.transport.lines import clean, without_controls
 from mhmodels.android_bench.verdict.verdict import RunStatus
 from mhmodels.errors import FileFormatError
@@ -209,13 +209,13 @@ def test_a_result_file_beside_the_text(field: str, value: float) -> None:
     ],
 )
 def test_more_nodes_than_the_network_has(delegated: dict[str, int], total: int) -> None:
-    verdict = judge("gpu-opencl", generation(4, [G]), CL, placement=Placement(total, delegated))
+    verdict = judge("gpu-opencl", generation(4, [G]), CL, placement=DelegatedNodes(total, delegated))
     assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None), verdict.reason
 
 
 def test_placement_and_text_contradict_each_other() -> None:
     said = CL + replacing(5, 31, "TfLiteGpuDelegateV2")
-    verdict = judge("gpu-opencl", generation(4, [G]), said, placement=Placement(31, {"TfLiteGpuDelegateV2": 31}))
+    verdict = judge("gpu-opencl", generation(4, [G]), said, placement=DelegatedNodes(31, {"TfLiteGpuDelegateV2": 31}))
     assert (verdict.status, verdict.latency) == (RunStatus.UNKNOWN, None), verdict.reason
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mhmodels.android_bench.delegates.catalogue import Delegates
 from mhmodels.android_bench.output.parsing import OutputParser, parse_output
-from mhmodels.android_bench.output.protos import Placement, read_placement, read_result
+from mhmodels.android_bench.output.protos import DelegatedNodes, read_placement, read_result
 from mhmodels.android_bench.transport.phone import ToolRun
 from mhmodels.android_bench.verdict.verdict import EVIDENCE, RunStatus, Verdict, decide
 from mhmodels.errors import FileFormatError
@@ -375,7 +375,7 @@ def test_litert() -> None:
     assert short.latency.value == 56.01
     zero = (block[1] + block[2]).replace(b"56.01", b"0.00").replace(b"55.02", b"0.00")
     assert judge("litert-gpu", zero, all_of_it).latency is None
-    placed = judge("litert-npu", litert(), placement=Placement(31, {"DispatchDelegate": 30}))
+    placed = judge("litert-npu", litert(), placement=DelegatedNodes(31, {"DispatchDelegate": 30}))
     assert (placed.status, placed.delegated, placed.total) == (RunStatus.PARTIAL, 30, 31)
 
 
@@ -418,7 +418,7 @@ def node(number: int, kernel: str = "", replaced: int = 0) -> bytes:
 def test_where_the_nodes_ran() -> None:
     graph = b"".join(node(i) for i in range(8)) + node(8, "TfLiteGpuDelegateV2", 5) + node(9, "TfLiteXNNPackDelegate", 2)
     info_file = message(1, b"m") + message(2, graph)
-    assert read_placement(info_file) == Placement(8, {"TfLiteGpuDelegateV2": 5, "TfLiteXNNPackDelegate": 2})
+    assert read_placement(info_file) == DelegatedNodes(8, {"TfLiteGpuDelegateV2": 5, "TfLiteXNNPackDelegate": 2})
     verdict = judge("gpu-opencl", generation(4, [PART.format("GPU", 1)]), OPENCL, placement=read_placement(info_file))
     assert (verdict.status, verdict.delegated, verdict.total) == (RunStatus.PARTIAL, 5, 8)
     lying = judge("gpu-opencl", generation(4, [FULL.format("GPU")]), OPENCL, placement=read_placement(info_file))

@@ -10,7 +10,7 @@ import ai_edge_litert.schema_py_generated as schema
 import numpy as np
 
 from mhmodels.export.errors import ExportError
-from mhmodels.export.writing.flatbuffer.tables import Form, TableBuilder
+from mhmodels.export.writing.flatbuffer.tables import TableBuilder, TableForm
 from mhmodels.export.writing.records import FileModel, FileOperator, FileTensor, OperatorOptions, TensorQuantisation
 from mhmodels.export.writing.versions import oldest_runtime
 from mhmodels.tflite.schema import FILE_IDENTIFIER, SCHEMA_VERSION
@@ -59,14 +59,14 @@ def _bytes(tensor: FileTensor) -> int:
     return tensor.data.size * np.dtype(tensor.dtype).itemsize if tensor.data is not None else 0
 
 
-_BUFFER = Form(data=(0, "O"))
-_QUANTISATION = Form(scale=(2, "O"), zero_point=(3, "O"), dimension=(6, "I"))
-_TENSOR = Form(shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), dtype=(1, "B"), has_rank=(8, "B"))
-_QUANTISED_TENSOR = Form(
+_BUFFER = TableForm(data=(0, "O"))
+_QUANTISATION = TableForm(scale=(2, "O"), zero_point=(3, "O"), dimension=(6, "I"))
+_TENSOR = TableForm(shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), dtype=(1, "B"), has_rank=(8, "B"))
+_QUANTISED_TENSOR = TableForm(
     shape=(0, "O"), buffer=(2, "I"), name=(3, "O"), quantisation=(4, "O"), dtype=(1, "B"), has_rank=(8, "B")
 )  # fmt: skip
-_PLAIN_OPERATOR = Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"))
-_OPERATOR = Form(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"), options=(4, "O"), table=(3, "B"))
+_PLAIN_OPERATOR = TableForm(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"))
+_OPERATOR = TableForm(code=(0, "I"), inputs=(1, "O"), outputs=(2, "O"), options=(4, "O"), table=(3, "B"))
 
 
 class _Writer(TableBuilder):

@@ -21,7 +21,7 @@ _ROWS = 512
 """Rows that are transposed at a time: what is read of them stays in the first cache, which takes two thirds of the time."""
 
 
-class Form:
+class TableForm:
     """The layout of tables that are written often, which the builder would find out anew, field by field, for each of them.
 
     Args:
@@ -69,10 +69,10 @@ class TableBuilder:
         self.builder.Bytes, self.builder.head = mmap.mmap(-1, room), room
         self.builder.minalign = alignment
         self._vectors: dict[tuple[str, bytes], int] = {}
-        self._vtables: dict[Form, int] = {}
+        self._vtables: dict[TableForm, int] = {}
         self._constants: list[_Constant] = []
 
-    def table(self, form: Form, *values: int) -> int:
+    def table(self, form: TableForm, *values: int) -> int:
         """Writes a table of a known form, whose values are in the order of its fields."""
         if form not in self._vtables:
             self._vtables[form] = self._reserve(len(form.vtable), 2)
