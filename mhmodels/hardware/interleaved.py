@@ -132,6 +132,7 @@ def compare_files(
     blocks: int = MINIMUM_BLOCKS,
     runs: int = 10,
     threads: int = 1,
+    undisturbed: bool = False,
 ) -> TimeRatio:
     """Time of one .tflite file over that of another on this machine's CPU, both loaded at the same time on the same core.
 
@@ -141,6 +142,8 @@ def compare_files(
         blocks: Number of blocks of each file, at least 20.
         runs: Number of inferences in a block.
         threads: Threads of the runtime.
+        undisturbed: Whether only the fastest inference of each block counts, by the time for which its thread had its core (with
+            several threads, by its whole time). Other processes then hardly widen the interval.
 
     Raises:
         FileFormatError: A file is damaged or of another format.
@@ -171,5 +174,16 @@ def compare_files(
             check_format(job, hardware)
             xnnpack = hardware.configuration["kernels"] == "XNNPACK"
             sessions.append(stack.enter_context(HostSession(job.path, xnnpack=xnnpack, threads=threads)))
-        first, second = sessions
-        return interleaved_ratio(lambda: first.block(runs), lambda: second.block(runs), blocks=blocks)
+        first, second = (_timer(session, runs, undisturbed=undisturbed) for session in sessions)
+        return interleaved_ratio(first, second, blocks=blocks)
+
+
+def _timer(session: HostSession, runs: int, *, undisturbed: bool) -> BlockTimer:
+    """Makes a block out of a session: all its timings, or its fastest one."""
+
+    def block() -> Sequence[float]:
+        """Timings in ms."""
+        times = session.block(runs)
+        return [min(session.own_ms or times)] if undisturbed else times
+
+    return block
