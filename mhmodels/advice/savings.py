@@ -141,7 +141,7 @@ def _estimated(result: ChangeResult, profile: LayerProfile, _: Job, changed: Job
 
 def _measured(result: ChangeResult, profile: LayerProfile, job: Job, changed: Job, entry: HardwareEntry) -> ChangeResult:
     """Times the changed network and the network itself in turns, so that both meet the same disturbances."""
-    ratio = compare_files(changed.path, job.path, entry.hardware.id, threads=job.threads, runs=RUNS)
+    ratio = compare_files(changed.path, job.path, entry.hardware.id, threads=job.threads, runs=RUNS, undisturbed=True)
     total = profile.total
     saves, low, high = (total * (1 - value) for value in (ratio.ratio, ratio.high, ratio.low))
     return msgspec.structs.replace(

@@ -41,24 +41,37 @@ def print_advice(advice: Advice, top: int) -> None:
 
 
 def _layer_table(advice: Advice, top: int) -> Table:
+    """The costliest layers: with what limits them where the tool tells that, else with the standard errors of their costs."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     profile, shapes = advice.profile, {shape.name: shape for shape in advice.shapes}
+    told = any(layer.bound for layer in profile.layers)
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     table.add_column("", justify="right")
     table.add_column("layer", max_width=24, no_wrap=True, overflow="ellipsis")
-    for name in ("operation", "output", profile.unit, "share", "limit", "MAC use"):
+    for name in ("operation", "output", profile.unit, "share", *(("limit", "MAC use") if told else ("std. error",))):
         table.add_column(name, justify="left" if name in ("operation", "output", "limit") else "right", no_wrap=True)
     for number, layer in enumerate(profile.costliest(top), 1):
         shape = shapes.get(layer.name)
-        use = "" if layer.utilisation is None else f"{layer.utilisation:.0%}"
+        last = (_limit(layer), _percent(layer.utilisation)) if told else (_error(layer),)
         table.add_row(
-            str(number), escape(layer.name), operation(layer, shape), output(shape), cost(layer), f"{layer.share:.1%}",
-            (layer.memory or layer.bound).removeprefix("off-chip ").removeprefix("on-chip "), use,
-        )  # fmt: skip
+            str(number), escape(layer.name), operation(layer, shape), output(shape), cost(layer), f"{layer.share:.1%}", *last
+        )
     return table
+
+
+def _limit(layer: LayerCost) -> str:
+    return (layer.memory or layer.bound).removeprefix("off-chip ").removeprefix("on-chip ")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.0%}"
+
+
+def _error(layer: LayerCost) -> str:
+    return "" if layer.standard_error is None else f"{layer.standard_error:.4f}"
 
 
 def operation(layer: LayerCost, shape: FileLayer | None) -> str:
@@ -75,7 +88,7 @@ def output(shape: FileLayer | None) -> str:
 
 
 def cost(layer: LayerCost) -> str:
-    """The cost of a layer with the digits that its standard error leaves."""
+    """The cost of a layer, in ms or cycles."""
     return f"{layer.cost:.3f}" if layer.cost < 100 else f"{layer.cost:.0f}"
 
 
@@ -111,10 +124,10 @@ def _change_table(changes: Sequence[ChangeResult], unit: str) -> Table:
     table.add_column("block", no_wrap=True)
     table.add_column("change", ratio=1)
     measured = any(change.low is not None for change in changes)
-    for name in (f"saves {unit}", *(["95 % interval"] if measured else []), "share", "MAdds M", "params k"):
+    for name in (f"saves {unit}", *(["95 % in"] if measured else []), "share", "MAdds M", "params k"):
         table.add_column(name, justify="right", no_wrap=True)
     for change in changes:
-        spread = "" if change.low is None or change.high is None else f"{change.low:.2f} to {change.high:.2f}"
+        spread = "" if change.low is None or change.high is None else f"{change.low:.2f}..{change.high:.2f}"
         table.add_row(
             change.block, _short(change.text), f"{change.saves:.3f}", *([spread] if measured else []),
             f"{change.saves_share:.1%}", signed(change.madds, 1e6), signed(change.params, 1e3),

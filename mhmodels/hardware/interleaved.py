@@ -11,7 +11,6 @@ narrow for a statement on files.
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import statistics
@@ -183,6 +182,7 @@ def compare_files(
     blocks: int = MINIMUM_BLOCKS,
     runs: int = 10,
     threads: int = 1,
+    undisturbed: bool = False,
 ) -> TimeRatio:
     """Time of one .tflite file over that of another on this machine's CPU, on the same core.
 
@@ -196,6 +196,8 @@ def compare_files(
         blocks: Number of blocks of each file in each process, at least 20.
         runs: Number of inferences in a block.
         threads: Threads of the runtime.
+        undisturbed: Whether only the fastest inference of each block counts, by the time for which its thread had its core (with
+            several threads, by its whole time). Other processes then hardly widen the interval.
 
     Raises:
         FileFormatError: A file is damaged or of another format.
@@ -232,7 +234,7 @@ def compare_files(
             order = (0, 1) if turn % 2 == 0 else (1, 0)
             with ExitStack() as stack:
                 sessions = {i: stack.enter_context(HostSession(jobs[i].path, xnnpack=xnnpack, threads=threads)) for i in order}
-                timers: list[BlockTimer] = [functools.partial(sessions[i].block, runs) for i in order]
+                timers = [_timer(sessions[i], runs, undisturbed=undisturbed) for i in order]
                 pair = interleaved_ratio(*timers, blocks=blocks)
             pairs.append(pair if order == (0, 1) else _swapped(pair))
         return ratio_over_processes(pairs)
@@ -243,3 +245,14 @@ def _swapped(pair: TimeRatio) -> TimeRatio:
     return msgspec.structs.replace(
         pair, ratio=1 / pair.ratio, low=1 / pair.high, high=1 / pair.low, a_ms=pair.b_ms, b_ms=pair.a_ms
     )
+
+
+def _timer(session: HostSession, runs: int, *, undisturbed: bool) -> BlockTimer:
+    """Makes a block out of a session: all its timings, or its fastest one."""
+
+    def block() -> Sequence[float]:
+        """Timings in ms."""
+        times = session.block(runs)
+        return [min(session.own_ms or times)] if undisturbed else times
+
+    return block

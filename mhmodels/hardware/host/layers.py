@@ -6,7 +6,8 @@ time whole runs, but the error of a difference of two runs is larger than most l
 
 Short blocks with and without the profiler alternate, so that the sum of the layers can be compared with a latency that the
 profiler did not lengthen. A disturbance only slows down, and it is often shorter than an inference, so the fastest quarter of
-the times of each operator counts, and the fastest quarter of the inferences without the profiler.
+the times of each operator counts, and the fastest quarter of the inferences without the profiler, by the time for which their
+thread had its core.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ BLOCKS, LEAST_BLOCKS, RUNS = 40, 5, 5
 """Number of blocks of each kind, smallest number of them, and largest number of inferences in a block."""
 BLOCK_S, SESSION_S = 0.25, 60.0
 """Seconds that a block should take, and seconds after which no further block begins."""
-_FASTEST = 0.25
+_FASTEST, _PARTS = 0.25, 4
 _APART = 0.1
 """Largest difference between the sum over the layers and the total, relative, that is no disturbance."""
 _AGAIN = "run this again on a quiet machine"
@@ -118,7 +119,7 @@ def profiled_runs(job: Job, content: TFLiteFile, *, xnnpack: bool) -> ProfiledRu
         raise MeasurementError(f"{job.path}: two blocks ran different operators, so that their times cannot be compared")
     times = [ns for block in plain for ns in block["ns"]]
     rows = [us for block in profiled for us in block["us"]]
-    timed = [_timed(name, fastest([row[place] for row in rows])) for place, name in enumerate(operators)]
+    timed = [_timed(name, [row[place] for row in rows]) for place, name in enumerate(operators)]
     return ProfiledRuns(
         operators=tuple(timed),
         total_ms=statistics.fmean(fastest(times)) / 1e6,
@@ -139,7 +140,12 @@ def fastest(times: Sequence[int]) -> list[int]:
 
 
 def _timed(name: Sequence[object], times_us: Sequence[int]) -> ProfiledOperator:
-    """The mean time of an operator: the profiler counts whole microseconds, so that a mean is finer than a median."""
-    error = statistics.stdev(times_us) / math.sqrt(len(times_us)) if len(times_us) > 1 else 0.0
+    """The mean of the fastest quarter: the profiler counts whole microseconds, so that a mean is finer than a median.
+
+    The standard error comes from the same means of four parts of the times.
+    """
+    parts = [statistics.fmean(fastest(times_us[start::_PARTS])) for start in range(min(_PARTS, len(times_us)))]
+    error = statistics.stdev(parts) / math.sqrt(len(parts)) if len(parts) > 1 else 0.0
     tag, delegated, index = name
-    return ProfiledOperator(str(tag), bool(delegated), int(str(index)), statistics.fmean(times_us) / 1e3, error / 1e3)
+    middle = statistics.fmean(fastest(times_us))
+    return ProfiledOperator(str(tag), bool(delegated), int(str(index)), middle / 1e3, error / 1e3)

@@ -66,6 +66,7 @@ class ProfiledModel:
 
         folder = os.path.dirname(ai_edge_litert.__file__)  # noqa: PTH120
         self.library = ctypes.CDLL(os.path.join(folder, "libLiteRt.so"))  # noqa: PTH118
+        self.alone = settings["threads"] == 1
         self.environment = self.made("LiteRtCreateEnvironment", 0, None)
         self.model = self.made("LiteRtCreateModelFromFile", self.environment, ctypes.c_char_p(os.fsencode(settings["path"])))
         options = self.made("LiteRtCreateOptions")
@@ -134,22 +135,23 @@ class ProfiledModel:
         self.call("LiteRtUnlockTensorBuffer", buffer)
 
     def run(self) -> int:
-        """Time in ns of one inference."""
-        start = time.perf_counter_ns()
+        """Time in ns of one inference: that for which this thread had its core, if it is the only one."""
+        clock = time.thread_time_ns if self.alone else time.perf_counter_ns
+        start = clock()
         self.call(
             "LiteRtRunCompiledModel", self.compiled, ctypes.c_size_t(0), ctypes.c_size_t(len(self.inputs)), self.inputs,
             ctypes.c_size_t(len(self.outputs)), self.outputs,
         )  # fmt: skip
-        return time.perf_counter_ns() - start
+        return clock() - start
 
     def block(self, runs: int, *, profiled: bool) -> dict[str, object]:
         """Times inferences: `ns` of each; with the profiler also `operators` and, for each inference, their times `us`.
 
-        `pace_ns` is the slower pace of this core of before and after the block.
+        `pace_ns` is the faster pace of this core of before and after the block.
         """
         before = pace_ns()
         answer = self.profiled(runs) if profiled else {"ns": [self.run() for _ in range(runs)]}
-        return {**answer, "pace_ns": max(before, pace_ns())}
+        return {**answer, "pace_ns": min(before, pace_ns())}
 
     def profiled(self, runs: int) -> dict[str, object]:
         """Times inferences with the profiler."""
