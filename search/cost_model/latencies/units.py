@@ -21,6 +21,9 @@ OTHER_UNIT = 10**1.5
 """Ratio to known latencies above which another unit (factor 1000) is more likely than ms."""
 _UNITS = {-1: "seconds", 1: "microseconds", 2: "nanoseconds"}
 """Unit by the power of 1000 of the ratio."""
+FASTER_THAN_KNOWN = 4.0
+"""Ratio by which other hardware may be faster than the fastest one with a shipped cost model, which is a phone's NPU (Hexagon).
+Latencies of slower hardware in seconds are further below it."""
 LOOKED_UP = 200
 """Number of networks to look up in the store."""
 
@@ -31,12 +34,14 @@ class _KnownLatencies(NamedTuple):
     Attributes:
         source: Where they come from, for people.
         same_hardware: Whether they are of the same hardware.
+        least: Smallest ratio that milliseconds can have.
         ratio: Median ratio of the data to them.
     """
 
     source: str
     same_hardware: bool
     ratio: float
+    least: float = 1 / OTHER_UNIT
 
 
 def unit_doubt(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: str, store: Store | None = None) -> str:
@@ -56,9 +61,10 @@ def unit_doubt(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: s
     judges = [one for one in known if one.same_hardware] or known
     # Hardware differs in speed as well, so the most similar of several decides.
     nearest = min(judges, key=lambda one: abs(np.log(one.ratio)), default=None)
-    if nearest is None or 1 / OTHER_UNIT <= nearest.ratio <= OTHER_UNIT:
+    if nearest is None or nearest.least <= nearest.ratio <= OTHER_UNIT:
         return ""
-    unit = _UNITS.get(round(np.log10(nearest.ratio) / 3), "another unit")
+    exponent = round(np.log10(nearest.ratio) / 3) or (-1 if nearest.ratio < 1 else 1)
+    unit = _UNITS.get(exponent, "another unit")
     return (
         f"the latencies are {nearest.ratio:.3g} times those of {nearest.source} for the same networks (median): they are "
         f"probably in {unit}, expected milliseconds; convert them, or check the hardware id"
@@ -72,7 +78,8 @@ def _known(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: str, 
         except MhmodelsError:
             continue  # of another version of the space
         source = f"the cost model of {name} that comes with the package"
-        yield _KnownLatencies(source, name == hardware, float(np.median(ms / predicted)))
+        least = 1 / OTHER_UNIT if name == hardware else 1 / FASTER_THAN_KNOWN
+        yield _KnownLatencies(source, name == hardware, float(np.median(ms / predicted)), least)
     if not shipped_hardware(space):
         yield from _collected(space, encodings, ms, hardware)
     if store is not None and isinstance(space, ArchitectureSpace):
