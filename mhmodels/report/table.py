@@ -137,7 +137,7 @@ def _footnotes(comparison: Comparison, paper: bool) -> Iterator[str]:
     if any(weights == RANDOM_WEIGHTS for row in rows for weights in row.weights.values()):
         yield (
             f"Files carry random weights ({RANDOM_WEIGHTS}): good for latency only; "
-            "trained ones can move an estimate by 12 to 17 %."
+            "trained ones can move an estimate by 12 to 19 %."
         )
     if paper:
         yield "Pixel 4: as printed in arXiv 2008.08178, Table 1: mean and worst of CPU float, CPU uint8, GPU, DSP and EdgeTPU."
