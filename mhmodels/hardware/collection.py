@@ -21,6 +21,7 @@ HARDWARE_SETS: Mapping[str, tuple[str, ...]] = {
 
 BUILT_IN_FAMILIES = {
     "host": "mhmodels.hardware.host.runner",
+    "gpu": "mhmodels.hardware.gpu.runner",
     "vela": "mhmodels.hardware.vela.runner",
     "hexagon": "mhmodels.hardware.hexagon.runner",
     "rknn": "mhmodels.hardware.rknn.runner",

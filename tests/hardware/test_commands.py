@@ -131,7 +131,7 @@ def test_nothing_but_hardware_is_wrong_usage() -> None:
 def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = json.loads(CliRunner().invoke(hardware, ["--json"]).stdout)["hardware"]
     assert tuple(row["id"] for row in rows if row["default"]) == DEFAULT_HARDWARE
-    vendors = {row["id"] for row in rows if "hardware install" in row["reason"]}
+    vendors = {row["id"] for row in rows if "hardware install" in row["reason"] or "needs a GPU" in row["reason"]}
     assert all(bool(row["environment"]) is row["available"] is (row["id"] not in vendors) for row in rows)
     assert not vendors & set(DEFAULT_HARDWARE)
     monkeypatch.setattr(vela.importlib.util, "find_spec", lambda name: None if name == "ethosu.vela" else object())
