@@ -244,7 +244,7 @@ def test_the_command_on_a_file_says_why_it_tries_no_changes(network: Architectur
         (("nosuch", "--hardware", HARDWARE), 1, "unknown model 'nosuch'"),
         (("nosuch.tflite", "--hardware", HARDWARE), 1, "nosuch.tflite: cannot be read"),
         (("text.txt", "--hardware", HARDWARE), 1, "text.txt: not a TFLite file"),
-        (("text.onnx", "--hardware", HARDWARE), 1, "an ONNX file, expected a TFLite file"),
+        (("text.onnx", "--hardware", HARDWARE), 1, "ONNX file"),
         (("float.tflite", "--hardware", "host-cpu-int8"), 1, "computes in float32, but host-cpu-int8 takes int8 files"),
         (("float.tflite", "--hardware", HARDWARE), 1, f"{HARDWARE} does not run 'float' as a whole, so its layers have no costs"),
         (("multi_max", "--hardware", HARDWARE, "--png", "a.gif"), 2, "expected a name that ends with .png or .svg"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import msgspec
 
@@ -22,10 +21,10 @@ from mhmodels.hardware import (
     prepare,
     profile_layers,
 )
-from mhmodels.hardware.layers.file_layers import FileLayer, file_layers
+from mhmodels.hardware.layers.file_layers import FileLayer
 from mhmodels.hardware.layers.profiling import layer_profiler
+from mhmodels.hardware.layers.reading import read_layers
 from mhmodels.system.temporary import temporary_folder
-from mhmodels.tflite.file import read_tflite
 
 TOP = 10
 _FILE = (
@@ -73,8 +72,9 @@ def advise(
     """Finds the layers of a network that cost most on a hardware, and what changing their blocks would save.
 
     Args:
-        target: Network, which gets random weights; or the path of a .tflite file, which is only profiled.
-        hardware_id: Identifier of hardware that tells the cost of layers, such as `ethos-u65-256` or `host-cpu-int8`.
+        target: Network, which gets random weights; or the path of a .tflite or .onnx file, which is only profiled.
+        hardware_id: Identifier of hardware that tells the cost of layers, such as `ethos-u65-256`, `host-cpu-int8` or
+            `rknn-rk3588`.
         top: Number of layers to say something about, from 1.
         changes: Whether to try changes of the blocks that these layers belong to.
         label: Name of the network in results; None for its own.
@@ -83,7 +83,7 @@ def advise(
 
     Raises:
         UnknownNameError: No such hardware.
-        FileFormatError: The file is no TFLite file, or not of the format that the hardware takes.
+        FileFormatError: The file is no TFLite or ONNX file, or not of the format that the hardware takes.
         MeasurementError: The hardware does not tell the cost of layers, cannot be reached from here, or does not run the network
             as a whole.
 
@@ -119,7 +119,7 @@ def advise(
 def _profiled(job: Job, entry: HardwareEntry, known: HardwareCollection, top: int, no_changes: str) -> Advice:
     check_format(job, entry.hardware)
     profile = profile_layers(job, entry.hardware.id, hardware=known)
-    layers = file_layers(read_tflite(Path(job.path)))
+    layers = read_layers(job.path)
     return Advice(profile=profile, shapes=layers, findings=findings(profile, layers, top), no_changes=no_changes)
 
 

@@ -92,7 +92,7 @@ def _rate(layer: LayerCost, shape: FileLayer, profile: LayerProfile) -> str:
     enough = _LEAST_MACS_SHARE * sum(each.macs or 0 for each in profile.layers)
     best = max((each.macs / each.cost for each in profile.layers if each.cost and (each.macs or 0) >= enough and each.macs),
                default=0.0)  # fmt: skip
-    return f"{shape.macs / layer.cost / 1e6:.1f} GMACs/s, where the network's fastest layer has {best / 1e6:.1f}"
+    return f"{_rate_text(shape.macs / layer.cost)} GMACs/s, where the network's fastest layer has {_rate_text(best)}"
 
 
 def _well_used(layer: LayerCost, _: FileLayer, __: LayerProfile) -> str:
@@ -141,6 +141,11 @@ def bytes_text(count: int) -> str:
         ('999 B', '405 kB', '1.6 MB')
     """
     return f"{count} B" if count < 1e3 else f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
+
+
+def _rate_text(macs_per_ms: float) -> str:
+    """A rate in GMACs/s, with one decimal below 1,000."""
+    return f"{macs_per_ms / 1e6:,.{1 if macs_per_ms < 1e9 else 0}f}"
 
 
 def _pixels(shape: FileLayer) -> int:

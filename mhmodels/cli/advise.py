@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     "hardware_id",
     required=True,
     metavar="ID",
-    help="Id of the hardware, such as ethos-u65-256 or host-cpu-int8 (`mhmodels hardware` lists the ids).",
+    help="Id of the hardware, such as ethos-u65-256, rknn-rk3588 or host-cpu-int8 (`mhmodels hardware` lists the ids).",
 )
 @click.option(
     "--top",
@@ -45,9 +45,10 @@ if TYPE_CHECKING:
 def advise(target: str, hardware_id: str, top: int, no_changes: bool, picture: Path | None, as_json: bool) -> None:
     """Show which layers cost most on a hardware, and what changing their blocks would save.
 
-    The cost of each layer comes from the tool that also gives the latency: Vela's table for Ethos-U, LiteRT's profiler for the
-    CPU of this machine. A MODEL gets random weights; each change of a block is applied to it, and the latency of the changed
-    network is estimated or measured anew. A FILE (.tflite) is only profiled. What a change costs in accuracy is not known.
+    The cost of each layer comes from the tool that also gives the latency: Vela's table for Ethos-U, Rockchip's table for
+    rknn-…, the schedule behind Qualcomm's estimate for hexagon-…, LiteRT's profiler for the CPU of this machine. A MODEL gets
+    random weights; each change of a block is applied to it, and the latency of the changed network is estimated or measured
+    anew. A FILE (.tflite or .onnx) is only profiled. What a change costs in accuracy is not known.
     """
     from mhmodels.advice import advise as library_advise
     from mhmodels.advice import draw_profile
@@ -55,7 +56,7 @@ def advise(target: str, hardware_id: str, top: int, no_changes: bool, picture: P
     from mhmodels.registry import resolve
 
     check_places({"--png": picture})
-    is_file = target.endswith(".tflite") or (Path(target).is_file() and not target.endswith(".json"))
+    is_file = target.endswith((".tflite", ".onnx")) or (Path(target).is_file() and not target.endswith(".json"))
     subject = target if is_file else resolve(target)
     with _progress() as advance:
         label = None if is_file else target

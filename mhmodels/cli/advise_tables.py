@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from mhmodels.advice import Advice, ChangeResult
-    from mhmodels.hardware import LayerCost
+    from mhmodels.hardware import LayerCost, LayerProfile
     from mhmodels.hardware.layers.file_layers import FileLayer
 
 WIDTH = 80
@@ -51,13 +51,16 @@ def _layer_table(advice: Advice, top: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
     table.add_column("", justify="right")
     table.add_column("layer", max_width=24, no_wrap=True, overflow="ellipsis")
-    for name in ("operation", "output", profile.unit, "share", *(("limit", "MAC use") if told else ("std. error",))):
+    used = any(layer.utilisation is not None for layer in profile.layers)
+    last = ("limit", *(["MAC use"] if used else [])) if told else ("std. error",)
+    for name in ("operation", "output", profile.unit, "share", *last):
         table.add_column(name, justify="left" if name in ("operation", "output", "limit") else "right", no_wrap=True)
     for number, layer in enumerate(profile.costliest(top), 1):
         shape = shapes.get(layer.name)
-        last = (_limit(layer), _percent(layer.utilisation)) if told else (_error(layer),)
+        values = (_limit(layer), *([_percent(layer.utilisation)] if used else [])) if told else (_error(layer),)
+        spent = amount(layer.cost, profile.total)
         table.add_row(
-            str(number), escape(layer.name), operation(layer, shape), output(shape), cost(layer), f"{layer.share:.1%}", *last
+            str(number), escape(layer.name), operation(layer, shape), output(shape), spent, f"{layer.share:.1%}", *values
         )
     return table
 
@@ -87,9 +90,9 @@ def output(shape: FileLayer | None) -> str:
     return "" if shape is None else f"{shape.size[0]}x{shape.size[1]}x{shape.channels}"
 
 
-def cost(layer: LayerCost) -> str:
-    """The cost of a layer, in ms or cycles."""
-    return f"{layer.cost:.3f}" if layer.cost < 100 else f"{layer.cost:.0f}"
+def amount(value: float, total: float) -> str:
+    """A part of a total, in ms or cycles, with three decimals; one more for totals below 1, none for parts from 100 on."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.{3 if total >= 1 else 4}f}"
 
 
 def _print_changes(advice: Advice) -> None:
@@ -101,7 +104,7 @@ def _print_changes(advice: Advice) -> None:
     unit = advice.profile.unit
     if saving:
         click.echo(f"\nWhat changes of these blocks save, of {advice.profile.total:.4g} {unit}:")
-        console().print(_change_table(saving[:_SHOWN_CHANGES], unit), width=WIDTH)
+        console().print(_change_table(saving[:_SHOWN_CHANGES], advice.profile), width=WIDTH)
     else:
         click.echo("\nNo change that was tried makes the network faster.")
     counts = {
@@ -116,7 +119,7 @@ def _print_changes(advice: Advice) -> None:
     _wrapped("Accuracy was not looked at: a changed network has to be trained again.")
 
 
-def _change_table(changes: Sequence[ChangeResult], unit: str) -> Table:
+def _change_table(changes: Sequence[ChangeResult], profile: LayerProfile) -> Table:
     from rich import box
     from rich.table import Table
 
@@ -124,12 +127,12 @@ def _change_table(changes: Sequence[ChangeResult], unit: str) -> Table:
     table.add_column("block", no_wrap=True)
     table.add_column("change", ratio=1)
     measured = any(change.low is not None for change in changes)
-    for name in (f"saves {unit}", *(["95 % in"] if measured else []), "share", "MAdds M", "params k"):
+    for name in (f"saves {profile.unit}", *(["95 % in"] if measured else []), "share", "MAdds M", "params k"):
         table.add_column(name, justify="right", no_wrap=True)
     for change in changes:
         spread = "" if change.low is None or change.high is None else f"{change.low:.2f}..{change.high:.2f}"
         table.add_row(
-            change.block, _short(change.text), f"{change.saves:.3f}", *([spread] if measured else []),
+            change.block, _short(change.text), amount(change.saves or 0.0, profile.total), *([spread] if measured else []),
             f"{change.saves_share:.1%}", signed(change.madds, 1e6), signed(change.params, 1e3),
         )  # fmt: skip
     return table

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
 
 import msgspec
 
+from mhmodels.errors import MeasurementError
 from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, Measurement, MeasurementKind
 
@@ -124,6 +125,11 @@ def row_identity(job: Job, hardware: Hardware, environment: Environment) -> RowI
         configuration=environment.configuration,
         time=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
+
+
+def no_layer_costs(job: Job, hardware: Hardware, reason: str) -> MeasurementError:
+    """The error for a network that a hardware gives no latency of as a whole, so that costs of its layers would explain none."""
+    return MeasurementError(f"{hardware.id} gives no latency of '{job.model}' as a whole, so its layers have no costs: {reason}")
 
 
 class Runner(Protocol):

@@ -16,18 +16,27 @@ import onnx
 from onnx import helper
 
 from mhmodels import get_architecture
+from mhmodels.advice import advise
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.writing.latency import latency_file, latency_job
-from mhmodels.hardware import Job, get_hardware, measure, prepare
+from mhmodels.hardware import Job, get_hardware, measure, prepare, profile_layers
 from mhmodels.hardware.hexagon import runner as hexagon
+from mhmodels.hardware.hexagon.layers import LayerCycles, divide_cycles
 from mhmodels.hardware.hexagon.profile import read_profile
 from mhmodels.hardware.hexagon.socs import SOCS
+from mhmodels.hardware.hexagon.trace import TraceEvent
+from mhmodels.hardware.layers.onnx_layers import read_onnx_layers
 from mhmodels.hardware.tools import environment
 from mhmodels.hardware.tools.catalogue import QUALCOMM
 from mhmodels.hardware.tools.running import ToolAnswer
 
 RECORDED = Path(__file__).parent / "recorded" / "hexagon"
 PROFILE = (RECORDED / "multi_max_sa8255.csv").read_text()
+SMALL = {
+    name: (RECORDED / f"mobilenet_v1_32_sa8255{ending}").read_text()
+    for name, ending in (("profile", ".csv"), ("trace", "_trace.json"), ("schematic", "_schematic.txt"))
+}
+"""Estimate, schedule and names of the operations of `network`; the schedule without what is not read of it."""
 USERS_TOOLS = environment.tools_path()
 """Where tools are installed for the user who runs the tests; tests have another home."""
 
@@ -51,7 +60,12 @@ def compiled(*operators: str) -> bytes:
 
 
 def compiler(
-    monkeypatch: pytest.MonkeyPatch, operators: Sequence[str] = ("EPContext",), profile: str | None = PROFILE, refusal: str = ""
+    monkeypatch: pytest.MonkeyPatch,
+    operators: Sequence[str] = ("EPContext",),
+    profile: str | None = PROFILE,
+    refusal: str = "",
+    trace: str = "",
+    schematic: str = SMALL["schematic"],
 ) -> list[dict[str, Any]]:
     """Puts a compiler with recorded results in the place of Qualcomm's; returns the list of what it is asked."""
     asked: list[dict[str, Any]] = []
@@ -63,6 +77,9 @@ def compiler(
         (Path(request["folder"]) / "compiled.onnx").write_bytes(compiled(*operators))
         if profile is not None:
             (Path(request["folder"]) / "profile.csv").write_text(profile)
+        if trace:
+            (Path(request["folder"]) / "profile_qnn.log").write_bytes(b"\xff\x00{" + trace.encode() + b"\x00\xfe")
+            (Path(request["folder"]) / "graph_schematic.bin").write_text(schematic)
         return ToolAnswer({}, "", "")
 
     monkeypatch.setattr(hexagon, "ask_tool", ask)
@@ -172,6 +189,80 @@ def test_without_the_tool_the_command_that_installs_it_is_told(network: Path) ->
         measure(network, "hexagon-sa8255")
 
 
+def test_the_layers_of_a_recorded_schedule(monkeypatch: pytest.MonkeyPatch, network: Path) -> None:
+    asked = compiler(monkeypatch, profile=SMALL["profile"], trace=SMALL["trace"])
+    profile = profile_layers(prepare(network, label="small"), "hexagon-sa8255")
+    assert asked[0]["trace"] is True
+    assert profile.total == measure(network, "hexagon-sa8255").median_ms
+    assert asked[1]["trace"] is False
+    assert profile.covered == pytest.approx(1.0, abs=0.001)
+    assert (profile.unit, profile.kind, profile.model) == ("ms", "estimated", "small")
+    assert profile.layers[0].name == "stem_conv"
+    assert all(layer.bound for layer in profile.layers)
+    scores, logits = profile.costliest(2)
+    assert (scores.name, scores.operator, scores.bound) == ("scores", "SOFTMAX", "compute")
+    assert (logits.name, logits.bound, logits.memory) == ("logits", "compute", "")
+    last = next(layer for layer in profile.layers if layer.name == "stage6_block2_project")
+    assert (last.bound, last.memory, last.parts) == ("memory", "DRAM", 5)
+    assert "0.6 MB move between the NPU and the main memory in an inference." in profile.notes
+
+
+def test_advice_about_an_onnx_file_profiles_it(monkeypatch: pytest.MonkeyPatch, network: Path) -> None:
+    compiler(monkeypatch, profile=SMALL["profile"], trace=SMALL["trace"])
+    advice = advise(network, "hexagon-sa8255", top=2)
+    assert [finding.layer for finding in advice.findings] == ["scores", "logits"]
+    assert "one output pixel: each of 0.26 M weights is used once" in advice.findings[1].text
+    assert "A file is only profiled" in advice.no_changes
+
+
+@pytest.mark.parametrize(
+    ("trace", "schematic", "message"),
+    [
+        ("no schedule", SMALL["schematic"], "the log has no schedule"),
+        (SMALL["trace"][:5000], SMALL["schematic"], "left nothing readable"),
+        (SMALL["trace"].replace('"flags"', '"marks"'), SMALL["schematic"], "event of unknown form"),
+        (SMALL["trace"].replace('"dur":', '"dur":-'), SMALL["schematic"], "expected at least 0"),
+        ('{"traceEvents":[]}', SMALL["schematic"], "no events that take time"),
+        (SMALL["trace"], "graph = {}", "the schematic has no names"),
+        (
+            SMALL["trace"].replace('"ts":', '"ts":9'),
+            SMALL["schematic"],
+            r"schedule takes \d+ cycles, where its estimate is 40814",
+        ),
+    ],
+)
+def test_an_unknown_schedule_is_an_error_and_never_a_number(
+    monkeypatch: pytest.MonkeyPatch, network: Path, trace: str, schematic: str, message: str
+) -> None:
+    compiler(monkeypatch, profile=SMALL["profile"], trace=trace, schematic=schematic)
+    with pytest.raises(MeasurementError, match=message):
+        profile_layers(prepare(network), "hexagon-sa8255")
+
+
+def test_without_a_latency_no_layer_has_a_cost(monkeypatch: pytest.MonkeyPatch, network: Path) -> None:
+    compiler(monkeypatch, ("EPContext", "Erf"), trace=SMALL["trace"])
+    with pytest.raises(MeasurementError, match=r"gives no latency of .* so its layers have no costs: .*leaves 1 Erf to the CPU"):
+        profile_layers(prepare(network), "hexagon-sa8255")
+
+
+def test_cycles_are_divided_among_the_layers_that_a_unit_computes(network: Path) -> None:
+    onnx_layers = read_onnx_layers(network)
+    stem, depthwise = (onnx_layers.writers[name] for name in ("stem_conv", "stage2_block1_depthwise"))
+
+    def event(name: str, start: int, cycles: int, *, computes: bool) -> TraceEvent:
+        return TraceEvent(name, start, start, cycles, computes)
+
+    trace = (
+        event("", 0, 10, computes=False),  # the network's input: belongs to the first layer
+        event("stem_conv/exact_token_2", 10, 20, computes=True),
+        event("stage2_block1_depthwise/exact_token_9", 20, 20, computes=True),
+        event("stage2_block1_depthwise/exact_token_9", 40, 5, computes=False),
+        event("stem_conv/exact_token_2", 46, 4, computes=True),  # after a cycle without anything
+    )
+    found = divide_cycles(trace, onnx_layers)
+    assert found == {stem: LayerCycles(10 + 10 + 5 + 1 + 4, 10, 3), depthwise: LayerCycles(5 + 10 + 5, 5, 2)}
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Finds the tools of the user who runs the tests."""
@@ -207,3 +298,23 @@ def test_the_real_compiler_leaves_an_operator_that_it_does_not_know(tmp_path: Pa
     row = runner.measure(prepare(tmp_path / "erf.onnx"), hardware)
     assert row.median_ms is None
     assert "leaves 1 Erf to the CPU" in row.reason
+
+
+@real
+@pytest.mark.usefixtures("installed")
+@pytest.mark.parametrize("hardware_id", ["hexagon-sa8255", "hexagon-sa8540-uint8", "hexagon-sa8797", "hexagon-sa8787-fp16"])
+def test_the_layers_of_the_real_schedule(tmp_path: Path, hardware_id: str) -> None:
+    network = job("multi_max", hardware_id, tmp_path)
+    profile = profile_layers(network, hardware_id)
+    assert profile.total == measure(network.path, hardware_id).median_ms
+    assert profile.covered == pytest.approx(1.0, abs=0.001)
+    assert {"stem", "stage2", "logits"} <= {layer.name.split("_")[0] for layer in profile.layers}
+
+
+@real
+@pytest.mark.usefixtures("installed")
+def test_changes_on_the_real_compiler(tmp_path: Path) -> None:
+    small = get_architecture("multi_max").at(width_multiplier=0.5, input_size=64)
+    advice = advise(small, "hexagon-sa8255", top=3)
+    assert advice.changes
+    assert all(change.latency is not None for change in advice.changes)

@@ -9,7 +9,7 @@ import pytest
 
 from mhmodels import get_architecture
 from mhmodels.errors import FileFormatError, MeasurementError, UnknownNameError
-from mhmodels.export.writing.latency import latency_file
+from mhmodels.export.writing.latency import LatencyFormat, latency_file
 from mhmodels.hardware import (
     LayerCost,
     LayerProfile,
@@ -25,6 +25,7 @@ from mhmodels.hardware.host import runner as host_runner
 from mhmodels.hardware.host.matching import ProfiledOperator, match_operators
 from mhmodels.hardware.layers.file_layers import FileLayer, file_layers
 from mhmodels.hardware.layers.profile import with_shares
+from mhmodels.hardware.layers.reading import read_layers
 from mhmodels.hardware.vela import layers as vela_layers
 from mhmodels.hardware.vela.layers import VelaRow, match_rows, read_rows
 from mhmodels.tflite.file import read_tflite
@@ -83,6 +84,39 @@ def test_layers_are_those_of_the_file_in_its_order(small: Path) -> None:
     convolutions = [each for each in profile.layers if each.operator == "CONV_2D"]
     assert all(each.macs == layers[each.position].macs for each in convolutions)
     assert "stem_conv" in profile.merged, "the hard-swish is a part of the convolution"
+
+
+@pytest.mark.parametrize(("formats"), [("int8", "onnx-int8"), ("float32", "onnx-float32")])
+def test_layers_of_an_onnx_file_are_those_of_the_tflite_file(
+    tmp_path: Path, formats: tuple[LatencyFormat, LatencyFormat]
+) -> None:
+    pytest.importorskip("onnx")
+    network = get_architecture("multi_max").at(width_multiplier=0.5, input_size=64)
+    tflite, onnx = (
+        {each.name: each for each in read_layers(latency_file(network, fmt, tmp_path)) if each.macs} for fmt in formats
+    )
+    renamed = {name.removesuffix("/unlimited"): each for name, each in onnx.items()}
+    assert list(renamed) == list(tflite)
+    for name, layer in tflite.items():
+        same = renamed[name]
+        assert (same.macs, same.kernel, same.in_channels, same.channels, same.size) == (
+            layer.macs, layer.kernel, layer.in_channels, layer.channels, layer.size,
+        )  # fmt: skip
+        assert same.moved_bytes == pytest.approx(layer.moved_bytes, rel=0.01)
+        assert same.operator == layer.operator
+
+
+def test_an_activation_that_a_tool_joins_with_a_convolution_is_the_convolution(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    from mhmodels.hardware.layers.onnx_layers import read_onnx_layers
+
+    file = latency_file(get_architecture("multi_max").at(input_size=32), "onnx-float32", tmp_path)
+    layers = read_onnx_layers(file)
+    relu, conv = layers.writers["stem_conv"], layers.writers["stem_conv/unlimited"]
+    assert layers.owner(relu, {relu}) == conv
+    assert layers.owner(relu, {relu, conv}) == relu, "it has a cost of its own"
+    assert layers.find("stem_conv/unlimited_token_7") == conv
+    assert layers.find("Transpose_token_7") is None
 
 
 def test_one_layer_waits_for_memory_and_one_computes(tmp_path: Path) -> None:
@@ -193,7 +227,7 @@ def test_hardware_that_does_not_tell(tiny_tflite: dict[str, Path]) -> None:
 
 def test_who_tells() -> None:
     able = {entry.hardware.id.split("-")[0] for entry in list_hardware() if isinstance(entry.runner, LayerProfiler)}
-    assert able == {"host", "ethos"}
+    assert able == {"host", "ethos", "rknn", "hexagon"}
 
 
 @pytest.fixture

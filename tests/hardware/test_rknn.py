@@ -19,14 +19,18 @@ import onnx
 from onnx import helper
 
 from mhmodels import get_architecture
+from mhmodels.advice import advise
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.export.writing.latency import latency_file, latency_job
-from mhmodels.hardware import Job, get_hardware, measure
+from mhmodels.hardware import Job, get_hardware, measure, prepare, profile_layers
+from mhmodels.hardware.layers.onnx_layers import read_onnx_layers
 from mhmodels.hardware.rknn import runner as rknn
 from mhmodels.hardware.rknn.chips import CHIPS
-from mhmodels.hardware.rknn.table import read_table
+from mhmodels.hardware.rknn.layers import match_rows
+from mhmodels.hardware.rknn.table import RknnLayer, read_table
 from mhmodels.hardware.tools import environment
 from mhmodels.hardware.tools.catalogue import ROCKCHIP
+from tests.conftest import Command
 
 RECORDED = Path(__file__).parent / "recorded" / "rknn"
 MULTI_MAX = (RECORDED / "multi_max_rk3588.log").read_text()
@@ -251,6 +255,70 @@ def test_without_the_tool_the_command_that_installs_it_is_told(network: Path) ->
         measure(network, "rknn-rk3588")
 
 
+@pytest.fixture(scope="module")
+def multi_max(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The network of the recorded log."""
+    return latency_file(get_architecture("multi_max"), "onnx-int8", tmp_path_factory.mktemp("multi_max"))
+
+
+def test_the_layers_of_a_recorded_table(stand_in: Path, multi_max: Path) -> None:
+    profile = profile_layers(prepare(multi_max, label="multi_max"), "rknn-rk3588")
+    assert profile.total == measure(multi_max, "rknn-rk3588").median_ms
+    assert profile.covered == pytest.approx(1.0, abs=1e-9)
+    assert (profile.kind, profile.unit, profile.model) == ("estimated", "ms", "multi_max")
+    layers = {layer.name: layer for layer in profile.layers}
+    expand, depthwise = layers["stage2_block1_expand"], layers["stage2_block1_depthwise"]
+    assert (expand.cost, expand.bound, expand.memory) == (pytest.approx(0.150528), "compute", "")
+    assert (depthwise.cost, depthwise.bound, depthwise.memory) == (pytest.approx(0.063718), "memory", "DDR")
+    assert layers["stage3_block2_project"].cost == pytest.approx(0.008853), "with the addition behind it"
+    assert {"stage3_block2_add", "scores", "flatten"} <= set(profile.merged)
+    assert "pool" in layers
+    assert all(layer.utilisation is None for layer in profile.layers), "the table does not tell it"
+    assert "the clock of 1000 MHz is assumed" in profile.notes[0]
+    assert profile.notes[1].startswith("10.2 MB move")
+
+
+def test_a_network_without_a_whole_cost_has_no_layers_with_costs(stand_in: Path, network: Path) -> None:
+    (stand_in / "log").write_text((RECORDED / "mobilenet_v3_small_rk3566.log").read_text())
+    with pytest.raises(MeasurementError, match=r"so its layers have no costs: .*table leaves out 9 operators \(9 Mul\)"):
+        profile_layers(prepare(network), "rknn-rk3566")
+
+
+def test_rows_with_unknown_names_belong_to_the_layer_before_them(network: Path) -> None:
+    def row(name: str, ddr: int, npu: int) -> RknnLayer:
+        return RknnLayer(f"Conv:{name}", "Conv", "INT8", "NPU", max(ddr, npu), ddr, npu, 1.0, 1)
+
+    onnx_layers = read_onnx_layers(network)
+    costs, merged = match_rows([row("stem_conv/exact", 10, 90), row("shortened", 200, 0)], onnx_layers, 1000.0)
+    assert [(cost.name, cost.parts, cost.bound) for cost in costs] == [("stem_conv", 2, "memory")]
+    assert costs[0].cost == pytest.approx(290 / 1e6)
+    assert len(merged) == len(onnx_layers.layers) - 1
+    with pytest.raises(MeasurementError, match="begins with 'Conv:unknown', which is no layer of the file"):
+        match_rows([row("unknown", 1, 1)], onnx_layers, 1000.0)
+
+
+def test_advice_profiles_an_onnx_file_and_refuses_a_tflite_file(stand_in: Path, multi_max: Path, tmp_path: Path) -> None:
+    advice = advise(multi_max, "rknn-rk3588", top=2)
+    assert [finding.layer for finding in advice.findings] == ["stage2_block1_expand", "stem_conv"]
+    assert "A file is only profiled" in advice.no_changes
+    small = get_architecture("mobilenet_v1").at(width_multiplier=0.25, input_size=32)
+    with pytest.raises(FileFormatError, match="takes onnx-int8 files"):
+        advise(latency_file(small, "int8", tmp_path), "rknn-rk3588")
+
+
+def test_the_command_shows_an_onnx_file(stand_in: Path, multi_max: Path, command: Command) -> None:
+    result = command("advise", str(multi_max), "--hardware", "rknn-rk3588", "--top", "1")
+    assert "stage2_block1_expand conv 1x1  112x112x96 0.151 13.9% compute" in result.stdout
+    assert "MAC use" not in result.stdout
+
+
+def test_changes_are_onnx_files_that_the_compiler_gets(stand_in: Path) -> None:
+    """The stand-in gives every network the same cycles, so that no change saves anything."""
+    advice = advise(get_architecture("multi_max"), "rknn-rk3588", top=1)
+    assert {change.block for change in advice.changes} == {"stage2_block1"}
+    assert {(change.saves, change.clear, change.reason) for change in advice.changes} == {(0.0, False, "")}
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Finds the tools of the user who runs the tests."""
@@ -280,3 +348,13 @@ def test_the_real_compiler_leaves_an_operator_to_the_cpu(tmp_path: Path) -> None
     model.graph.node.insert(place, erf)
     onnx.save(model, tmp_path / "erf.onnx")
     assert "leaves 1 Erf to the CPU" in measure(tmp_path / "erf.onnx", "rknn-rk3588").reason
+
+
+@real
+@pytest.mark.usefixtures("installed")
+def test_the_layers_of_the_real_table(tmp_path: Path) -> None:
+    network = job("mobilenet_v2", "rknn-rk3588", tmp_path)
+    profile = profile_layers(network, "rknn-rk3588")
+    assert profile.total == measure(network.path, "rknn-rk3588").median_ms
+    assert profile.covered == pytest.approx(1.0, abs=1e-9)
+    assert profile.layers[0].name == "stem_conv"

@@ -1,17 +1,21 @@
 """The program that compiles an ONNX file for a Hexagon NPU in Qualcomm's environment; `runner.py` asks it through `ask_tool`.
 
-Request: file, folder, soc_model, generation. Answer: names of the compiled file and of the profile in the folder. The profile
-has Qualcomm's estimate. Nothing is run: on a PC an emulator would count its own cycles, which are no latency.
+Request: file, folder, soc_model, generation, trace (whether the compiler also leaves the schedule behind its estimate). Answer:
+names of the compiled file and of the profile in the folder. The profile has Qualcomm's estimate. Nothing is run: on a PC an
+emulator would count its own cycles, which are no latency.
 """
 
 from __future__ import annotations
 
+import os
 import runpy
 from pathlib import Path
 from typing import Any
 
 _SERVE = runpy.run_path(str(Path(__file__).parents[1] / "tools" / "serve.py"))
 COMPILED, PROFILE = "compiled.onnx", "profile.csv"
+TRACE, SCHEMATIC = "profile_qnn.log", "*_schematic.bin"
+"""Files that the compiler leaves beside the profile and in the working directory."""
 
 
 def compile_file(request: dict[str, Any]) -> dict[str, Any]:
@@ -20,6 +24,7 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
     import onnxruntime_qnn as qnn
 
     folder = Path(request["folder"])
+    os.chdir(folder)  # the schematic would be left wherever the command was started
     name = "QNNExecutionProvider"
     ort.register_execution_provider_library(name, qnn.get_library_path())
     devices = [device for device in ort.get_ep_devices() if device.ep_name == name]
@@ -32,7 +37,7 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
         "backend_path": qnn.get_qnn_htp_path(),
         "htp_arch": str(request["generation"]),
         "soc_model": str(request["soc_model"]),
-        "profiling_level": "basic",
+        "profiling_level": "optrace" if request["trace"] else "basic",
         "profiling_file_path": str(folder / PROFILE),
         # Otherwise conversions at input and output are computed by the CPU and fall out of the estimate.
         "offload_graph_io_quantization": "0",

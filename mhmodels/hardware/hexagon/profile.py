@@ -12,6 +12,8 @@ _CYCLES = "Simulated (Accelerator exec cycles{})"
 _MICROSECONDS = "Simulated (Accelerator exec time us{})"
 _BOUNDS = ("", " (lower estimate)", " (upper estimate)")
 _TRAFFIC = ("Input Fill", "Intermediate Fill", "Intermediate Spill", "Output Spill")
+_SCHEDULE = "OBJECT"
+"""Unit of the row for the schedule, which has no number (`trace.py`)."""
 _MISSING = "Missing Ops (Number of Ops with no Costs associated)"
 
 
@@ -44,6 +46,8 @@ def read_profile(text: str) -> HexagonProfile | None:
         raise ValueError(f"expected columns {', '.join(_COLUMNS)}")
     found: dict[str, list[int]] = {}
     for row in rows:
+        if row["Unit of Measurement"] == _SCHEDULE:
+            continue
         found.setdefault(row["Event Identifier"], []).append(int(row["Time"]))
     cycles = [_value(found, _CYCLES.format(bound)) for bound in _BOUNDS]
     microseconds = [_value(found, _MICROSECONDS.format(bound)) for bound in _BOUNDS]

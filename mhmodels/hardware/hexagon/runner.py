@@ -11,10 +11,13 @@ from typing import NamedTuple
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.formats.onnx_file import read_onnx
 from mhmodels.hardware.hexagon import estimate
+from mhmodels.hardware.hexagon.layers import profile_trace
 from mhmodels.hardware.hexagon.profile import HexagonProfile, read_profile
 from mhmodels.hardware.hexagon.socs import SOCS, Soc
+from mhmodels.hardware.hexagon.trace import TraceEvent, read_trace
+from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, no_layer_costs, row_identity
 from mhmodels.hardware.tools.catalogue import QUALCOMM
 from mhmodels.hardware.tools.environment import missing
 from mhmodels.hardware.tools.running import ask_tool
@@ -60,6 +63,7 @@ class HexagonCompilation(NamedTuple):
         left_over: Kinds of operators outside of them, with their numbers.
         operators: Number of operators of the file.
         refusal: Why the compiler gave up; "" if it did not.
+        trace: Schedule behind the estimate; empty if it was not asked for.
     """
 
     profile: HexagonProfile | None
@@ -67,6 +71,7 @@ class HexagonCompilation(NamedTuple):
     left_over: Counter[str]
     operators: int
     refusal: str = ""
+    trace: tuple[TraceEvent, ...] = ()
 
     @property
     def reason(self) -> str:
@@ -138,9 +143,28 @@ class HexagonRunner:
             device_state={"cycles": result.profile.cycles[0], "dram_traffic_bytes": result.profile.dram_bytes},
         )
 
+    def profile_layers(self, job: Job, hardware: Hardware) -> LayerProfile:
+        """Compiles a file, and divides the cycles of the schedule behind the estimate among the layers.
 
-def compile_for_hexagon(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S) -> HexagonCompilation:
+        Raises:
+            MeasurementError: As `measure`; or the network has no latency as a whole, so that its layers explain none.
+        """
+        result = compile_for_hexagon(job.path, hardware, trace=True)
+        if result.reason or result.profile is None:
+            raise no_layer_costs(job, hardware, result.reason)
+        return profile_trace(result.trace, result.profile, job, hardware)
+
+
+def compile_for_hexagon(
+    path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S, *, trace: bool = False
+) -> HexagonCompilation:
     """Compiles an ONNX file for the SoC of a hardware, in a folder of its own.
+
+    Args:
+        path: The file.
+        hardware: The hardware.
+        timeout_s: Seconds that the compilation may take.
+        trace: Whether to read the schedule behind the estimate, too.
 
     Raises:
         MeasurementError: As `HexagonRunner.measure`.
@@ -153,6 +177,7 @@ def compile_for_hexagon(path: Path, hardware: Hardware, timeout_s: float = TIMEO
             "folder": str(folder),
             "soc_model": settings["soc_model"],
             "generation": settings["htp_generation"],
+            "trace": trace,
         }
         said = ask_tool(QUALCOMM, _PROGRAM, request, timeout_s=timeout_s)
         if said.answer is None:
@@ -162,11 +187,19 @@ def compile_for_hexagon(path: Path, hardware: Hardware, timeout_s: float = TIMEO
             # Several partitions have an estimate each, and none of them is the network's.
             whole = kinds == {NPU_OPERATOR: 1}
             profile = read_profile((folder / estimate.PROFILE).read_text(encoding="utf-8")) if whole else None
+            events = _read_trace(folder) if trace and profile is not None else ()
         except (OSError, ValueError, FileFormatError) as error:
             raise MeasurementError(f"{path}: {COMPILER} left nothing readable ({error})") from error
     if profile is not None:
         _check_clock(profile, settings["clock_mhz"], path)
-    return HexagonCompilation(profile, kinds.pop(NPU_OPERATOR, 0), kinds, operators)
+    return HexagonCompilation(profile, kinds.pop(NPU_OPERATOR, 0), kinds, operators, trace=events)
+
+
+def _read_trace(folder: Path) -> tuple[TraceEvent, ...]:
+    schematics = list(folder.glob(estimate.SCHEMATIC))
+    if len(schematics) != 1:
+        raise ValueError(f"{len(schematics)} schematics, expected one")
+    return read_trace((folder / estimate.TRACE).read_bytes(), schematics[0].read_text(encoding="utf-8", errors="replace"))
 
 
 def _check_clock(profile: HexagonProfile, clock_mhz: float, path: Path) -> None:

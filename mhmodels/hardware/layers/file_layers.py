@@ -1,4 +1,4 @@
-"""The layers of a TFLite file: names, shapes and work of its operators."""
+"""The layers of a TFLite file: names, shapes and work of its operators. Layers of ONNX files are read by `onnx_layers.py`."""
 
 from __future__ import annotations
 

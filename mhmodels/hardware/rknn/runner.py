@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mhmodels.errors import MeasurementError
+from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, no_layer_costs, row_identity
 from mhmodels.hardware.rknn import compile as compiler
 from mhmodels.hardware.rknn.chips import CHIPS, Chip
+from mhmodels.hardware.rknn.layers import profile_table
 from mhmodels.hardware.rknn.table import RknnLayer, read_table
 from mhmodels.hardware.tools.catalogue import ROCKCHIP
 from mhmodels.hardware.tools.environment import missing
@@ -145,6 +147,17 @@ class RknnRunner:
                 "dram_traffic_bytes": round(1024 * sum(layer.traffic_kb for layer in result.layers)),
             },
         )
+
+    def profile_layers(self, job: Job, hardware: Hardware) -> LayerProfile:
+        """Compiles a file, and reads the cost of each layer from the compiler's table.
+
+        Raises:
+            MeasurementError: As `measure`; or the network has no latency as a whole, so that its layers explain none.
+        """
+        result = compile_for_rknn(job.path, hardware)
+        if result.reason:
+            raise no_layer_costs(job, hardware, result.reason)
+        return profile_table(result.layers, job, hardware)
 
 
 def compile_for_rknn(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_S) -> RknnCompilation:
