@@ -263,6 +263,14 @@ def test_cycles_are_divided_among_the_layers_that_a_unit_computes(network: Path)
     assert found == {stem: LayerCycles(10 + 10 + 5 + 1 + 4, 10, 3), depthwise: LayerCycles(5 + 10 + 5, 5, 2)}
 
 
+def test_a_phone_without_estimates_is_told_what_there_is(network: Path) -> None:
+    with pytest.raises(MeasurementError, match=r"for SM8550 \(Snapdragon 8 Gen 2\), HTP v73; .*hexagon-sa8255 \(v73\)"):
+        measure(network, "hexagon-sm8550")
+    with pytest.raises(MeasurementError, match=r"HTP v75; the nearest .*v73.*`mhmodels place --soc SM8650`"):
+        measure(network, "hexagon-sm8650")
+    assert all("sm8650" not in hardware.id for hardware in hexagon.RUNNER.hardware())
+
+
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Finds the tools of the user who runs the tests."""

@@ -17,6 +17,7 @@ from mhmodels.hardware.hexagon.socs import SOCS, Soc
 from mhmodels.hardware.hexagon.trace import TraceEvent, read_trace
 from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import Environment, Measurement
+from mhmodels.hardware.placement.socs import PLACEMENT_SOCS
 from mhmodels.hardware.protocol import Hardware, Job, no_layer_costs, row_identity
 from mhmodels.hardware.tools.catalogue import QUALCOMM
 from mhmodels.hardware.tools.environment import missing
@@ -48,6 +49,23 @@ def _hardware(soc: Soc, suffix: str) -> Hardware:
             "precision": precision,
             "graph_optimization": 3,
         },
+    )
+
+
+def _without_estimate(hardware_id: str) -> Hardware | None:
+    """Returns a SoC for which the compiler estimates nothing; its description says what else there is."""
+    soc = next((soc for soc in PLACEMENT_SOCS if hardware_id == f"hexagon-{soc.name.lower()}"), None)
+    if soc is None:
+        return None
+    distance = min(abs(other.generation - soc.generation) for other in SOCS)
+    near = [other for other in SOCS if abs(other.generation - soc.generation) == distance]
+    ids = ", ".join(f"hexagon-{other.name.lower()} (v{other.generation})" for other in near)
+    return Hardware(
+        id=hardware_id,
+        format="onnx-int8",
+        kind="estimated",
+        description=f"Qualcomm's compiler estimates no latency for {soc.title}, HTP v{soc.generation}; the nearest with "
+        f"estimates: {ids}; `mhmodels place --soc {soc.name}` says whether it runs a network as a whole",
     )
 
 
@@ -98,11 +116,13 @@ class HexagonRunner:
         return TABLE[: len(SOCS)]
 
     def find(self, hardware_id: str) -> Hardware | None:
-        """The hardware of an id, from the table."""
-        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+        """The hardware of an id: from the table, or a SoC without estimates, which is `unavailable`."""
+        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None) or _without_estimate(hardware_id)
 
     def unavailable(self, hardware: Hardware) -> str:
-        """Why a hardware cannot be measured: Qualcomm's tool or the package onnx is not installed."""
+        """Why a hardware cannot be measured: it has no estimates, or Qualcomm's tool or the package onnx is not installed."""
+        if "soc_model" not in hardware.configuration:
+            return f"{hardware.id}: {hardware.description}"
         reason = missing(QUALCOMM)
         if reason:
             return f"{hardware.id} {reason}"
