@@ -43,7 +43,7 @@ def print_rows(answers: Sequence[MeasuredRow]) -> None:
         spread = "" if row.mad_ratio is None else f"{row.mad_ratio:.1%}"
         least, most = (row.min_ms, row.max_ms) if row.low_ms is None else (row.low_ms, row.high_ms)
         extremes = "" if least is None or most is None else f"{least:.4g} … {most:.4g}"
-        nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
+        nodes = "" if row.total_nodes is None or row.delegated_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
         part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
         asked = row.device_state.get("requested_runs")
         few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""

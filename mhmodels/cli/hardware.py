@@ -72,7 +72,7 @@ def uninstall(tool: str) -> None:
     from mhmodels.hardware.tools.environment import uninstall as uninstall_tool
 
     chosen = get_tool(tool)
-    removed = uninstall_tool(chosen)
+    removed = uninstall_tool(chosen, note)
     note(f"removed {environment_path(chosen)}" if removed else f"{chosen.name} is not installed")
 
 

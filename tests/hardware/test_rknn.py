@@ -50,7 +50,7 @@ class RKNN:
         return 0
     def load_onnx(self, model, inputs=None, input_size_list=None):
         (HERE / "input").write_text(f"{inputs} {input_size_list}")
-        return 0
+        return 0 if model.endswith(".onnx") else 1
     def build(self, do_quantization):
         assert do_quantization is False
         print((HERE / "log").read_text())
@@ -71,10 +71,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An installed environment whose rknn prints the file `log` in the returned folder and runs the file `then`."""
     python = environment.interpreter(ROCKCHIP)
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path / "packages"}" exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (environment.environment_path(ROCKCHIP) / environment._PINS).write_text(environment._pins_hash(ROCKCHIP))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     package = tmp_path / "packages" / "rknn" / "api"
@@ -96,6 +95,12 @@ def test_cycles_become_a_latency_at_the_assumed_clock(stand_in: Path, network: P
     assert row.device_state["dram_traffic_bytes"] == 9993 * 1024
     assert (row.device, row.compiler) == ("RK3588, one NPU core", "RKNN-Toolkit2 2.5.0")
     assert (row.delegated_nodes, row.total_nodes) == (48, 49)
+
+
+def test_the_name_of_a_file_does_not_matter(stand_in: Path, network: Path, tmp_path: Path) -> None:
+    other = tmp_path / "a b\n.ONNX"
+    other.write_bytes(network.read_bytes())
+    assert measure(other, "rknn-rk3588").median_ms == pytest.approx(1.080796)
 
 
 def test_a_slower_clock_is_a_longer_latency(stand_in: Path, network: Path) -> None:

@@ -171,10 +171,60 @@ def test_too_little_space_is_told_before_anything_is_downloaded(tool: LocalTool,
     assert missing(tool)
 
 
+def test_what_was_cut_off_is_removed_before_the_space_is_checked(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = environment_path(tool).with_name(".widget.partial")
+    part.mkdir(parents=True)
+
+    def usage(_: object) -> object:
+        return shutil._ntuple_diskusage(10, 9, 0 if part.exists() else 10**9)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    install(tool)
+    assert not missing(tool)
+
+
 def test_a_print_is_no_answer(ready: LocalTool, tmp_path: Path) -> None:
     said = ask_tool(ready, program(tmp_path, "print('{\"answer\": 1}'); return {'x': request['x']}"), {"x": 2}, timeout_s=60)
     assert said.answer == {"x": 2}
     assert said.said == '{"answer": 1}\n'
+
+
+@pytest.mark.parametrize(
+    "words", ["OSError: [Errno 28] No space left on device", "std::bad_alloc", "failed when saving model to x"]
+)
+def test_a_machine_without_room_is_no_refusal_of_the_file(ready: LocalTool, tmp_path: Path, words: str) -> None:
+    with pytest.raises(MeasurementError, match=r"widget: no answer .*make room"):
+        ask_tool(ready, program(tmp_path, f"raise serving['RefusalError']({words!r})"), {}, timeout_s=60)
+
+
+def test_a_refusal_on_a_full_disk_is_no_answer(ready: LocalTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1_000_000))  # type: ignore[attr-defined]
+    with pytest.raises(MeasurementError, match=r"only 1 MB are free .*set TMPDIR"):
+        ask_tool(ready, program(tmp_path, "raise serving['RefusalError']('too wide')"), {}, timeout_s=60)
+
+
+@pytest.mark.parametrize("body", ["raise serving['RefusalError']('gone')", "os._exit(1)"])
+def test_a_tool_that_is_removed_while_it_works_is_told(ready: LocalTool, tmp_path: Path, body: str) -> None:
+    pins = environment_path(ready) / "requirements.sha256"
+    with pytest.raises(MeasurementError, match="which is not installed: `mhmodels hardware install widget`"):
+        ask_tool(ready, program(tmp_path, f"os.unlink({str(pins)!r}); {body}"), {}, timeout_s=60)
+
+
+def test_a_python_that_is_no_program_is_one_message(ready: LocalTool, tmp_path: Path) -> None:
+    interpreter(ready).unlink()
+    interpreter(ready).write_text("garbage")
+    interpreter(ready).chmod(0o755)
+    with pytest.raises(MeasurementError, match=r"widget: .*bin/python cannot be started .*uninstall widget"):
+        ask_tool(ready, program(tmp_path, "return {}"), {}, timeout_s=60)
+
+
+def test_packages_of_the_user_and_telemetry_stay_out(ready: LocalTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    body = "return {'path': sys.path, 'telemetry': os.environ['ORT_DISABLE_TELEMETRY']}"
+    said = ask_tool(ready, program(tmp_path, body), {}, timeout_s=60)
+    assert said.answer is not None
+    assert str(tmp_path) not in said.answer["path"]
+    assert said.answer["telemetry"] == "1"
 
 
 def test_a_refusal_is_no_failure(ready: LocalTool, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -45,6 +46,16 @@ def interpreter(tool: VendorTool) -> Path:
     return environment_path(tool) / "bin" / "python"
 
 
+def tool_variables() -> dict[str, str]:
+    """Returns the environment variables of this process for a tool: without other packages, and without telemetry.
+
+    The packages of PYTHONPATH would stand before the pinned ones. ONNX Runtime 1.32, which Qualcomm's tool contains, otherwise
+    sends usage data to Microsoft and leaves files in the home folder and in that of temporary files.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**kept, "ORT_DISABLE_TELEMETRY": "1"}
+
+
 def unsuitable(tool: VendorTool) -> str:
     """Says why a tool cannot run on this machine; "" if it can."""
     system, machine, python = platform.system(), platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -72,10 +83,11 @@ def missing(tool: VendorTool) -> str:
     try:
         found = pins.read_text().strip()
     except OSError:
-        return unsuitable(tool) or f"needs the tool {tool.name}, which is not installed: {command}"
+        reason = unsuitable(tool)
+        return f"needs the tool {tool.name}, " + (f"and {reason}" if reason else f"which is not installed: {command}")
     if found != _pins_hash(tool):
         return f"needs the tool {tool.name} in the versions of this release of mhmodels; others are installed: {command}"
-    if not interpreter(tool).exists():
+    if not os.access(interpreter(tool), os.X_OK) or not interpreter(tool).is_file():
         return f"needs the tool {tool.name}, which was installed for a Python that is gone: {command}"
     return ""
 
@@ -101,6 +113,7 @@ def install(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) -> P
     try:
         with file_lock(place.with_name(f".{tool.name}.lock"), timeout_s=math.inf, waiting=_waiting(tool, tell)):
             if missing(tool):
+                _remove_part(place, tell)
                 _check_space(tool, place)
                 _install(tool, place, tell)
     except (OSError, LockFileError) as error:
@@ -109,8 +122,12 @@ def install(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) -> P
     return place
 
 
-def uninstall(tool: VendorTool) -> bool:
+def uninstall(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) -> bool:
     """Removes the environment of a tool and what a broken installation left.
+
+    Args:
+        tool: The tool.
+        tell: Called with one line if another process is installing the tool, whose end is awaited.
 
     Returns:
         Whether there was anything.
@@ -122,7 +139,7 @@ def uninstall(tool: VendorTool) -> bool:
     if not place.parent.is_dir():
         return False
     try:
-        with file_lock(place.with_name(f".{tool.name}.lock"), timeout_s=math.inf):
+        with file_lock(place.with_name(f".{tool.name}.lock"), timeout_s=math.inf, waiting=_waiting(tool, tell)):
             there = [path for path in (place, _part(place)) if path.exists()]
             for path in there:
                 (path / _PINS).unlink(missing_ok=True)
@@ -134,9 +151,6 @@ def uninstall(tool: VendorTool) -> bool:
 
 def _install(tool: VendorTool, place: Path, tell: Callable[[str], None]) -> None:
     part = _part(place)
-    if part.exists():
-        tell(f"removing what an installation that was cut off left in {part}")
-        shutil.rmtree(part)
     try:
         # pip of this environment installs into the other one, so that the other one needs none.
         venv.create(part, symlinks=True, with_pip=False)
@@ -150,6 +164,14 @@ def _install(tool: VendorTool, place: Path, tell: Callable[[str], None]) -> None
         part.replace(place)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_part(place: Path, tell: Callable[[str], None]) -> None:
+    """Removes what an installation that was cut off left, before the free space is checked."""
+    part = _part(place)
+    if part.exists():
+        tell(f"removing what an installation that was cut off left in {part}")
+        shutil.rmtree(part)
 
 
 def _pip(tool: VendorTool, part: Path) -> None:
@@ -168,7 +190,14 @@ def _pip(tool: VendorTool, part: Path) -> None:
 def _import(tool: VendorTool, part: Path) -> None:
     command = [str(part / "bin" / "python"), "-P", "-c", f"import {', '.join(tool.modules)}"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=IMPORT_TIMEOUT_S,
+            env=tool_variables(),
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{tool.name}: importing it took over {IMPORT_TIMEOUT_S:g} s; nothing is installed") from None
     if done.returncode:

@@ -136,7 +136,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_without_the_tool_the_message_says_how_to_install_it(whole: Path) -> None:
-    with pytest.raises(MeasurementError, match="tool qualcomm is not installed: `mhmodels hardware install qualcomm`"):
+    with pytest.raises(MeasurementError, match="tool qualcomm, which is not installed: `mhmodels hardware install qualcomm`"):
         place_file(whole, "SM8650")
 
 
