@@ -119,6 +119,14 @@ def test_the_network_begins_behind_the_transposition_of_its_pixels(stand_in: Pat
     assert (stand_in / "input").read_text() == "None None"
 
 
+def test_other_inputs_stay_inputs(stand_in: Path, network: Path, tmp_path: Path) -> None:
+    model = onnx.load(network)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [1, 8]))
+    onnx.save(model, tmp_path / "two.onnx")
+    measure(tmp_path / "two.onnx", "rknn-rk3588")
+    assert (stand_in / "input").read_text() == "['image/first/exact', 'b'] [[1, 3, 32, 32], [1, 8]]"
+
+
 def test_files_of_the_compiler_are_gone_afterwards(stand_in: Path, network: Path, tmp_path: Path) -> None:
     here = Path.cwd()
     measure(network, "rknn-rk3588")
