@@ -26,6 +26,8 @@ def hardware(ctx: click.Context, as_json: bool) -> None:
     of its own.
     """
     if ctx.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError(f"--json is for the list, not for `{ctx.command_path} {ctx.invoked_subcommand}`")
         return
     rows, tools = _hardware_rows(), _tool_rows()
     if as_json:

@@ -137,6 +137,32 @@ def test_an_installation_that_fails_leaves_nothing(
     assert [path.name for path in environment_path(chosen).parent.iterdir()] == [".widget.lock"]
 
 
+def test_pip_is_a_child_of_its_own_whose_files_are_in_the_environment(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grandchild of `pip --python` would go on after a kill, and files in the folder of temporary files would stay."""
+    asked: list[tuple[Any, ...]] = []
+    real_run = environment.run_contained
+
+    def run(target: str, arguments: tuple[str, ...], **options: Any) -> Any:
+        asked.append((arguments, options["python"], options["environment"]["TMPDIR"]))
+        return real_run(target, arguments, **options)
+
+    monkeypatch.setattr(environment, "run_contained", run)
+    place = install(tool)
+    ((arguments, python, temporary),) = asked
+    assert "--python" not in arguments
+    part = place.with_name(".widget.partial")
+    assert python == part / "bin" / "python"
+    assert Path(temporary).is_relative_to(part.absolute())
+    assert not (place / ".pip").exists()
+
+
+def test_without_pip_the_command_that_installs_it_is_told(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MeasurementError, match="-m ensurepip"):
+        install(tool)
+    assert missing(tool)
+
+
 def test_an_update_replaces_an_installation_of_other_versions(tool: LocalTool, tmp_path: Path) -> None:
     install(tool)
     changed = local_tool(tmp_path, "new = True")
@@ -277,6 +303,12 @@ def test_without_a_terminal_the_licence_must_be_accepted_by_an_option(monkeypatc
     assert "--yes" in said.stderr
     assert QUALCOMM.licence in said.stderr
     assert not environment_path(QUALCOMM).exists()
+
+
+def test_json_is_for_the_list_only() -> None:
+    said = CliRunner().invoke(hardware, ["--json", "install", "qualcomm"])
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "--json is for the list" in said.stderr
 
 
 def test_commands_install_and_remove(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ cut off, by kill -9 too, leaves nothing that counts as installed; the next one r
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 import os
 import platform
@@ -152,7 +153,6 @@ def uninstall(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) ->
 def _install(tool: VendorTool, place: Path, tell: Callable[[str], None]) -> None:
     part = _part(place)
     try:
-        # pip of this environment installs into the other one, so that the other one needs none.
         venv.create(part, symlinks=True, with_pip=False)
         tell(f"downloading and installing about {tool.download_mb} MB")
         _pip(tool, part)
@@ -177,14 +177,24 @@ def _remove_part(place: Path, tell: Callable[[str], None]) -> None:
 def _pip(tool: VendorTool, part: Path) -> None:
     quiet = ("--no-input", "--disable-pip-version-check", "--quiet", "--no-cache-dir")
     checked = ("--no-deps", "--only-binary=:all:", "--require-hashes")
-    arguments = ("--python", str(part), "install", *checked, *quiet, "--requirement", str(tool.requirements))
+    arguments = ("install", *checked, *quiet, "--requirement", str(tool.requirements))
+    found = importlib.util.find_spec("pip")
+    if found is None or found.origin is None:
+        raise MeasurementError(f"{tool.name}: installing it needs pip in this Python environment: {sys.executable} -m ensurepip")
+    # The other interpreter runs the pip of this environment. `pip --python` would do so in a process of its own, which would
+    # survive this one and write into the next installation.
+    own = part.absolute() / ".pip"
+    (own / "tmp").mkdir(parents=True)
+    (own / "pip").symlink_to(Path(found.origin).parent)
+    variables = {**tool_variables(), "PYTHONPATH": str(own), "TMPDIR": str(own / "tmp")}
     try:
-        done = run_contained("pip", arguments, timeout_s=PIP_TIMEOUT_S)
+        done = run_contained("pip", arguments, timeout_s=PIP_TIMEOUT_S, environment=variables, python=part / "bin" / "python")
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{tool.name}: pip did not finish in {PIP_TIMEOUT_S:g} s; run the command again") from None
     if done.returncode:
         said = without_secrets(_last_line(done.stderr, "ERROR").removeprefix("ERROR: "))
         raise MeasurementError(f"{tool.name}: pip could not install it ({said}); nothing is installed: offline, or no space?")
+    shutil.rmtree(own)
 
 
 def _import(tool: VendorTool, part: Path) -> None:
