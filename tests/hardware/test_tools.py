@@ -19,6 +19,7 @@ from mhmodels.hardware.tools import environment
 from mhmodels.hardware.tools.catalogue import QUALCOMM, TOOLS, VendorTool, get_tool
 from mhmodels.hardware.tools.environment import environment_path, install, interpreter, missing, uninstall
 from mhmodels.hardware.tools.running import ask_tool
+from mhmodels.system.child import run_contained
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 SERVE = Path(environment.__file__).with_name("serve.py")
@@ -140,11 +141,9 @@ def test_an_installation_that_fails_leaves_nothing(
 def test_pip_is_a_child_of_its_own_whose_files_are_in_the_environment(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A grandchild of `pip --python` would go on after a kill, and files in the folder of temporary files would stay."""
     asked: list[tuple[Any, ...]] = []
-    real_run = environment.run_contained
-
     def run(target: str, arguments: tuple[str, ...], **options: Any) -> Any:
         asked.append((arguments, options["python"], options["environment"]["TMPDIR"]))
-        return real_run(target, arguments, **options)
+        return run_contained(target, arguments, **options)
 
     monkeypatch.setattr(environment, "run_contained", run)
     place = install(tool)
