@@ -65,7 +65,7 @@ def ask_tool(
     """
     reason = missing(tool)
     if reason:
-        raise MeasurementError(f"{program.name} {reason}")
+        raise MeasurementError(f"this {reason}")
     with tempfile.TemporaryFile() as output:
         environment = {**tool_variables(), **(variables or {})}
         try:
