@@ -141,9 +141,11 @@ def _tool_rows() -> list[dict[str, Any]]:
 
 
 def _print_hardware(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("id", "takes", "kind", "default", "available", "description, or reason")
+    # In a narrow terminal a name goes on in the next line: a part of one is of no use.
+    names = (Column(name, overflow="fold") for name in ("id", "takes", "kind", "default", "available", "description, or reason"))
+    table = Table(*names)
     for row in rows:
         table.add_row(
             row["id"],

@@ -141,6 +141,7 @@ def test_an_installation_that_fails_leaves_nothing(
 def test_pip_is_a_child_of_its_own_whose_files_are_in_the_environment(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A grandchild of `pip --python` would go on after a kill, and files in the folder of temporary files would stay."""
     asked: list[tuple[Any, ...]] = []
+
     def run(target: str, arguments: tuple[str, ...], **options: Any) -> Any:
         asked.append((arguments, options["python"], options["environment"]["TMPDIR"]))
         return run_contained(target, arguments, **options)
@@ -218,7 +219,7 @@ def test_a_print_is_no_answer(ready: LocalTool, tmp_path: Path) -> None:
     "words", ["OSError: [Errno 28] No space left on device", "std::bad_alloc", "failed when saving model to x"]
 )
 def test_a_machine_without_room_is_no_refusal_of_the_file(ready: LocalTool, tmp_path: Path, words: str) -> None:
-    with pytest.raises(MeasurementError, match=r"widget: no answer .*make room"):
+    with pytest.raises(MeasurementError, match=r"widget: no usable answer .*make room"):
         ask_tool(ready, program(tmp_path, f"raise serving['RefusalError']({words!r})"), {}, timeout_s=60)
 
 
@@ -226,6 +227,13 @@ def test_a_refusal_on_a_full_disk_is_no_answer(ready: LocalTool, tmp_path: Path,
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1_000_000))  # type: ignore[attr-defined]
     with pytest.raises(MeasurementError, match=r"only 1 MB are free .*set TMPDIR"):
         ask_tool(ready, program(tmp_path, "raise serving['RefusalError']('too wide')"), {}, timeout_s=60)
+
+
+def test_an_answer_on_a_full_disk_is_not_trusted(ready: LocalTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteRT's compiler ends with 0 after it wrote half of the compiled file."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    with pytest.raises(MeasurementError, match=r"widget: no usable answer; only 0 MB are free"):
+        ask_tool(ready, program(tmp_path, "return {}"), {}, timeout_s=60)
 
 
 @pytest.mark.parametrize("body", ["raise serving['RefusalError']('gone')", "os._exit(1)"])

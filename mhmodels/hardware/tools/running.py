@@ -18,6 +18,8 @@ from mhmodels.system.child import Child
 
 LEAST_FREE_BYTES = 100 << 20
 """Free space for temporary files below which a refusal may come from a full disk."""
+FULL_BYTES = 1 << 20
+"""Free space below which files that the tool wrote may be cut off: LiteRT's compiler then ends as if they were complete."""
 
 _NO_RESOURCES = (
     "No space left", "quota exceeded", "failed when saving model", "Cannot allocate memory", "bad_alloc", "MemoryError",
@@ -61,7 +63,7 @@ def ask_tool(
 
     Raises:
         MeasurementError: The tool is not installed, cannot be started, crashes, hangs, answers something else than JSON, or
-            refuses on a machine without space or memory. The message has the tool's last words.
+            answers on a machine without space or memory. The message has the tool's last words.
     """
     reason = missing(tool)
     if reason:
@@ -86,26 +88,29 @@ def ask_tool(
             raise MeasurementError(f"{tool.name}: it answered something else than JSON{_last_words(output)}") from None
         finally:
             child.end()
-        if "refusal" in answer:
-            _check_refusal(tool, answer["refusal"])
+        _check_trust(tool, answer.get("refusal", ""))
         return ToolAnswer(answer.get("answer"), answer.get("refusal", ""), _text(output))
 
 
-def _check_refusal(tool: VendorTool, refusal: str) -> None:
-    """Keeps a failure for lack of space or memory, or of a tool that is being removed, from being taken for a property of a file.
+def _check_trust(tool: VendorTool, refusal: str) -> None:
+    """Keeps a lack of space or memory, or the removal of the tool, from being taken for a property of a file.
+
+    Args:
+        tool: The tool.
+        refusal: Why it refused; "" if it answered.
 
     Raises:
-        MeasurementError: The machine or the tool may be the reason of the refusal.
+        MeasurementError: The machine or the tool may be the reason of the refusal, or what the tool wrote may be cut off.
     """
-    reason = missing(tool)
+    reason = missing(tool) if refusal else ""
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
     if any(words in refusal for words in _NO_RESOURCES):
         reason = f"make room in {folder} or close other programs, and run the command again"
-    elif free < LEAST_FREE_BYTES:
+    elif free < (LEAST_FREE_BYTES if refusal else FULL_BYTES):
         reason = f"only {free / 1e6:.0f} MB are free in {folder}: make room there or set TMPDIR, and run the command again"
     if reason:
-        raise MeasurementError(f"{tool.name}: no answer ({refusal}); {reason}")
+        raise MeasurementError(f"{tool.name}: no usable answer{f' ({refusal})' if refusal else ''}; {reason}")
 
 
 def _reinstall(tool: VendorTool) -> str:
