@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from mhmodels import get_architecture
 from mhmodels.errors import FileFormatError
 from mhmodels.export.writing.latency import LatencyFormat, latency_bytes
-from mhmodels.formats.onnx_file import read_onnx
+from mhmodels.formats.onnx_file import is_onnx_path, read_onnx
 
 SMALL = get_architecture("mobilenet_v1").at(width_multiplier=0.25, input_size=32)
 
@@ -56,6 +56,69 @@ def test_activations_and_weights_of_two_types_are_both_named(tmp_path: Path) -> 
     path = tmp_path / "net.onnx"
     path.write_bytes(network(*nodes, constants=(scalar("za", TensorProto.UINT8), scalar("zw", TensorProto.INT8))))
     assert read_onnx(path).format == "onnx-uint8 x int8"
+
+
+def constant(name: str, kind: int) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=helper.make_tensor("", kind, [1], [0]))
+
+
+CONV = helper.make_node("Conv", ["x", "w"], ["y"])
+WEIGHTS = helper.make_node("DequantizeLinear", ["wi", "s"], ["w"])
+
+
+@pytest.mark.parametrize(
+    ("nodes", "constants", "fmt"),
+    [
+        ((CONV,), (scalar("w", TensorProto.FLOAT16),), "onnx-float16"),
+        ((constant("w", TensorProto.FLOAT16), CONV), (), "onnx-float16"),
+        ((CONV,), (scalar("w", TensorProto.FLOAT),), "onnx-float32"),
+        ((CONV,), (), "onnx-float32"),
+        ((WEIGHTS, CONV), (scalar("wi", TensorProto.INT8),), "onnx-float32 x int8"),
+        (
+            (helper.make_node("QuantizeLinear", ["x", "s"], ["ai"]), helper.make_node("DequantizeLinear", ["ai", "s"], ["a"]),
+             WEIGHTS, helper.make_node("Conv", ["a", "w"], ["y"])),
+            (scalar("wi", TensorProto.INT8),),
+            "onnx-uint8 x int8",
+        ),
+        (
+            (helper.make_node("QuantizeLinear", ["x", "s", "z"], ["ai"]),
+             helper.make_node("DequantizeLinear", ["ai", "s", "z"], ["a"]), WEIGHTS,
+             helper.make_node("Conv", ["a", "w"], ["y"])),
+            (scalar("wi", TensorProto.INT8), scalar("z", TensorProto.INT8)),
+            "onnx-int8",
+        ),
+        ((constant("za", TensorProto.INT8), quantised("a", "za"), quantised("w", "za"),
+          helper.make_node("Conv", ["a", "w"], ["y"])), (), "onnx-int8"),
+        ((helper.make_node("QLinearConv", list("xszwtuvr"), ["y"]),), (), "onnx-QLinearConv"),
+    ],
+)  # fmt: skip
+def test_the_format_is_that_of_what_operators_read(
+    tmp_path: Path, nodes: tuple[onnx.NodeProto, ...], constants: tuple[onnx.TensorProto, ...], fmt: str
+) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(network(*nodes, constants=constants))
+    assert read_onnx(path).format == fmt
+
+
+def test_every_input_needs_fixed_sizes(tmp_path: Path) -> None:
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [size, 3]) for name, size in (("a", 1), ("b", "n"))]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    path = tmp_path / "net.onnx"
+    add = helper.make_node("Add", ["a", "b"], ["y"])
+    path.write_bytes(helper.make_model(helper.make_graph([add], "g", inputs, [output])).SerializeToString())
+    with pytest.raises(FileFormatError, match=r"input 'b' has shape \(\?, 3\), expected fixed sizes"):
+        read_onnx(path)
+
+
+def test_a_file_that_is_not_there_is_named_once(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError) as error:
+        read_onnx(tmp_path / "net.onnx")
+    assert str(error.value).count("net.onnx") == 1
+
+
+def test_the_ending_may_be_of_either_case() -> None:
+    assert is_onnx_path("NET.ONNX")
+    assert not is_onnx_path("net.tflite")
 
 
 def external() -> bytes:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.errors import UnknownNameError
+from mhmodels.errors import MeasurementError, UnknownNameError
+from mhmodels.export.errors import ExportError
 from mhmodels.export.formats import ExportFormat
 from mhmodels.export.verification.runtimes.gpu import gpu_outputs
 from mhmodels.hardware.hexagon.emulator import emulated_outputs
+from mhmodels.hardware.tools.catalogue import QUALCOMM
+from mhmodels.hardware.tools.environment import missing
 from mhmodels.tflite.format import FileFormat
 
 
@@ -24,11 +27,13 @@ class Accelerator(NamedTuple):
             takes.
         outputs: Computes outputs (n, …) of a file from inputs (n, …), both in the types of the file.
         to_run: How to run it, for reports that did not.
+        missing: Says what it lacks on this machine, as far as that is known before a file is there; "" for nothing.
     """
 
     files: Mapping[FileFormat, ExportFormat]
     outputs: Callable[[Path, NDArray[np.generic]], NDArray[np.generic]]
     to_run: str
+    missing: Callable[[], str] = str
 
 
 ACCELERATORS: Mapping[str, Accelerator] = {
@@ -37,6 +42,7 @@ ACCELERATORS: Mapping[str, Accelerator] = {
         {"float32": "onnx-float32", "int8": "onnx-int8", "uint8": "onnx-uint8"},
         emulated_outputs,
         "emulated with argument 'accelerators=hexagon', after `mhmodels hardware install qualcomm`",
+        lambda: missing(QUALCOMM),
     ),
     "gpu": Accelerator(
         {fmt: fmt for fmt in ("float32", "float16", "int8", "uint8")},
@@ -46,15 +52,29 @@ ACCELERATORS: Mapping[str, Accelerator] = {
 }
 
 
-def chosen_accelerators(names: Iterable[str]) -> dict[str, Accelerator]:
+def chosen_accelerators(names: Iterable[str], formats: Sequence[FileFormat]) -> dict[str, Accelerator]:
     """Returns accelerators by name.
+
+    Args:
+        names: Names of accelerators.
+        formats: Formats of the TFLite files that are compared.
 
     Raises:
         UnknownNameError: There is no such accelerator.
+        ExportError: An accelerator runs none of the formats.
+        MeasurementError: The tool of an accelerator is not installed.
     """
     chosen = {}
     for name in names:
         if name not in ACCELERATORS:
             raise UnknownNameError("accelerator", name, ACCELERATORS)
-        chosen[name] = ACCELERATORS[name]
+        one = ACCELERATORS[name]
+        if not set(one.files) & set(formats):
+            raise ExportError(
+                f"argument 'accelerators': {name} runs {', '.join(one.files)}, and the compared formats are {', '.join(formats)}"
+            )
+        reason = one.missing()
+        if reason:
+            raise MeasurementError(f"{name} {reason}")
+        chosen[name] = one
     return chosen

@@ -123,7 +123,8 @@ def check_consistency(
 
     Raises:
         ExportError: A file fails its verification, a runtime refuses a file, the network does not have exactly one output of
-            scores, or the threshold is not a score.
+            scores, the threshold is not a score, or an accelerator runs none of the formats.
+        MeasurementError: The tool of an accelerator is not installed, or fails.
 
     Example:
         >>> from mhmodels.export import ModelRequest, check_consistency
@@ -157,7 +158,7 @@ def compare_runners(
         ExportError: See `check_consistency`.
     """
     rule = _rule(subject.source, threshold, decide)
-    runs = _all_outputs(subject, formats, chosen_accelerators(accelerators), progress)
+    runs = _all_outputs(subject, formats, chosen_accelerators(accelerators, formats), progress)
     scores = {name: rule.scores(run.outputs, name.split()[0] in INTEGER_FORMATS) for name, run in runs.items()}
     compared = _Comparison(rule, runs, scores)
     value = rule.threshold(scores[REFERENCE]) if threshold is None else np.array(threshold, np.float32)

@@ -33,17 +33,19 @@ def print_phone_tables(models: Sequence[Architecture], answers: Sequence[Measure
 def print_rows(answers: Sequence[MeasuredRow]) -> None:
     """Prints one line for each row, with its kind and with remarks."""
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from mhmodels.hardware import UNSUPPORTED
 
-    table = Table("model", "format", "hardware", "median ms", "kind", "±MAD", "min … max ms", "nodes", "remarks")
+    titles = ("model", "format", "hardware", "median ms", "kind", "±MAD", "min … max ms", "nodes", "remarks")
+    # In a narrow terminal a name goes on in the next line: a part of one is of no use.
+    table = Table(*(Column(title, overflow="fold") for title in titles))
     for row, from_store in answers:
         latency = UNSUPPORTED if row.median_ms is None else f"{row.median_ms:.4g}"
         spread = "" if row.mad_ratio is None else f"{row.mad_ratio:.1%}"
         least, most = (row.min_ms, row.max_ms) if row.low_ms is None else (row.low_ms, row.high_ms)
         extremes = "" if least is None or most is None else f"{least:.4g} … {most:.4g}"
-        nodes = "" if row.total_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
+        nodes = "" if row.total_nodes is None or row.delegated_nodes is None else f"{row.delegated_nodes}/{row.total_nodes}"
         part = "partly on the CPU" if row.device_state.get("status") == "PARTIAL" and row.supported else ""
         asked = row.device_state.get("requested_runs")
         few = f"{row.runs} of {asked} runs: slow blocks end by time" if isinstance(asked, int) and row.runs < asked else ""

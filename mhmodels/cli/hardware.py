@@ -26,6 +26,8 @@ def hardware(ctx: click.Context, as_json: bool) -> None:
     of its own.
     """
     if ctx.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError(f"--json is for the list, not for `{ctx.command_path} {ctx.invoked_subcommand}`")
         return
     rows, tools = _hardware_rows(), _tool_rows()
     if as_json:
@@ -72,7 +74,7 @@ def uninstall(tool: str) -> None:
     from mhmodels.hardware.tools.environment import uninstall as uninstall_tool
 
     chosen = get_tool(tool)
-    removed = uninstall_tool(chosen)
+    removed = uninstall_tool(chosen, note)
     note(f"removed {environment_path(chosen)}" if removed else f"{chosen.name} is not installed")
 
 
@@ -139,9 +141,11 @@ def _tool_rows() -> list[dict[str, Any]]:
 
 
 def _print_hardware(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("id", "takes", "kind", "default", "available", "description, or reason")
+    # In a narrow terminal a name goes on in the next line: a part of one is of no use.
+    names = (Column(name, overflow="fold") for name in ("id", "takes", "kind", "default", "available", "description, or reason"))
+    table = Table(*names)
     for row in rows:
         table.add_row(
             row["id"],

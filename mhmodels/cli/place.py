@@ -110,7 +110,7 @@ def _check_tool() -> None:
 
     reason = missing(QUALCOMM)
     if reason:
-        raise MeasurementError(reason)
+        raise MeasurementError(f"`mhmodels place` {reason}")
 
 
 def _networks(targets: Sequence[str], fmt: PlacementFormat | None, width: float | None) -> list[_Network]:

@@ -22,6 +22,9 @@ MAX_BYTES = 1 << 31
 _DECODER_FAULTS = (ValueError, IndexError, KeyError, TypeError, RecursionError, struct.error)
 """What protobuf's decoder in Python raises, beside its own error, where bytes are damaged."""
 _WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_INTEGER_WEIGHTED = ("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger", "QGemm", "MatMulNBits")
+"""Operators with weights that compute in integers themselves, without DequantizeLinear."""
+_FRACTIONS = ("float16", "bfloat16", "float32", "float64")
 
 
 class OnnxFile(NamedTuple):
@@ -29,7 +32,9 @@ class OnnxFile(NamedTuple):
 
     Attributes:
         format: `onnx-float32`, `onnx-int8` or `onnx-uint8` where every operator with weights reads activations and weights of
-            that type (behind DequantizeLinear); else both types, such as `onnx-uint8 x int8`, several joined with ` + `.
+            that type (behind DequantizeLinear); else both types, such as `onnx-uint8 x int8`, or the kind of an operator that
+            computes in integers itself, such as `onnx-QLinearConv`; several joined with ` + `. `onnx-float16` where weights are
+            float16.
         shape: Shape of the first input.
         operators: Kind of every node, in file order.
     """
@@ -44,15 +49,16 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
 
     Raises:
         FileFormatError: The package onnx is not installed; the file cannot be read, is none, keeps its weights in other files, or
-            has no input or one without fixed sizes.
+            has no input, or one without fixed sizes.
     """
     if importlib.util.find_spec("onnx") is None:
         raise FileFormatError(f"{path}: reading ONNX files needs the package onnx: pip install 'mhmodels[onnx]'")
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
+    content = read_bytes(path, MAX_BYTES)
     try:
-        model = onnx.load_model_from_string(read_bytes(path, MAX_BYTES))
+        model = onnx.load_model_from_string(content)
     except (DecodeError, *_DECODER_FAULTS) as error:
         raise FileFormatError(f"{path}: is not a whole ONNX file ({error})") from error
     graph = model.graph
@@ -65,14 +71,19 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
 
 def is_onnx_path(path: str | os.PathLike[str]) -> bool:
     """Returns whether a file is an ONNX file by its name."""
-    return Path(path).suffix == SUFFIX
+    return Path(path).suffix.lower() == SUFFIX
 
 
 def _input_shape(graph: onnx.GraphProto, source: str) -> tuple[int, ...]:
     stored = {tensor.name for tensor in graph.initializer}
-    entry = next((value for value in graph.input if value.name not in stored), None)
-    if entry is None:
+    entries = [value for value in graph.input if value.name not in stored]
+    if not entries:
         raise FileFormatError(f"{source}: has no input")
+    first, *_ = [_sizes(entry, source) for entry in entries]
+    return first
+
+
+def _sizes(entry: onnx.ValueInfoProto, source: str) -> tuple[int, ...]:
     sizes = [size.dim_value if size.WhichOneof("value") == "dim_value" else 0 for size in entry.type.tensor_type.shape.dim]
     if not sizes or min(sizes) < 1:
         shown = ", ".join(str(size or "?") for size in sizes)
@@ -84,20 +95,46 @@ def _format(graph: onnx.GraphProto) -> str:
     """Follows from the operators with weights, as `mhmodels.tflite.format.compute_format`; input and outputs do not count."""
     producers = {output: node for node in graph.node for output in node.output}
     stored = {tensor.name: tensor.data_type for tensor in graph.initializer}
-    pairs = set()
+    stored |= {
+        node.output[0]: value.t.data_type
+        for node in graph.node
+        if node.op_type == "Constant"
+        for value in node.attribute
+        if value.name == "value"
+    }
+    found = set()
     for node in graph.node:
         if node.op_type in _WEIGHTED:
-            pair = [_type(producers.get(name), stored) for name in node.input[:2]]
-            pairs.add(pair[0] if len(set(pair)) == 1 else " x ".join(pair))
-    return f"onnx-{' + '.join(sorted(pairs)) or 'float32'}"
+            types = [_type(name, producers, stored) for name in node.input[:2]]
+            # Activations that no DequantizeLinear gives are of the type of the weights, where these are numbers with fractions.
+            known = [each for each in types if each] or ["float32"]
+            usual = known[0] if known[0] in _FRACTIONS else "float32"
+            pair = [each or usual for each in types]
+            found.add(pair[0] if len(set(pair)) == 1 else " x ".join(pair))
+        elif node.op_type in _INTEGER_WEIGHTED:
+            found.add(node.op_type)
+    return f"onnx-{' + '.join(sorted(found)) or 'float32'}"
 
 
-def _type(producer: onnx.NodeProto | None, stored: Mapping[str, int]) -> str:
-    """Returns the type of the numbers that an operator reads: that of the integers behind a DequantizeLinear, else float32."""
+def _type(name: str, producers: Mapping[str, onnx.NodeProto], stored: Mapping[str, int]) -> str:
+    """Returns the type of the numbers that an operator reads: integers behind DequantizeLinear, a constant's type, or ""."""
+    producer = producers.get(name)
+    if producer is None or producer.op_type != "DequantizeLinear":
+        return _name(stored[name]) if name in stored else ""
+    # DequantizeLinear has the type of its zero point; without one it takes that of its input.
+    sources = [*producer.input[2:3], producer.input[0]]
+    quantiser = producers.get(producer.input[0])
+    if quantiser is not None and quantiser.op_type == "QuantizeLinear":
+        sources += quantiser.input[2:3]
+    numbers = [stored[source] for source in sources if source in stored]
+    if not numbers and len(producer.input) > 2 and producer.input[2]:
+        return "unknown"
+    return _name(numbers[0]) if numbers else "uint8"
+
+
+def _name(data_type: int) -> str:
+    """Returns the name of a type, as NumPy has it."""
     import onnx
 
-    if producer is None or producer.op_type != "DequantizeLinear":
-        return "float32"
-    kind = stored.get(producer.input[2], onnx.TensorProto.UNDEFINED) if len(producer.input) > 2 else onnx.TensorProto.UINT8
-    known: dict[int, str] = {number: name for name, number in onnx.TensorProto.DataType.items()}
-    return known.get(kind, "unknown").lower()
+    names: dict[int, str] = {number: name for name, number in onnx.TensorProto.DataType.items()}
+    return {"float": "float32", "double": "float64"}.get(name := names.get(data_type, "unknown").lower(), name)

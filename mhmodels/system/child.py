@@ -24,7 +24,13 @@ _ENDING_S = 30.0
 
 
 def run_contained(
-    target: Path | str, arguments: Sequence[str] = (), *, timeout_s: float, cores: Sequence[int] = ()
+    target: Path | str,
+    arguments: Sequence[str] = (),
+    *,
+    timeout_s: float,
+    cores: Sequence[int] = (),
+    environment: Mapping[str, str] | None = None,
+    python: Path | None = None,
 ) -> subprocess.CompletedProcess[bytes]:
     """Runs a script or module inside the limits of `contained.py` to its end.
 
@@ -33,6 +39,8 @@ def run_contained(
         arguments: Arguments of the script, from `sys.argv[1]` on.
         timeout_s: Seconds that it may take.
         cores: Numbers of the processor cores to pin it to; none for all.
+        environment: Environment variables, in place of those of this process.
+        python: Interpreter that runs it, of Python 3.11 or later; None for the one that runs this process.
 
     Returns:
         Exit code (below 0 for a signal), standard output and standard error.
@@ -40,8 +48,8 @@ def run_contained(
     Raises:
         subprocess.TimeoutExpired: It took longer, and was killed.
     """
-    command = _command(target, arguments, cores, None, sys.executable)
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, check=False)
+    command = _command(target, arguments, cores, None, str(python or sys.executable))
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout_s, env=environment, check=False)
 
 
 def _command(target: Path | str, arguments: Sequence[str], cores: Sequence[int], channel: int | None, python: str) -> list[str]:

@@ -8,7 +8,6 @@ from pathlib import Path
 import click
 
 from mhmodels.cli.option_groups import option_group
-from mhmodels.hardware.collection import split_ids
 from mhmodels.search.cli.options import INPUT_FILE
 
 
@@ -25,6 +24,8 @@ class LatencyOptions:
     @property
     def hardware_ids(self) -> tuple[str, ...]:
         """Ids of the hardware, also of those that were joined by commas."""
+        from mhmodels.hardware.collection import split_ids
+
         return tuple(split_ids(self.hardware))
 
 

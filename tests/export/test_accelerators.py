@@ -41,7 +41,7 @@ def on_onnx_runtime(path: Path, inputs: NDArray[np.generic]) -> NDArray[np.gener
 
 def with_outputs(monkeypatch: pytest.MonkeyPatch, name: str, outputs: object) -> None:
     known = dict(accelerators.ACCELERATORS)
-    known[name] = known[name]._replace(outputs=outputs)  # type: ignore[arg-type]
+    known[name] = known[name]._replace(outputs=outputs, missing=str)  # type: ignore[arg-type]
     monkeypatch.setattr(accelerators, "ACCELERATORS", known)
 
 
@@ -67,8 +67,15 @@ def test_an_accelerator_that_computes_something_else_is_seen(monkeypatch: pytest
 def test_an_unknown_accelerator_and_a_missing_tool_are_told(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="did you mean hexagon"):
         check_consistency(SMALL, accelerators=("hexagn",))
+    with pytest.raises(MeasurementError, match=r"hexagon needs the tool qualcomm, .*mhmodels hardware install qualcomm"):
+        check_consistency(SMALL, accelerators=("hexagon",))
     with pytest.raises(MeasurementError, match="mhmodels hardware install qualcomm"):
         emulated_outputs(tmp_path / "net.onnx", np.zeros((1, 2)))
+
+
+def test_an_accelerator_without_a_format_that_it_runs_is_refused() -> None:
+    with pytest.raises(ExportError, match="hexagon runs float32, int8, uint8, and the compared formats are float16"):
+        check_consistency(SMALL, formats=("float16",), accelerators=("hexagon",))
 
 
 def test_without_a_vulkan_driver_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

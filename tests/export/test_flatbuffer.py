@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from mhmodels.export.graph.operations import Graph, random_graph
 from mhmodels.export.quantisation.kernels import quantised_kernel
 from mhmodels.export.quantisation.parameters import Quantisation, QuantisedFormat
-from mhmodels.export.writing.flatbuffer.tables import Form, TableBuilder
+from mhmodels.export.writing.flatbuffer.tables import TableBuilder, TableForm
 from mhmodels.registry import resolve
 
 ALIGNMENT = 16
-PAIR = Form(text=(0, "O"), number=(2, "I"), flag=(3, "B"))
+PAIR = TableForm(text=(0, "O"), number=(2, "I"), flag=(3, "B"))
 
 parts = st.lists(
     st.one_of(

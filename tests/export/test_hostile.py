@@ -23,10 +23,10 @@ from mhmodels.export.errors import ExportError, ParityError
 from mhmodels.export.graph.operations import random_graph
 from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.scheme import quantise
-from mhmodels.export.verification import verify as checking
 from mhmodels.export.verification.facts import contradictions
 from mhmodels.export.verification.file_graph import compared_tensors
 from mhmodels.export.verification.layers import LayerReport
+from mhmodels.export.verification.runtimes import differences
 from mhmodels.export.verification.verify import verify
 from mhmodels.export.writing.latency import latency_ranges
 from mhmodels.export.writing.manifest import load_manifest
@@ -173,7 +173,7 @@ def test_steps_of_size_zero_are_refused(end: str, tmp_path: Path) -> None:
 
 def test_outputs_without_values_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fine.tflite").write_bytes(FILES["float32"])
-    monkeypatch.setattr(checking, "run_file", lambda _path, inputs, _tensors, **_: [np.empty((len(inputs), 0))])
+    monkeypatch.setattr(differences, "run_file", lambda _path, inputs, _tensors, **_: [np.empty((len(inputs), 0))])
     with pytest.raises(ParityError, match=r"output 'scores' is \(0,\) with scales \[\], expected values"):
         verify(tmp_path / "fine.tflite")
 

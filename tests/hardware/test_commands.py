@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from mhmodels.cli.bench import bench
 from mhmodels.cli.hardware import hardware
@@ -141,6 +143,14 @@ def test_the_list_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         assert row["available"] is not (missing or row["id"] in vendors)
         assert ("pip install ethos-u-vela" in row["reason"]) is missing
     assert "ethos-u-vela" in CliRunner().invoke(hardware, []).stdout
+
+
+def test_a_narrow_terminal_shows_every_id_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr("mhmodels.cli.hardware.console", lambda: Console(file=text, width=80))
+    assert CliRunner().invoke(hardware, [], catch_exceptions=False).exit_code == 0
+    ids = "".join(line.split("│")[1].strip() for line in text.getvalue().splitlines() if line.startswith("│"))
+    assert all(name in ids for name in (*DEFAULT_HARDWARE, "hexagon-sar2230p", "roofline-pixel8-edgetpu"))
 
 
 def test_the_name_of_a_set_stands_for_its_ids() -> None:

@@ -80,7 +80,7 @@ def compiler(
         if trace:
             (Path(request["folder"]) / "profile_qnn.log").write_bytes(b"\xff\x00{" + trace.encode() + b"\x00\xfe")
             (Path(request["folder"]) / "graph_schematic.bin").write_text(schematic)
-        return ToolAnswer({}, "", "")
+        return ToolAnswer({"compiled": "compiled.onnx" if operators else None}, "", "")
 
     monkeypatch.setattr(hexagon, "ask_tool", ask)
     monkeypatch.setattr(hexagon, "missing", lambda _: "")
@@ -124,6 +124,14 @@ def test_a_network_that_does_not_fit_is_no_latency(
     row = measure(network, "hexagon-sa8255")
     assert row.median_ms is row.low_ms is row.high_ms is None
     assert reason in row.reason
+
+
+def test_a_network_of_which_the_npu_takes_nothing_is_no_latency(monkeypatch: pytest.MonkeyPatch, network: Path) -> None:
+    compiler(monkeypatch, operators=())
+    row = measure(network, "hexagon-sa8255")
+    assert row.median_ms is None
+    assert (row.delegated_nodes, row.total_nodes) == (0, row.total_nodes)
+    assert "makes 0 partitions of the network" in row.reason
 
 
 def test_what_the_compiler_refuses_is_no_latency(monkeypatch: pytest.MonkeyPatch, network: Path) -> None:

@@ -54,7 +54,7 @@ class RKNN:
         return 0
     def load_onnx(self, model, inputs=None, input_size_list=None):
         (HERE / "input").write_text(f"{inputs} {input_size_list}")
-        return 0
+        return 0 if model.endswith(".onnx") else 1
     def build(self, do_quantization):
         assert do_quantization is False
         print((HERE / "log").read_text())
@@ -75,10 +75,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An installed environment whose rknn prints the file `log` in the returned folder and runs the file `then`."""
     python = environment.interpreter(ROCKCHIP)
     python.parent.mkdir(parents=True)
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path / "packages"}" exec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     (environment.environment_path(ROCKCHIP) / environment._PINS).write_text(environment._pins_hash(ROCKCHIP))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "packages"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     package = tmp_path / "packages" / "rknn" / "api"
@@ -102,6 +101,12 @@ def test_cycles_become_a_latency_at_the_assumed_clock(stand_in: Path, network: P
     assert (row.delegated_nodes, row.total_nodes) == (48, 49)
 
 
+def test_the_name_of_a_file_does_not_matter(stand_in: Path, network: Path, tmp_path: Path) -> None:
+    other = tmp_path / "a b\n.ONNX"
+    other.write_bytes(network.read_bytes())
+    assert measure(other, "rknn-rk3588").median_ms == pytest.approx(1.080796)
+
+
 def test_a_slower_clock_is_a_longer_latency(stand_in: Path, network: Path) -> None:
     assert measure(network, "rknn-rv1106").median_ms == pytest.approx(2 * 1.080796)
     assert (stand_in / "asked").read_text().endswith(" rv1106")
@@ -116,6 +121,14 @@ def test_the_network_begins_behind_the_transposition_of_its_pixels(stand_in: Pat
     onnx.save(model, tmp_path / "other.onnx")
     measure(tmp_path / "other.onnx", "rknn-rk3588")
     assert (stand_in / "input").read_text() == "None None"
+
+
+def test_other_inputs_stay_inputs(stand_in: Path, network: Path, tmp_path: Path) -> None:
+    model = onnx.load(network)
+    model.graph.input.append(onnx.helper.make_tensor_value_info("b", onnx.TensorProto.FLOAT, [1, 8]))
+    onnx.save(model, tmp_path / "two.onnx")
+    measure(tmp_path / "two.onnx", "rknn-rk3588")
+    assert (stand_in / "input").read_text() == "['image/first/exact', 'b'] [[1, 3, 32, 32], [1, 8]]"
 
 
 def test_files_of_the_compiler_are_gone_afterwards(stand_in: Path, network: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from mhmodels.hardware.tools import environment
 from mhmodels.hardware.tools.catalogue import QUALCOMM, TOOLS, VendorTool, get_tool
 from mhmodels.hardware.tools.environment import environment_path, install, interpreter, missing, uninstall
 from mhmodels.hardware.tools.running import ask_tool
+from mhmodels.system.child import run_contained
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 SERVE = Path(environment.__file__).with_name("serve.py")
@@ -137,6 +138,31 @@ def test_an_installation_that_fails_leaves_nothing(
     assert [path.name for path in environment_path(chosen).parent.iterdir()] == [".widget.lock"]
 
 
+def test_pip_is_a_child_of_its_own_whose_files_are_in_the_environment(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grandchild of `pip --python` would go on after a kill, and files in the folder of temporary files would stay."""
+    asked: list[tuple[Any, ...]] = []
+
+    def run(target: str, arguments: tuple[str, ...], **options: Any) -> Any:
+        asked.append((arguments, options["python"], options["environment"]["TMPDIR"]))
+        return run_contained(target, arguments, **options)
+
+    monkeypatch.setattr(environment, "run_contained", run)
+    place = install(tool)
+    ((arguments, python, temporary),) = asked
+    assert "--python" not in arguments
+    part = place.with_name(".widget.partial")
+    assert python == part / "bin" / "python"
+    assert Path(temporary).is_relative_to(part.absolute())
+    assert not (place / ".pip").exists()
+
+
+def test_without_pip_the_command_that_installs_it_is_told(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MeasurementError, match="-m ensurepip"):
+        install(tool)
+    assert missing(tool)
+
+
 def test_an_update_replaces_an_installation_of_other_versions(tool: LocalTool, tmp_path: Path) -> None:
     install(tool)
     changed = local_tool(tmp_path, "new = True")
@@ -171,10 +197,67 @@ def test_too_little_space_is_told_before_anything_is_downloaded(tool: LocalTool,
     assert missing(tool)
 
 
+def test_what_was_cut_off_is_removed_before_the_space_is_checked(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    part = environment_path(tool).with_name(".widget.partial")
+    part.mkdir(parents=True)
+
+    def usage(_: object) -> object:
+        return shutil._ntuple_diskusage(10, 9, 0 if part.exists() else 10**9)  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    install(tool)
+    assert not missing(tool)
+
+
 def test_a_print_is_no_answer(ready: LocalTool, tmp_path: Path) -> None:
     said = ask_tool(ready, program(tmp_path, "print('{\"answer\": 1}'); return {'x': request['x']}"), {"x": 2}, timeout_s=60)
     assert said.answer == {"x": 2}
     assert said.said == '{"answer": 1}\n'
+
+
+@pytest.mark.parametrize(
+    "words", ["OSError: [Errno 28] No space left on device", "std::bad_alloc", "failed when saving model to x"]
+)
+def test_a_machine_without_room_is_no_refusal_of_the_file(ready: LocalTool, tmp_path: Path, words: str) -> None:
+    with pytest.raises(MeasurementError, match=r"widget: no usable answer .*make room"):
+        ask_tool(ready, program(tmp_path, f"raise serving['RefusalError']({words!r})"), {}, timeout_s=60)
+
+
+def test_a_refusal_on_a_full_disk_is_no_answer(ready: LocalTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1_000_000))  # type: ignore[attr-defined]
+    with pytest.raises(MeasurementError, match=r"only 1 MB are free .*set TMPDIR"):
+        ask_tool(ready, program(tmp_path, "raise serving['RefusalError']('too wide')"), {}, timeout_s=60)
+
+
+def test_an_answer_on_a_full_disk_is_not_trusted(ready: LocalTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LiteRT's compiler ends with 0 after it wrote half of the compiled file."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    with pytest.raises(MeasurementError, match=r"widget: no usable answer; only 0 MB are free"):
+        ask_tool(ready, program(tmp_path, "return {}"), {}, timeout_s=60)
+
+
+@pytest.mark.parametrize("body", ["raise serving['RefusalError']('gone')", "os._exit(1)"])
+def test_a_tool_that_is_removed_while_it_works_is_told(ready: LocalTool, tmp_path: Path, body: str) -> None:
+    pins = environment_path(ready) / "requirements.sha256"
+    with pytest.raises(MeasurementError, match="which is not installed: `mhmodels hardware install widget`"):
+        ask_tool(ready, program(tmp_path, f"os.unlink({str(pins)!r}); {body}"), {}, timeout_s=60)
+
+
+def test_a_python_that_is_no_program_is_one_message(ready: LocalTool, tmp_path: Path) -> None:
+    interpreter(ready).unlink()
+    interpreter(ready).write_text("garbage")
+    interpreter(ready).chmod(0o755)
+    with pytest.raises(MeasurementError, match=r"widget: .*bin/python cannot be started .*uninstall widget"):
+        ask_tool(ready, program(tmp_path, "return {}"), {}, timeout_s=60)
+
+
+def test_packages_of_the_user_and_telemetry_stay_out(ready: LocalTool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    body = "return {'path': sys.path, 'telemetry': os.environ['ORT_DISABLE_TELEMETRY']}"
+    said = ask_tool(ready, program(tmp_path, body), {}, timeout_s=60)
+    assert said.answer is not None
+    assert str(tmp_path) not in said.answer["path"]
+    assert said.answer["telemetry"] == "1"
 
 
 def test_a_refusal_is_no_failure(ready: LocalTool, tmp_path: Path) -> None:
@@ -227,6 +310,12 @@ def test_without_a_terminal_the_licence_must_be_accepted_by_an_option(monkeypatc
     assert "--yes" in said.stderr
     assert QUALCOMM.licence in said.stderr
     assert not environment_path(QUALCOMM).exists()
+
+
+def test_json_is_for_the_list_only() -> None:
+    said = CliRunner().invoke(hardware, ["--json", "install", "qualcomm"])
+    assert (said.exit_code, said.stdout) == (2, "")
+    assert "--json is for the list" in said.stderr
 
 
 def test_commands_install_and_remove(tool: LocalTool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,9 @@ def test_processes_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:
         child.stdin.write("\n")
         child.stdin.flush()
     assert [child.communicate()[1] for child in children] == [""] * 4
-    assert names(tmp_path) == sorted(f"{n}.{kind}" for n in range(20) for kind in ("store", "log"))
+    # SQLite leaves the files of its write-ahead log where the last two connections close at the same moment.
+    found = [name for name in names(tmp_path) if not name.endswith(("-wal", "-shm"))]
+    assert found == sorted(f"{n}.{kind}" for n in range(20) for kind in ("store", "log"))
 
 
 def test_threads_that_open_it_at_once_all_get_it(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """The program that compiles an ONNX file for a Hexagon NPU in Qualcomm's environment; `runner.py` asks it through `ask_tool`.
 
 Request: file, folder, soc_model, generation, trace (whether the compiler also leaves the schedule behind its estimate). Answer:
-names of the compiled file and of the profile in the folder. The profile has Qualcomm's estimate. Nothing is run: on a PC an
-emulator would count its own cycles, which are no latency.
+names of the compiled file and of the profile in the folder; the compiled file is null where the NPU takes no operator. The
+profile has Qualcomm's estimate. Nothing is run: on a PC an emulator would count its own cycles, which are no latency.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import runpy
 from pathlib import Path
@@ -23,6 +24,9 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
     import onnxruntime as ort
     import onnxruntime_qnn as qnn
 
+    # Without its libraries the provider takes no operator, and says so in a log only.
+    for library in ("libQnnSystem.so", Path(qnn.get_qnn_htp_path()).name):
+        ctypes.CDLL(str(Path(qnn.get_qnn_htp_path()).with_name(library)))
     folder = Path(request["folder"])
     os.chdir(folder)  # the schematic would be left wherever the command was started
     name = "QNNExecutionProvider"
@@ -49,7 +53,7 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
     except Exception as error:
         # Whatever the compiler stumbles over is one file's trouble; the exceptions have no common base.
         raise _SERVE["RefusalError"](" ".join(str(error).split())[:600]) from error
-    return {"compiled": COMPILED, "profile": PROFILE}
+    return {"compiled": COMPILED if (folder / COMPILED).exists() else None, "profile": PROFILE}
 
 
 if __name__ == "__main__":

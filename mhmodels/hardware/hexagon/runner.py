@@ -190,7 +190,7 @@ def compile_for_hexagon(
         MeasurementError: As `HexagonRunner.measure`.
     """
     settings = hardware.configuration
-    operators = len(read_onnx(path).operators)
+    operators = read_onnx(path).operators
     with temporary_folder("hexagon") as folder:
         request = {
             "file": str(path.absolute()),
@@ -201,7 +201,9 @@ def compile_for_hexagon(
         }
         said = ask_tool(QUALCOMM, _PROGRAM, request, timeout_s=timeout_s)
         if said.answer is None:
-            return HexagonCompilation(None, 0, Counter(), operators, said.refusal)
+            return HexagonCompilation(None, 0, Counter(), len(operators), said.refusal)
+        if said.answer.get("compiled") is None:
+            return HexagonCompilation(None, 0, Counter(operators), len(operators))
         try:
             kinds = Counter(read_onnx(folder / estimate.COMPILED).operators)
             # Several partitions have an estimate each, and none of them is the network's.
@@ -212,7 +214,7 @@ def compile_for_hexagon(
             raise MeasurementError(f"{path}: {COMPILER} left nothing readable ({error})") from error
     if profile is not None:
         _check_clock(profile, settings["clock_mhz"], path)
-    return HexagonCompilation(profile, kinds.pop(NPU_OPERATOR, 0), kinds, operators, trace=events)
+    return HexagonCompilation(profile, kinds.pop(NPU_OPERATOR, 0), kinds, len(operators), trace=events)
 
 
 def _read_trace(folder: Path) -> tuple[TraceEvent, ...]:

@@ -24,16 +24,23 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
     """Compiles a file and leaves the compiled file and the printed text in the folder."""
     litert, qnn = _package("ai_edge_litert"), _package("onnxruntime_qnn")
     folder = Path(request["folder"])
+    # Lists of paths have no way to write a colon or a comma that is part of a path, so they get names without any.
+    libraries = {
+        "plugin": litert / "vendors" / "qualcomm" / "compiler",
+        "qnn": qnn,
+        "qnn.libs": qnn.with_name("onnxruntime_qnn.libs"),
+    }
+    for name, place in libraries.items():
+        (folder / name).symlink_to(place)
     command = [
         str(litert / "tools" / "apply_plugin_main"),
         "--cmd=apply",
-        f"--model={request['file']}",
-        f"--o={request['output']}",
-        f"--libs={litert / 'vendors' / 'qualcomm' / 'compiler'}",
+        f"--model={os.path.relpath(request['file'], folder)}",
+        f"--o={os.path.relpath(request['output'], folder)}",
+        "--libs=plugin",
         "--soc_manufacturer=Qualcomm",
         f"--soc_model={request['soc']}",
     ]
-    libraries = os.pathsep.join((str(qnn), str(qnn.with_name("onnxruntime_qnn.libs"))))
     with (folder / STDOUT).open("wb") as stdout, (folder / STDERR).open("wb") as stderr:
         done = subprocess.run(
             command,
@@ -41,7 +48,7 @@ def compile_file(request: dict[str, Any]) -> dict[str, Any]:
             stdout=stdout,
             stderr=stderr,
             cwd=folder,
-            env={**os.environ, "LD_LIBRARY_PATH": libraries},
+            env={**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(("qnn", "qnn.libs"))},
             preexec_fn=_end_with_parent,
             check=False,
         )

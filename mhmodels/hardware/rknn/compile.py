@@ -77,7 +77,7 @@ def _network_input(path: str) -> dict[str, Any]:
     graph = onnx.load(path).graph
     readers = {name: node for node in graph.node for name in node.input}
     stored = {tensor.name for tensor in graph.initializer}
-    name, sizes = next(
+    (name, sizes), *others = (
         (value.name, [size.dim_value for size in value.type.tensor_type.shape.dim])
         for value in graph.input
         if value.name not in stored
@@ -87,7 +87,8 @@ def _network_input(path: str) -> dict[str, Any]:
     order = [list(value.ints) for value in node.attribute if value.name == "perm"] if node is not None else []
     if node is None or node.op_type != "Transpose" or order != [_CHANNELS_FIRST]:
         return {}
-    return {"inputs": [node.output[0]], "input_size_list": [[sizes[place] for place in _CHANNELS_FIRST]]}
+    first = (node.output[0], [sizes[place] for place in _CHANNELS_FIRST])
+    return {"inputs": [each for each, _ in (first, *others)], "input_size_list": [each for _, each in (first, *others)]}
 
 
 if __name__ == "__main__":

@@ -167,7 +167,10 @@ def compile_for_rknn(path: Path, hardware: Hardware, timeout_s: float = TIMEOUT_
         MeasurementError: As `RknnRunner.measure`.
     """
     with temporary_folder("rknn") as folder:
-        request = {"file": str(path.absolute()), "folder": str(folder), "target": hardware.configuration["target_platform"]}
+        # The compiler refuses names that do not end with .onnx in lower case, and a refusal is stored for every name of a file.
+        file = folder / "network.onnx"
+        file.symlink_to(path.absolute())
+        request = {"file": str(file), "folder": str(folder), "target": hardware.configuration["target_platform"]}
         said = ask_tool(ROCKCHIP, _PROGRAM, request, timeout_s=timeout_s)
     if said.answer is None:
         return RknnCompilation((), said.refusal)

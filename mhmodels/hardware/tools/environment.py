@@ -7,7 +7,9 @@ cut off, by kill -9 too, leaves nothing that counts as installed; the next one r
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -45,6 +47,16 @@ def interpreter(tool: VendorTool) -> Path:
     return environment_path(tool) / "bin" / "python"
 
 
+def tool_variables() -> dict[str, str]:
+    """Returns the environment variables of this process for a tool: without other packages, and without telemetry.
+
+    The packages of PYTHONPATH would stand before the pinned ones. ONNX Runtime 1.32, which Qualcomm's tool contains, otherwise
+    sends usage data to Microsoft and leaves files in the home folder and in that of temporary files.
+    """
+    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
+    return {**kept, "ORT_DISABLE_TELEMETRY": "1"}
+
+
 def unsuitable(tool: VendorTool) -> str:
     """Says why a tool cannot run on this machine; "" if it can."""
     system, machine, python = platform.system(), platform.machine(), f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -72,10 +84,11 @@ def missing(tool: VendorTool) -> str:
     try:
         found = pins.read_text().strip()
     except OSError:
-        return unsuitable(tool) or f"needs the tool {tool.name}, which is not installed: {command}"
+        reason = unsuitable(tool)
+        return f"needs the tool {tool.name}, " + (f"and {reason}" if reason else f"which is not installed: {command}")
     if found != _pins_hash(tool):
         return f"needs the tool {tool.name} in the versions of this release of mhmodels; others are installed: {command}"
-    if not interpreter(tool).exists():
+    if not os.access(interpreter(tool), os.X_OK) or not interpreter(tool).is_file():
         return f"needs the tool {tool.name}, which was installed for a Python that is gone: {command}"
     return ""
 
@@ -101,6 +114,7 @@ def install(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) -> P
     try:
         with file_lock(place.with_name(f".{tool.name}.lock"), timeout_s=math.inf, waiting=_waiting(tool, tell)):
             if missing(tool):
+                _remove_part(place, tell)
                 _check_space(tool, place)
                 _install(tool, place, tell)
     except (OSError, LockFileError) as error:
@@ -109,8 +123,12 @@ def install(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) -> P
     return place
 
 
-def uninstall(tool: VendorTool) -> bool:
+def uninstall(tool: VendorTool, tell: Callable[[str], None] = lambda _: None) -> bool:
     """Removes the environment of a tool and what a broken installation left.
+
+    Args:
+        tool: The tool.
+        tell: Called with one line if another process is installing the tool, whose end is awaited.
 
     Returns:
         Whether there was anything.
@@ -122,7 +140,7 @@ def uninstall(tool: VendorTool) -> bool:
     if not place.parent.is_dir():
         return False
     try:
-        with file_lock(place.with_name(f".{tool.name}.lock"), timeout_s=math.inf):
+        with file_lock(place.with_name(f".{tool.name}.lock"), timeout_s=math.inf, waiting=_waiting(tool, tell)):
             there = [path for path in (place, _part(place)) if path.exists()]
             for path in there:
                 (path / _PINS).unlink(missing_ok=True)
@@ -134,11 +152,7 @@ def uninstall(tool: VendorTool) -> bool:
 
 def _install(tool: VendorTool, place: Path, tell: Callable[[str], None]) -> None:
     part = _part(place)
-    if part.exists():
-        tell(f"removing what an installation that was cut off left in {part}")
-        shutil.rmtree(part)
     try:
-        # pip of this environment installs into the other one, so that the other one needs none.
         venv.create(part, symlinks=True, with_pip=False)
         tell(f"downloading and installing about {tool.download_mb} MB")
         _pip(tool, part)
@@ -152,23 +166,48 @@ def _install(tool: VendorTool, place: Path, tell: Callable[[str], None]) -> None
         shutil.rmtree(part, ignore_errors=True)
 
 
+def _remove_part(place: Path, tell: Callable[[str], None]) -> None:
+    """Removes what an installation that was cut off left, before the free space is checked."""
+    part = _part(place)
+    if part.exists():
+        tell(f"removing what an installation that was cut off left in {part}")
+        shutil.rmtree(part)
+
+
 def _pip(tool: VendorTool, part: Path) -> None:
     quiet = ("--no-input", "--disable-pip-version-check", "--quiet", "--no-cache-dir")
     checked = ("--no-deps", "--only-binary=:all:", "--require-hashes")
-    arguments = ("--python", str(part), "install", *checked, *quiet, "--requirement", str(tool.requirements))
+    arguments = ("install", *checked, *quiet, "--requirement", str(tool.requirements))
+    found = importlib.util.find_spec("pip")
+    if found is None or found.origin is None:
+        raise MeasurementError(f"{tool.name}: installing it needs pip in this Python environment: {sys.executable} -m ensurepip")
+    # The other interpreter runs the pip of this environment. `pip --python` would do so in a process of its own, which would
+    # survive this one and write into the next installation.
+    own = part.absolute() / ".pip"
+    (own / "tmp").mkdir(parents=True)
+    (own / "pip").symlink_to(Path(found.origin).parent)
+    variables = {**tool_variables(), "PYTHONPATH": str(own), "TMPDIR": str(own / "tmp")}
     try:
-        done = run_contained("pip", arguments, timeout_s=PIP_TIMEOUT_S)
+        done = run_contained("pip", arguments, timeout_s=PIP_TIMEOUT_S, environment=variables, python=part / "bin" / "python")
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{tool.name}: pip did not finish in {PIP_TIMEOUT_S:g} s; run the command again") from None
     if done.returncode:
         said = without_secrets(_last_line(done.stderr, "ERROR").removeprefix("ERROR: "))
         raise MeasurementError(f"{tool.name}: pip could not install it ({said}); nothing is installed: offline, or no space?")
+    shutil.rmtree(own)
 
 
 def _import(tool: VendorTool, part: Path) -> None:
     command = [str(part / "bin" / "python"), "-P", "-c", f"import {', '.join(tool.modules)}"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=IMPORT_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=IMPORT_TIMEOUT_S,
+            env=tool_variables(),
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{tool.name}: importing it took over {IMPORT_TIMEOUT_S:g} s; nothing is installed") from None
     if done.returncode:

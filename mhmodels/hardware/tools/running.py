@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 import signal
 import tempfile
 import time
@@ -13,8 +13,19 @@ from typing import Any, NamedTuple
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.tools.catalogue import VendorTool
-from mhmodels.hardware.tools.environment import interpreter, missing
+from mhmodels.hardware.tools.environment import interpreter, missing, tool_variables
 from mhmodels.system.child import Child
+
+LEAST_FREE_BYTES = 100 << 20
+"""Free space for temporary files below which a refusal may come from a full disk."""
+FULL_BYTES = 1 << 20
+"""Free space below which files that the tool wrote may be cut off: LiteRT's compiler then ends as if they were complete."""
+
+_NO_RESOURCES = (
+    "No space left", "quota exceeded", "failed when saving model", "Cannot allocate memory", "bad_alloc", "MemoryError",
+    "Too many open files",
+)  # fmt: skip
+"""Parts of messages of libraries that lack space, memory or descriptors."""
 
 
 class ToolAnswer(NamedTuple):
@@ -51,27 +62,60 @@ def ask_tool(
         variables: Environment variables to set, beside those of this process.
 
     Raises:
-        MeasurementError: The tool is not installed, crashes, hangs, or answers something else than JSON. The message ends with
-            the tool's last words.
+        MeasurementError: The tool is not installed, cannot be started, crashes, hangs, answers something else than JSON, or
+            answers on a machine without space or memory. The message has the tool's last words.
     """
     reason = missing(tool)
     if reason:
-        raise MeasurementError(f"{program.name} {reason}")
+        raise MeasurementError(f"this {reason}")
     with tempfile.TemporaryFile() as output:
-        environment = {**os.environ, **(variables or {})}
-        child = Child(program, errors=output, environment=environment, python=interpreter(tool))
+        environment = {**tool_variables(), **(variables or {})}
+        try:
+            child = Child(program, errors=output, environment=environment, python=interpreter(tool))
+        except OSError as error:
+            raise MeasurementError(
+                f"{tool.name}: {interpreter(tool)} cannot be started ({error.strerror}); {_reinstall(tool)}"
+            ) from error
         try:
             line = child.ask(request, time.monotonic() + timeout_s)
             answer = json.loads(line)
         except EOFError:
-            raise MeasurementError(f"{tool.name}: {_end(child.wait())}{_last_words(output)}") from None
+            ending = f"{_end(child.wait())}{_last_words(output)}"
+            raise MeasurementError(f"{tool.name}: {ending}; {missing(tool) or _reinstall(tool)}") from None
         except TimeoutError:
             raise MeasurementError(f"{tool.name}: no answer within {timeout_s:g} s{_last_words(output)}") from None
         except (ValueError, OverflowError):
             raise MeasurementError(f"{tool.name}: it answered something else than JSON{_last_words(output)}") from None
         finally:
             child.end()
+        _check_trust(tool, answer.get("refusal", ""))
         return ToolAnswer(answer.get("answer"), answer.get("refusal", ""), _text(output))
+
+
+def _check_trust(tool: VendorTool, refusal: str) -> None:
+    """Keeps a lack of space or memory, or the removal of the tool, from being taken for a property of a file.
+
+    Args:
+        tool: The tool.
+        refusal: Why it refused; "" if it answered.
+
+    Raises:
+        MeasurementError: The machine or the tool may be the reason of the refusal, or what the tool wrote may be cut off.
+    """
+    reason = missing(tool) if refusal else ""
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if any(words in refusal for words in _NO_RESOURCES):
+        reason = f"make room in {folder} or close other programs, and run the command again"
+    elif free < (LEAST_FREE_BYTES if refusal else FULL_BYTES):
+        reason = f"only {free / 1e6:.0f} MB are free in {folder}: make room there or set TMPDIR, and run the command again"
+    if reason:
+        raise MeasurementError(f"{tool.name}: no usable answer{f' ({refusal})' if refusal else ''}; {reason}")
+
+
+def _reinstall(tool: VendorTool) -> str:
+    command = "mhmodels hardware"
+    return f"if it fails for other networks too: `{command} uninstall {tool.name}`, then `{command} install {tool.name}`"
 
 
 def _end(code: int) -> str:

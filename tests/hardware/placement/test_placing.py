@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -45,6 +46,16 @@ def test_whole(whole: Path, tmp_path: Path, stand_in: StandIn) -> None:
     assert (placement.model, placement.format, placement.product) == ("net", "int8", "Snapdragon 8 Gen 3")
     assert found.content == one_operator.read_bytes()
     assert placement.compiled_bytes == len(found.content)
+
+
+def test_folders_whose_names_separate_paths_elsewhere(
+    whole: Path, tmp_path: Path, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a:b,c").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "a:b,c"))
+    parts = 'test -L plugin || exit 8; case "$* $LD_LIBRARY_PATH" in *,*|*:*:*) exit 9;; esac; exit 0'
+    stand_in("whole", compiled(tmp_path / "c.tflite", "int8", "conv1"), parts)
+    assert place_file(whole, "SM8650").whole
 
 
 def test_an_operator_in_the_middle(middle: Path, tmp_path: Path, stand_in: StandIn) -> None:
@@ -136,7 +147,7 @@ def _runs(pid: int) -> bool:
 
 
 def test_without_the_tool_the_message_says_how_to_install_it(whole: Path) -> None:
-    with pytest.raises(MeasurementError, match="tool qualcomm is not installed: `mhmodels hardware install qualcomm`"):
+    with pytest.raises(MeasurementError, match="tool qualcomm, which is not installed: `mhmodels hardware install qualcomm`"):
         place_file(whole, "SM8650")
 
 
