@@ -98,9 +98,7 @@ def test_the_table_names_compiled_files(command: Command) -> None:
 
 
 def test_what_is_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        ExportError, match=r"argument 'aot'.* the tool qualcomm, which is not installed: `mhmodels hardware install"
-    ):
+    with pytest.raises(ExportError, match=r"argument 'aot'.* tool qualcomm, which is not installed: `mhmodels hardware"):
         ExportOptions(directory=tmp_path, aot=("SM8650",)).check()
     monkeypatch.setattr("mhmodels.export.options.missing", lambda _: "")
     ExportOptions(directory=tmp_path, aot=("SM8650",)).check()

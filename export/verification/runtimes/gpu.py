@@ -14,7 +14,7 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from mhmodels.export.verification.runtimes.litert import run_in_child
+from mhmodels.export.verification.runtimes.litert import NO_RUNTIME, run_in_child
 from mhmodels.hardware.host.child import readable
 
 _NO_GPU = (
@@ -51,7 +51,7 @@ def _serve(request: str, result: str) -> None:
     try:
         model = CompiledModel.from_file(readable(settings["path"]), HardwareAccelerator.GPU)
     except RuntimeError:
-        _end(3, _NO_GPU)
+        _end(NO_RUNTIME, _NO_GPU)
     if not model.is_fully_accelerated():
         _end(4, "LiteRT's GPU accelerator leaves a part of the network to the CPU")
     key = model.get_signature_by_index(0)["key"]

@@ -23,6 +23,8 @@ from mhmodels.hardware.host.child import readable
 from mhmodels.system.child import run_contained
 from mhmodels.system.temporary import temporary_folder
 
+NO_RUNTIME = 3
+"""Exit code of a runtime that is not there; its last words say what to do."""
 _MODULE = "mhmodels.export.verification.runtimes.litert"
 RuntimeKernels: TypeAlias = Literal["xnnpack", "builtin", "reference"]
 """LiteRT's default (XNNPACK where it can), its own optimised kernels, or its reference kernels."""
@@ -98,7 +100,8 @@ def _death_of(child: subprocess.CompletedProcess[bytes]) -> str:
     if child.returncode < 0:
         return f"the runtime crashed on this file ({signal.Signals(-child.returncode).name}); it is damaged or hostile"
     lines = [line for line in child.stderr.decode(errors="replace").splitlines() if line.strip()]
-    return f"the runtime refuses this file: {lines[-1].strip()[:300] if lines else f'exit code {child.returncode}'}"
+    words = lines[-1].strip()[:300] if lines else f"exit code {child.returncode}"
+    return words if child.returncode == NO_RUNTIME else f"the runtime refuses this file: {words}"
 
 
 def _serve(request: str, result: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections import defaultdict, deque
 from typing import NamedTuple
 
 from mhmodels.tflite.file import Operator, TFLiteFile
+from mhmodels.tflite.schema import generated
 
 NPU_OPERATOR = "CUSTOM:DISPATCH_OP"
 """Operator of a compiled file that runs one partition on the NPU."""
@@ -49,6 +51,30 @@ def read_compiled(compiled: TFLiteFile, network: TFLiteFile) -> CompiledContent:
             raise ValueError(f"operator {operator.position} ({operator.kind}) of the compiled file is not in the network")
         left.append(same.popleft())
     return CompiledContent(partitions, tuple(sorted(left, key=lambda operator: operator.position)))
+
+
+def check_complete(content: bytes) -> None:
+    """Checks that the code of every partition, which lies behind the tables of a compiled file, is there to its last byte.
+
+    The compiler ends without an error where a disk is full or a limit of file sizes cuts the file off.
+
+    Raises:
+        ValueError: The file ends before the code does, or an operator does not say where its code is.
+    """
+    from flatbuffers import flexbuffers
+
+    schema = generated()
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    codes = [bytes(code.customCode or b"").decode(errors="replace") for code in model.operatorCodes]
+    for operator in model.subgraphs[0].operators:
+        if f"CUSTOM:{codes[operator.opcodeIndex]}" == NPU_OPERATOR:
+            try:
+                options = flexbuffers.Loads(bytes(bytearray(operator.customOptions)))
+                end = options["bytecode_offset"] + options["bytecode_size"]
+            except (TypeError, KeyError, ValueError, IndexError, struct.error) as error:
+                raise ValueError(f"an operator of the compiled file does not say where its code is ({error!r})") from error
+            if end > len(content):
+                raise ValueError(f"the compiled file is cut off: it has {len(content)} bytes, its code ends at {end}")
 
 
 def _interface(file: TFLiteFile, positions: tuple[int, ...]) -> list[tuple[str, tuple[int, ...], str]]:

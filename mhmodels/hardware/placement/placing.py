@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.placement import plugin
-from mhmodels.hardware.placement.compiled_file import read_compiled
+from mhmodels.hardware.placement.compiled_file import check_complete, read_compiled
 from mhmodels.hardware.placement.plugin_output import NOT_KNOWN, PluginOutput, last_words, read_plugin_output
 from mhmodels.hardware.placement.remedies import remedy_for
 from mhmodels.hardware.placement.socs import PlacementSoc, get_placement_soc
@@ -158,6 +158,7 @@ def _placement(
 def _left(network: TFLiteFile, said: PluginOutput, content: bytes) -> tuple[Operator, ...]:
     """Returns the operators outside of the NPU, from the compiled file: that nothing was refused in words proves nothing."""
     partitions, left = read_compiled(parse_tflite(content, source="the compiled file"), network)
+    check_complete(content)
     if partitions != said.partitions or len(left) != said.operators - said.taken:
         raise ValueError(
             f"it counts {said.taken} operators in {said.partitions} partitions, the compiled file has {partitions} partitions "

@@ -78,6 +78,13 @@ def test_nothing_taken_is_a_verdict(tmp_path: Path, stand_in: StandIn) -> None:
     assert "float32 file" in placement.refused[0].remedy
 
 
+def test_a_compiled_file_that_is_cut_off_is_no_verdict(whole: Path, tmp_path: Path, stand_in: StandIn) -> None:
+    """As a full disk leaves one, with exit code 0."""
+    stand_in("whole", compiled(tmp_path / "c.tflite", "int8", "conv1", code_bytes=1 << 20))
+    with pytest.raises(MeasurementError, match=r"the compiled file is cut off: it has \d+ bytes, its code ends at 1048576"):
+        place_file(whole, "SM8650")
+
+
 def test_a_network_that_was_taken_and_not_compiled(whole: Path, stand_in: StandIn) -> None:
     stand_in("whole", then="exit 1")
     placement = place_file(whole, "SM8650")
