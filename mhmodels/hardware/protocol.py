@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypedDict, runtime_checkable
 
 import msgspec
 
@@ -193,3 +193,21 @@ class LayerProfiler(Protocol):
         Raises:
             MeasurementError: The tool fails, its output cannot be understood, or the network does not run there as a whole.
         """
+
+
+class TableRunner:
+    """A part of a runner: its hardware is a table, whatever is asked.
+
+    Attributes:
+        table: The hardware of the family.
+    """
+
+    table: ClassVar[Sequence[Hardware]] = ()
+
+    def hardware(self) -> Sequence[Hardware]:
+        """Returns the table."""
+        return self.table
+
+    def find(self, hardware_id: str) -> Hardware | None:
+        """Returns the hardware of an id in the table; None if it is not there."""
+        return next((hardware for hardware in self.table if hardware.id == hardware_id), None)

@@ -13,7 +13,7 @@ from mhmodels.hardware.gpu.vulkan import VulkanDevice, vulkan_devices
 from mhmodels.hardware.host.session import BLOCK_S, TIMEOUT_S, ChildSession
 from mhmodels.hardware.host.timing import summarise
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, TableRunner, row_identity
 
 BLOCKS = 5
 _CHILD = Path(child.__file__)
@@ -32,18 +32,11 @@ def _gpu(fmt: str) -> Hardware:
 TABLE = tuple(_gpu(fmt) for fmt in ("float32", "int8", "uint8"))
 
 
-class GpuRunner:
+class GpuRunner(TableRunner):
     """Times files on this machine's GPU."""
 
     exclusive = True
-
-    def hardware(self) -> Sequence[Hardware]:
-        """The GPU with each format."""
-        return TABLE
-
-    def find(self, hardware_id: str) -> Hardware | None:
-        """The hardware of an id, from the table."""
-        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+    table = TABLE
 
     def unavailable(self, hardware: Hardware) -> str:
         """Why a hardware cannot be measured: no LiteRT, no Vulkan driver, or only one in software, whose time means nothing."""

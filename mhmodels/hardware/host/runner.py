@@ -19,7 +19,7 @@ from mhmodels.hardware.host.timing import HostTiming, TimedBlock, settle, summar
 from mhmodels.hardware.host.turns import uncertainty
 from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import NOISY_MAD_RATIO, Environment, Measurement, Turns
-from mhmodels.hardware.protocol import Hardware, Job, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, TableRunner, row_identity
 
 TURN_BLOCKS, CERTAIN = 3, 0.015
 APART_S = 0.05
@@ -47,18 +47,11 @@ TABLE = (
 )
 
 
-class HostRunner:
+class HostRunner(TableRunner):
     """Times files on this machine's CPU."""
 
     exclusive = True
-
-    def hardware(self) -> Sequence[Hardware]:
-        """The CPU with each format and set of kernels."""
-        return TABLE
-
-    def find(self, hardware_id: str) -> Hardware | None:
-        """The hardware of an id, from the table."""
-        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+    table = TABLE
 
     def unavailable(self, hardware: Hardware) -> str:
         """Why a hardware cannot be measured: LiteRT is not installed."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job, no_layer_costs, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, TableRunner, no_layer_costs, row_identity
 from mhmodels.hardware.rknn import compile as compiler
 from mhmodels.hardware.rknn.chips import CHIPS, Chip
 from mhmodels.hardware.rknn.layers import profile_table
@@ -95,18 +95,11 @@ class RknnCompilation(NamedTuple):
         return "" if self.cycles else "Rockchip's table has no cycles"
 
 
-class RknnRunner:
+class RknnRunner(TableRunner):
     """Compiles ONNX files for Rockchip's NPUs and reports the compiler's cycles at the assumed clock."""
 
     exclusive = True
-
-    def hardware(self) -> Sequence[Hardware]:
-        """Every chip for which the compiler counts cycles and a clock is known."""
-        return TABLE
-
-    def find(self, hardware_id: str) -> Hardware | None:
-        """The hardware of an id, from the table."""
-        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+    table = TABLE
 
     def unavailable(self, hardware: Hardware) -> str:
         """Why a hardware cannot be measured: Rockchip's tool or the package onnx is not installed."""

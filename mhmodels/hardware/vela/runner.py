@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Sequence
 
 from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, TableRunner, row_identity
 from mhmodels.hardware.vela.compiling import compile_for_npu
 from mhmodels.hardware.vela.layers import profile_layers
 
@@ -44,18 +43,11 @@ def _npu(family: str, macs: int) -> Hardware:
 TABLE = tuple(_npu(family, macs) for family, sizes in _MACS.items() for macs in sizes)
 
 
-class VelaRunner:
+class VelaRunner(TableRunner):
     """Compiles files for Ethos-U NPUs and reports the compiler's estimate."""
 
     exclusive = True
-
-    def hardware(self) -> Sequence[Hardware]:
-        """Every accelerator configuration of Vela 5.2.0."""
-        return TABLE
-
-    def find(self, hardware_id: str) -> Hardware | None:
-        """The hardware of an id, from the table."""
-        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None)
+    table = TABLE
 
     def unavailable(self, hardware: Hardware) -> str:
         """Why a hardware cannot be measured: Vela is not installed."""
