@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mhmodels.hardware.host.session import HostSession
-from mhmodels.hardware.vela import runner as vela
+from mhmodels.hardware.vela import compiling as vela
 from mhmodels.search.collecting.collect import run_plan
 from mhmodels.search.collecting.plan import make_plan
 from mhmodels.search.collecting.settings import CollectSettings
