@@ -424,9 +424,6 @@ def test_every_network_of_the_zoo_in_float() -> None:
     assert max(largest for _, largest in errors.values()) < 2 * TOLERANCE, errors
 
 
-@pytest.mark.skipif(
-    "vnni" not in Path("/proc/cpuinfo").read_text(), reason="ONNX Runtime's int8 kernels saturate on x86 CPUs without VNNI"
-)
 @pytest.mark.slow
 def test_trained_integers_decide_like_the_tflite_file(tmp_path: Path) -> None:
     """The tests of digits64 on the network that the package ships: logits and decisions of both files."""
