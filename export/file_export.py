@@ -18,11 +18,12 @@ from mhmodels.export.quantisation.scheme import QuantisedGraph
 from mhmodels.export.reading.pictures import Calibration
 from mhmodels.export.tolerances import PARITY_PICTURES, tolerance_of
 from mhmodels.export.verification.export_check import check_float_file, check_quantised_file
-from mhmodels.export.writing.aot import AotFiles, aot_path, aot_socs, compile_ahead
+from mhmodels.export.writing.aot import AotFiles, aot_path, compile_ahead
 from mhmodels.export.writing.manifest import Manifest, Parity, manifest_path
 from mhmodels.export.writing.metadata.description import describe
 from mhmodels.export.writing.metadata.writer import MetadataWriter
 from mhmodels.export.writing.writer import InterfaceType, write_float, write_quantised
+from mhmodels.hardware.placement.socs import get_placement_socs
 from mhmodels.system.files import replaced_together
 
 
@@ -92,13 +93,13 @@ def export_file(
 
 def _compiled(job: ExportJob, fmt: ExportFormat, path: Path, content: bytes) -> AotFiles:
     """Compiles a file for the SoCs that were asked for; ONNX files for none."""
-    socs = () if is_onnx(fmt) else aot_socs(job.options.aot)
+    socs = () if is_onnx(fmt) else get_placement_socs(job.options.aot)
     return compile_ahead(content, path, socs, job.progress)
 
 
 def _remove_outdated(job: ExportJob, path: Path, aot: AotFiles) -> None:
     """Removes compiled files of a replaced file, for SoCs that were asked for and do not run the new one."""
-    for soc, record in zip(aot_socs(job.options.aot), aot.records, strict=False):
+    for soc, record in zip(get_placement_socs(job.options.aot), aot.records, strict=False):
         if record.file is None:
             aot_path(path, soc).unlink(missing_ok=True)
 

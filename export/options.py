@@ -13,10 +13,10 @@ from mhmodels.export.graph.outputs import WriterOptions
 from mhmodels.export.quantisation.calibration import check_method
 from mhmodels.export.quantisation.parameters import Granularity, WeightRounding
 from mhmodels.export.quantisation.post_training import Corrections
-from mhmodels.export.writing.aot import aot_socs
 from mhmodels.export.writing.labels import NO_LABELS, OutputLabels
 from mhmodels.export.writing.onnx.tools import check_onnx_tools
 from mhmodels.export.writing.writer import InterfaceType
+from mhmodels.hardware.placement.socs import get_placement_socs
 from mhmodels.hardware.tools.catalogue import QUALCOMM
 from mhmodels.hardware.tools.environment import missing
 
@@ -140,7 +140,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
         """Rejects SoCs that are unknown, and SoCs without a TFLite file or without the compiler."""
         if not self.aot:
             return
-        aot_socs(self.aot)
+        get_placement_socs(self.aot)
         if all(map(is_onnx, self.formats)):
             raise ExportError("argument 'aot' is of TFLite files, and all formats are of ONNX files: leave it out")
         if reason := missing(QUALCOMM):

@@ -8,8 +8,9 @@ from mhmodels.architecture import Architecture
 from mhmodels.export.errors import ExportError
 from mhmodels.export.formats import ExportFormat, file_suffix, is_onnx, number_format
 from mhmodels.export.options import ExportOptions
-from mhmodels.export.writing.aot import aot_path, aot_socs
+from mhmodels.export.writing.aot import aot_path
 from mhmodels.export.writing.manifest import manifest_path
+from mhmodels.hardware.placement.socs import get_placement_socs
 from mhmodels.system.files import try_place
 
 
@@ -49,7 +50,7 @@ def target_paths(architecture: Architecture, options: ExportOptions, taken: set[
     for fmt, path in paths.items():
         if path in taken:
             raise ExportError(f"{path}: two of the networks would be written to this file; export them to different folders")
-        beside = [] if is_onnx(fmt) else [aot_path(path, soc) for soc in aot_socs(options.aot)]
+        beside = [] if is_onnx(fmt) else [aot_path(path, soc) for soc in get_placement_socs(options.aot)]
         existing = next((one for one in (path, manifest_path(path), *beside) if one.exists()), None)
         if existing is not None and not options.overwrite:
             # The name carries neither the io type, the classes nor normalise_in_model, so this may well be another file.

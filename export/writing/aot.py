@@ -10,7 +10,7 @@ from typing import NamedTuple
 from mhmodels.errors import MeasurementError
 from mhmodels.formats.checked import Checked
 from mhmodels.hardware.placement.placing import COMPILER, compile_for_soc
-from mhmodels.hardware.placement.socs import PlacementSoc, get_placement_soc
+from mhmodels.hardware.placement.socs import PlacementSoc
 
 
 class AotRecord(Checked, frozen=True, kw_only=True):
@@ -53,15 +53,6 @@ class AotFiles(NamedTuple):
 def aot_path(file: Path, soc: PlacementSoc) -> Path:
     """Returns the path of the compiled file of a file: `NAME_aot-SOC.tflite`."""
     return file.with_name(f"{file.stem}_aot-{soc.name}.tflite")
-
-
-def aot_socs(names: Sequence[str]) -> tuple[PlacementSoc, ...]:
-    """Returns the SoCs of names, each once.
-
-    Raises:
-        UnknownNameError: One of them is unknown; the message offers the nearest names.
-    """
-    return tuple(dict.fromkeys(get_placement_soc(name) for name in names))
 
 
 def compile_ahead(content: bytes, path: Path, socs: Sequence[PlacementSoc], progress: Callable[[str], None]) -> AotFiles:

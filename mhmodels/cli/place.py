@@ -77,14 +77,15 @@ def place(
     from and to the main memory, and for each refused operator its place, the reason and what helps. A FILE is any .tflite file; a
     MODEL is written with random weights. The exit code is 1 if a network is not whole on a SoC, or if there is no verdict.
     """
-    from mhmodels.hardware import PLACEMENT_SOCS, get_placement_soc
+    from mhmodels.hardware import PLACEMENT_SOCS
+    from mhmodels.hardware.placement.socs import get_placement_socs
 
     if listing:
         emit_json({"socs": PLACEMENT_SOCS}) if as_json else print_socs(PLACEMENT_SOCS)
         return
     if every and names:
         raise click.UsageError("--soc and --all: give one of them")
-    socs = PLACEMENT_SOCS if every else tuple(dict.fromkeys(get_placement_soc(name) for name in names))
+    socs = PLACEMENT_SOCS if every else get_placement_socs(names)
     if not targets or not socs:
         raise click.UsageError("give a FILE or MODEL, and --soc SOC or --all")
     _check_tool()

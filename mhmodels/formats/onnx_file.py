@@ -51,8 +51,9 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
         FileFormatError: The package onnx is not installed; the file cannot be read, is none, keeps its weights in other files, or
             has no input, or one without fixed sizes.
     """
-    if importlib.util.find_spec("onnx") is None:
-        raise FileFormatError(f"{path}: reading ONNX files needs the package onnx: pip install 'mhmodels[onnx]'")
+    reason = onnx_missing()
+    if reason:
+        raise FileFormatError(f"{path}: cannot be read: {reason}")
     import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -67,6 +68,12 @@ def read_onnx(path: str | os.PathLike[str]) -> OnnxFile:
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in graph.initializer):
         raise FileFormatError(f"{path}: keeps its weights in other files; save the model with its weights inside")
     return OnnxFile(_format(graph), _input_shape(graph, str(path)), tuple(node.op_type for node in graph.node))
+
+
+def onnx_missing() -> str:
+    """Says that the package onnx is not installed, with the command that installs it; "" if it is."""
+    found = importlib.util.find_spec("onnx") is not None
+    return "" if found else "the package onnx is not installed: pip install 'mhmodels[onnx]'"
 
 
 def is_onnx_path(path: str | os.PathLike[str]) -> bool:

@@ -83,7 +83,7 @@ def compiler(
         return ToolAnswer({"compiled": "compiled.onnx" if operators else None}, "", "")
 
     monkeypatch.setattr(hexagon, "ask_tool", ask)
-    monkeypatch.setattr(hexagon, "missing", lambda _: "")
+    monkeypatch.setattr("mhmodels.hardware.tools.runner.missing", lambda _: "")
     return asked
 
 

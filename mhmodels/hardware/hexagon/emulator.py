@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.hexagon import emulate
+from mhmodels.hardware.placement.socs import get_placement_soc
 from mhmodels.hardware.tools.catalogue import QUALCOMM
 from mhmodels.hardware.tools.running import ask_tool
 from mhmodels.system.temporary import temporary_folder
 
-SOC_MODEL, GENERATION = 57, 75
-"""SM8650 (Snapdragon 8 Gen 3), HTP v75: a phone's NPU. Its outputs are emulated, though no latency is estimated for it."""
+SOC = get_placement_soc("SM8650")
+"""Snapdragon 8 Gen 3, HTP v75: a phone's NPU. Its outputs are emulated, though no latency is estimated for it."""
 
 _SECONDS_A_PICTURE, _SECONDS_TO_COMPILE = 60.0, 600.0
 _PROGRAM = Path(emulate.__file__)
@@ -39,8 +40,8 @@ def emulated_outputs(path: Path, inputs: NDArray[np.generic]) -> NDArray[np.gene
             "file": str(path.absolute()),
             "inputs": str(folder / "inputs.npy"),
             "outputs": str(folder / "outputs.npy"),
-            "soc_model": SOC_MODEL,
-            "generation": GENERATION,
+            "soc_model": SOC.soc_model,
+            "generation": SOC.generation,
         }
         timeout_s = _SECONDS_TO_COMPILE + _SECONDS_A_PICTURE * len(inputs)
         said = ask_tool(QUALCOMM, _PROGRAM, request, timeout_s=timeout_s)

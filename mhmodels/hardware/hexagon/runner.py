@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from mhmodels.hardware.measurement import Environment, Measurement
 from mhmodels.hardware.placement.socs import PLACEMENT_SOCS
 from mhmodels.hardware.protocol import Hardware, Job, no_layer_costs, row_identity
 from mhmodels.hardware.tools.catalogue import QUALCOMM
-from mhmodels.hardware.tools.environment import missing
+from mhmodels.hardware.tools.runner import OnnxToolRunner
 from mhmodels.hardware.tools.running import ask_tool
 from mhmodels.system.temporary import temporary_folder
 
@@ -106,10 +105,10 @@ class HexagonCompilation(NamedTuple):
         return ""
 
 
-class HexagonRunner:
+class HexagonRunner(OnnxToolRunner):
     """Compiles ONNX files for Hexagon NPUs and reports the compiler's estimate."""
 
-    exclusive = True
+    table, tool = TABLE, QUALCOMM
 
     def hardware(self) -> Sequence[Hardware]:
         """Every SoC for which the compiler estimates latencies, in int8; ids with -uint8 and -fp16 exist beside each."""
@@ -117,18 +116,13 @@ class HexagonRunner:
 
     def find(self, hardware_id: str) -> Hardware | None:
         """The hardware of an id: from the table, or a SoC without estimates, which is `unavailable`."""
-        return next((hardware for hardware in TABLE if hardware.id == hardware_id), None) or _without_estimate(hardware_id)
+        return super().find(hardware_id) or _without_estimate(hardware_id)
 
     def unavailable(self, hardware: Hardware) -> str:
         """Why a hardware cannot be measured: it has no estimates, or Qualcomm's tool or the package onnx is not installed."""
         if "soc_model" not in hardware.configuration:
             return f"{hardware.id}: {hardware.description}"
-        reason = missing(QUALCOMM)
-        if reason:
-            return f"{hardware.id} {reason}"
-        if importlib.util.find_spec("onnx") is None:
-            return f"{hardware.id} takes ONNX files, and the package onnx is not installed: pip install 'mhmodels[onnx]'"
-        return ""
+        return super().unavailable(hardware)
 
     def environment(self, hardware: Hardware) -> Environment:
         """The SoC, the version of the compiler and its configuration."""

@@ -139,6 +139,11 @@ PLACEMENT_SOCS = (
 )
 
 
+def find_placement_soc(name: str) -> PlacementSoc | None:
+    """Returns the SoC of a name, whose letters may be of either case; None if there is none."""
+    return next((soc for soc in PLACEMENT_SOCS if soc.name == name.upper()), None)
+
+
 def get_placement_soc(name: str) -> PlacementSoc:
     """Returns the SoC of a name, whose letters may be of either case.
 
@@ -150,10 +155,19 @@ def get_placement_soc(name: str) -> PlacementSoc:
         >>> get_placement_soc("sm8750").generation
         79
     """
-    for soc in PLACEMENT_SOCS:
-        if soc.name == name.upper():
-            return soc
-    raise UnknownNameError("SoC", name, [soc.name for soc in PLACEMENT_SOCS], _REMEDY)
+    soc = find_placement_soc(name)
+    if soc is None:
+        raise UnknownNameError("SoC", name, [soc.name for soc in PLACEMENT_SOCS], _REMEDY)
+    return soc
+
+
+def get_placement_socs(names: Iterable[str]) -> tuple[PlacementSoc, ...]:
+    """Returns the SoCs of names, each once.
+
+    Raises:
+        UnknownNameError: One of them is unknown; the message offers the nearest names.
+    """
+    return tuple(dict.fromkeys(get_placement_soc(name) for name in names))
 
 
 class PlacementTarget(NamedTuple):
@@ -179,6 +193,6 @@ def placement_target(target_id: str) -> PlacementTarget | None:
         True
     """
     name, _, suffix = target_id.partition("-")
-    soc = next((soc for soc in PLACEMENT_SOCS if soc.name == name.upper()), None)
+    soc = find_placement_soc(name)
     formats: dict[str, PlacementFormat] = {"": "int8", "uint8": "uint8", "float32": "float32"}
     return None if soc is None or suffix not in formats else PlacementTarget(soc, formats[suffix])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import NamedTuple
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.layers.profile import LayerProfile
 from mhmodels.hardware.measurement import Environment, Measurement
-from mhmodels.hardware.protocol import Hardware, Job, TableRunner, no_layer_costs, row_identity
+from mhmodels.hardware.protocol import Hardware, Job, no_layer_costs, row_identity
 from mhmodels.hardware.rknn import compile as compiler
 from mhmodels.hardware.rknn.chips import CHIPS, Chip
 from mhmodels.hardware.rknn.layers import profile_table
 from mhmodels.hardware.rknn.table import RknnLayer, read_table
 from mhmodels.hardware.tools.catalogue import ROCKCHIP
-from mhmodels.hardware.tools.environment import missing
+from mhmodels.hardware.tools.runner import OnnxToolRunner
 from mhmodels.hardware.tools.running import ask_tool
 from mhmodels.system.temporary import temporary_folder
 
@@ -95,20 +94,10 @@ class RknnCompilation(NamedTuple):
         return "" if self.cycles else "Rockchip's table has no cycles"
 
 
-class RknnRunner(TableRunner):
+class RknnRunner(OnnxToolRunner):
     """Compiles ONNX files for Rockchip's NPUs and reports the compiler's cycles at the assumed clock."""
 
-    exclusive = True
-    table = TABLE
-
-    def unavailable(self, hardware: Hardware) -> str:
-        """Why a hardware cannot be measured: Rockchip's tool or the package onnx is not installed."""
-        reason = missing(ROCKCHIP)
-        if reason:
-            return f"{hardware.id} {reason}"
-        if importlib.util.find_spec("onnx") is None:
-            return f"{hardware.id} takes ONNX files, and the package onnx is not installed: pip install 'mhmodels[onnx]'"
-        return ""
+    table, tool = TABLE, ROCKCHIP
 
     def environment(self, hardware: Hardware) -> Environment:
         """The chip, the version of the compiler and its configuration."""
