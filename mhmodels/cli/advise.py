@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from mhmodels.cli.common import OutputFile, emit_json, json_option, note, progress_console
+from mhmodels.cli.common import OutputFile, emit_json, is_file_target, json_option, note, step_bar
 
 if TYPE_CHECKING:
     from mhmodels.advice import Advice
-    from mhmodels.advice.savings import ChangeProgress
 
 
 @click.command("advise")
@@ -56,9 +53,9 @@ def advise(target: str, hardware_id: str, top: int, no_changes: bool, picture: P
     from mhmodels.registry import resolve
 
     check_places({"--png": picture})
-    is_file = target.endswith((".tflite", ".onnx")) or (Path(target).is_file() and not target.endswith(".json"))
+    is_file = is_file_target(target)
     subject = target if is_file else resolve(target)
-    with _progress() as advance:
+    with step_bar("costs of the layers") as advance:
         label = None if is_file else target
         advice = library_advise(subject, hardware_id, top=top, changes=not no_changes, label=label, advance=advance)
     if picture is not None:
@@ -95,16 +92,3 @@ def document(advice: Advice, top: int) -> dict[str, object]:
         "changes": [msgspec.structs.asdict(change) for change in advice.changes],
         "no_changes": advice.no_changes,
     }
-
-
-@contextmanager
-def _progress() -> Iterator[ChangeProgress]:
-    """A progress bar on stderr that disappears at the end; nothing where stderr is not a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    err = progress_console()
-    text = TextColumn("{task.description}", markup=False)
-    columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("costs of the layers", total=None)
-        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from mhmodels.cli.bench_tables import print_phone_tables, print_rows
-from mhmodels.cli.common import emit_json, is_file_target, json_option, note, progress_console, store_option
+from mhmodels.cli.common import emit_json, is_file_target, json_option, note, step_bar, store_option
 from mhmodels.cli.phone_answers import PhoneAnswers, PhoneRequest
 from mhmodels.cli.phone_options import PhoneOptions, phone_options
 from mhmodels.cli.phones import hardware_ids, phone_runner, read_matrix, wanted, with_phones
@@ -117,7 +115,7 @@ def bench(
     if not words:
         raise click.UsageError("nothing to measure: give a FILE or MODEL besides the hardware")
     places = _Destinations(known, ids, wanted(phones, runner, grid), runner)
-    with Store(store, read_only=None) as rows, temporary_folder("bench") as folder, _progress() as advance:
+    with Store(store, read_only=None) as rows, temporary_folder("bench") as folder, step_bar("preparing") as advance:
         requests = _requests(words, places, runs, threads, folder, advance)
         results = _measure(requests, runner, rows, fresh, advance)
         where = str(rows.path)
@@ -189,19 +187,6 @@ def _here(request: _BenchRequest, store: Store, fresh: bool) -> MeasuredRow | Me
         raise
     except MhmodelsError as error:
         return MeasurementFailure(model=request.job.model, hardware=request.hardware.id, status="FAILED", reason=str(error))
-
-
-@contextmanager
-def _progress() -> Iterator[Advance]:
-    """A progress bar on stderr that disappears at the end; nothing where stderr is not a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    err = progress_console()
-    text = TextColumn("{task.description}", markup=False)
-    columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("preparing", total=None)
-        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
 
 
 def _file_requests(file: str, places: _Destinations, runs: int, threads: int, _: Path) -> list[_BenchRequest]:

@@ -148,6 +148,26 @@ def label_offset_option(command: F) -> F:
     )(command)
 
 
+@contextmanager
+def step_bar(first: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Shows a progress bar on stderr that disappears at the end; nothing where stderr is not a terminal.
+
+    Args:
+        first: Description before the first step.
+
+    Yields:
+        The function that takes the description of a step, the number of finished ones, and the number of all.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    err = progress_console()
+    text = TextColumn("{task.description}", markup=False)
+    columns = (SpinnerColumn(), text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task(first, total=None)
+        yield lambda text, done, total: bar.update(task, description=text, completed=done, total=total)
+
+
 def is_file_target(target: str) -> bool:
     """Returns whether an argument FILE|MODEL is a file of a network, and not a name or an architecture file."""
     return target.endswith((".tflite", ".onnx")) or (Path(target).is_file() and not target.endswith(".json"))

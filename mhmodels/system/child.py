@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,23 @@ CONTAINED = Path(__file__).with_name("contained.py")
 _MOST_LINE_BYTES = 64 << 20
 _ENDING_S = 30.0
 """How long a process that has closed its channel may take to end."""
+
+
+def end_name(code: int) -> str:
+    """Returns the name of how a process ended: `SIGSEGV` for a signal (code below 0), else `exit code 3`."""
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def ending(code: int) -> str:
+    """Returns how a process ended, behind the word *ended*: `by SIGSEGV`, `with exit code 3`."""
+    return f"{'by' if code < 0 else 'with'} {end_name(code)}"
+
+
+def last_line(output: bytes | str, most: int = 300) -> str:
+    """Returns the last line that is not blank of what a process printed, cut to a length; "" if there is none."""
+    text = output.decode(errors="replace") if isinstance(output, bytes) else output
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1].strip()[:most] if lines else ""
 
 
 def run_contained(

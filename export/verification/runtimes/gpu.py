@@ -1,7 +1,7 @@
 """Runs a TFLite file on LiteRT's GPU accelerator, in a child process.
 
 The accelerator computes through Vulkan: on a GPU, or on a driver in software such as SwiftShader, whose outputs are those of the
-GPU's code and whose time means nothing. As a program this module is that child, as `runtime.py` is.
+GPU's code and whose time means nothing. As a program this module is that child, as `litert.py` is.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mhmodels.export.verification.runtimes.litert import NO_RUNTIME, run_in_child
+from mhmodels.hardware.gpu.child import GpuNetwork
 from mhmodels.hardware.host.child import readable
 
 _NO_GPU = (
@@ -43,26 +44,15 @@ def gpu_outputs(path: str | os.PathLike[str], inputs: NDArray[np.generic]) -> ND
 
 
 def _serve(request: str, result: str) -> None:
-    from ai_edge_litert.compiled_model import CompiledModel
-    from ai_edge_litert.hardware_accelerator import HardwareAccelerator
-
     with np.load(request) as arrays:
         inputs, settings = arrays["inputs"], json.loads(str(arrays["settings"]))
     try:
-        model = CompiledModel.from_file(readable(settings["path"]), HardwareAccelerator.GPU)
+        network = GpuNetwork(readable(settings["path"]))
     except RuntimeError:
         _end(NO_RUNTIME, _NO_GPU)
-    if not model.is_fully_accelerated():
+    if not network.whole:
         _end(4, "LiteRT's GPU accelerator leaves a part of the network to the CPU")
-    key = model.get_signature_by_index(0)["key"]
-    (output,) = list(model.get_output_tensor_details(key).values())[:1]
-    dtype, size = np.dtype(output["dtype"]), int(np.prod(output["shape"]))
-    entries, exits = model.create_input_buffers(0), model.create_output_buffers(0)
-    found = []
-    for one in inputs:
-        entries[0].write(np.ascontiguousarray(one[None]))
-        model.run_by_index(0, entries, exits)
-        found.append(np.array(exits[0].read(size, dtype)).reshape(output["shape"])[0])
+    found = [np.array(network.run([np.ascontiguousarray(one[None])])[0][0]) for one in inputs]
     np.savez(result, tensor0=np.stack(found))
     _end(0, "")
 

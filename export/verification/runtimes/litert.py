@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from mhmodels.export.errors import ExportError
 from mhmodels.hardware.host.child import readable
-from mhmodels.system.child import run_contained
+from mhmodels.system.child import end_name, last_line, run_contained
 from mhmodels.system.temporary import temporary_folder
 
 NO_RUNTIME = 3
@@ -98,9 +97,8 @@ def run_in_child(
 def _death_of(child: subprocess.CompletedProcess[bytes]) -> str:
     """Returns why the process of a runtime ended without a result, in words."""
     if child.returncode < 0:
-        return f"the runtime crashed on this file ({signal.Signals(-child.returncode).name}); it is damaged or hostile"
-    lines = [line for line in child.stderr.decode(errors="replace").splitlines() if line.strip()]
-    words = lines[-1].strip()[:300] if lines else f"exit code {child.returncode}"
+        return f"the runtime crashed on this file ({end_name(child.returncode)}); it is damaged or hostile"
+    words = last_line(child.stderr) or end_name(child.returncode)
     return words if child.returncode == NO_RUNTIME else f"the runtime refuses this file: {words}"
 
 

@@ -17,7 +17,7 @@ import msgspec
 from mhmodels.export.errors import ExportError
 from mhmodels.export.writing.attach import attach_buffer, attach_files
 from mhmodels.export.writing.metadata.description import LABELS_FILE, MetadataDescription
-from mhmodels.system.child import Child
+from mhmodels.system.child import Child, last_line
 from mhmodels.system.temporary import temporary_folder
 
 FIELD = "TFLITE_METADATA"
@@ -104,5 +104,4 @@ class MetadataWriter:
         if self._errors is None:
             return "no message"
         self._errors.seek(0)
-        lines = [line for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
-        return lines[-1].strip()[:300] if lines else "no message"
+        return last_line(self._errors.read()) or "no message"

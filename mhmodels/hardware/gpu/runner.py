@@ -8,6 +8,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from mhmodels.hardware.gpu import child
 from mhmodels.hardware.gpu.vulkan import VulkanDevice, vulkan_devices
 from mhmodels.hardware.host.session import BLOCK_S, TIMEOUT_S, ChildSession
@@ -79,18 +81,11 @@ class GpuRunner(TableRunner):
         spread = statistics.median(abs(one - middle) for one in medians) / middle
         return Measurement(
             **identity,
-            median_ms=summary.median_ms,
-            mean_ms=summary.mean_ms,
-            min_ms=summary.min_ms,
-            max_ms=summary.max_ms,
-            std_ms=summary.std_ms,
-            p95_ms=summary.p95_ms,
+            **msgspec.structs.asdict(summary),
             init_ms=about["init_ns"] / 1e6,
             first_ms=about["first_ns"] / 1e6,
-            runs=summary.runs,
             warmup=about["warmup"],
             noisy=spread > NOISY_MAD_RATIO,
-            mad_ratio=summary.mad_ratio,
             device_state={"requested_runs": job.runs, "blocks_ms": [round(median / 1e6, 4) for median in medians]},
         )
 

@@ -64,7 +64,7 @@ def profile_trace(trace: Sequence[TraceEvent], estimate: HexagonProfile, job: Jo
         unit="ms",
         layers=with_shares(_cost(onnx, position, own, clock_mhz) for position, own in found.items()),
         total=cycles / clock_mhz / 1e3,
-        merged=tuple(layer.name for layer in onnx.layers if layer.position not in found),
+        merged=onnx.without_cost(found),
         notes=(
             "Layers overlap in Qualcomm's schedule: a cycle counts in equal parts for the layers that are computed in it, or, if "
             "nothing is computed, for the layers whose data moves (limit DRAM).",
@@ -120,16 +120,4 @@ def _spans(trace: Sequence[TraceEvent], owners: Sequence[int]) -> Iterator[tuple
 
 
 def _cost(onnx: OnnxLayers, position: int, own: LayerCycles, clock_mhz: float) -> LayerCost:
-    layer = onnx.layers[position]
-    waits = 2 * own.waits > own.cycles
-    return LayerCost(
-        name=layer.name,
-        operator=layer.operator,
-        position=position,
-        cost=own.cycles / clock_mhz / 1e3,
-        macs=layer.macs,
-        moved_bytes=layer.moved_bytes,
-        bound="memory" if waits else "compute",
-        memory=MEMORY if waits else "",
-        parts=own.parts,
-    )
+    return onnx.cost(position, own.cycles / clock_mhz / 1e3, MEMORY if 2 * own.waits > own.cycles else "", own.parts)

@@ -12,6 +12,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from mhmodels.hardware.host.layers import profile_layers
 from mhmodels.hardware.host.pace import remember_pace
 from mhmodels.hardware.host.session import HostSession, MeasurementTimeoutError
@@ -90,19 +92,12 @@ class HostRunner(TableRunner):
         about = session.about
         return Measurement(
             **row_identity(job, hardware, self.environment(hardware)),
-            median_ms=summary.median_ms,
-            mean_ms=summary.mean_ms,
-            min_ms=summary.min_ms,
-            max_ms=summary.max_ms,
-            std_ms=summary.std_ms,
-            p95_ms=summary.p95_ms,
+            **msgspec.structs.asdict(summary),
             init_ms=about["init_ns"] / 1e6,
             first_ms=about["first_ns"] / 1e6,
-            runs=summary.runs,
             warmup=about["warmup"],
             noisy=noisy,
             turns=turns,
-            mad_ratio=summary.mad_ratio,
             delegated_nodes=about["delegated"],
             total_nodes=about["total"],
             device_state={"load_before": before, "requested_runs": job.runs, **conditions, **_state(session.cores)},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import signal
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from typing import Any, Self
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.host.load import background_load, core_ticks
-from mhmodels.system.child import Child
+from mhmodels.system.child import Child, ending
 
 CHILD = Path(__file__).with_name("child.py")
 TIMEOUT_S = 600.0
@@ -122,11 +121,10 @@ class ChildSession:
 
     def _death(self) -> MeasurementError:
         code = self._child.wait()
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         self._errors.seek(0)
         said = _one_line(self._errors.read().decode("utf-8", "replace")[-2000:])
         return MeasurementError(
-            f"{self.path}: the measuring process ended {how}{f' ({said})' if said else ''}; "
+            f"{self.path}: the measuring process ended {ending(code)}{f' ({said})' if said else ''}; "
             "the file is damaged, or asks for more than LiteRT or this machine's memory can give"
         )
 

@@ -32,7 +32,10 @@ _ERROR_OF_RANGE = 1.2533 / (1.693 * math.sqrt(3))
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """Statistics of a block of timings, in ms; `mad_ratio` is the median absolute deviation over the median."""
+    """Statistics of a block of timings, in ms, with the names that they have in a `Measurement`.
+
+    `mad_ratio` is the median absolute deviation over the median.
+    """
 
     median_ms: float
     mean_ms: float

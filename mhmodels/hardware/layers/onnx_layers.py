@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mhmodels.errors import FileFormatError
 from mhmodels.hardware.layers.file_layers import FileLayer
+from mhmodels.hardware.layers.profile import LayerCost
 
 if TYPE_CHECKING:
     import onnx
@@ -61,6 +62,32 @@ class OnnxLayers(NamedTuple):
         layer = self.layers[position]
         fused = layer.operator in _ACTIVATIONS and layer.source >= 0 and layer.source not in found
         return layer.source if fused and self.layers[layer.source].macs else position
+
+    def cost(self, position: int, cost: float, memory: str, parts: int) -> LayerCost:
+        """Returns the cost of a layer.
+
+        Args:
+            position: The layer.
+            cost: Its cost, in the unit of the profile.
+            memory: Memory that limits the layer; "" where computing does.
+            parts: Number of the tool's operations that the cost is the sum of.
+        """
+        layer = self.layers[position]
+        return LayerCost(
+            name=layer.name,
+            operator=layer.operator,
+            position=position,
+            cost=cost,
+            macs=layer.macs,
+            moved_bytes=layer.moved_bytes,
+            bound="memory" if memory else "compute",
+            memory=memory,
+            parts=parts,
+        )
+
+    def without_cost(self, known: Collection[int]) -> tuple[str, ...]:
+        """Returns the names of the layers that are not at known positions, in the order of the file."""
+        return tuple(layer.name for layer in self.layers if layer.position not in known)
 
 
 class _Tensor(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from mhmodels.hardware.placement.verdict import Placement, RefusedOperator
 from mhmodels.hardware.plausible import check_plausible
 from mhmodels.hardware.tools.catalogue import QUALCOMM
 from mhmodels.hardware.tools.running import ask_tool
+from mhmodels.system.child import ending
 from mhmodels.system.files import read_bytes
 from mhmodels.system.temporary import temporary_folder
 from mhmodels.tflite.file import MAX_BYTES, Operator, TFLiteFile, parse_tflite
@@ -88,15 +88,15 @@ def compile_for_soc(data: bytes, source: str, soc: PlacementSoc, *, timeout_s: f
         stdout, stderr = (_text(folder / name, source) for name in (plugin.STDOUT, plugin.STDERR))
         content = output.read_bytes() if code == 0 and output.is_file() and output.stat().st_size else None
     if code < 0:
-        raise MeasurementError(f"{source}: the compiler was ended by {signal.Signals(-code).name}{_words(stdout, stderr)}")
+        raise MeasurementError(f"{source}: the compiler was ended {ending(code)}{_words(stdout, stderr)}")
     try:
         said = read_plugin_output(stdout, stderr)
         return CompiledNetwork(
             _placement(network, source, soc, said, code, content, seconds, last_words(stdout, stderr)), content
         )
     except (ValueError, FileFormatError) as error:
-        ending = f"; exit code {code}{_words(stdout, stderr)}" if code else ""
-        raise MeasurementError(f"{source}: {COMPILER} for {soc.name} gave no usable answer: {error}{ending}") from error
+        words = f"; exit code {code}{_words(stdout, stderr)}" if code else ""
+        raise MeasurementError(f"{source}: {COMPILER} for {soc.name} gave no usable answer: {error}{words}") from error
 
 
 def _run(request: dict[str, str], source: str, timeout_s: float) -> int:

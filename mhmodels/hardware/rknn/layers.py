@@ -72,20 +72,10 @@ def match_rows(rows: Iterable[RknnLayer], onnx: OnnxLayers, clock_mhz: float) ->
         parts.setdefault(owner, []).append(row)
     costs = with_shares(_cost(onnx, onnx.owner(position, parts), own, clock_mhz) for position, own in parts.items())
     known = {cost.position for cost in costs}
-    return costs, tuple(layer.name for layer in onnx.layers if layer.position not in known)
+    return costs, onnx.without_cost(known)
 
 
 def _cost(onnx: OnnxLayers, position: int, rows: Sequence[RknnLayer], clock_mhz: float) -> LayerCost:
-    layer = onnx.layers[position]
     waits = sum(row.ddr_cycles for row in rows) > sum(row.npu_cycles for row in rows)
-    return LayerCost(
-        name=layer.name,
-        operator=layer.operator,
-        position=position,
-        cost=sum(row.cycles for row in rows) / clock_mhz / 1e3,
-        macs=layer.macs,
-        moved_bytes=layer.moved_bytes,
-        bound="memory" if waits else "compute",
-        memory=MEMORY if waits else "",
-        parts=len(rows),
-    )
+    cycles = sum(row.cycles for row in rows)
+    return onnx.cost(position, cycles / clock_mhz / 1e3, MEMORY if waits else "", len(rows))

@@ -21,7 +21,7 @@ from pathlib import Path
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.tools.catalogue import VendorTool
 from mhmodels.system.addresses import without_secrets
-from mhmodels.system.child import run_contained
+from mhmodels.system.child import last_line, run_contained
 from mhmodels.system.files import nearest_folder
 from mhmodels.system.locks import LockFileError, file_lock
 from mhmodels.system.places import data_path
@@ -192,7 +192,7 @@ def _pip(tool: VendorTool, part: Path) -> None:
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{tool.name}: pip did not finish in {PIP_TIMEOUT_S:g} s; run the command again") from None
     if done.returncode:
-        said = without_secrets(_last_line(done.stderr, "ERROR").removeprefix("ERROR: "))
+        said = _pip_words(done.stderr)
         raise MeasurementError(f"{tool.name}: pip could not install it ({said}); nothing is installed: offline, or no space?")
     shutil.rmtree(own)
 
@@ -211,7 +211,7 @@ def _import(tool: VendorTool, part: Path) -> None:
     except subprocess.TimeoutExpired:
         raise MeasurementError(f"{tool.name}: importing it took over {IMPORT_TIMEOUT_S:g} s; nothing is installed") from None
     if done.returncode:
-        raise MeasurementError(f"{tool.name}: cannot be imported ({_last_line(done.stderr)}); nothing is installed")
+        raise MeasurementError(f"{tool.name}: cannot be imported ({last_line(done.stderr) or 'no output'}); nothing is installed")
 
 
 def _check_space(tool: VendorTool, place: Path) -> None:
@@ -242,6 +242,8 @@ def _pins_hash(tool: VendorTool) -> str:
     return hashlib.sha256(tool.requirements.read_bytes()).hexdigest()
 
 
-def _last_line(output: bytes, start: str = "") -> str:
-    lines = [line.strip() for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return ([line for line in lines if line.startswith(start)] or lines or ["no output"])[-1][:300]
+def _pip_words(output: bytes) -> str:
+    """Returns pip's last error, or its last line."""
+    text = output.decode(errors="replace")
+    errors = "\n".join(line for line in text.splitlines() if line.strip().startswith("ERROR"))
+    return without_secrets(last_line(errors) or last_line(text) or "no output").removeprefix("ERROR: ")

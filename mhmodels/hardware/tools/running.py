@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware.tools.catalogue import VendorTool
 from mhmodels.hardware.tools.environment import interpreter, missing, tool_variables
-from mhmodels.system.child import Child
+from mhmodels.system.child import Child, ending, last_line
 
 LEAST_FREE_BYTES = 100 << 20
 """Free space for temporary files below which a refusal may come from a full disk."""
@@ -80,8 +79,8 @@ def ask_tool(
             line = child.ask(request, time.monotonic() + timeout_s)
             answer = json.loads(line)
         except EOFError:
-            ending = f"{_end(child.wait())}{_last_words(output)}"
-            raise MeasurementError(f"{tool.name}: {ending}; {missing(tool) or _reinstall(tool)}") from None
+            how = f"the tool ended {ending(child.wait())}{_last_words(output)}"
+            raise MeasurementError(f"{tool.name}: {how}; {missing(tool) or _reinstall(tool)}") from None
         except TimeoutError:
             raise MeasurementError(f"{tool.name}: no answer within {timeout_s:g} s{_last_words(output)}") from None
         except (ValueError, OverflowError):
@@ -118,16 +117,11 @@ def _reinstall(tool: VendorTool) -> str:
     return f"if it fails for other networks too: `{command} uninstall {tool.name}`, then `{command} install {tool.name}`"
 
 
-def _end(code: int) -> str:
-    return f"the tool ended with exit code {code}" if code >= 0 else f"the tool was ended by {signal.Signals(-code).name}"
-
-
-def _text(output: Any) -> str:
+def _text(output: IO[bytes]) -> str:
     output.seek(0)
-    text: str = output.read().decode(errors="replace")
-    return text
+    return output.read().decode(errors="replace")
 
 
-def _last_words(output: Any) -> str:
-    lines = [line.strip() for line in _text(output).splitlines() if line.strip()]
-    return f" ({lines[-1][:300]})" if lines else ""
+def _last_words(output: IO[bytes]) -> str:
+    words = last_line(_text(output))
+    return f" ({words})" if words else ""

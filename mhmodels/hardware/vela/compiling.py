@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import math
 import re
-import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import msgspec
 from mhmodels.errors import FileFormatError, MeasurementError
 from mhmodels.hardware.protocol import Hardware
 from mhmodels.hardware.vela.process import run_vela
+from mhmodels.system.child import end_name, last_line
 from mhmodels.system.temporary import temporary_folder
 from mhmodels.tflite.file import read_tflite
 
@@ -139,10 +139,8 @@ def read_summary(output: Path) -> dict[str, str]:
 
 
 def _failure(done: subprocess.CompletedProcess[str], path: Path) -> MeasurementError:
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    said = f" ({lines[-1].strip()[:300]})" if lines else ""
-    how = f"exit code {done.returncode}" if done.returncode > 0 else signal.Signals(-done.returncode).name
-    return MeasurementError(f"{path}: Vela failed with {how}{said}")
+    words = last_line(done.stderr) or last_line(done.stdout)
+    return MeasurementError(f"{path}: Vela failed with {end_name(done.returncode)}{f' ({words})' if words else ''}")
 
 
 def _read(output: Path, said: str, path: Path) -> Compilation:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mhmodels.errors import MhmodelsError, WeightsError
 from mhmodels.formats.archives import ArchiveError, check_archive, unpacked_limit
-from mhmodels.system.child import Child
+from mhmodels.system.child import Child, end_name
 
 SCRIPT = Path(__file__).with_name("hdf5_child.py")
 CPU_SECONDS = 5
@@ -253,8 +253,7 @@ class Reader:
             return "the process that reads it was killed (SIGKILL), as a machine without free memory does; try again"
         if code == -signal.SIGXCPU:
             return f"damaged: HDF5 does not come to an end with it ({seconds} s of processor time); get the file anew"
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"damaged: HDF5 crashes on it ({how}); get the file anew"
+        return f"damaged: HDF5 crashes on it ({end_name(code)}); get the file anew"
 
     def end(self) -> None:
         """Ends the child."""
