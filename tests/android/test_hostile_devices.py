@@ -22,7 +22,7 @@ from mhmodels.android_bench.session.rows import PhoneFailure
 from mhmodels.android_bench.session.workspace import ROOT, Workspace
 from mhmodels.android_bench.transport.adb import Adb
 from mhmodels.android_bench.transport.phone import Phone
-from mhmodels.cli.bench import _progress
+from mhmodels.cli.common import step_bar
 from mhmodels.cli.main import cli
 from mhmodels.errors import MeasurementError
 from mhmodels.hardware import Measurement
@@ -287,8 +287,8 @@ def test_a_phone_whose_names_are_commands_for_the_terminal(
 
 def test_a_phones_name_is_no_markup_of_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
-    monkeypatch.setattr("mhmodels.cli.bench.progress_console", lambda: Console(file=screen, force_terminal=True, width=200))
-    with _progress() as advance:
+    monkeypatch.setattr("mhmodels.cli.common.progress_console", lambda: Console(file=screen, force_terminal=True, width=200))
+    with step_bar("preparing") as advance:
         advance("net on Phone [/] 4, xnnpack: block 1/5", 0, 1)
     assert "Phone [/] 4" in screen.getvalue()
 
