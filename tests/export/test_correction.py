@@ -99,7 +99,8 @@ def test_auto_keeps_what_lowers_the_error(pictures: Any) -> None:
 ALL = {"equalise": True, "bias_correction": True, "rounding": "compensated"}
 
 
-@pytest.mark.parametrize("engine", ["direct", pytest.param("tensorflow", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["direct", "tensorflow"])
 def test_a_corrected_file_is_exported_recorded_and_verified(tmp_path: Path, engine: Any) -> None:
     options: Any = {"engine": engine, **ALL}
     files = export_model(TINY, ExportOptions(directory=tmp_path, formats=("int8", "uint8", "float32"), **options))

@@ -255,7 +255,8 @@ def settings() -> Iterator[Any]:
         yield keras.config
 
 
-@pytest.mark.parametrize("floatx", ["float64", *(pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "bfloat16"))])
+@pytest.mark.parametrize("floatx", ["float64", "float16", "bfloat16"])
+@pytest.mark.slow
 def test_settings_of_keras_json_change_nothing(floatx: str, settings: Any, tmp_path: Path) -> None:
     settings.set_floatx(floatx)
     settings.set_dtype_policy(floatx)
@@ -278,7 +279,8 @@ def test_commands_do_not_follow_keras_json(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("size", [(33, 47), pytest.param((32, 32), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(33, 47), (32, 32)])
 def test_global_max_pooling_in_every_format(size: tuple[int, int], tmp_path: Path) -> None:
     """Of create_model, at maps of one pixel, of odd sizes and of other shapes, on every kernel that LiteRT has."""
     from mhmodels.builder import create_model

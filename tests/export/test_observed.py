@@ -73,7 +73,9 @@ def test_a_second_format_adds_no_float_pass(graph: Graph, pictures: Any, passes:
     assert passes == alone + Counter(observe=int(another))
 
 
-@pytest.mark.parametrize("corrections", [EVERYTHING, Corrections()], ids=["stated", "chosen"])
+@pytest.mark.parametrize(
+    "corrections", [pytest.param(EVERYTHING, marks=pytest.mark.slow), Corrections()], ids=["stated", "chosen"]
+)
 def test_integers_are_those_of_formats_on_their_own(graph: Graph, pictures: Any, corrections: Corrections) -> None:
     observed = ObservedPictures(graph, pictures)
     for fmt in FORMATS:

@@ -32,7 +32,12 @@ def padded_model(pads: Any, size: int | None = 32) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("pads", "kept"), [(((0, 1), (0, 1)), False), (1, True), (((0, 1), (1, 1)), True), (((2, 3), (0, 1)), True)]
+    ("pads", "kept"),
+    [
+        (((0, 1), (0, 1)), False),
+        (1, True),
+        *(pytest.param(pads, True, marks=pytest.mark.slow) for pads in (((0, 1), (1, 1)), ((2, 3), (0, 1)))),
+    ],
 )
 def test_zeros_are_an_operator_only_where_no_padding_of_the_convolution_gives_them(pads: Any, kept: bool, tmp_path: Path) -> None:
     from mhmodels.export.opening.open_model import model_source

@@ -91,7 +91,7 @@ def logits(path: str, precision: str, pixels: NDArray[Any]) -> NDArray[Any]:
         keras.config.set_dtype_policy("float32")
 
 
-FIRST = ("timm-mobilenetv3_small_100", "torchvision-mobilenet_v2")
+FIRST = ("timm-mobilenetv3_small_100", "torchvision-mnasnet0_5")
 
 
 @needs_references

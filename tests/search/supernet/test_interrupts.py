@@ -35,6 +35,7 @@ class Impatient(Watcher):
                 signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_checkpoint_writes_one(tmp_path: Path, eager: None) -> None:
     preset = tiny.preset(steps=6)
     watcher, before = Impatient(2, times=1), signal.getsignal(signal.SIGINT)

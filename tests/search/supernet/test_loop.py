@@ -77,6 +77,7 @@ def digest(folder: Path) -> str:
 
 
 @pytest.mark.numeric
+@pytest.mark.slow
 def test_an_interrupted_search_ends_as_one_that_was_not(tmp_path: Path, eager: None) -> None:
     _interrupted(tmp_path, QUICK)
 

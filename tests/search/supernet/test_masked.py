@@ -149,7 +149,8 @@ def test_logits_and_gradients_are_those_of_the_sliced_form(name: str, width: flo
         both.compare(both.plan.path(row))
 
 
-@pytest.mark.parametrize("some", [pytest.param(slice(None), marks=pytest.mark.slow), slice(1, 3)], ids=["all", "some"])
+@pytest.mark.parametrize("some", [slice(None), slice(1, 3)], ids=["all", "some"])
+@pytest.mark.slow
 def test_places_of_several_branches_are_those_of_the_sliced_form(some: slice, double: None, eager: None) -> None:
     space = tiny.space()
     both = Both(space)
