@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from mhmodels.search.adaptation.adapting import Adapted, adapt
+    from mhmodels.search.adaptation.sources import PreparedSources, prepare_sources
     from mhmodels.search.collecting.collect import collect
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
     from mhmodels.search.collecting.settings import CollectSettings
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from mhmodels.search.cost_model.latencies.reading import read_latencies
     from mhmodels.search.cost_model.latencies.samples import read_samples, write_samples
     from mhmodels.search.cost_model.latencies.stored import stored_latencies
-    from mhmodels.search.cost_model.model import CostModel, Predictor, load_cost_model
+    from mhmodels.search.cost_model.model import CostModel, load_cost_model
     from mhmodels.search.cost_model.predicting import LatencyPrediction, predict
+    from mhmodels.search.cost_model.predictor import Predictor
     from mhmodels.search.cost_model.shipping import shipped_hardware, shipped_model
     from mhmodels.search.errors import CostModelError, SearchError, SpaceError
     from mhmodels.search.methods.controller import Controller, ControllerSettings
@@ -52,6 +55,10 @@ if TYPE_CHECKING:
     from mhmodels.search.supernet.presets import load_preset
 
 _MODULE_OF = {
+    "Adapted": "adaptation.adapting",
+    "PreparedSources": "adaptation.sources",
+    "adapt": "adaptation.adapting",
+    "prepare_sources": "adaptation.sources",
     "ArchitectureSpace": "space.template",
     "BlockGroup": "space.piece_table",
     "CollectProgress": "collecting.progress",
@@ -71,7 +78,7 @@ _MODULE_OF = {
     "NonDominated": "methods.strategies",
     "Objective": "objective.objective",
     "OneOf": "space.decisions",
-    "Predictor": "cost_model.model",
+    "Predictor": "cost_model.predictor",
     "Random": "methods.strategies",
     "Reinforce": "methods.strategies",
     "RequestError": "run.request",
@@ -108,6 +115,7 @@ _MODULE_OF = {
 
 __all__ = [
     "SKIP",
+    "Adapted",
     "ArchitectureSpace",
     "BlockGroup",
     "CollectProgress",
@@ -128,6 +136,7 @@ __all__ = [
     "Objective",
     "OneOf",
     "Predictor",
+    "PreparedSources",
     "Random",
     "Reinforce",
     "RequestError",
@@ -141,6 +150,7 @@ __all__ = [
     "TabularSpace",
     "Template",
     "WeightSharing",
+    "adapt",
     "collect",
     "fit",
     "get_space",
@@ -149,6 +159,7 @@ __all__ = [
     "load_preset",
     "pareto_front",
     "predict",
+    "prepare_sources",
     "read_latencies",
     "read_samples",
     "restrict",

@@ -142,7 +142,7 @@ def fit(
 
     space = get_space(space) if isinstance(space, str) else space
     origin = LatencyOrigin(origin) if isinstance(origin, str) else origin
-    rows, ms = _checked(space, encodings, latency_ms)
+    rows, ms = checked_latencies(space, encodings, latency_ms)
     form: Form = options.form or ("pairwise" if space.tabular else "structural")
     check_form(form, space)
     held, train = _split(len(ms), options)
@@ -211,7 +211,7 @@ def _learning_curve(
         yield CurvePoint(n=n, statistics=statistics(ms[held], part.bind(space).predict(rows[held]), counted))
 
 
-def _checked(space: SearchSpace, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
+def checked_latencies(space: SearchSpace, encodings: ArrayLike, latency_ms: ArrayLike) -> tuple[Encodings, Floats]:
     """Canonical encodings and latencies as arrays."""
     rows, ms = space.canonical(space.check(encodings)), np.asarray(latency_ms, np.float64)
     if ms.shape != (len(rows),):
@@ -260,13 +260,13 @@ def _model(
         nonnegative=options.nonnegative,
         n=len(ms),
         held_out=held_out,
-        data_sha256=_digest(space, rows, ms) if len(rows) == len(ms) else "",
+        data_sha256=data_digest(space, rows, ms) if len(rows) == len(ms) else "",
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         mhmodels_version=__version__,
     )
 
 
-def _digest(space: SearchSpace, rows: Encodings, ms: Floats) -> str:
+def data_digest(space: SearchSpace, rows: Encodings, ms: Floats) -> str:
     """SHA-256 of the data, whatever their order."""
     lines = sorted(f"{space.label(row)} {value!r}" for row, value in zip(rows, ms.tolist(), strict=True))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

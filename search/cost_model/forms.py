@@ -3,6 +3,7 @@
 - `structural`: features of the operations, tied over the network, and deviations of single blocks; predicts any architecture.
 - `coupled`: a weight for each operation at each position and pair of widths (TuNAS, arXiv 2008.06120).
 - `pairwise`: a weight for each choice and each pair of choices, for tabular spaces.
+- `adapted`: latencies of other hardware, adapted to this one (`mhmodels.search.cost_model.adapted`); it has no weights.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 
-Form: TypeAlias = Literal["structural", "coupled", "pairwise"]
+Form: TypeAlias = Literal["structural", "coupled", "pairwise", "adapted"]
 
 
 def check_form(form: Form, space: SearchSpace) -> None:
@@ -25,7 +26,7 @@ def check_form(form: Form, space: SearchSpace) -> None:
     Raises:
         CostModelError: The space cannot have the form.
     """
-    if (form == "pairwise") != space.tabular and form != "coupled":
+    if (form == "pairwise") != space.tabular and form not in ("coupled", "adapted"):
         raise CostModelError(f"space '{space.name}' {'is' if space.tabular else 'is not'} tabular: a {form} model is not for it")
 
 

@@ -7,30 +7,93 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import ArrayLike
 
 from mhmodels.architecture import Architecture, decode_json, read_bytes
 from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, MeasurementKind
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
-from mhmodels.search.cost_model.forms import Form, builds, check_form, form_row_count, form_rows
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
+from mhmodels.search.cost_model.forms import Form, builds, check_form
 from mhmodels.search.cost_model.latencies.baselines import Baseline
 from mhmodels.search.cost_model.statistics import Statistics, rank_doubt
 from mhmodels.search.errors import CostModelError
-from mhmodels.search.space.piece_table import gather
 from mhmodels.search.space.pieces import Piece, pieces_of
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 from mhmodels.search.space.template import ArchitectureSpace
 from mhmodels.system.files import write_atomically
 
+if TYPE_CHECKING:
+    from mhmodels.search.cost_model.predictor import Predictor
+
 FORMAT = "mhmodels.cost_model/1"
 SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
 """Range of possible latencies in ms. The squares of relative errors within it fit into floating point."""
+
+
+class AdaptationSource(Checked, frozen=True, kw_only=True):
+    """A hardware whose latencies are the prior of an adapted model: a regression of its latencies, or a cost model.
+
+    Attributes:
+        hardware: Hardware id, or the name of the file of its latencies.
+        centre: Mean of its log latencies (ms) over random networks of the space.
+        scale: Their standard deviation.
+        regression: Fit to a table of latencies; None if `cost_model` is given.
+        cost_model: Cost model; None if `regression` is given.
+    """
+
+    field_error: ClassVar = CostModelError
+    hardware: str
+    centre: float
+    scale: Annotated[float, msgspec.Meta(gt=0)]
+    regression: KernelSource | None = None
+    cost_model: CostModel | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.regression is None) == (self.cost_model is None):
+            raise CostModelError(f"cost model: source '{self.hardware}' needs either a regression or a cost model")
+
+
+class Adaptation(Checked, frozen=True, kw_only=True):
+    """What an adapted model consists of: sources, measurements of the target, and the variances that were fitted to them.
+
+    Attributes:
+        decision: `adapted`: the model learned deviations from the sources. `rescaled`: it has the ranking of one source, because
+            cross-validation found every adaptation worse.
+        sources: The sources.
+        feature_centre, feature_scale: Mean and spread of the features of networks in the space.
+        variances: Variance of each group of kernels, in units of the spread of the sources' log latencies.
+        noise: Variance of measurement errors, in the same unit.
+        encodings: Measured networks, as `3:0:1`.
+        ms: Their latencies on the target.
+        precision: Precision of each measurement relative to `noise`; 0 for one that was set aside.
+        clock_ms: Step of the clock that the latencies were read from; 0 if it is negligible.
+    """
+
+    field_error: ClassVar = CostModelError
+    decision: Literal["adapted", "rescaled"]
+    sources: Annotated[tuple[AdaptationSource, ...], msgspec.Meta(min_length=1)]
+    feature_centre: tuple[float, ...]
+    feature_scale: tuple[float, ...]
+    variances: dict[str, float]
+    noise: Annotated[float, msgspec.Meta(gt=0)]
+    encodings: tuple[str, ...]
+    ms: tuple[Annotated[float, msgspec.Meta(gt=0)], ...]
+    precision: tuple[Annotated[float, msgspec.Meta(ge=0)], ...]
+    clock_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not len(self.encodings) == len(self.ms) == len(self.precision) or not any(self.precision):
+            raise CostModelError(
+                f"cost model: an adaptation has {len(self.encodings)} encodings, {len(self.ms)} latencies and "
+                f"{len(self.precision)} precisions, expected equal numbers and a precision above 0"
+            )
 
 
 class CurvePoint(Checked, frozen=True, kw_only=True):
@@ -73,6 +136,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
         warnings: Reasons against using the model in a search; `doubts` has them for files of earlier versions as well.
         created: Time of the fit, UTC, ISO 8601.
         mhmodels_version: Version that fitted the model.
+        adaptation: Sources and measurements of an adapted model; None for the other forms.
 
     Raises:
         CostModelError: A weight or latency is not finite, a field contradicts another, or the features are of another version.
@@ -116,6 +180,7 @@ class CostModel(Checked, frozen=True, kw_only=True):
     trained_on: tuple[str, ...] = ()
     baselines: tuple[Baseline, ...] = ()
     warnings: tuple[str, ...] = ()
+    adaptation: Adaptation | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -133,8 +198,9 @@ class CostModel(Checked, frozen=True, kw_only=True):
             raise CostModelError(f"cost model: baseline '{wrong.model}' took {wrong.ms} ms, expected more than 0")
         if len(self.row_index) != len(self.row_weights):
             raise CostModelError(f"cost model: {len(self.row_index)} row_index and {len(self.row_weights)} row_weights")
-        field, found = ("weights", self.weights) if self.form == "structural" else ("row_index", self.row_index)
-        if not found:
+        needed = {"structural": "weights", "adapted": "adaptation"}
+        field = needed.get(self.form, "row_index")
+        if not getattr(self, field):
             raise CostModelError(f"cost model: field '{field}' is missing or empty, expected the weights of a {self.form} model")
         unknown = set(self.weights) - set(features.NAMES)
         if self.features_version != features.VERSION or unknown:
@@ -175,8 +241,11 @@ class CostModel(Checked, frozen=True, kw_only=True):
             >>> predictor.predict(sample(space, 100).encodings).shape
             (100,)
         """
+        from mhmodels.search.cost_model.adapted.predictor import AdaptedPredictor
+        from mhmodels.search.cost_model.predictor import LinearPredictor
+
         self.check(space=space)
-        return Predictor(self, space)
+        return LinearPredictor(self, space) if self.adaptation is None else AdaptedPredictor(self, space)
 
     def check(self, *, space: SearchSpace | None = None, hardware: str | None = None) -> None:
         """Refuses spaces and hardware that the model was not fitted for.
@@ -251,12 +320,13 @@ class CostModel(Checked, frozen=True, kw_only=True):
 
     def piece_ms(self, piece: Piece) -> float:
         """Latency in ms of a block at its position, by the structural form."""
-        return float(features.structural(piece) @ self._vector()) + self.deviations.get(features.signature(piece), 0.0)
+        return float(features.structural(piece) @ self.vector()) + self.deviations.get(features.signature(piece), 0.0)
 
     def _structural(self, pieces: Sequence[Piece]) -> float:
         return self.intercept_ms + sum(self.piece_ms(piece) for piece in pieces)
 
-    def _vector(self) -> Floats:
+    def vector(self) -> Floats:
+        """(features,), weights of all structural features in the order of `features.NAMES`, in ms."""
         return np.array([self.weights.get(name, 0.0) for name in features.NAMES])
 
     def to_json(self) -> bytes:
@@ -284,44 +354,6 @@ class CostModel(Checked, frozen=True, kw_only=True):
             CostModelError: The weights are damaged.
         """
         return decode_json(data, CostModel, FORMAT, source)
-
-
-class Predictor:
-    """A cost model bound to a space (`CostModel.bind`): predicts many encodings at once.
-
-    Attributes:
-        model: The cost model.
-        space: The space.
-        table: Ms by row of the space's table.
-
-    Example:
-        >>> from mhmodels.search import Predictor, get_space, sample, shipped_model
-        >>> space = get_space("multi_hardware")
-        >>> predictor = Predictor(shipped_model(space, "ethos-u65-256"), space)
-        >>> predictor.predict(sample(space, 2).encodings).shape
-        (2,)
-    """
-
-    def __init__(self, model: CostModel, space: SearchSpace) -> None:
-        """Computes the latency of every row of the space's table."""
-        self.model, self.space = model, space
-        self.table = _row_table(model, space)
-
-    def predict(self, encodings: ArrayLike) -> Floats:
-        """Predicts latencies.
-
-        Args:
-            encodings: (n, decisions), integers.
-
-        Returns:
-            (n,), float64, ms.
-
-        Raises:
-            SpaceError: An encoding is not a member of the space.
-        """
-        rows = self.space.check(encodings)
-        total = gather(self.table, form_rows(self.space, rows, self.model.form))
-        return np.maximum(total + self.model.intercept_ms, self.model.floor_ms)
 
 
 def encoding_hashes(space: SearchSpace, encodings: Encodings) -> list[str]:
@@ -358,21 +390,3 @@ def load_cost_model(path: str | os.PathLike[str]) -> CostModel:
         'ethos-u55-128'
     """
     return CostModel.from_json(read_bytes(path, limit=256 << 20), source=str(Path(path)))
-
-
-def _row_table(model: CostModel, space: SearchSpace) -> Floats:
-    """ms by row of the space's table."""
-    if model.form != "structural":
-        table = np.zeros(form_row_count(space, model.form))
-        if model.row_index and not 0 <= min(model.row_index) <= max(model.row_index) < len(table):
-            raise CostModelError(f"cost model: row_index reaches {max(model.row_index)}, expected less than {len(table)}")
-        table[list(model.row_index)] = model.row_weights
-        return table
-    if not builds(space):
-        raise CostModelError(f"space '{space.name}' is tabular and has no structure: fit a pairwise model to it")
-    table = space.table(features.structural, len(features.NAMES)) @ model._vector()
-    if model.deviations:
-        table = table + np.array(
-            [model.deviations.get(features.signature(piece), 0.0) if piece is not None else 0.0 for piece in space.pieces()]
-        )
-    return table

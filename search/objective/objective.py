@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mhmodels.search.arrays import Floats
-from mhmodels.search.cost_model.model import CostModel, Predictor
+from mhmodels.search.cost_model.model import CostModel
+from mhmodels.search.cost_model.predictor import Predictor
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.rewards import Reward
 from mhmodels.search.space.search_space import Encodings, SearchSpace

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mhmodels.search.errors import SpaceError
-from mhmodels.search.space.search_space import SearchSpace
+from mhmodels.search.space.decisions import OneOf
+from mhmodels.search.space.search_space import Encodings, SearchSpace
+
+Structure: TypeAlias = Callable[[Encodings], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Computes from encodings (n, decisions) what a hardware executes: totals (n, a), and sums by class of operation (n, b)."""
 
 
 class TabularSpace(SearchSpace):
     """A space without architectures. Values of its members come from tables that are attached to it.
+
+    Attributes:
+        structure: What a hardware executes of a member, for latencies that are adapted from other hardware; None if unknown.
 
     Example:
         >>> from mhmodels.search import OneOf, TabularSpace
@@ -22,6 +29,29 @@ class TabularSpace(SearchSpace):
         >>> table.evaluate([[1, 1]], "accuracy").tolist()
         [0.7]
     """
+
+    def __init__(
+        self,
+        name: str,
+        decisions: Sequence[OneOf[object]],
+        groups: Sequence[Sequence[int]] = (),
+        note: str = "",
+        structure: Structure | None = None,
+    ) -> None:
+        """Makes a space.
+
+        Args:
+            name: Name of the space.
+            decisions: The decisions in the order of an encoding.
+            groups: Columns of optional blocks that can be exchanged, in network order.
+            note: Which parts of the definition are an interpretation of the source.
+            structure: What a hardware executes of a member; None if unknown.
+
+        Raises:
+            SpaceError: Two decisions have the same name, a decision has no choices, or the decisions of a group differ.
+        """
+        super().__init__(name, decisions, groups, note)
+        self.structure = structure
 
     def attach(self, encodings: ArrayLike, **columns: ArrayLike) -> Table:
         """Makes a table of members.

@@ -1,0 +1,82 @@
+"""Fits a source: log latencies on one hardware as a function of the network, by robust kernel ridge regression."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mhmodels.search.arrays import Floats
+from mhmodels.search.cost_model.adapted.features import NetworkFeatures, Standard, network_features, standardised
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, similarity, write_encodings
+from mhmodels.search.cost_model.regression.robust import spread
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.search_space import Encodings, SearchSpace
+
+FEWEST = 20
+"""Fewest networks of a source."""
+MOST = 1000
+"""Most networks that a source is fitted to; of more, this many are drawn."""
+_STRENGTHS = 10.0 ** np.arange(-6.0, 1.1, 0.5)
+_SPREADS = 8.0
+"""Number of robust standard deviations of the errors beyond which a latency is set aside."""
+_ROUNDS = 3
+
+
+def fit_source(space: SearchSpace, encodings: Encodings, ms: Floats, standard: Standard) -> KernelSource:
+    """Fits the latencies of a source.
+
+    Args:
+        space: Space of the networks.
+        encodings: (n, decisions), int16, canonical, each once.
+        ms: (n,), milliseconds above 0.
+        standard: Mean and spread of the features in the space.
+
+    Raises:
+        CostModelError: There are fewer than 20 networks, or all latencies are equal.
+    """
+    if len(ms) < FEWEST:
+        raise CostModelError(f"a source has {len(ms)} networks with a latency, expected at least {FEWEST}")
+    if np.ptp(ms) == 0:
+        raise CostModelError(f"all {len(ms)} latencies of a source are {ms[0]:g} ms: they say nothing about networks")
+    if len(ms) > MOST:
+        chosen = np.sort(np.random.default_rng(0).permutation(len(ms))[:MOST])
+        encodings, ms = encodings[chosen], ms[chosen]
+    logs = np.log(ms)
+    features = standardised(network_features(space, encodings), standard)
+    kept = np.arange(len(ms))
+    for _ in range(_ROUNDS):
+        fitted = kept
+        part = NetworkFeatures(*(values[kept] for values in features))
+        centre = float(np.median(logs[kept]))
+        dual, left_out = _regression(similarity(part, part), logs[kept] - centre)
+        errors = left_out - (logs[kept] - centre)
+        usual = np.abs(errors - np.median(errors)) <= _SPREADS * max(spread(errors), 1e-3)
+        if usual.all() or usual.sum() < FEWEST:
+            break
+        kept = kept[usual]
+    margin = 0.5
+    return KernelSource(
+        encodings=write_encodings(encodings[fitted]),
+        dual=tuple(dual.tolist()),
+        centre=centre,
+        lowest=float(logs[fitted].min()) - margin,
+        highest=float(logs[fitted].max()) + margin,
+    )
+
+
+def _regression(kernel: Floats, target: Floats) -> tuple[Floats, Floats]:
+    """Dual weights (n,) with the penalty that predicts left-out targets best, and these predictions (n,)."""
+    values, vectors = np.linalg.eigh(kernel)
+    values = np.maximum(values, 0.0)
+    projected, squares = vectors.T @ target, vectors**2
+    best: tuple[float, Floats, Floats] | None = None
+    for strength in _STRENGTHS * np.trace(kernel) / len(kernel):
+        inverse = 1 / (values + strength)
+        dual = vectors @ (projected * inverse)
+        errors = dual / (squares @ inverse)
+        # A wrong latency must not choose the penalty.
+        limit = 6 * spread(errors)
+        loss = float(np.mean(np.minimum(errors**2, limit**2)))
+        if best is None or loss < best[0]:
+            best = loss, dual, target - errors
+    assert best is not None
+    return best[1], best[2]

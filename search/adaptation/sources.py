@@ -1,0 +1,85 @@
+"""Sources of an adaptation: latencies or cost models of other hardware, fitted once for any number of adaptations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+from mhmodels.search.adaptation.source_fit import fit_source
+from mhmodels.search.cost_model.adapted.features import (
+    Standard,
+    network_features,
+    reference_networks,
+    standard_of,
+    standardised,
+)
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
+from mhmodels.search.cost_model.adapted.predictor import scored, source_predictor
+from mhmodels.search.cost_model.adapted.prior import LatencyPrior
+from mhmodels.search.cost_model.latencies.dataset import Latencies
+from mhmodels.search.cost_model.model import AdaptationSource, CostModel
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.search_space import SearchSpace
+
+Source: TypeAlias = CostModel | Latencies
+"""Latencies of networks on a source hardware, or a cost model of it."""
+
+
+class PreparedSources(NamedTuple):
+    """Sources that were fitted once and serve any number of adaptations in one space.
+
+    Attributes:
+        space: The space.
+        sources: The sources as a model file stores them.
+        standard: Mean and spread of the features of networks in the space.
+        prior: The prior that all sources together imply.
+    """
+
+    space: SearchSpace
+    sources: tuple[AdaptationSource, ...]
+    standard: Standard
+    prior: LatencyPrior
+
+
+def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> PreparedSources:
+    """Fits sources, which takes about a second for each table of 1,000 networks.
+
+    Args:
+        space: Space of the networks.
+        sources: Cost models or latencies by hardware id; their networks may differ from each other and from the target's.
+
+    Raises:
+        CostModelError: There is no source, a cost model is of another space, or latencies cannot be fitted; the message names
+            the source.
+    """
+    if not sources:
+        raise CostModelError("there is no source: adapting needs the latencies or a cost model of at least one other hardware")
+    drawn = reference_networks(space)
+    standard = standard_of(network_features(space, drawn))
+    features = standardised(network_features(space, drawn), standard)
+    prepared = []
+    for name, source in sources.items():
+        try:
+            fitted = _fitted(space, source, standard)
+            logs = source_predictor(space, fitted, standard)(drawn, features)
+        except CostModelError as error:
+            raise CostModelError(f"source '{name}': {error}") from error
+        if not np.std(logs) > 0:
+            raise CostModelError(f"source '{name}': it predicts {np.exp(logs[0]):.4g} ms for every network of '{space.name}'")
+        own = (None, fitted) if isinstance(fitted, CostModel) else (fitted, None)
+        prepared.append(
+            AdaptationSource(
+                hardware=name, centre=float(logs.mean()), scale=float(logs.std()), regression=own[0], cost_model=own[1]
+            )
+        )
+    prior = LatencyPrior(space, [scored(space, source, standard) for source in prepared], standard)
+    return PreparedSources(space, tuple(prepared), standard, prior)
+
+
+def _fitted(space: SearchSpace, source: Source, standard: Standard) -> CostModel | KernelSource:
+    if isinstance(source, CostModel):
+        source.check(space=space)
+        return source
+    return fit_source(space, source.encodings, source.ms, standard)

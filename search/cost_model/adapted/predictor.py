@@ -1,0 +1,133 @@
+"""Predictions of adapted cost models, with intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mhmodels.search.arrays import Floats
+from mhmodels.search.cost_model.adapted.features import NetworkFeatures, Standard, network_features, standardised
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, read_encodings, similarity
+from mhmodels.search.cost_model.adapted.posterior import Posterior, clock_variance, quantile
+from mhmodels.search.cost_model.adapted.prior import GROUPS, LatencyPrior, ScoredSource, SourcePredictor
+from mhmodels.search.cost_model.model import Adaptation, AdaptationSource, CostModel
+from mhmodels.search.cost_model.predictor import Predictor
+from mhmodels.search.errors import CostModelError
+from mhmodels.search.space.search_space import Encodings, SearchSpace
+
+_AT_ONCE = 2000
+"""Number of networks predicted at a time, which bounds the memory."""
+
+
+class AdaptedPredictor(Predictor):
+    """An adapted cost model bound to a space (`CostModel.bind`): predicts latencies, and intervals for them.
+
+    Example:
+        >>> from mhmodels.search import adapt, get_space, sample, shipped_model
+        >>> space = get_space("multi_hardware")
+        >>> encodings = sample(space, 30).encodings
+        >>> source = shipped_model(space, "ethos-u55-128")
+        >>> ms = 0.4 * source.bind(space).predict(encodings) ** 0.9
+        >>> predictor = adapt(space, {"ethos-u55-128": source}, encodings[:20], ms[:20], "my-npu").model.bind(space)
+        >>> low, high = predictor.interval(encodings[20:], 0.9)
+        >>> bool((low < high).all())
+        True
+    """
+
+    def __init__(self, model: CostModel, space: SearchSpace) -> None:
+        """Solves for the measurements of the model.
+
+        Raises:
+            CostModelError: The model does not fit the space, or is damaged.
+        """
+        adaptation = model.adaptation
+        if adaptation is None:
+            raise CostModelError(f"the cost model of '{model.hardware}' is not adapted: its form is {model.form}")
+        super().__init__(model, space)
+        self._prior = adapted_prior(space, adaptation)
+        used = np.flatnonzero(adaptation.precision)
+        ms, precision = np.array(adaptation.ms)[used], np.array(adaptation.precision)[used]
+        self._measured = self._prior.features(read_encodings(space, adaptation.encodings)[used])
+        self._centre, self._unit = float(np.log(np.median(adaptation.ms))), self._prior.unit
+        variances = np.array([adaptation.variances[name] for name in self._prior.groups])
+        noise = adaptation.noise / precision + clock_variance(ms, adaptation.clock_ms) / self._unit**2
+        kernels = self._prior.kernels(self._measured, self._measured)
+        self._noise = adaptation.noise
+        self._posterior = Posterior(kernels, variances, noise, (np.log(ms) - self._centre) / self._unit)
+
+    def predict_rows(self, rows: Encodings) -> Floats:
+        return np.concatenate([self._some(rows[start : start + _AT_ONCE]) for start in range(0, max(len(rows), 1), _AT_ONCE)])
+
+    def interval(self, encodings: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats]:
+        """Predicts the interval that contains a further measurement of a network with some probability.
+
+        Args:
+            encodings: (n, decisions), integers.
+            level: Probability, above 0 and below 1.
+
+        Returns:
+            Lower and upper end, (n,) each, float64, ms.
+
+        Raises:
+            SpaceError: An encoding is not a member of the space.
+            ValueError: The level is out of its range.
+        """
+        features = self._prior.features(self.space.check(encodings))
+        kernels = self._prior.kernels(features, self._measured)
+        mean = self._posterior.mean(kernels)
+        sd = np.sqrt(self._posterior.sd(kernels, self._prior.diagonals(features)) ** 2 + self._noise)
+        half = quantile(level) * sd
+        low, high = (np.exp((mean + sign * half) * self._unit + self._centre) for sign in (-1, 1))
+        return low, high
+
+    def _some(self, rows: Encodings) -> Floats:
+        """Medians (n,) of the predictive distributions of a few networks, in ms."""
+        kernels = self._prior.kernels(self._prior.features(rows), self._measured)
+        logs = self._posterior.mean(kernels) * self._unit + self._centre
+        return np.asarray(np.maximum(np.exp(logs), self.model.floor_ms))
+
+
+def adapted_prior(space: SearchSpace, adaptation: Adaptation) -> LatencyPrior:
+    """The prior of an adapted model.
+
+    Raises:
+        CostModelError: The sources or the features do not fit the space.
+    """
+    standard = Standard(np.array(adaptation.feature_centre), np.array(adaptation.feature_scale))
+    columns = sum(part.shape[1] for part in network_features(space, np.zeros((1, len(space.decisions)), np.int16))[:2])
+    if len(standard.centre) != columns or len(standard.scale) != columns:
+        raise CostModelError(
+            f"cost model: it has {len(standard.centre)} features of networks, space '{space.name}' has {columns}: adapt it again"
+        )
+    unknown = set(adaptation.variances) - set(GROUPS)
+    if unknown:
+        raise CostModelError(f"cost model: unknown group of kernels '{min(unknown)}', expected some of {', '.join(GROUPS)}")
+    sources = [scored(space, source, standard) for source in adaptation.sources]
+    return LatencyPrior(space, sources, standard, [name for name in GROUPS if name in adaptation.variances])
+
+
+def scored(space: SearchSpace, source: AdaptationSource, standard: Standard) -> ScoredSource:
+    """A source of a model file, ready to predict in a space."""
+    return ScoredSource(source_predictor(space, source.cost_model or source.regression, standard), source.centre, source.scale)
+
+
+def source_predictor(space: SearchSpace, source: CostModel | KernelSource | None, standard: Standard) -> SourcePredictor:
+    """Log latencies on one source hardware, as a function of encodings and their standardised features.
+
+    Raises:
+        CostModelError: The source does not fit the space.
+    """
+    if isinstance(source, CostModel):
+        bound = source.bind(space)
+
+        def by_model(encodings: Encodings, _: NetworkFeatures) -> Floats:
+            return np.log(bound.predict_rows(encodings))
+
+        return by_model
+    assert source is not None
+    support = standardised(network_features(space, read_encodings(space, source.encodings)), standard)
+
+    def by_regression(_: Encodings, features: NetworkFeatures) -> Floats:
+        return source.log_ms(similarity(features, support))
+
+    return by_regression

@@ -1,0 +1,166 @@
+"""The prior of a hardware's latencies: what other hardware and the structure of networks say, as groups of kernels.
+
+The log latency of a network on the target is modelled as a Gaussian process with one kernel for each group:
+
+- `sources`: the mean of the standardised log latencies on the source hardware,
+- `deviations`: the deviations of each source from this mean, which several sources only have,
+- `totals`, `classes`: linear functions of operation counts, MACs and elements moved, over the whole network and by class; where
+  widths or input sizes are decisions, in relation to the latency that the sources expect,
+- `smooth`: a smooth function of the same,
+- `choices`: a weight for each choice of each decision.
+
+A new hardware may follow its sources, or differ from them by what it charges for kernels, MACs or memory; the variances of the
+groups say how much of each is expected, in units of the spread of the sources' log latencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from mhmodels.search.arrays import Floats
+from mhmodels.search.cost_model.adapted.features import (
+    NetworkFeatures,
+    Standard,
+    network_features,
+    reference_networks,
+    relative_to,
+    standard_of,
+    standardised,
+    widths_vary,
+)
+from mhmodels.search.cost_model.adapted.kernel_source import linear, smooth
+from mhmodels.search.space.search_space import Encodings, SearchSpace
+
+_WIDEST = 3.0
+"""Number of standard deviations to which the sources' latencies are clipped where features are divided by them."""
+GROUPS = ("sources", "deviations", "totals", "classes", "smooth", "choices")
+
+
+class SourcePredictor(Protocol):
+    """Log latencies of networks on one source hardware."""
+
+    def __call__(self, encodings: Encodings, features: NetworkFeatures, /) -> Floats:
+        """(n,), logs of ms."""
+
+
+class ScoredSource(NamedTuple):
+    """A source with the mean and spread of its log latencies in the space.
+
+    Attributes:
+        predict: Its log latencies.
+        centre: Their mean over random networks of the space.
+        scale: Their standard deviation, above 0.
+    """
+
+    predict: SourcePredictor
+    centre: float
+    scale: float
+
+
+class PriorFeatures(NamedTuple):
+    """What the kernels see of n networks.
+
+    Attributes:
+        mean: (n, 1), mean over sources of the standardised log latencies.
+        deviations: (n, sources), deviation of each source from `mean`; (n, 0) for a single source.
+        network: Standardised features.
+    """
+
+    mean: Floats
+    deviations: Floats
+    network: NetworkFeatures
+
+
+class LatencyPrior:
+    """Kernels between networks of a space, given sources.
+
+    Attributes:
+        space: Space of the networks.
+        groups: Names of the kernels, in the order of `kernels`.
+        unit: Mean spread of the sources' log latencies, the unit of the Gaussian process.
+    """
+
+    def __init__(self, space: SearchSpace, sources: Sequence[ScoredSource], standard: Standard, groups: Sequence[str] = GROUPS):
+        """Remembers sources. Takes a fraction of a second where features are relative to latencies.
+
+        Args:
+            space: Space of the networks.
+            sources: At least one source.
+            standard: Mean and spread of the features in the space, as the sources see them.
+            groups: Names of the kernels to use.
+        """
+        self.space, self._sources, self._standard = space, tuple(sources), standard
+        self.groups = tuple(name for name in groups if name != "deviations" or len(self._sources) > 1)
+        self.unit = float(np.mean([source.scale for source in self._sources]))
+        self._relative: Standard | None = None
+        if widths_vary(space):
+            rows = reference_networks(space)
+            self._relative = standard_of(self._relative_features(network_features(space, rows), self._logs(rows)))
+
+    def features(self, encodings: Encodings) -> PriorFeatures:
+        """Features of networks (n, decisions), int16."""
+        rows = self.space.canonical(encodings)
+        logs = self._logs(rows)
+        scores = logs / np.array([source.scale for source in self._sources])
+        mean = scores.mean(axis=1, keepdims=True)
+        deviations = scores - mean if scores.shape[1] > 1 else np.zeros((len(rows), 0))
+        network = network_features(self.space, rows)
+        if self._relative is None:
+            return PriorFeatures(mean, deviations, standardised(network, self._standard))
+        return PriorFeatures(mean, deviations, standardised(self._relative_features(network, logs), self._relative))
+
+    def _logs(self, rows: Encodings) -> Floats:
+        """(n, sources), log latency of each network on each source, minus the mean of the source."""
+        features = standardised(network_features(self.space, rows), self._standard)
+        return np.stack([source.predict(rows, features) - source.centre for source in self._sources], axis=1)
+
+    def _relative_features(self, network: NetworkFeatures, logs: Floats) -> NetworkFeatures:
+        """Features in relation to the geometric mean of the sources' latencies."""
+        limit = _WIDEST * self.unit
+        return relative_to(network, np.exp(np.clip(logs.mean(axis=1), -limit, limit)))
+
+    def kernels(self, first: PriorFeatures, second: PriorFeatures) -> Floats:
+        """(groups, n, m), the kernel of each group between n and m networks."""
+        return np.stack([_kernel(name, first, second) for name in self.groups])
+
+    def diagonals(self, features: PriorFeatures) -> Floats:
+        """(groups, n), the kernel of each group between each network and itself."""
+        return np.stack([_diagonal(name, features) for name in self.groups])
+
+
+def _kernel(name: str, first: PriorFeatures, second: PriorFeatures) -> Floats:
+    match name:
+        case "sources":
+            return linear(first.mean, second.mean)
+        case "deviations":
+            return linear(first.deviations, second.deviations)
+        case "totals":
+            return linear(first.network.totals, second.network.totals)
+        case "classes":
+            return linear(first.network.classes, second.network.classes)
+        case "smooth":
+            return smooth(first.network, second.network)
+    equal: Floats = first.network.choices @ second.network.choices.T / first.network.choices[0].sum()
+    return equal
+
+
+def _diagonal(name: str, features: PriorFeatures) -> Floats:
+    match name:
+        case "sources":
+            return features.mean[:, 0] ** 2
+        case "deviations":
+            return _mean_square(features.deviations)
+        case "totals":
+            return _mean_square(features.network.totals)
+        case "classes":
+            return _mean_square(features.network.classes)
+        case "smooth":
+            return np.full(len(features.mean), 1.0 if any(part.shape[1] for part in features.network[:2]) else 0.0)
+    return np.ones(len(features.mean))
+
+
+def _mean_square(values: Floats) -> Floats:
+    return (values**2).mean(axis=1) if values.shape[1] else np.zeros(len(values))
