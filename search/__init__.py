@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from mhmodels.search.objective.evaluators import Evaluator
     from mhmodels.search.objective.objective import Objective
     from mhmodels.search.objective.rewards import Reward
+    from mhmodels.search.run.front.judging import FrontLatencies, MeasuredFront, judge_front
+    from mhmodels.search.run.front.measuring import measure_front
     from mhmodels.search.run.pareto import pareto_front
     from mhmodels.search.run.request import RequestError, SearchRequest, WeightSharing
     from mhmodels.search.run.search import SearchResult, run_search
@@ -72,9 +74,11 @@ _MODULE_OF = {
     "Evolution": "methods.strategies",
     "Fit": "cost_model.fitting",
     "FitOptions": "cost_model.fitting",
+    "FrontLatencies": "run.front.judging",
     "Latencies": "cost_model.latencies.dataset",
     "LatencyOrigin": "cost_model.latencies.origin",
     "LatencyPrediction": "cost_model.predicting",
+    "MeasuredFront": "run.front.judging",
     "NonDominated": "methods.strategies",
     "Objective": "objective.objective",
     "OneOf": "space.decisions",
@@ -96,9 +100,11 @@ _MODULE_OF = {
     "collect": "collecting.collect",
     "fit": "cost_model.fitting",
     "get_space": "space.catalogue",
+    "judge_front": "run.front.judging",
     "list_spaces": "space.catalogue",
     "load_cost_model": "cost_model.model",
     "load_preset": "supernet.presets",
+    "measure_front": "run.front.measuring",
     "pareto_front": "run.pareto",
     "predict": "cost_model.predicting",
     "read_latencies": "cost_model.latencies.reading",
@@ -129,9 +135,11 @@ __all__ = [
     "Evolution",
     "Fit",
     "FitOptions",
+    "FrontLatencies",
     "Latencies",
     "LatencyOrigin",
     "LatencyPrediction",
+    "MeasuredFront",
     "NonDominated",
     "Objective",
     "OneOf",
@@ -154,9 +162,11 @@ __all__ = [
     "collect",
     "fit",
     "get_space",
+    "judge_front",
     "list_spaces",
     "load_cost_model",
     "load_preset",
+    "measure_front",
     "pareto_front",
     "predict",
     "prepare_sources",

@@ -35,6 +35,7 @@ SLOW = {
     "mhmodels.export.open_model",
     "mhmodels.export.verify",
     "mhmodels.search.collect",
+    "mhmodels.search.measure_front",
     "mhmodels.search.stored_latencies",
     "mhmodels.create_model",
     "mhmodels.training.evaluate_network",

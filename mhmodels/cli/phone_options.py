@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -158,14 +158,38 @@ class PhoneOptions(msgspec.Struct, frozen=True, kw_only=True):
     adb_server: str | None
 
 
+_OF_ONE_MODEL: dict[str, Any] = {"devices": (), "delegates": (), "profile": False, "compare_outputs": False}
+"""Options that choose phones or print more about one model, with the values of commands that do not have them."""
+
+
 def phone_options(command: F) -> F:
     """Adds the options of phones to a command, which gets their values as one argument `phones`."""
+    return _with_options(command, {})
+
+
+def phone_settings_options(command: F) -> F:
+    """Adds the options that decide how a phone is measured, for commands that know the phones from elsewhere.
+
+    The command gets the values as one argument `phones`, without phones and delegates.
+    """
+    return _with_options(command, _OF_ONE_MODEL)
+
+
+def phone_settings_parameters() -> tuple[str, ...]:
+    """Names of the parameters that `phone_settings_options` adds."""
+    return tuple(name for name in PhoneOptions.__struct_fields__ if name not in _OF_ONE_MODEL)
+
+
+def _with_options(command: F, fixed: Mapping[str, Any]) -> F:
+    """Adds the options of phones except those in `fixed`, whose values the command gets as they are there."""
+    asked = [name for name in PhoneOptions.__struct_fields__ if name not in fixed]
 
     @functools.wraps(command)
     def collected(**values: Any) -> object:
-        phones = PhoneOptions(**{name: values.pop(name) for name in PhoneOptions.__struct_fields__})
+        phones = PhoneOptions(**{name: values.pop(name) for name in asked}, **fixed)
         return command(phones=phones, **values)
 
-    for option in reversed(_OPTIONS):
-        collected = option(collected)
+    for name, option in reversed(list(zip(PhoneOptions.__struct_fields__, _OPTIONS, strict=True))):
+        if name not in fixed:
+            collected = option(collected)
     return collected  # type: ignore[return-value]

@@ -11,6 +11,7 @@ import click
 
 from mhmodels.cli.common import json_option
 from mhmodels.cli.messages import UsageCommand
+from mhmodels.search.cli.front.options import FrontOptions, front_options
 from mhmodels.search.cli.options import INPUT_FILE
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
 
@@ -29,9 +30,15 @@ if TYPE_CHECKING:
 )
 @click.option("--force", is_flag=True, help="Use cost models even if their files mark them as doubtful.")
 @result_file_options
+@front_options
 @json_option
-def resume_command(log_path: Path, evaluator: str | None, force: bool, files: ResultFiles, as_json: bool) -> None:
-    """Continue an interrupted search with the settings in its log; the result is that of an uninterrupted search."""
+def resume_command(
+    log_path: Path, evaluator: str | None, force: bool, files: ResultFiles, front: FrontOptions, as_json: bool
+) -> None:
+    """Continue an interrupted search with the settings in its log; the result is that of an uninterrupted search.
+
+    Output files and --measure-front are not in the log: give them again. The front of a finished search can be measured too.
+    """
     import msgspec
 
     from mhmodels.search.run.request import load_request
@@ -39,7 +46,7 @@ def resume_command(log_path: Path, evaluator: str | None, force: bool, files: Re
     request = load_request(log_path)
     ask = (lambda text: click.confirm(text, err=True)) if sys.stdin.isatty() and not as_json else None
     check_function(request, evaluator, log_path, ask)
-    run_and_write(msgspec.structs.replace(request, force=request.force or force), log_path, files, as_json)
+    run_and_write(msgspec.structs.replace(request, force=request.force or force), log_path, files, front, as_json)
 
 
 def check_function(request: SearchRequest, given: str | None, log_path: Path, ask: Callable[[str], bool] | None) -> None:

@@ -8,6 +8,7 @@ import click
 
 from mhmodels.cli.common import json_option
 from mhmodels.cli.messages import UsageCommand
+from mhmodels.search.cli.front.options import FrontOptions, front_options
 from mhmodels.search.cli.options import INPUT_FILE
 from mhmodels.search.cli.run_accuracy_options import AccuracyOptions, accuracy_options
 from mhmodels.search.cli.run_files import ResultFiles, result_file_options, run_and_write
@@ -37,6 +38,7 @@ from mhmodels.search.cli.run_reward_options import RewardOptions, numbers, rewar
     "continued. Default: none; with --data, the name of -o with the suffix .db.",
 )
 @result_file_options
+@front_options
 @json_option
 def run_command(
     space: str,
@@ -46,12 +48,15 @@ def run_command(
     method: MethodOptions,
     log_path: Path | None,
     files: ResultFiles,
+    front: FrontOptions,
     as_json: bool,
 ) -> None:
     """Search a space for the network with the highest reward: its accuracy, reduced by a penalty for latency on all hardware.
 
     Accuracies come from a table, a predictor or a function (--evaluator), or from a super-network that is trained on pictures
     (--data). Latencies come from cost models (--cost-model) or from a table (--latencies).
+
+    With --measure-front, the exit code is 1 if a network of the found front has no measured latency; all files are written.
     """
     from mhmodels.search.cli.run_effects import check_effects, given_options
     from mhmodels.search.run.request import SearchRequest
@@ -76,4 +81,4 @@ def run_command(
         weight_sharing=accuracy.weight_sharing(),
         method=method.search_method(),
     )
-    run_and_write(request, log_path, files, as_json)
+    run_and_write(request, log_path, files, front, as_json)

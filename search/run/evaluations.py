@@ -54,6 +54,25 @@ def joined(parts: Sequence[Evaluations]) -> Evaluations:
     )
 
 
+def selected(rows: Evaluations, indices: ArrayLike) -> Evaluations:
+    """Selects evaluations.
+
+    Args:
+        rows: N evaluations.
+        indices: (k,), integers, indices of the evaluations in their new order.
+    """
+    places = np.asarray(indices, np.int64)
+    return Evaluations(
+        phases=tuple(rows.phases[i] for i in places),
+        encodings=rows.encodings[places],
+        accuracy=rows.accuracy[places],
+        latencies=rows.latencies[places],
+        f=rows.f[places],
+        rewards=rows.rewards[places],
+        binding=tuple(rows.binding[i] for i in places),
+    )
+
+
 class EvaluationCache:
     """Accuracies and latencies of evaluated networks, by canonical encoding; asks the evaluator for the others."""
 

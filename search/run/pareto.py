@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypedDict
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -98,3 +99,8 @@ def front_document(objective: Objective, rows: Evaluations, each: bool) -> Front
         "of": "every hardware" if each else "f",
         "networks": networks,
     }
+
+
+def front_file(document: FrontDocument) -> bytes:
+    """The content of the file of a Pareto front."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from mhmodels.architecture import Architecture
 from mhmodels.formats.json_files import plain_text
 from mhmodels.search.errors import SearchError
 from mhmodels.search.methods.strategies import NonDominated
 from mhmodels.search.objective.objective import Objective
+from mhmodels.search.run.evaluations import Evaluations
+from mhmodels.search.run.front.judging import front_members
 from mhmodels.search.run.log import SearchLog
 from mhmodels.search.run.loop import FoundNetwork, header, provenance, search
 from mhmodels.search.run.observing import SearchObserver, SilentSearchObserver
-from mhmodels.search.run.pareto import FrontDocument, front_document
+from mhmodels.search.run.pareto import FrontDocument, front_document, front_file
 from mhmodels.search.run.request import SearchRequest, request_document
 from mhmodels.search.run.resolving import ResolvedSearch, resolve_search
 from mhmodels.search.run.results import network_file
@@ -85,21 +85,44 @@ class SearchResult:
         content = network_file(self.objective.space, self.found.encoding, self.provenance, name or plain_text(Path(path).stem))
         write_atomically(Path(path), content)
 
-    def front(self) -> FrontDocument:
+    def front(self, each: bool | None = None) -> FrontDocument:
         """The Pareto front of all evaluated networks, as the values of its file.
 
-        Costs are the latencies on every hardware; with the method `NonDominated(each=False)` the only cost is f.
+        Args:
+            each: Whether the latency on every hardware is a cost of its own; otherwise the only cost is f, the aggregated
+                normalised latency. None means True, and False for the method `NonDominated(each=False)`.
 
         Raises:
             RequestError: The search ended with a single network that was judged (a preset without finalists).
         """
         self.request.check_front()
         method = self.request.method
-        return front_document(self.objective, self.found.log, method.each if isinstance(method, NonDominated) else True)
+        usual = method.each if isinstance(method, NonDominated) else True
+        return front_document(self.objective, self.found.log, usual if each is None else each)
 
-    def save_front(self, path: str | os.PathLike[str]) -> None:
-        """Writes the Pareto front to `FILE.json`, with the errors of `front`."""
-        write_atomically(Path(path), msgspec.json.format(msgspec.json.encode(self.front()), indent=1) + b"\n")
+    def front_members(self) -> Evaluations:
+        """The Pareto front of accuracy against f, the aggregated normalised latency, whose members `measure_front` measures.
+
+        Returns:
+            The members, the most accurate first.
+
+        Raises:
+            RequestError: The search ended with a single network that was judged (a preset without finalists).
+        """
+        self.request.check_front()
+        return front_members(self.found.log)
+
+    def save_front(self, path: str | os.PathLike[str], each: bool | None = None) -> None:
+        """Writes the Pareto front to a file.
+
+        Args:
+            path: `FILE.json`.
+            each: As in `front`.
+
+        Raises:
+            RequestError: As `front`.
+        """
+        write_atomically(Path(path), front_file(self.front(each)))
 
 
 def run_search(
