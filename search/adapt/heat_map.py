@@ -10,6 +10,7 @@ import numpy as np
 from mhmodels.search.adapt.monotonicity import MonotonicityMatrix
 from mhmodels.search.arrays import Floats
 from mhmodels.system.files import replaced
+from mhmodels.system.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,9 +53,10 @@ def heat_map(found: MonotonicityMatrix, path: Path, title: str = "") -> None:
     bar.ax.tick_params(labelsize=8)
     _hatch_unknown(axes, values)
     _print_values(axes, values, colours)
-    # Names are the users': a `$` in one begins no formula.
-    axes.set_xticks(range(len(values)), found.hardware, rotation=90, fontsize=8, parse_math=False)
-    axes.set_yticks(range(len(values)), found.hardware, fontsize=8, parse_math=False)
+    # Names are the users': a `$` in one begins no formula, and control characters have no glyph.
+    names = [printable(name) for name in found.hardware]
+    axes.set_xticks(range(len(values)), names, rotation=90, fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(values)), names, fontsize=8, parse_math=False)
     axes.tick_params(length=0)
     if title:
         axes.set_title(title, fontsize=9, parse_math=False)

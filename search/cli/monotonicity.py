@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mhmodels.cli.common import FiniteRange, check_places, emit_json, json_option, note
+from mhmodels.cli.common import FiniteRange, check_places, emit_json, json_option, note, working
 from mhmodels.search.cli import device_latencies
 from mhmodels.search.cli.device_latencies import DeviceOptions, device_options
 from mhmodels.search.cli.options import PICTURE, conditions, space_option
@@ -57,7 +57,8 @@ def monotonicity_command(
     where = conditions(devices.where)
     check_places({"--plot": plot}, device_latencies.files_read(devices.data, devices.store))
     found = device_latencies.read(space, devices, where)
-    result = monotonicity_matrix(found, threshold=threshold, confidence=confidence)
+    with working(f"comparing {len(found)} devices"):
+        result = monotonicity_matrix(found, threshold=threshold, confidence=confidence)
     pairs = [pair for pair in result.pairs if devices.source in (None, pair.first, pair.second)]
     if as_json:
         emit_json(document(space.name, result, pairs))

@@ -61,13 +61,23 @@ def _next(space: str, pair: DevicePair) -> str:
         command = f"mhmodels search run --space {space} --cost-model {model}"
         return f"search with the cost model of {pair.first}, also for {pair.second}: {command}"
     if pair.decision is None:
-        return "measure more networks on both: mhmodels search collect"
+        return "measure more networks on both"
     if pair.needed is not None:
-        return f"measure about {pair.needed} networks on both: mhmodels search collect --space {space} -n {pair.needed}"
+        return f"measure about {pair.needed} networks on both{_collecting(space, pair.needed)}"
     source, target = shlex.quote(pair.first), shlex.quote(pair.second)
     command = f"mhmodels search adapt --space {space} --source {source} --target {target} --budget {_BUDGET}"
     undecided = "more networks would hardly decide; " if pair.decision == "measure more" else ""
     return f"{undecided}adapt the latencies of {pair.first} to {pair.second}: {command}"
+
+
+def _collecting(space: str, count: int) -> str:
+    """The command that measures networks; "" for spaces whose networks are rows of a table and cannot be built."""
+    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.search.space.template import ArchitectureSpace
+
+    if not isinstance(get_space(space), ArchitectureSpace):
+        return ""
+    return f": mhmodels search collect --space {space} -n {count}"
 
 
 def _cost_model(space: str, hardware: str) -> str:

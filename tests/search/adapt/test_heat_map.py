@@ -95,8 +95,8 @@ def test_values_contrast_with_their_cell(tmp_path: Path, monkeypatch: pytest.Mon
         assert abs(luminance - (1.0 if text.get_color() == "white" else 0.0)) >= 0.45
 
 
-def test_names_are_no_formulas(tmp_path: Path) -> None:
+def test_names_are_neither_formulas_nor_control_characters(tmp_path: Path) -> None:
     path = tmp_path / "map.svg"
-    heat_map(matrix(["a$x^2$", "b_{1}$"]), path, "of $a$")
+    heat_map(matrix(["a$x^2$", "b_{1}$", "c\x1b[2J"]), path, "of $a$")
     texts = re.findall(r"<!-- (.*?) -->", path.read_text())
-    assert {"a$x^2$", "b_{1}$", "of $a$"} <= set(texts)
+    assert {"a$x^2$", "b_{1}$", r"c\x1b[2J", "of $a$"} <= set(texts)
