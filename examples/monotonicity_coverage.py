@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from rich.progress import track
 from scipy.stats import rankdata
 
-from mhmodels.search.adapt.rank_interval import (
+from mhmodels.search.adaptation.rank_interval import (
     RankInterval,
     bonett_wright_error,
     correlation,

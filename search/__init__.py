@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from mhmodels.search.adapt.monotonicity import DevicePair, Monotonicity, MonotonicityMatrix, monotonicity, monotonicity_matrix
+    from mhmodels.search.adaptation.monotonicity import DevicePair, Monotonicity, MonotonicityMatrix, monotonicity, monotonicity_matrix
     from mhmodels.search.collecting.collect import collect
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
     from mhmodels.search.collecting.settings import CollectSettings
@@ -62,7 +62,7 @@ _MODULE_OF = {
     "ControllerSettings": "methods.controller",
     "CostModel": "cost_model.model",
     "CostModelError": "errors",
-    "DevicePair": "adapt.monotonicity",
+    "DevicePair": "adaptation.monotonicity",
     "Evaluator": "objective.evaluators",
     "Evolution": "methods.strategies",
     "Fit": "cost_model.fitting",
@@ -70,8 +70,8 @@ _MODULE_OF = {
     "Latencies": "cost_model.latencies.dataset",
     "LatencyOrigin": "cost_model.latencies.origin",
     "LatencyPrediction": "cost_model.predicting",
-    "Monotonicity": "adapt.monotonicity",
-    "MonotonicityMatrix": "adapt.monotonicity",
+    "Monotonicity": "adaptation.monotonicity",
+    "MonotonicityMatrix": "adaptation.monotonicity",
     "NonDominated": "methods.strategies",
     "Objective": "objective.objective",
     "OneOf": "space.decisions",
@@ -96,8 +96,8 @@ _MODULE_OF = {
     "list_spaces": "space.catalogue",
     "load_cost_model": "cost_model.model",
     "load_preset": "supernet.presets",
-    "monotonicity": "adapt.monotonicity",
-    "monotonicity_matrix": "adapt.monotonicity",
+    "monotonicity": "adaptation.monotonicity",
+    "monotonicity_matrix": "adaptation.monotonicity",
     "pareto_front": "run.pareto",
     "predict": "cost_model.predicting",
     "read_latencies": "cost_model.latencies.reading",

@@ -13,7 +13,7 @@ from mhmodels.search.cli.device_latencies import DeviceOptions, device_options
 from mhmodels.search.cli.options import PICTURE, conditions, space_option
 
 if TYPE_CHECKING:
-    from mhmodels.search.adapt.monotonicity import DevicePair, MonotonicityMatrix
+    from mhmodels.search.adaptation.monotonicity import DevicePair, MonotonicityMatrix
 
 
 @click.command("monotonicity")
@@ -49,7 +49,7 @@ def monotonicity_command(
     The rank correlation (Spearman) of each two devices has a confidence interval, which decides: `reuse` (it lies at or above the
     threshold), `adapt` (it lies below), or `measure more` (it contains the threshold).
     """
-    from mhmodels.search.adapt.monotonicity import monotonicity_matrix
+    from mhmodels.search.adaptation.monotonicity import monotonicity_matrix
     from mhmodels.search.cli.monotonicity_tables import print_pairs
     from mhmodels.search.space.catalogue import get_space
 
@@ -65,7 +65,7 @@ def monotonicity_command(
     else:
         print_pairs(space.name, pairs, result)
     if plot is not None:
-        from mhmodels.search.adapt.heat_map import heat_map
+        from mhmodels.search.adaptation.heat_map import heat_map
 
         heat_map(result, plot, f"Latency monotonicity on {space.name}")
         note(f"drawn to {plot}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mhmodels.cli.common import console
 
 if TYPE_CHECKING:
-    from mhmodels.search.adapt.monotonicity import DevicePair, MonotonicityMatrix
+    from mhmodels.search.adaptation.monotonicity import DevicePair, MonotonicityMatrix
 
 _WIDTH = 80
 _BUDGET = 50
@@ -46,7 +46,7 @@ def print_pairs(space: str, pairs: Sequence[DevicePair], result: MonotonicityMat
 
 
 def _sentence(pair: DevicePair, confidence: float) -> str:
-    from mhmodels.search.adapt.monotonicity import three_decimals
+    from mhmodels.search.adaptation.monotonicity import three_decimals
 
     if pair.spearman is None:
         return f"{pair.first} and {pair.second}: no correlation: {pair.reason}"
@@ -92,7 +92,7 @@ def _print_table(pairs: Sequence[DevicePair]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from mhmodels.search.adapt.monotonicity import three_decimals
+    from mhmodels.search.adaptation.monotonicity import three_decimals
 
     headings = ("first", "second", "n", "Spearman", "interval", "decision")
     table = Table(*headings, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=0)
@@ -113,7 +113,7 @@ def _print_table(pairs: Sequence[DevicePair]) -> None:
 
 
 def _interval(pair: DevicePair) -> str:
-    from mhmodels.search.adapt.monotonicity import three_decimals
+    from mhmodels.search.adaptation.monotonicity import three_decimals
 
     return "–".join(three_decimals(limit) for limit in (pair.low, pair.high) if limit is not None)
 

@@ -12,8 +12,8 @@ import pytest
 
 from mhmodels.errors import FieldError
 from mhmodels.search import CostModelError, MonotonicityMatrix, monotonicity, monotonicity_matrix
-from mhmodels.search.adapt.monotonicity import MOST_NEEDED, networks_needed, three_decimals
-from mhmodels.search.adapt.rank_interval import rank_interval
+from mhmodels.search.adaptation.monotonicity import MOST_NEEDED, networks_needed, three_decimals
+from mhmodels.search.adaptation.rank_interval import rank_interval
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 NAN = float("nan")

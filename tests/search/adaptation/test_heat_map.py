@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mhmodels.search import MonotonicityMatrix, monotonicity_matrix
-from mhmodels.search.adapt.heat_map import heat_map
+from mhmodels.search.adaptation.heat_map import heat_map
 
 SIGNATURES = {".png": b"\x89PNG", ".svg": b"<?xml", ".pdf": b"%PDF"}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mhmodels.search.adapt.monotonicity import MonotonicityMatrix
+from mhmodels.search.adaptation.monotonicity import MonotonicityMatrix
 from mhmodels.search.arrays import Floats
 from mhmodels.system.files import replaced
 from mhmodels.system.text import printable

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mhmodels.formats.checked import Checked
-from mhmodels.search.adapt.rank_interval import LEAST_PAIRS, RankInterval, limits, rank_interval
+from mhmodels.search.adaptation.rank_interval import LEAST_PAIRS, RankInterval, limits, rank_interval
 from mhmodels.search.arrays import Floats
 from mhmodels.search.errors import CostModelError
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from mhmodels.search import CostModelError
-from mhmodels.search.adapt.rank_interval import (
+from mhmodels.search.adaptation.rank_interval import (
     MOST_LEFT_OUT,
     correlation,
     fisher_z,
@@ -110,7 +110,7 @@ def test_a_subset_of_many_pairs_has_nearly_the_jackknife_error_of_all(monkeypatc
     first, second = drawn(3 * MOST_LEFT_OUT, 0.9, 3)
     part = jackknife_error(first, second)
     assert part == jackknife_error(first, second)
-    monkeypatch.setattr("mhmodels.search.adapt.rank_interval.MOST_LEFT_OUT", len(first))
+    monkeypatch.setattr("mhmodels.search.adaptation.rank_interval.MOST_LEFT_OUT", len(first))
     assert part == pytest.approx(jackknife_error(first, second), rel=0.1)
 
 
