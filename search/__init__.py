@@ -21,6 +21,13 @@ from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.search.adaptation.adapting import Adapted, adapt
+    from mhmodels.search.adaptation.monotonicity import (
+        DevicePair,
+        Monotonicity,
+        MonotonicityMatrix,
+        monotonicity,
+        monotonicity_matrix,
+    )
     from mhmodels.search.adaptation.sources import PreparedSources, prepare_sources
     from mhmodels.search.collecting.collect import collect
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
@@ -70,6 +77,7 @@ _MODULE_OF = {
     "ControllerSettings": "methods.controller",
     "CostModel": "cost_model.model",
     "CostModelError": "errors",
+    "DevicePair": "adaptation.monotonicity",
     "Evaluator": "objective.evaluators",
     "Evolution": "methods.strategies",
     "Fit": "cost_model.fitting",
@@ -79,6 +87,8 @@ _MODULE_OF = {
     "LatencyOrigin": "cost_model.latencies.origin",
     "LatencyPrediction": "cost_model.predicting",
     "MeasuredFront": "run.front.judging",
+    "Monotonicity": "adaptation.monotonicity",
+    "MonotonicityMatrix": "adaptation.monotonicity",
     "NonDominated": "methods.strategies",
     "Objective": "objective.objective",
     "OneOf": "space.decisions",
@@ -105,6 +115,8 @@ _MODULE_OF = {
     "load_cost_model": "cost_model.model",
     "load_preset": "supernet.presets",
     "measure_front": "run.front.measuring",
+    "monotonicity": "adaptation.monotonicity",
+    "monotonicity_matrix": "adaptation.monotonicity",
     "pareto_front": "run.pareto",
     "predict": "cost_model.predicting",
     "read_latencies": "cost_model.latencies.reading",
@@ -131,6 +143,7 @@ __all__ = [
     "ControllerSettings",
     "CostModel",
     "CostModelError",
+    "DevicePair",
     "Evaluator",
     "Evolution",
     "Fit",
@@ -140,6 +153,8 @@ __all__ = [
     "LatencyOrigin",
     "LatencyPrediction",
     "MeasuredFront",
+    "Monotonicity",
+    "MonotonicityMatrix",
     "NonDominated",
     "Objective",
     "OneOf",
@@ -167,6 +182,8 @@ __all__ = [
     "load_cost_model",
     "load_preset",
     "measure_front",
+    "monotonicity",
+    "monotonicity_matrix",
     "pareto_front",
     "predict",
     "prepare_sources",

@@ -17,6 +17,11 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "fit": ("mhmodels.search.cli.fit", "fit_command", "Fit a cost model to the latencies of sampled networks."),
     "validate": ("mhmodels.search.cli.validate", "validate_command", "Test a cost model on latencies that it was not fitted to."),
     "predict": ("mhmodels.search.cli.predict", "predict_command", "Predict latencies with cost models, without measuring."),
+    "monotonicity": (
+        "mhmodels.search.cli.monotonicity",
+        "monotonicity_command",
+        "Test whether devices rank networks alike, so that one can stand for another.",
+    ),
     "run": ("mhmodels.search.cli.run", "run_command", "Search for the network with the highest reward."),
     "resume": ("mhmodels.search.cli.resume", "resume_command", "Continue an interrupted search from its log."),
     "show": ("mhmodels.search.cli.show", "show_command", "Show a network: stages, blocks, widths, and its origin."),

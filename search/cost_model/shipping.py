@@ -95,6 +95,16 @@ def table_path(word: Path) -> Path:
     return shipped
 
 
+def shipped_tables(space: SearchSpace | str) -> tuple[Path, ...]:
+    """Paths of the collections of latencies of a space that come with the package, sorted.
+
+    Args:
+        space: A space, or its name.
+    """
+    name = space if isinstance(space, str) else space.name
+    return tuple(path for path in sorted(DATA.glob("*.csv")) if path.stem == name or path.stem.startswith(f"{name}_"))
+
+
 def remark_on(model: CostModel, path: Path) -> str:
     """Remark that a cost model was measured on another CPU than this machine's, "" if it was not; `path` is its file."""
     if model.kind != "measured":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -73,6 +73,33 @@ def merged(
         )
     known = tuple(names[first[i]] for i in order) if any(names) else ()
     return Latencies(unique[order], medians[order], known, origin, tuple(told))
+
+
+class SideBySide(NamedTuple):
+    """Latencies of the networks of a space on several hardware.
+
+    Attributes:
+        encodings: (n, decisions), int16, canonical, each network that some hardware has a latency of, once.
+        ms: By hardware id: (n,), float64, milliseconds above 0, NaN for networks without a latency on the hardware.
+    """
+
+    encodings: Encodings
+    ms: dict[str, Floats]
+
+
+def side_by_side(found: Mapping[str, Latencies]) -> SideBySide:
+    """Joins the latencies of several hardware by network.
+
+    Args:
+        found: Latencies by hardware id, at least one, all of the same space.
+    """
+    encodings, place = np.unique(np.concatenate([one.encodings for one in found.values()]), axis=0, return_inverse=True)
+    places = np.split(place.ravel(), np.cumsum([len(one.ms) for one in found.values()])[:-1])
+    columns = {}
+    for (name, one), rows in zip(found.items(), places, strict=True):
+        columns[name] = np.full(len(encodings), np.nan)
+        columns[name][rows] = one.ms
+    return SideBySide(encodings, columns)
 
 
 def unseen_latencies(found: Latencies, model: CostModel, space: SearchSpace) -> Latencies:

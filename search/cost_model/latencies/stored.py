@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -72,6 +73,50 @@ def stored_latencies(store: Store, space: SearchSpace, hardware: str, where: Map
     if not ms:
         raise CostModelError(f"{store.path}: none of {len(rows)} samples of '{space.name}' runs on {hardware}")
     return merged(space, np.array(encodings), np.array(ms), names, origin, remarks)
+
+
+class StoredHardware(NamedTuple):
+    """Latencies of all hardware of a store.
+
+    Attributes:
+        latencies: Latencies by hardware id.
+        left_out: By id of hardware without usable latencies: why.
+    """
+
+    latencies: dict[str, Latencies]
+    left_out: dict[str, str]
+
+
+def stored_on_all_hardware(
+    store: Store, space: SearchSpace, hardware: Collection[str] = (), where: Mapping[str, str] = NO_CONDITIONS
+) -> StoredHardware:
+    """Reads the latencies of a space's networks on every hardware of a store.
+
+    Args:
+        store: Measurement store.
+        space: Space of the networks.
+        hardware: Ids to read, of which the store may lack some; empty for all in the store.
+        where: As in `stored_latencies`. A condition applies to hardware whose rows have the field: `configuration.mode` chooses
+            among the rows of phones and leaves those of compilers as they are.
+
+    Raises:
+        CostModelError: No row has a field of `where`.
+        StoreError: The store cannot be read.
+    """
+    found, left_out, unused = dict[str, Latencies](), dict[str, str](), set(where)
+    for name in store.hardware():
+        if hardware and name not in hardware:
+            continue
+        fields = {field for row in store.of_hardware(name) for field in row.conditions()} if where else set()
+        unused -= fields
+        try:
+            own = {field: value for field, value in where.items() if field in fields}
+            found[name] = stored_latencies(store, space, name, own)
+        except CostModelError as error:
+            left_out[name] = str(error)
+    if unused:
+        raise CostModelError(f"{store.path}: no row has a field '{min(unused)}' (argument 'where')")
+    return StoredHardware(found, left_out)
 
 
 def look_up(

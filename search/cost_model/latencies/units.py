@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +25,8 @@ _UNITS = {-1: "seconds", 1: "microseconds", 2: "nanoseconds"}
 FASTER_THAN_KNOWN = 4.0
 """Ratio by which other hardware may be faster than the fastest one with a shipped cost model, which is a phone's NPU (Hexagon).
 Latencies of slower hardware in seconds are further below it."""
+_GAP = 10**2.5
+"""Factor between the medians of neighbours in speed above which one of them is doubted. Real hardware is mostly closer."""
 LOOKED_UP = 200
 """Number of networks to look up in the store."""
 
@@ -68,6 +71,26 @@ def unit_doubt(space: SearchSpace, encodings: Encodings, ms: Floats, hardware: s
     return (
         f"the latencies are {nearest.ratio:.3g} times those of {nearest.source} for the same networks (median): they are "
         f"probably in {unit}, expected milliseconds; convert them, or check the hardware id"
+    )
+
+
+def unit_gap(medians: Mapping[str, float]) -> str:
+    """Looks for hardware whose latencies are so far from those of the others that another unit is likely.
+
+    Args:
+        medians: Median latency by hardware id, as it was read.
+
+    Returns:
+        Which neighbours in the order of speed differ most, if they differ about 1,000-fold; "" otherwise.
+    """
+    order = sorted(medians, key=lambda name: medians[name])
+    gaps = {(fast, slow): medians[slow] / medians[fast] for fast, slow in itertools.pairwise(order)}
+    (fast, slow), factor = max(gaps.items(), key=lambda gap: gap[1], default=(("", ""), 0.0))
+    if factor < _GAP:
+        return ""
+    return (
+        f"the median latency of {slow} ({medians[slow]:.4g} ms) is {factor:.3g} times that of {fast} ({medians[fast]:.4g} ms): "
+        "one of the two may be in another unit than ms; rank correlations do not depend on the unit, cost models do"
     )
 
 
