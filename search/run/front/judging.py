@@ -11,7 +11,8 @@ import numpy as np
 
 from mhmodels.hardware.measurement import Environment, MeasurementKind
 from mhmodels.search.arrays import Floats, Indices
-from mhmodels.search.cost_model.model import CostModel, Predictor
+from mhmodels.search.cost_model.model import CostModel
+from mhmodels.search.cost_model.predictor import Predictor
 from mhmodels.search.errors import SearchError
 from mhmodels.search.objective.objective import Objective
 from mhmodels.search.run.evaluations import Evaluations, selected
