@@ -21,6 +21,7 @@ from mhmodels.lazy import lazy_names
 
 if TYPE_CHECKING:
     from mhmodels.search.adaptation.adapting import Adapted, adapt
+    from mhmodels.search.adaptation.loop import AdaptStep, MeasuredAdaptation, adapt_by_measuring
     from mhmodels.search.adaptation.monotonicity import (
         DevicePair,
         Monotonicity,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         monotonicity,
         monotonicity_matrix,
     )
+    from mhmodels.search.adaptation.proposing import propose
     from mhmodels.search.adaptation.sources import PreparedSources, prepare_sources
     from mhmodels.search.collecting.collect import collect
     from mhmodels.search.collecting.progress import CollectProgress, CollectReport
@@ -64,7 +66,11 @@ if TYPE_CHECKING:
     from mhmodels.search.supernet.presets import load_preset
 
 _MODULE_OF = {
+    "AdaptStep": "adaptation.loop",
     "Adapted": "adaptation.adapting",
+    "MeasuredAdaptation": "adaptation.loop",
+    "adapt_by_measuring": "adaptation.loop",
+    "propose": "adaptation.proposing",
     "PreparedSources": "adaptation.sources",
     "adapt": "adaptation.adapting",
     "prepare_sources": "adaptation.sources",
@@ -133,6 +139,7 @@ _MODULE_OF = {
 
 __all__ = [
     "SKIP",
+    "AdaptStep",
     "Adapted",
     "ArchitectureSpace",
     "BlockGroup",
@@ -152,6 +159,7 @@ __all__ = [
     "Latencies",
     "LatencyOrigin",
     "LatencyPrediction",
+    "MeasuredAdaptation",
     "MeasuredFront",
     "Monotonicity",
     "MonotonicityMatrix",
@@ -174,6 +182,7 @@ __all__ = [
     "Template",
     "WeightSharing",
     "adapt",
+    "adapt_by_measuring",
     "collect",
     "fit",
     "get_space",
@@ -187,6 +196,7 @@ __all__ = [
     "pareto_front",
     "predict",
     "prepare_sources",
+    "propose",
     "read_latencies",
     "read_samples",
     "restrict",

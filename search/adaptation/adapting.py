@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.adaptation.guard import RESCALED_GROUPS, best_rescaled, is_worse, left_out_errors
 from mhmodels.search.adaptation.process import FittedProcess, fit_process
-from mhmodels.search.adaptation.sources import PreparedSources, Source, prepare_sources
+from mhmodels.search.adaptation.sources import PreparedSources, SourceLatencies, prepare_sources
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.cost_model.adapted.kernel_source import write_encodings
 from mhmodels.search.cost_model.adapted.posterior import clock_step, clock_variance
@@ -60,7 +60,7 @@ class Adapted(NamedTuple):
 
 def adapt(
     space: SearchSpace | str,
-    sources: Mapping[str, Source] | PreparedSources,
+    sources: Mapping[str, SourceLatencies] | PreparedSources,
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: LatencyOrigin | str,

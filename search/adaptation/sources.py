@@ -23,7 +23,7 @@ from mhmodels.search.cost_model.model import AdaptationSource, CostModel
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import SearchSpace
 
-Source: TypeAlias = CostModel | Latencies
+SourceLatencies: TypeAlias = CostModel | Latencies
 """Latencies of networks on a source hardware, or a cost model of it."""
 
 
@@ -43,7 +43,7 @@ class PreparedSources(NamedTuple):
     prior: LatencyPrior
 
 
-def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> PreparedSources:
+def prepare_sources(space: SearchSpace, sources: Mapping[str, SourceLatencies]) -> PreparedSources:
     """Fits sources, which takes about a second for each table of 1,000 networks.
 
     Args:
@@ -78,7 +78,7 @@ def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> Prepar
     return PreparedSources(space, tuple(prepared), standard, prior)
 
 
-def _fitted(space: SearchSpace, source: Source, standard: Standard) -> CostModel | KernelSource:
+def _fitted(space: SearchSpace, source: SourceLatencies, standard: Standard) -> CostModel | KernelSource:
     if isinstance(source, CostModel):
         source.check(space=space)
         return source

@@ -9,6 +9,11 @@ from mhmodels.cli.lazy_group import LazyGroup
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "space": ("mhmodels.search.cli.space", "space_command", "Show a search space: decisions, size, limits of hardware."),
     "sample": ("mhmodels.search.cli.sample", "sample_command", "Sample different networks from a space, reproducibly."),
+    "adapt": (
+        "mhmodels.search.cli.adapt.command",
+        "adapt_command",
+        "Make a cost model of a new hardware from other hardware and a few measurements.",
+    ),
     "collect": (
         "mhmodels.search.cli.collect",
         "collect_command",

@@ -1,0 +1,1 @@
+"""`mhmodels search adapt`: options, sources, the target, and what is shown."""

@@ -1,0 +1,197 @@
+"""`mhmodels search adapt`: a cost model of a new hardware from other hardware and a few measurements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from mhmodels.cli.common import FiniteRange, OutputFile, check_places, emit_json, json_option, note, store_option, working
+from mhmodels.cli.option_groups import option_group
+from mhmodels.cli.phone_options import PhoneOptions, phone_settings_options
+from mhmodels.search.cli.options import INPUT_FILE, conditions, plot_option, seed_option, space_option, where_option
+
+if TYPE_CHECKING:
+    from mhmodels.hardware.measurement import MeasurementKind
+
+BUDGET = 20
+
+
+@dataclass(frozen=True)
+class TargetOptions:
+    """Where latencies of the target come from.
+
+    Attributes:
+        hardware: Id of the target; None if only `data` says it.
+        data: File of latencies on the target; None to measure.
+        kind: Kind of the latencies in the file; None for the kind of the hardware.
+        budget: Most networks to measure, or to take from the file; None if not given.
+        enough: Rank correlation at which measuring stops.
+        runs, threads: As for `search collect`.
+        reference: Network that is timed in turns; "" for none, None for the default.
+        where: Conditions of the store's rows.
+        store: Measurements file; None for the default one.
+    """
+
+    hardware: str | None
+    data: Path | None
+    kind: MeasurementKind | None
+    budget: int | None
+    enough: float
+    runs: int
+    threads: int
+    reference: str | None
+    where: tuple[str, ...]
+    store: str | None
+
+
+target_options = option_group(
+    "target",
+    TargetOptions,
+    click.option(
+        "--target",
+        "hardware",
+        default=None,
+        metavar="ID",
+        help="Id of the hardware to adapt to (`mhmodels hardware`), or SERIAL/DELEGATE of a phone. Without --data, networks are "
+        "measured on it. Default: the hardware of --data.",
+    ),
+    click.option(
+        "--data",
+        type=INPUT_FILE,
+        default=None,
+        metavar="FILE.csv",
+        help="Latencies on the target, in the formats of `search fit --data`, instead of measuring. All networks of the file "
+        "count; with --budget, as many as would have been measured.",
+    ),
+    click.option(
+        "--kind",
+        type=click.Choice(["measured", "estimated", "simulated"]),
+        default=None,
+        help="Kind of the latencies in --data. Default: the kind of the hardware.",
+    ),
+    click.option(
+        "--budget",
+        type=click.IntRange(5, 1000),
+        default=None,
+        help=f"Most networks to measure on the target, from 5 to 1000.  [default: {BUDGET}]",
+    ),
+    click.option(
+        "--enough",
+        type=FiniteRange(0, 1),
+        default=0.95,
+        show_default=True,
+        help="Stop measuring, from 10 networks on, once the 90 % interval of the rank correlation between leave-one-out "
+        "predictions and latencies lies above this value. 1 uses the whole budget.",
+    ),
+    click.option(
+        "--runs",
+        type=click.IntRange(20, 100_000),
+        default=50,
+        show_default=True,
+        help="Number of timed inferences per block; on a phone, over all blocks together.",
+    ),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        default=1,
+        show_default=True,
+        help="Number of threads of the TFLite runtime, one CPU core each.",
+    ),
+    click.option(
+        "--reference",
+        default=None,
+        metavar="MODEL",
+        help="Network whose inferences alternate with those of each measured network on this machine's CPU; '' for none. "
+        "Default: mobilenet_v2.",
+    ),
+    where_option,
+    store_option,
+)
+
+
+@click.command("adapt")
+@space_option
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    required=True,
+    metavar="FILE.csv|model.json|ID",
+    help="Hardware to adapt from: a file of latencies (all hardware in it but the target), a cost model, or an id with a cost "
+    "model in the package, rows in --store or a collection in the package, in this order; may be repeated.",
+)
+@target_options
+@phone_settings_options
+@click.option(
+    "--method",
+    type=click.Choice(["bayesian", "ada-proxy"]),
+    default="bayesian",
+    show_default=True,
+    help="bayesian: Gaussian process whose prior is the sources and the structure of networks, with intervals. ada-proxy: as "
+    "published (arXiv 2111.01203), from a single source.",
+)
+@seed_option("of the networks to choose from")
+@plot_option
+@click.option(
+    "-o", "--output", type=OutputFile(".json"), required=True, metavar="model.json", help="File to write the cost model to."
+)
+@json_option
+def adapt_command(
+    space_name: str,
+    sources: tuple[str, ...],
+    target: TargetOptions,
+    phones: PhoneOptions,
+    method: Literal["bayesian", "ada-proxy"],
+    seed: int,
+    plot: Path | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Make a cost model of a new hardware from latencies of other hardware and 5 to 50 measurements.
+
+    Networks to measure are chosen by what is still uncertain, in batches of five, and every latency is stored at once: the same
+    command continues an interrupted run. If leave-one-out prediction finds the adaptation worse than a source whose latencies are
+    only rescaled, the cost model is this source.
+
+    Example: mhmodels search adapt --space multi_hardware --source ethos-u55-128 --target host-cpu-int8 -o host.json
+    """
+    from mhmodels.search.adaptation.sources import prepare_sources
+    from mhmodels.search.cli import latency_data
+    from mhmodels.search.cli.adapt import display
+    from mhmodels.search.cli.adapt.source_words import read_sources
+    from mhmodels.search.cli.adapt.target import open_target
+    from mhmodels.search.cost_model.fitting import Fit
+    from mhmodels.search.space.catalogue import get_space
+    from mhmodels.system.files import write_atomically
+
+    if target.hardware is None and target.data is None:
+        raise click.UsageError("give a --target to measure on, or its latencies as --data FILE.csv")
+    files = [Path(word) for word in sources if Path(word).suffix]
+    check_places({"-o": output, "--plot": plot}, (*files, *latency_data.files_read(target.data, target.store)))
+    space = get_space(space_name)
+    where = conditions(target.where)
+    opened = open_target(space, target, phones, where)
+    found = read_sources(space, sources, opened.hardware, target.store)
+    if method == "ada-proxy" and len(found) > 1:
+        raise click.UsageError(f"--method ada-proxy adapts a single source, found {', '.join(found)}")
+    with working(f"fitting {len(found)} sources"):
+        prepared = prepare_sources(space, found)
+    result = opened.adapt(prepared, seed)
+    model = result.adapted.model
+    if method == "ada-proxy":
+        from mhmodels.search.adaptation.ada_proxy import ada_proxy
+
+        model = ada_proxy(space, next(iter(found.values())), result.encodings, result.ms, opened.origin(result.encodings))
+    write_atomically(output, model.to_json())
+    note(f"written to {output}")
+    document = display.document(prepared, result, model, output, plot)
+    if as_json:
+        emit_json(document)
+    else:
+        display.show(document, result, model)
+    predicted = result.adapted.predicted_ms
+    latency_data.draw(plot, Fit(model, result.ms, predicted, display.places(result), (), result.adapted.set_aside))
+    display.tell_doubts(result, model)
