@@ -56,6 +56,14 @@ def prepare_sources(space: SearchSpace, sources: Mapping[str, SourceLatencies]) 
     """
     if not sources:
         raise CostModelError("there is no source: adapting needs the latencies or a cost model of at least one other hardware")
+    from threadpoolctl import threadpool_limits
+
+    # Several threads are slower on these small matrices, and change the last digits of the result.
+    with threadpool_limits(1, "blas"):
+        return _prepared(space, sources)
+
+
+def _prepared(space: SearchSpace, sources: Mapping[str, SourceLatencies]) -> PreparedSources:
     drawn = reference_networks(space)
     standard = standard_of(network_features(space, drawn))
     features = standardised(network_features(space, drawn), standard)

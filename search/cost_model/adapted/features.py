@@ -22,6 +22,7 @@ _QUANTITIES = ("count", "macs", "read", "written", "stored")
 _CLASSES = {
     "depthwise": ("depthwise3", "depthwise3s2", "depthwise5", "depthwise5s2", "depthwise7", "depthwise7s2"),
     "large depthwise": ("depthwise5", "depthwise5s2", "depthwise7", "depthwise7s2"),
+    "largest depthwise": ("depthwise7", "depthwise7s2"),
     "pointwise": ("pointwise", "grouped", "dense"),
     "grouped": ("grouped",),
     "full": ("conv3", "conv5", "conv7"),
