@@ -14,7 +14,7 @@ from mhmodels.search.cli.options import INPUT_FILE
 
 if TYPE_CHECKING:
     from mhmodels.search.cost_model.model import CostModel
-    from mhmodels.search.cost_model.predicting import PredictedRow
+    from mhmodels.search.cost_model.predicting import PredictedLatency, PredictedRow
 
 
 @click.command("predict")
@@ -125,12 +125,19 @@ def _show(rows: list[PredictedRow], loaded: Sequence[CostModel], paths: Sequence
 
     several = len({model.hardware for model in loaded}) < len(loaded)
     names = [f"{model.hardware}{f' ({path})' if several else ''}" for model, path in zip(loaded, paths, strict=True)]
-    table = Table("model", *(f"{name}\nms, predicted" for name in names), "")
+    table = Table("model", *(f"{name}\nms, predicted" for name in names), "remark")
     for row in rows:
-        values = [entry.ms for entry in row.latency_ms]
-        cells = ["?" if value is None else f"{value:.4g}" for value in values]
+        cells = [_cell(entry) for entry in row.latency_ms]
         outside = ", ".join(dict.fromkeys(entry.space for entry in row.latency_ms if not entry.inside))
         unseen = ", ".join(dict.fromkeys(kind for entry in row.latency_ms for kind in entry.unseen))
         remarks = [f"outside {outside}" if outside else "", f"kernels never seen: {unseen}" if unseen else ""]
         table.add_row(row.model, *cells, "; ".join(remark for remark in remarks if remark))
     console().print(table, markup=False)  # names and labels are the user's
+
+
+def _cell(entry: PredictedLatency) -> str:
+    """A prediction in ms, with its 90 % interval where the cost model has one."""
+    if entry.ms is None:
+        return "?"
+    known = entry.low_ms is not None and entry.high_ms is not None
+    return f"{entry.ms:.4g} ({entry.low_ms:.3g} to {entry.high_ms:.3g})" if known else f"{entry.ms:.4g}"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 import msgspec
-import numpy as np
 
 from mhmodels.architecture import Architecture
 from mhmodels.errors import MhmodelsError
@@ -15,6 +14,8 @@ from mhmodels.registry import resolve
 from mhmodels.search.cost_model.latencies.samples import read_samples
 from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.space.catalogue import get_space
+from mhmodels.search.space.search_space import Encodings, SearchSpace
+from mhmodels.search.space.template import ArchitectureSpace
 
 Failed: TypeAlias = Callable[[str, str, MhmodelsError], None]
 """Receives a network's name, a hardware id ("" for all) and the reason why there is no prediction."""
@@ -30,6 +31,7 @@ class LatencyPrediction(NamedTuple):
         space: Name of the space that the cost model was fitted on.
         inside: Whether the network is a member of this space; predictions for others are less accurate.
         unseen: Kinds of kernels that did not occur in training and count as 0 ms.
+        low_ms, high_ms: Interval that contains a measurement with a probability of 90 %; None unless the cost model is adapted.
 
     Example:
         >>> from mhmodels.search import LatencyPrediction
@@ -43,6 +45,8 @@ class LatencyPrediction(NamedTuple):
     space: str
     inside: bool
     unseen: tuple[str, ...]
+    low_ms: float | None = None
+    high_ms: float | None = None
 
 
 class PredictedLatency(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +58,8 @@ class PredictedLatency(msgspec.Struct, frozen=True, kw_only=True):
     space: str
     inside: bool
     unseen: tuple[str, ...] = ()
+    low_ms: float | None = None
+    high_ms: float | None = None
 
 
 class PredictedRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,25 +137,32 @@ def predict_samples(path: Path, models: Sequence[CostModel]) -> list[PredictedRo
     for model in models:
         space = get_space(model.space)
         encodings = read_samples(path, space).encodings
-        columns.append(model.bind(space).predict(encodings))
+        columns.append(list(_entries(model, space, encodings)))
     labels = [space.label(row) for row in encodings]
     return [
-        PredictedRow(
-            model=label,
-            latency_ms=[
-                PredictedLatency(hardware=model.hardware, ms=ms, space=model.space, inside=True)
-                for model, ms in zip(models, values, strict=True)
-            ],
-        )
-        for label, values in zip(labels, np.array(columns).T.tolist(), strict=True)
+        PredictedRow(model=label, latency_ms=list(entries))
+        for label, entries in zip(labels, zip(*columns, strict=True), strict=True)
     ]
+
+
+def _entries(model: CostModel, space: SearchSpace, encodings: Encodings) -> Iterator[PredictedLatency]:
+    """The predictions of a cost model for members (n, decisions) of its space."""
+    predictor = model.bind(space)
+    ends = predictor.interval(encodings)
+    bounds = [(None, None)] * len(encodings) if ends is None else zip(*(end.tolist() for end in ends), strict=True)
+    for ms, (low, high) in zip(predictor.predict(encodings).tolist(), bounds, strict=True):
+        yield PredictedLatency(hardware=model.hardware, ms=ms, space=space.name, inside=True, low_ms=low, high_ms=high)
 
 
 def _predicted(name: str, architecture: Architecture, model: CostModel) -> LatencyPrediction:
     space = get_space(model.space)
     model.check(space=space)
     ms = float(model.predict([architecture])[0])
-    return LatencyPrediction(name, model.hardware, ms, model.space, space.contains(architecture), model.unseen(architecture))
+    inside, low, high = space.contains(architecture), None, None
+    if model.adaptation is not None and isinstance(space, ArchitectureSpace):
+        entry = next(_entries(model, space, space.encode(architecture)[None]))
+        low, high = entry.low_ms, entry.high_ms
+    return LatencyPrediction(name, model.hardware, ms, model.space, inside, model.unseen(architecture), low, high)
 
 
 def _entry(name: str, architecture: Architecture, model: CostModel, failed: Failed) -> PredictedLatency:
@@ -159,4 +172,12 @@ def _entry(name: str, architecture: Architecture, model: CostModel, failed: Fail
         failed(name, model.hardware, error)
         inside = get_space(model.space).contains(architecture)
         return PredictedLatency(hardware=model.hardware, ms=None, space=model.space, inside=inside)
-    return PredictedLatency(hardware=model.hardware, ms=found.ms, space=model.space, inside=found.inside, unseen=found.unseen)
+    return PredictedLatency(
+        hardware=model.hardware,
+        ms=found.ms,
+        space=model.space,
+        inside=found.inside,
+        unseen=found.unseen,
+        low_ms=found.low_ms,
+        high_ms=found.high_ms,
+    )

@@ -49,6 +49,18 @@ class Predictor(ABC):
         """
         return self.predict_rows(self.space.check(encodings))
 
+    def interval(self, encodings: ArrayLike, level: float = 0.9) -> tuple[Floats, Floats] | None:
+        """Lower and upper end (n,) in ms of the intervals that contain a measurement with some probability.
+
+        Args:
+            encodings: (n, decisions), integers.
+            level: Probability, above 0 and below 1.
+
+        Returns:
+            The ends; None for a model without intervals, which only adapted models have.
+        """
+        return None
+
     @abstractmethod
     def predict_rows(self, rows: Encodings) -> Floats:
         """Predicts latencies (n,) in ms of encodings (n, decisions), int16, which a restriction of the space may exclude."""
