@@ -72,8 +72,6 @@ def show(found: dict[str, Any], result: MeasuredAdaptation, model: CostModel) ->
     """Prints the report."""
     from rich.table import Table
 
-    from mhmodels.search.cli.statistics_table import statistics_table
-
     out = console()
     out.print(
         f"{model.form} cost model of {model.hardware} ({model.kind}) on {model.space}, {model.n} networks measured", markup=False
@@ -87,12 +85,20 @@ def show(found: dict[str, Any], result: MeasuredAdaptation, model: CostModel) ->
         table.add_row(source["hardware"], f"{source['spearman']:.3f}" if known else "?", interval, source["decision"] or "")
     out.print(table, markup=False)
     out.print(_decision(found), markup=False, soft_wrap=True)
-    out.print(statistics_table([("left out one by one", model.held_out)]), markup=False)
+    out.print(_left_out(model), markup=False, soft_wrap=True)
     path = shlex.quote(found["path"])
     out.print(f"next: mhmodels search validate --cost-model {path} --data FILE.csv", markup=False, soft_wrap=True)
     out.print(
         f"      mhmodels search run --space {model.space} --cost-model {path} --measure-front ...", markup=False, soft_wrap=True
     )
+
+
+def _left_out(model: CostModel) -> str:
+    """How well each measurement is predicted by a model of the others."""
+    report = model.held_out
+    error = report.mape if report.median_ape is None else report.median_ape
+    spearman = "" if report.spearman is None else f", Spearman {report.spearman:.3f}"
+    return f"{report.n} networks left out one by one: median error {error:.1%}, within 10 %: {report.hit_rate_10:.0%}{spearman}"
 
 
 def _decision(found: dict[str, Any]) -> str:
