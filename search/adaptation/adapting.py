@@ -11,13 +11,14 @@ from numpy.typing import ArrayLike
 
 from mhmodels.search.adaptation.guard import RESCALED_GROUPS, best_rescaled, is_worse, left_out_errors
 from mhmodels.search.adaptation.process import FittedProcess, fit_process
-from mhmodels.search.adaptation.sources import PreparedSources, Source, prepare_sources
+from mhmodels.search.adaptation.sources import PreparedSources, SourceInput, prepare_sources
 from mhmodels.search.arrays import Bools, Floats
 from mhmodels.search.cost_model.adapted.kernel_source import write_encodings
 from mhmodels.search.cost_model.adapted.posterior import clock_step, clock_variance
+from mhmodels.search.cost_model.data import Adaptation
 from mhmodels.search.cost_model.fitting import checked_latencies, data_digest
 from mhmodels.search.cost_model.latencies.origin import LatencyOrigin
-from mhmodels.search.cost_model.model import Adaptation, CostModel, encoding_hashes
+from mhmodels.search.cost_model.model import CostModel, encoding_hashes
 from mhmodels.search.cost_model.statistics import rank_doubt, statistics
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.catalogue import get_space
@@ -60,7 +61,7 @@ class Adapted(NamedTuple):
 
 def adapt(
     space: SearchSpace | str,
-    sources: Mapping[str, Source] | PreparedSources,
+    sources: Mapping[str, SourceInput] | PreparedSources,
     encodings: ArrayLike,
     latency_ms: ArrayLike,
     origin: LatencyOrigin | str,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
+import msgspec
 import numpy as np
 
 from mhmodels.search.adaptation.source_fit import fit_source
@@ -18,12 +19,13 @@ from mhmodels.search.cost_model.adapted.features import (
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
 from mhmodels.search.cost_model.adapted.predictor import scored, source_predictor
 from mhmodels.search.cost_model.adapted.prior import LatencyPrior
+from mhmodels.search.cost_model.data import AdaptationSource, CostModelData
 from mhmodels.search.cost_model.latencies.dataset import Latencies
-from mhmodels.search.cost_model.model import AdaptationSource, CostModel
+from mhmodels.search.cost_model.model import CostModel
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import SearchSpace
 
-Source: TypeAlias = CostModel | Latencies
+SourceInput: TypeAlias = CostModel | Latencies
 """Latencies of networks on a source hardware, or a cost model of it."""
 
 
@@ -35,6 +37,13 @@ class PreparedSources(NamedTuple):
         sources: The sources as a model file stores them.
         standard: Mean and spread of the features of networks in the space.
         prior: The prior that all sources together imply.
+
+    Example:
+        >>> from mhmodels.search import get_space, prepare_sources, shipped_model
+        >>> space = get_space("multi_hardware")
+        >>> prepared = prepare_sources(space, {"ethos-u55-128": shipped_model(space, "ethos-u55-128")})
+        >>> [source.hardware for source in prepared.sources]
+        ['ethos-u55-128']
     """
 
     space: SearchSpace
@@ -43,7 +52,7 @@ class PreparedSources(NamedTuple):
     prior: LatencyPrior
 
 
-def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> PreparedSources:
+def prepare_sources(space: SearchSpace, sources: Mapping[str, SourceInput]) -> PreparedSources:
     """Fits sources, which takes about a second for each table of 1,000 networks.
 
     Args:
@@ -53,6 +62,16 @@ def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> Prepar
     Raises:
         CostModelError: There is no source, a cost model is of another space, or latencies cannot be fitted; the message names
             the source.
+
+    Example:
+        >>> from mhmodels.search import adapt, get_space, prepare_sources, sample, shipped_model
+        >>> space = get_space("multi_hardware")
+        >>> encodings = sample(space, 20).encodings
+        >>> npu = shipped_model(space, "ethos-u55-128")
+        >>> prepared = prepare_sources(space, {"ethos-u55-128": npu})
+        >>> ms = npu.bind(space).predict(encodings)
+        >>> [adapt(space, prepared, encodings, factor * ms, "my-npu").model.n for factor in (0.5, 2)]
+        [20, 20]
     """
     if not sources:
         raise CostModelError("there is no source: adapting needs the latencies or a cost model of at least one other hardware")
@@ -68,7 +87,7 @@ def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> Prepar
             raise CostModelError(f"source '{name}': {error}") from error
         if not np.std(logs) > 0:
             raise CostModelError(f"source '{name}': it predicts {np.exp(logs[0]):.4g} ms for every network of '{space.name}'")
-        own = (None, fitted) if isinstance(fitted, CostModel) else (fitted, None)
+        own = (None, fitted) if isinstance(fitted, CostModelData) else (fitted, None)
         prepared.append(
             AdaptationSource(
                 hardware=name, centre=float(logs.mean()), scale=float(logs.std()), regression=own[0], cost_model=own[1]
@@ -78,8 +97,9 @@ def prepare_sources(space: SearchSpace, sources: Mapping[str, Source]) -> Prepar
     return PreparedSources(space, tuple(prepared), standard, prior)
 
 
-def _fitted(space: SearchSpace, source: Source, standard: Standard) -> CostModel | KernelSource:
+def _fitted(space: SearchSpace, source: SourceInput, standard: Standard) -> CostModelData | KernelSource:
     if isinstance(source, CostModel):
         source.check(space=space)
-        return source
+        # As a model file stores it, so that a model is equal to itself after it was saved and loaded.
+        return CostModelData(**msgspec.structs.asdict(source))
     return fit_source(space, source.encodings, source.ms, standard)

@@ -10,8 +10,8 @@ from mhmodels.search.cost_model.adapted.features import NetworkFeatures, Standar
 from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, read_encodings, similarity
 from mhmodels.search.cost_model.adapted.posterior import Posterior, clock_variance, quantile
 from mhmodels.search.cost_model.adapted.prior import GROUPS, LatencyPrior, ScoredSource, SourcePredictor
-from mhmodels.search.cost_model.model import Adaptation, AdaptationSource, CostModel
-from mhmodels.search.cost_model.predictor import Predictor
+from mhmodels.search.cost_model.data import Adaptation, AdaptationSource, CostModelData
+from mhmodels.search.cost_model.predictor import LinearPredictor, Predictor
 from mhmodels.search.errors import CostModelError
 from mhmodels.search.space.search_space import Encodings, SearchSpace
 
@@ -34,7 +34,7 @@ class AdaptedPredictor(Predictor):
         True
     """
 
-    def __init__(self, model: CostModel, space: SearchSpace) -> None:
+    def __init__(self, model: CostModelData, space: SearchSpace) -> None:
         """Solves for the measurements of the model.
 
         Raises:
@@ -87,6 +87,16 @@ class AdaptedPredictor(Predictor):
         return np.asarray(np.maximum(np.exp(logs), self.model.floor_ms))
 
 
+def bound_to(model: CostModelData, space: SearchSpace) -> Predictor:
+    """Prepares a cost model of any form to predict encodings of a space.
+
+    Raises:
+        CostModelError: The model does not apply to the space, or is damaged.
+    """
+    model.check(space=space)
+    return LinearPredictor(model, space) if model.adaptation is None else AdaptedPredictor(model, space)
+
+
 def adapted_prior(space: SearchSpace, adaptation: Adaptation) -> LatencyPrior:
     """The prior of an adapted model.
 
@@ -111,14 +121,14 @@ def scored(space: SearchSpace, source: AdaptationSource, standard: Standard) -> 
     return ScoredSource(source_predictor(space, source.cost_model or source.regression, standard), source.centre, source.scale)
 
 
-def source_predictor(space: SearchSpace, source: CostModel | KernelSource | None, standard: Standard) -> SourcePredictor:
+def source_predictor(space: SearchSpace, source: CostModelData | KernelSource | None, standard: Standard) -> SourcePredictor:
     """Log latencies on one source hardware, as a function of encodings and their standardised features.
 
     Raises:
         CostModelError: The source does not fit the space.
     """
-    if isinstance(source, CostModel):
-        bound = source.bind(space)
+    if isinstance(source, CostModelData):
+        bound = bound_to(source, space)
 
         def by_model(encodings: Encodings, _: NetworkFeatures) -> Floats:
             return np.log(bound.predict_rows(encodings))
