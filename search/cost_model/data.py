@@ -5,7 +5,7 @@ Nothing here predicts: predictors are made from this content, and `mhmodels.sear
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from mhmodels.formats.checked import Checked
 from mhmodels.hardware.measurement import Environment, MeasurementKind
 from mhmodels.search.arrays import Floats
 from mhmodels.search.cost_model import features
-from mhmodels.search.cost_model.adapted.kernel_source import KernelSource
+from mhmodels.search.cost_model.adapted.kernel_source import KernelSource, LogMs
 from mhmodels.search.cost_model.forms import Form, check_form
 from mhmodels.search.cost_model.latencies.baselines import Baseline
 from mhmodels.search.cost_model.statistics import Statistics, rank_doubt
@@ -25,6 +25,15 @@ from mhmodels.search.space.template import ArchitectureSpace
 FORMAT = "mhmodels.cost_model/1"
 SHORTEST_MS, LONGEST_MS = 1e-9, 1e12
 """Range of possible latencies in ms. The squares of relative errors within it fit into floating point."""
+_NESTED = 4
+"""Most adapted models within each other: an adapted model as a source of another one."""
+_LEAST_SCALE = 1e-12
+"""Smallest spread of a feature that is not equal in all networks."""
+Variance: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+"""Variance of log latencies; no hardware comes near the limit."""
+Milliseconds: TypeAlias = Annotated[float, msgspec.Meta(ge=SHORTEST_MS, le=LONGEST_MS)]
+FeatureCentre: TypeAlias = Annotated[float, msgspec.Meta(ge=-1e18, le=1e18)]
+FeatureScale: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
 
 
 class AdaptationSource(Checked, frozen=True, kw_only=True):
@@ -40,8 +49,8 @@ class AdaptationSource(Checked, frozen=True, kw_only=True):
 
     field_error: ClassVar = CostModelError
     hardware: str
-    centre: float
-    scale: Annotated[float, msgspec.Meta(gt=0)]
+    centre: LogMs
+    scale: Annotated[float, msgspec.Meta(ge=1e-9, le=100)]
     regression: KernelSource | None = None
     cost_model: CostModelData | None = None
 
@@ -49,6 +58,18 @@ class AdaptationSource(Checked, frozen=True, kw_only=True):
         super().__post_init__()
         if (self.regression is None) == (self.cost_model is None):
             raise CostModelError(f"cost model: source '{self.hardware}' needs either a regression or a cost model")
+        if _nesting(self.cost_model) > _NESTED:
+            raise CostModelError(
+                f"cost model: source '{self.hardware}' is an adapted model of an adapted model and so on, over {_NESTED} times: "
+                "adapt from the latencies of the hardware itself"
+            )
+
+
+def _nesting(model: CostModelData | None) -> int:
+    """How many adapted models are within each other, the model itself included."""
+    if model is None or model.adaptation is None:
+        return 0
+    return 1 + max(_nesting(source.cost_model) for source in model.adaptation.sources)
 
 
 class Adaptation(Checked, frozen=True, kw_only=True):
@@ -70,14 +91,14 @@ class Adaptation(Checked, frozen=True, kw_only=True):
     field_error: ClassVar = CostModelError
     decision: Literal["adapted", "rescaled"]
     sources: Annotated[tuple[AdaptationSource, ...], msgspec.Meta(min_length=1)]
-    feature_centre: tuple[float, ...]
-    feature_scale: tuple[float, ...]
-    variances: dict[str, float]
-    noise: Annotated[float, msgspec.Meta(gt=0)]
+    feature_centre: tuple[FeatureCentre, ...]
+    feature_scale: tuple[FeatureScale, ...]
+    variances: Annotated[dict[str, Variance], msgspec.Meta(min_length=1)]
+    noise: Annotated[float, msgspec.Meta(ge=1e-9, le=1e6)]
     encodings: tuple[str, ...]
-    ms: tuple[Annotated[float, msgspec.Meta(gt=0)], ...]
-    precision: tuple[Annotated[float, msgspec.Meta(ge=0)], ...]
-    clock_ms: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    ms: tuple[Milliseconds, ...]
+    precision: tuple[Annotated[float, msgspec.Meta(ge=0, le=1e3)], ...]
+    clock_ms: Annotated[float, msgspec.Meta(ge=0, le=1e3)] = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -85,6 +106,11 @@ class Adaptation(Checked, frozen=True, kw_only=True):
             raise CostModelError(
                 f"cost model: an adaptation has {len(self.encodings)} encodings, {len(self.ms)} latencies and "
                 f"{len(self.precision)} precisions, expected equal numbers and a precision above 0"
+            )
+        tiny = next((one for one in self.feature_scale if 0 < one < _LEAST_SCALE), None)
+        if tiny is not None:
+            raise CostModelError(
+                f"cost model: field 'feature_scale' has {tiny:g}, expected 0 or at least {_LEAST_SCALE:g}: it is damaged"
             )
 
 
@@ -147,10 +173,14 @@ class CostModelData(Checked, frozen=True, kw_only=True):
             raise CostModelError(f"cost model: baseline '{wrong.model}' took {wrong.ms} ms, expected more than 0")
         if len(self.row_index) != len(self.row_weights):
             raise CostModelError(f"cost model: {len(self.row_index)} row_index and {len(self.row_weights)} row_weights")
-        needed = {"structural": "weights", "adapted": "adaptation"}
-        field = needed.get(self.form, "row_index")
+        needed = {"structural": ("weights", "the weights"), "adapted": ("adaptation", "the sources and measurements")}
+        field, content = needed.get(self.form, ("row_index", "the weights"))
         if not getattr(self, field):
-            raise CostModelError(f"cost model: field '{field}' is missing or empty, expected the weights of a {self.form} model")
+            raise CostModelError(
+                f"cost model: field '{field}' is missing or empty, expected {content} of a model of form {self.form}"
+            )
+        if self.adaptation is not None and self.form != "adapted":
+            raise CostModelError(f"cost model: field 'adaptation' is of form adapted, field 'form' is {self.form}: it is damaged")
         unknown = set(self.weights) - set(features.NAMES)
         if self.features_version != features.VERSION or unknown:
             raise CostModelError(
